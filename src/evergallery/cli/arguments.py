@@ -1,0 +1,65 @@
+"""From words on the command line to what the workspace takes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from evergallery.data.tasks import equal_groups
+from evergallery.errors import InputError
+from evergallery.learning import training_part
+from evergallery.methods import METHODS, Method
+from evergallery.training import Settings
+from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
+
+
+def choose_method(name: str | None) -> Method | None:
+    """The method of this name with its default hyper-parameters; ``None`` leaves the choice to the workspace."""
+    if name is None:
+        return None
+    if name not in METHODS:
+        raise InputError(f"No method is called {name!r}: choose one of {', '.join(METHODS)}.")
+    return METHODS[name]()
+
+
+def choose_settings(has_parent: bool, given: Mapping[str, object]) -> Settings:
+    """Default settings, changed by the options that were given."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings.update(**changes) if has_parent else Settings.model_validate(changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"{option} {first.get('input')!r} is not usable: {first['msg']}.") from error
+
+
+def choose_classes(
+    space: "Workspace",
+    data: str,
+    data_dir: Path | None,
+    classes: str | None,
+    task: str | None,
+    seed: int | None,
+    watcher: Watcher,
+) -> tuple[str, ...] | None:
+    """The classes of ``--classes A,B`` or ``--classes @FILE`` or ``--task K/N``; ``None`` for all."""
+    if classes is not None and task is not None:
+        raise InputError("--classes and --task both choose classes: give one of them.")
+    if classes is not None:
+        if not classes.startswith("@"):
+            return tuple(name.strip() for name in classes.split(",") if name.strip())
+        path = Path(classes[1:])
+        if not path.is_file():
+            raise InputError(f"There is no file {path} with the names of classes.")
+        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    if task is None:
+        return None
+    number, _, groups = task.partition("/")
+    if not (number.isdigit() and groups.isdigit() and 1 <= int(number) <= int(groups)):
+        raise InputError(f"--task {task!r} is not K/N with 1 ≤ K ≤ N, such as 1/2 for the first half of the classes.")
+    images = training_part(space.read(data, data_dir=data_dir, watcher=watcher))
+    return equal_groups(images.classes, int(groups), seed)[int(number) - 1]

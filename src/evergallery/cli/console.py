@@ -1,0 +1,125 @@
+"""What a terminal shows: progress bars on a terminal, plain lines elsewhere, results as tables or JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.data.images import Skipped
+    from evergallery.training import Progress as TrainingProgress
+
+PLAIN_LINE_EVERY_SECONDS = 5.0
+SKIPPED_SHOWN = 10
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 1) -> None:
+    """A table; columns from ``numbers_from`` on are aligned right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index >= numbers_from else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def print_skipped(skipped: "Sequence[Skipped]") -> None:
+    """Name the files that could not be read."""
+    if skipped:
+        err.print(f"[yellow]{len(skipped)} image{'s' * (len(skipped) > 1)} skipped:[/yellow]")
+        for one in skipped[:SKIPPED_SHOWN]:
+            err.print(f"  {one.uri}: {one.reason}", markup=False)
+        if len(skipped) > SKIPPED_SHOWN:
+            err.print(f"  and {len(skipped) - SKIPPED_SHOWN} more")
+
+
+class PlainWatcher(Watcher):
+    """A line every few seconds, for logs and pipes; on standard error."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, float] = {}
+
+    def counted(self, activity: str, done: int, total: int) -> None:
+        """A line now and then, and one at the end."""
+        if self._due(activity) or done == total:
+            err.print(f"{activity}: {done}/{total}", markup=False)
+
+    def trained(self, progress: "TrainingProgress") -> None:
+        """A line now and then, and one at the end of each epoch."""
+        if self._due("training") or progress.step == progress.steps:
+            err.print(describe(progress), markup=False, soft_wrap=True)
+
+    def said(self, message: str) -> None:
+        """A line."""
+        err.print(message, markup=False)
+
+    def _due(self, activity: str) -> bool:
+        now = time.monotonic()
+        if now - self.last.get(activity, now - PLAIN_LINE_EVERY_SECONDS) >= PLAIN_LINE_EVERY_SECONDS:
+            self.last[activity] = now
+            return True
+        return False
+
+
+class BarWatcher(Watcher):
+    """A bar per activity, on a terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.tasks: dict[str, TaskID] = {}
+
+    def counted(self, activity: str, done: int, total: int) -> None:
+        """Move the bar of this activity."""
+        self._move(activity, done, total, f"{done}/{total}")
+
+    def trained(self, progress: "TrainingProgress") -> None:
+        """Move the bar of the training."""
+        total = progress.epochs * progress.steps
+        self._move("training", progress.epoch * progress.steps + progress.step, total, describe(progress))
+
+    def said(self, message: str) -> None:
+        """A line above the bars."""
+        self.progress.console.print(message, markup=False)
+
+    def _move(self, activity: str, done: int, total: int, note: str) -> None:
+        if activity not in self.tasks:
+            self.tasks[activity] = self.progress.add_task(activity, total=total, note=note)
+        self.progress.update(self.tasks[activity], completed=done, total=total, note=note)
+        if done >= total:
+            self.progress.stop_task(self.tasks.pop(activity))
+
+
+def describe(progress: "TrainingProgress") -> str:
+    """A training run on one line: the named terms, the speed, the last recall on the validation part."""
+    terms = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+    recall = "" if progress.recall is None else f"  recall@1 {100 * progress.recall:.1f} %"
+    return f"epoch {progress.epoch + 1}/{progress.epochs}  {terms}{recall}  {progress.images_per_second:.0f} images/s"
+
+
+@contextmanager
+def watching(quiet: bool = False) -> Iterator[Watcher]:
+    """A watcher for this terminal: bars, plain lines, or nothing."""
+    if quiet:
+        yield Watcher()
+    elif not err.is_terminal:
+        yield PlainWatcher()
+    else:
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
+        with Progress(*columns, TimeElapsedColumn(), console=err) as progress:
+            yield BarWatcher(progress)

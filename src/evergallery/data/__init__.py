@@ -1,0 +1,1 @@
+"""Images and their labels: decoding, caching, sources, named sets, tasks, sampling and augmentation."""

@@ -1,0 +1,194 @@
+"""The one form in which images are learned from, indexed and measured."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evergallery.data.images import Skipped
+from evergallery.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """N square images with their labels; selections share the pixels.
+
+    Attributes:
+        pixels: (M, S, S, 3), M ≥ N, possibly memory-mapped.
+        rows: (N,) row of ``pixels`` that holds image i.
+        labels: (N,) index into ``classes``; -1 where an image has no label.
+        classes: names.
+        uris: (N,) where each image came from.
+        hashes: (N,) SHA-256 of each image's content: of a file's bytes, or of an array's pixels.
+        split: (N,) for instance ``train`` or ``test``; ``None`` where the source has none.
+        cameras: (N,) for re-identification, or ``None``.
+        item_ids: (N,) or ``None``.
+        skipped: what could not be read.
+    """
+
+    pixels: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    uris: tuple[str, ...]
+    hashes: tuple[str, ...]
+    split: NDArray[np.str_] | None = None
+    cameras: NDArray[Any] | None = None
+    item_ids: tuple[str | None, ...] | None = None
+    skipped: tuple[Skipped, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "uris", "hashes", "split", "cameras", "item_ids"):
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self.rows):
+                raise InputError(f"An image set of {len(self.rows)} images has {len(value)} {name}.")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        classes: Sequence[str],
+        *,
+        uris: Sequence[str] | None = None,
+        split: NDArray[np.str_] | None = None,
+    ) -> "ImageSet":
+        """A set of images in memory.
+
+        Args:
+            pixels: (N, S, S, 3).
+            labels: (N,) index into ``classes``, or -1.
+            classes: names.
+            uris: (N,); ``array#0`` and so on by default.
+            split: (N,) or ``None``.
+        """
+        return cls(
+            pixels=pixels,
+            rows=np.arange(len(pixels)),
+            labels=np.asarray(labels, dtype=np.int64),
+            classes=tuple(classes),
+            uris=tuple(uris) if uris is not None else tuple(f"array#{i}" for i in range(len(pixels))),
+            hashes=tuple(hash_pixels(image) for image in pixels),
+            split=split,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.pixels.shape[1])
+
+    def batch(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        """Images as a uint8 tensor (B, 3, S, S) in channels_last memory format, copied once."""
+        return torch.from_numpy(self.pixels[self.rows[indices]]).permute(0, 3, 1, 2)
+
+    def select(self, indices: NDArray[np.int64]) -> "ImageSet":
+        """The images at ``indices``, in that order, with the same classes."""
+        indices = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            rows=self.rows[indices],
+            labels=self.labels[indices],
+            uris=tuple(self.uris[i] for i in indices),
+            hashes=tuple(self.hashes[i] for i in indices),
+            split=None if self.split is None else self.split[indices],
+            cameras=None if self.cameras is None else self.cameras[indices],
+            item_ids=None if self.item_ids is None else tuple(self.item_ids[i] for i in indices),
+        )
+
+    def of_classes(self, names: Sequence[str]) -> "ImageSet":
+        """Only the images of these classes; labels are renumbered to this order.
+
+        Raises:
+            InputError: a class that is not here, or named twice.
+        """
+        known = {name: index for index, name in enumerate(self.classes)}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise InputError(f"There is no class {missing[0]!r}: the images have {_some(self.classes)}.")
+        if len(set(names)) != len(names):
+            raise InputError(f"A class is named twice among {_some(tuple(names))}.")
+        number = np.full(len(self.classes) + 1, -1, dtype=np.int64)  # The last entry is for label -1.
+        for new, name in enumerate(names):
+            number[known[name]] = new
+        labels = number[self.labels]
+        kept = self.select(np.flatnonzero(labels >= 0))
+        return replace(kept, labels=labels[labels >= 0], classes=tuple(names))
+
+    def of_split(self, name: str) -> "ImageSet":
+        """Only the images of this split, with the same classes.
+
+        Raises:
+            InputError: there is no such split; the message lists those there are.
+        """
+        member = np.zeros(len(self), dtype=bool) if self.split is None else self.split == name
+        if not member.any():
+            there = "none" if self.split is None else ", ".join(sorted(set(self.split.tolist())))
+            raise InputError(f"The images have no split {name!r}: they have {there}.")
+        return self.select(np.flatnonzero(member))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over contents and label names, whatever the order of the images."""
+        pairs = sorted(
+            f"{content}:{self.classes[label] if label >= 0 else ''}"
+            for content, label in zip(self.hashes, self.labels.tolist(), strict=True)
+        )
+        return hashlib.sha256("\n".join(pairs).encode()).hexdigest()
+
+
+def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
+    """One set of all images; classes are united by name. Pixels are shared where the sets share theirs.
+
+    Raises:
+        InputError: no set, or images of different sizes.
+    """
+    if not sets:
+        raise InputError("There is no image set to concatenate.")
+    sizes = {one.size for one in sets}
+    if len(sizes) > 1:
+        raise InputError(f"Images of different sizes {sorted(sizes)} cannot be put together: read them at one size.")
+    classes = tuple(dict.fromkeys(name for one in sets for name in one.classes))
+    number = {name: index for index, name in enumerate(classes)}
+    labels = [np.array([*(number[name] for name in one.classes), -1], dtype=np.int64)[one.labels] for one in sets]
+    if all(one.pixels is sets[0].pixels for one in sets):
+        pixels, rows = sets[0].pixels, np.concatenate([one.rows for one in sets])
+    else:
+        pixels = np.concatenate([one.pixels[one.rows] for one in sets])
+        rows = np.arange(len(pixels))
+    return ImageSet(
+        pixels=pixels,
+        rows=rows,
+        labels=np.concatenate(labels),
+        classes=classes,
+        uris=tuple(uri for one in sets for uri in one.uris),
+        hashes=tuple(content for one in sets for content in one.hashes),
+        split=_joined([one.split for one in sets]),
+        cameras=_joined([one.cameras for one in sets]),
+        item_ids=tuple(i for one in sets for i in (one.item_ids or (None,) * len(one)))
+        if any(one.item_ids for one in sets)
+        else None,
+        skipped=tuple(dict.fromkeys(skipped for one in sets for skipped in one.skipped)),
+    )
+
+
+def hash_pixels(image: NDArray[np.uint8]) -> str:
+    """SHA-256 of an array's shape and pixels."""
+    digest = hashlib.sha256(str(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+def _joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """All parts in one array, or ``None`` where one of them is missing."""
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if len(there) == len(parts) else None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

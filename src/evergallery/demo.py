@@ -1,0 +1,269 @@
+"""The whole story on generated or own images: learn, index, learn new categories, search the old vectors."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Skipped
+from evergallery.data.tasks import halves, query_gallery
+from evergallery.errors import InputError
+from evergallery.evaluation import Protocol, measure
+from evergallery.files import write_json
+from evergallery.generation import Generation
+from evergallery.methods import CSD, Finetune, Joint
+from evergallery.retrieval.metrics import RetrievalMetrics
+from evergallery.training import Settings
+from evergallery.watching import Watcher
+from evergallery.workspace import Workspace
+
+MARKER = "demo.json"
+PAGE = "demo.html"
+GLYPH_CLASSES = 200
+SIZE = 32
+MINIMUM_PER_CLASS = 4
+TEST_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to have come to a second generation, with what it cost and what it reaches."""
+
+    title: str
+    generation: Generation
+    self_test: Mapping[str, RetrievalMetrics]
+    cross_test: Mapping[str, RetrievalMetrics]
+    images: int
+    seconds: float
+
+    def recall(self, test: str, group: str) -> float:
+        """Recall@1 in percent; ``test`` is ``self`` or ``cross``."""
+        return 100 * (self.self_test if test == "self" else self.cross_test)[group].recall[1]
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found; ``contenders`` are initial, fine-tune, CSD and joint, in this order."""
+
+    title: str
+    contenders: Sequence[Contender]
+    findings: Sequence[str]
+    foot: str
+    skipped: tuple[Skipped, ...]
+    page: Path
+
+    columns = (
+        "queries by", "old self", "old cross", "new self", "new cross", "all self", "all cross", "images", "seconds",
+    )  # fmt: skip
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table: recall@1 in percent."""
+        return [
+            (
+                contender.title,
+                *(f"{contender.recall(test, group):.1f}" for group in ("old", "new", "all") for test in ("self", "cross")),
+                str(contender.images),
+                f"{contender.seconds:.0f}",
+            )
+            for contender in self.contenders
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "title": self.title,
+            "foot": self.foot,
+            "findings": list(self.findings),
+            "page": str(self.page),
+            "skipped": len(self.skipped),
+            "generations": [
+                {
+                    "title": contender.title,
+                    "generation": contender.generation.name,
+                    "method": contender.generation.card.method.name,
+                    "training_images": contender.images,
+                    "training_seconds": contender.seconds,
+                    "self": {group: metrics.to_dict() for group, metrics in contender.self_test.items()},
+                    "cross": {group: metrics.to_dict() for group, metrics in contender.cross_test.items()},
+                }
+                for contender in self.contenders
+            ],
+        }
+
+
+def run_demo(
+    directory: Path,
+    data: str,
+    *,
+    data_dir: Path | None = None,
+    limit: int = 12_000,
+    seed: int = 0,
+    watcher: Watcher,
+) -> DemoResult:
+    """Build a workspace in ``directory`` and show what happens when new categories arrive.
+
+    Half of the classes are learned and indexed as v1. The other half arrives: v2 is fine-tuned, v3 learns by CSD, both
+    from v1 and from the new images alone; v4 is trained from scratch on everything, to show what that would cost.
+    Held-out images of old and new classes lie in the gallery as vectors of v1, which nobody touches.
+
+    Raises:
+        InputError: ``directory`` holds something else, or the images do not make two tasks.
+    """
+    _make_room(directory)
+    workspace = Workspace.create(directory, size=SIZE)
+    write_json(directory / MARKER, {"data": data, "limit": limit, "seed": seed})
+    with workspace:
+        images = workspace.read(data, data_dir=data_dir, watcher=watcher)
+        skipped = images.skipped
+        images, remarks = _prepare(images, limit, seed)
+        train, test = images.of_split("train"), images.of_split("test")
+        old_classes, new_classes = halves(images.classes, seed)
+        # Characters must not be mirrored; photographs may.
+        settings = {"flip": data != "glyphs", "init_seed": seed, "data_seed": seed, "validation_seed": seed,
+                    "images_per_class": 4, "padding": 3}  # fmt: skip
+        first, update = Settings(epochs=10, **settings), Settings.update(epochs=6, **settings)
+
+        watcher.said(f"v1 learns {len(old_classes)} of {len(images.classes)} classes")
+        old_images, new_images = train.of_classes(old_classes), train.of_classes(new_classes)
+        initial = workspace.learn(old_images, settings=first, watcher=watcher)
+        watcher.said("the gallery: held-out images of all classes, as vectors of v1")
+        workspace.index(test, watcher=watcher)
+        watcher.said("v2 learns the other classes by fine-tuning")
+        finetuned = workspace.learn(new_images, method=Finetune(), parent="v1", settings=update, watcher=watcher)
+        watcher.said("v3 learns the other classes by CSD")
+        distilled = workspace.learn(new_images, method=CSD(), parent="v1", settings=update, watcher=watcher)
+        watcher.said("v4 learns everything from scratch: what an update costs today")
+        joint = workspace.learn(
+            new_images, method=Joint(), parent="v1", old_data=old_images, settings=first, watcher=watcher
+        )
+
+        everything = np.arange(len(test))
+        held_out = Protocol(test, everything, everything, "every held-out image among the others")
+        stored = _stored_vectors(workspace, test)
+        contenders = []
+        embeddings = {}
+        for title, generation in (
+            ("v1, untouched", initial),
+            ("v2, fine-tuned", finetuned),
+            ("v3, CSD", distilled),
+            ("v4, joint, all images", joint),
+        ):
+            vectors = workspace.extract(generation, test, watcher)
+            embeddings[generation.name] = vectors
+            contenders.append(
+                Contender(
+                    title,
+                    generation,
+                    self_test=measure(held_out, vectors, vectors, old_classes),
+                    cross_test=measure(held_out, vectors, stored, old_classes),
+                    images=generation.card.data["training"],
+                    seconds=generation.card.training["seconds"],
+                )
+            )
+        comparison = workspace.check("v3", test, against="v1", watcher=watcher)
+
+    result = DemoResult(
+        title="Recall@1 in %, queries by each generation: self = in vectors of its own, cross = in the stored vectors of v1",
+        contenders=contenders,
+        findings=_findings(contenders, len(test)) + [f"evergallery check v3 --against v1: {comparison.verdict}"],
+        foot=(
+            f"{len(images.classes)} classes, {len(train)} training and {len(test)} held-out images of {SIZE}×{SIZE}; "
+            f"{held_out.description}; old and new classes within their own galleries, all pooled; one seed ({seed}). {remarks}"
+        ).strip(),
+        skipped=skipped,
+        page=directory / PAGE,
+    )
+    from evergallery.report.demo_page import write_demo_page
+
+    write_demo_page(result, held_out, stored, embeddings, old_classes)
+    write_json(directory / MARKER, result.to_dict())
+    return result
+
+
+def _make_room(directory: Path) -> None:
+    if not directory.exists():
+        return
+    if not (directory / MARKER).is_file():
+        raise InputError(f"{directory} exists and was not made by a demo: name another with --workspace.")
+    shutil.rmtree(directory)
+
+
+def _prepare(images: ImageSet, limit: int, seed: int) -> tuple[ImageSet, str]:
+    """Splits ``train`` and ``test``, classes large enough, at most ``limit`` images; and what was left out."""
+    remarks = []
+    if images.split is not None and not {"train", "test"} <= set(images.split.tolist()):
+        images = replace(images, split=None)
+    counts = np.bincount(images.labels, minlength=len(images.classes))
+    large = [name for name, count in zip(images.classes, counts, strict=True) if count >= MINIMUM_PER_CLASS]
+    if len(large) < MINIMUM_PER_CLASS:
+        raise InputError(
+            f"Only {len(large)} classes have {MINIMUM_PER_CLASS} images or more: two tasks need at least "
+            f"{MINIMUM_PER_CLASS} such classes."
+        )
+    if len(large) < len(images.classes):
+        remarks.append(f"{len(images.classes) - len(large)} classes of fewer than {MINIMUM_PER_CLASS} images left out.")
+        images = images.of_classes(large)
+    if images.split is None:
+        query, _ = query_gallery(images.labels, TEST_SHARE, seed)
+        split = np.full(len(images), "train", dtype="<U5")
+        split[query] = "test"
+        images = replace(images, split=split)
+        remarks.append(f"{100 * TEST_SHARE:.0f} % of each class held out.")
+    if len(images) > limit:
+        remarks.append(f"{limit} of {len(images)} images used (--limit).")
+        order = np.random.default_rng(seed).permutation(len(images))
+        images = images.select(np.sort(_first_of_each_class(images.labels[order], order, limit)))
+    images = images.select(np.flatnonzero(np.isin(images.split, ("train", "test"))))
+    return images, " ".join(remarks)
+
+
+def _first_of_each_class(labels: NDArray[np.int64], order: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """``limit`` of the images in ``order``, as many of every class as can be."""
+    rank = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rank[members] = np.arange(len(members))
+    return order[np.argsort(rank, kind="stable")[:limit]]
+
+
+def _stored_vectors(workspace: Workspace, images: ImageSet) -> NDArray[np.float32]:
+    """The gallery's own vectors (N, D) of N images."""
+    vectors = {item.content_hash: item.embedding for batch in workspace.gallery.iterate() for item in batch}
+    return np.stack([vectors[content] for content in images.hashes])
+
+
+def _findings(contenders: Sequence[Contender], gallery: int) -> list[str]:
+    """What the table says, in sentences that depend on it."""
+    initial, finetuned, distilled, joint = contenders
+    forgotten = initial.recall("self", "old") - finetuned.recall("self", "old")
+    kept = initial.recall("self", "old") - distilled.recall("self", "old")
+    gain = distilled.recall("cross", "all") - finetuned.recall("cross", "all")
+    learned = distilled.recall("self", "new") - initial.recall("self", "new")
+    sentences = [
+        f"Old classes: fine-tuning loses {forgotten:.1f} points of recall@1 and CSD {kept:.1f}, neither with an old image."
+        if forgotten > 0
+        else f"Fine-tuning forgot nothing here ({-forgotten:+.1f} points on old classes): no forgetting to be repaired.",
+        f"New classes: CSD changes recall@1 by {learned:+.1f} points over v1, which had never seen them.",
+    ]
+    if gain > 0:
+        sentences.append(
+            f"New queries in the {gallery} old vectors: CSD {distilled.recall('cross', 'all'):.1f} %, fine-tuning "
+            f"{finetuned.recall('cross', 'all'):.1f} %; nothing was extracted again."
+        )
+    else:
+        sentences.append(
+            f"No effect here: queries by CSD find {-gain:.1f} points less in the old vectors than queries by fine-tuning."
+        )
+    sentences.append(
+        f"Training on everything reaches {joint.recall('self', 'all'):.1f} % on all classes, with {joint.images} images and "
+        f"{joint.seconds:.0f} s instead of {distilled.images} and {distilled.seconds:.0f} s, and all {gallery} vectors to be "
+        f"extracted again: in the old ones its queries find {joint.recall('cross', 'all'):.1f} %."
+    )
+    return sentences
+

@@ -1,0 +1,145 @@
+"""Held-out images through several generations: one extraction each, then every pair of query and gallery."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evergallery.data.image_set import ImageSet
+from evergallery.errors import InputError
+from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
+
+KS = (1, 5, 10)
+GROUPS = ("old", "new", "all")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is searched for in what.
+
+    Attributes:
+        images: the held-out images.
+        query: (Q,) indices of the queries.
+        gallery: (G,) indices of the gallery; where it equals ``query``, each query is left out of its own gallery.
+        description: for the foot of a table.
+    """
+
+    images: ImageSet
+    query: NDArray[np.int64]
+    gallery: NDArray[np.int64]
+    description: str
+
+    @property
+    def leave_one_out(self) -> bool:
+        """Whether queries search among themselves."""
+        return np.array_equal(self.query, self.gallery)
+
+
+def protocol(images: ImageSet, queries: str | None = None, gallery: str | None = None) -> Protocol:
+    """Choose queries and gallery from the splits of ``images``.
+
+    Without names: ``query`` against ``gallery`` where the set has these splits; else the images of ``test`` among
+    themselves; else all images among themselves, each left out of its own search.
+
+    Raises:
+        InputError: only one of two names given, or no such split.
+    """
+    if (queries is None) != (gallery is None):
+        raise InputError("Queries and gallery are named together: give both splits or neither.")
+    splits = set() if images.split is None else set(images.split.tolist())
+    if queries is None and {"query", "gallery"} <= splits:
+        queries, gallery = "query", "gallery"
+    if queries is None and "test" in splits:
+        queries = gallery = "test"
+    if queries is None:
+        everything = np.arange(len(images))
+        return Protocol(images, everything, everything, "every image among the others")
+    chosen = []
+    for name in (queries, gallery):
+        if name not in splits or images.split is None:
+            raise InputError(f"The images have no split {name!r}: they have {', '.join(sorted(splits)) or 'none'}.")
+        chosen.append(np.flatnonzero(images.split == name))
+    text = f"every image of {queries!r} among the others" if queries == gallery else f"{queries!r} in {gallery!r}"
+    return Protocol(images, chosen[0], chosen[1], text)
+
+
+def measure(
+    protocol: Protocol, query: NDArray[np.float32], gallery: NDArray[np.float32], old_classes: Sequence[str]
+) -> dict[str, RetrievalMetrics]:
+    """Metrics of ``old`` and ``new`` classes, each within its own gallery, and of ``all`` classes pooled.
+
+    Args:
+        protocol: of N held-out images.
+        query: embeddings (N, D) by the generation that queries.
+        gallery: embeddings (N, D) by the generation that made the gallery.
+        old_classes: names of the classes that count as old; every other class is new.
+
+    Returns:
+        By group; a group without a class is left out.
+    """
+    images = protocol.images
+    is_old = np.isin(np.asarray(images.classes, dtype=object), np.asarray(old_classes, dtype=object))[images.labels]
+    found = {}
+    for group, member in zip(GROUPS, (is_old, ~is_old, np.ones_like(is_old)), strict=True):
+        q, g = protocol.query[member[protocol.query]], protocol.gallery[member[protocol.gallery]]
+        if len(q) == 0 or len(g) == 0:
+            continue
+        found[group] = evaluate(
+            torch.from_numpy(query[q]),
+            torch.from_numpy(images.labels[q]),
+            torch.from_numpy(gallery[g]),
+            torch.from_numpy(images.labels[g]),
+            ks=KS,
+            exclusion=exclusion(protocol, q, g),
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One generation beside another: self-tests, the cross-test, and what follows.
+
+    ``cross`` has queries of ``new`` and vectors of ``old``. Every figure is a fraction in [0, 1].
+    """
+
+    new: str
+    old: str
+    protocol: str
+    new_self: Mapping[str, RetrievalMetrics]
+    old_self: Mapping[str, RetrievalMetrics]
+    cross: Mapping[str, RetrievalMetrics]
+    tolerance: float
+
+    @property
+    def compatible(self) -> bool:
+        """Whether ``new`` may query the vectors of ``old``: cross-test not below the old self-test, all classes."""
+        return self.cross["all"].recall[1] >= self.old_self["all"].recall[1] - self.tolerance
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence."""
+        cross, before = 100 * self.cross["all"].recall[1], 100 * self.old_self["all"].recall[1]
+        relation = (
+            f"queries of {self.new} on vectors of {self.old} reach recall@1 {cross:.1f} %, {self.old} alone {before:.1f} %"
+        )
+        if self.compatible:
+            return f"compatible: {relation}."
+        return f"not compatible: {relation} (more than {100 * self.tolerance:g} points below)."
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "new": self.new,
+            "old": self.old,
+            "protocol": self.protocol,
+            "compatible": self.compatible,
+            "verdict": self.verdict,
+            "tolerance": self.tolerance,
+            **{
+                name: {group: metrics.to_dict() for group, metrics in getattr(self, name).items()}
+                for name in ("old_self", "new_self", "cross")
+            },
+        }

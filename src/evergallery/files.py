@@ -1,0 +1,110 @@
+"""Files that survive a kill: written whole or not at all, and one writer at a time."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evergallery.errors import BusyError, DamagedError
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_directory(path: Path) -> None:
+    """Make the entries of a directory durable (a rename is not until its directory is)."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Replace ``path`` by ``content``: after a crash it holds the old bytes or the new ones, never a mixture."""
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DamagedError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{path} cannot be read as JSON ({error}); restore it from a backup.") from error
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yield a temporary directory that becomes ``path`` when the block ends, or vanishes if the block fails.
+
+    ``path`` must not exist; it appears complete and synced, in one rename.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+    try:
+        yield temporary
+        for entry in sorted(temporary.rglob("*")):
+            if entry.is_file():
+                with entry.open("rb") as file:
+                    os.fsync(file.fileno())
+        sync_directory(temporary)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_directory(path.parent)
+
+
+@contextmanager
+def lock(path: Path, purpose: str) -> Iterator[None]:
+    """Hold an exclusive lock; the kernel drops it when the process ends, however it ends.
+
+    Raises:
+        BusyError: another process holds it; the message names that process and what it does.
+    """
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise BusyError(
+                f"{path.parent} is in use: {holder}; wait for it to end or stop it, then try again."
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} ({purpose})")
+        file.flush()
+        yield
+        file.seek(0)
+        file.truncate()

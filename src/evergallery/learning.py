@@ -1,0 +1,212 @@
+"""From images and a parent to a new generation: which images train, which network starts, which run this is."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.data.tasks import stratified_validation
+from evergallery.errors import InputError
+from evergallery.generation import Generation, MethodCard, directory_name
+from evergallery.methods import Method
+from evergallery.network import Architecture, Embedder, Head, HeadKind, Network
+from evergallery.training import Settings, train
+from evergallery.watching import Watcher
+
+LOGS_KEPT = ("log.jsonl", "tensorboard")
+
+
+def training_part(images: ImageSet) -> ImageSet:
+    """The images that may be learned from: the ``train`` split where there are splits, with ``val`` beside it."""
+    if images.split is None:
+        return images
+    return images.select(np.flatnonzero(np.isin(images.split, ("train", "val"))))
+
+
+def cut_validation(images: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet | None]:
+    """Training and validation images: by the split ``val`` where there is one, else a stratified cut."""
+    if images.split is not None and (images.split == "val").any():
+        return images.select(np.flatnonzero(images.split != "val")), images.of_split("val")
+    if fraction == 0:
+        return images, None
+    train_indices, validation_indices = stratified_validation(images.labels, fraction, seed)
+    return images.select(train_indices), images.select(validation_indices)
+
+
+def relabel(images: ImageSet, classes: Sequence[str]) -> ImageSet:
+    """The same images with labels that index ``classes``, which hold every class of theirs."""
+    row = {name: index for index, name in enumerate(classes)}
+    labels = np.array([row[name] for name in images.classes], dtype=np.int64)[images.labels]
+    return replace(images, labels=labels, classes=tuple(classes))
+
+
+def start_network(
+    architecture: Architecture,
+    head: HeadKind,
+    classes: int,
+    parent: Generation | None,
+    *,
+    pretrained: bool,
+    seed: int,
+) -> Network:
+    """The network before training: the parent's with a head that grew, or a new one."""
+    if parent is not None:
+        network = parent.network()
+        return Network(network.embedder, network.head.grow(classes, seed))
+    embedder = Embedder(architecture, pretrained=pretrained, seed=seed)
+    empty = Head(embedder.dimension, 0, head)
+    return Network(embedder, empty.grow(classes, seed))
+
+
+def learn(
+    directory: Path,
+    number: int,
+    images: ImageSet,
+    method: Method,
+    settings: Settings,
+    *,
+    parent: Generation | None,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    head: HeadKind,
+    pretrained: bool = False,
+    watcher: Watcher,
+) -> Generation:
+    """Train and write generation ``number``; an interrupted run of the same arguments is continued.
+
+    Args:
+        directory: of the workspace.
+        number: of the new generation.
+        images: training images, validation still among them.
+        method: how to learn.
+        settings: of the training.
+        parent: learned from, or ``None`` for a first generation.
+        architecture: of a network that starts from scratch.
+        preprocessing: of its input.
+        head: its kind of head.
+        pretrained: whether its backbone begins with published weights.
+        watcher: hears of progress.
+    """
+    old_classes = parent.card.classes if parent else ()
+    new_classes = tuple(name for name in images.classes if name not in set(old_classes))
+    classes = old_classes + new_classes
+    images = relabel(images, classes)
+    method_card = MethodCard(name=method.name, parameters=method.parameters())
+    data = {"images": len(images), "classes": len(np.unique(images.labels)), "fingerprint": images.fingerprint()}
+    run = _digest(
+        {
+            "method": method_card.model_dump(),
+            "settings": settings.model_dump(),
+            "parent": parent.fingerprint if parent else None,
+            "architecture": architecture.model_dump(),
+            "preprocessing": preprocessing.to_dict(),
+            "head": head,
+            "pretrained": pretrained,
+            "classes": classes,
+            "data": data,
+        }
+    )
+    run_directory = directory / "runs" / run[:12]
+    finished = _finished(directory, run, run_directory)
+    if finished:
+        return finished
+    if run_directory.is_dir():
+        watcher.said("continuing the run that was interrupted")
+    run_directory.mkdir(parents=True, exist_ok=True)
+
+    training, validation = cut_validation(images, settings.validation_fraction, settings.validation_seed)
+    begins_with = parent if method.starts_from_parent else None
+    network = start_network(
+        architecture, head, len(classes), begins_with, pretrained=pretrained, seed=settings.init_seed
+    )
+    trained = train(
+        network,
+        method,
+        training,
+        validation,
+        preprocessing,
+        settings,
+        run_directory,
+        parent=parent.network() if parent and method.needs_parent else None,
+        on_progress=watcher.trained,
+    )
+    generation = Generation.write(
+        directory / "generations" / directory_name(number),
+        network,
+        preprocessing,
+        name=f"v{number}",
+        parent=parent.name if parent else None,
+        run=run,
+        method=method_card,
+        classes=classes,
+        new_classes=new_classes,
+        data={
+            **data,
+            "training": len(training),
+            "validation": len(validation) if validation else 0,
+            "skipped": [f"{skipped.uri}: {skipped.reason}" for skipped in images.skipped],
+        },
+        settings=settings.model_dump(),
+        training={
+            "epochs": trained.epochs,
+            "best_epoch": trained.best_epoch,
+            "images_seen": trained.images_seen,
+            "seconds": round(trained.seconds, 2),
+            "device": trained.device,
+            "precision": trained.precision,
+            "validation": trained.validation,
+        },
+    )
+    _keep_logs(directory, run_directory, generation)
+    return generation
+
+
+def _finished(directory: Path, run: str, run_directory: Path) -> Generation | None:
+    # Killed after the generation was written and before its run was tidied up.
+    if run_directory.is_dir():
+        for path in sorted((directory / "generations").glob("v*")):
+            generation = Generation.load(path)
+            if generation.card.run == run:
+                _keep_logs(directory, run_directory, generation)
+                return generation
+    return None
+
+
+def _keep_logs(directory: Path, run_directory: Path, generation: Generation) -> None:
+    kept = directory / "runs" / generation.directory.name
+    kept.mkdir(exist_ok=True)
+    for name in LOGS_KEPT:
+        if (run_directory / name).exists():
+            (run_directory / name).rename(kept / name)
+    shutil.rmtree(run_directory)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def check_images(method: Method, has_old_data: bool, parent: Generation | None) -> None:
+    """Refuse images that the method does not take, or the lack of those it needs, before anything is read.
+
+    Raises:
+        InputError: one sentence.
+    """
+    if method.needs_old_images and parent is not None and not has_old_data:
+        raise InputError(
+            f"The method {method.name!r} learns from the old images too: name them with --old-data, "
+            f"or choose a method that does not need them, such as csd."
+        )
+    if has_old_data and not method.needs_old_images:
+        raise InputError(f"The method {method.name!r} does not read old images: leave --old-data out, or use joint.")
+    if method.needs_parent and parent is None:
+        raise InputError(
+            f"The method {method.name!r} learns from a parent and there is no generation yet: "
+            f"learn the first one with  --method finetune."
+        )

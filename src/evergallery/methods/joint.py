@@ -1,0 +1,26 @@
+"""Joint training: all images, old and new, from scratch."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from evergallery.methods.method import Method, Step, classification_and_triplet
+
+
+@dataclass(frozen=True)
+class Joint(Method):
+    """The upper bound on recall, and the price that the other methods avoid.
+
+    It needs every image ever seen, and since it starts from scratch its space has nothing in common with the
+    parent's: the whole gallery must be extracted again.
+    """
+
+    name: ClassVar[str] = "joint"
+    needs_old_images: ClassVar[bool] = True
+    starts_from_parent: ClassVar[bool] = False
+    triplet_margin: float = 1.0
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Terms ``classification`` and ``triplet``."""
+        return classification_and_triplet(step, self.triplet_margin)

@@ -1,0 +1,18 @@
+"""Backbones, the embedder that is served, and the classifier heads used while it learns."""
+
+from evergallery.network.backbones import CIFAR_DEPTHS, build_backbone
+from evergallery.network.embedder import Architecture, Embedder, Network, Outputs
+from evergallery.network.extraction import extract
+from evergallery.network.heads import Head, HeadKind
+
+__all__ = [
+    "CIFAR_DEPTHS",
+    "Architecture",
+    "Embedder",
+    "Head",
+    "HeadKind",
+    "Network",
+    "Outputs",
+    "build_backbone",
+    "extract",
+]

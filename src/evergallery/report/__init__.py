@@ -1,0 +1,1 @@
+"""Reports with pictures: one self-contained HTML file each."""

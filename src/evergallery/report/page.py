@@ -1,0 +1,91 @@
+"""What every report page is made of: a template, plots and pictures, all inside the one file."""
+
+import base64
+import io
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from evergallery.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LIGHT = {"text": "#1c2430", "faint": "#c9d0d8"}
+DARK = {"text": "#e8ecf1", "faint": "#3b4654"}
+COLOURS = ("#3d7dca", "#d9772b", "#2f9e6e", "#9467bd", "#c94f6d")
+"""Told apart by the colour-blind, and readable on light and dark ground."""
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("evergallery.report"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Render a template of this package to one HTML file that needs no network."""
+    write_atomic(path, _environment().get_template(template).render(**values))
+
+
+def picture(pixels: NDArray[np.uint8]) -> str:
+    """An image (H, W, 3) as a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def plot(draw: "Callable[[Axes], None]", alternative: str, size: tuple[float, float] = (7.2, 3.4)) -> Markup:
+    """A matplotlib plot as an inline picture, once for light and once for dark ground.
+
+    Args:
+        draw: draws on the axes it is given.
+        alternative: what the plot shows, in words.
+        size: in inches.
+    """
+    uris = []
+    for palette in (LIGHT, DARK):
+        uris.append(_svg(draw, palette, size))
+    return Markup(
+        '<picture><source media="(prefers-color-scheme: dark)" srcset="{}"><img class="plot" src="{}" alt="{}"></picture>'
+    ).format(uris[1], uris[0], alternative)
+
+
+def _svg(draw: "Callable[[Axes], None]", palette: dict[str, str], size: tuple[float, float]) -> str:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    style = {
+        "text.color": palette["text"],
+        "axes.labelcolor": palette["text"],
+        "axes.edgecolor": palette["faint"],
+        "xtick.color": palette["text"],
+        "ytick.color": palette["text"],
+        "grid.color": palette["faint"],
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.size": 10,
+        "svg.hashsalt": "evergallery",
+        "svg.fonttype": "path",
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

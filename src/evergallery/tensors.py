@@ -1,0 +1,51 @@
+"""Tensors on disk: safetensors, never pickle; durable, and identified by what they hold."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from evergallery.errors import DamagedError
+from evergallery.files import TEMPORARY_PREFIX, sha256_of, sync_directory
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write tensors durably, under their final name only when complete; returns the SHA-256 of the file."""
+    temporary = path.with_name(TEMPORARY_PREFIX + path.name)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+    return sha256_of(path)
+
+
+def load_tensors(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
+    """Read tensors whose file has this SHA-256.
+
+    Raises:
+        DamagedError: the file is missing or altered; the message ends with ``remedy``.
+    """
+    if not path.is_file():
+        raise DamagedError(f"{path} is missing: {remedy}.")
+    if sha256_of(path) != sha256:
+        raise DamagedError(f"{path} is not the file that was written (its checksum differs): {remedy}.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DamagedError(f"{path} is not a safetensors file ({error}): {remedy}.") from error
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values, whatever the order and the memory layout."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

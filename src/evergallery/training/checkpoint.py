@@ -1,0 +1,77 @@
+"""Checkpoints of an unfinished run: safetensors and JSON, replaced in one rename."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evergallery.files import read_json, write_json
+from evergallery.tensors import load_tensors, save_tensors
+
+STATE = "state.json"
+
+
+def save(
+    directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], *, is_best: bool
+) -> None:
+    """Write a checkpoint of the network, the optimiser and ``state`` (JSON, with ``epoch`` and ``best_epoch``).
+
+    Tensors go to files of their own, which ``state.json`` names together with their checksums: a kill at any moment
+    leaves the previous checkpoint or this one. Where ``is_best``, the network is kept as the best so far.
+    """
+    weights = network.state_dict()
+    tensors = {f"network.{name}": tensor for name, tensor in weights.items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors.update({f"optimizer.{index}.{name}": value for name, value in values.items()})
+    files = {"last": f"epoch-{state['epoch']:05d}.safetensors", "best": f"best-{state['best_epoch']:05d}.safetensors"}
+    checksums = read_json(directory / STATE)["sha256"] if (directory / STATE).is_file() else {}
+    checksums["last"] = save_tensors(directory / files["last"], tensors)
+    if is_best:
+        checksums["best"] = save_tensors(directory / files["best"], weights)
+    write_json(directory / STATE, {**state, "files": files, "sha256": checksums})
+    for path in directory.glob("*.safetensors"):
+        if path.name not in files.values():
+            path.unlink()
+
+
+def load(directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    """Restore the last checkpoint in place and return its state, or ``None`` where there is none.
+
+    Raises:
+        DamagedError: its tensors are not what was written.
+    """
+    if not (directory / STATE).is_file():
+        return None
+    state: dict[str, Any] = read_json(directory / STATE)
+    tensors = _tensors(directory, state, "last")
+    network.load_state_dict(
+        {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
+    )
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    restored: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                # The parameter's memory format, which the file does not keep and the fused updates want.
+                tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+            restored.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": restored, "param_groups": optimizer.state_dict()["param_groups"]})
+    return state
+
+
+def load_best(directory: Path) -> dict[str, Tensor]:
+    """The weights of the best epoch so far.
+
+    Raises:
+        DamagedError: they are not what was written.
+    """
+    return _tensors(directory, read_json(directory / STATE), "best")
+
+
+def _tensors(directory: Path, state: dict[str, Any], which: str) -> dict[str, Tensor]:
+    return load_tensors(
+        directory / state["files"][which], state["sha256"][which], f"delete {directory} to start this run anew"
+    )

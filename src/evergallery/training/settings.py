@@ -1,0 +1,100 @@
+"""How long and how fast to learn; the same for every method, so that comparisons are fair."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from numpy import cos, pi
+from pydantic import BaseModel, ConfigDict, Field
+
+Precision = Literal["auto", "bf16", "float32"]
+
+
+class Settings(BaseModel):
+    """Settings of one training run.
+
+    Attributes:
+        epochs: passes over the training part.
+        batch_size: images a step.
+        images_per_class: K of P×K balanced batches (P = batch_size / K); ``None`` shuffles plainly, as CSD does.
+        learning_rate: peak of the schedule.
+        schedule: ``one-cycle`` (Smith 2018: warm-up over the first quarter, then cosine to zero), ``cosine``,
+            ``multi-step`` (× 0.1 at 25, 50 and 75 %: CSD's 200/400/600 of 800 epochs) or ``constant``.
+        optimizer: ``adam`` (L2 weight decay, as in the papers' code) or ``sgd`` (momentum 0.9).
+        weight_decay: L2 coefficient.
+        clip_norm: largest gradient norm; ``None`` does not clip.
+        precision: ``auto`` is bf16 autocast where the hardware has it, else float32.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        padding: pixels of reflected padding before the random crop.
+        flip: mirror half of the images; wrong for characters and text.
+        erase: probability of random erasing.
+        start_size: first size in pixels of progressive resizing; ``None`` trains at full size throughout. It grows
+            linearly and reaches full size for the last 30 % of the epochs.
+        validation_fraction: share of each class cut from the training images to choose the epoch by.
+        select: keep the ``best`` epoch by recall@1 on the validation part, or the ``last``.
+        init_seed: of new weights.
+        data_seed: of the order of images and of augmentation.
+        validation_seed: of the validation part.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=12, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    images_per_class: int | None = Field(default=None, ge=2)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    schedule: Literal["one-cycle", "cosine", "multi-step", "constant"] = "one-cycle"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    weight_decay: float = Field(default=5e-4, ge=0)
+    clip_norm: float | None = Field(default=5.0, gt=0)
+    precision: Precision = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    padding: int = Field(default=4, ge=0)
+    flip: bool = True
+    erase: float = Field(default=0.0, ge=0, le=1)
+    start_size: int | None = Field(default=None, ge=8)
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
+    select: Literal["best", "last"] = "best"
+    init_seed: int = 0
+    data_seed: int = 0
+    validation_seed: int = 0
+
+    @classmethod
+    def update(cls, **changes: object) -> "Settings":
+        """Defaults for a generation that has a parent: fewer epochs, a lower rate, no warm-up."""
+        return cls.model_validate({"epochs": 6, "learning_rate": 1e-3, "schedule": "cosine", **changes})
+
+    def rate(self, progress: float) -> float:
+        """Learning rate at ``progress`` in [0, 1] of the run."""
+        return self.learning_rate * SCHEDULES[self.schedule](progress)
+
+    def size(self, epoch: int, full_size: int) -> int:
+        """Training size in pixels at ``epoch``: a multiple of 4 up to ``full_size``."""
+        if self.start_size is None or self.start_size >= full_size:
+            return full_size
+        share = min(1.0, epoch / max(1.0, 0.7 * self.epochs))
+        return min(full_size, round((self.start_size + share * (full_size - self.start_size)) / 4) * 4)
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "one-cycle": lambda p: 0.04 + 0.96 * p / 0.25 if p < 0.25 else 0.5 * (1 + float(cos(pi * (p - 0.25) / 0.75))),
+    "cosine": lambda p: 0.5 * (1 + float(cos(pi * p))),
+    "multi-step": lambda p: 0.1 ** int(min(p, 0.999) * 4),
+    "constant": lambda p: 1.0,
+}
+"""Multiplier of the learning rate by progress in [0, 1]: functions without state, so resuming needs none."""
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` to CUDA where there is one, else CPU."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is faster than float32 there, not merely emulated."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Private in torch, so its absence means no.
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())

@@ -1,0 +1,296 @@
+"""The one training loop: any method, one device, resumable bit for bit."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from evergallery.data.augment import erase, flip, normalise, pad_crop, resize
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.data.sampling import balanced_batches, shuffled_batches
+from evergallery.errors import TrainingError
+from evergallery.methods import Method, Step
+from evergallery.network import Network, extract
+from evergallery.retrieval.metrics import evaluate
+from evergallery.training import checkpoint
+from evergallery.training.settings import Settings, has_bf16, resolve_device
+
+LOG = "log.jsonl"
+REPORT_EVERY_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for whoever shows it."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    losses: dict[str, float]
+    """Mean of each term over the epoch so far."""
+    images_per_second: float
+    recall: float | None
+    """Recall@1 on the validation part after the last epoch."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run did."""
+
+    epochs: int
+    best_epoch: int
+    """1-based; the epoch whose weights were kept."""
+    images_seen: int
+    seconds: float
+    """Of training and validation, over all of its parts where it was resumed."""
+    validation: dict[str, float]
+    """Figures of the kept epoch on the validation part; empty where there was none."""
+    history: list[dict[str, Any]] = field(repr=False)
+    device: str = "cpu"
+    precision: str = "float32"
+
+
+def train(
+    network: Network,
+    method: Method,
+    images: ImageSet,
+    validation: ImageSet | None,
+    preprocessing: Preprocessing,
+    settings: Settings,
+    directory: Path,
+    *,
+    parent: Network | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
+
+    Every random draw comes from a seed of ``settings`` and the number of the epoch, so a run that was killed and
+    started again with the same arguments ends with the same weights, on a CPU bit for bit.
+
+    Args:
+        network: on any device; its head has a row for every label.
+        method: what to minimise.
+        images: the training part; labels are rows of the head.
+        validation: chooses the epoch where ``settings.select`` is ``best``; labels likewise.
+        preprocessing: of the network's input.
+        settings: how long, how fast, on what.
+        directory: for checkpoints and logs; a checkpoint found there is continued.
+        parent: the frozen parent, for methods that need it. It is not changed.
+        on_progress: called a few times a second.
+
+    Raises:
+        TrainingError: a loss is not finite, or the method needs a parent and none was given.
+    """
+    if method.needs_parent and parent is None:
+        raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
+    fabric = _fabric(settings)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(network, settings)
+    module, optimizer = fabric.setup(network, optimizer)
+    teacher = None
+    if method.needs_parent and parent is not None:
+        teacher = parent.to(fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+
+    state = checkpoint.load(directory, network, optimizer) or {
+        "epoch": 0, "best_epoch": 0, "best_recall": -1.0, "seconds": 0.0, "images_seen": 0, "history": [],
+    }  # fmt: skip
+    log = Log(directory, state["history"])
+    started = time.perf_counter() - state["seconds"]
+    for epoch in range(state["epoch"], settings.epochs):
+        batches = _batches(images, settings, epoch)
+        generator = torch.Generator().manual_seed(_seed(settings.data_seed, epoch))
+        size = settings.size(epoch, preprocessing.size)
+        sums: dict[str, Tensor] = {}
+        epoch_start = last_report = time.perf_counter()
+        module.train()
+        with torch.random.fork_rng(devices=[]):
+            # Layers that draw for themselves (dropout, stochastic depth) use the global state.
+            torch.manual_seed(_seed(settings.data_seed, epoch, 1))
+            for step, indices in enumerate(batches):
+                rate = settings.rate((epoch + step / len(batches)) / settings.epochs)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                pixels = augment(images.batch(indices), settings, generator, size).to(fabric.device)
+                inputs = normalise(pixels, preprocessing.mean, preprocessing.std)
+                labels = torch.from_numpy(images.labels[indices]).to(fabric.device)
+
+                new = module(inputs)
+                old = None
+                if teacher is not None:
+                    with torch.no_grad(), fabric.autocast():
+                        old = type(new)(*(output.float() for output in teacher(inputs)))
+                losses = method.losses(Step(labels, new, old))
+                optimizer.zero_grad()
+                fabric.backward(torch.stack(list(losses.values())).sum())
+                if settings.clip_norm is not None:
+                    fabric.clip_gradients(module, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+                optimizer.step()
+
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0) + value.detach()
+                now = time.perf_counter()
+                due = now - last_report > REPORT_EVERY_SECONDS or step + 1 == len(batches)
+                if due or fabric.device.type == "cpu":
+                    means = {name: float(value) / (step + 1) for name, value in sums.items()}
+                    _check_finite(means, epoch, step, rate)
+                    if due and on_progress:
+                        last_report = now
+                        done = sum(map(len, batches[: step + 1]))
+                        recall = state["history"][-1].get("recall@1") if state["history"] else None
+                        on_progress(
+                            Progress(
+                                epoch, settings.epochs, step + 1, len(batches), means,
+                                done / max(now - epoch_start, 1e-9), recall,
+                            )
+                        )  # fmt: skip
+
+        figures = _validate(network, validation, preprocessing)
+        record = {"epoch": epoch + 1, "size": size, "learning_rate": rate, "losses": means, **figures}
+        is_best = settings.select == "last" or not figures or figures["recall@1"] >= state["best_recall"]
+        if is_best:
+            state.update(best_epoch=epoch + 1, best_recall=figures.get("recall@1", -1.0))
+        state["epoch"] = epoch + 1
+        state["images_seen"] += sum(map(len, batches))
+        state["seconds"] = time.perf_counter() - started
+        state["history"].append(record)
+        checkpoint.save(directory, network, optimizer, state, is_best=is_best)
+        log.write(record)
+    log.close()
+
+    if state["best_epoch"] != state["epoch"]:
+        network.load_state_dict(checkpoint.load_best(directory))
+    kept = state["history"][state["best_epoch"] - 1]
+    return Trained(
+        epochs=settings.epochs,
+        best_epoch=state["best_epoch"],
+        images_seen=state["images_seen"],
+        seconds=state["seconds"],
+        validation={name: kept[name] for name in ("recall@1", "mAP@R") if name in kept},
+        history=state["history"],
+        device=str(fabric.device),
+        precision=precision_of(settings),
+    )
+
+
+def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
+    """Random crop, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
+    images = resize(images, size)
+    if settings.padding:
+        images = pad_crop(images, settings.padding, generator)
+    if settings.flip:
+        images = flip(images, generator)
+    if settings.erase:
+        images = erase(images, generator, probability=settings.erase)
+    return images
+
+
+def precision_of(settings: Settings) -> str:
+    """The precision that ``settings`` come to on this machine: ``bf16`` or ``float32``."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16" if has_bf16(resolve_device(settings.device)) else "float32"
+
+
+class Log:
+    """One JSON line per epoch, and TensorBoard event files where TensorBoard is installed."""
+
+    def __init__(self, directory: Path, history: list[dict[str, Any]]) -> None:
+        # What a killed run wrote after its last checkpoint is dropped: it will be written again.
+        (directory / LOG).write_text("".join(json.dumps(record) + "\n" for record in history))
+        self.file = (directory / LOG).open("a")
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError:
+            self.board: Any = None
+        else:
+            self.board = SummaryWriter(str(directory / "tensorboard"), purge_step=len(history) + 1)  # type: ignore[no-untyped-call]
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append the record of one epoch."""
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for name, value in _flat(record):
+                self.board.add_scalar(name, value, record["epoch"])
+
+    def close(self) -> None:
+        """Finish both files."""
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def _flat(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}/{term}", number) for term, number in value.items())
+        elif name != "epoch":
+            yield name, value
+
+
+def _fabric(settings: Settings) -> Fabric:
+    device = resolve_device(settings.device)
+    return Fabric(
+        accelerator=device.type,
+        devices=1 if device.type == "cpu" else [device.index or 0],
+        precision="bf16-mixed" if precision_of(settings) == "bf16" else "32-true",
+    )
+
+
+def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
+        )
+    return torch.optim.SGD(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=0.9, foreach=True
+    )
+
+
+def _batches(images: ImageSet, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
+    if settings.images_per_class is None:
+        return shuffled_batches(len(images), settings.batch_size, seed=settings.data_seed, epoch=epoch)
+    return balanced_batches(
+        images.labels,
+        max(1, settings.batch_size // settings.images_per_class),
+        settings.images_per_class,
+        seed=settings.data_seed,
+        epoch=epoch,
+    )
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint32)[0])
+
+
+def _check_finite(means: dict[str, float], epoch: int, step: int, rate: float) -> None:
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The loss term {name!r} became {value} in epoch {epoch + 1}, step {step + 1}, at learning rate "
+                f"{rate:.2g}: lower the learning rate, clip gradients, or train in float32."
+            )
+
+
+def _validate(network: Network, validation: ImageSet | None, preprocessing: Preprocessing) -> dict[str, float]:
+    if validation is None or len(validation) == 0:
+        return {}
+    embeddings = torch.from_numpy(extract(network.embedder, validation, preprocessing))
+    labels = torch.from_numpy(validation.labels)
+    metrics = evaluate(embeddings, labels, embeddings, labels, ks=(1,), itself=True)
+    if metrics.queries == 0:
+        return {}
+    return {"recall@1": metrics.recall[1], "mAP@R": metrics.map_at_r}
+
+

@@ -1,0 +1,19 @@
+"""Long operations tell a watcher where they stand; the command line draws it, a test or a server may listen."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evergallery.training import Progress
+
+
+class Watcher:
+    """Hears of progress and shows nothing; subclasses show it."""
+
+    def counted(self, activity: str, done: int, total: int) -> None:
+        """``done`` of ``total`` images are through ``activity``, for instance ``"reading images"``."""
+
+    def trained(self, progress: "Progress") -> None:
+        """A training run moved on."""
+
+    def said(self, message: str) -> None:
+        """Something worth a line happened."""

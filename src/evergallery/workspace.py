@@ -1,0 +1,637 @@
+"""The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evergallery.data.image_set import ImageSet, concatenate
+from evergallery.data.images import Preprocessing, Skipped, decode, pixels
+from evergallery.data.sources import load
+from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedError
+from evergallery.evaluation import Comparison, measure, protocol
+from evergallery.files import TEMPORARY_PREFIX, lock, new_directory, read_json, write_json
+from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.items import Filter, Item, Match
+from evergallery.gallery.store import GalleryStore, PutCounts
+from evergallery.generation import Generation, generation_directories
+from evergallery.learning import check_images, learn, training_part
+from evergallery.methods import CSD, Finetune, Method
+from evergallery.network import Architecture, Embedder, HeadKind, build_backbone, extract
+from evergallery.training import Settings
+from evergallery.watching import Watcher
+
+FORMAT = 1
+SILENT = Watcher()
+NO_FILTER = Filter()
+INDEX_BATCH = 1024
+
+
+class Pair(BaseModel):
+    """Evidence that one generation's queries can search another's vectors."""
+
+    model_config = ConfigDict(frozen=True)
+
+    new: str
+    old: str
+    fingerprints: tuple[str, str]
+    shown_by: Literal["check", "force"]
+    evidence: str
+    time: str
+
+
+class State(BaseModel):
+    """What ``workspace.json`` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    architecture: Architecture
+    preprocessing: dict[str, Any]
+    head: HeadKind
+    store: str = "gallery"
+    promoted: str | None = None
+    promotions: list[dict[str, str | None]] = Field(default_factory=list)
+    compatible: list[Pair] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What ``index`` did."""
+
+    generation: str
+    added: int
+    replaced: int
+    unchanged: int
+    skipped: tuple[Skipped, ...]
+    seconds: float
+
+
+class Workspace:
+    """The verbs of the product on one directory.
+
+    >>> shop = Workspace.create("shop", backbone="resnet20")
+    >>> shop.learn("photos/spring")
+    >>> shop.index("photos/catalogue")
+    >>> shop.learn("photos/summer", method=CSD())
+    >>> print(shop.check("v2", "photos/held-out").verdict)
+    >>> shop.promote("v2")
+    >>> shop.search("query.jpg", k=10)
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        """Open a workspace.
+
+        Raises:
+            NotFoundError: there is none.
+            DamagedError: ``workspace.json`` cannot be read, or is of a newer format.
+        """
+        self.directory = Path(directory)
+        if not self._state_path.is_file():
+            raise NotFoundError(f"{self.directory} is not a workspace: create one with  evergallery init {directory}")
+        _ = self.state
+
+    @classmethod
+    def create(
+        cls,
+        directory: str | Path,
+        *,
+        backbone: str = "resnet20",
+        dim: int | None = None,
+        neck: Literal["none", "linear", "bn", "linear-bn"] | None = None,
+        size: int | None = None,
+        fit: Literal["crop", "pad", "stretch"] = "crop",
+        head: HeadKind = "unit-rows",
+    ) -> "Workspace":
+        """Create an empty workspace; the arguments are what its first generation is made of.
+
+        Args:
+            directory: must not exist, or be empty.
+            backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, or any timm model.
+            dim: D of the embedding; the backbone's own width by default.
+            neck: ``linear`` where a dimension is asked for, else ``none``.
+            size: side of the input in pixels; the backbone's own by default.
+            fit: how an image that is not square becomes square.
+            head: kind of classifier used in training.
+
+        Raises:
+            InputError: the directory is not empty, or the network cannot be built.
+        """
+        path = Path(directory)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"{path} exists and is not empty: name a new directory for the workspace.")
+        architecture = _validated(
+            Architecture, backbone=backbone, dimension=dim, neck=neck or ("linear" if dim else "none")
+        )
+        built = build_backbone(backbone)
+        Embedder(architecture)
+        preprocessing = Preprocessing(size=size or built.size, fit=fit, mean=built.mean, std=built.std)
+        if path.exists():
+            path.rmdir()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head)
+        with new_directory(path) as temporary:
+            for name in ("generations", "runs", "cache"):
+                (temporary / name).mkdir()
+            write_json(temporary / "workspace.json", state.model_dump(mode="json"))
+        return cls(path)
+
+    # What there is
+
+    @property
+    def _state_path(self) -> Path:
+        return self.directory / "workspace.json"
+
+    @property
+    def state(self) -> State:
+        """``workspace.json`` as it is now.
+
+        Raises:
+            DamagedError: it cannot be read, or is of a newer format.
+        """
+        content = read_json(self._state_path)
+        if isinstance(content, dict) and content.get("format", 0) > FORMAT:
+            raise DamagedError(
+                f"{self._state_path} has format {content['format']} and this version of Evergallery reads up to {FORMAT}: "
+                f"install a newer Evergallery."
+            )
+        try:
+            return State.model_validate(content)
+        except ValidationError as error:
+            raise DamagedError(
+                f"{self._state_path} is not a workspace's state ({error.errors()[0]['msg']}): restore it from a backup."
+            ) from error
+
+    def generations(self) -> list[Generation]:
+        """Every generation, oldest first."""
+        return [Generation.load(path) for path in generation_directories(self.directory / "generations")]
+
+    def generation(self, name: str) -> Generation:
+        """A generation by name.
+
+        Raises:
+            NotFoundError: there is none of that name; the message lists those there are.
+        """
+        for generation in self.generations():
+            if generation.name == name:
+                return generation
+        known = ", ".join(generation.name for generation in self.generations()) or "none yet: run  evergallery learn"
+        raise NotFoundError(f"{self.directory} has no generation {name!r}; there is {known}.")
+
+    @property
+    def promoted(self) -> Generation:
+        """The generation that answers queries.
+
+        Raises:
+            NotFoundError: nothing has been learned yet.
+        """
+        name = self.state.promoted
+        if name is None:
+            raise NotFoundError(f"{self.directory} has no generation yet: run  evergallery learn  first.")
+        return self.generation(name)
+
+    @cached_property
+    def gallery(self) -> GalleryStore:
+        """The stored items; opened when first used, by one process at a time.
+
+        Raises:
+            BusyError: another process has it open.
+        """
+        return EdgeStore(self.directory / self.state.store)
+
+    def close(self) -> None:
+        """Release the gallery for other processes."""
+        if "gallery" in self.__dict__:
+            self.gallery.close()
+            del self.__dict__["gallery"]
+
+    def __enter__(self) -> "Workspace":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Learning
+
+    def read(self, data: str | Path, *, data_dir: Path | None = None, watcher: Watcher = SILENT) -> ImageSet:
+        """Read labelled images at the size of this workspace's first generation; decoded ones are kept for next time."""
+        return self._load(data, Preprocessing.from_dict(self.state.preprocessing), data_dir, watcher)
+
+    def extract(self, generation: Generation, images: ImageSet, watcher: Watcher = SILENT) -> NDArray[np.float32]:
+        """Unit embeddings (N, D) of N images by a generation."""
+        return extract(
+            generation.embedder(),
+            images,
+            generation.preprocessing,
+            on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
+        )
+
+    def learn(
+        self,
+        data: str | Path | ImageSet,
+        *,
+        method: Method | None = None,
+        parent: str | None = None,
+        old_data: str | Path | ImageSet | None = None,
+        classes: Sequence[str] | None = None,
+        settings: Settings | None = None,
+        pretrained: bool = False,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> Generation:
+        """Learn a generation from images of new categories; the first one is promoted at once.
+
+        A run that was interrupted is continued when the same call is made again.
+
+        Args:
+            data: a folder, table, array file or named set (see ``evergallery.data.sources.load``), or an image set.
+                Where it has splits, ``train`` is learned from and ``val``, if any, chooses the epoch.
+            method: ``CSD()`` by default, ``Finetune()`` for a first generation.
+            parent: generation to learn from; the promoted one by default.
+            old_data: images of the old categories, for methods that need them (joint).
+            classes: learn only these of the data's classes.
+            settings: ``Settings()`` for a network from scratch, ``Settings.update()`` for one that has a parent.
+            pretrained: begin with the backbone's published weights; first generations only.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            InputError: the data or the arguments cannot be used.
+            BusyError: another process is learning in this workspace.
+            TrainingError: a loss is not finite.
+        """
+        state = self.state
+        ancestor = self.generation(parent) if parent else (self.promoted if state.promoted else None)
+        method = method or (CSD() if ancestor else Finetune())
+        check_images(method, old_data is not None, ancestor)
+        if pretrained and ancestor is not None and method.starts_from_parent:
+            raise InputError(f"{method.name!r} starts from {ancestor.name}: pretrained weights are for a first generation.")
+        preprocessing = ancestor.preprocessing if ancestor else Preprocessing.from_dict(state.preprocessing)
+        fresh = ancestor is None or not method.starts_from_parent
+        with lock(self.directory / "generations" / ".lock", "learn"):
+            images = training_part(self._load(data, preprocessing, data_dir, watcher, minimum_per_class=2))
+            if classes is not None:
+                images = images.of_classes(classes)
+            if old_data is not None:
+                old = training_part(self._load(old_data, preprocessing, data_dir, watcher, minimum_per_class=2))
+                images = concatenate([old.of_classes(ancestor.card.classes) if ancestor else old, images])
+            if len(images) == 0:
+                raise InputError("There is no image to learn from: the data has no split 'train'.")
+            generation = learn(
+                self.directory,
+                max((generation.number for generation in self.generations()), default=0) + 1,
+                images,
+                method,
+                settings or (Settings() if fresh else Settings.update()),
+                parent=ancestor,
+                architecture=ancestor.card.architecture if ancestor else state.architecture,
+                preprocessing=preprocessing,
+                head=ancestor.card.head.kind if ancestor else state.head,
+                pretrained=pretrained,
+                watcher=watcher,
+            )
+        if self.state.promoted is None:
+            self._point_to(generation.name, why="the first generation")
+        return generation
+
+    # The gallery
+
+    def index(
+        self,
+        data: str | Path | ImageSet,
+        *,
+        generation: str | None = None,
+        split: str | None = None,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> Indexed:
+        """Extract images with a generation and keep their vectors in the gallery; labels are optional.
+
+        An item's id is the table's ``item_id`` or else the SHA-256 of its content, so the same content is kept once.
+        Items are durable batch by batch; after an interruption the same call goes on where it stopped.
+
+        Args:
+            data: a folder, file, table, array file, named set or image set.
+            generation: that makes the vectors; the promoted one by default.
+            split: only the images of this split.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
+        """
+        started = time.perf_counter()
+        maker = self.generation(generation) if generation else self.promoted
+        self._require_compatible(maker, self._stored())
+        images = self._load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
+        if split is not None:
+            images = images.of_split(split)
+        embedder = maker.embedder()
+        total = PutCounts(0, 0, 0)
+        for start in range(0, len(images), INDEX_BATCH):
+            part = images.select(np.arange(start, min(start + INDEX_BATCH, len(images))))
+            total += self.gallery.put(_items(part, extract(embedder, part, maker.preprocessing), maker.fingerprint))
+            watcher.counted("indexing", start + len(part), len(images))
+        return Indexed(
+            maker.name, total.added, total.replaced, total.unchanged, images.skipped, time.perf_counter() - started
+        )
+
+    def add(self, items: Sequence[Item]) -> PutCounts:
+        """Store vectors made elsewhere; each item names the fingerprint of its generation.
+
+        Raises:
+            RefusedError: a fingerprint that is no generation's here, or a space that has not been shown compatible
+                with the gallery's.
+            InputError: a vector of the wrong dimension, not finite, or not of unit length.
+        """
+        for fingerprint in {item.generation for item in items}:
+            self._require_compatible(self._by_fingerprint(fingerprint), self._stored())
+        return self.gallery.put(items)
+
+    def search(
+        self,
+        query: str | Path | NDArray[np.float32] | None = None,
+        *,
+        item: str | None = None,
+        generation: str | None = None,
+        k: int = 10,
+        where: Filter = NO_FILTER,
+        minimum_score: float | None = None,
+    ) -> list[Match]:
+        """The k items most like a query, best first; exact.
+
+        Args:
+            query: an image file, or a vector (D,) made by ``generation``.
+            item: id of a stored item to search with instead; it is left out of its own result.
+            generation: that embeds the query; the promoted one by default.
+            k: how many.
+            where: labels, generations or metadata to search among.
+            minimum_score: smallest cosine.
+
+        Raises:
+            RefusedError: the gallery holds vectors that the query's generation has not been shown compatible with.
+            NotFoundError: no such item or file.
+            InputError: both or neither of ``query`` and ``item``, an unreadable image, a vector of another dimension.
+        """
+        if (query is None) == (item is None):
+            raise InputError("Search with an image, a vector or an item's id: give exactly one.")
+        if item is not None:
+            stored = self.gallery.get(item)
+            if stored is None:
+                raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
+            asker, vector = self._by_fingerprint(stored.generation), stored.embedding
+        else:
+            asker = self.generation(generation) if generation else self.promoted
+            vector = query if isinstance(query, np.ndarray) else self.embed(str(query), asker)
+        if vector.shape != (asker.card.dimension,):
+            raise InputError(
+                f"The query has shape {vector.shape} and {asker.name} makes vectors of ({asker.card.dimension},): "
+                f"name the generation that made it."
+            )
+        searched = self._stored(where)
+        if not searched:
+            return []
+        self._require_compatible(asker, searched)
+        matches = self.gallery.search(
+            vector[None].astype(np.float32), k + (item is not None), where=where, minimum_score=minimum_score
+        )[0]
+        return [match for match in matches if match.item.id != item][:k]
+
+    def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
+        """The unit embedding (D,) of an image file."""
+        if not Path(path).is_file():
+            raise NotFoundError(f"There is no image {path}.")
+        prepared = generation.preprocessing
+        array = pixels(decode(Path(path)), prepared)
+        image = ImageSet.from_arrays(array[None], np.array([-1]), ())
+        return extract(generation.embedder(), image, prepared)[0]
+
+    # Knowing before switching
+
+    def check(
+        self,
+        generation: str,
+        data: str | Path | ImageSet,
+        *,
+        against: str | None = None,
+        queries: str | None = None,
+        gallery: str | None = None,
+        tolerance: float = 0.01,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> Comparison:
+        """Measure a generation beside another on held-out labelled images, and remember whether they are compatible.
+
+        Args:
+            generation: the newer one, which would query.
+            data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries.
+            against: whose vectors would be searched; the promoted one by default, or the parent of that one itself.
+            queries: split of the queries.
+            gallery: split of the gallery.
+            tolerance: how far, as a fraction, the cross-test may lie below the older one's self-test.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+        """
+        new = self.generation(generation)
+        old = self.generation(against or self._usual_opponent(new))
+        if new.preprocessing != old.preprocessing:
+            raise InputError(f"{new.name} and {old.name} read images of different sizes: check them one by one.")
+        held_out = protocol(self._load(data, new.preprocessing, data_dir, watcher), queries, gallery)
+        by_old = self.extract(old, held_out.images, watcher)
+        by_new = by_old if new == old else self.extract(new, held_out.images, watcher)
+        comparison = Comparison(
+            new.name,
+            old.name,
+            held_out.description,
+            new_self=measure(held_out, by_new, by_new, old.card.classes),
+            old_self=measure(held_out, by_old, by_old, old.card.classes),
+            cross=measure(held_out, by_new, by_old, old.card.classes),
+            tolerance=tolerance,
+        )
+        if new != old:
+            self._remember(new, old, comparison)
+        return comparison
+
+    def promote(self, generation: str, *, force: bool = False, why: str | None = None) -> None:
+        """Let a generation answer queries from now on; one atomic change.
+
+        Raises:
+            RefusedError: the gallery holds vectors that it has not been shown to be compatible with; ``force`` with a
+                reason ``why`` accepts them, and both are recorded.
+        """
+        candidate = self.generation(generation)
+        if force:
+            if not why:
+                raise InputError("Promoting against the evidence needs a reason: give it with --why.")
+            for old in self._stored():
+                if not self._pair_shown(candidate, old):
+                    self._record_pair(candidate, old, "force", why)
+        else:
+            self._require_compatible(candidate, self._stored())
+        self._point_to(candidate.name, why or "compatible with the gallery")
+
+    def rollback(self) -> str:
+        """Promote the generation that was promoted before, and return its name.
+
+        Raises:
+            RefusedError: there was none before.
+        """
+        state = self.state
+        if not state.promotions or state.promotions[-1]["before"] is None:
+            raise RefusedError("No generation was promoted before this one: there is nothing to go back to.")
+        before = self.generation(str(state.promotions[-1]["before"]))
+        state.promotions.pop()
+        state.promoted = before.name
+        self._write(state)
+        return before.name
+
+    def doctor(self) -> list[str]:
+        """Verify every checksum and count; returns what is wrong, a sentence each."""
+        found = []
+        names = set()
+        fingerprints = set()
+        for path in generation_directories(self.directory / "generations"):
+            try:
+                generation = Generation.load(path)
+                names.add(generation.name)
+                fingerprints.add(generation.fingerprint)
+                found += generation.problems()
+            except DamagedError as error:
+                found.append(str(error))
+        if self.state.promoted is not None and self.state.promoted not in names:
+            found.append(f"The promoted generation {self.state.promoted} is missing: promote another.")
+        try:
+            found += self.gallery.verify()
+            for fingerprint, count in self.gallery.count_by_generation().items():
+                if fingerprint not in fingerprints:
+                    found.append(f"The gallery holds {count} vectors of an unknown generation {fingerprint[:12]}.")
+        except DamagedError as error:
+            found.append(str(error))
+        for folder in (self.directory, self.directory / "generations"):
+            for path in folder.glob(TEMPORARY_PREFIX + "*"):
+                found.append(f"{path} was left by a process that was killed: it can be deleted.")
+        return found
+
+    # Inside
+
+    def _load(
+        self,
+        data: str | Path | ImageSet,
+        preprocessing: Preprocessing,
+        data_dir: Path | None,
+        watcher: Watcher,
+        *,
+        require_labels: bool = True,
+        minimum_per_class: int = 1,
+    ) -> ImageSet:
+        if isinstance(data, ImageSet):
+            return data
+        return load(
+            data,
+            preprocessing,
+            cache=self.directory / "cache",
+            data_dir=data_dir,
+            require_labels=require_labels,
+            minimum_per_class=minimum_per_class,
+            on_progress=lambda done, total: watcher.counted("reading images", done, total),
+        )
+
+    def _stored(self, where: Filter = NO_FILTER) -> list[Generation]:
+        """The generations whose vectors the gallery holds, as far as ``where`` admits them."""
+        counts = self.gallery.count_by_generation()
+        admitted = [name for name in counts if not where.generations or name in where.generations]
+        return [self._by_fingerprint(name) for name in admitted if counts[name]]
+
+    def _by_fingerprint(self, fingerprint: str) -> Generation:
+        for generation in self.generations():
+            if generation.fingerprint == fingerprint:
+                return generation
+        raise RefusedError(
+            f"No generation of {self.directory} has the fingerprint {fingerprint[:12]}…: vectors of an unknown space cannot "
+            f"be compared; list the known ones with  evergallery generations"
+        )
+
+    def _pair_shown(self, one: Generation, other: Generation) -> bool:
+        wanted = {one.fingerprint, other.fingerprint}
+        return len(wanted) == 1 or any(set(pair.fingerprints) == wanted for pair in self.state.compatible)
+
+    def _require_compatible(self, asker: Generation, stored: Sequence[Generation]) -> None:
+        for other in stored:
+            if not self._pair_shown(asker, other):
+                newer, older = sorted((asker, other), key=lambda generation: -generation.number)
+                raise RefusedError(
+                    f"The gallery holds vectors of {other.name}, and {asker.name} has not been shown to be compatible with "
+                    f"them: run  evergallery check {newer.name} --against {older.name} --data HELD_OUT  first."
+                )
+
+    def _usual_opponent(self, new: Generation) -> str:
+        promoted = self.promoted.name
+        return new.card.parent or new.name if promoted == new.name else promoted
+
+    def _remember(self, new: Generation, old: Generation, comparison: Comparison) -> None:
+        if comparison.compatible:
+            self._record_pair(new, old, "check", comparison.verdict)
+            return
+        state = self.state
+        wanted = {new.fingerprint, old.fingerprint}
+        state.compatible = [
+            pair for pair in state.compatible if set(pair.fingerprints) != wanted or pair.shown_by == "force"
+        ]
+        self._write(state)
+
+    def _record_pair(self, new: Generation, old: Generation, shown_by: Literal["check", "force"], why: str) -> None:
+        state = self.state
+        fingerprints = (new.fingerprint, old.fingerprint)
+        kept = [pair for pair in state.compatible if set(pair.fingerprints) != set(fingerprints)]
+        pair = Pair(new=new.name, old=old.name, fingerprints=fingerprints, shown_by=shown_by, evidence=why, time=_now())
+        state.compatible = [*kept, pair]
+        self._write(state)
+
+    def _point_to(self, name: str, why: str) -> None:
+        state = self.state
+        state.promotions.append({"promoted": name, "before": state.promoted, "why": why, "time": _now()})
+        state.promoted = name
+        self._write(state)
+
+    def _write(self, state: State) -> None:
+        write_json(self._state_path, state.model_dump(mode="json"))
+
+
+def _items(images: ImageSet, embeddings: NDArray[np.float32], fingerprint: str) -> list[Item]:
+    now = _now()
+    items: dict[str, Item] = {}
+    for index, embedding in enumerate(embeddings):
+        label = int(images.labels[index])
+        content = images.hashes[index]
+        identifier = (images.item_ids[index] if images.item_ids else None) or content
+        if identifier not in items:
+            items[identifier] = Item(
+                id=identifier,
+                embedding=embedding,
+                generation=fingerprint,
+                label=images.classes[label] if label >= 0 else None,
+                uri=images.uris[index],
+                content_hash=content,
+                added=now,
+                metadata={},
+            )
+    return list(items.values())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _validated(model: type[Architecture], **values: Any) -> Architecture:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{first['loc'][0]} is not usable: {first['msg']}.") from error

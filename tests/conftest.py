@@ -1,0 +1,55 @@
+"""What all tests share: small random images, quick settings, and the folder of real images where there is one."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evergallery.data.image_set import ImageSet
+from evergallery.training import Settings
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def quick() -> Callable[..., Settings]:
+    """Settings of a run of seconds, in float32 on the CPU."""
+
+    def make(**changes: object) -> Settings:
+        return Settings.model_validate(
+            {"epochs": 2, "batch_size": 16, "precision": "float32", "device": "cpu", "padding": 1, **changes}
+        )
+
+    return make
+
+
+def coloured_images(classes: int = 6, each: int = 12, size: int = 16, seed: int = 0, first: int = 0) -> ImageSet:
+    """Images that are easy to tell apart: a colour and a bar for each class, with noise."""
+    draw = np.random.default_rng(seed)
+    colours = np.random.default_rng(99).integers(40, 215, (first + classes, 3))[first:]
+    labels = np.repeat(np.arange(classes), each)
+    pixels = colours[labels][:, None, None, :] + draw.normal(0, 20, (len(labels), size, size, 3))
+    for index, label in enumerate(labels):
+        row = (first + label) * 2 % size
+        pixels[index, row : row + 2] = 255 - colours[label]
+    return ImageSet.from_arrays(
+        np.clip(pixels, 0, 255).astype(np.uint8), labels, [f"class {first + number}" for number in range(classes)]
+    )
+
+
+@pytest.fixture
+def images() -> ImageSet:
+    """Six easy classes of twelve images of 16 × 16."""
+    return coloured_images()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """A folder of real image sets, named by EVERGALLERY_SHARED; tests that want it are skipped without it."""
+    folder = os.environ.get("EVERGALLERY_SHARED")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set EVERGALLERY_SHARED to a folder of real image sets to run this test")
+    return Path(folder)
