@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
+from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
 
 KS = (1, 5, 10)
@@ -23,7 +24,7 @@ class Protocol:
     Attributes:
         images: the held-out images.
         query: (Q,) indices of the queries.
-        gallery: (G,) indices of the gallery; where it equals ``query``, each query is left out of its own gallery.
+        gallery: (G,) indices of the gallery; an image in both does not find itself.
         description: for the foot of a table.
     """
 
@@ -31,11 +32,6 @@ class Protocol:
     query: NDArray[np.int64]
     gallery: NDArray[np.int64]
     description: str
-
-    @property
-    def leave_one_out(self) -> bool:
-        """Whether queries search among themselves."""
-        return np.array_equal(self.query, self.gallery)
 
 
 def protocol(images: ImageSet, queries: str | None = None, gallery: str | None = None) -> Protocol:
@@ -93,9 +89,21 @@ def measure(
             torch.from_numpy(gallery[g]),
             torch.from_numpy(images.labels[g]),
             ks=KS,
-            exclusion=exclusion(protocol, q, g),
+            exclusion=_exclusion(protocol, q, g),
         )
     return found
+
+
+def _exclusion(protocol: Protocol, query: NDArray[np.int64], gallery: NDArray[np.int64]) -> Exclusion:
+    """A query does not find itself, nor, where cameras are known, its own label under its own camera."""
+    place = np.full(len(protocol.images), -1, dtype=np.int64)
+    place[gallery] = np.arange(len(gallery))
+    itself = torch.from_numpy(place[query])
+    if protocol.images.cameras is None:
+        return Exclusion(itself)
+    labels = torch.from_numpy(protocol.images.labels)
+    cameras = torch.from_numpy(np.unique(protocol.images.cameras, return_inverse=True)[1].astype(np.int64))
+    return Exclusion(itself, labels[query], labels[gallery], cameras[query], cameras[gallery])
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,10 @@ class PixelCache:
         recipe = [preprocessing.size, preprocessing.fit, preprocessing.interpolation]
         key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
         self.directory = directory / f"{preprocessing.size}-{preprocessing.fit}-{key}"
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"Decoded images cannot be kept in {self.directory} ({error.strerror}).") from error
         self.shape = (preprocessing.size, preprocessing.size, 3)
         self.image_bytes = preprocessing.size * preprocessing.size * 3
         self._rows: dict[bytes, int] = {}

@@ -86,7 +86,7 @@ class ImageSet:
 
     def batch(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Images as a uint8 tensor (B, 3, S, S) in channels_last memory format, copied once."""
-        return torch.from_numpy(self.pixels[self.rows[indices]]).permute(0, 3, 1, 2)
+        return torch.from_numpy(np.take(self.pixels, self.rows[indices], axis=0)).permute(0, 3, 1, 2)
 
     def select(self, indices: NDArray[np.int64]) -> "ImageSet":
         """The images at ``indices``, in that order, with the same classes."""
@@ -156,8 +156,9 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
     classes = tuple(dict.fromkeys(name for one in sets for name in one.classes))
     number = {name: index for index, name in enumerate(classes)}
     labels = [np.array([*(number[name] for name in one.classes), -1], dtype=np.int64)[one.labels] for one in sets]
-    if all(one.pixels is sets[0].pixels for one in sets):
-        pixels, rows = sets[0].pixels, np.concatenate([one.rows for one in sets])
+    longest = max((one.pixels for one in sets), key=len)
+    if all(_begins(one.pixels, longest) for one in sets):
+        pixels, rows = longest, np.concatenate([one.rows for one in sets])
     else:
         pixels = np.concatenate([one.pixels[one.rows] for one in sets])
         rows = np.arange(len(pixels))
@@ -182,6 +183,15 @@ def hash_pixels(image: NDArray[np.uint8]) -> str:
     digest = hashlib.sha256(str(image.shape).encode())
     digest.update(np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
+
+
+def _begins(part: NDArray[np.uint8], whole: NDArray[np.uint8]) -> bool:
+    """Whether ``part`` is ``whole``, or the same file mapped when it held fewer images."""
+    if part is whole:
+        return True
+    if not (isinstance(part, np.memmap) and isinstance(whole, np.memmap)):
+        return False
+    return (part.filename, part.offset) == (whole.filename, whole.offset) and part.filename is not None
 
 
 def _joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:

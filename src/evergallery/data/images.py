@@ -23,8 +23,8 @@ Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 # Formats whose readers neither start other programs (EPS does) nor guess at files without a signature (TGA does).
 FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "TIFF", "WEBP")
 SUFFIXES = frozenset(
-    ".apng .avif .bmp .gif .ico .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pcx .pgm .png .pnm .ppm .qoi .sgi .tif .tiff "
-    ".webp".split()
+    {".apng", ".avif", ".bmp", ".gif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pcx"}
+    | {".pgm", ".png", ".pnm", ".ppm", ".qoi", ".sgi", ".tif", ".tiff", ".webp"}
 )
 MAX_BYTES = 1 << 30
 WHITE = (255, 255, 255)
@@ -225,7 +225,7 @@ def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = float(numbers.min()), float(numbers.max())
     if np.issubdtype(values.dtype, np.integer):
         # Pillow gives 16-bit files as 16-bit or as 32-bit integers, according to their format.
-        start, end = (0.0, 65535.0) if 0 <= low and high <= 65535 else (low, high)
+        start, end = (0.0, 65535.0) if low >= 0 and high <= 65535 else (low, high)
     elif low >= 0 and high <= 255:
         start, end = (0.0, 1.0) if high <= 1 else (0.0, 255.0)
     else:

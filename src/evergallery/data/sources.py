@@ -2,24 +2,25 @@
 
 import csv
 import hashlib
+import os
 import unicodedata
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from evergallery.data.cache import PixelCache
-from evergallery.data.image_set import ImageSet, hash_pixels
-from evergallery.data.images import Preprocessing, Skipped, decode, pixels
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, decode, from_array, pixels, read_bytes
 from evergallery.errors import InputError, MissingExtraError
 
-IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".mpg", ".mpeg"}
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
           "query": "query", "gallery": "gallery"}  # fmt: skip
 TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
@@ -86,8 +87,8 @@ def load(
     elif path.suffix.lower() in TABLE_SUFFIXES:
         found = list_table(path, require_labels)
     elif path.suffix.lower() == ".npz":
-        found = read_arrays(path, preprocessing)
-    elif path.suffix.lower() in IMAGE_SUFFIXES and not require_labels:
+        found = read_arrays(path, preprocessing, require_labels)
+    elif path.suffix.lower() in SUFFIXES and not require_labels:
         found = Listing((path.absolute(),), (None,))
     else:
         raise InputError(
@@ -98,7 +99,9 @@ def load(
         _check_classes(found.labels, minimum_per_class, str(source))
         images = read_listing(found, preprocessing, cache, on_progress)
         if len(images) == 0:
-            raise InputError(f"None of the {len(found.paths)} images of {source} can be read; the first: {_first(images)}.")
+            raise InputError(
+                f"None of the {len(found.paths)} images of {source} can be read, the first: {_first(images)}"
+            )
     else:
         images = found
     named = [images.classes[label] if label >= 0 else None for label in images.labels.tolist()]
@@ -124,12 +127,16 @@ def list_folder(folder: Path, require_labels: bool) -> Listing:
     labels: list[str | None] = []
     for directory in directories:
         files = sorted(_images_below(directory))
+        if not files and require_labels:
+            raise InputError(f"The class {directory.name!r} of {folder} has no image: add images or remove its folder.")
         paths += files
         labels += [directory.name] * len(files)
-    loose = [child for child in children if child.is_file() and child.suffix.lower() in IMAGE_SUFFIXES]
+    loose = [child for child in children if child.suffix.lower() in SUFFIXES and child.is_file()]
     if not require_labels:
         paths += loose
         labels += [None] * len(loose)
+    elif loose and paths:
+        raise InputError(f"{loose[0]} lies beside the class folders: move it into one of them.")
     if not paths:
         if loose:
             raise InputError(f"{folder} holds {len(loose)} images but no folder per class: make FOLDER/CLASS/IMAGE.")
@@ -172,17 +179,19 @@ def list_table(path: Path, require_labels: bool) -> Listing:
     )
 
 
-def read_arrays(path: Path, preprocessing: Preprocessing) -> ImageSet:
+def read_arrays(path: Path, preprocessing: Preprocessing, require_labels: bool) -> ImageSet:
     """An ``.npz`` file; integer labels are named by ``names`` where there is one, else by themselves."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("images", "labels", "names", "split") if name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an .npz file of plain arrays ({error}).") from error
-    for name in ("images", "labels"):
+    for name in ("images", "labels") if require_labels else ("images",):
         if name not in arrays:
             raise InputError(f"{path} has no array {name!r}: it needs images (N, H, W, 3) uint8 and labels (N,).")
-    images, labels = arrays["images"], arrays["labels"]
+    images = arrays["images"]
+    labels = arrays.get("labels", np.full(len(images), -1) if images.ndim else np.empty(0, np.int64))
+    arrays["labels"] = labels
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
         raise InputError(
             f"{path} has images of shape {images.shape} and type {images.dtype}: they must be (N, H, W), (N, H, W, 1), "
@@ -194,12 +203,15 @@ def read_arrays(path: Path, preprocessing: Preprocessing) -> ImageSet:
         if name in arrays and arrays[name].shape != (len(images),):
             raise InputError(f"{path} has {len(images)} images and {name} of shape {arrays[name].shape}: one for each.")
     classes, numbers = _number_labels(path, labels, arrays.get("names"))
+    if require_labels and (numbers < 0).any():
+        raise InputError(f"{path} has no label for image {int(np.argmax(numbers < 0))}: label it or leave it out.")
+    splits = [SPLITS.get(str(one).lower(), str(one)) for one in arrays["split"]] if "split" in arrays else None
     return ImageSet.from_arrays(
         fit_arrays(images, preprocessing),
         numbers,
         classes,
         uris=[f"{path.absolute()}#{index}" for index in range(len(images))],
-        split=np.array([SPLITS.get(str(one).lower(), str(one)) for one in arrays["split"]]) if "split" in arrays else None,
+        split=np.array(splits) if splits is not None else None,
     )
 
 
@@ -213,10 +225,7 @@ def fit_arrays(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
         return images
     fitted = np.empty((len(images), size, size, 3), dtype=np.uint8)
     for index, image in enumerate(images):
-        picture = Image.fromarray(image)
-        if image.shape[2] == 4:
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-        fitted[index] = pixels(picture, preprocessing)
+        fitted[index] = pixels(from_array(image), preprocessing)
     return fitted
 
 
@@ -231,45 +240,30 @@ def read_listing(
     skipped: list[Skipped] = []
     memory: list[NDArray[np.uint8]] = []
     memory_rows: dict[str, int] = {}
+
+    def known(content: str) -> bool:
+        return content in memory_rows or (store is not None and int(store.rows([content])[0]) >= 0)
+
     with ThreadPoolExecutor(DECODING_THREADS) as threads, store.writing() if store else nullcontext():
         for start in range(0, total, DECODING_BLOCK):
             block = listing.paths[start : start + DECODING_BLOCK]
-            contents = list(threads.map(_read_and_hash, block))
-            found = [one for _, one in contents]
-            rows = store.rows([one or "00" for one in found]) if store else None
-
-            def decoded(index: int, contents: Any = contents, rows: Any = rows) -> NDArray[np.uint8] | str | None:
-                data, content = contents[index]
-                if content is None:
-                    return str(data)
-                if (rows is not None and rows[index] >= 0) or content in memory_rows:
-                    return None
-                try:
-                    return pixels(decode(data), preprocessing)
-                except InputError as error:
-                    return str(error)
-
-            new_hashes: list[str] = []
-            new_images: list[NDArray[np.uint8]] = []
-            for index, image in enumerate(threads.map(decoded, range(len(block)))):
-                content = found[index]
+            new: dict[str, NDArray[np.uint8]] = {}
+            opened = threads.map(lambda path: _open(path, preprocessing, known), block)
+            for index, (content, image) in enumerate(opened, start):
                 if isinstance(image, str):
-                    skipped.append(Skipped(str(block[index]), image))
+                    skipped.append(Skipped(str(listing.paths[index]), image))
                     continue
-                assert content is not None
-                if image is not None and content not in new_hashes:
-                    new_hashes.append(content)
-                    new_images.append(image)
-                kept.append(start + index)
+                if image is not None:
+                    new.setdefault(content, image)
+                kept.append(index)
                 hashes.append(content)
-            if new_images:
-                if store:
-                    store.add(new_hashes, np.stack(new_images))
-                else:
-                    memory_rows.update((one, len(memory) + i) for i, one in enumerate(new_hashes))
-                    memory += new_images
+            if new and store:
+                store.add(list(new), np.stack(list(new.values())))
+            elif new:
+                memory_rows.update((content, len(memory) + i) for i, content in enumerate(new))
+                memory += new.values()
             if on_progress:
-                on_progress(min(start + DECODING_BLOCK, total), total)
+                on_progress(start + len(block), total)
     if store:
         array, rows = store.array(), store.rows(hashes)
     else:
@@ -292,13 +286,18 @@ def read_listing(
     )
 
 
-def _read_and_hash(path: Path) -> tuple[bytes | str, str | None]:
-    """The file's bytes and their SHA-256, or a reason and ``None``."""
+def _open(
+    path: Path, preprocessing: Preprocessing, known: Callable[[str], bool]
+) -> tuple[str, NDArray[np.uint8] | str | None]:
+    """The SHA-256 of a file with its pixels, with ``None`` where they are known, or with the reason why not."""
+    # The bytes go before the next file is read: a block of photographs would fill gigabytes.
+    content = ""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})", None
-    return data, hashlib.sha256(data).hexdigest()
+        data = read_bytes(path)
+        content = hashlib.sha256(data).hexdigest()
+        return content, None if known(content) else pixels(decode(data), preprocessing)
+    except InputError as error:
+        return content, str(error)
 
 
 def _check_classes(labels: Sequence[str | None], minimum: int, source: str) -> None:
@@ -326,18 +325,15 @@ def _number_labels(
     path: Path, labels: NDArray[Any], names: NDArray[Any] | None
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     if labels.dtype.kind in "iu":
-        if names is not None:
-            if labels.min() < 0 or labels.max() >= len(names):
-                raise InputError(f"{path} has the label {labels.max()} but only {len(names)} names.")
-            used = np.unique(labels)
-            numbers = np.searchsorted(used, labels)
-            return tuple(str(names[one]) for one in used), numbers
-        used, numbers = np.unique(labels, return_inverse=True)
-        return tuple(str(one) for one in used), numbers
+        used = np.unique(labels[labels >= 0])
+        if names is not None and len(used) and used[-1] >= len(names):
+            raise InputError(f"{path} has the label {used[-1]} but only {len(names)} names: add the missing names.")
+        numbers = np.where(labels >= 0, np.searchsorted(used, labels), -1)
+        return tuple(str(one if names is None else names[one]) for one in used), numbers
     if labels.dtype.kind in "US":
-        found = sorted({str(one) for one in labels}, key=_natural)
+        found = sorted({str(one) for one in labels if one}, key=_natural)
         number = {name: index for index, name in enumerate(found)}
-        return tuple(found), np.array([number[str(one)] for one in labels], dtype=np.int64)
+        return tuple(found), np.array([number.get(str(one), -1) for one in labels], dtype=np.int64)
     raise InputError(f"{path} has labels of type {labels.dtype}: they must be integers or strings.")
 
 
@@ -347,6 +343,8 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
             reader = csv.DictReader(file)
             rows = list(reader)
             fields = [name.strip() for name in reader.fieldnames or ()]
+            if len(set(fields)) != len(fields):
+                raise InputError(f"{path} has two columns of one name among {', '.join(fields)}: rename one.")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
     return {name: [(list(row.values())[index] or "").strip() for row in rows] for index, name in enumerate(fields)}
@@ -368,10 +366,17 @@ def _read_parquet(path: Path) -> dict[str, list[str]]:
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(not _visible_name(part) for part in path.relative_to(folder).parts)
-        if not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            yield path
+    for directory, below, names in os.walk(folder, onerror=_refuse):
+        below[:] = filter(_visible_name, below)
+        for path in (Path(directory, name) for name in names):
+            if _visible(path) and path.suffix.lower() in SUFFIXES and path.is_file():
+                yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f"The folder {error.filename} cannot be read ({error.strerror}): check its permissions."
+    ) from error
 
 
 def _visible(path: Path) -> bool:

@@ -12,7 +12,8 @@ def _miner_and_loss(margin: float) -> tuple[Any, Any]:
     from pytorch_metric_learning.losses import TripletMarginLoss
     from pytorch_metric_learning.miners import BatchHardMiner
 
-    return BatchHardMiner(), TripletMarginLoss(margin=margin, distance=CosineSimilarity())
+    distance = CosineSimilarity()
+    return BatchHardMiner(distance=distance), TripletMarginLoss(margin=margin, distance=distance)
 
 
 def batch_hard_triplet(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:

@@ -20,7 +20,8 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.sampling import balanced_batches, shuffled_batches
 from evergallery.errors import TrainingError
 from evergallery.methods import Method, Step
-from evergallery.network import Network, extract
+from evergallery.network import Network, Outputs, extract
+from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import checkpoint
 from evergallery.training.settings import Settings, has_bf16, resolve_device
@@ -105,68 +106,30 @@ def train(
     state = checkpoint.load(directory, network, optimizer) or {
         "epoch": 0, "best_epoch": 0, "best_recall": -1.0, "seconds": 0.0, "images_seen": 0, "history": [],
     }  # fmt: skip
-    log = Log(directory, state["history"])
     started = time.perf_counter() - state["seconds"]
-    for epoch in range(state["epoch"], settings.epochs):
-        batches = _batches(images, settings, epoch)
-        generator = torch.Generator().manual_seed(_seed(settings.data_seed, epoch))
-        size = settings.size(epoch, preprocessing.size)
-        sums: dict[str, Tensor] = {}
-        epoch_start = last_report = time.perf_counter()
-        module.train()
-        with torch.random.fork_rng(devices=[]):
-            # Layers that draw for themselves (dropout, stochastic depth) use the global state.
-            torch.manual_seed(_seed(settings.data_seed, epoch, 1))
-            for step, indices in enumerate(batches):
-                rate = settings.rate((epoch + step / len(batches)) / settings.epochs)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                pixels = augment(images.batch(indices), settings, generator, size).to(fabric.device)
-                inputs = normalise(pixels, preprocessing.mean, preprocessing.std)
-                labels = torch.from_numpy(images.labels[indices]).to(fabric.device)
-
-                new = module(inputs)
-                old = None
-                if teacher is not None:
-                    with torch.no_grad(), fabric.autocast():
-                        old = type(new)(*(output.float() for output in teacher(inputs)))
-                losses = method.losses(Step(labels, new, old))
-                optimizer.zero_grad()
-                fabric.backward(torch.stack(list(losses.values())).sum())
-                if settings.clip_norm is not None:
-                    fabric.clip_gradients(module, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
-                optimizer.step()
-
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0) + value.detach()
-                now = time.perf_counter()
-                due = now - last_report > REPORT_EVERY_SECONDS or step + 1 == len(batches)
-                if due or fabric.device.type == "cpu":
-                    means = {name: float(value) / (step + 1) for name, value in sums.items()}
-                    _check_finite(means, epoch, step, rate)
-                    if due and on_progress:
-                        last_report = now
-                        done = sum(map(len, batches[: step + 1]))
-                        recall = state["history"][-1].get("recall@1") if state["history"] else None
-                        on_progress(
-                            Progress(
-                                epoch, settings.epochs, step + 1, len(batches), means,
-                                done / max(now - epoch_start, 1e-9), recall,
-                            )
-                        )  # fmt: skip
-
-        figures = _validate(network, validation, preprocessing)
-        record = {"epoch": epoch + 1, "size": size, "learning_rate": rate, "losses": means, **figures}
-        is_best = settings.select == "last" or not figures or figures["recall@1"] >= state["best_recall"]
-        if is_best:
-            state.update(best_epoch=epoch + 1, best_recall=figures.get("recall@1", -1.0))
-        state["epoch"] = epoch + 1
-        state["images_seen"] += sum(map(len, batches))
-        state["seconds"] = time.perf_counter() - started
-        state["history"].append(record)
-        checkpoint.save(directory, network, optimizer, state, is_best=is_best)
-        log.write(record)
-    log.close()
+    with Log(directory, state["history"]) as log:
+        for epoch in range(state["epoch"], settings.epochs):
+            recall = state["history"][-1].get("recall@1") if state["history"] else None
+            batches = _batches(images, settings, epoch)
+            size = settings.size(epoch, preprocessing.size)
+            losses = _epoch(
+                fabric, module, teacher, optimizer, method, images, batches, preprocessing, settings, epoch, size,
+                report=lambda *where, epoch=epoch, recall=recall: on_progress(
+                    Progress(epoch, settings.epochs, *where, recall)
+                ) if on_progress else None,
+            )  # fmt: skip
+            figures = _validate(network, validation, preprocessing)
+            rate = settings.rate((epoch + 1) / settings.epochs)
+            record = {"epoch": epoch + 1, "size": size, "learning_rate": rate, "losses": losses, **figures}
+            is_best = settings.select == "last" or not figures or figures["recall@1"] >= state["best_recall"]
+            if is_best:
+                state.update(best_epoch=epoch + 1, best_recall=figures.get("recall@1", -1.0))
+            state["epoch"] = epoch + 1
+            state["images_seen"] += sum(map(len, batches))
+            state["seconds"] = time.perf_counter() - started
+            state["history"].append(record)
+            checkpoint.save(directory, network, optimizer, state, is_best=is_best)
+            log.write(record)
 
     if state["best_epoch"] != state["epoch"]:
         network.load_state_dict(checkpoint.load_best(directory))
@@ -181,6 +144,65 @@ def train(
         device=str(fabric.device),
         precision=precision_of(settings),
     )
+
+
+def _epoch(
+    fabric: Fabric,
+    module: nn.Module,
+    teacher: Network | None,
+    optimizer: torch.optim.Optimizer,
+    method: Method,
+    images: ImageSet,
+    batches: list[NDArray[np.int64]],
+    preprocessing: Preprocessing,
+    settings: Settings,
+    epoch: int,
+    size: int,
+    report: Callable[[int, int, dict[str, float], float], None],
+) -> dict[str, float]:
+    """One pass over the batches; returns the mean of each loss term."""
+    generator = torch.Generator().manual_seed(_seed(settings.data_seed, epoch))
+    sums: dict[str, Tensor] = {}
+    means: dict[str, float] = {}
+    done = 0
+    start = last_report = time.perf_counter()
+    module.train()
+    with torch.random.fork_rng(devices=[]):
+        # Layers that draw for themselves (dropout, stochastic depth) use the global state.
+        torch.manual_seed(_seed(settings.data_seed, epoch, 1))
+        for step, indices in enumerate(batches):
+            rate = settings.rate((epoch + step / len(batches)) / settings.epochs)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            pixels = augment(images.batch(indices), settings, generator, size).to(fabric.device)
+            inputs = normalise(pixels, preprocessing.mean, preprocessing.std)
+            labels = torch.from_numpy(images.labels[indices]).to(fabric.device)
+
+            new = module(inputs)
+            old = None
+            if teacher is not None:
+                with torch.no_grad(), fabric.autocast():
+                    old = Outputs(*(output.float() for output in teacher(inputs)))
+            losses = method.losses(Step(labels, new, old))
+            optimizer.zero_grad()
+            fabric.backward(torch.stack(list(losses.values())).sum())
+            if settings.clip_norm is not None:
+                fabric.clip_gradients(module, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+            optimizer.step()
+
+            done += len(indices)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + value.detach()
+            now = time.perf_counter()
+            due = now - last_report > REPORT_EVERY_SECONDS or step + 1 == len(batches)
+            # Reading a loss waits for a GPU, so there it is done only when somebody looks.
+            if due or fabric.device.type == "cpu":
+                means = {name: float(value) / (step + 1) for name, value in sums.items()}
+                _check_finite(means, epoch, step, rate)
+            if due:
+                last_report = now
+                report(step + 1, len(batches), means, done / max(now - start, 1e-9))
+    return means
 
 
 def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
@@ -224,8 +246,10 @@ class Log:
             for name, value in _flat(record):
                 self.board.add_scalar(name, value, record["epoch"])
 
-    def close(self) -> None:
-        """Finish both files."""
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.file.close()
         if self.board is not None:
             self.board.close()
@@ -288,7 +312,8 @@ def _validate(network: Network, validation: ImageSet | None, preprocessing: Prep
         return {}
     embeddings = torch.from_numpy(extract(network.embedder, validation, preprocessing))
     labels = torch.from_numpy(validation.labels)
-    metrics = evaluate(embeddings, labels, embeddings, labels, ks=(1,), itself=True)
+    itself = Exclusion(torch.arange(len(labels)))
+    metrics = evaluate(embeddings, labels, embeddings, labels, ks=(1,), exclusion=itself)
     if metrics.queries == 0:
         return {}
     return {"recall@1": metrics.recall[1], "mAP@R": metrics.map_at_r}

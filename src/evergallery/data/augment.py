@@ -1,0 +1,139 @@
+"""Augmentation of whole batches of uint8 images, on CPU or CUDA, in channels_last memory format throughout.
+
+Random draws come from an explicit CPU generator, so that they are the same on every device.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Padding = Literal["reflect", "zero"]
+
+
+def pad_crop(images: Tensor, padding: int, generator: torch.Generator, mode: Padding = "reflect") -> Tensor:
+    """Shift each image by up to ``padding`` pixels in both directions.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        padding: pixels, 0 ≤ padding < min(H, W).
+        generator: on the CPU.
+        mode: what lies beyond the border.
+
+    Returns:
+        (B, C, H, W) uint8.
+    """
+    count, channels, height, width = images.shape
+    offsets = torch.randint(-padding, padding + 1, (2, count, 1), generator=generator).to(images.device)
+    rows = offsets[0] + torch.arange(height, device=images.device)
+    columns = offsets[1] + torch.arange(width, device=images.device)
+    shifted = _take(images, _reflect(rows, height), _reflect(columns, width))
+    if mode == "zero":
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+        shifted = shifted * inside[:, None]
+    return shifted
+
+
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image with probability ½.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        generator: on the CPU.
+
+    Returns:
+        (B, C, H, W) uint8.
+    """
+    count, _, height, width = images.shape
+    mirrored = (torch.rand(count, 1, generator=generator) < 0.5).to(images.device)
+    columns = torch.arange(width, device=images.device)
+    rows = torch.arange(height, device=images.device).expand(count, height)
+    return _take(images, rows, torch.where(mirrored, width - 1 - columns, columns))
+
+
+def erase(
+    images: Tensor,
+    generator: torch.Generator,
+    probability: float = 0.25,
+    area: tuple[float, float] = (0.02, 0.33),
+    aspect: tuple[float, float] = (0.3, 3.3),
+) -> Tensor:
+    """Random erasing (Zhong et al. 2020): fill a rectangle of some images with one random colour each.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        generator: on the CPU.
+        probability: of an image to be erased.
+        area: smallest and largest share of the image.
+        aspect: smallest and largest height over width, drawn log-uniformly.
+
+    Returns:
+        (B, C, H, W) uint8; a new tensor.
+    """
+    count, channels, height, width = images.shape
+    share, ratio, top, left, chosen = torch.rand(5, count, generator=generator)
+    share = area[0] + share * (area[1] - area[0])
+    ratio = torch.exp(math.log(aspect[0]) + ratio * math.log(aspect[1] / aspect[0]))
+    tall = (share * height * width * ratio).sqrt().round().clamp(1, height)
+    wide = (share * height * width / ratio).sqrt().round().clamp(1, width)
+    y0, x0 = (top * (height - tall + 1)).floor(), (left * (width - wide + 1)).floor()
+    colours = torch.randint(0, 256, (count, channels, 1, 1), generator=generator, dtype=torch.uint8)
+    erased = images.clone(memory_format=torch.preserve_format)
+    # Few images of a batch are erased, so a loop over these few slices beats masks over the whole batch.
+    for index in torch.nonzero(chosen < probability).flatten().tolist():
+        y, x = int(y0[index]), int(x0[index])
+        region = erased[index, :, y : y + int(tall[index]), x : x + int(wide[index])]
+        region.copy_(colours[index].to(images.device).expand_as(region))
+    return erased
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Scale square images to ``size`` pixels by antialiased bilinear interpolation.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        size: side of the result.
+
+    Returns:
+        (B, C, size, size) uint8; the images themselves where they have that size.
+    """
+    if images.shape[-2:] == (size, size):
+        return images
+    if images.device.type == "cpu":
+        return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    scaled = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
+    return scaled.round().clamp(0, 255).to(torch.uint8)
+
+
+def normalise(
+    images: Tensor,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """uint8 images (B, 3, H, W) to ``(pixel / 255 - mean) / std``, memory format kept."""
+    scale = torch.tensor(std, dtype=dtype).mul(255).reciprocal().to(images.device).view(1, 3, 1, 1)
+    shift = (torch.tensor(mean, dtype=dtype) / torch.tensor(std, dtype=dtype)).to(images.device).view(1, 3, 1, 1)
+    return images.to(dtype).mul_(scale).sub_(shift)
+
+
+def _reflect(positions: Tensor, length: int) -> Tensor:
+    positions = positions.abs()
+    return torch.where(positions >= length, 2 * (length - 1) - positions, positions)
+
+
+def _take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Pixel (rows[b, i], columns[b, j]) of each image b.
+
+    Whole rows are copied first; then one gather within each row of interleaved channels, with an index that is expanded,
+    not stored. Several times as fast as indexing by broadcast grids.
+    """
+    count, channels, height, width = images.shape
+    base = torch.arange(count, device=images.device)[:, None] * height
+    by_row = images.permute(0, 2, 3, 1).reshape(count * height, width * channels)
+    by_row = by_row.index_select(0, (base + rows).flatten()).view(count, -1, width * channels)
+    within = columns[:, :, None] * channels + torch.arange(channels, device=images.device)
+    within = within.view(count, 1, -1).expand(-1, by_row.shape[1], -1)
+    return by_row.gather(2, within).view(count, by_row.shape[1], -1, channels).permute(0, 3, 1, 2)

@@ -1,0 +1,80 @@
+"""Batches as functions of a seed and an epoch, so that a resumed run needs no state."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.errors import InputError
+
+Indices = NDArray[np.int64]
+
+
+def shuffled_batches(
+    count: int, batch_size: int, *, seed: int, epoch: int, drop_last: bool = True
+) -> list[Indices]:
+    """Indices 0 … count - 1 in random order, in batches.
+
+    Args:
+        count: number of images, at least 1.
+        batch_size: of each batch.
+        seed: of the order.
+        epoch: a different order for each.
+        drop_last: leave a last, smaller batch out; a set smaller than one batch still gives one.
+
+    Raises:
+        InputError: nothing to draw from, or batches of less than one image.
+    """
+    if count < 1 or batch_size < 1:
+        raise InputError(f"{count} images cannot be drawn in batches of {batch_size}: both must be at least 1.")
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
+        batches.pop()
+    return batches
+
+
+def balanced_batches(
+    labels: Indices, classes_per_batch: int, images_per_class: int, *, seed: int, epoch: int
+) -> list[Indices]:
+    """P×K batches: P classes, K images of each, so that every image has positives and negatives.
+
+    Each class's images are dealt in random order in groups of K; the last group of a class, and the only one of a class
+    with fewer than K images, is filled up with images of the same class drawn again. Groups are dealt to batches so that
+    no batch holds a class twice; every image is drawn at least once an epoch, except for the groups that do not fill a
+    last batch.
+
+    Args:
+        labels: (N,) classes.
+        classes_per_batch: P; where there are fewer classes, all of them.
+        images_per_class: K.
+        seed: of the order.
+        epoch: a different order for each.
+
+    Returns:
+        Batches of P·K indices.
+
+    Raises:
+        InputError: no images, or P or K below 1.
+    """
+    if len(labels) == 0 or classes_per_batch < 1 or images_per_class < 1:
+        raise InputError(
+            f"{len(labels)} images cannot be drawn as {classes_per_batch} classes × {images_per_class} images: "
+            f"all three must be at least 1."
+        )
+    draw = np.random.default_rng([seed, epoch])
+    queues: list[list[Indices]] = []
+    for label in np.unique(labels):
+        members = draw.permutation(np.flatnonzero(labels == label))
+        missing = -len(members) % images_per_class
+        members = np.concatenate([members, draw.choice(members, missing, replace=missing > len(members))])
+        queues.append(list(members.reshape(-1, images_per_class)))
+    width = min(classes_per_batch, len(queues))
+    batches = []
+    while True:
+        # The fullest classes first, so that large classes do not remain alone; ties at random.
+        waiting = [index for index in draw.permutation(len(queues)) if queues[index]]
+        if len(waiting) < width:
+            break
+        waiting.sort(key=lambda index: -len(queues[index]))
+        batches.append(np.concatenate([queues[index].pop() for index in waiting[:width]]))
+    order = draw.permutation(len(batches))
+    return [batches[index] for index in order]

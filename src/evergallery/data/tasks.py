@@ -1,0 +1,131 @@
+"""Which classes arrive together, which images validate, which are queries."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.errors import InputError
+
+Tasks = tuple[tuple[str, ...], ...]
+Indices = NDArray[np.int64]
+
+
+def halves(classes: Sequence[str], seed: int | None = None) -> Tasks:
+    """Two tasks of equal size (the first has one more where the number is odd)."""
+    return equal_groups(classes, 2, seed)
+
+
+def equal_groups(classes: Sequence[str], groups: int, seed: int | None = None) -> Tasks:
+    """``groups`` tasks whose sizes differ by at most one, the larger ones first.
+
+    Args:
+        classes: names.
+        groups: how many tasks.
+        seed: of the class order alone; ``None`` keeps the order given.
+
+    Raises:
+        InputError: fewer classes than groups, or no group.
+    """
+    if not 1 <= groups <= len(classes):
+        raise InputError(f"{len(classes)} classes cannot be split into {groups} tasks: each needs at least one class.")
+    ordered = _ordered(classes, seed)
+    sizes = [len(ordered) // groups + (index < len(ordered) % groups) for index in range(groups)]
+    ends = np.cumsum([0, *sizes])
+    return tuple(ordered[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True))
+
+
+def first_then_groups(classes: Sequence[str], first: int, groups: int, seed: int | None = None) -> Tasks:
+    """A first task of ``first`` classes, then ``groups`` equal ones of the rest.
+
+    Raises:
+        InputError: too few classes.
+    """
+    if first < 1 or groups < 1 or len(classes) < first + groups:
+        raise InputError(
+            f"{len(classes)} classes cannot be split into a first task of {first} and {groups} more: each needs a class."
+        )
+    ordered = _ordered(classes, seed)
+    return (ordered[:first], *equal_groups(ordered[first:], groups))
+
+
+def explicit(classes: Sequence[str], tasks: Sequence[Sequence[str]]) -> Tasks:
+    """The tasks as listed, after checking that they name known classes, each at most once, and leave none empty.
+
+    Raises:
+        InputError: otherwise; the message names the class.
+    """
+    known = set(classes)
+    seen: set[str] = set()
+    for number, task in enumerate(tasks, 1):
+        if not task:
+            raise InputError(f"Task {number} names no class.")
+        for name in task:
+            if name not in known:
+                raise InputError(f"Task {number} names the class {name!r}, which the images do not have.")
+            if name in seen:
+                raise InputError(f"The class {name!r} is named twice among the tasks: a class arrives once.")
+            seen.add(name)
+    return tuple(tuple(task) for task in tasks)
+
+
+def stratified_validation(labels: Indices, fraction: float = 0.1, seed: int = 0) -> tuple[Indices, Indices]:
+    """Cut a validation part from each class.
+
+    A class gives ``round(fraction · size)`` images, but two where it has at least four, so that each validation image
+    has a positive beside it; smaller classes give none.
+
+    Args:
+        labels: (N,) classes.
+        fraction: in (0, 1).
+        seed: of the cut alone.
+
+    Returns:
+        Indices of the training and of the validation part, each in ascending order.
+
+    Raises:
+        InputError: a fraction outside of (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"A validation part of {fraction} of each class is not between 0 and 1.")
+    draw = np.random.default_rng(seed)
+    validation = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = draw.permutation(np.flatnonzero(labels == label))
+        if len(members) >= 4:
+            wanted = max(2, round(fraction * len(members)))
+            validation[members[: min(wanted, len(members) - 2)]] = True
+    return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def query_gallery(labels: Indices, queries: float, seed: int = 0) -> tuple[Indices, Indices]:
+    """Split each class into queries and gallery; every class of two or more images has both.
+
+    Args:
+        labels: (N,) classes.
+        queries: share of each class that queries, in (0, 1).
+        seed: of the split alone.
+
+    Returns:
+        Indices of the queries and of the gallery, each in ascending order; a class of one image is gallery.
+
+    Raises:
+        InputError: a share outside of (0, 1).
+    """
+    if not 0 < queries < 1:
+        raise InputError(f"A share of {queries} of each class as queries is not between 0 and 1.")
+    draw = np.random.default_rng(seed)
+    is_query = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = draw.permutation(np.flatnonzero(labels == label))
+        if len(members) >= 2:
+            is_query[members[: min(max(1, round(queries * len(members))), len(members) - 1)]] = True
+    return np.flatnonzero(is_query), np.flatnonzero(~is_query)
+
+
+def _ordered(classes: Sequence[str], seed: int | None) -> tuple[str, ...]:
+    if len(set(classes)) != len(classes):
+        raise InputError("A class is named twice: give each class once.")
+    if seed is None:
+        return tuple(classes)
+    return tuple(classes[index] for index in np.random.default_rng(seed).permutation(len(classes)))

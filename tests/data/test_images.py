@@ -1,0 +1,272 @@
+"""Decoding: every kind of image reads as the pixels a person sees, and nothing broken reads at all."""
+
+import io
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evergallery.data.images import Preprocessing, decode, pixels
+from evergallery.errors import InputError
+
+DRAW = np.random.default_rng(0)
+RGB = DRAW.integers(0, 256, (7, 5, 3), dtype=np.uint8)
+GREY = DRAW.integers(0, 256, (7, 5), dtype=np.uint8)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decoded(data: bytes | Path) -> np.ndarray:
+    image = decode(data)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    part = alpha[..., None] / 255.0
+    return rgb * part + 255.0 * (1 - part)
+
+
+def grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
+def test_lossless_rgb(kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert np.array_equal(decoded(encoded(Image.fromarray(RGB), kind, **options)), RGB)
+
+
+def test_file_and_bytes_agree(tmp_path: Path) -> None:
+    data = encoded(Image.fromarray(RGB))
+    (tmp_path / "a.png").write_bytes(data)
+    assert np.array_equal(decoded(tmp_path / "a.png"), decoded(data))
+
+
+def test_grey_and_one_bit() -> None:
+    assert np.array_equal(decoded(encoded(Image.fromarray(GREY))), grey(GREY))
+    bits = GREY > 127
+    assert np.array_equal(decoded(encoded(Image.fromarray(bits))), grey(bits * np.uint8(255)))
+
+
+def test_transparency_lies_on_white() -> None:
+    rgba = np.dstack([RGB, GREY])
+    assert np.abs(decoded(encoded(Image.fromarray(rgba))) - on_white(RGB, GREY)).max() <= 1
+    la = np.dstack([RGB[..., 0], GREY])
+    assert np.abs(decoded(encoded(Image.fromarray(la))) - on_white(grey(RGB[..., 0]), GREY)).max() <= 1
+
+
+def test_colour_key_transparency() -> None:
+    image = Image.new("RGB", (2, 1), (10, 20, 30))
+    image.putpixel((1, 0), (1, 2, 3))
+    found = decoded(encoded(image, transparency=(1, 2, 3)))
+    assert found.tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_palette() -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    for x in range(3):
+        image.putpixel((x, 0), x)
+    assert decoded(encoded(image)).tolist() == [[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]
+    assert decoded(encoded(image, transparency=1)).tolist() == [[[255, 0, 0], [255, 255, 255], [0, 0, 255]]]
+    partly = decoded(encoded(image, transparency=bytes([255, 0, 128])))[0]
+    assert partly[1].tolist() == [255, 255, 255]
+    assert np.abs(partly[2] - np.array([127, 127, 255])).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
+    values = np.array([[0, 257, 1000, 32768, 65535]], dtype=np.uint16)
+    expected = grey(np.rint(values / 257).astype(np.uint8))
+    assert np.array_equal(decoded(encoded(Image.fromarray(values), kind)), expected)
+
+
+def test_floats() -> None:
+    unit = np.array([[0, 0.25, 1]], dtype=np.float32)
+    assert decoded(encoded(Image.fromarray(unit), "TIFF"))[0, :, 0].tolist() == [0, 64, 255]
+    bytes_ = np.array([[0, 64, 200]], dtype=np.float32)
+    assert decoded(encoded(Image.fromarray(bytes_), "TIFF"))[0, :, 0].tolist() == [0, 64, 200]
+    other = np.array([[-10, 0, 10]], dtype=np.float32)
+    assert decoded(encoded(Image.fromarray(other), "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
+    with pytest.raises(InputError, match="not finite"):
+        decode(encoded(Image.fromarray(np.array([[np.nan, 1]], dtype=np.float32)), "TIFF"))
+
+
+def test_cmyk() -> None:
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    for kind in ("TIFF", "JPEG"):
+        assert np.abs(decoded(encoded(cmyk, kind)).astype(int) - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright(kind: str, orientation: int) -> None:
+    upright = np.zeros((16, 32, 3), dtype=np.uint8)
+    upright[:8, :8] = 255
+    # How a camera stores the scene so that this orientation turns it upright.
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = decoded(encoded(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif))
+    assert found.shape == upright.shape
+    assert np.abs(found.astype(int) - upright).max() <= 16
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_first_frame_of_an_animation(kind: str) -> None:
+    red, blue = (Image.new("RGB", (6, 4), colour) for colour in ("red", "blue"))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(red, kind, save_all=True, append_images=[blue], duration=50, **options)
+    assert np.array_equal(decoded(data), np.asarray(red))
+
+
+def test_refused(tmp_path: Path) -> None:
+    good = encoded(Image.fromarray(DRAW.integers(0, 256, (64, 64, 3), dtype=np.uint8)))
+    for data, reason in (
+        (b"", "empty"),
+        (b"hello world" * 20, "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not an image"),
+        (good[: len(good) // 2], "truncated"),
+        (good[:200] + bytes(100) + good[300:], "damaged"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            decode(data)
+    with pytest.raises(InputError, match=r"nothing\.png cannot be read as an image: there is no such file"):
+        decode(tmp_path / "nothing.png")
+    with pytest.raises(InputError, match="it is a directory"):
+        decode(tmp_path)
+    fifo = tmp_path / "pipe.png"
+    os.mkfifo(fifo)
+    with pytest.raises(InputError, match="not a regular file"):
+        decode(fifo)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_permission(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(RGB)))
+    path.chmod(0)
+    with pytest.raises(InputError, match="permission"):
+        decode(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"])
+def test_truncated_is_refused_or_whole(kind: str) -> None:
+    scene = Image.fromarray(DRAW.integers(0, 256, (48, 40, 3), dtype=np.uint8))
+    data = encoded(scene, kind)
+    whole = decoded(data)
+    for length in np.linspace(1, len(data) - 1, 40).astype(int):
+        try:
+            found = decoded(data[:length])
+        except InputError:
+            continue
+        assert np.array_equal(found, whole), length
+
+
+def test_large_images_are_refused_by_their_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.new("L", (300, 200)))
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InputError, match="300 x 200 pixels, more than the 50,000 allowed"):
+        decode(data, max_pixels=50_000)
+
+
+@pytest.mark.parametrize("limit", [30, 50])
+def test_the_limit_of_pillow(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    data = encoded(Image.new("L", (10, 8)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(InputError, match="too many pixels"):
+        decode(data)
+
+
+def test_no_warning_leaks_and_filters_are_restored() -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([1, 2, 3, 4, 5, 6])
+    data = encoded(image, transparency=bytes([9, 8]))
+    exif = encoded(Image.fromarray(RGB), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09junk")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(decode, [data, exif] * 40))
+    assert warnings.filters == before
+
+
+def test_crop_keeps_the_centre() -> None:
+    array = DRAW.integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    found = pixels(Image.fromarray(array), Preprocessing(size=8, fit="crop"))
+    assert np.array_equal(found, array[:, 2:10])
+    found = pixels(Image.fromarray(array.transpose(1, 0, 2)), Preprocessing(size=8, fit="crop"))
+    assert np.array_equal(found, array.transpose(1, 0, 2)[2:10])
+
+
+def test_crop_scales_by_the_shorter_side() -> None:
+    array = DRAW.integers(0, 256, (16, 40, 3), dtype=np.uint8)
+    found = pixels(Image.fromarray(array), Preprocessing(size=4, interpolation="bilinear"))
+    means = array[:, 12:28].reshape(4, 4, 4, 4, 3).mean(axis=(1, 3))
+    assert found.shape == (4, 4, 3)
+    assert np.corrcoef(found.ravel(), means.ravel())[0, 1] > 0.8
+
+
+def test_pad_is_white() -> None:
+    found = pixels(Image.new("RGB", (8, 4)), Preprocessing(size=8, fit="pad"))
+    assert (found[2:6] == 0).all()
+    assert (found[:2] == 255).all()
+    assert (found[6:] == 255).all()
+    assert pixels(Image.new("RGB", (4000, 1)), Preprocessing(size=8, fit="pad")).shape == (8, 8, 3)
+
+
+def test_stretch_and_antialiasing() -> None:
+    stripes = np.zeros((64, 128, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    for interpolation in ("bilinear", "bicubic", "lanczos"):
+        found = pixels(Image.fromarray(stripes), Preprocessing(size=8, fit="stretch", interpolation=interpolation))
+        assert found.shape == (8, 8, 3)
+        assert np.abs(found[:, 1:-1].astype(int) - 127).max() <= 4
+
+
+def test_same_size_is_untouched() -> None:
+    array = DRAW.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    for fit in ("crop", "pad", "stretch"):
+        assert np.array_equal(pixels(Image.fromarray(array), Preprocessing(size=9, fit=fit)), array)
+
+
+def test_preprocessing_round_trip() -> None:
+    one = Preprocessing(size=64, fit="pad", interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
+    assert Preprocessing.from_dict(one.to_dict()) == one
+    assert one.to_dict()["mean"] == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": 0},
+        {"size": 2.5},
+        {"size": True},
+        {"fit": "squash"},
+        {"interpolation": "nearest"},
+        {"mean": (1, 2)},
+        {"std": (0, 1, 1)},
+        {"std": "abc"},
+        {"mean": (float("nan"), 0, 0)},
+        {"colour": 1},
+    ],
+)
+def test_preprocessing_is_checked(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong)) + "|three"):
+        Preprocessing.from_dict(wrong)

@@ -1,0 +1,125 @@
+"""Backbones, embedder and heads."""
+
+import numpy as np
+import pytest
+import torch
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.errors import InputError
+from evergallery.network import Architecture, Embedder, Head, Network, build_backbone, extract
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("resnet20", 269_072), ("resnet32", 463_504)])
+def test_cifar_resnet_has_the_published_size(name: str, parameters: int) -> None:
+    # He et al. 2016 report 0.27 M and 0.46 M with a head of ten classes (650 parameters more).
+    backbone = build_backbone(name, seed=0)
+    assert sum(parameter.numel() for parameter in backbone.module.parameters()) == parameters
+    features = backbone.module(torch.randn(2, 3, 32, 32))
+    assert features.shape == (2, 64)
+    assert (features >= 0).all()
+
+
+def test_shortcut_is_the_identity_where_the_convolutions_are_silent() -> None:
+    block = build_backbone("resnet20", seed=0).module.blocks[3]  # 16 to 32 channels, stride 2
+    torch.nn.init.zeros_(block.normalisation2.weight)
+    images = torch.rand(1, 16, 8, 8)
+    out = block.eval()(images)
+    assert torch.equal(out[:, 8:24], images[:, :, ::2, ::2])
+    assert not out[:, :8].any()
+    assert not out[:, 24:].any()
+
+
+def test_initial_weights_follow_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = build_backbone("resnet20", seed=3).module.state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(6)
+    second = build_backbone("resnet20", seed=3).module.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = build_backbone("resnet20", seed=4).module.state_dict()
+    assert not torch.equal(first["stem.0.weight"], other["stem.0.weight"])
+
+
+def test_timm_model_brings_its_preprocessing() -> None:
+    backbone = build_backbone("resnet18", seed=0)
+    assert (backbone.width, backbone.size) == (512, 224)
+    assert backbone.mean == (0.485, 0.456, 0.406)
+
+
+def test_unknown_backbone_names_what_there_is() -> None:
+    with pytest.raises(InputError, match=r"No backbone is called 'resnet19'.*resnet20"):
+        build_backbone("resnet19")
+
+
+def test_pretrained_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no connection to the hub")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(InputError, match=r"resnet18 could not be loaded \(no connection to the hub\).*HF_HOME"):
+        build_backbone("resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize("neck", ["none", "linear", "bn", "linear-bn"])
+def test_embeddings_are_unit_rows_of_the_dimension(neck: str) -> None:
+    dimension = 24 if "linear" in neck else None
+    embedder = Embedder(Architecture(dimension=dimension, neck=neck)).eval()
+    embeddings = embedder.embed(torch.randn(4, 3, 16, 16))
+    assert embeddings.shape == (4, dimension or 64)
+    assert torch.allclose(embeddings.norm(dim=1), torch.ones(4))
+
+
+def test_dimension_needs_a_linear_neck() -> None:
+    with pytest.raises(InputError, match="resnet20 makes features of 64 dimensions, not 32: use neck 'linear'"):
+        Embedder(Architecture(dimension=32))
+
+
+class TestHead:
+    def test_kinds(self) -> None:
+        features = torch.tensor([[3.0, 4.0]])
+        weight = torch.tensor([[2.0, 0.0], [0.0, 0.5]])
+        expected = {"linear": [6.0, 2.0], "unit-rows": [3.0, 4.0], "cosine": [16 * 0.6, 16 * 0.8]}
+        for kind, logits in expected.items():
+            head = Head(2, 2, kind)
+            head.weight.data = weight.clone()
+            assert head(features)[0].tolist() == pytest.approx(logits)
+
+    def test_growing_keeps_old_rows_and_draws_new_ones_from_the_seed(self) -> None:
+        head = Head(8, 3, "cosine", scale=9.0)
+        grown = head.grow(5, seed=1)
+        assert (grown.classes, grown.kind, grown.scale) == (5, "cosine", 9.0)
+        assert torch.equal(grown.weight[:3], head.weight)
+        assert torch.equal(grown.weight, head.grow(5, seed=1).weight)
+        assert not torch.equal(grown.weight[3:], head.grow(5, seed=2).weight[3:])
+
+    def test_gradient_of_unit_rows_is_orthogonal_to_the_row(self) -> None:
+        # The published code normalises outside of autograd; here the length of a row must not matter to the loss.
+        head = Head(8, 3, "unit-rows")
+        head(torch.randn(4, 8)).square().sum().backward()
+        inner = (head.weight.grad * head.weight.detach()).sum(1)
+        assert torch.allclose(inner, torch.zeros(3), atol=1e-4)
+
+
+def test_network_outputs() -> None:
+    network = Network(Embedder(Architecture()), Head(64, 5)).eval()
+    images = torch.randn(3, 3, 16, 16)
+    outputs = network(images)
+    assert torch.allclose(outputs.features, network.embedder(images))
+    assert torch.allclose(outputs.embeddings, network.embedder.embed(images))
+    assert outputs.logits.shape == (3, 5)
+
+
+def test_extraction_depends_on_no_batch_and_restores_the_mode(images: ImageSet) -> None:
+    embedder = Embedder(Architecture()).train()
+    preprocessing = Preprocessing(size=16)
+    calls = []
+    small = extract(embedder, images, preprocessing, batch_size=7, on_progress=lambda *where: calls.append(where))
+    large = extract(embedder, images, preprocessing, batch_size=100)
+    np.testing.assert_allclose(small, large, atol=1e-6)
+    assert embedder.training
+    assert calls[-1] == (len(images), len(images))
+    assert small.dtype == np.float32

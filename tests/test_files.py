@@ -1,0 +1,77 @@
+"""Files that survive a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evergallery.errors import BusyError, DamagedError
+from evergallery.files import TEMPORARY_PREFIX, lock, new_directory, read_json, write_atomic, write_json
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.json"
+    write_json(path, {"value": 1})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(path, "half")
+    assert read_json(path) == {"value": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), new_directory(tmp_path / "v0001") as temporary:
+        (temporary / "card.json").write_text("{}")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with new_directory(tmp_path / "v0001") as temporary:
+        (temporary / "card.json").write_text("{}")
+        assert temporary.name.startswith(TEMPORARY_PREFIX)
+        assert not (tmp_path / "v0001").exists()
+    assert [path.name for path in (tmp_path / "v0001").iterdir()] == ["card.json"]
+
+
+def test_json_that_is_not_there_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match="cannot be read as JSON"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "broken.json").write_text('{"a": ')
+    with pytest.raises(DamagedError, match="cannot be read as JSON"):
+        read_json(tmp_path / "broken.json")
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from evergallery.files import lock
+with lock(Path(sys.argv[1]), "learn"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_lock_names_its_holder_and_falls_with_it(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(BusyError, match=rf"in use: process {process.pid} \(learn\)"), lock(path, "index"):
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            with lock(path, "index"):
+                return
+        except BusyError:
+            time.sleep(0.05)
+    pytest.fail("the lock outlived its holder")

@@ -1,0 +1,105 @@
+"""Generations: round trips, fingerprints, and what happens to those who touch them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from evergallery.data.images import Preprocessing
+from evergallery.errors import DamagedError
+from evergallery.files import TEMPORARY_PREFIX
+from evergallery.generation import CARD, EMBEDDER, Generation, MethodCard, fingerprint_of, generation_directories
+from evergallery.network import Architecture, Embedder, Head, Network
+
+PREPROCESSING = Preprocessing(size=16)
+
+
+def write(directory: Path, seed: int = 0) -> tuple[Generation, Network]:
+    embedder = Embedder(Architecture(dimension=24, neck="linear"), seed=seed)
+    network = Network(embedder, Head(24, 3, "cosine", 12.0)).eval()
+    generation = Generation.write(
+        directory,
+        network,
+        PREPROCESSING,
+        name="v1",
+        parent=None,
+        run="0" * 64,
+        method=MethodCard(name="finetune", parameters={"triplet_margin": 1.0}),
+        classes=("a", "b", "c"),
+        new_classes=("a", "b", "c"),
+        data={"images": 12},
+        settings={"epochs": 1},
+        training={"seconds": 1.0},
+    )
+    return generation, network
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    written, network = write(tmp_path / "v0001")
+    read = Generation.load(tmp_path / "v0001")
+    assert read.card == written.card
+    assert read.preprocessing == PREPROCESSING
+    images = torch.randn(2, 3, 16, 16)
+    for one, other in zip(network(images), read.network()(images), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    assert read.problems() == []
+    assert not list(tmp_path.glob(TEMPORARY_PREFIX + "*"))
+
+
+def test_fingerprint_tells_spaces_apart_and_copies_not() -> None:
+    same = [fingerprint_of(Embedder(Architecture(), seed=1), PREPROCESSING) for _ in range(2)]
+    assert same[0] == same[1]
+    others = {
+        fingerprint_of(Embedder(Architecture(), seed=2), PREPROCESSING),
+        fingerprint_of(Embedder(Architecture(), seed=1), Preprocessing(size=24)),
+        fingerprint_of(Embedder(Architecture(), seed=1), Preprocessing(size=16, mean=(0.4, 0.5, 0.5))),
+        same[0],
+    }
+    assert len(others) == 4
+    channels_last = Embedder(Architecture(), seed=1).to(memory_format=torch.channels_last)
+    assert fingerprint_of(channels_last, PREPROCESSING) == same[0], "the memory layout is no part of the space"
+
+
+def test_batch_statistics_are_part_of_the_space() -> None:
+    embedder = Embedder(Architecture(), seed=1)
+    before = fingerprint_of(embedder, PREPROCESSING)
+    embedder.train()(torch.randn(4, 3, 16, 16))
+    assert fingerprint_of(embedder, PREPROCESSING) != before
+
+
+def test_card_edited_by_hand_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "v0001")
+    path = tmp_path / "v0001" / CARD
+    path.write_text(path.read_text().replace('"finetune"', '"csd"'))
+    with pytest.raises(DamagedError, match=r"card\.json was altered"):
+        Generation.load(tmp_path / "v0001")
+
+
+def test_newer_format_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "v0001")
+    path = tmp_path / "v0001" / CARD
+    content = json.loads(path.read_text())
+    content["card"]["format"] = 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(DamagedError, match="has format 2 .*install a newer Evergallery"):
+        Generation.load(tmp_path / "v0001")
+
+
+def test_altered_and_missing_weights_are_named(tmp_path: Path) -> None:
+    generation, _ = write(tmp_path / "v0001")
+    path = tmp_path / "v0001" / EMBEDDER
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedError, match=r"embedder\.safetensors is not the file that was written"):
+        generation.embedder()
+    assert "checksum differs" in generation.problems()[0]
+    path.unlink()
+    assert "is missing" in generation.problems()[0]
+
+
+def test_directories_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for name in ("v0002", "v10000", "v0010", "v0001", "other", ".writing-x"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in generation_directories(tmp_path)] == ["v0001", "v0002", "v0010", "v10000"]

@@ -1,0 +1,265 @@
+"""The loop: it learns, it resumes bit for bit, it leaves the parent alone, it stops on NaN."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from conftest import coloured_images
+from torch import Tensor
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.errors import DamagedError, TrainingError
+from evergallery.methods import CSD, METHODS, Finetune, Method, Step
+from evergallery.network import Architecture, Embedder, Head, Network
+from evergallery.training import Progress, Settings, Trained, train
+from evergallery.training.settings import SCHEDULES
+
+PREPROCESSING = Preprocessing(size=16)
+Quick = Callable[..., Settings]
+
+
+def new_network(classes: int = 6, seed: int = 0) -> Network:
+    embedder = Embedder(Architecture(), seed=seed)
+    return Network(embedder, Head(embedder.dimension, 0).grow(classes, seed))
+
+
+def run(network: Network, images: ImageSet, settings: Settings, directory: Path, **arguments: object) -> Trained:
+    directory.mkdir(parents=True, exist_ok=True)
+    method = arguments.pop("method", Finetune())
+    validation = arguments.pop("validation", None)
+    return train(network, method, images, validation, PREPROCESSING, settings, directory, **arguments)
+
+
+def weights(network: Network) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_in(epoch: int, step: int) -> Callable[[Progress], None]:
+    def stop(progress: Progress) -> None:
+        if (progress.epoch, progress.step) == (epoch, step) or progress.epoch > epoch:
+            raise Stop
+
+    return stop
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_interrupted_run_ends_with_the_same_weights(
+    optimizer: str, images: ImageSet, quick: Quick, tmp_path: Path
+) -> None:
+    settings = quick(epochs=3, optimizer=optimizer, erase=0.5)
+    whole, parts = new_network(), new_network()
+    run(whole, images, settings, tmp_path / "whole", validation=images)
+    with pytest.raises(Stop):
+        run(parts, images, settings, tmp_path / "parts", validation=images, on_progress=stop_in(1, 4))
+    resumed = new_network(seed=77)  # Whatever it holds is replaced by the checkpoint.
+    trained = run(resumed, images, settings, tmp_path / "parts", validation=images)
+    assert equal(weights(whole), weights(resumed))
+    assert trained.images_seen == 3 * 64
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    assert [json.loads(line)["epoch"] for line in logs[0].splitlines()] == [1, 2, 3]
+
+
+KILLED = """
+import sys
+sys.path[:0] = {paths!r}
+from test_training import *
+run(new_network(), coloured_images(), Settings.model_validate_json(sys.argv[2]), Path(sys.argv[1]))
+"""
+
+
+def test_killed_process_leaves_a_checkpoint_to_go_on_from(quick: Quick, tmp_path: Path) -> None:
+    settings = quick(epochs=6)
+    script = KILLED.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    directory = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(directory), settings.model_dump_json()],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    deadline = time.monotonic() + 60
+    while not (directory / "state.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert json.loads((directory / "state.json").read_text())["epoch"] < 6, "killed too late to show anything"
+    whole, resumed = new_network(), new_network(seed=77)
+    run(whole, coloured_images(), settings, tmp_path / "whole")
+    run(resumed, coloured_images(), settings, directory)
+    assert equal(weights(whole), weights(resumed))
+
+
+def test_altered_checkpoint_is_refused(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        run(new_network(), images, quick(), tmp_path, on_progress=stop_in(1, 4))
+    path = next(tmp_path.glob("epoch-*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(DamagedError, match=r"checksum differs.*delete .* to start this run anew"):
+        run(new_network(), images, quick(), tmp_path)
+
+
+@pytest.mark.parametrize("method", [method() for method in METHODS.values()], ids=list(METHODS))
+class TestEveryMethod:
+    """Laws that hold for all of them."""
+
+    def test_learns_and_leaves_the_parent_alone(self, method: Method, quick: Quick, tmp_path: Path) -> None:
+        parent = new_network(6, seed=1).eval()
+        images = coloured_images(classes=6, first=6)
+        images = ImageSet(**{**images.__dict__, "labels": images.labels + 6, "classes": ("",) * 6 + images.classes})
+        network = Network(new_network(seed=1).embedder, parent.head.grow(12, 0))
+        before, untrained = weights(parent), weights(network)
+        settings = quick(epochs=6, learning_rate=2e-3, select="last")
+        trained = run(network, images, settings, tmp_path, method=method, parent=parent, validation=images)
+        assert equal(before, weights(parent)), "the parent, batch statistics included, is bit for bit as it was"
+        assert not equal(untrained, weights(network))
+        first, last = trained.history[0], trained.history[-1]
+        assert sum(last["losses"].values()) < sum(first["losses"].values())
+        assert last["recall@1"] > 0.6
+
+    def test_is_deterministic(self, method: Method, images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+        ends = []
+        for name in ("a", "b"):
+            parent = new_network(4, seed=1).eval()
+            network = Network(new_network(seed=1).embedder, parent.head.grow(6, 0))
+            torch.manual_seed(len(name + str(ends)))  # The global state must not matter.
+            run(network, images, quick(epochs=1), tmp_path / name, method=method, parent=parent)
+            ends.append(weights(network))
+        assert equal(*ends)
+
+    @pytest.mark.parametrize("labels", [[5] * 8, [4, 5] * 4, list(range(8))], ids=["one class", "pairs", "no positives"])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_losses_are_finite_and_reach_the_new_network_only(
+        self, method: Method, labels: list[int], dtype: torch.dtype
+    ) -> None:
+        step, new, old = random_step(torch.tensor(labels), dtype)
+        losses = method.losses(step)
+        assert all(torch.isfinite(value) and value.ndim == 0 for value in losses.values())
+        torch.stack([value.float() for value in losses.values()]).sum().backward()
+        assert new.grad is not None
+        assert old.grad is None
+
+    def test_losses_do_not_depend_on_the_order_of_the_batch(self, method: Method) -> None:
+        labels = torch.tensor([4, 4, 5, 5, 6, 6, 7, 7])
+        order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+        step, _, _ = random_step(labels, torch.float64)
+        shuffled = Step(
+            step.labels[order],
+            type(step.new)(*(one[order] for one in step.new)),
+            type(step.new)(*(one[order] for one in step.parent)),
+        )
+        straight = method.losses(step)
+        for name, value in method.losses(shuffled).items():
+            assert value.item() == pytest.approx(straight[name].item(), abs=1e-9), name
+
+
+def random_step(labels: Tensor, dtype: torch.dtype) -> tuple[Step, Tensor, Tensor]:
+    from torch.nn import functional as F
+
+    from evergallery.network import Outputs
+
+    generator = torch.Generator().manual_seed(0)
+    new = torch.randn(len(labels), 6, generator=generator, dtype=dtype, requires_grad=True)
+    old = torch.randn(len(labels), 6, generator=generator, dtype=dtype, requires_grad=True)
+    head = torch.randn(8, 6, generator=generator, dtype=dtype)
+    frozen = old.detach()
+    return (
+        Step(
+            labels,
+            Outputs(new, F.normalize(new), new @ head.T),
+            Outputs(frozen, F.normalize(frozen), frozen @ head[:4].T),
+        ),
+        new,
+        old,
+    )
+
+
+def test_csd_weights_are_really_applied() -> None:
+    step, _, _ = random_step(torch.tensor([4, 4, 5, 5]), torch.float64)
+    plain, weighted = CSD().losses(step), CSD(logit_weight=3.0, contrastive_weight=0.5).losses(step)
+    assert weighted["logit distillation"].item() == pytest.approx(3 * plain["logit distillation"].item())
+    assert weighted["contrastive distillation"].item() == pytest.approx(0.5 * plain["contrastive distillation"].item())
+    assert weighted["triplet"] == plain["triplet"]
+
+
+@dataclass(frozen=True)
+class Exploding(Method):
+    """Its loss is NaN from the third step on."""
+
+    name: ClassVar[str] = "exploding"
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        calls.append(1)
+        factor = float("nan") if len(calls) > 2 else 1.0
+        return {"fine": step.new.features.mean(), "broken": step.new.features.mean() * factor}
+
+
+calls: list[int] = []
+
+
+def test_stops_on_a_loss_that_is_not_finite(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+    calls.clear()
+    with pytest.raises(TrainingError, match=r"'broken' became nan in epoch 1, step 3, .*lower the learning rate"):
+        run(new_network(), images, quick(), tmp_path, method=Exploding())
+
+
+def test_method_without_its_parent_is_refused(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="'csd' learns from a parent"):
+        run(new_network(), images, quick(), tmp_path, method=CSD())
+
+
+def test_best_epoch_is_chosen_on_the_validation_part(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+    # A learning rate that wrecks the network late: the best epoch is not the last.
+    network = new_network()
+    settings = quick(epochs=5, schedule="constant", learning_rate=5e-3)
+    trained = run(network, images, settings, tmp_path / "best", validation=images)
+    recalls = [record["recall@1"] for record in trained.history]
+    assert trained.validation["recall@1"] == max(recalls)
+    assert trained.best_epoch == max(i + 1 for i, value in enumerate(recalls) if value == max(recalls))
+    last = run(new_network(), images, settings.model_copy(update={"select": "last"}), tmp_path / "last", validation=images)
+    assert last.best_epoch == 5
+
+
+def test_balanced_batches_and_progressive_sizes(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+    settings = quick(epochs=4, images_per_class=4, start_size=8)
+    trained = run(new_network(), images, settings, tmp_path)
+    sizes = [record["size"] for record in trained.history]
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1]) == (8, 16)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_stay_within_the_learning_rate(name: str) -> None:
+    rates = [SCHEDULES[name](progress) for progress in np.linspace(0, 1, 201)]
+    assert max(rates) == pytest.approx(1)
+    assert min(rates) >= 0
+    assert rates[-1] <= rates[100] <= 1
+
+
+def test_multi_step_is_that_of_csd() -> None:
+    settings = Settings(schedule="multi-step", learning_rate=1e-3)
+    rates = [settings.rate(epoch / 800) for epoch in (0, 199, 200, 400, 600, 799)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-6])
+
+
+def test_bf16_runs_and_is_recorded(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+    trained = run(new_network(), images, quick(epochs=1, precision="bf16"), tmp_path)
+    assert trained.precision == "bf16"
+    assert all(np.isfinite(value) for value in trained.history[0]["losses"].values())
