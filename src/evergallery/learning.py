@@ -14,7 +14,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.tasks import stratified_validation
 from evergallery.errors import InputError
-from evergallery.generation import Generation, MethodCard, directory_name
+from evergallery.generation import Generation, MethodCard, directory_name, generation_directories
 from evergallery.methods import Method
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Network
 from evergallery.training import Settings, train
@@ -81,6 +81,8 @@ def learn(
 ) -> Generation:
     """Train and write generation ``number``; an interrupted run of the same arguments is continued.
 
+    The run's directory stays until ``tidy_up``, so that a process killed in between does not learn it again.
+
     Args:
         directory: of the workspace.
         number: of the new generation.
@@ -113,8 +115,8 @@ def learn(
             "data": data,
         }
     )
-    run_directory = directory / "runs" / run[:12]
-    finished = _finished(directory, run, run_directory)
+    run_directory = _run_directory(directory, run)
+    finished = _finished(directory, run)
     if finished:
         return finished
     if run_directory.is_dir():
@@ -137,7 +139,7 @@ def learn(
         parent=parent.network() if parent and method.needs_parent else None,
         on_progress=watcher.trained,
     )
-    generation = Generation.write(
+    return Generation.write(
         directory / "generations" / directory_name(number),
         network,
         preprocessing,
@@ -164,28 +166,30 @@ def learn(
             "validation": trained.validation,
         },
     )
-    _keep_logs(directory, run_directory, generation)
-    return generation
 
 
-def _finished(directory: Path, run: str, run_directory: Path) -> Generation | None:
-    # Killed after the generation was written and before its run was tidied up.
-    if run_directory.is_dir():
-        for path in sorted((directory / "generations").glob("v*")):
-            generation = Generation.load(path)
-            if generation.card.run == run:
-                _keep_logs(directory, run_directory, generation)
-                return generation
+def _finished(directory: Path, run: str) -> Generation | None:
+    """The generation of a run that was killed after writing it and before tidying up."""
+    for path in generation_directories(directory / "generations"):
+        generation = Generation.load(path)
+        if generation.card.run == run and _run_directory(directory, run).is_dir():
+            return generation
     return None
 
 
-def _keep_logs(directory: Path, run_directory: Path, generation: Generation) -> None:
+def tidy_up(directory: Path, generation: Generation) -> None:
+    """Keep the logs of a finished run under its generation's name, and drop its checkpoints."""
+    run = _run_directory(directory, generation.card.run)
     kept = directory / "runs" / generation.directory.name
     kept.mkdir(exist_ok=True)
     for name in LOGS_KEPT:
-        if (run_directory / name).exists():
-            (run_directory / name).rename(kept / name)
-    shutil.rmtree(run_directory)
+        if (run / name).exists():
+            (run / name).rename(kept / name)
+    shutil.rmtree(run)
+
+
+def _run_directory(directory: Path, run: str) -> Path:
+    return directory / "runs" / run[:12]
 
 
 def _digest(value: Any) -> str:

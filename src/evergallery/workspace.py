@@ -19,10 +19,10 @@ from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedE
 from evergallery.evaluation import Comparison, measure, protocol
 from evergallery.files import TEMPORARY_PREFIX, lock, new_directory, read_json, write_json
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.items import Filter, Item, Match
-from evergallery.gallery.store import GalleryStore, PutCounts
+from evergallery.gallery.items import Filter, Item, Match, PutCounts
+from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import Generation, generation_directories
-from evergallery.learning import check_images, learn, training_part
+from evergallery.learning import check_images, learn, tidy_up, training_part
 from evergallery.methods import CSD, Finetune, Method
 from evergallery.network import Architecture, Embedder, HeadKind, build_backbone, extract
 from evergallery.training import Settings
@@ -30,7 +30,6 @@ from evergallery.watching import Watcher
 
 FORMAT = 1
 SILENT = Watcher()
-NO_FILTER = Filter()
 INDEX_BATCH = 1024
 
 
@@ -297,8 +296,9 @@ class Workspace:
                 pretrained=pretrained,
                 watcher=watcher,
             )
-        if self.state.promoted is None:
-            self._point_to(generation.name, why="the first generation")
+            if self.state.promoted is None:
+                self._point_to(generation.name, why="the first generation")
+            tidy_up(self.directory, generation)
         return generation
 
     # The gallery
@@ -333,6 +333,7 @@ class Workspace:
         images = self._load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
         if split is not None:
             images = images.of_split(split)
+        images = _distinct(images)
         embedder = maker.embedder()
         total = PutCounts(0, 0, 0)
         for start in range(0, len(images), INDEX_BATCH):
@@ -604,25 +605,33 @@ class Workspace:
         write_json(self._state_path, state.model_dump(mode="json"))
 
 
+def _identifiers(images: ImageSet) -> list[str]:
+    given = images.item_ids or (None,) * len(images)
+    return [identifier or content for identifier, content in zip(given, images.hashes, strict=True)]
+
+
+def _distinct(images: ImageSet) -> ImageSet:
+    """The first image of each id, so that the same content is kept once."""
+    first = {identifier: index for index, identifier in reversed(list(enumerate(_identifiers(images))))}
+    return images.select(np.sort(np.fromiter(first.values(), dtype=np.int64)))
+
+
 def _items(images: ImageSet, embeddings: NDArray[np.float32], fingerprint: str) -> list[Item]:
     now = _now()
-    items: dict[str, Item] = {}
-    for index, embedding in enumerate(embeddings):
-        label = int(images.labels[index])
-        content = images.hashes[index]
-        identifier = (images.item_ids[index] if images.item_ids else None) or content
-        if identifier not in items:
-            items[identifier] = Item(
-                id=identifier,
-                embedding=embedding,
-                generation=fingerprint,
-                label=images.classes[label] if label >= 0 else None,
-                uri=images.uris[index],
-                content_hash=content,
-                added=now,
-                metadata={},
-            )
-    return list(items.values())
+    return [
+        Item(
+            id=identifier,
+            embedding=embedding,
+            generation=fingerprint,
+            label=images.classes[label] if label >= 0 else None,
+            uri=uri,
+            content_hash=content,
+            added=now,
+        )
+        for identifier, embedding, label, uri, content in zip(
+            _identifiers(images), embeddings, images.labels.tolist(), images.uris, images.hashes, strict=True
+        )
+    ]
 
 
 def _now() -> str:

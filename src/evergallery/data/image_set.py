@@ -1,6 +1,7 @@
 """The one form in which images are learned from, indexed and measured."""
 
 import hashlib
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -189,8 +190,11 @@ def _begins(part: NDArray[np.uint8], whole: NDArray[np.uint8]) -> bool:
     """Whether ``part`` is ``whole``, or the same file mapped when it held fewer images."""
     if part is whole:
         return True
-    if not (isinstance(part, np.memmap) and isinstance(whole, np.memmap)):
+    # A slice of a map names the file and offset of the map: only a whole map rests on the mapping itself.
+    if not all(isinstance(one, np.memmap) and isinstance(one.base, mmap.mmap) for one in (part, whole)):
         return False
+    assert isinstance(part, np.memmap)
+    assert isinstance(whole, np.memmap)
     return (part.filename, part.offset) == (whole.filename, whole.offset) and part.filename is not None
 
 

@@ -244,7 +244,7 @@ def read_listing(
     def known(content: str) -> bool:
         return content in memory_rows or (store is not None and int(store.rows([content])[0]) >= 0)
 
-    with ThreadPoolExecutor(DECODING_THREADS) as threads, store.writing() if store else nullcontext():
+    with ThreadPoolExecutor(DECODING_THREADS) as threads, store.writing() if store is not None else nullcontext():
         for start in range(0, total, DECODING_BLOCK):
             block = listing.paths[start : start + DECODING_BLOCK]
             new: dict[str, NDArray[np.uint8]] = {}
@@ -257,14 +257,14 @@ def read_listing(
                     new.setdefault(content, image)
                 kept.append(index)
                 hashes.append(content)
-            if new and store:
+            if new and store is not None:
                 store.add(list(new), np.stack(list(new.values())))
             elif new:
                 memory_rows.update((content, len(memory) + i) for i, content in enumerate(new))
                 memory += new.values()
             if on_progress:
                 on_progress(start + len(block), total)
-    if store:
+    if store is not None:
         array, rows = store.array(), store.rows(hashes)
     else:
         array = np.stack(memory) if memory else np.empty((0, preprocessing.size, preprocessing.size, 3), dtype=np.uint8)

@@ -1,0 +1,120 @@
+"""What a gallery holds, and how it is asked."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.errors import InputError
+
+Scalar = str | int | float | bool | None
+
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One stored image.
+
+    Attributes:
+        id: unique in the gallery.
+        embedding: (D,) float32, unit length.
+        generation: fingerprint of the generation that made the embedding.
+        label: its class, where known.
+        uri: where the image is.
+        content_hash: SHA-256 of the image's content.
+        added: ISO 8601, UTC; kept when the item is replaced.
+        metadata: free, JSON scalars by name.
+    """
+
+    id: str
+    embedding: NDArray[np.float32] = field(repr=False)
+    generation: str
+    label: str | None
+    uri: str | None
+    content_hash: str | None
+    added: str
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def same_but_for_time(self, other: "Item") -> bool:
+        """Whether both say the same of the same content; embeddings are compared only where no hash tells."""
+        described = all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("id", "generation", "label", "uri", "content_hash", "metadata")
+        )
+        return described and (self.content_hash is not None or np.array_equal(self.embedding, other.embedding))
+
+
+@dataclass(frozen=True)
+class Match:
+    """An item that a search found, with the cosine of its embedding and the query's."""
+
+    item: Item
+    score: float
+
+
+@dataclass(frozen=True)
+class PutCounts:
+    """What putting items did."""
+
+    added: int
+    replaced: int
+    unchanged: int
+
+    def __add__(self, other: "PutCounts") -> "PutCounts":
+        return PutCounts(
+            self.added + other.added, self.replaced + other.replaced, self.unchanged + other.unchanged
+        )
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which items: those that satisfy every condition given.
+
+    Attributes:
+        labels: one of these labels.
+        generations: made by one of these fingerprints.
+        metadata: these values under these names.
+    """
+
+    labels: tuple[str, ...] | None = None
+    generations: tuple[str, ...] | None = None
+    metadata: Mapping[str, str | int | bool] | None = None
+
+
+def check_items(items: Sequence[Item]) -> None:
+    """Refuse items that cannot be stored, before any of them is.
+
+    Raises:
+        InputError: an empty or repeated id, metadata that is not JSON scalars, or an embedding that is not a finite
+            unit vector.
+    """
+    seen: set[str] = set()
+    for item in items:
+        if not item.id:
+            raise InputError("An item has an empty id: give every item an id.")
+        if item.id in seen:
+            raise InputError(f"The id {item.id!r} occurs twice among the items: an id names one item.")
+        seen.add(item.id)
+        if item.embedding.ndim != 1 or item.embedding.dtype != np.float32:
+            raise InputError(
+                f"The embedding of {item.id!r} has shape {item.embedding.shape} and type {item.embedding.dtype}: "
+                f"it must be (D,), float32."
+            )
+        for name, value in item.metadata.items():
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not isinstance(value, Scalar):
+                raise InputError(
+                    f"The metadata {name!r} of {item.id!r} cannot be stored: names are letters, digits, _ and -, values "
+                    f"are strings, numbers, booleans or null."
+                )
+    if items and len({len(item.embedding) for item in items}) == 1:
+        norms = np.linalg.norm(np.stack([item.embedding for item in items]), axis=1)
+    else:
+        norms = np.array([np.linalg.norm(item.embedding) for item in items])
+    wrong = np.flatnonzero(~(np.abs(norms - 1) <= UNIT_TOLERANCE))
+    if len(wrong):
+        item, norm = items[int(wrong[0])], norms[wrong[0]]
+        what = "is not finite" if not np.isfinite(norm) else f"has length {norm:.4g}, not 1"
+        raise InputError(f"The embedding of {item.id!r} {what}: store finite vectors of unit length.")

@@ -1,0 +1,268 @@
+"""The verbs of the product, in Python: the main job, refusals, damage and kills."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import coloured_images
+from PIL import Image
+
+from evergallery import Workspace
+from evergallery.data.image_set import ImageSet
+from evergallery.errors import BusyError, DamagedError, InputError, NotFoundError, RefusedError
+from evergallery.files import lock, read_json, write_json
+from evergallery.gallery.items import Filter, Item
+from evergallery.generation import Generation
+from evergallery.methods import CSD, Finetune, Joint
+from evergallery.training import Settings
+
+Quick = Callable[..., Settings]
+
+
+def old_images() -> ImageSet:
+    return coloured_images(classes=5, each=14, first=0)
+
+
+def new_images() -> ImageSet:
+    return coloured_images(classes=5, each=14, first=5, seed=1)
+
+
+def held_out() -> ImageSet:
+    return coloured_images(classes=10, each=6, seed=2)
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    return Workspace.create(tmp_path / "shop", size=16)
+
+
+@pytest.fixture
+def learned(space: Workspace, quick: Quick) -> Workspace:
+    """v1 on five classes, its gallery, and v2 from the other five by fine-tuning."""
+    space.learn(old_images(), settings=quick(epochs=3))
+    space.index(held_out())
+    space.learn(new_images(), method=Finetune(), settings=quick(epochs=1, learning_rate=1e-2))
+    return space
+
+
+def test_the_main_job(space: Workspace, quick: Quick) -> None:
+    first = space.learn(old_images(), settings=quick(epochs=4))
+    assert (first.name, first.card.method.name, space.promoted.name) == ("v1", "finetune", "v1")
+    assert space.index(held_out()).added == 60
+    stored = {item.id: item.embedding.copy() for batch in space.gallery.iterate() for item in batch}
+
+    second = space.learn(new_images(), settings=quick(epochs=2, learning_rate=1e-4))
+    assert (second.card.parent, second.card.method.name) == ("v1", "csd"), "csd is what a parent is followed by"
+    assert second.card.classes[:5] == first.card.classes
+    assert space.promoted.name == "v1", "learning promotes nothing but the first generation"
+
+    comparison = space.check("v2", held_out(), tolerance=0.5)
+    assert comparison.compatible, comparison.verdict
+    space.promote("v2")
+    query = held_out()
+    matches = space.search(query_file(space.directory / "query.png", query, 0), k=5)
+    assert len(matches) == 5
+    assert matches[0].item.label == "class 0"
+    assert {match.item.generation for match in matches} == {first.fingerprint}, "the old vectors answer"
+    after = {item.id: item.embedding for batch in space.gallery.iterate() for item in batch}
+    assert all(np.array_equal(after[key], stored[key]) for key in stored), "and nobody touched them"
+
+    assert space.rollback() == "v1"
+    assert space.doctor() == []
+
+
+def query_file(path: Path, images: ImageSet, index: int) -> str:
+    Image.fromarray(images.pixels[images.rows[index]]).save(path)
+    return str(path)
+
+
+class TestRefusals:
+    def test_search_across_spaces_that_nobody_has_compared(self, learned: Workspace) -> None:
+        with pytest.raises(RefusedError, match=r"vectors of v1, and v2 has not .*evergallery check v2 --against v1"):
+            learned.search(np.eye(64, dtype=np.float32)[0], generation="v2")
+
+    def test_adding_across_spaces(self, learned: Workspace) -> None:
+        with pytest.raises(RefusedError, match=r"vectors of v1, and v2 has not been shown"):
+            learned.index(held_out(), generation="v2")
+
+    def test_promoting_across_spaces_needs_a_reason_that_is_kept(self, learned: Workspace) -> None:
+        with pytest.raises(RefusedError, match="has not been shown"):
+            learned.promote("v2")
+        with pytest.raises(InputError, match="reason: give it with --why"):
+            learned.promote("v2", force=True)
+        learned.promote("v2", force=True, why="the old vectors are a week old")
+        pair = learned.state.compatible[0]
+        assert (pair.shown_by, pair.evidence) == ("force", "the old vectors are a week old")
+        assert learned.search(np.eye(64, dtype=np.float32)[0])
+
+    def test_vectors_of_an_unknown_space(self, learned: Workspace) -> None:
+        item = Item(
+            id="x", embedding=np.eye(64, dtype=np.float32)[0], generation="f" * 64, label=None, uri=None,
+            content_hash=None, added="2026-01-01T00:00:00+00:00", metadata={},
+        )  # fmt: skip
+        with pytest.raises(RefusedError, match="No generation of .* has the fingerprint ffffffffffff"):
+            learned.add([item])
+
+    def test_vector_of_another_dimension(self, learned: Workspace) -> None:
+        with pytest.raises(InputError, match=r"shape \(32,\) and v1 makes vectors of \(64,\)"):
+            learned.search(np.ones(32, dtype=np.float32))
+
+    def test_failed_check_withdraws_what_an_earlier_one_had_shown(self, learned: Workspace) -> None:
+        learned.check("v2", held_out(), tolerance=1.0)
+        learned.promote("v2")
+        learned.rollback()
+        learned.check("v2", held_out(), tolerance=-1.0)
+        with pytest.raises(RefusedError):
+            learned.promote("v2")
+
+    def test_joint_without_old_images(self, learned: Workspace) -> None:
+        with pytest.raises(InputError, match=r"'joint' learns from the old images too: .*--old-data"):
+            learned.learn(new_images(), method=Joint())
+
+    def test_old_images_for_a_method_that_does_not_read_them(self, learned: Workspace) -> None:
+        with pytest.raises(InputError, match="'csd' does not read old images"):
+            learned.learn(new_images(), method=CSD(), old_data=old_images())
+
+    def test_csd_without_a_parent(self, space: Workspace) -> None:
+        with pytest.raises(InputError, match="'csd' learns from a parent and there is no generation yet"):
+            space.learn(new_images(), method=CSD())
+
+    def test_rolling_back_the_first_generation(self, learned: Workspace) -> None:
+        with pytest.raises(RefusedError, match="nothing to go back to"):
+            learned.rollback()
+
+
+class TestNotFound:
+    def test_workspace(self, tmp_path: Path) -> None:
+        with pytest.raises(NotFoundError, match="is not a workspace: create one with  evergallery init"):
+            Workspace(tmp_path)
+
+    def test_generation(self, learned: Workspace) -> None:
+        with pytest.raises(NotFoundError, match=r"no generation 'v9'; there is v1, v2"):
+            learned.generation("v9")
+
+    def test_generation_in_an_empty_workspace(self, space: Workspace) -> None:
+        with pytest.raises(NotFoundError, match="no generation yet: run  evergallery learn"):
+            _ = space.promoted
+
+    def test_image_and_item(self, learned: Workspace) -> None:
+        with pytest.raises(NotFoundError, match=r"There is no image none\.png"):
+            learned.search("none.png")
+        with pytest.raises(NotFoundError, match="The gallery has no item 'none'"):
+            learned.search(item="none")
+
+
+def test_directory_in_use_is_not_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="exists and is not empty"):
+        Workspace.create(tmp_path)
+    with pytest.raises(InputError, match="dimension is not usable"):
+        Workspace.create(tmp_path / "shop", dim=1)
+
+
+def test_indexing_the_same_content_twice_changes_nothing(learned: Workspace) -> None:
+    before = {item.id: item for batch in learned.gallery.iterate() for item in batch}
+    again = learned.index(held_out())
+    assert (again.added, again.replaced, again.unchanged) == (0, 0, 60)
+    after = {item.id: item for batch in learned.gallery.iterate() for item in batch}
+    assert {key: item.added for key, item in before.items()} == {key: item.added for key, item in after.items()}
+
+
+def test_search_by_item_leaves_it_out_and_filters_by_label(learned: Workspace) -> None:
+    item = next(item for batch in learned.gallery.iterate() for item in batch)
+    matches = learned.search(item=item.id, k=3)
+    assert item.id not in [match.item.id for match in matches]
+    assert len(matches) == 3
+    assert [match.score for match in matches] == sorted((match.score for match in matches), reverse=True)
+    only = learned.search(item=item.id, k=50, where=Filter(labels=("class 9",)))
+    assert {match.item.label for match in only} == {"class 9"}
+    assert all(match.score >= 0.9 for match in learned.search(item=item.id, k=50, minimum_score=0.9))
+
+
+def test_joint_learns_all_classes_from_scratch(learned: Workspace, quick: Quick) -> None:
+    joint = learned.learn(new_images(), method=Joint(), parent="v1", old_data=old_images(), settings=quick(epochs=1))
+    assert joint.card.data["images"] == 140
+    assert joint.card.classes == learned.generation("v2").card.classes, "rows of the head stay where they were"
+
+
+def test_learning_ignores_held_out_splits_and_validates_on_val(space: Workspace, quick: Quick) -> None:
+    split = np.array(["train"] * 8 + ["val"] * 3 + ["test"] * 3)
+    images = replace(old_images(), split=np.tile(split, 5))
+    card = space.learn(images, settings=quick(epochs=1)).card
+    assert (card.data["training"], card.data["validation"]) == (40, 15)
+
+
+def test_card_records_what_is_needed_to_do_it_again(learned: Workspace) -> None:
+    card = learned.generation("v2").card
+    assert card.settings["data_seed"] == 0
+    assert card.settings["learning_rate"] == 1e-2
+    assert card.data["fingerprint"] == new_images().fingerprint()
+    assert {"torch", "timm", "evergallery", "python"} <= set(card.versions)
+    log = learned.directory / "runs" / "v0002" / "log.jsonl"
+    assert "classification" in log.read_text()
+    assert not list((learned.directory / "runs").glob("*/*.safetensors")), "a finished run keeps no checkpoint"
+
+
+class TestDoctor:
+    def test_names_altered_weights_and_left_over_files(self, learned: Workspace) -> None:
+        path = learned.directory / "generations" / "v0001" / "embedder.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+        (learned.directory / "generations" / ".writing-abc").mkdir()
+        problems = learned.doctor()
+        assert any("v0001/embedder.safetensors is not the file that was written" in problem for problem in problems)
+        assert any(".writing-abc was left by a process that was killed" in problem for problem in problems)
+
+    def test_names_a_promoted_generation_that_is_gone(self, learned: Workspace) -> None:
+        state = read_json(learned.directory / "workspace.json")
+        write_json(learned.directory / "workspace.json", {**state, "promoted": "v7"})
+        assert any("The promoted generation v7 is missing" in problem for problem in learned.doctor())
+
+
+def test_state_of_a_newer_format_is_refused(space: Workspace) -> None:
+    path = space.directory / "workspace.json"
+    write_json(path, {**read_json(path), "format": 9})
+    with pytest.raises(DamagedError, match="has format 9 .*install a newer Evergallery"):
+        Workspace(space.directory)
+
+
+def test_two_processes_do_not_learn_at_once(space: Workspace, quick: Quick) -> None:
+    with lock(space.directory / "generations" / ".lock", "learn"), pytest.raises(BusyError, match=r"\(learn\)"):
+        space.learn(old_images(), settings=quick())
+
+
+LEARNER = """
+import sys
+sys.path[:0] = {paths!r}
+from test_workspace import *
+Workspace(sys.argv[1]).learn(old_images(), settings=Settings.model_validate_json(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("moment", [0.05, 0.4, 0.8])
+def test_killed_learning_goes_on_and_ends_the_same(tmp_path: Path, quick: Quick, moment: float) -> None:
+    settings = quick(epochs=5)
+    undisturbed = Workspace.create(tmp_path / "undisturbed", size=16).learn(old_images(), settings=settings)
+    space = Workspace.create(tmp_path / "killed", size=16)
+    script = LEARNER.format(paths=[str(Path(__file__).parent)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(space.directory), settings.model_dump_json()],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    deadline = time.monotonic() + 60
+    while not list((space.directory / "runs").glob("*/state.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(moment)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished: Generation = space.learn(old_images(), settings=settings)
+    assert finished.fingerprint == undisturbed.fingerprint, "the same weights, bit for bit"
+    assert [generation.name for generation in space.generations()] == ["v1"]
+    assert space.promoted.name == "v1"
+    assert not [path for path in (space.directory / "runs").iterdir() if path.name != "v0001"]
