@@ -67,7 +67,11 @@ class DemoResult:
         return [
             (
                 contender.title,
-                *(f"{contender.recall(test, group):.1f}" for group in ("old", "new", "all") for test in ("self", "cross")),
+                *(
+                    f"{contender.recall(test, group):.1f}"
+                    for group in ("old", "new", "all")
+                    for test in ("self", "cross")
+                ),
                 str(contender.images),
                 f"{contender.seconds:.0f}",
             )
@@ -126,8 +130,8 @@ def run_demo(
         old_classes, new_classes = halves(images.classes, seed)
         # Characters must not be mirrored; photographs may.
         settings = {"flip": data != "glyphs", "init_seed": seed, "data_seed": seed, "validation_seed": seed,
-                    "images_per_class": 4, "padding": 3}  # fmt: skip
-        first, update = Settings(epochs=10, **settings), Settings.update(epochs=6, **settings)
+                    "images_per_class": 4, "padding": 3, "batch_size": 64}  # fmt: skip
+        first, update = Settings(epochs=12, **settings), Settings.update(epochs=6, **settings)
 
         watcher.said(f"v1 learns {len(old_classes)} of {len(images.classes)} classes")
         old_images, new_images = train.of_classes(old_classes), train.of_classes(new_classes)
@@ -266,4 +270,3 @@ def _findings(contenders: Sequence[Contender], gallery: int) -> list[str]:
         f"extracted again: in the old ones its queries find {joint.recall('cross', 'all'):.1f} %."
     )
     return sentences
-

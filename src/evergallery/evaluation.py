@@ -130,9 +130,7 @@ class Comparison:
     def verdict(self) -> str:
         """The answer in a sentence."""
         cross, before = 100 * self.cross["all"].recall[1], 100 * self.old_self["all"].recall[1]
-        relation = (
-            f"queries of {self.new} on vectors of {self.old} reach recall@1 {cross:.1f} %, {self.old} alone {before:.1f} %"
-        )
+        relation = f"queries of {self.new} on vectors of {self.old} reach recall@1 {cross:.1f} %, {self.old} alone {before:.1f} %"
         if self.compatible:
             return f"compatible: {relation}."
         return f"not compatible: {relation} (more than {100 * self.tolerance:g} points below)."

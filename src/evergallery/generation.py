@@ -125,9 +125,7 @@ class Generation:
             ) from error
 
     @classmethod
-    def write(
-        cls, directory: Path, network: Network, preprocessing: Preprocessing, **description: Any
-    ) -> "Generation":
+    def write(cls, directory: Path, network: Network, preprocessing: Preprocessing, **description: Any) -> "Generation":
         """Write a new generation: the directory appears complete, or not at all.
 
         Args:
@@ -205,9 +203,13 @@ class Generation:
             if not path.is_file():
                 found.append(f"{path} is missing: restore it from a backup.")
             elif sha256_of(path) != checksum:
-                found.append(f"{path} is not the file that was written (its checksum differs): restore it from a backup.")
+                found.append(
+                    f"{path} is not the file that was written (its checksum differs): restore it from a backup."
+                )
         if not found and fingerprint_of(self.embedder(), self.preprocessing) != self.fingerprint:
-            found.append(f"{self.directory} holds another embedding space than its card says: restore it from a backup.")
+            found.append(
+                f"{self.directory} holds another embedding space than its card says: restore it from a backup."
+            )
         return found
 
     def _tensors(self, name: str) -> dict[str, torch.Tensor]:

@@ -271,7 +271,9 @@ class Workspace:
         method = method or (CSD() if ancestor else Finetune())
         check_images(method, old_data is not None, ancestor)
         if pretrained and ancestor is not None and method.starts_from_parent:
-            raise InputError(f"{method.name!r} starts from {ancestor.name}: pretrained weights are for a first generation.")
+            raise InputError(
+                f"{method.name!r} starts from {ancestor.name}: pretrained weights are for a first generation."
+            )
         preprocessing = ancestor.preprocessing if ancestor else Preprocessing.from_dict(state.preprocessing)
         fresh = ancestor is None or not method.starts_from_parent
         with lock(self.directory / "generations" / ".lock", "learn"):

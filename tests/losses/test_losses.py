@@ -21,7 +21,9 @@ def unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def csd_twin(new: NDArray[np.float64], old: NDArray[np.float64], labels: NDArray[np.int64], temperature: float) -> float:
+def csd_twin(
+    new: NDArray[np.float64], old: NDArray[np.float64], labels: NDArray[np.int64], temperature: float
+) -> float:
     """Equation of the docstring, one anchor and one positive at a time."""
     total = 0.0
     for i in range(len(new)):
@@ -91,7 +93,9 @@ class TestLogitDistillation:
     def test_equals_the_definition(self, seed: int) -> None:
         new, old, _ = batch(seed)
         p, q = (np.exp(x / 2) / np.exp(x / 2).sum(1, keepdims=True) for x in (old, new))
-        assert logit_distillation(*tensors(new, old)).item() == pytest.approx((p * np.log(p / q)).sum(1).mean(), abs=1e-9)
+        assert logit_distillation(*tensors(new, old)).item() == pytest.approx(
+            (p * np.log(p / q)).sum(1).mean(), abs=1e-9
+        )
 
     def test_is_zero_only_for_the_teachers_distribution(self) -> None:
         new, old, _ = tensors(*batch(1))

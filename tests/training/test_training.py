@@ -14,9 +14,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import coloured_images
 from torch import Tensor
 
+from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, TrainingError
@@ -144,7 +144,9 @@ class TestEveryMethod:
             ends.append(weights(network))
         assert equal(*ends)
 
-    @pytest.mark.parametrize("labels", [[5] * 8, [4, 5] * 4, list(range(8))], ids=["one class", "pairs", "no positives"])
+    @pytest.mark.parametrize(
+        "labels", [[5] * 8, [4, 5] * 4, list(range(8))], ids=["one class", "pairs", "no positives"]
+    )
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
     def test_losses_are_finite_and_reach_the_new_network_only(
         self, method: Method, labels: list[int], dtype: torch.dtype
@@ -233,7 +235,9 @@ def test_best_epoch_is_chosen_on_the_validation_part(images: ImageSet, quick: Qu
     recalls = [record["recall@1"] for record in trained.history]
     assert trained.validation["recall@1"] == max(recalls)
     assert trained.best_epoch == max(i + 1 for i, value in enumerate(recalls) if value == max(recalls))
-    last = run(new_network(), images, settings.model_copy(update={"select": "last"}), tmp_path / "last", validation=images)
+    last = run(
+        new_network(), images, settings.model_copy(update={"select": "last"}), tmp_path / "last", validation=images
+    )
     assert last.best_epoch == 5
 
 

@@ -79,8 +79,12 @@ def learn(
     workspace: WorkspaceOption = HERE,
     method: Annotated[str | None, typer.Option(help="finetune, csd or joint; csd once there is a parent.")] = None,
     parent: Annotated[str | None, typer.Option(help="Learn from this generation; the promoted one by default.")] = None,
-    old_data: Annotated[str | None, typer.Option(help="Images of the old categories, for methods that need them.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Only these classes: A,B,C, or @FILE with one on each line.")] = None,
+    old_data: Annotated[
+        str | None, typer.Option(help="Images of the old categories, for methods that need them.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Only these classes: A,B,C, or @FILE with one on each line.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")] = None,
     class_order_seed: Annotated[int | None, typer.Option(help="Of the groups; natural order by default.")] = None,
     epochs: int | None = None,
@@ -101,7 +105,9 @@ def learn(
     init_seed: int | None = None,
     data_seed: int | None = None,
     validation_seed: int | None = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Begin with the backbone's published weights.")] = False,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Begin with the backbone's published weights.")
+    ] = False,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -207,7 +213,13 @@ def search(
             f"Most like {image or item}",
             ("#", "score", "label", "vector of", "image"),
             [
-                (str(row["rank"]), f"{row['score']:.3f}", str(row["label"] or ""), str(row["generation"]), str(row["uri"]))
+                (
+                    str(row["rank"]),
+                    f"{row['score']:.3f}",
+                    str(row["label"] or ""),
+                    str(row["generation"]),
+                    str(row["uri"]),
+                )
                 for row in rows
             ],
             numbers_from=9,
@@ -263,7 +275,9 @@ def check(
     generation: Annotated[str, typer.Argument(help="The newer generation.")],
     data: Annotated[str, typer.Option(help="Held-out labelled images, in any form that learn reads.")],
     workspace: WorkspaceOption = HERE,
-    against: Annotated[str | None, typer.Option(help="Whose vectors are searched; the promoted one's by default.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Whose vectors are searched; the promoted one's by default.")
+    ] = None,
     queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
     gallery: Annotated[str | None, typer.Option(help="Split of the gallery.")] = None,
     tolerance: Annotated[float, typer.Option(help="Points of recall@1 that the cross-test may lie lower.")] = 1.0,

@@ -8,9 +8,7 @@ from evergallery.errors import InputError
 Indices = NDArray[np.int64]
 
 
-def shuffled_batches(
-    count: int, batch_size: int, *, seed: int, epoch: int, drop_last: bool = True
-) -> list[Indices]:
+def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int, drop_last: bool = True) -> list[Indices]:
     """Indices 0 … count - 1 in random order, in batches.
 
     Args:

@@ -101,7 +101,9 @@ class EdgeStore:
         for item in items:
             before = stored.get(item.id)
             points.append(
-                engine.Point(_point_id(item.id), item.embedding.tolist(), _payload(item, before.added if before else item.added))
+                engine.Point(
+                    _point_id(item.id), item.embedding.tolist(), _payload(item, before.added if before else item.added)
+                )
             )
         self._update(generation, engine.UpdateOperation.upsert_points(points))
         if moving:
@@ -170,7 +172,9 @@ class EdgeStore:
                     f"The queries have {queries.shape[1]} dimensions and the vectors of {generation[:12]} have "
                     f"{self._dimensions[generation]}: they come from different embedding spaces."
                 )
-            for matches, more in zip(found, self._search_shard(generation, queries, k, where, minimum_score), strict=True):
+            for matches, more in zip(
+                found, self._search_shard(generation, queries, k, where, minimum_score), strict=True
+            ):
                 matches += more
         return [sorted(matches, key=lambda match: (-match.score, match.item.id))[:k] for matches in found]
 
@@ -243,9 +247,7 @@ class EdgeStore:
 
     def _create_shard(self, generation: str, dimension: int) -> None:
         path = self.directory / generation[:16]
-        configuration = engine.EdgeConfig(
-            vectors=engine.EdgeVectorParams(size=dimension, distance=engine.Distance.Dot)
-        )
+        configuration = engine.EdgeConfig(vectors=engine.EdgeVectorParams(size=dimension, distance=engine.Distance.Dot))
         with new_directory(path) as temporary:
             shard = engine.EdgeShard.create(str(temporary / "shard"), configuration)
             for name in ("label", "content_hash"):
@@ -334,4 +336,3 @@ def _problem(record: Any, generation: str, dimension: int) -> str | None:
     if vector.shape != (dimension,) or not abs(float(np.linalg.norm(vector)) - 1) <= UNIT_TOLERANCE:
         return f"the vector of {identifier!r} is not a unit vector of {dimension} dimensions"
     return None
-

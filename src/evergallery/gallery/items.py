@@ -64,9 +64,7 @@ class PutCounts:
     unchanged: int
 
     def __add__(self, other: "PutCounts") -> "PutCounts":
-        return PutCounts(
-            self.added + other.added, self.replaced + other.replaced, self.unchanged + other.unchanged
-        )
+        return PutCounts(self.added + other.added, self.replaced + other.replaced, self.unchanged + other.unchanged)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,10 @@ def write_demo_page(
             {"title": title, "text": text, "share": share, "queries": [_query(held_out, lists, int(i)) for i in chosen]}
         )
     counts = [
-        (group, *(int((member & mask).sum()) for mask in (before & distilled, ~before & distilled, before & ~distilled)))
+        (
+            group,
+            *(int((member & mask).sum()) for mask in (before & distilled, ~before & distilled, before & ~distilled)),
+        )
         for group, member in (("old", is_old), ("new", ~is_old))
     ]
     write_page(
@@ -86,7 +89,11 @@ def _query(held_out: Protocol, lists: Mapping[str, NDArray[np.int64]], index: in
 
     def shown(i: int) -> dict[str, Any]:
         right = bool(images.labels[i] == images.labels[index])
-        return {"src": picture(images.pixels[images.rows[i]]), "label": images.classes[images.labels[i]], "right": right}
+        return {
+            "src": picture(images.pixels[images.rows[i]]),
+            "label": images.classes[images.labels[i]],
+            "right": right,
+        }
 
     titles = {"v1": "before: v1", "v3": "after: v3, CSD", "v2": "after: v2, fine-tuned"}
     rows = [(title, [shown(int(i)) for i in lists[name][index]]) for name, title in titles.items()]

@@ -140,7 +140,9 @@ def _blocks(queries: int, gallery: int, k: int, memory_limit: int, itemsize: int
 
 def _check(queries: Tensor, gallery: Tensor, k: int) -> None:
     if queries.ndim != 2 or gallery.ndim != 2:
-        raise InputError(f"Queries {tuple(queries.shape)} and gallery {tuple(gallery.shape)} must be (Q, D) and (G, D).")
+        raise InputError(
+            f"Queries {tuple(queries.shape)} and gallery {tuple(gallery.shape)} must be (Q, D) and (G, D)."
+        )
     if queries.shape[1] != gallery.shape[1]:
         raise InputError(
             f"Queries have {queries.shape[1]} dimensions and the gallery {gallery.shape[1]}: "

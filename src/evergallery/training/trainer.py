@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -317,5 +317,3 @@ def _validate(network: Network, validation: ImageSet | None, preprocessing: Prep
     if metrics.queries == 0:
         return {}
     return {"recall@1": metrics.recall[1], "mAP@R": metrics.map_at_r}
-
-
