@@ -414,7 +414,8 @@ class Workspace:
         prepared = generation.preprocessing
         array = pixels(decode(Path(path)), prepared)
         image = ImageSet.from_arrays(array[None], np.array([-1]), ())
-        return extract(generation.embedder(), image, prepared)[0]
+        vector: NDArray[np.float32] = extract(generation.embedder(), image, prepared)[0]
+        return vector
 
     # Knowing before switching
 

@@ -25,7 +25,7 @@ def pad_crop(images: Tensor, padding: int, generator: torch.Generator, mode: Pad
     Returns:
         (B, C, H, W) uint8.
     """
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     offsets = torch.randint(-padding, padding + 1, (2, count, 1), generator=generator).to(images.device)
     rows = offsets[0] + torch.arange(height, device=images.device)
     columns = offsets[1] + torch.arange(width, device=images.device)

@@ -159,8 +159,8 @@ def _placed(
     slant = draw.uniform(-shear, shear)
     zoom = CANVAS / size / draw.uniform(*scale)
     # From places in the picture to places in the drawing.
-    matrix = zoom * np.array([[1, slant], [0, 1]]) @ np.array(
-        [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    matrix = (
+        zoom * np.array([[1, slant], [0, 1]]) @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     )
     centre = size / 2 + draw.uniform(-shift, shift, 2) * size
     offset = CANVAS / 2 - matrix @ centre
@@ -168,7 +168,7 @@ def _placed(
     # Twice as large, then halved: bilinear sampling alone would alias.
     doubled = (place[0] / 2, place[1] / 2, place[2], place[3] / 2, place[4] / 2, place[5])
     drawn = mask.transform((2 * size, 2 * size), Image.Transform.AFFINE, doubled, Image.Resampling.BILINEAR)
-    return np.asarray(drawn.reduce(2), dtype=np.float32) / 255
+    return np.asarray(drawn.reduce(2), dtype=np.float32) / np.float32(255)
 
 
 def _inside(offset: NDArray[np.int64], size: int) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Which classes arrive together, which images validate, which are queries."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +33,7 @@ def equal_groups(classes: Sequence[str], groups: int, seed: int | None = None) -
     ordered = _ordered(classes, seed)
     sizes = [len(ordered) // groups + (index < len(ordered) % groups) for index in range(groups)]
     ends = np.cumsum([0, *sizes])
-    return tuple(ordered[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True))
+    return tuple(ordered[start:end] for start, end in itertools.pairwise(ends))
 
 
 def first_then_groups(classes: Sequence[str], first: int, groups: int, seed: int | None = None) -> Tasks:

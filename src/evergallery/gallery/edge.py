@@ -231,7 +231,7 @@ class EdgeStore:
                 yield [_item(record) for record in records]
 
     def _retrieve(self, identifiers: Sequence[str]) -> dict[str, Item]:
-        points = [_point_id(identifier) for identifier in identifiers]
+        points: list[Any] = [_point_id(identifier) for identifier in identifiers]
         items = [_item(record) for shard in self._shards.values() for record in shard.retrieve(points, True, True)]
         return {item.id: item for item in items}
 

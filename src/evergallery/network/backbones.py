@@ -118,7 +118,7 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
             f"The pretrained weights of {name} could not be loaded ({reason}): connect to the model hub, put the weights "
             f"into its local cache (HF_HOME), or learn from scratch without --pretrained."
         ) from error
-    config = timm.data.resolve_data_config({}, model=module)
+    config: dict[str, Any] = module.pretrained_cfg
     return Backbone(
         module, int(module.num_features), int(config["input_size"][-1]), tuple(config["mean"]), tuple(config["std"])
     )

@@ -67,7 +67,7 @@ def _svg(draw: "Callable[[Axes], None]", palette: dict[str, str], size: tuple[fl
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    style = {
+    style: dict[Any, Any] = {
         "text.color": palette["text"],
         "axes.labelcolor": palette["text"],
         "axes.edgecolor": palette["faint"],

@@ -7,7 +7,7 @@ takes the kept queries only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -236,8 +236,8 @@ def count_positives(query_labels: Tensor, gallery_labels: Tensor, exclusion: Exc
         return positives
     if exclusion.query_cameras is not None and exclusion.gallery_cameras is not None:
         # Same label and same camera go; that holds the query itself wherever it is in the gallery under its own camera.
-        cameras = torch.cat([exclusion.query_cameras, exclusion.gallery_cameras]).unique(return_inverse=True)[1]
-        labels = torch.cat([query_labels, gallery_labels]).unique(return_inverse=True)[1]
+        cameras = _numbered(exclusion.query_cameras, exclusion.gallery_cameras)
+        labels = _numbered(query_labels, gallery_labels)
         both = labels * (int(cameras.max()) + 1 if len(cameras) else 1) + cameras
         positives = positives - _count(both[: len(query_labels)], both[len(query_labels) :])
         if exclusion.itself is not None:
@@ -254,9 +254,15 @@ def _count(queries: Tensor, gallery: Tensor) -> Tensor:
     """(Q,) how often each value occurs in the gallery; memory does not grow with the values."""
     if len(gallery) == 0:
         return torch.zeros_like(queries)
-    values, counts = gallery.unique(return_counts=True)
+    values, counts = torch.unique(gallery, return_counts=True)
     at = torch.searchsorted(values, queries).clamp(max=len(values) - 1)
     return torch.where(values[at] == queries, counts[at], 0)
+
+
+def _numbered(queries: Tensor, gallery: Tensor) -> Tensor:
+    """Both one after the other, values replaced by 0, 1, …"""
+    _, numbers = torch.unique(torch.cat([queries, gallery]), return_inverse=True)
+    return cast(Tensor, numbers)
 
 
 def _within_r(hits: Tensor, positives: Tensor) -> Tensor:

@@ -95,6 +95,6 @@ def resolve_device(device: str) -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 is faster than float32 there, not merely emulated."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Private in torch, so its absence means no.
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())

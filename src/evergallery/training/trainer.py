@@ -1,6 +1,7 @@
 """The one training loop: any method, one device, resumable bit for bit."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ def train(
     if method.needs_parent and parent is None:
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
     fabric = _fabric(settings)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     optimizer = _optimizer(network, settings)
     module, optimizer = fabric.setup(network, optimizer)
     teacher = None
@@ -114,9 +115,7 @@ def train(
             size = settings.size(epoch, preprocessing.size)
             losses = _epoch(
                 fabric, module, teacher, optimizer, method, images, batches, preprocessing, settings, epoch, size,
-                report=lambda *where, epoch=epoch, recall=recall: on_progress(
-                    Progress(epoch, settings.epochs, *where, recall)
-                ) if on_progress else None,
+                report=_reporter(on_progress, epoch, settings.epochs, recall),
             )  # fmt: skip
             figures = _validate(network, validation, preprocessing)
             rate = settings.rate((epoch + 1) / settings.epochs)
@@ -205,6 +204,16 @@ def _epoch(
     return means
 
 
+def _reporter(
+    on_progress: Callable[[Progress], None] | None, epoch: int, epochs: int, recall: float | None
+) -> Callable[[int, int, dict[str, float], float], None]:
+    def report(step: int, steps: int, losses: dict[str, float], images_per_second: float) -> None:
+        if on_progress:
+            on_progress(Progress(epoch, epochs, step, steps, losses, images_per_second, recall))
+
+    return report
+
+
 def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
     """Random crop, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
     images = resize(images, size)
@@ -236,7 +245,7 @@ class Log:
         except ImportError:
             self.board: Any = None
         else:
-            self.board = SummaryWriter(str(directory / "tensorboard"), purge_step=len(history) + 1)  # type: ignore[no-untyped-call]
+            self.board = SummaryWriter(str(directory / "tensorboard"), purge_step=len(history) + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append the record of one epoch."""
@@ -264,6 +273,9 @@ def _flat(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _fabric(settings: Settings) -> Fabric:
+    # It announces the precision on every start; ours is in the card.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_utilities").setLevel(logging.WARNING)
     device = resolve_device(settings.device)
     return Fabric(
         accelerator=device.type,
