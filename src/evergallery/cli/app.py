@@ -115,11 +115,26 @@ def learn(
     from evergallery.cli.arguments import choose_classes, choose_method, choose_settings
 
     space = _open(workspace)
-    names = (
-        "epochs batch_size images_per_class learning_rate schedule optimizer weight_decay precision device padding flip erase "
-        "start_size validation_fraction select init_seed data_seed validation_seed"
-    )
-    given = {name: locals()[name] for name in names.split()}
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "images_per_class": images_per_class,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "optimizer": optimizer,
+        "weight_decay": weight_decay,
+        "precision": precision,
+        "device": device,
+        "padding": padding,
+        "flip": flip,
+        "erase": erase,
+        "start_size": start_size,
+        "validation_fraction": validation_fraction,
+        "select": select,
+        "init_seed": init_seed,
+        "data_seed": data_seed,
+        "validation_seed": validation_seed,
+    }
     chosen = choose_method(method)
     has_parent = space.state.promoted is not None and (chosen is None or chosen.starts_from_parent)
     with watching(json) as watcher:

@@ -1,5 +1,7 @@
 """What a gallery holds, and how it is asked."""
 
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +15,9 @@ Scalar = str | int | float | bool | None
 
 UNIT_TOLERANCE = 1e-3
 
+# What every engine can hold as a whole number.
+LARGEST_INTEGER = 2**63 - 1
+
 
 @dataclass(frozen=True, eq=False)
 class Item:
@@ -20,7 +25,7 @@ class Item:
 
     Attributes:
         id: unique in the gallery.
-        embedding: (D,) float32, unit length.
+        embedding: (D,) float32, unit length; empty where it was not asked for.
         generation: fingerprint of the generation that made the embedding.
         label: its class, where known.
         uri: where the image is.
@@ -41,9 +46,8 @@ class Item:
     def same_but_for_time(self, other: "Item") -> bool:
         """Whether both say the same of the same content; embeddings are compared only where no hash tells."""
         described = all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("id", "generation", "label", "uri", "content_hash", "metadata")
-        )
+            getattr(self, name) == getattr(other, name) for name in ("id", "generation", "label", "uri", "content_hash")
+        ) and metadata_terms(self.metadata) == metadata_terms(other.metadata)
         return described and (self.content_hash is not None or np.array_equal(self.embedding, other.embedding))
 
 
@@ -74,21 +78,32 @@ class Filter:
     Attributes:
         labels: one of these labels.
         generations: made by one of these fingerprints.
-        metadata: these values under these names.
+        metadata: these values under these names; 1 equals 1.0, and neither equals ``True``.
     """
 
     labels: tuple[str, ...] | None = None
     generations: tuple[str, ...] | None = None
-    metadata: Mapping[str, str | int | bool] | None = None
+    metadata: Mapping[str, Scalar] | None = None
+
+
+def metadata_terms(metadata: Mapping[str, Scalar]) -> list[str]:
+    """One text for each name and value, sorted: metadata are equal where these are, as in JSON."""
+    return sorted(
+        json.dumps([name, int(value) if isinstance(value, float) and value.is_integer() else value], ensure_ascii=False)
+        for name, value in metadata.items()
+    )
 
 
 def check_items(items: Sequence[Item]) -> None:
     """Refuse items that cannot be stored, before any of them is.
 
     Raises:
-        InputError: an empty or repeated id, metadata that is not JSON scalars, or an embedding that is not a finite
-            unit vector.
+        InputError: an empty or repeated id, a generation that is not a fingerprint, text that is not Unicode, metadata
+            that is not JSON scalars, or an embedding that is not a finite unit vector.
     """
+    for generation in {item.generation for item in items}:
+        if not re.fullmatch("[0-9a-f]+", generation):
+            raise InputError(f"The generation {generation!r} is not a fingerprint: give its hexadecimal digits.")
     seen: set[str] = set()
     for item in items:
         if not item.id:
@@ -102,11 +117,16 @@ def check_items(items: Sequence[Item]) -> None:
                 f"it must be (D,), float32."
             )
         for name, value in item.metadata.items():
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not isinstance(value, Scalar):
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not _storable(value):
                 raise InputError(
                     f"The metadata {name!r} of {item.id!r} cannot be stored: names are letters, digits, _ and -, values "
-                    f"are strings, numbers, booleans or null."
+                    f"are strings, finite numbers of up to 64 bits, booleans or null."
                 )
+        try:
+            "".join(map(str, (item.id, item.label, item.uri, item.content_hash, *item.metadata.values()))).encode()
+        except UnicodeEncodeError:
+            # File names that are no text in the file system's encoding come as lone surrogates.
+            raise InputError(f"The item {item.id!r} has text that is not Unicode: rename its file.") from None
     if items and len({len(item.embedding) for item in items}) == 1:
         norms = np.linalg.norm(np.stack([item.embedding for item in items]), axis=1)
     else:
@@ -116,3 +136,27 @@ def check_items(items: Sequence[Item]) -> None:
         item, norm = items[int(wrong[0])], norms[wrong[0]]
         what = "is not finite" if not np.isfinite(norm) else f"has length {norm:.4g}, not 1"
         raise InputError(f"The embedding of {item.id!r} {what}: store finite vectors of unit length.")
+
+
+def _storable(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return abs(value) <= LARGEST_INTEGER
+    return value is None or isinstance(value, str)
+
+
+def check_queries(queries: NDArray[np.float32]) -> None:
+    """Refuse queries that are not finite unit rows (Q, D).
+
+    Raises:
+        InputError: they are not.
+    """
+    if queries.ndim != 2:
+        raise InputError(f"The queries have shape {queries.shape}: they must be (Q, D).")
+    norms = np.linalg.norm(queries, axis=1)
+    wrong = np.flatnonzero(~(np.abs(norms - 1) <= UNIT_TOLERANCE))
+    if len(wrong):
+        raise InputError(
+            f"Query {wrong[0]} has length {norms[wrong[0]]:.4g}, not 1: search with finite vectors of unit length."
+        )

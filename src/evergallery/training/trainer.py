@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -26,6 +25,9 @@ from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import checkpoint
 from evergallery.training.settings import Settings, has_bf16, resolve_device
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOG = "log.jsonl"
 REPORT_EVERY_SECONDS = 0.1
@@ -146,7 +148,7 @@ def train(
 
 
 def _epoch(
-    fabric: Fabric,
+    fabric: "Fabric",
     module: nn.Module,
     teacher: Network | None,
     optimizer: torch.optim.Optimizer,
@@ -272,7 +274,10 @@ def _flat(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def _fabric(settings: Settings) -> Fabric:
+def _fabric(settings: Settings) -> "Fabric":
+    # It loads the compiler of torch, three seconds that a search need not wait for.
+    from lightning_fabric import Fabric
+
     # It announces the precision on every start; ours is in the card.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_utilities").setLevel(logging.WARNING)

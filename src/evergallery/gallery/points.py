@@ -1,0 +1,70 @@
+"""Items as points of Qdrant Edge, and back."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import qdrant_edge as engine
+
+from evergallery.gallery.items import UNIT_TOLERANCE, Filter, Item, metadata_terms
+
+NAMESPACE = uuid.UUID("6f2c3b1e-8a57-5d0b-9b3e-3f1f2a6f9c11")
+FIELDS = ("id", "generation", "label", "uri", "content_hash", "added", "metadata")
+
+
+def point_id(identifier: str) -> uuid.UUID:
+    """The engine takes numbers and UUIDs only; this one is a function of the id."""
+    return uuid.uuid5(NAMESPACE, identifier)
+
+
+def payload(item: Item, added: str) -> dict[str, Any]:
+    """Everything but the vector; the terms of the metadata are there to be filtered by."""
+    return {
+        "id": item.id,
+        "generation": item.generation,
+        "label": item.label,
+        "uri": item.uri,
+        "content_hash": item.content_hash,
+        "added": added,
+        "metadata": dict(item.metadata),
+        "metadata_terms": metadata_terms(item.metadata),
+    }
+
+
+def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
+    """The item that a point holds; without a vector its embedding is empty."""
+    content: dict[str, Any] = record.payload or {}
+    return Item(
+        embedding=np.asarray([] if record.vector is None else record.vector, dtype=np.float32),
+        **{name: content[name] for name in FIELDS},
+    )
+
+
+def condition(where: Filter, content_hashes: Sequence[str] | None = None) -> engine.Filter | None:
+    """What a filter asks of the points of an admitted generation."""
+    must: list[Any] = []
+    if where.labels is not None:
+        must.append(engine.FieldCondition("label", match=engine.MatchAny(list(where.labels))))
+    for term in metadata_terms(where.metadata or {}):
+        must.append(engine.FieldCondition("metadata_terms", match=engine.MatchValue(term)))
+    if content_hashes is not None:
+        must.append(engine.FieldCondition("content_hash", match=engine.MatchAny(list(content_hashes))))
+    return engine.Filter(must=must) if must else None
+
+
+def problem_of(record: engine.Record, generation: str, dimension: int) -> str | None:
+    """What is wrong with a stored point, if anything."""
+    content: dict[str, Any] = record.payload or {}
+    missing = [name for name in FIELDS if name not in content]
+    if missing:
+        return f"a vector of {generation[:12]} has no {missing[0]}"
+    identifier = content["id"]
+    if content["generation"] != generation or record.id != point_id(identifier):
+        return f"the item {identifier!r} lies among the vectors of another generation or under another id"
+    if content.get("metadata_terms", []) != metadata_terms(content["metadata"]):
+        return f"the metadata of {identifier!r} cannot be filtered by"
+    vector = np.asarray(record.vector if isinstance(record.vector, list) else [], dtype=np.float32)
+    if vector.shape != (dimension,) or not abs(float(np.linalg.norm(vector)) - 1) <= UNIT_TOLERANCE:
+        return f"the vector of {identifier!r} is not a unit vector of {dimension} dimensions"
+    return None

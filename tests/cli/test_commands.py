@@ -1,0 +1,241 @@
+"""The command line as a user meets it: every verb, JSON, exit statuses, wrong input, Ctrl-C."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import coloured_images
+from evergallery.cli import main
+from evergallery.data.image_set import ImageSet
+
+QUICK = ["--epochs", "2", "--batch-size", "16", "--precision", "float32", "--padding", "1"]
+
+
+@dataclass
+class Done:
+    """What a command wrote."""
+
+    stdout: str
+    stderr: str
+
+
+def evergallery(*arguments: object, expect: int = 0) -> Done:
+    """Run a command in this process, which has everything loaded."""
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["evergallery", *map(str, arguments)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as stopped:
+            main()
+            sys.exit(0)
+    finally:
+        sys.argv = before
+    assert (stopped.value.code or 0) == expect, f"{arguments}: {out.getvalue()}\n{err.getvalue()}"
+    return Done(out.getvalue(), err.getvalue())
+
+
+def as_json(*arguments: object, expect: int = 0) -> object:
+    return json.loads(evergallery(*arguments, "--json", expect=expect).stdout)
+
+
+def write_folder(images: ImageSet, folder: Path) -> Path:
+    for index, (row, label) in enumerate(zip(images.rows, images.labels, strict=True)):
+        path = folder / images.classes[label] / f"{index:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.pixels[row]).save(path)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Spring has classes 0–3, summer 4–7, held-out images of all; one file in spring is cut short."""
+    folder = tmp_path_factory.mktemp("photos")
+    write_folder(coloured_images(4, 12), folder / "spring")
+    write_folder(coloured_images(4, 12, first=4, seed=1), folder / "summer")
+    write_folder(coloured_images(8, 5, seed=2), folder / "held-out")
+    whole = folder / "spring" / "class 0" / "000.png"
+    (folder / "spring" / "class 0" / "broken.png").write_bytes(whole.read_bytes()[:60])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shop(photos: Path) -> Path:
+    """A workspace with v1, its gallery, and v2."""
+    space = photos / "shop"
+    evergallery("init", space, "--size", 16)
+    evergallery("learn", photos / "spring", "-w", space, *QUICK)
+    evergallery("index", photos / "held-out", "-w", space)
+    evergallery("learn", photos / "summer", "-w", space, *QUICK, "--learning-rate", "1e-5")
+    return space
+
+
+def test_learning_says_what_it_did_and_names_what_it_skipped(photos: Path, tmp_path: Path) -> None:
+    evergallery("init", tmp_path / "shop", "--size", 16)
+    done = evergallery("learn", photos / "spring", "-w", tmp_path / "shop", *QUICK)
+    assert "v1: 4 new classes by finetune, 40 images" in done.stdout
+    assert "1 image skipped" in done.stderr
+    assert "broken.png" in done.stderr
+    assert "epoch 2/2  classification" in done.stderr, "progress, with the terms by name"
+
+
+def test_search_by_file_and_by_item(shop: Path, photos: Path) -> None:
+    query = photos / "held-out" / "class 1" / "005.png"
+    rows = as_json("search", query, "-w", shop, "-k", 4)
+    assert len(rows) == 4
+    assert rows[0]["uri"] == str(query), "the picture itself is in the gallery"
+    assert rows[0]["score"] == pytest.approx(1, abs=1e-3)
+    assert rows[0]["generation"] == "v1"
+    others = as_json("search", "--item", rows[0]["id"], "-w", shop, "-k", 4)
+    assert rows[0]["id"] not in [row["id"] for row in others]
+    only = as_json("search", query, "-w", shop, "--label", "class 3")
+    assert {row["label"] for row in only} == {"class 3"}
+    assert "class 1" in evergallery("search", query, "-w", shop).stdout
+    assert evergallery("search", query, "-w", shop, "--min-score", "1.5", expect=1).stderr.startswith("Nothing found")
+
+
+def test_generations_and_cards(shop: Path) -> None:
+    listed = as_json("generations", "-w", shop)
+    assert [card["name"] for card in listed["generations"]] == ["v1", "v2"]
+    assert listed["promoted"] == "v1"
+    assert as_json("generations", "v2", "-w", shop)["parent"] == "v1"
+    assert "v1 (promoted)" in evergallery("generations", "-w", shop).stdout
+
+
+def test_gallery_list_show_delete(shop: Path, photos: Path) -> None:
+    extra = photos / "extra" / "class 0" / "x.png"
+    extra.parent.mkdir(parents=True)
+    Image.fromarray(np.full((16, 16, 3), 7, np.uint8)).save(extra)
+    before = as_json("gallery", "-w", shop)["items"]
+    assert as_json("index", extra.parents[1], "-w", shop)["added"] == 1
+    listed = as_json("gallery", "list", "-w", shop, "--label", "class 0")
+    identifier = next(one["id"] for one in listed if one["uri"] == str(extra))
+    assert as_json("gallery", "show", identifier, "-w", shop)["label"] == "class 0"
+    assert as_json("gallery", "delete", identifier, "-w", shop)["deleted"] == 1
+    assert as_json("gallery", "-w", shop)["items"] == before
+    assert "has no item" in evergallery("gallery", "show", identifier, "-w", shop, expect=1).stderr
+
+
+def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:
+    query = photos / "held-out" / "class 1" / "005.png"
+    refused = evergallery("search", query, "-w", shop, "--generation", "v2", expect=1).stderr
+    assert "evergallery check v2 --against v1 --data HELD_OUT" in refused
+    assert "has not been shown" in evergallery("promote", "v2", "-w", shop, expect=1).stderr
+
+    table = evergallery("check", "v2", "--data", photos / "held-out", "-w", shop, "--tolerance", 100).stdout
+    assert "cross-test" in table
+    assert "compatible: queries of v2 on vectors of v1" in table
+    failed = as_json("check", "v2", "--data", photos / "held-out", "-w", shop, "--tolerance", -100, expect=1)
+    assert failed["compatible"] is False
+    assert set(failed["cross"]) == {"old", "new", "all"}
+
+    evergallery("check", "v2", "--data", photos / "held-out", "-w", shop, "--tolerance", 100)
+    assert evergallery("promote", "v2", "-w", shop).stdout == "v2 answers queries now.\n"
+    assert len(as_json("search", query, "-w", shop)) == 10
+    assert evergallery("rollback", "-w", shop).stdout == "v1 answers queries again.\n"
+
+
+def test_doctor(shop: Path) -> None:
+    assert "All is well: 2 generations" in evergallery("doctor", "-w", shop).stdout
+    path = shop / "generations" / "v0002" / "head.safetensors"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:-4])
+        assert "head.safetensors is not the file" in as_json("doctor", "-w", shop, expect=1)["problems"][0]
+    finally:
+        path.write_bytes(content)
+
+
+def test_tasks_by_number_and_classes_by_name(photos: Path, tmp_path: Path) -> None:
+    evergallery("init", tmp_path / "shop", "--size", 16)
+    data = photos / "held-out"
+    card = as_json("learn", data, "-w", tmp_path / "shop", "--task", "2/4", *QUICK)
+    assert card["classes"] == ["class 2", "class 3"]
+    (tmp_path / "names.txt").write_text("class 5\nclass 6\n")
+    card = as_json("learn", data, "-w", tmp_path / "shop", "--classes", f"@{tmp_path / 'names.txt'}", *QUICK)
+    assert card["new_classes"] == ["class 5", "class 6"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["search", "none.png"], 1, "There is no image none.png"),
+        (["search"], 2, "give exactly one"),
+        (["learn", "nowhere"], 2, "nowhere"),
+        (["learn", ".", "--method", "magic"], 2, "No method is called 'magic': choose one of finetune, joint, csd"),
+        (["learn", ".", "--epochs", "0"], 2, "--epochs 0 is not usable"),
+        (["learn", ".", "--device", "tpu"], 2, "--device 'tpu' is not usable"),
+        (["learn", ".", "--task", "3/2"], 2, "--task '3/2' is not K/N"),
+        (["learn", "digits", "--method", "joint"], 2, "name them with --old-data"),
+        (["check", "v9", "--data", "digits"], 1, "no generation 'v9'"),
+        (["promote", "v9"], 1, "no generation 'v9'; there is v1, v2"),
+        (["promote", "v2", "--force"], 2, "give it with --why"),
+        (["generations", "-w", "elsewhere"], 1, "elsewhere is not a workspace: create one with"),
+        (["init", "."], 2, "exists and is not empty"),
+        (["fly"], 2, "No such command 'fly'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_input_is_one_sentence(shop: Path, arguments: list[str], status: int, message: str) -> None:
+    place = [] if arguments[0] in ("init", "fly") or "-w" in arguments else ["-w", str(shop)]
+    done = evergallery(*arguments, *place, expect=status)
+    text = " ".join(done.stderr.replace("│", " ").split())
+    assert message in text
+    assert done.stdout == ""
+
+
+def test_ctrl_c_says_that_nothing_is_lost(photos: Path, tmp_path: Path) -> None:
+    evergallery("init", tmp_path / "shop", "--size", 16)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evergallery", "learn", str(photos / "spring"), "-w", str(tmp_path / "shop"),
+         *QUICK, "--epochs", "500"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    with process.stderr:
+        deadline = time.monotonic() + 60
+        while "epoch 2/" not in process.stderr.readline() and time.monotonic() < deadline:
+            pass
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "stopped; nothing that was stored is lost" in rest
+    assert "Traceback" not in rest
+    evergallery("doctor", "-w", tmp_path / "shop")
+
+
+def test_help_does_not_load_torch() -> None:
+    script = (
+        "import sys\nimport evergallery\nfrom evergallery.cli.app import app\n"
+        "assert 'torch' not in sys.modules\nassert evergallery.__version__ == '0.1.0'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert "learn" in evergallery("--help").stdout
+    assert evergallery("--version").stdout == "0.1.0\n"
+    shown = subprocess.run(
+        [sys.executable, "-m", "evergallery", "--version"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "0.1.0\n"
+
+
+def test_exported_names() -> None:
+    import evergallery as package
+
+    assert sorted(package.__all__) == dir(package)
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = package.nothing
