@@ -5,15 +5,13 @@ import sys
 
 def main() -> None:
     """Run ``evergallery``; an error is one line on standard error and an exit status, never a traceback."""
-    import typer
-
     from evergallery.cli.app import app
     from evergallery.errors import EvergalleryError
 
     try:
         app()
     except SystemExit as stop:
-        if isinstance(stop.__context__, typer.Abort):
+        if _was_interrupted(stop):
             print(
                 "evergallery: stopped; nothing that was stored is lost, and the same command goes on from there.",
                 file=sys.stderr,
@@ -23,3 +21,13 @@ def main() -> None:
     except EvergalleryError as error:
         print(f"evergallery: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+
+
+def _was_interrupted(stop: SystemExit) -> bool:
+    """Whether Ctrl-C is what ended the command: typer swallows it, but it stays in the chain of causes."""
+    cause = stop.__context__
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return True
+        cause = cause.__context__
+    return False

@@ -63,7 +63,10 @@ def balanced_batches(
     for label in np.unique(labels):
         members = draw.permutation(np.flatnonzero(labels == label))
         missing = -len(members) % images_per_class
-        members = np.concatenate([members, draw.choice(members, missing, replace=missing > len(members))])
+        last = len(members) - (images_per_class - missing) if missing else len(members)
+        # Filled up from the class's other groups, so that no batch holds an image twice that need not.
+        others = members[:last] if last >= missing else members
+        members = np.concatenate([members, draw.choice(others, missing, replace=len(others) < missing)])
         queues.append(list(members.reshape(-1, images_per_class)))
     width = min(classes_per_batch, len(queues))
     batches = []

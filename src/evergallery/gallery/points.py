@@ -1,5 +1,6 @@
 """Items as points of Qdrant Edge, and back."""
 
+import json
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as engine
 
+from evergallery.errors import DamagedError
 from evergallery.gallery.items import UNIT_TOLERANCE, Filter, Item, metadata_terms
 
 NAMESPACE = uuid.UUID("6f2c3b1e-8a57-5d0b-9b3e-3f1f2a6f9c11")
@@ -19,7 +21,11 @@ def point_id(identifier: str) -> uuid.UUID:
 
 
 def payload(item: Item, added: str) -> dict[str, Any]:
-    """Everything but the vector; the terms of the metadata are there to be filtered by."""
+    """Everything but the vector.
+
+    The terms of the metadata are there to be filtered by: the engine takes ``True`` for 1. The metadata themselves are text
+    because the engine reads some floats back with another last digit.
+    """
     return {
         "id": item.id,
         "generation": item.generation,
@@ -27,18 +33,27 @@ def payload(item: Item, added: str) -> dict[str, Any]:
         "uri": item.uri,
         "content_hash": item.content_hash,
         "added": added,
-        "metadata": dict(item.metadata),
+        "metadata": json.dumps(dict(item.metadata), ensure_ascii=False),
         "metadata_terms": metadata_terms(item.metadata),
     }
 
 
 def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
-    """The item that a point holds; without a vector its embedding is empty."""
+    """The item that a point holds; without a vector its embedding is empty.
+
+    Raises:
+        DamagedError: a part of it is missing.
+    """
     content: dict[str, Any] = record.payload or {}
-    return Item(
-        embedding=np.asarray([] if record.vector is None else record.vector, dtype=np.float32),
-        **{name: content[name] for name in FIELDS},
-    )
+    try:
+        embedding = np.asarray([] if record.vector is None else record.vector, dtype=np.float32)
+        described = {name: content[name] for name in FIELDS} | {"metadata": json.loads(content["metadata"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"The gallery holds only a part of {content.get('id', record.id)!r} ({error!r}): list all damage with  "
+            f"evergallery doctor"
+        ) from error
+    return Item(embedding=embedding, **described)
 
 
 def condition(where: Filter, content_hashes: Sequence[str] | None = None) -> engine.Filter | None:
@@ -62,8 +77,12 @@ def problem_of(record: engine.Record, generation: str, dimension: int) -> str | 
     identifier = content["id"]
     if content["generation"] != generation or record.id != point_id(identifier):
         return f"the item {identifier!r} lies among the vectors of another generation or under another id"
-    if content.get("metadata_terms", []) != metadata_terms(content["metadata"]):
-        return f"the metadata of {identifier!r} cannot be filtered by"
+    try:
+        whole = content["metadata_terms"] == metadata_terms(json.loads(content["metadata"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        whole = False
+    if not whole:
+        return f"the metadata of {identifier!r} are not what was stored"
     vector = np.asarray(record.vector if isinstance(record.vector, list) else [], dtype=np.float32)
     if vector.shape != (dimension,) or not abs(float(np.linalg.norm(vector)) - 1) <= UNIT_TOLERANCE:
         return f"the vector of {identifier!r} is not a unit vector of {dimension} dimensions"

@@ -1,0 +1,107 @@
+"""Augmentation of batches against loops over single images."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from evergallery.data.augment import erase, flip, normalise, pad_crop, resize
+
+
+def batch(count: int = 16, height: int = 12, width: int = 10, seed: int = 0) -> Tensor:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+OPERATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "crop": lambda images, draw: pad_crop(images, 3, draw),
+    "crop on zeros": lambda images, draw: pad_crop(images, 3, draw, mode="zero"),
+    "flip": flip,
+    "erase": lambda images, draw: erase(images, draw, probability=0.7),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+class TestEveryOperation:
+    def test_keeps_type_shape_and_memory_format(self, operation: Callable[..., Tensor]) -> None:
+        images = batch()
+        out = operation(images, generator())
+        assert (out.dtype, out.shape) == (torch.uint8, images.shape)
+        assert out.is_contiguous(memory_format=torch.channels_last)
+
+    def test_follows_the_generator_alone(self, operation: Callable[..., Tensor]) -> None:
+        images = batch()
+        torch.manual_seed(1)
+        first = operation(images, generator(4))
+        torch.manual_seed(2)
+        assert torch.equal(first, operation(images, generator(4)))
+        assert not torch.equal(first, operation(images, generator(5)))
+
+    def test_leaves_its_input_alone_and_takes_either_layout(self, operation: Callable[..., Tensor]) -> None:
+        images = batch()
+        before = images.clone()
+        out = operation(images, generator())
+        assert torch.equal(images, before)
+        assert torch.equal(out, operation(images.contiguous(), generator()))
+
+
+@pytest.mark.parametrize(("mode", "numpy_mode"), [("reflect", "reflect"), ("zero", "constant")])
+def test_pad_crop_is_padding_and_cropping(mode: str, numpy_mode: str) -> None:
+    images, padding = batch(), 4
+    out = pad_crop(images, padding, generator(3), mode=mode)
+    offsets = torch.randint(-padding, padding + 1, (2, len(images), 1), generator=generator(3))[:, :, 0]
+    for index, image in enumerate(images.numpy()):
+        padded = np.pad(image, [(0, 0), (padding, padding), (padding, padding)], mode=numpy_mode)
+        y, x = (int(offset) + padding for offset in offsets[:, index])
+        expected = padded[:, y : y + image.shape[1], x : x + image.shape[2]]
+        np.testing.assert_array_equal(out[index].numpy(), expected)
+    assert len({tuple(pair) for pair in offsets.T.tolist()}) > 5, "every image has a shift of its own"
+
+
+def test_flip_mirrors_about_half() -> None:
+    images = batch(count=400)
+    out = flip(images, generator())
+    mirrored = (out == images.flip(3)).flatten(1).all(1)
+    unchanged = (out == images).flatten(1).all(1)
+    assert (mirrored ^ unchanged).all()
+    assert 150 < int(mirrored.sum()) < 250
+
+
+def test_erase_fills_one_rectangle_within_its_bounds() -> None:
+    images = batch(count=300, height=20, width=20)
+    out = erase(images, generator(), probability=0.5, area=(0.1, 0.3), aspect=(0.5, 2.0))
+    changed = (out != images).any(1)  # (B, H, W)
+    touched = changed.flatten(1).any(1)
+    assert 100 < int(touched.sum()) < 200
+    for index in torch.nonzero(touched).flatten():
+        rows, columns = changed[index].any(1).nonzero().flatten(), changed[index].any(0).nonzero().flatten()
+        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        region = out[index, :, top:bottom, left:right].flatten(1)
+        assert (region == region[:, :1]).all(), "one colour"
+        share = float((bottom - top) * (right - left)) / 400
+        assert 0.05 < share < 0.4
+    assert torch.equal(erase(images, generator(), probability=0.0), images)
+
+
+def test_normalise() -> None:
+    images = batch()
+    mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
+    expected = (images.numpy() / 255 - np.array(mean)[:, None, None]) / np.array(std)[:, None, None]
+    out = normalise(images, mean, std)
+    np.testing.assert_allclose(out.numpy(), expected, atol=1e-5)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_resize() -> None:
+    images = batch(height=16, width=16)
+    assert resize(images, 16) is images
+    small = resize(images, 8)
+    assert (small.shape, small.dtype) == ((16, 3, 8, 8), torch.uint8)
+    assert resize(torch.full((2, 3, 16, 16), 77, dtype=torch.uint8), 12).unique().tolist() == [77]
+    assert float(small.float().mean()) == pytest.approx(float(images.float().mean()), abs=1.5)

@@ -1,0 +1,67 @@
+"""Batches: every image in its turn, balanced, and a function of seed and epoch."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evergallery.data.sampling import balanced_batches, shuffled_batches
+from evergallery.errors import InputError
+
+
+@given(count=st.integers(1, 200), size=st.integers(1, 64), epoch=st.integers(0, 5))
+def test_shuffled_batches_hold_every_image_once(count: int, size: int, epoch: int) -> None:
+    batches = shuffled_batches(count, size, seed=1, epoch=epoch, drop_last=False)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(count))
+    dropped = shuffled_batches(count, size, seed=1, epoch=epoch)
+    assert len(dropped) == max(1, count // size)
+    assert all(len(batch) == min(size, count) for batch in dropped)
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return np.concatenate(shuffled_batches(50, 50, seed=seed, epoch=epoch)).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    p=st.integers(1, 8),
+    k=st.integers(1, 6),
+    epoch=st.integers(0, 3),
+)
+def test_balanced_batches(sizes: list[int], p: int, k: int, epoch: int) -> None:
+    labels = np.repeat(np.arange(len(sizes)) * 7, sizes)
+    batches = balanced_batches(labels, p, k, seed=2, epoch=epoch)
+    width = min(p, len(sizes))
+    assert batches
+    for batch in batches:
+        found, counts = np.unique(labels[batch], return_counts=True)
+        assert len(found) == width
+        assert (counts == k).all()
+        for label in found:
+            mine = batch[labels[batch] == label]
+            enough = (labels == label).sum() >= k
+            assert not enough or len(set(mine.tolist())) == k, "no image twice in a batch that needs none twice"
+    groups = sum(-(-size // k) for size in sizes)
+    # What is left when fewer than P classes wait: at most the largest class's groups beyond its share.
+    if len(set(sizes)) == 1:
+        assert groups - len(batches) * width < width
+        if len(sizes) % width == 0:
+            assert set(np.concatenate(batches).tolist()) == set(range(len(labels)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: shuffled_batches(0, 4, seed=0, epoch=0),
+        lambda: shuffled_batches(4, 0, seed=0, epoch=0),
+        lambda: balanced_batches(np.array([], dtype=np.int64), 2, 2, seed=0, epoch=0),
+        lambda: balanced_batches(np.array([1]), 2, 0, seed=0, epoch=0),
+    ],
+)
+def test_nothing_to_draw_from(call: object) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        call()
