@@ -243,10 +243,14 @@ class EdgeStore:
                 with_payload=True,
                 with_vector=True,
                 filter=_condition(where),
-                score_threshold=minimum_score,
+                score_threshold=threshold,
                 params=engine.SearchParams(exact=exact),
             )
 
+        # The engine leaves out what equals its threshold, and compares in float32.
+        threshold = (
+            None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
+        )
         # One more than asked for tells whether equal scores were cut apart.
         answers = shard.query([request(query, k + 1) for query in queries])
         found = []
@@ -255,7 +259,8 @@ class EdgeStore:
             while len(points) == limit and points[k - 1].score == points[-1].score:
                 limit *= 2
                 points = shard.query([request(query, limit)])[0]
-            found.append([Match(_item(point), point.score) for point in points])
+            above = (point for point in points if minimum_score is None or point.score >= minimum_score)
+            found.append([Match(_item(point), point.score) for point in above])
         return found
 
     def verify(self) -> list[str]:

@@ -1,0 +1,305 @@
+"""The gallery under odd data, lost files, threads and compaction; the first half holds for every engine."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from evergallery.errors import DamagedError, InputError
+from evergallery.files import write_json
+from evergallery.gallery import EdgeStore, Filter, GalleryStore, Item
+
+OLD, NEW = "1" * 64, "2" * 64
+DIMENSIONS = {OLD: 6, NEW: 9}
+
+
+def unit_rows(count: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
+    values = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def item(number: int, generation: str = OLD, **changes: object) -> Item:
+    made = Item(
+        id=f"item {number}",
+        embedding=unit_rows(1, DIMENSIONS[generation], number)[0],
+        generation=generation,
+        label=f"class {number % 3}",
+        uri=None,
+        content_hash=f"{number:064x}",
+        added="2026-01-01T00:00:00+00:00",
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture(params=[EdgeStore])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GalleryStore]:
+    """An empty gallery; another engine joins by a parameter here."""
+    opened = request.param(tmp_path / "gallery")
+    yield opened
+    opened.close()
+
+
+def identifiers(store: GalleryStore, where: Filter) -> set[str]:
+    return {one.id for batch in store.iterate(where) for one in batch}
+
+
+# Every engine
+
+VALUES = {"true": True, "false": False, "one": 1, "one and a half": 1.5, "text": "1", "nothing": None, "big": 2**63 - 1}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_metadata_of_any_kind_are_filtered_by_value_and_kind(store: GalleryStore, name: str) -> None:
+    store.put([item(number, metadata={"k": value}) for number, value in enumerate(VALUES.values())])
+    store.put([item(20), item(21, metadata={"other": VALUES[name]})])
+    where = Filter(metadata={"k": VALUES[name]})
+    assert identifiers(store, where) == {f"item {list(VALUES).index(name)}"}
+    assert store.count(where) == 1
+
+
+def test_whole_floats_equal_integers(store: GalleryStore) -> None:
+    store.put([item(1, metadata={"k": 2}), item(2, metadata={"k": 2.0})])
+    assert store.count(Filter(metadata={"k": 2})) == store.count(Filter(metadata={"k": 2.0})) == 2
+
+
+scalars = st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False) | st.text()
+
+
+@given(
+    values=st.lists(scalars.filter(lambda value: value not in (float("inf"), -float("inf"))), min_size=1, max_size=30)
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_metadata_come_back_as_they_were(store: GalleryStore, values: list[object]) -> None:
+    store.delete(list(identifiers(store, Filter())))
+    try:
+        items = [item(number, metadata={"k": value}) for number, value in enumerate(values)]
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return
+    store.put(items)
+    for number, value in enumerate(values):
+        back = store.get(f"item {number}").metadata["k"]
+        assert (back, type(back)) == (value, type(value))
+        assert f"item {number}" in identifiers(store, Filter(metadata={"k": value}))
+    assert store.put(items).unchanged == len(items)
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metadata": {"k": float("nan")}}, "The metadata 'k' of 'item 1' cannot be stored"),
+        ({"metadata": {"k": float("inf")}}, "The metadata 'k' of 'item 1' cannot be stored"),
+        ({"metadata": {"k": 2**63}}, "The metadata 'k' of 'item 1' cannot be stored"),
+        ({"id": "caf\udce9.jpg"}, r"The item 'caf\\udce9.jpg' has text that is not Unicode"),
+        ({"uri": "caf\udce9.jpg"}, "The item 'item 1' has text that is not Unicode"),
+        ({"metadata": {"k": "\udce9"}}, "The item 'item 1' has text that is not Unicode"),
+        ({"generation": "../v1"}, "The generation '../v1' is not a fingerprint"),
+        ({"generation": ""}, "The generation '' is not a fingerprint"),
+        ({"embedding": np.full(6, 0.4087, np.float32)}, "'item 1' has length 1.001, not 1"),
+        ({"embedding": np.full((1, 6), 0.4, np.float32)}, r"'item 1' has shape \(1, 6\)"),
+    ],
+    ids=lambda value: str(value)[:30] if isinstance(value, dict) else "",
+)
+def test_more_items_that_cannot_be_stored(store: GalleryStore, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        store.put([item(0), replace(item(1), **changes)])
+    assert store.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        (np.ones(6, np.float32), r"shape \(6,\): they must be \(Q, D\)"),
+        (np.ones((1, 6), np.float32), "Query 0 has length 2.449, not 1"),
+        (np.full((1, 6), np.nan, np.float32), "Query 0 has length nan, not 1"),
+    ],
+    ids=["one axis", "length", "nan"],
+)
+def test_queries_that_are_not_unit_rows(store: GalleryStore, queries: NDArray[np.float32], message: str) -> None:
+    store.put([item(1)])
+    with pytest.raises(InputError, match=message):
+        store.search(queries, 1)
+    with pytest.raises(InputError, match="k is 0"):
+        store.search(unit_rows(1, 6), 0)
+    assert store.search(unit_rows(0, 6), 1) == []
+
+
+def test_what_is_known(store: GalleryStore) -> None:
+    store.put([item(1), item(2, label="x"), item(3, NEW), item(4, content_hash=None)])
+    hashes = [f"{number:064x}" for number in (1, 2, 3, 4, 5)]
+    assert store.contains(["item 1", "item 3", "item 5"]) == {"item 1", "item 3"}
+    assert store.contains([]) == set()
+    assert store.known_content(hashes) == set(hashes[:3])
+    assert store.known_content(hashes, Filter(generations=(OLD,))) == set(hashes[:2])
+    assert store.known_content(hashes, Filter(labels=("x",))) == {hashes[1]}
+    assert store.known_content([]) == set()
+
+
+def test_counts_by_label_of_a_generation(store: GalleryStore) -> None:
+    store.put([*(item(number) for number in range(20)), item(20, NEW, label="new"), item(21, label=None)])
+    assert store.count_by_label() == {"class 0": 7, "class 1": 7, "class 2": 6, "new": 1}
+    assert store.count_by_label(Filter(generations=(NEW,))) == {"new": 1}
+    assert store.count_by_label(Filter(labels=("class 1",))) == {"class 1": 7}
+
+
+def test_items_without_embeddings(store: GalleryStore) -> None:
+    store.put([item(1)])
+    ((found,),) = store.iterate(with_embeddings=False)
+    assert (found.id, found.label, found.embedding.shape) == ("item 1", "class 1", (0,))
+
+
+def test_minimum_score_admits_what_equals_it(store: GalleryStore) -> None:
+    axes = np.eye(6, dtype=np.float32)
+    store.put([item(number, embedding=axes[number]) for number in range(3)])
+    found = store.search(axes[:1], 3, minimum_score=0.0)[0]
+    assert [(match.item.id, match.score) for match in found] == [("item 0", 1), ("item 1", 0), ("item 2", 0)]
+    assert len(store.search(axes[:1], 3, minimum_score=1e-6)[0]) == 1
+
+
+def test_refresh_reads_one_generation_while_it_fills_another(store: GalleryStore) -> None:
+    store.put([item(number) for number in range(50)])
+    for batch in store.iterate(Filter(generations=(OLD,)), batch_size=7):
+        store.put([item(int(one.id.split()[1]), NEW) for one in batch])
+    assert store.count_by_generation() == {NEW: 50}
+    assert store.verify() == []
+
+
+def test_compaction_changes_no_answer(store: GalleryStore) -> None:
+    items = [item(number) for number in range(1500)]
+    store.put(items)
+    store.delete([one.id for one in items[::3]])
+    kept = [one for index, one in enumerate(items) if index % 3]
+    queries = unit_rows(3, 6, seed=77)
+    before = [[match.item.id for match in found] for found in store.search(queries, 20)]
+    store.compact()
+    assert [[match.item.id for match in found] for found in store.search(queries, 20)] == before
+    assert [len(found) for found in store.search(queries, 20, exact=False)] == [20, 20, 20]
+    assert identifiers(store, Filter()) == {one.id for one in kept}
+
+
+def test_threads_that_move_items_to_and_fro_leave_each_in_one_generation(store: GalleryStore) -> None:
+    store.put([item(number) for number in range(10)])
+    failures: list[BaseException] = []
+
+    def move(generation: str) -> None:
+        try:
+            for _ in range(4):
+                store.put([item(number, generation) for number in range(10)])
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=move, args=(generation,)) for generation in (OLD, NEW)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert sum(store.count_by_generation().values()) == len(store.contains([f"item {n}" for n in range(10)])) == 10
+
+
+# The files of Qdrant Edge
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A closed gallery of two generations."""
+    with EdgeStore(tmp_path / "gallery") as store:
+        for first in (0, 10, 20):
+            store.put([item(number) for number in range(first, first + 10)])
+        store.put([item(number, NEW) for number in range(100, 105)])
+    return tmp_path / "gallery"
+
+
+def the_file(directory: Path, name: str) -> Path:
+    (path,) = (directory / OLD[:16]).rglob(name)
+    return path
+
+
+@pytest.mark.parametrize("name", ["mutable_id_tracker.mappings", "mutable_id_tracker.versions", "version.info"])
+def test_points_that_the_engine_forgot_are_missed(filled: Path, name: str) -> None:
+    the_file(filled, name).unlink()
+    with pytest.raises(DamagedError, match=r"has lost vectors of 111111111111 \(\d+ of 30 are left\): restore it"):
+        EdgeStore(filled)
+    (filled / "contents.json").unlink()
+    with EdgeStore(filled) as store:
+        assert 5 <= store.count() < 35, "what is left can be used"
+
+
+def test_generation_whose_directory_is_gone_is_missed(filled: Path) -> None:
+    with EdgeStore(filled) as store:
+        store.put([item(200, NEW)])
+    shutil.rmtree(filled / OLD[:16])
+    with pytest.raises(DamagedError, match=r"lost vectors of 111111111111 \(0 of some are left\)"):
+        EdgeStore(filled)
+
+
+def test_count_of_a_session_that_was_killed_is_no_damage(filled: Path, tmp_path: Path) -> None:
+    store = EdgeStore(filled)
+    store.delete(["item 1"])
+    # What a kill would leave: the directory as it is now, nothing closed.
+    shutil.copytree(filled, tmp_path / "after the kill")
+    store.close()
+    with EdgeStore(tmp_path / "after the kill") as reopened:
+        assert reopened.count() == 34
+
+
+@pytest.mark.parametrize(("name", "content"), [("space.json", "[]"), ("payload_storage/config.json", "{")])
+def test_broken_files_are_named_at_opening(filled: Path, name: str, content: str) -> None:
+    the_file(filled, name).write_text(content)
+    with pytest.raises(DamagedError, match=r"1111111111111111.*restore (it|them) from a backup"):
+        EdgeStore(filled)
+
+
+def test_vectors_cut_off_are_named_by_verify_and_by_reading(filled: Path) -> None:
+    the_file(filled, "chunk_0.mmap").write_bytes(b"")
+    with EdgeStore(filled) as store:
+        (problem,) = store.verify()
+        assert problem.startswith(f"The gallery's files in {filled / OLD[:16]} cannot be read")
+        with pytest.raises(DamagedError, match="cannot be read"):
+            store.get("item 1")
+
+
+def test_item_in_two_generations_is_found_by_verify(filled: Path, tmp_path: Path) -> None:
+    with EdgeStore(tmp_path / "other") as other:
+        other.put([item(1, NEW)])
+    shutil.rmtree(filled / NEW[:16])
+    shutil.copytree(tmp_path / "other" / NEW[:16], filled / NEW[:16])
+    (filled / "contents.json").unlink()
+    with EdgeStore(filled) as store:
+        assert store.verify() == ["In the gallery, 'item 1' is in two generations: index it again."]
+
+
+def test_move_that_failed_is_finished_before_the_next_write(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = EdgeStore(filled)
+    finish = store._finish_moving
+    calls: list[Callable[[], None]] = []
+
+    def fail_once_after_arrival() -> None:
+        if (filled / "moving.json").exists() and not calls:
+            calls.append(finish)
+            raise OSError(28, "No space left on device")
+        finish()
+
+    monkeypatch.setattr(store, "_finish_moving", fail_once_after_arrival)
+    with pytest.raises(OSError, match="No space left"):
+        store.put([item(1, NEW)])
+    assert store.put([item(2, NEW)]).replaced == 1
+    assert store.count_by_generation() == {OLD: 28, NEW: 7}
+    store.close()
+
+
+def test_leftovers_of_a_kill_are_cleared_away(filled: Path) -> None:
+    (filled / ".writing-abc").mkdir()
+    write_json(filled / "moving.json", {"to": "3" * 64, "ids": ["item 1"]})
+    with EdgeStore(filled) as store:
+        assert store.count() == 35
+    assert sorted(path.name for path in filled.iterdir()) == [".lock", OLD[:16], NEW[:16], "contents.json"]
