@@ -251,14 +251,15 @@ def _stored_vectors(workspace: Workspace, images: ImageSet) -> NDArray[np.float3
 def _findings(contenders: Sequence[Contender], gallery: int) -> list[str]:
     """What the table says, in sentences that depend on it."""
     initial, finetuned, distilled, joint = contenders
-    forgotten = initial.recall("self", "old") - finetuned.recall("self", "old")
-    kept = initial.recall("self", "old") - distilled.recall("self", "old")
+    tuned, kept = (
+        contender.recall("self", "old") - initial.recall("self", "old") for contender in (finetuned, distilled)
+    )
     gain = distilled.recall("cross", "all") - finetuned.recall("cross", "all")
     learned = distilled.recall("self", "new") - initial.recall("self", "new")
     sentences = [
-        f"Old classes: fine-tuning loses {forgotten:.1f} points of recall@1 and CSD {kept:.1f}, neither with an old image."
-        if forgotten > 0
-        else f"Fine-tuning forgot nothing here ({-forgotten:+.1f} points on old classes): no forgetting to be repaired.",
+        f"Old classes, searched in vectors of their own generation: fine-tuning changes recall@1 by {tuned:+.1f} points, CSD "
+        f"by {kept:+.1f}, neither with an old image."
+        + ("" if tuned < 0 else " Fine-tuning forgot nothing here, so there was nothing to repair."),
         f"New classes: CSD changes recall@1 by {learned:+.1f} points over v1, which had never seen them.",
     ]
     if gain > 0:
