@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergallery.cli.console import err, out, print_json, print_skipped, print_table, watching
+from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
 
 if TYPE_CHECKING:
     from evergallery.evaluation import Comparison
@@ -370,9 +370,9 @@ def demo(
         print_json(result.to_dict())
         return
     print_table(result.title, result.columns, result.rows, numbers_from=1)
-    out.print(result.foot, markup=False)
+    say(result.foot)
     for sentence in result.findings:
-        out.print(f"• {sentence}", markup=False)
+        say(f"• {sentence}")
     print_skipped(result.skipped)
     out.print(f"Pictures: {result.page}", markup=False, soft_wrap=True)
 
@@ -476,7 +476,7 @@ def _say(result: dict[str, Any], sentence: str, json: bool) -> None:
     if json:
         print_json(result)
     else:
-        out.print(sentence, markup=False)
+        say(sentence)
 
 
 def _print_comparison(result: "Comparison") -> None:
@@ -491,8 +491,8 @@ def _print_comparison(result: "Comparison") -> None:
             rows.append((title, group, *recalls, f"{100 * metrics.map_at_r:.1f}", str(metrics.queries)))
     columns = ("queries of", "classes", *(f"recall@{k}" for k in result.cross["all"].recall), "mAP@R", "queries")
     print_table(f"{result.new} beside {result.old}, in %", columns, rows, numbers_from=2)
-    out.print(f"Held-out images: {result.protocol}. Old and new classes within their own galleries.", markup=False)
-    out.print(result.verdict, markup=False)
+    say(f"Held-out images: {result.protocol}. Old and new classes within their own galleries.")
+    say(result.verdict)
 
 
 def _print_skipped_of(generation: "Generation") -> None:

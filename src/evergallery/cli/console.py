@@ -33,13 +33,18 @@ def print_json(value: Any) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 1) -> None:
     """A table; columns from ``numbers_from`` on are aligned right."""
     out.print(title, style="bold", markup=False, soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         is_number = index >= numbers_from
         table.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
     for row in rows:
         table.add_row(*row)
     out.print(table)
+
+
+def say(sentence: str) -> None:
+    """A sentence: wrapped on a terminal, one line elsewhere."""
+    out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
 
 
 def print_skipped(skipped: "Sequence[Skipped]") -> None:

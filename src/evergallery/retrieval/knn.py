@@ -1,5 +1,6 @@
 """Exact nearest neighbours by blocked matmul, in bounded memory, on CPU and CUDA alike."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 from evergallery.errors import InputError
 
 MEMORY_LIMIT = 256 * 2**20
+# On a CPU, blocks that stay near the cache are faster than larger ones.
+CPU_BLOCK = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Exclusion:
     Attributes:
         itself: (Q,) index of the query in the gallery, -1 where it is not there.
         query_labels: (Q,) with ``gallery_labels`` (G,), ``query_cameras`` (Q,) and ``gallery_cameras`` (G,): items of
-            the same label and the same camera are left out, as is usual in re-identification.
+            the same label and the same camera are left out, as is usual in re-identification. All four or none.
         gallery_labels: see there.
         query_cameras: see there.
         gallery_cameras: see there.
@@ -29,16 +32,56 @@ class Exclusion:
     query_cameras: Tensor | None = None
     gallery_cameras: Tensor | None = None
 
-    def mask(self, queries: slice, gallery: slice) -> Tensor | None:
-        """(Q', G') what is excluded within a block; ``None`` where nothing can be but the query itself."""
-        if self.query_cameras is None:
-            return None
-        assert self.query_labels is not None
-        assert self.gallery_labels is not None
-        assert self.gallery_cameras is not None
-        return (self.query_labels[queries, None] == self.gallery_labels[None, gallery]) & (
-            self.query_cameras[queries, None] == self.gallery_cameras[None, gallery]
+    def of(self, rows: slice) -> "Exclusion":
+        """The same for some of the queries."""
+        return Exclusion(
+            None if self.itself is None else self.itself[rows],
+            None if self.query_labels is None else self.query_labels[rows],
+            self.gallery_labels,
+            None if self.query_cameras is None else self.query_cameras[rows],
+            self.gallery_cameras,
         )
+
+    def groups(self) -> tuple[Tensor, Tensor] | None:
+        """(Q,) and (G,) numbers, equal where label and camera are; ``None`` without cameras."""
+        if (
+            self.query_labels is None
+            or self.gallery_labels is None
+            or self.query_cameras is None
+            or self.gallery_cameras is None
+        ):
+            return None
+        return joint_numbers(
+            (self.query_labels, self.gallery_labels),
+            (self.query_cameras, self.gallery_cameras),
+        )
+
+    def check(self, queries: int, gallery: int) -> None:
+        """Refuse what does not fit Q queries and G gallery items.
+
+        Raises:
+            InputError: a wrong length, an index outside the gallery, or labels and cameras given in part.
+        """
+        by_name = {
+            "itself": (self.itself, queries),
+            "query_labels": (self.query_labels, queries),
+            "gallery_labels": (self.gallery_labels, gallery),
+            "query_cameras": (self.query_cameras, queries),
+            "gallery_cameras": (self.gallery_cameras, gallery),
+        }
+        for name, (values, expected) in by_name.items():
+            if values is not None and tuple(values.shape) != (expected,):
+                raise InputError(f"{name} of the exclusion has shape {tuple(values.shape)}: it must be ({expected},).")
+        missing = [name for name, (values, _) in by_name.items() if values is None and name != "itself"]
+        if 0 < len(missing) < 4:
+            raise InputError(f"The exclusion by label and camera lacks {', '.join(missing)}: give all four or none.")
+        if self.itself is not None and len(self.itself):
+            least, most = int(self.itself.min()), int(self.itself.max())
+            if least < -1 or most >= gallery:
+                wrong = least if least < -1 else most
+                raise InputError(
+                    f"itself of the exclusion holds {wrong}: it must be an index of the {gallery} gallery items, or -1."
+                )
 
 
 @dataclass(frozen=True)
@@ -54,6 +97,7 @@ class Neighbours:
     scores: Tensor
 
 
+@torch.no_grad()
 def nearest(
     queries: Tensor,
     gallery: Tensor,
@@ -64,78 +108,115 @@ def nearest(
 ) -> Neighbours:
     """The k gallery items with the largest inner product; equal scores in gallery order.
 
+    Equal means equal as computed: the order does not depend on which block an item falls in, but two different
+    products may round to the same number, and a different block size may round the last bit differently.
+
     Args:
         queries: (Q, D) unit rows.
         gallery: (G, D) unit rows, on the same device. Computed in float32, or float64 where both are.
         k: how many.
         exclusion: what each query must not find.
-        memory_limit: bytes of working memory beside inputs and results, about.
+        memory_limit: bytes of working memory beside inputs and results, about; below what one query needs with
+            ``2 k`` gallery items it cannot go.
 
     Raises:
         InputError: shapes that do not fit, k below 1, or values that are not finite.
     """
     _check(queries, gallery, k)
+    if exclusion is not None:
+        exclusion.check(len(queries), len(gallery))
     dtype = torch.float64 if queries.dtype == gallery.dtype == torch.float64 else torch.float32
-    query_block, gallery_block = _blocks(len(queries), len(gallery), k, memory_limit, dtype.itemsize)
-    indices = queries.new_full((len(queries), k), -1, dtype=torch.int64)
-    scores = queries.new_full((len(queries), k), -torch.inf, dtype=dtype)
-    for start in range(0, len(queries), query_block):
-        rows = slice(start, min(start + query_block, len(queries)))
+    if queries.device.type == "cpu":
+        memory_limit = min(memory_limit, CPU_BLOCK)
+    row_blocks, column_blocks = _blocks(queries, gallery, k, memory_limit, dtype)
+    groups = None if exclusion is None else exclusion.groups()
+    indices = torch.full((len(queries), k), -1, dtype=torch.int64, device=queries.device)
+    scores = torch.full((len(queries), k), -torch.inf, dtype=dtype, device=queries.device)
+    for rows in _slices(len(queries), row_blocks):
+        some = queries[rows].to(dtype)
         best: tuple[Tensor, Tensor] | None = None
-        for first in range(0, len(gallery), gallery_block):
-            columns = slice(first, min(first + gallery_block, len(gallery)))
-            block = queries[rows].to(dtype) @ gallery[columns].to(dtype).T
-            _exclude(block, exclusion, rows, columns)
+        for columns in _slices(len(gallery), column_blocks):
+            block = some @ gallery[columns].to(dtype).T
+            if exclusion is not None and exclusion.itself is not None:
+                itself = exclusion.itself[rows]
+                inside = torch.nonzero((itself >= columns.start) & (itself < columns.stop)).flatten()
+                block[inside, itself[inside] - columns.start] = -torch.inf
+            if groups is not None:
+                block.masked_fill_(groups[0][rows, None] == groups[1][None, columns], -torch.inf)
             found, where = _top(block, min(k, block.shape[1]))
-            where += first
+            where += columns.start
             if best is not None:
                 # Earlier blocks stand first and the sort is stable, so equal scores stay in gallery order.
-                both = torch.cat([best[0], found], 1)
-                found, order = both.sort(dim=1, descending=True, stable=True)
-                found, order = found[:, :k], order[:, :k]
-                where = torch.cat([best[1], where], 1).gather(1, order)
+                found, order = torch.cat([best[0], found], 1).sort(dim=1, descending=True, stable=True)
+                found = found[:, :k]
+                where = torch.cat([best[1], where], 1).gather(1, order[:, :k])
             best = found, where
         if best is not None:
             width = best[0].shape[1]
             scores[rows, :width] = best[0]
-            indices[rows, :width] = best[1].masked_fill(best[0] == -torch.inf, -1)
+            indices[rows, :width] = best[1].masked_fill_(best[0] == -torch.inf, -1)
     return Neighbours(indices, scores)
+
+
+def joint_numbers(*columns: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Number the distinct combinations of several values, so that memory never grows with the values.
+
+    Args:
+        columns: pairs of (Q,) and (G,) int64, any values.
+
+    Returns:
+        (Q,) and (G,) int64 from 0, equal exactly where every column is equal.
+    """
+    joint: Tensor | None = None
+    for queries, gallery in columns:
+        numbers = _numbered(torch.cat([queries, gallery]))
+        joint = numbers if joint is None else _numbered(joint * (len(numbers) + 1) + numbers)
+    assert joint is not None
+    count = len(columns[0][0])
+    return joint[:count], joint[count:]
+
+
+def _numbered(values: Tensor) -> Tensor:
+    numbers: Tensor = torch.unique(values, return_inverse=True)[1]
+    return numbers
 
 
 def _top(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Largest k of each row, equal values in column order, which ``topk`` alone does not promise."""
-    wider = min(k + 1, block.shape[1])
-    values, where = block.topk(wider, dim=1)
-    where, by_column = where.sort(dim=1)
-    values, by_value = values.gather(1, by_column).sort(dim=1, descending=True, stable=True)
-    where = where.gather(1, by_value)
-    if wider > k:
-        tied = torch.nonzero((values[:, k - 1] == values[:, k]) & (values[:, k] > -torch.inf)).flatten()
-        if len(tied):
-            # Which of the equal items topk took is chance; these few rows are sorted whole.
-            exact, order = block[tied].sort(dim=1, descending=True, stable=True)
-            values[tied], where[tied] = exact[:, :wider], order[:, :wider]
-    return values[:, :k], where[:, :k]
+    if k == block.shape[1]:
+        values, where = block.sort(dim=1, descending=True, stable=True)
+        return values, where
+    # One more than asked for shows whether the last place was taken by chance.
+    values, where = block.topk(k + 1, dim=1)
+    tied = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)).any(1).nonzero().flatten()
+    values, where = values[:, :k], where[:, :k]
+    for rows in tied.split(max(1, len(block) // 4)):
+        part, last = block[rows], values[rows, k - 1 :]
+        above, equal = part > last, part == last
+        room = k - above.sum(1, keepdim=True)
+        # Exactly k of each row, and nonzero lists them in column order.
+        kept = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= room))
+        columns = kept.nonzero()[:, 1].view(-1, k)
+        values[rows], order = part.gather(1, columns).sort(dim=1, descending=True, stable=True)
+        where[rows] = columns.gather(1, order)
+    return values, where
 
 
-def _exclude(block: Tensor, exclusion: Exclusion | None, rows: slice, columns: slice) -> None:
-    if exclusion is None:
-        return
-    if exclusion.itself is not None:
-        itself = exclusion.itself[rows]
-        inside = torch.nonzero((itself >= columns.start) & (itself < columns.stop)).flatten()
-        block[inside, itself[inside] - columns.start] = -torch.inf
-    mask = exclusion.mask(rows, columns)
-    if mask is not None:
-        block.masked_fill_(mask, -torch.inf)
-
-
-def _blocks(queries: int, gallery: int, k: int, memory_limit: int, itemsize: int) -> tuple[int, int]:
+def _blocks(queries: Tensor, gallery: Tensor, k: int, memory_limit: int, dtype: torch.dtype) -> tuple[int, int]:
     """Rows and columns of a block: wide rather than tall, since merging blocks of the gallery costs a sort."""
-    # A score, its mask and the temporaries of topk.
-    entries = max(1, memory_limit // (itemsize + 4))
-    columns = min(gallery, max(2 * k, entries // min(queries, 512) if queries else entries, 1))
-    return max(1, min(queries, entries // max(1, columns))), max(1, columns)
+    # A score, its mask and the temporaries where scores are equal; then topk, merging and sorting.
+    entry, result = dtype.itemsize + 4, 100
+    converted = 0 if gallery.dtype == dtype else gallery.shape[1] * dtype.itemsize
+    tall = max(1, min(len(queries), 512))
+    columns = (memory_limit - tall * result * k) // (tall * entry + converted)
+    columns = max(1, min(len(gallery), max(columns, 2 * k)))
+    rows = (memory_limit - columns * converted) // (columns * entry + result * min(k, len(gallery)))
+    return max(1, min(len(queries), rows)), columns
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
 
 
 def _check(queries: Tensor, gallery: Tensor, k: int) -> None:
@@ -151,6 +232,8 @@ def _check(queries: Tensor, gallery: Tensor, k: int) -> None:
     if k < 1:
         raise InputError(f"k is {k}: search for at least 1 neighbour.")
     for name, vectors in (("queries", queries), ("gallery", gallery)):
-        if not torch.isfinite(vectors.sum(1)).all():
-            row = int(torch.nonzero(~torch.isfinite(vectors).all(1)).flatten()[0])
-            raise InputError(f"Row {row} of the {name} is not finite: it cannot be compared.")
+        # A sum finds NaN and infinity without a mask of the whole; it may itself overflow, so it only accuses.
+        accused = torch.nonzero(~torch.isfinite(vectors.sum(1))).flatten()
+        wrong = accused[~torch.isfinite(vectors[accused]).all(1)]
+        if len(wrong):
+            raise InputError(f"Row {int(wrong[0])} of the {name} is not finite: it cannot be compared.")

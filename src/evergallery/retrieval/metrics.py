@@ -7,19 +7,53 @@ takes the kept queries only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from evergallery.errors import InputError
-from evergallery.retrieval.knn import MEMORY_LIMIT, Exclusion, Neighbours, nearest
+from evergallery.retrieval.knn import MEMORY_LIMIT, Exclusion, Neighbours, joint_numbers, nearest
 
 
 def hit_matrix(neighbours: Neighbours, query_labels: Tensor, gallery_labels: Tensor) -> Tensor:
-    """(Q, k) whether the item at each rank has the query's label; ranks beyond the gallery are misses."""
+    """(Q, k) whether the item at each rank has the query's label; ranks beyond the gallery are misses.
+
+    Args:
+        neighbours: (Q, k), best first.
+        query_labels: (Q,).
+        gallery_labels: (G,).
+    """
+    if len(gallery_labels) == 0:
+        return torch.zeros_like(neighbours.indices, dtype=torch.bool)
     found = gallery_labels[neighbours.indices.clamp(min=0)] == query_labels[:, None]
     return found & (neighbours.indices >= 0)
+
+
+def count_positives(query_labels: Tensor, gallery_labels: Tensor, exclusion: Exclusion | None = None) -> Tensor:
+    """(Q,) gallery items of each query's label that it may find.
+
+    Args:
+        query_labels: (Q,) any int64.
+        gallery_labels: (G,) any int64.
+        exclusion: what each query must not find.
+    """
+    labels = query_labels, gallery_labels
+    positives = _count(*joint_numbers(labels))
+    if exclusion is None:
+        return positives
+    groups = exclusion.groups()
+    if groups is not None:
+        positives = positives - _count(*joint_numbers(labels, groups))
+    if exclusion.itself is not None:
+        rows = torch.nonzero(exclusion.itself >= 0).flatten()
+        at = exclusion.itself[rows]
+        counted = gallery_labels[at] == query_labels[rows]
+        if groups is not None:
+            # Of its own label and camera it is gone already.
+            counted &= groups[1][at] != groups[0][rows]
+        positives[rows] -= counted.long()
+    return positives
 
 
 def recall_at_k(hits: Tensor, k: int) -> float:
@@ -59,10 +93,22 @@ def mean_average_precision_at_r(hits: Tensor, positives: Tensor) -> float:
         hits: (Q, ≥ max R) bool.
         positives: (Q,) R, at least 1.
     """
-    within = _within_r(hits, positives)
-    ranks = torch.arange(1, within.shape[1] + 1, device=hits.device)
-    precision = within.cumsum(1, dtype=torch.float32) / ranks
-    return ((precision * within).sum(1, dtype=torch.float64) / positives).mean().item()
+    return mean_average_precision(_within_r(hits, positives), positives)
+
+
+def mean_average_precision(hits: Tensor, positives: Tensor) -> float:
+    """mAP, mean of ``1/R Σ_{hits} precision at its rank``; over the full ranking, which needs a column for every item.
+
+    Args:
+        hits: (Q, G) bool.
+        positives: (Q,) R, at least 1.
+    """
+    query, rank = hits.nonzero(as_tuple=True)
+    found = hits.sum(1)
+    # nonzero lists the hits of a query in order of rank: the i-th has i hits up to its rank.
+    hit = torch.arange(len(query), device=hits.device) - (found.cumsum(0) - found)[query]
+    precision = (hit + 1).double() / (rank + 1)
+    return ((precision / positives[query]).sum() / len(hits)).item()
 
 
 def mean_reciprocal_rank(hits: Tensor) -> float:
@@ -75,49 +121,6 @@ def mean_reciprocal_rank(hits: Tensor) -> float:
     return torch.where(hits.any(1), 1 / first.double(), 0.0).mean().item()
 
 
-def mean_average_precision(
-    query_embeddings: Tensor,
-    query_labels: Tensor,
-    gallery_embeddings: Tensor,
-    gallery_labels: Tensor,
-    *,
-    exclusion: Exclusion | None = None,
-    memory_limit: int = MEMORY_LIMIT,
-) -> float:
-    """mAP over the full ranking: mean of ``1/R Σ_{positives} precision at its rank``; queries without a positive dropped.
-
-    It needs the rank of every positive, which costs a sort of the whole gallery for every query.
-
-    Args:
-        query_embeddings: (Q, D) unit rows.
-        query_labels: (Q,).
-        gallery_embeddings: (G, D) unit rows.
-        gallery_labels: (G,).
-        exclusion: what each query must not find.
-        memory_limit: bytes of working memory, about.
-    """
-    gallery = len(gallery_labels)
-    rows = max(1, memory_limit // (40 * max(1, gallery)))
-    total, kept = 0.0, 0
-    for start in range(0, len(query_labels), rows):
-        stop = min(start + rows, len(query_labels))
-        neighbours = nearest(
-            query_embeddings[start:stop],
-            gallery_embeddings,
-            gallery,
-            exclusion=_part(exclusion, start, stop),
-            memory_limit=memory_limit,
-        )
-        hits = hit_matrix(neighbours, query_labels[start:stop], gallery_labels)
-        positives = hits.sum(1)
-        hits, positives = hits[positives > 0], positives[positives > 0]
-        ranks = torch.arange(1, gallery + 1, device=hits.device)
-        precision = hits.cumsum(1) / ranks.double()
-        total += ((precision * hits).sum(1) / positives).sum().item()
-        kept += len(positives)
-    return total / kept if kept else 0.0
-
-
 @dataclass(frozen=True)
 class RetrievalMetrics:
     """What one search protocol gave; fractions in [0, 1].
@@ -127,12 +130,13 @@ class RetrievalMetrics:
         precision: precision@k by k.
         map_at_r: mAP@R.
         r_precision: R-precision.
-        mrr: mean reciprocal rank, of first positives within the ranks that the other metrics need.
+        mrr: mean reciprocal rank of the first positive, 0 for one beyond the ranks that recall, precision and mAP@R
+            need (the largest k or the largest R).
         mean_average_precision: over the full ranking; ``None`` unless asked for.
-        queries: how many counted.
+        queries: how many counted; with none, every value is 0.
         dropped: queries without a positive in the gallery.
-        hits_at_1: (Q,) of all queries, whether the nearest item is a positive.
-        valid: (Q,) which queries counted.
+        hits_at_1: (Q,) bool, of all queries, whether the nearest item is a positive.
+        valid: (Q,) bool, which queries counted.
     """
 
     recall: dict[int, float]
@@ -145,6 +149,11 @@ class RetrievalMetrics:
     dropped: int
     hits_at_1: Tensor = field(repr=False, compare=False)
     valid: Tensor = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        values = (f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}"
+                  for name, value in self.to_dict().items())  # fmt: skip
+        return f"RetrievalMetrics({', '.join(values)})"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -180,7 +189,7 @@ def evaluate(
         gallery_labels: (G,) any int64.
         ks: of recall@k and precision@k.
         exclusion: what each query must not find, for instance itself.
-        full_ranking: also mAP over all ranks, which costs several times the rest.
+        full_ranking: also mAP over all ranks, which sorts the whole gallery for every query.
         memory_limit: bytes of working memory, about.
 
     Raises:
@@ -190,94 +199,66 @@ def evaluate(
         ("queries", query_embeddings, query_labels),
         ("gallery", gallery_embeddings, gallery_labels),
     ):
-        if len(embeddings) != len(labels):
-            raise InputError(f"The {name} have {len(embeddings)} embeddings and {len(labels)} labels: one for each.")
+        if labels.ndim != 1 or len(embeddings) != len(labels):
+            raise InputError(
+                f"The {name} have {len(embeddings)} embeddings and labels of shape {tuple(labels.shape)}: "
+                f"one label for each."
+            )
     if not ks or min(ks) < 1:
         raise InputError(f"recall@k is asked for k in {tuple(ks)}: every k must be at least 1.")
+    if exclusion is not None:
+        exclusion.check(len(query_labels), len(gallery_labels))
     positives = count_positives(query_labels, gallery_labels, exclusion)
     valid = positives > 0
-    depth = max(*ks, int(positives.max()) if len(positives) else 0, 1)
-    hits = query_labels.new_zeros((len(query_labels), depth), dtype=torch.bool)
-    # In parts, so that indices and scores of all queries are never held at once.
-    rows = max(1, memory_limit // 4 // (depth * 32))
+    queries = int(valid.sum())
+    ranks = max(*ks, int(positives.max()) if len(positives) else 0)
+    depth = max(ranks, len(gallery_labels)) if full_ranking else ranks
+    hits_at_1 = torch.zeros_like(valid)
+    recall, precision = dict.fromkeys(ks, 0.0), dict.fromkeys(ks, 0.0)
+    map_at_r = r_precision_ = mrr = full = 0.0
+    # In parts, so that the ranks of all queries are never held at once: 32 bytes for each while metrics are computed.
+    rows = max(1, memory_limit // 2 // (depth * 32))
     for start in range(0, len(query_labels), rows):
-        stop = min(start + rows, len(query_labels))
+        part = slice(start, min(start + rows, len(query_labels)))
         neighbours = nearest(
-            query_embeddings[start:stop],
+            query_embeddings[part],
             gallery_embeddings,
             depth,
-            exclusion=_part(exclusion, start, stop),
+            exclusion=None if exclusion is None else exclusion.of(part),
             memory_limit=memory_limit // 2,
         )
-        hits[start:stop] = hit_matrix(neighbours, query_labels[start:stop], gallery_labels)
-    kept, relevant = hits[valid], positives[valid]
-    some = len(relevant) > 0
+        hits = hit_matrix(neighbours, query_labels[part], gallery_labels)
+        hits_at_1[part] = hits[:, 0]
+        hits, relevant = hits[valid[part]], positives[part][valid[part]]
+        if len(hits) == 0:
+            continue
+        share = len(hits) / queries
+        for k in recall:
+            recall[k] += share * recall_at_k(hits, k)
+            precision[k] += share * precision_at_k(hits, k)
+        map_at_r += share * mean_average_precision_at_r(hits[:, :ranks], relevant)
+        r_precision_ += share * r_precision(hits[:, :ranks], relevant)
+        mrr += share * mean_reciprocal_rank(hits[:, :ranks])
+        full += share * mean_average_precision(hits, relevant) if full_ranking else 0.0
     return RetrievalMetrics(
-        recall={k: recall_at_k(kept, k) if some else 0.0 for k in ks},
-        precision={k: precision_at_k(kept, k) if some else 0.0 for k in ks},
-        map_at_r=mean_average_precision_at_r(kept, relevant) if some else 0.0,
-        r_precision=r_precision(kept, relevant) if some else 0.0,
-        mrr=mean_reciprocal_rank(kept) if some else 0.0,
-        mean_average_precision=mean_average_precision(
-            query_embeddings, query_labels, gallery_embeddings, gallery_labels,
-            exclusion=exclusion, memory_limit=memory_limit,
-        ) if full_ranking else None,
-        queries=len(relevant),
-        dropped=int((~valid).sum()),
-        hits_at_1=hits[:, 0].clone(),
+        recall=recall,
+        precision=precision,
+        map_at_r=map_at_r,
+        r_precision=r_precision_,
+        mrr=mrr,
+        mean_average_precision=full if full_ranking else None,
+        queries=queries,
+        dropped=len(valid) - queries,
+        hits_at_1=hits_at_1,
         valid=valid,
-    )  # fmt: skip
-
-
-def count_positives(query_labels: Tensor, gallery_labels: Tensor, exclusion: Exclusion | None = None) -> Tensor:
-    """(Q,) gallery items of each query's label that it may find."""
-    positives = _count(query_labels, gallery_labels)
-    if exclusion is None:
-        return positives
-    if exclusion.query_cameras is not None and exclusion.gallery_cameras is not None:
-        # Same label and same camera go; that holds the query itself wherever it is in the gallery under its own camera.
-        cameras = _numbered(exclusion.query_cameras, exclusion.gallery_cameras)
-        labels = _numbered(query_labels, gallery_labels)
-        both = labels * (int(cameras.max()) + 1 if len(cameras) else 1) + cameras
-        positives = positives - _count(both[: len(query_labels)], both[len(query_labels) :])
-        if exclusion.itself is not None:
-            at = exclusion.itself.clamp(min=0)
-            other = (exclusion.itself >= 0) & (gallery_labels[at] == query_labels)
-            positives = positives - (other & (exclusion.gallery_cameras[at] != exclusion.query_cameras)).long()
-    elif exclusion.itself is not None:
-        at = exclusion.itself.clamp(min=0)
-        positives = positives - ((exclusion.itself >= 0) & (gallery_labels[at] == query_labels)).long()
-    return positives
+    )
 
 
 def _count(queries: Tensor, gallery: Tensor) -> Tensor:
-    """(Q,) how often each value occurs in the gallery; memory does not grow with the values."""
-    if len(gallery) == 0:
-        return torch.zeros_like(queries)
-    values, counts = torch.unique(gallery, return_counts=True)
-    at = torch.searchsorted(values, queries).clamp(max=len(values) - 1)
-    return torch.where(values[at] == queries, counts[at], 0)
-
-
-def _numbered(queries: Tensor, gallery: Tensor) -> Tensor:
-    """Both one after the other, values replaced by 0, 1, …"""
-    _, numbers = torch.unique(torch.cat([queries, gallery]), return_inverse=True)
-    return cast(Tensor, numbers)
+    """(Q,) how often each number occurs in the gallery; numbers count from 0 without large gaps."""
+    size = int(torch.cat([queries, gallery]).max()) + 1 if len(queries) + len(gallery) else 0
+    return torch.bincount(gallery, minlength=size)[queries]
 
 
 def _within_r(hits: Tensor, positives: Tensor) -> Tensor:
     return hits & (torch.arange(hits.shape[1], device=hits.device) < positives[:, None])
-
-
-def _part(exclusion: Exclusion | None, start: int, stop: int) -> Exclusion | None:
-    """The exclusion of some of the queries."""
-    if exclusion is None:
-        return None
-    rows = slice(start, stop)
-    return Exclusion(
-        None if exclusion.itself is None else exclusion.itself[rows],
-        None if exclusion.query_labels is None else exclusion.query_labels[rows],
-        exclusion.gallery_labels,
-        None if exclusion.query_cameras is None else exclusion.query_cameras[rows],
-        exclusion.gallery_cameras,
-    )
