@@ -107,7 +107,7 @@ class Workspace:
         neck: Literal["none", "linear", "bn", "linear-bn"] | None = None,
         size: int | None = None,
         fit: Literal["crop", "pad", "stretch"] = "crop",
-        head: HeadKind = "unit-rows",
+        head: HeadKind = "cosine",
     ) -> "Workspace":
         """Create an empty workspace; the arguments are what its first generation is made of.
 
@@ -118,7 +118,8 @@ class Workspace:
             neck: ``linear`` where a dimension is asked for, else ``none``.
             size: side of the input in pixels; the backbone's own by default.
             fit: how an image that is not square becomes square.
-            head: kind of classifier used in training.
+            head: kind of classifier used in training. ``unit-rows`` is CSD's; next to a batch-hard triplet loss it may
+                collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
 
         Raises:
             InputError: the directory is not empty, or the network cannot be built.

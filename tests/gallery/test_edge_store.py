@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -70,13 +71,21 @@ def test_whole_floats_equal_integers(store: GalleryStore) -> None:
     assert store.count(Filter(metadata={"k": 2})) == store.count(Filter(metadata={"k": 2.0})) == 2
 
 
+def test_other_metadata_replace_the_item(store: GalleryStore) -> None:
+    store.put([item(1, metadata={"k": 1})])
+    assert store.put([item(1, metadata={"k": True})]).replaced == 1
+    assert store.get("item 1").metadata["k"] is True
+    assert store.put([item(1)]).replaced == 1
+    assert store.get("item 1").metadata == {}
+
+
 scalars = st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False) | st.text()
 
 
 @given(
     values=st.lists(scalars.filter(lambda value: value not in (float("inf"), -float("inf"))), min_size=1, max_size=30)
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_metadata_come_back_as_they_were(store: GalleryStore, values: list[object]) -> None:
     store.delete(list(identifiers(store, Filter())))
     try:
@@ -242,6 +251,13 @@ def test_generation_whose_directory_is_gone_is_missed(filled: Path) -> None:
         EdgeStore(filled)
 
 
+def test_generation_lost_after_a_kill_is_missed_too(filled: Path) -> None:
+    write_json(filled / "contents.json", {OLD: None, NEW: None})
+    shutil.rmtree(filled / OLD[:16])
+    with pytest.raises(DamagedError, match=r"lost vectors of 111111111111 \(0 of some are left\)"):
+        EdgeStore(filled)
+
+
 def test_count_of_a_session_that_was_killed_is_no_damage(filled: Path, tmp_path: Path) -> None:
     store = EdgeStore(filled)
     store.delete(["item 1"])
@@ -295,6 +311,27 @@ def test_move_that_failed_is_finished_before_the_next_write(filled: Path, monkey
     assert store.put([item(2, NEW)]).replaced == 1
     assert store.count_by_generation() == {OLD: 28, NEW: 7}
     store.close()
+
+
+def test_one_thread_writes_at_a_time(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    retrieve = EdgeStore._retrieve
+    inside, most = [], []
+
+    def slow(store: EdgeStore, identifiers: list[str]) -> dict[str, Item]:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return retrieve(store, identifiers)
+
+    monkeypatch.setattr(EdgeStore, "_retrieve", slow)
+    with EdgeStore(filled) as store:
+        threads = [threading.Thread(target=store.put, args=([item(number)],)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert most == [1, 1, 1, 1]
 
 
 def test_leftovers_of_a_kill_are_cleared_away(filled: Path) -> None:

@@ -58,7 +58,7 @@ def init(
     neck: Annotated[str | None, typer.Option(help="none, linear, bn or linear-bn.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
     fit: Annotated[str, typer.Option(help="How an image becomes square: crop, pad or stretch.")] = "crop",
-    head: Annotated[str, typer.Option(help="Classifier in training: unit-rows, linear or cosine.")] = "unit-rows",
+    head: Annotated[str, typer.Option(help="Classifier in training: cosine, unit-rows (as CSD) or linear.")] = "cosine",
     json: JsonOption = False,
 ) -> None:
     """Create an empty workspace."""

@@ -190,7 +190,7 @@ def _top(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
     values, where = block.topk(k + 1, dim=1)
     tied = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)).any(1).nonzero().flatten()
     values, where = values[:, :k], where[:, :k]
-    for rows in tied.split(max(1, len(block) // 4)):
+    for rows in torch.split(tied, max(1, len(block) // 4)):
         part, last = block[rows], values[rows, k - 1 :]
         above, equal = part > last, part == last
         room = k - above.sum(1, keepdim=True)
@@ -207,7 +207,7 @@ def _blocks(queries: Tensor, gallery: Tensor, k: int, memory_limit: int, dtype: 
     # A score, its mask and the temporaries where scores are equal; then topk, merging and sorting.
     entry, result = dtype.itemsize + 4, 100
     converted = 0 if gallery.dtype == dtype else gallery.shape[1] * dtype.itemsize
-    tall = max(1, min(len(queries), 512))
+    tall = max(1, min(len(queries), 128))
     columns = (memory_limit - tall * result * k) // (tall * entry + converted)
     columns = max(1, min(len(gallery), max(columns, 2 * k)))
     rows = (memory_limit - columns * converted) // (columns * entry + result * min(k, len(gallery)))
