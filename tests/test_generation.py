@@ -42,7 +42,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read.preprocessing == PREPROCESSING
     images = torch.randn(2, 3, 16, 16)
     for one, other in zip(network(images), read.network()(images), strict=True):
-        assert torch.allclose(one, other, atol=1e-6)
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
     assert read.problems() == []
     assert not list(tmp_path.glob(TEMPORARY_PREFIX + "*"))
 

@@ -13,7 +13,9 @@ from evergallery.errors import InputError
 from evergallery.retrieval.knn import Exclusion, nearest
 from evergallery.retrieval.metrics import (
     RetrievalMetrics,
+    count_positives,
     evaluate,
+    mean_average_precision,
     mean_average_precision_at_r,
     mean_reciprocal_rank,
     precision_at_k,
@@ -206,6 +208,36 @@ class TestByHand:
         metrics = evaluate(torch.eye(2), torch.tensor([1, 2]), torch.eye(2), torch.tensor([3, 4]))
         assert (metrics.queries, metrics.dropped, metrics.recall[1]) == (0, 2, 0.0)
 
+    def test_full_ranking(self) -> None:
+        hits = torch.tensor([[0, 1, 1, 0, 0], [1, 0, 0, 1, 1]], dtype=torch.bool)
+        expected = ((1 / 2 + 2 / 3) / 2 + (1 + 2 / 4 + 3 / 5) / 3) / 2
+        assert mean_average_precision(hits, self.positives) == pytest.approx(expected)
+
+    def test_empty_sides(self) -> None:
+        labels, none = torch.tensor([1, 2]), torch.zeros(0, dtype=torch.int64)
+        outside = Exclusion(torch.tensor([-1, -1]))
+        metrics = evaluate(torch.eye(2), labels, torch.zeros(0, 2), none, exclusion=outside, full_ranking=True)
+        assert (metrics.queries, metrics.dropped, metrics.mean_average_precision) == (0, 2, 0.0)
+        metrics = evaluate(torch.zeros(0, 2), none, torch.eye(2), labels)
+        assert (metrics.queries, metrics.dropped) == (0, 0)
+
+    def test_outcome_of_each_query(self) -> None:
+        gallery = torch.eye(3)
+        metrics = evaluate(gallery, torch.tensor([4, 5, 9]), gallery, torch.tensor([4, 4, 5]), ks=(1,))
+        assert metrics.hits_at_1.tolist() == [True, False, False]
+        assert metrics.valid.tolist() == [True, True, False]
+        assert repr(metrics).startswith("RetrievalMetrics(recall@1=0.5000, precision@1=0.5000, mAP@R=0.")
+        assert repr(metrics).endswith("queries=2, dropped=1)")
+
+
+def test_labels_of_the_exclusion_may_be_finer_than_those_of_the_metrics() -> None:
+    query, gallery = torch.tensor([1]), torch.tensor([1, 1, 1, 2])
+    zero = torch.zeros(1, dtype=torch.int64)
+    cameras = torch.tensor([0, 0, 1, 0])
+    # Items 0 and 3 share the query's product and camera, item 1 is itself: item 2 stays.
+    exclusion = Exclusion(torch.tensor([1]), zero + 7, torch.tensor([7, 8, 7, 7]), zero, cameras)
+    assert count_positives(query, gallery, exclusion).tolist() == [1]
+
 
 @pytest.mark.parametrize(
     ("queries", "gallery", "k", "message"),
@@ -220,6 +252,13 @@ class TestByHand:
 def test_wrong_input(queries: torch.Tensor, gallery: torch.Tensor, k: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         nearest(queries, gallery, k)
+
+
+def test_labels_and_ks_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match=r"queries have 2 embeddings and labels of shape \(3,\)"):
+        evaluate(torch.eye(2), torch.arange(3), torch.eye(2), torch.arange(2))
+    with pytest.raises(InputError, match="every k must be at least 1"):
+        evaluate(torch.eye(2), torch.arange(2), torch.eye(2), torch.arange(2), ks=(0, 1))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
