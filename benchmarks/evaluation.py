@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from common import interleaved, record
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common import interleaved, record
 from evergallery.retrieval.knn import Exclusion, nearest
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
 
