@@ -1,76 +1,34 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from evergallery.data.image_set import ImageSet, concatenate
-from evergallery.data.images import Preprocessing, Skipped, decode, pixels
+from evergallery.data.images import Preprocessing, decode, pixels
 from evergallery.data.sources import load
-from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedError
+from evergallery.doctor import examine
+from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.evaluation import Comparison, measure, protocol
-from evergallery.files import TEMPORARY_PREFIX, lock, new_directory, read_json, write_json
+from evergallery.files import lock, new_directory
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, Match, PutCounts
 from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import Generation, generation_directories
+from evergallery.indexing import Indexed, index_images
 from evergallery.learning import check_images, learn, tidy_up, training_part
 from evergallery.methods import CSD, Finetune, Method
 from evergallery.network import Architecture, Embedder, HeadKind, build_backbone, extract
+from evergallery.state import Pair, State, now
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 
-FORMAT = 1
 SILENT = Watcher()
-INDEX_BATCH = 1024
-
-
-class Pair(BaseModel):
-    """Evidence that one generation's queries can search another's vectors."""
-
-    model_config = ConfigDict(frozen=True)
-
-    new: str
-    old: str
-    fingerprints: tuple[str, str]
-    shown_by: Literal["check", "force"]
-    evidence: str
-    time: str
-
-
-class State(BaseModel):
-    """What ``workspace.json`` holds."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: int = FORMAT
-    architecture: Architecture
-    preprocessing: dict[str, Any]
-    head: HeadKind
-    store: str = "gallery"
-    promoted: str | None = None
-    promotions: list[dict[str, str | None]] = Field(default_factory=list)
-    compatible: list[Pair] = Field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Indexed:
-    """What ``index`` did."""
-
-    generation: str
-    added: int
-    replaced: int
-    unchanged: int
-    skipped: tuple[Skipped, ...]
-    seconds: float
 
 
 class Workspace:
@@ -140,7 +98,7 @@ class Workspace:
         with new_directory(path) as temporary:
             for name in ("generations", "runs", "cache"):
                 (temporary / name).mkdir()
-            write_json(temporary / "workspace.json", state.model_dump(mode="json"))
+            state.write(temporary / "workspace.json")
         return cls(path)
 
     # What there is
@@ -156,18 +114,7 @@ class Workspace:
         Raises:
             DamagedError: it cannot be read, or is of a newer format.
         """
-        content = read_json(self._state_path)
-        if isinstance(content, dict) and content.get("format", 0) > FORMAT:
-            raise DamagedError(
-                f"{self._state_path} has format {content['format']} and this version of Evergallery reads up to {FORMAT}: "
-                f"install a newer Evergallery."
-            )
-        try:
-            return State.model_validate(content)
-        except ValidationError as error:
-            raise DamagedError(
-                f"{self._state_path} is not a workspace's state ({error.errors()[0]['msg']}): restore it from a backup."
-            ) from error
+        return State.read(self._state_path)
 
     def generations(self) -> list[Generation]:
         """Every generation, oldest first."""
@@ -330,22 +277,12 @@ class Workspace:
         Raises:
             RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
         """
-        started = time.perf_counter()
         maker = self.generation(generation) if generation else self.promoted
         self._require_compatible(maker, self._stored())
         images = self._load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
         if split is not None:
             images = images.of_split(split)
-        images = _distinct(images)
-        embedder = maker.embedder()
-        total = PutCounts(0, 0, 0)
-        for start in range(0, len(images), INDEX_BATCH):
-            part = images.select(np.arange(start, min(start + INDEX_BATCH, len(images))))
-            total += self.gallery.put(_items(part, extract(embedder, part, maker.preprocessing), maker.fingerprint))
-            watcher.counted("indexing", start + len(part), len(images))
-        return Indexed(
-            maker.name, total.added, total.replaced, total.unchanged, images.skipped, time.perf_counter() - started
-        )
+        return index_images(self.gallery, maker, images, watcher)
 
     def add(self, items: Sequence[Item]) -> PutCounts:
         """Store vectors made elsewhere; each item names the fingerprint of its generation.
@@ -476,7 +413,7 @@ class Workspace:
             if not why:
                 raise InputError("Promoting against the evidence needs a reason: give it with --why.")
             for old in self._stored():
-                if not self._pair_shown(candidate, old):
+                if not self.state.may_compare(candidate.fingerprint, old.fingerprint):
                     self._record_pair(candidate, old, "force", why)
         else:
             self._require_compatible(candidate, self._stored())
@@ -489,40 +426,13 @@ class Workspace:
             RefusedError: there was none before.
         """
         state = self.state
-        if not state.promotions or state.promotions[-1]["before"] is None:
-            raise RefusedError("No generation was promoted before this one: there is nothing to go back to.")
-        before = self.generation(str(state.promotions[-1]["before"]))
-        state.promotions.pop()
-        state.promoted = before.name
-        self._write(state)
-        return before.name
+        before = self.generation(state.roll_back()).name
+        state.write(self._state_path)
+        return before
 
     def doctor(self) -> list[str]:
         """Verify every checksum and count; returns what is wrong, a sentence each."""
-        found = []
-        names = set()
-        fingerprints = set()
-        for path in generation_directories(self.directory / "generations"):
-            try:
-                generation = Generation.load(path)
-                names.add(generation.name)
-                fingerprints.add(generation.fingerprint)
-                found += generation.problems()
-            except DamagedError as error:
-                found.append(str(error))
-        if self.state.promoted is not None and self.state.promoted not in names:
-            found.append(f"The promoted generation {self.state.promoted} is missing: promote another.")
-        try:
-            found += self.gallery.verify()
-            for fingerprint, count in self.gallery.count_by_generation().items():
-                if fingerprint not in fingerprints:
-                    found.append(f"The gallery holds {count} vectors of an unknown generation {fingerprint[:12]}.")
-        except DamagedError as error:
-            found.append(str(error))
-        for folder in (self.directory, self.directory / "generations"):
-            for path in folder.glob(TEMPORARY_PREFIX + "*"):
-                found.append(f"{path} was left by a process that was killed: it can be deleted.")
-        return found
+        return examine(self.directory, self.state.promoted, self.gallery)
 
     # Inside
 
@@ -563,13 +473,9 @@ class Workspace:
             f"be compared; list the known ones with  evergallery generations"
         )
 
-    def _pair_shown(self, one: Generation, other: Generation) -> bool:
-        wanted = {one.fingerprint, other.fingerprint}
-        return len(wanted) == 1 or any(set(pair.fingerprints) == wanted for pair in self.state.compatible)
-
     def _require_compatible(self, asker: Generation, stored: Sequence[Generation]) -> None:
         for other in stored:
-            if not self._pair_shown(asker, other):
+            if not self.state.may_compare(asker.fingerprint, other.fingerprint):
                 newer, older = sorted((asker, other), key=lambda generation: -generation.number)
                 raise RefusedError(
                     f"The gallery holds vectors of {other.name}, and {asker.name} has not been shown to be compatible with "
@@ -585,61 +491,21 @@ class Workspace:
             self._record_pair(new, old, "check", comparison.verdict)
             return
         state = self.state
-        wanted = {new.fingerprint, old.fingerprint}
-        state.compatible = [
-            pair for pair in state.compatible if set(pair.fingerprints) != wanted or pair.shown_by == "force"
-        ]
-        self._write(state)
+        state.withdraw(new.fingerprint, old.fingerprint)
+        state.write(self._state_path)
 
     def _record_pair(self, new: Generation, old: Generation, shown_by: Literal["check", "force"], why: str) -> None:
         state = self.state
         fingerprints = (new.fingerprint, old.fingerprint)
-        kept = [pair for pair in state.compatible if set(pair.fingerprints) != set(fingerprints)]
-        pair = Pair(new=new.name, old=old.name, fingerprints=fingerprints, shown_by=shown_by, evidence=why, time=_now())
-        state.compatible = [*kept, pair]
-        self._write(state)
+        state.accept(
+            Pair(new=new.name, old=old.name, fingerprints=fingerprints, shown_by=shown_by, evidence=why, time=now())
+        )
+        state.write(self._state_path)
 
     def _point_to(self, name: str, why: str) -> None:
         state = self.state
-        state.promotions.append({"promoted": name, "before": state.promoted, "why": why, "time": _now()})
-        state.promoted = name
-        self._write(state)
-
-    def _write(self, state: State) -> None:
-        write_json(self._state_path, state.model_dump(mode="json"))
-
-
-def _identifiers(images: ImageSet) -> list[str]:
-    given = images.item_ids or (None,) * len(images)
-    return [identifier or content for identifier, content in zip(given, images.hashes, strict=True)]
-
-
-def _distinct(images: ImageSet) -> ImageSet:
-    """The first image of each id, so that the same content is kept once."""
-    first = {identifier: index for index, identifier in reversed(list(enumerate(_identifiers(images))))}
-    return images.select(np.sort(np.fromiter(first.values(), dtype=np.int64)))
-
-
-def _items(images: ImageSet, embeddings: NDArray[np.float32], fingerprint: str) -> list[Item]:
-    now = _now()
-    return [
-        Item(
-            id=identifier,
-            embedding=embedding,
-            generation=fingerprint,
-            label=images.classes[label] if label >= 0 else None,
-            uri=uri,
-            content_hash=content,
-            added=now,
-        )
-        for identifier, embedding, label, uri, content in zip(
-            _identifiers(images), embeddings, images.labels.tolist(), images.uris, images.hashes, strict=True
-        )
-    ]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        state.promote(name, why)
+        state.write(self._state_path)
 
 
 def _validated(model: type[Architecture], **values: Any) -> Architecture:

@@ -282,3 +282,12 @@ def test_progress(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
     load(folder, SMALL, on_progress=lambda done, total: calls.append((done, total)))
     assert calls == [(3, 4), (4, 4)]
+
+
+def test_content_of_an_array_does_not_depend_on_the_size_it_is_read_at(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.array([0, 0, 1, 1]))
+    small, large = (load(tmp_path / "images.npz", Preprocessing(size=size)) for size in (8, 16))
+    assert small.hashes == large.hashes
+    assert len(set(small.hashes)) == 4
+    assert repr(small) == "ImageSet(4 images of 8×8, 2 classes)"

@@ -25,7 +25,9 @@ def digits(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
     found = load_digits()
     images = np.rint(found.images * (255 / 16)).astype(np.uint8)
     uris = [f"digits://{index}" for index in range(len(images))]
-    return ImageSet.from_arrays(fit_arrays(images, preprocessing), found.target, "0123456789", uris=uris)
+    return ImageSet.from_arrays(
+        fit_arrays(images, preprocessing), found.target, "0123456789", uris=uris, originals=images
+    )
 
 
 def glyphs(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
@@ -159,8 +161,15 @@ def _cifar(
         raise InputError(f"{root} is not the Python layout of CIFAR ({error}): download it again.") from error
     if len(labels) != len(uris) or not all(0 <= label < len(names) for label in labels):
         raise InputError(f"{root} has labels that do not fit its images or class names: download it again.")
-    array = fit_arrays(np.concatenate(images), preprocessing)
-    return ImageSet.from_arrays(array, np.array(labels, dtype=np.int64), names, uris=uris, split=np.array(splits))
+    originals = np.concatenate(images)
+    return ImageSet.from_arrays(
+        fit_arrays(originals, preprocessing),
+        np.array(labels, dtype=np.int64),
+        names,
+        uris=uris,
+        split=np.array(splits),
+        originals=originals,
+    )
 
 
 # A pickle may name any function to be called; arrays need these alone, which NumPy 1 and 2 keep in different modules.

@@ -57,6 +57,7 @@ class ImageSet:
         *,
         uris: Sequence[str] | None = None,
         split: NDArray[np.str_] | None = None,
+        originals: NDArray[np.uint8] | None = None,
     ) -> "ImageSet":
         """A set of images in memory.
 
@@ -66,6 +67,7 @@ class ImageSet:
             classes: names.
             uris: (N,); ``array#0`` and so on by default.
             split: (N,) or ``None``.
+            originals: (N, ...) what ``pixels`` were resized from, whose content identifies the images at any size.
         """
         return cls(
             pixels=pixels,
@@ -73,12 +75,15 @@ class ImageSet:
             labels=np.asarray(labels, dtype=np.int64),
             classes=tuple(classes),
             uris=tuple(uris) if uris is not None else tuple(f"array#{i}" for i in range(len(pixels))),
-            hashes=tuple(hash_pixels(image) for image in pixels),
+            hashes=tuple(hash_pixels(image) for image in (pixels if originals is None else originals)),
             split=split,
         )
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"ImageSet({len(self)} images of {self.size}×{self.size}, {len(self.classes)} classes)"
 
     @property
     def size(self) -> int:

@@ -212,6 +212,7 @@ def read_arrays(path: Path, preprocessing: Preprocessing, require_labels: bool) 
         classes,
         uris=[f"{path.absolute()}#{index}" for index in range(len(images))],
         split=np.array(splits) if splits is not None else None,
+        originals=images,
     )
 
 

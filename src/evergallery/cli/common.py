@@ -1,0 +1,45 @@
+"""Options and steps that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evergallery.cli.console import print_json, say
+
+if TYPE_CHECKING:
+    from evergallery.gallery.items import Filter
+    from evergallery.workspace import Workspace
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", "-w", envvar="EVERGALLERY_WORKSPACE", help="The workspace's directory.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DataArgument = Annotated[
+    str, typer.Argument(help="A folder with a folder per class, a .csv/.parquet table, an .npz file, or a named set.")
+]
+DataDirOption = Annotated[Path | None, typer.Option(help="Where named sets such as cifar100 lie.")]
+HERE = Path()
+
+
+def open_workspace(directory: Path) -> "Workspace":
+    """The workspace of ``--workspace``."""
+    from evergallery.workspace import Workspace
+
+    return Workspace(directory)
+
+
+def item_filter(space: "Workspace", labels: list[str] | None, within: list[str] | None) -> "Filter":
+    """What ``--label`` and ``--within`` admit."""
+    from evergallery.gallery.items import Filter
+
+    generations = tuple(space.generation(name).fingerprint for name in within or ())
+    return Filter(labels=tuple(labels) if labels else None, generations=generations or None)
+
+
+def say_result(result: dict[str, Any], sentence: str, json: bool) -> None:
+    """A result that is one sentence, or JSON."""
+    if json:
+        print_json(result)
+    else:
+        say(sentence)

@@ -1,0 +1,96 @@
+"""``evergallery gallery``: look at and change the stored items."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evergallery.cli.common import HERE, JsonOption, WorkspaceOption, item_filter, open_workspace, say_result
+from evergallery.cli.console import out, print_json, print_table
+
+if TYPE_CHECKING:
+    from evergallery.gallery.items import Item
+    from evergallery.workspace import Workspace
+
+gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the stored items.")
+
+
+@gallery_app.callback(invoke_without_command=True)
+def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
+    """Count the stored items by generation."""
+    if context.invoked_subcommand:
+        return
+    with open_workspace(workspace) as space:
+        counts = space.gallery.count_by_generation()
+        names = {one.fingerprint: one.name for one in space.generations()}
+    by_name = {names.get(fingerprint, fingerprint[:12]): count for fingerprint, count in counts.items()}
+    if json:
+        print_json({"items": sum(counts.values()), "by_generation": by_name})
+    elif not by_name:
+        out.print(f"The gallery is empty. Next:  evergallery index IMAGES -w {workspace}", markup=False, soft_wrap=True)
+    else:
+        print_table("Gallery", ("vectors of", "items"), [(name, str(count)) for name, count in by_name.items()])
+
+
+@gallery_app.command("list")
+def gallery_list(
+    workspace: WorkspaceOption = HERE,
+    label: Annotated[list[str] | None, typer.Option(help="Only items with this label.")] = None,
+    within: Annotated[list[str] | None, typer.Option(help="Only vectors of this generation.")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    json: JsonOption = False,
+) -> None:
+    """List stored items."""
+    with open_workspace(workspace) as space:
+        items: list[dict[str, Any]] = []
+        for batch in space.gallery.iterate(item_filter(space, label, within)):
+            items += [_describe_item(space, item) for item in batch]
+            if len(items) >= limit:
+                break
+    items = items[:limit]
+    if json:
+        print_json(items)
+    else:
+        rows = [tuple(str(item[name] or "") for name in ("id", "label", "generation", "uri")) for item in items]
+        print_table("Items", ("id", "label", "vector of", "image"), rows, numbers_from=9)
+
+
+@gallery_app.command("show")
+def gallery_show(
+    item: Annotated[str, typer.Argument(help="Its id.")], workspace: WorkspaceOption = HERE, json: JsonOption = False
+) -> None:
+    """Show one stored item."""
+    from evergallery.errors import NotFoundError
+
+    with open_workspace(workspace) as space:
+        found = space.gallery.get(item)
+        if found is None:
+            raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
+        described = _describe_item(space, found)
+    print_json({**described, "embedding": found.embedding.tolist()} if json else described)
+
+
+@gallery_app.command("delete")
+def gallery_delete(
+    items: Annotated[list[str], typer.Argument(help="Their ids.")],
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Delete stored items. Exit status 1 if none of them was there."""
+    with open_workspace(workspace) as space:
+        deleted = space.gallery.delete(items)
+    say_result({"deleted": deleted}, f"{deleted} deleted.", json)
+    if not deleted:
+        raise typer.Exit(1)
+
+
+def _describe_item(space: "Workspace", item: "Item") -> dict[str, Any]:
+    names = {one.fingerprint: one.name for one in space.generations()}
+    return {
+        "id": item.id,
+        "label": item.label,
+        "generation": names.get(item.generation, item.generation),
+        "uri": item.uri,
+        "content_hash": item.content_hash,
+        "added": item.added,
+        "metadata": item.metadata,
+    }

@@ -1,0 +1,109 @@
+"""``evergallery learn``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evergallery.cli.common import HERE, DataArgument, DataDirOption, JsonOption, WorkspaceOption, open_workspace
+from evergallery.cli.console import err, out, print_json, watching
+
+if TYPE_CHECKING:
+    from evergallery.generation import Generation
+
+
+def learn(
+    data: DataArgument,
+    workspace: WorkspaceOption = HERE,
+    method: Annotated[str | None, typer.Option(help="finetune, csd or joint; csd once there is a parent.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Learn from this generation; the promoted one by default.")] = None,
+    old_data: Annotated[
+        str | None, typer.Option(help="Images of the old categories, for methods that need them.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Only these classes: A,B,C, or @FILE with one on each line.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")] = None,
+    class_order_seed: Annotated[int | None, typer.Option(help="Of the groups; natural order by default.")] = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    images_per_class: Annotated[int | None, typer.Option(help="K of P×K balanced batches.")] = None,
+    learning_rate: float | None = None,
+    schedule: Annotated[str | None, typer.Option(help="one-cycle, cosine, multi-step or constant.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam or sgd.")] = None,
+    weight_decay: float | None = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    padding: Annotated[int | None, typer.Option(help="Pixels of random shift.")] = None,
+    flip: Annotated[bool | None, typer.Option(help="Mirror half of the images; wrong for characters.")] = None,
+    erase: Annotated[float | None, typer.Option(help="Probability of random erasing.")] = None,
+    start_size: Annotated[int | None, typer.Option(help="First size of progressive resizing.")] = None,
+    validation_fraction: float | None = None,
+    select: Annotated[str | None, typer.Option(help="Keep the best epoch on the validation part, or the last.")] = None,
+    init_seed: int | None = None,
+    data_seed: int | None = None,
+    validation_seed: int | None = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Begin with the backbone's published weights.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Learn a generation from images of new categories; an interrupted run goes on."""
+    from evergallery.cli.arguments import choose_classes, choose_method, choose_settings
+
+    space = open_workspace(workspace)
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "images_per_class": images_per_class,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "optimizer": optimizer,
+        "weight_decay": weight_decay,
+        "precision": precision,
+        "device": device,
+        "padding": padding,
+        "flip": flip,
+        "erase": erase,
+        "start_size": start_size,
+        "validation_fraction": validation_fraction,
+        "select": select,
+        "init_seed": init_seed,
+        "data_seed": data_seed,
+        "validation_seed": validation_seed,
+    }
+    chosen = choose_method(method)
+    has_parent = space.state.promoted is not None and (chosen is None or chosen.starts_from_parent)
+    with watching(json) as watcher:
+        generation = space.learn(
+            data,
+            method=chosen,
+            parent=parent,
+            old_data=old_data,
+            classes=choose_classes(space, data, data_dir, classes, task, class_order_seed, watcher),
+            settings=choose_settings(has_parent, given),
+            pretrained=pretrained,
+            data_dir=data_dir,
+            watcher=watcher,
+        )
+    card = generation.card
+    if json:
+        print_json(card.model_dump(mode="json"))
+        return
+    recall = card.training["validation"].get("recall@1")
+    validated = f", recall@1 {100 * recall:.1f} % on its validation part" if recall is not None else ""
+    out.print(
+        f"{card.name}: {len(card.new_classes)} new classes by {card.method.name}, {card.data['training']} images, "
+        f"{card.training['seconds']:.0f} s{validated}.", markup=False, soft_wrap=True,
+    )  # fmt: skip
+    _print_skipped_of(generation)
+    if space.state.promoted != card.name:
+        out.print(f"Next:  evergallery check {card.name} --data HELD_OUT -w {workspace}", markup=False, soft_wrap=True)
+
+
+def _print_skipped_of(generation: "Generation") -> None:
+    skipped = generation.card.data["skipped"]
+    if skipped:
+        err.print(f"[yellow]{len(skipped)} image{'s' * (len(skipped) > 1)} skipped:[/yellow]")
+        for one in skipped[:10]:
+            err.print(f"  {one}", markup=False)
