@@ -18,11 +18,12 @@ from evergallery._version import __version__
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError
 from evergallery.files import new_directory, read_json, sha256_of, write_json
+from evergallery.memory import Memory
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Network
 from evergallery.tensors import hash_tensors, load_tensors, save_tensors
 
 FORMAT = 1
-CARD, EMBEDDER, HEAD = "card.json", "embedder.safetensors", "head.safetensors"
+CARD, EMBEDDER, HEAD, MEMORY = "card.json", "embedder.safetensors", "head.safetensors", "memory.safetensors"
 
 
 class MethodCard(BaseModel):
@@ -62,6 +63,7 @@ class Card(BaseModel):
         data: counts and fingerprint of the images that it learned from.
         settings: of the training, seeds included.
         training: epochs, seconds, device, precision, figures on the validation part.
+        memory: names of the generations whose class means it remembers, oldest first.
         versions: of the libraries.
         created: ISO 8601, UTC.
         checksums: SHA-256 of the tensor files.
@@ -84,6 +86,7 @@ class Card(BaseModel):
     data: dict[str, Any]
     settings: dict[str, Any]
     training: dict[str, Any]
+    memory: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
     created: str
     checksums: dict[str, str]
@@ -125,20 +128,30 @@ class Generation:
             ) from error
 
     @classmethod
-    def write(cls, directory: Path, network: Network, preprocessing: Preprocessing, **description: Any) -> "Generation":
+    def write(
+        cls,
+        directory: Path,
+        network: Network,
+        preprocessing: Preprocessing,
+        memory: Memory | None = None,
+        **description: Any,
+    ) -> "Generation":
         """Write a new generation: the directory appears complete, or not at all.
 
         Args:
             directory: must not exist.
             network: its weights are stored.
             preprocessing: of its input.
+            memory: what it remembers of its task and of those before.
             **description: the fields of ``Card`` that do not follow from the network.
         """
         embedder, head = network.embedder, network.head
+        memory = memory or Memory()
         with new_directory(directory) as temporary:
             checksums = {
                 EMBEDDER: save_tensors(temporary / EMBEDDER, embedder.state_dict()),
                 HEAD: save_tensors(temporary / HEAD, head.state_dict()),
+                MEMORY: save_tensors(temporary / MEMORY, memory.tensors()),
             }
             card = Card(
                 fingerprint=fingerprint_of(embedder, preprocessing),
@@ -146,6 +159,7 @@ class Generation:
                 preprocessing=preprocessing.to_dict(),
                 dimension=embedder.dimension,
                 head=HeadCard(kind=head.kind, scale=head.scale, classes=head.classes),
+                memory=tuple(memory.means),
                 versions={"evergallery": __version__, "python": platform.python_version(), **_versions()},
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 checksums=checksums,
@@ -194,6 +208,14 @@ class Generation:
         head = Head(self.card.dimension, self.card.head.classes, self.card.head.kind, self.card.head.scale)
         head.load_state_dict(self._tensors(HEAD))
         return Network(self.embedder(), head).eval()
+
+    def memory(self) -> Memory:
+        """What it remembers of its task and of those before; empty for a generation that kept nothing.
+
+        Raises:
+            DamagedError: the file is missing or altered.
+        """
+        return Memory.from_tensors(self._tensors(MEMORY), self.card.memory) if self.card.memory else Memory()
 
     def problems(self) -> list[str]:
         """What is wrong with its files, a sentence each; empty where all is well."""

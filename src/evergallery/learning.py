@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from pydantic import ValidationError
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.tasks import stratified_validation
 from evergallery.errors import InputError
 from evergallery.generation import Generation, MethodCard, directory_name, generation_directories
-from evergallery.methods import Method
-from evergallery.network import Architecture, Embedder, Head, HeadKind, Network
+from evergallery.memory import Memory
+from evergallery.methods import Beginning, Method
+from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network, outputs_of
 from evergallery.training import Settings, train
 from evergallery.watching import Watcher
 
@@ -56,7 +59,13 @@ def start_network(
     pretrained: bool,
     seed: int,
 ) -> Network:
-    """The network before training: the parent's with a head that grew, or a new one."""
+    """The network before training: the parent's with a head that grew, or a new one.
+
+    A parent whose head is of another kind gives its embedder only.
+    """
+    if parent is not None and parent.card.head.kind != head:
+        embedder = parent.embedder()
+        return Network(embedder, Head(embedder.dimension, 0, head).grow(classes, seed))
     if parent is not None:
         network = parent.network()
         return Network(network.embedder, network.head.grow(classes, seed))
@@ -77,6 +86,7 @@ def learn(
     preprocessing: Preprocessing,
     head: HeadKind,
     pretrained: bool = False,
+    from_scratch: bool = False,
     watcher: Watcher,
 ) -> Generation:
     """Train and write generation ``number``; an interrupted run of the same arguments is continued.
@@ -90,10 +100,11 @@ def learn(
         method: how to learn.
         settings: of the training.
         parent: learned from, or ``None`` for a first generation.
-        architecture: of a network that starts from scratch.
+        architecture: of the new network; it begins with the parent's weights where it is the parent's own.
         preprocessing: of its input.
         head: its kind of head.
         pretrained: whether its backbone begins with published weights.
+        from_scratch: whether it begins with new weights although the parent's would fit.
         watcher: hears of progress.
     """
     old_classes = parent.card.classes if parent else ()
@@ -111,6 +122,7 @@ def learn(
             "preprocessing": preprocessing.to_dict(),
             "head": head,
             "pretrained": pretrained,
+            "from_scratch": from_scratch,
             "classes": classes,
             "data": data,
         }
@@ -124,10 +136,19 @@ def learn(
     run_directory.mkdir(parents=True, exist_ok=True)
 
     training, validation = cut_validation(images, settings.validation_fraction, settings.validation_seed)
-    begins_with = parent if method.starts_from_parent else None
-    network = start_network(
-        architecture, head, len(classes), begins_with, pretrained=pretrained, seed=settings.init_seed
-    )
+    inherits = method.starts_from_parent and not (pretrained or from_scratch)
+    if parent is not None and parent.card.architecture != architecture:
+        inherits = False
+
+    def start(beginning: Beginning, seed: int) -> Network:
+        begins_with = parent if beginning == "parent" else None
+        return start_network(
+            architecture, head, len(classes), begins_with, pretrained=beginning == "pretrained", seed=seed
+        )
+
+    own: Beginning = "parent" if inherits and parent is not None else ("pretrained" if pretrained else "scratch")
+    network = start(own, settings.init_seed)
+    old = parent.network() if parent else None
     trained = train(
         network,
         method,
@@ -136,13 +157,23 @@ def learn(
         preprocessing,
         settings,
         run_directory,
-        parent=parent.network() if parent and method.needs_parent else None,
+        parent=old if method.needs_parent else None,
+        memory=parent.memory() if parent else None,
+        another_network=lambda beginning: start(beginning, settings.init_seed + 1),
         on_progress=watcher.trained,
+    )
+    watcher.said("remembering the class means")
+    memory = (parent.memory() if parent else Memory()).after(
+        f"v{number}",
+        torch.from_numpy(training.labels),
+        outputs_of(network, training, preprocessing),
+        outputs_of(old, training, preprocessing) if old else None,
     )
     return Generation.write(
         directory / "generations" / directory_name(number),
         network,
         preprocessing,
+        memory,
         name=f"v{number}",
         parent=parent.name if parent else None,
         run=run,
@@ -213,4 +244,46 @@ def check_images(method: Method, has_old_data: bool, parent: Generation | None) 
         raise InputError(
             f"The method {method.name!r} learns from a parent and there is no generation yet: "
             f"learn the first one with  --method finetune."
+        )
+
+
+def changed_architecture(
+    architecture: Architecture, backbone: str | None, dim: int | None, neck: Neck | None
+) -> Architecture:
+    """An architecture with what was asked for in place of its own; a dimension brings a linear neck where it needs one.
+
+    Raises:
+        InputError: it cannot be built.
+    """
+    if backbone is None and dim is None and neck is None:
+        return architecture
+    same = backbone in (None, architecture.backbone)
+    values = {
+        "backbone": backbone or architecture.backbone,
+        "dimension": dim or (architecture.dimension if same else None),
+        "neck": neck or (architecture.neck if same and not dim else "linear" if dim else "none"),
+    }
+    try:
+        changed = Architecture.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{first['loc'][0]} is not usable: {first['msg']}.") from error
+    Embedder(changed)
+    return changed
+
+
+def check_space(method: Method, architecture: Architecture, parent: Generation | None) -> None:
+    """Refuse a change of dimension that the method cannot bridge.
+
+    Raises:
+        InputError: one sentence.
+    """
+    if not (method.same_dimension and parent):
+        return
+    dimension = Embedder(architecture).dimension
+    if dimension != parent.card.dimension:
+        raise InputError(
+            f"The method {method.name!r} compares coordinates with those of {parent.name}, which have "
+            f"{parent.card.dimension} dimensions and not {dimension}: keep the dimension with --dim "
+            f"{parent.card.dimension}, or choose a method that changes it, such as dual-tuning."
         )

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing, decode, pixels
@@ -21,9 +20,9 @@ from evergallery.gallery.items import Filter, Item, Match, PutCounts
 from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
-from evergallery.learning import check_images, learn, tidy_up, training_part
+from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
 from evergallery.methods import CSD, Finetune, Method
-from evergallery.network import Architecture, Embedder, HeadKind, build_backbone, extract
+from evergallery.network import Architecture, HeadKind, Neck, build_backbone, extract
 from evergallery.state import Pair, State, now
 from evergallery.training import Settings
 from evergallery.watching import Watcher
@@ -62,7 +61,7 @@ class Workspace:
         *,
         backbone: str = "resnet20",
         dim: int | None = None,
-        neck: Literal["none", "linear", "bn", "linear-bn"] | None = None,
+        neck: Neck | None = None,
         size: int | None = None,
         fit: Literal["crop", "pad", "stretch"] = "crop",
         head: HeadKind = "cosine",
@@ -85,11 +84,8 @@ class Workspace:
         path = Path(directory)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} exists and is not empty: name a new directory for the workspace.")
-        architecture = _validated(
-            Architecture, backbone=backbone, dimension=dim, neck=neck or ("linear" if dim else "none")
-        )
+        architecture = changed_architecture(Architecture(), backbone, dim, neck)
         built = build_backbone(backbone)
-        Embedder(architecture)
         preprocessing = Preprocessing(size=size or built.size, fit=fit, mean=built.mean, std=built.std)
         if path.exists():
             path.rmdir()
@@ -189,7 +185,12 @@ class Workspace:
         old_data: str | Path | ImageSet | None = None,
         classes: Sequence[str] | None = None,
         settings: Settings | None = None,
+        backbone: str | None = None,
+        dim: int | None = None,
+        neck: Neck | None = None,
+        head: HeadKind | None = None,
         pretrained: bool = False,
+        from_scratch: bool = False,
         data_dir: Path | None = None,
         watcher: Watcher = SILENT,
     ) -> Generation:
@@ -205,7 +206,12 @@ class Workspace:
             old_data: images of the old categories, for methods that need them (joint).
             classes: learn only these of the data's classes.
             settings: ``Settings()`` for a network from scratch, ``Settings.update()`` for one that has a parent.
-            pretrained: begin with the backbone's published weights; first generations only.
+            backbone: another one than the parent's (than the workspace's, for a first generation).
+            dim: another dimension of the embedding.
+            neck: another neck.
+            head: another kind of classifier in training.
+            pretrained: begin with the backbone's published weights rather than the parent's.
+            from_scratch: begin with new weights rather than the parent's.
             data_dir: where named sets lie.
             watcher: hears of progress.
 
@@ -218,12 +224,12 @@ class Workspace:
         ancestor = self.generation(parent) if parent else (self.promoted if state.promoted else None)
         method = method or (CSD() if ancestor else Finetune())
         check_images(method, old_data is not None, ancestor)
-        if pretrained and ancestor is not None and method.starts_from_parent:
-            raise InputError(
-                f"{method.name!r} starts from {ancestor.name}: pretrained weights are for a first generation."
-            )
         preprocessing = ancestor.preprocessing if ancestor else Preprocessing.from_dict(state.preprocessing)
-        fresh = ancestor is None or not method.starts_from_parent
+        before = ancestor.card.architecture if ancestor else state.architecture
+        architecture = changed_architecture(before, backbone, dim, neck)
+        check_space(method, architecture, ancestor)
+        kind = method.head or head or (ancestor.card.head.kind if ancestor else state.head)
+        fresh = pretrained or from_scratch or architecture != before or not (ancestor and method.starts_from_parent)
         with lock(self.directory / "generations" / ".lock", "learn"):
             images = training_part(self._load(data, preprocessing, data_dir, watcher, minimum_per_class=2))
             if classes is not None:
@@ -240,10 +246,11 @@ class Workspace:
                 method,
                 settings or (Settings() if fresh else Settings.update()),
                 parent=ancestor,
-                architecture=ancestor.card.architecture if ancestor else state.architecture,
+                architecture=architecture,
                 preprocessing=preprocessing,
-                head=ancestor.card.head.kind if ancestor else state.head,
+                head=kind,
                 pretrained=pretrained,
+                from_scratch=from_scratch,
                 watcher=watcher,
             )
             if self.state.promoted is None:
@@ -506,11 +513,3 @@ class Workspace:
         state = self.state
         state.promote(name, why)
         state.write(self._state_path)
-
-
-def _validated(model: type[Architecture], **values: Any) -> Architecture:
-    try:
-        return model(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{first['loc'][0]} is not usable: {first['msg']}.") from error

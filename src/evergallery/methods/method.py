@@ -1,14 +1,43 @@
-"""What every method shares: the step it sees, and what it says about its needs."""
+"""What every method shares: the task it begins with, the step it sees, and what it says about its needs."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.losses import batch_hard_triplet
-from evergallery.network import Outputs
+from evergallery.memory import Memory
+from evergallery.network import Head, HeadKind, Network, Outputs
+
+Beginning = Literal["scratch", "pretrained", "parent"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may see before its first step: the new images through the parent, and what the parent remembers.
+
+    No old image is here, and no generation but the parent.
+    """
+
+    labels: Tensor
+    """(N,) of the training images: rows of the head."""
+    dimension: int
+    """D of the network that learns."""
+    classes: int
+    """Rows of its head."""
+    old_classes: int = 0
+    """Rows that the parent's head has."""
+    parent: Network | None = None
+    """Frozen."""
+    old: Outputs | None = None
+    """The parent's outputs of the N images without augmentation; only for methods with ``needs_old_outputs``."""
+    memory: Memory = field(default_factory=Memory)
+    """The parent's."""
+    another_network: Callable[[Beginning], Network] | None = None
+    """Makes a network like the one that learns."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +50,16 @@ class Step:
     """Of the network that learns."""
     old: Outputs | None = None
     """Of the frozen parent, in evaluation mode and without a graph; None where the method does not ask for it."""
+    head: Head | None = None
+    """Of the network that learns."""
+    old_head: Head | None = None
+    """The frozen parent's."""
+    state: nn.Module | None = None
+    """What the method's ``begin`` made."""
+    run: Callable[[Network], Outputs] | None = None
+    """Runs another network on the same batch."""
+    progress: float = 1.0
+    """Share of the training that is done."""
 
     @property
     def parent(self) -> Outputs:
@@ -39,14 +78,31 @@ class Method(ABC):
     name: ClassVar[str]
     needs_parent: ClassVar[bool] = False
     """Reads the frozen parent's outputs for the batch."""
+    needs_old_outputs: ClassVar[bool] = False
+    """Reads the parent's outputs of all training images before the first step, for instance for prototypes."""
     needs_old_images: ClassVar[bool] = False
-    """Learns from the images of the old classes too."""
+    """Learns from images of the old classes too."""
+    same_dimension: ClassVar[bool] = False
+    """Compares coordinates with the parent's, so it cannot change the dimension of the embedding."""
     starts_from_parent: ClassVar[bool] = True
-    """The network begins with the parent's weights, not from scratch."""
+    """The network begins with the parent's weights, where it is of the same architecture, not from scratch."""
+    head: ClassVar[HeadKind | None] = None
+    """The only kind of head it works with; None for any."""
+
+    def begin(self, task: Task) -> nn.Module | None:
+        """What is kept or trained beside the network, and thrown away with the run: prototypes, a second network.
+
+        The same for the same task, since a run that is resumed calls it again before restoring its tensors.
+        """
+        return None
 
     @abstractmethod
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is minimised."""
+
+    def epoch_begins(self, state: nn.Module | None, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
+        """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands."""
+        return
 
     def parameters(self) -> dict[str, Any]:
         """The hyper-parameters, for the card."""

@@ -1,8 +1,8 @@
 """Backbones, the embedder that is served, and the classifier heads used while it learns."""
 
 from evergallery.network.backbones import CIFAR_DEPTHS, build_backbone
-from evergallery.network.embedder import Architecture, Embedder, Network, Outputs
-from evergallery.network.extraction import extract
+from evergallery.network.embedder import Architecture, Embedder, Neck, Network, Outputs
+from evergallery.network.extraction import extract, outputs_of
 from evergallery.network.heads import Head, HeadKind
 
 __all__ = [
@@ -11,8 +11,10 @@ __all__ = [
     "Embedder",
     "Head",
     "HeadKind",
+    "Neck",
     "Network",
     "Outputs",
     "build_backbone",
     "extract",
+    "outputs_of",
 ]

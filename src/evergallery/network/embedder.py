@@ -11,6 +11,8 @@ from evergallery.errors import InputError
 from evergallery.network.backbones import build_backbone
 from evergallery.network.heads import Head
 
+Neck = Literal["none", "linear", "bn", "linear-bn"]
+
 
 class Architecture(BaseModel):
     """What an embedder is made of; enough to build it again before its weights are loaded.
@@ -27,7 +29,7 @@ class Architecture(BaseModel):
 
     backbone: str = "resnet20"
     dimension: int | None = Field(default=None, ge=2)
-    neck: Literal["none", "linear", "bn", "linear-bn"] = "none"
+    neck: Neck = "none"
 
 
 class Outputs(NamedTuple):

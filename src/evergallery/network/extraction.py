@@ -1,15 +1,17 @@
-"""Embeddings of whole image sets."""
+"""Embeddings of whole image sets, and all outputs of a network for methods that ask for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.network.embedder import Embedder
+from evergallery.network.embedder import Embedder, Network, Outputs
 
 
 @torch.inference_mode()
@@ -28,15 +30,37 @@ def extract(
     """
     embeddings = np.empty((len(images), embedder.dimension), np.float32)
     device = next(embedder.parameters()).device
-    was_training = embedder.training
-    embedder.eval()
-    try:
+    with _evaluating(embedder):
         for start in range(0, len(images), batch_size):
             stop = min(start + batch_size, len(images))
             batch = images.batch(np.arange(start, stop)).to(device)
             embeddings[start:stop] = embedder.embed(normalise(batch, preprocessing.mean, preprocessing.std)).cpu()
             if on_progress:
                 on_progress(stop, len(images))
-    finally:
-        embedder.train(was_training)
     return embeddings
+
+
+@torch.no_grad()
+def outputs_of(network: Network, images: ImageSet, preprocessing: Preprocessing, *, batch_size: int = 256) -> Outputs:
+    """Features (N, D), unit embeddings (N, D) and logits (N, K) of N images without augmentation, on the CPU.
+
+    Computed in float32 on the network's device, in evaluation mode; the network is left in the mode it was in.
+    """
+    device = next(network.parameters()).device
+    batches = []
+    with _evaluating(network):
+        for start in range(0, len(images), batch_size):
+            batch = images.batch(np.arange(start, min(start + batch_size, len(images)))).to(device)
+            outputs = network(normalise(batch, preprocessing.mean, preprocessing.std))
+            batches.append([one.float().cpu() for one in outputs])
+    return Outputs(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)

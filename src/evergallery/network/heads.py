@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HeadKind = Literal["linear", "unit-rows", "cosine"]
+HeadKind = Literal["linear", "unit-rows", "cosine", "simplex"]
 
 
 class Head(nn.Module):

@@ -13,15 +13,25 @@ STATE = "state.json"
 
 
 def save(
-    directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], *, is_best: bool
+    directory: Path,
+    network: nn.Module,
+    beside: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    *,
+    is_best: bool,
 ) -> None:
-    """Write a checkpoint of the network, the optimiser and ``state`` (JSON, with ``epoch`` and ``best_epoch``).
+    """Write a checkpoint of the network, what the method keeps beside it, the optimiser and ``state``.
+
+    ``state`` is JSON, with ``epoch`` and ``best_epoch``.
 
     Tensors go to files of their own, which ``state.json`` names together with their checksums: a kill at any moment
     leaves the previous checkpoint or this one. Where ``is_best``, the network is kept as the best so far.
     """
     weights = network.state_dict()
     tensors = {f"network.{name}": tensor for name, tensor in weights.items()}
+    if beside is not None:
+        tensors.update({f"beside.{name}": tensor for name, tensor in beside.state_dict().items()})
     for index, values in optimizer.state_dict()["state"].items():
         tensors.update({f"optimizer.{index}.{name}": value for name, value in values.items()})
     files = {"last": f"epoch-{state['epoch']:05d}.safetensors", "best": f"best-{state['best_epoch']:05d}.safetensors"}
@@ -35,7 +45,9 @@ def save(
             path.unlink()
 
 
-def load(directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def load(
+    directory: Path, network: nn.Module, beside: nn.Module | None, optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
     """Restore the last checkpoint in place and return its state, or ``None`` where there is none.
 
     Raises:
@@ -45,9 +57,11 @@ def load(directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer) 
         return None
     state: dict[str, Any] = read_json(directory / STATE)
     tensors = _tensors(directory, state, "last")
-    network.load_state_dict(
-        {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
-    )
+    for prefix, module in (("network.", network), ("beside.", beside)):
+        if module is not None:
+            module.load_state_dict(
+                {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     restored: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

@@ -19,8 +19,10 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.sampling import balanced_batches, shuffled_batches
 from evergallery.errors import TrainingError
-from evergallery.methods import Method, Step
-from evergallery.network import Network, Outputs, extract
+from evergallery.memory import Memory
+from evergallery.methods import Method, Step, Task
+from evergallery.methods.method import Beginning
+from evergallery.network import Network, Outputs, extract, outputs_of
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import checkpoint
@@ -75,6 +77,8 @@ def train(
     directory: Path,
     *,
     parent: Network | None = None,
+    memory: Memory | None = None,
+    another_network: Callable[[Beginning], Network] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
@@ -91,6 +95,8 @@ def train(
         settings: how long, how fast, on what.
         directory: for checkpoints and logs; a checkpoint found there is continued.
         parent: the frozen parent, for methods that need it. It is not changed.
+        memory: the parent's.
+        another_network: makes a network like this one, for methods that train a second.
         on_progress: called a few times a second.
 
     Raises:
@@ -100,13 +106,27 @@ def train(
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
     fabric = _fabric(settings)
     network = network.to(memory_format=torch.channels_last)
-    optimizer = _optimizer(network, settings)
-    module, optimizer = fabric.setup(network, optimizer)
     teacher = None
     if method.needs_parent and parent is not None:
         teacher = parent.to(fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    task = Task(
+        labels=torch.from_numpy(images.labels),
+        dimension=network.embedder.dimension,
+        classes=network.head.classes,
+        old_classes=0 if parent is None else parent.head.classes,
+        parent=teacher,
+        old=outputs_of(teacher, images, preprocessing) if teacher and method.needs_old_outputs else None,
+        memory=memory or Memory(),
+        another_network=another_network,
+    )
+    beside = method.begin(task)
+    if beside is not None:
+        beside = beside.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _optimizer(network, beside, settings)
+    module, optimizer = fabric.setup(network, optimizer)
+    run = _Run(fabric, network, module, teacher, beside, optimizer, method, images, preprocessing, settings)
 
-    state = checkpoint.load(directory, network, optimizer) or {
+    state = checkpoint.load(directory, network, beside, optimizer) or {
         "epoch": 0, "best_epoch": 0, "best_recall": -1.0, "seconds": 0.0, "images_seen": 0, "history": [],
     }  # fmt: skip
     started = time.perf_counter() - state["seconds"]
@@ -115,10 +135,11 @@ def train(
             recall = state["history"][-1].get("recall@1") if state["history"] else None
             batches = _batches(images, settings, epoch)
             size = settings.size(epoch, preprocessing.size)
-            losses = _epoch(
-                fabric, module, teacher, optimizer, method, images, batches, preprocessing, settings, epoch, size,
-                report=_reporter(on_progress, epoch, settings.epochs, recall),
-            )  # fmt: skip
+            method.epoch_begins(
+                beside, task, epoch / settings.epochs, lambda: outputs_of(network, images, preprocessing)
+            )
+            report = _reporter(on_progress, epoch, settings.epochs, recall)
+            losses = _epoch(run, batches, epoch, size, report)
             figures = _validate(network, validation, preprocessing)
             rate = settings.rate((epoch + 1) / settings.epochs)
             record = {"epoch": epoch + 1, "size": size, "learning_rate": rate, "losses": losses, **figures}
@@ -129,7 +150,7 @@ def train(
             state["images_seen"] += sum(map(len, batches))
             state["seconds"] = time.perf_counter() - started
             state["history"].append(record)
-            checkpoint.save(directory, network, optimizer, state, is_best=is_best)
+            checkpoint.save(directory, network, beside, optimizer, state, is_best=is_best)
             log.write(record)
 
     if state["best_epoch"] != state["epoch"]:
@@ -147,49 +168,59 @@ def train(
     )
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from epoch to epoch."""
+
+    fabric: "Fabric"
+    network: Network
+    module: nn.Module
+    """``network`` as the fabric runs it."""
+    teacher: Network | None
+    beside: nn.Module | None
+    optimizer: torch.optim.Optimizer
+    method: Method
+    images: ImageSet
+    preprocessing: Preprocessing
+    settings: Settings
+
+
 def _epoch(
-    fabric: "Fabric",
-    module: nn.Module,
-    teacher: Network | None,
-    optimizer: torch.optim.Optimizer,
-    method: Method,
-    images: ImageSet,
+    run: _Run,
     batches: list[NDArray[np.int64]],
-    preprocessing: Preprocessing,
-    settings: Settings,
     epoch: int,
     size: int,
     report: Callable[[int, int, dict[str, float], float], None],
 ) -> dict[str, float]:
     """One pass over the batches; returns the mean of each loss term."""
+    fabric, settings = run.fabric, run.settings
     generator = torch.Generator().manual_seed(_seed(settings.data_seed, epoch))
     sums: dict[str, Tensor] = {}
     means: dict[str, float] = {}
     done = 0
     start = last_report = time.perf_counter()
-    module.train()
+    run.module.train()
+    if run.beside is not None:
+        run.beside.train()
     with torch.random.fork_rng(devices=[]):
         # Layers that draw for themselves (dropout, stochastic depth) use the global state.
         torch.manual_seed(_seed(settings.data_seed, epoch, 1))
         for step, indices in enumerate(batches):
             rate = settings.rate((epoch + step / len(batches)) / settings.epochs)
-            for group in optimizer.param_groups:
+            for group in run.optimizer.param_groups:
                 group["lr"] = rate
-            pixels = augment(images.batch(indices), settings, generator, size).to(fabric.device)
-            inputs = normalise(pixels, preprocessing.mean, preprocessing.std)
-            labels = torch.from_numpy(images.labels[indices]).to(fabric.device)
+            pixels = augment(run.images.batch(indices), settings, generator, size).to(fabric.device)
+            inputs = normalise(pixels, run.preprocessing.mean, run.preprocessing.std)
+            labels = torch.from_numpy(run.images.labels[indices]).to(fabric.device)
 
-            new = module(inputs)
-            old = None
-            if teacher is not None:
-                with torch.no_grad(), fabric.autocast():
-                    old = Outputs(*(output.float() for output in teacher(inputs)))
-            losses = method.losses(Step(labels, new, old))
-            optimizer.zero_grad()
+            losses = run.method.losses(_step(run, inputs, labels, (epoch + step / len(batches)) / settings.epochs))
+            run.optimizer.zero_grad()
             fabric.backward(torch.stack(list(losses.values())).sum())
             if settings.clip_norm is not None:
-                fabric.clip_gradients(module, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
-            optimizer.step()
+                fabric.clip_gradients(run.module, run.optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+                if run.beside is not None:
+                    nn.utils.clip_grad_norm_(run.beside.parameters(), settings.clip_norm)
+            run.optimizer.step()
 
             done += len(indices)
             for name, value in losses.items():
@@ -204,6 +235,27 @@ def _epoch(
                 last_report = now
                 report(step + 1, len(batches), means, done / max(now - start, 1e-9))
     return means
+
+
+def _step(run: _Run, inputs: Tensor, labels: Tensor, progress: float) -> Step:
+    def outputs(other: Network) -> Outputs:
+        with run.fabric.autocast():
+            return Outputs(*(output.float() for output in other(inputs)))
+
+    old = None
+    if run.teacher is not None:
+        with torch.no_grad():
+            old = outputs(run.teacher)
+    return Step(
+        labels=labels,
+        new=run.module(inputs),
+        old=old,
+        head=run.network.head,
+        old_head=run.teacher.head if run.teacher is not None else None,
+        state=run.beside,
+        run=outputs,
+        progress=progress,
+    )
 
 
 def _reporter(
@@ -289,13 +341,13 @@ def _fabric(settings: Settings) -> "Fabric":
     )
 
 
-def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
+    modules = (network,) if beside is None else (network, beside)
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     if settings.optimizer == "adam":
-        return torch.optim.Adam(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
-        )
+        return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True)
     return torch.optim.SGD(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=0.9, foreach=True
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=0.9, foreach=True
     )
 
 

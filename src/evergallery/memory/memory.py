@@ -1,0 +1,97 @@
+"""The memory of a generation: class means of its lineage, carried along as the space drifts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from evergallery.memory.drift import Weighting, estimate_drift
+from evergallery.memory.prototypes import class_means
+from evergallery.network import Outputs
+
+
+@dataclass(frozen=True)
+class ClassMeans:
+    """The classes of one generation's task, as the generation that holds this memory sees them.
+
+    Attributes:
+        classes: (K,) rows of the head.
+        raw: (K, D) means of raw embeddings, moved along by the estimated drift.
+        unit: (K, D) means of unit embeddings at first; once moved, unit rows in the direction of ``raw``.
+        drift: (K, D) how far ``raw`` has moved since the generation that saw the images.
+    """
+
+    classes: Tensor
+    raw: Tensor
+    unit: Tensor
+    drift: Tensor
+
+    @classmethod
+    def measured(cls, outputs: Outputs, labels: Tensor) -> "ClassMeans":
+        """From outputs of N training images (no augmentation) and their labels (N,)."""
+        classes, index = torch.unique(labels, return_inverse=True)
+        raw, unit = (class_means(x, index, len(classes)) for x in (outputs.features, outputs.embeddings))
+        return cls(classes, raw, unit, torch.zeros_like(raw))
+
+    def moved(self, drift: Tensor) -> "ClassMeans":
+        """The same in a space in which the means lie ``drift`` (K, D) further on."""
+        raw = self.raw + drift
+        return replace(self, raw=raw, unit=F.normalize(raw), drift=self.drift + drift)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Class means of every generation of a lineage by name, oldest first; the last are those of its own task."""
+
+    means: Mapping[str, ClassMeans] = field(default_factory=dict)
+
+    def after(
+        self, name: str, labels: Tensor, new: Outputs, old: Outputs | None, weighting: Weighting = "clamped"
+    ) -> "Memory":
+        """The memory of the generation that follows; ``self`` is its parent's.
+
+        Only the parent is asked how far its space moved, so drift accumulates from generation to generation and no
+        older one has to be kept. Where the dimension changed there is no drift to follow: older means are dropped.
+
+        Args:
+            name: of the following generation.
+            labels: (N,) of its training images.
+            new: its outputs of these images, without augmentation.
+            old: its parent's outputs of the same images; ``None`` without a parent.
+            weighting: of the images in the estimate of drift.
+        """
+        moved = {}
+        if old is not None and old.features.shape[1] == new.features.shape[1]:
+            for ancestor, means in self.means.items():
+                step = estimate_drift(means.unit, old.embeddings, old.features, new.features, weighting)
+                moved[ancestor] = means.moved(step)
+        return Memory({**moved, name: ClassMeans.measured(new, labels)})
+
+    def earlier(self) -> list[ClassMeans]:
+        """Of all generations but the last, oldest first: those whose features have to be estimated."""
+        return list(self.means.values())[:-1]
+
+    def prototypes(self) -> tuple[Tensor, Tensor]:
+        """Classes (K,) and unit prototypes (K, D) of all tasks; a class seen twice is taken where it was seen last."""
+        latest = {
+            int(one): vector
+            for means in self.means.values()
+            for one, vector in zip(means.classes, F.normalize(means.raw), strict=True)
+        }
+        return torch.tensor(list(latest), dtype=torch.int64), torch.stack(list(latest.values()))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a file."""
+        return {
+            f"{name}/{part}": getattr(means, part)
+            for name, means in self.means.items()
+            for part in ("classes", "raw", "unit", "drift")
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], order: tuple[str, ...]) -> "Memory":
+        """Back from a file, generations in ``order``."""
+        parts = ("classes", "raw", "unit", "drift")
+        return cls({name: ClassMeans(*(tensors[f"{name}/{part}"] for part in parts)) for name in order})
