@@ -20,7 +20,7 @@ from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, TrainingError
-from evergallery.methods import CSD, METHODS, Finetune, Method, Step
+from evergallery.methods import CSD, Finetune, Method, Step
 from evergallery.network import Architecture, Embedder, Head, Network
 from evergallery.training import Progress, Settings, Trained, train
 from evergallery.training.settings import SCHEDULES
@@ -114,91 +114,6 @@ def test_altered_checkpoint_is_refused(images: ImageSet, quick: Quick, tmp_path:
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(DamagedError, match=r"checksum differs.*delete .* to start this run anew"):
         run(new_network(), images, quick(), tmp_path)
-
-
-@pytest.mark.parametrize("method", [method() for method in METHODS.values()], ids=list(METHODS))
-class TestEveryMethod:
-    """Laws that hold for all of them."""
-
-    def test_learns_and_leaves_the_parent_alone(self, method: Method, quick: Quick, tmp_path: Path) -> None:
-        parent = new_network(6, seed=1).eval()
-        images = coloured_images(classes=6, first=6)
-        images = ImageSet(**{**images.__dict__, "labels": images.labels + 6, "classes": ("",) * 6 + images.classes})
-        network = Network(new_network(seed=1).embedder, parent.head.grow(12, 0))
-        before, untrained = weights(parent), weights(network)
-        settings = quick(epochs=6, learning_rate=2e-3, select="last")
-        trained = run(network, images, settings, tmp_path, method=method, parent=parent, validation=images)
-        assert equal(before, weights(parent)), "the parent, batch statistics included, is bit for bit as it was"
-        assert not equal(untrained, weights(network))
-        first, last = trained.history[0], trained.history[-1]
-        assert sum(last["losses"].values()) < sum(first["losses"].values())
-        assert last["recall@1"] > 0.6
-
-    def test_is_deterministic(self, method: Method, images: ImageSet, quick: Quick, tmp_path: Path) -> None:
-        ends = []
-        for name in ("a", "b"):
-            parent = new_network(4, seed=1).eval()
-            network = Network(new_network(seed=1).embedder, parent.head.grow(6, 0))
-            torch.manual_seed(len(name + str(ends)))  # The global state must not matter.
-            run(network, images, quick(epochs=1), tmp_path / name, method=method, parent=parent)
-            ends.append(weights(network))
-        assert equal(*ends)
-
-    @pytest.mark.parametrize(
-        "labels", [[5] * 8, [4, 5] * 4, list(range(8))], ids=["one class", "pairs", "no positives"]
-    )
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-    def test_losses_are_finite_and_reach_the_new_network_only(
-        self, method: Method, labels: list[int], dtype: torch.dtype
-    ) -> None:
-        step, new, old = random_step(torch.tensor(labels), dtype)
-        losses = method.losses(step)
-        assert all(torch.isfinite(value) and value.ndim == 0 for value in losses.values())
-        torch.stack([value.float() for value in losses.values()]).sum().backward()
-        assert new.grad is not None
-        assert old.grad is None
-
-    def test_losses_do_not_depend_on_the_order_of_the_batch(self, method: Method) -> None:
-        labels = torch.tensor([4, 4, 5, 5, 6, 6, 7, 7])
-        order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
-        step, _, _ = random_step(labels, torch.float64)
-        shuffled = Step(
-            step.labels[order],
-            type(step.new)(*(one[order] for one in step.new)),
-            type(step.new)(*(one[order] for one in step.parent)),
-        )
-        straight = method.losses(step)
-        for name, value in method.losses(shuffled).items():
-            assert value.item() == pytest.approx(straight[name].item(), abs=1e-9), name
-
-
-def random_step(labels: Tensor, dtype: torch.dtype) -> tuple[Step, Tensor, Tensor]:
-    from torch.nn import functional as F
-
-    from evergallery.network import Outputs
-
-    generator = torch.Generator().manual_seed(0)
-    new = torch.randn(len(labels), 6, generator=generator, dtype=dtype, requires_grad=True)
-    old = torch.randn(len(labels), 6, generator=generator, dtype=dtype, requires_grad=True)
-    head = torch.randn(8, 6, generator=generator, dtype=dtype)
-    frozen = old.detach()
-    return (
-        Step(
-            labels,
-            Outputs(new, F.normalize(new), new @ head.T),
-            Outputs(frozen, F.normalize(frozen), frozen @ head[:4].T),
-        ),
-        new,
-        old,
-    )
-
-
-def test_csd_weights_are_really_applied() -> None:
-    step, _, _ = random_step(torch.tensor([4, 4, 5, 5]), torch.float64)
-    plain, weighted = CSD().losses(step), CSD(logit_weight=3.0, contrastive_weight=0.5).losses(step)
-    assert weighted["logit distillation"].item() == pytest.approx(3 * plain["logit distillation"].item())
-    assert weighted["contrastive distillation"].item() == pytest.approx(0.5 * plain["contrastive distillation"].item())
-    assert weighted["triplet"] == plain["triplet"]
 
 
 @dataclass(frozen=True)

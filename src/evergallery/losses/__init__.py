@@ -1,5 +1,6 @@
 """Losses as plain functions on tensors; no state, no files, no devices."""
 
+from evergallery.losses.centres import centre_triplet
 from evergallery.losses.classification import new_class_cross_entropy
 from evergallery.losses.contrastive import contrastive_distillation
 from evergallery.losses.distillation import logit_distillation
@@ -14,6 +15,7 @@ __all__ = [
     "arcface",
     "batch_hard_triplet",
     "binomial_deviance",
+    "centre_triplet",
     "contrastive_distillation",
     "fit_width",
     "hard_mining",

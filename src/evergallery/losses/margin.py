@@ -22,7 +22,9 @@ def arcface(logits: Tensor, labels: Tensor, *, scale: float, margin: float = 0.5
     """
     index = torch.arange(len(labels), device=labels.device)
     # Strictly inside, where the derivative of the arc cosine is finite.
-    cosines = (logits[index, labels].float() / scale).clamp(-1 + 1e-6, 1 - 1e-6)
+    cosines = (logits[index, labels].to(torch.promote_types(logits.dtype, torch.float32)) / scale).clamp(
+        -1 + 1e-6, 1 - 1e-6
+    )
     angles = cosines.acos()
     m = torch.tensor(margin)
     moved = torch.where(angles + m <= torch.pi, (angles + m).cos(), cosines - m.sin() * m)

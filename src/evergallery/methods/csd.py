@@ -21,15 +21,25 @@ class CSD(Method):
     The published code's quirks, mended: its weights ``lambda_kd`` and ``lambda_csd`` are never applied (here they
     are); its teacher runs with gradients and batch statistics (here frozen, in evaluation mode); the best epoch is
     chosen on test images (here on a validation part).
+
+    Attributes:
+        triplet_margin: in units of cosine similarity.
+        logit_weight: of the distillation of logits.
+        logit_temperature: its T.
+        contrastive_weight: of the contrastive distillation.
+        contrastive_temperature: its τ.
+        teacher_only: contrast the student with the teacher alone, not with itself; not published, an ablation.
     """
 
     name: ClassVar[str] = "csd"
     needs_parent: ClassVar[bool] = True
+    same_dimension: ClassVar[bool] = True
     triplet_margin: float = 1.0
     logit_weight: float = 1.0
     logit_temperature: float = 2.0
     contrastive_weight: float = 1.0
     contrastive_temperature: float = 0.07
+    teacher_only: bool = False
 
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet``, ``logit distillation`` and ``contrastive distillation``."""
@@ -41,5 +51,11 @@ class CSD(Method):
             "logit distillation": self.logit_weight
             * logit_distillation(new.logits[:, :old_classes], old.logits, self.logit_temperature),
             "contrastive distillation": self.contrastive_weight
-            * contrastive_distillation(new.embeddings, old.embeddings, step.labels, self.contrastive_temperature),
+            * contrastive_distillation(
+                new.embeddings,
+                old.embeddings,
+                step.labels,
+                self.contrastive_temperature,
+                teacher_only=self.teacher_only,
+            ),
         }

@@ -28,6 +28,8 @@ class Task:
     """D of the network that learns."""
     classes: int
     """Rows of its head."""
+    head: HeadKind = "cosine"
+    """Its kind."""
     old_classes: int = 0
     """Rows that the parent's head has."""
     parent: Network | None = None

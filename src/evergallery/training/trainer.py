@@ -113,6 +113,7 @@ def train(
         labels=torch.from_numpy(images.labels),
         dimension=network.embedder.dimension,
         classes=network.head.classes,
+        head=network.head.kind,
         old_classes=0 if parent is None else parent.head.classes,
         parent=teacher,
         old=outputs_of(teacher, images, preprocessing) if teacher and method.needs_old_outputs else None,
@@ -219,7 +220,7 @@ def _epoch(
             if settings.clip_norm is not None:
                 fabric.clip_gradients(run.module, run.optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
                 if run.beside is not None:
-                    nn.utils.clip_grad_norm_(run.beside.parameters(), settings.clip_norm)
+                    nn.utils.clip_grad_norm_(list(run.beside.parameters()), settings.clip_norm)
             run.optimizer.step()
 
             done += len(indices)

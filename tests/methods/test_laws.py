@@ -1,0 +1,234 @@
+"""Laws that hold for every method, and what each of them is for."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from conftest import coloured_images
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.memory import ClassMeans, Memory
+from evergallery.methods import CSD, METHODS, Beginning, Method, Step, Task
+from evergallery.network import Architecture, Embedder, Head, Network, Outputs
+from evergallery.training import Progress, Settings, Trained, train
+
+PREPROCESSING = Preprocessing(size=16)
+Quick = Callable[..., Settings]
+EVERY_METHOD = pytest.mark.parametrize("method", [method() for method in METHODS.values()], ids=list(METHODS))
+OLD, ALL = 6, 12
+"""Classes of the parent, and of both."""
+
+
+def a_network(classes: int, method: Method, seed: int = 1, width: int | None = None) -> Network:
+    architecture = Architecture(dimension=width, neck="linear" if width else "none")
+    embedder = Embedder(architecture, seed=seed)
+    return Network(embedder, Head(embedder.dimension, 0, method.head or "cosine").grow(classes, seed))
+
+
+def new_images(each: int = 12) -> ImageSet:
+    """Six classes that follow the parent's six."""
+    images = coloured_images(classes=ALL - OLD, each=each, first=OLD)
+    return replace(images, labels=images.labels + OLD, classes=("",) * OLD + images.classes)
+
+
+def old_and_new_images() -> ImageSet:
+    return coloured_images(classes=ALL, each=6)
+
+
+def some_memory(width: int) -> Memory:
+    """Of a grandparent with three classes and a parent with three."""
+    generator = torch.Generator().manual_seed(5)
+    means = {}
+    for name, first in (("v1", 0), ("v2", 3)):
+        raw, drift = torch.randn(2, 3, width, generator=generator).unbind()
+        means[name] = ClassMeans(torch.arange(first, first + 3), raw, F.normalize(raw), drift)
+    return Memory(means)
+
+
+def learn(
+    method: Method, images: ImageSet, settings: Settings, directory: Path, **arguments: object
+) -> tuple[Network, Network, Trained]:
+    """The network, its parent, and what the run did."""
+    directory.mkdir(parents=True, exist_ok=True)
+    width = arguments.pop("width", None)
+    parent = a_network(OLD, method).eval()
+    network = a_network(ALL, method, width=width)
+    if width is None and method.starts_from_parent:
+        network.embedder.load_state_dict(parent.embedder.state_dict())
+
+    def another(beginning: Beginning) -> Network:
+        made = a_network(ALL, method, seed=2)
+        if beginning == "parent":
+            made.embedder.load_state_dict(parent.embedder.state_dict())
+        return made
+
+    trained = train(
+        network, method, images, images, PREPROCESSING, settings, directory,
+        parent=parent, memory=some_memory(parent.embedder.dimension), another_network=another, **arguments,
+    )  # fmt: skip
+    return network, parent, trained
+
+
+def weights(network: Network) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_in(epoch: int) -> Callable[[Progress], None]:
+    def stop(progress: Progress) -> None:
+        if progress.epoch >= epoch:
+            raise Stop
+
+    return stop
+
+
+def a_step(
+    method: Method, labels: Tensor, dtype: torch.dtype = torch.float32, width: int = 6
+) -> tuple[Step, Tensor, Tensor]:
+    """A step of random outputs, the new features (B, width) and the old ones (B, 6), which must get no gradient."""
+    generator = torch.Generator().manual_seed(0)
+    new = torch.randn(len(labels), width, generator=generator, dtype=dtype).requires_grad_()
+    old = torch.randn(len(labels), 6, generator=generator, dtype=dtype).requires_grad_()
+    old_head = Head(6, 0, method.head or "cosine").grow(4, 0).to(dtype).requires_grad_(False)
+    head = (
+        Head(width, 0, method.head or "cosine").grow(8, 1 if width == 6 else 2).to(dtype)
+        if not method.head
+        else (Head(width, 0, method.head).grow(min(8, width + 1), 1).to(dtype))
+    )
+    parent = Network(_Fixed(old.detach()), old_head)
+    other = torch.randn(len(labels), width, generator=generator, dtype=dtype).requires_grad_()
+    task = Task(
+        labels=labels,
+        dimension=width,
+        classes=8,
+        head=method.head or "cosine",
+        old_classes=4,
+        parent=parent,
+        old=_outputs(old.detach(), old_head),
+        memory=some_memory(6),
+        another_network=lambda _: Network(_Fixed(other), Head(width, 0).grow(8, 3).to(dtype)),
+    )
+    torch.manual_seed(0)
+    state = method.begin(task)
+    step = Step(
+        labels,
+        _outputs(new, head),
+        _outputs(old.detach(), old_head),
+        head=head,
+        old_head=old_head,
+        state=None if state is None else state.to(dtype),
+        run=lambda network: _outputs(network.embedder(labels), network.head),
+        progress=0.5,
+    )
+    return step, new, old
+
+
+class _Fixed(torch.nn.Module):
+    """An embedder whose features are given."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.features
+
+
+def _outputs(features: Tensor, head: Head) -> Outputs:
+    return Outputs(features, F.normalize(features), head(features))
+
+
+@EVERY_METHOD
+class TestEveryMethod:
+    def test_learns_and_leaves_the_parent_alone(self, method: Method, quick: Quick, tmp_path: Path) -> None:
+        images = old_and_new_images() if method.needs_old_images else new_images()
+        settings = quick(epochs=6, learning_rate=2e-3, select="last")
+        before = weights(a_network(OLD, method))
+        network, parent, trained = learn(method, images, settings, tmp_path)
+        assert equal(before, weights(parent)), "the parent, batch statistics included, is bit for bit as it was"
+        assert not equal(weights(a_network(ALL, method)), weights(network))
+        first, last = trained.history[0], trained.history[-1]
+        assert sum(last["losses"].values()) < sum(first["losses"].values())
+        assert last["recall@1"] > 0.6
+
+    def test_is_deterministic(self, method: Method, quick: Quick, tmp_path: Path) -> None:
+        ends = []
+        for number, name in enumerate(("a", "b")):
+            torch.manual_seed(number)  # The global state must not matter.
+            network, _, _ = learn(method, new_images(4), quick(epochs=1), tmp_path / name)
+            ends.append(weights(network))
+        assert equal(*ends)
+
+    def test_interrupted_run_ends_with_the_same_weights(self, method: Method, quick: Quick, tmp_path: Path) -> None:
+        settings = quick(epochs=3, select="last")
+        whole, _, _ = learn(method, new_images(4), settings, tmp_path / "whole")
+        with pytest.raises(Stop):
+            learn(method, new_images(4), settings, tmp_path / "parts", on_progress=stop_in(2))
+        resumed, _, _ = learn(method, new_images(4), settings, tmp_path / "parts")
+        assert equal(weights(whole), weights(resumed))
+
+    def test_bf16_trains(self, method: Method, quick: Quick, tmp_path: Path) -> None:
+        _, _, trained = learn(method, new_images(4), quick(epochs=1, precision="bf16"), tmp_path)
+        assert trained.precision == "bf16"
+
+    def test_changes_the_dimension_or_says_that_it_cannot(self, method: Method, quick: Quick, tmp_path: Path) -> None:
+        if method.same_dimension:
+            with pytest.raises(Exception):  # noqa: B017, PT011 - the workspace refuses it in words, see its own tests
+                learn(method, new_images(4), quick(epochs=1), tmp_path, width=48)
+        else:
+            learn(method, new_images(4), quick(epochs=1), tmp_path, width=48)
+
+    @pytest.mark.parametrize(
+        "labels", [[5] * 8, [4, 5] * 4, list(range(8)), [0, 1, 2, 3] * 2],
+        ids=["one class", "pairs", "no positives", "old classes only"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_losses_are_finite_and_reach_the_new_network_only(
+        self, method: Method, labels: list[int], dtype: torch.dtype
+    ) -> None:
+        step, new, old = a_step(method, torch.tensor(labels), dtype)
+        losses = method.losses(step)
+        assert losses
+        assert all(torch.isfinite(value) and value.ndim == 0 for value in losses.values()), losses
+        torch.stack([value.float() for value in losses.values()]).sum().backward()
+        assert new.grad is not None
+        assert torch.isfinite(new.grad).all()
+        assert old.grad is None
+        assert all(parameter.grad is None for parameter in step.old_head.parameters())
+
+    def test_losses_do_not_depend_on_the_order_of_the_batch(self, method: Method) -> None:
+        labels = torch.tensor([4, 4, 5, 5, 6, 6, 7, 7]) if not method.head else torch.tensor([4, 4, 5, 5, 6, 6, 3, 3])
+        order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+        step, _, _ = a_step(method, labels, torch.float64)
+        straight = method.losses(step)
+        step, _, _ = a_step(method, labels, torch.float64)
+
+        def mixed(outputs: Outputs) -> Outputs:
+            return Outputs(*(one[order] for one in outputs))
+
+        run = step.run
+        shuffled = replace(
+            step, labels=labels[order], new=mixed(step.new), old=mixed(step.parent), run=lambda n: mixed(run(n))
+        )
+        for name, value in method.losses(shuffled).items():
+            assert value.item() == pytest.approx(straight[name].item(), abs=1e-9), name
+
+
+def test_csd_weights_are_really_applied() -> None:
+    step, _, _ = a_step(CSD(), torch.tensor([4, 4, 5, 5]), torch.float64)
+    plain, weighted = CSD().losses(step), CSD(logit_weight=3.0, contrastive_weight=0.5).losses(step)
+    assert weighted["logit distillation"].item() == pytest.approx(3 * plain["logit distillation"].item())
+    assert weighted["contrastive distillation"].item() == pytest.approx(0.5 * plain["contrastive distillation"].item())
+    assert weighted["triplet"] == plain["triplet"]
