@@ -26,7 +26,7 @@ def arcface(logits: Tensor, labels: Tensor, *, scale: float, margin: float = 0.5
         -1 + 1e-6, 1 - 1e-6
     )
     angles = cosines.acos()
-    m = torch.tensor(margin)
+    m = cosines.new_tensor(margin)
     moved = torch.where(angles + m <= torch.pi, (angles + m).cos(), cosines - m.sin() * m)
     target = (scale * moved).to(logits.dtype)
     return F.cross_entropy(logits.index_put((index, labels), target), labels)
