@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
-from evergallery.data.tasks import halves, query_gallery
+from evergallery.data.tasks import halves, train_and_test
 from evergallery.errors import InputError
 from evergallery.evaluation import Protocol, measure
 from evergallery.files import write_json
@@ -219,10 +219,7 @@ def _prepare(images: ImageSet, limit: int, seed: int) -> tuple[ImageSet, str]:
         remarks.append(f"{len(images.classes) - len(large)} classes of fewer than {MINIMUM_PER_CLASS} images left out.")
         images = images.of_classes(large)
     if images.split is None:
-        query, _ = query_gallery(images.labels, TEST_SHARE, seed)
-        split = np.full(len(images), "train", dtype="<U5")
-        split[query] = "test"
-        images = replace(images, split=split)
+        images = replace(images, split=train_and_test(images.labels, TEST_SHARE, seed))
         remarks.append(f"{100 * TEST_SHARE:.0f} % of each class held out.")
     if len(images) > limit:
         remarks.append(f"{limit} of {len(images)} images used (--limit).")

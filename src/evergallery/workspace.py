@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing, decode, pixels
 from evergallery.data.sources import load
+from evergallery.data.tasks import at_most_per_class
 from evergallery.doctor import examine
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.evaluation import Comparison, measure, protocol
@@ -236,7 +237,11 @@ class Workspace:
                 images = images.of_classes(classes)
             if old_data is not None:
                 old = training_part(self._load(old_data, preprocessing, data_dir, watcher, minimum_per_class=2))
-                images = concatenate([old.of_classes(ancestor.card.classes) if ancestor else old, images])
+                old = old.of_classes(ancestor.card.classes) if ancestor else old
+                most = method.old_images()
+                if most is not None:
+                    old = old.select(at_most_per_class(old.labels, most, settings.data_seed if settings else 0))
+                images = concatenate([old, images])
             if len(images) == 0:
                 raise InputError("There is no image to learn from: the data has no split 'train'.")
             generation = learn(

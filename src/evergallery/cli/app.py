@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evergallery.cli.benchmark import benchmark
 from evergallery.cli.common import (
     HERE,
     DataArgument,
@@ -286,6 +287,7 @@ def demo(
     out.print(f"Pictures: {result.page}", markup=False, soft_wrap=True)
 
 
+app.command()(benchmark)
 app.add_typer(gallery_app, name="gallery")
 
 

@@ -1,10 +1,11 @@
 """From words on the command line to what the workspace takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError
@@ -17,13 +18,25 @@ if TYPE_CHECKING:
     from evergallery.workspace import Workspace
 
 
-def choose_method(name: str | None) -> Method | None:
-    """The method of this name with its default hyper-parameters; ``None`` leaves the choice to the workspace."""
+def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | None:
+    """The method of this name with hyper-parameters ``NAME=VALUE``; ``None`` leaves the choice to the workspace."""
     if name is None:
+        if options:
+            raise InputError("--option sets a hyper-parameter of a method: name the method with --method.")
         return None
     if name not in METHODS:
         raise InputError(f"No method is called {name!r}: choose one of {', '.join(METHODS)}.")
-    return METHODS[name]()
+    given = {key.replace("-", "_"): value for key, _, value in (option.partition("=") for option in options)}
+    known = [field.name for field in fields(METHODS[name])]
+    for key in given:
+        if key not in known:
+            raise InputError(f"{name!r} has no hyper-parameter {key!r}: it has {', '.join(known) or 'none'}.")
+    try:
+        # Checks and converts by the annotations of the dataclass.
+        return TypeAdapter(METHODS[name]).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"--option {first['loc'][0]}={first['input']} is not usable: {first['msg']}.") from error
 
 
 def choose_settings(has_parent: bool, given: Mapping[str, object]) -> Settings:

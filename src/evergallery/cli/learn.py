@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 def learn(
     data: DataArgument,
     workspace: WorkspaceOption = HERE,
-    method: Annotated[str | None, typer.Option(help="finetune, csd or joint; csd once there is a parent.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="finetune, csd, mutual, dual-tuning, joint, …; csd once there is a parent.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a hyper-parameter of the method; may be repeated.")
+    ] = None,
     parent: Annotated[str | None, typer.Option(help="Learn from this generation; the promoted one by default.")] = None,
     old_data: Annotated[
         str | None, typer.Option(help="Images of the old categories, for methods that need them.")
@@ -42,6 +47,15 @@ def learn(
     init_seed: int | None = None,
     data_seed: int | None = None,
     validation_seed: int | None = None,
+    backbone: Annotated[str | None, typer.Option(help="Another backbone than the parent's.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Another dimension of the embedding.")] = None,
+    neck: Annotated[str | None, typer.Option(help="none, linear, bn or linear-bn.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin with new weights rather than the parent's.")
+    ] = False,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Begin with the backbone's published weights.")
     ] = False,
@@ -72,8 +86,9 @@ def learn(
         "data_seed": data_seed,
         "validation_seed": validation_seed,
     }
-    chosen = choose_method(method)
-    has_parent = space.state.promoted is not None and (chosen is None or chosen.starts_from_parent)
+    chosen = choose_method(method, option or [])
+    inherits = not (pretrained or from_scratch or backbone or dim or neck)
+    has_parent = space.state.promoted is not None and inherits and (chosen is None or chosen.starts_from_parent)
     with watching(json) as watcher:
         generation = space.learn(
             data,
@@ -82,7 +97,12 @@ def learn(
             old_data=old_data,
             classes=choose_classes(space, data, data_dir, classes, task, class_order_seed, watcher),
             settings=choose_settings(has_parent, given),
+            backbone=backbone,
+            dim=dim,
+            neck=neck,  # type: ignore[arg-type]
+            head=head,  # type: ignore[arg-type]
             pretrained=pretrained,
+            from_scratch=from_scratch,
             data_dir=data_dir,
             watcher=watcher,
         )

@@ -124,6 +124,44 @@ def query_gallery(labels: Indices, queries: float, seed: int = 0) -> tuple[Indic
     return np.flatnonzero(is_query), np.flatnonzero(~is_query)
 
 
+def train_and_test(labels: Indices, test: float, seed: int = 0) -> NDArray[np.str_]:
+    """``train`` or ``test`` for each image (N,); every class of two or more images has both.
+
+    Args:
+        labels: (N,) classes.
+        test: share of each class that is held out, in (0, 1).
+        seed: of the split alone.
+
+    Raises:
+        InputError: a share outside of (0, 1).
+    """
+    split = np.full(len(labels), "train", dtype="<U5")
+    split[query_gallery(labels, test, seed)[0]] = "test"
+    return split
+
+
+def at_most_per_class(labels: Indices, most: int, seed: int = 0) -> Indices:
+    """Indices of ``most`` images of each class, drawn by ``seed``, or of all where there are fewer.
+
+    Which images of a class are drawn does not depend on what other classes there are.
+
+    Args:
+        labels: (N,) classes.
+        most: at least 1.
+        seed: of the draw.
+
+    Raises:
+        InputError: fewer than one image.
+    """
+    if most < 1:
+        raise InputError(f"{most} images of each class are asked for: ask for at least 1.")
+    kept = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        kept.append(np.random.default_rng([seed, len(members)]).permutation(members)[:most])
+    return np.sort(np.concatenate(kept)) if kept else np.empty(0, dtype=np.int64)
+
+
 def _ordered(classes: Sequence[str], seed: int | None) -> tuple[str, ...]:
     if len(set(classes)) != len(classes):
         raise InputError("A class is named twice: give each class once.")

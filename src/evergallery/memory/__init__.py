@@ -1,5 +1,7 @@
 """What a generation keeps of its task besides weights: class means and their drift, never an image."""
 
+from evergallery.memory.boundaries import largest_distances, smallest_cosines
+from evergallery.memory.diffusion import diffused_class_means
 from evergallery.memory.drift import Weighting, estimate_drift, virtual_features
 from evergallery.memory.memory import ClassMeans, Memory
 from evergallery.memory.prototypes import class_means, robust_class_means
@@ -9,7 +11,10 @@ __all__ = [
     "Memory",
     "Weighting",
     "class_means",
+    "diffused_class_means",
     "estimate_drift",
+    "largest_distances",
     "robust_class_means",
+    "smallest_cosines",
     "virtual_features",
 ]

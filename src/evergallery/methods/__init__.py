@@ -1,24 +1,60 @@
 """How a generation learns from its parent: one short file per paper."""
 
+from evergallery.methods.advbct import AdvBCT
+from evergallery.methods.bct import BCT
+from evergallery.methods.cores import CoReS
 from evergallery.methods.csd import CSD
 from evergallery.methods.dual_tuning import DualTuning
+from evergallery.methods.feature_distillation import FeatureDistillation
 from evergallery.methods.finetune import Finetune
 from evergallery.methods.joint import Joint
+from evergallery.methods.l2 import L2
+from evergallery.methods.lce import LCE
+from evergallery.methods.lwf import LwF
 from evergallery.methods.method import Beginning, Method, Step, Task
+from evergallery.methods.mmd import MMD
 from evergallery.methods.mutual import Mutual
+from evergallery.methods.new_to_old import RACT, NewToOldContrastive, NewToOldTriplet
+from evergallery.methods.relation import RelationDistillation
+from evergallery.methods.replay import Replay
+from evergallery.methods.unibct import UniBCT
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (Finetune, Joint, CSD, Mutual, DualTuning)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        # The papers at the centre, and the ends of the scale.
+        Finetune, Joint, CSD, Mutual, DualTuning,
+        # Against forgetting.
+        LwF, FeatureDistillation, RelationDistillation, MMD, Replay,
+        # For compatibility.
+        BCT, L2, NewToOldContrastive, NewToOldTriplet, RACT, LCE, UniBCT, AdvBCT, CoReS,
+    )
+}  # fmt: skip
 """Every method by the name that the command line and the cards use."""
 
 __all__ = [
+    "BCT",
     "CSD",
+    "L2",
+    "LCE",
     "METHODS",
+    "MMD",
+    "RACT",
+    "AdvBCT",
     "Beginning",
+    "CoReS",
     "DualTuning",
+    "FeatureDistillation",
     "Finetune",
     "Joint",
+    "LwF",
     "Method",
     "Mutual",
+    "NewToOldContrastive",
+    "NewToOldTriplet",
+    "RelationDistillation",
+    "Replay",
     "Step",
     "Task",
+    "UniBCT",
 ]

@@ -44,12 +44,13 @@ class CSD(Method):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet``, ``logit distillation`` and ``contrastive distillation``."""
         new, old = step.new, step.parent
-        old_classes = old.logits.shape[1]
+        assert step.old_head is not None
+        old_classes = step.old_head.classes
         return {
             "classification": new_class_cross_entropy(new.logits, step.labels, old_classes),
             "triplet": batch_hard_triplet(new.features, step.labels, self.triplet_margin),
             "logit distillation": self.logit_weight
-            * logit_distillation(new.logits[:, :old_classes], old.logits, self.logit_temperature),
+            * logit_distillation(new.logits[:, :old_classes], old.logits[:, :old_classes], self.logit_temperature),
             "contrastive distillation": self.contrastive_weight
             * contrastive_distillation(
                 new.embeddings,

@@ -106,6 +106,10 @@ class Method(ABC):
         """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands."""
         return
 
+    def old_images(self) -> int | None:
+        """How many images of each old class it learns from at most, where it learns from any; ``None`` for all."""
+        return None
+
     def parameters(self) -> dict[str, Any]:
         """The hyper-parameters, for the card."""
         return asdict(self)

@@ -1,0 +1,1 @@
+"""The protocols of the papers, run for every method alike: result files, tables and plots."""

@@ -1,0 +1,159 @@
+"""From the embeddings of every generation to both matrices, and what follows from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.tasks import Tasks
+from evergallery.evaluation import GROUPS, Protocol, measure
+from evergallery.losses import fit_width
+from evergallery.retrieval import continual
+from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
+from evergallery.retrieval.knn import Exclusion
+from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
+from evergallery.retrieval.refresh_curve import random_order, refresh_curve
+
+Vectors = NDArray[np.float32]
+METRICS = ("recall@1", "mAP@R")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Generations of one lineage, one for each task, through the same test images.
+
+    Attributes:
+        test: N held-out images of all classes.
+        tasks: classes of each of T tasks.
+        embeddings: T of (N, D), oldest first.
+        adapted: for a pair (q, g), q > g: query and gallery vectors (N, D) that an adapter has brought together.
+    """
+
+    test: ImageSet
+    tasks: Tasks
+    embeddings: list[Vectors]
+    adapted: Mapping[tuple[int, int], tuple[Vectors, Vectors]] = field(default_factory=dict)
+
+    def pair(self, q: int, g: int) -> tuple[Vectors, Vectors]:
+        """Queries by generation q and gallery by g; queries of another width are cut, or padded with zeros."""
+        if (q, g) in self.adapted:
+            return self.adapted[q, g]
+        query, gallery = self.embeddings[q], self.embeddings[g]
+        if query.shape[1] != gallery.shape[1]:
+            query = F.normalize(fit_width(torch.from_numpy(query), gallery.shape[1])).numpy()
+        return query, gallery
+
+
+def measures_of(chain: Chain) -> dict[str, Any]:
+    """Everything that one run measures; fractions in [0, 1], matrices as nested lists with ``None`` where undefined."""
+    count = len(chain.tasks)
+    everything = np.arange(len(chain.test))
+    protocol = Protocol(chain.test, everything, everything, "every test image among the others")
+    first, last = 0, count - 1
+    cells = {
+        (q, g): measure(protocol, *chain.pair(q, g), chain.tasks[0])
+        for q in range(count) for g in range(q + 1)
+    }  # fmt: skip
+    compatibility = {
+        group: {name: _matrix(cells, group, name, count) for name in METRICS}
+        for group in GROUPS if group in cells[last, last]
+    }  # fmt: skip
+    own, pooled = continual_matrices(chain)
+    old_hits, new_hits = (cells[cell]["all"] for cell in ((first, first), (last, first)))
+    return {
+        "compatibility": {group: {n: _plain(m) for n, m in found.items()} for group, found in compatibility.items()},
+        "continual": {
+            "own gallery": {n: _plain(m) for n, m in own.items()},
+            "pooled gallery": {n: _plain(m) for n, m in pooled.items()},
+        },
+        "cells": {
+            "old self": cells[first, first]["all"].to_dict(),
+            "new self": cells[last, last]["all"].to_dict(),
+            "cross": cells[last, first]["all"].to_dict(),
+        },
+        "derived": {
+            **_continual(own["recall@1"], ""),
+            **_continual(pooled["recall@1"], " (pooled)"),
+            "AC": continual.average_compatibility(compatibility["all"]["recall@1"]),
+            "AM": continual.average_multimodel(compatibility["all"]["recall@1"]),
+            "BC": continual.backward_compatibility_change(compatibility["all"]["recall@1"]),
+            "FC": continual.forward_compatibility_change(compatibility["all"]["recall@1"]),
+            "negative flips": negative_flip_rate(_outcomes(old_hits), _outcomes(new_hits)),
+            "positive flips": positive_flip_rate(_outcomes(old_hits), _outcomes(new_hits)),
+        },
+        "refresh": _refresh(chain, first, last),
+        "hits": {
+            # One bit for each test image: paired intervals between runs need no embeddings.
+            name: np.packbits(cells[cell]["all"].hits_at_1.numpy()).tobytes().hex()
+            for name, cell in {"old self": (first, first), "new self": (last, last), "cross": (last, first)}.items()
+        },
+    }
+
+
+def continual_matrices(chain: Chain) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """A[t, k] on task k after task t, searched in the task's own gallery and in that of all classes seen so far."""
+    count = len(chain.tasks)
+    own, pooled = ({name: np.full((count, count), np.nan) for name in METRICS} for _ in range(2))
+    names = np.asarray(chain.test.classes, dtype=object)[chain.test.labels]
+    members = [np.isin(names, np.asarray(task, dtype=object)) for task in chain.tasks]
+    labels = torch.from_numpy(chain.test.labels)
+    for t in range(count):
+        vectors = torch.from_numpy(chain.embeddings[t])
+        seen = np.flatnonzero(np.any(members[: t + 1], axis=0))
+        for k in range(t + 1):
+            queries = np.flatnonzero(members[k])
+            for matrices, gallery in ((own, queries), (pooled, seen)):
+                found = evaluate(
+                    vectors[queries], labels[queries], vectors[gallery], labels[gallery], ks=(1,),
+                    exclusion=Exclusion(torch.from_numpy(np.searchsorted(gallery, queries))),
+                ).to_dict()  # fmt: skip
+                for name in METRICS:
+                    matrices[name][t, k] = found[name]
+    return own, pooled
+
+
+def _continual(matrix: NDArray[np.float64], suffix: str) -> dict[str, float | None]:
+    return {
+        f"average recall{suffix}": continual.average_recall(matrix),
+        f"forgetting{suffix}": continual.forgetting(matrix),
+        f"backward transfer{suffix}": continual.backward_transfer(matrix),
+        f"plasticity{suffix}": continual.plasticity(matrix),
+    }
+
+
+def _refresh(chain: Chain, first: int, last: int) -> dict[str, Any] | None:
+    """Recall@1 of the last generation's queries while the first one's vectors are replaced, in random order."""
+    query, gallery = chain.pair(last, first)
+    if query.shape[1] != chain.embeddings[last].shape[1] or (last, first) in chain.adapted:
+        return None
+    everything = Exclusion(torch.arange(len(chain.test)))
+    labels = torch.from_numpy(chain.test.labels)
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    curve = refresh_curve(
+        torch.from_numpy(query), labels, torch.from_numpy(gallery), torch.from_numpy(chain.embeddings[last]), labels,
+        order=random_order(len(chain.test), seed=0), shares=shares, exclusion=everything,
+    )  # fmt: skip
+    values = [metrics.recall[1] for metrics in curve]
+    return {"shares": shares, "recall@1": values, "area": continual.area_under_refresh_curve(shares, values)}
+
+
+def _matrix(
+    cells: Mapping[tuple[int, int], Mapping[str, RetrievalMetrics]], group: str, name: str, count: int
+) -> NDArray[np.float64]:
+    matrix = np.full((count, count), np.nan)
+    for (q, g), found in cells.items():
+        matrix[q, g] = found[group].to_dict()[name]
+    return matrix
+
+
+def _outcomes(metrics: RetrievalMetrics) -> torch.Tensor:
+    return metrics.hits_at_1[metrics.valid]
+
+
+def _plain(matrix: NDArray[np.float64]) -> list[list[float | None]]:
+    return [[None if np.isnan(value) else round(float(value), 6) for value in row] for row in matrix]

@@ -1,0 +1,221 @@
+"""Named protocols: which classes form which task, which network learns, for how long."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from evergallery.data.datasets import NAMED
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.data.sources import load
+from evergallery.data.tasks import Tasks, equal_groups, first_then_groups, halves, train_and_test
+from evergallery.errors import InputError
+from evergallery.network import HeadKind, Neck
+from evergallery.training import Settings
+from evergallery.watching import Watcher
+
+Budget = Literal["quick", "standard", "paper"]
+TEST_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a budget buys."""
+
+    first: Settings
+    """Of the first generation, and of whoever starts from scratch."""
+    update: Settings
+    """Of every generation that begins with its parent's weights."""
+    size: int | None = 32
+    """Side of the images in pixels; ``None`` is the backbone's own."""
+
+
+@dataclass(frozen=True)
+class BenchmarkProtocol:
+    """A protocol: everything but the method, the seed and the budget.
+
+    Attributes:
+        name: of the protocol.
+        shows: what for, in a sentence.
+        data: a named set, or ``None`` where the user brings images in any form that ``learn`` reads.
+        tasks: classes and a seed to tasks.
+        budgets: what each budget buys.
+        backbone: of the first generation.
+        update_backbone: of the later ones, where it is another.
+        dim: D of the embedding; the backbone's own by default.
+        neck: likewise.
+        head: kind of classifier.
+        overlapping: whether a task holds all classes so far, not only its own.
+        update_options: parameters of some methods that belong to this protocol.
+    """
+
+    name: str
+    shows: str
+    data: str | None
+    tasks: Callable[[Sequence[str], int], Tasks]
+    budgets: Mapping[Budget, Plan]
+    backbone: str = "resnet32"
+    update_backbone: str | None = None
+    dim: int | None = None
+    neck: Neck = "none"
+    head: HeadKind = "cosine"
+    overlapping: bool = False
+    update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def plan(self, budget: Budget, seed: int) -> Plan:
+        """The plan with the seeds of run ``seed``: of weights, of data order and of the validation part."""
+        plan = self.budgets[budget]
+        seeds = {"init_seed": seed, "data_seed": seed, "validation_seed": seed}
+        return replace(plan, first=plan.first.model_copy(update=seeds), update=plan.update.model_copy(update=seeds))
+
+    def images(self, data: str | None, plan: Plan, cache: Path, watcher: Watcher) -> ImageSet:
+        """The images with splits ``train`` and ``test``; test images are cut once and for all where there are none.
+
+        Raises:
+            InputError: no data named for a protocol that needs it, or data without enough classes.
+        """
+        preprocessing = self.preprocessing(plan)
+        if self.data is None and data is None:
+            raise InputError(f"The protocol {self.name!r} runs on images of your own: name them with --data.")
+        named = self.data is not None and (data is None or (self.data in NAMED and not Path(data).is_file()))
+        images = load(
+            str(self.data if named else data),
+            preprocessing,
+            cache=cache,
+            data_dir=Path(data) if named and data else None,
+            minimum_per_class=4,
+            on_progress=lambda done, total: watcher.counted("reading images", done, total),
+        )
+        if images.split is None or not {"train", "test"} <= set(images.split.tolist()):
+            images = replace(images, split=train_and_test(images.labels, TEST_SHARE, seed=0))
+        if images.split is not None:
+            images = images.select(np.flatnonzero(np.isin(images.split, ("train", "test"))))
+        return images
+
+    def preprocessing(self, plan: Plan) -> Preprocessing:
+        """From a file to the network's input."""
+        from evergallery.network import build_backbone
+
+        built = build_backbone(self.backbone)
+        return Preprocessing(size=plan.size or built.size, mean=built.mean, std=built.std)
+
+
+def natural_halves(classes: Sequence[str], seed: int) -> Tasks:
+    """CSD's: the first half of the classes in their natural order, whatever the seed."""
+    return halves(classes)
+
+
+def seeded_halves(classes: Sequence[str], seed: int) -> Tasks:
+    """Two halves of a seeded class order."""
+    return halves(classes, seed)
+
+
+def half_then_all(classes: Sequence[str], seed: int) -> Tasks:
+    """Dual-Tuning's: the old model knows half of the classes, the new data cover all of them."""
+    first, second = halves(classes, seed)
+    return first, first + second
+
+
+def half_then_four(classes: Sequence[str], seed: int) -> Tasks:
+    """Mutual distillation's multi-task form: half of the classes, then four groups, in natural order."""
+    return first_then_groups(classes, len(classes) // 2, 4)
+
+
+def _glyphs(epochs: int, update_epochs: int) -> Plan:
+    common: dict[str, Any] = {"batch_size": 64, "images_per_class": 4, "padding": 3, "flip": False}
+    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common))
+
+
+def _cifar(size: int, epochs: int, update_epochs: int, **common: Any) -> Plan:
+    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common), size)
+
+
+def _photographs(epochs: int, update_epochs: int, size: int | None = 32) -> Plan:
+    common: dict[str, Any] = {"batch_size": 80, "images_per_class": 5}
+    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common), size)
+
+
+GLYPHS: dict[Budget, Plan] = {"quick": _glyphs(4, 2), "standard": _glyphs(12, 6), "paper": _glyphs(40, 20)}
+CIFAR: dict[Budget, Plan] = {
+    "quick": _cifar(16, 4, 2),
+    "standard": _cifar(24, 12, 5),
+    "paper": Plan(
+        Settings(epochs=800, learning_rate=1e-3, schedule="multi-step", clip_norm=None),
+        Settings(epochs=800, learning_rate=1e-5, schedule="multi-step", clip_norm=None),
+        32,
+    ),
+}
+PHOTOGRAPHS: dict[Budget, Plan] = {
+    "quick": _photographs(6, 3),
+    "standard": _photographs(30, 15),
+    "paper": Plan(
+        Settings(epochs=1500, batch_size=80, images_per_class=5, learning_rate=1e-5, schedule="constant"),
+        Settings(epochs=1000, batch_size=80, images_per_class=5, learning_rate=1e-5, schedule="constant"),
+        None,
+    ),
+}
+
+PROTOCOLS: dict[str, BenchmarkProtocol] = {
+    protocol.name: protocol
+    for protocol in (
+        BenchmarkProtocol(
+            name="glyphs",
+            shows="the whole story in minutes on a CPU: 200 characters, half and half",
+            data="glyphs",
+            tasks=seeded_halves,
+            budgets=GLYPHS,
+            backbone="resnet20",
+        ),
+        BenchmarkProtocol(
+            name="glyphs-5",
+            shows="five tasks of 40 characters: what four updates do",
+            data="glyphs",
+            tasks=lambda classes, seed: equal_groups(classes, 5, seed),
+            budgets=GLYPHS,
+            backbone="resnet20",
+        ),
+        BenchmarkProtocol(
+            name="csd-cifar100",
+            shows="CSD's protocol: CIFAR-100, 50 + 50 classes in natural order",
+            data="cifar100",
+            tasks=natural_halves,
+            budgets=CIFAR,
+        ),
+        BenchmarkProtocol(
+            name="cifar100-10",
+            shows="ten tasks of ten classes: forgetting and compatibility after nine updates",
+            data="cifar100",
+            tasks=lambda classes, seed: equal_groups(classes, 10, seed),
+            budgets=CIFAR,
+        ),
+        BenchmarkProtocol(
+            name="mutual-one-task",
+            shows="mutual distillation's one-task form: half of the classes, then the other half",
+            data=None,
+            tasks=natural_halves,
+            budgets=PHOTOGRAPHS,
+        ),
+        BenchmarkProtocol(
+            name="mutual-multi-task",
+            shows="mutual distillation's multi-task form: half of the classes, then four groups",
+            data=None,
+            tasks=half_then_four,
+            budgets=PHOTOGRAPHS,
+        ),
+        BenchmarkProtocol(
+            name="dual-tuning",
+            shows="Dual-Tuning's: old model on half of the classes, a larger new one with ArcFace on all",
+            data=None,
+            tasks=half_then_all,
+            budgets=CIFAR,
+            backbone="resnet20",
+            update_backbone="resnet32",
+            overlapping=True,
+            update_options={"dual-tuning": {"loss": "arcface"}},
+        ),
+    )
+}
+"""Every protocol by name."""

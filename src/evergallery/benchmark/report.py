@@ -1,0 +1,22 @@
+"""Tables and plots of a directory of results."""
+
+from pathlib import Path
+
+from evergallery.benchmark.plots import write_plots
+from evergallery.benchmark.tables import comma_separated, latex, markdown, read_runs
+
+
+def write_report(directory: Path) -> Path:
+    """Write ``table.md``, ``table.csv``, ``table.tex`` and the plots beside the runs; returns the Markdown file.
+
+    Raises:
+        NotFoundError: the directory holds no results.
+    """
+    runs = read_runs(directory)
+    (directory / "table.csv").write_text(comma_separated(runs))
+    (directory / "table.tex").write_text(latex(runs))
+    plots = write_plots(runs, directory)
+    pictures = "\n".join(f"![{path.stem}]({path.name})" for path in plots)
+    path = directory / "table.md"
+    path.write_text(f"# {runs[0]['protocol']}, budget {runs[0]['budget']}\n\n{markdown(runs)}\n{pictures}\n")
+    return path

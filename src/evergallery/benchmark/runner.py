@@ -1,0 +1,389 @@
+"""Run protocol × methods × seeds: initial generations shared, finished runs kept, one JSON file for each run."""
+
+import itertools
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evergallery.adapters import ADAPTERS
+from evergallery.benchmark.measures import Chain, measures_of
+from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Budget, Plan
+from evergallery.benchmark.provenance import peak_memory, provenance, reset_peak_memory
+from evergallery.data.image_set import ImageSet
+from evergallery.data.tasks import Tasks
+from evergallery.errors import InputError
+from evergallery.files import read_json, write_json
+from evergallery.generation import Generation
+from evergallery.methods import METHODS, Finetune, Method
+from evergallery.watching import Watcher
+from evergallery.workspace import Workspace
+
+INITIAL = "initial"
+FORMAT = 1
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row of the table: a method, with an adapter after it or not.
+
+    ``initial`` is the first generation untouched; ``procrustes`` alone is ``finetune+procrustes``.
+    """
+
+    name: str
+
+    @classmethod
+    def named(cls, name: str) -> "Contender":
+        """Check a name.
+
+        Raises:
+            InputError: an unknown method or adapter.
+        """
+        contender = cls(f"{Finetune.name}+{name}" if name in ADAPTERS else name)
+        base, adapter = contender.base, contender.adapter
+        if base not in (INITIAL, *METHODS):
+            raise InputError(
+                f"No method is called {base!r}: choose among {INITIAL}, {', '.join(METHODS)}, each with +ADAPTER if "
+                f"wanted, ADAPTER one of {', '.join(ADAPTERS)}."
+            )
+        if adapter is not None and adapter not in ADAPTERS:
+            raise InputError(f"No adapter is called {adapter!r}: choose one of {', '.join(ADAPTERS)}.")
+        return contender
+
+    @property
+    def base(self) -> str:
+        """Name of the method."""
+        return self.name.partition("+")[0]
+
+    @property
+    def adapter(self) -> str | None:
+        """Name of the adapter after it."""
+        return self.name.partition("+")[2] or None
+
+    def method(self, protocol: BenchmarkProtocol) -> Method | None:
+        """The method with the options that the protocol has for it; ``None`` for the initial generation."""
+        if self.base == INITIAL:
+            return None
+        return METHODS[self.base](**protocol.update_options.get(self.base, {}))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    protocol: str
+    contender: Contender
+    seed: int
+    budget: Budget
+    data: str | None
+    directory: Path
+    """Of the results of this protocol and budget."""
+
+    @property
+    def result(self) -> Path:
+        """Its result file."""
+        return self.directory / "runs" / f"{self.contender.name}-seed{self.seed}.json"
+
+    @property
+    def work(self) -> Path:
+        """Where the generations of its seed are kept, for runs that share them and for resuming."""
+        return self.directory / "work" / f"seed{self.seed}"
+
+
+def run_benchmark(
+    protocol: str,
+    methods: Sequence[str],
+    *,
+    seeds: Sequence[int],
+    budget: Budget = "standard",
+    data: str | None = None,
+    out: Path,
+    watcher: Watcher,
+) -> Path:
+    """Run what is not finished yet, and return the directory with one result file for each run.
+
+    Where there are several CUDA devices, as many runs go side by side.
+
+    Args:
+        protocol: a name of ``PROTOCOLS``.
+        methods: names, see ``Contender``.
+        seeds: of the runs.
+        budget: how long to train.
+        data: images, for protocols that bring none.
+        out: for results; runs and work go to ``out/PROTOCOL-BUDGET``.
+        watcher: hears of progress.
+
+    Raises:
+        InputError: an unknown name, or images that the protocol cannot use.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"No protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
+    if budget not in PROTOCOLS[protocol].budgets:
+        raise InputError(f"No budget is called {budget!r}: choose quick, standard or paper.")
+    directory = out / f"{protocol}-{budget}"
+    contenders = list(dict.fromkeys(Contender.named(name) for name in methods))
+    jobs = [Job(protocol, one, seed, budget, data, directory) for seed in seeds for one in contenders]
+    waiting = [job for job in jobs if not job.result.is_file()]
+    if len(waiting) < len(jobs):
+        watcher.said(f"{len(jobs) - len(waiting)} of {len(jobs)} runs were finished before")
+    if not waiting:
+        return directory
+    (directory / "runs").mkdir(parents=True, exist_ok=True)
+    started, spent, total = time.perf_counter(), 0.0, sum(map(_expected_cost, waiting))
+    for number, job in enumerate(_run_all(waiting, watcher), 1):
+        spent += _expected_cost(job)
+        remaining = (time.perf_counter() - started) * (total - spent) / max(spent, 1e-9)
+        watcher.said(
+            f"[{number}/{len(waiting)}] {job.contender.name}, seed {job.seed}: done; about {_duration(remaining)} left"
+        )
+    return directory
+
+
+def _run_all(jobs: Sequence[Job], watcher: Watcher) -> Iterator[Job]:
+    """Run jobs and yield each when it is done."""
+    devices = torch.cuda.device_count()
+    if devices < 2:
+        for job in jobs:
+            watcher.said(f"{job.contender.name}, seed {job.seed}")
+            run_job(job, watcher)
+            yield job
+        return
+    # Initial generations first, one at a time: the runs of a seed share them.
+    for seed in dict.fromkeys(job.seed for job in jobs):
+        for job in (one for one in jobs if one.seed == seed):
+            _initial(job, watcher)
+    with ProcessPoolExecutor(devices, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_run_on_device, job, index % devices): job for index, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+
+
+def _run_on_device(job: Job, device: int) -> None:
+    torch.cuda.set_device(device)
+    run_job(job, Watcher(), device=f"cuda:{device}")
+
+
+def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
+    """Learn the generations of one run, measure them, and write its result file; what is there already is kept."""
+    protocol = PROTOCOLS[job.protocol]
+    plan = _plan(job, device)
+    images = _images(job, watcher)
+    tasks = protocol.tasks(images.classes, job.seed)
+    generations, phases = _learn_chain(job, plan, images.of_split("train"), tasks, watcher)
+    reset_peak_memory()
+    started = time.perf_counter()
+    chain = _measured_chain(job, generations, images, tasks, watcher)
+    measures = measures_of(chain)
+    phases.append(
+        {"phase": "evaluation", "seconds": round(time.perf_counter() - started, 1), "memory_mib": peak_memory()}
+    )
+    method = job.contender.method(protocol)
+    write_json(
+        job.result,
+        {
+            "format": FORMAT,
+            "protocol": job.protocol,
+            "shows": protocol.shows,
+            "budget": job.budget,
+            "method": job.contender.name,
+            "parameters": method.parameters() if method else {},
+            "given": _given(job.contender, method),
+            "seed": job.seed,
+            "command": shlex.join(["evergallery", *sys.argv[1:]]),
+            **provenance(),
+            "data": {
+                "source": protocol.data or "images of the user's own",
+                "fingerprint": images.fingerprint(),
+                "training": len(images.of_split("train")),
+                "test": len(images.of_split("test")),
+                "classes": len(images.classes),
+                "tasks": [len(task) for task in tasks],
+            },
+            "settings": {"first": plan.first.model_dump(), "update": plan.update.model_dump(), "size": plan.size},
+            "phases": phases,
+            "measures": measures,
+        },
+    )
+
+
+def _plan(job: Job, device: str = "auto") -> Plan:
+    plan = PROTOCOLS[job.protocol].plan(job.budget, job.seed)
+    chosen = {"device": device}
+    return replace(
+        plan, first=plan.first.model_copy(update=chosen), update=plan.update.model_copy(update=chosen)
+    )  # fmt: skip
+
+
+def _images(job: Job, watcher: Watcher) -> ImageSet:
+    return _read(job.protocol, job.budget, job.data, job.directory / "work" / "cache", watcher)
+
+
+@lru_cache(maxsize=2)
+def _read(protocol: str, budget: Budget, data: str | None, cache: Path, watcher: Watcher) -> ImageSet:
+    return PROTOCOLS[protocol].images(data, PROTOCOLS[protocol].budgets[budget], cache, watcher)
+
+
+def _initial(job: Job, watcher: Watcher) -> Workspace:
+    """The workspace with the first generation; shared by every method of the seed that takes the same head."""
+    protocol = PROTOCOLS[job.protocol]
+    plan = _plan(job)
+    method = job.contender.method(protocol)
+    images = _images(job, watcher)
+    tasks = protocol.tasks(images.classes, job.seed)
+    own_head = method.head if method is not None else None
+    directory = job.work / (INITIAL if own_head is None else f"{INITIAL}-{own_head}")
+    if not (directory / "workspace.json").is_file():
+        preprocessing = protocol.preprocessing(plan)
+        # A simplex has one class more than it has dimensions.
+        dim = protocol.dim if own_head != "simplex" else len(images.classes) - 1
+        Workspace.create(
+            directory,
+            backbone=protocol.backbone,
+            dim=dim,
+            neck=None if protocol.neck == "none" else protocol.neck,
+            size=preprocessing.size,
+            head=own_head or protocol.head,
+        )
+    workspace = Workspace(directory)
+    if not workspace.generations():
+        reset_peak_memory()
+        workspace.learn(images.of_split("train").of_classes(tasks[0]), settings=plan.first, watcher=watcher)
+        write_json(directory / "memory.json", peak_memory())
+    return workspace
+
+
+def _learn_chain(
+    job: Job, plan: Plan, train: ImageSet, tasks: Tasks, watcher: Watcher
+) -> tuple[list[Generation], list[dict[str, Any]]]:
+    """One generation for each task, and what each took."""
+    initial = _initial(job, watcher)
+    first = initial.generations()[0]
+    phases = [_phase("task 1 (shared)", first, initial.directory / "memory.json")]
+    protocol = PROTOCOLS[job.protocol]
+    method = job.contender.method(protocol)
+    if method is None:
+        return [first] * len(tasks), phases
+    workspace = _successors(initial, job.work / job.contender.base)
+    for number in range(2, len(tasks) + 1):
+        peak_file = workspace.directory / f"memory-v{number}.json"
+        if len(workspace.generations()) < number:
+            reset_peak_memory()
+            seen = tuple(dict.fromkeys(name for task in tasks[: number - 1] for name in task))
+            arriving = tasks[number - 1]
+            if method.needs_old_images:
+                # Where a task holds old classes too, their images come once, with the others of the past.
+                arriving = tuple(name for name in arriving if name not in set(seen))
+            scratch = not method.starts_from_parent or (protocol.update_backbone is not None and number == 2)
+            workspace.learn(
+                train.of_classes(arriving),
+                method=method,
+                parent=f"v{number - 1}",
+                old_data=train.of_classes(seen) if method.needs_old_images else None,
+                backbone=protocol.update_backbone,
+                settings=plan.first if scratch else plan.update,
+                watcher=watcher,
+            )
+            write_json(peak_file, peak_memory())
+        phases.append(_phase(f"task {number}", workspace.generation(f"v{number}"), peak_file))
+    return workspace.generations()[: len(tasks)], phases
+
+
+def _successors(initial: Workspace, directory: Path) -> Workspace:
+    """A workspace of a method's own that begins with the shared first generation."""
+    if not directory.is_dir():
+        unfinished = directory.with_name(f".{directory.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(initial.directory, unfinished)
+        unfinished.rename(directory)
+    return Workspace(directory)
+
+
+def _phase(name: str, generation: Generation, peak_file: Path) -> dict[str, Any]:
+    return {
+        "phase": name,
+        "seconds": generation.card.training["seconds"],
+        "images": generation.card.data["training"],
+        # Killed after the generation was written and before its peak was: nobody knows it.
+        "memory_mib": read_json(peak_file) if peak_file.is_file() else {},
+    }
+
+
+def _given(contender: Contender, method: Method | None) -> list[str]:
+    """What the method had besides the new images."""
+    if method is None:
+        return []
+    given = ["parent's weights"] if method.starts_from_parent else []
+    given += ["parent network"] if method.needs_parent else []
+    given += ["old images"] if method.needs_old_images else []
+    given += [f"adapter: {contender.adapter}"] if contender.adapter else []
+    return given
+
+
+def _measured_chain(
+    job: Job, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
+) -> Chain:
+    """Embeddings of the test images by every generation, and the adapter's maps between them."""
+    test = images.of_split("test")
+    by_fingerprint = {one.fingerprint: one for one in generations}
+    extracted = {key: _embeddings(one, test, job.work, "test", watcher) for key, one in by_fingerprint.items()}
+    embeddings = [extracted[one.fingerprint] for one in generations]
+    adapter = job.contender.adapter
+    if adapter is None:
+        return Chain(test, tasks, embeddings)
+    fit, direction = ADAPTERS[adapter]
+    train = images.of_split("train")
+    adapted: dict[tuple[int, int], tuple[Vectors, Vectors]] = {}
+    for q, g in itertools.combinations(range(len(generations) - 1, -1, -1), 2):
+        pairs = train.of_classes(tasks[q])
+        new, old = (
+            torch.from_numpy(_embeddings(generations[one], pairs, job.work, f"task{q + 1}", watcher)) for one in (q, g)
+        )
+        if direction == "query":
+            adapted[q, g] = fit(new, old)(torch.from_numpy(embeddings[q])).numpy(), embeddings[g]
+        else:
+            adapted[q, g] = embeddings[q], fit(new, old)(torch.from_numpy(embeddings[g])).numpy()
+    return Chain(test, tasks, embeddings, adapted)
+
+
+def _embeddings(generation: Generation, images: ImageSet, work: Path, part: str, watcher: Watcher) -> Vectors:
+    """Extracted once for each space, whatever number of methods and runs want it."""
+    path = work / "embeddings" / f"{generation.fingerprint[:16]}-{part}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = Workspace(generation.directory.parents[1]).extract(generation, images, watcher)
+        unfinished = path.with_suffix(".partial.npy")
+        np.save(unfinished, found)
+        unfinished.replace(path)
+    vectors: Vectors = np.load(path)
+    return vectors
+
+
+def _expected_cost(job: Job) -> float:
+    """Epochs, weighted by how many networks a method runs: only to estimate the time that is left."""
+    protocol = PROTOCOLS[job.protocol]
+    plan = protocol.budgets[job.budget]
+    method = job.contender.method(protocol)
+    if method is None:
+        return 0.5
+    weight = 1.0 + 0.4 * method.needs_parent + 1.0 * (job.contender.base == "mutual")
+    epochs = plan.update.epochs if method.starts_from_parent else 2 * plan.first.epochs
+    return weight * epochs
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,233 @@
+"""Result files to tables: mean and spread over seeds, as Markdown, CSV and LaTeX."""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evergallery.errors import DamagedError, InputError, NotFoundError
+
+Run = Mapping[str, Any]
+
+
+def _cell(group: str, q: int, g: int) -> Callable[[Run], float | None]:
+    def value(run: Run) -> float | None:
+        matrices = run["measures"]["compatibility"].get(group)
+        return None if matrices is None else matrices["recall@1"][q][g]
+
+    return value
+
+
+def _derived(name: str) -> Callable[[Run], float | None]:
+    return lambda run: run["measures"]["derived"].get(name)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table."""
+
+    title: str
+    value: Callable[[Run], float | None]
+    explained: str
+    percent: bool = True
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("old self", _cell("old", -1, -1), "first task's classes, queries and vectors of the last generation"),
+    Column("old cross", _cell("old", -1, 0), "first task's classes, queries of the last generation, vectors of the first"),
+    Column("new self", _cell("new", -1, -1), "all later classes, last generation"),
+    Column("new cross", _cell("new", -1, 0), "all later classes, vectors of the first generation"),
+    Column("all self", _cell("all", -1, -1), "all classes pooled, last generation"),
+    Column("all cross", _cell("all", -1, 0), "all classes pooled, vectors of the first generation"),
+    Column("avg recall", _derived("average recall"), "mean over tasks, own galleries, last generation"),
+    Column("forgetting", _derived("forgetting"), "best earlier minus last, mean over earlier tasks, own galleries"),
+    Column("AM", _derived("AM"), "mean of the compatibility matrix, all classes"),
+    Column("AC", _derived("AC"), "share of cross-tests above the older self-test", percent=False),
+    Column("neg. flips", _derived("negative flips"), "queries right in the first generation, wrong in the last cross-test"),
+    Column("update gain", lambda run: run.get("update gain"), "(cross - old self) / (M* - old self), M* of joint", False),
+    Column("price", lambda run: run.get("price"), "M* of joint minus all self"),
+    Column("seconds", lambda run: sum(phase["seconds"] for phase in run["phases"][1:-1]), "of training, all updates", False),
+    Column(
+        "MiB", lambda run: max((p["memory_mib"].get("host", 0) for p in run["phases"][1:-1]), default=0) or None,
+        "peak memory of the process in training", False,
+    ),
+)  # fmt: skip
+
+
+def read_runs(directory: Path) -> list[dict[str, Any]]:
+    """Every result file of a directory, with update gain and price where a joint run of the same seed gives M*.
+
+    Raises:
+        NotFoundError: there is none.
+        DamagedError: a file is no result.
+    """
+    paths = sorted((directory / "runs").glob("*.json"))
+    if not paths:
+        raise NotFoundError(f"{directory} holds no results of a benchmark: there is no file in {directory / 'runs'}.")
+    runs = []
+    for path in paths:
+        try:
+            runs.append(json.loads(path.read_text()))
+        except json.JSONDecodeError as error:
+            raise DamagedError(
+                f"{path} is not a result of a benchmark: delete it, and the run is made again."
+            ) from error
+    from evergallery.retrieval.continual import price, update_gain
+
+    best = {run["seed"]: _cell("all", -1, -1)(run) for run in runs if run["method"] == "joint"}
+    for run in runs:
+        unconstrained = best.get(run["seed"])
+        cross, before, now = (_cell("all", q, g)(run) for q, g in ((-1, 0), (0, 0), (-1, -1)))
+        if unconstrained is None or cross is None or before is None or now is None:
+            continue
+        run["update gain"] = update_gain(cross, before, unconstrained)
+        run["price"] = price(unconstrained, now)
+    return runs
+
+
+def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs of each method, in the order of the table: initial, fine-tuning, the others by cross-test, joint."""
+    methods: dict[str, list[Run]] = {}
+    for run in runs:
+        methods.setdefault(run["method"], []).append(run)
+    ends = {"initial": -2, "finetune": -1, "joint": 1}
+
+    def place(name: str) -> tuple[int, float]:
+        found = [_cell("all", -1, 0)(run) or 0.0 for run in methods[name]]
+        return ends.get(name, 0), statistics.fmean(found)
+
+    return {name: methods[name] for name in sorted(methods, key=place)}
+
+
+def summary(runs: Sequence[Run], column: Column) -> tuple[float, float] | None:
+    """Mean and standard deviation over the seeds of one method; in points where the column is in percent."""
+    values = [value for run in runs if (value := column.value(run)) is not None]
+    if not values:
+        return None
+    factor = 100 if column.percent else 1
+    spread = statistics.stdev(values) if len(values) > 1 else math.nan
+    return factor * statistics.fmean(values), factor * spread
+
+
+def table(runs: Sequence[Run]) -> tuple[list[Column], dict[str, list[tuple[float, float] | None]]]:
+    """Columns that any run fills, and for each method its means and spreads."""
+    rows = {name: [summary(found, column) for column in COLUMNS] for name, found in by_method(runs).items()}
+    kept = [index for index in range(len(COLUMNS)) if any(row[index] is not None for row in rows.values())]
+    return [COLUMNS[i] for i in kept], {name: [row[i] for i in kept] for name, row in rows.items()}
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """The table with what it needs to be understood and made again."""
+    columns, rows = table(runs)
+    lines = [
+        "| method | " + " | ".join(column.title for column in columns) + " | given |",
+        "|---" + "|---:" * len(columns) + "|---|",
+    ]
+    groups = by_method(runs)
+    for name, cells in rows.items():
+        given = ", ".join(groups[name][0]["given"]) or "nothing"
+        lines.append(f"| {name} | " + " | ".join(map(_text, cells, columns)) + f" | {given} |")
+    return "\n".join([*lines, "", *_foot(runs, columns)]) + "\n"
+
+
+def latex(runs: Sequence[Run]) -> str:
+    """The same as a ``tabular``."""
+    columns, rows = table(runs)
+    lines = [
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        r"\toprule",
+        " & ".join(["method", *(column.title for column in columns)]) + r" \\",
+        r"\midrule",
+    ]
+    for name, cells in rows.items():
+        values = [_text(cell, column).replace("±", r"$\pm$") for cell, column in zip(cells, columns, strict=True)]
+        lines.append(" & ".join([name.replace("_", r"\_"), *values]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def comma_separated(runs: Sequence[Run]) -> str:
+    """One line for each run and no rounding."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["protocol", "budget", "method", "seed", *(column.title for column in COLUMNS)])
+    for run in sorted(runs, key=lambda one: (one["method"], one["seed"])):
+        values = [column.value(run) for column in COLUMNS]
+        writer.writerow(
+            [run["protocol"], run["budget"], run["method"], run["seed"], *("" if v is None else v for v in values)]
+        )
+    return file.getvalue()
+
+
+def _text(cell: tuple[float, float] | None, column: Column) -> str:
+    if cell is None:
+        return "–"
+    digits = 0 if column.title in ("seconds", "MiB") else 1 if column.percent else 2
+    mean, spread = cell
+    return f"{mean:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")
+
+
+def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
+    first = runs[0]
+    seeds = sorted({run["seed"] for run in runs})
+    data = first["data"]
+    hardware = [run["hardware"] for run in runs]
+    machines = sorted({f"{one['processor']}, {one['cores']} cores, {one['device']}" for one in hardware})
+    commits = sorted({str(run["commit"]) for run in runs})
+    methods = ",".join(by_method(runs))
+    return [
+        f"Recall@1 in %, mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
+        f"({', '.join(map(str, seeds))}). Protocol `{first['protocol']}`, budget `{first['budget']}`: {first['shows']}. "
+        f"{data['classes']} classes in tasks of {', '.join(map(str, data['tasks']))}; {data['training']} training and "
+        f"{data['test']} test images; every test image queries the others of its group.",
+        "",
+        *(f"- *{column.title}*: {column.explained}." for column in columns),
+        "",
+        f"Made by `evergallery benchmark {first['protocol']} --budget {first['budget']} --methods {methods} "
+        f"--seeds {len(seeds)}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)} on {'; '.join(machines)}.",
+    ]
+
+
+def compare(one: Sequence[Run], other: Sequence[Run]) -> list[tuple[str, str, float, float, float | None]]:
+    """Two result sets side by side, paired on the seed.
+
+    Returns:
+        Method, column, mean of the first, mean of the second, and half of the 95 % interval of their difference
+        (Student's t over the seeds), ``None`` for a single seed.
+
+    Raises:
+        InputError: the sets share no method and seed.
+    """
+    first, second = ({(run["method"], run["seed"]): run for run in runs} for runs in (one, other))
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        raise InputError("The two result sets share no run of the same method and seed: there is nothing to compare.")
+    rows = []
+    for method in dict.fromkeys(name for name, _ in shared):
+        seeds = [seed for name, seed in shared if name == method]
+        for column in COLUMNS:
+            pairs = [(column.value(first[method, seed]), column.value(second[method, seed])) for seed in seeds]
+            known = [(a, b) for a, b in pairs if a is not None and b is not None]
+            if not known:
+                continue
+            factor = 100 if column.percent else 1
+            means = [factor * statistics.fmean(values) for values in zip(*known, strict=True)]
+            rows.append(
+                (method, column.title, means[0], means[1], _half_interval([factor * (b - a) for a, b in known]))
+            )
+    return rows
+
+
+T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+"""Quantiles of Student's t by degrees of freedom; beyond them the normal one is near enough."""
+
+
+def _half_interval(differences: Sequence[float]) -> float | None:
+    freedom = len(differences) - 1
+    if freedom < 1:
+        return None
+    return T_975.get(freedom, 1.96) * statistics.stdev(differences) / math.sqrt(len(differences))

@@ -1,0 +1,106 @@
+"""``evergallery benchmark``: the protocols of the papers, and two result sets side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evergallery.cli.common import JsonOption
+from evergallery.cli.console import out, print_json, print_table, say, watching
+
+if TYPE_CHECKING:
+    from evergallery.benchmark.protocols import Budget
+
+DEFAULT_METHODS = "initial,finetune,lwf,csd,mutual,dual-tuning,joint,procrustes"
+
+
+def benchmark(
+    protocol: Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")] = "",
+    sets: Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")] = None,
+    methods: Annotated[
+        str, typer.Option(help="A,B,C; METHOD+ADAPTER adds an adapter after training.")
+    ] = DEFAULT_METHODS,
+    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, …")] = 3,
+    data: Annotated[
+        str | None, typer.Option(help="Images, or the directory where the protocol's named set lies.")
+    ] = None,
+    budget: Annotated[str, typer.Option(help="quick, standard or paper.")] = "standard",
+    out_directory: Annotated[Path, typer.Option("--out", help="Where results go.")] = Path("results"),
+    list_protocols: Annotated[bool, typer.Option("--list", help="Show the protocols.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a protocol for several methods and seeds; finished runs are kept, an interrupted one goes on."""
+    if list_protocols or not protocol:
+        _print_protocols(json)
+    elif protocol == "compare":
+        _compare(sets or [], json)
+    else:
+        _run(protocol, methods, seeds, data, budget, out_directory, json)  # type: ignore[arg-type]
+
+
+def _run(
+    protocol: str, methods: str, seeds: int, data: str | None, budget: "Budget", directory: Path, json: bool
+) -> None:
+    from evergallery.benchmark.report import write_report
+    from evergallery.benchmark.runner import run_benchmark
+    from evergallery.benchmark.tables import COLUMNS, by_method, read_runs, summary
+
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    with watching(json) as watcher:
+        results = run_benchmark(
+            protocol, names, seeds=range(seeds), budget=budget, data=data, out=directory, watcher=watcher
+        )
+    page = write_report(results)
+    runs = read_runs(results)
+    if json:
+        print_json({"directory": str(results), "runs": runs})
+        return
+    shown = [
+        column for column in COLUMNS if column.title.endswith(("self", "cross")) or column.title in ("forgetting", "AM")
+    ]
+    rows = [
+        (name, *("" if (cell := summary(found, column)) is None else f"{cell[0]:.1f}" for column in shown))
+        for name, found in by_method(runs).items()
+    ]
+    columns = ("method", *(column.title.replace(" ", "\n") for column in shown))
+    print_table(f"{protocol}, budget {budget}: recall@1 in %, mean over the seeds", columns, rows)
+    out.print(f"Tables and plots: {page}", markup=False, soft_wrap=True)
+
+
+def _compare(sets: list[Path], json: bool) -> None:
+    from evergallery.benchmark.tables import compare, read_runs
+    from evergallery.errors import InputError
+
+    if len(sets) != 2:
+        raise InputError("Name two directories of results: evergallery benchmark compare A B")
+    rows = compare(read_runs(sets[0]), read_runs(sets[1]))
+    if json:
+        keys = ("method", "column", "first", "second", "half_interval_of_difference")
+        print_json([dict(zip(keys, row, strict=True)) for row in rows])
+        return
+    print_table(
+        f"{sets[0]} beside {sets[1]}",
+        ("method", "", "first", "second", "second - first (95 %)"),
+        [
+            (
+                method,
+                column,
+                f"{a:.1f}",
+                f"{b:.1f}",
+                f"{b - a:+.1f}" + (" (one seed)" if half is None else f" ± {half:.1f}"),
+            )
+            for method, column, a, b, half in rows
+        ],
+        numbers_from=2,
+    )
+    say("Paired on the seed; intervals by Student's t over the seeds.")
+
+
+def _print_protocols(json: bool) -> None:
+    from evergallery.benchmark.protocols import PROTOCOLS
+
+    if json:
+        print_json([{"name": one.name, "shows": one.shows, "data": one.data} for one in PROTOCOLS.values()])
+        return
+    rows = [(one.name, one.data or "--data", one.shows) for one in PROTOCOLS.values()]
+    print_table("Protocols", ("name", "images", "what it shows"), rows, numbers_from=9)

@@ -1,0 +1,33 @@
+"""CoReS: compatible representations via stationarity (Biondi, Pernici, Bruni, Del Bimbo; TPAMI 2023, arXiv 2111.07632)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from evergallery.methods.method import Method, Step
+from evergallery.network import HeadKind
+
+
+@dataclass(frozen=True)
+class CoReS(Method):
+    """A classifier that never moves: directions of all classes to come are the corners of a simplex from the beginning.
+
+    Generations are compatible because all of them learn under the same corners, so the first one must learn by this
+    method too; the parent is asked for nothing but its order of classes. An image of any class is classified among all
+    D + 1 corners.
+
+    Published: every generation learns from scratch, from all images so far. That is had by naming old and new images as
+    the data, and new weights; on new images alone, as here by default, old classes are forgotten like in fine-tuning,
+    although their corners stay reserved. Features that cannot be negative, such as those of a ResNet without a neck,
+    cannot point into every corner: a linear neck can.
+    """
+
+    name: ClassVar[str] = "cores"
+    same_dimension: ClassVar[bool] = True
+    head: ClassVar[HeadKind | None] = "simplex"
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """The term ``classification``; features are not normalised, as published."""
+        return {"classification": F.cross_entropy(step.new.logits, step.labels)}

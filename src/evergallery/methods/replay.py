@@ -1,0 +1,34 @@
+"""Replay: a few images of each old class among the new ones."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from evergallery.methods.method import Method, Step, classification_and_triplet
+
+
+@dataclass(frozen=True)
+class Replay(Method):
+    """Fine-tuning that may keep some of the old images: between the method that has none and the one that has all.
+
+    Images are drawn at random (CL2R, Biondi et al. 2023; iCaRL's herding, Rebuffi et al. 2017, hardly differs), and are
+    not weighted: a batch holds old and new ones in the proportion in which there are images.
+
+    Attributes:
+        old_images_per_class: how many of each old class are kept, its part of the validation included.
+        triplet_margin: in units of cosine similarity.
+    """
+
+    name: ClassVar[str] = "replay"
+    needs_old_images: ClassVar[bool] = True
+    old_images_per_class: int = 20
+    triplet_margin: float = 1.0
+
+    def old_images(self) -> int | None:
+        """``old_images_per_class``."""
+        return self.old_images_per_class
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Terms ``classification`` and ``triplet``."""
+        return classification_and_triplet(step, self.triplet_margin)

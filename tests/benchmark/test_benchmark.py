@@ -1,0 +1,247 @@
+"""Benchmark runs: shared, resumed, measured; tables from result files whose figures are known."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import coloured_images
+from evergallery.benchmark import protocols, runner
+from evergallery.benchmark.measures import Chain, measures_of
+from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Plan
+from evergallery.benchmark.report import write_report
+from evergallery.benchmark.runner import Contender, run_benchmark
+from evergallery.benchmark.tables import COLUMNS, compare, read_runs, summary
+from evergallery.data.tasks import equal_groups
+from evergallery.errors import InputError, NotFoundError
+from evergallery.evaluation import Protocol, measure
+from evergallery.generation import Generation
+from evergallery.training import Settings
+from evergallery.watching import Watcher
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A protocol of three tasks of two classes that runs in seconds, on images in a file."""
+    images = coloured_images(classes=6, each=12)
+    np.savez(tmp_path / "tiny.npz", images=images.pixels, labels=images.labels)
+    common = {"batch_size": 16, "padding": 1, "precision": "float32", "device": "cpu"}
+    plan = Plan(Settings(epochs=2, **common), Settings.update(epochs=1, **common), 16)
+    protocol = BenchmarkProtocol(
+        name="tiny",
+        shows="nothing but that it runs",
+        data=None,
+        tasks=lambda classes, seed: equal_groups(classes, 3, seed),
+        budgets={"quick": plan, "standard": plan, "paper": plan},
+        backbone="resnet20",
+    )
+    monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
+    runner._read.cache_clear()
+    return str(tmp_path / "tiny.npz")
+
+
+def run(tiny: str, out: Path, methods: list[str], seeds: int = 1) -> Path:
+    return run_benchmark("tiny", methods, seeds=range(seeds), data=tiny, out=out, watcher=Watcher())
+
+
+def results(directory: Path) -> dict[str, dict[str, Any]]:
+    return {path.stem: json.loads(path.read_text()) for path in (directory / "runs").glob("*.json")}
+
+
+class TestRuns:
+    def test_every_kind_of_contender(self, tiny: str, tmp_path: Path) -> None:
+        directory = run(tiny, tmp_path / "out", ["initial", "finetune", "csd", "joint", "procrustes", "csd+drift"])
+        found = results(directory)
+        assert set(found) == {f"{name}-seed0" for name in
+                              ("initial", "finetune", "csd", "joint", "finetune+procrustes", "csd+drift")}  # fmt: skip
+        # One first generation for all: the first cell of the matrix is the same.
+        assert len({one["measures"]["compatibility"]["all"]["recall@1"][0][0] for one in found.values()}) == 1
+        for one in found.values():
+            matrix = one["measures"]["compatibility"]["all"]["recall@1"]
+            assert [[value is None for value in row] for row in matrix] == [[g > q for g in range(3)] for q in range(3)]
+            assert one["phases"][0]["phase"] == "task 1 (shared)"
+        fine, adapted = (found[name]["measures"]["compatibility"]["all"]["recall@1"] for name in
+                         ("finetune-seed0", "finetune+procrustes-seed0"))  # fmt: skip
+        # An adapter changes what one generation finds in another's vectors, and nothing else.
+        assert [fine[i][i] for i in range(3)] == [adapted[i][i] for i in range(3)]
+        assert fine[2][0] != adapted[2][0]
+        assert found["joint-seed0"]["given"] == ["old images"]
+        assert found["joint-seed0"]["phases"][2]["images"] > found["csd-seed0"]["phases"][2]["images"]
+        initial = found["initial-seed0"]["measures"]
+        assert initial["derived"]["negative flips"] == 0
+        assert initial["compatibility"]["all"]["recall@1"][2][0] == initial["compatibility"]["all"]["recall@1"][0][0]
+
+    def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        learned: list[str] = []
+        original = runner.Workspace.learn
+
+        def counting(self: Any, *arguments: Any, **options: Any) -> Generation:
+            generation = original(self, *arguments, **options)
+            learned.append(f"{self.directory.name}:{generation.name}")
+            if learned[-1] == "finetune:v2" and len(learned) == 2:
+                raise KeyboardInterrupt
+            return generation
+
+        monkeypatch.setattr(runner.Workspace, "learn", counting)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny, tmp_path / "out", ["finetune", "csd"])
+        assert learned == ["initial:v1", "finetune:v2"]
+        run(tiny, tmp_path / "out", ["finetune", "csd"])
+        assert learned == ["initial:v1", "finetune:v2", "finetune:v3", "csd:v2", "csd:v3"]
+        run(tiny, tmp_path / "out", ["finetune", "csd"])
+        assert len(learned) == 5
+
+    def test_a_seed_gives_the_same_figures_again(self, tiny: str, tmp_path: Path) -> None:
+        first, second = (results(run(tiny, tmp_path / name, ["csd"]))["csd-seed0"] for name in ("a", "b"))
+        assert first["measures"] == second["measures"]
+
+    @pytest.mark.parametrize(
+        ("methods", "message"),
+        [
+            (["nothing"], "No method is called 'nothing': choose among initial, finetune"),
+            (["csd+nothing"], "No adapter is called 'nothing': choose one of"),
+        ],
+    )
+    def test_unknown_names(self, tiny: str, tmp_path: Path, methods: list[str], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            run(tiny, tmp_path, methods)
+
+    def test_data_of_ones_own_are_asked_for(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="'mutual-one-task' runs on images of your own: name them with --data"):
+            run_benchmark("mutual-one-task", ["initial"], seeds=[0], out=tmp_path, watcher=Watcher())
+
+
+def chain(tasks: int = 3, seed: int = 0) -> Chain:
+    images = coloured_images(classes=6, each=5)
+    draw = np.random.default_rng(seed)
+    vectors = [draw.normal(size=(30, 8)).astype(np.float32) for _ in range(tasks)]
+    return Chain(
+        images, equal_groups(images.classes, tasks),
+        [one / np.linalg.norm(one, axis=1, keepdims=True) for one in vectors],
+    )  # fmt: skip
+
+
+class TestMeasures:
+    def test_matrices_hold_what_a_direct_measurement_gives(self) -> None:
+        one = chain()
+        found = measures_of(one)
+        everything = np.arange(30)
+        cell = measure(
+            Protocol(one.test, everything, everything, ""), one.embeddings[2], one.embeddings[1], one.tasks[0]
+        )
+        for group in ("old", "new", "all"):
+            assert found["compatibility"][group]["recall@1"][2][1] == pytest.approx(cell[group].recall[1], abs=1e-6)
+            assert found["compatibility"][group]["mAP@R"][2][1] == pytest.approx(cell[group].map_at_r, abs=1e-6)
+        flips = found["derived"]
+        old, cross = (found["cells"][name]["recall@1"] for name in ("old self", "cross"))
+        assert flips["positive flips"] - flips["negative flips"] == pytest.approx(cross - old)
+
+    def test_own_and_pooled_galleries(self) -> None:
+        one = chain(tasks=2)
+        # Each class at a place of its own: nothing is confused. Then the second task's classes move onto the first's.
+        centres = np.eye(8, dtype=np.float32)[one.test.labels]
+        onto = np.eye(8, dtype=np.float32)[one.test.labels % 3]
+        found = measures_of(replace(one, embeddings=[centres, onto]))["continual"]
+        assert found["own gallery"]["recall@1"] == [[1.0, None], [1.0, 1.0]]
+        assert found["pooled gallery"]["recall@1"][1][0] < 1 or found["pooled gallery"]["recall@1"][1][1] < 1
+
+    def test_refresh_curve_ends_at_the_cross_test_and_the_self_test(self) -> None:
+        found = measures_of(chain(tasks=2))
+        assert found["refresh"]["recall@1"][0] == pytest.approx(found["cells"]["cross"]["recall@1"])
+        assert found["refresh"]["recall@1"][-1] == pytest.approx(found["cells"]["new self"]["recall@1"])
+
+    def test_another_width_is_cut_or_padded(self) -> None:
+        one = chain(tasks=2)
+        wider = np.concatenate([one.embeddings[0], np.ones((30, 4), np.float32)], 1)
+        found = measures_of(replace(one, embeddings=[one.embeddings[0], wider]))
+        assert found["cells"]["cross"]["recall@1"] == found["cells"]["old self"]["recall@1"]
+
+
+def fake(method: str, seed: int, cross: float, self_: float = 0.8, commit: str = "abc") -> dict[str, Any]:
+    matrix = {"recall@1": [[0.6, None], [cross, self_]], "mAP@R": [[0.1, None], [0.1, 0.1]]}
+    derived = {"average recall": 0.5, "forgetting": -0.01, "AM": 0.5, "AC": 0.0, "negative flips": 0.1}
+    hardware = {"processor": "P", "cores": 2, "device": "cpu"}
+    phase = {"phase": "task", "seconds": 10.0, "memory_mib": {"host": 100.0}}
+    return {
+        "protocol": "tiny", "budget": "quick", "shows": "x", "method": method, "seed": seed, "given": [], "commit": commit,
+        "hardware": hardware, "data": {"classes": 4, "tasks": [2, 2], "training": 10, "test": 10},
+        "phases": [phase, phase, phase],
+        "measures": {
+            "compatibility": dict.fromkeys(("old", "new", "all"), matrix), "derived": derived,
+            "refresh": {"shares": [0, 1], "recall@1": [cross, self_], "area": 0.5},
+            "continual": {"pooled gallery": {"recall@1": [[0.6, None], [0.5, 0.5]]}},
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Path]:
+    def write(name: str, runs: list[dict[str, Any]]) -> Path:
+        (tmp_path / name / "runs").mkdir(parents=True)
+        for one in runs:
+            (tmp_path / name / "runs" / f"{one['method']}-seed{one['seed']}.json").write_text(json.dumps(one))
+        return tmp_path / name
+
+    return write
+
+
+class TestTables:
+    def test_means_spreads_gain_and_price(self, written: Callable[..., Path]) -> None:
+        directory = written("a", [fake("csd", 0, 0.5), fake("csd", 1, 0.7), fake("joint", 0, 0.01, 0.9)])
+        runs = read_runs(directory)
+        column = {column.title: column for column in COLUMNS}
+        csd = [one for one in runs if one["method"] == "csd"]
+        mean, spread = summary(csd, column["all cross"])
+        assert (mean, spread) == (pytest.approx(60), pytest.approx(14.1421356))
+        # Only seed 0 has a joint run: (0.5 - 0.6) / (0.9 - 0.6), and 0.9 - 0.8.
+        assert summary(csd, column["update gain"])[0] == pytest.approx(-1 / 3)
+        assert summary(csd, column["price"])[0] == pytest.approx(10)
+        page = write_report(directory).read_text()
+        assert "| csd |" in page
+        assert "60.0 ± 14.1" in page
+        assert "at commit abc" in page
+        assert {path.name for path in directory.glob("*.svg")} == {"self-cross.svg", "old-new.svg", "refresh.svg"}
+        lines = (directory / "table.csv").read_text().splitlines()
+        assert len(lines) == 4
+        assert r"60.0 $\pm$ 14.1" in (directory / "table.tex").read_text()
+
+    def test_comparison_is_paired_on_the_seed(self, written: Callable[..., Path]) -> None:
+        one = read_runs(written("a", [fake("csd", seed, 0.5 + 0.1 * seed) for seed in range(3)]))
+        two = read_runs(
+            written("b", [fake("csd", seed, 0.52 + 0.1 * seed) for seed in range(3)] + [fake("lwf", 0, 0.1)])
+        )
+        rows = {row[1]: row for row in compare(one, two)}
+        method, _, first, second, half = rows["all cross"]
+        assert (method, first, second) == ("csd", pytest.approx(60), pytest.approx(62))
+        # The spread over seeds is large and that of the differences is none.
+        assert half == pytest.approx(0, abs=1e-9)
+        with pytest.raises(InputError, match="share no run"):
+            compare(one, [one for one in two if one["method"] == "lwf"])
+
+    def test_no_results(self, tmp_path: Path) -> None:
+        with pytest.raises(NotFoundError, match="holds no results of a benchmark"):
+            read_runs(tmp_path)
+
+
+def test_names_of_contenders() -> None:
+    assert Contender.named("procrustes") == Contender("finetune+procrustes")
+    assert (Contender("csd+linear").base, Contender("csd+linear").adapter) == ("csd", "linear")
+    assert Contender("joint").adapter is None
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_protocols_split_all_classes(name: str) -> None:
+    classes = [f"c{index}" for index in range(100)]
+    protocol = PROTOCOLS[name]
+    tasks = protocol.tasks(classes, 3)
+    assert {one for task in tasks for one in task} == set(classes)
+    if not protocol.overlapping:
+        assert sum(map(len, tasks)) == 100
+    assert protocol.plan("standard", 5).first.init_seed == 5
+    assert protocols.PROTOCOLS[name] is protocol
