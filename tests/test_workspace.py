@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from conftest import coloured_images
@@ -20,7 +21,7 @@ from evergallery.errors import BusyError, DamagedError, InputError, NotFoundErro
 from evergallery.files import lock, read_json, write_json
 from evergallery.gallery.items import Filter, Item
 from evergallery.generation import Generation
-from evergallery.methods import CSD, Finetune, Joint
+from evergallery.methods import CSD, CoReS, DualTuning, Finetune, Joint, Mutual, Replay
 from evergallery.training import Settings
 
 Quick = Callable[..., Settings]
@@ -208,6 +209,67 @@ def test_card_records_what_is_needed_to_do_it_again(learned: Workspace) -> None:
     log = learned.directory / "runs" / "v0002" / "log.jsonl"
     assert "classification" in log.read_text()
     assert not list((learned.directory / "runs").glob("*/*.safetensors")), "a finished run keeps no checkpoint"
+
+
+class TestChangingTheModel:
+    def test_dimension_with_a_method_that_bridges_it(self, learned: Workspace, quick: Quick) -> None:
+        wider = learned.learn(
+            new_images(), method=DualTuning(), dim=96, parent="v1", head="cosine", settings=quick(epochs=1)
+        )
+        assert (wider.card.dimension, wider.card.architecture.neck) == (96, "linear")
+        assert list(wider.memory().means) == ["v3"], "there is no drift between spaces of different dimensions"
+
+    def test_dimension_with_a_method_that_compares_coordinates(self, learned: Workspace) -> None:
+        with pytest.raises(InputError, match=r"'csd' compares coordinates with those of v1, which have 64 dimensions"):
+            learned.learn(new_images(), method=CSD(), dim=96, parent="v1")
+
+    def test_backbone(self, learned: Workspace, quick: Quick) -> None:
+        other = learned.learn(
+            new_images(), method=DualTuning(), backbone="resnet20", parent="v1", settings=quick(epochs=1)
+        )
+        assert other.card.architecture.backbone == "resnet20"
+        assert other.card.classes == tuple(f"class {number}" for number in range(10))
+
+    def test_backbone_that_does_not_exist(self, learned: Workspace) -> None:
+        with pytest.raises(InputError, match="nonsense50"):
+            learned.learn(new_images(), backbone="nonsense50")
+
+    def test_simplex_is_full(self, tmp_path: Path, quick: Quick) -> None:
+        space = Workspace.create(tmp_path / "simplex", size=16, dim=4, neck="linear")
+        space.learn(old_images(), method=CoReS(), settings=quick(epochs=1))
+        with pytest.raises(InputError, match="has corners for 5 classes and not for 10"):
+            space.learn(new_images(), method=CoReS(), settings=quick(epochs=1))
+
+
+def test_replay_keeps_a_few_images_of_each_old_class(learned: Workspace, quick: Quick) -> None:
+    card = learned.learn(
+        new_images(), method=Replay(old_images_per_class=3), parent="v1", old_data=old_images(),
+        settings=quick(epochs=1, validation_fraction=0.0),
+    ).card  # fmt: skip
+    assert card.data["training"] == 5 * 3 + 5 * 14
+
+
+def test_drift_is_chained_or_in_one_jump(learned: Workspace, quick: Quick) -> None:
+    third = coloured_images(classes=2, each=8, first=10, seed=3)
+    drift = {}
+    for kind in ("chained", "one-jump"):
+        generation = learned.learn(third, method=Mutual(drift=kind), parent="v2", settings=quick(epochs=1))
+        means = generation.memory().means
+        assert list(means)[:2] == ["v1", "v2"]
+        drift[kind] = means
+    # The networks are equal and so is what they saw of v2; of v1 one asked v1 itself, the other only v2.
+    assert torch.equal(drift["chained"]["v2"].drift, drift["one-jump"]["v2"].drift)
+    assert not torch.equal(drift["chained"]["v1"].drift, drift["one-jump"]["v1"].drift)
+
+
+def test_virtual_features_beside_real_ones(learned: Workspace) -> None:
+    found = learned.virtual_features("v2", held_out())
+    assert list(found) == ["v1"]
+    one = found["v1"]
+    assert one.cosine > one.cosine_untouched, "a rate of 1e-2 moves the space, and estimating beats doing nothing"
+    assert one.recall_real == pytest.approx(learned.check("v2", held_out(), against="v1").old_self["all"].recall[1])
+    with pytest.raises(InputError, match="v1 remembers no generation before it"):
+        learned.virtual_features("v1", held_out())
 
 
 class TestDoctor:

@@ -17,9 +17,9 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.tasks import stratified_validation
 from evergallery.errors import InputError
 from evergallery.generation import Generation, MethodCard, directory_name, generation_directories
-from evergallery.memory import Memory
+from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import Beginning, Method
-from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network, outputs_of
+from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network, Outputs, outputs_of
 from evergallery.training import Settings, train
 from evergallery.watching import Watcher
 
@@ -163,11 +163,23 @@ def learn(
         on_progress=watcher.trained,
     )
     watcher.said("remembering the class means")
-    memory = (parent.memory() if parent else Memory()).after(
+
+    def ancestors() -> dict[str, tuple[ClassMeans, Outputs]]:
+        # Whoever removed a generation from disk has its chained drift only.
+        kept = map(Generation.load, generation_directories(directory / "generations"))
+        return {
+            one.name: (one.memory().means[one.name], outputs_of(one.network(), training, one.preprocessing))
+            for one in kept
+            if parent is not None and one.name in parent.card.memory
+        }
+
+    memory = method.remember(
         f"v{number}",
+        parent.memory() if parent else Memory(),
         torch.from_numpy(training.labels),
         outputs_of(network, training, preprocessing),
         outputs_of(old, training, preprocessing) if old else None,
+        ancestors,
     )
     return Generation.write(
         directory / "generations" / directory_name(number),

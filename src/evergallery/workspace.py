@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet, concatenate
@@ -22,8 +23,10 @@ from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
+from evergallery.memory import Fidelity, Weighting, fidelity
 from evergallery.methods import CSD, Finetune, Method
-from evergallery.network import Architecture, HeadKind, Neck, build_backbone, extract
+from evergallery.network import Architecture, HeadKind, Neck, build_backbone, extract, outputs_of
+from evergallery.retrieval.knn import Exclusion
 from evergallery.state import Pair, State, now
 from evergallery.training import Settings
 from evergallery.watching import Watcher
@@ -412,6 +415,51 @@ class Workspace:
         if new != old:
             self._remember(new, old, comparison)
         return comparison
+
+    def virtual_features(
+        self,
+        generation: str,
+        data: str | Path | ImageSet,
+        *,
+        weighting: Weighting = "clamped",
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> dict[str, Fidelity]:
+        """How well a generation's memory stands in for each generation before it, which must still be here.
+
+        Every held-out image is searched among the others (see ``evergallery.evaluation.protocol`` for which are held out).
+
+        Args:
+            generation: whose memory is asked.
+            data: held-out labelled images.
+            weighting: of the class means.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Returns:
+            By the name of the earlier generation.
+
+        Raises:
+            InputError: it remembers no earlier generation, because it has no parent or another dimension than it.
+        """
+        later = self.generation(generation)
+        memory = later.memory()
+        earlier = [self.generation(name) for name in memory.means if name != later.name]
+        if not earlier:
+            raise InputError(
+                f"{later.name} remembers no generation before it: it has no parent, or another dimension than its parent."
+            )
+        held_out = protocol(self._load(data, later.preprocessing, data_dir, watcher))
+        images = held_out.images.select(held_out.query)
+        labels, itself = torch.from_numpy(images.labels), Exclusion(torch.arange(len(images)))
+        outputs = outputs_of(later.network(), images, later.preprocessing)
+        return {
+            one.name: fidelity(
+                outputs, torch.from_numpy(self.extract(one, images, watcher)), memory.means[one.name], labels,
+                weighting, itself,
+            )
+            for one in earlier
+        }  # fmt: skip
 
     def promote(self, generation: str, *, force: bool = False, why: str | None = None) -> None:
         """Let a generation answer queries from now on; one atomic change.

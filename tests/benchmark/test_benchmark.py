@@ -75,6 +75,15 @@ class TestRuns:
         assert initial["derived"]["negative flips"] == 0
         assert initial["compatibility"]["all"]["recall@1"][2][0] == initial["compatibility"]["all"]["recall@1"][0][0]
 
+    def test_virtual_features_are_compared_with_real_ones(self, tiny: str, tmp_path: Path) -> None:
+        found = results(run(tiny, tmp_path / "out", ["mutual"]))["mutual-seed0"]["measures"]
+        assert set(found["virtual"]) == {"v1", "v2"}
+        first = found["virtual"]["v1"]["clamped"]
+        matrix = found["compatibility"]["all"]["recall@1"]
+        assert first["recall_real"] == pytest.approx(matrix[0][0], abs=1e-6)
+        assert set(found["virtual"]["v1"]) == {"inner", "clamped", "gaussian"}
+        assert -1 <= first["cosine"] <= 1
+
     def test_finished_runs_are_kept_and_an_interrupted_one_goes_on(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -156,6 +165,20 @@ class TestMeasures:
         assert found["refresh"]["recall@1"][0] == pytest.approx(found["cells"]["cross"]["recall@1"])
         assert found["refresh"]["recall@1"][-1] == pytest.approx(found["cells"]["new self"]["recall@1"])
 
+    def test_classes_of_no_task_are_a_group_of_their_own(self) -> None:
+        one = chain(tasks=3)
+        closed = measures_of(replace(one, tasks=one.tasks[:2], embeddings=one.embeddings[:2]))["compatibility"]
+        assert set(closed) == {"old", "new", "all", "unseen"}
+        seen = one.test.of_classes([name for task in one.tasks[:2] for name in task])
+        rows = np.flatnonzero(one.test.labels < 4)
+        assert len(seen) == len(rows) == 20
+        alone = measures_of(Chain(seen, one.tasks[:2], [vectors[rows] for vectors in one.embeddings[:2]]))
+        # Images of classes that no task has are in nobody else's gallery.
+        assert alone["compatibility"] == {group: closed[group] for group in ("old", "new", "all")}
+        others = np.flatnonzero(one.test.labels >= 4)
+        cell = measure(Protocol(one.test, others, others, ""), one.embeddings[1], one.embeddings[0], ())["all"]
+        assert closed["unseen"]["recall@1"][1][0] == pytest.approx(cell.recall[1], abs=1e-6)
+
     def test_another_width_is_cut_or_padded(self) -> None:
         one = chain(tasks=2)
         wider = np.concatenate([one.embeddings[0], np.ones((30, 4), np.float32)], 1)
@@ -235,9 +258,29 @@ def test_names_of_contenders() -> None:
     assert Contender("joint").adapter is None
 
 
+def test_open_set_protocol(tmp_path: Path) -> None:
+    names = [f"Alphabet{index // 3}/character{index % 3}" for index in range(36)]
+    images = coloured_images(classes=36, each=4)
+    split = np.where(images.labels < 30, "background", "evaluation")
+    np.savez(tmp_path / "o.npz", images=images.pixels, labels=images.labels, names=names, split=split)
+    omniglot = PROTOCOLS["omniglot"]
+    plan = replace(omniglot.budgets["quick"], size=16)
+    found = omniglot.images(str(tmp_path / "o.npz"), plan, tmp_path / "cache", Watcher())
+    assert set(found.split[found.labels >= 30]) == {"unseen"}
+    assert set(found.split[found.labels < 30]) == {"train", "test"}
+    tasks = omniglot.tasks(names[:30], 1)
+    assert len(tasks) == 4
+    assert sum(map(len, tasks)) == 30
+    alphabets = [{name.partition("/")[0] for name in task} for task in tasks]
+    assert sum(map(len, alphabets)) == 10 == len(set.union(*alphabets)), "an alphabet is learned as a whole"
+    np.savez(tmp_path / "closed.npz", images=images.pixels, labels=images.labels, names=names)
+    with pytest.raises(InputError, match="need a split 'evaluation' of such classes"):
+        omniglot.images(str(tmp_path / "closed.npz"), plan, tmp_path / "cache", Watcher())
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_protocols_split_all_classes(name: str) -> None:
-    classes = [f"c{index}" for index in range(100)]
+    classes = [f"alphabet{index // 10}/c{index}" for index in range(100)]
     protocol = PROTOCOLS[name]
     tasks = protocol.tasks(classes, 3)
     assert {one for task in tasks for one in task} == set(classes)

@@ -169,6 +169,28 @@ def test_tasks_by_number_and_classes_by_name(photos: Path, tmp_path: Path) -> No
     assert card["new_classes"] == ["class 5", "class 6"]
 
 
+def test_hyper_parameters_and_another_space(shop: Path, photos: Path) -> None:
+    card = as_json(
+        "learn", photos / "summer", "-w", shop, *QUICK, "--parent", "v1", "--method", "dual-tuning", "--dim", 48,
+        "--option", "prototype-weight=0.5", "--option", "loss=cross-entropy",
+    )  # fmt: skip
+    assert card["method"]["parameters"]["prototype_weight"] == 0.5
+    assert card["method"]["parameters"]["loss"] == "cross-entropy"
+    assert card["dimension"] == 48
+
+
+def test_check_shows_virtual_features(shop: Path, photos: Path) -> None:
+    arguments = ("check", "v2", "--data", photos / "held-out", "-w", shop, "--tolerance", 100, "--virtual")
+    found = as_json(*arguments)["virtual"]
+    assert list(found) == ["v1"]
+    assert "Earlier generations as v2 remembers them" in evergallery(*arguments).stdout
+
+
+def test_benchmark_lists_its_protocols() -> None:
+    assert "csd-cifar100" in evergallery("benchmark", "--list").stdout
+    assert {"glyphs", "omniglot"} <= {one["name"] for one in as_json("benchmark", "--list")}
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -180,6 +202,11 @@ def test_tasks_by_number_and_classes_by_name(photos: Path, tmp_path: Path) -> No
         (["learn", ".", "--device", "tpu"], 2, "--device 'tpu' is not usable"),
         (["learn", ".", "--task", "3/2"], 2, "--task '3/2' is not K/N"),
         (["learn", "digits", "--method", "joint"], 2, "name them with --old-data"),
+        (["learn", "digits", "--method", "csd", "--dim", "32"], 2, "keep the dimension with --dim 64"),
+        (["learn", ".", "--option", "weight=2"], 2, "name the method with --method"),
+        (["learn", ".", "--method", "csd", "--option", "speed=2"], 2, "'csd' has no hyper-parameter 'speed': it has"),
+        (["learn", ".", "--method", "csd", "--option", "logit_temperature=hot"], 2, "--option logit_temperature=hot is not usable"),
+        (["benchmark", "olympics"], 2, "No protocol is called 'olympics': choose one of glyphs"),
         (["check", "v9", "--data", "digits"], 1, "no generation 'v9'"),
         (["promote", "v9"], 1, "no generation 'v9'; there is v1, v2"),
         (["promote", "v2", "--force"], 2, "give it with --why"),
@@ -190,7 +217,7 @@ def test_tasks_by_number_and_classes_by_name(photos: Path, tmp_path: Path) -> No
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_input_is_one_sentence(shop: Path, arguments: list[str], status: int, message: str) -> None:
-    place = [] if arguments[0] in ("init", "fly") or "-w" in arguments else ["-w", str(shop)]
+    place = [] if arguments[0] in ("init", "fly", "benchmark") or "-w" in arguments else ["-w", str(shop)]
     done = evergallery(*arguments, *place, expect=status)
     text = " ".join(done.stderr.replace("│", " ").split())
     assert message in text

@@ -14,10 +14,13 @@ from evergallery.memory import (
     Memory,
     class_means,
     estimate_drift,
+    fidelity,
     robust_class_means,
     virtual_features,
 )
 from evergallery.network import Outputs
+from evergallery.retrieval.knn import Exclusion
+from evergallery.retrieval.metrics import evaluate
 
 KINDS = ["inner", "clamped", "gaussian"]
 
@@ -117,6 +120,26 @@ class TestMemory:
         torch.testing.assert_close(moved.unit.norm(dim=1), torch.ones(2))
         assert [list(memory.means), len(memory.earlier())] == [["v1", "v2", "v3"], 2]
 
+    def test_one_jump_asks_each_generation_itself(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(3, 12, 4, generator=generator)
+        labels = torch.arange(12) % 2
+        first = Memory().after("v1", labels, outputs(x[0]), None)
+        second = first.after("v2", labels + 2, outputs(x[1]), outputs(x[0]))
+        # What the three generations make of the third task's images.
+        y = torch.randn(3, 12, 4, generator=generator)
+        jumps = {name: (memory.means[name], outputs(seen)) for name, memory, seen in
+                 (("v1", first, y[0]), ("v2", second, y[1]))}  # fmt: skip
+        third = second.after("v3", labels + 4, outputs(y[2]), outputs(y[1]), "gaussian", jumps)
+        own = first.means["v1"]
+        expected = estimate_drift(own.unit, F.normalize(y[0]), y[0], y[2], "gaussian")
+        torch.testing.assert_close(third.means["v1"].drift, expected)
+        torch.testing.assert_close(third.means["v1"].raw, own.raw + expected)
+        # From the parent both are the same.
+        chained = second.after("v3", labels + 4, outputs(y[2]), outputs(y[1]), "gaussian")
+        torch.testing.assert_close(third.means["v2"].drift, chained.means["v2"].drift)
+        assert not torch.allclose(third.means["v1"].drift, chained.means["v1"].drift)
+
     def test_another_dimension_leaves_the_old_means_behind(self) -> None:
         labels = torch.tensor([0, 1])
         memory = Memory().after("v1", labels, outputs(torch.eye(2, 4)), None)
@@ -142,6 +165,24 @@ class TestMemory:
         assert means.classes.tolist() == [7]
         torch.testing.assert_close(means.raw, torch.tensor([[1.0, 2]]))
         torch.testing.assert_close(means.unit, torch.tensor([[0.5, 0.5]]))
+
+
+def test_fidelity_of_a_drift_that_is_known() -> None:
+    generator = torch.Generator().manual_seed(0)
+    earlier = torch.randn(40, 6, generator=generator)
+    shift = 2 * torch.randn(6, generator=generator)
+    labels = torch.arange(40) % 8
+    first = Memory().after("v1", labels, outputs(earlier), None)
+    later = outputs(earlier + shift)
+    means = first.after("v2", labels, later, outputs(earlier)).means["v1"]
+    itself = Exclusion(torch.arange(40))
+    found = fidelity(later, F.normalize(earlier), means, labels, exclusion=itself)
+    assert found.cosine == pytest.approx(1, abs=1e-5)
+    assert found.cosine_untouched < 0.9
+    real = evaluate(F.normalize(earlier), labels, F.normalize(earlier), labels, exclusion=itself).recall[1]
+    assert found.recall_real == found.recall_virtual == pytest.approx(real)
+    untouched = evaluate(F.normalize(earlier), labels, later.embeddings, labels, exclusion=itself).recall[1]
+    assert found.recall_untouched == pytest.approx(untouched)
 
 
 def test_reference_values_of_the_published_code(shared_data: Path) -> None:

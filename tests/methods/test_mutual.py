@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_laws import a_step, some_memory
+from test_laws import WIDTH, a_step, some_memory
 from torch.nn import functional as F
 
 from conftest import coloured_images
@@ -22,7 +22,7 @@ def test_terms_are_those_of_the_paper() -> None:
     terms = Mutual().losses(step)
     supporting = step.run(step.state.supporting)
     c, o, s = F.normalize(new), F.normalize(old), F.normalize(supporting.features)
-    means = some_memory(6).earlier()[0]
+    means = some_memory(WIDTH).earlier()[0]
     virtual = virtual_features(old, o, means.unit.double(), means.drift.double(), "clamped")
     expected = {
         "metric": hard_mining(new, LABELS),

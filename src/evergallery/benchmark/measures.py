@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
-from evergallery.evaluation import GROUPS, Protocol, measure
+from evergallery.evaluation import Protocol, measure
 from evergallery.losses import fit_width
 from evergallery.retrieval import continual
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
@@ -28,7 +28,7 @@ class Chain:
     """Generations of one lineage, one for each task, through the same test images.
 
     Attributes:
-        test: N held-out images of all classes.
+        test: N held-out images of all classes; those of classes in no task are an open set of their own.
         tasks: classes of each of T tasks.
         embeddings: T of (N, D), oldest first.
         adapted: for a pair (q, g), q > g: query and gallery vectors (N, D) that an adapter has brought together.
@@ -38,6 +38,12 @@ class Chain:
     tasks: Tasks
     embeddings: list[Vectors]
     adapted: Mapping[tuple[int, int], tuple[Vectors, Vectors]] = field(default_factory=dict)
+
+    def seen(self) -> NDArray[np.bool_]:
+        """(N,) which test images are of a class that a task has."""
+        classes = {name for task in self.tasks for name in task}
+        member: NDArray[np.bool_] = np.array([name in classes for name in self.test.classes])[self.test.labels]
+        return member
 
     def pair(self, q: int, g: int) -> tuple[Vectors, Vectors]:
         """Queries by generation q and gallery by g; queries of another width are cut, or padded with zeros."""
@@ -52,16 +58,11 @@ class Chain:
 def measures_of(chain: Chain) -> dict[str, Any]:
     """Everything that one run measures; fractions in [0, 1], matrices as nested lists with ``None`` where undefined."""
     count = len(chain.tasks)
-    everything = np.arange(len(chain.test))
-    protocol = Protocol(chain.test, everything, everything, "every test image among the others")
     first, last = 0, count - 1
-    cells = {
-        (q, g): measure(protocol, *chain.pair(q, g), chain.tasks[0])
-        for q in range(count) for g in range(q + 1)
-    }  # fmt: skip
+    cells = {(q, g): _cell(chain, q, g) for q in range(count) for g in range(q + 1)}
     compatibility = {
         group: {name: _matrix(cells, group, name, count) for name in METRICS}
-        for group in GROUPS if group in cells[last, last]
+        for group in cells[last, last]
     }  # fmt: skip
     own, pooled = continual_matrices(chain)
     old_hits, new_hits = (cells[cell]["all"] for cell in ((first, first), (last, first)))
@@ -93,6 +94,20 @@ def measures_of(chain: Chain) -> dict[str, Any]:
             for name, cell in {"old self": (first, first), "new self": (last, last), "cross": (last, first)}.items()
         },
     }
+
+
+def _cell(chain: Chain, q: int, g: int) -> dict[str, RetrievalMetrics]:
+    """Old, new and all classes of the tasks, and those of no task among themselves."""
+    query, gallery = chain.pair(q, g)
+    seen = chain.seen()
+    groups = measure(_among_themselves(chain.test, np.flatnonzero(seen)), query, gallery, chain.tasks[0])
+    if not seen.all():
+        groups["unseen"] = measure(_among_themselves(chain.test, np.flatnonzero(~seen)), query, gallery, ())["all"]
+    return groups
+
+
+def _among_themselves(images: ImageSet, indices: NDArray[np.int64]) -> Protocol:
+    return Protocol(images, indices, indices, "every test image among the others")
 
 
 def continual_matrices(chain: Chain) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
@@ -131,12 +146,13 @@ def _refresh(chain: Chain, first: int, last: int) -> dict[str, Any] | None:
     query, gallery = chain.pair(last, first)
     if query.shape[1] != chain.embeddings[last].shape[1] or (last, first) in chain.adapted:
         return None
-    everything = Exclusion(torch.arange(len(chain.test)))
-    labels = torch.from_numpy(chain.test.labels)
+    seen = torch.from_numpy(np.flatnonzero(chain.seen()))
+    labels = torch.from_numpy(chain.test.labels)[seen]
+    old, new, queries = (torch.from_numpy(one)[seen] for one in (gallery, chain.embeddings[last], query))
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     curve = refresh_curve(
-        torch.from_numpy(query), labels, torch.from_numpy(gallery), torch.from_numpy(chain.embeddings[last]), labels,
-        order=random_order(len(chain.test), seed=0), shares=shares, exclusion=everything,
+        queries, labels, old, new, labels,
+        order=random_order(len(seen), seed=0), shares=shares, exclusion=Exclusion(torch.arange(len(seen))),
     )  # fmt: skip
     values = [metrics.recall[1] for metrics in curve]
     return {"shares": shares, "recall@1": values, "area": continual.area_under_refresh_curve(shares, values)}

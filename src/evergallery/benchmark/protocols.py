@@ -49,6 +49,8 @@ class BenchmarkProtocol:
         neck: likewise.
         head: kind of classifier.
         overlapping: whether a task holds all classes so far, not only its own.
+        test_split: name of the split that is tested on.
+        unseen_split: name of a split whose classes are in no task: an open set.
         update_options: parameters of some methods that belong to this protocol.
     """
 
@@ -63,6 +65,8 @@ class BenchmarkProtocol:
     neck: Neck = "none"
     head: HeadKind = "cosine"
     overlapping: bool = False
+    test_split: str = "test"
+    unseen_split: str | None = None
     update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def plan(self, budget: Budget, seed: int) -> Plan:
@@ -72,7 +76,9 @@ class BenchmarkProtocol:
         return replace(plan, first=plan.first.model_copy(update=seeds), update=plan.update.model_copy(update=seeds))
 
     def images(self, data: str | None, plan: Plan, cache: Path, watcher: Watcher) -> ImageSet:
-        """The images with splits ``train`` and ``test``; test images are cut once and for all where there are none.
+        """The images with splits ``train``, ``test`` and perhaps ``unseen``.
+
+        Where there is no test split, it is cut once and for all, whatever the seed of a run.
 
         Raises:
             InputError: no data named for a protocol that needs it, or data without enough classes.
@@ -89,11 +95,20 @@ class BenchmarkProtocol:
             minimum_per_class=4,
             on_progress=lambda done, total: watcher.counted("reading images", done, total),
         )
-        if images.split is None or not {"train", "test"} <= set(images.split.tolist()):
-            images = replace(images, split=train_and_test(images.labels, TEST_SHARE, seed=0))
-        if images.split is not None:
-            images = images.select(np.flatnonzero(np.isin(images.split, ("train", "test"))))
-        return images
+        split = np.full(len(images), "train") if images.split is None else images.split.astype("<U10")
+        split[split == self.test_split] = "test"
+        unseen = split == self.unseen_split
+        if self.unseen_split is not None and not unseen.any():
+            raise InputError(
+                f"The protocol {self.name!r} tests on classes that no generation has seen: the images need a split "
+                f"{self.unseen_split!r} of such classes."
+            )
+        split[unseen] = "unseen"
+        if not {"train", "test"} <= set(split.tolist()):
+            seen = np.flatnonzero(~unseen)
+            split[seen] = train_and_test(images.labels[seen], TEST_SHARE, seed=0)
+        images = replace(images, split=split)
+        return images.select(np.flatnonzero(np.isin(split, ("train", "test", "unseen"))))
 
     def preprocessing(self, plan: Plan) -> Preprocessing:
         """From a file to the network's input."""
@@ -122,6 +137,13 @@ def half_then_all(classes: Sequence[str], seed: int) -> Tasks:
 def half_then_four(classes: Sequence[str], seed: int) -> Tasks:
     """Mutual distillation's multi-task form: half of the classes, then four groups, in natural order."""
     return first_then_groups(classes, len(classes) // 2, 4)
+
+
+def by_alphabets(classes: Sequence[str], seed: int) -> Tasks:
+    """Characters named ``ALPHABET/CHARACTER``: half of the alphabets, then the others in three groups, in seeded order."""
+    alphabets = tuple(dict.fromkeys(name.partition("/")[0] for name in classes))
+    groups = first_then_groups(alphabets, len(alphabets) // 2, 3, seed)
+    return tuple(tuple(name for name in classes if name.partition("/")[0] in set(group)) for group in groups)
 
 
 def _glyphs(epochs: int, update_epochs: int) -> Plan:
@@ -157,6 +179,23 @@ PHOTOGRAPHS: dict[Budget, Plan] = {
         None,
     ),
 }
+
+OMNIGLOT: dict[Budget, Plan] = {
+    "quick": replace(_glyphs(2, 1), size=28),
+    "standard": replace(_glyphs(12, 6), size=28),
+    "paper": replace(_glyphs(60, 30), size=28),
+}
+
+
+def _imagenet(epochs: int, size: int) -> Plan:
+    # openBCT's: every 30 of 90 epochs a tenth of the rate, which begins at 0.1.
+    settings = Settings(
+        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", optimizer="sgd", weight_decay=1e-4
+    )
+    return Plan(settings, settings, size)
+
+
+IMAGENET: dict[Budget, Plan] = {"quick": _imagenet(2, 64), "standard": _imagenet(20, 128), "paper": _imagenet(90, 224)}
 
 PROTOCOLS: dict[str, BenchmarkProtocol] = {
     protocol.name: protocol
@@ -215,6 +254,27 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             update_backbone="resnet32",
             overlapping=True,
             update_options={"dual-tuning": {"loss": "arcface"}},
+        ),
+        BenchmarkProtocol(
+            name="bct-imagenet",
+            shows="openBCT's: ImageNet-1k, 500 classes with ResNet-18, then all 1 000 with ResNet-50",
+            data=None,
+            tasks=lambda classes, seed: (tuple(classes[: len(classes) // 2]), tuple(classes)),
+            budgets=IMAGENET,
+            backbone="resnet18",
+            update_backbone="resnet50",
+            head="linear",
+            overlapping=True,
+            test_split="val",
+        ),
+        BenchmarkProtocol(
+            name="omniglot",
+            shows="characters of alphabets that no generation has seen; four tasks of the other alphabets",
+            data=None,
+            tasks=by_alphabets,
+            budgets=OMNIGLOT,
+            backbone="resnet20",
+            unseen_split="evaluation",
         ),
     )
 }

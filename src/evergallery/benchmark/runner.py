@@ -26,7 +26,11 @@ from evergallery.data.tasks import Tasks
 from evergallery.errors import InputError
 from evergallery.files import read_json, write_json
 from evergallery.generation import Generation
-from evergallery.methods import METHODS, Finetune, Method
+from evergallery.memory import fidelity
+from evergallery.memory.drift import WEIGHTS
+from evergallery.methods import METHODS, Finetune, Method, Mutual
+from evergallery.network import outputs_of
+from evergallery.retrieval.knn import Exclusion
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
@@ -181,12 +185,15 @@ def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
     protocol = PROTOCOLS[job.protocol]
     plan = _plan(job, device)
     images = _images(job, watcher)
-    tasks = protocol.tasks(images.classes, job.seed)
+    tasks = _tasks(job, images)
     generations, phases = _learn_chain(job, plan, images.of_split("train"), tasks, watcher)
     reset_peak_memory()
     started = time.perf_counter()
     chain = _measured_chain(job, generations, images, tasks, watcher)
     measures = measures_of(chain)
+    virtual = _virtual(job, generations, chain, watcher)
+    if virtual:
+        measures["virtual"] = virtual
     phases.append(
         {"phase": "evaluation", "seconds": round(time.perf_counter() - started, 1), "memory_mib": peak_memory()}
     )
@@ -208,7 +215,7 @@ def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
                 "source": protocol.data or "images of the user's own",
                 "fingerprint": images.fingerprint(),
                 "training": len(images.of_split("train")),
-                "test": len(images.of_split("test")),
+                "test": len(images) - len(images.of_split("train")),
                 "classes": len(images.classes),
                 "tasks": [len(task) for task in tasks],
             },
@@ -236,19 +243,25 @@ def _read(protocol: str, budget: Budget, data: str | None, cache: Path, watcher:
     return PROTOCOLS[protocol].images(data, PROTOCOLS[protocol].budgets[budget], cache, watcher)
 
 
+def _tasks(job: Job, images: ImageSet) -> Tasks:
+    """Of the classes that there are training images of."""
+    trained = np.unique(images.of_split("train").labels)
+    return PROTOCOLS[job.protocol].tasks([images.classes[label] for label in trained], job.seed)
+
+
 def _initial(job: Job, watcher: Watcher) -> Workspace:
     """The workspace with the first generation; shared by every method of the seed that takes the same head."""
     protocol = PROTOCOLS[job.protocol]
     plan = _plan(job)
     method = job.contender.method(protocol)
     images = _images(job, watcher)
-    tasks = protocol.tasks(images.classes, job.seed)
+    tasks = _tasks(job, images)
     own_head = method.head if method is not None else None
     directory = job.work / (INITIAL if own_head is None else f"{INITIAL}-{own_head}")
     if not (directory / "workspace.json").is_file():
         preprocessing = protocol.preprocessing(plan)
         # A simplex has one class more than it has dimensions.
-        dim = protocol.dim if own_head != "simplex" else len(images.classes) - 1
+        dim = protocol.dim if own_head != "simplex" else len({name for task in tasks for name in task}) - 1
         Workspace.create(
             directory,
             backbone=protocol.backbone,
@@ -336,7 +349,8 @@ def _measured_chain(
     job: Job, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
 ) -> Chain:
     """Embeddings of the test images by every generation, and the adapter's maps between them."""
-    test = images.of_split("test")
+    assert images.split is not None
+    test = images.select(np.flatnonzero(images.split != "train"))
     by_fingerprint = {one.fingerprint: one for one in generations}
     extracted = {key: _embeddings(one, test, job.work, "test", watcher) for key, one in by_fingerprint.items()}
     embeddings = [extracted[one.fingerprint] for one in generations]
@@ -356,6 +370,32 @@ def _measured_chain(
         else:
             adapted[q, g] = embeddings[q], fit(new, old)(torch.from_numpy(embeddings[g])).numpy()
     return Chain(test, tasks, embeddings, adapted)
+
+
+def _virtual(
+    job: Job, generations: Sequence[Generation], chain: Chain, watcher: Watcher
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How well the last generation's memory stands in for each one before its parent, by each weighting."""
+    last = generations[-1]
+    if job.contender.base != Mutual.name or job.contender.adapter or len(generations) < 3:
+        return {}
+    watcher.said("comparing virtual features with real ones")
+    seen = np.flatnonzero(chain.seen())
+    images = chain.test.select(seen)
+    outputs = outputs_of(last.network(), images, last.preprocessing)
+    means = last.memory().means
+    labels = torch.from_numpy(images.labels)
+    return {
+        earlier.name: {
+            weighting: fidelity(
+                outputs, torch.from_numpy(real[seen]), means[earlier.name], labels, weighting,
+                Exclusion(torch.arange(len(seen))),
+            ).to_dict()
+            for weighting in WEIGHTS
+        }
+        for earlier, real in zip(generations[:-1], chain.embeddings[:-1], strict=True)
+        if earlier.name in means
+    }  # fmt: skip
 
 
 def _embeddings(generation: Generation, images: ImageSet, work: Path, part: str, watcher: Watcher) -> Vectors:

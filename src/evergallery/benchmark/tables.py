@@ -44,6 +44,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("new cross", _cell("new", -1, 0), "all later classes, vectors of the first generation"),
     Column("all self", _cell("all", -1, -1), "all classes pooled, last generation"),
     Column("all cross", _cell("all", -1, 0), "all classes pooled, vectors of the first generation"),
+    Column("unseen self", _cell("unseen", -1, -1), "classes of no task, last generation"),
+    Column("unseen cross", _cell("unseen", -1, 0), "classes of no task, vectors of the first generation"),
     Column("avg recall", _derived("average recall"), "mean over tasks, own galleries, last generation"),
     Column("forgetting", _derived("forgetting"), "best earlier minus last, mean over earlier tasks, own galleries"),
     Column("AM", _derived("AM"), "mean of the compatibility matrix, all classes"),

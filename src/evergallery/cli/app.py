@@ -22,6 +22,7 @@ from evergallery.cli.learn import learn
 
 if TYPE_CHECKING:
     from evergallery.evaluation import Comparison
+    from evergallery.memory import Fidelity
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -206,22 +207,46 @@ def check(
     queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
     gallery: Annotated[str | None, typer.Option(help="Split of the gallery.")] = None,
     tolerance: Annotated[float, typer.Option(help="Points of recall@1 that the cross-test may lie lower.")] = 1.0,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
+    ] = False,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a generation beside another: self-test, cross-test, verdict. Exit status 1 if not compatible."""
     space = open_workspace(workspace)
     with watching(json) as watcher:
+        remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
         result = space.check(
             generation, data, against=against, queries=queries, gallery=gallery, tolerance=tolerance / 100,
             data_dir=data_dir, watcher=watcher,
         )  # fmt: skip
     if json:
-        print_json(result.to_dict())
+        print_json(
+            result.to_dict()
+            | ({"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {})
+        )
     else:
         _print_comparison(result)
+        if remembered:
+            _print_virtual(generation, remembered)
     if not result.compatible:
         raise typer.Exit(1)
+
+
+def _print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
+    print_table(
+        f"Earlier generations as {generation} remembers them: its virtual features, and its own embeddings untouched",
+        ("", "cosine", "untouched", "recall@1 real", "virtual", "untouched"),
+        [
+            (
+                name, f"{one.cosine:.3f}", f"{one.cosine_untouched:.3f}",
+                *(f"{100 * value:.1f} %" for value in (one.recall_real, one.recall_virtual, one.recall_untouched)),
+            )
+            for name, one in remembered.items()
+        ],
+    )  # fmt: skip
+    say("Queries are the earlier generation's; cosines are with its real embeddings.")
 
 
 @app.command()

@@ -49,4 +49,5 @@ def elastic_boundary(
     distances = torch.linalg.vector_norm(F.normalize(features) - centres[labels], dim=1)
     elastic = torch.lerp(radii, torch.full_like(radii, threshold), elasticity.sigmoid())[labels]
     outside = (distances > elastic) & exists[labels]
-    return (distances - elastic).where(outside, 0).sum() / outside.sum().clamp(min=1)
+    mean: Tensor = (distances - elastic).where(outside, 0).sum() / outside.sum().clamp(min=1)
+    return mean

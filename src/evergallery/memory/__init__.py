@@ -3,16 +3,19 @@
 from evergallery.memory.boundaries import largest_distances, smallest_cosines
 from evergallery.memory.diffusion import diffused_class_means
 from evergallery.memory.drift import Weighting, estimate_drift, virtual_features
+from evergallery.memory.fidelity import Fidelity, fidelity
 from evergallery.memory.memory import ClassMeans, Memory
 from evergallery.memory.prototypes import class_means, robust_class_means
 
 __all__ = [
     "ClassMeans",
+    "Fidelity",
     "Memory",
     "Weighting",
     "class_means",
     "diffused_class_means",
     "estimate_drift",
+    "fidelity",
     "largest_distances",
     "robust_class_means",
     "smallest_cosines",

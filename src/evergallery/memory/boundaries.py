@@ -14,7 +14,8 @@ def smallest_cosines(features: Tensor, labels: Tensor, centres: Tensor) -> Tenso
         centres: (K, D), of any norm.
     """
     cosines = F.cosine_similarity(features, centres[labels])
-    return centres.new_ones(len(centres)).index_reduce(0, labels, cosines, "amin")
+    least: Tensor = centres.new_ones(len(centres)).scatter_reduce(0, labels, cosines, "amin")
+    return least
 
 
 def largest_distances(embeddings: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
@@ -27,10 +28,12 @@ def largest_distances(embeddings: Tensor, labels: Tensor, centres: Tensor) -> Te
         labels: (N,), rows of ``centres``.
         centres: (K, D).
     """
-    distances = torch.linalg.vector_norm((embeddings - centres[labels]).float(), dim=1)
-    radii = distances.new_zeros(len(centres))
+    # Quantiles want float32 at least.
+    precision = torch.promote_types(embeddings.dtype, torch.float32)
+    distances = torch.linalg.vector_norm((embeddings - centres[labels]).to(precision), dim=1)
+    radii: Tensor = distances.new_zeros(len(centres), dtype=embeddings.dtype)
     for label in torch.unique(labels):
         own = distances[labels == label]
         first, third = torch.quantile(own, 0.25), torch.quantile(own, 0.75)
-        radii[label] = own[own <= third + 1.5 * (third - first)].max()
-    return radii.to(embeddings.dtype)
+        radii[label] = own[own <= third + 1.5 * (third - first)].max().to(embeddings.dtype)
+    return radii

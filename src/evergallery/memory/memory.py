@@ -48,12 +48,20 @@ class Memory:
     means: Mapping[str, ClassMeans] = field(default_factory=dict)
 
     def after(
-        self, name: str, labels: Tensor, new: Outputs, old: Outputs | None, weighting: Weighting = "clamped"
+        self,
+        name: str,
+        labels: Tensor,
+        new: Outputs,
+        old: Outputs | None,
+        weighting: Weighting = "clamped",
+        ancestors: Mapping[str, tuple[ClassMeans, Outputs]] | None = None,
     ) -> "Memory":
         """The memory of the generation that follows; ``self`` is its parent's.
 
         Only the parent is asked how far its space moved, so drift accumulates from generation to generation and no
-        older one has to be kept. Where the dimension changed there is no drift to follow: older means are dropped.
+        older one has to be kept. Who kept them can name them as ``ancestors``: then each one's drift is estimated in
+        one jump, from its own means and its own outputs. Where the dimension changed there is no drift to follow:
+        older means are dropped.
 
         Args:
             name: of the following generation.
@@ -61,11 +69,13 @@ class Memory:
             new: its outputs of these images, without augmentation.
             old: its parent's outputs of the same images; ``None`` without a parent.
             weighting: of the images in the estimate of drift.
+            ancestors: by name, the means that a generation measured itself, and its outputs of the same images.
         """
         moved = {}
-        if old is not None and old.features.shape[1] == new.features.shape[1]:
-            for ancestor, means in self.means.items():
-                step = estimate_drift(means.unit, old.embeddings, old.features, new.features, weighting)
+        for ancestor, carried in self.means.items():
+            means, before = (ancestors or {}).get(ancestor, (carried, old))
+            if before is not None and before.features.shape[1] == new.features.shape[1]:
+                step = estimate_drift(means.unit, before.embeddings, before.features, new.features, weighting)
                 moved[ancestor] = means.moved(step)
         return Memory({**moved, name: ClassMeans.measured(new, labels)})
 

@@ -1,7 +1,7 @@
 """What every method shares: the task it begins with, the step it sees, and what it says about its needs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.losses import batch_hard_triplet
-from evergallery.memory import Memory
+from evergallery.memory import ClassMeans, Memory
 from evergallery.network import Head, HeadKind, Network, Outputs
 
 Beginning = Literal["scratch", "pretrained", "parent"]
@@ -105,6 +105,18 @@ class Method(ABC):
     def epoch_begins(self, state: nn.Module | None, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
         """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands."""
         return
+
+    def remember(
+        self,
+        name: str,
+        parent: Memory,
+        labels: Tensor,
+        new: Outputs,
+        old: Outputs | None,
+        ancestors: Callable[[], Mapping[str, tuple[ClassMeans, Outputs]]],
+    ) -> Memory:
+        """The memory of the finished generation; see ``Memory.after``. ``ancestors()`` runs every generation before."""
+        return parent.after(name, labels, new, old)
 
     def old_images(self) -> int | None:
         """How many images of each old class it learns from at most, where it learns from any; ``None`` for all."""

@@ -1,5 +1,6 @@
 """Online deep metric learning via mutual distillation (Liu, Zhao and Zhao 2022, arXiv 2203.05201)."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
@@ -7,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.losses import metric_loss, relation_distillation
-from evergallery.memory import ClassMeans, Weighting, virtual_features
+from evergallery.memory import ClassMeans, Memory, Weighting, virtual_features
 from evergallery.methods.method import Beginning, Method, Step, Task
-from evergallery.network import Network
+from evergallery.network import Network, Outputs
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Mutual(Method):
         reference: whose relations are the reference distribution of the divergence from the past: the ``current``
             network's, as published, or the ``old`` one's, as is usual in distillation.
         supporting: what the supporting network begins with; published: pretrained weights.
-        weighting: of prototypes in the virtual features.
+        weighting: of images in the drift, and of prototypes in the virtual features.
+        drift: ``chained`` from generation to generation, which needs the parent alone, or in ``one-jump`` from each
+            earlier generation, for whoever kept them all; both were tried in the code that was found.
     """
 
     name: ClassVar[str] = "mutual"
@@ -49,6 +52,7 @@ class Mutual(Method):
     reference: Literal["current", "old"] = "current"
     supporting: Beginning = "scratch"
     weighting: Weighting = "clamped"
+    drift: Literal["chained", "one-jump"] = "chained"
 
     def begin(self, task: Task) -> "Beside":
         """The supporting network, and the class means of the generations before the parent."""
@@ -87,6 +91,19 @@ class Mutual(Method):
                 F.cross_entropy(new.logits, step.labels) + F.cross_entropy(supporting.logits, step.labels)
             )
         return terms
+
+    def remember(
+        self,
+        name: str,
+        parent: Memory,
+        labels: Tensor,
+        new: Outputs,
+        old: Outputs | None,
+        ancestors: Callable[[], Mapping[str, tuple[ClassMeans, Outputs]]],
+    ) -> Memory:
+        """Class means moved along with the space, as ``weighting`` and ``drift`` say."""
+        jumps = ancestors() if self.drift == "one-jump" else None
+        return parent.after(name, labels, new, old, self.weighting, jumps)
 
     def _from_the_past(self, current: Tensor, old: Tensor) -> Tensor:
         first, second = (current, old) if self.reference == "current" else (old, current)
