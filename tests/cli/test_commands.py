@@ -205,7 +205,11 @@ def test_benchmark_lists_its_protocols() -> None:
         (["learn", "digits", "--method", "csd", "--dim", "32"], 2, "keep the dimension with --dim 64"),
         (["learn", ".", "--option", "weight=2"], 2, "name the method with --method"),
         (["learn", ".", "--method", "csd", "--option", "speed=2"], 2, "'csd' has no hyper-parameter 'speed': it has"),
-        (["learn", ".", "--method", "csd", "--option", "logit_temperature=hot"], 2, "--option logit_temperature=hot is not usable"),
+        (
+            ["learn", ".", "--method", "csd", "--option", "logit_temperature=hot"],
+            2,
+            "--option logit_temperature=hot is not usable",
+        ),
         (["benchmark", "olympics"], 2, "No protocol is called 'olympics': choose one of glyphs"),
         (["check", "v9", "--data", "digits"], 1, "no generation 'v9'"),
         (["promote", "v9"], 1, "no generation 'v9'; there is v1, v2"),
