@@ -12,7 +12,16 @@ from typing import Any
 
 import torch
 
-LIBRARIES = ("torch", "torchvision", "timm", "pytorch-metric-learning", "lightning-fabric", "numpy", "pillow")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-metric-learning",
+    "lightning-fabric",
+    "numpy",
+    "pillow",
+    "qdrant-edge-py",
+)
 
 
 def provenance() -> dict[str, Any]:
