@@ -287,8 +287,8 @@ class TestNewToOldTriplet:
 
     def test_a_network_that_is_still_its_parent_has_a_finite_gradient(self) -> None:
         # Its distance to itself is zero, where the root has no derivative.
-        new = tensor(unit(draw(0)[0])).requires_grad_()
-        value = new_to_old_triplet(new, new.detach(), tensor(draw(0)[2]), new_negatives=True)
+        new = torch.eye(4, dtype=torch.float64, requires_grad=True)
+        value = new_to_old_triplet(new, new.detach(), torch.tensor([0, 0, 1, 1]), 2.0, new_negatives=True)
         assert torch.isfinite(backward(value, new)).all()
 
 

@@ -163,7 +163,7 @@ class TestFinetuneAndJoint:
         assert (gradient(terms["classification"], new).abs().sum(1) > 0).all(), "old classes are classified too"
 
     def test_only_joint_training_begins_from_scratch(self) -> None:
-        assert [name for name, method in METHODS.items() if not method.starts_from_parent] == ["joint"]
+        assert [method for method in RIVALS if not method.starts_from_parent] == [Joint]
         assert not any((Finetune.needs_parent, Finetune.needs_old_images))
         assert Joint.needs_old_images
         assert Joint().old_images() is None
@@ -206,10 +206,11 @@ class TestReplay:
 
 
 class TestLwF:
-    def test_distils_the_logits_of_old_classes_and_no_others(self) -> None:
-        step, _, _ = double(LwF())
+    @pytest.mark.parametrize("method", [LwF(), MMD()], ids=lambda one: one.name)
+    def test_distils_the_logits_of_old_classes_and_no_others(self, method: Method) -> None:
+        step, _, _ = double(method)
         logits = step.new.logits.detach().requires_grad_()
-        terms = LwF().losses(replace(step, new=step.new._replace(logits=logits)))
+        terms = method.losses(replace(step, new=step.new._replace(logits=logits)))
         columns = gradient(terms["logit distillation"], logits).abs().sum(0) > 0
         assert columns.tolist() == [True] * OLD + [False] * 4
         assert (gradient(terms["classification"], logits).abs().sum(0) > 0).all()
@@ -282,6 +283,15 @@ class TestGeometry:
         step, new, old = double(method)
         stretched = method.losses(with_old(with_new(step, 3 * new), 2 * old))[TERMS[name]].item()
         assert stretched == pytest.approx(method.losses(step)[TERMS[name]].item())
+
+    def test_the_relations_of_the_learning_network_are_the_reference(self) -> None:
+        # As published, and the reverse of what is usual in distillation.
+        step, new, old = double(RelationDistillation())
+        (log_p, p), (log_q, _) = (
+            (x.log_softmax(1), x.softmax(1)) for x in (F.normalize(one) @ F.normalize(one).T / 4 for one in (new, old))
+        )
+        expected = 10 * 16 * (p * (log_p - log_q)).sum(1).mean()
+        assert RelationDistillation().losses(step)["old relations"].item() == pytest.approx(expected.item())
 
     def test_squared_distillation_holds_the_length_too(self) -> None:
         method = FeatureDistillation(distance="squared")
@@ -571,4 +581,4 @@ class TestCoReS:
     def test_asks_for_the_simplex_and_not_for_the_parent(self) -> None:
         assert CoReS.head == "simplex"
         assert not any((CoReS.needs_parent, CoReS.needs_old_outputs, CoReS.needs_old_images))
-        assert [name for name, method in METHODS.items() if method.head] == ["cores"]
+        assert [method for method in RIVALS if method.head] == [CoReS]
