@@ -60,7 +60,7 @@ def test_the_main_job(space: Workspace, quick: Quick) -> None:
     stored = {item.id: item.embedding.copy() for batch in space.gallery.iterate() for item in batch}
 
     second = space.learn(new_images(), settings=quick(epochs=2, learning_rate=1e-4))
-    assert (second.card.parent, second.card.method.name) == ("v1", "csd"), "csd is what a parent is followed by"
+    assert (second.card.parent, second.card.method.name) == ("v1", "evergreen"), "what a parent is followed by"
     assert second.card.classes[:5] == first.card.classes
     assert space.promoted.name == "v1", "learning promotes nothing but the first generation"
 

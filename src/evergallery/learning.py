@@ -248,7 +248,7 @@ def check_images(method: Method, has_old_data: bool, parent: Generation | None) 
     if method.needs_old_images and parent is not None and not has_old_data:
         raise InputError(
             f"The method {method.name!r} learns from the old images too: name them with --old-data, "
-            f"or choose a method that does not need them, such as csd."
+            f"or choose a method that does not need them, such as evergreen."
         )
     if has_old_data and not method.needs_old_images:
         raise InputError(f"The method {method.name!r} does not read old images: leave --old-data out, or use joint.")

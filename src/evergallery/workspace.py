@@ -24,7 +24,7 @@ from evergallery.generation import Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
 from evergallery.memory import Fidelity, Weighting, fidelity
-from evergallery.methods import CSD, Finetune, Method
+from evergallery.methods import Evergreen, Finetune, Method
 from evergallery.network import Architecture, HeadKind, Neck, build_backbone, extract, outputs_of
 from evergallery.retrieval.knn import Exclusion
 from evergallery.state import Pair, State, now
@@ -40,7 +40,7 @@ class Workspace:
     >>> shop = Workspace.create("shop", backbone="resnet20")
     >>> shop.learn("photos/spring")
     >>> shop.index("photos/catalogue")
-    >>> shop.learn("photos/summer", method=CSD())
+    >>> shop.learn("photos/summer")
     >>> print(shop.check("v2", "photos/held-out").verdict)
     >>> shop.promote("v2")
     >>> shop.search("query.jpg", k=10)
@@ -205,7 +205,7 @@ class Workspace:
         Args:
             data: a folder, table, array file or named set (see ``evergallery.data.sources.load``), or an image set.
                 Where it has splits, ``train`` is learned from and ``val``, if any, chooses the epoch.
-            method: ``CSD()`` by default, ``Finetune()`` for a first generation.
+            method: ``Evergreen()`` by default, ``Finetune()`` for a first generation.
             parent: generation to learn from; the promoted one by default.
             old_data: images of the old categories, for methods that need them (joint).
             classes: learn only these of the data's classes.
@@ -226,7 +226,7 @@ class Workspace:
         """
         state = self.state
         ancestor = self.generation(parent) if parent else (self.promoted if state.promoted else None)
-        method = method or (CSD() if ancestor else Finetune())
+        method = method or (Evergreen() if ancestor else Finetune())
         check_images(method, old_data is not None, ancestor)
         preprocessing = ancestor.preprocessing if ancestor else Preprocessing.from_dict(state.preprocessing)
         before = ancestor.card.architecture if ancestor else state.architecture

@@ -20,6 +20,7 @@ from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, NotFoundError
 from evergallery.evaluation import Protocol, measure
 from evergallery.generation import Generation
+from evergallery.methods import CSD
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 
@@ -256,6 +257,15 @@ def test_names_of_contenders() -> None:
     assert Contender.named("procrustes") == Contender("finetune+procrustes")
     assert (Contender("csd+linear").base, Contender("csd+linear").adapter) == ("csd", "linear")
     assert Contender("joint").adapter is None
+    tuned = Contender.named("csd@logit_weight=0@contrastive_weight=4+linear")
+    assert (tuned.base, tuned.adapter) == ("csd", "linear")
+    assert tuned.method(PROTOCOLS["glyphs"]) == CSD(logit_weight=0, contrastive_weight=4)
+    with pytest.raises(InputError, match="'csd' has no hyper-parameter 'weight'"):
+        Contender.named("csd@weight=1")
+    with pytest.raises(InputError, match="logit_weight=heavy is not usable for 'csd'"):
+        Contender.named("csd@logit_weight=heavy")
+    with pytest.raises(InputError, match="No method is called 'initial'"):
+        Contender.named("initial@weight=1")
 
 
 def test_open_set_protocol(tmp_path: Path) -> None:

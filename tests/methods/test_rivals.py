@@ -235,7 +235,7 @@ class TestLwF:
 TERMS = {
     "relation": "old relations",
     "feature-distillation": "feature distillation",
-    "l2": "squared error",
+    "l2": "squared distance",
     "mmd": "discrepancy",
     "contrastive": "new to old",
     "triplet-new-to-old": "new to old",

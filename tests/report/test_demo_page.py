@@ -32,16 +32,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
 
 def test_measures_what_it_says(demo: DemoResult) -> None:
     titles = [contender.title for contender in demo.contenders]
-    assert titles == ["v1 untouched", "v2 fine-tuned", "v3 CSD", "v4 joint"]
-    first, second, third, joint = demo.contenders
+    assert titles == ["v1 untouched", "v2 fine-tuned", "v3 CSD", "v4 evergreen", "v5 joint"]
+    first, second, third, fourth, joint = demo.contenders
     assert first.self_test["all"].recall == first.cross_test["all"].recall, "v1 searches its own vectors either way"
-    assert joint.images > second.images == third.images
+    assert joint.images > second.images == third.images == fourth.images
     assert all(set(contender.self_test) == {"old", "new", "all"} for contender in demo.contenders)
     assert len(demo.skipped) == 1
     with Workspace(demo.page.parent) as space:
         stored = {item.generation for batch in space.gallery.iterate() for item in batch}
         assert stored == {first.generation.fingerprint}, "the gallery holds vectors of v1 alone"
-        assert [generation.name for generation in space.generations()] == ["v1", "v2", "v3", "v4"]
+        assert [generation.name for generation in space.generations()] == ["v1", "v2", "v3", "v4", "v5"]
     written = json.loads((demo.page.parent / "demo.json").read_text())
     assert written["generations"][2]["cross"]["all"]["recall@1"] == third.cross_test["all"].recall[1]
 

@@ -41,7 +41,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Contender:
-    """A row of the table: a method, with an adapter after it or not.
+    """A row of the table: ``METHOD[@NAME=VALUE…][+ADAPTER]``, a method, its hyper-parameters and an adapter after it.
 
     ``initial`` is the first generation untouched; ``procrustes`` alone is ``finetune+procrustes``.
     """
@@ -53,23 +53,36 @@ class Contender:
         """Check a name.
 
         Raises:
-            InputError: an unknown method or adapter.
+            InputError: an unknown method or adapter, or a hyper-parameter that the method does not take.
         """
         contender = cls(f"{Finetune.name}+{name}" if name in ADAPTERS else name)
         base, adapter = contender.base, contender.adapter
-        if base not in (INITIAL, *METHODS):
+        if base not in (INITIAL, *METHODS) or (base == INITIAL and contender.options):
             raise InputError(
-                f"No method is called {base!r}: choose among {INITIAL}, {', '.join(METHODS)}, each with +ADAPTER if "
-                f"wanted, ADAPTER one of {', '.join(ADAPTERS)}."
+                f"No method is called {base!r}: choose among {INITIAL}, {', '.join(METHODS)}, each with "
+                f"@HYPERPARAMETER=VALUE and +ADAPTER if wanted, ADAPTER one of {', '.join(ADAPTERS)}."
             )
         if adapter is not None and adapter not in ADAPTERS:
             raise InputError(f"No adapter is called {adapter!r}: choose one of {', '.join(ADAPTERS)}.")
+        if base != INITIAL:
+            METHODS[base].with_options(contender.options)
         return contender
+
+    @property
+    def learner(self) -> str:
+        """The name without an adapter."""
+        return self.name.partition("+")[0]
 
     @property
     def base(self) -> str:
         """Name of the method."""
-        return self.name.partition("+")[0]
+        return self.learner.partition("@")[0]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Hyper-parameters by name, in words."""
+        words = self.learner.split("@")[1:]
+        return {name: value for name, _, value in (word.partition("=") for word in words)}
 
     @property
     def adapter(self) -> str | None:
@@ -77,10 +90,10 @@ class Contender:
         return self.name.partition("+")[2] or None
 
     def method(self, protocol: BenchmarkProtocol) -> Method | None:
-        """The method with the options that the protocol has for it; ``None`` for the initial generation."""
+        """The method with its options, and those that the protocol has for it; ``None`` for the initial generation."""
         if self.base == INITIAL:
             return None
-        return METHODS[self.base](**protocol.update_options.get(self.base, {}))
+        return METHODS[self.base].with_options({**protocol.update_options.get(self.base, {}), **self.options})
 
 
 @dataclass(frozen=True)
@@ -289,7 +302,7 @@ def _learn_chain(
     method = job.contender.method(protocol)
     if method is None:
         return [first] * len(tasks), phases
-    workspace = _successors(initial, job.work / job.contender.base)
+    workspace = _successors(initial, job.work / job.contender.learner)
     for number in range(2, len(tasks) + 1):
         peak_file = workspace.directory / f"memory-v{number}.json"
         if len(workspace.generations()) < number:
@@ -418,7 +431,7 @@ def _expected_cost(job: Job) -> float:
     method = job.contender.method(protocol)
     if method is None:
         return 0.5
-    weight = 1.0 + 0.4 * method.needs_parent + 1.0 * (job.contender.base == "mutual")
+    weight = 1.0 + 0.4 * (method.needs_parent and method.runs_parent) + 1.0 * (job.contender.base == "mutual")
     epochs = plan.update.epochs if method.starts_from_parent else 2 * plan.first.epochs
     return weight * epochs
 

@@ -1,11 +1,10 @@
 """From words on the command line to what the workspace takes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError
@@ -27,16 +26,7 @@ def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | Non
     if name not in METHODS:
         raise InputError(f"No method is called {name!r}: choose one of {', '.join(METHODS)}.")
     given = {key.replace("-", "_"): value for key, _, value in (option.partition("=") for option in options)}
-    known = [field.name for field in fields(METHODS[name])]
-    for key in given:
-        if key not in known:
-            raise InputError(f"{name!r} has no hyper-parameter {key!r}: it has {', '.join(known) or 'none'}.")
-    try:
-        # Checks and converts by the annotations of the dataclass.
-        return TypeAdapter(METHODS[name]).validate_python(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--option {first['loc'][0]}={first['input']} is not usable: {first['msg']}.") from error
+    return METHODS[name].with_options(given)
 
 
 def choose_settings(has_parent: bool, given: Mapping[str, object]) -> Settings:

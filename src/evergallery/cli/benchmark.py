@@ -11,14 +11,17 @@ from evergallery.cli.console import out, print_json, print_table, say, watching
 if TYPE_CHECKING:
     from evergallery.benchmark.protocols import Budget
 
-DEFAULT_METHODS = "initial,finetune,lwf,csd,mutual,dual-tuning,joint,procrustes"
+DEFAULT_METHODS = "initial,finetune,lwf,csd,mutual,dual-tuning,evergreen,joint,procrustes"
 
 
 def benchmark(
     protocol: Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")] = "",
     sets: Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")] = None,
     methods: Annotated[
-        str, typer.Option(help="A,B,C; METHOD+ADAPTER adds an adapter after training.")
+        str,
+        typer.Option(
+            help="A,B,C; METHOD@NAME=VALUE sets a hyper-parameter, METHOD+ADAPTER adds an adapter after training."
+        ),
     ] = DEFAULT_METHODS,
     seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, …")] = 3,
     data: Annotated[

@@ -15,7 +15,8 @@ def learn(
     data: DataArgument,
     workspace: WorkspaceOption = HERE,
     method: Annotated[
-        str | None, typer.Option(help="finetune, csd, mutual, dual-tuning, joint, …; csd once there is a parent.")
+        str | None,
+        typer.Option(help="finetune, evergreen, csd, mutual, dual-tuning, joint, …; evergreen once there is a parent."),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, a hyper-parameter of the method; may be repeated.")

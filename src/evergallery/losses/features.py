@@ -29,7 +29,7 @@ def feature_distillation(new: Tensor, old: Tensor, distance: FeatureDistance = "
 
 
 def unit_mean_squared_error(new: Tensor, old: Tensor) -> Tensor:
-    """``mean_{i,d} (u_id - u'_id)²`` of unit rows: the cosine distance times 2 / D (openBCT, OpenCompatible).
+    """``mean_{i,d} (u_id - u'_id)²`` of unit rows: the cosine distance times 2 / D (OpenCompatible).
 
     Args:
         new: (B, D), of any norm; u are its unit rows.

@@ -5,6 +5,7 @@ from evergallery.methods.bct import BCT
 from evergallery.methods.cores import CoReS
 from evergallery.methods.csd import CSD
 from evergallery.methods.dual_tuning import DualTuning
+from evergallery.methods.evergreen import Evergreen
 from evergallery.methods.feature_distillation import FeatureDistillation
 from evergallery.methods.finetune import Finetune
 from evergallery.methods.joint import Joint
@@ -24,6 +25,8 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         # The papers at the centre, and the ends of the scale.
         Finetune, Joint, CSD, Mutual, DualTuning,
+        # What they have and lack, together.
+        Evergreen,
         # Against forgetting.
         LwF, FeatureDistillation, RelationDistillation, MMD, Replay,
         # For compatibility.
@@ -44,6 +47,7 @@ __all__ = [
     "Beginning",
     "CoReS",
     "DualTuning",
+    "Evergreen",
     "FeatureDistillation",
     "Finetune",
     "Joint",

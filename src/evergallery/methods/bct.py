@@ -31,6 +31,7 @@ class BCT(Method):
 
     name: ClassVar[str] = "bct"
     needs_parent: ClassVar[bool] = True
+    runs_parent: ClassVar[bool] = False
     needs_old_outputs: ClassVar[bool] = True
     triplet_margin: float = 1.0
     weight: float = 1.0

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.errors import InputError
-from evergallery.losses import arcface, centre_triplet, fit_width, metric_loss
+from evergallery.losses import arcface, batch_hard_triplet, centre_triplet, fit_width, metric_loss
 from evergallery.memory import class_means, robust_class_means
 from evergallery.methods.method import Method, Step, Task
 
@@ -37,7 +37,7 @@ class DualTuning(Method):
         prototype_loss: ``inner`` products as published (inferred), ``cosine`` with ``scale``, or ``triplet``: a margin
             between the own and the nearest other prototype.
         scale: of the cosine prototype loss.
-        margin: of ArcFace in radians, and of the triplet forms.
+        margin: of ArcFace in radians, and of the triplet forms in units of cosine similarity; published: 0.3 of triplets.
     """
 
     name: ClassVar[str] = "dual-tuning"
@@ -91,6 +91,8 @@ class DualTuning(Method):
         classification = F.cross_entropy(new.logits, labels, label_smoothing=self.label_smoothing)
         if self.loss == "cross-entropy":
             return {"classification": classification}
+        if self.loss == "triplet":
+            return {"classification": classification, "metric": batch_hard_triplet(new.features, labels, self.margin)}
         return {"classification": classification, "metric": metric_loss(self.loss)(new.features, labels)}
 
     def _transfer(self, features: Tensor, labels: Tensor, state: "Prototypes") -> Tensor:

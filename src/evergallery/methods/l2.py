@@ -11,14 +11,14 @@ from evergallery.methods.method import Method, Step, classification_and_triplet
 
 @dataclass(frozen=True)
 class L2(Method):
-    """Mean squared error of the unit embeddings to the parent's, beside the loss on the new images.
+    """Squared distance of the unit embeddings to the parent's, beside the loss on the new images.
 
-    OpenCompatible's form; openBCT's learns from this term alone. Features of another width are cut first, as openBCT
-    does, or padded with zeros.
+    OpenCompatible's form, times D: it takes the mean over coordinates too. openBCT's learns from this term alone.
+    Features of another width are cut first, as openBCT does, or padded with zeros.
 
     Attributes:
         triplet_margin: in units of cosine similarity.
-        weight: 10 in the L2 baseline of MixBCT. The error is a mean over coordinates too: 2 / D of the cosine distance.
+        weight: of the squared distance; 10 in the L2 baseline of MixBCT, of the distance itself.
     """
 
     name: ClassVar[str] = "l2"
@@ -27,9 +27,10 @@ class L2(Method):
     weight: float = 10.0
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """Terms ``classification``, ``triplet`` and ``squared error``."""
+        """Terms ``classification``, ``triplet`` and ``squared distance``."""
         old = step.parent.features
+        width = old.shape[1]
         return {
             **classification_and_triplet(step, self.triplet_margin),
-            "squared error": self.weight * unit_mean_squared_error(fit_width(step.new.features, old.shape[1]), old),
+            "squared distance": self.weight * width * unit_mean_squared_error(fit_width(step.new.features, width), old),
         }

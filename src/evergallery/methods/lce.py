@@ -28,6 +28,7 @@ class LCE(Method):
 
     name: ClassVar[str] = "lce"
     needs_parent: ClassVar[bool] = True
+    runs_parent: ClassVar[bool] = False
     needs_old_outputs: ClassVar[bool] = True
     same_dimension: ClassVar[bool] = True
     triplet_margin: float = 1.0

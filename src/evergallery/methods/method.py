@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Literal, Self
 
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from evergallery.errors import InputError
 from evergallery.losses import batch_hard_triplet
 from evergallery.memory import ClassMeans, Memory
 from evergallery.network import Head, HeadKind, Network, Outputs
@@ -51,7 +53,7 @@ class Step:
     new: Outputs
     """Of the network that learns."""
     old: Outputs | None = None
-    """Of the frozen parent, in evaluation mode and without a graph; None where the method does not ask for it."""
+    """Of the frozen parent, in evaluation mode and without a graph; ``None`` where the method does not read them."""
     head: Head | None = None
     """Of the network that learns."""
     old_head: Head | None = None
@@ -65,8 +67,8 @@ class Step:
 
     @property
     def parent(self) -> Outputs:
-        """``old``, for methods that declared ``needs_parent``."""
-        assert self.old is not None, "only a method with needs_parent reads the parent's outputs"
+        """``old``, for methods with ``needs_parent`` and ``runs_parent``."""
+        assert self.old is not None, "only a method with needs_parent and runs_parent reads the parent's outputs"
         return self.old
 
 
@@ -79,7 +81,9 @@ class Method(ABC):
 
     name: ClassVar[str]
     needs_parent: ClassVar[bool] = False
-    """Reads the frozen parent's outputs for the batch."""
+    """Learns from the frozen parent."""
+    runs_parent: ClassVar[bool] = True
+    """Where there is a parent to learn from: whether its outputs of every batch are read, not only those before it all."""
     needs_old_outputs: ClassVar[bool] = False
     """Reads the parent's outputs of all training images before the first step, for instance for prototypes."""
     needs_old_images: ClassVar[bool] = False
@@ -90,6 +94,26 @@ class Method(ABC):
     """The network begins with the parent's weights, where it is of the same architecture, not from scratch."""
     head: ClassVar[HeadKind | None] = None
     """The only kind of head it works with; None for any."""
+
+    @classmethod
+    def with_options(cls, given: Mapping[str, Any]) -> Self:
+        """The method with these hyper-parameters, as values or in words.
+
+        Raises:
+            InputError: an unknown name, or a value that does not fit.
+        """
+        known = [one.name for one in fields(cls)]
+        for key in given:
+            if key not in known:
+                raise InputError(f"{cls.name!r} has no hyper-parameter {key!r}: it has {', '.join(known) or 'none'}.")
+        try:
+            # Checks and converts by the annotations of the dataclass.
+            return TypeAdapter(cls).validate_python(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(
+                f"{first['loc'][0]}={first['input']} is not usable for {cls.name!r}: {first['msg']}."
+            ) from error
 
     def begin(self, task: Task) -> nn.Module | None:
         """What is kept or trained beside the network, and thrown away with the run: prototypes, a second network.

@@ -12,8 +12,8 @@ from evergallery.methods.method import Method, Step, classification_and_triplet
 class Replay(Method):
     """Fine-tuning that may keep some of the old images: between the method that has none and the one that has all.
 
-    Images are drawn at random (CL2R, Biondi et al. 2023; iCaRL's herding, Rebuffi et al. 2017, hardly differs), and are
-    not weighted: a batch holds old and new ones in the proportion in which there are images.
+    Images are drawn at random, as CL2R does (Biondi et al. 2023), not by iCaRL's herding (Rebuffi et al. 2017), and are not
+    weighted: a batch holds old and new ones in the proportion in which there are images.
 
     Attributes:
         old_images_per_class: how many of each old class are kept, its part of the validation included.

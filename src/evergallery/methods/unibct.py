@@ -37,6 +37,7 @@ class UniBCT(Method):
 
     name: ClassVar[str] = "unibct"
     needs_parent: ClassVar[bool] = True
+    runs_parent: ClassVar[bool] = False
     needs_old_outputs: ClassVar[bool] = True
     triplet_margin: float = 1.0
     weight: float = 1.0

@@ -40,12 +40,13 @@ def write_demo_page(
     lists = {name: _results(vectors, stored) for name, vectors in embeddings.items()}
     hit = {name: images.labels[found[:, 0]] == images.labels for name, found in lists.items()}
     is_old = np.isin(np.asarray(images.classes, dtype=object), np.asarray(old_classes, dtype=object))[images.labels]
-    before, tuned, distilled = hit["v1"], hit["v2"], hit["v3"]
+    before, tuned, after = hit["v1"], hit["v2"], hit["v4"]
     sections = [
-        ("Learned", "New categories that v1 missed and v3 (CSD) finds, in the same old vectors.",
-         ~is_old & ~before & distilled),
-        ("Kept", "Old categories that fine-tuning forgot and CSD kept.", is_old & before & ~tuned & distilled),
-        ("Forgotten", "Old categories that v1 found and CSD no longer finds: the price.", is_old & before & ~distilled),
+        ("Learned", "New categories that v1 missed and v4 (evergreen) finds, in the same old vectors.",
+         ~is_old & ~before & after),
+        ("Kept", "Old categories that fine-tuning forgot and evergreen kept.", is_old & before & ~tuned & after),
+        ("Forgotten", "Old categories that v1 found and evergreen no longer finds: the price.",
+         is_old & before & ~after),
         ("As they come", "Queries drawn at random, good or bad.", np.ones_like(before)),
     ]  # fmt: skip
     draw = np.random.default_rng(0)
@@ -60,7 +61,7 @@ def write_demo_page(
     counts = [
         (
             group,
-            *(int((member & mask).sum()) for mask in (before & distilled, ~before & distilled, before & ~distilled)),
+            *(int((member & mask).sum()) for mask in (before & after, ~before & after, before & ~after)),
         )
         for group, member in (("old", is_old), ("new", ~is_old))
     ]
@@ -95,7 +96,12 @@ def _query(held_out: Protocol, lists: Mapping[str, NDArray[np.int64]], index: in
             "right": right,
         }
 
-    titles = {"v1": "before: v1", "v3": "after: v3, CSD", "v2": "after: v2, fine-tuned"}
+    titles = {
+        "v1": "before: v1",
+        "v4": "after: v4, evergreen",
+        "v3": "after: v3, CSD",
+        "v2": "after: v2, fine-tuned",
+    }
     rows = [(title, [shown(int(i)) for i in lists[name][index]]) for name, title in titles.items()]
     return {**shown(index), "rows": rows}
 

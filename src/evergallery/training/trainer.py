@@ -244,7 +244,7 @@ def _step(run: _Run, inputs: Tensor, labels: Tensor, progress: float) -> Step:
             return Outputs(*(output.float() for output in other(inputs)))
 
     old = None
-    if run.teacher is not None:
+    if run.teacher is not None and run.method.runs_parent:
         with torch.no_grad():
             old = outputs(run.teacher)
     return Step(

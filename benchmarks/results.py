@@ -1,0 +1,80 @@
+"""``docs/results.md`` from the result files under ``results/``: one command, no figure by hand."""
+
+from pathlib import Path
+from typing import Any
+
+from evergallery.benchmark.protocols import PROTOCOLS
+from evergallery.benchmark.report import write_report
+from evergallery.benchmark.tables import by_method, markdown, read_runs
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+PAGE = ROOT / "docs" / "results.md"
+ABLATION = "ablation"
+
+HEAD = """# Results
+
+Every table is made from the files under [results/](../results), one for each run, by `python benchmarks/results.py`; each file
+holds the command, seed, commit, hardware, versions, hyper-parameters, fingerprint of the data, and all figures of the run.
+The command under a table makes its runs again; what is there already is kept.
+
+How to read them: a *self-test* searches vectors of the last generation with its own queries, what a gallery gives that was
+extracted again. A *cross-test* searches the untouched vectors of the first generation. Nothing is chosen on test images: the
+hyper-parameters are those of the papers or of the [cards](methods/README.md), and those of evergreen were chosen on
+generated characters that no table shows and on a part of CIFAR-100's training images. Budgets of `standard` are for two CPU
+cores: minutes where the papers train for a day, so absolute figures lie below the published ones, and the order of methods is
+what to look at.
+"""
+
+
+def order(directory: Path) -> tuple[int, str]:
+    """Where a directory of results stands on the page: as the protocols do."""
+    protocol = read_runs(directory)[0]["protocol"]
+    return list(PROTOCOLS).index(protocol), directory.name
+
+
+def section(title: str, directory: Path) -> str:
+    """Table and plots of one directory."""
+    write_report(directory)
+    runs = read_runs(directory)
+    place = directory.relative_to(ROOT).as_posix()
+    plots = "\n".join(f"![{path.stem}](../{place}/{path.name})" for path in sorted(directory.glob("*.svg")))
+    return f"## {title}\n\n{markdown(runs)}\n{plots}\n{virtual(runs)}"
+
+
+def virtual(runs: list[dict[str, Any]]) -> str:
+    """How close virtual features come to the real ones, where a run measured it."""
+    found = next((run for run in runs if run["measures"].get("virtual")), None)
+    if found is None:
+        return ""
+    names = ("cosine", "cosine_untouched", "recall_real", "recall_virtual", "recall_untouched")
+    rows = [
+        f"| {generation} | {weighting} | {values[names[0]]:.3f} | {values[names[1]]:.3f} | "
+        + " | ".join(f"{100 * values[name]:.1f}" for name in names[2:])
+        + " |"
+        for generation, weightings in found["measures"]["virtual"].items()
+        for weighting, values in weightings.items()
+    ]
+    head = (
+        "| vectors of | weighting | cosine to the real ones | of untouched new ones | recall@1 in real | in virtual "
+        "| in untouched |\n|---|---|---:|---:|---:|---:|---:|"
+    )
+    return (
+        f"\nVirtual features of earlier generations (mutual distillation, seed {found['seed']}): estimated from the last "
+        f"generation's features and its memory, beside the real ones and beside doing nothing, on test images of all classes "
+        f"seen; queries are the earlier generation's own.\n\n" + "\n".join([head, *rows]) + "\n"
+    )
+
+
+def main() -> None:
+    """Write the page."""
+    directories = sorted((path.parent for path in RESULTS.glob("*/runs")), key=order)
+    sections = [section(f"{path.name}", path) for path in directories]
+    for path in sorted(path.parent for path in (RESULTS / ABLATION).glob("*/runs")):
+        sections.append(section(f"What each part of evergreen contributes: {path.name}", path))
+    PAGE.write_text("\n".join([HEAD, *sections]))
+    print(PAGE, *(f"{len(by_method(read_runs(path)))} methods in {path.name}" for path in directories), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Evergreen: new categories without the old images, in a space that the old vectors still live in."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evergallery.losses import (
+    batch_hard_triplet,
+    contrastive_distillation,
+    feature_distillation,
+    fit_width,
+    new_class_cross_entropy,
+)
+from evergallery.memory import class_means
+from evergallery.methods.method import Method, Step, Task
+
+
+@dataclass(frozen=True)
+class Evergreen(Method):
+    """CSD's contrast, stronger, around images that stay where the parent put them, among prototypes of every class.
+
+    Each paper lacks what another has. CSD's contrast binds classes across generations but lets single images wander;
+    mutual distillation keeps relations, which a rotation of the space leaves as they are, so that old vectors are lost;
+    Dual-Tuning's prototypes hold the space but want new images of the old classes. Here every image is held by its own
+    old embedding (feature distillation), its class by the parent's embeddings of the batch (contrastive distillation),
+    and classes keep their distance from those that are gone by the prototypes that the parent remembers, whose drift
+    was followed. Distillation of logits, which says the same more coarsely, is left out: it cost recall here.
+
+    It needs neither the parent's head nor its images. Features of another width are cut, or padded with zeros.
+
+    Attributes:
+        triplet_margin: in units of cosine similarity.
+        contrastive_weight: of the contrastive distillation.
+        contrastive_temperature: its τ.
+        anchor_weight: of the feature distillation. More keeps old vectors better and learns less.
+        prototype_weight: of the cross-entropy over the prototypes.
+        prototype_scale: of cosines in it.
+    """
+
+    name: ClassVar[str] = "evergreen"
+    needs_parent: ClassVar[bool] = True
+    needs_old_outputs: ClassVar[bool] = True
+    triplet_margin: float = 1.0
+    contrastive_weight: float = 4.0
+    contrastive_temperature: float = 0.07
+    anchor_weight: float = 10.0
+    prototype_weight: float = 1.0
+    prototype_scale: float = 16.0
+
+    def begin(self, task: Task) -> "Prototypes":
+        """Unit prototypes in the parent's space: of the new images' classes, and of those it remembers."""
+        assert task.old is not None
+        vectors = F.normalize(class_means(task.old.embeddings, task.labels, task.classes))
+        present = torch.bincount(task.labels, minlength=task.classes) > 0
+        if task.memory.means:
+            classes, remembered = task.memory.prototypes()
+            vectors[classes], present[classes] = remembered.to(vectors), True
+        return Prototypes(vectors, present)
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        """Terms ``classification``, ``triplet``, ``contrastive distillation``, ``anchor`` and ``prototypes``."""
+        new, old, state, labels = step.new, step.parent, step.state, step.labels
+        assert isinstance(state, Prototypes)
+        old_classes = step.old_head.classes if step.old_head else 0
+        in_old_space = F.normalize(fit_width(new.features, old.features.shape[1]))
+        to_prototypes = self.prototype_scale * in_old_space @ state.vectors.T
+        return {
+            "classification": new_class_cross_entropy(new.logits, labels, old_classes),
+            "triplet": batch_hard_triplet(new.features, labels, self.triplet_margin),
+            "contrastive distillation": self.contrastive_weight
+            * contrastive_distillation(in_old_space, old.embeddings, labels, self.contrastive_temperature),
+            "anchor": self.anchor_weight * feature_distillation(in_old_space, old.embeddings),
+            "prototypes": self.prototype_weight
+            * F.cross_entropy(to_prototypes.masked_fill(~state.present, -torch.inf), labels),
+        }
+
+
+class Prototypes(nn.Module):
+    """Unit prototypes (K, d_old), and which of them exist (K,)."""
+
+    vectors: Tensor
+    present: Tensor
+
+    def __init__(self, vectors: Tensor, present: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("vectors", vectors)
+        self.register_buffer("present", present)
