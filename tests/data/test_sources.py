@@ -50,6 +50,12 @@ def test_folder(folder: Path) -> None:
     assert images.skipped == ()
 
 
+def test_addresses_do_not_lead_through_the_folder_that_was_named(folder: Path) -> None:
+    found = load(folder / "cat" / ".." / ".." / folder.name, SMALL)
+    assert found.uris == load(folder, SMALL).uris
+    assert not any(".." in uri for uri in found.uris)
+
+
 def test_folder_with_splits(tmp_path: Path) -> None:
     for index, name in enumerate(["train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "val/dog/d.png"]):
         paint(tmp_path / name, index)

@@ -177,7 +177,7 @@ def generations(
         return
     print_table(
         "Generations",
-        ("", "parent", "method", "classes", "new", "images", "seconds", "recall@1 (validation)", "space"),
+        ("", "parent", "method", "classes", "new", "images", "seconds", "validation\nrecall@1", "space"),
         [
             (
                 card.name + (" (promoted)" if card.name == promoted else ""),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 PLAIN_LINE_EVERY_SECONDS = 5.0
 SKIPPED_SHOWN = 10
 
-out = Console(highlight=False)
+# Pipes and logs have no width to fold a table to.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 

@@ -78,6 +78,8 @@ def load(
     from evergallery.data.datasets import NAMED
 
     path = Path(source).expanduser()
+    if ".." in path.parts:
+        path = path.resolve()  # An address that is kept should not lead through where the command was typed.
     if str(source).lower() in NAMED and not path.exists():
         found = NAMED[str(source).lower()](data_dir, preprocessing)
     elif not path.exists():

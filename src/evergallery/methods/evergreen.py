@@ -12,7 +12,6 @@ from evergallery.losses import (
     contrastive_distillation,
     feature_distillation,
     fit_width,
-    new_class_cross_entropy,
 )
 from evergallery.memory import class_means
 from evergallery.methods.method import Method, Step, Task
@@ -64,11 +63,10 @@ class Evergreen(Method):
         """Terms ``classification``, ``triplet``, ``contrastive distillation``, ``anchor`` and ``prototypes``."""
         new, old, state, labels = step.new, step.parent, step.state, step.labels
         assert isinstance(state, Prototypes)
-        old_classes = step.old_head.classes if step.old_head else 0
         in_old_space = F.normalize(fit_width(new.features, old.features.shape[1]))
         to_prototypes = self.prototype_scale * in_old_space @ state.vectors.T
         return {
-            "classification": new_class_cross_entropy(new.logits, labels, old_classes),
+            "classification": F.cross_entropy(new.logits, labels),
             "triplet": batch_hard_triplet(new.features, labels, self.triplet_margin),
             "contrastive distillation": self.contrastive_weight
             * contrastive_distillation(in_old_space, old.embeddings, labels, self.contrastive_temperature),

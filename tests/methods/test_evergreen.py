@@ -1,0 +1,119 @@
+"""Evergreen: each term against NumPy, what its prototypes hold, and what it does where the papers' terms fall silent."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from evergallery.memory import ClassMeans, Memory
+from evergallery.methods import Evergreen, Step, Task
+from evergallery.network import Head, Outputs
+
+OLD, ALL, WIDTH = 3, 5, 4
+LABELS = torch.tensor([3, 3, 4, 4, 4])
+Floats = NDArray[np.float64]
+
+
+def outputs(features: Tensor, classes: int = ALL) -> Outputs:
+    head = Head(features.shape[1], 0).grow(classes, 0).double()
+    return Outputs(features, F.normalize(features), head(features))
+
+
+def rows(count: int, width: int = WIDTH, seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(count, width)))
+
+
+def memory(classes: list[int]) -> Memory:
+    means = rows(len(classes), seed=5)
+    return Memory({"v1": ClassMeans(torch.tensor(classes), means, F.normalize(means), torch.zeros_like(means))})
+
+
+def task(labels: Tensor = LABELS, kept: Memory | None = None) -> Task:
+    old = outputs(rows(len(labels), seed=1), OLD)
+    return Task(labels, WIDTH, ALL, old_classes=OLD, old=old, memory=memory([0, 2]) if kept is None else kept)
+
+
+def a_step(labels: Tensor = LABELS, width: int = WIDTH, kept: Memory | None = None) -> Step:
+    given = task(labels, kept)
+    return Step(
+        labels,
+        outputs(rows(len(labels), width, seed=2)),
+        given.old,
+        old_head=Head(WIDTH, 0).grow(OLD, 0),
+        state=Evergreen().begin(given).double(),
+    )
+
+
+def unit(x: Floats) -> Floats:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def cross_entropy(logits: Floats, labels: Floats) -> float:
+    shifted = logits - logits.max(1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+@pytest.mark.parametrize("width", [WIDTH, WIDTH + 2, WIDTH - 1])
+def test_anchor_and_prototypes_are_what_the_card_says(width: int) -> None:
+    step = a_step(width=width)
+    losses = Evergreen().losses(step)
+    features = np.zeros((len(LABELS), WIDTH))
+    features[:, : min(width, WIDTH)] = step.new.features.numpy()[:, :WIDTH]
+    u, v = unit(features), step.parent.embeddings.numpy()
+    assert losses["anchor"].item() == pytest.approx(10 * (1 - (u * v).sum(1)).mean(), abs=1e-12)
+    labels = LABELS.numpy()
+    # Classes 0 and 2 are remembered, 3 and 4 are in the task, and of 1 nobody knows anything.
+    fresh = unit(np.stack([v[labels == label].mean(0) for label in (3, 4)]))
+    known = np.concatenate([unit(rows(2, seed=5).numpy()), fresh])
+    expected = cross_entropy(16 * u @ known.T, labels - 1)
+    assert losses["prototypes"].item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_weights_multiply_their_own_term() -> None:
+    step = a_step()
+    plain = Evergreen().losses(step)
+    weighted = Evergreen(contrastive_weight=2.0, anchor_weight=30.0, prototype_weight=0.5).losses(step)
+    factors = {"contrastive distillation": 0.5, "anchor": 3.0, "prototypes": 0.5, "classification": 1.0, "triplet": 1.0}
+    assert {name: (weighted[name] / plain[name]).item() for name in plain} == pytest.approx(factors)
+
+
+def test_what_is_remembered_counts_before_what_the_parent_sees_now() -> None:
+    """A class that comes again keeps the prototype of the images that made its stored vectors."""
+    labels = torch.tensor([0, 0, 4, 4])
+    state = Evergreen().begin(task(labels))
+    assert torch.allclose(state.vectors[0], F.normalize(rows(2, seed=5))[0].to(state.vectors))
+    assert state.present.tolist() == [True, False, True, False, True]
+
+
+def test_begins_without_a_memory() -> None:
+    state = Evergreen().begin(task(kept=Memory()))
+    assert state.present.tolist() == [False, False, False, True, True]
+
+
+def test_more_images_of_old_classes_teach_something() -> None:
+    """CSD's classification is silent on them."""
+    step = a_step(torch.tensor([0, 0, 2, 2]))
+    assert Evergreen().losses(step)["classification"].item() > 0.1
+
+
+def test_nothing_holds_a_network_that_has_not_moved() -> None:
+    step = a_step()
+    still = replace(step, new=outputs(step.parent.features.clone().requires_grad_()))
+    losses = Evergreen().losses(still)
+    assert losses["anchor"].item() == pytest.approx(0, abs=1e-12)
+    (gradient,) = torch.autograd.grad(losses["anchor"], still.new.features)
+    assert gradient.abs().max().item() < 1e-9
+
+
+def test_anchor_draws_an_image_to_its_old_embedding() -> None:
+    step = a_step()
+    features = step.new.features.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(Evergreen().losses(replace(step, new=outputs(features)))["anchor"], features)
+    with torch.no_grad():
+        nearer = F.cosine_similarity(features - 0.01 * gradient, step.parent.features)
+        assert (nearer > F.cosine_similarity(features, step.parent.features)).all()
