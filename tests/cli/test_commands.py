@@ -206,9 +206,9 @@ def test_benchmark_lists_its_protocols() -> None:
         (["learn", ".", "--option", "weight=2"], 2, "name the method with --method"),
         (["learn", ".", "--method", "csd", "--option", "speed=2"], 2, "'csd' has no hyper-parameter 'speed': it has"),
         (
-            ["learn", ".", "--method", "csd", "--option", "logit_temperature=hot"],
+            ["learn", ".", "--method", "csd", "--option", "logit_weight=hot"],
             2,
-            "--option logit_temperature=hot is not usable",
+            "logit_weight=hot is not usable for 'csd'",
         ),
         (["benchmark", "olympics"], 2, "No protocol is called 'olympics': choose one of glyphs"),
         (["check", "v9", "--data", "digits"], 1, "no generation 'v9'"),
