@@ -319,7 +319,8 @@ def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(tmp_path: Path)
         )
         assert process.stdout is not None
         with process.stdout:
-            acknowledged = int(process.stdout.readline())
+            for _ in range(draw.integers(1, 4)):
+                acknowledged = int(process.stdout.readline())
             time.sleep(draw.uniform(0, 0.15))
             os.kill(process.pid, signal.SIGKILL)
             lines = process.stdout.read().split()
@@ -332,4 +333,4 @@ def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(tmp_path: Path)
             one = found[f"item {number}"]
             assert same(one, item(number, OLD if number // 50 % 2 else NEW)), number
         assert len(found) <= (acknowledged + 2) * 50
-    assert acknowledged > 10
+    assert acknowledged >= 10
