@@ -238,7 +238,7 @@ class TestChangingTheModel:
         space = Workspace.create(tmp_path / "simplex", size=16, dim=4, neck="linear")
         space.learn(old_images(), method=CoReS(), settings=quick(epochs=1))
         with pytest.raises(InputError, match="has corners for 5 classes and not for 10"):
-            space.learn(new_images(), method=CoReS(), settings=quick(epochs=1))
+            space.learn(new_images(), method=CoReS(), old_data=old_images(), settings=quick(epochs=1))
 
 
 def test_replay_keeps_a_few_images_of_each_old_class(learned: Workspace, quick: Quick) -> None:

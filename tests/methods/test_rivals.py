@@ -162,8 +162,8 @@ class TestFinetuneAndJoint:
         assert terms.keys() == {"classification", "triplet"}
         assert (gradient(terms["classification"], new).abs().sum(1) > 0).all(), "old classes are classified too"
 
-    def test_only_joint_training_begins_from_scratch(self) -> None:
-        assert [method for method in RIVALS if not method.starts_from_parent] == [Joint]
+    def test_only_joint_training_and_cores_begin_from_scratch(self) -> None:
+        assert [method for method in RIVALS if not method.starts_from_parent] == [Joint, CoReS]
         assert not any((Finetune.needs_parent, Finetune.needs_old_images))
         assert Joint.needs_old_images
         assert Joint().old_images() is None
@@ -580,5 +580,6 @@ class TestCoReS:
 
     def test_asks_for_the_simplex_and_not_for_the_parent(self) -> None:
         assert CoReS.head == "simplex"
-        assert not any((CoReS.needs_parent, CoReS.needs_old_outputs, CoReS.needs_old_images))
+        assert not any((CoReS.needs_parent, CoReS.needs_old_outputs))
+        assert CoReS.needs_old_images, "every generation learns from all images so far"
         assert [method for method in RIVALS if method.head] == [CoReS]

@@ -16,15 +16,16 @@ class CoReS(Method):
 
     Generations are compatible because all of them learn under the same corners, so the first one must learn by this
     method too; the parent is asked for nothing but its order of classes. An image of any class is classified among all
-    D + 1 corners.
+    D + 1 corners. Every generation learns from scratch, from all images so far, as published. Without the old images old
+    classes are forgotten like in fine-tuning, although their corners stay reserved: ``finetune`` with a simplex head.
 
-    Published: every generation learns from scratch, from all images so far. That is had by naming old and new images as
-    the data, and new weights; on new images alone, as here by default, old classes are forgotten like in fine-tuning,
-    although their corners stay reserved. Features that cannot be negative, such as those of a ResNet without a neck,
-    cannot point into every corner: a linear neck can.
+    Features that cannot be negative, such as those of a ResNet without a neck, cannot point into every corner: a linear
+    neck can.
     """
 
     name: ClassVar[str] = "cores"
+    needs_old_images: ClassVar[bool] = True
+    starts_from_parent: ClassVar[bool] = False
     same_dimension: ClassVar[bool] = True
     head: ClassVar[HeadKind | None] = "simplex"
 
