@@ -133,7 +133,8 @@ class Comparison:
         relation = f"queries of {self.new} on vectors of {self.old} reach recall@1 {cross:.1f} %, {self.old} alone {before:.1f} %"
         if self.compatible:
             return f"compatible: {relation}."
-        return f"not compatible: {relation} (more than {100 * self.tolerance:g} points below)."
+        points = f"{100 * self.tolerance:g} point{'s' * (self.tolerance != 0.01)}"
+        return f"not compatible: {relation} (more than {points} below)."
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
