@@ -1,17 +1,23 @@
 """Result files to pictures: who keeps the gallery, who keeps the past, and what refreshing buys."""
 
 import statistics
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evergallery.benchmark.tables import COLUMNS, Run, by_method
+from evergallery.methods import METHODS
 
 INK, MUTED, GRID = "#1d2433", "#5c6575", "#d9dde5"
 PALETTE = (
     "#3b6fd4", "#d4703b", "#3a9a6b", "#b0479b", "#8a7a1f", "#2b93a8", "#c44747", "#6b5bd0", "#7a8b2e", "#9a5b34",
     "#4a7a8c", "#a84a6e",
 )  # fmt: skip
+
+
+LINE = 0.2
+"""Height of a label in inches."""
 
 
 def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
@@ -36,8 +42,9 @@ def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
     written = []
     for name, draw in plots.items():
         with mpl.rc_context(settings):
-            figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-            draw(axes, by_method(runs))
+            methods = by_method(runs)
+            figure, axes = plt.subplots(figsize=(7.2, max(4.4, 1.2 + LINE * len(methods))), layout="constrained")
+            draw(axes, methods)
             path = directory / f"{name}.svg"
             figure.savefig(path, metadata={"Date": None})
             plt.close(figure)
@@ -59,13 +66,15 @@ def _self_against_cross(axes: Any, methods: Mapping[str, list[Run]]) -> None:
 
 
 def _old_against_new(axes: Any, methods: Mapping[str, list[Run]]) -> None:
-    _scatter(axes, methods, "new self", "old self")
+    # An adapter leaves both self-tests as they are.
+    _scatter(axes, {name: runs for name, runs in methods.items() if "+" not in name}, "new self", "old self")
     axes.set(xlabel="new classes (recall@1, %): plasticity", ylabel="old classes (%): stability")
 
 
 def _scatter(axes: Any, methods: Mapping[str, list[Run]], x: str, y: str) -> None:
     places = []
-    for (name, runs), colour in zip(methods.items(), PALETTE * 4, strict=False):
+    for name, runs in methods.items():
+        colour = _colour(name)
         points = [(_value(run, x), _value(run, y)) for run in runs]
         axes.scatter(*zip(*points, strict=True), s=10, color=colour, alpha=0.45, linewidths=0)
         mean = tuple(statistics.fmean(values) for values in zip(*points, strict=True))
@@ -75,57 +84,69 @@ def _scatter(axes: Any, methods: Mapping[str, list[Run]], x: str, y: str) -> Non
 
 
 def _label(axes: Any, places: Sequence[tuple[tuple[float, ...], str, str]]) -> None:
-    """Names beside their points, moved down where they would lie on another."""
+    """Names in a column on the right, from top to bottom as their points lie, each with a thin line to its point."""
     low, high = axes.get_ylim()
-    step = (high - low) / 26
-    taken: list[tuple[float, float]] = []
-    left, right = axes.get_xlim()
-    for (x, y), name, colour in sorted(places, key=lambda place: -place[0][1]):
-        text_y = y
-        while any(abs(text_y - other_y) < step and abs(x - other_x) < (right - left) / 5 for other_x, other_y in taken):
-            text_y -= step / 2
-        taken.append((x, text_y))
-        at_right = x < left + 0.75 * (right - left)
+    axes.set(xlim=axes.get_xlim(), ylim=(low, high))
+    step = (high - low) * LINE / (axes.figure.get_figheight() - 1)
+    ordered = sorted(places, key=lambda place: -place[0][1])
+    heights = [point[1] for point, _, _ in ordered]
+    for index in range(1, len(heights)):
+        heights[index] = min(heights[index], heights[index - 1] - step)
+    heights[-1] = max(heights[-1], low)
+    for index in range(len(heights) - 2, -1, -1):
+        heights[index] = max(heights[index], heights[index + 1] + step)
+    for (point, name, colour), height in zip(ordered, heights, strict=True):
         axes.annotate(
-            name, (x, y), (x + (right - left) * (0.015 if at_right else -0.015), text_y), color=colour, fontsize=8,
-            ha="left" if at_right else "right", va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4} if text_y != y else None,
+            name, point, (1.03, height), textcoords=axes.get_yaxis_transform(), color=colour, fontsize=8, va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.5, "relpos": (0, 0.5), "shrinkA": 1,
+                        "shrinkB": 3},
         )  # fmt: skip
 
 
 def _refresh(axes: Any, methods: Mapping[str, list[Run]]) -> None:
-    for (name, runs), colour in zip(methods.items(), PALETTE * 4, strict=False):
-        curves = [run["measures"]["refresh"] for run in runs if run["measures"]["refresh"]]
-        if not curves or name == "initial":
-            continue
-        shares = [100 * share for share in curves[0]["shares"]]
-        values = [
-            100 * statistics.fmean(column) for column in zip(*(curve["recall@1"] for curve in curves), strict=True)
-        ]
-        axes.plot(shares, values, color=colour, marker="o", markersize=3, label=name)
+    curves = {}
+    for name, runs in methods.items():
+        found = [run["measures"]["refresh"] for run in runs if run["measures"]["refresh"]]
+        if found and name != "initial":
+            shares = [100 * share for share in found[0]["shares"]]
+            columns = zip(*(curve["recall@1"] for curve in found), strict=True)
+            curves[name] = shares, [100 * statistics.fmean(column) for column in columns]
+    _lines(axes, curves)
     if "initial" in methods:
-        axes.axhline(
-            _mean(methods["initial"], "all self"),
-            color=MUTED,
-            linestyle=":",
-            linewidth=1,
-            label="first generation alone",
-        )
+        before = _mean(methods["initial"], "all self")
+        axes.axhline(before, color=MUTED, linestyle=":", linewidth=1)
+        axes.annotate("first generation alone", (0, before), color=MUTED, fontsize=8, va="bottom")
     axes.set(xlabel="share of the gallery extracted again (%)", ylabel="recall@1 of new queries (%)")
-    axes.legend(fontsize=7, frameon=False, ncols=2)
 
 
 def _over_tasks(axes: Any, methods: Mapping[str, list[Run]]) -> None:
-    for (name, runs), colour in zip(methods.items(), PALETTE * 4, strict=False):
+    curves = {}
+    for name, runs in methods.items():
         matrices = [run["measures"]["continual"]["pooled gallery"]["recall@1"] for run in runs]
-        after = range(1, len(matrices[0]) + 1)
-        means = [
-            100 * statistics.fmean(statistics.fmean(matrix[t][: t + 1]) for matrix in matrices)
-            for t in range(len(after))
-        ]
-        axes.plot(after, means, color=colour, marker="o", markersize=3, label=name)
-    axes.set(xlabel="tasks learned", ylabel="recall@1 over all classes seen (%)", xticks=list(after))
-    axes.legend(fontsize=7, frameon=False, ncols=2)
+        after = list(range(1, len(matrices[0]) + 1))
+        curves[name] = (
+            after,
+            [100 * statistics.fmean(statistics.fmean(matrix[t - 1][:t]) for matrix in matrices) for t in after],
+        )
+    _lines(axes, curves)
+    axes.set(xlabel="tasks learned", ylabel="recall@1 over all classes seen (%)", xticks=after)
+
+
+def _lines(axes: Any, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    ends = []
+    for name, (x, y) in curves.items():
+        colour = _colour(name)
+        axes.plot(x, y, color=colour, marker="o", markersize=3, linewidth=1.2)
+        ends.append(((x[-1], y[-1]), name, colour))
+    _label(axes, ends)
+
+
+def _colour(name: str) -> str:
+    """The same in every plot, whatever else is in it."""
+    names = ["initial", *METHODS]
+    if name in names:
+        return PALETTE[names.index(name) % len(PALETTE)]
+    return PALETTE[zlib.crc32(name.encode()) % len(PALETTE)]
 
 
 def _value(run: Run, column: str) -> float:
