@@ -6,7 +6,6 @@ it gives recall@k alone. ``all_metrics_loop`` sorts each row, which every other 
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common import interleaved, record
+from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.retrieval.knn import Exclusion, nearest
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
 
@@ -76,10 +76,6 @@ def bare(embeddings: Tensor, k: int, rows: int = 512) -> tuple[Tensor, Tensor]:
     return values, indices
 
 
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000, help="queries, which are the gallery too")
@@ -87,7 +83,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory-only", action="store_true", help="print the bytes that one evaluation adds, and end")
+    parser.add_argument("--memory-only", action="store_true", help="print the MiB that one evaluation adds, and end")
     options = parser.parse_args()
     embeddings, labels = clustered(options.count, options.width, options.classes, options.seed)
     itself = Exclusion(torch.arange(len(labels)))
@@ -100,9 +96,10 @@ def main() -> None:
 
     if options.memory_only:
         ours(100)
-        before = peak_bytes()
+        reset_peak_memory()
+        before = peak_memory()["host"]
         ours()
-        print(peak_bytes() - before)
+        print(peak_memory()["host"] - before)
         return
 
     rows, names = embeddings.numpy(), labels.numpy()
@@ -141,7 +138,7 @@ def main() -> None:
             "search_seconds": search,
             "search_over_bare_median": search["nearest"]["median_s"] / search["bare"]["median_s"],
             "search_over_bare_minimum": search["nearest"]["min_s"] / search["bare"]["min_s"],
-            "extra_peak_mib": int(memory.stdout) / 2**20,
+            "extra_peak_mib": float(memory.stdout),
         },
         options.seed,
     )
