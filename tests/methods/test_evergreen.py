@@ -65,7 +65,7 @@ def test_anchor_and_prototypes_are_what_the_card_says(width: int) -> None:
     features = np.zeros((len(LABELS), WIDTH))
     features[:, : min(width, WIDTH)] = step.new.features.numpy()[:, :WIDTH]
     u, v = unit(features), step.parent.embeddings.numpy()
-    assert losses["anchor"].item() == pytest.approx(10 * (1 - (u * v).sum(1)).mean(), abs=1e-12)
+    assert losses["anchor"].item() == pytest.approx(30 * (1 - (u * v).sum(1)).mean(), abs=1e-12)
     labels = LABELS.numpy()
     # Classes 0 and 2 are remembered, 3 and 4 are in the task, and of 1 nobody knows anything.
     fresh = unit(np.stack([v[labels == label].mean(0) for label in (3, 4)]))
@@ -77,7 +77,7 @@ def test_anchor_and_prototypes_are_what_the_card_says(width: int) -> None:
 def test_weights_multiply_their_own_term() -> None:
     step = a_step()
     plain = Evergreen().losses(step)
-    weighted = Evergreen(contrastive_weight=2.0, anchor_weight=30.0, prototype_weight=0.5).losses(step)
+    weighted = Evergreen(contrastive_weight=3.0, anchor_weight=90.0, prototype_weight=0.5).losses(step)
     factors = {"contrastive distillation": 0.5, "anchor": 3.0, "prototypes": 0.5, "classification": 1.0, "triplet": 1.0}
     assert {name: (weighted[name] / plain[name]).item() for name in plain} == pytest.approx(factors)
 

@@ -43,9 +43,9 @@ class Evergreen(Method):
     needs_parent: ClassVar[bool] = True
     needs_old_outputs: ClassVar[bool] = True
     triplet_margin: float = 1.0
-    contrastive_weight: float = 4.0
+    contrastive_weight: float = 6.0
     contrastive_temperature: float = 0.07
-    anchor_weight: float = 10.0
+    anchor_weight: float = 30.0
     prototype_weight: float = 1.0
     prototype_scale: float = 16.0
 
