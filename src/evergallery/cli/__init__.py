@@ -13,7 +13,8 @@ def main() -> None:
     except SystemExit as stop:
         if _was_interrupted(stop):
             print(
-                "evergallery: stopped; nothing that was stored is lost, and the same command goes on from there (a demo begins anew).",
+                "evergallery: stopped; nothing that was stored is lost, and the same command goes on from there "
+                "(a demo begins anew).",
                 file=sys.stderr,
             )
             sys.exit(130)
