@@ -1,5 +1,7 @@
 """``docs/results.md`` from the result files under ``results/``: one command, no figure by hand."""
 
+import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,6 @@ from evergallery.benchmark.report import write_report
 from evergallery.benchmark.tables import by_method, markdown, read_runs
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "results"
-PAGE = ROOT / "docs" / "results.md"
 ABLATION = "ablation"
 
 HEAD = """# Results
@@ -33,12 +33,12 @@ def order(directory: Path) -> tuple[int, str]:
     return list(PROTOCOLS).index(protocol), directory.name
 
 
-def section(title: str, directory: Path) -> str:
+def section(title: str, directory: Path, page: Path) -> str:
     """Table and plots of one directory."""
     write_report(directory)
     runs = read_runs(directory)
-    place = directory.relative_to(ROOT).as_posix()
-    plots = "\n".join(f"![{path.stem}](../{place}/{path.name})" for path in sorted(directory.glob("*.svg")))
+    place = os.path.relpath(directory, page.parent)
+    plots = "\n".join(f"![{path.stem}]({place}/{path.name})" for path in sorted(directory.glob("*.svg")))
     return f"## {title}\n\n{markdown(runs)}\n{plots}\n{virtual(runs)}"
 
 
@@ -68,12 +68,18 @@ def virtual(runs: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Write the page."""
-    directories = sorted((path.parent for path in RESULTS.glob("*/runs")), key=order)
-    sections = [section(f"{path.name}", path) for path in directories]
-    for path in sorted(path.parent for path in (RESULTS / ABLATION).glob("*/runs")):
-        sections.append(section(f"What each part of evergreen contributes: {path.name}", path))
-    PAGE.write_text("\n".join([HEAD, *sections]))
-    print(PAGE, *(f"{len(by_method(read_runs(path)))} methods in {path.name}" for path in directories), sep="\n")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="directories of results lie here")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md", help="the page to write")
+    options = parser.parse_args()
+    directories = sorted((path.parent for path in options.results.glob("*/runs")), key=order)
+    ablations = sorted((path.parent for path in (options.results / ABLATION).glob("*/runs")), key=order)
+    sections = [section(path.name, path, options.page) for path in directories]
+    sections += [
+        section(f"What each part of evergreen contributes: {path.name}", path, options.page) for path in ablations
+    ]
+    options.page.write_text("\n".join([HEAD, *sections]))
+    print(options.page, *(f"{path.name}: {len(by_method(read_runs(path)))} methods" for path in directories), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Benchmark runs: shared, resumed, measured; tables from result files whose figures are known."""
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -247,6 +250,35 @@ class TestTables:
         assert half == pytest.approx(0, abs=1e-9)
         with pytest.raises(InputError, match="share no run"):
             compare(one, [one for one in two if one["method"] == "lwf"])
+
+    def test_page_of_all_results(self, written: Callable[..., Path], tmp_path: Path) -> None:
+        fidelity = {
+            "cosine": 0.912,
+            "cosine_untouched": 0.5,
+            "recall_real": 0.7,
+            "recall_virtual": 0.65,
+            "recall_untouched": 0.1,
+        }
+        mutual = fake("mutual", 0, 0.55)
+        mutual["measures"]["virtual"] = {"v1": {"clamped": fidelity}}
+        plain = [{**one, "protocol": "glyphs"} for one in (fake("initial", 0, 0.6, 0.6), fake("csd", 0, 0.7), mutual)]
+        written("results/glyphs-standard", plain)
+        written(
+            "results/ablation/glyphs-standard", [{**fake("evergreen@anchor_weight=0", 0, 0.3), "protocol": "glyphs"}]
+        )
+        page = tmp_path / "docs" / "results.md"
+        page.parent.mkdir()
+        script = Path(__file__).parents[2] / "benchmarks" / "results.py"
+        subprocess.run(
+            [sys.executable, str(script), "--results", str(tmp_path / "results"), "--page", str(page)], check=True
+        )
+        text = page.read_text()
+        assert "| csd | 80.0 | 70.0 |" in text
+        assert "| v1 | clamped | 0.912 | 0.500 | 70.0 | 65.0 | 10.0 |" in text
+        assert text.index("evergreen@anchor_weight=0") > text.index("What each part of evergreen contributes")
+        pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)
+        assert len(pictures) == 6
+        assert all((page.parent / picture).is_file() for picture in pictures)
 
     def test_no_results(self, tmp_path: Path) -> None:
         with pytest.raises(NotFoundError, match="holds no results of a benchmark"):
