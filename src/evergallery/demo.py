@@ -25,7 +25,7 @@ from evergallery.workspace import Workspace
 MARKER = "demo.json"
 PAGE = "demo.html"
 GLYPH_CLASSES = 200
-SIZE = 28
+SIZE = 24
 MINIMUM_PER_CLASS = 4
 TEST_SHARE = 0.3
 
