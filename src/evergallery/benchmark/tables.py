@@ -181,6 +181,7 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     machines = sorted({f"{one['processor']}, {one['cores']} cores, {one['device']}" for one in hardware})
     commits = sorted({str(run["commit"]) for run in runs})
     methods = ",".join(by_method(runs))
+    brought = "" if data.get("source") == "glyphs" else " --data IMAGES"
     return [
         f"Recall@1 in %, mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
         f"({', '.join(map(str, seeds))}). Protocol `{first['protocol']}`, budget `{first['budget']}`: {first['shows']}. "
@@ -190,7 +191,7 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
         *(f"- *{column.title}*: {column.explained}." for column in columns),
         "",
         f"Made by `evergallery benchmark {first['protocol']} --budget {first['budget']} --methods {methods} "
-        f"--seeds {len(seeds)}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)} on {'; '.join(machines)}.",
+        f"--seeds {len(seeds)}{brought}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)} on {'; '.join(machines)}.",
     ]
 
 
