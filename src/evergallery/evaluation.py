@@ -1,8 +1,7 @@
 """Held-out images through several generations: one extraction each, then every pair of query and gallery."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +31,25 @@ class Protocol:
     query: NDArray[np.int64]
     gallery: NDArray[np.int64]
     description: str
+
+    def exclusion(
+        self, query: NDArray[np.int64] | None = None, gallery: NDArray[np.int64] | None = None
+    ) -> Exclusion:
+        """A query does not find itself, nor, where cameras are known, its own label under its own camera.
+
+        Args:
+            query: (q,) indices of images in place of all queries.
+            gallery: (g,) indices of images in place of the whole gallery.
+        """
+        query, gallery = self.query if query is None else query, self.gallery if gallery is None else gallery
+        place = np.full(len(self.images), -1, dtype=np.int64)
+        place[gallery] = np.arange(len(gallery))
+        itself = torch.from_numpy(place[query])
+        if self.images.cameras is None:
+            return Exclusion(itself)
+        labels = torch.from_numpy(self.images.labels)
+        cameras = torch.from_numpy(np.unique(self.images.cameras, return_inverse=True)[1].astype(np.int64))
+        return Exclusion(itself, labels[query], labels[gallery], cameras[query], cameras[gallery])
 
 
 def protocol(images: ImageSet, queries: str | None = None, gallery: str | None = None) -> Protocol:
@@ -89,64 +107,6 @@ def measure(
             torch.from_numpy(gallery[g]),
             torch.from_numpy(images.labels[g]),
             ks=KS,
-            exclusion=_exclusion(protocol, q, g),
+            exclusion=protocol.exclusion(q, g),
         )
     return found
-
-
-def _exclusion(protocol: Protocol, query: NDArray[np.int64], gallery: NDArray[np.int64]) -> Exclusion:
-    """A query does not find itself, nor, where cameras are known, its own label under its own camera."""
-    place = np.full(len(protocol.images), -1, dtype=np.int64)
-    place[gallery] = np.arange(len(gallery))
-    itself = torch.from_numpy(place[query])
-    if protocol.images.cameras is None:
-        return Exclusion(itself)
-    labels = torch.from_numpy(protocol.images.labels)
-    cameras = torch.from_numpy(np.unique(protocol.images.cameras, return_inverse=True)[1].astype(np.int64))
-    return Exclusion(itself, labels[query], labels[gallery], cameras[query], cameras[gallery])
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One generation beside another: self-tests, the cross-test, and what follows.
-
-    ``cross`` has queries of ``new`` and vectors of ``old``. Every figure is a fraction in [0, 1].
-    """
-
-    new: str
-    old: str
-    protocol: str
-    new_self: Mapping[str, RetrievalMetrics]
-    old_self: Mapping[str, RetrievalMetrics]
-    cross: Mapping[str, RetrievalMetrics]
-    tolerance: float
-
-    @property
-    def compatible(self) -> bool:
-        """Whether ``new`` may query the vectors of ``old``: cross-test not below the old self-test, all classes."""
-        return self.cross["all"].recall[1] >= self.old_self["all"].recall[1] - self.tolerance
-
-    @property
-    def verdict(self) -> str:
-        """The answer in a sentence."""
-        cross, before = 100 * self.cross["all"].recall[1], 100 * self.old_self["all"].recall[1]
-        relation = f"queries of {self.new} on vectors of {self.old} reach recall@1 {cross:.1f} %, {self.old} alone {before:.1f} %"
-        if self.compatible:
-            return f"compatible: {relation}."
-        points = f"{100 * self.tolerance:g} point{'s' * (self.tolerance != 0.01)}"
-        return f"not compatible: {relation} (more than {points} below)."
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "new": self.new,
-            "old": self.old,
-            "protocol": self.protocol,
-            "compatible": self.compatible,
-            "verdict": self.verdict,
-            "tolerance": self.tolerance,
-            **{
-                name: {group: metrics.to_dict() for group, metrics in getattr(self, name).items()}
-                for name in ("old_self", "new_self", "cross")
-            },
-        }

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,16 +87,27 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def lock(path: Path, purpose: str) -> Iterator[None]:
+def lock(path: Path, purpose: str, *, wait: float = 0) -> Iterator[None]:
     """Hold an exclusive lock; the kernel drops it when the process ends, however it ends.
+
+    Args:
+        path: of the lock's file; made where it is missing.
+        purpose: what the holder does, for the message that others get.
+        wait: seconds to wait for another holder.
 
     Raises:
         BusyError: another process holds it; the message names that process and what it does.
     """
+    deadline = time.monotonic() + wait
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.01)
+                    continue
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise BusyError(
@@ -108,3 +120,16 @@ def lock(path: Path, purpose: str) -> Iterator[None]:
         yield
         file.seek(0)
         file.truncate()
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a lock, in words; ``None`` where nobody does."""
+    if not path.is_file():
+        return None
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            return file.read().strip() or "another process"
+    return None

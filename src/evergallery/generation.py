@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,6 +25,7 @@ from evergallery.tensors import hash_tensors, load_tensors, save_tensors
 
 FORMAT = 1
 CARD, EMBEDDER, HEAD, MEMORY = "card.json", "embedder.safetensors", "head.safetensors", "memory.safetensors"
+LEARNED_FROM = "learned_from.safetensors"
 
 
 class MethodCard(BaseModel):
@@ -134,6 +136,7 @@ class Generation:
         network: Network,
         preprocessing: Preprocessing,
         memory: Memory | None = None,
+        learned_from: Sequence[str] = (),
         **description: Any,
     ) -> "Generation":
         """Write a new generation: the directory appears complete, or not at all.
@@ -143,6 +146,7 @@ class Generation:
             network: its weights are stored.
             preprocessing: of its input.
             memory: what it remembers of its task and of those before.
+            learned_from: content hashes of the images that it has seen.
             **description: the fields of ``Card`` that do not follow from the network.
         """
         embedder, head = network.embedder, network.head
@@ -152,6 +156,7 @@ class Generation:
                 EMBEDDER: save_tensors(temporary / EMBEDDER, embedder.state_dict()),
                 HEAD: save_tensors(temporary / HEAD, head.state_dict()),
                 MEMORY: save_tensors(temporary / MEMORY, memory.tensors()),
+                LEARNED_FROM: save_tensors(temporary / LEARNED_FROM, {"hashes": short_hashes(learned_from)}),
             }
             card = Card(
                 fingerprint=fingerprint_of(embedder, preprocessing),
@@ -189,6 +194,11 @@ class Generation:
         """From a file to the embedder's input."""
         return Preprocessing.from_dict(self.card.preprocessing)
 
+    @property
+    def extracts(self) -> bool:
+        """Whether it can look at an image; not where only vectors are known."""
+        return True
+
     def embedder(self, device: torch.device | str = "cpu") -> Embedder:
         """The embedder, in evaluation mode.
 
@@ -217,6 +227,16 @@ class Generation:
         """
         return Memory.from_tensors(self._tensors(MEMORY), self.card.memory) if self.card.memory else Memory()
 
+    def learned_from(self) -> torch.Tensor:
+        """(N,) ``short_hashes`` of the images that it has seen itself, sorted; empty where nobody wrote them down.
+
+        Raises:
+            DamagedError: the file is missing or altered.
+        """
+        if LEARNED_FROM not in self.card.checksums:
+            return short_hashes(())
+        return self._tensors(LEARNED_FROM)["hashes"]
+
     def problems(self) -> list[str]:
         """What is wrong with its files, a sentence each; empty where all is well."""
         found = []
@@ -236,6 +256,12 @@ class Generation:
 
     def _tensors(self, name: str) -> dict[str, torch.Tensor]:
         return load_tensors(self.directory / name, self.card.checksums[name], "restore it from a backup")
+
+
+def short_hashes(hashes: Sequence[str]) -> torch.Tensor:
+    """(N,) int64: the first eight bytes of each SHA-256, sorted; enough to tell images apart, and small."""
+    parts = [int.from_bytes(bytes.fromhex(one)[:8], "little", signed=True) for one in hashes]
+    return torch.tensor(parts, dtype=torch.int64).sort().values
 
 
 def directory_name(number: int) -> str:

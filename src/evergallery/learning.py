@@ -186,6 +186,7 @@ def learn(
         network,
         preprocessing,
         memory,
+        images.hashes,
         name=f"v{number}",
         parent=parent.name if parent else None,
         run=run,

@@ -1,5 +1,9 @@
-"""What ``workspace.json`` holds: the promoted generation, and the pairs of generations that may be compared."""
+"""What ``workspace.json`` holds: which generation answers queries, which spaces may be compared, which vectors are shown.
 
+All of it changes together, in one rename, so that a reader sees the state before or after and never a blend.
+"""
+
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -8,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evergallery.errors import DamagedError, RefusedError
 from evergallery.files import read_json, write_json
+from evergallery.gallery.items import View
 from evergallery.network import Architecture, HeadKind
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Pair(BaseModel):
@@ -24,6 +29,39 @@ class Pair(BaseModel):
     shown_by: Literal["check", "force"]
     evidence: str
     time: str
+    adapter: str | None = None
+    """Name of the adapter that queries go through, where they do."""
+
+
+class Scale(BaseModel):
+    """How a cosine between two spaces becomes a probability; see ``retrieval.calibration``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    query: str
+    """Fingerprint of the generation that queries."""
+    item: str
+    """Fingerprint of the space that is searched."""
+    adapter: str | None
+    slope: float
+    intercept: float
+
+
+class Refresh(BaseModel):
+    """Stored items that are being extracted again; their earlier vectors stay until it is committed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    generation: str
+    """Name of the generation that will query the new vectors."""
+    fingerprint: str
+    """Of the space of the new vectors."""
+    adapter: str | None = None
+    """Name of the adapter that maps stored vectors, where no image is read."""
+    shown: bool
+    """Whether searches see the new vectors, or the earlier ones."""
+    started: str
 
 
 class State(BaseModel):
@@ -37,8 +75,16 @@ class State(BaseModel):
     head: HeadKind
     store: str = "gallery"
     promoted: str | None = None
-    promotions: list[dict[str, str | None]] = Field(default_factory=list)
+    promotions: list[dict[str, str | bool | None]] = Field(default_factory=list)
     compatible: list[Pair] = Field(default_factory=list)
+    scales: list[Scale] = Field(default_factory=list)
+    refresh: Refresh | None = None
+    refreshes: int = 0
+    """How many were ever begun."""
+    committed: list[str] = Field(default_factory=list)
+    """Refreshes whose earlier vectors are still to be deleted."""
+    discarded: list[str] = Field(default_factory=list)
+    """Refreshes whose new vectors are still to be deleted."""
 
     @classmethod
     def read(cls, path: Path) -> "State":
@@ -61,40 +107,84 @@ class State(BaseModel):
             ) from error
 
     def write(self, path: Path) -> None:
-        """Replace the file in one rename."""
+        """Replace the file in one rename; of one in an older format a copy is kept."""
+        if path.is_file():
+            before = read_json(path).get("format")
+            copy = path.with_name(f"{path.stem}.format-{before}{path.suffix}")
+            if before != FORMAT and not copy.exists():
+                shutil.copy2(path, copy)
+            self.format = FORMAT
         write_json(path, self.model_dump(mode="json"))
 
-    def may_compare(self, one: str, other: str) -> bool:
-        """Whether vectors of two fingerprints have been shown to be comparable."""
-        return one == other or any(set(pair.fingerprints) == {one, other} for pair in self.compatible)
+    def pair(self, asker: str, stored: str) -> Pair | None:
+        """What is known of queries of one fingerprint among vectors of another: the adapter's way only one way round."""
+        for pair in self.compatible:
+            if pair.fingerprints == (asker, stored) or (
+                pair.adapter is None and pair.fingerprints == (stored, asker)
+            ):
+                return pair
+        return None
+
+    def may_compare(self, asker: str, stored: str) -> bool:
+        """Whether queries of one fingerprint have been shown to serve among vectors of another."""
+        return asker == stored or self.pair(asker, stored) is not None
 
     def accept(self, pair: Pair) -> None:
         """Record a pair, in place of what was known about it."""
-        self.compatible = [known for known in self.compatible if set(known.fingerprints) != set(pair.fingerprints)]
+        self.compatible = [known for known in self.compatible if known.fingerprints != pair.fingerprints]
         self.compatible.append(pair)
 
-    def withdraw(self, one: str, other: str) -> None:
+    def withdraw(self, new: str, old: str) -> None:
         """Forget what a check has shown about two fingerprints; what was forced stands."""
         self.compatible = [
-            pair for pair in self.compatible if set(pair.fingerprints) != {one, other} or pair.shown_by == "force"
+            pair for pair in self.compatible if pair.fingerprints != (new, old) or pair.shown_by == "force"
         ]
 
+    def scale(self, asker: str, stored: str, adapter: str | None) -> Scale | None:
+        """What is known of cosines between two fingerprints."""
+        for scale in self.scales:
+            if (scale.query, scale.item, scale.adapter) == (asker, stored, adapter):
+                return scale
+        return None
+
+    def keep_scale(self, scale: Scale) -> None:
+        """Record a scale, in place of what was known about it."""
+        kept = [
+            one for one in self.scales if (one.query, one.item, one.adapter) != (scale.query, scale.item, scale.adapter)
+        ]
+        self.scales = [*kept, scale]
+
+    def view(self) -> View:
+        """Which versions of the stored items searches see."""
+        shown, hidden = set(self.committed), set(self.discarded)
+        if self.refresh:
+            (shown if self.refresh.shown else hidden).add(self.refresh.id)
+        return View(shown=frozenset(shown), hidden=frozenset(hidden))
+
     def promote(self, name: str, why: str) -> None:
-        """Point to another generation."""
-        self.promotions.append({"promoted": name, "before": self.promoted, "why": why, "time": now()})
+        """Point to another generation; vectors that were refreshed for it are shown from now on."""
+        shown = self.refresh.shown if self.refresh else False
+        self.promotions.append(
+            {"promoted": name, "before": self.promoted, "why": why, "time": now(), "refresh shown before": shown}
+        )
         self.promoted = name
+        if self.refresh and self.refresh.generation == name:
+            self.refresh = self.refresh.model_copy(update={"shown": True})
 
     def roll_back(self) -> str:
-        """Point to the generation before, and return its name.
+        """Point to the generation before, show the vectors that it searched, and return its name.
 
         Raises:
             RefusedError: there was none.
         """
-        before = self.promotions[-1]["before"] if self.promotions else None
-        if before is None:
+        last = self.promotions[-1] if self.promotions else {}
+        before = last.get("before")
+        if not isinstance(before, str):
             raise RefusedError("No generation was promoted before this one: there is nothing to go back to.")
         self.promotions.pop()
         self.promoted = before
+        if self.refresh:
+            self.refresh = self.refresh.model_copy(update={"shown": bool(last.get("refresh shown before", False))})
         return before
 
 

@@ -1,37 +1,55 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evergallery.adapters.stored import StoredAdapter, stored_adapters
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing, decode, pixels
 from evergallery.data.sources import load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.doctor import examine
-from evergallery.errors import InputError, NotFoundError, RefusedError
-from evergallery.evaluation import Comparison, measure, protocol
-from evergallery.files import lock, new_directory
+from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
+from evergallery.evaluation import protocol
+from evergallery.files import lock, new_directory, read_json, write_json
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.items import Filter, Item, Match, PutCounts
+from evergallery.gallery.items import Filter, Item, PutCounts, View
 from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
+from evergallery.journal import Journal
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
 from evergallery.memory import Fidelity, Weighting, fidelity
 from evergallery.methods import Evergreen, Finetune, Method
-from evergallery.network import Architecture, HeadKind, Neck, build_backbone, extract, outputs_of
+from evergallery.network import Architecture, Embedder, HeadKind, Neck, build_backbone, extract, outputs_of
+from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import Exclusion
-from evergallery.state import Pair, State, now
+from evergallery.searching import Result, Route, search_routes
+from evergallery.state import Pair, Scale, State, now
 from evergallery.training import Settings
+from evergallery.upgrade import gate as gates
+from evergallery.upgrade.check import Check, PairCheck, agreement, check_pair, compatibility
+from evergallery.upgrade.embeddings import EmbeddingCache
+from evergallery.upgrade.evidence import Evidence
+from evergallery.upgrade.gate import Condition, Gate
+from evergallery.upgrade.held_out import read_held_out
+from evergallery.upgrade.plan import Plan
+from evergallery.upgrade.refresh import Refreshed, commit, discard, plan_refresh, refresh
+from evergallery.upgrade.spaces import Space
+from evergallery.upgrade.status import Status, differences, status_of
+from evergallery.notes import Notes
 from evergallery.watching import Watcher
 
 SILENT = Watcher()
+WAIT = 10.0
+"""Seconds to wait for another process that changes ``workspace.json``, which takes it milliseconds."""
 
 
 class Workspace:
@@ -54,6 +72,7 @@ class Workspace:
             DamagedError: ``workspace.json`` cannot be read, or is of a newer format.
         """
         self.directory = Path(directory)
+        self._loaded: tuple[str, Embedder] | None = None
         if not self._state_path.is_file():
             raise NotFoundError(f"{self.directory} is not a workspace: create one with  evergallery init {directory}")
         _ = self.state
@@ -98,6 +117,7 @@ class Workspace:
         with new_directory(path) as temporary:
             for name in ("generations", "runs", "cache"):
                 (temporary / name).mkdir()
+            (temporary / gates.FILE).write_text(gates.DEFAULT)
             state.write(temporary / "workspace.json")
         return cls(path)
 
@@ -144,6 +164,32 @@ class Workspace:
             raise NotFoundError(f"{self.directory} has no generation yet: run  evergallery learn  first.")
         return self.generation(name)
 
+    def adapters(self) -> list[StoredAdapter]:
+        """Every adapter, oldest first."""
+        return stored_adapters(self.directory / "adapters")
+
+    def adapter(self, name: str) -> StoredAdapter:
+        """An adapter by name.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        for stored in self.adapters():
+            if stored.card.name == name:
+                return stored
+        raise NotFoundError(f"{self.directory} has no adapter {name!r}: make one with  evergallery adapt NEW OLD")
+
+    def space(self, name: str) -> Space:
+        """The space of a generation (``v1``), or of the vectors that an adapter has mapped (``a1``).
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        if name.startswith("a"):
+            stored = self.adapter(name)
+            return Space(self.generation(stored.card.source), stored)
+        return Space(self.generation(name))
+
     @cached_property
     def gallery(self) -> GalleryStore:
         """The stored items; opened when first used, by one process at a time.
@@ -151,10 +197,12 @@ class Workspace:
         Raises:
             BusyError: another process has it open.
         """
-        return EdgeStore(self.directory / self.state.store)
+        return EdgeStore(self.directory / self.state.store, view=lambda: self.state.view())
 
     def close(self) -> None:
         """Release the gallery for other processes."""
+        if "notes" in self.__dict__:
+            self.notes.flush()
         if "gallery" in self.__dict__:
             self.gallery.close()
             del self.__dict__["gallery"]
@@ -169,16 +217,86 @@ class Workspace:
 
     def read(self, data: str | Path, *, data_dir: Path | None = None, watcher: Watcher = SILENT) -> ImageSet:
         """Read labelled images at the size of this workspace's first generation; decoded ones are kept for next time."""
-        return self._load(data, Preprocessing.from_dict(self.state.preprocessing), data_dir, watcher)
+        return self.load(data, Preprocessing.from_dict(self.state.preprocessing), data_dir, watcher)
 
-    def extract(self, generation: Generation, images: ImageSet, watcher: Watcher = SILENT) -> NDArray[np.float32]:
-        """Unit embeddings (N, D) of N images by a generation."""
+    def load(
+        self,
+        data: str | Path | ImageSet,
+        preprocessing: Preprocessing,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+        *,
+        require_labels: bool = True,
+        minimum_per_class: int = 1,
+    ) -> ImageSet:
+        """Images as a generation reads them; an image set is taken as it is."""
+        if isinstance(data, ImageSet):
+            return data
+        return load(
+            data,
+            preprocessing,
+            cache=self.directory / "cache",
+            data_dir=data_dir,
+            require_labels=require_labels,
+            minimum_per_class=minimum_per_class,
+            on_progress=lambda done, total: watcher.counted("reading images", done, total),
+        )
+
+    def extract(
+        self, generation: Generation, images: ImageSet, watcher: Watcher = SILENT, *, keep: bool = True
+    ) -> NDArray[np.float32]:
+        """Unit embeddings (N, D) of N images by a generation.
+
+        Args:
+            generation: that looks at them.
+            images: N.
+            watcher: hears of progress.
+            keep: whether they are kept, by content, so that no image is extracted twice for a check.
+        """
+        if not keep:
+            return self._extract(generation, images, watcher)
+        cache = EmbeddingCache(self.directory / "cache" / "embeddings")
+        known = cache.get(generation.fingerprint, images.hashes)
+        missing = [index for index, one in enumerate(images.hashes) if one not in known]
+        if missing:
+            made = self._extract(generation, images.select(np.array(missing)), watcher)
+            hashes = [images.hashes[index] for index in missing]
+            cache.add(generation.fingerprint, hashes, made)
+            known |= dict(zip(hashes, made, strict=True))
+        return np.stack([known[one] for one in images.hashes])
+
+    def _extract(self, generation: Generation, images: ImageSet, watcher: Watcher) -> NDArray[np.float32]:
         return extract(
-            generation.embedder(),
+            self._embedder(generation),
             images,
             generation.preprocessing,
             on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
         )
+
+    def _embedder(self, generation: Generation) -> Embedder:
+        """Its embedder; the last one stays in memory, since loading it costs more than a search."""
+        if self._loaded is None or self._loaded[0] != generation.fingerprint:
+            self._loaded = generation.fingerprint, generation.embedder()
+        return self._loaded[1]
+
+    def known_embeddings(
+        self, generation: Generation, images: ImageSet
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The gallery's vectors (N, D) of N images by a generation that cannot extract, and (N,) which are missing.
+
+        An image is the stored item that has its id, where the images' table names ids, or its content.
+        """
+        names = images.item_ids or (None,) * len(images)
+        by_id = {name: index for index, name in enumerate(names) if name is not None}
+        by_content = {content: index for index, content in enumerate(images.hashes)}
+        vectors = np.zeros((len(images), generation.card.dimension), np.float32)
+        missing = np.ones(len(images), dtype=bool)
+        for batch in self.gallery.iterate(Filter(generations=(generation.fingerprint,))):
+            for item in batch:
+                index = by_id.get(item.id, by_content.get(item.content_hash or ""))
+                if index is not None:
+                    vectors[index], missing[index] = item.embedding, False
+        return vectors, missing
 
     def learn(
         self,
@@ -235,11 +353,11 @@ class Workspace:
         kind = method.head or head or (ancestor.card.head.kind if ancestor else state.head)
         fresh = pretrained or from_scratch or architecture != before or not (ancestor and method.starts_from_parent)
         with lock(self.directory / "generations" / ".lock", "learn"):
-            images = training_part(self._load(data, preprocessing, data_dir, watcher, minimum_per_class=2))
+            images = training_part(self.load(data, preprocessing, data_dir, watcher, minimum_per_class=2))
             if classes is not None:
                 images = images.of_classes(classes)
             if old_data is not None:
-                old = training_part(self._load(old_data, preprocessing, data_dir, watcher, minimum_per_class=2))
+                old = training_part(self.load(old_data, preprocessing, data_dir, watcher, minimum_per_class=2))
                 old = old.of_classes(ancestor.card.classes) if ancestor else old
                 most = method.old_images()
                 if most is not None:
@@ -264,6 +382,11 @@ class Workspace:
             if self.state.promoted is None:
                 self._point_to(generation.name, why="the first generation")
             tidy_up(self.directory, generation)
+        card = generation.card
+        self.journal.record(
+            "learn", generation=card.name, parent=card.parent, method=card.method.name, images=card.data["training"],
+            new_classes=len(card.new_classes), seconds=card.training["seconds"],
+        )  # fmt: skip
         return generation
 
     # The gallery
@@ -293,11 +416,16 @@ class Workspace:
             RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
         """
         maker = self.generation(generation) if generation else self.promoted
-        self._require_compatible(maker, self._stored())
-        images = self._load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
+        self.require_compatible(Space(maker), self.stored())
+        images = self.load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
         if split is not None:
             images = images.of_split(split)
-        return index_images(self.gallery, maker, images, watcher)
+        done = index_images(self.gallery, maker, images, watcher)
+        self.journal.record(
+            "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
+            skipped=len(done.skipped), seconds=round(done.seconds, 1),
+        )  # fmt: skip
+        return done
 
     def add(self, items: Sequence[Item]) -> PutCounts:
         """Store vectors made elsewhere; each item names the fingerprint of its generation.
@@ -308,8 +436,10 @@ class Workspace:
             InputError: a vector of the wrong dimension, not finite, or not of unit length.
         """
         for fingerprint in {item.generation for item in items}:
-            self._require_compatible(self._by_fingerprint(fingerprint), self._stored())
-        return self.gallery.put(items)
+            self.require_compatible(self.space_of(fingerprint), self.stored())
+        done = self.gallery.put(items)
+        self.journal.record("add", added=done.added, replaced=done.replaced, unchanged=done.unchanged)
+        return done
 
     def search(
         self,
@@ -320,7 +450,8 @@ class Workspace:
         k: int = 10,
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
-    ) -> list[Match]:
+        minimum_probability: float | None = None,
+    ) -> list[Result]:
         """The k items most like a query, best first; exact.
 
         Args:
@@ -330,9 +461,11 @@ class Workspace:
             k: how many.
             where: labels, generations or metadata to search among.
             minimum_score: smallest cosine.
+            minimum_probability: smallest calibrated probability that an item is of the query's class, in (0, 1).
 
         Raises:
-            RefusedError: the gallery holds vectors that the query's generation has not been shown compatible with.
+            RefusedError: the gallery holds vectors that the query's generation has not been shown compatible with, or a
+                probability is asked for that no check has measured.
             NotFoundError: no such item or file.
             InputError: both or neither of ``query`` and ``item``, an unreadable image, a vector of another dimension.
         """
@@ -342,23 +475,41 @@ class Workspace:
             stored = self.gallery.get(item)
             if stored is None:
                 raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
-            asker, vector = self._by_fingerprint(stored.generation), stored.embedding
+            asker, vector = self.space_of(stored.generation), stored.embedding
         else:
-            asker = self.generation(generation) if generation else self.promoted
-            vector = query if isinstance(query, np.ndarray) else self.embed(str(query), asker)
-        if vector.shape != (asker.card.dimension,):
+            maker = self.generation(generation) if generation else self.promoted
+            asker = Space(maker)
+            vector = query if isinstance(query, np.ndarray) else self.embed(str(query), maker)
+        if vector.shape != (asker.dimension,):
             raise InputError(
-                f"The query has shape {vector.shape} and {asker.name} makes vectors of ({asker.card.dimension},): "
+                f"The query has shape {vector.shape} and {asker.name} makes vectors of ({asker.dimension},): "
                 f"name the generation that made it."
             )
-        searched = self._stored(where)
-        if not searched:
-            return []
-        self._require_compatible(asker, searched)
-        matches = self.gallery.search(
-            vector[None].astype(np.float32), k + (item is not None), where=where, minimum_score=minimum_score
-        )[0]
-        return [match for match in matches if match.item.id != item][:k]
+        found = self.search_vectors(
+            vector[None].astype(np.float32), asker, k=k + (item is not None), where=where, minimum_score=minimum_score,
+            minimum_probability=minimum_probability,
+        )[0]  # fmt: skip
+        found = [result for result in found if result.item.id != item][:k]
+        self.notes.found(result.item.id for result in found)
+        return found
+
+    def search_vectors(
+        self,
+        queries: NDArray[np.float32],
+        asker: Space,
+        *,
+        k: int = 10,
+        where: Filter = NO_FILTER,
+        minimum_score: float | None = None,
+        minimum_probability: float | None = None,
+    ) -> list[list[Result]]:
+        """The k items most like each of (Q, D) unit rows of one space; see ``search``."""
+        searched = self.stored(where)
+        self.require_compatible(asker, searched)
+        return search_routes(
+            self.gallery, [self.route(asker, space) for space in searched], queries, k, where=where,
+            minimum_score=minimum_score, minimum_probability=minimum_probability,
+        )  # fmt: skip
 
     def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
         """The unit embedding (D,) of an image file."""
@@ -367,10 +518,19 @@ class Workspace:
         prepared = generation.preprocessing
         array = pixels(decode(Path(path)), prepared)
         image = ImageSet.from_arrays(array[None], np.array([-1]), ())
-        vector: NDArray[np.float32] = extract(generation.embedder(), image, prepared)[0]
+        vector: NDArray[np.float32] = extract(self._embedder(generation), image, prepared)[0]
         return vector
 
     # Knowing before switching
+
+    @property
+    def gate(self) -> Gate:
+        """What a generation must show before it is promoted, from ``gate.toml``.
+
+        Raises:
+            InputError: the file cannot be used.
+        """
+        return Gate.read(self.directory / gates.FILE)
 
     def check(
         self,
@@ -378,43 +538,66 @@ class Workspace:
         data: str | Path | ImageSet,
         *,
         against: str | None = None,
+        best: str | None = None,
         queries: str | None = None,
         gallery: str | None = None,
-        tolerance: float = 0.01,
         data_dir: Path | None = None,
         watcher: Watcher = SILENT,
-    ) -> Comparison:
-        """Measure a generation beside another on held-out labelled images, and remember whether they are compatible.
+    ) -> Check:
+        """Measure a generation beside others on held-out images, and remember which spaces may be compared.
+
+        Images that one of them has learned from are left out and counted. Without labels only the agreement of the
+        result lists is measured, and nothing is remembered.
 
         Args:
-            generation: the newer one, which would query.
-            data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries.
-            against: whose vectors would be searched; the promoted one by default, or the parent of that one itself.
+            generation: the one that would query.
+            data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries. An ``.npz`` with
+                ``labels`` and an array of embeddings for each generation will do where nothing can be extracted.
+            against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for
+                the whole lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery
+                holds.
+            best: a generation trained without the constraint of compatibility, for update gain and price.
             queries: split of the queries.
             gallery: split of the gallery.
-            tolerance: how far, as a fraction, the cross-test may lie below the older one's self-test.
             data_dir: where named sets lie.
             watcher: hears of progress.
+
+        Raises:
+            InputError: the images cannot be used, or none is left.
+            NotFoundError: no such generation.
         """
-        new = self.generation(generation)
-        old = self.generation(against or self._usual_opponent(new))
-        if new.preprocessing != old.preprocessing:
-            raise InputError(f"{new.name} and {old.name} read images of different sizes: check them one by one.")
-        held_out = protocol(self._load(data, new.preprocessing, data_dir, watcher), queries, gallery)
-        by_old = self.extract(old, held_out.images, watcher)
-        by_new = by_old if new == old else self.extract(new, held_out.images, watcher)
-        comparison = Comparison(
-            new.name,
-            old.name,
-            held_out.description,
-            new_self=measure(held_out, by_new, by_new, old.card.classes),
-            old_self=measure(held_out, by_old, by_old, old.card.classes),
-            cross=measure(held_out, by_new, by_old, old.card.classes),
-            tolerance=tolerance,
+        policy = self.gate
+        new = Space(self.generation(generation))
+        others = [space for space in self._opponents(new.maker, against, watcher) if space.name != new.name]
+        reference = [Space(self.generation(best))] if best else []
+        lineup = {space.name: space for space in (*others, *reference, new)}
+        ordered = sorted(lineup.values(), key=lambda space: (space.maker.number, space.adapter is not None))
+        held_out = read_held_out(
+            self, data, ordered, queries=queries, gallery=gallery, data_dir=data_dir, watcher=watcher
         )
-        if new != old:
-            self._remember(new, old, comparison)
-        return comparison
+        measured, images = held_out.spaces, held_out.protocol
+        if not held_out.labelled:
+            agreements = tuple(agreement(measured[new.name], measured[other.name]) for other in others)
+            names = tuple(space.name for space in ordered)
+            return Check(new.name, names, images.description, images, held_out.excluded, {}, (), agreements)
+        pairs = tuple(
+            check_pair(
+                images, measured[new.name], measured[other.name], policy,
+                adapters={
+                    stored.card.name: Space(new.maker, stored).map(measured[new.name].embeddings)
+                    for stored in self.adapters() if stored.maps(new.fingerprint, other.fingerprint)
+                },
+                best=measured[best] if best else None, excluded=held_out.excluded,
+            )
+            for other in others
+        )  # fmt: skip
+        known = others[-1].maker.card.classes if others else new.maker.card.classes
+        matrix = compatibility(images, [measured[space.name] for space in ordered], known)
+        result = Check(
+            new.name, tuple(space.name for space in ordered), images.description, images, held_out.excluded, matrix, pairs
+        )
+        self._remember(result)
+        return result
 
     def virtual_features(
         self,
@@ -449,7 +632,7 @@ class Workspace:
             raise InputError(
                 f"{later.name} remembers no generation before it: it has no parent, or another dimension than its parent."
             )
-        held_out = protocol(self._load(data, later.preprocessing, data_dir, watcher))
+        held_out = protocol(self.load(data, later.preprocessing, data_dir, watcher))
         images = held_out.images.select(held_out.query)
         labels, itself = torch.from_numpy(images.labels), Exclusion(torch.arange(len(images)))
         outputs = outputs_of(later.network(), images, later.preprocessing)
@@ -461,34 +644,203 @@ class Workspace:
             for one in earlier
         }  # fmt: skip
 
-    def promote(self, generation: str, *, force: bool = False, why: str | None = None) -> None:
+    def conditions(self, generation: str) -> list[tuple[str, Condition]]:
+        """The gate's conditions on a generation as it stands, each with the name of the space that is searched.
+
+        Raises:
+            RefusedError: a space whose vectors it would search has not been checked.
+        """
+        candidate = Space(self.generation(generation))
+        policy = self.gate
+        found = []
+        for space in self.stored(view=self._view_with(generation)):
+            if space.fingerprint == candidate.fingerprint:
+                continue
+            evidence = self.evidence(candidate, space)
+            if evidence is None:
+                raise RefusedError(
+                    f"The gallery holds vectors of {space.name}, and {candidate.name} has not been checked against them: "
+                    f"run  evergallery check {candidate.name} --against {space.name} --data HELD_OUT  first."
+                )
+            found += [(space.name, condition) for condition in policy.conditions(evidence)]
+        return found
+
+    def evidence(self, new: Space, old: Space) -> Evidence | None:
+        """What the last check of two spaces found: directly, or through the adapter that serves; ``None`` without one."""
+        path = self._evidence_path(new.name, old.name)
+        if not path.is_file():
+            return None
+        content = read_json(path)
+        pair = self.state.pair(new.fingerprint, old.fingerprint)
+        through = content["adapted"] if pair and pair.adapter and content["adapted"] else content["direct"]
+        evidence = Evidence.model_validate(through)
+        return evidence if evidence.fingerprints == (new.fingerprint, old.fingerprint) else None
+
+    def promote(self, generation: str, *, force: bool = False, why: str | None = None) -> list[tuple[str, Condition]]:
         """Let a generation answer queries from now on; one atomic change.
 
+        Vectors that were refreshed for it, and not shown so far, are shown from the same moment.
+
+        Returns:
+            The conditions of the gate, each with the name of the space that is searched.
+
         Raises:
-            RefusedError: the gallery holds vectors that it has not been shown to be compatible with; ``force`` with a
-                reason ``why`` accepts them, and both are recorded.
+            RefusedError: the gate has not been passed for a space whose vectors the gallery holds; ``force`` with a reason
+                ``why`` accepts them, and both are recorded.
         """
-        candidate = self.generation(generation)
-        if force:
-            if not why:
-                raise InputError("Promoting against the evidence needs a reason: give it with --why.")
-            for old in self._stored():
-                if not self.state.may_compare(candidate.fingerprint, old.fingerprint):
-                    self._record_pair(candidate, old, "force", why)
+        candidate = Space(self.generation(generation))
+        if force and not why:
+            raise InputError("Promoting against the evidence needs a reason: give it with --why.")
+        try:
+            conditions = self.conditions(generation)
+            failed = [f"{space}: {condition}" for space, condition in conditions if not condition.met]
+            if failed:
+                raise RefusedError(
+                    f"The gate refuses {candidate.name}. {'; '.join(failed)}. To promote it all the same, give --force and "
+                    f"the reason with --why."
+                )
+            self.require_compatible(candidate, self.stored(view=self._view_with(generation)))
+        except RefusedError as refusal:
+            if not force:
+                self.journal.record("promote refused", generation=candidate.name, reason=str(refusal))
+                raise
+            conditions, refused = [], str(refusal)
         else:
-            self._require_compatible(candidate, self._stored())
-        self._point_to(candidate.name, why or "compatible with the gallery")
+            refused = None
+        stored = self.stored(view=self._view_with(generation))
+        with self.changing("promoting a generation") as state:
+            if force:
+                for space in stored:
+                    if not state.may_compare(candidate.fingerprint, space.fingerprint):
+                        state.accept(
+                            Pair(new=candidate.name, old=space.name, fingerprints=(candidate.fingerprint, space.fingerprint),
+                                 shown_by="force", evidence=str(why), time=now())
+                        )  # fmt: skip
+            before = state.promoted
+            state.promote(candidate.name, why or "the gate was passed")
+        self.journal.record(
+            "promote", generation=candidate.name, before=before, forced=force, why=why, refused=refused,
+            conditions=[f"{space}: {condition}" for space, condition in conditions],
+        )  # fmt: skip
+        return conditions
 
     def rollback(self) -> str:
-        """Promote the generation that was promoted before, and return its name.
+        """Let the generation that was promoted before answer queries again, over the vectors that it searched; atomic.
 
         Raises:
-            RefusedError: there was none before.
+            RefusedError: there was none before, or the vectors that it searched were given up by a commit.
         """
-        state = self.state
-        before = self.generation(state.roll_back()).name
-        state.write(self._state_path)
-        return before
+        with self.changing("rolling back") as state:
+            left = state.promoted
+            name = state.roll_back()
+            before = Space(self.generation(name))
+            for space in self.stored(view=state.view()):
+                if not state.may_compare(before.fingerprint, space.fingerprint):
+                    raise RefusedError(
+                        f"The gallery holds vectors of {space.name} that {name} has not been shown to be compatible with: "
+                        f"check it against them, or promote it with --force."
+                    )
+        self.journal.record("rollback", generation=name, left=left)
+        return name
+
+    # Refreshing what pays
+
+    def plan(
+        self,
+        generation: str,
+        *,
+        adapter: str | None = None,
+        images: str | Path | ImageSet | None = None,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> Plan:
+        """What refreshing the gallery for a generation would cost, and what each share of it is expected to give.
+
+        Nothing is changed. Recall is measured on a sample of the stored items that have labels and whose images are found.
+
+        Args:
+            generation: that would query.
+            adapter: that would map the stored vectors, in place of extracting images again.
+            images: where to look for the images first, by content; each item's URI otherwise.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            InputError: there is nothing to refresh.
+        """
+        return plan_refresh(self, generation, adapter=adapter, images=images, data_dir=data_dir, watcher=watcher)
+
+    def refresh(
+        self,
+        generation: str,
+        *,
+        adapter: str | None = None,
+        order: str = "random",
+        fraction: float = 1.0,
+        budget: float | None = None,
+        until: float | None = None,
+        rate: float | None = None,
+        images: str | Path | ImageSet | None = None,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> Refreshed:
+        """Give stored items new vectors, by a newer generation or by an adapter; resumable, safe beside searches and adds.
+
+        Where the generation is promoted, searches see each new vector at once; otherwise all of them wait in the shadow
+        until it is. The earlier vectors stay until ``commit``, so that ``rollback`` is exact. Items whose image is gone
+        keep their vector and are named.
+
+        Args:
+            generation: that queries the new vectors.
+            adapter: maps the stored vectors, and no image is read.
+            order: one of ``evergallery.upgrade.orders.ORDERS``.
+            fraction: of the items, in (0, 1].
+            budget: seconds after which to stop.
+            until: stop where this recall@1 is to be expected, by the curve that ``plan`` measures.
+            rate: items a second, at most.
+            images: where to look for the images first, by content; each item's URI otherwise.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            RefusedError: another refresh is open, or mapped vectors have not been shown to serve.
+            InputError: an argument is out of range, or the recall asked for is not to be expected.
+            BusyError: another process has the gallery.
+        """
+        return refresh(
+            self, generation, adapter=adapter, order=order, fraction=fraction, budget=budget, until=until, rate=rate,
+            images=images, data_dir=data_dir, watcher=watcher,
+        )  # fmt: skip
+
+    def commit(self, *, watcher: Watcher = SILENT) -> int:
+        """Give up the earlier vectors of refreshed items for good; returns how many were deleted.
+
+        Raises:
+            RefusedError: no refresh is open, or its vectors are not shown yet.
+        """
+        return commit(self, watcher)
+
+    def discard(self, *, watcher: Watcher = SILENT) -> int:
+        """Give up the new vectors of an open refresh; returns how many were deleted.
+
+        Raises:
+            RefusedError: no refresh is open, or the promoted generation cannot search the earlier vectors.
+        """
+        return discard(self, watcher)
+
+    # Looking
+
+    def status(self) -> Status:
+        """Items by space and state, the open refresh, what runs now."""
+        return status_of(self)
+
+    def log(self) -> list[dict[str, Any]]:
+        """Every operation on this workspace, oldest first: when, who, what, figures."""
+        return self.journal.entries()
+
+    def diff(self, one: str, other: str) -> dict[str, tuple[Any, Any]]:
+        """What two generations differ in, by name; see ``evergallery.upgrade.status.differences``."""
+        return differences(self.generation(one), self.generation(other))
 
     def doctor(self) -> list[str]:
         """Verify every checksum and count; returns what is wrong, a sentence each."""
@@ -496,73 +848,150 @@ class Workspace:
 
     # Inside
 
-    def _load(
-        self,
-        data: str | Path | ImageSet,
-        preprocessing: Preprocessing,
-        data_dir: Path | None,
-        watcher: Watcher,
-        *,
-        require_labels: bool = True,
-        minimum_per_class: int = 1,
-    ) -> ImageSet:
-        if isinstance(data, ImageSet):
-            return data
-        return load(
-            data,
-            preprocessing,
-            cache=self.directory / "cache",
-            data_dir=data_dir,
-            require_labels=require_labels,
-            minimum_per_class=minimum_per_class,
-            on_progress=lambda done, total: watcher.counted("reading images", done, total),
-        )
+    @property
+    def journal(self) -> Journal:
+        """What was done to this workspace, by whom."""
+        return Journal(self.directory / "log.jsonl")
 
-    def _stored(self, where: Filter = NO_FILTER) -> list[Generation]:
-        """The generations whose vectors the gallery holds, as far as ``where`` admits them."""
-        counts = self.gallery.count_by_generation()
+    @cached_property
+    def notes(self) -> Notes:
+        """How often each item was found, and why one could not be refreshed."""
+        return Notes(self.directory / "notes.sqlite")
+
+    @contextmanager
+    def changing(self, purpose: str) -> Iterator[State]:
+        """The state, to be changed; written in one rename when the block ends, unless it raises.
+
+        Raises:
+            BusyError: another process keeps the state for longer than such a change takes.
+        """
+        with lock(self.directory / ".lock", purpose, wait=WAIT):
+            state = self.state
+            yield state
+            state.write(self._state_path)
+
+    def _view_with(self, generation: str) -> View:
+        """What searches would see once ``generation`` is promoted."""
+        state = self.state
+        state.promote(generation, "")
+        return state.view()
+
+    def stored(self, where: Filter = NO_FILTER, view: View | None = None) -> list[Space]:
+        """The spaces whose vectors the gallery holds, as far as ``where`` admits them."""
+        counts = self.gallery.count_by_generation(view=view)
         admitted = [name for name in counts if not where.generations or name in where.generations]
-        return [self._by_fingerprint(name) for name in admitted if counts[name]]
+        return [self.space_of(name) for name in admitted if counts[name]]
 
-    def _by_fingerprint(self, fingerprint: str) -> Generation:
-        for generation in self.generations():
+    def space_of(self, fingerprint: str) -> Space:
+        """The space of a fingerprint.
+
+        Raises:
+            RefusedError: it is of no generation and no adapter here.
+        """
+        by_name = {generation.name: generation for generation in self.generations()}
+        for generation in by_name.values():
             if generation.fingerprint == fingerprint:
-                return generation
+                return Space(generation)
+        for stored in self.adapters():
+            if stored.card.fingerprint == fingerprint and stored.card.source in by_name:
+                return Space(by_name[stored.card.source], stored)
         raise RefusedError(
             f"No generation of {self.directory} has the fingerprint {fingerprint[:12]}…: vectors of an unknown space cannot "
             f"be compared; list the known ones with  evergallery generations"
         )
 
-    def _require_compatible(self, asker: Generation, stored: Sequence[Generation]) -> None:
+    def route(self, asker: Space, space: Space) -> Route:
+        """How queries of one space reach the vectors of another, as the last check has shown."""
+        state = self.state
+        pair = state.pair(asker.fingerprint, space.fingerprint) if asker.fingerprint != space.fingerprint else None
+        adapter = self.adapter(pair.adapter) if pair and pair.adapter else None
+        scale = state.scale(asker.fingerprint, space.fingerprint, pair.adapter if pair else None)
+        return Route(space, adapter, Calibration(scale.slope, scale.intercept) if scale else None)
+
+    def require_compatible(self, asker: Space, stored: Sequence[Space]) -> None:
+        """Refuse to compare what nobody has shown to be comparable.
+
+        Raises:
+            RefusedError: the message names the command that would show it.
+        """
+        state = self.state
         for other in stored:
-            if not self.state.may_compare(asker.fingerprint, other.fingerprint):
-                newer, older = sorted((asker, other), key=lambda generation: -generation.number)
+            if not state.may_compare(asker.fingerprint, other.fingerprint):
+                newer, older = sorted((asker, other), key=lambda space: -space.maker.number)
                 raise RefusedError(
                     f"The gallery holds vectors of {other.name}, and {asker.name} has not been shown to be compatible with "
                     f"them: run  evergallery check {newer.name} --against {older.name} --data HELD_OUT  first."
                 )
 
-    def _usual_opponent(self, new: Generation) -> str:
+    def _opponents(self, new: Generation, against: str | None, watcher: Watcher) -> list[Space]:
+        by_name = {generation.name: generation for generation in self.generations()}
+        if against == "all":
+            return [Space(generation) for generation in by_name.values()]
+        if against is not None and against != "promoted":
+            return [self.space(against)]
         promoted = self.promoted.name
-        return new.card.parent or new.name if promoted == new.name else promoted
+        name = promoted if promoted != new.name else new.card.parent
+        found = [Space(by_name[name])] if name in by_name else []
+        if against == "promoted":
+            return found
+        try:
+            stored = self.stored()
+        except BusyError:
+            watcher.said("the gallery is in use, so that only the promoted generation is compared with")
+            return found
+        return [*found, *(space for space in stored if space.name not in {one.name for one in found})]
 
-    def _remember(self, new: Generation, old: Generation, comparison: Comparison) -> None:
-        if comparison.compatible:
-            self._record_pair(new, old, "check", comparison.verdict)
-            return
-        state = self.state
-        state.withdraw(new.fingerprint, old.fingerprint)
-        state.write(self._state_path)
+    def _remember(self, result: Check) -> None:
+        """Keep the evidence, what it allows to be compared, and the scales of the cosines."""
+        folder = self.directory / "checks"
+        folder.mkdir(exist_ok=True)
+        for pair in result.pairs:
+            direct, adapted = pair.evidence, pair.adapted
+            write_json(
+                self._evidence_path(direct.new, direct.old),
+                {
+                    "verdict": pair.verdict,
+                    "reason": pair.reason,
+                    "direct": direct.model_dump(mode="json", by_alias=True),
+                    "adapted": adapted.model_dump(mode="json", by_alias=True)
+                    if adapted and not adapted.estimated
+                    else None,
+                },
+            )
+        with self.changing("remembering a check") as state:
+            for pair in result.pairs:
+                self._allow(state, pair)
+        for pair in result.pairs:
+            self.journal.record(
+                "check", generation=pair.evidence.new, against=pair.evidence.old, verdict=pair.verdict,
+                reason=pair.reason, conditions=[str(one) for one in pair.conditions], data=pair.evidence.data,
+            )  # fmt: skip
 
-    def _record_pair(self, new: Generation, old: Generation, shown_by: Literal["check", "force"], why: str) -> None:
-        state = self.state
-        fingerprints = (new.fingerprint, old.fingerprint)
-        state.accept(
-            Pair(new=new.name, old=old.name, fingerprints=fingerprints, shown_by=shown_by, evidence=why, time=now())
-        )
-        state.write(self._state_path)
+    def _allow(self, state: State, pair: PairCheck) -> None:
+        direct = pair.evidence
+        through = pair.adapted if pair.verdict == "compatible after an adapter" else direct
+        enough = through is not None and through.queries >= self.gate.queries
+        if through is not None and enough and not through.estimated and self.gate.compatible(through):
+            state.accept(
+                Pair(new=direct.new, old=direct.old, fingerprints=direct.fingerprints, shown_by="check",
+                     evidence=pair.reason, time=now(), adapter=through.adapter)
+            )  # fmt: skip
+        else:
+            state.withdraw(*direct.fingerprints)
+        new, old = direct.fingerprints
+        scales = [(new, old, None, direct.calibrations["cross"]), (new, new, None, direct.calibrations["new self"]),
+                  (old, old, None, direct.calibrations["old self"])]  # fmt: skip
+        if pair.adapted is not None and not pair.adapted.estimated:
+            scales.append((new, old, pair.adapted.adapter, pair.adapted.calibrations["cross"]))
+        for query, item, adapter, scale in scales:
+            if scale is not None:
+                state.keep_scale(
+                    Scale(query=query, item=item, adapter=adapter, slope=scale.slope, intercept=scale.intercept)
+                )
+
+    def _evidence_path(self, new: str, old: str) -> Path:
+        return self.directory / "checks" / f"{new}-in-{old}.json"
 
     def _point_to(self, name: str, why: str) -> None:
-        state = self.state
-        state.promote(name, why)
-        state.write(self._state_path)
+        with self.changing("promoting a generation") as state:
+            state.promote(name, why)

@@ -1,10 +1,11 @@
 """The commands, one function each; everything heavy is imported when a command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from evergallery.cli import upgrade
 from evergallery.cli.benchmark import benchmark
 from evergallery.cli.common import (
     HERE,
@@ -19,10 +20,6 @@ from evergallery.cli.common import (
 from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
-
-if TYPE_CHECKING:
-    from evergallery.evaluation import Comparison
-    from evergallery.memory import Fidelity
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,6 +106,9 @@ def search(
     within: Annotated[list[str] | None, typer.Option(help="Only vectors of this generation; may be repeated.")] = None,
     generation: Annotated[str | None, typer.Option(help="That embeds the query; the promoted one by default.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Smallest cosine.")] = None,
+    min_probability: Annotated[
+        float | None, typer.Option(help="Smallest calibrated probability of a match; needs a check.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Find the stored items most like a picture."""
@@ -116,13 +116,14 @@ def search(
         where = item_filter(space, label, within)
         matches = space.search(
             None if image is None else str(image), item=item, generation=generation, k=k, where=where,
-            minimum_score=min_score,
+            minimum_score=min_score, minimum_probability=min_probability,
         )  # fmt: skip
-        names = {one.fingerprint: one.name for one in space.generations()}
+        names = {one: space.space_of(one).name for one in {match.item.generation for match in matches}}
     rows = [
         {
             "rank": rank,
             "score": round(match.score, 4),
+            "probability": None if match.probability is None else round(match.probability, 4),
             "label": match.item.label,
             "id": match.item.id,
             "uri": match.item.uri,
@@ -137,11 +138,12 @@ def search(
     else:
         print_table(
             f"Most like {image or item}",
-            ("#", "score", "label", "vector of", "image"),
+            ("#", "score", "match", "label", "vector of", "image"),
             [
                 (
                     str(row["rank"]),
                     f"{row['score']:.3f}",
+                    "" if row["probability"] is None else f"{100 * row['probability']:.0f} %",
                     str(row["label"] or ""),
                     str(row["generation"]),
                     str(row["uri"]),
@@ -196,78 +198,9 @@ def generations(
     )
 
 
-@app.command()
-def check(
-    generation: Annotated[str, typer.Argument(help="The newer generation.")],
-    data: Annotated[str, typer.Option(help="Held-out labelled images, in any form that learn reads.")],
-    workspace: WorkspaceOption = HERE,
-    against: Annotated[
-        str | None, typer.Option(help="Whose vectors are searched; the promoted one's by default.")
-    ] = None,
-    queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
-    gallery: Annotated[str | None, typer.Option(help="Split of the gallery.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Points of recall@1 that the cross-test may lie lower.")] = 1.0,
-    virtual: Annotated[
-        bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
-    ] = False,
-    data_dir: DataDirOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Measure a generation beside another: self-test, cross-test, verdict. Exit status 1 if not compatible."""
-    space = open_workspace(workspace)
-    with watching(json) as watcher:
-        remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
-        result = space.check(
-            generation, data, against=against, queries=queries, gallery=gallery, tolerance=tolerance / 100,
-            data_dir=data_dir, watcher=watcher,
-        )  # fmt: skip
-    if json:
-        print_json(
-            result.to_dict()
-            | ({"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {})
-        )
-    else:
-        _print_comparison(result)
-        if remembered:
-            _print_virtual(generation, remembered)
-    if not result.compatible:
-        raise typer.Exit(1)
-
-
-def _print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
-    print_table(
-        f"Earlier generations as {generation} remembers them: its virtual features, and its own embeddings untouched",
-        ("", "cosine", "untouched", "recall@1 real", "virtual", "untouched"),
-        [
-            (
-                name, f"{one.cosine:.3f}", f"{one.cosine_untouched:.3f}",
-                *(f"{100 * value:.1f} %" for value in (one.recall_real, one.recall_virtual, one.recall_untouched)),
-            )
-            for name, one in remembered.items()
-        ],
-    )  # fmt: skip
-    say("Queries are the earlier generation's; cosines are with its real embeddings.")
-
-
-@app.command()
-def promote(
-    generation: Annotated[str, typer.Argument(help="Which shall answer queries.")],
-    workspace: WorkspaceOption = HERE,
-    force: Annotated[bool, typer.Option("--force", help="Although it was not shown to be compatible.")] = False,
-    why: Annotated[str | None, typer.Option(help="The reason, kept for ever.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Let a generation answer queries from now on."""
-    with open_workspace(workspace) as space:
-        space.promote(generation, force=force, why=why)
-    say_result({"promoted": generation}, f"{generation} answers queries now.", json)
-
-
-@app.command()
-def rollback(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
-    """Go back to the generation that was promoted before."""
-    name = open_workspace(workspace).rollback()
-    say_result({"promoted": name}, f"{name} answers queries again.", json)
+for command in (upgrade.check, upgrade.promote, upgrade.rollback, upgrade.plan, upgrade.refresh, upgrade.status,
+                upgrade.log, upgrade.diff):  # fmt: skip
+    app.command()(command)
 
 
 @app.command()
@@ -314,19 +247,3 @@ def demo(
 
 app.command()(benchmark)
 app.add_typer(gallery_app, name="gallery")
-
-
-def _print_comparison(result: "Comparison") -> None:
-    rows = []
-    for title, measured in (
-        (f"{result.old} in its own vectors", result.old_self),
-        (f"{result.new} in its own vectors (self-test)", result.new_self),
-        (f"{result.new} in the vectors of {result.old} (cross-test)", result.cross),
-    ):
-        for group, metrics in measured.items():
-            recalls = tuple(f"{100 * value:.1f}" for value in metrics.recall.values())
-            rows.append((title, group, *recalls, f"{100 * metrics.map_at_r:.1f}", str(metrics.queries)))
-    columns = ("queries of", "classes", *(f"recall@{k}" for k in result.cross["all"].recall), "mAP@R", "queries")
-    print_table(f"{result.new} beside {result.old}, in %", columns, rows, numbers_from=2)
-    say(f"Held-out images: {result.protocol}. Old and new classes within their own galleries.")
-    say(result.verdict)

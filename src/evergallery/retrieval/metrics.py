@@ -103,12 +103,22 @@ def mean_average_precision(hits: Tensor, positives: Tensor) -> float:
         hits: (Q, G) bool.
         positives: (Q,) R, at least 1.
     """
+    return average_precision(hits, positives).mean().item()
+
+
+def average_precision(hits: Tensor, positives: Tensor) -> Tensor:
+    """(Q,) ``1/R Σ_{hits} precision at its rank`` of each query, float64.
+
+    Args:
+        hits: (Q, k) bool.
+        positives: (Q,) R, at least 1.
+    """
     query, rank = hits.nonzero(as_tuple=True)
     found = hits.sum(1)
     # nonzero lists the hits of a query in order of rank: the i-th has i hits up to its rank.
     hit = torch.arange(len(query), device=hits.device) - (found.cumsum(0) - found)[query]
     precision = (hit + 1).double() / (rank + 1)
-    return ((precision / positives[query]).sum() / len(hits)).item()
+    return torch.zeros_like(positives, dtype=torch.float64).index_add_(0, query, precision / positives[query])
 
 
 def mean_reciprocal_rank(hits: Tensor) -> float:
@@ -136,6 +146,8 @@ class RetrievalMetrics:
         queries: how many counted; with none, every value is 0.
         dropped: queries without a positive in the gallery.
         hits_at_1: (Q,) bool, of all queries, whether the nearest item is a positive.
+        average_precision_at_r: (Q,) float64, whose mean over the counted queries is mAP@R; 0 for the others.
+        nearest: (Q,) int64, index in the gallery of the nearest item, -1 where there is none.
         valid: (Q,) bool, which queries counted.
     """
 
@@ -148,6 +160,8 @@ class RetrievalMetrics:
     queries: int
     dropped: int
     hits_at_1: Tensor = field(repr=False, compare=False)
+    average_precision_at_r: Tensor = field(repr=False, compare=False)
+    nearest: Tensor = field(repr=False, compare=False)
     valid: Tensor = field(repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -214,6 +228,8 @@ def evaluate(
     ranks = max(*ks, int(positives.max()) if len(positives) else 0)
     depth = max(ranks, len(gallery_labels)) if full_ranking else ranks
     hits_at_1 = torch.zeros_like(valid)
+    average_precisions = torch.zeros(len(valid), dtype=torch.float64, device=valid.device)
+    nearest_item = torch.full_like(positives, -1)
     recall, precision = dict.fromkeys(ks, 0.0), dict.fromkeys(ks, 0.0)
     map_at_r = r_precision_ = mrr = full = 0.0
     # In parts, so that the ranks of all queries are never held at once: 32 bytes for each while metrics are computed.
@@ -229,6 +245,7 @@ def evaluate(
         )
         hits = hit_matrix(neighbours, query_labels[part], gallery_labels)
         hits_at_1[part] = hits[:, 0]
+        nearest_item[part] = neighbours.indices[:, 0]
         hits, relevant = hits[valid[part]], positives[part][valid[part]]
         if len(hits) == 0:
             continue
@@ -236,7 +253,9 @@ def evaluate(
         for k in recall:
             recall[k] += share * recall_at_k(hits, k)
             precision[k] += share * precision_at_k(hits, k)
-        map_at_r += share * mean_average_precision_at_r(hits[:, :ranks], relevant)
+        of_each = average_precision(_within_r(hits[:, :ranks], relevant), relevant)
+        average_precisions[torch.nonzero(valid[part]).flatten() + start] = of_each
+        map_at_r += share * of_each.mean().item()
         r_precision_ += share * r_precision(hits[:, :ranks], relevant)
         mrr += share * mean_reciprocal_rank(hits[:, :ranks])
         full += share * mean_average_precision(hits, relevant) if full_ranking else 0.0
@@ -250,6 +269,8 @@ def evaluate(
         queries=queries,
         dropped=len(valid) - queries,
         hits_at_1=hits_at_1,
+        average_precision_at_r=average_precisions,
+        nearest=nearest_item,
         valid=valid,
     )
 

@@ -28,6 +28,44 @@ def farthest_from_class_mean_first(gallery: Tensor, labels: Tensor) -> Tensor:
     return (gallery * F.normalize(sums)[index]).sum(1).argsort(stable=True)
 
 
+def mixed_recall(
+    before: Tensor, after: Tensor, hits: Tensor, *, order: Tensor, shares: Sequence[float]
+) -> list[float]:
+    """recall@1 while the first ``⌊share · G⌋`` items of ``order`` are scored by ``after`` and the others by ``before``.
+
+    Scores may be cosines, or whatever brings both to one scale. A query that may not find an item, itself for instance,
+    has ``-inf`` in both.
+
+    Args:
+        before: (Q, G) scores of the vectors as they are.
+        after: (Q, G) scores of the refreshed ones.
+        hits: (Q, G) bool, whether the item is of the query's class.
+        order: (G,) a permutation of the items.
+        shares: each in [0, 1].
+
+    Returns:
+        One for each share, over the queries that have a positive.
+
+    Raises:
+        InputError: shapes that do not fit.
+    """
+    if not before.shape == after.shape == hits.shape or len(order) != before.shape[1]:
+        raise InputError(
+            f"Scores are {tuple(before.shape)} and {tuple(after.shape)}, hits {tuple(hits.shape)} and the order names "
+            f"{len(order)} items: they must agree."
+        )
+    kept = (hits & (before > -torch.inf)).any(1)
+    before, after, hits = before[kept], after[kept], hits[kept]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    values = []
+    for share in shares:
+        mixed = torch.where(rank < int(share * len(order)), after, before)
+        first = mixed.argmax(1, keepdim=True)
+        values.append(hits.gather(1, first).double().mean().item() if len(hits) else 0.0)
+    return values
+
+
 def refresh_curve(
     query: Tensor,
     query_labels: Tensor,

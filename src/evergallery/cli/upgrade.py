@@ -1,0 +1,360 @@
+"""Commands that measure, switch, refresh and look back."""
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evergallery.cli.common import HERE, DataDirOption, JsonOption, WorkspaceOption, open_workspace, say_result
+from evergallery.cli.console import err, out, print_json, print_table, say, watching
+
+if TYPE_CHECKING:
+    from evergallery.memory import Fidelity
+    from evergallery.upgrade.check import Check, PairCheck
+    from evergallery.upgrade.plan import Plan
+    from evergallery.upgrade.status import Status
+
+SHOWN = 10
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(help="Where to look for the stored items' images first; where they were indexed from otherwise."),
+]
+AdapterOption = Annotated[
+    str | None, typer.Option("--with", help="An adapter that maps the stored vectors; no image is read.")
+]
+
+
+def check(
+    generation: Annotated[str, typer.Argument(help="The generation that would query.")],
+    data: Annotated[str, typer.Option(help="Held-out images, in any form that learn reads; or an .npz of embeddings.")],
+    workspace: WorkspaceOption = HERE,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Whose vectors are searched: a generation, an adapter, promoted, or all for the whole "
+                     "lineage; the promoted one's and all that the gallery holds by default."),
+    ] = None,
+    best: Annotated[
+        str | None, typer.Option(help="A generation trained without constraint, for update gain and price.")
+    ] = None,
+    queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
+    gallery: Annotated[str | None, typer.Option(help="Split of the gallery.")] = None,
+    flips: Annotated[int, typer.Option(min=0, help="How many queries that flipped to name.")] = 0,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
+    ] = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a generation beside others: the matrix, the gate's conditions, the verdict. Exit status 1 if it fails."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
+        result = space.check(
+            generation, data, against=against, best=best, queries=queries, gallery=gallery, data_dir=data_dir,
+            watcher=watcher,
+        )  # fmt: skip
+    if json:
+        more = {"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {}
+        print_json(result.to_dict() | more)
+    else:
+        _print_check(result, flips)
+        if remembered:
+            _print_virtual(generation, remembered)
+    if result.pairs and not result.passed:
+        raise typer.Exit(1)
+
+
+def promote(
+    generation: Annotated[str, typer.Argument(help="Which shall answer queries.")],
+    workspace: WorkspaceOption = HERE,
+    force: Annotated[bool, typer.Option("--force", help="Although the gate refuses it.")] = False,
+    why: Annotated[str | None, typer.Option(help="The reason, kept for ever.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Let a generation answer queries from now on; refused where the gate is not passed."""
+    with open_workspace(workspace) as space:
+        conditions = space.promote(generation, force=force, why=why)
+    if json:
+        print_json({"promoted": generation, "conditions": [{"space": name, **vars(one)} for name, one in conditions]})
+        return
+    for name, condition in conditions:
+        say(f"{name}: {condition}")
+    say(f"{generation} answers queries now.")
+
+
+def rollback(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
+    """Go back to the generation that was promoted before, and to the vectors that it searched."""
+    with open_workspace(workspace) as space:
+        name = space.rollback()
+    say_result({"promoted": name}, f"{name} answers queries again.", json)
+
+
+def plan(
+    generation: Annotated[str, typer.Argument(help="The generation that would query.")],
+    workspace: WorkspaceOption = HERE,
+    adapter: AdapterOption = None,
+    images: ImagesOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """What a refresh would cost and give, measured on a sample; nothing is changed."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        result = space.plan(generation, adapter=adapter, images=images, data_dir=data_dir, watcher=watcher)
+    if json:
+        print_json(result.to_dict())
+    else:
+        _print_plan(result)
+
+
+def refresh(
+    generation: Annotated[str | None, typer.Argument(help="The generation that queries the new vectors.")] = None,
+    workspace: WorkspaceOption = HERE,
+    adapter: AdapterOption = None,
+    order: Annotated[
+        str, typer.Option(help="Which items first: random, uncertain, typical, oldest or popular.")
+    ] = "random",
+    fraction: Annotated[float, typer.Option(help="Share of the items.")] = 1.0,
+    budget: Annotated[str | None, typer.Option(help="Time after which to stop: 90s, 10m, 2h.")] = None,
+    until: Annotated[str | None, typer.Option(help="recall=0.9: stop where this recall@1 is to be expected.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Items a second, at most.")] = None,
+    commit: Annotated[bool, typer.Option("--commit", help="Give up the earlier vectors for good.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Give up the new vectors.")] = False,
+    images: ImagesOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""
+    from evergallery.errors import InputError
+
+    if commit + discard + (generation is not None) != 1:
+        raise InputError("Name the generation to refresh for, or give --commit, or --discard: exactly one of them.")
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        if commit or discard:
+            deleted = space.commit(watcher=watcher) if commit else space.discard(watcher=watcher)
+            which = "earlier" if commit else "new"
+            say_result({"deleted": deleted}, f"{deleted} {which} vectors deleted.", json)
+            return
+        assert generation is not None
+        done = space.refresh(
+            generation, adapter=adapter, order=order, fraction=fraction,
+            budget=None if budget is None else _seconds(budget), until=None if until is None else _recall(until),
+            rate=rate, images=images, data_dir=data_dir, watcher=watcher,
+        )  # fmt: skip
+    if json:
+        print_json({**vars(done), "problems": [vars(one) for one in done.problems]})
+        return
+    say(
+        f"{done.refresh}: {done.refreshed} refreshed in {done.seconds:.0f} s, {done.remaining} keep their vector "
+        f"({'all that could be' if done.stopped_by == 'done' else 'stopped by the ' + done.stopped_by})."
+    )
+    for problem in done.problems[:SHOWN]:
+        err.print(f"  {problem.item[:16]}: {problem.reason}", markup=False, soft_wrap=True)
+    if len(done.problems) > SHOWN:
+        err.print(f"  and {len(done.problems) - SHOWN} more; all of them:  evergallery status --json")
+    if done.shown:
+        say("Searches use the new vectors. The earlier ones stay until  evergallery refresh --commit")
+    else:
+        say(f"The new vectors wait in the shadow until  evergallery promote {generation}")
+
+
+def status(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
+    """Items by generation and state, the open refresh, problems with their reasons, what runs now."""
+    with open_workspace(workspace) as space:
+        result = space.status()
+    if json:
+        print_json(result.to_dict())
+    else:
+        _print_status(result)
+
+
+def log(
+    workspace: WorkspaceOption = HERE,
+    limit: Annotated[int, typer.Option(min=1, help="Only the last ones.")] = 50,
+    json: JsonOption = False,
+) -> None:
+    """Every operation on this workspace: when, who, what, figures."""
+    entries = open_workspace(workspace).log()[-limit:]
+    if json:
+        print_json(entries)
+        return
+    for entry in entries:
+        told = {key: value for key, value in entry.items() if key not in ("time", "who", "operation") and value not in (None, [])}
+        words = ", ".join(f"{key} {'; '.join(value) if isinstance(value, list) else value}" for key, value in told.items())
+        out.print(f"{entry['time']}  {entry['who']}  {entry['operation']}  {words}", markup=False, soft_wrap=True)
+    if not entries:
+        say("Nothing has been done here yet.")
+
+
+def diff(
+    one: Annotated[str, typer.Argument(help="A generation.")],
+    other: Annotated[str, typer.Argument(help="Another.")],
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """What two generations differ in."""
+    found = open_workspace(workspace).diff(one, other)
+    if json:
+        print_json({name: {one: values[0], other: values[1]} for name, values in found.items()})
+    elif not found:
+        say(f"{one} and {other} differ in nothing but their name and time.")
+    else:
+        rows = [(name, *(_short(value) for value in values)) for name, values in found.items()]
+        print_table(f"{one} and {other}", ("", one, other), rows, numbers_from=9)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:6])) + (f" and {len(value) - 6} more" if len(value) > 6 else "")
+    return "" if value is None else str(value)
+
+
+def _seconds(text: str) -> float:
+    from evergallery.errors import InputError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not found:
+        raise InputError(f"--budget {text!r} is not a time: give seconds, minutes or hours, such as 90s, 10m or 2h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _recall(text: str) -> float:
+    from evergallery.errors import InputError
+
+    found = re.fullmatch(r"(?:recall=)?(0?\.\d+|0|1(?:\.0*)?)", text.strip())
+    if not found:
+        raise InputError(f"--until {text!r} is not a recall: give recall=0.9, a share between 0 and 1.")
+    return float(found[1])
+
+
+def _print_check(result: "Check", flips: int) -> None:
+    for one in result.agreements:
+        say(
+            f"{one.new} and {one.old} show {100 * one.overlap:.1f} % of the same {one.k} items among the vectors of {one.old}, "
+            f"and the same first one for {100 * one.same_first:.1f} % of {one.queries} queries."
+        )
+    if result.agreements:
+        say(
+            "The images have no labels, so nobody knows which answers are right: this can show that little would change, "
+            "not that the change is good. The gate needs labelled images."
+        )
+    if result.matrix:
+        _print_matrix(result)
+    for pair in result.pairs:
+        _print_pair(pair)
+        for title, changed in (("Lost", pair.negative), ("Won", pair.positive)):
+            images = result.images.images
+            for flip in changed[:flips]:
+                say(f"  {title}: {images.uris[flip.query]}: {images.uris[flip.before]} → {images.uris[flip.after]}")
+    foot = f"Held-out images: {result.protocol}. Old and new classes within their own galleries."
+    say(foot + (f" {result.excluded} images left out: a generation had learned from them." if result.excluded else ""))
+
+
+def _print_matrix(result: "Check") -> None:
+    values = result.values()
+    rows = [
+        (query, *("" if g > q else f"{100 * values[q, g]:.1f}" for g in range(len(result.generations))))
+        for q, query in enumerate(result.generations)
+    ]
+    print_table("recall@1 in %, all classes: queries of a row's generation in the vectors of a column's",
+                ("", *result.generations), rows)  # fmt: skip
+    if len(result.generations) > 2:
+        named = {name: value for name, value in result.lineage().items() if value is not None}
+        say("  ".join(f"{name} {100 * value:.1f}" for name, value in named.items()) + " (%)")
+
+
+def _print_pair(pair: "PairCheck") -> None:
+    evidence = pair.evidence
+    rows = []
+    titles = {
+        "old self": f"{evidence.old} in its own vectors",
+        "new self": f"{evidence.new} in its own vectors (self-test)",
+        "cross": f"{evidence.new} in the vectors of {evidence.old} (cross-test)",
+    }
+    shown = [(titles[test], groups) for test, groups in evidence.figures.items()]
+    if pair.adapted is not None:
+        shown.append((f"the same {pair.adapted.path()}", pair.adapted.figures["cross"]))
+    for title, groups in shown:
+        for group, figures in groups.items():
+            recalls = tuple(f"{100 * value:.1f}" for value in figures.recall.values())
+            rows.append((title, group, *recalls, f"{100 * figures.map_at_r:.1f}", str(figures.queries)))
+    ks = evidence.figures["cross"]["all"].recall
+    columns = ("queries of", "classes", *(f"recall@{k}" for k in ks), "mAP@R", "queries")
+    print_table(f"{evidence.new} against {evidence.old}, in %", columns, rows, numbers_from=2)
+    say(
+        f"Flips against {evidence.old} alone: {100 * evidence.negative_flips:.1f} % lost, "
+        f"{100 * evidence.positive_flips:.1f} % won."
+    )
+    if evidence.best is not None:
+        gain = "undefined" if evidence.update_gain is None else f"{evidence.update_gain:.2f}"
+        say(f"Update gain {gain}, price {100 * (evidence.price or 0):.1f} points, against {evidence.best}.")
+    for condition in pair.conditions:
+        say(f"{'✓' if condition.met else '✗'} {condition.name}: {condition.measured}; required: {condition.required}")
+    say(f"{pair.verdict.capitalize()}: {pair.reason}")
+
+
+def _print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
+    print_table(
+        f"Earlier generations as {generation} remembers them: its virtual features, and its own embeddings untouched",
+        ("", "cosine", "untouched", "recall@1 real", "virtual", "untouched"),
+        [
+            (
+                name, f"{one.cosine:.3f}", f"{one.cosine_untouched:.3f}",
+                *(f"{100 * value:.1f} %" for value in (one.recall_real, one.recall_virtual, one.recall_untouched)),
+            )
+            for name, one in remembered.items()
+        ],
+    )  # fmt: skip
+    say("Queries are the earlier generation's; cosines are with its real embeddings.")
+
+
+def _print_plan(result: "Plan") -> None:
+    total = sum(result.items.values())
+    of = ", ".join(f"{count} vectors of {name}" for name, count in result.items.items())
+    way = f"mapped by {result.adapter}, no image is read" if result.adapter else f"about {_duration(result.seconds)}"
+    say(f"{total} items to refresh ({of}): {way}, {_bytes(result.bytes)} for the new vectors.")
+    if result.missing:
+        say(f"The images of {100 * result.missing:.0f} % of the sample were not found: such items keep their vector.")
+    if not result.recall:
+        say("What recall to expect cannot be told: too few stored items have a label and an image that is found.")
+        return
+    print_table(
+        f"Expected recall@1 in % of {result.generation} by share refreshed, on a sample of {result.sample} items",
+        ("order", *(f"{100 * share:.0f} %" for share in result.shares)),
+        [(order, *(f"{100 * value:.1f}" for value in values)) for order, values in result.recall.items()],
+    )
+    say(f"Best on the sample: {result.best_order()}. {result.queries} queries, each of the sample's images among the others.")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _print_status(result: "Status") -> None:
+    say(f"{result.promoted or 'No generation'} answers queries; {result.generations} generations.")
+    if result.spaces is None:
+        say("The gallery is in use by another process; its items are not counted now.")
+    elif not result.spaces:
+        say("The gallery is empty.")
+    else:
+        print_table("Items", ("vectors of", "state", "items"),
+                    [(one.name, one.state, str(one.items)) for one in result.spaces], numbers_from=2)  # fmt: skip
+    if result.refresh is not None:
+        one = result.refresh
+        left = "" if one.seconds_left is None else f", about {_duration(one.seconds_left)} for the rest"
+        seen = "searches use them" if one.shown else f"they wait for the promotion of {one.generation}"
+        say(f"{one.id}, a refresh for {one.generation}: {one.refreshed} done, {one.remaining} to go{left}; {seen}.")
+    for kind, count in result.problems.items():
+        say(f"{count} items could not be refreshed: {kind}.")
+    for item, reason in list(result.reasons.items())[:SHOWN]:
+        say(f"  {item[:16]}: {reason}")
+    for who in result.running:
+        say(f"Running: {who}")

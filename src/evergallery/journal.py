@@ -1,0 +1,61 @@
+"""What was done to a workspace: who, when, what, with which figures; appended, never changed."""
+
+import fcntl
+import getpass
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from evergallery.state import now
+
+WHO = "EVERGALLERY_USER"
+
+
+class Journal:
+    """One JSON object a line, each durable before the call returns; several processes may append at once.
+
+    Args:
+        path: of the file; made with its first entry.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def record(self, operation: str, **figures: Any) -> None:
+        """Append an entry; ``who`` is ``$EVERGALLERY_USER``, or the user and machine that run this process."""
+        entry = {"time": now(), "who": os.environ.get(WHO) or _user(), "operation": operation, **figures}
+        with self.path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # A process that was killed while writing left half a line: end it, so that this one can be read.
+            if file.seek(0, os.SEEK_END) and not _ends_with_newline(file):
+                file.write(b"\n")
+            file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every entry, oldest first; a line that a kill cut short is left out."""
+        if not self.path.is_file():
+            return []
+        found = []
+        for line in self.path.read_bytes().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+
+def _ends_with_newline(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) == b"\n")
+
+
+def _user() -> str:
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = "unknown"
+    return f"{name}@{platform.node()}"

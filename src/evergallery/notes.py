@@ -1,0 +1,92 @@
+"""What is known of stored items beside their vectors: how often each was found, and why one could not be refreshed."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+KEPT_BACK = 1000
+TABLES = (
+    "create table if not exists found (item text primary key, times integer not null)",
+    "create table if not exists problem (item text primary key, kind text not null, reason text not null)",
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an item keeps its old vector."""
+
+    item: str
+    kind: str
+    """``image missing`` or ``failed``."""
+    reason: str
+
+
+class Notes:
+    """An SQLite file; a kill may cost the last searches' counts, never the file.
+
+    Args:
+        path: of the file; made with the first note.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting: Counter[str] = Counter()
+
+    def found(self, identifiers: Iterable[str]) -> None:
+        """Count each of these items once more; written when enough have come together, or by ``flush``."""
+        self._waiting.update(identifiers)
+        if self._waiting.total() >= KEPT_BACK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was counted; kept for the next time where another process holds the file or the disk is full."""
+        if not self._waiting:
+            return
+        try:
+            self._write(
+                "insert into found values (?, ?) on conflict (item) do update set times = times + excluded.times",
+                list(self._waiting.items()),
+            )
+        except sqlite3.OperationalError:
+            return
+        self._waiting.clear()
+
+    def times_found(self) -> dict[str, int]:
+        """How often each item was found; items never found are left out."""
+        self.flush()
+        return dict(self._read("select item, times from found"))
+
+    def record(self, problems: Sequence[Problem]) -> None:
+        """Note problems, in place of what was noted about these items."""
+        self._write(
+            "insert or replace into problem values (?, ?, ?)", [(one.item, one.kind, one.reason) for one in problems]
+        )
+
+    def solved(self, identifiers: Iterable[str]) -> None:
+        """Forget the problems of these items."""
+        if self.path.is_file():
+            self._write("delete from problem where item = ?", [(one,) for one in identifiers])
+
+    def problems(self) -> list[Problem]:
+        """Every problem, in order of the items' ids."""
+        return [Problem(*row) for row in self._read("select item, kind, reason from problem order by item")]
+
+    def problems_by_kind(self) -> Mapping[str, int]:
+        """How many problems of each kind there are."""
+        return Counter(problem.kind for problem in self.problems())
+
+    def _write(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
+        if rows:
+            with closing(sqlite3.connect(self.path, timeout=5)) as database, database:
+                for table in TABLES:
+                    database.execute(table)
+                database.executemany(statement, rows)
+
+    def _read(self, question: str) -> list[tuple[str, ...]]:
+        if not self.path.is_file():
+            return []
+        with closing(sqlite3.connect(self.path, timeout=5)) as database:
+            return database.execute(question).fetchall()

@@ -1,0 +1,112 @@
+"""One ranking over vectors of several generations: a route to each space, and one scale for their cosines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evergallery.adapters.stored import StoredAdapter
+from evergallery.errors import InputError, RefusedError
+from evergallery.gallery.items import Filter, Item
+from evergallery.gallery.store import GalleryStore
+from evergallery.retrieval.calibration import Calibration
+from evergallery.upgrade.check import in_width_of
+from evergallery.upgrade.spaces import Space
+
+
+@dataclass(frozen=True)
+class Result:
+    """An item that a search found.
+
+    Attributes:
+        item: as stored.
+        score: cosine of the query, as it is compared with this item's space, and the item's vector.
+        probability: that query and item are of one class, calibrated on held-out images for the query's generation and
+            the item's space; ``None`` where no check has measured them.
+    """
+
+    item: Item
+    score: float
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Route:
+    """How queries of one generation reach the vectors of a space.
+
+    Attributes:
+        space: that is searched.
+        adapter: that queries go through, or ``None``; queries of another width are then cut, or padded with zeros.
+        calibration: of the cosines, where it is known.
+    """
+
+    space: Space
+    adapter: StoredAdapter | None
+    calibration: Calibration | None
+
+    def queries(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Queries (Q, D) as they are compared with the space: (Q, D')."""
+        if self.adapter is not None:
+            mapped: NDArray[np.float32] = self.adapter.adapter()(torch.from_numpy(embeddings)).numpy()
+            return mapped
+        width = np.empty((0, self.space.dimension), np.float32)
+        return in_width_of(embeddings, width)
+
+
+def search_routes(
+    store: GalleryStore,
+    routes: Sequence[Route],
+    queries: NDArray[np.float32],
+    k: int,
+    *,
+    where: Filter,
+    minimum_score: float | None = None,
+    minimum_probability: float | None = None,
+) -> list[list[Result]]:
+    """The k best items for each query, over all routes.
+
+    Cosines of different routes do not share a scale, so that items are ranked by calibrated probability where every route
+    has one, and by cosine otherwise. Within one route both orders are the same.
+
+    Args:
+        store: to search.
+        routes: to every space that may be searched.
+        queries: (Q, D) unit rows.
+        k: at least 1.
+        where: which items.
+        minimum_score: smallest cosine.
+        minimum_probability: smallest probability, in (0, 1).
+
+    Raises:
+        RefusedError: a probability is asked for where no check has measured one.
+    """
+    if minimum_probability is not None:
+        if not 0 < minimum_probability < 1:
+            raise InputError(f"A probability of {minimum_probability} is not usable: give one between 0 and 1.")
+        unknown = [route.space.name for route in routes if route.calibration is None]
+        if unknown:
+            raise RefusedError(
+                f"No check has measured how probable a match in the vectors of {unknown[0]} is: run  evergallery check  "
+                f"with labelled held-out images first, or use --min-score."
+            )
+    calibrated = all(route.calibration is not None for route in routes)
+    found: list[list[tuple[float, Result]]] = [[] for _ in queries]
+    for route in routes:
+        least = minimum_score
+        if minimum_probability is not None and route.calibration is not None:
+            least = max(-2.0 if least is None else least, route.calibration.score_at(minimum_probability))
+        matches = store.search(
+            route.queries(queries), k, where=replace(where, generations=(route.space.fingerprint,)), minimum_score=least
+        )
+        scale = route.calibration
+        for results, more in zip(found, matches, strict=True):
+            for match in more:
+                probability = None if scale is None else scale.probability(match.score)
+                # The logit orders where the probability itself has rounded to 1.
+                rank = scale.slope * match.score + scale.intercept if calibrated and scale else match.score
+                results.append((rank, Result(match.item, match.score, probability)))
+    return [
+        [result for _, result in sorted(results, key=lambda one: (-one[0], one[1].item.id))[:k]] for results in found
+    ]

@@ -1,0 +1,381 @@
+"""Generations side by side on held-out images: the matrix, every pair's evidence, and the queries that flip."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from evergallery.adapters import fit_procrustes
+from evergallery.evaluation import Protocol, measure
+from evergallery.losses import fit_width
+from evergallery.retrieval import continual
+from evergallery.retrieval.bootstrap import bootstrap_interval
+from evergallery.retrieval.calibration import calibrate
+from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
+from evergallery.retrieval.knn import Exclusion, nearest
+from evergallery.retrieval.metrics import RetrievalMetrics
+from evergallery.state import now
+from evergallery.upgrade.evidence import Evidence, Figures, Test
+from evergallery.upgrade.gate import Condition, Gate, Verdict
+
+Vectors = NDArray[np.float32]
+AGREEMENT_AT = 10
+# Fewer pairs than dimensions do not determine a rotation, let alone show that it holds for other images.
+LEAST_PAIRS = 64
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A space on the held-out images.
+
+    Attributes:
+        name: of the generation, or of the adapter that maps stored vectors.
+        fingerprint: of the space.
+        embeddings: (N, D) unit rows.
+        classes: that it has learned; empty where nobody knows.
+    """
+
+    name: str
+    fingerprint: str
+    embeddings: Vectors
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A query whose answer changed: the nearest item before and after, as indices of the held-out images."""
+
+    query: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class PairCheck:
+    """Queries of one generation in the vectors of another: evidence, and what the gate says of it."""
+
+    evidence: Evidence
+    adapted: Evidence | None
+    verdict: Verdict
+    reason: str
+    conditions: tuple[Condition, ...]
+    negative: tuple[Flip, ...] = field(repr=False)
+    positive: tuple[Flip, ...] = field(repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every condition of the gate is met, directly or through a stored adapter."""
+        return all(one.met for one in self.conditions)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Without labels: how far two generations show the same items, which says nothing of which are right.
+
+    Attributes:
+        new: name.
+        old: name.
+        k: length of the lists.
+        overlap: mean share of the k nearest old vectors that queries of both generations have in common.
+        same_first: share of queries whose nearest old vector is the same.
+        queries: how many.
+    """
+
+    new: str
+    old: str
+    k: int
+    overlap: float
+    same_first: float
+    queries: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """What ``check`` found.
+
+    Attributes:
+        candidate: name of the generation in question.
+        generations: those measured, oldest first.
+        protocol: what was searched for in what.
+        images: the held-out images, for pictures of flips.
+        excluded: images left out because a generation had learned from them.
+        matrix: by queries' and vectors' names, queries not older than vectors, metrics by group of classes.
+        pairs: the candidate in the vectors of each other one.
+        agreements: in place of pairs, where the images have no labels.
+    """
+
+    candidate: str
+    generations: tuple[str, ...]
+    protocol: str
+    images: Protocol = field(repr=False)
+    excluded: int
+    matrix: Mapping[tuple[str, str], Mapping[str, RetrievalMetrics]] = field(repr=False)
+    pairs: tuple[PairCheck, ...]
+    agreements: tuple[Agreement, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gate would let the candidate search all that was checked; never without labels."""
+        return bool(self.pairs) and all(pair.passed for pair in self.pairs)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on each pair with its reason, a sentence each."""
+        if not self.pairs:
+            return "nothing can be concluded: without labels nobody knows which answers are right."
+        return " ".join(f"{pair.verdict}: {pair.reason}" for pair in self.pairs)
+
+    def values(self, group: str = "all", metric: str = "recall@1") -> NDArray[np.float64]:
+        """The matrix (T, T) of one metric, in the order of ``generations``; NaN above the diagonal."""
+        count = len(self.generations)
+        matrix = np.full((count, count), np.nan)
+        for q, query in enumerate(self.generations):
+            for g, gallery in enumerate(self.generations[: q + 1]):
+                found = self.matrix[query, gallery].get(group)
+                matrix[q, g] = np.nan if found is None else found.to_dict()[metric]
+        return matrix
+
+    def lineage(self) -> dict[str, float | None]:
+        """AC, AM, BC and FC of recall@1 on all classes; see ``retrieval.continual`` for their formulas."""
+        matrix = self.values()
+        return {
+            "AC": continual.average_compatibility(matrix),
+            "AM": continual.average_multimodel(matrix),
+            "BC": continual.backward_compatibility_change(matrix),
+            "FC": continual.forward_compatibility_change(matrix),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; flips with the URIs and labels of query and answers."""
+
+        def shown(flips: Sequence[Flip]) -> list[dict[str, Any]]:
+            images = self.images.images
+
+            def one(index: int) -> dict[str, Any]:
+                label = images.labels[index]
+                return {"uri": images.uris[index], "content_hash": images.hashes[index],
+                        "label": images.classes[label] if label >= 0 else None}  # fmt: skip
+
+            return [
+                {"query": one(flip.query), "before": one(flip.before), "after": one(flip.after)} for flip in flips
+            ]
+
+        return {
+            "candidate": self.candidate,
+            "generations": list(self.generations),
+            "protocol": self.protocol,
+            "excluded": self.excluded,
+            "passed": self.passed,
+            "verdict": self.verdict,
+            "matrix": {
+                f"{query}:{gallery}": {group: metrics.to_dict() for group, metrics in found.items()}
+                for (query, gallery), found in self.matrix.items()
+            },
+            "lineage": self.lineage() if self.matrix else {},
+            "pairs": [
+                {
+                    "verdict": pair.verdict,
+                    "reason": pair.reason,
+                    "passed": pair.passed,
+                    "conditions": [vars(condition) for condition in pair.conditions],
+                    "evidence": pair.evidence.model_dump(mode="json", by_alias=True),
+                    "adapted": None if pair.adapted is None else pair.adapted.model_dump(mode="json", by_alias=True),
+                    "negative flips": shown(pair.negative),
+                    "positive flips": shown(pair.positive),
+                }
+                for pair in self.pairs
+            ],
+            "agreements": [vars(agreement) for agreement in self.agreements],
+        }
+
+
+def in_width_of(query: Vectors, gallery: Vectors) -> Vectors:
+    """Queries as they are compared with a gallery of another width: cut, or padded with zeros, to unit length again."""
+    if query.shape[1] == gallery.shape[1]:
+        return query
+    found: Vectors = F.normalize(fit_width(torch.from_numpy(query), gallery.shape[1])).numpy()
+    return found
+
+
+def compatibility(
+    protocol: Protocol, spaces: Sequence[Measured], old_classes: Sequence[str]
+) -> dict[tuple[str, str], dict[str, RetrievalMetrics]]:
+    """M(q, g) for every q not older than g: T extractions, T (T + 1) / 2 searches.
+
+    Args:
+        protocol: of N held-out images.
+        spaces: T, oldest first.
+        old_classes: names of the classes that count as old in every cell.
+    """
+    return {
+        (query.name, gallery.name): measure(
+            protocol, in_width_of(query.embeddings, gallery.embeddings), gallery.embeddings, old_classes
+        )
+        for index, query in enumerate(spaces)
+        for gallery in spaces[: index + 1]
+    }
+
+
+def check_pair(
+    protocol: Protocol,
+    new: Measured,
+    old: Measured,
+    gate: Gate,
+    *,
+    adapters: Mapping[str, Vectors] | None = None,
+    best: Measured | None = None,
+    excluded: int = 0,
+) -> PairCheck:
+    """Measure queries of ``new`` in vectors of ``old`` and judge them.
+
+    Args:
+        protocol: of N held-out labelled images.
+        new: the generation that would query.
+        old: the space that would be searched.
+        gate: the policy.
+        adapters: by name, (N, D') embeddings of ``new`` mapped into ``old``. Without any, where the direct way fails,
+            rotations fitted on one half of the images and measured on the other tell whether an adapter would help.
+        best: the same recipe without the constraint of compatibility, for update gain and price.
+        excluded: images that were left out.
+    """
+    direct, flips = _evidence(protocol, new, old, in_width_of(new.embeddings, old.embeddings), gate, best, excluded)
+    adapted = None
+    if not gate.compatible(direct):
+        tried = [
+            (_evidence(protocol, new, old, mapped, gate, best, excluded), name)
+            for name, mapped in (adapters or {}).items()
+        ]
+        if tried:
+            (found, its_flips), name = max(tried, key=lambda one: one[0][0].recall("cross"))
+            adapted = found.model_copy(update={"adapter": name})
+            flips = its_flips if gate.compatible(adapted) else flips
+        elif len(protocol.images) >= 2 * LEAST_PAIRS:
+            mapped = _cross_fitted(new.embeddings, old.embeddings)
+            found, _ = _evidence(protocol, new, old, mapped, gate, best, excluded)
+            adapted = found.model_copy(update={"adapter": "procrustes", "estimated": True})
+    verdict, reason = gate.verdict(direct, adapted)
+    # Only what is stored can serve: an estimate says what to do next and opens no gate.
+    serves = adapted if verdict == "compatible after an adapter" and adapted and not adapted.estimated else direct
+    return PairCheck(direct, adapted, verdict, reason, gate.conditions(serves), *flips)
+
+
+def agreement(new: Measured, old: Measured, k: int = AGREEMENT_AT) -> Agreement:
+    """Compare the lists that both generations' queries get from the old vectors of N images, each itself left out."""
+    gallery = torch.from_numpy(old.embeddings)
+    itself = Exclusion(torch.arange(len(gallery)))
+    k = min(k, len(gallery) - 1)
+    lists = [
+        nearest(torch.from_numpy(queries), gallery, k, exclusion=itself).indices
+        for queries in (old.embeddings, in_width_of(new.embeddings, old.embeddings))
+    ]
+    common = (lists[0][:, :, None] == lists[1][:, None, :]).any(2).double().mean().item()
+    first = (lists[0][:, 0] == lists[1][:, 0]).double().mean().item()
+    return Agreement(new.name, old.name, k, common, first, len(gallery))
+
+
+def _evidence(
+    protocol: Protocol,
+    new: Measured,
+    old: Measured,
+    mapped: Vectors,
+    gate: Gate,
+    best: Measured | None,
+    excluded: int,
+) -> tuple[Evidence, tuple[tuple[Flip, ...], tuple[Flip, ...]]]:
+    tests: dict[Test, tuple[Vectors, Vectors]] = {
+        "old self": (old.embeddings, old.embeddings),
+        "new self": (new.embeddings, new.embeddings),
+        "cross": (mapped, old.embeddings),
+    }
+    found = {test: measure(protocol, query, gallery, old.classes) for test, (query, gallery) in tests.items()}
+    before, alone, cross = (found[test]["all"] for test in tests)
+    right = {test: found[test]["all"].hits_at_1[before.valid] for test in tests}
+    reference = None
+    if best is not None:
+        reference = measure(protocol, best.embeddings, best.embeddings, old.classes)["all"].recall[1]
+    evidence = Evidence(
+        new=new.name,
+        old=old.name,
+        fingerprints=(new.fingerprint, old.fingerprint),
+        protocol=protocol.description,
+        data=protocol.images.fingerprint(),
+        excluded=excluded,
+        queries=before.queries,
+        figures={
+            test: {group: _figures(metrics) for group, metrics in groups.items()} for test, groups in found.items()
+        },
+        cross_change=_change(right["cross"], right["old self"], gate),
+        self_change=_change(right["new self"], right["old self"], gate),
+        forgetting=found["old self"]["old"].recall[1] - found["new self"]["old"].recall[1]
+        if "old" in found["old self"]
+        else None,
+        negative_flips=negative_flip_rate(right["old self"], right["cross"]),
+        positive_flips=positive_flip_rate(right["old self"], right["cross"]),
+        update_gain=None
+        if reference is None
+        else continual.update_gain(cross.recall[1], before.recall[1], reference),
+        price=None if reference is None else continual.price(reference, alone.recall[1]),
+        best=None if best is None else best.name,
+        calibrations={test: _calibration(protocol, *pair) for test, pair in tests.items()},
+        time=now(),
+    )
+    flips = (
+        _flips(protocol, before.valid & before.hits_at_1 & ~cross.hits_at_1, before, cross),
+        _flips(protocol, before.valid & ~before.hits_at_1 & cross.hits_at_1, before, cross),
+    )
+    return evidence, flips
+
+
+def _figures(metrics: RetrievalMetrics) -> Figures:
+    return Figures.model_validate(
+        {"recall": metrics.recall, "mAP@R": metrics.map_at_r, "queries": metrics.queries, "dropped": metrics.dropped}
+    )
+
+
+def _change(after: Tensor, before: Tensor, gate: Gate) -> Any:
+    return bootstrap_interval(after.double() - before.double(), confidence=gate.confidence)
+
+
+def _calibration(protocol: Protocol, query: Vectors, gallery: Vectors) -> Any:
+    labels = torch.from_numpy(protocol.images.labels)
+    q, g = protocol.query, protocol.gallery
+    return calibrate(
+        torch.from_numpy(query[q]), labels[q], torch.from_numpy(gallery[g]), labels[g], exclusion=protocol.exclusion()
+    )
+
+
+def _flips(protocol: Protocol, which: Tensor, before: RetrievalMetrics, after: RetrievalMetrics) -> tuple[Flip, ...]:
+    return tuple(
+        Flip(
+            int(protocol.query[index]),
+            int(protocol.gallery[before.nearest[index]]),
+            int(protocol.gallery[after.nearest[index]]),
+        )
+        for index in torch.nonzero(which).flatten().tolist()
+    )
+
+
+def _cross_fitted(new: Vectors, old: Vectors) -> Vectors:
+    """(N, D') each half of the embeddings mapped by the rotation that the other half gave."""
+    order = np.random.default_rng(0).permutation(len(new))
+    mapped = np.empty_like(old)
+    for fitted, measured in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+        adapter = fit_procrustes(torch.from_numpy(new[fitted]), torch.from_numpy(old[fitted]))
+        mapped[measured] = adapter(torch.from_numpy(new[measured])).numpy()
+    return mapped
+
+
+def without(protocol: Protocol, left_out: NDArray[np.bool_]) -> Protocol:
+    """A protocol without some of its N images."""
+    kept = np.flatnonzero(~left_out)
+    place = np.full(len(left_out), -1, dtype=np.int64)
+    place[kept] = np.arange(len(kept))
+    query, gallery = place[protocol.query], place[protocol.gallery]
+    return replace(
+        protocol, images=protocol.images.select(kept), query=query[query >= 0], gallery=gallery[gallery >= 0]
+    )

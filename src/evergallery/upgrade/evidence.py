@@ -1,0 +1,82 @@
+"""What a check of two spaces has found, as figures that a gate can judge later."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evergallery.retrieval.bootstrap import Interval
+from evergallery.retrieval.calibration import Calibration
+
+Test = Literal["old self", "new self", "cross"]
+"""The old generation alone, the new one alone, and new queries in old vectors."""
+
+
+class Figures(BaseModel):
+    """One search, for one group of classes; fractions in [0, 1]."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recall: dict[int, float]
+    map_at_r: float = Field(alias="mAP@R")
+    queries: int
+    dropped: int
+
+
+class Evidence(BaseModel):
+    """Queries of ``new`` in vectors of ``old``, measured on held-out images.
+
+    Attributes:
+        new: name of the generation that queries.
+        old: name of the space that is searched.
+        fingerprints: of both.
+        adapter: name of the adapter that queries go through, or ``None``.
+        estimated: whether the adapter was fitted and measured on halves of the held-out images, and is not stored.
+        protocol: what was searched for in what.
+        data: fingerprint of the held-out images.
+        excluded: images left out because a generation had learned from them.
+        queries: queries that counted.
+        recall_at_1: by test and group of classes: old, new, all.
+        cross_change: recall@1 of the cross-test minus that of the old self-test, all classes, paired over queries.
+        self_change: the same for the new self-test.
+        forgetting: recall@1 on old classes, old self-test minus new self-test; ``None`` without old classes.
+        negative_flips: share of queries that the old generation answers rightly and the cross-test wrongly.
+        positive_flips: share of queries the other way round.
+        update_gain: Γ against the reference generation ``best``; ``None`` without one.
+        price: recall@1 that ``best`` has over ``new``, each alone.
+        best: name of the generation trained without the constraint of compatibility.
+        calibrations: for the cosines of new queries in old vectors, and of each generation in its own.
+        time: ISO 8601, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    new: str
+    old: str
+    fingerprints: tuple[str, str]
+    adapter: str | None = None
+    estimated: bool = False
+    protocol: str
+    data: str
+    excluded: int = 0
+    queries: int
+    figures: dict[Test, dict[str, Figures]]
+    cross_change: Interval
+    self_change: Interval
+    forgetting: float | None
+    negative_flips: float
+    positive_flips: float
+    update_gain: float | None = None
+    price: float | None = None
+    best: str | None = None
+    calibrations: dict[Test, Calibration | None]
+    time: str
+
+    def recall(self, test: Test, group: str = "all", k: int = 1) -> float:
+        """recall@k of a test, in [0, 1]."""
+        return self.figures[test][group].recall[k]
+
+    def path(self) -> str:
+        """How queries get from ``new`` to ``old``, for a sentence."""
+        if self.adapter is None:
+            return "directly"
+        return f"through an adapter ({self.adapter}, fitted on other held-out images)" if self.estimated else f"through {self.adapter}"

@@ -1,0 +1,102 @@
+"""Which stored items to refresh first."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from evergallery.errors import InputError
+
+
+@dataclass(frozen=True)
+class Stored:
+    """N stored items, as an order sees them.
+
+    Attributes:
+        ids: (N,).
+        vectors: N of (D,) as stored; D may differ between spaces.
+        spaces: (N,) fingerprint of the space of each vector.
+        labels: (N,); ``None`` where nobody knows.
+        added: (N,) ISO 8601.
+        found: how often each was found, by id.
+    """
+
+    ids: Sequence[str]
+    vectors: Sequence[NDArray[np.float32]]
+    spaces: Sequence[str]
+    labels: Sequence[str | None]
+    added: Sequence[str]
+    found: Mapping[str, int]
+
+
+def uncertain_first(items: Stored) -> NDArray[np.int64]:
+    """By falling distance to the mean of the item's class in its space, or to the nearest class mean without a label.
+
+    Ricci et al. 2025 (λ-orthogonality) order a backfill so.
+
+    Raises:
+        InputError: no item of a space has a label.
+    """
+    spaces = np.asarray(items.spaces)
+    nearness = torch.empty(len(spaces))
+    for space in dict.fromkeys(items.spaces):
+        rows = np.flatnonzero(spaces == space)
+        vectors = torch.from_numpy(np.stack([items.vectors[row] for row in rows]))
+        nearness[rows] = _nearness(vectors, [items.labels[row] for row in rows])
+    order: NDArray[np.int64] = nearness.argsort(stable=True).numpy()
+    return order
+
+
+def _nearness(vectors: Tensor, labels: Sequence[str | None]) -> Tensor:
+    """(N,) cosine of each vector and the mean of its class, or the nearest class mean."""
+    labelled = [index for index, label in enumerate(labels) if label is not None]
+    if not labelled:
+        raise InputError(
+            "This order needs class means, and no stored item has a label: choose random, oldest or popular."
+        )
+    names, numbers = np.unique([str(labels[index]) for index in labelled], return_inverse=True)
+    index = torch.from_numpy(numbers)
+    means = F.normalize(vectors.new_zeros(len(names), vectors.shape[1]).index_add_(0, index, vectors[labelled]))
+    found = torch.cat([(part @ means.T).max(1).values for part in torch.split(vectors, 8192)])
+    found[labelled] = (vectors[labelled] * means[index]).sum(1)
+    return found
+
+
+def typical_first(items: Stored) -> NDArray[np.int64]:
+    """The reverse of ``uncertain_first``: items near the mean of their class, which answer most queries.
+
+    Raises:
+        InputError: no item has a label.
+    """
+    return uncertain_first(items)[::-1].copy()
+
+
+def oldest_first(items: Stored) -> NDArray[np.int64]:
+    """By the time at which items were added."""
+    return np.argsort(np.asarray(items.added), kind="stable")
+
+
+def popular_first(items: Stored) -> NDArray[np.int64]:
+    """By how often searches have found them."""
+    return np.argsort([-items.found.get(one, 0) for one in items.ids], kind="stable")
+
+
+def random_first(items: Stored) -> NDArray[np.int64]:
+    """In an order that is always the same for the same items."""
+    draw = np.random.default_rng(0).permutation(len(items.ids))
+    by_id: NDArray[np.int64] = np.argsort(np.asarray(items.ids), kind="stable")[draw]
+    return by_id
+
+
+ORDERS: dict[str, Callable[[Stored], NDArray[np.int64]]] = {
+    "random": random_first,
+    "uncertain": uncertain_first,
+    "typical": typical_first,
+    "oldest": oldest_first,
+    "popular": popular_first,
+}
+"""Every order by name; each gives (N,) indices, first to be refreshed first."""

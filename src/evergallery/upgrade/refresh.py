@@ -1,0 +1,373 @@
+"""Stored items extracted again with a newer generation, or mapped by an adapter; resumable, and undone by one change.
+
+The new vectors lie beside the old ones until ``commit``. Searches see them at once where their generation is the promoted
+one; otherwise they wait in the shadow and appear with its promotion, in the same change.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evergallery.data.image_set import ImageSet
+from evergallery.errors import BusyError, InputError, RefusedError
+from evergallery.gallery.items import Filter, Item, View
+from evergallery.notes import Problem
+from evergallery.state import Refresh, now
+from evergallery.upgrade.images import find_images
+from evergallery.upgrade.orders import ORDERS
+from evergallery.upgrade.plan import (
+    LEAST_SAMPLE,
+    SAMPLE,
+    SHARES,
+    Plan,
+    Sample,
+    expected_recall,
+    order_of,
+    sample_rows,
+    share_for,
+)
+from evergallery.upgrade.spaces import Space
+from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
+
+BATCH = 256
+FINE_SHARES = tuple(step / 20 for step in range(21))
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a call of ``refresh`` did.
+
+    Attributes:
+        refresh: its id.
+        generation: that queries the new vectors.
+        refreshed: items that have a new vector now and had none before the call.
+        remaining: items that keep their old vector so far.
+        problems: of items whose image is gone or cannot be read; they keep their old vector.
+        seconds: spent.
+        stopped_by: ``done``, ``fraction`` or ``budget``.
+        shown: whether searches see the new vectors.
+    """
+
+    refresh: str
+    generation: str
+    refreshed: int
+    remaining: int
+    problems: tuple[Problem, ...]
+    seconds: float
+    stopped_by: str
+    shown: bool
+
+
+def plan_refresh(
+    workspace: "Workspace",
+    generation: str,
+    *,
+    adapter: str | None = None,
+    images: str | Path | ImageSet | None = None,
+    shares: Sequence[float] = SHARES,
+    orders: Sequence[str] = tuple(ORDERS),
+    data_dir: Path | None = None,
+    watcher: Watcher,
+) -> Plan:
+    """Price and expected recall of a refresh, measured on a sample of the stored items; nothing is changed.
+
+    Raises:
+        InputError: nothing is stored that could be refreshed, or the images of too few labelled items were found.
+    """
+    target = _target(workspace, generation, adapter)
+    asker = Space(workspace.generation(generation))
+    view = _before(workspace)
+    counts = {
+        workspace.space_of(one): count
+        for one, count in workspace.gallery.count_by_generation(view=view).items()
+        if one != target.fingerprint
+    }
+    items = [item for item in _stored(workspace, view, vectors=False) if item.generation != target.fingerprint]
+    if not items:
+        raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
+    given = _given(workspace, images, asker, data_dir, watcher)
+    rows = sample_rows([item.label for item in items], SAMPLE)
+    labelled = len(rows) >= LEAST_SAMPLE
+    if not labelled:
+        rows = np.random.default_rng(0).permutation(len(items))[: SAMPLE // 4]
+    asked = [found for row in rows if (found := workspace.gallery.get(items[row].id, view=view)) is not None]
+    watcher.said(f"measuring on {len(asked)} stored items")
+    started = time.perf_counter()
+    found = find_images(asked, asker.maker.preprocessing, given)
+    queries = workspace.extract(asker.maker, found.images, watcher, keep=False) if found.items else None
+    seconds = time.perf_counter() - started
+    curves: tuple[int, dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]] = (0, {}, {})
+    if labelled and queries is not None and len(found.items) >= LEAST_SAMPLE:
+        refreshed = target.map(np.stack([one.embedding for one in found.items])) if target.adapter else queries
+        spaces = {*(one.generation for one in found.items), target.fingerprint}
+        routes = {one: workspace.route(asker, workspace.space_of(one)) for one in spaces}
+        sample = Sample(found.items, queries, refreshed, routes, target.fingerprint)
+        curves = expected_recall(sample, workspace.notes.times_found(), shares, orders)
+    # float32, and what is written of an item beside its vector, once as such and once to be searched by.
+    texts = [len(text or "") for item in asked for text in (item.id, item.label, item.uri, item.content_hash)]
+    bytes_each = 4 * target.dimension + 2 * sum(texts) // max(1, len(asked))
+    return Plan(
+        generation,
+        adapter,
+        {space.name: count for space, count in counts.items()},
+        len(found.problems) / max(1, len(asked)),
+        seconds / max(1, len(asked)) * sum(counts.values()) if target.adapter is None else 0.0,
+        bytes_each * sum(counts.values()),
+        len(found.items),
+        curves[0],
+        tuple(shares),
+        curves[1],
+        curves[2],
+    )
+
+
+def refresh(
+    workspace: "Workspace",
+    generation: str,
+    *,
+    adapter: str | None = None,
+    order: str = "random",
+    fraction: float = 1.0,
+    budget: float | None = None,
+    until: float | None = None,
+    rate: float | None = None,
+    images: str | Path | ImageSet | None = None,
+    data_dir: Path | None = None,
+    watcher: Watcher,
+) -> Refreshed:
+    """Give stored items new vectors; the same call goes on after an interruption.
+
+    Raises:
+        RefusedError: another refresh is open, or mapped vectors have not been shown to serve.
+        InputError: an argument is out of range, or the recall of ``until`` is not to be expected.
+        BusyError: another process refreshes, or has the gallery.
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"A fraction of {fraction:g} is not usable: give a share of the items, above 0 and up to 1.")
+    for name, value in (("budget", budget), ("rate", rate)):
+        if value is not None and value <= 0:
+            raise InputError(f"A {name} of {value:g} is not usable: it must be above 0.")
+    if order not in ORDERS:
+        raise InputError(f"There is no order {order!r}: choose {', '.join(ORDERS)}.")
+    started = time.monotonic()
+    target = _target(workspace, generation, adapter)
+    asker = Space(workspace.generation(generation))
+    if until is not None:
+        plan = plan_refresh(
+            workspace, generation, adapter=adapter, images=images, shares=FINE_SHARES, orders=(order,),
+            data_dir=data_dir, watcher=watcher,
+        )  # fmt: skip
+        if order not in plan.recall:
+            raise InputError("What recall to expect is measured on labelled items with images, of which there are too few.")
+        fraction = min(fraction, share_for(until, FINE_SHARES, plan.recall[order]))
+        watcher.said(f"recall@1 {until:g} is expected after {100 * fraction:.0f} % of the items")
+    opened = _open(workspace, asker, target, adapter)
+    tidy(workspace)
+    before, remaining_view = View(hidden=frozenset({opened.id})), View(frozenset({opened.id}), frozenset({opened.id}))
+    everything = [
+        item for item in _stored(workspace, _with_rest(workspace, before)) if item.generation != target.fingerprint
+    ]
+    ordered = [everything[index] for index in order_of(order, everything, workspace.notes.times_found())] if everything else []
+    wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
+    left = {item.id for item in _stored(workspace, _with_rest(workspace, remaining_view), vectors=False)}
+    pending = [item for item in wanted if item.id in left]
+    given = _given(workspace, images, asker, data_dir, watcher) if target.adapter is None else None
+    done, problems, stopped_by = len(wanted) - len(pending), [], "done" if fraction == 1 else "fraction"
+    gained = 0
+    for batch in _batches(pending, rate):
+        if budget is not None and time.monotonic() - started >= budget:
+            stopped_by = "budget"
+            break
+        began = time.monotonic()
+        new, failed = _renewed(workspace, batch, asker, target, given)
+        gained += workspace.gallery.refresh(new, opened.id)
+        workspace.notes.record(failed)
+        workspace.notes.solved(item.id for item in new)
+        problems += failed
+        done += len(batch)
+        watcher.counted(f"refreshing with {target.name}", done, len(wanted))
+        if rate is not None:
+            time.sleep(max(0.0, len(batch) / rate - (time.monotonic() - began)))
+    current = workspace.state.refresh or opened
+    result = Refreshed(
+        opened.id, generation, gained, len(left) - gained, tuple(problems), time.monotonic() - started, stopped_by,
+        current.shown,
+    )  # fmt: skip
+    workspace.journal.record(
+        "refresh", refresh=opened.id, generation=generation, adapter=adapter, order=order, fraction=fraction,
+        refreshed=gained, remaining=result.remaining, problems=len(problems), stopped_by=stopped_by,
+        seconds=round(result.seconds, 1),
+    )  # fmt: skip
+    return result
+
+
+def commit(workspace: "Workspace", watcher: Watcher) -> int:
+    """Give up the earlier vectors of refreshed items for good; returns how many.
+
+    Raises:
+        RefusedError: no refresh is open, or its vectors are not shown yet.
+    """
+    with workspace.changing("committing a refresh") as state:
+        opened = _opened(state.refresh)
+        if not opened.shown:
+            raise RefusedError(
+                f"The vectors of {opened.id} are for {opened.generation}, which is not promoted: promote it first, or "
+                f"give them up with  evergallery refresh --discard"
+            )
+        state.refresh = None
+        state.committed.append(opened.id)
+    workspace.journal.record("commit", refresh=opened.id, generation=opened.generation)
+    return _settle_all(workspace, watcher)
+
+
+def discard(workspace: "Workspace", watcher: Watcher) -> int:
+    """Give up the new vectors, so that the earlier ones serve again; returns how many.
+
+    Raises:
+        RefusedError: no refresh is open, or the promoted generation has not been shown to serve the earlier vectors.
+    """
+    opened = _opened(workspace.state.refresh)
+    workspace.require_compatible(
+        Space(workspace.promoted), workspace.stored(view=_with_rest(workspace, View(hidden=frozenset({opened.id}))))
+    )
+    with workspace.changing("discarding a refresh") as state:
+        state.refresh = None
+        state.discarded.append(opened.id)
+    workspace.journal.record("discard", refresh=opened.id, generation=opened.generation)
+    return _settle_all(workspace, watcher)
+
+
+def tidy(workspace: "Workspace", watcher: Watcher | None = None) -> int:
+    """Delete what earlier commits and discards gave up and were killed before deleting; returns how many vectors."""
+    state = workspace.state
+    deleted = 0
+    for refreshes, keep in ((state.committed, "new"), (state.discarded, "old")):
+        for one in refreshes:
+            deleted += workspace.gallery.settle(
+                one, keep, on_progress=lambda done, total: (watcher or Watcher()).counted("deleting", done, total)
+            )
+            with workspace.changing("settling a refresh") as changed:
+                changed.committed = [other for other in changed.committed if other != one]
+                changed.discarded = [other for other in changed.discarded if other != one]
+    return deleted
+
+
+def _settle_all(workspace: "Workspace", watcher: Watcher) -> int:
+    try:
+        return tidy(workspace, watcher)
+    except BusyError:
+        # The state says already what is to go: whoever opens the gallery next deletes it.
+        watcher.said("the gallery is in use: the vectors are hidden now and are deleted when it is next refreshed")
+        return 0
+
+
+def _opened(refresh: Refresh | None) -> Refresh:
+    if refresh is None:
+        raise RefusedError("No refresh is open: begin one with  evergallery refresh GENERATION")
+    return refresh
+
+
+def _target(workspace: "Workspace", generation: str, adapter: str | None) -> Space:
+    maker = workspace.generation(generation)
+    if adapter is None:
+        if not maker.extracts:
+            raise InputError(f"{generation} has vectors only: nothing can be extracted with it.")
+        return Space(maker)
+    space = workspace.space(adapter)
+    assert space.adapter is not None
+    card = space.adapter.card
+    if card.direction != "gallery" or card.target != generation:
+        raise InputError(
+            f"{adapter} maps {card.source} to {card.target} for the {card.direction}: stored vectors are mapped by one made "
+            f"with  evergallery adapt {generation} OLD --direction gallery"
+        )
+    return space
+
+
+def _open(workspace: "Workspace", asker: Space, target: Space, adapter: str | None) -> Refresh:
+    with workspace.changing("beginning a refresh") as state:
+        opened = state.refresh
+        if opened is not None:
+            if opened.fingerprint != target.fingerprint:
+                raise RefusedError(
+                    f"{opened.id}, a refresh for {opened.generation}, is open: end it with  evergallery refresh --commit  "
+                    f"or  --discard  first."
+                )
+            return opened
+        shown = state.promoted == asker.name
+        if shown and not state.may_compare(asker.fingerprint, target.fingerprint):
+            raise RefusedError(
+                f"Vectors mapped by {target.name} have not been shown to serve queries of {asker.name}: run  evergallery "
+                f"check {asker.name} --against {target.name} --data HELD_OUT  first."
+            )
+        state.refreshes += 1
+        state.refresh = Refresh(
+            id=f"r{state.refreshes}", generation=asker.name, fingerprint=target.fingerprint, adapter=adapter, shown=shown,
+            started=now(),
+        )  # fmt: skip
+        return state.refresh
+
+
+def _renewed(
+    workspace: "Workspace", batch: Sequence[Item], asker: Space, target: Space, given: ImageSet | None
+) -> tuple[list[Item], list[Problem]]:
+    if target.adapter is not None:
+        mine = [item for item in batch if item.generation == target.maker.fingerprint]
+        others = [
+            Problem(item.id, "failed", f"{target.name} maps vectors of {target.maker.name} only")
+            for item in batch
+            if item.generation != target.maker.fingerprint
+        ]
+        vectors = target.map(np.stack([item.embedding for item in mine])) if mine else ()
+        kept, problems = mine, others
+    else:
+        found = find_images(batch, asker.maker.preprocessing, given)
+        vectors = workspace.extract(asker.maker, found.images, keep=False) if found.items else ()
+        kept, problems = found.items, found.problems
+    new = [
+        replace(item, embedding=np.asarray(vector), generation=target.fingerprint)
+        for item, vector in zip(kept, vectors, strict=True)
+    ]
+    return new, problems
+
+
+def _batches(items: Sequence[Item], rate: float | None) -> Iterator[Sequence[Item]]:
+    # A limit of a few images a second would otherwise work for seconds and sleep for minutes.
+    size = BATCH if rate is None else max(1, min(BATCH, int(rate)))
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _before(workspace: "Workspace") -> View:
+    """The gallery as it would be without the open refresh."""
+    opened = workspace.state.refresh
+    return _with_rest(workspace, View(hidden=frozenset({opened.id} if opened else ())))
+
+
+def _with_rest(workspace: "Workspace", view: View) -> View:
+    """A view of an open refresh, and of the settled ones whose vectors are still there."""
+    state = workspace.state
+    return View(view.shown | set(state.committed), view.hidden | set(state.discarded))
+
+
+def _stored(workspace: "Workspace", view: View, *, vectors: bool = True) -> list[Item]:
+    return [
+        item for batch in workspace.gallery.iterate(Filter(), with_embeddings=vectors, view=view) for item in batch
+    ]
+
+
+def _given(
+    workspace: "Workspace", images: str | Path | ImageSet | None, asker: Space, data_dir: Path | None, watcher: Watcher
+) -> ImageSet | None:
+    if images is None:
+        return None
+    return workspace.load(
+        images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher
+    )

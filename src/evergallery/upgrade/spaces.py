@@ -1,0 +1,45 @@
+"""What a stored vector can be: made by a generation, or mapped by an adapter from what a generation had made."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evergallery.adapters.stored import StoredAdapter
+from evergallery.generation import Generation
+
+
+@dataclass(frozen=True)
+class Space:
+    """An embedding space of the workspace.
+
+    Attributes:
+        maker: the generation that looks at the images.
+        adapter: that maps its vectors, for a space of mapped vectors.
+    """
+
+    maker: Generation
+    adapter: StoredAdapter | None = None
+
+    @property
+    def name(self) -> str:
+        """``v1``, or ``a1`` for vectors that the adapter a1 has mapped."""
+        return self.adapter.card.name if self.adapter else self.maker.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the space."""
+        return self.adapter.card.fingerprint if self.adapter else self.maker.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self.adapter.card.dimension if self.adapter else self.maker.card.dimension
+
+    def map(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embeddings (N, D) by the maker to vectors (N, D') of this space."""
+        if self.adapter is None:
+            return embeddings
+        mapped: NDArray[np.float32] = self.adapter.adapter()(torch.from_numpy(embeddings)).numpy()
+        return mapped

@@ -1,0 +1,159 @@
+"""Where a workspace stands: every item in exactly one state, what runs now, and what two generations differ in."""
+
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from evergallery.errors import BusyError, RefusedError
+from evergallery.files import holder
+from evergallery.gallery.items import View
+from evergallery.generation import Generation
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
+
+ItemState = Literal["current", "compatible", "needs refresh", "unknown"]
+"""Of items whose vector is the promoted generation's own; one that it may search; one that it may not; nobody's."""
+
+
+@dataclass(frozen=True)
+class SpaceStatus:
+    """The visible items of one space."""
+
+    name: str
+    items: int
+    state: ItemState
+
+
+@dataclass(frozen=True)
+class RefreshStatus:
+    """An open refresh."""
+
+    id: str
+    generation: str
+    adapter: str | None
+    shown: bool
+    started: str
+    refreshed: int
+    remaining: int
+    seconds_left: float | None
+    """At the pace of its last run; ``None`` before it has run."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a workspace stands.
+
+    Attributes:
+        promoted: the generation that answers queries.
+        generations: how many there are.
+        spaces: the gallery's items; ``None`` while another process uses the gallery.
+        refresh: the open one.
+        problems: items that keep an old vector against somebody's will, by kind, and the reasons by item.
+        running: what runs in this workspace now, by what it holds.
+    """
+
+    promoted: str | None
+    generations: int
+    spaces: tuple[SpaceStatus, ...] | None
+    refresh: RefreshStatus | None
+    problems: dict[str, int]
+    reasons: dict[str, str]
+    running: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def status_of(workspace: "Workspace") -> Status:
+    """Read the state of a workspace; nothing is waited for and nothing is changed."""
+    state = workspace.state
+    folders = (workspace.directory / "generations", workspace.directory / state.store)
+    mine = f"process {os.getpid()} "
+    running = tuple(
+        who for folder in folders if (who := holder(folder / ".lock")) is not None and not who.startswith(mine)
+    )
+    problems = workspace.notes.problems()
+    try:
+        spaces: tuple[SpaceStatus, ...] | None = _spaces(workspace)
+        opened = _refresh(workspace)
+    except BusyError:
+        spaces, opened = None, None
+    return Status(
+        promoted=state.promoted,
+        generations=len(workspace.generations()),
+        spaces=spaces,
+        refresh=opened,
+        problems=dict(workspace.notes.problems_by_kind()),
+        reasons={problem.item: problem.reason for problem in problems},
+        running=running,
+    )
+
+
+def _spaces(workspace: "Workspace") -> tuple[SpaceStatus, ...]:
+    state = workspace.state
+    promoted = workspace.promoted.fingerprint if state.promoted else None
+    found = []
+    for fingerprint, count in workspace.gallery.count_by_generation().items():
+        try:
+            name = workspace.space_of(fingerprint).name
+        except RefusedError:
+            found.append(SpaceStatus(fingerprint[:12], count, "unknown"))
+            continue
+        standing: ItemState = "needs refresh"
+        if fingerprint == promoted:
+            standing = "current"
+        elif promoted is not None and state.may_compare(promoted, fingerprint):
+            standing = "compatible"
+        found.append(SpaceStatus(name, count, standing))
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def _refresh(workspace: "Workspace") -> RefreshStatus | None:
+    opened = workspace.state.refresh
+    if opened is None:
+        return None
+    one = frozenset({opened.id})
+    left = workspace.gallery.count_by_generation(view=View(one, one))
+    remaining = sum(count for fingerprint, count in left.items() if fingerprint != opened.fingerprint)
+    before = workspace.gallery.count(view=View(hidden=one))
+    refreshed = before - sum(left.values())
+    paces = [
+        entry["seconds"] / entry["refreshed"]
+        for entry in workspace.journal.entries()
+        if entry["operation"] == "refresh" and entry["refresh"] == opened.id and entry["refreshed"]
+    ]
+    return RefreshStatus(
+        opened.id, opened.generation, opened.adapter, opened.shown, opened.started, refreshed, remaining,
+        paces[-1] * remaining if paces else None,
+    )  # fmt: skip
+
+
+def differences(one: Generation, other: Generation) -> dict[str, tuple[Any, Any]]:
+    """What the cards of two generations differ in, by dotted name, with both values; time and checksums left out.
+
+    Classes are told as those that only one of them knows.
+    """
+    first, second = (_flat(generation.card.model_dump(mode="json")) for generation in (one, other))
+    found: dict[str, tuple[Any, Any]] = {}
+    known = set(one.card.classes), set(other.card.classes)
+    if known[0] != known[1]:
+        found["classes only here"] = (sorted(known[0] - known[1]), sorted(known[1] - known[0]))
+    for name in dict.fromkeys((*first, *second)):
+        if first.get(name) != second.get(name):
+            found[name] = (first.get(name), second.get(name))
+    return found
+
+
+def _flat(card: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in card.items():
+        if not prefix and name in ("name", "checksums", "created", "run", "classes", "new_classes", "memory"):
+            continue
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
