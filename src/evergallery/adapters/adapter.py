@@ -1,27 +1,87 @@
 """What an adapter is: a map of unit rows to unit rows, learned from pairs of the same images."""
 
-from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from evergallery.errors import InputError
 
-Adapter = Callable[[Tensor], Tensor]
-"""(N, D) unit rows of one space to (N, D') unit rows of the other."""
-
 Direction = Literal["query", "gallery"]
-"""``query``: new embeddings into the old space. ``gallery``: stored embeddings into the new one."""
+"""``query``: from new embeddings into the old space. ``gallery``: from stored embeddings into the new one."""
+
+MINIMUM_PAIRS = 2
+TINY = 1e-12
 
 
-def check_pairs(new: Tensor, old: Tensor) -> None:
+class Adapter(nn.Module):
+    """A map of unit rows (N, D) of one space, the source, to unit rows (N, D') of another, the target.
+
+    It has nothing to train and gives no gradient. Its tensors are all there is to it: ``type(adapter)(**adapter.tensors())``
+    is the same map, and ``adapter_from_tensors`` finds the type by its kind.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, **tensors: Tensor | None) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            # One memory layout, so that a map that was stored gives the same bits.
+            self.register_buffer(name, None if tensor is None else tensor.detach().contiguous())
+        self.eval()
+
+    @property
+    def source_dimension(self) -> int:
+        """D of the embeddings that it maps."""
+        raise NotImplementedError
+
+    @property
+    def dimension(self) -> int:
+        """D' of the embeddings that it gives."""
+        raise NotImplementedError
+
+    def map(self, embeddings: Tensor) -> Tensor:
+        """(N, D) to (N, D') of any length."""
+        raise NotImplementedError
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Unit rows (N, D) to unit rows (N, D').
+
+        Raises:
+            InputError: embeddings of another shape.
+        """
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.source_dimension:
+            raise InputError(
+                f"This adapter maps embeddings of shape (N, {self.source_dimension}) and got {tuple(embeddings.shape)}: "
+                f"give it embeddings of the generation that it was fitted for."
+            )
+        # F.normalize and no_grad take together as long as a product of 128 dimensions.
+        mapped = self.map(embeddings.detach())
+        lengths: Tensor = torch.linalg.vector_norm(mapped, dim=1, keepdim=True)
+        return mapped / lengths.clamp_min_(TINY)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, all that it consists of."""
+        return dict(self.named_buffers())
+
+
+def check_pairs(source: Tensor, target: Tensor) -> None:
     """Refuse what is not two embeddings of each image.
 
     Raises:
         InputError: one sentence.
     """
-    if new.ndim != 2 or old.ndim != 2 or len(new) != len(old) or len(new) == 0:
+    if source.ndim != 2 or target.ndim != 2 or len(source) != len(target):
         raise InputError(
-            f"An adapter learns from pairs and got embeddings of shapes {tuple(new.shape)} and {tuple(old.shape)}: "
+            f"An adapter learns from pairs and got embeddings of shapes {tuple(source.shape)} and {tuple(target.shape)}: "
             f"give both generations' embeddings of the same images, in the same order."
         )
+    if len(source) < MINIMUM_PAIRS:
+        raise InputError(
+            f"An adapter learns from pairs and got {len(source)}: give both generations' embeddings of at least "
+            f"{MINIMUM_PAIRS} images, better of several times as many as there are dimensions."
+        )
+    for name, embeddings in (("source", source), ("target", target)):
+        wrong = torch.nonzero(~torch.isfinite(embeddings).all(1)).flatten()
+        if len(wrong):
+            raise InputError(f"Row {int(wrong[0])} of the {name} embeddings is not finite: leave this image out.")

@@ -11,43 +11,84 @@ HELD_OUT = 0.1
 PATIENCE = 5
 
 
-class ResidualMap(nn.Module):
-    """``x R + MLP(x)``: begins as the rotation that fits best, because the last layer begins at zero."""
+class MLPAdapter(Adapter):
+    """``x A + GELU(x A_1 + a_1) A_2 + a_2``.
 
-    def __init__(self, rotation: Tensor, hidden: int) -> None:
-        super().__init__()
-        width, out = rotation.shape
-        self.linear = nn.Linear(width, out, bias=False)
-        self.residual = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, out))
-        last = self.residual[-1]
-        assert isinstance(last, nn.Linear)
-        with torch.no_grad():
-            self.linear.weight.copy_(rotation.T)
-            last.weight.zero_()
-            last.bias.zero_()
+    Args:
+        linear: (D', D), transposed as ``nn.Linear`` has it, and so are the others.
+        hidden_weight: (H, D).
+        hidden_bias: (H,).
+        output_weight: (D', H).
+        output_bias: (D',).
+    """
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """(N, D) to unit rows (N, D')."""
-        return F.normalize(self.linear(embeddings) + self.residual(embeddings))
+    kind = "mlp"
+    linear: Tensor
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    output_weight: Tensor
+    output_bias: Tensor
+
+    def __init__(
+        self, linear: Tensor, hidden_weight: Tensor, hidden_bias: Tensor, output_weight: Tensor, output_bias: Tensor
+    ) -> None:
+        super().__init__(
+            linear=linear,
+            hidden_weight=hidden_weight,
+            hidden_bias=hidden_bias,
+            output_weight=output_weight,
+            output_bias=output_bias,
+        )
+
+    @property
+    def source_dimension(self) -> int:
+        """D."""
+        return self.linear.shape[1]
+
+    @property
+    def dimension(self) -> int:
+        """D'."""
+        return self.linear.shape[0]
+
+    def map(self, embeddings: Tensor) -> Tensor:
+        """(N, D) to (N, D') of any length."""
+        return residual_map(
+            embeddings, self.linear, self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias
+        )
 
 
+def residual_map(
+    embeddings: Tensor,
+    linear: Tensor,
+    hidden_weight: Tensor,
+    hidden_bias: Tensor,
+    output_weight: Tensor,
+    output_bias: Tensor,
+) -> Tensor:
+    """(N, D) to (N, D') of any length; the tensors are those of ``MLPAdapter``."""
+    hidden = F.gelu(F.linear(embeddings, hidden_weight, hidden_bias))
+    return F.linear(embeddings, linear) + F.linear(hidden, output_weight, output_bias)
+
+
+@torch.enable_grad()
 def fit_mlp(
-    new: Tensor,
-    old: Tensor,
+    source: Tensor,
+    target: Tensor,
     *,
     hidden: int = 256,
     epochs: int = 60,
     batch_size: int = 512,
     learning_rate: float = 1e-3,
     seed: int = 0,
-) -> Adapter:
-    """New embeddings to the old space by a residual MLP that maximises the cosine of pairs.
+) -> MLPAdapter:
+    """A residual MLP that maximises the cosine of pairs.
 
-    A tenth of the pairs is held out and chooses the epoch; training stops when it has not improved for a while.
+    It begins as the rotation that fits best, because its last layer begins at zero. A tenth of the pairs is held out and
+    chooses the epoch; training stops when it has not improved for a while.
 
     Args:
-        new: (N, D) unit rows.
-        old: (N, D') unit rows of the same images.
+        source: (N, D) unit rows.
+        target: (N, D') unit rows of the same images.
         hidden: width of the hidden layer.
         epochs: at most.
         batch_size: of pairs.
@@ -55,30 +96,28 @@ def fit_mlp(
         seed: of weights, order and the held-out part.
 
     Raises:
-        InputError: not two embeddings of each image.
+        InputError: not two finite embeddings of each image.
     """
-    check_pairs(new, old)
+    check_pairs(source, target)
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(new), generator=generator)
-    held_out, kept = order[: int(HELD_OUT * len(new))], order[int(HELD_OUT * len(new)) :]
+    order = torch.randperm(len(source), generator=generator)
+    held_out, kept = order[: int(HELD_OUT * len(source))], order[int(HELD_OUT * len(source)) :]
     if len(held_out) == 0:
         held_out = kept
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = ResidualMap(procrustes_rotation(new[kept], old[kept]), hidden)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-2)
+    weights = _initial_weights(procrustes_rotation(source[kept], target[kept]), hidden, seed)
+    optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=1e-2)
 
     def distance(rows: Tensor) -> Tensor:
-        mapped: Tensor = model(new[rows])
-        return (1 - (mapped * old[rows]).sum(1)).mean()
+        mapped = F.normalize(residual_map(source[rows], *weights))
+        return (1 - (mapped * target[rows]).sum(1)).mean()
 
-    best, best_distance, since = {name: t.clone() for name, t in model.state_dict().items()}, float("inf"), 0
+    best, best_distance, since = [one.detach().clone() for one in weights], float("inf"), 0
     for _ in range(epochs):
         with torch.no_grad():
             now = distance(held_out).item()
         since = 0 if now < best_distance else since + 1
         if since == 0:
-            best, best_distance = {name: t.clone() for name, t in model.state_dict().items()}, now
+            best, best_distance = [one.detach().clone() for one in weights], now
         elif since > PATIENCE:
             break
         for rows in torch.split(kept[torch.randperm(len(kept), generator=generator)], batch_size):
@@ -86,6 +125,18 @@ def fit_mlp(
             loss = distance(rows)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    model.load_state_dict(best)
-    model.eval().requires_grad_(False)
-    return model
+    return MLPAdapter(*best)
+
+
+def _initial_weights(rotation: Tensor, hidden: int, seed: int) -> list[Tensor]:
+    """The tensors of ``MLPAdapter``: it begins as the rotation."""
+    width, out = rotation.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        linear, inner, outer = nn.Linear(width, out, bias=False), nn.Linear(width, hidden), nn.Linear(hidden, out)
+    with torch.no_grad():
+        linear.weight.copy_(rotation.T)
+        outer.weight.zero_()
+        outer.bias.zero_()
+    layers = nn.ModuleList([linear, inner, outer]).to(rotation)
+    return list(layers.parameters())

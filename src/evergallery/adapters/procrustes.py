@@ -2,42 +2,67 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from evergallery.adapters.adapter import Adapter, check_pairs
-from evergallery.losses import fit_width
 
 
-def procrustes_rotation(new: Tensor, old: Tensor) -> Tensor:
-    """``R = argmin_{RᵀR = I} |new R - old|²``, in closed form: ``R = P Qᵀ`` with ``newᵀ old = P S Qᵀ``.
+class ProcrustesAdapter(Adapter):
+    """``x R`` with orthonormal columns, or rows where D < D'.
+
+    Args:
+        rotation: (D, D').
+    """
+
+    kind = "procrustes"
+    rotation: Tensor
+
+    def __init__(self, rotation: Tensor) -> None:
+        super().__init__(rotation=rotation)
+
+    @property
+    def source_dimension(self) -> int:
+        """D."""
+        return self.rotation.shape[0]
+
+    @property
+    def dimension(self) -> int:
+        """D'."""
+        return self.rotation.shape[1]
+
+    def map(self, embeddings: Tensor) -> Tensor:
+        """(N, D) to (N, D') of any length."""
+        return embeddings @ self.rotation
+
+
+def procrustes_rotation(source: Tensor, target: Tensor) -> Tensor:
+    """``R = argmin_{RᵀR = I} |source R - target|²``, in closed form: ``R = P Qᵀ`` with ``sourceᵀ target = P S Qᵀ``.
 
     A narrower space is padded with zeros first, so between widths the columns are orthonormal, or the rows.
 
     Args:
-        new: (N, D).
-        old: (N, D') of the same images.
+        source: (N, D).
+        target: (N, D') of the same images.
 
     Returns:
         (D, D').
 
     Raises:
-        InputError: not two embeddings of each image.
+        InputError: not two finite embeddings of each image.
     """
-    check_pairs(new, old)
-    left, _, right = torch.linalg.svd(new.double().T @ old.double(), full_matrices=False)
+    check_pairs(source, target)
+    left, _, right = torch.linalg.svd(source.double().T @ target.double(), full_matrices=False)
     rotation: Tensor = left @ right
-    return rotation.to(new.dtype)
+    return rotation.to(source.dtype)
 
 
-def fit_procrustes(new: Tensor, old: Tensor) -> Adapter:
-    """New embeddings to the old space by a rotation: no distance among them changes, unless the old space is narrower.
+def fit_procrustes(source: Tensor, target: Tensor) -> ProcrustesAdapter:
+    """A rotation: no distance among the embeddings changes, unless the target is narrower.
 
     Args:
-        new: (N, D) unit rows.
-        old: (N, D') unit rows of the same images.
+        source: (N, D) unit rows.
+        target: (N, D') unit rows of the same images.
 
     Raises:
-        InputError: not two embeddings of each image.
+        InputError: not two finite embeddings of each image.
     """
-    rotation = procrustes_rotation(new, old)
-    return lambda embeddings: F.normalize(fit_width(embeddings, len(rotation)) @ rotation)
+    return ProcrustesAdapter(procrustes_rotation(source, target))

@@ -370,7 +370,7 @@ def _measured_chain(
     adapter = job.contender.adapter
     if adapter is None:
         return Chain(test, tasks, embeddings)
-    fit, direction = ADAPTERS[adapter]
+    kind = ADAPTERS[adapter]
     train = images.of_split("train")
     adapted: dict[tuple[int, int], tuple[Vectors, Vectors]] = {}
     for q, g in itertools.combinations(range(len(generations) - 1, -1, -1), 2):
@@ -378,10 +378,10 @@ def _measured_chain(
         new, old = (
             torch.from_numpy(_embeddings(generations[one], pairs, job.work, f"task{q + 1}", watcher)) for one in (q, g)
         )
-        if direction == "query":
-            adapted[q, g] = fit(new, old)(torch.from_numpy(embeddings[q])).numpy(), embeddings[g]
+        if kind.directions[0] == "query":
+            adapted[q, g] = kind.fit(new, old)(torch.from_numpy(embeddings[q])).numpy(), embeddings[g]
         else:
-            adapted[q, g] = embeddings[q], fit(new, old)(torch.from_numpy(embeddings[g])).numpy()
+            adapted[q, g] = embeddings[q], kind.fit(old, new)(torch.from_numpy(embeddings[g])).numpy()
     return Chain(test, tasks, embeddings, adapted)
 
 

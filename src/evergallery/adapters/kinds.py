@@ -1,0 +1,56 @@
+"""Every kind of adapter by its name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from evergallery.adapters.adapter import Adapter, Direction
+from evergallery.adapters.drift import DriftAdapter, fit_drift
+from evergallery.adapters.lambda_orthogonal import LambdaOrthogonalAdapter, fit_lambda_orthogonal
+from evergallery.adapters.linear import LinearAdapter, fit_linear
+from evergallery.adapters.mlp import MLPAdapter, fit_mlp
+from evergallery.adapters.procrustes import ProcrustesAdapter, fit_procrustes
+from evergallery.errors import InputError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of adapter.
+
+    Attributes:
+        adapter: its class.
+        fit: ``fit(source, target, **parameters)`` gives one.
+        directions: what it is good for; the first is what a benchmark measures.
+    """
+
+    adapter: type[Adapter]
+    fit: Callable[..., Adapter]
+    directions: tuple[Direction, ...] = ("query", "gallery")
+
+
+ADAPTERS: dict[str, Kind] = {
+    ProcrustesAdapter.kind: Kind(ProcrustesAdapter, fit_procrustes),
+    LinearAdapter.kind: Kind(LinearAdapter, fit_linear),
+    LambdaOrthogonalAdapter.kind: Kind(LambdaOrthogonalAdapter, fit_lambda_orthogonal),
+    MLPAdapter.kind: Kind(MLPAdapter, fit_mlp),
+    DriftAdapter.kind: Kind(DriftAdapter, fit_drift, ("gallery",)),
+}
+"""Every kind by name, the simplest first."""
+
+
+def adapter_from_tensors(kind: str, tensors: Mapping[str, Tensor]) -> Adapter:
+    """The adapter of this kind that ``adapter.tensors()`` gave these tensors of; their shapes tell the sizes.
+
+    Raises:
+        InputError: an unknown kind, or tensors that are not of that kind.
+    """
+    if kind not in ADAPTERS:
+        raise InputError(f"No adapter is called {kind!r}: choose one of {', '.join(ADAPTERS)}.")
+    try:
+        return ADAPTERS[kind].adapter(**tensors)
+    except TypeError:
+        raise InputError(
+            f"The tensors {', '.join(sorted(tensors))} are not those of an adapter of kind {kind!r}: "
+            f"name the kind that they were taken from."
+        ) from None

@@ -1,0 +1,202 @@
+"""An adapter on disk: its tensors with a card. Written once, whole or not at all, checksummed."""
+
+import hashlib
+import json
+import platform
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from evergallery._version import __version__
+from evergallery.adapters.adapter import Adapter, Direction
+from evergallery.adapters.kinds import adapter_from_tensors
+from evergallery.cards import read_card, write_card
+from evergallery.errors import DamagedError, InputError
+from evergallery.files import new_directory
+from evergallery.tensors import hash_tensors, load_tensors, save_tensors
+
+FORMAT = 1
+CARD, ADAPTER = "card.json", "adapter.safetensors"
+REMEDY = "restore it from a backup"
+
+
+class Space(BaseModel):
+    """An embedding space by the name of what makes it, and the fingerprint that identifies it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fingerprint: str
+
+
+class AdapterCard(BaseModel):
+    """Everything about an adapter but its tensors.
+
+    Attributes:
+        name: ``a1``, ``a2``, …
+        fingerprint: identifies the map, and the space of the vectors that it makes.
+        kind: a name of ``ADAPTERS``.
+        direction: ``query``, new embeddings into the old space, or ``gallery``, stored vectors into the new one.
+        source: the space that it maps from.
+        target: the space that it was fitted to.
+        dimension: of the vectors that it makes.
+        pairs: how many it was fitted to.
+        data: fingerprint of the images of the pairs.
+        figures: how it was chosen, ``Selection.to_dict()``; empty where it was not.
+        created: ISO 8601, UTC.
+        versions: of the libraries.
+        checksums: SHA-256 of the tensor file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    name: str
+    fingerprint: str
+    kind: str
+    direction: Direction
+    source: Space
+    target: Space
+    dimension: int
+    pairs: int
+    data: str
+    figures: dict[str, Any]
+    created: str
+    versions: dict[str, str]
+    checksums: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StoredAdapter:
+    """An adapter on disk.
+
+    >>> stored = StoredAdapter.load(Path("shop/adapters/a0001"))
+    >>> stored.card.direction, stored.adapter()(embeddings)
+    """
+
+    directory: Path
+    card: AdapterCard
+
+    @classmethod
+    def load(cls, directory: Path) -> "StoredAdapter":
+        """Read the card; the tensors are read, and verified, when the adapter is asked for.
+
+        Raises:
+            DamagedError: the card is missing, altered, or of a newer format.
+        """
+        return cls(directory, read_card(directory / CARD, AdapterCard, FORMAT, "an adapter's card"))
+
+    @classmethod
+    def write(
+        cls,
+        directory: Path,
+        adapter: Adapter,
+        *,
+        name: str,
+        direction: Direction,
+        source: Space,
+        target: Space,
+        pairs: int,
+        data: str,
+        figures: dict[str, Any] | None = None,
+    ) -> "StoredAdapter":
+        """Write a new adapter: the directory appears complete, or not at all.
+
+        Args:
+            directory: must not exist.
+            adapter: its tensors are stored.
+            name: ``a1``, ``a2``, …
+            direction: what it is for.
+            source: the space that it maps from.
+            target: the space that it was fitted to.
+            pairs: how many it was fitted to.
+            data: fingerprint of the images of the pairs.
+            figures: how it was chosen.
+        """
+        with new_directory(directory) as temporary:
+            card = AdapterCard(
+                name=name,
+                fingerprint=fingerprint_of(adapter, source.fingerprint, target.fingerprint),
+                kind=adapter.kind,
+                direction=direction,
+                source=source,
+                target=target,
+                dimension=adapter.dimension,
+                pairs=pairs,
+                data=data,
+                figures=figures or {},
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                versions={
+                    "evergallery": __version__,
+                    "python": platform.python_version(),
+                    **{library: version(library) for library in ("torch", "numpy")},
+                },
+                checksums={ADAPTER: save_tensors(temporary / ADAPTER, adapter.tensors())},
+            )
+            write_card(temporary / CARD, card)
+        return cls(directory, card)
+
+    @property
+    def name(self) -> str:
+        """``a1``, ``a2``, …"""
+        return self.card.name
+
+    @property
+    def number(self) -> int:
+        """1, 2, …"""
+        return int(self.card.name.removeprefix("a"))
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the map, and the space of the vectors that it makes."""
+        return self.card.fingerprint
+
+    def adapter(self, device: torch.device | str = "cpu") -> Adapter:
+        """The map.
+
+        Raises:
+            DamagedError: its tensors are missing, altered, or not those of its card.
+        """
+        path = self.directory / ADAPTER
+        tensors = load_tensors(path, self.card.checksums[ADAPTER], REMEDY)
+        try:
+            adapter = adapter_from_tensors(self.card.kind, tensors)
+        except InputError as error:
+            raise DamagedError(f"{path} is not the adapter of its card ({error}): {REMEDY}.") from error
+        if fingerprint_of(adapter, self.card.source.fingerprint, self.card.target.fingerprint) != self.fingerprint:
+            raise DamagedError(f"{path} holds another map than its card says: {REMEDY}.")
+        return adapter.to(device)
+
+    def problems(self) -> list[str]:
+        """What is wrong with its files, a sentence each; empty where all is well."""
+        try:
+            self.adapter()
+        except DamagedError as error:
+            return [str(error)]
+        return []
+
+
+def adapter_directory_name(number: int) -> str:
+    """``a0001`` for 1."""
+    return f"a{number:04d}"
+
+
+def adapter_directories(directory: Path) -> list[Path]:
+    """The directories of adapters, in order of their numbers."""
+    found = [path for path in directory.iterdir() if re.fullmatch(r"a\d{4,}", path.name)]
+    return sorted(found, key=lambda path: int(path.name[1:]))
+
+
+def fingerprint_of(adapter: Adapter, source: str, target: str) -> str:
+    """SHA-256 of the map and of what it maps between: its kind, its tensors, and the fingerprints of both spaces.
+
+    Vectors that were mapped are neither of the one space nor of the other; this identifies theirs.
+    """
+    parts = {"kind": adapter.kind, "tensors": hash_tensors(adapter.tensors()), "source": source, "target": target}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,52 @@
+"""Cards: what is known of a stored thing beside its tensors, as JSON with a checksum of its own."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from evergallery.errors import DamagedError
+from evergallery.files import read_json, write_json
+
+Card = TypeVar("Card", bound=BaseModel)
+
+
+def write_card(path: Path, card: BaseModel) -> None:
+    """Write a card, atomically."""
+    content = card.model_dump(mode="json")
+    write_json(path, {"sha256": _digest(content), "card": content})
+
+
+def read_card(path: Path, model: type[Card], newest: int, noun: str) -> Card:
+    """Read a card, and verify that it is as it was written.
+
+    Args:
+        path: of the file.
+        model: of the card, with a field ``format``.
+        newest: the highest format that is understood.
+        noun: what it is called, ``a generation's card``.
+
+    Raises:
+        DamagedError: the card is missing, altered, or of a newer format.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("card"), dict):
+        raise DamagedError(f"{path} is not {noun}: restore it from a backup.")
+    card = content["card"]
+    if card.get("format", 0) > newest:
+        raise DamagedError(
+            f"{path} has format {card['format']} and this version of Evergallery reads up to {newest}: "
+            f"install a newer Evergallery."
+        )
+    if content.get("sha256") != _digest(card):
+        raise DamagedError(f"{path} was altered after it was written: restore it from a backup.")
+    try:
+        return model.model_validate(card)
+    except ValidationError as error:
+        raise DamagedError(f"{path} is not {noun} ({error.errors()[0]['msg']}): restore it from a backup.") from error
+
+
+def _digest(card: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
