@@ -32,9 +32,7 @@ class Protocol:
     gallery: NDArray[np.int64]
     description: str
 
-    def exclusion(
-        self, query: NDArray[np.int64] | None = None, gallery: NDArray[np.int64] | None = None
-    ) -> Exclusion:
+    def exclusion(self, query: NDArray[np.int64] | None = None, gallery: NDArray[np.int64] | None = None) -> Exclusion:
         """A query does not find itself, nor, where cameras are known, its own label under its own camera.
 
         Args:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evergallery.adapters.stored import StoredAdapter
+from evergallery.adapters import Adapter
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Filter, Item
 from evergallery.gallery.store import GalleryStore
@@ -43,13 +43,13 @@ class Route:
     """
 
     space: Space
-    adapter: StoredAdapter | None
+    adapter: Adapter | None
     calibration: Calibration | None
 
     def queries(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Queries (Q, D) as they are compared with the space: (Q, D')."""
         if self.adapter is not None:
-            mapped: NDArray[np.float32] = self.adapter.adapter()(torch.from_numpy(embeddings)).numpy()
+            mapped: NDArray[np.float32] = self.adapter(torch.from_numpy(embeddings)).numpy()
             return mapped
         width = np.empty((0, self.space.dimension), np.float32)
         return in_width_of(embeddings, width)

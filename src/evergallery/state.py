@@ -119,9 +119,7 @@ class State(BaseModel):
     def pair(self, asker: str, stored: str) -> Pair | None:
         """What is known of queries of one fingerprint among vectors of another: the adapter's way only one way round."""
         for pair in self.compatible:
-            if pair.fingerprints == (asker, stored) or (
-                pair.adapter is None and pair.fingerprints == (stored, asker)
-            ):
+            if pair.fingerprints == (asker, stored) or (pair.adapter is None and pair.fingerprints == (stored, asker)):
                 return pair
         return None
 

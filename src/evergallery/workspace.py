@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evergallery.adapters.stored import StoredAdapter, stored_adapters
+from evergallery.adapters import Adapter
+from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing, decode, pixels
 from evergallery.data.sources import load
@@ -29,6 +30,7 @@ from evergallery.learning import changed_architecture, check_images, check_space
 from evergallery.memory import Fidelity, Weighting, fidelity
 from evergallery.methods import Evergreen, Finetune, Method
 from evergallery.network import Architecture, Embedder, HeadKind, Neck, build_backbone, extract, outputs_of
+from evergallery.notes import Notes
 from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import Exclusion
 from evergallery.searching import Result, Route, search_routes
@@ -44,7 +46,6 @@ from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.refresh import Refreshed, commit, discard, plan_refresh, refresh
 from evergallery.upgrade.spaces import Space
 from evergallery.upgrade.status import Status, differences, status_of
-from evergallery.notes import Notes
 from evergallery.watching import Watcher
 
 SILENT = Watcher()
@@ -73,6 +74,7 @@ class Workspace:
         """
         self.directory = Path(directory)
         self._loaded: tuple[str, Embedder] | None = None
+        self._adapters: dict[str, Adapter] = {}
         if not self._state_path.is_file():
             raise NotFoundError(f"{self.directory} is not a workspace: create one with  evergallery init {directory}")
         _ = self.state
@@ -166,7 +168,8 @@ class Workspace:
 
     def adapters(self) -> list[StoredAdapter]:
         """Every adapter, oldest first."""
-        return stored_adapters(self.directory / "adapters")
+        folder = self.directory / "adapters"
+        return [StoredAdapter.load(path) for path in adapter_directories(folder)] if folder.is_dir() else []
 
     def adapter(self, name: str) -> StoredAdapter:
         """An adapter by name.
@@ -187,7 +190,7 @@ class Workspace:
         """
         if name.startswith("a"):
             stored = self.adapter(name)
-            return Space(self.generation(stored.card.source), stored)
+            return Space(self.generation(stored.card.source.name), stored)
         return Space(self.generation(name))
 
     @cached_property
@@ -585,7 +588,9 @@ class Workspace:
                 images, measured[new.name], measured[other.name], policy,
                 adapters={
                     stored.card.name: Space(new.maker, stored).map(measured[new.name].embeddings)
-                    for stored in self.adapters() if stored.maps(new.fingerprint, other.fingerprint)
+                    for stored in self.adapters()
+                    if stored.card.direction == "query" and stored.card.source.fingerprint == new.fingerprint
+                    and stored.card.target.fingerprint == other.fingerprint
                 },
                 best=measured[best] if best else None, excluded=held_out.excluded,
             )
@@ -594,7 +599,13 @@ class Workspace:
         known = others[-1].maker.card.classes if others else new.maker.card.classes
         matrix = compatibility(images, [measured[space.name] for space in ordered], known)
         result = Check(
-            new.name, tuple(space.name for space in ordered), images.description, images, held_out.excluded, matrix, pairs
+            new.name,
+            tuple(space.name for space in ordered),
+            images.description,
+            images,
+            held_out.excluded,
+            matrix,
+            pairs,
         )
         self._remember(result)
         return result
@@ -691,6 +702,7 @@ class Workspace:
         candidate = Space(self.generation(generation))
         if force and not why:
             raise InputError("Promoting against the evidence needs a reason: give it with --why.")
+        refused: str | None = None
         try:
             conditions = self.conditions(generation)
             failed = [f"{space}: {condition}" for space, condition in conditions if not condition.met]
@@ -705,8 +717,6 @@ class Workspace:
                 self.journal.record("promote refused", generation=candidate.name, reason=str(refusal))
                 raise
             conditions, refused = [], str(refusal)
-        else:
-            refused = None
         stored = self.stored(view=self._view_with(generation))
         with self.changing("promoting a generation") as state:
             if force:
@@ -893,8 +903,8 @@ class Workspace:
             if generation.fingerprint == fingerprint:
                 return Space(generation)
         for stored in self.adapters():
-            if stored.card.fingerprint == fingerprint and stored.card.source in by_name:
-                return Space(by_name[stored.card.source], stored)
+            if stored.card.fingerprint == fingerprint and stored.card.source.name in by_name:
+                return Space(by_name[stored.card.source.name], stored)
         raise RefusedError(
             f"No generation of {self.directory} has the fingerprint {fingerprint[:12]}…: vectors of an unknown space cannot "
             f"be compared; list the known ones with  evergallery generations"
@@ -904,7 +914,7 @@ class Workspace:
         """How queries of one space reach the vectors of another, as the last check has shown."""
         state = self.state
         pair = state.pair(asker.fingerprint, space.fingerprint) if asker.fingerprint != space.fingerprint else None
-        adapter = self.adapter(pair.adapter) if pair and pair.adapter else None
+        adapter = self._adapter(pair.adapter) if pair and pair.adapter else None
         scale = state.scale(asker.fingerprint, space.fingerprint, pair.adapter if pair else None)
         return Route(space, adapter, Calibration(scale.slope, scale.intercept) if scale else None)
 
@@ -922,6 +932,12 @@ class Workspace:
                     f"The gallery holds vectors of {other.name}, and {asker.name} has not been shown to be compatible with "
                     f"them: run  evergallery check {newer.name} --against {older.name} --data HELD_OUT  first."
                 )
+
+    def _adapter(self, name: str) -> Adapter:
+        """An adapter with its tensors, which stay in memory."""
+        if name not in self._adapters:
+            self._adapters[name] = self.adapter(name).adapter()
+        return self._adapters[name]
 
     def _opponents(self, new: Generation, against: str | None, watcher: Watcher) -> list[Space]:
         by_name = {generation.name: generation for generation in self.generations()}
@@ -979,8 +995,11 @@ class Workspace:
         else:
             state.withdraw(*direct.fingerprints)
         new, old = direct.fingerprints
-        scales = [(new, old, None, direct.calibrations["cross"]), (new, new, None, direct.calibrations["new self"]),
-                  (old, old, None, direct.calibrations["old self"])]  # fmt: skip
+        scales: list[tuple[str, str, str | None, Calibration | None]] = [
+            (new, old, None, direct.calibrations["cross"]),
+            (new, new, None, direct.calibrations["new self"]),
+            (old, old, None, direct.calibrations["old self"]),
+        ]
         if pair.adapted is not None and not pair.adapted.estimated:
             scales.append((new, old, pair.adapted.adapter, pair.adapted.calibrations["cross"]))
         for query, item, adapter, scale in scales:

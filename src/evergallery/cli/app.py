@@ -15,7 +15,6 @@ from evergallery.cli.common import (
     WorkspaceOption,
     item_filter,
     open_workspace,
-    say_result,
 )
 from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
 from evergallery.cli.gallery import gallery_app

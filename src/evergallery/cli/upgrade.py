@@ -30,8 +30,10 @@ def check(
     workspace: WorkspaceOption = HERE,
     against: Annotated[
         str | None,
-        typer.Option(help="Whose vectors are searched: a generation, an adapter, promoted, or all for the whole "
-                     "lineage; the promoted one's and all that the gallery holds by default."),
+        typer.Option(
+            help="Whose vectors are searched: a generation, an adapter, promoted, or all for the whole "
+            "lineage; the promoted one's and all that the gallery holds by default."
+        ),
     ] = None,
     best: Annotated[
         str | None, typer.Option(help="A generation trained without constraint, for update gain and price.")
@@ -177,8 +179,14 @@ def log(
         print_json(entries)
         return
     for entry in entries:
-        told = {key: value for key, value in entry.items() if key not in ("time", "who", "operation") and value not in (None, [])}
-        words = ", ".join(f"{key} {'; '.join(value) if isinstance(value, list) else value}" for key, value in told.items())
+        told = {
+            key: value
+            for key, value in entry.items()
+            if key not in ("time", "who", "operation") and value not in (None, [])
+        }
+        words = ", ".join(
+            f"{key} {'; '.join(value) if isinstance(value, list) else value}" for key, value in told.items()
+        )
         out.print(f"{entry['time']}  {entry['who']}  {entry['operation']}  {words}", markup=False, soft_wrap=True)
     if not entries:
         say("Nothing has been done here yet.")
@@ -321,7 +329,9 @@ def _print_plan(result: "Plan") -> None:
         ("order", *(f"{100 * share:.0f} %" for share in result.shares)),
         [(order, *(f"{100 * value:.1f}" for value in values)) for order, values in result.recall.items()],
     )
-    say(f"Best on the sample: {result.best_order()}. {result.queries} queries, each of the sample's images among the others.")
+    say(
+        f"Best on the sample: {result.best_order()}. {result.queries} queries, each of the sample's images among the others."
+    )
 
 
 def _duration(seconds: float) -> str:

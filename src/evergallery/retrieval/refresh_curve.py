@@ -28,9 +28,7 @@ def farthest_from_class_mean_first(gallery: Tensor, labels: Tensor) -> Tensor:
     return (gallery * F.normalize(sums)[index]).sum(1).argsort(stable=True)
 
 
-def mixed_recall(
-    before: Tensor, after: Tensor, hits: Tensor, *, order: Tensor, shares: Sequence[float]
-) -> list[float]:
+def mixed_recall(before: Tensor, after: Tensor, hits: Tensor, *, order: Tensor, shares: Sequence[float]) -> list[float]:
     """recall@1 while the first ``⌊share · G⌋`` items of ``order`` are scored by ``after`` and the others by ``before``.
 
     Scores may be cosines, or whatever brings both to one scale. A query that may not find an item, itself for instance,

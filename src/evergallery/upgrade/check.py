@@ -161,9 +161,7 @@ class Check:
                 return {"uri": images.uris[index], "content_hash": images.hashes[index],
                         "label": images.classes[label] if label >= 0 else None}  # fmt: skip
 
-            return [
-                {"query": one(flip.query), "before": one(flip.before), "after": one(flip.after)} for flip in flips
-            ]
+            return [{"query": one(flip.query), "before": one(flip.before), "after": one(flip.after)} for flip in flips]
 
         return {
             "candidate": self.candidate,
@@ -316,9 +314,7 @@ def _evidence(
         else None,
         negative_flips=negative_flip_rate(right["old self"], right["cross"]),
         positive_flips=positive_flip_rate(right["old self"], right["cross"]),
-        update_gain=None
-        if reference is None
-        else continual.update_gain(cross.recall[1], before.recall[1], reference),
+        update_gain=None if reference is None else continual.update_gain(cross.recall[1], before.recall[1], reference),
         price=None if reference is None else continual.price(reference, alone.recall[1]),
         best=None if best is None else best.name,
         calibrations={test: _calibration(protocol, *pair) for test, pair in tests.items()},

@@ -79,4 +79,8 @@ class Evidence(BaseModel):
         """How queries get from ``new`` to ``old``, for a sentence."""
         if self.adapter is None:
             return "directly"
-        return f"through an adapter ({self.adapter}, fitted on other held-out images)" if self.estimated else f"through {self.adapter}"
+        return (
+            f"through an adapter ({self.adapter}, fitted on other held-out images)"
+            if self.estimated
+            else f"through {self.adapter}"
+        )

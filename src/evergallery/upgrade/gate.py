@@ -125,9 +125,7 @@ class Gate(BaseModel):
         return "needs refresh", f"{cross}; in vectors of its own {new} reaches {_percent(alone)}."
 
     def _queries(self, evidence: Evidence) -> Condition:
-        return Condition(
-            "queries", f"at least {self.queries}", str(evidence.queries), evidence.queries >= self.queries
-        )
+        return Condition("queries", f"at least {self.queries}", str(evidence.queries), evidence.queries >= self.queries)
 
     def _cross_test(self, evidence: Evidence) -> Condition | None:
         if self.cross_test is None:

@@ -119,9 +119,7 @@ def _extract(
     return images, {space.name: space.map(made[space.maker.name]) for space in spaces}, chosen, int(seen.sum())
 
 
-def _learned_from(
-    workspace: "Workspace", generations: Iterable[Generation], images: ImageSet
-) -> NDArray[np.bool_]:
+def _learned_from(workspace: "Workspace", generations: Iterable[Generation], images: ImageSet) -> NDArray[np.bool_]:
     """(N,) which images a generation, or one that it descends from, has learned from."""
     by_name = {generation.name: generation for generation in workspace.generations()}
     seen: set[int] = set()
@@ -133,8 +131,9 @@ def _learned_from(
             continue
         done.add(name)
         seen.update(by_name[name].learned_from().tolist())
-        if by_name[name].card.parent:
-            pending.append(by_name[name].card.parent)
+        parent = by_name[name].card.parent
+        if parent:
+            pending.append(parent)
     return np.array([int(short_hashes([one])[0]) in seen for one in images.hashes], dtype=bool)
 
 

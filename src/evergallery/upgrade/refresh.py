@@ -97,7 +97,7 @@ def plan_refresh(
     labelled = len(rows) >= LEAST_SAMPLE
     if not labelled:
         rows = np.random.default_rng(0).permutation(len(items))[: SAMPLE // 4]
-    asked = [found for row in rows if (found := workspace.gallery.get(items[row].id, view=view)) is not None]
+    asked = [item for row in rows if (item := workspace.gallery.get(items[row].id, view=view)) is not None]
     watcher.said(f"measuring on {len(asked)} stored items")
     started = time.perf_counter()
     found = find_images(asked, asker.maker.preprocessing, given)
@@ -165,18 +165,22 @@ def refresh(
             data_dir=data_dir, watcher=watcher,
         )  # fmt: skip
         if order not in plan.recall:
-            raise InputError("What recall to expect is measured on labelled items with images, of which there are too few.")
+            raise InputError(
+                "What recall to expect is measured on labelled items with images, of which there are too few."
+            )
         fraction = min(fraction, share_for(until, FINE_SHARES, plan.recall[order]))
         watcher.said(f"recall@1 {until:g} is expected after {100 * fraction:.0f} % of the items")
     opened = _open(workspace, asker, target, adapter)
     tidy(workspace)
-    before, remaining_view = View(hidden=frozenset({opened.id})), View(frozenset({opened.id}), frozenset({opened.id}))
-    everything = [
-        item for item in _stored(workspace, _with_rest(workspace, before)) if item.generation != target.fingerprint
-    ]
-    ordered = [everything[index] for index in order_of(order, everything, workspace.notes.times_found())] if everything else []
+    view = workspace.state.view()
+    everything = [item for item in _stored(workspace, view.before(opened.id)) if item.generation != target.fingerprint]
+    ordered = (
+        [everything[index] for index in order_of(order, everything, workspace.notes.times_found())]
+        if everything
+        else []
+    )
     wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
-    left = {item.id for item in _stored(workspace, _with_rest(workspace, remaining_view), vectors=False)}
+    left = {item.id for item in _stored(workspace, view.remaining(opened.id), vectors=False)}
     pending = [item for item in wanted if item.id in left]
     given = _given(workspace, images, asker, data_dir, watcher) if target.adapter is None else None
     done, problems, stopped_by = len(wanted) - len(pending), [], "done" if fraction == 1 else "fraction"
@@ -234,9 +238,8 @@ def discard(workspace: "Workspace", watcher: Watcher) -> int:
         RefusedError: no refresh is open, or the promoted generation has not been shown to serve the earlier vectors.
     """
     opened = _opened(workspace.state.refresh)
-    workspace.require_compatible(
-        Space(workspace.promoted), workspace.stored(view=_with_rest(workspace, View(hidden=frozenset({opened.id}))))
-    )
+    before = workspace.stored(view=workspace.state.view().before(opened.id))
+    workspace.require_compatible(Space(workspace.promoted), before)
     with workspace.changing("discarding a refresh") as state:
         state.refresh = None
         state.discarded.append(opened.id)
@@ -283,10 +286,10 @@ def _target(workspace: "Workspace", generation: str, adapter: str | None) -> Spa
     space = workspace.space(adapter)
     assert space.adapter is not None
     card = space.adapter.card
-    if card.direction != "gallery" or card.target != generation:
+    if card.direction != "gallery" or card.target.name != generation:
         raise InputError(
-            f"{adapter} maps {card.source} to {card.target} for the {card.direction}: stored vectors are mapped by one made "
-            f"with  evergallery adapt {generation} OLD --direction gallery"
+            f"{adapter} maps {card.source.name} to {card.target.name} for the {card.direction}: stored vectors are mapped by "
+            f"one made with  evergallery adapt {generation} OLD --direction gallery"
         )
     return space
 
@@ -346,21 +349,13 @@ def _batches(items: Sequence[Item], rate: float | None) -> Iterator[Sequence[Ite
 
 
 def _before(workspace: "Workspace") -> View:
-    """The gallery as it would be without the open refresh."""
-    opened = workspace.state.refresh
-    return _with_rest(workspace, View(hidden=frozenset({opened.id} if opened else ())))
-
-
-def _with_rest(workspace: "Workspace", view: View) -> View:
-    """A view of an open refresh, and of the settled ones whose vectors are still there."""
+    """The gallery as it is without the open refresh."""
     state = workspace.state
-    return View(view.shown | set(state.committed), view.hidden | set(state.discarded))
+    return state.view().before(state.refresh.id) if state.refresh else state.view()
 
 
 def _stored(workspace: "Workspace", view: View, *, vectors: bool = True) -> list[Item]:
-    return [
-        item for batch in workspace.gallery.iterate(Filter(), with_embeddings=vectors, view=view) for item in batch
-    ]
+    return [item for batch in workspace.gallery.iterate(Filter(), with_embeddings=vectors, view=view) for item in batch]
 
 
 def _given(
@@ -368,6 +363,4 @@ def _given(
 ) -> ImageSet | None:
     if images is None:
         return None
-    return workspace.load(
-        images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher
-    )
+    return workspace.load(images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher)

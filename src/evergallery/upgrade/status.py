@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evergallery.errors import BusyError, RefusedError
 from evergallery.files import holder
-from evergallery.gallery.items import View
 from evergallery.generation import Generation
 
 if TYPE_CHECKING:
@@ -114,10 +113,10 @@ def _refresh(workspace: "Workspace") -> RefreshStatus | None:
     opened = workspace.state.refresh
     if opened is None:
         return None
-    one = frozenset({opened.id})
-    left = workspace.gallery.count_by_generation(view=View(one, one))
+    view = workspace.state.view()
+    left = workspace.gallery.count_by_generation(view=view.remaining(opened.id))
     remaining = sum(count for fingerprint, count in left.items() if fingerprint != opened.fingerprint)
-    before = workspace.gallery.count(view=View(hidden=one))
+    before = workspace.gallery.count(view=view.before(opened.id))
     refreshed = before - sum(left.values())
     paces = [
         entry["seconds"] / entry["refreshed"]
@@ -156,4 +155,3 @@ def _flat(card: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
-

@@ -1,0 +1,69 @@
+"""Intervals over queries: against the closed form, and the laws that an interval obeys."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evergallery.errors import InputError
+from evergallery.retrieval.bootstrap import bootstrap_interval
+
+
+def test_a_share_has_the_interval_of_the_binomial() -> None:
+    hits = torch.zeros(1000)
+    hits[:300] = 1
+    found = bootstrap_interval(hits)
+    half = 1.96 * np.sqrt(0.3 * 0.7 / 1000)
+    assert found.mean == pytest.approx(0.3)
+    assert found.low == pytest.approx(0.3 - half, abs=2.5e-3)
+    assert found.high == pytest.approx(0.3 + half, abs=2.5e-3)
+
+
+def test_resampling_values_is_resampling_queries() -> None:
+    """Against the textbook bootstrap, which draws rows."""
+    values = torch.tensor([-1.0, -1, 0, 0, 0, 1, 1, 1, 1, 0.5] * 8)
+    rows = np.random.default_rng(1).integers(0, 80, (20_000, 80))
+    low, high = np.quantile(values.numpy()[rows].mean(1), [0.05, 0.95])
+    found = bootstrap_interval(values, confidence=0.9, resamples=20_000)
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.013), pytest.approx(high, abs=0.013))
+
+
+def test_pairing_narrows_the_interval() -> None:
+    draw = torch.Generator().manual_seed(0)
+    old = (torch.rand(500, generator=draw) < 0.6).double()
+    new = old.clone()
+    new[:5] = 1 - new[:5]
+    paired = bootstrap_interval(new - old)
+    alone = bootstrap_interval(new)
+    assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), st.floats(0.5, 0.99))
+def test_interval_lies_within_the_values_and_around_most_of_the_mass(values: list[float], confidence: float) -> None:
+    found = bootstrap_interval(torch.tensor(values), confidence=confidence, resamples=200)
+    wider = bootstrap_interval(torch.tensor(values), confidence=(1 + confidence) / 2, resamples=200)
+    least, most = float(np.float32(min(values))), float(np.float32(max(values)))
+    assert least - 1e-9 <= found.low <= found.high <= most + 1e-9
+    assert wider.low <= found.low
+    assert found.high <= wider.high
+
+
+def test_many_distinct_values_need_no_matrix_of_all_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.rand(300, generator=torch.Generator().manual_seed(0))
+    whole = bootstrap_interval(values, resamples=100)
+    monkeypatch.setattr("evergallery.retrieval.bootstrap.MOST_AT_ONCE", 1000)
+    parts = bootstrap_interval(values, resamples=100)
+    assert parts.mean == whole.mean
+    assert (parts.low, parts.high) == (pytest.approx(whole.low, abs=1e-12), pytest.approx(whole.high, abs=1e-12))
+
+
+@pytest.mark.parametrize("values", [torch.empty(0), torch.tensor([1.0, torch.nan]), torch.zeros(2, 2)])
+def test_values_that_are_none_are_refused(values: torch.Tensor) -> None:
+    with pytest.raises(InputError, match="finite value for each query"):
+        bootstrap_interval(values)
+
+
+def test_confidence_outside_its_range_is_refused() -> None:
+    with pytest.raises(InputError, match="between 0 and 1"):
+        bootstrap_interval(torch.ones(3), confidence=95)

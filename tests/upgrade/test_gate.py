@@ -1,0 +1,144 @@
+"""The gate's conditions, its policy file, and the verdict in each of its four words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evergallery.errors import InputError
+from evergallery.retrieval.bootstrap import Interval
+from evergallery.upgrade.evidence import Evidence
+from evergallery.upgrade.gate import DEFAULT, Gate
+
+
+def evidence(
+    old: float = 0.60,
+    new: float = 0.70,
+    cross: float = 0.61,
+    *,
+    half: float = 0.01,
+    forgetting: float | None = 0.0,
+    negative: float = 0.05,
+    queries: int = 2000,
+    **changes: Any,
+) -> Evidence:
+    def figures(recall: float) -> dict[str, Any]:
+        return {"all": {"recall": {1: recall}, "mAP@R": recall / 2, "queries": queries, "dropped": 0}}
+
+    return Evidence.model_validate(
+        {
+            "new": "v2",
+            "old": "v1",
+            "fingerprints": ("b" * 64, "a" * 64),
+            "protocol": "every image among the others",
+            "data": "d" * 64,
+            "queries": queries,
+            "figures": {"old self": figures(old), "new self": figures(new), "cross": figures(cross)},
+            "cross_change": Interval(cross - old, cross - old - half, cross - old + half),
+            "self_change": Interval(new - old, new - old - half, new - old + half),
+            "forgetting": forgetting,
+            "negative_flips": negative,
+            "positive_flips": negative + cross - old,
+            "calibrations": {"old self": None, "new self": None, "cross": None},
+            "time": "2026-01-01T00:00:00+00:00",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate.read(tmp_path / "none.toml")
+
+
+def met(gate: Gate, found: Evidence) -> dict[str, bool]:
+    return {condition.name: condition.met for condition in gate.conditions(found)}
+
+
+def test_default_policy_is_what_init_writes(gate: Gate, tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text(DEFAULT)
+    assert Gate.read(tmp_path / "gate.toml") == gate
+    assert (gate.cross_test, gate.forgetting, gate.negative_flips, gate.queries) == (-2.0, 1.0, 10.0, 200)
+
+
+def test_every_condition_is_met_by_a_good_update(gate: Gate) -> None:
+    assert met(gate, evidence()) == dict.fromkeys(("queries", "cross-test", "negative flips", "forgetting"), True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "failing"),
+    [
+        ({"queries": 199}, "queries"),
+        # The mean is fine; its interval reaches too far down.
+        ({"cross": 0.60, "half": 0.021}, "cross-test"),
+        ({"negative": 0.1001}, "negative flips"),
+        ({"forgetting": 0.0101}, "forgetting"),
+    ],
+)
+def test_each_condition_fails_alone(gate: Gate, changes: dict[str, Any], failing: str) -> None:
+    assert [name for name, one in met(gate, evidence(**changes)).items() if not one] == [failing]
+
+
+def test_figures_on_the_limit_pass(gate: Gate) -> None:
+    found = evidence(cross=0.60, half=0.02 - 1e-12, negative=0.10, forgetting=0.01, queries=200)
+    assert all(met(gate, found).values())
+
+
+def test_conditions_say_what_was_measured_and_required(gate: Gate) -> None:
+    words = [str(condition) for condition in gate.conditions(evidence(negative=0.2))]
+    assert "met: cross-test: +1.0 (+0.0 to +2.0) against v1 alone, required lower end at least -2.0 points" in words
+    assert "NOT MET: negative flips: 20.0 %, required at most 10 %" in words
+
+
+def test_removed_lines_drop_their_conditions(tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text("queries = 5\n")
+    assert set(met(Gate.read(path), evidence(negative=0.9, forgetting=0.5))) == {"queries"}
+
+
+def test_forgetting_is_no_condition_without_old_classes(gate: Gate) -> None:
+    assert "forgetting" not in met(gate, evidence(forgetting=None))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("queries = ", "is not TOML"),
+        ("querys = 5", "querys is not usable"),
+        ("queries = 0", "queries is not usable"),
+        ("confidence = 95", "confidence is not usable"),
+        ('negative_flips = "few"', "negative_flips is not usable"),
+    ],
+)
+def test_policy_that_cannot_be_used_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        Gate.read(path)
+
+
+class TestVerdict:
+    def test_compatible(self, gate: Gate) -> None:
+        word, reason = gate.verdict(evidence())
+        assert word == "compatible"
+        assert "reach recall@1 61.0 %, v1 alone 60.0 % (+1.0" in reason
+
+    def test_compatible_after_an_adapter_that_is_there(self, gate: Gate) -> None:
+        word, reason = gate.verdict(evidence(cross=0.1, negative=0.5), evidence(adapter="a1"))
+        assert word == "compatible after an adapter"
+        assert "through a1 they reach 61.0 %" in reason
+
+    def test_compatible_after_an_adapter_that_could_be_made(self, gate: Gate) -> None:
+        word, reason = gate.verdict(evidence(cross=0.1), evidence(adapter="procrustes", estimated=True))
+        assert word == "compatible after an adapter"
+        assert "evergallery adapt v2 v1" in reason
+
+    def test_needs_refresh(self, gate: Gate) -> None:
+        word, reason = gate.verdict(evidence(cross=0.1), evidence(cross=0.3, adapter="a1"))
+        assert word == "needs refresh"
+        assert "in vectors of its own v2 reaches 70.0 %" in reason
+
+    def test_worse(self, gate: Gate) -> None:
+        word, reason = gate.verdict(evidence(new=0.55, cross=0.1))
+        assert word == "worse"
+        assert "would not pay" in reason
