@@ -7,10 +7,13 @@ from evergallery.adapters.lambda_orthogonal import LambdaOrthogonalAdapter, fit_
 from evergallery.adapters.linear import LinearAdapter, fit_linear
 from evergallery.adapters.mlp import MLPAdapter, fit_mlp
 from evergallery.adapters.procrustes import ProcrustesAdapter, fit_procrustes
+from evergallery.adapters.selection import Selection, select_adapter
+from evergallery.adapters.stored import AdapterCard, Space, StoredAdapter
 
 __all__ = [
     "ADAPTERS",
     "Adapter",
+    "AdapterCard",
     "Direction",
     "DriftAdapter",
     "Kind",
@@ -18,10 +21,14 @@ __all__ = [
     "LinearAdapter",
     "MLPAdapter",
     "ProcrustesAdapter",
+    "Selection",
+    "Space",
+    "StoredAdapter",
     "adapter_from_tensors",
     "fit_drift",
     "fit_lambda_orthogonal",
     "fit_linear",
     "fit_mlp",
     "fit_procrustes",
+    "select_adapter",
 ]

@@ -22,11 +22,13 @@ class Kind:
         adapter: its class.
         fit: ``fit(source, target, **parameters)`` gives one.
         directions: what it is good for; the first is what a benchmark measures.
+        between_dimensions: whether the two spaces may have different ones.
     """
 
     adapter: type[Adapter]
     fit: Callable[..., Adapter]
     directions: tuple[Direction, ...] = ("query", "gallery")
+    between_dimensions: bool = True
 
 
 ADAPTERS: dict[str, Kind] = {
@@ -34,7 +36,7 @@ ADAPTERS: dict[str, Kind] = {
     LinearAdapter.kind: Kind(LinearAdapter, fit_linear),
     LambdaOrthogonalAdapter.kind: Kind(LambdaOrthogonalAdapter, fit_lambda_orthogonal),
     MLPAdapter.kind: Kind(MLPAdapter, fit_mlp),
-    DriftAdapter.kind: Kind(DriftAdapter, fit_drift, ("gallery",)),
+    DriftAdapter.kind: Kind(DriftAdapter, fit_drift, directions=("gallery",), between_dimensions=False),
 }
 """Every kind by name, the simplest first."""
 

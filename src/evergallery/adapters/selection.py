@@ -1,0 +1,312 @@
+"""Which adapter to take: each kind fitted on a part of the pairs, judged on pairs and classes that it has not seen."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from evergallery.adapters.adapter import Adapter, Direction, check_pairs
+from evergallery.adapters.kinds import ADAPTERS
+from evergallery.errors import InputError
+from evergallery.retrieval.knn import Exclusion, nearest
+from evergallery.retrieval.metrics import count_positives
+
+MINIMUM_PAIRS = 20
+MINIMUM_CLASSES = 5
+MOST_QUERIES = 5_000
+GAP = 0.05
+
+Fit = Callable[[Tensor, Tensor], Adapter]
+Measure = Literal["recall@1", "partner recall@1"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a map does on some of the pairs.
+
+    Attributes:
+        recall: share of mapped vectors whose nearest target vector is right, in [0, 1].
+        cosine: mean cosine of mapped vectors with their own targets.
+        queries: how many mapped vectors the recall is of.
+    """
+
+    recall: float
+    cosine: float
+    queries: int
+
+    @property
+    def variance(self) -> float:
+        """Of the recall, as a share of so many queries."""
+        return self.recall * (1 - self.recall) / max(self.queries, 1)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One kind of adapter, fitted on a part of the pairs.
+
+    Attributes:
+        name: of the kind.
+        in_sample: on pairs that it was fitted to, as many as are held out.
+        out_of_sample: on images held out, of classes that others of the images show.
+        unseen_classes: fitted again without some classes, and judged on these; ``None`` without labels.
+        seen_classes: the same images by the first map, which has seen their classes, and most of them.
+        seconds: to fit.
+        microseconds: to map one vector, median.
+    """
+
+    name: str
+    in_sample: Judgement
+    out_of_sample: Judgement
+    unseen_classes: Judgement | None
+    seen_classes: Judgement | None
+    seconds: float
+    microseconds: float
+
+    @property
+    def worse(self) -> Judgement:
+        """What it is chosen by: of the judgements on pairs that it was not fitted to, the one with the lower recall."""
+        judgements = [judgement for judgement in (self.out_of_sample, self.unseen_classes) if judgement]
+        return min(judgements, key=lambda judgement: judgement.recall)
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence, where it does clearly worse on what it was not fitted to."""
+        seen, unseen = self.seen_classes, self.unseen_classes
+        if seen and unseen and _clearly_lower(unseen, seen):
+            return (
+                f"The adapter {self.name} is right for {seen.recall:.1%} of images where it has seen their classes and for "
+                f"{unseen.recall:.1%} where it has not: fit it to images of more classes, or use it for these alone."
+            )
+        if _clearly_lower(self.out_of_sample, self.in_sample):
+            return (
+                f"The adapter {self.name} is right for {self.in_sample.recall:.1%} of images that it was fitted to and for "
+                f"{self.out_of_sample.recall:.1%} of others: fit it to more images, or choose a kind with less freedom."
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The adapter that was chosen, and what was tried.
+
+    Attributes:
+        name: of the kind that was chosen.
+        adapter: of that kind, fitted to all pairs.
+        trials: every kind, in the order given.
+        measure: what recall means: ``recall@1``, a target vector of the same class, itself excluded, among all of them;
+            ``partner recall@1``, its own target vector among those of the pairs judged with it.
+        target_recall: the same for the held-out target vectors themselves; a better source may find more, well mapped.
+        pairs: how many there are.
+    """
+
+    name: str
+    adapter: Adapter = field(repr=False, compare=False)
+    trials: tuple[Trial, ...]
+    measure: Measure
+    target_recall: float
+    pairs: int
+
+    @property
+    def chosen(self) -> Trial:
+        """The trial of the kind that was chosen."""
+        return next(trial for trial in self.trials if trial.name == self.name)
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence, where the chosen kind does clearly worse on what it was not fitted to."""
+        return self.chosen.warning
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "chosen": self.name,
+            "measure": self.measure,
+            "target_recall": self.target_recall,
+            "pairs": self.pairs,
+            "trials": [{**asdict(trial), "warning": trial.warning} for trial in self.trials],
+        }
+
+
+def select_adapter(
+    source: Tensor,
+    target: Tensor,
+    labels: Tensor | None = None,
+    *,
+    direction: Direction = "query",
+    fits: Mapping[str, Fit] | None = None,
+    held_out: float = 0.2,
+    seed: int = 0,
+) -> Selection:
+    """Fit every kind on a part of the pairs and take the one that does best on the others.
+
+    Images are held out at random. Where labels are known each kind is fitted once more without some of the classes, because
+    a map may be right for the classes of its pairs and wrong for all others, and images held out of the same classes do
+    not show it. The worse of the two counts, see ``choose``.
+
+    The chosen kind is then fitted to all pairs: the held-out ones have told what they can, and the more images and classes
+    a map has seen the better, so the figures are those of a map that knew less than the one returned.
+
+    Args:
+        source: (N, D) unit rows.
+        target: (N, D') unit rows of the same images.
+        labels: (N,) any int64, or ``None``.
+        direction: what the adapter is for; kinds too slow for queries are tried for stored vectors only.
+        fits: kinds to try, ``{"rank 32": partial(fit_linear, rank=32)}``; by default all that fit direction and widths,
+            with their own parameters.
+        held_out: share of images, and of classes, in (0, 0.5].
+        seed: of both splits.
+
+    Raises:
+        InputError: not two finite embeddings of each image, fewer than 20 pairs, labels that do not fit, or a share outside
+            its range.
+    """
+    check_pairs(source, target)
+    if len(source) < MINIMUM_PAIRS:
+        raise InputError(
+            f"Choosing an adapter needs at least {MINIMUM_PAIRS} pairs, some to fit it and some to judge it, and got "
+            f"{len(source)}: give more images, or fit one kind by itself."
+        )
+    if labels is not None and tuple(labels.shape) != (len(source),):
+        raise InputError(f"There are {len(source)} pairs and labels of shape {tuple(labels.shape)}: give one for each.")
+    if not 0 < held_out <= 0.5:
+        raise InputError(f"The share of pairs held out is {held_out}: it must be above 0 and at most 0.5.")
+    fits = fits if fits is not None else default_fits(direction, source.shape[1], target.shape[1])
+    if labels is not None and len(torch.unique(labels)) == len(labels):
+        # No image has another one of its class to find.
+        labels = None
+    generator = torch.Generator().manual_seed(seed)
+    by_image = split_by_image(len(source), held_out, generator)
+    by_class = None if labels is None else split_by_class(labels, held_out, generator)
+    trials = tuple(_trial(name, fit, source, target, labels, by_image, by_class) for name, fit in fits.items())
+    best = choose(trials)
+    return Selection(
+        name=best.name,
+        adapter=fits[best.name](source, target),
+        trials=trials,
+        measure="partner recall@1" if labels is None else "recall@1",
+        target_recall=judge(target[by_image[1]], by_image[1], target, labels).recall,
+        pairs=len(source),
+    )
+
+
+def choose(trials: Sequence[Trial]) -> Trial:
+    """The trial with the highest cosine among those whose recall is within one standard error of the highest.
+
+    A share of some hundred queries does not tell apart kinds that are a point from each other, and their mean cosines,
+    which every pair enters by its degree, do. The first of equals.
+    """
+    best = max((trial.worse for trial in trials), key=lambda judgement: judgement.recall)
+    among = [trial for trial in trials if trial.worse.recall >= best.recall - math.sqrt(best.variance)]
+    return max(among, key=lambda trial: trial.worse.cosine)
+
+
+def default_fits(direction: Direction, source_dimension: int, target_dimension: int) -> dict[str, Fit]:
+    """Every kind that is good for this direction and can map between these widths."""
+    return {
+        name: kind.fit
+        for name, kind in ADAPTERS.items()
+        if direction in kind.directions and (kind.between_dimensions or source_dimension == target_dimension)
+    }
+
+
+def split_by_image(count: int, held_out: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rows to fit and rows to judge, in random order."""
+    order = torch.randperm(count, generator=generator)
+    cut = max(1, round(held_out * count))
+    return order[cut:], order[:cut]
+
+
+def split_by_class(labels: Tensor, held_out: float, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+    """Rows to fit and rows to judge, of no class in common, in random order; ``None`` with fewer than five classes."""
+    classes: Tensor = torch.unique(labels)
+    if len(classes) < MINIMUM_CLASSES:
+        return None
+    judged = classes[torch.randperm(len(classes), generator=generator)[: max(1, round(held_out * len(classes)))]]
+    order = torch.randperm(len(labels), generator=generator)
+    unseen = torch.isin(labels[order], judged)
+    return order[~unseen], order[unseen]
+
+
+def judge(mapped: Tensor, rows: Tensor, target: Tensor, labels: Tensor | None) -> Judgement:
+    """How well mapped vectors find what they should among the target vectors.
+
+    Args:
+        mapped: (M, D') unit rows in the target space.
+        rows: (M,) the pair that each is of.
+        target: (N, D') unit rows of all pairs.
+        labels: (N,) of the pairs: each looks for a vector of its class among all but its own, and one that has none does not
+            count. Without labels each looks for its own among those of ``rows``.
+    """
+    cosine = F.cosine_similarity(mapped, target[rows]).mean().item()
+    if labels is None:
+        hits = nearest(mapped, target[rows], 1).indices[:, 0] == torch.arange(len(rows), device=mapped.device)
+    else:
+        itself = Exclusion(rows)
+        valid = count_positives(labels[rows], labels, itself) > 0
+        found = nearest(mapped, target, 1, exclusion=itself).indices[:, 0]
+        hits = (labels[found] == labels[rows])[valid]
+    return Judgement(hits.double().mean().item() if len(hits) else 0.0, cosine, len(hits))
+
+
+def microseconds_for_one(adapter: Adapter, embedding: Tensor, calls: int = 300, seconds: float = 0.5) -> float:
+    """Median time to map one vector, of so many calls or of those that end in time.
+
+    Args:
+        adapter: the map.
+        embedding: (1, D).
+        calls: at most.
+        seconds: at most, about.
+    """
+    for _ in range(10):
+        adapter(embedding)
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(taken) < calls and (not taken or time.perf_counter() < end):
+        start = time.perf_counter()
+        adapter(embedding)
+        taken.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(taken)
+
+
+def _trial(
+    name: str,
+    fit: Fit,
+    source: Tensor,
+    target: Tensor,
+    labels: Tensor | None,
+    by_image: tuple[Tensor, Tensor],
+    by_class: tuple[Tensor, Tensor] | None,
+) -> Trial:
+    def on(adapter: Adapter, rows: Tensor) -> Judgement:
+        return judge(adapter(source[rows]), rows, target, labels)
+
+    fitted, held_out = by_image
+    start = time.perf_counter()
+    adapter = fit(source[fitted], target[fitted])
+    seconds = time.perf_counter() - start
+    held_out = held_out[:MOST_QUERIES]
+    unseen = seen = None
+    if by_class is not None:
+        known, others = by_class[0], by_class[1][:MOST_QUERIES]
+        unseen, seen = on(fit(source[known], target[known]), others), on(adapter, others)
+    return Trial(
+        name=name,
+        # As many as are held out: without labels the recall depends on how many there are to confuse.
+        in_sample=on(adapter, fitted[: len(held_out)]),
+        out_of_sample=on(adapter, held_out),
+        unseen_classes=unseen,
+        seen_classes=seen,
+        seconds=seconds,
+        microseconds=microseconds_for_one(adapter, source[:1]),
+    )
+
+
+def _clearly_lower(one: Judgement, other: Judgement) -> bool:
+    """By more than a few points, and by more than two standard errors of the difference."""
+    return other.recall - one.recall > max(GAP, 2 * math.sqrt(one.variance + other.variance))

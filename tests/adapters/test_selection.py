@@ -1,0 +1,284 @@
+"""The choice of an adapter finds what made the data, and says so where a map knows its pairs better than the spaces."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from evergallery.adapters import ADAPTERS, Adapter, fit_linear, fit_mlp, fit_procrustes, select_adapter
+from evergallery.adapters.selection import (
+    Judgement,
+    Trial,
+    choose,
+    default_fits,
+    judge,
+    microseconds_for_one,
+    split_by_class,
+    split_by_image,
+)
+from evergallery.errors import InputError
+
+PERFECT = Judgement(1.0, 1.0, 100)
+CLOSED = {"procrustes": fit_procrustes, "linear": fit_linear}
+
+
+def rows(count: int, width: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(count, width, generator=torch.Generator().manual_seed(seed)))
+
+
+def rotation(width: int, seed: int = 5) -> Tensor:
+    return torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(seed))).Q
+
+
+def clustered(classes: int, each: int, width: int, noise: float = 0.6, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Unit rows around a centre for each class, and labels."""
+    labels = torch.arange(classes).repeat(each)
+    return F.normalize(rows(classes, width, seed)[labels] + noise * rows(len(labels), width, seed + 1)), labels
+
+
+class Table(Adapter):
+    """Knows the targets of its pairs by heart, or of its pairs' classes, and nothing else: the worst of overfitting."""
+
+    kind = "table"
+
+    def __init__(self, source: Tensor, target: Tensor, least: float) -> None:
+        super().__init__(source=source, target=target)
+        self.least = least
+
+    @property
+    def source_dimension(self) -> int:
+        return self.get_buffer("source").shape[1]
+
+    @property
+    def dimension(self) -> int:
+        return self.get_buffer("target").shape[1]
+
+    def map(self, embeddings: Tensor) -> Tensor:
+        cosine, at = (embeddings @ self.get_buffer("source").T).max(1)
+        known = (cosine >= self.least)[:, None]
+        return torch.where(known, self.get_buffer("target")[at], -torch.ones(self.dimension))
+
+
+class TestChoice:
+    @pytest.mark.parametrize("noise", [0.0, 0.5])
+    def test_a_rotation_is_found_by_procrustes(self, noise: float) -> None:
+        source = rows(100, 32)
+        target = F.normalize(source @ rotation(32) + noise * rows(100, 32, 1))
+        found = select_adapter(source, target, fits=CLOSED)
+        assert found.name == found.adapter.kind == "procrustes"
+        assert found.measure == "partner recall@1"
+        assert found.target_recall == 1.0
+
+    def test_a_stretched_space_by_the_linear_map(self) -> None:
+        # The source is the stretched one: a rotation brings its neighbours along.
+        target, labels = clustered(40, 20, 8, noise=0.5)
+        source = F.normalize(target @ rotation(8) @ torch.diag(torch.linspace(0.3, 2.0, 8)) @ rotation(8, 6))
+        for seed in range(3):
+            found = select_adapter(source, target, labels, fits=CLOSED, seed=seed)
+            assert found.name == "linear"
+            assert found.measure == "recall@1"
+            assert found.trials[0].worse.recall + 0.05 < found.chosen.worse.recall <= found.target_recall + 0.05
+
+    def test_a_bent_space_by_the_mlp(self) -> None:
+        source = rows(1_000, 6)
+        found = select_adapter(
+            source,
+            F.normalize(source.abs() + 0.2 * source),
+            fits={**CLOSED, "mlp": partial(fit_mlp, hidden=64, epochs=20)},
+        )
+        assert found.name == "mlp"
+        assert found.warning is None
+
+    def test_is_fitted_to_all_pairs(self) -> None:
+        source, target = rows(60, 8), rows(60, 8, 1)
+        found = select_adapter(source, target, fits={"procrustes": fit_procrustes})
+        assert torch.equal(found.adapter(source), fit_procrustes(source, target)(source))
+        assert found.pairs == 60
+
+    @pytest.mark.parametrize(("recall", "expected"), [(0.77, "near"), (0.75, "best")])
+    def test_the_cosine_decides_within_one_standard_error(self, recall: float, expected: str) -> None:
+        # Of 0.8 over 100 queries it is 0.04.
+        best = Trial("best", PERFECT, Judgement(0.8, 0.6, 100), None, None, 1.0, 1.0)
+        near = Trial("near", PERFECT, Judgement(recall, 0.9, 100), None, None, 1.0, 1.0)
+        worse = Trial("worse", PERFECT, PERFECT, Judgement(0.5, 1.0, 100), PERFECT, 1.0, 1.0)
+        for trials in ([best, near, worse], [worse, near, best]):
+            assert choose(trials).name == expected
+
+    def test_the_first_of_equals(self) -> None:
+        trials = [Trial(name, PERFECT, PERFECT, None, None, 1.0, 1.0) for name in ("one", "other")]
+        assert [choose(trials).name, choose(trials[::-1]).name] == ["one", "other"]
+
+    def test_the_seed_is_all_that_decides(self) -> None:
+        source, labels = clustered(8, 10, 8)
+        target = F.normalize(source @ rotation(8) + 0.5 * rows(80, 8, 3))
+        torch.manual_seed(1)
+        one = select_adapter(source, target, labels, fits=CLOSED)
+        torch.manual_seed(2)
+        other = select_adapter(source, target, labels, fits=CLOSED)
+        third = select_adapter(source, target, labels, fits=CLOSED, seed=1)
+        figures = [
+            [(trial.in_sample, trial.out_of_sample, trial.unseen_classes) for trial in found.trials]
+            for found in (one, other, third)
+        ]
+        assert figures[0] == figures[1] != figures[2]
+
+    def test_every_kind_by_default_and_a_table_for_json(self) -> None:
+        source, labels = clustered(6, 10, 4)
+        found = select_adapter(source, source, labels, direction="gallery")
+        assert [trial.name for trial in found.trials] == list(ADAPTERS)
+        table = found.to_dict()
+        assert table["chosen"] == found.name
+        assert set(table["trials"][0]) == {
+            "name", "in_sample", "out_of_sample", "unseen_classes", "seen_classes", "seconds", "microseconds", "warning",
+        }  # fmt: skip
+        assert all(trial.microseconds > 0 and trial.seconds > 0 for trial in found.trials)
+
+    def test_kinds_that_cannot_are_not_tried(self) -> None:
+        assert set(default_fits("query", 8, 8)) == set(ADAPTERS) - {"drift"}
+        assert set(default_fits("gallery", 8, 8)) == set(ADAPTERS)
+        assert set(default_fits("gallery", 8, 6)) == set(ADAPTERS) - {"drift"}
+
+    def test_parameters_are_the_callers(self) -> None:
+        source = rows(60, 8)
+        found = select_adapter(source, source, fits={"rank 3": partial(fit_linear, rank=3)})
+        assert found.name == "rank 3"
+        assert found.adapter.get_buffer("second").shape == (3, 8)
+
+
+class TestOverfitting:
+    def test_to_images(self) -> None:
+        source = rows(200, 8)
+        fits = {"procrustes": fit_procrustes, "table": lambda one, other: Table(one, other, 0.999)}
+        found = select_adapter(source, source @ rotation(8), fits=fits)
+        assert found.name == "procrustes"
+        assert found.warning is None
+        table = found.trials[1]
+        assert table.in_sample.recall == 1.0
+        assert table.out_of_sample.recall < 0.1
+        assert table.unseen_classes is None
+        assert table.warning is not None
+        assert "right for 100.0% of images that it was fitted to" in table.warning
+
+    def test_to_classes_shows_only_on_classes_that_were_left_out(self) -> None:
+        source, labels = clustered(10, 20, 16, noise=0.4)
+        fits = {"table": lambda one, other: Table(one, other, 0.75)}
+        found = select_adapter(source, source @ rotation(16), labels, fits=fits)
+        trial = found.chosen
+        assert trial.unseen_classes is not None
+        assert trial.seen_classes is not None
+        assert trial.out_of_sample.recall > 0.95
+        assert trial.seen_classes.recall > 0.95
+        assert trial.unseen_classes.recall < 0.5
+        assert trial.worse == trial.unseen_classes
+        assert found.warning is not None
+        assert "where it has not: fit it to images of more classes" in found.warning
+
+    def test_classes_left_out_decide_the_choice(self) -> None:
+        source, labels = clustered(10, 20, 16, noise=0.4)
+        target = F.normalize(source @ rotation(16) + 0.2 * rows(200, 16, 9))
+        fits: dict[str, Callable[[Tensor, Tensor], Adapter]] = {
+            "table": lambda one, other: Table(one, other, 0.75), "procrustes": fit_procrustes,
+        }  # fmt: skip
+        found = select_adapter(source, target, labels, fits=fits)
+        assert found.name == "procrustes"
+        assert select_adapter(source, target, labels, fits={"table": fits["table"]}).chosen.out_of_sample.recall > 0.9
+
+    @pytest.mark.parametrize(
+        ("out", "queries", "warns"), [(0.96, 10_000, False), (0.9, 10_000, True), (0.9, 20, False), (0.5, 20, True)]
+    )
+    def test_a_gap_counts_where_it_is_large_and_no_accident(self, out: float, queries: int, warns: bool) -> None:
+        seen, unseen = Judgement(1.0, 1.0, queries), Judgement(out, 1.0, queries)
+        by_image = Trial("linear", seen, unseen, None, None, 1.0, 1.0)
+        by_class = Trial("linear", seen, seen, unseen, seen, 1.0, 1.0)
+        assert [trial.warning is not None for trial in (by_image, by_class)] == [warns, warns]
+
+
+class TestJudgement:
+    def test_partner_by_hand(self) -> None:
+        target = F.normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.6, 0.8]]))
+        mapped = F.normalize(torch.tensor([[1.0, 0.1], [0.7, 0.75], [-1.0, 0.0]]))
+        # Rows 0, 1, 2: the second is nearest to row 3, but row 3 is not judged with them.
+        expected = F.cosine_similarity(mapped, target[:3]).mean().item()
+        assert judge(mapped, torch.arange(3), target, None) == Judgement(1.0, pytest.approx(expected), 3)
+        assert judge(mapped, torch.tensor([0, 3, 2]), target, None).recall == 1.0
+        assert judge(mapped[[0, 1]], torch.tensor([2, 1]), target, None).recall == 0.5
+
+    def test_labels_by_hand(self) -> None:
+        target = F.normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9], [-1.0, 0.0]]))
+        labels = torch.tensor([0, 0, 0, 1, 2])
+        # Itself excluded: row 0 finds row 2, right; row 1 finds row 3, wrong; 3 and 4 have nothing to find.
+        found = judge(target, torch.arange(5), target, labels)
+        assert (found.recall, found.queries) == (pytest.approx(2 / 3), 3)
+        assert found.cosine == pytest.approx(1.0)
+        assert judge(target[[4]], torch.tensor([4]), target, labels) == Judgement(0.0, pytest.approx(1.0), 0)
+
+    def test_equals_loops_in_numpy(self) -> None:
+        target, labels = clustered(6, 5, 4, noise=1.0)
+        mapped = F.normalize(target + 0.5 * rows(30, 4, 7))
+        at = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:12]
+        hits = []
+        for row in at.tolist():
+            scores = target.double().numpy() @ mapped[row].double().numpy()
+            scores[row] = -np.inf
+            hits.append(labels[int(np.argmax(scores))] == labels[row])
+        assert judge(mapped[at], at, target, labels).recall == pytest.approx(np.mean(hits))
+
+
+class TestSplits:
+    def test_by_image_every_pair_once(self) -> None:
+        fitted, held_out = split_by_image(50, 0.2, torch.Generator().manual_seed(0))
+        assert (len(fitted), len(held_out)) == (40, 10)
+        assert sorted([*fitted.tolist(), *held_out.tolist()]) == list(range(50))
+
+    def test_by_class_no_class_on_both_sides(self) -> None:
+        labels = torch.tensor([7, -3, 5, 5, 7, 9, 11, 11, -3, 20]).repeat(3)
+        split = split_by_class(labels, 0.3, torch.Generator().manual_seed(0))
+        assert split is not None
+        fitted, held_out = split
+        assert sorted([*fitted.tolist(), *held_out.tolist()]) == list(range(30))
+        assert not set(labels[fitted].tolist()) & set(labels[held_out].tolist())
+        assert len(set(labels[held_out].tolist())) == 2
+
+    def test_few_classes_are_not_split(self) -> None:
+        assert split_by_class(torch.arange(4).repeat(10), 0.2, torch.Generator()) is None
+        source = rows(40, 4)
+        found = select_adapter(source, source, torch.arange(4).repeat(10), fits=CLOSED)
+        assert found.measure == "recall@1"
+        assert found.chosen.unseen_classes is None
+
+    def test_labels_that_never_repeat_are_as_good_as_none(self) -> None:
+        source = rows(40, 4)
+        found = select_adapter(source, source, torch.arange(40), fits=CLOSED)
+        assert found.measure == "partner recall@1"
+        assert found.chosen.worse.recall == 1.0
+
+
+class TestRefusals:
+    def test_too_few_pairs(self) -> None:
+        with pytest.raises(InputError, match="needs at least 20 pairs.* and got 19"):
+            select_adapter(rows(19, 4), rows(19, 4))
+
+    def test_unequal_lengths_and_what_is_not_finite(self) -> None:
+        with pytest.raises(InputError, match="in the same order"):
+            select_adapter(rows(30, 4), rows(31, 4))
+        broken = rows(30, 4)
+        broken[4, 0] = float("nan")
+        with pytest.raises(InputError, match="Row 4 of the target embeddings is not finite"):
+            select_adapter(rows(30, 4), broken)
+
+    def test_labels_and_share(self) -> None:
+        with pytest.raises(InputError, match=r"30 pairs and labels of shape \(29,\)"):
+            select_adapter(rows(30, 4), rows(30, 4), torch.arange(29))
+        for share in (0.0, 0.6):
+            with pytest.raises(InputError, match="must be above 0 and at most 0.5"):
+                select_adapter(rows(30, 4), rows(30, 4), held_out=share)
+
+
+def test_the_time_of_one_vector_ends_in_time() -> None:
+    adapter = fit_procrustes(rows(50, 8), rows(50, 8, 1))
+    assert 0 < microseconds_for_one(adapter, rows(1, 8), calls=5) < 1e5
+    assert microseconds_for_one(adapter, rows(1, 8), seconds=0) > 0
