@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evergallery.adapters import Adapter
+from evergallery.adapters import Adapter, Direction
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing, decode, pixels
@@ -37,6 +37,7 @@ from evergallery.searching import Result, Route, search_routes
 from evergallery.state import Pair, Scale, State, now
 from evergallery.training import Settings
 from evergallery.upgrade import gate as gates
+from evergallery.upgrade.adapt import Adapted, adapt
 from evergallery.upgrade.check import Check, PairCheck, agreement, check_pair, compatibility
 from evergallery.upgrade.embeddings import EmbeddingCache
 from evergallery.upgrade.evidence import Evidence
@@ -654,6 +655,38 @@ class Workspace:
             )
             for one in earlier
         }  # fmt: skip
+
+    def adapt(
+        self,
+        new: str,
+        old: str,
+        pairs: str | Path | ImageSet,
+        *,
+        direction: Direction = "query",
+        kind: str | None = None,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> Adapted:
+        """Make an adapter between two generations that nobody can or will retrain.
+
+        Kinds of adapters are fitted to a part of the pairs and judged on the rest; the best is stored. It serves once
+        ``check`` has shown that it may: queries then go through it by themselves.
+
+        Args:
+            new: the generation that queries.
+            old: the generation whose vectors are stored.
+            pairs: images that both look at, in any form that ``learn`` reads, labels optional; or an ``.npz`` with their
+                embeddings, see ``check``.
+            direction: ``query`` maps new queries into the old space; ``gallery`` maps stored vectors into the new one, for
+                ``refresh(..., adapter=...)``, without any image.
+            kind: one of ``evergallery.adapters.ADAPTERS``; by default all that fit are tried.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            InputError: the pairs cannot be used.
+        """
+        return adapt(self, new, old, pairs, direction=direction, kind=kind, data_dir=data_dir, watcher=watcher)
 
     def conditions(self, generation: str) -> list[tuple[str, Condition]]:
         """The gate's conditions on a generation as it stands, each with the name of the space that is searched.

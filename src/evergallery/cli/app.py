@@ -197,7 +197,7 @@ def generations(
     )
 
 
-for command in (upgrade.check, upgrade.promote, upgrade.rollback, upgrade.plan, upgrade.refresh, upgrade.status,
+for command in (upgrade.check, upgrade.adapt, upgrade.promote, upgrade.rollback, upgrade.plan, upgrade.refresh, upgrade.status,
                 upgrade.log, upgrade.diff):  # fmt: skip
     app.command()(command)
 

@@ -10,6 +10,7 @@ from evergallery.cli.console import err, out, print_json, print_table, say, watc
 
 if TYPE_CHECKING:
     from evergallery.memory import Fidelity
+    from evergallery.upgrade.adapt import Adapted
     from evergallery.upgrade.check import Check, PairCheck
     from evergallery.upgrade.plan import Plan
     from evergallery.upgrade.status import Status
@@ -63,6 +64,33 @@ def check(
             _print_virtual(generation, remembered)
     if result.pairs and not result.passed:
         raise typer.Exit(1)
+
+
+def adapt(
+    new: Annotated[str, typer.Argument(help="The generation that queries.")],
+    old: Annotated[str, typer.Argument(help="The generation whose vectors are stored.")],
+    pairs: Annotated[str, typer.Option(help="Images that both look at, labels optional; or an .npz of embeddings.")],
+    workspace: WorkspaceOption = HERE,
+    direction: Annotated[
+        str, typer.Option(help="query: new queries into the old space. gallery: stored vectors into the new one.")
+    ] = "query",
+    kind: Annotated[str | None, typer.Option(help="Only this kind; all that fit are tried by default.")] = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a map between two models that nobody can retrain; the best kind on pairs that it has not seen."""
+    from evergallery.errors import InputError
+
+    if direction not in ("query", "gallery"):
+        raise InputError(f"--direction {direction!r} is neither query nor gallery.")
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        made = space.adapt(
+            new, old, pairs, direction=direction, kind=kind, data_dir=data_dir, watcher=watcher  # type: ignore[arg-type]
+        )  # fmt: skip
+    if json:
+        print_json({**made.adapter.card.model_dump(mode="json"), "warning": made.selection.warning})
+    else:
+        _print_adapted(made)
 
 
 def promote(
@@ -297,6 +325,31 @@ def _print_pair(pair: "PairCheck") -> None:
     for condition in pair.conditions:
         say(f"{'✓' if condition.met else '✗'} {condition.name}: {condition.measured}; required: {condition.required}")
     say(f"{pair.verdict.capitalize()}: {pair.reason}")
+
+
+def _print_adapted(made: "Adapted") -> None:
+    card, selection = made.adapter.card, made.selection
+    rows = []
+    for trial in selection.trials:
+        unseen = f"{100 * trial.unseen_classes.recall:.1f}" if trial.unseen_classes else ""
+        rows.append(
+            (
+                trial.name + (" (chosen)" if trial.name == selection.name else ""),
+                f"{100 * trial.in_sample.recall:.1f}", f"{100 * trial.out_of_sample.recall:.1f}", unseen,
+                f"{trial.out_of_sample.cosine:.3f}", f"{trial.seconds:.1f}", f"{trial.microseconds:.0f}",
+            )
+        )  # fmt: skip
+    columns = ("", "fitted\nimages", "other\nimages", "other\nclasses", "cosine", "seconds\nto fit", "µs a\nquery")
+    print_table(f"{card.name}: {card.source.name} to {card.target.name}, {selection.measure} in %", columns, rows)
+    say(
+        f"Vectors of {card.target.name} themselves: {100 * selection.target_recall:.1f} %. {selection.pairs} pairs; the chosen "
+        f"kind was then fitted to all of them."
+    )
+    if selection.warning:
+        err.print(f"[yellow]{selection.warning}[/yellow]", soft_wrap=True)
+    new, old = (card.source, card.target) if card.direction == "query" else (card.target, card.source)
+    against = old.name if card.direction == "query" else card.name
+    say(f"Next:  evergallery check {new.name} --against {against} --data HELD_OUT")
 
 
 def _print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:

@@ -49,6 +49,7 @@ def read_held_out(
     gallery: str | None = None,
     data_dir: Path | None = None,
     watcher: Watcher,
+    exclude: bool = True,
 ) -> HeldOut:
     """Embed held-out images in every space, by whichever generation makes its vectors.
 
@@ -61,6 +62,7 @@ def read_held_out(
         gallery: split of the gallery.
         data_dir: where named sets lie.
         watcher: hears of progress.
+        exclude: leave out images that a generation has learned from.
 
     Raises:
         InputError: nothing is left to measure on, or a space has no vectors of these images.
@@ -69,7 +71,9 @@ def read_held_out(
         images, embeddings = _read_embeddings(Path(data), spaces)
         chosen, excluded = protocol(images, queries, gallery), 0
     else:
-        images, embeddings, chosen, excluded = _extract(workspace, data, spaces, queries, gallery, data_dir, watcher)
+        images, embeddings, chosen, excluded = _extract(
+            workspace, data, spaces, queries, gallery, data_dir, watcher, exclude
+        )
     if len(chosen.query) == 0 or len(chosen.gallery) < 2:
         raise InputError(
             f"Of the held-out images nothing is left to search with or in ({excluded} were learned from): "
@@ -90,6 +94,7 @@ def _extract(
     gallery: str | None,
     data_dir: Path | None,
     watcher: Watcher,
+    exclude: bool,
 ) -> tuple[ImageSet, dict[str, Vectors], Protocol, int]:
     makers = {space.maker.name: space.maker for space in spaces}
     sizes = list(dict.fromkeys(maker.preprocessing for maker in makers.values()))
@@ -104,7 +109,7 @@ def _extract(
     if any(one.hashes != images.hashes for one in read.values()):
         raise InputError("The held-out images changed while they were read: try again.")
     chosen = protocol(images, queries, gallery)
-    seen = _learned_from(workspace, makers.values(), images)
+    seen = _learned_from(workspace, makers.values(), images) if exclude else np.zeros(len(images), dtype=bool)
     vectors = {name: workspace.known_embeddings(maker, images) for name, maker in makers.items() if not maker.extracts}
     left_out = seen | np.any([~known for _, known in vectors.values()] or [np.zeros_like(seen)], axis=0)
     if left_out.any():
