@@ -17,6 +17,7 @@ from common import interleaved, record
 from evergallery.adapters import ADAPTERS, Adapter, fit_linear
 
 WIDTHS = (128, 512)
+BARE = "bare NumPy product"
 
 
 def pairs(count: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -43,7 +44,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=2_000, help="that the adapters are fitted to")
     parser.add_argument("--rank", type=int, default=32, help="of the linear adapter of low rank")
-    parser.add_argument("--calls", type=int, default=20, help="in one measurement, short enough to pass between other work")
+    parser.add_argument(
+        "--calls", type=int, default=20, help="in one measurement, short enough to pass between other work"
+    )
     parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch; NumPy takes OMP_NUM_THREADS")
     parser.add_argument("--seed", type=int, default=0)
@@ -55,26 +58,24 @@ def main() -> None:
         fits: dict[str, Callable[[Tensor, Tensor], Adapter]] = {name: kind.fit for name, kind in ADAPTERS.items()}
         fits[f"linear, rank {options.rank}"] = partial(fit_linear, rank=options.rank)
         adapters = {name: fit(source, target) for name, fit in fits.items()}
-        vector, matrix = (
-            source[:1],
-            np.ascontiguousarray(np.random.default_rng(0).normal(size=(width, width)), np.float32),
-        )
-        row = vector.numpy()
-        runs = {"bare NumPy product": repeated(lambda row=row, matrix=matrix: row @ matrix, options.calls)}
-        runs |= {
-            name: repeated(partial(adapter, vector), 1 if name == "drift" else options.calls)
-            for name, adapter in adapters.items()
-        }
-        seconds = interleaved(runs, options.repeats)
+        vector, row = source[:1], source[:1].numpy()
+        matrix = np.random.default_rng(options.seed).normal(size=(width, width)).astype(np.float32)
+        runs: dict[str, Callable[[], object]] = {BARE: partial(np.matmul, row, matrix)}
+        runs |= {name: partial(adapter, vector) for name, adapter in adapters.items()}
         calls = {name: 1 if name == "drift" else options.calls for name in runs}
-        bare = seconds["bare NumPy product"]["median_s"] / options.calls
+        seconds = interleaved({name: repeated(run, calls[name]) for name, run in runs.items()}, options.repeats)
+        times = {
+            name: {"median": 1e6 * found["median_s"] / calls[name], "minimum": 1e6 * found["min_s"] / calls[name]}
+            for name, found in seconds.items()
+        }
         result[f"{width} dimensions"] = {
             name: {
-                "microseconds": round(1e6 * found["median_s"] / calls[name], 2),
-                "microseconds_min": round(1e6 * found["min_s"] / calls[name], 2),
-                "times_bare": round(found["median_s"] / calls[name] / bare, 2),
+                "microseconds": round(found["median"], 2),
+                "microseconds_minimum": round(found["minimum"], 2),
+                "times_bare": round(found["median"] / times[BARE]["median"], 2),
+                "times_bare_minimum": round(found["minimum"] / times[BARE]["minimum"], 2),
             }
-            for name, found in seconds.items()
+            for name, found in times.items()
         }
     record("adapters", {"pairs": options.pairs, "calls": options.calls, "one_vector": result}, options.seed)
 
