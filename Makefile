@@ -21,6 +21,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
+	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/evaluation.py
 
