@@ -27,6 +27,14 @@ from evergallery.training import Settings
 Quick = Callable[..., Settings]
 
 
+EASY, HARD = "queries = 1\n", "queries = 1\ncross_test = 100\n"
+"""Gates that let everything pass, and nothing."""
+
+
+def gate(space: Workspace, policy: str) -> None:
+    (space.directory / "gate.toml").write_text(policy)
+
+
 def old_images() -> ImageSet:
     return coloured_images(classes=5, each=14, first=0)
 
@@ -64,9 +72,14 @@ def test_the_main_job(space: Workspace, quick: Quick) -> None:
     assert second.card.classes[:5] == first.card.classes
     assert space.promoted.name == "v1", "learning promotes nothing but the first generation"
 
-    comparison = space.check("v2", held_out(), tolerance=0.5)
-    assert comparison.compatible, comparison.verdict
-    space.promote("v2")
+    result = space.check("v2", held_out())
+    assert [(condition.name, condition.met) for condition in result.pairs[0].conditions][0] == ("queries", False)
+    with pytest.raises(RefusedError, match="The gate refuses v2. v1: NOT MET: queries: 60, required at least 200"):
+        space.promote("v2")
+    gate(space, "queries = 50\ncross_test = -50\n")
+    result = space.check("v2", held_out())
+    assert result.passed, result.verdict
+    assert all(condition.met for _, condition in space.promote("v2"))
     query = held_out()
     matches = space.search(query_file(space.directory / "query.png", query, 0), k=5)
     assert len(matches) == 5
@@ -94,7 +107,7 @@ class TestRefusals:
             learned.index(held_out(), generation="v2")
 
     def test_promoting_across_spaces_needs_a_reason_that_is_kept(self, learned: Workspace) -> None:
-        with pytest.raises(RefusedError, match="has not been shown"):
+        with pytest.raises(RefusedError, match="v2 has not been checked against them"):
             learned.promote("v2")
         with pytest.raises(InputError, match="reason: give it with --why"):
             learned.promote("v2", force=True)
@@ -102,6 +115,9 @@ class TestRefusals:
         pair = learned.state.compatible[0]
         assert (pair.shown_by, pair.evidence) == ("force", "the old vectors are a week old")
         assert learned.search(np.eye(64, dtype=np.float32)[0])
+        entry = learned.log()[-1]
+        assert (entry["operation"], entry["forced"], entry["why"]) == ("promote", True, "the old vectors are a week old")
+        assert "has not been checked" in entry["refused"]
 
     def test_vectors_of_an_unknown_space(self, learned: Workspace) -> None:
         item = Item(
@@ -116,12 +132,16 @@ class TestRefusals:
             learned.search(np.ones(32, dtype=np.float32))
 
     def test_failed_check_withdraws_what_an_earlier_one_had_shown(self, learned: Workspace) -> None:
-        learned.check("v2", held_out(), tolerance=1.0)
+        gate(learned, EASY)
+        learned.check("v2", held_out())
         learned.promote("v2")
         learned.rollback()
-        learned.check("v2", held_out(), tolerance=-1.0)
-        with pytest.raises(RefusedError):
+        gate(learned, HARD)
+        learned.check("v2", held_out())
+        with pytest.raises(RefusedError, match="NOT MET: cross-test"):
             learned.promote("v2")
+        with pytest.raises(RefusedError, match="has not been shown to be compatible"):
+            learned.search(np.eye(64, dtype=np.float32)[0], generation="v2")
 
     def test_joint_without_old_images(self, learned: Workspace) -> None:
         with pytest.raises(InputError, match=r"'joint' learns from the old images too: .*--old-data"):
@@ -267,7 +287,7 @@ def test_virtual_features_beside_real_ones(learned: Workspace) -> None:
     assert list(found) == ["v1"]
     one = found["v1"]
     assert one.cosine > one.cosine_untouched, "a rate of 1e-2 moves the space, and estimating beats doing nothing"
-    assert one.recall_real == pytest.approx(learned.check("v2", held_out(), against="v1").old_self["all"].recall[1])
+    assert one.recall_real == pytest.approx(learned.check("v2", held_out()).pairs[0].evidence.recall("old self"))
     with pytest.raises(InputError, match="v1 remembers no generation before it"):
         learned.virtual_features("v1", held_out())
 

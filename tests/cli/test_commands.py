@@ -133,19 +133,30 @@ def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:
     query = photos / "held-out" / "class 1" / "005.png"
     refused = evergallery("search", query, "-w", shop, "--generation", "v2", expect=1).stderr
     assert "evergallery check v2 --against v1 --data HELD_OUT" in refused
-    assert "has not been shown" in evergallery("promote", "v2", "-w", shop, expect=1).stderr
+    assert "v2 has not been checked" in evergallery("promote", "v2", "-w", shop, expect=1).stderr
 
-    table = evergallery("check", "v2", "--data", photos / "held-out", "-w", shop, "--tolerance", 100).stdout
+    check = ("check", "v2", "--data", photos / "held-out", "-w", shop)
+    table = evergallery(*check, expect=1).stdout
     assert "cross-test" in table
-    assert "compatible: queries of v2 on vectors of v1" in table
-    failed = as_json("check", "v2", "--data", photos / "held-out", "-w", shop, "--tolerance", -100, expect=1)
-    assert failed["compatible"] is False
-    assert set(failed["cross"]) == {"old", "new", "all"}
+    assert "✗ queries: 60; required: at least 200" in table
+    refused = evergallery("promote", "v2", "-w", shop, expect=1).stderr
+    assert "The gate refuses v2. v1: NOT MET: queries: 60, required at least 200" in refused
 
-    evergallery("check", "v2", "--data", photos / "held-out", "-w", shop, "--tolerance", 100)
-    assert evergallery("promote", "v2", "-w", shop).stdout == "v2 answers queries now.\n"
-    assert len(as_json("search", query, "-w", shop)) == 10
+    (shop / "gate.toml").write_text("queries = 60\n")
+    passed = as_json(*check)
+    assert passed["passed"] is True
+    assert set(passed["pairs"][0]["evidence"]["figures"]["cross"]) == {"old", "new", "all"}
+    assert "met: queries: 60" in evergallery("promote", "v2", "-w", shop).stdout
+    found = as_json("search", query, "-w", shop)
+    assert len(found) == 10
+    assert all(0 < one["probability"] < 1 for one in found)
+    likely = [one for one in found if one["probability"] >= 0.5]
+    assert as_json("search", query, "-w", shop, "--min-probability", 0.5, expect=0 if likely else 1) == likely
     assert evergallery("rollback", "-w", shop).stdout == "v1 answers queries again.\n"
+    told = evergallery("log", "-w", shop).stdout
+    assert ["promote refused", "check", "promote", "rollback"] == [
+        line.split("  ")[2] for line in told.splitlines()
+    ][-4:]
 
 
 def test_doctor(shop: Path) -> None:
@@ -180,7 +191,8 @@ def test_hyper_parameters_and_another_space(shop: Path, photos: Path) -> None:
 
 
 def test_check_shows_virtual_features(shop: Path, photos: Path) -> None:
-    arguments = ("check", "v2", "--data", photos / "held-out", "-w", shop, "--tolerance", 100, "--virtual")
+    arguments = ("check", "v2", "--data", photos / "held-out", "-w", shop, "--virtual")
+    (shop / "gate.toml").write_text("queries = 1\n")
     found = as_json(*arguments)["virtual"]
     assert list(found) == ["v1"]
     assert "Earlier generations as v2 remembers them" in evergallery(*arguments).stdout
