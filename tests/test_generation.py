@@ -80,9 +80,9 @@ def test_newer_format_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "v0001")
     path = tmp_path / "v0001" / CARD
     content = json.loads(path.read_text())
-    content["card"]["format"] = 2
+    content["card"]["format"] = 3
     path.write_text(json.dumps(content))
-    with pytest.raises(DamagedError, match="has format 2 .*install a newer Evergallery"):
+    with pytest.raises(DamagedError, match="has format 3 .*install a newer Evergallery"):
         Generation.load(tmp_path / "v0001")
 
 

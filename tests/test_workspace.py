@@ -73,7 +73,7 @@ def test_the_main_job(space: Workspace, quick: Quick) -> None:
     assert space.promoted.name == "v1", "learning promotes nothing but the first generation"
 
     result = space.check("v2", held_out())
-    assert [(condition.name, condition.met) for condition in result.pairs[0].conditions][0] == ("queries", False)
+    assert next((one.name, one.met) for one in result.pairs[0].conditions) == ("queries", False)
     with pytest.raises(RefusedError, match="The gate refuses v2. v1: NOT MET: queries: 60, required at least 200"):
         space.promote("v2")
     gate(space, "queries = 50\ncross_test = -50\n")
@@ -116,7 +116,11 @@ class TestRefusals:
         assert (pair.shown_by, pair.evidence) == ("force", "the old vectors are a week old")
         assert learned.search(np.eye(64, dtype=np.float32)[0])
         entry = learned.log()[-1]
-        assert (entry["operation"], entry["forced"], entry["why"]) == ("promote", True, "the old vectors are a week old")
+        assert (entry["operation"], entry["forced"], entry["why"]) == (
+            "promote",
+            True,
+            "the old vectors are a week old",
+        )
         assert "has not been checked" in entry["refused"]
 
     def test_vectors_of_an_unknown_space(self, learned: Workspace) -> None:

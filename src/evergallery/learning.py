@@ -63,8 +63,8 @@ def start_network(
 
     A parent whose head is of another kind gives its embedder only.
     """
-    if parent is not None and parent.card.head.kind != head:
-        embedder = parent.embedder()
+    if parent is not None and parent.head_card.kind != head:
+        embedder = parent.network().embedder
         return Network(embedder, Head(embedder.dimension, 0, head).grow(classes, seed))
     if parent is not None:
         network = parent.network()
@@ -133,6 +133,8 @@ def learn(
         return finished
     if run_directory.is_dir():
         watcher.said("continuing the run that was interrupted")
+    if method.reads_old_head == "optional" and parent is not None and parent.head_card.classes == 0:
+        watcher.said(f"{parent.name} has no classifier: {method.name} leaves out what it would read from it")
     run_directory.mkdir(parents=True, exist_ok=True)
 
     training, validation = cut_validation(images, settings.validation_fraction, settings.validation_seed)
@@ -241,11 +243,13 @@ def _digest(value: Any) -> str:
 
 
 def check_images(method: Method, has_old_data: bool, parent: Generation | None) -> None:
-    """Refuse images that the method does not take, or the lack of those it needs, before anything is read.
+    """Refuse images or a parent that the method does not take, or the lack of those it needs, before anything is read.
 
     Raises:
         InputError: one sentence.
     """
+    if parent is not None:
+        parent.require_network()
     if method.needs_old_images and parent is not None and not has_old_data:
         raise InputError(
             f"The method {method.name!r} learns from the old images too: name them with --old-data, "
@@ -253,6 +257,11 @@ def check_images(method: Method, has_old_data: bool, parent: Generation | None) 
         )
     if has_old_data and not method.needs_old_images:
         raise InputError(f"The method {method.name!r} does not read old images: leave --old-data out, or use joint.")
+    if method.reads_old_head == "needed" and parent is not None and parent.head_card.classes == 0:
+        raise InputError(
+            f"The method {method.name!r} learns from the scores of its parent's classes and {parent.name} has none: choose "
+            f"a method that learns from its embeddings, such as evergreen or dual-tuning."
+        )
     if method.needs_parent and parent is None:
         raise InputError(
             f"The method {method.name!r} learns from a parent and there is no generation yet: "

@@ -57,7 +57,7 @@ class Notes:
     def times_found(self) -> dict[str, int]:
         """How often each item was found; items never found are left out."""
         self.flush()
-        return dict(self._read("select item, times from found"))
+        return {item: int(times) for item, times in self._read("select item, times from found")}
 
     def record(self, problems: Sequence[Problem]) -> None:
         """Note problems, in place of what was noted about these items."""

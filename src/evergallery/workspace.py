@@ -1,6 +1,6 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from evergallery.adapters import Adapter, Direction
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.image_set import ImageSet, concatenate
-from evergallery.data.images import Preprocessing, decode, pixels
+from evergallery.data.images import Fit, Interpolation, Preprocessing, decode, pixels
 from evergallery.data.sources import load
 from evergallery.data.tasks import at_most_per_class
+from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
 from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
 from evergallery.evaluation import protocol
+from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
 from evergallery.files import lock, new_directory, read_json, write_json
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, PutCounts, View
@@ -29,7 +31,7 @@ from evergallery.journal import Journal
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
 from evergallery.memory import Fidelity, Weighting, fidelity
 from evergallery.methods import Evergreen, Finetune, Method
-from evergallery.network import Architecture, Embedder, HeadKind, Neck, build_backbone, extract, outputs_of
+from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract, outputs_of
 from evergallery.notes import Notes
 from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import Exclusion
@@ -74,7 +76,7 @@ class Workspace:
             DamagedError: ``workspace.json`` cannot be read, or is of a newer format.
         """
         self.directory = Path(directory)
-        self._loaded: tuple[str, Embedder] | None = None
+        self._loaded: tuple[str, Extractor] | None = None
         self._adapters: dict[str, Adapter] = {}
         if not self._state_path.is_file():
             raise NotFoundError(f"{self.directory} is not a workspace: create one with  evergallery init {directory}")
@@ -96,7 +98,7 @@ class Workspace:
 
         Args:
             directory: must not exist, or be empty.
-            backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, or any timm model.
+            backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
             dim: D of the embedding; the backbone's own width by default.
             neck: ``linear`` where a dimension is asked for, else ``none``.
             size: side of the input in pixels; the backbone's own by default.
@@ -277,7 +279,7 @@ class Workspace:
             on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
         )
 
-    def _embedder(self, generation: Generation) -> Embedder:
+    def _embedder(self, generation: Generation) -> Extractor:
         """Its embedder; the last one stays in memory, since loading it costs more than a search."""
         if self._loaded is None or self._loaded[0] != generation.fingerprint:
             self._loaded = generation.fingerprint, generation.embedder()
@@ -348,13 +350,15 @@ class Workspace:
         """
         state = self.state
         ancestor = self.generation(parent) if parent else (self.promoted if state.promoted else None)
+        if ancestor and not ancestor.can_be_parent and parent is None and method and not method.needs_parent:
+            ancestor = None  # What only answers queries is no reason not to begin a lineage.
         method = method or (Evergreen() if ancestor else Finetune())
         check_images(method, old_data is not None, ancestor)
         preprocessing = ancestor.preprocessing if ancestor else Preprocessing.from_dict(state.preprocessing)
-        before = ancestor.card.architecture if ancestor else state.architecture
+        before = ancestor.architecture if ancestor else state.architecture
         architecture = changed_architecture(before, backbone, dim, neck)
         check_space(method, architecture, ancestor)
-        kind = method.head or head or (ancestor.card.head.kind if ancestor else state.head)
+        kind = method.head or head or (ancestor.head_card.kind if ancestor else state.head)
         fresh = pretrained or from_scratch or architecture != before or not (ancestor and method.starts_from_parent)
         with lock(self.directory / "generations" / ".lock", "learn"):
             images = training_part(self.load(data, preprocessing, data_dir, watcher, minimum_per_class=2))
@@ -393,7 +397,117 @@ class Workspace:
         )  # fmt: skip
         return generation
 
+    def register(
+        self,
+        model: str | Path | Callable[..., Any],
+        *,
+        weights: str | Path | None = None,
+        pretrained: bool = True,
+        seed: int = 0,
+        size: int | None = None,
+        fit: Fit = "crop",
+        interpolation: Interpolation | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> Generation:
+        """Make a generation of a model that somebody else has trained; the first one is promoted at once.
+
+        A model that is registered already, with the same preprocessing, is returned as it is.
+
+        Args:
+            model: a timm model, ``torchvision/NAME``, an ``.onnx`` file, or a Python function that turns a normalised
+                float32 array (B, 3, H, W) into vectors (B, D): itself, or its name ``package.module:function``.
+            weights: a file of weights, safetensors or a plain state dict, for a timm or torchvision model.
+            pretrained: where no file is given, load the published weights rather than initial ones.
+            seed: of the initial weights.
+            size: side of the input in pixels; the model's own by default, 224 where nobody knows.
+            fit: how an image that is not square becomes square.
+            interpolation: the model's own by default, bilinear where nobody knows.
+            mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
+            std: likewise what each channel is divided by.
+
+        Raises:
+            InputError: there is no such model, or it fails on a batch of pictures.
+            MissingExtraError: an ONNX model without onnxruntime.
+        """
+        given = {"size": size, "fit": fit, "interpolation": interpolation, "mean": mean, "std": std}
+        with lock(self.directory / "generations" / ".lock", "register"):
+            generation = register(
+                self.generations(),
+                self.directory / "generations",
+                model,
+                weights=weights,
+                pretrained=pretrained,
+                seed=seed,
+                head=self.state.head,
+                **{name: value for name, value in given.items() if value is not None},
+            )
+            if self.state.promoted is None:
+                self._point_to(generation.name, why="the first generation")
+        self.journal.record("register", generation=generation.name, kind=generation.card.kind, model=str(model))
+        return generation
+
     # The gallery
+
+    def import_vectors(
+        self,
+        path: str | Path,
+        *,
+        into: str | None = None,
+        ids: str | Path | None = None,
+        skip_bad: bool = False,
+        watcher: Watcher = SILENT,
+    ) -> Imported:
+        """Keep vectors made elsewhere in the gallery; what is there already is left as it is.
+
+        The whole table is checked before the first vector is kept; see ``evergallery.data.vectors.open_vectors``.
+
+        Args:
+            path: an ``.npz``, ``.npy`` or Parquet file.
+            into: the generation that made them. By default the one that the file names, where it was exported from this
+                workspace; else a generation of vectors only, which the same table finds again.
+            ids: a text file with an id on each line, for ``.npy``.
+            skip_bad: leave out bad rows instead of refusing the table.
+            watcher: hears of progress.
+
+        Raises:
+            InputError: the table is damaged or has a bad row, or vectors of another dimension than the generation's.
+            RefusedError: the gallery holds vectors of a space that has not been shown compatible with it.
+        """
+        table = open_vectors(path, ids=ids, skip_bad=skip_bad)
+        with lock(self.directory / "generations" / ".lock", "import"):
+            maker, is_new = generation_of(
+                table, self.generations(), self.directory / "generations", self.generation(into) if into else None,
+                occupied=bool(self.stored()),
+            )  # fmt: skip
+            self.require_compatible(Space(maker), self.stored())
+            if self.state.promoted is None:
+                self._point_to(maker.name, why="the first generation")
+        done = import_vectors(self.gallery, table, maker, is_new, watcher)
+        self.journal.record(
+            "import",
+            generation=maker.name,
+            file=str(path),
+            added=done.added,
+            replaced=done.replaced,
+            unchanged=done.unchanged,
+        )
+        return done
+
+    def export_vectors(self, path: str | Path, *, generation: str | None = None, watcher: Watcher = SILENT) -> Exported:
+        """Write the stored vectors of a generation to a table that ``import_vectors`` reads.
+
+        Args:
+            path: ``.npz``, ``.parquet``, or ``.npy``, which keeps ids in a file beside it and leaves out the rest.
+            generation: whose vectors; may be left out where the gallery holds those of one only.
+            watcher: hears of progress.
+
+        Raises:
+            NotFoundError: the gallery holds none.
+            InputError: it holds those of several generations and none is named, or the file cannot be written.
+        """
+        makers = [self.generation(generation)] if generation else [space.maker for space in self.stored()]
+        return export_vectors(self.gallery, makers, Path(path), watcher)
 
     def index(
         self,

@@ -154,9 +154,12 @@ def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:
     assert as_json("search", query, "-w", shop, "--min-probability", 0.5, expect=0 if likely else 1) == likely
     assert evergallery("rollback", "-w", shop).stdout == "v1 answers queries again.\n"
     told = evergallery("log", "-w", shop).stdout
-    assert ["promote refused", "check", "promote", "rollback"] == [
-        line.split("  ")[2] for line in told.splitlines()
-    ][-4:]
+    assert [line.split("  ")[2] for line in told.splitlines()][-4:] == [
+        "promote refused",
+        "check",
+        "promote",
+        "rollback",
+    ]
 
 
 def test_doctor(shop: Path) -> None:

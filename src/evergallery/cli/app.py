@@ -17,6 +17,7 @@ from evergallery.cli.common import (
     open_workspace,
 )
 from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
+from evergallery.cli.exchange import export, import_, register
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
 
@@ -48,7 +49,7 @@ def root(
 @app.command()
 def init(
     directory: Annotated[Path, typer.Argument(help="A new directory.")],
-    backbone: Annotated[str, typer.Option(help="resnet20/32/44/56, or any timm model.")] = "resnet20",
+    backbone: Annotated[str, typer.Option(help="resnet20/32/44/56, any timm model, or torchvision/NAME.")] = "resnet20",
     dim: Annotated[int | None, typer.Option(help="Dimension of the embedding; the backbone's own by default.")] = None,
     neck: Annotated[str | None, typer.Option(help="none, linear, bn or linear-bn.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
@@ -69,6 +70,9 @@ def init(
 
 
 app.command()(learn)
+app.command()(register)
+app.command("import")(import_)
+app.command()(export)
 
 
 @app.command()
@@ -186,9 +190,9 @@ def generations(
                 card.method.name,
                 str(len(card.classes)),
                 str(len(card.new_classes)),
-                str(card.data["training"]),
-                f"{card.training['seconds']:.0f}",
-                f"{100 * card.training['validation']['recall@1']:.1f} %" if card.training["validation"] else "",
+                str(card.data.get("training", "")),
+                f"{card.training['seconds']:.0f}" if card.training else "",
+                f"{100 * card.training['validation']['recall@1']:.1f} %" if card.training.get("validation") else "",
                 card.fingerprint[:8],
             )
             for card in cards

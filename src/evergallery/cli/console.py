@@ -48,10 +48,10 @@ def say(sentence: str) -> None:
     out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
 
 
-def print_skipped(skipped: "Sequence[Skipped]") -> None:
-    """Name the files that could not be read."""
+def print_skipped(skipped: "Sequence[Skipped]", what: str = "image") -> None:
+    """Name the files, or whatever else, that could not be read."""
     if skipped:
-        err.print(f"[yellow]{len(skipped)} image{'s' * (len(skipped) > 1)} skipped:[/yellow]")
+        err.print(f"[yellow]{len(skipped)} {what}{'s' * (len(skipped) > 1)} skipped:[/yellow]")
         for one in skipped[:SKIPPED_SHOWN]:
             err.print(f"  {one.uri}: {one.reason}", markup=False)
         if len(skipped) > SKIPPED_SHOWN:

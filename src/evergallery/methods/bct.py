@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from evergallery.losses import fit_width
 from evergallery.memory import class_means
-from evergallery.methods.method import Method, Step, Task, classification_and_triplet
+from evergallery.methods.method import Method, Need, Step, Task, classification_and_triplet
 from evergallery.network import Head
 from evergallery.network.heads import scores
 
@@ -31,6 +31,7 @@ class BCT(Method):
 
     name: ClassVar[str] = "bct"
     needs_parent: ClassVar[bool] = True
+    reads_old_head: ClassVar[Need] = "optional"
     runs_parent: ClassVar[bool] = False
     needs_old_outputs: ClassVar[bool] = True
     triplet_margin: float = 1.0

@@ -11,7 +11,7 @@ from evergallery.losses import (
     logit_distillation,
     new_class_cross_entropy,
 )
-from evergallery.methods.method import Method, Step
+from evergallery.methods.method import Method, Need, Step
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class CSD(Method):
 
     name: ClassVar[str] = "csd"
     needs_parent: ClassVar[bool] = True
+    reads_old_head: ClassVar[Need] = "needed"
     same_dimension: ClassVar[bool] = True
     triplet_margin: float = 1.0
     logit_weight: float = 1.0

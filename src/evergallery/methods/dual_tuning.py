@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from evergallery.errors import InputError
 from evergallery.losses import arcface, batch_hard_triplet, centre_triplet, fit_width, metric_loss
 from evergallery.memory import class_means, robust_class_means
-from evergallery.methods.method import Method, Step, Task
+from evergallery.methods.method import Method, Need, Step, Task
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class DualTuning(Method):
 
     name: ClassVar[str] = "dual-tuning"
     needs_parent: ClassVar[bool] = True
+    reads_old_head: ClassVar[Need] = "optional"
     needs_old_outputs: ClassVar[bool] = True
     loss: str = "triplet"
     label_smoothing: float = 0.1

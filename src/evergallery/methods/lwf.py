@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from evergallery.losses import logit_distillation
-from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.method import Method, Need, Step, classification_and_triplet
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class LwF(Method):
 
     name: ClassVar[str] = "lwf"
     needs_parent: ClassVar[bool] = True
+    reads_old_head: ClassVar[Need] = "needed"
     triplet_margin: float = 1.0
     logit_weight: float = 1.0
     logit_temperature: float = 2.0

@@ -15,6 +15,7 @@ from evergallery.memory import ClassMeans, Memory
 from evergallery.network import Head, HeadKind, Network, Outputs
 
 Beginning = Literal["scratch", "pretrained", "parent"]
+Need = Literal["never", "optional", "needed"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Step:
     head: Head | None = None
     """Of the network that learns."""
     old_head: Head | None = None
-    """The frozen parent's."""
+    """The frozen parent's; ``None`` where it has no classes."""
     state: nn.Module | None = None
     """What the method's ``begin`` made."""
     run: Callable[[Network], Outputs] | None = None
@@ -90,6 +91,8 @@ class Method(ABC):
     """Learns from images of the old classes too."""
     same_dimension: ClassVar[bool] = False
     """Compares coordinates with the parent's, so it cannot change the dimension of the embedding."""
+    reads_old_head: ClassVar[Need] = "never"
+    """Whether it learns from the scores of the parent's classes, which a model from elsewhere does not come with."""
     starts_from_parent: ClassVar[bool] = True
     """The network begins with the parent's weights, where it is of the same architecture, not from scratch."""
     head: ClassVar[HeadKind | None] = None

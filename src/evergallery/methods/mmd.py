@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from evergallery.losses import logit_distillation, maximum_mean_discrepancy
-from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.method import Method, Need, Step, classification_and_triplet
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class MMD(Method):
 
     name: ClassVar[str] = "mmd"
     needs_parent: ClassVar[bool] = True
+    reads_old_head: ClassVar[Need] = "needed"
     same_dimension: ClassVar[bool] = True
     triplet_margin: float = 1.0
     logit_weight: float = 1.0

@@ -1,7 +1,7 @@
 """Backbones, the embedder that is served, and the classifier heads used while it learns."""
 
 from evergallery.network.backbones import CIFAR_DEPTHS, build_backbone
-from evergallery.network.embedder import Architecture, Embedder, Neck, Network, Outputs
+from evergallery.network.embedder import Architecture, Embedder, Extractor, Neck, Network, Outputs
 from evergallery.network.extraction import extract, outputs_of
 from evergallery.network.heads import Head, HeadKind
 
@@ -9,6 +9,7 @@ __all__ = [
     "CIFAR_DEPTHS",
     "Architecture",
     "Embedder",
+    "Extractor",
     "Head",
     "HeadKind",
     "Neck",

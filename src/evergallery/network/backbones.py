@@ -1,18 +1,31 @@
-"""Backbones: the CIFAR ResNets of He et al. 2016, section 4.2, and every timm model by its name."""
+"""Backbones: the CIFAR ResNets of He et al. 2016, section 4.2, and every timm and torchvision model by its name."""
 
+import pickle
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from evergallery.data.images import Interpolation
 from evergallery.errors import InputError
 
 CIFAR_DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 """CIFAR ResNets by name, with the number of basic blocks in each of their three stages."""
 
 CIFAR_WIDTHS = (16, 32, 64)
+
+TORCHVISION = "torchvision/"
+"""What the name of a torchvision model begins with: many are timm's names too."""
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+
+CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "last_linear.")
+"""What the names of a classifier's weights begin with, which an embedding does without."""
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
 
 
 class BasicBlock(nn.Module):
@@ -72,17 +85,19 @@ class Backbone:
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: Interpolation = "bilinear"
 
 
 def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = None) -> Backbone:
-    """Build a backbone by name: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, or any timm model.
+    """Build a backbone by name: a CIFAR ResNet (``CIFAR_DEPTHS``), any timm model, or ``torchvision/NAME``.
 
     The module maps images ``(B, 3, H, W)`` to pooled features ``(B, width)``. ``size``, ``mean`` and ``std`` are the
-    preprocessing it expects (timm's own for timm models, CIFAR-100's channel statistics for the CIFAR ResNets).
+    preprocessing it expects (their own for timm and torchvision models, CIFAR-100's channel statistics for the CIFAR
+    ResNets).
 
     Args:
         name: the model.
-        pretrained: load published weights (timm models only).
+        pretrained: load published weights (timm and torchvision models only).
         seed: of the initial weights; the global random state is left as it was. ``None`` draws from that state.
 
     Raises:
@@ -97,7 +112,94 @@ def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = No
             module = CifarResNet(CIFAR_DEPTHS[name])
             # CIFAR-100's statistics, as CSD's code normalises.
             return Backbone(module, CIFAR_WIDTHS[-1], 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+        if name.startswith(TORCHVISION):
+            return _torchvision_backbone(name.removeprefix(TORCHVISION), pretrained)
         return _timm_backbone(name, pretrained)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a backbone's weights from a safetensors file or a plain state dict, in place; a classifier's are left out.
+
+    Raises:
+        InputError: the file cannot be read without unpickling code, or holds the weights of another model.
+    """
+    weights = _bare(_read_weights(path))
+    try:
+        missing, unexpected = module.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(
+            f"{path} holds the weights of another model ({reason}): name the model they are of."
+        ) from error
+    foreign = [name for name in unexpected if not name.startswith(CLASSIFIERS)]
+    if missing or foreign:
+        what = f"lacks {missing[0]}" if missing else f"has {foreign[0]}, which the model has not"
+        raise InputError(f"{path} holds the weights of another model (it {what}): name the model they are of.")
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"There is no file {path} with weights.")
+    try:
+        if path.suffix.lower() == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} holds more than tensors, or is damaged: save the model's state_dict() alone."
+        ) from error
+    # Damaged files are answered with almost any exception.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{path} cannot be read as weights ({reason}): it may be damaged or of another kind."
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no weights by name: save the model's state_dict().")
+    return found
+
+
+def _bare(weights: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors without what a training script wrapped around them."""
+    for key in WRAPPERS:
+        if isinstance(weights.get(key), dict):
+            weights = weights[key]
+    weights = {name: one for name, one in weights.items() if isinstance(one, Tensor)}
+    for prefix in PREFIXES:
+        if weights and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): one for name, one in weights.items()}
+    return weights
+
+
+def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
+    from torchvision import models
+
+    known = [one for one in models.list_models(module=models) if one not in WITH_AUXILIARY_HEADS]
+    if name not in known:
+        near = [one for one in known if one[:5] == name[:5]][:5]
+        hint = f", such as {', '.join(near)}" if near else ""
+        raise InputError(f"No model of torchvision is called {name!r}: name one of its image classifiers{hint}.")
+    published = models.get_model_weights(name).DEFAULT
+    try:
+        module: nn.Module = models.get_model(name, weights=published if pretrained else None)
+    except Exception as error:
+        if not pretrained:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"The pretrained weights of {TORCHVISION}{name} could not be loaded ({reason}): connect to the internet, put "
+            f"them into torch's local cache (TORCH_HOME), or name a file of weights."
+        ) from error
+    # The layer that makes the scores of classes is the last one; what goes into it are the features.
+    path, last = [(path, one) for path, one in module.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1]
+    parent, _, attribute = path.rpartition(".")
+    setattr(module.get_submodule(parent), attribute, nn.Identity())
+    width = last.in_features if isinstance(last, nn.Linear) else last.in_channels
+    prepared = published.transforms()
+    interpolation: Interpolation = "bicubic" if prepared.interpolation.value == "bicubic" else "bilinear"
+    return Backbone(
+        module, int(width), int(prepared.crop_size[0]), tuple(prepared.mean), tuple(prepared.std), interpolation
+    )
 
 
 def _timm_backbone(name: str, pretrained: bool) -> Backbone:
@@ -107,7 +209,9 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
         hint = f"; similar names: {', '.join(near)}" if near else ""
-        raise InputError(f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)} or a timm model{hint}.")
+        raise InputError(
+            f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)}, torchvision/NAME or a timm model{hint}."
+        )
     try:
         module: Any = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except Exception as error:
@@ -119,6 +223,13 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
             f"into its local cache (HF_HOME), or learn from scratch without --pretrained."
         ) from error
     config: dict[str, Any] = module.pretrained_cfg
+    interpolation: Interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
     return Backbone(
-        module, int(module.num_features), int(config["input_size"][-1]), tuple(config["mean"]), tuple(config["std"])
+        module,
+        # Where a layer stands between the pooling and the classifier, timm keeps it.
+        int(getattr(module, "head_hidden_size", None) or module.num_features),
+        int(config["input_size"][-1]),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        interpolation,
     )

@@ -18,7 +18,7 @@ class Architecture(BaseModel):
     """What an embedder is made of; enough to build it again before its weights are loaded.
 
     Attributes:
-        backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, or any timm model.
+        backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
         dimension: D of the embedding; ``None`` keeps the backbone's own width.
         neck: between backbone and embedding. ``none`` (the pooled features are the embedding, as in CSD), ``linear``,
             ``bn`` (batch norm, Luo et al. 2019), or ``linear-bn``. A dimension other than the backbone's needs a
@@ -43,7 +43,24 @@ class Outputs(NamedTuple):
     """(B, K) scores of the classes the head knows."""
 
 
-class Embedder(nn.Module):
+class Extractor(nn.Module):
+    """What turns normalised images into unit embeddings: an ``Embedder``, or a model that somebody else has made."""
+
+    dimension: int
+    """D of its embeddings."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        parameter = next(self.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to unit embeddings (B, D)."""
+        raise NotImplementedError
+
+
+class Embedder(Extractor):
     """Backbone, pooling and neck: normalised images (B, 3, H, W) to raw embeddings (B, D).
 
     Args:

@@ -11,12 +11,12 @@ from torch import nn
 from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.network.embedder import Embedder, Network, Outputs
+from evergallery.network.embedder import Extractor, Network, Outputs
 
 
 @torch.inference_mode()
 def extract(
-    embedder: Embedder,
+    embedder: Extractor,
     images: ImageSet,
     preprocessing: Preprocessing,
     *,
@@ -29,7 +29,7 @@ def extract(
     taste for reduced precision. The embedder is left in the mode it was in.
     """
     embeddings = np.empty((len(images), embedder.dimension), np.float32)
-    device = next(embedder.parameters()).device
+    device = embedder.device
     with _evaluating(embedder):
         for start in range(0, len(images), batch_size):
             stop = min(start + batch_size, len(images))

@@ -252,7 +252,7 @@ def _step(run: _Run, inputs: Tensor, labels: Tensor, progress: float) -> Step:
         new=run.module(inputs),
         old=old,
         head=run.network.head,
-        old_head=run.teacher.head if run.teacher is not None else None,
+        old_head=run.teacher.head if run.teacher is not None and run.teacher.head.classes else None,
         state=run.beside,
         run=outputs,
         progress=progress,

@@ -44,7 +44,7 @@ def uncertain_first(items: Stored) -> NDArray[np.int64]:
     spaces = np.asarray(items.spaces)
     nearness = torch.empty(len(spaces))
     for space in dict.fromkeys(items.spaces):
-        rows = np.flatnonzero(spaces == space)
+        rows = np.flatnonzero(spaces == space).tolist()
         vectors = torch.from_numpy(np.stack([items.vectors[row] for row in rows]))
         nearness[rows] = _nearness(vectors, [items.labels[row] for row in rows])
     order: NDArray[np.int64] = nearness.argsort(stable=True).numpy()

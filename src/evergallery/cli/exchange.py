@@ -1,0 +1,99 @@
+"""``evergallery register``, ``import`` and ``export``: models and vectors of other systems."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evergallery.cli.common import HERE, JsonOption, WorkspaceOption, open_workspace, say_result
+from evergallery.cli.console import print_json, print_skipped, say, watching
+
+
+def register(
+    model: Annotated[
+        str,
+        typer.Argument(help="A timm model, torchvision/NAME, an .onnx file, or a function package.module:function."),
+    ],
+    workspace: WorkspaceOption = HERE,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A file of weights for a timm or torchvision model: safetensors or a state dict."),
+    ] = None,
+    pretrained: Annotated[bool, typer.Option(help="Load the published weights where no file is given.")] = True,
+    seed: Annotated[int, typer.Option(help="Of initial weights, with --no-pretrained.")] = 0,
+    size: Annotated[int | None, typer.Option(help="Side of the input in pixels; the model's own by default.")] = None,
+    fit: Annotated[str, typer.Option(help="How an image becomes square: crop, pad or stretch.")] = "crop",
+    interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic or lanczos.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Of each channel, as 0.5,0.5,0.5; the model's own by default.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Likewise what each channel is divided by.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a generation of a model that you have trained elsewhere."""
+    with open_workspace(workspace) as space:
+        generation = space.register(
+            model, weights=weights, pretrained=pretrained, seed=seed, size=size,
+            fit=fit, interpolation=interpolation,  # type: ignore[arg-type]
+            mean=_numbers("--mean", mean), std=_numbers("--std", std),
+        )  # fmt: skip
+        promoted = space.state.promoted
+    card = generation.card
+    if json:
+        print_json(card.model_dump(mode="json"))
+        return
+    queries = "it answers queries now" if promoted == card.name else f"queries are answered by {promoted}"
+    say(f"{card.name}: {model}, {card.dimension} dimensions, images of {card.preprocessing['size']} pixels; {queries}.")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="An .npz, .npy or .parquet table of vectors.")],
+    workspace: WorkspaceOption = HERE,
+    into: Annotated[
+        str | None, typer.Option(help="The generation that made the vectors; by default one of vectors only is made.")
+    ] = None,
+    ids: Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out bad rows, and name them.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Keep vectors that were made elsewhere in the gallery; an interrupted import goes on."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        done = space.import_vectors(file, into=into, ids=ids, skip_bad=skip_bad, watcher=watcher)
+    if json:
+        print_json(asdict(done))
+        return
+    maker = f"{done.generation}, made for them" if done.is_new else done.generation
+    say(
+        f"{done.added} added, {done.replaced} replaced, {done.unchanged} unchanged, as vectors of {maker}, "
+        f"in {done.seconds:.1f} s."
+    )
+    if done.normalised:
+        say(f"{done.normalised} vectors were not of unit length and are now: similarity is the cosine.")
+    print_skipped(done.skipped, "row")
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="To be written: .npz, .npy or .parquet.")],
+    workspace: WorkspaceOption = HERE,
+    generation: Annotated[str | None, typer.Option(help="Whose vectors; needed where there are several.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the stored vectors to a table."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        done = space.export_vectors(file, generation=generation, watcher=watcher)
+    files = [str(path) for path in done.files]
+    result = {"generation": done.generation, "items": done.items, "files": files}
+    beside = "; labels, addresses and metadata are left out" if file.suffix.lower() == ".npy" else ""
+    say_result(result, f"{done.items} vectors of {done.generation} written to {' and '.join(files)}{beside}.", json)
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    from evergallery.errors import InputError
+
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not three numbers, such as 0.485,0.456,0.406.") from error

@@ -1,0 +1,259 @@
+"""Models that somebody else has made and that are only run: ONNX files, and Python functions.
+
+Neither can be trained here, and neither has weights to take a fingerprint of that tells the whole truth: code can change
+underneath. So a few fixed pictures are embedded when a model is registered, and whoever loads it embeds them again.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from evergallery.data.augment import normalise
+from evergallery.data.images import Preprocessing
+from evergallery.errors import InputError, MissingExtraError
+from evergallery.network.embedder import Extractor
+
+PROBE_CELLS = (2, 4, 8, 16)
+"""Coloured cells along the side of each probe picture: coarse to fine, as networks look at either."""
+SAME = 0.999
+"""Least cosine of a probe's embedding with what it was: far above what another machine's arithmetic changes."""
+
+Run = Callable[[NDArray[np.float32]], Any]
+
+
+class ForeignModel(Extractor):
+    """A model that turns a float32 batch (B, 3, H, W), normalised, into vectors (B, D).
+
+    Args:
+        name: for messages.
+        run: the model.
+        dimension: D.
+        file: what it is read from; ``None`` for a Python function, whose name is ``package.module:function``.
+    """
+
+    def __init__(self, name: str, run: Run, dimension: int, file: Path | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.file = file
+        self.run = run
+        self.dimension = dimension
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to unit embeddings (B, D).
+
+        Raises:
+            InputError: the model fails, or returns something else than B finite vectors of D numbers.
+        """
+        vectors = vectors_of(self.name, self.run, images.cpu().numpy())
+        if vectors.shape[1] != self.dimension:
+            raise InputError(
+                f"{self.name} returned vectors of {vectors.shape[1]} dimensions and had {self.dimension} when it was "
+                f"registered: register it as a new generation."
+            )
+        return F.normalize(torch.from_numpy(vectors))
+
+
+def vectors_of(name: str, run: Run, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a model makes of images (B, 3, H, W): vectors (B, D), finite and none of them zero.
+
+    Raises:
+        InputError: it makes something else, or fails.
+    """
+    try:
+        vectors = np.array(run(np.ascontiguousarray(images)), dtype=np.float32)
+    except InputError:
+        raise
+    # It is somebody else's code: anything may come out of it.
+    except Exception as error:
+        raise InputError(
+            f"{name} fails on images of shape {images.shape} ({_reason(error)}): mend it and try again."
+        ) from error
+    if vectors.ndim != 2 or len(vectors) != len(images) or vectors.shape[1] < 1:
+        raise InputError(
+            f"{name} makes an array of shape {vectors.shape} of {len(images)} images: it must make vectors (B, D), one for "
+            f"each image."
+        )
+    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+        raise InputError(f"{name} makes vectors that are zero or not finite: check the preprocessing it was made for.")
+    return vectors
+
+
+def probe_images(size: int) -> Tensor:
+    """Fixed pictures (P, 3, size, size) uint8: random colours in cells, the same bytes for ever and everywhere."""
+    pictures = []
+    for cells in PROBE_CELLS:
+        # Raw output of the bit generator, which unlike numpy's distributions is promised never to change.
+        numbers = np.random.PCG64(cells).random_raw(cells * cells * 3)
+        colours = (numbers % 256).astype(np.uint8).reshape(3, cells, cells)
+        place = np.arange(size) * cells // size
+        pictures.append(colours[:, place][:, :, place])
+    return torch.from_numpy(np.stack(pictures))
+
+
+@torch.inference_mode()
+def probe(model: Extractor, preprocessing: Preprocessing) -> Tensor:
+    """Unit embeddings (P, D) of the probe pictures.
+
+    Raises:
+        InputError: the model fails on them.
+    """
+    images = normalise(probe_images(preprocessing.size), preprocessing.mean, preprocessing.std)
+    return model.eval().embed(images.to(model.device)).cpu().clone()
+
+
+def function_name(function: Callable[..., Any] | str) -> str:
+    """``package.module:function``, by which a Python function can be found again.
+
+    Raises:
+        InputError: it cannot be found by a name.
+    """
+    if isinstance(function, str):
+        return function
+    name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', None)}"
+    if name.startswith("__main__:") or "<" in name or "None" in name.split(":"):
+        raise InputError(f"{name} cannot be imported again: move it to the top of a module of its own.")
+    if _import(name) is not function:
+        raise InputError(f"{name} is another object than the one given: give one that can be imported by that name.")
+    return name
+
+
+def function_model(name: str, size: int, dimension: int | None = None) -> ForeignModel:
+    """The model that is the Python function ``package.module:function``.
+
+    Args:
+        name: the function takes a float32 array (B, 3, H, W), normalised, and returns (B, D).
+        size: H and W of its input.
+        dimension: D, where it is known; otherwise it is asked with two probe pictures.
+
+    Raises:
+        InputError: there is no such function, or it fails.
+    """
+    function = _import(name)
+    return ForeignModel(name, function, dimension or _dimension(name, function, size))
+
+
+def onnx_model(path: Path, size: int, dimension: int | None = None) -> ForeignModel:
+    """The model of an ONNX file, run on the CPU.
+
+    Its one input is ``(B, 3, H, W)`` float; a fixed B is worked around. Of its outputs the one with B vectors is taken.
+
+    Args:
+        path: the file, with its weights inside.
+        size: H and W of its input.
+        dimension: D, where it is known; otherwise it is asked with two probe pictures.
+
+    Raises:
+        MissingExtraError: without onnxruntime.
+        InputError: the file cannot be read, or has other inputs and outputs.
+    """
+    name = str(path)
+    session = _session(path)
+    inputs = session.get_inputs()
+    shape = list(inputs[0].shape) if len(inputs) == 1 else []
+    expected = (3, size, size)
+    fits = len(shape) == 4 and all(
+        not isinstance(have, int) or have == want for have, want in zip(shape[1:], expected, strict=True)
+    )
+    if not fits or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
+        found = ", ".join(f"{one.name} {one.shape} {one.type}" for one in inputs) or "none"
+        raise InputError(
+            f"{name} has the inputs {found}: it must have one, a float tensor (B, 3, {size}, {size}); name its size with "
+            f"--size, or export it anew."
+        )
+    number_type = np.float32 if inputs[0].type == "tensor(float)" else np.float16
+    fixed = shape[0] if isinstance(shape[0], int) else None
+
+    def answer(images: NDArray[np.float32], outputs: list[str]) -> list[Any]:
+        return list(session.run(outputs, {inputs[0].name: images.astype(number_type)}))
+
+    output = _output_of_vectors(name, session, answer, probe_batch(fixed or 2, size))
+
+    def run(images: NDArray[np.float32]) -> NDArray[Any]:
+        if fixed is None:
+            return np.asarray(answer(images, [output])[0])
+        parts = []
+        for start in range(0, len(images), fixed):
+            part = images[start : start + fixed]
+            missing = np.zeros((fixed - len(part), *part.shape[1:]), np.float32)
+            parts.append(answer(np.concatenate([part, missing]), [output])[0][: len(part)])
+        return np.concatenate(parts)
+
+    return ForeignModel(name, run, dimension or _dimension(name, run, size), path)
+
+
+def _output_of_vectors(
+    name: str, session: Any, answer: Callable[[NDArray[np.float32], list[str]], list[Any]], images: NDArray[np.float32]
+) -> str:
+    outputs: list[str] = [one.name for one in session.get_outputs()]
+    try:
+        shapes = {output: np.shape(array) for output, array in zip(outputs, answer(images, outputs), strict=True)}
+    # The runtime's errors have no common base.
+    except Exception as error:
+        raise InputError(
+            f"{name} fails on images of shape {images.shape} ({_reason(error)}): export it anew."
+        ) from error
+    vectors = [output for output, shape in shapes.items() if len(shape) == 2 and shape[0] == len(images)]
+    if len(vectors) != 1:
+        found = ", ".join(f"{output} {shape}" for output, shape in shapes.items())
+        raise InputError(
+            f"{name} makes of {len(images)} images {found}: exactly one output must be vectors (B, D); export it so."
+        )
+    return vectors[0]
+
+
+def _session(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("An ONNX model", "onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4
+    try:
+        # From bytes, so that weights in files beside it, which a generation would not keep, are missed at once.
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    # The runtime's errors have no common base.
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be run as an ONNX model ({_reason(error)}): export it as one file, with its weights inside."
+        ) from error
+
+
+def _import(name: str) -> Callable[..., Any]:
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise InputError(f"{name!r} is no function: name it as package.module:function.")
+    try:
+        found: Any = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    # Importing runs somebody else's code: anything may come out of it.
+    except Exception as error:
+        raise InputError(
+            f"{name} cannot be imported ({_reason(error)}): install its package, or put its folder on PYTHONPATH."
+        ) from error
+    if not callable(found):
+        raise InputError(f"{name} is not a function: name one that takes a batch of images.")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _dimension(name: str, run: Run, size: int) -> int:
+    return int(vectors_of(name, run, probe_batch(2, size)).shape[1])
+
+
+def probe_batch(count: int, size: int) -> NDArray[np.float32]:
+    """A batch (count, 3, size, size) of probe pictures in [0, 1], to see what a model makes of it."""
+    images = probe_images(size).numpy().astype(np.float32) / np.float32(255)
+    return images[np.arange(count) % len(images)]
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
