@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from evergallery.adapters import Adapter, Direction
@@ -18,10 +17,9 @@ from evergallery.data.sources import load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
-from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
-from evergallery.evaluation import protocol
+from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
-from evergallery.files import lock, new_directory, read_json, write_json
+from evergallery.files import lock, new_directory
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, PutCounts, View
 from evergallery.gallery.store import NO_FILTER, GalleryStore
@@ -29,26 +27,27 @@ from evergallery.generation import Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
 from evergallery.journal import Journal
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
-from evergallery.memory import Fidelity, Weighting, fidelity
+from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
-from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract, outputs_of
+from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
 from evergallery.notes import Notes
 from evergallery.retrieval.calibration import Calibration
-from evergallery.retrieval.knn import Exclusion
 from evergallery.searching import Result, Route, search_routes
-from evergallery.state import Pair, Scale, State, now
+from evergallery.state import State
 from evergallery.training import Settings
 from evergallery.upgrade import gate as gates
 from evergallery.upgrade.adapt import Adapted, adapt
-from evergallery.upgrade.check import Check, PairCheck, agreement, check_pair, compatibility
+from evergallery.upgrade.check import Check
+from evergallery.upgrade.checking import check_generation, evidence_between
 from evergallery.upgrade.embeddings import EmbeddingCache
 from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import Condition, Gate
-from evergallery.upgrade.held_out import read_held_out
 from evergallery.upgrade.plan import Plan
+from evergallery.upgrade.promotion import conditions_of, promote, roll_back
 from evergallery.upgrade.refresh import Refreshed, commit, discard, plan_refresh, refresh
 from evergallery.upgrade.spaces import Space
 from evergallery.upgrade.status import Status, differences, status_of
+from evergallery.upgrade.virtual import virtual_features
 from evergallery.watching import Watcher
 
 SILENT = Watcher()
@@ -684,46 +683,10 @@ class Workspace:
             InputError: the images cannot be used, or none is left.
             NotFoundError: no such generation.
         """
-        policy = self.gate
-        new = Space(self.generation(generation))
-        others = [space for space in self._opponents(new.maker, against, watcher) if space.name != new.name]
-        reference = [Space(self.generation(best))] if best else []
-        lineup = {space.name: space for space in (*others, *reference, new)}
-        ordered = sorted(lineup.values(), key=lambda space: (space.maker.number, space.adapter is not None))
-        held_out = read_held_out(
-            self, data, ordered, queries=queries, gallery=gallery, data_dir=data_dir, watcher=watcher
-        )
-        measured, images = held_out.spaces, held_out.protocol
-        if not held_out.labelled:
-            agreements = tuple(agreement(measured[new.name], measured[other.name]) for other in others)
-            names = tuple(space.name for space in ordered)
-            return Check(new.name, names, images.description, images, held_out.excluded, {}, (), agreements)
-        pairs = tuple(
-            check_pair(
-                images, measured[new.name], measured[other.name], policy,
-                adapters={
-                    stored.card.name: Space(new.maker, stored).map(measured[new.name].embeddings)
-                    for stored in self.adapters()
-                    if stored.card.direction == "query" and stored.card.source.fingerprint == new.fingerprint
-                    and stored.card.target.fingerprint == other.fingerprint
-                },
-                best=measured[best] if best else None, excluded=held_out.excluded,
-            )
-            for other in others
+        return check_generation(
+            self, generation, data, against=against, best=best, queries=queries, gallery=gallery, data_dir=data_dir,
+            watcher=watcher,
         )  # fmt: skip
-        known = others[-1].maker.card.classes if others else new.maker.card.classes
-        matrix = compatibility(images, [measured[space.name] for space in ordered], known)
-        result = Check(
-            new.name,
-            tuple(space.name for space in ordered),
-            images.description,
-            images,
-            held_out.excluded,
-            matrix,
-            pairs,
-        )
-        self._remember(result)
-        return result
 
     def virtual_features(
         self,
@@ -751,24 +714,7 @@ class Workspace:
         Raises:
             InputError: it remembers no earlier generation, because it has no parent or another dimension than it.
         """
-        later = self.generation(generation)
-        memory = later.memory()
-        earlier = [self.generation(name) for name in memory.means if name != later.name]
-        if not earlier:
-            raise InputError(
-                f"{later.name} remembers no generation before it: it has no parent, or another dimension than its parent."
-            )
-        held_out = protocol(self.load(data, later.preprocessing, data_dir, watcher))
-        images = held_out.images.select(held_out.query)
-        labels, itself = torch.from_numpy(images.labels), Exclusion(torch.arange(len(images)))
-        outputs = outputs_of(later.network(), images, later.preprocessing)
-        return {
-            one.name: fidelity(
-                outputs, torch.from_numpy(self.extract(one, images, watcher)), memory.means[one.name], labels,
-                weighting, itself,
-            )
-            for one in earlier
-        }  # fmt: skip
+        return virtual_features(self, generation, data, weighting=weighting, data_dir=data_dir, watcher=watcher)
 
     def adapt(
         self,
@@ -808,31 +754,11 @@ class Workspace:
         Raises:
             RefusedError: a space whose vectors it would search has not been checked.
         """
-        candidate = Space(self.generation(generation))
-        policy = self.gate
-        found = []
-        for space in self.stored(view=self._view_with(generation)):
-            if space.fingerprint == candidate.fingerprint:
-                continue
-            evidence = self.evidence(candidate, space)
-            if evidence is None:
-                raise RefusedError(
-                    f"The gallery holds vectors of {space.name}, and {candidate.name} has not been checked against them: "
-                    f"run  evergallery check {candidate.name} --against {space.name} --data HELD_OUT  first."
-                )
-            found += [(space.name, condition) for condition in policy.conditions(evidence)]
-        return found
+        return conditions_of(self, generation)
 
     def evidence(self, new: Space, old: Space) -> Evidence | None:
         """What the last check of two spaces found: directly, or through the adapter that serves; ``None`` without one."""
-        path = self._evidence_path(new.name, old.name)
-        if not path.is_file():
-            return None
-        content = read_json(path)
-        pair = self.state.pair(new.fingerprint, old.fingerprint)
-        through = content["adapted"] if pair and pair.adapter and content["adapted"] else content["direct"]
-        evidence = Evidence.model_validate(through)
-        return evidence if evidence.fingerprints == (new.fingerprint, old.fingerprint) else None
+        return evidence_between(self, new, old)
 
     def promote(self, generation: str, *, force: bool = False, why: str | None = None) -> list[tuple[str, Condition]]:
         """Let a generation answer queries from now on; one atomic change.
@@ -846,40 +772,7 @@ class Workspace:
             RefusedError: the gate has not been passed for a space whose vectors the gallery holds; ``force`` with a reason
                 ``why`` accepts them, and both are recorded.
         """
-        candidate = Space(self.generation(generation))
-        if force and not why:
-            raise InputError("Promoting against the evidence needs a reason: give it with --why.")
-        refused: str | None = None
-        try:
-            conditions = self.conditions(generation)
-            failed = [f"{space}: {condition}" for space, condition in conditions if not condition.met]
-            if failed:
-                raise RefusedError(
-                    f"The gate refuses {candidate.name}. {'; '.join(failed)}. To promote it all the same, give --force and "
-                    f"the reason with --why."
-                )
-            self.require_compatible(candidate, self.stored(view=self._view_with(generation)))
-        except RefusedError as refusal:
-            if not force:
-                self.journal.record("promote refused", generation=candidate.name, reason=str(refusal))
-                raise
-            conditions, refused = [], str(refusal)
-        stored = self.stored(view=self._view_with(generation))
-        with self.changing("promoting a generation") as state:
-            if force:
-                for space in stored:
-                    if not state.may_compare(candidate.fingerprint, space.fingerprint):
-                        state.accept(
-                            Pair(new=candidate.name, old=space.name, fingerprints=(candidate.fingerprint, space.fingerprint),
-                                 shown_by="force", evidence=str(why), time=now())
-                        )  # fmt: skip
-            before = state.promoted
-            state.promote(candidate.name, why or "the gate was passed")
-        self.journal.record(
-            "promote", generation=candidate.name, before=before, forced=force, why=why, refused=refused,
-            conditions=[f"{space}: {condition}" for space, condition in conditions],
-        )  # fmt: skip
-        return conditions
+        return promote(self, generation, force=force, why=why)
 
     def rollback(self) -> str:
         """Let the generation that was promoted before answer queries again, over the vectors that it searched; atomic.
@@ -887,18 +780,7 @@ class Workspace:
         Raises:
             RefusedError: there was none before, or the vectors that it searched were given up by a commit.
         """
-        with self.changing("rolling back") as state:
-            left = state.promoted
-            name = state.roll_back()
-            before = Space(self.generation(name))
-            for space in self.stored(view=state.view()):
-                if not state.may_compare(before.fingerprint, space.fingerprint):
-                    raise RefusedError(
-                        f"The gallery holds vectors of {space.name} that {name} has not been shown to be compatible with: "
-                        f"check it against them, or promote it with --force."
-                    )
-        self.journal.record("rollback", generation=name, left=left)
-        return name
+        return roll_back(self)
 
     # Refreshing what pays
 
@@ -1027,12 +909,6 @@ class Workspace:
             yield state
             state.write(self._state_path)
 
-    def _view_with(self, generation: str) -> View:
-        """What searches would see once ``generation`` is promoted."""
-        state = self.state
-        state.promote(generation, "")
-        return state.view()
-
     def stored(self, where: Filter = NO_FILTER, view: View | None = None) -> list[Space]:
         """The spaces whose vectors the gallery holds, as far as ``where`` admits them."""
         counts = self.gallery.count_by_generation(view=view)
@@ -1085,78 +961,6 @@ class Workspace:
         if name not in self._adapters:
             self._adapters[name] = self.adapter(name).adapter()
         return self._adapters[name]
-
-    def _opponents(self, new: Generation, against: str | None, watcher: Watcher) -> list[Space]:
-        by_name = {generation.name: generation for generation in self.generations()}
-        if against == "all":
-            return [Space(generation) for generation in by_name.values()]
-        if against is not None and against != "promoted":
-            return [self.space(against)]
-        promoted = self.promoted.name
-        name = promoted if promoted != new.name else new.card.parent
-        found = [Space(by_name[name])] if name in by_name else []
-        if against == "promoted":
-            return found
-        try:
-            stored = self.stored()
-        except BusyError:
-            watcher.said("the gallery is in use, so that only the promoted generation is compared with")
-            return found
-        return [*found, *(space for space in stored if space.name not in {one.name for one in found})]
-
-    def _remember(self, result: Check) -> None:
-        """Keep the evidence, what it allows to be compared, and the scales of the cosines."""
-        folder = self.directory / "checks"
-        folder.mkdir(exist_ok=True)
-        for pair in result.pairs:
-            direct, adapted = pair.evidence, pair.adapted
-            write_json(
-                self._evidence_path(direct.new, direct.old),
-                {
-                    "verdict": pair.verdict,
-                    "reason": pair.reason,
-                    "direct": direct.model_dump(mode="json", by_alias=True),
-                    "adapted": adapted.model_dump(mode="json", by_alias=True)
-                    if adapted and not adapted.estimated
-                    else None,
-                },
-            )
-        with self.changing("remembering a check") as state:
-            for pair in result.pairs:
-                self._allow(state, pair)
-        for pair in result.pairs:
-            self.journal.record(
-                "check", generation=pair.evidence.new, against=pair.evidence.old, verdict=pair.verdict,
-                reason=pair.reason, conditions=[str(one) for one in pair.conditions], data=pair.evidence.data,
-            )  # fmt: skip
-
-    def _allow(self, state: State, pair: PairCheck) -> None:
-        direct = pair.evidence
-        through = pair.adapted if pair.verdict == "compatible after an adapter" else direct
-        enough = through is not None and through.queries >= self.gate.queries
-        if through is not None and enough and not through.estimated and self.gate.compatible(through):
-            state.accept(
-                Pair(new=direct.new, old=direct.old, fingerprints=direct.fingerprints, shown_by="check",
-                     evidence=pair.reason, time=now(), adapter=through.adapter)
-            )  # fmt: skip
-        else:
-            state.withdraw(*direct.fingerprints)
-        new, old = direct.fingerprints
-        scales: list[tuple[str, str, str | None, Calibration | None]] = [
-            (new, old, None, direct.calibrations["cross"]),
-            (new, new, None, direct.calibrations["new self"]),
-            (old, old, None, direct.calibrations["old self"]),
-        ]
-        if pair.adapted is not None and not pair.adapted.estimated:
-            scales.append((new, old, pair.adapted.adapter, pair.adapted.calibrations["cross"]))
-        for query, item, adapter, scale in scales:
-            if scale is not None:
-                state.keep_scale(
-                    Scale(query=query, item=item, adapter=adapter, slope=scale.slope, intercept=scale.intercept)
-                )
-
-    def _evidence_path(self, new: str, old: str) -> Path:
-        return self.directory / "checks" / f"{new}-in-{old}.json"
 
     def _point_to(self, name: str, why: str) -> None:
         with self.changing("promoting a generation") as state:
