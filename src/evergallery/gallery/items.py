@@ -32,6 +32,8 @@ class Item:
         content_hash: SHA-256 of the image's content.
         added: ISO 8601, UTC; kept when the item is replaced.
         metadata: free, JSON scalars by name.
+        refresh: the refresh that made this version of the item, where one did and is not settled.
+        superseded: the refresh that made a newer version of it, where one did and is not settled.
     """
 
     id: str
@@ -42,6 +44,8 @@ class Item:
     content_hash: str | None
     added: str
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    refresh: str | None = None
+    superseded: str | None = None
 
     def same_but_for_time(self, other: "Item") -> bool:
         """Whether both say the same of the same content; embeddings are compared only where no hash tells."""
@@ -49,6 +53,38 @@ class Item:
             getattr(self, name) == getattr(other, name) for name in ("id", "generation", "label", "uri", "content_hash")
         ) and metadata_terms(self.metadata) == metadata_terms(other.metadata)
         return described and (self.content_hash is not None or np.array_equal(self.embedding, other.embedding))
+
+
+@dataclass(frozen=True)
+class View:
+    """Which versions of the items are to be seen while refreshes are not settled.
+
+    A refresh gives an item a second version. A view that names each unsettled refresh, as shown or as hidden, sees one
+    version of every item. Ids of refreshes that the gallery does not know, or no longer, hide nothing.
+
+    Attributes:
+        shown: refreshes whose new versions have taken the place of the old ones: the old ones are not seen.
+        hidden: refreshes whose new versions are not seen.
+    """
+
+    shown: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
+
+    def before(self, refresh: str) -> "View":
+        """This view as it is without a refresh."""
+        return View(self.shown - {refresh}, self.hidden | {refresh})
+
+    def after(self, refresh: str) -> "View":
+        """This view as it is with a refresh."""
+        return View(self.shown | {refresh}, self.hidden - {refresh})
+
+    def remaining(self, refresh: str) -> "View":
+        """Of what this view sees without a refresh, what has no version by it yet."""
+        return View(self.shown | {refresh}, self.hidden | {refresh})
+
+    def sees(self, refresh: str | None, superseded: str | None) -> bool:
+        """Whether a version of these marks is seen."""
+        return refresh not in self.hidden and superseded not in self.shown
 
 
 @dataclass(frozen=True)
