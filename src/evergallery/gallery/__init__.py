@@ -1,7 +1,7 @@
 """The durable gallery: stored embeddings of several generations, behind one small interface."""
 
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.items import Filter, Item, Match, PutCounts
+from evergallery.gallery.items import Filter, Item, Match, PutCounts, View
 from evergallery.gallery.store import GalleryStore
 
-__all__ = ["EdgeStore", "Filter", "GalleryStore", "Item", "Match", "PutCounts"]
+__all__ = ["EdgeStore", "Filter", "GalleryStore", "Item", "Match", "PutCounts", "View"]

@@ -1,35 +1,49 @@
 """The embedded engine: Qdrant Edge in this process, one shard per generation, so that each has its own dimension.
 
 ``contents.json`` says which generations the directory must hold and, while nobody writes, how many vectors of each: the
-engine would forget some kinds of lost files in silence. ``moving.json`` exists while items move between generations.
+engine would forget some kinds of lost files in silence. ``moving.json`` exists while items change in two generations at once:
+only each alone is atomic, so what is meant is written down first, and finished by the next opening or the next write.
+
+An item has one version, or two while a refresh is not settled: the old one is marked ``superseded`` by it, the new one, in
+another generation's shard, bears its name as ``refresh``. A ``View`` says which of the two is seen, so that taking one in place
+of the other changes nothing here.
 """
 
 import itertools
 import shutil
 import threading
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import qdrant_edge as engine
 from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError, InputError
-from evergallery.files import TEMPORARY_PREFIX, lock, read_json, write_json
-from evergallery.gallery.items import Filter, Item, Match, PutCounts, check_items, check_queries
+from evergallery.files import TEMPORARY_PREFIX, lock, read_json, sync_directory, write_json
+from evergallery.gallery.items import Filter, Item, Match, PutCounts, View, check_items, check_queries
+from evergallery.gallery.points import MARKS, marked, problem_of, seen
 from evergallery.gallery.points import condition as _condition
 from evergallery.gallery.points import item_of as _item
 from evergallery.gallery.points import payload as _payload
 from evergallery.gallery.points import point_id as _point_id
-from evergallery.gallery.points import problem_of
 from evergallery.gallery.shard import Shard
-from evergallery.gallery.store import NO_FILTER
+from evergallery.gallery.store import EVERYTHING, NO_FILTER
+from evergallery.gallery.windows import shares, window
 
 CONTENTS = "contents.json"
 MOVING = "moving.json"
+# Large enough that forcing a batch to disk is a small part of it.
+BATCH = 1000
+# A search that has met so many moves waits for the writer instead.
+HASTY_READS = 3
+
+Answer = TypeVar("Answer")
 
 
 class EdgeStore:
@@ -37,18 +51,22 @@ class EdgeStore:
 
     Args:
         directory: made where it is missing.
+        view: asked by every reading method at its start which versions are seen.
 
     Raises:
         BusyError: another process has it open; the message names that process.
         DamagedError: a file is missing or unreadable.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, view: Callable[[], View] = lambda: EVERYTHING) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self._view = view
         self._shards: dict[str, Shard] = {}
         self._writing = False
         self._one_writer = threading.RLock()
+        # Odd while items move between shards.
+        self._moves = 0
         self._opened = ExitStack()
         self._opened.enter_context(lock(directory / ".lock", "using the gallery"))
         try:
@@ -90,26 +108,86 @@ class EdgeStore:
         with self._one_writer:
             self._check_dimensions(items)
             self._finish_moving()
-            stored = self._retrieve([item.id for item in items])
+            versions = self._versions([item.id for item in items])
+            stored = {name: one for name, held in versions.items() if (one := _seen_of(held, self._view()))}
             changed = [item for item in items if item.id not in stored or not item.same_but_for_time(stored[item.id])]
             replaced = sum(item.id in stored for item in changed)
-            for generation, group in itertools.groupby(
-                sorted(changed, key=lambda item: item.generation), key=lambda item: item.generation
-            ):
-                self._put_generation(generation, list(group), stored)
+            for generation, group in _by_generation(changed):
+                plain = [
+                    replace(
+                        item,
+                        added=stored[item.id].added if item.id in stored else item.added,
+                        refresh=None,
+                        superseded=None,
+                    )
+                    for item in group
+                ]
+                elsewhere = [item for item in plain if any(one.generation != generation for one in versions[item.id])]
+                self._write(generation, plain, elsewhere)
         return PutCounts(len(changed) - replaced, replaced, len(items) - len(changed))
+
+    def refresh(self, items: Sequence[Item], refresh: str) -> int:
+        """Store newer versions beside the ones that are there; see ``GalleryStore.refresh``."""
+        if not refresh:
+            raise InputError("The refresh has an empty name: name it.")
+        check_items(items)
+        with self._one_writer:
+            self._check_dimensions(items)
+            self._finish_moving()
+            versions = self._versions([item.id for item in items], with_embeddings=False)
+            before = self._view().before(refresh)
+            awaited = [item for item in items if _is_awaited(item, versions[item.id], refresh, before)]
+            for generation, group in _by_generation(awaited):
+                made = [replace(item, refresh=refresh, superseded=None) for item in group]
+                self._write(generation, made, made, refresh)
+        return len(awaited)
+
+    def settle(
+        self,
+        refresh: str,
+        keep: Literal["new", "old"],
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Delete one of the two versions of every item of a refresh for good; see ``GalleryStore.settle``."""
+        losing, winning = ("superseded", "refresh") if keep == "new" else ("refresh", "superseded")
+        marks = [(mark, engine.Filter(must=[marked(mark, [refresh])])) for mark in (losing, winning)]
+        total = sum(shard.count(condition) for _, condition in marks for shard in self._admitted(NO_FILTER))
+        deleted = done = 0
+        # All losers first: an item bears the marks of both until it has one version.
+        for mark, condition in marks:
+            for shard in self._admitted(NO_FILTER):
+                while True:
+                    with self._one_writer:
+                        self._finish_moving()
+                        records, _ = shard.page(condition, None, BATCH, with_vector=False, fields=[])
+                        if not records:
+                            break
+                        points = [record.id for record in records]
+                        twins = self._elsewhere(shard, points) if mark == losing else set()
+                        gone = [point for point in points if point in twins]
+                        kept = [point for point in points if point not in twins]
+                        if gone:
+                            self._update(shard.generation, _deletion(gone))
+                        if kept:
+                            self._update(shard.generation, engine.UpdateOperation.delete_payload(kept, [mark]))
+                    deleted += len(gone)
+                    done += len(points)
+                    if on_progress is not None:
+                        on_progress(done, max(done, total))
+        return deleted
 
     def delete(self, identifiers: Sequence[str]) -> int:
         """Delete items; returns how many of them were there."""
-        points = [_point_id(identifier) for identifier in set(identifiers)]
-        deleted = 0
         with self._one_writer:
             self._finish_moving()
-            for generation, shard in self._shards.items():
-                mine = shard.holds(points)
-                if mine:
-                    self._update(generation, _deletion(mine))
-                deleted += len(mine)
+            versions = self._versions(identifiers, with_embeddings=False)
+            deleted = sum(_seen_of(held, self._view()) is not None for held in versions.values())
+            if any(len(held) > 1 for held in versions.values()):
+                with self._moving({"ids": list(versions)}):
+                    self._finish_moving()
+            elif versions:
+                self._complete({"ids": list(versions)})
         return deleted
 
     def compact(self) -> None:
@@ -118,38 +196,55 @@ class EdgeStore:
             for shard in self._shards.values():
                 shard.optimize()
 
-    def _put_generation(self, generation: str, items: list[Item], stored: dict[str, Item]) -> None:
+    def _write(self, generation: str, items: list[Item], elsewhere: list[Item], refresh: str | None = None) -> None:
+        """Store versions of items, some of which have others elsewhere: those are deleted, or superseded by a refresh."""
         if generation not in self._shards:
             self._shards[generation] = Shard.create(
                 self.directory / generation[:16], generation, len(items[0].embedding)
             )
             self._begin_writing()
-        moving = [item.id for item in items if item.id in stored and stored[item.id].generation != generation]
-        if moving:
-            # Two shards change and only each alone is atomic, so what is meant is written down first.
-            write_json(self.directory / MOVING, {"to": generation, "ids": moving})
-        points = []
-        for item in items:
-            before = stored.get(item.id)
-            content = _payload(item, before.added if before else item.added)
-            points.append(engine.Point(_point_id(item.id), item.embedding.tolist(), content))
-        self._update(generation, engine.UpdateOperation.upsert_points(points))
-        if moving:
-            self._finish_moving()
+        if refresh is not None:
+            for shard in self._shards.values():
+                shard.index_marks()
+        points = [
+            engine.Point(_point_id(item.id), item.embedding.tolist(), _payload(item, item.added)) for item in items
+        ]
+        intent = {"to": generation, "ids": [item.id for item in elsewhere]} | ({"refresh": refresh} if refresh else {})
+        with self._moving(intent) if elsewhere else nullcontext():
+            self._update(generation, engine.UpdateOperation.upsert_points(points))
+            if elsewhere:
+                self._finish_moving()
+
+    @contextmanager
+    def _moving(self, intent: dict[str, Any]) -> Iterator[None]:
+        write_json(self.directory / MOVING, intent)
+        self._moves += 1
+        try:
+            yield
+        finally:
+            self._moves += 1
 
     def _finish_moving(self) -> None:
         path = self.directory / MOVING
-        if not path.is_file():
-            return
-        intent = read_json(path)
-        target = self._shards.get(intent["to"])
-        if target is not None:
-            points = [_point_id(identifier) for identifier in intent["ids"]]
-            arrived = target.holds(points)
-            for generation in self._shards:
-                if generation != intent["to"] and arrived:
-                    self._update(generation, _deletion(arrived))
-        path.unlink()
+        if path.is_file():
+            self._complete(read_json(path))
+            path.unlink()
+            # Come back after a loss of power, it would undo what was written since.
+            sync_directory(self.directory)
+
+    def _complete(self, intent: dict[str, Any]) -> None:
+        points: list[uuid.UUID] = [_point_id(identifier) for identifier in intent["ids"]]
+        refresh, target = intent.get("refresh"), self._shards.get(intent.get("to", ""))
+        if "to" in intent:
+            # A version that was there before the move bears other marks than the one that was to arrive.
+            arrived = target.retrieve(points, with_vector=False, fields=MARKS) if target else []
+            points = [_point(record) for record in arrived if (record.payload or {}) == _marks(refresh)]
+        for generation, shard in self._shards.items():
+            mine = shard.holds(points) if shard is not target else []
+            if mine and refresh is not None:
+                self._update(generation, engine.UpdateOperation.set_payload([*mine], {"superseded": refresh}))
+            elif mine:
+                self._update(generation, _deletion(mine))
 
     def _update(self, generation: str, operation: engine.UpdateOperation) -> None:
         if not self._writing:
@@ -158,48 +253,96 @@ class EdgeStore:
 
     # Reading
 
-    def get(self, identifier: str) -> Item | None:
+    def get(self, identifier: str, *, view: View | None = None) -> Item | None:
         """The item of this id, or ``None``."""
-        return self._retrieve([identifier]).get(identifier)
+        view = view or self._view()
+        return self._read(lambda: _seen_of(self._retrieve([identifier]), view))
 
-    def contains(self, identifiers: Sequence[str]) -> set[str]:
+    def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
         """Which of these ids are there."""
+        view = view or self._view()
         names = {_point_id(identifier): identifier for identifier in identifiers}
-        return {names[point] for shard in self._admitted(NO_FILTER) for point in shard.holds(list(names))}
+        return self._read(
+            lambda: {
+                names[_point(record)]
+                for shard in self._admitted(NO_FILTER)
+                for record in shard.retrieve(list(names), with_vector=False, fields=MARKS)
+                if seen(record, view)
+            }
+        )
 
-    def known_content(self, content_hashes: Sequence[str], where: Filter = NO_FILTER) -> set[str]:
+    def known_content(
+        self, content_hashes: Sequence[str], where: Filter = NO_FILTER, *, view: View | None = None
+    ) -> set[str]:
         """Which of these hashes are the content of an item."""
-        known = _condition(where, content_hashes)
-        return {
-            str((record.payload or {})["content_hash"])
-            for shard in self._admitted(where)
-            for records in shard.pages(known, 1000, with_vector=False, fields=["content_hash"])
-            for record in records
-        }
+        known = _condition(where, view or self._view(), content_hashes)
+        return self._read(
+            lambda: {
+                str((record.payload or {})["content_hash"])
+                for shard in self._admitted(where)
+                for records in shard.pages(known, 1000, with_vector=False, fields=["content_hash"])
+                for record in records
+            }
+        )
 
-    def count(self, where: Filter = NO_FILTER) -> int:
+    def count(self, where: Filter = NO_FILTER, *, view: View | None = None) -> int:
         """How many items there are."""
-        return sum(shard.count(_condition(where)) for shard in self._admitted(where))
+        condition = _condition(where, view or self._view())
+        return self._read(lambda: sum(shard.count(condition) for shard in self._admitted(where)))
 
-    def count_by_generation(self) -> dict[str, int]:
+    def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint."""
-        counts = {shard.generation: shard.count() for shard in self._admitted(NO_FILTER)}
+        condition = _condition(NO_FILTER, view or self._view())
+        counts = self._read(lambda: {one.generation: one.count(condition) for one in self._admitted(NO_FILTER)})
         return {generation: count for generation, count in counts.items() if count}
 
-    def count_by_label(self, where: Filter = NO_FILTER) -> dict[str, int]:
+    def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
         """How many items each label has."""
-        counts: Counter[str] = Counter()
-        for shard in self._admitted(where):
-            counts.update(shard.count_by("label", _condition(where)))
-        return dict(counts)
+        condition = _condition(where, view or self._view())
+        counted = self._read(lambda: [shard.count_by("label", condition) for shard in self._admitted(where)])
+        return dict(sum(map(Counter, counted), Counter[str]()))
 
     def iterate(
-        self, where: Filter = NO_FILTER, *, batch_size: int = 1000, with_embeddings: bool = True
+        self,
+        where: Filter = NO_FILTER,
+        *,
+        batch_size: int = 1000,
+        with_embeddings: bool = True,
+        view: View | None = None,
     ) -> Iterator[list[Item]]:
         """All items, in batches, in a fixed order."""
-        for shard in self._admitted(where):
-            for records in shard.pages(_condition(where), batch_size, with_vector=with_embeddings):
-                yield [_item(record) for record in records]
+        pages = self._pages(where, view or self._view(), batch_size, with_vector=with_embeddings)
+        return ([_item(record) for record in records] for records in pages)
+
+    def identifiers(
+        self, where: Filter = NO_FILTER, *, batch_size: int = 10_000, view: View | None = None
+    ) -> Iterator[list[str]]:
+        """The ids of all items, in batches, in the order of ``iterate``."""
+        fields = ["id", *MARKS]
+        pages = self._pages(where, view or self._view(), batch_size, with_vector=False, fields=fields)
+        return ([str((record.payload or {})["id"]) for record in records] for records in pages)
+
+    def _pages(
+        self, where: Filter, view: View, size: int, *, with_vector: bool, fields: Sequence[str] | None = None
+    ) -> Iterator[list[engine.Record]]:
+        condition = _condition(where, view)
+        start: uuid.UUID | None = None
+
+        def read() -> tuple[list[engine.Record], uuid.UUID | None]:
+            shards = self._admitted(where)
+            # A shard that is newer than the counts has the margin as its share.
+            parts = shares([counts[shard.generation] for shard in shards], size)
+            return window(
+                list(zip(shards, parts, strict=True)), condition, start, size, with_vector=with_vector, fields=fields
+            )
+
+        counts = defaultdict(int, {shard.generation: shard.count(condition) for shard in self._admitted(where)})
+        while True:
+            records, start = self._read(read)
+            if records:
+                yield records
+            if start is None:
+                return
 
     def search(
         self,
@@ -209,30 +352,43 @@ class EdgeStore:
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
         exact: bool = True,
+        view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query; see ``GalleryStore.search``."""
         if k < 1:
             raise InputError(f"k is {k}: search for at least 1 item.")
         check_queries(queries)
-        searched = [shard for shard in self._admitted(where) if shard.count()]
-        for shard in searched:
-            if queries.shape[1] != shard.dimension:
+        view = view or self._view()
+        return self._read(lambda: self._search(queries, k, where, minimum_score, exact, view))
+
+    def _search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Filter,
+        minimum_score: float | None,
+        exact: bool,
+        view: View,
+    ) -> list[list[Match]]:
+        condition = _condition(where, view)
+        found: list[list[Match]] = [[] for _ in queries]
+        for shard in self._admitted(where):
+            if queries.shape[1] == shard.dimension:
+                more = self._search_shard(shard, queries, k, condition, minimum_score, exact)
+                found = [[*matches, *others] for matches, others in zip(found, more, strict=True)]
+            elif shard.count() and shard.page(_condition(NO_FILTER, view), None, 1, with_vector=False, fields=[])[0]:
                 raise InputError(
                     f"The queries have {queries.shape[1]} dimensions and the vectors of {shard.generation[:12]} have "
                     f"{shard.dimension}: they come from different embedding spaces."
                 )
-        found: list[list[Match]] = [[] for _ in queries]
-        for shard in searched:
-            more = self._search_shard(shard, queries, k, where, minimum_score, exact)
-            found = [[*matches, *others] for matches, others in zip(found, more, strict=True)]
-        return [sorted(matches, key=lambda match: (-match.score, match.item.id))[:k] for matches in found]
+        return [_best(matches)[:k] for matches in found]
 
     def _search_shard(
         self,
         shard: Shard,
         queries: NDArray[np.float32],
         k: int,
-        where: Filter,
+        condition: engine.Filter | None,
         minimum_score: float | None,
         exact: bool,
     ) -> list[list[Match]]:
@@ -242,7 +398,7 @@ class EdgeStore:
                 query=engine.Query.Nearest(query.tolist()),
                 with_payload=True,
                 with_vector=True,
-                filter=_condition(where),
+                filter=condition,
                 score_threshold=threshold,
                 params=engine.SearchParams(exact=exact),
             )
@@ -265,27 +421,29 @@ class EdgeStore:
 
     def verify(self) -> list[str]:
         """Read every item and say what is wrong, a sentence each."""
+        view = self._view()
         problems = []
         shards = self._admitted(NO_FILTER)
         for index, shard in enumerate(shards):
-            seen = 0
+            read = 0
             try:
                 for records in shard.pages(None, 1000, with_vector=True):
-                    seen += len(records)
+                    read += len(records)
                     for record in records:
                         problem = problem_of(record, shard.generation, shard.dimension)
                         if problem:
                             problems.append(f"In the gallery, {problem}: delete it and index it again.")
-                    here = {_point(record): record for record in records}
+                    here = {_point(record): record for record in records if seen(record, view)}
                     problems += [
-                        f"In the gallery, {_name(here[point])} is in two generations: index it again."
+                        f"In the gallery, {_name(here[_point(twin)])} is in two generations: index it again."
                         for other in shards[index + 1 :]
-                        for point in other.holds(list(here))
+                        for twin in other.retrieve(list(here), with_vector=False, fields=MARKS)
+                        if seen(twin, view)
                     ]
                 counted = shard.count()
-                if seen != counted:
+                if read != counted:
                     problems.append(
-                        f"The gallery counts {counted} vectors of {shard.generation[:12]} and holds {seen}."
+                        f"The gallery counts {counted} vectors of {shard.generation[:12]} and holds {read}."
                     )
             except DamagedError as error:
                 problems.append(str(error))
@@ -297,10 +455,31 @@ class EdgeStore:
         shards = list(self._shards.values())
         return [shard for shard in shards if where.generations is None or shard.generation in where.generations]
 
-    def _retrieve(self, identifiers: Sequence[str]) -> dict[str, Item]:
+    def _read(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask all shards as they are at one moment as far as moves go: an item that moves is in none twice, and in one."""
+        for _ in range(HASTY_READS):
+            moves = self._moves
+            answer = ask()
+            if moves == self._moves and moves % 2 == 0:
+                return answer
+        with self._one_writer:
+            return ask()
+
+    def _retrieve(self, identifiers: Sequence[str], with_embeddings: bool = True) -> list[Item]:
+        """Every version of these items."""
         points: list[uuid.UUID] = [_point_id(identifier) for identifier in identifiers]
-        items = [_item(record) for shard in self._admitted(NO_FILTER) for record in shard.retrieve(points)]
-        return {item.id: item for item in items}
+        shards = self._admitted(NO_FILTER)
+        return [_item(record) for shard in shards for record in shard.retrieve(points, with_vector=with_embeddings)]
+
+    def _versions(self, identifiers: Sequence[str], with_embeddings: bool = True) -> defaultdict[str, list[Item]]:
+        versions = defaultdict(list)
+        for one in self._retrieve(identifiers, with_embeddings):
+            versions[one.id].append(one)
+        return versions
+
+    def _elsewhere(self, shard: Shard, points: Sequence[engine.PointId]) -> set[engine.PointId]:
+        """Which of these points other shards hold too."""
+        return {point for other in self._shards.values() if other is not shard for point in other.holds(points)}
 
     def _check_dimensions(self, items: Sequence[Item]) -> None:
         expected = {shard.generation: shard.dimension for shard in self._shards.values()}
@@ -332,7 +511,49 @@ class EdgeStore:
                 )
 
 
-def _deletion(points: Sequence[uuid.UUID]) -> engine.UpdateOperation:
+def _by_generation(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
+    ordered = sorted(items, key=lambda item: item.generation)
+    return ((name, list(group)) for name, group in itertools.groupby(ordered, key=lambda item: item.generation))
+
+
+def _seen_of(versions: Sequence[Item], view: View) -> Item | None:
+    """The version of one item that a view sees; the newer where it sees both."""
+    visible = [one for one in versions if view.sees(one.refresh, one.superseded)]
+    return min(visible, key=lambda one: one.superseded is not None, default=None)
+
+
+def _is_awaited(item: Item, versions: Sequence[Item], refresh: str, before: View) -> bool:
+    """Whether an item is a newer version, by a refresh, of what was there before it.
+
+    Raises:
+        InputError: another refresh of it is not settled.
+    """
+    olds = [one for one in versions if one.refresh != refresh]
+    if len(olds) > 1:
+        raise InputError(
+            f"The item {item.id!r} has two versions already, of the refresh {olds[0].superseded or olds[1].superseded}: "
+            f"settle that refresh first."
+        )
+    if not olds or (len(versions) > 1 and olds[0].superseded == refresh):
+        return False
+    (old,) = olds
+    same = old.content_hash == item.content_hash and old.generation != item.generation
+    return same and before.sees(old.refresh, old.superseded)
+
+
+def _best(matches: list[Match]) -> list[Match]:
+    """Best first, equal scores in order of ids, each id once."""
+    best: dict[str, Match] = {}
+    for match in sorted(matches, key=lambda match: (-match.score, match.item.id)):
+        best.setdefault(match.item.id, match)
+    return list(best.values())
+
+
+def _marks(refresh: str | None) -> dict[str, str]:
+    return {} if refresh is None else {"refresh": refresh}
+
+
+def _deletion(points: Sequence[engine.PointId]) -> engine.UpdateOperation:
     return engine.UpdateOperation.delete_points(list(points))
 
 

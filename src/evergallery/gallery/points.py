@@ -2,17 +2,19 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import qdrant_edge as engine
 
 from evergallery.errors import DamagedError
-from evergallery.gallery.items import UNIT_TOLERANCE, Filter, Item, metadata_terms
+from evergallery.gallery.items import UNIT_TOLERANCE, Filter, Item, View, metadata_terms
 
 NAMESPACE = uuid.UUID("6f2c3b1e-8a57-5d0b-9b3e-3f1f2a6f9c11")
 FIELDS = ("id", "generation", "label", "uri", "content_hash", "added", "metadata")
+# Which refresh a version belongs to; an item that no unsettled refresh has touched has neither.
+MARKS = ("refresh", "superseded")
 
 
 def point_id(identifier: str) -> uuid.UUID:
@@ -35,6 +37,7 @@ def payload(item: Item, added: str) -> dict[str, Any]:
         "added": added,
         "metadata": json.dumps(dict(item.metadata), ensure_ascii=False),
         "metadata_terms": metadata_terms(item.metadata),
+        **{name: mark for name in MARKS if (mark := getattr(item, name)) is not None},
     }
 
 
@@ -48,6 +51,7 @@ def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
     try:
         embedding = np.asarray([] if record.vector is None else record.vector, dtype=np.float32)
         described = {name: content[name] for name in FIELDS} | {"metadata": json.loads(content["metadata"])}
+        described |= {name: content.get(name) for name in MARKS}
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(
             f"The gallery holds only a part of {content.get('id', record.id)!r} ({error!r}): list all damage with  "
@@ -56,8 +60,19 @@ def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
     return Item(embedding=embedding, **described)
 
 
-def condition(where: Filter, content_hashes: Sequence[str] | None = None) -> engine.Filter | None:
-    """What a filter asks of the points of an admitted generation."""
+def seen(record: engine.Record, view: View) -> bool:
+    """Whether a view sees the version that a point holds; its marks suffice."""
+    content = record.payload or {}
+    return view.sees(content.get("refresh"), content.get("superseded"))
+
+
+def marked(name: str, refreshes: Collection[str]) -> engine.FieldCondition:
+    """That the mark of this name is one of these refreshes."""
+    return engine.FieldCondition(name, match=engine.MatchAny(sorted(refreshes)))
+
+
+def condition(where: Filter, view: View, content_hashes: Sequence[str] | None = None) -> engine.Filter | None:
+    """What a filter and a view ask of the points of an admitted generation."""
     must: list[Any] = []
     if where.labels is not None:
         must.append(engine.FieldCondition("label", match=engine.MatchAny(list(where.labels))))
@@ -65,7 +80,9 @@ def condition(where: Filter, content_hashes: Sequence[str] | None = None) -> eng
         must.append(engine.FieldCondition("metadata_terms", match=engine.MatchValue(term)))
     if content_hashes is not None:
         must.append(engine.FieldCondition("content_hash", match=engine.MatchAny(list(content_hashes))))
-    return engine.Filter(must=must) if must else None
+    hiding: dict[str, Collection[str]] = {"refresh": view.hidden, "superseded": view.shown}
+    must_not: list[Any] = [marked(name, refreshes) for name, refreshes in hiding.items() if refreshes]
+    return engine.Filter(must=must, must_not=must_not) if must or must_not else None
 
 
 def problem_of(record: engine.Record, generation: str, dimension: int) -> str | None:

@@ -14,12 +14,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import qdrant_edge as engine
 
 from evergallery.errors import DamagedError, EvergalleryError
 from evergallery.files import new_directory, read_json, write_json
+from evergallery.gallery.points import MARKS
 
 SPACE = "space.json"
 INDEXED = ("label", "content_hash", "metadata_terms")
@@ -89,11 +90,14 @@ class Shard:
         request = engine.FacetRequest(field, limit=max(1, self.count(condition)), exact=True, filter=condition)
         return {str(hit.value): hit.count for hit in self._ask("read", lambda: self._engine.facet(request)).hits}
 
-    def retrieve(self, points: Sequence[uuid.UUID]) -> list[engine.Record]:
-        """Those of these points that are here, with payload and vector."""
-        return self._ask("read", lambda: self._engine.retrieve(list(points), True, True))
+    def retrieve(
+        self, points: Sequence[uuid.UUID], *, with_vector: bool = True, fields: Sequence[str] | None = None
+    ) -> list[engine.Record]:
+        """Those of these points that are here, with all or some fields of their payload."""
+        content = True if fields is None else list(fields)
+        return self._ask("read", lambda: self._engine.retrieve(list(points), content, with_vector))
 
-    def holds(self, points: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    def holds(self, points: Sequence[engine.PointId]) -> list[uuid.UUID]:
         """Which of these points are here."""
         records = self._ask("read", lambda: self._engine.retrieve(list(points), False, False))
         return [cast(uuid.UUID, record.id) for record in records]
@@ -107,29 +111,45 @@ class Shard:
         self, condition: engine.Filter | None, size: int, *, with_vector: bool, fields: Sequence[str] | None = None
     ) -> Iterator[list[engine.Record]]:
         """All points that satisfy a condition, in order of their ids, with all or some fields of their payload."""
-        offset: Any = None
+        start: uuid.UUID | None = None
         while True:
-            request = engine.ScrollRequest(
-                offset=offset,
-                limit=size,
-                filter=condition,
-                with_payload=True if fields is None else list(fields),
-                with_vector=with_vector,
-            )
-            records, offset = self._scroll(request)
+            records, start = self.page(condition, start, size, with_vector=with_vector, fields=fields)
             if records:
                 yield records
-            if offset is None:
+            if start is None:
                 return
+
+    def page(
+        self,
+        condition: engine.Filter | None,
+        start: uuid.UUID | None,
+        size: int,
+        *,
+        with_vector: bool,
+        fields: Sequence[str] | None = None,
+    ) -> tuple[list[engine.Record], uuid.UUID | None]:
+        """The first points from an id on that satisfy a condition, in order of their ids; and where the next page starts."""
+        request = engine.ScrollRequest(
+            offset=start,
+            limit=size,
+            filter=condition,
+            with_payload=True if fields is None else list(fields),
+            with_vector=with_vector,
+        )
+        records, following = self._ask("read", lambda: self._engine.scroll(request))
+        return records, cast("uuid.UUID | None", following)
+
+    def index_marks(self) -> None:
+        """Index the marks of versions, once there are any."""
+        known = self._ask("read", self._engine.info).payload_schema
+        for name in (name for name in MARKS if name not in known):
+            self.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
 
     def close(self) -> None:
         """Release it for other processes."""
         # After damage there may be nothing left to release.
         with suppress(Exception):
             self._engine.close()
-
-    def _scroll(self, request: engine.ScrollRequest) -> tuple[list[engine.Record], Any]:
-        return self._ask("read", lambda: self._engine.scroll(request))
 
     def _ask(self, done: str, ask: Callable[[], Answer]) -> Answer:
         try:

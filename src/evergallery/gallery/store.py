@@ -1,61 +1,114 @@
 """The interface that every engine of the gallery offers."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.gallery.items import Filter, Item, Match, PutCounts
+from evergallery.gallery.items import Filter, Item, Match, PutCounts, View
 
 NO_FILTER = Filter()
+EVERYTHING = View()
 
 
 class GalleryStore(Protocol):
-    """Items of several generations, each of its own dimension; an id is in exactly one generation.
+    """Items of several generations, each of its own dimension; an id is one item.
 
     What a call has returned from is durable: neither a process that is killed, at any moment, nor a machine that loses its
     power loses anything of it or leaves half an item. One process at a time has a gallery open; its threads may share it.
+
+    While a refresh is not settled, its items have two versions, of two generations. A ``View`` says which of them is seen: a
+    store is opened with a function that tells it, and reading methods take another one as ``view``. So a refresh is shown, or
+    hidden again, by what that function says, and nothing is written here. A view that names every unsettled refresh sees an
+    item once; where it names one of them neither as shown nor as hidden, it sees both versions: counts count them, and every
+    other method answers with one of them. What a call sees, it sees as it is between two writes: an item that another thread
+    refreshes or puts meanwhile is neither missed nor met twice.
     """
 
     def put(self, items: Sequence[Item]) -> PutCounts:
-        """Add items, or replace those of the same id, whatever generation had made them.
+        """Add items, or replace those of the same id, whatever generation had made them, with all their versions.
 
-        An item that is already there in every particular but ``added`` is left as it is.
+        An item that is seen already in every particular but ``added`` is left as it is. Marks of refreshes are not taken over.
 
         Raises:
             InputError: an item that cannot be stored; then none of them is.
         """
 
-    def get(self, identifier: str) -> Item | None:
+    def refresh(self, items: Sequence[Item], refresh: str) -> int:
+        """Store newer versions, by other generations, beside the ones that are there; returns how many.
+
+        The old version stays, superseded; the new one is stored as it is given. Left alone is an item that is no longer there,
+        whose content hash is another by now, that this generation has made already, or that has a version of this refresh:
+        so the same call may be made again.
+
+        Args:
+            items: at most one version of each item.
+            refresh: name of the refresh, never used before for another.
+
+        Raises:
+            InputError: an item that cannot be stored, or that has two versions already, of a refresh that must be settled
+                first; then none of them is.
+        """
+
+    def settle(
+        self,
+        refresh: str,
+        keep: Literal["new", "old"],
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """End a refresh: delete one version of each of its items for good, and unmark the other; returns how many went.
+
+        Show the refresh before its new versions are kept, hide it before the old ones are, and forget it once this has
+        returned. After an interruption the same call goes on where it stopped. An item's only version is never deleted.
+
+        Args:
+            refresh: which; one that is not known, or is settled, has nothing to delete.
+            keep: which versions stay.
+            on_progress: hears after each batch how many versions are done, and of how many.
+        """
+
+    def get(self, identifier: str, *, view: View | None = None) -> Item | None:
         """The item of this id, or ``None``."""
 
     def delete(self, identifiers: Sequence[str]) -> int:
-        """Delete items; returns how many of them were there."""
+        """Delete items with all their versions; returns how many items were seen."""
 
-    def contains(self, identifiers: Sequence[str]) -> set[str]:
+    def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
         """Which of these ids are there."""
 
-    def known_content(self, content_hashes: Sequence[str], where: Filter = NO_FILTER) -> set[str]:
+    def known_content(
+        self, content_hashes: Sequence[str], where: Filter = NO_FILTER, *, view: View | None = None
+    ) -> set[str]:
         """Which of these hashes are the content of an item, so that nothing is extracted twice."""
 
-    def count(self, where: Filter = NO_FILTER) -> int:
+    def count(self, where: Filter = NO_FILTER, *, view: View | None = None) -> int:
         """How many items there are."""
 
-    def count_by_generation(self) -> dict[str, int]:
+    def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint; generations without items are left out."""
 
-    def count_by_label(self, where: Filter = NO_FILTER) -> dict[str, int]:
+    def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
         """How many items each label has; items without a label are left out."""
 
     def iterate(
-        self, where: Filter = NO_FILTER, *, batch_size: int = 1000, with_embeddings: bool = True
+        self,
+        where: Filter = NO_FILTER,
+        *,
+        batch_size: int = 1000,
+        with_embeddings: bool = True,
+        view: View | None = None,
     ) -> Iterator[list[Item]]:
         """All items, in batches, in a fixed order; without embeddings it is faster.
 
-        Items may be put and deleted meanwhile: one that moves to a generation that is still to come is met again, so a
-        refresh names the generation that it reads.
+        Items may be put, refreshed and deleted meanwhile: one that is there all the time is met once, whether it moves or not.
         """
+
+    def identifiers(
+        self, where: Filter = NO_FILTER, *, batch_size: int = 10_000, view: View | None = None
+    ) -> Iterator[list[str]]:
+        """The ids of all items, in batches, in the order of ``iterate``."""
 
     def search(
         self,
@@ -65,6 +118,7 @@ class GalleryStore(Protocol):
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
         exact: bool = True,
+        view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query, best first; equal scores in order of ids.
 
@@ -75,13 +129,14 @@ class GalleryStore(Protocol):
             minimum_score: leave out items below it.
             exact: compare with every item; otherwise an index that ``compact`` has built may answer, faster, and may
                 miss some.
+            view: which versions.
 
         Raises:
             InputError: rows that are not finite unit vectors, or of a dimension that the searched items do not have.
         """
 
     def verify(self) -> list[str]:
-        """Read every item and say what is wrong, a sentence each."""
+        """Read every version and say what is wrong, a sentence each: also of an item that is seen twice."""
 
     def compact(self) -> None:
         """Give back the room of what was deleted and index what is large for approximate search; may take minutes."""

@@ -1,0 +1,57 @@
+"""Points of several shards together, in order of their ids: a window holds all there is between two ids.
+
+So an item that moves from one shard to another between two windows is met exactly once, wherever it is.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import cast
+
+import qdrant_edge as engine
+
+from evergallery.gallery.shard import Shard
+
+# Ids are spread evenly, so that parts of the shards in proportion to their sizes end near one another; this much more is read
+# of each, lest a small shard end the window early.
+MARGIN = 8
+
+
+def shares(counts: Sequence[int], size: int) -> list[int]:
+    """How much of each shard to read for a window of about this size."""
+    return [min(size, size * count // max(1, sum(counts)) + MARGIN) for count in counts]
+
+
+def window(
+    shards: Sequence[tuple[Shard, int]],
+    condition: engine.Filter | None,
+    start: uuid.UUID | None,
+    size: int,
+    *,
+    with_vector: bool,
+    fields: Sequence[str] | None = None,
+) -> tuple[list[engine.Record], uuid.UUID | None]:
+    """At most ``size`` points that satisfy a condition from an id on, one for each id; and where the next window starts.
+
+    Args:
+        shards: with how much to read of each.
+        condition: what is looked for.
+        start: smallest id; ``None`` to begin.
+        size: at most so many.
+        with_vector: whether to read vectors too.
+        fields: of the payload, ``superseded`` among them; all by default.
+    """
+    found: dict[uuid.UUID, engine.Record] = {}
+    ends: list[uuid.UUID] = []
+    for shard, share in shards:
+        records, following = shard.page(condition, start, share, with_vector=with_vector, fields=fields)
+        if following is not None:
+            ends.append(following)
+        for record in records:
+            point = cast(uuid.UUID, record.id)
+            if point not in found or (found[point].payload or {}).get("superseded") is not None:
+                found[point] = record
+    end = min(ends, default=None)
+    complete = sorted(point for point in found if end is None or point < end)
+    if len(complete) > size:
+        end = complete[size]
+    return [found[point] for point in complete[:size]], end
