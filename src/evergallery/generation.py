@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from evergallery._version import __version__
+from evergallery.cards import read_card, write_card
 from evergallery.data.images import Preprocessing
-from evergallery.errors import DamagedError
-from evergallery.files import new_directory, read_json, sha256_of, write_json
+from evergallery.files import new_directory, sha256_of
 from evergallery.memory import Memory
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Network
 from evergallery.tensors import hash_tensors, load_tensors, save_tensors
@@ -110,22 +110,7 @@ class Generation:
         Raises:
             DamagedError: the card is missing, altered, or of a newer format.
         """
-        content = read_json(directory / CARD)
-        if not isinstance(content, dict) or "card" not in content:
-            raise DamagedError(f"{directory / CARD} is not a generation's card: restore it from a backup.")
-        if content["card"].get("format", 0) > FORMAT:
-            raise DamagedError(
-                f"{directory / CARD} has format {content['card']['format']} and this version of Evergallery reads up to "
-                f"{FORMAT}: install a newer Evergallery."
-            )
-        if content.get("sha256") != _digest(content["card"]):
-            raise DamagedError(f"{directory / CARD} was altered after it was written: restore it from a backup.")
-        try:
-            return cls(directory, Card.model_validate(content["card"]))
-        except ValidationError as error:
-            raise DamagedError(
-                f"{directory / CARD} is not a generation's card ({error.errors()[0]['msg']}): restore it from a backup."
-            ) from error
+        return cls(directory, read_card(directory / CARD, Card, FORMAT, "a generation's card"))
 
     @classmethod
     def write(
@@ -165,8 +150,7 @@ class Generation:
                 checksums=checksums,
                 **description,
             )
-            content = card.model_dump(mode="json")
-            write_json(temporary / CARD, {"sha256": _digest(content), "card": content})
+            write_card(temporary / CARD, card)
         return cls(directory, card)
 
     @property
@@ -262,10 +246,6 @@ def fingerprint_of(embedder: Embedder, preprocessing: Preprocessing) -> str:
         "normalisation": "l2",
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(card: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:
