@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,9 @@ from evergallery.files import read_json, write_json
 Card = TypeVar("Card", bound=BaseModel)
 
 
-def write_card(path: Path, card: BaseModel) -> None:
-    """Write a card, atomically."""
-    content = card.model_dump(mode="json")
+def write_card(path: Path, card: BaseModel, leave_out: Collection[str] = ()) -> None:
+    """Write a card, atomically, without some of its fields."""
+    content = card.model_dump(mode="json", exclude=set(leave_out))
     write_json(path, {"sha256": _digest(content), "card": content})
 
 

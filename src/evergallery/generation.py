@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from evergallery._version import __version__
+from evergallery.cards import read_card, write_card
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, EvergalleryError, InputError
-from evergallery.files import new_directory, read_json, sha256_of, write_json
+from evergallery.files import new_directory, sha256_of
 from evergallery.memory import Memory
 from evergallery.network import Architecture, Embedder, Extractor, Head, HeadKind, Network
 from evergallery.network.foreign import SAME, ForeignModel, function_model, onnx_model, probe
@@ -111,13 +112,6 @@ class Card(BaseModel):
     created: str
     checksums: dict[str, str] = Field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values; of a trained generation without the fields that only other kinds have."""
-        content = self.model_dump(mode="json")
-        if self.kind == "trained":
-            del content["kind"], content["model"]
-        return content
-
 
 @dataclass(frozen=True)
 class Generation:
@@ -137,22 +131,7 @@ class Generation:
         Raises:
             DamagedError: the card is missing, altered, or of a newer format.
         """
-        content = read_json(directory / CARD)
-        if not isinstance(content, dict) or "card" not in content:
-            raise DamagedError(f"{directory / CARD} is not a generation's card: restore it from a backup.")
-        if content["card"].get("format", 0) > FORMAT:
-            raise DamagedError(
-                f"{directory / CARD} has format {content['card']['format']} and this version of Evergallery reads up to "
-                f"{FORMAT}: install a newer Evergallery."
-            )
-        if content.get("sha256") != _digest(content["card"]):
-            raise DamagedError(f"{directory / CARD} was altered after it was written: restore it from a backup.")
-        try:
-            return cls(directory, Card.model_validate(content["card"]))
-        except ValidationError as error:
-            raise DamagedError(
-                f"{directory / CARD} is not a generation's card ({error.errors()[0]['msg']}): restore it from a backup."
-            ) from error
+        return cls(directory, read_card(directory / CARD, Card, FORMAT, "a generation's card"))
 
     @classmethod
     def write(
@@ -494,8 +473,8 @@ def _write_card(directory: Path, **fields: Any) -> Card:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **fields,
     )
-    content = card.to_json()
-    write_json(directory / CARD, {"sha256": _digest(content), "card": content})
+    # Fields that only other kinds have are left out, so that older versions read the card of a trained generation.
+    write_card(directory / CARD, card, leave_out=("kind", "model") if card.kind == "trained" else ())
     return card
 
 

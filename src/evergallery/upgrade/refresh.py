@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -249,16 +249,18 @@ def discard(workspace: "Workspace", watcher: Watcher) -> int:
 
 def tidy(workspace: "Workspace", watcher: Watcher | None = None) -> int:
     """Delete what earlier commits and discards gave up and were killed before deleting; returns how many vectors."""
-    state = workspace.state
+    state, watcher = workspace.state, watcher or Watcher()
+    pending: list[tuple[str, Literal["new", "old"]]] = [
+        *((one, "new") for one in state.committed), *((one, "old") for one in state.discarded)
+    ]  # fmt: skip
     deleted = 0
-    for refreshes, keep in ((state.committed, "new"), (state.discarded, "old")):
-        for one in refreshes:
-            deleted += workspace.gallery.settle(
-                one, keep, on_progress=lambda done, total: (watcher or Watcher()).counted("deleting", done, total)
-            )
-            with workspace.changing("settling a refresh") as changed:
-                changed.committed = [other for other in changed.committed if other != one]
-                changed.discarded = [other for other in changed.discarded if other != one]
+    for one, keep in pending:
+        deleted += workspace.gallery.settle(
+            one, keep, on_progress=lambda done, total: watcher.counted("deleting vectors", done, total)
+        )
+        with workspace.changing("settling a refresh") as changed:
+            changed.committed = [other for other in changed.committed if other != one]
+            changed.discarded = [other for other in changed.discarded if other != one]
     return deleted
 
 
