@@ -260,3 +260,16 @@ def test_csd_weights_are_really_applied() -> None:
     assert weighted["logit distillation"].item() == pytest.approx(3 * plain["logit distillation"].item())
     assert weighted["contrastive distillation"].item() == pytest.approx(0.5 * plain["contrastive distillation"].item())
     assert weighted["triplet"] == plain["triplet"]
+
+
+@pytest.mark.parametrize(
+    "method", [method() for method in METHODS.values() if method.reads_old_head != "needed"], ids=lambda one: one.name
+)
+def test_parent_without_a_classifier(method: Method, quick: Quick, tmp_path: Path) -> None:
+    images, network, parent = coloured_images(6, each=4), a_network(6, method), a_network(0, method).eval()
+    trained = train(
+        network, method, images, None, PREPROCESSING, quick(epochs=1), tmp_path,
+        parent=parent, another_network=lambda _: a_network(6, method, seed=2),
+    )  # fmt: skip
+    assert "new in old head" not in trained.history[0]["losses"]
+    assert not equal(weights(a_network(6, method)), weights(network))

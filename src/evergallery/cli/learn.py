@@ -89,7 +89,9 @@ def learn(
     }
     chosen = choose_method(method, option or [])
     inherits = not (pretrained or from_scratch or backbone or dim or neck)
-    has_parent = space.state.promoted is not None and inherits and (chosen is None or chosen.starts_from_parent)
+    ancestor = space.generation(parent) if parent else space.promoted if space.state.promoted else None
+    can_inherit = inherits and ancestor is not None and ancestor.can_be_parent
+    has_parent = can_inherit and (chosen is None or chosen.starts_from_parent)
     with watching(json) as watcher:
         generation = space.learn(
             data,

@@ -67,7 +67,8 @@ def vectors_of(name: str, run: Run, images: NDArray[np.float32]) -> NDArray[np.f
         InputError: it makes something else, or fails.
     """
     try:
-        vectors = np.array(run(np.ascontiguousarray(images)), dtype=np.float32)
+        made = run(np.ascontiguousarray(images))
+        vectors = np.array(made.detach().cpu().numpy() if isinstance(made, Tensor) else made, dtype=np.float32)
     except InputError:
         raise
     # It is somebody else's code: anything may come out of it.
