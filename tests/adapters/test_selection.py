@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evergallery.adapters import ADAPTERS, Adapter, fit_linear, fit_mlp, fit_procrustes, select_adapter
+from evergallery.adapters import ADAPTERS, Adapter, fit_linear, fit_mlp, fit_procrustes, select_adapter, selection
 from evergallery.adapters.selection import (
     Judgement,
     Trial,
@@ -147,6 +147,17 @@ class TestChoice:
         found = select_adapter(source, source, fits={"rank 3": partial(fit_linear, rank=3)})
         assert found.name == "rank 3"
         assert found.adapter.get_buffer("second").shape == (3, 8)
+
+    def test_in_and_out_of_sample_are_of_as_many_and_no_more_than_needed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        source, labels = clustered(10, 20, 8)
+        for known, expected in ((None, (40, 40)), (labels, (40, 40, 40, 40))):
+            trial = select_adapter(source, source, known, fits=CLOSED).chosen
+            found = (trial.in_sample, trial.out_of_sample, trial.unseen_classes, trial.seen_classes)
+            assert tuple(judgement.queries for judgement in found if judgement) == expected
+        monkeypatch.setattr(selection, "MOST_QUERIES", 7)
+        trial = select_adapter(source, source, labels, fits=CLOSED).chosen
+        found = (trial.in_sample, trial.out_of_sample, trial.unseen_classes, trial.seen_classes)
+        assert [judgement.queries for judgement in found if judgement] == [7, 7, 7, 7]
 
 
 class TestOverfitting:
