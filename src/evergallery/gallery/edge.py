@@ -163,14 +163,14 @@ class EdgeStore:
                         records, _ = shard.page(condition, None, BATCH, with_vector=False, fields=[])
                         if not records:
                             break
-                        points = [record.id for record in records]
+                        points = [_point(record) for record in records]
                         twins = self._elsewhere(shard, points) if mark == losing else set()
                         gone = [point for point in points if point in twins]
                         kept = [point for point in points if point not in twins]
                         if gone:
                             self._update(shard.generation, _deletion(gone))
                         if kept:
-                            self._update(shard.generation, engine.UpdateOperation.delete_payload(kept, [mark]))
+                            self._update(shard.generation, engine.UpdateOperation.delete_payload([*kept], [mark]))
                     deleted += len(gone)
                     done += len(points)
                     if on_progress is not None:
@@ -477,7 +477,7 @@ class EdgeStore:
             versions[one.id].append(one)
         return versions
 
-    def _elsewhere(self, shard: Shard, points: Sequence[engine.PointId]) -> set[engine.PointId]:
+    def _elsewhere(self, shard: Shard, points: Sequence[uuid.UUID]) -> set[uuid.UUID]:
         """Which of these points other shards hold too."""
         return {point for other in self._shards.values() if other is not shard for point in other.holds(points)}
 
@@ -553,7 +553,7 @@ def _marks(refresh: str | None) -> dict[str, str]:
     return {} if refresh is None else {"refresh": refresh}
 
 
-def _deletion(points: Sequence[engine.PointId]) -> engine.UpdateOperation:
+def _deletion(points: Sequence[uuid.UUID]) -> engine.UpdateOperation:
     return engine.UpdateOperation.delete_points(list(points))
 
 

@@ -97,7 +97,7 @@ class Shard:
         content = True if fields is None else list(fields)
         return self._ask("read", lambda: self._engine.retrieve(list(points), content, with_vector))
 
-    def holds(self, points: Sequence[engine.PointId]) -> list[uuid.UUID]:
+    def holds(self, points: Sequence[uuid.UUID]) -> list[uuid.UUID]:
         """Which of these points are here."""
         records = self._ask("read", lambda: self._engine.retrieve(list(points), False, False))
         return [cast(uuid.UUID, record.id) for record in records]

@@ -1,0 +1,512 @@
+"""Two versions of an item: every view agrees with a model in plain Python, through kills, full disks and threads."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from numpy.typing import NDArray
+
+from evergallery.errors import InputError
+from evergallery.gallery import EdgeStore, Filter, Item, View, edge
+from evergallery.gallery.shard import Shard
+
+OLD, NEW, WIDE = "a" * 64, "b" * 64, "c" * 64
+DIMENSIONS = {OLD: 4, NEW: 4, WIDE: 6}
+BOTH = View()
+
+
+def unit(seed: int, dimension: int) -> NDArray[np.float32]:
+    values = np.random.default_rng(seed).normal(size=dimension).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
+def item(number: int, generation: str = OLD, **changes: object) -> Item:
+    """Two neighbouring numbers have one vector, so that there are equal scores."""
+    made = Item(
+        id=f"item {number}",
+        embedding=unit(number // 2 + 1000 * list(DIMENSIONS).index(generation), DIMENSIONS[generation]),
+        generation=generation,
+        label=f"class {number % 3}",
+        uri=f"photos/{number}.jpg",
+        content_hash=f"{number:064x}",
+        added="2026-01-01T00:00:00+00:00",
+        metadata={"price": number},
+    )
+    return replace(made, **changes)
+
+
+def exactly(one: Item) -> tuple[object, ...]:
+    return (
+        one.id,
+        one.embedding.tobytes(),
+        one.generation,
+        one.label,
+        one.uri,
+        one.content_hash,
+        one.added,
+        dict(one.metadata),
+    )
+
+
+def contents(store: EdgeStore, view: View | None = None, where: Filter = Filter()) -> dict[str, tuple[object, ...]]:  # noqa: B008
+    """What is seen; no id twice."""
+    found = [exactly(one) for batch in store.iterate(where, batch_size=7, view=view) for one in batch]
+    assert len({one[0] for one in found}) == len(found)
+    return {str(one[0]): one for one in found}
+
+
+def expected(items: list[Item]) -> dict[str, tuple[object, ...]]:
+    return {one.id: exactly(one) for one in items}
+
+
+class Versions(RuleBasedStateMachine):
+    """The model: for each id its versions, newest last, and a view that names every unsettled refresh."""
+
+    numbers = st.lists(st.integers(0, 5), unique=True, min_size=1, max_size=4)
+    generations = st.sampled_from(list(DIMENSIONS))
+
+    @initialize()
+    def create(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.model: dict[str, list[Item]] = {}
+        self.view = View()
+        self.open: list[str] = []
+        self.started = 0
+        self.store = EdgeStore(self.directory, lambda: self.view)
+
+    def teardown(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.directory)
+
+    def seen(self, view: View) -> dict[str, Item]:
+        visible = {
+            name: [one for one in versions if one.refresh not in view.hidden and one.superseded not in view.shown]
+            for name, versions in self.model.items()
+        }
+        assert all(len(versions) < 2 for versions in visible.values())
+        return {name: versions[0] for name, versions in visible.items() if versions}
+
+    @rule(numbers=numbers, generation=generations, label=st.sampled_from(["x", None]))
+    def put(self, numbers: list[int], generation: str, label: str | None) -> None:
+        items = [item(number, generation, label=label, added=f"time {self.started}") for number in numbers]
+        before = self.seen(self.view)
+        changed = [one for one in items if one.id not in before or not one.same_but_for_time(before[one.id])]
+        counts = self.store.put([replace(one, refresh="not taken over", superseded="nor this") for one in items])
+        assert counts.added == sum(one.id not in before for one in items)
+        assert (counts.replaced, counts.unchanged) == (
+            len(changed) - counts.added,
+            len(items) - len(changed),
+        )
+        for one in changed:
+            self.model[one.id] = [replace(one, added=before[one.id].added if one.id in before else one.added)]
+
+    @rule(numbers=numbers)
+    def delete(self, numbers: list[int]) -> None:
+        names = [f"item {number}" for number in numbers]
+        before = self.seen(self.view)
+        assert self.store.delete(names) == sum(name in before for name in names)
+        for name in names:
+            self.model.pop(name, None)
+
+    @rule(numbers=numbers, generation=generations, again=st.booleans(), other_content=st.integers(0, 20))
+    def refresh(self, numbers: list[int], generation: str, again: bool, other_content: int) -> None:
+        if not (again and self.open):
+            self.started += 1
+            self.open.append(f"refresh {self.started}")
+            self.view = self.view.before(self.open[-1])
+        name = self.open[-1]
+        items = [item(number, generation, content_hash=f"{max(number, other_content):064x}") for number in numbers]
+        items = [replace(one, label="as given", added="then") for one in items]
+        before = self.seen(self.view.before(name))
+        if any(
+            len(held) == 2 and name != held[1].refresh for held in map(self.model.get, [i.id for i in items]) if held
+        ):
+            with pytest.raises(InputError, match=r"has two versions already, of the refresh refresh \d+: settle that"):
+                self.store.refresh(items, name)
+            return
+        awaited = [
+            one
+            for one in items
+            if one.id in before
+            and len(self.model[one.id]) == 1
+            and name not in (before[one.id].refresh, before[one.id].superseded)
+            and before[one.id].content_hash == one.content_hash
+            and before[one.id].generation != generation
+        ]
+        assert self.store.refresh(items, name) == len(awaited)
+        for one in awaited:
+            (old,) = self.model[one.id]
+            self.model[one.id] = [replace(old, superseded=name), replace(one, refresh=name)]
+        assert self.store.refresh(items, name) == 0, "once is enough"
+
+    @precondition(lambda self: self.open)
+    @rule(shown=st.booleans(), which=st.integers(0, 5))
+    def look(self, shown: bool, which: int) -> None:
+        name = self.open[which % len(self.open)]
+        self.view = self.view.after(name) if shown else self.view.before(name)
+
+    @precondition(lambda self: self.open)
+    @rule(new=st.booleans(), which=st.integers(0, 5))
+    def settle(self, new: bool, which: int) -> None:
+        name = self.open.pop(which % len(self.open))
+        self.view = self.view.after(name) if new else self.view.before(name)
+        kept = self.seen(self.view)
+        deleted = 0
+        for key, versions in list(self.model.items()):
+            if name in (versions[0].superseded, versions[-1].refresh):
+                deleted += len(versions) - 1
+                self.model[key] = [replace(kept[key], refresh=None, superseded=None)]
+        heard: list[tuple[int, int]] = []
+        keep = "new" if new else "old"
+        assert self.store.settle(name, keep, on_progress=lambda *done: heard.append(done)) == deleted
+        assert heard == [] or heard[-1][0] == heard[-1][1] >= deleted
+        self.view = View(self.view.shown - {name}, self.view.hidden - {name})
+        assert self.store.settle(name, keep) == 0
+
+    @rule()
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = EdgeStore(self.directory, lambda: self.view)
+
+    @invariant()
+    def everything_agrees(self) -> None:
+        others = [look(name) for name in self.open for look in (self.view.before, self.view.after, self.view.remaining)]
+        for view in [None, *others]:
+            self.agrees(view)
+        assert self.store.verify() == []
+
+    def agrees(self, view: View | None) -> None:
+        seen, store = self.seen(self.view if view is None else view), self.store
+        names = [f"item {number}" for number in range(7)]
+        assert contents(store, view) == expected(list(seen.values()))
+        for name in names:
+            found = store.get(name, view=view)
+            assert (found and (exactly(found), found.refresh, found.superseded)) == (
+                seen.get(name) and (exactly(seen[name]), seen[name].refresh, seen[name].superseded)
+            )
+        assert store.contains(names, view=view) == set(seen)
+        assert sorted(name for batch in store.identifiers(batch_size=2, view=view) for name in batch) == sorted(seen)
+        assert store.known_content([f"{n:064x}" for n in range(9)], view=view) == {
+            one.content_hash for one in seen.values()
+        }
+        assert store.count(view=view) == len(seen)
+        assert store.count_by_generation(view=view) == Counter(one.generation for one in seen.values())
+        for where in (Filter(), Filter(labels=("x",)), Filter(generations=(OLD, WIDE))):
+            asked = [
+                one
+                for one in seen.values()
+                if (where.labels is None or one.label in where.labels)
+                and (where.generations is None or one.generation in where.generations)
+            ]
+            assert contents(store, view, where) == expected(asked)
+            assert store.count(where, view=view) == len(asked)
+            assert store.count_by_label(where, view=view) == Counter(one.label for one in asked if one.label)
+        self.searches_agree(view, seen)
+
+    def searches_agree(self, view: View | None, seen: dict[str, Item]) -> None:
+        for dimension in (4, 6):
+            query = unit(77, dimension)
+            ours = tuple(name for name, width in DIMENSIONS.items() if width == dimension)
+            scores = {
+                one.id: float(one.embedding.astype(np.float64) @ query)
+                for one in seen.values()
+                if one.generation in ours
+            }
+            ranked = sorted(scores, key=lambda name: (-round(scores[name], 5), name))
+            for k in (1, 3, 20):
+                (found,) = self.store.search(query[None], k, where=Filter(generations=ours), view=view)
+                assert [match.item.id for match in found] == ranked[:k]
+                np.testing.assert_allclose([match.score for match in found], [scores[n] for n in ranked[:k]], atol=1e-5)
+            if len(scores) == len(seen):
+                (found,) = self.store.search(query[None], 20, view=view)
+                assert [match.item.id for match in found] == ranked
+            else:
+                with pytest.raises(InputError, match="they come from different embedding spaces"):
+                    self.store.search(query[None], 20, view=view)
+
+
+TestVersions = Versions.TestCase
+TestVersions.settings = settings(
+    max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EdgeStore]:
+    """Forty items of one generation, seen as before the refresh ``r``."""
+    with EdgeStore(tmp_path / "gallery", lambda: View(hidden=frozenset({"r"}))) as opened:
+        opened.put([item(number) for number in range(40)])
+        yield opened
+
+
+AFTER = View().after("r")
+BEFORE = View().before("r")
+
+
+def test_new_space_grows_in_the_shadow(store: EdgeStore) -> None:
+    assert store.refresh([item(number, WIDE) for number in range(30)], "r") == 30
+    assert len(store.search(unit(1, 4)[None], 40)[0]) == 40
+    with pytest.raises(InputError, match="different embedding spaces"):
+        store.search(unit(1, 6)[None], 40)
+    remaining = View().remaining("r")
+    assert contents(store, remaining) == expected([item(number) for number in range(30, 40)])
+    store.refresh([item(number, WIDE) for number in range(30, 40)], "r")
+    assert store.count(view=remaining) == 0
+    assert len(store.search(unit(1, 6)[None], 50, view=AFTER)[0]) == 40
+    with pytest.raises(InputError, match="different embedding spaces"):
+        store.search(unit(1, 4)[None], 40, view=AFTER)
+
+
+def test_hidden_versions_take_no_places(store: EdgeStore) -> None:
+    query = unit(5, 4)
+    store.refresh([item(number, NEW, embedding=query) for number in range(40)], "r")
+    stored = sorted((-float(item(number).embedding @ query), f"item {number}") for number in range(40))
+    assert [match.item.id for match in store.search(query[None], 5)[0]] == [name for _, name in stored[:5]]
+
+
+def test_view_that_decides_nothing_meets_no_item_twice(store: EdgeStore) -> None:
+    store.refresh([item(number, NEW) for number in range(40)], "r")
+    assert contents(store, BOTH) == expected([item(number, NEW) for number in range(40)])
+    assert store.get("item 3", view=BOTH).generation == NEW
+    (found,) = store.search(unit(9, 4)[None], 60, view=BOTH)
+    best = {f"item {n}": max(float(item(n, made).embedding @ unit(9, 4)) for made in (OLD, NEW)) for n in range(40)}
+    assert [match.item.id for match in found] == sorted(best, key=lambda name: (-round(best[name], 5), name))
+
+
+def test_verify_names_an_item_that_is_seen_twice(store: EdgeStore) -> None:
+    store.refresh([item(1, NEW)], "r")
+    assert store.verify() == []
+    store._view = lambda: BOTH
+    assert store.verify() == ["In the gallery, 'item 1' is in two generations: index it again."]
+
+
+def test_refresh_needs_a_name_and_items_that_can_be_stored(store: EdgeStore) -> None:
+    with pytest.raises(InputError, match="The refresh has an empty name"):
+        store.refresh([item(1, NEW)], "")
+    with pytest.raises(InputError, match="'item 2' has length 2, not 1"):
+        store.refresh([item(1, NEW), item(2, NEW, embedding=unit(1, 4) * 2)], "r")
+    assert store.count(view=AFTER) == store.count(view=View().remaining("r")) == 40
+
+
+def test_settled_the_other_way_half_way_through_nothing_is_lost(
+    store: EdgeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.refresh([item(number, NEW) for number in range(40)], "r")
+    monkeypatch.setattr(edge, "BATCH", 15)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.settle("r", "old", on_progress=stop)
+    assert store.settle("r", "new") == 25
+    assert Counter(one[2] for one in contents(store, BOTH).values()) == {OLD: 15, NEW: 25}
+
+
+def test_marks_are_indexed_when_a_refresh_begins(store: EdgeStore) -> None:
+    assert "superseded" not in store._shards[OLD]._engine.info().payload_schema
+    store.refresh([item(1, NEW)], "r")
+    for shard in store._shards.values():
+        assert {"refresh", "superseded"} <= shard._engine.info().payload_schema.keys()
+
+
+# Writes that fail
+
+OPERATIONS: dict[str, Callable[[EdgeStore], object]] = {
+    "refresh": lambda store: store.refresh([item(number, NEW) for number in range(20, 40)], "r"),
+    "put into the newer space": lambda store: store.put([item(n, NEW, label="put") for n in range(40)]),
+    "put into the older space": lambda store: store.put([item(n, OLD, label="put") for n in range(40)]),
+    "delete": lambda store: store.delete([f"item {number}" for number in range(40)]),
+    "settle": lambda store: store.settle("r", "old"),
+}
+
+
+def failing(write: Callable[..., None], left: Iterator[int]) -> Callable[..., None]:
+    """A write that succeeds as often as something is left."""
+
+    def attempt(*arguments: object) -> None:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        write(*arguments)
+
+    return attempt
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("reopened", [False, True], ids=["the same process", "another process"])
+def test_any_write_that_fails_leaves_all_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reopened: bool
+) -> None:
+    """Half of the items have two versions when the disk is full at each write in turn."""
+    operation, view = OPERATIONS[name], lambda: BEFORE
+
+    def state(store: EdgeStore) -> tuple[dict[str, tuple[object, ...]], ...]:
+        return contents(store, BEFORE), contents(store, AFTER)
+
+    @contextmanager
+    def started() -> Iterator[EdgeStore]:
+        directory = tmp_path / "gallery"
+        store = EdgeStore(directory, view)
+        try:
+            store.put([item(number) for number in range(40)])
+            store.refresh([item(number, NEW) for number in range(20)], "r")
+            yield store
+        finally:
+            store.close()
+            shutil.rmtree(directory)
+
+    with started() as store:
+        start = state(store)
+        operation(store)
+        whole = state(store)
+    for allowed in range(20):
+        with started() as store:
+            with monkeypatch.context() as patched:
+                left = iter(range(allowed))
+                patched.setattr(Shard, "update", failing(Shard.update, left))
+                patched.setattr(edge, "write_json", failing(edge.write_json, left))
+                try:
+                    operation(store)
+                    failed = False
+                except OSError:
+                    failed = True
+            if reopened:
+                # As a kill leaves it: without the counts of a gallery that was closed.
+                store._writing = False
+                store.close()
+                store.__init__(tmp_path / "gallery", view)
+                before, after = state(store)
+                # A settling ends item by item: what it keeps is there all the time.
+                assert (before, after) in (start, whole) or (name == "settle" and before == start[0])
+                assert store.verify() == []
+            else:
+                state(store)
+            operation(store)
+            assert state(store) == whole
+        if not failed:
+            break
+    assert allowed >= 2
+    assert not failed
+
+
+# Kills
+
+COMMON = """
+import sys
+sys.path[:0] = {paths!r}
+from test_versions import *
+edge.BATCH = 50
+before, after = View().before("r"), View().after("r")
+"""
+REFRESHER = (
+    COMMON
+    + """
+with EdgeStore(Path(sys.argv[1]), lambda: before) as store:
+    for batch in range(int(sys.argv[2]), 1000):
+        if batch % 20 == 0:
+            store.put([item(number) for number in range(batch * 50, batch * 50 + 1000)])
+        store.refresh([item(number, NEW) for number in range(batch * 50, batch * 50 + 50)], "r")
+        print(batch, flush=True)
+"""
+)
+SETTLER = (
+    COMMON
+    + """
+with EdgeStore(Path(sys.argv[1]), lambda: after) as store:
+    store.settle("r", "new", on_progress=lambda done, total: print(done, flush=True))
+"""
+)
+
+
+def killed_while(script: str, *arguments: object, lines: int, seconds: float) -> list[int]:
+    """Run a script, kill it some time after so many lines, and return what it had printed."""
+    script = script.format(paths=[str(Path(__file__).parent)])
+    process = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        printed = [process.stdout.readline() for _ in range(lines)]
+        time.sleep(seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        printed += process.stdout.read().split()
+    process.wait()
+    return [int(line) for line in printed if line]
+
+
+def test_kill_during_refresh_and_settling(tmp_path: Path) -> None:
+    """Five times each, at random moments: nothing acknowledged is lost, no view sees an item twice or another vector."""
+    directory, draw, done = tmp_path / "gallery", np.random.default_rng(0), 0
+    for _ in range(5):
+        printed = killed_while(REFRESHER, directory, done, lines=int(draw.integers(1, 4)), seconds=draw.uniform(0, 0.1))
+        done = printed[-1] + 1
+        with EdgeStore(directory, lambda: BEFORE) as store:
+            assert store.verify() == []
+            old, new = contents(store, BEFORE), contents(store, AFTER)
+            count = len(old)
+            assert old == expected([item(number) for number in range(count)])
+            assert count >= done * 50
+            refreshed = sum(one[2] == NEW for one in new.values())
+            assert refreshed in (done * 50, done * 50 + 50)
+            assert new == expected([item(n, NEW if n < refreshed else OLD) for n in range(count)])
+            assert store.count(view=View().remaining("r")) == count - refreshed
+    for _ in range(5):
+        killed_while(SETTLER, directory, lines=1, seconds=draw.uniform(0, 0.05))
+        with EdgeStore(directory, lambda: AFTER) as store:
+            assert contents(store) == new
+            assert store.verify() == []
+    with EdgeStore(directory, lambda: AFTER) as store:
+        store.settle("r", "new")
+        assert contents(store, BOTH) == contents(store, BEFORE) == new
+
+
+# Threads
+
+
+@pytest.mark.parametrize("view", [BEFORE, AFTER], ids=["before", "after"])
+def test_readers_beside_a_refresh_miss_nothing_and_meet_nothing_twice(store: EdgeStore, view: View) -> None:
+    store._view = lambda: view
+    everyone = sorted(f"item {number}" for number in range(40))
+    failures: list[BaseException] = []
+    rounds = Counter[str]()
+    finished = threading.Event()
+    readers: dict[str, Callable[[], list[str]]] = {
+        "search": lambda: [match.item.id for match in store.search(unit(3, 4)[None], 60)[0]],
+        "iterate": lambda: [one.id for batch in store.iterate(batch_size=5) for one in batch],
+        "contains": lambda: list(store.contains(everyone)),
+        "count": lambda: everyone[: store.count()] + ["too many"] * (store.count() - 40),
+    }
+
+    def read(name: str) -> None:
+        try:
+            while not finished.is_set() or not rounds[name]:
+                assert sorted(readers[name]()) == everyone, name
+                rounds[name] += 1
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=read, args=(name,)) for name in readers]
+    for thread in threads:
+        thread.start()
+    for back_and_forth in range(3):
+        for first in range(0, 40, 8):
+            store.refresh([item(number, NEW) for number in range(first, first + 8)], "r")
+        store.put([item(number, label=f"round {back_and_forth}") for number in range(40)])
+    finished.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert min(rounds[name] for name in readers) >= 1
