@@ -317,12 +317,12 @@ def test_one_thread_writes_at_a_time(filled: Path, monkeypatch: pytest.MonkeyPat
     retrieve = EdgeStore._retrieve
     inside, most = [], []
 
-    def slow(store: EdgeStore, identifiers: list[str]) -> dict[str, Item]:
+    def slow(store: EdgeStore, *asked: object) -> list[Item]:
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.02)
         inside.pop()
-        return retrieve(store, identifiers)
+        return retrieve(store, *asked)
 
     monkeypatch.setattr(EdgeStore, "_retrieve", slow)
     with EdgeStore(filled) as store:
