@@ -1,6 +1,7 @@
 """Held-out images through several spaces: read at each size, freed of training images, extracted once."""
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.evaluation import Protocol, protocol
 from evergallery.generation import Generation, short_hashes
@@ -74,11 +76,6 @@ def read_held_out(
         images, embeddings, chosen, excluded = _extract(
             workspace, data, spaces, queries, gallery, data_dir, watcher, exclude
         )
-    if len(chosen.query) == 0 or len(chosen.gallery) < 2:
-        raise InputError(
-            f"Of the held-out images nothing is left to search with or in ({excluded} were learned from): "
-            f"give images that no generation has seen."
-        )
     measured = {
         space.name: Measured(space.name, space.fingerprint, embeddings[space.name], space.maker.card.classes)
         for space in spaces
@@ -97,7 +94,9 @@ def _extract(
     exclude: bool,
 ) -> tuple[ImageSet, dict[str, Vectors], Protocol, int]:
     makers = {space.maker.name: space.maker for space in spaces}
-    sizes = list(dict.fromkeys(maker.preprocessing for maker in makers.values()))
+    # Where nothing extracts, the images serve only to name items.
+    usual = Preprocessing.from_dict(workspace.state.preprocessing)
+    sizes = list(dict.fromkeys(maker.preprocessing for maker in makers.values() if maker.extracts)) or [usual]
     if len(sizes) > 1 and isinstance(data, ImageSet):
         raise InputError(
             f"{', '.join(makers)} read images of different sizes: give the held-out images as files, not decoded ones."
@@ -111,10 +110,15 @@ def _extract(
     chosen = protocol(images, queries, gallery)
     seen = _learned_from(workspace, makers.values(), images) if exclude else np.zeros(len(images), dtype=bool)
     vectors = {name: workspace.known_embeddings(maker, images) for name, maker in makers.items() if not maker.extracts}
-    left_out = seen | np.any([~known for _, known in vectors.values()] or [np.zeros_like(seen)], axis=0)
+    left_out = seen | np.any([missing for _, missing in vectors.values()] or [np.zeros_like(seen)], axis=0)
     if left_out.any():
         chosen = without(chosen, left_out)
     kept = np.flatnonzero(~left_out)
+    if len(chosen.query) == 0 or len(chosen.gallery) < 2:
+        raise InputError(
+            f"Of the held-out images nothing is left to search with or in ({seen.sum()} were learned from): "
+            f"give images that no generation has seen."
+        )
     made = {
         name: workspace.extract(maker, read[maker.preprocessing].select(kept), watcher)
         if maker.extracts
@@ -146,9 +150,10 @@ def _holds_embeddings(path: Path) -> bool:
     if path.suffix != ".npz" or not path.is_file():
         return False
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # NumPy leaves a file open that is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return "images" not in arrays.files
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as arrays ({error}): it is damaged, or no .npz file.") from error
 
 

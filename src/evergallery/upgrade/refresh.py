@@ -85,7 +85,7 @@ def plan_refresh(
     asker = Space(workspace.generation(generation))
     view = _before(workspace)
     counts = {
-        workspace.space_of(one): count
+        workspace.space_of(one).name: count
         for one, count in workspace.gallery.count_by_generation(view=view).items()
         if one != target.fingerprint
     }
@@ -116,7 +116,7 @@ def plan_refresh(
     return Plan(
         generation,
         adapter,
-        {space.name: count for space, count in counts.items()},
+        counts,
         len(found.problems) / max(1, len(asked)),
         seconds / max(1, len(asked)) * sum(counts.values()) if target.adapter is None else 0.0,
         bytes_each * sum(counts.values()),

@@ -1,0 +1,54 @@
+"""A workspace of models that take no training, and photographs on disk."""
+
+import os
+import sys
+from pathlib import Path
+
+import models
+from PIL import Image
+
+from conftest import coloured_images
+from evergallery import Workspace
+from evergallery.data.image_set import ImageSet
+
+MODELS = (models.worn, models.better, models.turned, models.wide)
+HERE = Path(__file__).parent
+
+
+def held_out() -> ImageSet:
+    return coloured_images(classes=10, each=30, seed=7)
+
+
+def make_photos(folder: Path, each: int = 20, seed: int = 2) -> Path:
+    images = coloured_images(classes=10, each=each, seed=seed)
+    for index, (row, label) in enumerate(zip(images.rows, images.labels, strict=True)):
+        path = folder / images.classes[label] / f"{index:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.pixels[row]).save(path)
+    return folder
+
+
+def make_shop(folder: Path) -> Workspace:
+    """v1 sees worn, v2 better in the same coordinates, v3 better in others, v4 in more of them; v1's vectors are stored."""
+    photos = make_photos(folder / "photos")
+    shop = Workspace.create(folder / "shop", size=16)
+    (shop.directory / "gate.toml").write_text("cross_test = -10.0\nnegative_flips = 20.0\nqueries = 200\n")
+    for model in MODELS:
+        shop.register(model, size=16)
+    shop.index(photos)
+    return shop
+
+
+def vectors(shop: Workspace) -> dict[str, tuple[str, bytes]]:
+    """Every visible item's space and vector, to the bit."""
+    return {item.id: (item.generation, item.embedding.tobytes()) for batch in shop.gallery.iterate() for item in batch}
+
+
+def spaces(shop: Workspace) -> dict[str, int]:
+    """How many visible items each space has."""
+    return {one.name: one.items for one in shop.status().spaces or ()}
+
+
+def environment() -> dict[str, str]:
+    """For a process that must find the models."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])}

@@ -1,0 +1,392 @@
+"""Refreshing a gallery: what is planned, what moves, what stays, and the way back; through kills and beside searches."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from shops import environment, held_out, make_photos, make_shop, spaces, vectors
+
+from evergallery import Workspace
+from evergallery.errors import InputError, RefusedError
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workspace:
+    return make_shop(tmp_path)
+
+
+@pytest.fixture
+def switched(shop: Workspace) -> Workspace:
+    """v2 is promoted over the vectors of v1."""
+    shop.check("v2", held_out())
+    shop.promote("v2")
+    return shop
+
+
+def photo(shop: Workspace, name: str = "class 3/060.png") -> Path:
+    return shop.directory.parent / "photos" / name
+
+
+class TestPlan:
+    def test_says_what_it_costs_and_what_each_share_gives(self, switched: Workspace) -> None:
+        before = vectors(switched)
+        plan = switched.plan("v2")
+        assert plan.items == {"v1": 200}
+        assert plan.shares == (0, 0.25, 0.5, 1)
+        assert (plan.sample, plan.queries, plan.missing) == (200, 200, 0)
+        assert plan.seconds > 0
+        assert plan.bytes >= 200 * 4 * 8
+        assert set(plan.recall) == {"random", "uncertain", "typical", "oldest", "popular"}
+        ends = {(curve[0], curve[-1]) for curve in plan.recall.values()}
+        assert len(ends) == 1, "orders differ on the way only"
+        first, last = ends.pop()
+        assert last == 1.0 > first
+        assert vectors(switched) == before
+        assert switched.state.refresh is None, "a plan begins nothing"
+
+    def test_is_what_a_refresh_then_reaches(self, switched: Workspace) -> None:
+        plan = switched.plan("v2")
+        for share, expected in zip(plan.shares[1:], plan.recall["random"][1:], strict=True):
+            switched.refresh("v2", order="random", fraction=share)
+            assert recall(switched) == pytest.approx(expected, abs=1e-9)
+
+    def test_counts_images_that_are_gone(self, switched: Workspace) -> None:
+        for path in sorted((switched.directory.parent / "photos" / "class 1").iterdir())[:10]:
+            path.unlink()
+        plan = switched.plan("v2")
+        assert plan.missing == pytest.approx(10 / 200)
+        assert plan.sample == 190
+
+    def test_nothing_to_refresh(self, shop: Workspace) -> None:
+        with pytest.raises(InputError, match="nothing but vectors of v1"):
+            shop.plan("v1")
+
+
+def recall(shop: Workspace) -> float:
+    """recall@1 of every stored image among the others, by searching."""
+    hits = []
+    for batch in list(shop.gallery.iterate()):
+        for item in batch:
+            others = [one for one in shop.search(item.uri, k=2) if one.item.id != item.id]
+            hits.append(others[0].item.label == item.label)
+    return float(np.mean(hits))
+
+
+class TestRefresh:
+    def test_part_by_part_and_the_same_call_goes_on(self, switched: Workspace) -> None:
+        first = switched.refresh("v2", fraction=0.25)
+        assert (first.refreshed, first.remaining, first.stopped_by, first.shown) == (50, 150, "fraction", True)
+        assert spaces(switched) == {"v1": 150, "v2": 50}
+        again = switched.refresh("v2", fraction=0.25)
+        assert again.refreshed == 0
+        rest = switched.refresh("v2")
+        assert (rest.refreshed, rest.remaining, rest.stopped_by) == (150, 0, "done")
+        assert spaces(switched) == {"v2": 200}
+        assert switched.doctor() == []
+
+    def test_new_vectors_are_what_indexing_would_have_made(self, switched: Workspace, tmp_path: Path) -> None:
+        switched.refresh("v2")
+        other = Workspace.create(tmp_path / "other", size=16)
+        for model in ("models:worn", "models:better"):
+            other.register(model, size=16)
+        other.index(switched.directory.parent / "photos", generation="v2")
+        made, expected = vectors(switched), vectors(other)
+        assert made.keys() == expected.keys()
+        for key, (generation, content) in made.items():
+            assert generation == expected[key][0]
+            assert np.allclose(
+                np.frombuffer(content, np.float32), np.frombuffer(expected[key][1], np.float32), atol=1e-6
+            )
+
+    def test_keeps_what_else_is_known_of_an_item(self, switched: Workspace) -> None:
+        before = {item.id: item for batch in switched.gallery.iterate() for item in batch}
+        switched.refresh("v2")
+        for batch in switched.gallery.iterate():
+            for item in batch:
+                old = before[item.id]
+                assert (item.label, item.uri, item.content_hash, item.added) == (
+                    old.label, old.uri, old.content_hash, old.added,
+                )  # fmt: skip
+
+    def test_popular_items_go_first(self, switched: Workspace) -> None:
+        found = [one.item.id for one in switched.search(str(photo(switched)), k=10)]
+        switched.refresh("v2", order="popular", fraction=0.05)
+        moved = {
+            key for key, (generation, _) in vectors(switched).items() if generation == switched.promoted.fingerprint
+        }
+        assert moved == set(found)
+
+    def test_rollback_restores_the_earlier_vectors_to_the_bit(self, switched: Workspace) -> None:
+        before = vectors(switched)
+        switched.refresh("v2", fraction=0.5)
+        assert vectors(switched) != before
+        assert switched.rollback() == "v1"
+        assert vectors(switched) == before
+        assert spaces(switched) == {"v1": 200}
+        switched.promote("v2")
+        assert spaces(switched) == {"v1": 100, "v2": 100}, "and promoting again shows the new ones again"
+
+    def test_commit_gives_up_the_earlier_vectors(self, switched: Workspace) -> None:
+        switched.refresh("v2")
+        after = vectors(switched)
+        assert switched.commit() == 200
+        assert vectors(switched) == after
+        assert (switched.state.refresh, switched.state.committed) == (None, [])
+        # Compatible both ways: v1 may still search what is there now.
+        assert switched.rollback() == "v1"
+        assert spaces(switched) == {"v2": 200}
+
+    def test_discard_gives_up_the_new_ones(self, switched: Workspace) -> None:
+        before = vectors(switched)
+        switched.refresh("v2", fraction=0.5)
+        assert switched.discard() == 100
+        assert vectors(switched) == before
+        assert switched.refresh("v2").refreshed == 200, "and it can be begun anew"
+
+    def test_image_that_is_gone_or_changed_keeps_its_vector_and_is_named(self, switched: Workspace) -> None:
+        gone, changed = photo(switched), photo(switched, "class 4/080.png")
+        gone.unlink()
+        Image.new("RGB", (16, 16), "red").save(changed)
+        done = switched.refresh("v2")
+        assert (done.refreshed, done.remaining) == (198, 2)
+        assert {problem.kind for problem in done.problems} == {"image missing", "failed"}
+        status = switched.status()
+        assert spaces(switched) == {"v1": 2, "v2": 198}
+        assert status.problems == {"image missing": 1, "failed": 1}
+        assert any("060.png" in reason for reason in status.reasons.values())
+        assert any("is not the image that was stored" in reason for reason in status.reasons.values())
+        assert len(switched.search(str(photo(switched, "class 5/100.png")), k=200)) == 200, "they are still found"
+
+    def test_image_that_comes_back_is_refreshed_and_its_problem_solved(self, switched: Workspace) -> None:
+        path = photo(switched)
+        content = path.read_bytes()
+        path.unlink()
+        switched.refresh("v2")
+        path.write_bytes(content)
+        assert switched.refresh("v2").refreshed == 1
+        assert switched.status().problems == {}
+
+    def test_images_can_be_given_where_the_originals_have_moved(self, switched: Workspace, tmp_path: Path) -> None:
+        (tmp_path / "photos").rename(tmp_path / "moved")
+        assert len(switched.refresh("v2", fraction=0.1).problems) == 20
+        done = switched.refresh("v2", images=tmp_path / "moved")
+        assert (done.refreshed, done.remaining) == (200, 0)
+
+    def test_budget_and_rate_hold(self, switched: Workspace) -> None:
+        started = time.monotonic()
+        done = switched.refresh("v2", rate=40, budget=1.0)
+        assert time.monotonic() - started < 8
+        assert done.stopped_by == "budget"
+        assert 40 <= done.refreshed <= 120
+        assert switched.refresh("v2").remaining == 0
+
+    def test_until_stops_where_the_plan_expects_the_recall(self, switched: Workspace) -> None:
+        done = switched.refresh("v2", until=0.9)
+        assert 0 < done.refreshed < 200
+        assert recall(switched) >= 0.9
+        with pytest.raises(InputError, match="not expected at any share"):
+            switched.refresh("v2", until=1.1)
+
+    def test_only_one_refresh_is_open(self, switched: Workspace) -> None:
+        switched.refresh("v2", fraction=0.1)
+        with pytest.raises(RefusedError, match=r"r1, a refresh for v2, is open: .*--commit"):
+            switched.refresh("v3")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"fraction": 0.0}, "fraction of 0 is not usable"),
+            ({"fraction": 1.5}, "fraction of 1.5 is not usable"),
+            ({"budget": -1.0}, "budget of -1 is not usable"),
+            ({"rate": 0.0}, "rate of 0 is not usable"),
+            ({"order": "alphabetical"}, "no order 'alphabetical': choose random"),
+        ],
+    )
+    def test_arguments_out_of_range(self, switched: Workspace, arguments: dict[str, float], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            switched.refresh("v2", **arguments)  # type: ignore[arg-type]
+
+    def test_items_added_meanwhile_are_plain_and_stay_through_a_rollback(
+        self, switched: Workspace, tmp_path: Path
+    ) -> None:
+        switched.refresh("v2", fraction=0.5)
+        switched.index(make_photos(tmp_path / "more", each=2, seed=11))
+        assert sum(spaces(switched).values()) == 220
+        switched.rollback()
+        assert spaces(switched) == {"v1": 200, "v2": 20}
+
+    def test_deleted_items_do_not_come_back(self, switched: Workspace) -> None:
+        switched.refresh("v2", fraction=0.5)
+        ids = sorted(vectors(switched))[:40]
+        assert switched.gallery.delete(ids) == 40
+        switched.rollback()
+        assert sum(spaces(switched).values()) == 160
+        assert not set(ids) & set(vectors(switched))
+
+
+class TestShadow:
+    """A generation that cannot search the old vectors: refreshed unseen, then switched to in one change."""
+
+    def test_vectors_wait_for_the_promotion(self, shop: Workspace) -> None:
+        before = vectors(shop)
+        done = shop.refresh("v3", fraction=0.5)
+        assert (done.refreshed, done.shown) == (100, False)
+        assert vectors(shop) == before
+        shop.check("v3", held_out())
+        with pytest.raises(RefusedError, match="NOT MET: cross-test"):
+            shop.promote("v3")
+        shop.refresh("v3")
+        assert vectors(shop) == before
+        shop.promote("v3")
+        assert spaces(shop) == {"v3": 200}
+        assert recall(shop) == 1.0
+        assert shop.rollback() == "v1"
+        assert vectors(shop) == before
+
+    def test_commit_before_the_promotion_is_refused(self, shop: Workspace) -> None:
+        shop.refresh("v3")
+        with pytest.raises(RefusedError, match="v3, which is not promoted"):
+            shop.commit()
+        assert shop.discard() == 200
+
+    def test_discard_is_refused_where_nothing_could_be_searched(self, shop: Workspace) -> None:
+        shop.refresh("v3")
+        shop.promote("v3")
+        with pytest.raises(RefusedError, match="vectors of v1, and v3 has not been shown"):
+            shop.discard()
+
+    def test_rollback_after_the_commit_is_refused(self, shop: Workspace) -> None:
+        shop.refresh("v3")
+        shop.promote("v3")
+        shop.commit()
+        with pytest.raises(RefusedError, match="vectors of v3 that v1 has not been shown"):
+            shop.rollback()
+        assert shop.promoted.name == "v3"
+
+
+REFRESHING = """
+import sys
+from pathlib import Path
+from evergallery import Workspace
+from evergallery.watching import Watcher
+
+class Told(Watcher):
+    def counted(self, activity, done, total):
+        if activity.startswith("refreshing"):
+            print(done, flush=True)
+
+shop = Workspace(Path(sys.argv[1]))
+shop.refresh("v5", rate=20, watcher=Told())
+"""
+
+
+def test_killed_refresh_loses_nothing_and_goes_on(shop: Workspace) -> None:
+    shop.register("models:slow", size=16)
+    before = vectors(shop)
+    acknowledged = 0
+    for _ in range(3):
+        shop.close()
+        process = subprocess.Popen(
+            [sys.executable, "-c", REFRESHING, str(shop.directory)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        assert process.stdout is not None
+        acknowledged = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert shop.doctor() == []
+        assert vectors(shop) == before, "nothing is seen before the promotion"
+        refresh = shop.status().refresh
+        assert refresh is not None
+        assert acknowledged <= refresh.refreshed <= acknowledged + 20
+    assert acknowledged > 20, "each went on from where the one before had been killed"
+    shop.refresh("v5")
+    shop.promote("v5")
+    assert spaces(shop) == {"v5": 200}
+    assert vectors(shop).keys() == before.keys()
+
+
+def test_searches_beside_a_refresh_never_miss_an_item_or_see_it_twice(switched: Workspace) -> None:
+    query = switched.embed(photo(switched), switched.promoted)
+    wrong: list[int] = []
+    stop = threading.Event()
+
+    def search() -> None:
+        while not stop.is_set():
+            found = [one.item.id for one in switched.search(query, k=300)]
+            if len(found) != 200 or len(set(found)) != 200:
+                wrong.append(len(found))
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    switched.refresh("v2", rate=100)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+class TestAdapters:
+    def test_queries_go_through_the_adapter_by_themselves(self, shop: Workspace) -> None:
+        assert shop.check("v4", held_out()).pairs[0].verdict == "compatible after an adapter"
+        with pytest.raises(RefusedError, match="NOT MET"):
+            shop.promote("v4")
+        made = shop.adapt("v4", "v1", make_photos(shop.directory.parent / "pairs", each=30, seed=21))
+        assert (made.adapter.name, made.adapter.card.direction, made.adapter.card.dimension) == ("a1", "query", 8)
+        checked = shop.check("v4", held_out())
+        assert checked.passed, checked.verdict
+        assert "through a1" in checked.pairs[0].reason
+        shop.promote("v4")
+        before = recall(shop)
+        assert before > 0.4, "a tenth would be chance"
+        found = shop.search(str(photo(shop)), k=5)
+        assert {one.item.generation for one in found} == {shop.generation("v1").fingerprint}
+        assert all(one.probability is not None for one in found)
+        # Some items refreshed: each is compared in its own space, 12 dimensions beside 8, in one ranking.
+        shop.refresh("v4", fraction=0.5)
+        assert spaces(shop) == {"v1": 100, "v4": 100}
+        assert len(shop.search(str(photo(shop)), k=300)) == 200
+        assert recall(shop) > before
+
+    def test_adapter_serves_one_way_only(self, shop: Workspace) -> None:
+        shop.adapt("v4", "v1", held_out())
+        shop.check("v4", held_out())
+        state = shop.state
+        new, old = shop.generation("v4").fingerprint, shop.generation("v1").fingerprint
+        assert state.may_compare(new, old)
+        assert not state.may_compare(old, new)
+
+    def test_stored_vectors_are_mapped_without_an_image(self, shop: Workspace, tmp_path: Path) -> None:
+        shop.adapt("v3", "v1", held_out(), direction="gallery", kind="procrustes")
+        plan = shop.plan("v3", adapter="a1")
+        assert plan.seconds == 0
+        with pytest.raises(RefusedError, match="not been checked"):
+            shop.refresh("v3", adapter="a1")
+            shop.promote("v3")
+        assert shop.check("v3", held_out(), against="a1").passed
+        (tmp_path / "photos").rename(tmp_path / "lost")
+        done = shop.refresh("v3", adapter="a1")
+        assert (done.refreshed, done.problems) == (0, ())
+        shop.promote("v3")
+        assert spaces(shop) == {"a1": 200}
+        (tmp_path / "lost").rename(tmp_path / "photos")
+        assert recall(shop) > 0.4, "a tenth would be chance"
+        assert shop.rollback() == "v1"
+
+    def test_kinds_that_do_not_fit_are_refused(self, shop: Workspace) -> None:
+        with pytest.raises(InputError, match="no adapter 'magic'"):
+            shop.adapt("v4", "v1", held_out(), kind="magic")
+        with pytest.raises(InputError, match="does not map 12 to 8 dimensions"):
+            shop.adapt("v4", "v1", held_out(), direction="query", kind="drift")
+        with pytest.raises(InputError, match="same generation"):
+            shop.adapt("v1", "v1", held_out())
