@@ -102,7 +102,7 @@ class TestCheck:
         space.register("models:worn", size=16)
         stored = np.stack([space.embed(path, space.promoted) for path in files])
         team = Workspace.create(tmp_path / "team", size=16)
-        (team.directory / "gate.toml").write_text("queries = 200\ncross_test = -10\n")
+        (team.directory / "gate.toml").write_text("queries = 200\ncross_test = -40\n")
         np.savez(tmp_path / "vectors.npz", embeddings=stored, ids=np.array([f"sku-{path.stem}" for path in files]))
         assert team.import_vectors(tmp_path / "vectors.npz").added == 250
         team.register("models:better", size=16)
