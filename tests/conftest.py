@@ -1,13 +1,20 @@
 """What all tests share: small random images, quick settings, and the folder of real images where there is one."""
 
+import io
+import json
 import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from evergallery.cli import main
 from evergallery.data.image_set import ImageSet
 from evergallery.training import Settings
 
@@ -53,3 +60,29 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("set EVERGALLERY_SHARED to a folder of real image sets to run this test")
     return Path(folder)
+
+
+@dataclass
+class Done:
+    """What a command wrote."""
+
+    stdout: str
+    stderr: str
+
+
+def evergallery(*arguments: object, expect: int = 0) -> Done:
+    """Run a command in this process, which has everything loaded."""
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["evergallery", *map(str, arguments)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as stopped:
+            main()
+            sys.exit(0)
+    finally:
+        sys.argv = before
+    assert (stopped.value.code or 0) == expect, f"{arguments}: {out.getvalue()}\n{err.getvalue()}"
+    return Done(out.getvalue(), err.getvalue())
+
+
+def as_json(*arguments: object, expect: int = 0) -> Any:
+    return json.loads(evergallery(*arguments, "--json", expect=expect).stdout)

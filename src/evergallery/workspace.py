@@ -44,7 +44,7 @@ from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import Condition, Gate
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.promotion import conditions_of, promote, roll_back
-from evergallery.upgrade.refresh import Refreshed, commit, discard, plan_refresh, refresh
+from evergallery.upgrade.refresh import Refreshed, commit, discard, plan_refresh, refresh, refresh_from_table
 from evergallery.upgrade.spaces import Space
 from evergallery.upgrade.status import Status, differences, status_of
 from evergallery.upgrade.virtual import virtual_features
@@ -296,7 +296,13 @@ class Workspace:
         by_content = {content: index for index, content in enumerate(images.hashes)}
         vectors = np.zeros((len(images), generation.card.dimension), np.float32)
         missing = np.ones(len(images), dtype=bool)
-        for batch in self.gallery.iterate(Filter(generations=(generation.fingerprint,))):
+        state = self.state
+        view = state.view()
+        if state.refresh is not None:
+            # New vectors are seen before they are shown, and earlier ones after: both can be measured.
+            is_new = state.refresh.fingerprint == generation.fingerprint
+            view = view.after(state.refresh.id) if is_new else view.before(state.refresh.id)
+        for batch in self.gallery.iterate(Filter(generations=(generation.fingerprint,)), view=view):
             for item in batch:
                 index = by_id.get(item.id, by_content.get(item.content_hash or ""))
                 if index is not None:
@@ -455,6 +461,7 @@ class Workspace:
         into: str | None = None,
         ids: str | Path | None = None,
         skip_bad: bool = False,
+        refresh: bool = False,
         watcher: Watcher = SILENT,
     ) -> Imported:
         """Keep vectors made elsewhere in the gallery; what is there already is left as it is.
@@ -467,6 +474,8 @@ class Workspace:
                 workspace; else a generation of vectors only, which the same table finds again.
             ids: a text file with an id on each line, for ``.npy``.
             skip_bad: leave out bad rows instead of refusing the table.
+            refresh: the rows are new vectors of stored items, by their ids: they wait beside the earlier ones, as those of
+                ``refresh`` do, until their generation is promoted. Rows of no stored item are left out.
             watcher: hears of progress.
 
         Raises:
@@ -477,11 +486,14 @@ class Workspace:
         with lock(self.directory / "generations" / ".lock", "import"):
             maker, is_new = generation_of(
                 table, self.generations(), self.directory / "generations", self.generation(into) if into else None,
-                occupied=bool(self.stored()),
+                occupied=bool(self.stored()) and not refresh,
             )  # fmt: skip
-            self.require_compatible(Space(maker), self.stored())
+            if not refresh:
+                self.require_compatible(Space(maker), self.stored())
             if self.state.promoted is None:
                 self._point_to(maker.name, why="the first generation")
+        if refresh:
+            return refresh_from_table(self, table, maker, is_new, watcher)
         done = import_vectors(self.gallery, table, maker, is_new, watcher)
         self.journal.record(
             "import",
@@ -669,7 +681,8 @@ class Workspace:
         Args:
             generation: the one that would query.
             data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries. An ``.npz`` with
-                ``labels`` and an array of embeddings for each generation will do where nothing can be extracted.
+                ``labels`` and an array of embeddings for each generation will do where nothing can be extracted, and
+                ``@gallery`` stands for the stored items that have a label.
             against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for
                 the whole lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery
                 holds.

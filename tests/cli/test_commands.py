@@ -1,50 +1,19 @@
 """The command line as a user meets it: every verb, JSON, exit statuses, wrong input, Ctrl-C."""
 
-import io
-import json
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import coloured_images
-from evergallery.cli import main
+from conftest import as_json, coloured_images, evergallery
 from evergallery.data.image_set import ImageSet
 
 QUICK = ["--epochs", "2", "--batch-size", "16", "--precision", "float32", "--padding", "1"]
-
-
-@dataclass
-class Done:
-    """What a command wrote."""
-
-    stdout: str
-    stderr: str
-
-
-def evergallery(*arguments: object, expect: int = 0) -> Done:
-    """Run a command in this process, which has everything loaded."""
-    out, err = io.StringIO(), io.StringIO()
-    before, sys.argv = sys.argv, ["evergallery", *map(str, arguments)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as stopped:
-            main()
-            sys.exit(0)
-    finally:
-        sys.argv = before
-    assert (stopped.value.code or 0) == expect, f"{arguments}: {out.getvalue()}\n{err.getvalue()}"
-    return Done(out.getvalue(), err.getvalue())
-
-
-def as_json(*arguments: object, expect: int = 0) -> object:
-    return json.loads(evergallery(*arguments, "--json", expect=expect).stdout)
 
 
 def write_folder(images: ImageSet, folder: Path) -> Path:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_commands import as_json, evergallery
+
+from conftest import as_json, evergallery
 
 TINY = "test_resnet.r160_in1k"
 

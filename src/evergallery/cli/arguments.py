@@ -21,7 +21,7 @@ def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | Non
     """The method of this name with hyper-parameters ``NAME=VALUE``; ``None`` leaves the choice to the workspace."""
     if name is None:
         if options:
-            raise InputError("--option sets a hyper-parameter of a method: name the method with --method.")
+            raise InputError("--option and --loss set hyper-parameters of a method: name the method with --method.")
         return None
     if name not in METHODS:
         raise InputError(f"No method is called {name!r}: choose one of {', '.join(METHODS)}.")

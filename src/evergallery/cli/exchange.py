@@ -55,11 +55,15 @@ def import_(
     ] = None,
     ids: Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out bad rows, and name them.")] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", help="New vectors of stored items: they wait until their generation is promoted."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Keep vectors that were made elsewhere in the gallery; an interrupted import goes on."""
     with open_workspace(workspace) as space, watching(json) as watcher:
-        done = space.import_vectors(file, into=into, ids=ids, skip_bad=skip_bad, watcher=watcher)
+        done = space.import_vectors(file, into=into, ids=ids, skip_bad=skip_bad, refresh=refresh, watcher=watcher)
     if json:
         print_json(asdict(done))
         return

@@ -18,6 +18,10 @@ def learn(
         str | None,
         typer.Option(help="finetune, evergreen, csd, mutual, dual-tuning, joint, …; evergreen once there is a parent."),
     ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="On the new images, for methods that leave it open: arcface, triplet, CircleLoss …"),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, a hyper-parameter of the method; may be repeated.")
     ] = None,
@@ -87,7 +91,8 @@ def learn(
         "data_seed": data_seed,
         "validation_seed": validation_seed,
     }
-    chosen = choose_method(method, option or [])
+    options = [*(option or []), *([f"loss={loss}"] if loss is not None else [])]
+    chosen = choose_method(method, options)
     inherits = not (pretrained or from_scratch or backbone or dim or neck)
     ancestor = space.generation(parent) if parent else space.promoted if space.state.promoted else None
     can_inherit = inherits and ancestor is not None and ancestor.can_be_parent

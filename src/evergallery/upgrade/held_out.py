@@ -16,6 +16,8 @@ from evergallery.errors import InputError
 from evergallery.evaluation import Protocol, protocol
 from evergallery.generation import Generation, short_hashes
 from evergallery.upgrade.check import Measured, without
+from evergallery.upgrade.images import find_images
+from evergallery.upgrade.plan import sample_rows
 from evergallery.upgrade.spaces import Space
 from evergallery.watching import Watcher
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from evergallery.workspace import Workspace
 
 Vectors = NDArray[np.float32]
+STORED = "@gallery"
+MOST_STORED = 10_000
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ def read_held_out(
 
     Args:
         workspace: whose generations these are.
-        data: images in any form that ``learn`` reads, an image set, or an ``.npz`` with an array (N, D) for each
-            generation under its name, and ``labels`` (N,).
+        data: images in any form that ``learn`` reads, an image set, an ``.npz`` with an array (N, D) for each
+            generation under its name and ``labels`` (N,), or ``@gallery`` for the stored items that have a label.
         spaces: to embed in, oldest first.
         queries: split of the queries.
         gallery: split of the gallery.
@@ -69,7 +73,9 @@ def read_held_out(
     Raises:
         InputError: nothing is left to measure on, or a space has no vectors of these images.
     """
-    if isinstance(data, str | Path) and _holds_embeddings(Path(data)):
+    if data == STORED:
+        images, embeddings, chosen, excluded = _stored(workspace, spaces, watcher, exclude)
+    elif isinstance(data, str | Path) and _holds_embeddings(Path(data)):
         images, embeddings = _read_embeddings(Path(data), spaces)
         chosen, excluded = protocol(images, queries, gallery), 0
     else:
@@ -128,6 +134,49 @@ def _extract(
     return images, {space.name: space.map(made[space.maker.name]) for space in spaces}, chosen, int(seen.sum())
 
 
+def _stored(
+    workspace: "Workspace", spaces: Sequence[Space], watcher: Watcher, exclude: bool
+) -> tuple[ImageSet, dict[str, Vectors], Protocol, int]:
+    """The gallery's own labelled items, or a sample of whole classes: stored vectors, or their images extracted."""
+    state = workspace.state
+    view = state.view().before(state.refresh.id) if state.refresh else state.view()
+    items = [item for batch in workspace.gallery.iterate(view=view) for item in batch if item.label is not None]
+    items = [items[row] for row in sample_rows([item.label for item in items], MOST_STORED)]
+    names, numbers = np.unique([str(item.label) for item in items], return_inverse=True)
+    images = _without_pixels(
+        numbers.astype(np.int64),
+        tuple(names.tolist()),
+        tuple(item.uri or item.id for item in items),
+        tuple(item.content_hash or hashlib.sha256(item.id.encode()).hexdigest() for item in items),
+        tuple(item.id for item in items),
+    )
+    makers = {space.maker.name: space.maker for space in spaces}
+    seen = _learned_from(workspace, makers.values(), images) if exclude else np.zeros(len(images), dtype=bool)
+    made: dict[str, Vectors] = {}
+    left_out = seen.copy()
+    for name, maker in makers.items():
+        vectors, missing = workspace.known_embeddings(maker, images)
+        if maker.extracts and missing.any():
+            rows = np.flatnonzero(missing)
+            found = find_images([items[row] for row in rows], maker.preprocessing, None)
+            there = {item.id for item in found.items}
+            rows = np.array([row for row in rows if items[row].id in there], dtype=np.int64)
+            if len(rows):
+                vectors[rows] = workspace.extract(maker, found.images, watcher, keep=False)
+                missing[rows] = False
+        made[name], left_out = vectors, left_out | missing
+    chosen = protocol(images)
+    if left_out.any():
+        chosen = without(chosen, left_out)
+    if len(chosen.query) < 2:
+        raise InputError(
+            f"No stored item has a label and a vector, or an image, for each of {', '.join(makers)} ({seen.sum()} were "
+            f"learned from): check on held-out images."
+        )
+    kept = np.flatnonzero(~left_out)
+    return images, {space.name: space.map(made[space.maker.name][kept]) for space in spaces}, chosen, int(seen.sum())
+
+
 def _learned_from(workspace: "Workspace", generations: Iterable[Generation], images: ImageSet) -> NDArray[np.bool_]:
     """(N,) which images a generation, or one that it descends from, has learned from."""
     by_name = {generation.name: generation for generation in workspace.generations()}
@@ -182,16 +231,32 @@ def _read_embeddings(path: Path, spaces: Sequence[Space]) -> tuple[ImageSet, dic
         if len(wrong):
             raise InputError(f"Row {wrong[0]} of the array {name!r} of {path} is not finite or has no length.")
         made[name] = (vectors / norms[:, None]).astype(np.float32)
-    images = ImageSet(
-        # There is nothing to see: one pixel stands for every image.
-        pixels=np.zeros((1, 1, 1, 3), np.uint8),
-        rows=np.zeros(len(labels), np.int64),
-        labels=numbers.astype(np.int64),
-        classes=tuple(names.tolist()),
-        uris=tuple(f"{path}#{index}" for index in range(len(labels))),
-        hashes=_hashes_of(made, len(labels)),
+    images = _without_pixels(
+        numbers.astype(np.int64),
+        tuple(names.tolist()),
+        tuple(f"{path}#{index}" for index in range(len(labels))),
+        _hashes_of(made, len(labels)),
     )
     return images, {space.name: space.map(made[space.maker.name]) for space in spaces}
+
+
+def _without_pixels(
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    uris: tuple[str, ...],
+    hashes: tuple[str, ...],
+    item_ids: tuple[str, ...] | None = None,
+) -> ImageSet:
+    """Images of which there is nothing to see: one pixel stands for all."""
+    return ImageSet(
+        pixels=np.zeros((1, 1, 1, 3), np.uint8),
+        rows=np.zeros(len(labels), np.int64),
+        labels=labels,
+        classes=classes,
+        uris=uris,
+        hashes=hashes,
+        item_ids=item_ids,
+    )
 
 
 def _hashes_of(made: Mapping[str, Vectors], count: int) -> tuple[str, ...]:

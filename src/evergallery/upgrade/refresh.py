@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Skipped
+from evergallery.data.vectors import VectorTable
 from evergallery.errors import BusyError, InputError, RefusedError
+from evergallery.exchange import Imported
 from evergallery.gallery.items import Filter, Item, View
+from evergallery.generation import Generation
 from evergallery.notes import Problem
 from evergallery.state import Refresh, now
 from evergallery.upgrade.images import find_images
@@ -210,6 +214,38 @@ def refresh(
         seconds=round(result.seconds, 1),
     )  # fmt: skip
     return result
+
+
+def refresh_from_table(
+    workspace: "Workspace", table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher
+) -> Imported:
+    """New vectors of stored items, made elsewhere, as an open refresh for the generation that made them.
+
+    Raises:
+        RefusedError: another refresh is open.
+    """
+    space = Space(maker)
+    opened = _open(workspace, space, space, None)
+    started, done, gained, unknown = time.perf_counter(), 0, 0, []
+    view = workspace.state.view().before(opened.id)
+    for batch in table.batches(BATCH):
+        new = []
+        for identifier, embedding in zip(batch.ids, batch.embeddings, strict=True):
+            item = workspace.gallery.get(identifier, view=view)
+            if item is None:
+                unknown.append(Skipped(identifier, "no stored item has this id"))
+            else:
+                new.append(replace(item, embedding=embedding, generation=maker.fingerprint))
+        gained += workspace.gallery.refresh(new, opened.id)
+        done += len(batch)
+        watcher.counted("importing", done, table.rows)
+    workspace.journal.record(
+        "import", generation=maker.name, file=str(table.path), refresh=opened.id, replaced=gained, skipped=len(unknown)
+    )
+    return Imported(
+        maker.name, is_new, 0, gained, done - gained - len(unknown), table.normalised, (*table.skipped, *unknown),
+        time.perf_counter() - started,
+    )  # fmt: skip
 
 
 def commit(workspace: "Workspace", watcher: Watcher) -> int:

@@ -1,0 +1,161 @@
+"""The whole upgrade on the command line, as a user meets it: words, JSON, exit statuses, wrong input."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shops import make_photos, make_shop
+
+from conftest import as_json, evergallery
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    make_shop(folder).close()
+    make_photos(folder / "held-out", each=30, seed=7)
+    make_photos(folder / "pairs", each=30, seed=21)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nothing has been checked or refreshed here."""
+    folder = tmp_path_factory.mktemp("fresh")
+    make_shop(folder).close()
+    return folder / "shop"
+
+
+def test_an_upgrade_from_the_first_question_to_the_way_back(place: Path) -> None:
+    here = ("-w", place / "shop")
+    data = ("--data", place / "held-out")
+    evergallery("promote", "v2", *here, expect=1)
+
+    table = evergallery("check", "v2", *data, *here, "--against", "all", "--flips", 2, expect=1).stdout
+    assert "queries of a row's generation in the vectors of a column's" in table
+    assert "AC" in table
+    assert "✓ negative flips" in table
+    assert "Lost: " in table
+    assert "Compatible: queries of v2 in vectors of v1" in table
+    assert "Compatible after an adapter: queries of v2 in vectors of v3" in table or "vectors of v3" in table
+    promoted = evergallery("promote", "v2", *here).stdout
+    assert "v1: met: cross-test" in promoted
+    assert promoted.endswith("v2 answers queries now.\n")
+
+    plan = as_json("plan", "v2", *here)
+    assert plan["items"] == {"v1": 200}
+    told = evergallery("plan", "v2", *here).stdout
+    assert "200 items to refresh (200 vectors of v1)" in told
+    assert "Best on the sample: " in told
+
+    first = evergallery("refresh", "v2", "--fraction", 0.25, "--order", "uncertain", *here).stdout
+    assert "r1: 50 refreshed" in first
+    assert "stopped by the fraction" in first
+    status = evergallery("status", *here).stdout
+    assert ["v1", "compatible", "150"] in [line.split() for line in status.splitlines()]
+    assert "r1, a refresh for v2: 50 done, 150 to go" in status
+    assert as_json("refresh", "v2", *here)["remaining"] == 0
+    assert evergallery("rollback", *here).stdout == "v1 answers queries again.\n"
+    assert as_json("status", *here)["spaces"] == [{"name": "v1", "items": 200, "state": "current"}]
+    evergallery("promote", "v2", *here)
+    assert evergallery("refresh", "--commit", *here).stdout == "200 earlier vectors deleted.\n"
+    assert evergallery("doctor", *here).stdout.startswith("All is well")
+
+    log = [entry["operation"] for entry in as_json("log", *here)]
+    assert log[-5:] == ["refresh", "refresh", "rollback", "promote", "commit"]
+    assert "commit  refresh r1, generation v2" in evergallery("log", "--limit", 1, *here).stdout
+    assert "models:better" in evergallery("diff", "v1", "v2", *here).stdout
+    assert as_json("diff", "v1", "v4", *here)["dimension"] == {"v1": 8, "v4": 12}
+
+
+def test_adapter_between_models_that_nobody_retrains(tmp_path: Path) -> None:
+    make_shop(tmp_path).close()
+    here = ("-w", tmp_path / "shop")
+    pairs = make_photos(tmp_path / "pairs", each=30, seed=21)
+    table = evergallery("adapt", "v4", "v1", "--pairs", pairs, *here).stdout
+    assert "a1: v4 to v1, recall@1 in %" in table
+    assert "(chosen)" in table
+    assert "Next:  evergallery check v4 --against v1" in table
+    held = make_photos(tmp_path / "held-out", each=30, seed=7)
+    assert as_json("check", "v4", "--data", held, *here)["pairs"][0]["verdict"] == "compatible after an adapter"
+    card = as_json("adapt", "v3", "v1", "--pairs", pairs, "--direction", "gallery", "--kind", "procrustes", *here)
+    assert (card["name"], card["direction"], card["kind"]) == ("a2", "gallery", "procrustes")
+    evergallery("check", "v3", "--data", held, "--against", "a2", *here)
+    shadow = evergallery("refresh", "v3", "--with", "a2", *here).stdout
+    assert "r1: 200 refreshed" in shadow
+    assert "wait in the shadow until  evergallery promote v3" in shadow
+    assert as_json("promote", "v3", *here)["promoted"] == "v3"
+    assert as_json("status", *here)["spaces"] == [{"name": "a2", "items": 200, "state": "compatible"}]
+    assert as_json("search", tmp_path / "photos" / "class 3" / "060.png", *here)[0]["generation"] == "a2"
+
+
+def test_label_free_check_says_what_it_cannot_conclude(place: Path, tmp_path: Path) -> None:
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for index, path in enumerate(sorted((place / "held-out").rglob("*.png"))[:60]):
+        (loose / f"{index}.png").write_bytes(path.read_bytes())
+    told = evergallery("check", "v3", "--data", loose, "-w", place / "shop", "--against", "v1").stdout
+    assert "% of the same 10 items among the vectors of v1" in told
+    assert "nobody knows which answers are right" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["refresh"], 2, "exactly one of them"),
+        (["refresh", "v2", "--commit"], 2, "exactly one of them"),
+        (["refresh", "--commit"], 1, "No refresh is open"),
+        (["refresh", "v2", "--budget", "soon"], 2, "--budget 'soon' is not a time"),
+        (["refresh", "v2", "--until", "good"], 2, "--until 'good' is not a recall"),
+        (["refresh", "v2", "--with", "a9"], 1, "no adapter 'a9'"),
+        (["plan", "v9"], 1, "no generation 'v9'"),
+        (["adapt", "v2", "v1", "--pairs", "nowhere"], 2, "nowhere"),
+        (["adapt", "v2", "v1", "--pairs", ".", "--direction", "up"], 2, "neither query nor gallery"),
+        (["diff", "v1", "v9"], 1, "no generation 'v9'"),
+        (["learn", ".", "--loss", "arcface"], 2, "name the method with --method"),
+    ],
+)
+def test_wrong_input_is_one_line_and_a_status(fresh: Path, arguments: list[str], status: int, message: str) -> None:
+    error = evergallery(*arguments, "-w", fresh, expect=status).stderr
+    assert message in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def test_vectors_alone_can_be_upgraded(tmp_path: Path) -> None:
+    """No image and no model at all: a team's old vectors, and new ones of the same items."""
+    draw = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 20)
+    centres = draw.normal(size=(20, 16))
+    rotation = np.linalg.qr(draw.normal(size=(16, 16)))[0]
+    old = centres[labels] + 1.2 * draw.normal(size=(400, 16))
+    new = (centres[labels] + 0.5 * draw.normal(size=(400, 16))) @ rotation
+    evergallery("init", tmp_path / "shop")
+    here = ("-w", tmp_path / "shop")
+    for name, vectors, first in (("old", old, 0), ("new", new, 10)):
+        ids = np.array([f"sku-{index + first}" for index in range(400)])
+        np.savez(tmp_path / f"{name}.npz", embeddings=np.roll(vectors, -first, 0).astype(np.float32), ids=ids,
+                 labels=np.roll(labels, -first).astype(str))  # fmt: skip
+    evergallery("import", tmp_path / "old.npz", *here)
+    assert "name the generation that made them" in evergallery("import", tmp_path / "new.npz", *here, expect=1).stderr
+    done = as_json("import", tmp_path / "new.npz", "--refresh", *here)
+    assert (done["generation"], done["replaced"], len(done["skipped"])) == ("v2", 390, 10)
+    assert as_json("status", *here)["spaces"] == [{"name": "v1", "items": 400, "state": "current"}]
+    found = as_json("check", "v2", "--data", "@gallery", *here, expect=1)["pairs"][0]
+    assert found["verdict"] in ("compatible after an adapter", "needs refresh")
+    assert found["evidence"]["queries"] == 390
+    refused = evergallery("promote", "v2", *here, expect=1).stderr
+    assert "NOT MET: cross-test" in refused, "ten items have no new vector and could not be searched"
+    assert as_json("adapt", "v2", "v1", "--pairs", "@gallery", *here)["pairs"] == 390
+    if as_json("check", "v2", "--data", "@gallery", *here, expect=0)["passed"]:
+        evergallery("promote", "v2", *here)
+        states = {one["name"]: one["items"] for one in as_json("status", *here)["spaces"]}
+        assert states == {"v1": 10, "v2": 390}
+    evergallery("export", tmp_path / "back.npz", "--generation", "v2", *here)
+    with np.load(tmp_path / "back.npz") as back:
+        assert len(back["ids"]) == 390
