@@ -54,6 +54,8 @@ class Step:
     """Of the network that learns."""
     old: Outputs | None = None
     """Of the frozen parent, in evaluation mode and without a graph; ``None`` where the method does not read them."""
+    root: Outputs | None = None
+    """Of the frozen first generation of a line that the method has carried on, where the parent is not that one itself."""
     head: Head | None = None
     """Of the network that learns."""
     old_head: Head | None = None
@@ -84,6 +86,8 @@ class Method(ABC):
     """Learns from the frozen parent."""
     runs_parent: ClassVar[bool] = True
     """Where there is a parent to learn from: whether its outputs of every batch are read, not only those before it all."""
+    reads_root: ClassVar[bool] = False
+    """Reads what the root says of every batch: the generation whose space the parent inherited by this very method."""
     needs_old_outputs: ClassVar[bool] = False
     """Reads the parent's outputs of all training images before the first step, for instance for prototypes."""
     needs_old_images: ClassVar[bool] = False
