@@ -161,6 +161,7 @@ def learn(
         run_directory,
         parent=old if method.needs_parent else None,
         root=root.network() if root else None,
+        inherited=parent is not None and own == "parent",
         memory=parent.memory() if parent else None,
         another_network=lambda beginning: start(beginning, settings.init_seed + 1),
         on_progress=watcher.trained,

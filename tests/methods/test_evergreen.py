@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from conftest import coloured_images
 from evergallery.data.images import Preprocessing
+from evergallery.errors import InputError
 from evergallery.learning import root_of
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import METHODS, Evergreen, Step, Task
@@ -111,19 +112,49 @@ def test_root_is_as_far_up_as_evergreen_carried_the_space(tmp_path: Path, quick:
         assert root_of(shop.directory, one, Evergreen()).name == "v2"
 
 
-def test_training_leaves_the_root_alone(tmp_path: Path, quick: Callable[..., Settings]) -> None:
-    def network(seed: int) -> Network:
-        embedder = Embedder(Architecture(), seed=seed)
-        return Network(embedder, Head(embedder.dimension, 0).grow(ALL, seed))
+def a_network(seed: int) -> Network:
+    embedder = Embedder(Architecture(), seed=seed)
+    return Network(embedder, Head(embedder.dimension, 0).grow(ALL, seed))
 
-    root, before = network(3), network(3).state_dict()
-    images, settings = coloured_images(ALL, each=4), quick(epochs=1)
+
+def test_training_leaves_the_root_alone(tmp_path: Path, quick: Callable[..., Settings]) -> None:
+    root, before = a_network(3), a_network(3).state_dict()
     trained = train(
-        network(1), Evergreen(), images, None, Preprocessing(size=16), settings, tmp_path, parent=network(2), root=root
-    )
+        a_network(1), Evergreen(), coloured_images(ALL, each=4), None, Preprocessing(size=16), quick(epochs=1), tmp_path,
+        parent=a_network(2), root=root,
+    )  # fmt: skip
     # Batch statistics included: it runs in evaluation mode.
     assert all(torch.equal(before[name], tensor) for name, tensor in root.state_dict().items())
     assert trained.history[0]["losses"]["root"] > 0
+
+
+@pytest.mark.parametrize("root", [True, False], ids=["later update", "first update"])
+def test_finished_embedder_goes_a_part_of_the_way_from_the_second_update_on(
+    root: bool, tmp_path: Path, quick: Callable[..., Settings]
+) -> None:
+    def trained(share: float, inherited: bool = True) -> Network:
+        network, parent, first = (a_network(seed) for seed in (1, 1, 3))
+        train(
+            network, Evergreen(new_share=share), coloured_images(ALL, each=4), None, Preprocessing(size=16), quick(epochs=1),
+            tmp_path / f"{share}-{inherited}", parent=parent, root=first if root else None, inherited=inherited,
+        )  # fmt: skip
+        return network
+
+    for name in ("0.25-True", "1.0-True", "0.25-False"):
+        (tmp_path / name).mkdir()
+    start, whole, part = (one.embedder.state_dict() for one in (a_network(1), trained(1.0), trained(0.25)))
+    share = 0.25 if root else 1.0
+    for name, tensor in part.items():
+        if tensor.is_floating_point():  # Batch statistics too.
+            assert torch.allclose(tensor, share * whole[name] + (1 - share) * start[name], atol=1e-6), name
+    # Weights that began elsewhere have nothing to do with the parent's.
+    assert all(torch.equal(whole[name], tensor) for name, tensor in trained(0.25, False).embedder.state_dict().items())
+
+
+def test_share_of_the_way_is_checked() -> None:
+    for wrong in (0, 1.5):
+        with pytest.raises(InputError, match=f"new_share={wrong} is not usable for 'evergreen'"):
+            Evergreen.with_options({"new_share": wrong})
 
 
 def test_weights_multiply_their_own_term() -> None:

@@ -1,9 +1,10 @@
 """Evergreen: new categories without the old images, in a space that the old vectors still live in."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,7 +31,7 @@ class Evergreen(Method):
 
     An anchor to the parent alone lets each update drift a little, and many updates drift far. So from the second update
     on, images are held by the embedding of the root as well: the first generation of the line that this method carried
-    on, whose vectors are the oldest in the gallery.
+    on, whose vectors are the oldest in the gallery; and the finished weights are averaged with the parent's.
 
     It needs neither the parent's head nor its images. Features of another width are cut, or padded with zeros.
 
@@ -40,6 +41,8 @@ class Evergreen(Method):
         contrastive_temperature: its τ.
         anchor_weight: of the feature distillation. More keeps old vectors better and learns less.
         root_weight: of the same to the root, where that is not the parent itself.
+        new_share: how far the embedder goes from the parent's weights to the trained ones, where the parent is not the
+            root.
         prototype_weight: of the cross-entropy over the prototypes.
         prototype_scale: of cosines in it.
     """
@@ -53,8 +56,13 @@ class Evergreen(Method):
     contrastive_temperature: float = 0.07
     anchor_weight: float = 30.0
     root_weight: float = 30.0
+    new_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     prototype_weight: float = 1.0
     prototype_scale: float = 16.0
+
+    def weight_share(self, *, carries_on: bool) -> float:
+        """Part of the way from the second update on: what nine updates would add up to is averaged away."""
+        return self.new_share if carries_on else 1.0
 
     def begin(self, task: Task) -> "Prototypes":
         """Unit prototypes in the parent's space: of the new images' classes, and of those it remembers."""

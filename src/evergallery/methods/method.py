@@ -130,6 +130,14 @@ class Method(ABC):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is minimised."""
 
+    def weight_share(self, *, carries_on: bool) -> float:
+        """How far the finished embedder goes from the parent's weights to the trained ones, in (0, 1]; 1 is all the way.
+
+        Asked only where it began with the parent's weights. ``carries_on``: the parent's space was inherited by this
+        very method, so that the generation is not the first update of its line.
+        """
+        return 1.0
+
     def epoch_begins(self, state: nn.Module | None, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
         """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands."""
         return

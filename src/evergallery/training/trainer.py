@@ -78,6 +78,7 @@ def train(
     *,
     parent: Network | None = None,
     root: Network | None = None,
+    inherited: bool = False,
     memory: Memory | None = None,
     another_network: Callable[[Beginning], Network] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -97,6 +98,7 @@ def train(
         directory: for checkpoints and logs; a checkpoint found there is continued.
         parent: the frozen parent, for methods that need it. It is not changed.
         root: frozen, the first generation of the parent's line, for methods that read it. It is not changed.
+        inherited: whether the network begins with the parent's weights, so that the two can be averaged.
         memory: the parent's.
         another_network: makes a network like this one, for methods that train a second.
         on_progress: called a few times a second.
@@ -158,6 +160,10 @@ def train(
     if state["best_epoch"] != state["epoch"]:
         network.load_state_dict(checkpoint.load_best(directory))
     kept = state["history"][state["best_epoch"] - 1]
+    share = method.weight_share(carries_on=root is not None)
+    if inherited and teacher is not None and share < 1:
+        average_weights(network.embedder, teacher.embedder, share)
+        kept = _validate(network, validation, preprocessing)
     return Trained(
         epochs=settings.epochs,
         best_epoch=state["best_epoch"],
@@ -342,6 +348,21 @@ def _fabric(settings: Settings) -> "Fabric":
         devices=1 if device.type == "cpu" else [device.index or 0],
         precision="bf16-mixed" if precision_of(settings) == "bf16" else "32-true",
     )
+
+
+def average_weights(new: nn.Module, old: nn.Module, share: float) -> None:
+    """Set every weight and batch statistic of ``new`` to ``share · new + (1 - share) · old`` (WiSE-FT, Wortsman et al. 2022).
+
+    Args:
+        new: changed in place.
+        old: of the same architecture.
+        share: in [0, 1].
+    """
+    before = old.state_dict()
+    with torch.no_grad():
+        for name, tensor in new.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.lerp_(before[name].to(tensor), 1 - share)
 
 
 def _frozen(network: Network, fabric: "Fabric") -> Network:
