@@ -58,10 +58,12 @@ def results(directory: Path) -> dict[str, dict[str, Any]]:
 
 class TestRuns:
     def test_every_kind_of_contender(self, tiny: str, tmp_path: Path) -> None:
-        directory = run(tiny, tmp_path / "out", ["initial", "finetune", "csd", "joint", "procrustes", "csd+drift"])
+        directory = run(
+            tiny, tmp_path / "out", ["initial", "finetune", "csd", "evergreen", "joint", "procrustes", "csd+drift"]
+        )
         found = results(directory)
         assert set(found) == {f"{name}-seed0" for name in
-                              ("initial", "finetune", "csd", "joint", "finetune+procrustes", "csd+drift")}  # fmt: skip
+                              ("initial", "finetune", "csd", "evergreen", "joint", "finetune+procrustes", "csd+drift")}  # fmt: skip
         # One first generation for all: the first cell of the matrix is the same.
         assert len({one["measures"]["compatibility"]["all"]["recall@1"][0][0] for one in found.values()}) == 1
         for one in found.values():
@@ -74,6 +76,7 @@ class TestRuns:
         assert [fine[i][i] for i in range(3)] == [adapted[i][i] for i in range(3)]
         assert fine[2][0] != adapted[2][0]
         assert found["joint-seed0"]["given"] == ["old images"]
+        assert found["evergreen-seed0"]["given"] == ["parent's weights", "parent network", "first network"]
         assert found["joint-seed0"]["phases"][2]["images"] > found["csd-seed0"]["phases"][2]["images"]
         initial = found["initial-seed0"]["measures"]
         assert initial["derived"]["negative flips"] == 0
