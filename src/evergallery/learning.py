@@ -111,6 +111,7 @@ def learn(
     new_classes = tuple(name for name in images.classes if name not in set(old_classes))
     classes = old_classes + new_classes
     images = relabel(images, classes)
+    root = root_of(directory, parent, method) if parent and method.reads_root else None
     method_card = MethodCard(name=method.name, parameters=method.parameters())
     data = {"images": len(images), "classes": len(np.unique(images.labels)), "fingerprint": images.fingerprint()}
     run = _digest(
@@ -118,6 +119,7 @@ def learn(
             "method": method_card.model_dump(),
             "settings": settings.model_dump(),
             "parent": parent.fingerprint if parent else None,
+            "root": root.fingerprint if root else None,
             "architecture": architecture.model_dump(),
             "preprocessing": preprocessing.to_dict(),
             "head": head,
@@ -160,6 +162,8 @@ def learn(
         settings,
         run_directory,
         parent=old if method.needs_parent else None,
+        root=root.network() if root else None,
+        inherited=parent is not None and own == "parent",
         memory=parent.memory() if parent else None,
         another_network=lambda beginning: start(beginning, settings.init_seed + 1),
         on_progress=watcher.trained,
@@ -207,11 +211,36 @@ def learn(
             "best_epoch": trained.best_epoch,
             "images_seen": trained.images_seen,
             "seconds": round(trained.seconds, 2),
+            **({"root": root.name} if root else {}),
             "device": trained.device,
             "precision": trained.precision,
             "validation": trained.validation,
         },
     )
+
+
+def root_of(directory: Path, parent: Generation, method: Method) -> Generation | None:
+    """The first generation of the parent's line: as far up as each one learned from the one before by this same method.
+
+    A generation learned otherwise began a space of its own, which nothing holds to those before it. Who removed a
+    generation from disk has a line that begins after it.
+
+    Args:
+        directory: of the workspace.
+        parent: of the generation that is about to learn.
+        method: by which it will.
+
+    Returns:
+        ``None`` where that is the parent itself.
+    """
+    kept = {path.name: path for path in generation_directories(directory / "generations")}
+    root = parent
+    while root.card.method.name == method.name and root.card.parent is not None:
+        path = kept.get(directory_name(int(root.card.parent.removeprefix("v"))))
+        if path is None:
+            break
+        root = Generation.load(path)
+    return None if root is parent else root
 
 
 def _finished(directory: Path, run: str) -> Generation | None:

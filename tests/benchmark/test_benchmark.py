@@ -58,10 +58,12 @@ def results(directory: Path) -> dict[str, dict[str, Any]]:
 
 class TestRuns:
     def test_every_kind_of_contender(self, tiny: str, tmp_path: Path) -> None:
-        directory = run(tiny, tmp_path / "out", ["initial", "finetune", "csd", "joint", "procrustes", "csd+drift"])
+        directory = run(
+            tiny, tmp_path / "out", ["initial", "finetune", "csd", "evergreen", "joint", "procrustes", "csd+drift"]
+        )
         found = results(directory)
         assert set(found) == {f"{name}-seed0" for name in
-                              ("initial", "finetune", "csd", "joint", "finetune+procrustes", "csd+drift")}  # fmt: skip
+                              ("initial", "finetune", "csd", "evergreen", "joint", "finetune+procrustes", "csd+drift")}  # fmt: skip
         # One first generation for all: the first cell of the matrix is the same.
         assert len({one["measures"]["compatibility"]["all"]["recall@1"][0][0] for one in found.values()}) == 1
         for one in found.values():
@@ -74,6 +76,7 @@ class TestRuns:
         assert [fine[i][i] for i in range(3)] == [adapted[i][i] for i in range(3)]
         assert fine[2][0] != adapted[2][0]
         assert found["joint-seed0"]["given"] == ["old images"]
+        assert found["evergreen-seed0"]["given"] == ["parent's weights", "parent network", "first network"]
         assert found["joint-seed0"]["phases"][2]["images"] > found["csd-seed0"]["phases"][2]["images"]
         initial = found["initial-seed0"]["measures"]
         assert initial["derived"]["negative flips"] == 0
@@ -207,6 +210,21 @@ def fake(method: str, seed: int, cross: float, self_: float = 0.8, commit: str =
     }  # fmt: skip
 
 
+def long_life(method: str, seed: int, more: float) -> dict[str, Any]:
+    """Three tasks, with the same figures for every cell but ``more``."""
+    known = [[0.7, None, None], [0.6, 0.9, None], [0.5, 0.9, 0.9]]
+    everything = [[0.6, None, None], [0.55, 0.7, None], [0.4, 0.65, 0.8]]
+
+    def matrix(cells: list[list[float | None]]) -> dict[str, Any]:
+        return {"recall@1": [[None if cell is None else cell + more for cell in row] for row in cells]}
+
+    one = fake(method, seed, 0.5)
+    one["data"]["tasks"] = [2, 1, 1]
+    one["measures"]["compatibility"] = {"old": matrix(known), "new": matrix(everything), "all": matrix(everything)}
+    one["measures"]["continual"] = {"pooled gallery": matrix(everything)}
+    return one
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str, runs: list[dict[str, Any]]) -> Path:
@@ -280,6 +298,25 @@ class TestTables:
         assert len(pictures) == 6
         assert all((page.parent / picture).is_file() for picture in pictures)
 
+    def test_a_long_life_is_told_update_by_update(self, written: Callable[..., Path]) -> None:
+        directory = written("long", [long_life("csd", 0, 0.0), long_life("csd", 1, 0.1), long_life("lwf", 0, 0.2)])
+        page = write_report(directory).read_text()
+        # v1's vectors by v1, v2 and v3, mean of both seeds, on its own classes and on all of them.
+        assert "| csd | 75.0 | 65.0 | 55.0 |" in page
+        assert "| csd | 65.0 | 60.0 | 45.0 |" in page
+        # 0.6; (0.6 + 0.55 + 0.7) / 3; (… + 0.4 + 0.65 + 0.8) / 6; each seed's and their mean.
+        assert "| csd | 65.0 | 66.7 | 66.7 |" in page
+        # 0.55 and 0.4 are below 0.6, 0.65 below 0.7, whatever is added to all.
+        assert "| lwf | – | 0.00 | 0.00 |" in page
+        assert (directory / "updates.svg").is_file()
+        # A picture begins a paragraph of its own, not a last row of the table.
+        assert "|\n\n![self-cross]" in page
+
+    def test_one_update_is_no_way(self, written: Callable[..., Path]) -> None:
+        directory = written("short", [fake("csd", 0, 0.5)])
+        assert "Update by update" not in write_report(directory).read_text()
+        assert not (directory / "updates.svg").exists()
+
     def test_no_results(self, tmp_path: Path) -> None:
         with pytest.raises(NotFoundError, match="holds no results of a benchmark"):
             read_runs(tmp_path)
@@ -318,6 +355,12 @@ def test_open_set_protocol(tmp_path: Path) -> None:
     np.savez(tmp_path / "closed.npz", images=images.pixels, labels=images.labels, names=names)
     with pytest.raises(InputError, match="need a split 'evaluation' of such classes"):
         omniglot.images(str(tmp_path / "closed.npz"), plan, tmp_path / "cache", Watcher())
+
+
+def test_ten_tasks_of_drawn_characters() -> None:
+    tasks = PROTOCOLS["glyphs-10"].tasks([f"c{index}" for index in range(200)], 7)
+    assert [len(task) for task in tasks] == [20] * 10
+    assert tasks != PROTOCOLS["glyphs-10"].tasks([f"c{index}" for index in range(200)], 8), "the order has a seed"
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

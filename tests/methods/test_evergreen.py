@@ -1,6 +1,9 @@
 """Evergreen: each term against NumPy, what its prototypes hold, and what it does where the papers' terms fall silent."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from conftest import coloured_images
+from evergallery.data.images import Preprocessing
+from evergallery.errors import InputError
+from evergallery.learning import root_of
 from evergallery.memory import ClassMeans, Memory
-from evergallery.methods import Evergreen, Step, Task
-from evergallery.network import Head, Outputs
+from evergallery.methods import METHODS, Evergreen, Step, Task
+from evergallery.network import Architecture, Embedder, Head, Network, Outputs
+from evergallery.training import Settings, train
+from evergallery.workspace import Workspace
 
 OLD, ALL, WIDTH = 3, 5, 4
 LABELS = torch.tensor([3, 3, 4, 4, 4])
@@ -72,6 +81,80 @@ def test_anchor_and_prototypes_are_what_the_card_says(width: int) -> None:
     known = np.concatenate([unit(rows(2, seed=5).numpy()), fresh])
     expected = cross_entropy(16 * u @ known.T, labels - 1)
     assert losses["prototypes"].item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("width", [WIDTH, WIDTH + 2, WIDTH - 1])
+def test_root_holds_images_where_it_put_them(width: int) -> None:
+    step = a_step()
+    root = rows(len(LABELS), width, seed=7)
+    losses = Evergreen(root_weight=7.0).losses(replace(step, root=outputs(root, OLD)))
+    features = np.zeros((len(LABELS), width))
+    features[:, : min(width, WIDTH)] = step.new.features.numpy()[:, :width]
+    assert losses.pop("root").item() == pytest.approx(7 * (1 - (unit(features) * unit(root.numpy())).sum(1)).mean())
+    # Where the parent is the root, nothing is said twice.
+    assert {name: value.item() for name, value in losses.items()} == {
+        name: value.item() for name, value in Evergreen().losses(step).items()
+    }
+
+
+def test_root_is_as_far_up_as_evergreen_carried_the_space(tmp_path: Path, quick: Callable[..., Settings]) -> None:
+    names = ["finetune", "evergreen", "evergreen", "finetune", "evergreen", "evergreen", "csd"]
+    with Workspace.create(tmp_path / "shop", size=16) as shop:
+        for number, name in enumerate(names):
+            images = coloured_images(2, each=3, first=2 * number)
+            parent = f"v{number}" if number else None
+            shop.learn(images, method=METHODS[name](), parent=parent, settings=quick(epochs=1))
+        roots = [generation.card.training.get("root") for generation in shop.generations()]
+        assert roots == [None, None, "v1", None, None, "v4", None]
+        one = shop.generation("v3")
+        assert root_of(shop.directory, one, Evergreen()).name == "v1"
+        shutil.rmtree(shop.generation("v1").directory)
+        assert root_of(shop.directory, one, Evergreen()).name == "v2"
+
+
+def a_network(seed: int) -> Network:
+    embedder = Embedder(Architecture(), seed=seed)
+    return Network(embedder, Head(embedder.dimension, 0).grow(ALL, seed))
+
+
+def test_training_leaves_the_root_alone(tmp_path: Path, quick: Callable[..., Settings]) -> None:
+    root, before = a_network(3), a_network(3).state_dict()
+    trained = train(
+        a_network(1), Evergreen(), coloured_images(ALL, each=4), None, Preprocessing(size=16), quick(epochs=1), tmp_path,
+        parent=a_network(2), root=root,
+    )  # fmt: skip
+    # Batch statistics included: it runs in evaluation mode.
+    assert all(torch.equal(before[name], tensor) for name, tensor in root.state_dict().items())
+    assert trained.history[0]["losses"]["root"] > 0
+
+
+@pytest.mark.parametrize("root", [True, False], ids=["later update", "first update"])
+def test_finished_embedder_goes_a_part_of_the_way_from_the_second_update_on(
+    root: bool, tmp_path: Path, quick: Callable[..., Settings]
+) -> None:
+    def trained(share: float, inherited: bool = True) -> Network:
+        network, parent, first = (a_network(seed) for seed in (1, 1, 3))
+        train(
+            network, Evergreen(new_share=share), coloured_images(ALL, each=4), None, Preprocessing(size=16), quick(epochs=1),
+            tmp_path / f"{share}-{inherited}", parent=parent, root=first if root else None, inherited=inherited,
+        )  # fmt: skip
+        return network
+
+    for name in ("0.25-True", "1.0-True", "0.25-False"):
+        (tmp_path / name).mkdir()
+    start, whole, part = (one.embedder.state_dict() for one in (a_network(1), trained(1.0), trained(0.25)))
+    share = 0.25 if root else 1.0
+    for name, tensor in part.items():
+        if tensor.is_floating_point():  # Batch statistics too.
+            assert torch.allclose(tensor, share * whole[name] + (1 - share) * start[name], atol=1e-6), name
+    # Weights that began elsewhere have nothing to do with the parent's.
+    assert all(torch.equal(whole[name], tensor) for name, tensor in trained(0.25, False).embedder.state_dict().items())
+
+
+def test_share_of_the_way_is_checked() -> None:
+    for wrong in (0, 1.5):
+        with pytest.raises(InputError, match=f"new_share={wrong} is not usable for 'evergreen'"):
+            Evergreen.with_options({"new_share": wrong})
 
 
 def test_weights_multiply_their_own_term() -> None:

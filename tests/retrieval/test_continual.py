@@ -33,6 +33,13 @@ def test_compatibility_figures_worked_by_hand() -> None:
     assert continual.forward_compatibility_change(c) == pytest.approx((-0.1 - 0.15) / 2)
 
 
+def test_along_the_way_worked_by_hand() -> None:
+    c = np.array([[0.5, NAN, NAN], [0.6, 0.7, NAN], [0.5, 0.65, 0.8]])
+    found = continual.along_the_way(continual.average_compatibility, c)
+    assert found == [None, 1.0, pytest.approx(1 / 3)]
+    assert continual.along_the_way(continual.average_multimodel, c) == pytest.approx([0.5, 0.6, 0.625])
+
+
 def test_one_task_has_no_past() -> None:
     one = np.array([[0.7]])
     assert continual.average_recall(one) == continual.average_multimodel(one) == pytest.approx(0.7)
@@ -54,6 +61,10 @@ def test_what_lies_above_the_diagonal_is_never_read(full: np.ndarray) -> None:
         continual.backward_compatibility_change, continual.forward_compatibility_change,
     ):  # fmt: skip
         assert figure(lower) == pytest.approx(figure(full))
+        # Its end is the figure itself, and its beginning knows nothing of what came later.
+        way = continual.along_the_way(figure, lower)
+        assert way[-1] == figure(lower)
+        assert way[:-1] == continual.along_the_way(figure, lower[:-1, :-1])
     # Forgetting counts from the best, backward transfer from the beginning.
     assert continual.forgetting(lower) >= -continual.backward_transfer(lower) - 1e-12
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.benchmark.tables import COLUMNS, Run, by_method
+from evergallery.benchmark.updates import COURSES, is_long, mean_course
 from evergallery.methods import METHODS
 
 INK, MUTED, GRID = "#1d2433", "#5c6575", "#d9dde5"
@@ -32,8 +33,8 @@ def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
         "old-new": _old_against_new,
         "refresh": _refresh,
     }
-    if len(runs[0]["data"]["tasks"]) > 2:
-        plots["tasks"] = _over_tasks
+    if is_long(runs):
+        plots |= {"tasks": _over_tasks, "updates": _over_updates}
     settings: Any = {
         "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
         "ytick.color": MUTED, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "svg.hashsalt": "evergallery",
@@ -130,6 +131,19 @@ def _over_tasks(axes: Any, methods: Mapping[str, list[Run]]) -> None:
         )
     _lines(axes, curves)
     axes.set(xlabel="tasks learned", ylabel="recall@1 over all classes seen (%)", xticks=after)
+
+
+def _over_updates(axes: Any, methods: Mapping[str, list[Run]]) -> None:
+    first_vectors = COURSES[0]
+    curves = {}
+    for name, runs in methods.items():
+        values = [value for value in mean_course(runs, first_vectors) if value is not None]
+        curves[name] = range(len(values)), values
+    _lines(axes, curves)
+    axes.set(
+        xlabel="updates since the vectors were stored", ylabel="new queries in v1's vectors, v1's classes (recall@1, %)",
+        xticks=next(iter(curves.values()))[0],
+    )  # fmt: skip
 
 
 def _lines(axes: Any, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:

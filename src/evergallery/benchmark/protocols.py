@@ -161,6 +161,8 @@ def _photographs(epochs: int, update_epochs: int, size: int | None = 32) -> Plan
 
 
 GLYPHS: dict[Budget, Plan] = {"quick": _glyphs(4, 2), "standard": _glyphs(12, 6), "paper": _glyphs(40, 20)}
+# A tenth of the characters is seen ten times as often: otherwise a first generation would have no time to learn anything.
+GLYPHS_10: dict[Budget, Plan] = {"quick": _glyphs(12, 3), "standard": _glyphs(40, 12), "paper": _glyphs(120, 40)}
 CIFAR: dict[Budget, Plan] = {
     "quick": _cifar(16, 4, 2),
     "standard": _cifar(24, 12, 5),
@@ -214,6 +216,14 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             data="glyphs",
             tasks=lambda classes, seed: equal_groups(classes, 5, seed),
             budgets=GLYPHS,
+            backbone="resnet20",
+        ),
+        BenchmarkProtocol(
+            name="glyphs-10",
+            shows="a long life: ten tasks of 20 characters, nine updates over vectors that are never refreshed",
+            data="glyphs",
+            tasks=lambda classes, seed: equal_groups(classes, 10, seed),
+            budgets=GLYPHS_10,
             backbone="resnet20",
         ),
         BenchmarkProtocol(

@@ -220,7 +220,7 @@ def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
             "budget": job.budget,
             "method": job.contender.name,
             "parameters": method.parameters() if method else {},
-            "given": _given(job.contender, method),
+            "given": _given(job.contender, method, len(tasks)),
             "seed": job.seed,
             "command": shlex.join(["evergallery", *sys.argv[1:]]),
             **provenance(),
@@ -347,12 +347,13 @@ def _phase(name: str, generation: Generation, peak_file: Path) -> dict[str, Any]
     }
 
 
-def _given(contender: Contender, method: Method | None) -> list[str]:
+def _given(contender: Contender, method: Method | None, tasks: int) -> list[str]:
     """What the method had besides the new images."""
     if method is None:
         return []
     given = ["parent's weights"] if method.starts_from_parent else []
     given += ["parent network"] if method.needs_parent else []
+    given += ["first network"] if method.reads_root and tasks > 2 else []
     given += ["old images"] if method.needs_old_images else []
     given += [f"adapter: {contender.adapter}"] if contender.adapter else []
     return given

@@ -1,9 +1,10 @@
 """Evergreen: new categories without the old images, in a space that the old vectors still live in."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +29,10 @@ class Evergreen(Method):
     and classes keep their distance from those that are gone by the prototypes that the parent remembers, whose drift
     was followed. Distillation of logits, which says the same more coarsely, is left out: it cost recall here.
 
+    An anchor to the parent alone lets each update drift a little, and many updates drift far. So from the second update
+    on, images are held by the embedding of the root as well: the first generation of the line that this method carried
+    on, whose vectors are the oldest in the gallery; and the finished weights are averaged with the parent's.
+
     It needs neither the parent's head nor its images. Features of another width are cut, or padded with zeros.
 
     Attributes:
@@ -35,19 +40,29 @@ class Evergreen(Method):
         contrastive_weight: of the contrastive distillation.
         contrastive_temperature: its τ.
         anchor_weight: of the feature distillation. More keeps old vectors better and learns less.
+        root_weight: of the same to the root, where that is not the parent itself.
+        new_share: how far the embedder goes from the parent's weights to the trained ones, where the parent is not the
+            root.
         prototype_weight: of the cross-entropy over the prototypes.
         prototype_scale: of cosines in it.
     """
 
     name: ClassVar[str] = "evergreen"
     needs_parent: ClassVar[bool] = True
+    reads_root: ClassVar[bool] = True
     needs_old_outputs: ClassVar[bool] = True
     triplet_margin: float = 1.0
     contrastive_weight: float = 6.0
     contrastive_temperature: float = 0.07
     anchor_weight: float = 30.0
+    root_weight: float = 30.0
+    new_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     prototype_weight: float = 1.0
     prototype_scale: float = 16.0
+
+    def weight_share(self, *, carries_on: bool) -> float:
+        """Part of the way from the second update on: what nine updates would add up to is averaged away."""
+        return self.new_share if carries_on else 1.0
 
     def begin(self, task: Task) -> "Prototypes":
         """Unit prototypes in the parent's space: of the new images' classes, and of those it remembers."""
@@ -60,12 +75,12 @@ class Evergreen(Method):
         return Prototypes(vectors, present)
 
     def losses(self, step: Step) -> dict[str, Tensor]:
-        """Terms ``classification``, ``triplet``, ``contrastive distillation``, ``anchor`` and ``prototypes``."""
+        """Terms ``classification``, ``triplet``, ``contrastive distillation``, ``anchor``, ``prototypes``, perhaps ``root``."""
         new, old, state, labels = step.new, step.parent, step.state, step.labels
         assert isinstance(state, Prototypes)
         in_old_space = F.normalize(fit_width(new.features, old.features.shape[1]))
         to_prototypes = self.prototype_scale * in_old_space @ state.vectors.T
-        return {
+        terms = {
             "classification": F.cross_entropy(new.logits, labels),
             "triplet": batch_hard_triplet(new.features, labels, self.triplet_margin),
             "contrastive distillation": self.contrastive_weight
@@ -74,6 +89,10 @@ class Evergreen(Method):
             "prototypes": self.prototype_weight
             * F.cross_entropy(to_prototypes.masked_fill(~state.present, -torch.inf), labels),
         }
+        if step.root is not None:
+            in_root_space = fit_width(new.features, step.root.embeddings.shape[1])
+            terms["root"] = self.root_weight * feature_distillation(in_root_space, step.root.embeddings)
+        return terms
 
 
 class Prototypes(nn.Module):

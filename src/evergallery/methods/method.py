@@ -55,6 +55,8 @@ class Step:
     """Of the network that learns."""
     old: Outputs | None = None
     """Of the frozen parent, in evaluation mode and without a graph; ``None`` where the method does not read them."""
+    root: Outputs | None = None
+    """Of the frozen first generation of a line that the method has carried on, where the parent is not that one itself."""
     head: Head | None = None
     """Of the network that learns."""
     old_head: Head | None = None
@@ -85,6 +87,8 @@ class Method(ABC):
     """Learns from the frozen parent."""
     runs_parent: ClassVar[bool] = True
     """Where there is a parent to learn from: whether its outputs of every batch are read, not only those before it all."""
+    reads_root: ClassVar[bool] = False
+    """Reads what the root says of every batch: the generation whose space the parent inherited by this very method."""
     needs_old_outputs: ClassVar[bool] = False
     """Reads the parent's outputs of all training images before the first step, for instance for prototypes."""
     needs_old_images: ClassVar[bool] = False
@@ -128,6 +132,14 @@ class Method(ABC):
     @abstractmethod
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is minimised."""
+
+    def weight_share(self, *, carries_on: bool) -> float:
+        """How far the finished embedder goes from the parent's weights to the trained ones, in (0, 1]; 1 is all the way.
+
+        Asked only where it began with the parent's weights. ``carries_on``: the parent's space was inherited by this
+        very method, so that the generation is not the first update of its line.
+        """
+        return 1.0
 
     def epoch_begins(self, state: nn.Module | None, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
         """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands."""

@@ -8,7 +8,7 @@ Two matrices, in both of which the entries above the diagonal do not exist and a
 A figure that needs at least two tasks or generations is ``None`` where there is only one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,20 @@ def forward_compatibility_change(compatibility: Matrix) -> float | None:
     """
     matrix = _square(compatibility)
     return None if len(matrix) == 1 else float((matrix.diagonal(-1) - matrix.diagonal()[1:]).mean())
+
+
+def along_the_way(figure: Callable[[Matrix], float | None], matrix: Matrix) -> list[float | None]:
+    """A figure as it stood after each task or generation: of the first row alone, of the first two, … of all T.
+
+    Args:
+        figure: any of those above, of a matrix.
+        matrix: A or C (T, T).
+
+    Returns:
+        T values.
+    """
+    whole = _square(matrix)
+    return [figure(whole[:count, :count]) for count in range(1, len(whole) + 1)]
 
 
 def update_gain(new_old: float, old_old: float, best: float) -> float | None:

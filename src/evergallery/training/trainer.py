@@ -77,6 +77,8 @@ def train(
     directory: Path,
     *,
     parent: Network | None = None,
+    root: Network | None = None,
+    inherited: bool = False,
     memory: Memory | None = None,
     another_network: Callable[[Beginning], Network] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -95,6 +97,8 @@ def train(
         settings: how long, how fast, on what.
         directory: for checkpoints and logs; a checkpoint found there is continued.
         parent: the frozen parent, for methods that need it. It is not changed.
+        root: frozen, the first generation of the parent's line, for methods that read it. It is not changed.
+        inherited: whether the network begins with the parent's weights, so that the two can be averaged.
         memory: the parent's.
         another_network: makes a network like this one, for methods that train a second.
         on_progress: called a few times a second.
@@ -106,9 +110,8 @@ def train(
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
     fabric = _fabric(settings)
     network = network.to(memory_format=torch.channels_last)
-    teacher = None
-    if method.needs_parent and parent is not None:
-        teacher = parent.to(fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    teacher = _frozen(parent, fabric) if method.needs_parent and parent is not None else None
+    first = _frozen(root, fabric) if method.reads_root and root is not None else None
     task = Task(
         labels=torch.from_numpy(images.labels),
         dimension=network.embedder.dimension,
@@ -125,7 +128,7 @@ def train(
         beside = beside.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(network, beside, settings)
     module, optimizer = fabric.setup(network, optimizer)
-    run = _Run(fabric, network, module, teacher, beside, optimizer, method, images, preprocessing, settings)
+    run = _Run(fabric, network, module, teacher, first, beside, optimizer, method, images, preprocessing, settings)
 
     state = checkpoint.load(directory, network, beside, optimizer) or {
         "epoch": 0, "best_epoch": 0, "best_recall": -1.0, "seconds": 0.0, "images_seen": 0, "history": [],
@@ -157,6 +160,10 @@ def train(
     if state["best_epoch"] != state["epoch"]:
         network.load_state_dict(checkpoint.load_best(directory))
     kept = state["history"][state["best_epoch"] - 1]
+    share = method.weight_share(carries_on=root is not None)
+    if inherited and teacher is not None and share < 1:
+        average_weights(network.embedder, teacher.embedder, share)
+        kept = _validate(network, validation, preprocessing)
     return Trained(
         epochs=settings.epochs,
         best_epoch=state["best_epoch"],
@@ -178,6 +185,7 @@ class _Run:
     module: nn.Module
     """``network`` as the fabric runs it."""
     teacher: Network | None
+    root: Network | None
     beside: nn.Module | None
     optimizer: torch.optim.Optimizer
     method: Method
@@ -243,14 +251,14 @@ def _step(run: _Run, inputs: Tensor, labels: Tensor, progress: float) -> Step:
         with run.fabric.autocast():
             return Outputs(*(output.float() for output in other(inputs)))
 
-    old = None
-    if run.teacher is not None and run.method.runs_parent:
-        with torch.no_grad():
-            old = outputs(run.teacher)
+    with torch.no_grad():
+        old = outputs(run.teacher) if run.teacher is not None and run.method.runs_parent else None
+        root = outputs(run.root) if run.root is not None else None
     return Step(
         labels=labels,
         new=run.module(inputs),
         old=old,
+        root=root,
         head=run.network.head,
         old_head=run.teacher.head if run.teacher is not None and run.teacher.head.classes else None,
         state=run.beside,
@@ -340,6 +348,26 @@ def _fabric(settings: Settings) -> "Fabric":
         devices=1 if device.type == "cpu" else [device.index or 0],
         precision="bf16-mixed" if precision_of(settings) == "bf16" else "32-true",
     )
+
+
+def average_weights(new: nn.Module, old: nn.Module, share: float) -> None:
+    """Set every weight and batch statistic of ``new`` to ``share · new + (1 - share) · old`` (WiSE-FT, Wortsman et al. 2022).
+
+    Args:
+        new: changed in place.
+        old: of the same architecture.
+        share: in [0, 1].
+    """
+    before = old.state_dict()
+    with torch.no_grad():
+        for name, tensor in new.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.lerp_(before[name].to(tensor), 1 - share)
+
+
+def _frozen(network: Network, fabric: "Fabric") -> Network:
+    moved: Network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved.eval().requires_grad_(False)
 
 
 def _optimizer(network: nn.Module, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:

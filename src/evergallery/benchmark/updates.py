@@ -1,0 +1,89 @@
+"""A long life, update by update: what the first generation's vectors still give, and how compatible the lineage is."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evergallery.benchmark.tables import Run, by_method
+from evergallery.retrieval import continual
+
+Value = float | None
+
+
+@dataclass(frozen=True)
+class Course:
+    """A figure of one run after every update: one value for each generation, oldest first."""
+
+    title: str
+    values: Callable[[Run], list[Value]]
+    explained: str
+    percent: bool = True
+
+
+def _compatibility(run: Run, group: str) -> continual.Matrix:
+    # What lies above the diagonal is stored as ``None`` and becomes NaN.
+    return np.array(run["measures"]["compatibility"][group]["recall@1"], dtype=float)
+
+
+def _first_vectors(group: str) -> Callable[[Run], list[Value]]:
+    return lambda run: [float(value) for value in _compatibility(run, group)[:, 0]]
+
+
+def _along(figure: Callable[[continual.Matrix], Value]) -> Callable[[Run], list[Value]]:
+    return lambda run: continual.along_the_way(figure, _compatibility(run, "all"))
+
+
+COURSES: tuple[Course, ...] = (
+    Course(
+        "v1's vectors, v1's classes",
+        _first_vectors("old"),
+        "queries of each generation in the untouched vectors of the first, on the classes that the first one knew",
+    ),
+    Course("v1's vectors, all classes", _first_vectors("all"), "the same on all classes pooled"),
+    Course("AM", _along(continual.average_multimodel), "mean of the compatibility matrix so far, all classes"),
+    Course(
+        "AC",
+        _along(continual.average_compatibility),
+        "share of cross-tests so far above the older self-test, all classes",
+        percent=False,
+    ),
+)
+
+
+def is_long(runs: Sequence[Run]) -> bool:
+    """Whether there is more than one update, so that there is a way along which to look."""
+    return len(runs[0]["data"]["tasks"]) > 2
+
+
+def mean_course(runs: Sequence[Run], course: Course) -> list[Value]:
+    """Mean over the runs of one method for each generation; in points where the course is in percent."""
+    factor = 100 if course.percent else 1
+    columns = ([one for one in column if one is not None] for column in zip(*map(course.values, runs), strict=True))
+    return [factor * statistics.fmean(column) if column else None for column in columns]
+
+
+def updates_markdown(runs: Sequence[Run]) -> str:
+    """One table for each course: a row for each method, a column for each generation. Empty where there is one update."""
+    if not is_long(runs):
+        return ""
+    methods = by_method(runs)
+    generations = [f"v{number}" for number in range(1, len(runs[0]["data"]["tasks"]) + 1)]
+    lines = []
+    for course in COURSES:
+        lines += [
+            f"Update by update, *{course.title}*: {course.explained}" + ("; recall@1 in %." if course.percent else "."),
+            "",
+            "| method | " + " | ".join(generations) + " |",
+            "|---" + "|---:" * len(generations) + "|",
+        ]
+        for name, found in methods.items():
+            values = mean_course(found, course)
+            lines.append(f"| {name} | " + " | ".join(_text(value, course) for value in values) + " |")
+        lines.append("")
+    return "\n".join([*lines, ""])
+
+
+def _text(value: Value, course: Course) -> str:
+    return "–" if value is None else f"{value:.{1 if course.percent else 2}f}"
