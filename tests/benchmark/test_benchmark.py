@@ -62,8 +62,8 @@ class TestRuns:
             tiny, tmp_path / "out", ["initial", "finetune", "csd", "evergreen", "joint", "procrustes", "csd+drift"]
         )
         found = results(directory)
-        assert set(found) == {f"{name}-seed0" for name in
-                              ("initial", "finetune", "csd", "evergreen", "joint", "finetune+procrustes", "csd+drift")}  # fmt: skip
+        names = ("initial", "finetune", "csd", "evergreen", "joint", "finetune+procrustes", "csd+drift")
+        assert set(found) == {f"{name}-seed0" for name in names}
         # One first generation for all: the first cell of the matrix is the same.
         assert len({one["measures"]["compatibility"]["all"]["recall@1"][0][0] for one in found.values()}) == 1
         for one in found.values():
