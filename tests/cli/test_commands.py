@@ -107,15 +107,15 @@ def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:
     check = ("check", "v2", "--data", photos / "held-out", "-w", shop)
     table = evergallery(*check, expect=1).stdout
     assert "cross-test" in table
-    assert "✗ queries: 60; required: at least 200" in table
+    assert "✗ queries: 40; required: at least 200" in table
     refused = evergallery("promote", "v2", "-w", shop, expect=1).stderr
-    assert "The gate refuses v2. v1: NOT MET: queries: 60, required at least 200" in refused
+    assert "The gate refuses v2. v1: NOT MET: queries: 40, required at least 200" in refused
 
-    (shop / "gate.toml").write_text("queries = 60\n")
+    (shop / "gate.toml").write_text("queries = 40\n")
     passed = as_json(*check)
     assert passed["passed"] is True
     assert set(passed["pairs"][0]["evidence"]["figures"]["cross"]) == {"old", "new", "all"}
-    assert "met: queries: 60" in evergallery("promote", "v2", "-w", shop).stdout
+    assert "met: queries: 40" in evergallery("promote", "v2", "-w", shop).stdout
     found = as_json("search", query, "-w", shop)
     assert len(found) == 10
     assert all(0 < one["probability"] < 1 for one in found)
