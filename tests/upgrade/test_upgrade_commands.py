@@ -1,5 +1,6 @@
 """The whole upgrade on the command line, as a user meets it: words, JSON, exit statuses, wrong input."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from shops import make_photos, make_shop
 
 from conftest import as_json, evergallery
+from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.items import Item
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,33 @@ def test_adapter_between_models_that_nobody_retrains(tmp_path: Path) -> None:
     assert as_json("promote", "v3", *here)["promoted"] == "v3"
     assert as_json("status", *here)["spaces"] == [{"name": "a2", "items": 200, "state": "compatible"}]
     assert as_json("search", tmp_path / "photos" / "class 3" / "060.png", *here)[0]["generation"] == "a2"
+
+
+def test_full_disk_in_the_middle_of_a_refresh_is_one_line_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shop(tmp_path).close()
+    here = ("-w", tmp_path / "shop")
+    whole = EdgeStore.refresh
+    calls = 0
+
+    def full_at_the_third(store: EdgeStore, items: list[Item], refresh: str) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise OSError(errno.ENOSPC, f"No space left on device for the gallery in {store.directory}")
+        return whole(store, items, refresh)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EdgeStore, "refresh", full_at_the_third)
+        error = evergallery("refresh", "v3", "--rate", 50, *here, expect=1).stderr
+    assert error.splitlines()[-1].startswith("evergallery: No space left on device for the gallery")
+    assert "Traceback" not in error
+    status = as_json("status", *here)
+    assert status["refresh"]["refreshed"] == 100
+    assert status["spaces"] == [{"name": "v1", "items": 200, "state": "current"}]
+    assert as_json("refresh", "v3", *here)["refreshed"] == 100
+    assert evergallery("doctor", *here).stdout.startswith("All is well")
 
 
 def test_label_free_check_says_what_it_cannot_conclude(place: Path, tmp_path: Path) -> None:

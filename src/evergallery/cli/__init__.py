@@ -1,5 +1,6 @@
 """The command line: parses, calls the workspace, prints."""
 
+import errno
 import sys
 
 
@@ -22,6 +23,15 @@ def main() -> None:
     except EvergalleryError as error:
         print(f"evergallery: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(
+            f"evergallery: {error.strerror}: make room; nothing that was stored is lost, and the same command goes on from "
+            f"there.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 def _was_interrupted(stop: SystemExit) -> bool:

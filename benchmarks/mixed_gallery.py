@@ -1,0 +1,110 @@
+"""A gallery of which a part was refreshed, ranked by cosine and by calibrated probability: does the mixture dip?
+
+Reads the generations that ``evergallery benchmark glyphs`` has trained. Half of the test images of each class calibrate the
+cosines of both pairs of generations and fit the adapter; the other half is searched, each image among the others.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common import record
+from evergallery import Workspace
+from evergallery.adapters import fit_procrustes
+from evergallery.benchmark.protocols import PROTOCOLS
+from evergallery.retrieval.calibration import calibrate
+from evergallery.retrieval.continual import area_under_refresh_curve
+from evergallery.retrieval.knn import Exclusion
+from evergallery.retrieval.refresh_curve import farthest_from_class_mean_first, mixed_recall, random_order
+from evergallery.watching import Watcher
+
+SHARES = tuple(step / 20 for step in range(21))
+CONTENDERS = ("finetune", "finetune+procrustes", "csd", "csd+procrustes", "evergreen", "joint+procrustes")
+ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "random": lambda vectors, labels: random_order(len(vectors), seed=0),
+    "uncertain": farthest_from_class_mean_first,
+    "typical": lambda vectors, labels: farthest_from_class_mean_first(vectors, labels).flip(0),
+}
+
+
+def curves(old: Tensor, new: Tensor, labels: Tensor, adapted: bool) -> dict[str, dict[str, list[float]]]:
+    """recall@1 by order and by ranking, a value for each share that is refreshed.
+
+    Args:
+        old: (N, D) embeddings of the test images by the first generation.
+        new: (N, D) by the one that queries.
+        labels: (N,).
+        adapted: whether queries of old vectors go through a rotation fitted on the calibrating half.
+    """
+    half = np.zeros(len(labels), dtype=bool)
+    draw = np.random.default_rng(0)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels.numpy() == label)
+        half[draw.permutation(members)[: len(members) // 2]] = True
+    known, asked = torch.from_numpy(np.flatnonzero(half)), torch.from_numpy(np.flatnonzero(~half))
+    queries = fit_procrustes(new[known], old[known])(new) if adapted else new
+    itself = Exclusion(torch.arange(len(known)))
+    scales = [
+        calibrate(query[known], labels[known], gallery[known], labels[known], exclusion=itself)
+        for query, gallery in ((queries, old), (new, new))
+    ]
+    cosines = [(query[asked] @ gallery[asked].T) for query, gallery in ((queries, old), (new, new))]
+    hits = labels[asked][:, None] == labels[asked][None, :]
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, order in ORDERS.items():
+        placed = order(old[asked], labels[asked])
+        found[name] = {}
+        for ranking in ("cosine", "probability"):
+            scores = [one.clone() for one in cosines]
+            if ranking == "probability":
+                if None in scales:
+                    continue
+                scores = [
+                    scale.slope * one + scale.intercept for scale, one in zip(scales, cosines, strict=True) if scale
+                ]
+            for one in scores:
+                one.fill_diagonal_(-torch.inf)
+            found[name][ranking] = mixed_recall(*scores, hits, order=placed, shares=SHARES)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("results/glyphs-standard/work"))
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    protocol = PROTOCOLS["glyphs"]
+    result: dict[str, dict[str, dict[str, dict[str, object]]]] = {}
+    for contender in CONTENDERS:
+        learner, _, adapter = contender.partition("+")
+        by_seed = []
+        for seed in range(arguments.seeds):
+            workspace = Workspace(arguments.work / f"seed{seed}" / learner)
+            images = protocol.images(None, protocol.plan("standard", seed), workspace.directory / "cache", Watcher())
+            test = images.of_split("test")
+            old, new = (torch.from_numpy(workspace.extract(workspace.generation(name), test)) for name in ("v1", "v2"))
+            by_seed.append(curves(old, new, torch.from_numpy(test.labels), bool(adapter)))
+        result[contender] = {
+            order: {
+                ranking: {
+                    "recall@1": [round(float(v), 4) for v in np.mean([one[order][ranking] for one in by_seed], axis=0)],
+                    # How far the worst mixture lies below the worse of both ends, each seed by itself.
+                    "dip": [
+                        round(min(0.0, min(c) - min(c[0], c[-1])), 4) for c in (one[order][ranking] for one in by_seed)
+                    ],
+                    "area": [round(area_under_refresh_curve(SHARES, one[order][ranking]), 4) for one in by_seed],
+                }
+                for ranking in ("cosine", "probability")
+                if all(ranking in one[order] for one in by_seed)
+            }
+            for order in ORDERS
+        }
+    record("mixed_gallery", {"shares": SHARES, "curves": result})
+
+
+if __name__ == "__main__":
+    main()
