@@ -42,13 +42,17 @@ class TestPlan:
         assert (plan.sample, plan.queries, plan.missing) == (200, 200, 0)
         assert plan.seconds > 0
         assert plan.bytes >= 200 * 4 * 8
-        assert set(plan.recall) == {"random", "uncertain", "typical", "oldest", "popular"}
+        assert set(plan.recall) == {"random", "uncertain", "typical", "oldest"}, (
+            "nothing was searched for, nothing is popular"
+        )
         ends = {(curve[0], curve[-1]) for curve in plan.recall.values()}
         assert len(ends) == 1, "orders differ on the way only"
         first, last = ends.pop()
         assert last == 1.0 > first
         assert vectors(switched) == before
         assert switched.state.refresh is None, "a plan begins nothing"
+        switched.search(str(photo(switched)))
+        assert "popular" in switched.plan("v2").recall
 
     def test_is_what_a_refresh_then_reaches(self, switched: Workspace) -> None:
         plan = switched.plan("v2")
@@ -192,6 +196,18 @@ class TestRefresh:
         assert recall(switched) >= 0.9
         with pytest.raises(InputError, match="not expected at any share"):
             switched.refresh("v2", until=1.1)
+
+    def test_nothing_to_refresh_begins_nothing(self, switched: Workspace) -> None:
+        with pytest.raises(InputError, match="nothing but vectors of v1"):
+            switched.refresh("v1")
+        assert switched.state.refresh is None
+
+    def test_items_that_the_generation_indexed_itself_are_not_counted(
+        self, switched: Workspace, tmp_path: Path
+    ) -> None:
+        switched.index(make_photos(tmp_path / "more", each=2, seed=11))
+        assert switched.refresh("v2", fraction=0.5).remaining == 100
+        assert switched.refresh("v2").remaining == 0
 
     def test_only_one_refresh_is_open(self, switched: Workspace) -> None:
         switched.refresh("v2", fraction=0.1)

@@ -153,7 +153,7 @@ class Gate(BaseModel):
             return None
         return Condition(
             "forgetting",
-            f"at most {self.forgetting:g} points on old classes",
+            f"at most {self.forgetting:g} point{'s' * (self.forgetting != 1)} on old classes",
             f"{100 * evidence.forgetting:.1f} points",
             100 * evidence.forgetting <= self.forgetting,
         )

@@ -93,7 +93,7 @@ def plan_refresh(
         for one, count in workspace.gallery.count_by_generation(view=view).items()
         if one != target.fingerprint
     }
-    items = [item for item in _stored(workspace, view, vectors=False) if item.generation != target.fingerprint]
+    items = _to_refresh(workspace, target, view, vectors=False)
     if not items:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
     given = _given(workspace, images, asker, data_dir, watcher)
@@ -113,7 +113,10 @@ def plan_refresh(
         spaces = {*(one.generation for one in found.items), target.fingerprint}
         routes = {one: workspace.route(asker, workspace.space_of(one)) for one in spaces}
         sample = Sample(found.items, queries, refreshed, routes, target.fingerprint)
-        curves = expected_recall(sample, workspace.notes.times_found(), shares, orders)
+        counted = workspace.notes.times_found()
+        # Before anything was searched for, nothing is popular.
+        orders = [order for order in orders if order != "popular" or counted]
+        curves = expected_recall(sample, counted, shares, orders)
     # float32, and what is written of an item beside its vector, once as such and once to be searched by.
     texts = [len(text or "") for item in asked for text in (item.id, item.label, item.uri, item.content_hash)]
     bytes_each = 4 * target.dimension + 2 * sum(texts) // max(1, len(asked))
@@ -153,13 +156,7 @@ def refresh(
         InputError: an argument is out of range, or the recall of ``until`` is not to be expected.
         BusyError: another process refreshes, or has the gallery.
     """
-    if not 0 < fraction <= 1:
-        raise InputError(f"A fraction of {fraction:g} is not usable: give a share of the items, above 0 and up to 1.")
-    for name, value in (("budget", budget), ("rate", rate)):
-        if value is not None and value <= 0:
-            raise InputError(f"A {name} of {value:g} is not usable: it must be above 0.")
-    if order not in ORDERS:
-        raise InputError(f"There is no order {order!r}: choose {', '.join(ORDERS)}.")
+    _check_arguments(order, fraction, budget, rate)
     started = time.monotonic()
     target = _target(workspace, generation, adapter)
     asker = Space(workspace.generation(generation))
@@ -168,27 +165,20 @@ def refresh(
             workspace, generation, adapter=adapter, images=images, shares=FINE_SHARES, orders=(order,),
             data_dir=data_dir, watcher=watcher,
         )  # fmt: skip
-        if order not in plan.recall:
-            raise InputError(
-                "What recall to expect is measured on labelled items with images, of which there are too few."
-            )
-        fraction = min(fraction, share_for(until, FINE_SHARES, plan.recall[order]))
-        watcher.said(f"recall@1 {until:g} is expected after {100 * fraction:.0f} % of the items")
+        fraction = min(fraction, _share_until(until, plan, order, watcher))
+    items = _to_refresh(workspace, target, _before(workspace))
+    if not items:
+        raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
+    given = _given(workspace, images, asker, data_dir, watcher) if target.adapter is None else None
     opened = _open(workspace, asker, target, adapter)
     tidy(workspace)
-    view = workspace.state.view()
-    everything = [item for item in _stored(workspace, view.before(opened.id)) if item.generation != target.fingerprint]
-    ordered = (
-        [everything[index] for index in order_of(order, everything, workspace.notes.times_found())]
-        if everything
-        else []
-    )
+    ordered = [items[index] for index in order_of(order, items, workspace.notes.times_found())]
     wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
-    left = {item.id for item in _stored(workspace, view.remaining(opened.id), vectors=False)}
+    remaining = workspace.state.view().remaining(opened.id)
+    left = {item.id for item in _to_refresh(workspace, target, remaining, vectors=False)}
     pending = [item for item in wanted if item.id in left]
-    given = _given(workspace, images, asker, data_dir, watcher) if target.adapter is None else None
-    done, problems, stopped_by = len(wanted) - len(pending), [], "done" if fraction == 1 else "fraction"
-    gained = 0
+    done, gained, problems = len(wanted) - len(pending), 0, []
+    stopped_by = "done" if fraction == 1 else "fraction"
     for batch in _batches(pending, rate):
         if budget is not None and time.monotonic() - started >= budget:
             stopped_by = "budget"
@@ -392,8 +382,29 @@ def _before(workspace: "Workspace") -> View:
     return state.view().before(state.refresh.id) if state.refresh else state.view()
 
 
-def _stored(workspace: "Workspace", view: View, *, vectors: bool = True) -> list[Item]:
-    return [item for batch in workspace.gallery.iterate(Filter(), with_embeddings=vectors, view=view) for item in batch]
+def _to_refresh(workspace: "Workspace", target: Space, view: View, *, vectors: bool = True) -> list[Item]:
+    """The items of a view whose vectors lie in another space than the target."""
+    batches = workspace.gallery.iterate(Filter(), with_embeddings=vectors, view=view)
+    return [item for batch in batches for item in batch if item.generation != target.fingerprint]
+
+
+def _check_arguments(order: str, fraction: float, budget: float | None, rate: float | None) -> None:
+    if not 0 < fraction <= 1:
+        raise InputError(f"A fraction of {fraction:g} is not usable: give a share of the items, above 0 and up to 1.")
+    for name, value in (("budget", budget), ("rate", rate)):
+        if value is not None and value <= 0:
+            raise InputError(f"A {name} of {value:g} is not usable: it must be above 0.")
+    if order not in ORDERS:
+        raise InputError(f"There is no order {order!r}: choose {', '.join(ORDERS)}.")
+
+
+def _share_until(recall: float, plan: Plan, order: str, watcher: Watcher) -> float:
+    """The share of the items after which a recall is to be expected."""
+    if order not in plan.recall:
+        raise InputError("What recall to expect is measured on labelled items with images, of which there are too few.")
+    share = share_for(recall, plan.shares, plan.recall[order])
+    watcher.said(f"recall@1 {recall:g} is expected after {100 * share:.0f} % of the items")
+    return share
 
 
 def _given(
