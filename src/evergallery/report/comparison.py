@@ -33,7 +33,7 @@ def verdict(found: Measurements) -> dict[str, Any]:
         }
     pair = found.updates[found.candidate]
     missed = [one.name for one in pair.conditions if not one.met]
-    gate = f"The gate is not passed: {listed(missed)}." if missed else "Every condition of the gate is met."
+    gate = f"The gate is not passed; not met: {listed(missed)}." if missed else "Every condition of the gate is met."
     return {"sentences": [f"{pair.verdict.capitalize()}: {pair.reason}", gate], "conditions": pair.conditions}
 
 
@@ -181,7 +181,10 @@ def prototypes(found: Measurements) -> dict[str, Any]:
         )
     far = np.argsort(-np.where(seen.is_old | (not seen.is_old.any()), seen.moved, -1), kind="stable")[:MOST_MOVED]
     farthest = [(seen.classes[index], f"{seen.moved[index]:.1f}°") for index in far if seen.moved[index] > 0]
-    sentence = f"From {found.base} to {found.candidate}, {'; '.join(parts)}."
+    sentence = (
+        f"From {found.base} to {found.candidate}, {'; '.join(parts)}. Before, a class's nearest neighbour was "
+        f"{seen.apart.mean():.1f}° away on average."
+    )
     share = f"{100 * seen.explained:.0f} %"
     return {
         "sentence": sentence, "rows": rows, "farthest": farthest, "explained": share,
@@ -242,7 +245,7 @@ def _refresh_words(found: Measurements) -> str:
     lowest = min(values["random"])
     words = (
         f"Refreshing everything takes queries of {found.candidate} from {percent(start)} % to {percent(end)} %; on the way the "
-        f"order {best!r} has the largest mean, {100 * np.mean(values[best]):.1f} %."
+        f"order “{best}” has the largest mean, {100 * np.mean(values[best]):.1f} %."
     )
     if lowest < min(values["random"][0], values["random"][-1]):
         share = curves.shares[values["random"].index(lowest)]
@@ -258,7 +261,7 @@ def _scatter(axes: "Axes", found: Measurements, names: tuple[str, ...]) -> None:
             old, new = found.recall(name, where, "old"), found.recall(name, where, "new")
             if old is None or new is None:
                 continue
-            colour = GREEN if name == found.base else BLUE
+            colour = GREEN if name == found.base else BLUE  # In its own vectors, which are the stored ones.
             x, y = 100 * new.mean, 100 * old.mean
             axes.errorbar(
                 x, y,
@@ -268,8 +271,11 @@ def _scatter(axes: "Axes", found: Measurements, names: tuple[str, ...]) -> None:
             places.append((x, y))
         if len(places) == 2:
             axes.plot(*zip(*places, strict=True), color=BLUE, linewidth=0.8, alpha=0.6)
-        for x, y in dict.fromkeys(places):
-            axes.annotate(name, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9)
+        # Names of self-tests above their mark and of cross-tests below, so that near ones do not cover each other.
+        for number, place in enumerate(dict.fromkeys(places)):
+            shift, side = ((6, 6), "left") if number == 0 else ((-6, -13), "right")
+            axes.annotate(name, place, xytext=shift, textcoords="offset points", ha=side, fontsize=9)
+    axes.plot([], [], "o", color=GREEN, label=f"{found.base} itself")
     axes.plot([], [], "^", color=BLUE, markerfacecolor="none", label="in vectors of its own (self-test)")
     axes.plot([], [], "o", color=BLUE, label=f"in vectors of {found.base} (cross-test)")
     axes.set_xlabel("recall@1 on new classes (%)")
@@ -372,4 +378,10 @@ def _map(axes: "Axes", found: Measurements) -> None:
 def _finish(axes: "Axes") -> None:
     axes.grid(linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=9)
+    axes.legend(
+        ncols=3 if len(axes.get_legend_handles_labels()[1]) % 2 else 2,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        frameon=False,
+        fontsize=9,
+    )

@@ -116,8 +116,9 @@ def _findings(
     findings = list(where["sentences"][:2])
     if "verdict" in sections:
         assert subject is not None
-        findings += [f"{subject[0]} against {subject[1]}: {sections['verdict']['sentences'][0]}"]
-        findings += sections["verdict"]["sentences"][1:]
+        first, rest = sections["verdict"]["sentences"][:1], sections["verdict"]["sentences"][1:]
+        findings += [f"{subject[0]} against {subject[1]}: {words[0].lower()}{words[1:]}" for words in first]
+        findings += rest
     for name in ("trade_off", "prototypes"):
         if name in sections:
             findings.append(sections[name]["sentence"])

@@ -32,7 +32,7 @@ def standing(workspace: "Workspace") -> dict[str, Any]:
     else:
         total = sum(one.items for one in found.spaces)
         served = sum(one.items for one in found.spaces if one.state in ("current", "compatible"))
-        sentences.append(f"{served} of {counted(total, 'stored item')} can be searched by it.")
+        sentences.append(f"It may search {served} of {counted(total, 'stored item')}.")
         waiting = [one.name for one in found.spaces if one.state == "needs refresh"]
         if waiting:
             sentences.append(f"Those of {listed(waiting)} have to be refreshed, or shown to be compatible by a check.")
