@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from evergallery._version import __version__
 from evergallery.data.image_set import ImageSet
+from evergallery.errors import InputError
 from evergallery.report import comparison, standing
 from evergallery.report.flips import flips
 from evergallery.report.measurements import Measurements, choose, measure_held_out
 from evergallery.report.page import write_page
-from evergallery.report.words import counted, listed
+from evergallery.report.words import counted, listed, moment
 from evergallery.state import now
 from evergallery.watching import Watcher
 
@@ -46,7 +47,7 @@ def write_report(
     watcher: Watcher,
 ) -> Report:
     """See ``Workspace.report``."""
-    target = Path(path) if path is not None else workspace.directory / FILE
+    target = _target(Path(path) if path is not None else workspace.directory / FILE)
     found, subject = None, None
     if workspace.generations():
         candidate, base = choose(workspace, generation, against)
@@ -64,7 +65,7 @@ def write_report(
         target,
         "report.html",
         name=workspace.directory.resolve().name,
-        made=now().replace("T", " ").replace("+00:00", " UTC"),
+        made=moment(now()),
         version=__version__,
         subject=subject,
         findings=findings,
@@ -77,6 +78,17 @@ def write_report(
         history=standing.history(workspace),
     )
     return Report(target, tuple(findings))
+
+
+def _target(path: Path) -> Path:
+    """Where to write, found out before anything is measured."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): name another file with --out.") from error
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file in it, such as {path / FILE}.")
+    return path
 
 
 def _compared(found: Measurements | None) -> dict[str, Any]:

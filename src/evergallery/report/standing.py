@@ -9,7 +9,7 @@ from evergallery.errors import DamagedError
 from evergallery.files import read_json
 from evergallery.generation import KINDS, Card
 from evergallery.report.lineage import lineage_rows
-from evergallery.report.words import counted, duration, interval_of, listed, percent, points
+from evergallery.report.words import counted, duration, interval_of, listed, moment, percent, points
 from evergallery.upgrade.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def earlier_checks(workspace: "Workspace") -> dict[str, Any]:
             evidence = Evidence.model_validate(content["adapted"] or content["direct"])
             rows.append(
                 {
-                    "time": evidence.time,
+                    "time": moment(evidence.time),
                     "new": evidence.new,
                     "old": evidence.old,
                     "way": evidence.path(),
@@ -109,14 +109,16 @@ def earlier_checks(workspace: "Workspace") -> dict[str, Any]:
             )
         except (DamagedError, ValidationError, KeyError, TypeError):
             damaged.append(f"checks/{path.name} cannot be read: run the check again.")
-    rows.sort(key=lambda row: row["time"], reverse=True)
+    rows.sort(key=lambda row: str(row["time"]), reverse=True)
     return {"rows": rows, "damaged": damaged}
 
 
 def history(workspace: "Workspace") -> dict[str, Any]:
     """The last entries of the log, newest first."""
     entries = workspace.log()
-    rows = [(entry["time"], entry["who"], entry["operation"], told(entry)) for entry in entries[-ENTRIES_SHOWN:]]
+    rows = [
+        (moment(entry["time"]), entry["who"], entry["operation"], told(entry)) for entry in entries[-ENTRIES_SHOWN:]
+    ]
     return {"rows": rows[::-1], "total": len(entries)}
 
 
@@ -152,7 +154,7 @@ def _facts(card: Card) -> str:
 
 
 def _details(card: Card) -> list[tuple[str, str]]:
-    details = [("made", card.created.replace("T", " ").replace("+00:00", " UTC")), ("fingerprint", card.fingerprint)]
+    details = [("made", moment(card.created)), ("fingerprint", card.fingerprint)]
     if card.architecture:
         details.append(("network", f"{card.architecture.backbone}, neck {card.architecture.neck}"))
     details.append(("dimensions", str(card.dimension)))

@@ -62,3 +62,8 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def moment(time: str) -> str:
+    """``2026-11-21 12:30:46 UTC``, from ISO 8601 in UTC."""
+    return time.replace("T", " ").replace("+00:00", " UTC")
