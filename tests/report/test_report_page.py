@@ -11,16 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
+from evergallery.evaluation import Protocol
 from evergallery.methods import Finetune
-from evergallery.report.measurements import choose
+from evergallery.report.measurements import choose, serving
 from evergallery.report.page import prose
 from evergallery.training import Settings
+from evergallery.upgrade.check import Measured, check_pair
+from evergallery.upgrade.gate import Gate
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECTIONS = (
@@ -193,6 +198,34 @@ def test_another_process_may_have_the_gallery(shop: Workspace, tmp_path: Path) -
     text = plain(other.report(HELD_OUT, path=tmp_path / "report.html").path.read_text())
     assert "could not be counted" in text
     assert "There is no plan for the gallery" in text
+
+
+def test_adapters_are_listed_and_serve_once_they_are_stored(shop: Workspace, tmp_path: Path) -> None:
+    copy = shutil.copytree(shop.directory, tmp_path / "shop", ignore=shutil.ignore_patterns("gallery", ".lock"))
+    with Workspace(copy) as space:
+        made = space.adapt("v3", "v1", HELD_OUT, kind="procrustes").adapter.card
+        text = space.report().path.read_text()
+    row = re.search(r'<tr><th scope="row">a1</th>(.*?)</tr>', text)
+    assert row is not None
+    assert re.findall("<td>(.*?)</td>", row[1]) == ["v3", "v1", made.kind, "queries"]
+
+
+def test_only_a_stored_adapter_serves() -> None:
+    labels = torch.arange(8).repeat_interleave(20)
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(8, 16, generator=draw)[labels] + 0.5 * torch.randn(160, 16, generator=draw)
+    turn = torch.linalg.qr(torch.randn(16, 16, generator=draw))[0]
+    old, new = (F.normalize(one).numpy() for one in (rows, rows @ turn))
+    pixels = np.arange(160 * 3, dtype=np.uint8).reshape(160, 1, 1, 3)
+    images = ImageSet.from_arrays(pixels, labels.numpy(), [str(number) for number in range(8)])
+    protocol = Protocol(images, np.arange(160), np.arange(160), "every image among the others")
+    spaces = (Measured("v2", "2", new, ()), Measured("v1", "1", old, ()))
+    gate = Gate(cross_test=-2.0)
+    estimated = check_pair(protocol, *spaces, gate)
+    stored = check_pair(protocol, *spaces, gate, adapters={"a1": old})
+    assert [pair.verdict for pair in (estimated, stored)] == ["compatible after an adapter"] * 2
+    assert serving(estimated) is estimated.evidence
+    assert serving(stored).adapter == "a1"
 
 
 def test_damaged_evidence_is_named(shop: Workspace, tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ def write_report(
     """See ``Workspace.report``."""
     target = _target(Path(path) if path is not None else workspace.directory / FILE)
     found, subject = None, None
+    for name in (generation, against):
+        if name is not None:
+            workspace.generation(name)
     if workspace.generations():
         candidate, base = choose(workspace, generation, against)
         subject = (candidate.name, base.name if base else None)
