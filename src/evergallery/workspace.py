@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,9 @@ from evergallery.upgrade.spaces import Space
 from evergallery.upgrade.status import Status, differences, status_of
 from evergallery.upgrade.virtual import virtual_features
 from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.report.report_page import Report
 
 SILENT = Watcher()
 WAIT = 10.0
@@ -893,6 +896,42 @@ class Workspace:
     def diff(self, one: str, other: str) -> dict[str, tuple[Any, Any]]:
         """What two generations differ in, by name; see ``evergallery.upgrade.status.differences``."""
         return differences(self.generation(one), self.generation(other))
+
+    def report(
+        self,
+        data: str | Path | ImageSet | None = None,
+        *,
+        path: str | Path | None = None,
+        generation: str | None = None,
+        against: str | None = None,
+        queries: str | None = None,
+        gallery: str | None = None,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> "Report":
+        """Write one HTML file about this workspace that needs no network; what is measured for it is not remembered.
+
+        Args:
+            data: held-out labelled images, as ``check`` takes them; without them nothing is measured, and the page says so.
+            path: of the page; ``report.html`` in the workspace by default.
+            generation: the one in question; the newest by default.
+            against: whose vectors it would search; by default the promoted one's, or where it is the promoted one itself
+                its parent's.
+            queries: split of the queries.
+            gallery: split of the gallery.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            NotFoundError: no such generation.
+            InputError: the images cannot be used, or ``against`` is not older than ``generation``.
+        """
+        from evergallery.report.report_page import write_report
+
+        return write_report(
+            self, data, path=path, generation=generation, against=against, queries=queries, gallery=gallery,
+            data_dir=data_dir, watcher=watcher,
+        )  # fmt: skip
 
     def doctor(self) -> list[str]:
         """Verify every checksum and count; returns what is wrong, a sentence each."""

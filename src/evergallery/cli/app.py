@@ -20,6 +20,7 @@ from evergallery.cli.console import err, out, print_json, print_skipped, print_t
 from evergallery.cli.exchange import export, import_, register
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
+from evergallery.cli.report import report
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -248,5 +249,6 @@ def demo(
     out.print(f"Pictures: {result.page}", markup=False, soft_wrap=True)
 
 
+app.command()(report)
 app.command()(benchmark)
 app.add_typer(gallery_app, name="gallery")

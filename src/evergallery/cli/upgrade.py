@@ -368,10 +368,12 @@ def _print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
 
 
 def _print_plan(result: "Plan") -> None:
+    from evergallery.report.words import duration, size
+
     total = sum(result.items.values())
     of = ", ".join(f"{count} vectors of {name}" for name, count in result.items.items())
-    way = f"mapped by {result.adapter}, no image is read" if result.adapter else f"about {_duration(result.seconds)}"
-    say(f"{total} items to refresh ({of}): {way}, {_bytes(result.bytes)} for the new vectors.")
+    way = f"mapped by {result.adapter}, no image is read" if result.adapter else f"about {duration(result.seconds)}"
+    say(f"{total} items to refresh ({of}): {way}, {size(result.bytes)} for the new vectors.")
     if result.missing:
         say(f"The images of {100 * result.missing:.0f} % of the sample were not found: such items keep their vector.")
     if not result.recall:
@@ -387,21 +389,9 @@ def _print_plan(result: "Plan") -> None:
     )
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def _print_status(result: "Status") -> None:
+    from evergallery.report.words import duration
+
     say(f"{result.promoted or 'No generation'} answers queries; {result.generations} generations.")
     if result.spaces is None:
         say("The gallery is in use by another process; its items are not counted now.")
@@ -412,7 +402,7 @@ def _print_status(result: "Status") -> None:
                     [(one.name, one.state, str(one.items)) for one in result.spaces], numbers_from=2)  # fmt: skip
     if result.refresh is not None:
         one = result.refresh
-        left = "" if one.seconds_left is None else f", about {_duration(one.seconds_left)} for the rest"
+        left = "" if one.seconds_left is None else f", about {duration(one.seconds_left)} for the rest"
         seen = "searches use them" if one.shown else f"they wait for the promotion of {one.generation}"
         say(f"{one.id}, a refresh for {one.generation}: {one.refreshed} done, {one.remaining} to go{left}; {seen}.")
     for kind, count in result.problems.items():

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -26,18 +27,26 @@ COLOURS = ("#3d7dca", "#d9772b", "#2f9e6e", "#9467bd", "#c94f6d")
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("evergallery.report"),
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = prose
+    return environment
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Render a template of this package to one HTML file that needs no network."""
     write_atomic(path, _environment().get_template(template).render(**values))
+
+
+def prose(sentence: str) -> Markup:
+    """A sentence as it is shown: no line ends before a %, and commands, set off by two spaces, are code."""
+    tight = str(escape(sentence)).replace(" %", "\N{NO-BREAK SPACE}%")
+    return Markup(re.sub(r"\s{2,}(evergallery .*?)(\.?)(?:\s{2,}|$)", r" <code>\1</code>\2 ", tight).strip())
 
 
 def picture(pixels: NDArray[np.uint8]) -> str:

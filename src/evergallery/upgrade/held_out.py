@@ -75,7 +75,7 @@ def read_held_out(
     """
     if data == STORED:
         images, embeddings, chosen, excluded = _stored(workspace, spaces, watcher, exclude)
-    elif isinstance(data, str | Path) and _holds_embeddings(Path(data)):
+    elif isinstance(data, str | Path) and holds_embeddings(Path(data)):
         images, embeddings = _read_embeddings(Path(data), spaces)
         chosen, excluded = protocol(images, queries, gallery), 0
     else:
@@ -195,7 +195,12 @@ def _learned_from(workspace: "Workspace", generations: Iterable[Generation], ima
     return np.array([int(short_hashes([one])[0]) in seen for one in images.hashes], dtype=bool)
 
 
-def _holds_embeddings(path: Path) -> bool:
+def holds_embeddings(path: Path) -> bool:
+    """Whether a file is an ``.npz`` of embeddings, rather than of images or anything else.
+
+    Raises:
+        InputError: it is a damaged ``.npz``.
+    """
     if path.suffix != ".npz" or not path.is_file():
         return False
     try:

@@ -1,0 +1,40 @@
+"""``evergallery report``: everything about a workspace on one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evergallery.cli.common import HERE, DataDirOption, JsonOption, WorkspaceOption, open_workspace
+from evergallery.cli.console import print_json, say, watching
+
+
+def report(
+    data: Annotated[
+        str | None, typer.Option(help="Held-out images, in any form that learn reads; or an .npz of embeddings.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The page to write; report.html in the workspace by default.")
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+    generation: Annotated[str | None, typer.Option(help="The generation in question; the newest by default.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Whose vectors it would search; the promoted one's by default, or its parent's.")
+    ] = None,
+    queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
+    gallery: Annotated[str | None, typer.Option(help="Split of the gallery.")] = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write one page, to be opened without network: lineage, matrix, old and new classes, refresh, flips, prototypes."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        done = space.report(
+            data, path=to, generation=generation, against=against, queries=queries, gallery=gallery, data_dir=data_dir,
+            watcher=watcher,
+        )  # fmt: skip
+    if json:
+        print_json({"report": str(done.path), "findings": list(done.findings)})
+        return
+    for sentence in done.findings:
+        say(f"• {sentence}")
+    say(f"Report: {done.path}")

@@ -1,0 +1,216 @@
+"""Everything that a report says of held-out images; nothing in the workspace is changed, but for cached embeddings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evergallery.data.image_set import ImageSet
+from evergallery.errors import EvergalleryError, InputError
+from evergallery.evaluation import GROUPS
+from evergallery.generation import Generation
+from evergallery.report.prototypes import PrototypeMap, prototype_map
+from evergallery.report.refreshing import Curves, measured_curves
+from evergallery.report.words import interval_of
+from evergallery.retrieval.bootstrap import Interval
+from evergallery.upgrade.check import Check, Measured, PairCheck, agreement, check_pair, compatibility, in_width_of
+from evergallery.upgrade.evidence import Evidence
+from evergallery.upgrade.held_out import Vectors, holds_embeddings, read_held_out
+from evergallery.upgrade.plan import Plan
+from evergallery.upgrade.spaces import Space
+from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What held-out images show.
+
+    Attributes:
+        check: the generations side by side, with the candidate in the vectors of the base as its only pair.
+        base: name of the generation whose vectors are searched and whose classes count as old; ``None`` where there is
+            one generation only.
+        old_classes: how many of the base's classes there are among the images.
+        updates: by name, every generation after the base in its vectors; without labels none.
+        spaces: by name.
+        left_out: names of generations of which only stored vectors are known.
+        confidence: of every interval.
+        curves: of a refresh from the base to the candidate.
+        prototypes: of the base and the candidate.
+        plan: of the same refresh for the items in the gallery.
+        no_plan: why there is none.
+    """
+
+    check: Check
+    base: str | None
+    old_classes: int
+    updates: Mapping[str, PairCheck]
+    spaces: Mapping[str, Measured]
+    left_out: tuple[str, ...]
+    confidence: float
+    curves: Curves | None
+    prototypes: PrototypeMap | None
+    plan: Plan | None
+    no_plan: str
+
+    @property
+    def candidate(self) -> str:
+        """Name of the generation in question."""
+        return self.check.candidate
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the images have labels."""
+        return bool(self.check.matrix)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of classes that can be told apart: old, new and all, or all only."""
+        known = self.base is not None and bool(self.spaces[self.base].classes)
+        found = set().union(*self.check.matrix.values())
+        return tuple(group for group in GROUPS if group in found and (known or group == "all"))
+
+    def recall(self, query: str, gallery: str, group: str = "all") -> Interval | None:
+        """recall@1 of one generation's queries in another's vectors; ``None`` where it was not measured."""
+        found = self.check.matrix.get((query, gallery), {}).get(group)
+        return None if found is None or not found.queries else self.interval(found.recall[1], found.queries)
+
+    def interval(self, share: float, queries: int) -> Interval:
+        """A share of queries with its interval."""
+        return interval_of(share, queries, self.confidence)
+
+
+def serving(pair: PairCheck) -> Evidence:
+    """The evidence for the way that queries would take: through a stored adapter where only that is compatible."""
+    through = pair.verdict == "compatible after an adapter" and pair.adapted is not None and not pair.adapted.estimated
+    return pair.adapted if through and pair.adapted else pair.evidence
+
+
+def choose(workspace: "Workspace", generation: str | None, against: str | None) -> tuple[Generation, Generation | None]:
+    """The generation in question, the newest by default, and the one whose vectors it would search.
+
+    That one is by default the promoted generation, or where this is the newest itself its parent, or the one before it.
+
+    Raises:
+        NotFoundError: no such generation.
+        InputError: the one that would be searched is not older.
+    """
+    everything = workspace.generations()
+    candidate = workspace.generation(generation) if generation else everything[-1]
+    if against is not None:
+        base = workspace.generation(against)
+        if base.number >= candidate.number:
+            raise InputError(
+                f"{against} is not older than {candidate.name}: name an older generation with --against, or a newer one with "
+                f"--generation."
+            )
+        return candidate, base
+    older = {one.name: one for one in everything if one.number < candidate.number}
+    for name in (workspace.state.promoted, candidate.card.parent, *reversed(older)):
+        if name in older:
+            return candidate, older[name]
+    return candidate, None
+
+
+def measure_held_out(
+    workspace: "Workspace",
+    data: str | Path | ImageSet,
+    candidate: Generation,
+    base: Generation | None,
+    *,
+    queries: str | None,
+    gallery: str | None,
+    data_dir: Path | None,
+    watcher: Watcher,
+) -> Measurements:
+    """Look at held-out images with every generation and lay them side by side.
+
+    Args:
+        workspace: whose generations these are.
+        data: held-out images as ``Workspace.check`` takes them.
+        candidate: the generation in question.
+        base: the one whose vectors it would search.
+        queries: split of the queries.
+        gallery: split of the gallery.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
+
+    Raises:
+        InputError: the images cannot be used.
+    """
+    everything = workspace.generations()
+    asked = {candidate.name, base.name if base else None}
+    # Of vectors without a model only stored images are known, which would shrink what the others are measured on.
+    shown = [one for one in everything if one.extracts or one.name in asked]
+    held_out = read_held_out(
+        workspace, data, [Space(one) for one in shown], queries=queries, gallery=gallery, data_dir=data_dir,
+        watcher=watcher,
+    )  # fmt: skip
+    protocol, spaces = held_out.protocol, held_out.spaces
+    names = tuple(one.name for one in shown)
+    left_out = tuple(one.name for one in everything if one not in shown)
+    policy = workspace.gate
+    if not held_out.labelled:
+        agreements = (agreement(spaces[candidate.name], spaces[base.name]),) if base else ()
+        check = Check(candidate.name, names, protocol.description, protocol, held_out.excluded, {}, (), agreements)
+        return Measurements(
+            check, base.name if base else None, 0, {}, spaces, left_out, policy.confidence, None, None, None, ""
+        )
+    watcher.said("comparing the generations")
+    old_classes = (base or candidate).card.classes
+    matrix = compatibility(protocol, [spaces[name] for name in names], old_classes)
+    updates: dict[str, PairCheck] = {}
+    if base is not None:
+        for maker in shown:
+            if maker.number > base.number:
+                updates[maker.name] = check_pair(
+                    protocol, spaces[maker.name], spaces[base.name], policy, excluded=held_out.excluded,
+                    adapters=_mapped(workspace, Space(maker), Space(base), spaces),
+                )  # fmt: skip
+    pairs = (updates[candidate.name],) if base else ()
+    check = Check(candidate.name, names, protocol.description, protocol, held_out.excluded, matrix, pairs)
+    images = protocol.images
+    curves, prototypes, plan, no_plan = (
+        None,
+        None,
+        None,
+        "There is no older generation whose vectors could be refreshed.",
+    )
+    if base is not None:
+        pair, old, new = updates[candidate.name], spaces[base.name], spaces[candidate.name]
+        way = serving(pair)
+        mapped = _mapped(workspace, Space(candidate), Space(base), spaces).get(way.adapter or "")
+        curves = measured_curves(
+            protocol, old.embeddings, in_width_of(new.embeddings, old.embeddings) if mapped is None else mapped,
+            new.embeddings, (way.calibrations["cross"], way.calibrations["new self"]),
+        )  # fmt: skip
+        prototypes = prototype_map(old.embeddings, new.embeddings, images.labels, images.classes, base.card.classes)
+        plan, no_plan = _plan(workspace, candidate, data, data_dir, watcher)
+    present = {images.classes[label] for label in set(images.labels.tolist())}
+    return Measurements(
+        check, base.name if base else None, len(present & set(old_classes)), updates, spaces, left_out, policy.confidence,
+        curves, prototypes, plan, no_plan,
+    )  # fmt: skip
+
+
+def _mapped(workspace: "Workspace", new: Space, old: Space, spaces: Mapping[str, Measured]) -> dict[str, Vectors]:
+    """By name of each stored adapter from ``new`` into ``old``, the queries that it maps."""
+    return {
+        stored.card.name: Space(new.maker, stored).map(spaces[new.name].embeddings)
+        for stored in workspace.adapters()
+        if stored.card.direction == "query"
+        and (stored.card.source.fingerprint, stored.card.target.fingerprint) == (new.fingerprint, old.fingerprint)
+    }
+
+
+def _plan(
+    workspace: "Workspace", candidate: Generation, data: str | Path | ImageSet, data_dir: Path | None, watcher: Watcher
+) -> tuple[Plan | None, str]:
+    try:
+        # Held-out images are often those that were indexed; a table of embeddings has none.
+        images = None if isinstance(data, str | Path) and holds_embeddings(Path(data)) else data
+        return workspace.plan(candidate.name, images=images, data_dir=data_dir, watcher=watcher), ""
+    except EvergalleryError as error:
+        return None, str(error)

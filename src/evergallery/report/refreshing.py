@@ -1,0 +1,106 @@
+"""The refresh curve of held-out images: recall while more and more of them have vectors of the new generation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evergallery.evaluation import Protocol
+from evergallery.retrieval.calibration import Calibration
+from evergallery.retrieval.refresh_curve import mixed_recall
+from evergallery.upgrade.orders import ORDERS, Stored
+from evergallery.upgrade.plan import SAMPLE, sample_rows
+
+SHARES = tuple(step / 20 for step in range(21))
+# Held-out images were not added at some time, and nobody has searched for them.
+SHOWN_ORDERS = ("random", "uncertain", "typical")
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """recall@1 by share of the gallery that is refreshed.
+
+    Attributes:
+        shares: each in [0, 1].
+        ranked: by order of refreshing, ranked by calibrated probability as ``search`` ranks; empty where a scale is missing.
+        raw: likewise, ranked by cosine.
+        queries: that counted.
+        gallery: images searched.
+    """
+
+    shares: tuple[float, ...]
+    ranked: Mapping[str, tuple[float, ...]]
+    raw: Mapping[str, tuple[float, ...]]
+    queries: int
+    gallery: int
+
+    @property
+    def as_searched(self) -> Mapping[str, tuple[float, ...]]:
+        """The curves as ``search`` would rank: calibrated where it can be."""
+        return self.ranked or self.raw
+
+
+def measured_curves(
+    protocol: Protocol,
+    old: Vectors,
+    mapped: Vectors,
+    new: Vectors,
+    scales: tuple[Calibration | None, Calibration | None],
+    size: int = SAMPLE,
+) -> Curves:
+    """Refresh a sample of whole classes of the held-out images, in several orders.
+
+    Args:
+        protocol: of N held-out labelled images.
+        old: (N, D) stored vectors before.
+        mapped: (N, D) queries of the new generation as they are compared with ``old``.
+        new: (N, D') vectors of the new generation: queries and refreshed vectors.
+        scales: of the cosines in old and in new vectors.
+        size: of the sample, about.
+    """
+    images = protocol.images
+    rows = sample_rows([images.classes[label] for label in images.labels], size)
+    query, gallery = np.intersect1d(protocol.query, rows), np.intersect1d(protocol.gallery, rows)
+    labels = torch.from_numpy(images.labels)
+    hits = labels[query][:, None] == labels[gallery][None, :]
+    before = torch.from_numpy(mapped[query] @ old[gallery].T)
+    after = torch.from_numpy(new[query] @ new[gallery].T)
+    forbidden = forbidden_pairs(protocol, query, gallery)
+    stored = Stored(
+        [images.hashes[index] for index in gallery],
+        list(old[gallery]),
+        ["old"] * len(gallery),
+        [images.classes[label] for label in images.labels[gallery]],
+        [""] * len(gallery),
+        {},
+    )
+    ranked: dict[str, tuple[float, ...]] = {}
+    raw: dict[str, tuple[float, ...]] = {}
+    first, second = scales
+    for name in SHOWN_ORDERS:
+        order = torch.from_numpy(ORDERS[name](stored))
+
+        def curve(one: Tensor, other: Tensor, order: Tensor = order) -> tuple[float, ...]:
+            one, other = one.masked_fill(forbidden, -torch.inf), other.masked_fill(forbidden, -torch.inf)
+            return tuple(mixed_recall(one, other, hits, order=order, shares=SHARES))
+
+        raw[name] = curve(before, after)
+        if first is not None and second is not None:
+            ranked[name] = curve(first.slope * before + first.intercept, second.slope * after + second.intercept)
+    return Curves(SHARES, ranked, raw, int((hits & ~forbidden).any(1).sum()), len(gallery))
+
+
+def forbidden_pairs(protocol: Protocol, query: NDArray[np.int64], gallery: NDArray[np.int64]) -> Tensor:
+    """(q, g) bool: what a query must not find, of the images at these indices."""
+    exclusion = protocol.exclusion(query, gallery)
+    forbidden = torch.zeros(len(query), len(gallery), dtype=torch.bool)
+    if exclusion.itself is not None:
+        there = torch.nonzero(exclusion.itself >= 0).flatten()
+        forbidden[there, exclusion.itself[there]] = True
+    groups = exclusion.groups()
+    return forbidden if groups is None else forbidden | (groups[0][:, None] == groups[1][None, :])

@@ -1,0 +1,166 @@
+"""The report on a workspace: one file to look at, to send, to keep beside a decision."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergallery._version import __version__
+from evergallery.data.image_set import ImageSet
+from evergallery.errors import InputError
+from evergallery.report import comparison, standing
+from evergallery.report.flips import flips
+from evergallery.report.measurements import Measurements, choose, measure_held_out
+from evergallery.report.page import write_page
+from evergallery.report.words import counted, listed, moment
+from evergallery.state import now
+from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
+
+FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Attributes:
+        path: of the page.
+        findings: what it says in short, a sentence each.
+    """
+
+    path: Path
+    findings: tuple[str, ...]
+
+
+def write_report(
+    workspace: "Workspace",
+    data: str | Path | ImageSet | None,
+    *,
+    path: str | Path | None,
+    generation: str | None,
+    against: str | None,
+    queries: str | None,
+    gallery: str | None,
+    data_dir: Path | None,
+    watcher: Watcher,
+) -> Report:
+    """See ``Workspace.report``."""
+    target = _target(Path(path) if path is not None else workspace.directory / FILE)
+    found, subject = None, None
+    for name in (generation, against):
+        if name is not None:
+            workspace.generation(name)
+    if workspace.generations():
+        candidate, base = choose(workspace, generation, against)
+        subject = (candidate.name, base.name if base else None)
+        if data is not None:
+            found = measure_held_out(
+                workspace, data, candidate, base, queries=queries, gallery=gallery, data_dir=data_dir, watcher=watcher
+            )
+    watcher.said("writing the report")
+    where = standing.standing(workspace)
+    lineage = standing.lineage(workspace)
+    sections = _compared(found)
+    findings = _findings(where, sections, subject, found)
+    write_page(
+        target,
+        "report.html",
+        name=workspace.directory.resolve().name,
+        made=moment(now()),
+        version=__version__,
+        subject=subject,
+        findings=findings,
+        standing=where,
+        lineage=lineage,
+        sections=sections,
+        missing=_missing(found, subject),
+        protocol=None if found is None else _protocol(found),
+        checks=standing.earlier_checks(workspace),
+        history=standing.history(workspace),
+    )
+    return Report(target, tuple(findings))
+
+
+def _target(path: Path) -> Path:
+    """Where to write, found out before anything is measured."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): name another file with --out.") from error
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file in it, such as {path / FILE}.")
+    return path
+
+
+def _compared(found: Measurements | None) -> dict[str, Any]:
+    """The sections that could be measured, by name."""
+    if found is None:
+        return {}
+    sections = {"verdict": comparison.verdict(found)} if found.base else {}
+    if not found.labelled:
+        return sections
+    sections |= {"matrix": comparison.matrix(found), "generations": comparison.generations(found)}
+    if found.base is not None:
+        sections |= {
+            "trade_off": comparison.trade_off(found),
+            "refreshing": comparison.refreshing(found),
+            "flips": flips(found),
+            "prototypes": comparison.prototypes(found),
+        }
+    return sections
+
+
+def _missing(found: Measurements | None, subject: tuple[str, str | None] | None) -> str:
+    """Why a section is empty, and the command that fills it."""
+    if subject is None:
+        return "Nothing has been learned yet. Begin with  evergallery learn IMAGES"
+    if found is None:
+        return (
+            "Not measured, because no held-out images were given. Fill this in with  evergallery report --data HELD_OUT"
+        )
+    if found.base is None:
+        return f"{subject[0]} has no older generation beside it. Learn another one with  evergallery learn NEW_IMAGES"
+    return "Not measured, because the held-out images have no labels. Fill this in with  evergallery report --data LABELLED"
+
+
+def _findings(
+    where: dict[str, Any], sections: dict[str, Any], subject: tuple[str, str | None] | None, found: Measurements | None
+) -> list[str]:
+    findings = list(where["sentences"][:2])
+    if "verdict" in sections:
+        assert subject is not None
+        first, rest = sections["verdict"]["sentences"][:1], sections["verdict"]["sentences"][1:]
+        findings += [f"{subject[0]} against {subject[1]}: {words[0].lower()}{words[1:]}" for words in first]
+        findings += rest
+    for name in ("trade_off", "prototypes"):
+        if name in sections:
+            findings.append(sections[name]["sentence"])
+    if "refreshing" in sections:
+        findings.append(sections["refreshing"]["sentences"][0])
+    if found is None:
+        findings.append(_missing(found, subject))
+    return findings
+
+
+def _protocol(found: Measurements) -> str:
+    images = found.check.images
+    classes = len(set(images.images.labels.tolist()))
+    words = f"{counted(len(images.images), 'held-out image')}"
+    words += f" of {counted(classes, 'class', 'classes')}, " if found.labelled else ", "
+    words += f"{found.check.protocol}."
+    if found.check.excluded:
+        words += f" {counted(found.check.excluded, 'image')} left out, because a generation had learned from them."
+    if found.base and "old" in found.groups:
+        words += (
+            f" Old classes: the {found.old_classes} that {found.base} has learned; old and new ones are searched apart."
+        )
+    if found.left_out:
+        words += f" {listed(found.left_out)} not measured: only stored vectors of them are known."
+    if found.labelled:
+        words += (
+            f" Figures are recall@1 in percent with intervals of {100 * found.confidence:g} % confidence, from resampling the "
+            f"queries; one training of each generation, so that they say nothing of another seed."
+        )
+    return words + f" Data {images.images.fingerprint()[:12]}."

@@ -1,0 +1,180 @@
+"""What a report says without any held-out image: where things stand, the lineage, earlier checks, what was done."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from evergallery.errors import DamagedError
+from evergallery.files import read_json
+from evergallery.generation import KINDS, Card
+from evergallery.report.lineage import lineage_rows
+from evergallery.report.words import counted, duration, interval_of, listed, moment, percent, points
+from evergallery.upgrade.evidence import Evidence
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
+
+ENTRIES_SHOWN = 30
+LANE = 22
+
+
+def standing(workspace: "Workspace") -> dict[str, Any]:
+    """Items by space and state, the open refresh, problems, what runs."""
+    found = workspace.status()
+    sentences = []
+    if found.promoted:
+        sentences.append(f"{found.promoted} answers queries; {counted(found.generations, 'generation')} in all.")
+    if found.spaces is None:
+        sentences.append("The gallery is in use by another process, so that its items could not be counted.")
+    elif not found.spaces:
+        sentences.append("The gallery is empty: fill it with  evergallery index IMAGES")
+    else:
+        total = sum(one.items for one in found.spaces)
+        served = sum(one.items for one in found.spaces if one.state in ("current", "compatible"))
+        sentences.append(f"It may search {served} of {counted(total, 'stored item')}.")
+        waiting = [one.name for one in found.spaces if one.state == "needs refresh"]
+        if waiting:
+            sentences.append(f"Those of {listed(waiting)} have to be refreshed, or shown to be compatible by a check.")
+    if found.refresh:
+        one = found.refresh
+        left = "" if one.seconds_left is None else f", about {duration(one.seconds_left)} for the rest"
+        seen = "searches use the new vectors" if one.shown else f"they wait for the promotion of {one.generation}"
+        sentences.append(
+            f"{one.id}, a refresh for {one.generation}, is open: {one.refreshed} done, {one.remaining} to go{left}; {seen}."
+        )
+    sentences += [f"{counted(count, 'item')} could not be refreshed: {kind}." for kind, count in found.problems.items()]
+    sentences += [f"Running now: {who}" for who in found.running]
+    return {"sentences": sentences, "spaces": found.spaces or ()}
+
+
+def lineage(workspace: "Workspace") -> dict[str, Any]:
+    """Every generation with its place in the graph, and the adapters between them."""
+    cards = [one.card for one in workspace.generations()]
+    rows = lineage_rows({card.name: card.parent for card in cards})
+    width = 1 + max((row.lane for row in rows), default=0)
+    promoted = workspace.state.promoted
+    adapters = [stored.card for stored in workspace.adapters()]
+    return {
+        "width": width * LANE,
+        "generations": [
+            {
+                "row": row,
+                "x": _centre(row.lane),
+                "through": [_centre(lane) for lane in row.through],
+                "branch": None if row.branch is None else _centre(row.branch),
+                "name": card.name,
+                "promoted": card.name == promoted,
+                "origin": _origin(card),
+                "facts": _facts(card),
+                "details": _details(card),
+            }
+            for row, card in zip(rows, cards, strict=True)
+        ],
+        "adapters": [
+            (
+                card.name, card.source.name, card.target.name, card.kind,
+                "queries" if card.direction == "query" else "stored vectors",
+            )
+            for card in adapters
+        ],
+        "sentence": _descent(cards),
+    }  # fmt: skip
+
+
+def earlier_checks(workspace: "Workspace") -> dict[str, Any]:
+    """What every check so far has left behind, newest first."""
+    rows, damaged = [], []
+    confidence = workspace.gate.confidence
+    folder = workspace.directory / "checks"
+    for path in sorted(folder.glob("*-in-*.json")) if folder.is_dir() else ():
+        try:
+            content = read_json(path)
+            evidence = Evidence.model_validate(content["adapted"] or content["direct"])
+            rows.append(
+                {
+                    "time": moment(evidence.time),
+                    "new": evidence.new,
+                    "old": evidence.old,
+                    "way": evidence.path(),
+                    "verdict": content["verdict"],
+                    "reason": content["reason"],
+                    "recalls": [
+                        percent(interval_of(evidence.recall(test), evidence.queries, confidence))
+                        for test in ("old self", "cross", "new self")
+                    ],
+                    "change": points(evidence.cross_change),
+                    "protocol": f"{evidence.protocol}; {counted(evidence.queries, 'query', 'queries')}",
+                }
+            )
+        except (DamagedError, ValidationError, KeyError, TypeError):
+            damaged.append(f"checks/{path.name} cannot be read: run the check again.")
+    rows.sort(key=lambda row: str(row["time"]), reverse=True)
+    return {"rows": rows, "damaged": damaged}
+
+
+def history(workspace: "Workspace") -> dict[str, Any]:
+    """The last entries of the log, newest first."""
+    entries = workspace.log()
+    rows = [
+        (moment(entry["time"]), entry["who"], entry["operation"], told(entry)) for entry in entries[-ENTRIES_SHOWN:]
+    ]
+    return {"rows": rows[::-1], "total": len(entries)}
+
+
+def told(entry: Mapping[str, Any]) -> str:
+    """An entry of the log in words, but for when, who and what."""
+    return ", ".join(
+        f"{key} {'; '.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in entry.items()
+        if key not in ("time", "who", "operation") and value not in (None, [], "")
+    )
+
+
+def _centre(lane: int) -> float:
+    return (lane + 0.5) * LANE
+
+
+def _origin(card: Card) -> str:
+    if card.kind != "trained":
+        return KINDS[card.kind]
+    return f"from {card.parent} by {card.method.name}" if card.parent else f"the beginning, by {card.method.name}"
+
+
+def _facts(card: Card) -> str:
+    facts = []
+    if card.classes:
+        new = len(card.new_classes)
+        facts.append(f"{counted(len(card.classes), 'class', 'classes')}, {new} of them new")
+    if "training" in card.data:
+        facts.append(f"learned from {counted(card.data['training'], 'image')}")
+    if "seconds" in card.training:
+        facts.append(f"in {duration(card.training['seconds'])}")
+    return ", ".join(facts) or f"{card.dimension} dimensions"
+
+
+def _details(card: Card) -> list[tuple[str, str]]:
+    details = [("made", moment(card.created)), ("fingerprint", card.fingerprint)]
+    if card.architecture:
+        details.append(("network", f"{card.architecture.backbone}, neck {card.architecture.neck}"))
+    details.append(("dimensions", str(card.dimension)))
+    if "size" in card.preprocessing:
+        details.append(("input", f"{card.preprocessing['size']} pixels, {card.preprocessing.get('fit', '')}"))
+    details += [(f"method: {name}", str(value)) for name, value in card.method.parameters.items()]
+    details += [(name, str(card.settings[name])) for name in ("epochs", "batch_size") if name in card.settings]
+    validation = card.training.get("validation")
+    if validation:
+        details.append(("validation recall@1, new classes only", f"{100 * validation['recall@1']:.1f} %"))
+    if card.memory:
+        details.append(("remembers class means of", listed(card.memory)))
+    return details
+
+
+def _descent(cards: list[Card]) -> str:
+    if not cards:
+        return ""
+    roots = [card.name for card in cards if card.parent is None]
+    children = [card.name for card in cards if card.parent is not None]
+    if not children:
+        return f"{listed(roots)} {'has' if len(roots) == 1 else 'have'} learned from no other generation."
+    return f"{listed(roots)} {'began' if len(roots) == 1 else 'each began'} a lineage; {listed(children)} learned from a parent."

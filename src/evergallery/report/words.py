@@ -1,0 +1,69 @@
+"""Figures as a report writes them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from evergallery.retrieval.bootstrap import Interval, bootstrap_interval
+
+
+def interval_of(share: float, queries: int, confidence: float) -> Interval:
+    """The confidence interval of a recall that is known as a share of Q queries.
+
+    A hit is 1 and a miss 0, so that the share and Q say how many there are of each: all that resampling needs.
+    """
+    hits = torch.zeros(queries, dtype=torch.float64)
+    hits[: round(share * queries)] = 1
+    return bootstrap_interval(hits, confidence=confidence)
+
+
+def percent(value: Interval | None) -> str:
+    """``61.7 (59.8–63.5)``, a mean and its interval in percent; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{100 * value.mean:.1f} ({100 * value.low:.1f}–{100 * value.high:.1f})"
+
+
+def points(value: Interval) -> str:
+    """``+1.1 (-0.4 to +2.6)``, a difference and its interval in percentage points."""
+    return f"{100 * value.mean:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
+
+
+def direction(value: Interval) -> str:
+    """What an interval of a difference allows to say."""
+    if value.low > 0:
+        return "better"
+    return "worse" if value.high < 0 else "no difference that could be told from chance"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 class``, ``2 classes``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """``a, b and c``; the first few of many."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """``512 B``, ``3 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def moment(time: str) -> str:
+    """``2026-11-21 12:30:46 UTC``, from ISO 8601 in UTC."""
+    return time.replace("T", " ").replace("+00:00", " UTC")

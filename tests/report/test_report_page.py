@@ -1,0 +1,356 @@
+"""The report on workspaces of every kind, and its page in a real browser."""
+
+import html
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from conftest import coloured_images
+from evergallery import Workspace
+from evergallery.data.image_set import ImageSet
+from evergallery.errors import InputError
+from evergallery.evaluation import Protocol
+from evergallery.methods import Finetune
+from evergallery.report.measurements import choose, serving
+from evergallery.report.page import prose
+from evergallery.training import Settings
+from evergallery.upgrade.check import Measured, check_pair
+from evergallery.upgrade.gate import Gate
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SECTIONS = (
+    "standing", "lineage", "verdict", "matrix", "trade-off", "generations", "refreshing", "flips", "prototypes", "checks",
+    "history",
+)  # fmt: skip
+HELD_OUT = coloured_images(classes=8, each=14, seed=7)
+
+
+def plain(page: str) -> str:
+    """The words of a page, without markup."""
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(text).split())
+
+
+def words_of(sentence: str) -> str:
+    return plain(str(prose(sentence)))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """v1 knows four classes, v2 (evergreen) and v3 (fine-tuned) learn four more; v1's vectors are stored."""
+    folder = tmp_path_factory.mktemp("report")
+    images = coloured_images(classes=8, each=12)
+    quick: dict[str, Any] = {"epochs": 2, "batch_size": 16, "precision": "float32", "device": "cpu", "padding": 1}
+    photos = folder / "photos"
+    for index, label in enumerate(HELD_OUT.labels):
+        path = photos / HELD_OUT.classes[label] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(HELD_OUT.pixels[index]).save(path)
+    with Workspace.create(folder / "shop", size=16) as space:
+        space.learn(images.of_classes(images.classes[:4]), settings=Settings(**quick))
+        space.index(photos)
+        new = images.of_classes(images.classes[4:])
+        space.learn(new, settings=Settings.update(**quick))
+        space.learn(new, method=Finetune(), settings=Settings.update(**quick))
+        space.check("v2", photos, against="v1")
+        yield space
+
+
+@pytest.fixture(scope="module")
+def page(shop: Workspace) -> Path:
+    return shop.report(shop.directory.parent / "photos", path=shop.directory.parent / "out" / "report.html").path
+
+
+def test_every_figure_of_the_matrix_is_on_the_page(shop: Workspace, page: Path) -> None:
+    text = page.read_text()
+    check = shop.check("v3", shop.directory.parent / "photos", against="all")
+    cells = re.findall(r"<td[^>]*--heat: [^>]*><strong>([\d.]+)</strong><span>([\d.]+)–([\d.]+)</span></td>", text)
+    values = check.values()
+    assert [cell[0] for cell in cells] == [f"{100 * values[q, g]:.1f}" for q in range(3) for g in range(q + 1)]
+    assert all(float(low) <= float(value) <= float(high) for value, low, high in cells)
+    lineage = {name: f"{100 * value:.1f}" for name, value in check.lineage().items() if value is not None}
+    assert lineage == dict(re.findall(r'<tr><th scope="row">(\w\w)</th><td>([-\d.]+)</td>', text))
+
+
+def test_trade_off_is_that_of_the_metrics(shop: Workspace, page: Path) -> None:
+    text = page.read_text()
+    section = text[text.index('id="trade-off"') : text.index('id="generations"')]
+    check = shop.check("v3", shop.directory.parent / "photos", against="all")
+    row = re.search(r'<th scope="row">v3</th>(.*?)</tr>', section, re.DOTALL)
+    assert row is not None
+    found = re.findall(r"<td>([\d.]+) \(", row[1])
+    known = check.matrix
+    # The last check's old classes are those of v2: all. Those of the report are v1's.
+    assert found[4:] == [f"{100 * known['v3', where]['all'].recall[1]:.1f}" for where in ("v3", "v1")]
+    images = HELD_OUT.of_classes(HELD_OUT.classes[:4])
+    old = shop.check("v3", images, against="v1").matrix
+    assert found[:2] == [f"{100 * old['v3', where]['all'].recall[1]:.1f}" for where in ("v3", "v1")]
+
+
+def test_findings_name_the_verdict_and_are_on_the_page(shop: Workspace) -> None:
+    report = shop.report(shop.directory.parent / "photos", generation="v2", path=shop.directory.parent / "v2.html")
+    text = plain(report.path.read_text())
+    pair = shop.check("v2", shop.directory.parent / "photos", against="v1").pairs[0]
+    assert any(sentence == f"v2 against v1: {pair.verdict}: {pair.reason}" for sentence in report.findings)
+    assert all(words_of(sentence) in text for sentence in report.findings)
+    for condition in pair.conditions:
+        assert words_of(condition.measured) in text
+        assert words_of(condition.required) in text
+
+
+def test_nothing_is_fetched(page: Path) -> None:
+    text = page.read_text()
+    assert not re.findall(r'(?:src|href|srcset)="(?!data:|#)', text)
+    assert "http" not in re.sub(r"data:[^\"]*", "", text)
+
+
+def test_report_changes_nothing(shop: Workspace, tmp_path: Path) -> None:
+    def state() -> dict[str, bytes]:
+        folder = shop.directory
+        files = [folder / "workspace.json", folder / "log.jsonl", *(folder / "checks").iterdir()]
+        return {path.name: path.read_bytes() for path in files}
+
+    before = state()
+    shop.report(HELD_OUT, path=tmp_path / "report.html")
+    assert state() == before
+
+
+def test_flips_are_pictured_with_their_classes(shop: Workspace, page: Path) -> None:
+    text = page.read_text()
+    pair = shop.check("v3", shop.directory.parent / "photos", against="v1").pairs[0]
+    for title, changed in (("Lost", pair.negative), ("Won", pair.positive)):
+        part = text[text.index(f"<h3>{title}") :]
+        part = part[: re.search(r"<h3>Won|</section>", part[5:]).start() + 5]  # type: ignore[union-attr]
+        shown = re.findall(r'<img src="data:image/png[^"]*" alt="(query|before|after): ([^"]+)">', part)
+        assert len(shown) == 3 * min(6, len(changed))
+        possible = {
+            tuple(HELD_OUT.classes[HELD_OUT.labels[index]] for index in (one.query, one.before, one.after))
+            for one in changed
+        }
+        names = [name for _, name in shown]
+        assert {tuple(names[start : start + 3]) for start in range(0, len(names), 3)} <= possible
+
+
+def test_without_held_out_images_it_says_what_would_fill_it_in(shop: Workspace, tmp_path: Path) -> None:
+    report = shop.report(path=tmp_path / "report.html")
+    text = report.path.read_text()
+    for name in ("verdict", "matrix", "trade-off", "generations", "refreshing", "flips", "prototypes"):
+        section = text[text.index(f'<section id="{name}"') :].split("</section>")[0]
+        assert "<code>evergallery report --data HELD_OUT</code>" in section
+    assert "from v1 by evergreen" in text
+    evidence = shop.evidence(shop.space("v2"), shop.space("v1"))
+    assert evidence is not None
+    checks = text[text.index('id="checks"') :]
+    assert f"{100 * evidence.recall('cross'):.1f} (" in checks
+    assert "check" in text[text.index('id="history"') :]
+
+
+def test_empty_workspace_is_written_to_itself(tmp_path: Path) -> None:
+    with Workspace.create(tmp_path / "empty") as space:
+        report = space.report()
+        assert report.path == tmp_path / "empty" / "report.html"
+        text = report.path.read_text()
+        assert "<code>evergallery learn IMAGES</code>" in text
+        assert "<code>evergallery index IMAGES</code>" in text
+
+
+def test_embeddings_without_pictures_name_their_flips(shop: Workspace, tmp_path: Path) -> None:
+    labels = np.array(HELD_OUT.classes)[HELD_OUT.labels]
+    arrays = {one.name: shop.extract(one, HELD_OUT) for one in shop.generations()}
+    np.savez(tmp_path / "held-out.npz", labels=labels, **arrays)
+    text = shop.report(tmp_path / "held-out.npz", path=tmp_path / "report.html").path.read_text()
+    section = text[text.index('<section id="flips"') : text.index('<section id="prototypes"')]
+    assert "data:image/png" not in section
+    assert "came without pictures" in section
+
+
+def test_unlabelled_images_are_agreed_upon_only(shop: Workspace, tmp_path: Path) -> None:
+    unlabelled = ImageSet(
+        HELD_OUT.pixels, HELD_OUT.rows, np.full(len(HELD_OUT), -1), (), HELD_OUT.uris, HELD_OUT.hashes
+    )
+    report = shop.report(unlabelled, path=tmp_path / "report.html")
+    text = report.path.read_text()
+    assert any("the same first one" in sentence for sentence in report.findings)
+    assert "have no labels" in text[text.index('<section id="matrix"') :]
+
+
+def test_one_generation_has_a_matrix_and_nothing_to_compare(tmp_path: Path, quick: Callable[..., Settings]) -> None:
+    with Workspace.create(tmp_path / "shop", size=16) as space:
+        space.learn(coloured_images(classes=4), settings=quick(epochs=1))
+        text = space.report(coloured_images(classes=4, seed=3)).path.read_text()
+    assert text.count("--heat: 1") == 1
+    assert "v1 has no older generation beside it" in text[text.index('<section id="flips"') :]
+
+
+def test_another_process_may_have_the_gallery(shop: Workspace, tmp_path: Path) -> None:
+    _ = shop.gallery.count()
+    other = Workspace(shop.directory)
+    text = plain(other.report(HELD_OUT, path=tmp_path / "report.html").path.read_text())
+    assert "could not be counted" in text
+    assert "There is no plan for the gallery" in text
+
+
+def test_adapters_are_listed_and_serve_once_they_are_stored(shop: Workspace, tmp_path: Path) -> None:
+    copy = shutil.copytree(shop.directory, tmp_path / "shop", ignore=shutil.ignore_patterns("gallery", ".lock"))
+    with Workspace(copy) as space:
+        made = space.adapt("v3", "v1", HELD_OUT, kind="procrustes").adapter.card
+        text = space.report().path.read_text()
+    row = re.search(r'<tr><th scope="row">a1</th>(.*?)</tr>', text)
+    assert row is not None
+    assert re.findall("<td>(.*?)</td>", row[1]) == ["v3", "v1", made.kind, "queries"]
+
+
+def test_only_a_stored_adapter_serves() -> None:
+    labels = torch.arange(8).repeat_interleave(20)
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(8, 16, generator=draw)[labels] + 0.5 * torch.randn(160, 16, generator=draw)
+    turn = torch.linalg.qr(torch.randn(16, 16, generator=draw))[0]
+    old, new = (F.normalize(one).numpy() for one in (rows, rows @ turn))
+    pixels = np.arange(160 * 3, dtype=np.uint8).reshape(160, 1, 1, 3)
+    images = ImageSet.from_arrays(pixels, labels.numpy(), [str(number) for number in range(8)])
+    protocol = Protocol(images, np.arange(160), np.arange(160), "every image among the others")
+    spaces = (Measured("v2", "2", new, ()), Measured("v1", "1", old, ()))
+    gate = Gate(cross_test=-2.0)
+    estimated = check_pair(protocol, *spaces, gate)
+    stored = check_pair(protocol, *spaces, gate, adapters={"a1": old})
+    assert [pair.verdict for pair in (estimated, stored)] == ["compatible after an adapter"] * 2
+    assert serving(estimated) is estimated.evidence
+    assert serving(stored).adapter == "a1"
+
+
+def test_damaged_evidence_is_named(shop: Workspace, tmp_path: Path) -> None:
+    broken = shop.directory / "checks" / "v9-in-v1.json"
+    broken.write_text(json.dumps({"verdict": "compatible"}))
+    try:
+        assert "checks/v9-in-v1.json cannot be read" in shop.report(path=tmp_path / "report.html").path.read_text()
+    finally:
+        broken.unlink()
+
+
+def test_where_it_cannot_be_written_is_said_at_once(shop: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder: name a file in it"):
+        shop.report(HELD_OUT, path=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        shop.report(HELD_OUT, path=tmp_path / "file" / "report.html")
+
+
+def test_which_generations_are_compared(shop: Workspace) -> None:
+    def names(*asked: str | None) -> tuple[str, str | None]:
+        candidate, base = choose(shop, *asked)
+        return candidate.name, base.name if base else None
+
+    assert names(None, None) == ("v3", "v1"), "the newest against the promoted one"
+    assert names("v2", None) == ("v2", "v1")
+    assert names("v3", "v2") == ("v3", "v2")
+    assert names("v1", None) == ("v1", None)
+    with pytest.raises(InputError, match="v3 is not older than v2"):
+        names("v2", "v3")
+
+
+# In a browser
+
+CONTRAST = """() => {
+    const canvas = document.createElement('canvas'); canvas.width = canvas.height = 1;
+    const context = canvas.getContext('2d', {willReadFrequently: true});
+    const rgba = colour => { context.clearRect(0, 0, 1, 1); context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
+                             return [...context.getImageData(0, 0, 1, 1).data]; };
+    const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+    const ground = element => {
+        for (let e = element; e; e = e.parentElement) {
+            const colour = rgba(getComputedStyle(e).backgroundColor); if (colour[3] === 255) return colour; }
+        throw Error('no ground'); };
+    const found = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const node = walker.currentNode; if (!node.data.trim()) continue;
+        const e = node.parentElement;
+        const [a, b] = [luminance(rgba(getComputedStyle(e).color)), luminance(ground(e))];
+        found.push([(Math.max(a, b) + .05) / (Math.min(a, b) + .05), node.data.trim().slice(0, 40)]);
+    }
+    return found; }"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: install the package chromium to run the browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        instance = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield instance
+        instance.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser(page: Path, browser: Any, scheme: str, width: int) -> None:
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    messages: list[str] = []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
+    tab.on(
+        "request", lambda request: messages.append(request.url[:60]) if request.url[:5] not in ("data:", "file:") else 0
+    )
+    tab.goto(page.absolute().as_uri())
+    assert tab.title() == "Evergallery report: shop"
+    assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing sticks out sideways"
+    assert tab.evaluate("[...document.images].filter(image => !image.complete || !image.naturalWidth).length") == 0
+    assert tab.evaluate("[...document.images].every(image => image.alt)")
+    faint = [(round(ratio, 2), text) for ratio, text in tab.evaluate(CONTRAST) if ratio < 4.5]
+    assert faint == []
+    assert messages == []
+    tab.close()
+
+
+def test_structure_for_those_who_do_not_see_it(page: Path, browser: Any) -> None:
+    tab = browser.new_page()
+    tab.goto(page.absolute().as_uri())
+    assert [tab.locator(name).count() for name in ("header", "nav[aria-label]", "main", "footer", "h1")] == [1] * 5
+    levels = tab.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(h => +h.tagName[1])")
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels)), "no level is skipped"
+    assert tab.evaluate("[...document.querySelectorAll('section')].map(s => s.id).filter(Boolean)") == list(SECTIONS)
+    assert tab.evaluate(
+        "[...document.querySelectorAll('[aria-labelledby]')]"
+        ".every(e => document.getElementById(e.getAttribute('aria-labelledby')))"
+    )
+    assert tab.evaluate("[...document.querySelectorAll('th')].every(th => th.scope && th.textContent.trim())")
+    identifiers = tab.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(identifiers) == len(set(identifiers))
+    assert tab.evaluate(
+        "[...document.querySelectorAll('a')].every(a => document.querySelector(a.getAttribute('href')))"
+    )
+    tab.close()
+
+
+def test_keyboard_reaches_every_link_card_and_table_in_order(page: Path, browser: Any) -> None:
+    tab = browser.new_page(viewport={"width": 390, "height": 900})
+    tab.goto(page.absolute().as_uri())
+    tab.evaluate("window.order = [...document.querySelectorAll('a, summary, [tabindex]')]")
+    count = tab.evaluate("window.order.length")
+    reached = []
+    for _ in range(count):
+        tab.keyboard.press("Tab")
+        reached.append(tab.evaluate("window.order.indexOf(document.activeElement)"))
+    assert reached == list(range(count))
+    tab.locator("summary").first.focus()
+    tab.keyboard.press("Enter")
+    assert tab.locator("dl").first.is_visible()
+    tab.close()
