@@ -244,7 +244,8 @@ def _refresh_words(found: Measurements) -> str:
     best = max(values, key=lambda order: float(np.mean(values[order])))
     lowest = min(values["random"])
     words = (
-        f"Refreshing everything takes queries of {found.candidate} from {percent(start)} % to {percent(end)} %; on the way the "
+        f"Among {counted(curves.gallery, 'held-out image')}, refreshing everything takes queries of {found.candidate} from "
+        f"{percent(start)} % to {percent(end)} %; on the way the "
         f"order “{best}” has the largest mean, {100 * np.mean(values[best]):.1f} %."
     )
     if lowest < min(values["random"][0], values["random"][-1]):
