@@ -155,10 +155,10 @@ def test_tasks_by_number_and_classes_by_name(photos: Path, tmp_path: Path) -> No
 def test_hyper_parameters_and_another_space(shop: Path, photos: Path) -> None:
     card = as_json(
         "learn", photos / "summer", "-w", shop, *QUICK, "--parent", "v1", "--method", "dual-tuning", "--dim", 48,
-        "--option", "prototype-weight=0.5", "--option", "loss=cross-entropy",
+        "--option", "prototype-weight=0.5", "--loss", "arcface",
     )  # fmt: skip
     assert card["method"]["parameters"]["prototype_weight"] == 0.5
-    assert card["method"]["parameters"]["loss"] == "cross-entropy"
+    assert card["method"]["parameters"]["loss"] == "arcface"
     assert card["dimension"] == 48
 
 

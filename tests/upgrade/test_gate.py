@@ -58,7 +58,7 @@ def met(gate: Gate, found: Evidence) -> dict[str, bool]:
 def test_default_policy_is_what_init_writes(gate: Gate, tmp_path: Path) -> None:
     (tmp_path / "gate.toml").write_text(DEFAULT)
     assert Gate.read(tmp_path / "gate.toml") == gate
-    assert (gate.cross_test, gate.forgetting, gate.negative_flips, gate.queries) == (-2.0, 1.0, 10.0, 200)
+    assert (gate.cross_test, gate.forgetting, gate.negative_flips, gate.queries) == (-2.0, 1.0, 15.0, 200)
 
 
 def test_every_condition_is_met_by_a_good_update(gate: Gate) -> None:
@@ -71,7 +71,7 @@ def test_every_condition_is_met_by_a_good_update(gate: Gate) -> None:
         ({"queries": 199}, "queries"),
         # The mean is fine; its interval reaches too far down.
         ({"cross": 0.60, "half": 0.021}, "cross-test"),
-        ({"negative": 0.1001}, "negative flips"),
+        ({"negative": 0.1501}, "negative flips"),
         ({"forgetting": 0.0101}, "forgetting"),
     ],
 )
@@ -80,14 +80,14 @@ def test_each_condition_fails_alone(gate: Gate, changes: dict[str, Any], failing
 
 
 def test_figures_on_the_limit_pass(gate: Gate) -> None:
-    found = evidence(cross=0.60, half=0.02 - 1e-12, negative=0.10, forgetting=0.01, queries=200)
+    found = evidence(cross=0.60, half=0.02 - 1e-12, negative=0.15, forgetting=0.01, queries=200)
     assert all(met(gate, found).values())
 
 
 def test_conditions_say_what_was_measured_and_required(gate: Gate) -> None:
     words = [str(condition) for condition in gate.conditions(evidence(negative=0.2))]
     assert "met: cross-test: +1.0 (+0.0 to +2.0) against v1 alone, required lower end at least -2.0 points" in words
-    assert "NOT MET: negative flips: 20.0 %, required at most 10 %" in words
+    assert "NOT MET: negative flips: 20.0 %, required at most 15 %" in words
 
 
 def test_removed_lines_drop_their_conditions(tmp_path: Path) -> None:

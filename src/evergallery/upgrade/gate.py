@@ -24,9 +24,9 @@ cross_test = -2.0
 # Points that the new generation, alone, may lose on the classes that the old one knew.
 forgetting = 1.0
 
-# Percent of the queries that were answered rightly and would now be answered wrongly. Even two trainings of one recipe
-# differ on some percent; large models reach 2.
-negative_flips = 10.0
+# Percent of the queries that were answered rightly and would now be answered wrongly. Small networks flip some 10 each way
+# while their recall stays the same; for large ones, 2 is within reach: lower this to what yours do.
+negative_flips = 15.0
 
 # Queries below which nothing is concluded.
 queries = 200
