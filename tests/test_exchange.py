@@ -316,7 +316,8 @@ class TestModel:
                 space.learn(images, parent="v1", method=method, settings=quick(epochs=1))
         for method in (Evergreen(), BCT()):
             assert space.learn(images, parent="v1", method=method, settings=quick(epochs=1)).card.parent == "v1"
-        assert space.check("v2", images, tolerance=1.0).compatible
+        fresh = coloured_images(classes=4, each=5, size=32, seed=9)
+        assert space.check("v2", fresh, against="v1").pairs[0].evidence.queries == 20
 
 
 def table(path: Path, count: int = 6, dimension: int = 4, seed: int = 0, first: int = 0) -> NDArray[np.float32]:

@@ -216,7 +216,7 @@ def test_ctrl_c_says_that_nothing_is_lost(photos: Path, tmp_path: Path) -> None:
     evergallery("init", tmp_path / "shop", "--size", 16)
     process = subprocess.Popen(
         [sys.executable, "-m", "evergallery", "learn", str(photos / "spring"), "-w", str(tmp_path / "shop"),
-         *QUICK, "--epochs", "500"],
+         *QUICK, "--epochs", "50000"],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None

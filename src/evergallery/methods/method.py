@@ -55,8 +55,6 @@ class Step:
     """Of the network that learns."""
     old: Outputs | None = None
     """Of the frozen parent, in evaluation mode and without a graph; ``None`` where the method does not read them."""
-    root: Outputs | None = None
-    """Of the frozen first generation of a line that the method has carried on, where the parent is not that one itself."""
     head: Head | None = None
     """Of the network that learns."""
     old_head: Head | None = None
@@ -67,6 +65,8 @@ class Step:
     """Runs another network on the same batch."""
     progress: float = 1.0
     """Share of the training that is done."""
+    root: Outputs | None = None
+    """Of the frozen first generation of a line that the method has carried on, where the parent is not that one itself."""
 
     @property
     def parent(self) -> Outputs:
