@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX
 from evergallery.gallery.store import GalleryStore
@@ -20,6 +21,14 @@ def examine(directory: Path, promoted: str | None, gallery: GalleryStore) -> lis
             found += generation.problems()
         except DamagedError as error:
             found.append(str(error))
+    adapters = directory / "adapters"
+    for path in adapter_directories(adapters) if adapters.is_dir() else []:
+        try:
+            stored = StoredAdapter.load(path)
+            fingerprints.add(stored.fingerprint)
+            found += stored.problems()
+        except DamagedError as error:
+            found.append(str(error))
     if promoted is not None and promoted not in names:
         found.append(f"The promoted generation {promoted} is missing: promote another.")
     try:
@@ -29,7 +38,7 @@ def examine(directory: Path, promoted: str | None, gallery: GalleryStore) -> lis
                 found.append(f"The gallery holds {count} vectors of an unknown generation {fingerprint[:12]}.")
     except DamagedError as error:
         found.append(str(error))
-    for folder in (directory, directory / "generations"):
+    for folder in (directory, directory / "generations", adapters):
         for path in folder.glob(TEMPORARY_PREFIX + "*"):
             found.append(f"{path} was left by a process that was killed: it can be deleted.")
     return found

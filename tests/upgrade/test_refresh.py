@@ -395,9 +395,16 @@ class TestAdapters:
         assert (done.refreshed, done.problems) == (0, ())
         shop.promote("v3")
         assert spaces(shop) == {"a1": 200}
+        assert shop.doctor() == []
         (tmp_path / "lost").rename(tmp_path / "photos")
         assert recall(shop) > 0.4, "a tenth would be chance"
         assert shop.rollback() == "v1"
+
+    def test_doctor_names_an_altered_adapter(self, shop: Workspace) -> None:
+        shop.adapt("v3", "v1", held_out(), kind="procrustes")
+        path = shop.directory / "adapters" / "a0001" / "adapter.safetensors"
+        path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+        assert ["adapter.safetensors" in problem for problem in shop.doctor()] == [True]
 
     def test_kinds_that_do_not_fit_are_refused(self, shop: Workspace) -> None:
         with pytest.raises(InputError, match="no adapter 'magic'"):
