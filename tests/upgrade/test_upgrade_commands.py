@@ -94,6 +94,8 @@ def test_adapter_between_models_that_nobody_retrains(tmp_path: Path) -> None:
     assert "wait in the shadow until  evergallery promote v3" in shadow
     assert as_json("promote", "v3", *here)["promoted"] == "v3"
     assert as_json("status", *here)["spaces"] == [{"name": "a2", "items": 200, "state": "compatible"}]
+    assert as_json("gallery", *here)["by_generation"] == {"a2": 200}
+    assert len(as_json("gallery", "list", "--within", "a2", "--limit", 5, *here)) == 5
     assert as_json("search", tmp_path / "photos" / "class 3" / "060.png", *here)[0]["generation"] == "a2"
 
 

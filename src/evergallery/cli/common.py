@@ -33,8 +33,14 @@ def item_filter(space: "Workspace", labels: list[str] | None, within: list[str] 
     """What ``--label`` and ``--within`` admit."""
     from evergallery.gallery.items import Filter
 
-    generations = tuple(space.generation(name).fingerprint for name in within or ())
+    generations = tuple(space.space(name).fingerprint for name in within or ())
     return Filter(labels=tuple(labels) if labels else None, generations=generations or None)
+
+
+def space_names(space: "Workspace") -> dict[str, str]:
+    """Names of generations, and of adapters that map stored vectors, by fingerprint."""
+    names = {one.fingerprint: one.name for one in space.generations()}
+    return names | {one.fingerprint: one.name for one in space.adapters()}
 
 
 def say_result(result: dict[str, Any], sentence: str, json: bool) -> None:

@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergallery.cli.common import HERE, JsonOption, WorkspaceOption, item_filter, open_workspace, say_result
+from evergallery.cli.common import (
+    HERE,
+    JsonOption,
+    WorkspaceOption,
+    item_filter,
+    open_workspace,
+    say_result,
+    space_names,
+)
 from evergallery.cli.console import out, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, j
         return
     with open_workspace(workspace) as space:
         counts = space.gallery.count_by_generation()
-        names = {one.fingerprint: one.name for one in space.generations()}
+        names = space_names(space)
     by_name = {names.get(fingerprint, fingerprint[:12]): count for fingerprint, count in counts.items()}
     if json:
         print_json({"items": sum(counts.values()), "by_generation": by_name})
@@ -84,7 +92,7 @@ def gallery_delete(
 
 
 def _describe_item(space: "Workspace", item: "Item") -> dict[str, Any]:
-    names = {one.fingerprint: one.name for one in space.generations()}
+    names = space_names(space)
     return {
         "id": item.id,
         "label": item.label,
