@@ -50,6 +50,7 @@ def test_an_upgrade_from_the_first_question_to_the_way_back(place: Path) -> None
     assert "v1: met: cross-test" in promoted
     assert promoted.endswith("v2 answers queries now.\n")
 
+    assert "would cost and give:  evergallery plan v2" in evergallery("status", *here).stdout
     plan = as_json("plan", "v2", *here)
     assert plan["items"] == {"v1": 200}
     told = evergallery("plan", "v2", *here).stdout

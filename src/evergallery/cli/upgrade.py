@@ -400,6 +400,8 @@ def _print_status(result: "Status") -> None:
     else:
         print_table("Items", ("vectors of", "state", "items"),
                     [(one.name, one.state, str(one.items)) for one in result.spaces], numbers_from=2)  # fmt: skip
+    if result.refresh is None and any(one.state != "current" for one in result.spaces or ()):
+        say(f"What refreshing the others would cost and give:  evergallery plan {result.promoted}")
     if result.refresh is not None:
         one = result.refresh
         left = "" if one.seconds_left is None else f", about {duration(one.seconds_left)} for the rest"
