@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from evergallery.adapters import Adapter
 from evergallery.errors import InputError, RefusedError
-from evergallery.gallery.items import Filter, Item
+from evergallery.gallery.items import Filter, Item, View
 from evergallery.gallery.store import GalleryStore
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.check import in_width_of
@@ -62,6 +62,7 @@ def search_routes(
     k: int,
     *,
     where: Filter,
+    view: View,
     minimum_score: float | None = None,
     minimum_probability: float | None = None,
 ) -> list[list[Result]]:
@@ -76,6 +77,7 @@ def search_routes(
         queries: (Q, D) unit rows.
         k: at least 1.
         where: which items.
+        view: which versions of them.
         minimum_score: smallest cosine.
         minimum_probability: smallest probability, in (0, 1).
 
@@ -98,7 +100,11 @@ def search_routes(
         if minimum_probability is not None and route.calibration is not None:
             least = max(-2.0 if least is None else least, route.calibration.score_at(minimum_probability))
         matches = store.search(
-            route.queries(queries), k, where=replace(where, generations=(route.space.fingerprint,)), minimum_score=least
+            route.queries(queries),
+            k,
+            where=replace(where, generations=(route.space.fingerprint,)),
+            minimum_score=least,
+            view=view,
         )
         scale = route.calibration
         for results, more in zip(found, matches, strict=True):

@@ -603,13 +603,16 @@ class Workspace:
         """
         if (query is None) == (item is None):
             raise InputError("Search with an image, a vector or an item's id: give exactly one.")
+        # Read once: who answers and which vectors are searched belong together.
+        state = self.state
         if item is not None:
-            stored = self.gallery.get(item)
+            stored = self.gallery.get(item, view=state.view())
             if stored is None:
                 raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
             asker, vector = self.space_of(stored.generation), stored.embedding
         else:
-            maker = self.generation(generation) if generation else self.promoted
+            name = generation or state.promoted
+            maker = self.generation(name) if name else self.promoted
             asker = Space(maker)
             vector = query if isinstance(query, np.ndarray) else self.embed(str(query), maker)
         if vector.shape != (asker.dimension,):
@@ -618,8 +621,8 @@ class Workspace:
                 f"name the generation that made it."
             )
         found = self.search_vectors(
-            vector[None].astype(np.float32), asker, k=k + (item is not None), where=where, minimum_score=minimum_score,
-            minimum_probability=minimum_probability,
+            vector[None].astype(np.float32), asker, k=k + (item is not None), where=where, view=state.view(),
+            minimum_score=minimum_score, minimum_probability=minimum_probability,
         )[0]  # fmt: skip
         found = [result for result in found if result.item.id != item][:k]
         self.notes.found(result.item.id for result in found)
@@ -632,16 +635,23 @@ class Workspace:
         *,
         k: int = 10,
         where: Filter = NO_FILTER,
+        view: View | None = None,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
     ) -> list[list[Result]]:
-        """The k items most like each of (Q, D) unit rows of one space; see ``search``."""
-        searched = self.stored(where)
-        self.require_compatible(asker, searched)
-        return search_routes(
-            self.gallery, [self.route(asker, space) for space in searched], queries, k, where=where,
-            minimum_score=minimum_score, minimum_probability=minimum_probability,
-        )  # fmt: skip
+        """The k items most like each of (Q, D) unit rows of one space, in a view of the items; see ``search``."""
+        view = view or self.state.view()
+
+        def ask() -> list[list[Result]]:
+            searched = self.stored(where, view=view)
+            self.require_compatible(asker, searched)
+            return search_routes(
+                self.gallery, [self.route(asker, space) for space in searched], queries, k, where=where, view=view,
+                minimum_score=minimum_score, minimum_probability=minimum_probability,
+            )  # fmt: skip
+
+        # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
+        return self.gallery.at_one_moment(ask)
 
     def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
         """The unit embedding (D,) of an image file."""

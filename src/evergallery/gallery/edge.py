@@ -419,6 +419,10 @@ class EdgeStore:
             found.append([Match(_item(point), point.score) for point in above])
         return found
 
+    def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
+        """Several questions as of one moment; see ``GalleryStore.at_one_moment``."""
+        return self._read(ask)
+
     def verify(self) -> list[str]:
         """Read every item and say what is wrong, a sentence each."""
         view = self._view()

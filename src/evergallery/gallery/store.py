@@ -1,12 +1,14 @@
 """The interface that every engine of the gallery offers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.gallery.items import Filter, Item, Match, PutCounts, View
+
+Answer = TypeVar("Answer")
 
 NO_FILTER = Filter()
 EVERYTHING = View()
@@ -133,6 +135,12 @@ class GalleryStore(Protocol):
 
         Raises:
             InputError: rows that are not finite unit vectors, or of a dimension that the searched items do not have.
+        """
+
+    def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
+        """What ``ask`` returns, which asks this store several times while no item moves from one generation to another.
+
+        ``ask`` may be called more than once; it only reads.
         """
 
     def verify(self) -> list[str]:
