@@ -308,25 +308,38 @@ class EdgeStore:
         *,
         batch_size: int = 1000,
         with_embeddings: bool = True,
+        after: str | None = None,
         view: View | None = None,
     ) -> Iterator[list[Item]]:
-        """All items, in batches, in a fixed order."""
-        pages = self._pages(where, view or self._view(), batch_size, with_vector=with_embeddings)
+        """All items, in batches, in the order of their points."""
+        pages = self._pages(where, view or self._view(), after, batch_size, with_vector=with_embeddings)
         return ([_item(record) for record in records] for records in pages)
 
     def identifiers(
-        self, where: Filter = NO_FILTER, *, batch_size: int = 10_000, view: View | None = None
+        self,
+        where: Filter = NO_FILTER,
+        *,
+        batch_size: int = 10_000,
+        after: str | None = None,
+        view: View | None = None,
     ) -> Iterator[list[str]]:
         """The ids of all items, in batches, in the order of ``iterate``."""
         fields = ["id", *MARKS]
-        pages = self._pages(where, view or self._view(), batch_size, with_vector=False, fields=fields)
+        pages = self._pages(where, view or self._view(), after, batch_size, with_vector=False, fields=fields)
         return ([str((record.payload or {})["id"]) for record in records] for records in pages)
 
     def _pages(
-        self, where: Filter, view: View, size: int, *, with_vector: bool, fields: Sequence[str] | None = None
+        self,
+        where: Filter,
+        view: View,
+        after: str | None,
+        size: int,
+        *,
+        with_vector: bool,
+        fields: Sequence[str] | None = None,
     ) -> Iterator[list[engine.Record]]:
         condition = _condition(where, view)
-        start: uuid.UUID | None = None
+        start = None if after is None else _following(_point_id(after))
 
         def read() -> tuple[list[engine.Record], uuid.UUID | None]:
             shards = self._admitted(where)
@@ -563,6 +576,11 @@ def _deletion(points: Sequence[uuid.UUID]) -> engine.UpdateOperation:
 
 def _point(record: engine.Record) -> uuid.UUID:
     return uuid.UUID(str(record.id))
+
+
+def _following(point: uuid.UUID) -> uuid.UUID:
+    """The next point there could be: pages begin with their first point."""
+    return uuid.UUID(int=point.int + 1)
 
 
 def _name(record: engine.Record) -> str:
