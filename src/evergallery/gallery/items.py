@@ -190,8 +190,9 @@ def check_queries(queries: NDArray[np.float32]) -> None:
     """
     if queries.ndim != 2:
         raise InputError(f"The queries have shape {queries.shape}: they must be (Q, D).")
-    norms = np.linalg.norm(queries, axis=1)
-    wrong = np.flatnonzero(~(np.abs(norms - 1) <= UNIT_TOLERANCE))
+    # Every single query passes here: plain ufuncs take half of the time of np.linalg.norm.
+    norms = np.sqrt(np.vecdot(queries, queries))
+    (wrong,) = (~(np.abs(norms - 1) <= UNIT_TOLERANCE)).nonzero()
     if len(wrong):
         raise InputError(
             f"Query {wrong[0]} has length {norms[wrong[0]]:.4g}, not 1: search with finite vectors of unit length."

@@ -25,12 +25,20 @@ def changed_by(
     """
     stored = {name: one for name, held in versions.items() if (one := seen_of(held, view))}
     changed = [
-        replace(item, added=stored[item.id].added if item.id in stored else item.added, refresh=None, superseded=None)
+        _as_stored(item, stored.get(item.id))
         for item in items
         if item.id not in stored or not item.same_but_for_time(stored[item.id])
     ]
     replaced = sum(item.id in stored for item in changed)
     return changed, PutCounts(len(changed) - replaced, replaced, len(items) - len(changed))
+
+
+def _as_stored(item: Item, before: Item | None) -> Item:
+    added = item.added if before is None else before.added
+    # Most items are as they will be stored; a copy costs as much as all else that is done to one here.
+    if (item.added, item.refresh, item.superseded) == (added, None, None):
+        return item
+    return replace(item, added=added, refresh=None, superseded=None)
 
 
 def awaited_by(refresh: str, items: Sequence[Item], versions: Mapping[str, Sequence[Item]], view: View) -> list[Item]:
