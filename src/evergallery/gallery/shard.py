@@ -52,6 +52,7 @@ class Shard:
             raise DamagedError(
                 f"{path / SPACE} does not name a space ({error!r}): restore it from a backup."
             ) from error
+        self.index: Index | None = None
         configuration = _configuration(self.dimension)
         self._engine = self._ask("opened", lambda: engine.EdgeShard.load(str(path / "shard"), configuration))
         try:
