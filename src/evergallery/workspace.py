@@ -22,6 +22,7 @@ from evergallery.exchange import Exported, Imported, export_vectors, generation_
 from evergallery.files import lock, new_directory
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, PutCounts, View
+from evergallery.gallery.recall import Index
 from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
@@ -583,8 +584,9 @@ class Workspace:
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
+        exact: bool | None = None,
     ) -> list[Result]:
-        """The k items most like a query, best first; exact.
+        """The k items most like a query, best first.
 
         Args:
             query: an image file, or a vector (D,) made by ``generation``.
@@ -594,6 +596,8 @@ class Workspace:
             where: labels, generations or metadata to search among.
             minimum_score: smallest cosine.
             minimum_probability: smallest calibrated probability that an item is of the query's class, in (0, 1).
+            exact: compare with every item; by default only where no index was measured to find what exact search finds, see
+                ``compact``.
 
         Raises:
             RefusedError: the gallery holds vectors that the query's generation has not been shown compatible with, or a
@@ -622,7 +626,7 @@ class Workspace:
             )
         found = self.search_vectors(
             vector[None].astype(np.float32), asker, k=k + (item is not None), where=where, view=state.view(),
-            minimum_score=minimum_score, minimum_probability=minimum_probability,
+            minimum_score=minimum_score, minimum_probability=minimum_probability, exact=exact,
         )[0]  # fmt: skip
         found = [result for result in found if result.item.id != item][:k]
         self.notes.found(result.item.id for result in found)
@@ -638,6 +642,7 @@ class Workspace:
         view: View | None = None,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
+        exact: bool | None = None,
     ) -> list[list[Result]]:
         """The k items most like each of (Q, D) unit rows of one space, in a view of the items; see ``search``."""
         view = view or self.state.view()
@@ -647,11 +652,21 @@ class Workspace:
             self.require_compatible(asker, searched)
             return search_routes(
                 self.gallery, [self.route(asker, space) for space in searched], queries, k, where=where, view=view,
-                minimum_score=minimum_score, minimum_probability=minimum_probability,
+                minimum_score=minimum_score, minimum_probability=minimum_probability, exact=exact,
             )  # fmt: skip
 
         # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
         return self.gallery.at_one_moment(ask)
+
+    def compact(self) -> dict[str, Index]:
+        """Give back the room of what was deleted, and index what is large; returns the indexes by the name of their space.
+
+        An index answers searches from then on where its recall, measured on stored vectors, suffices and nothing filters.
+        """
+        self.gallery.compact()
+        indexes = {self.space_of(fingerprint).name: index for fingerprint, index in self.gallery.indexes().items()}
+        self.journal.record("compact", recall={name: round(index.recall, 4) for name, index in indexes.items()})
+        return indexes
 
     def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
         """The unit embedding (D,) of an image file."""

@@ -113,6 +113,10 @@ def search(
     min_probability: Annotated[
         float | None, typer.Option(help="Smallest calibrated probability of a match; needs a check.")
     ] = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option("--exact/--approximate", help="By default as  evergallery gallery  says of its indexes."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Find the stored items most like a picture."""
@@ -120,7 +124,7 @@ def search(
         where = item_filter(space, label, within)
         matches = space.search(
             None if image is None else str(image), item=item, generation=generation, k=k, where=where,
-            minimum_score=min_score, minimum_probability=min_probability,
+            minimum_score=min_score, minimum_probability=min_probability, exact=exact,
         )  # fmt: skip
         names = {one: space.space_of(one).name for one in {match.item.generation for match in matches}}
     rows = [

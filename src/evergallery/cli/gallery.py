@@ -1,5 +1,6 @@
 """``evergallery gallery``: look at and change the stored items."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from evergallery.cli.common import (
     say_result,
     space_names,
 )
-from evergallery.cli.console import out, print_json, print_table
+from evergallery.cli.console import out, print_json, print_table, say
 
 if TYPE_CHECKING:
     from evergallery.gallery.items import Item
@@ -24,19 +25,37 @@ gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the st
 
 @gallery_app.callback(invoke_without_command=True)
 def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
-    """Count the stored items by generation."""
+    """Count the stored items by generation, and say how each is searched."""
     if context.invoked_subcommand:
         return
     with open_workspace(workspace) as space:
         counts = space.gallery.count_by_generation()
+        found = space.gallery.indexes()
         names = space_names(space)
     by_name = {names.get(fingerprint, fingerprint[:12]): count for fingerprint, count in counts.items()}
+    indexes = {names.get(fingerprint, fingerprint[:12]): index for fingerprint, index in found.items()}
     if json:
-        print_json({"items": sum(counts.values()), "by_generation": by_name})
+        described = {name: {**asdict(index), "serves": index.serves} for name, index in indexes.items()}
+        print_json({"items": sum(counts.values()), "by_generation": by_name, "indexes": described})
     elif not by_name:
         out.print(f"The gallery is empty. Next:  evergallery index IMAGES -w {workspace}", markup=False, soft_wrap=True)
     else:
-        print_table("Gallery", ("vectors of", "items"), [(name, str(count)) for name, count in by_name.items()])
+        rows = [(name, str(indexes.get(name, "exact")), str(count)) for name, count in by_name.items()]
+        print_table("Gallery", ("vectors of", "search", "items"), rows, numbers_from=2)
+
+
+@gallery_app.command("compact")
+def gallery_compact(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
+    """Give back the room of what was deleted, index what is large, and measure what the indexes find; may take minutes."""
+    with open_workspace(workspace) as space:
+        indexes = space.compact()
+    if json:
+        print_json({name: {**asdict(index), "serves": index.serves} for name, index in indexes.items()})
+    elif not indexes:
+        say("Compacted. No generation has so many vectors that an index would pay: every search is exact.")
+    else:
+        rows = [(name, str(index)) for name, index in indexes.items()]
+        print_table("Indexes", ("vectors of", "search"), rows, numbers_from=2)
 
 
 @gallery_app.command("list")
