@@ -23,6 +23,7 @@ from evergallery.files import lock, new_directory
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, PutCounts, View
 from evergallery.gallery.recall import Index
+from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
@@ -32,6 +33,7 @@ from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
 from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
 from evergallery.notes import Notes
+from evergallery.restoring import restore_gallery
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching import Result, Route, search_routes
 from evergallery.state import State
@@ -667,6 +669,41 @@ class Workspace:
         indexes = {self.space_of(fingerprint).name: index for fingerprint, index in self.gallery.indexes().items()}
         self.journal.record("compact", recall={name: round(index.recall, 4) for name, index in indexes.items()})
         return indexes
+
+    def snapshot(self, path: str | Path, *, watcher: Watcher = SILENT) -> Snapshot:
+        """Copy the gallery to a new directory while this process goes on searching; what is written waits meanwhile.
+
+        The state of the workspace is kept beside the vectors. Generations and adapters are not: they are plain files that
+        never change.
+
+        Raises:
+            InputError: the path exists, or its directory does not.
+            RefusedError: the gallery is in a database, which has its own ways to be backed up.
+        """
+        if not isinstance(self.gallery, EdgeStore):
+            raise RefusedError("The gallery is in a database: back it up with the database's own tools.")
+        taken = take(
+            self.gallery,
+            Path(path),
+            lambda: self.state.model_dump(mode="json"),
+            on_progress=lambda done, total: watcher.counted("copying the gallery", done, total),
+        )
+        self.journal.record("snapshot", path=str(path), vectors=taken.vectors)
+        return taken
+
+    def restore(self, path: str | Path, *, force: bool = False, watcher: Watcher = SILENT) -> Snapshot:
+        """Search the gallery of a snapshot from now on, as it was searched then; one atomic change, after verification.
+
+        The generation that answers queries stays. An earlier gallery that holds anything stays on disk, where it was.
+
+        Raises:
+            RefusedError: the gallery holds vectors and ``force`` is not given; or the snapshot holds vectors of a space that
+                is not here.
+            InputError: there is no snapshot, or it is of another format or engine.
+            DamagedError: the snapshot is not what was written.
+            BusyError: another process has the gallery.
+        """
+        return restore_gallery(self, Path(path), force, watcher)
 
     def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
         """The unit embedding (D,) of an image file."""

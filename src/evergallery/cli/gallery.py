@@ -1,6 +1,7 @@
 """``evergallery gallery``: look at and change the stored items."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,10 +15,11 @@ from evergallery.cli.common import (
     say_result,
     space_names,
 )
-from evergallery.cli.console import out, print_json, print_table, say
+from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
     from evergallery.gallery.items import Item
+    from evergallery.gallery.snapshot import Snapshot
     from evergallery.workspace import Workspace
 
 gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the stored items.")
@@ -108,6 +110,60 @@ def gallery_delete(
     say_result({"deleted": deleted}, f"{deleted} deleted.", json)
     if not deleted:
         raise typer.Exit(1)
+
+
+@gallery_app.command("snapshot")
+def gallery_snapshot(
+    path: Annotated[Path, typer.Argument(help="A new directory.")],
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Copy the gallery and its state to a new directory, with checksums."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        taken = space.snapshot(path, watcher=watcher)
+    say_result(_describe_snapshot(taken), f"{taken.vectors} vectors copied to {path}.", json)
+
+
+@gallery_app.command("verify")
+def gallery_verify(path: Annotated[Path, typer.Argument(help="Of the snapshot.")], json: JsonOption = False) -> None:
+    """Compare every file of a snapshot with its checksum. Exit status 1 if one is not what was written."""
+    from evergallery.gallery.snapshot import verify
+
+    found = verify(path)
+    say_result(
+        _describe_snapshot(found),
+        f"The snapshot of {found.made} is whole: {found.vectors} vectors, {found.engine}.",
+        json,
+    )
+
+
+@gallery_app.command("restore")
+def gallery_restore(
+    path: Annotated[Path, typer.Argument(help="Of the snapshot.")],
+    workspace: WorkspaceOption = HERE,
+    force: Annotated[bool, typer.Option(help="Even where the gallery holds vectors; they stay on disk.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Search the gallery of a snapshot from now on; it is verified before anything changes."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        before = space.directory / space.state.store
+        restored = space.restore(path, force=force, watcher=watcher)
+    kept = f" The earlier gallery is still in {before}: delete it when nobody needs it." if before.exists() else ""
+    say_result(
+        {**_describe_snapshot(restored), "earlier": str(before) if kept else None},
+        f"{restored.vectors} vectors of {restored.made} restored.{kept}",
+        json,
+    )
+
+
+def _describe_snapshot(snapshot: "Snapshot") -> dict[str, Any]:
+    return {
+        "made": snapshot.made,
+        "engine": snapshot.engine,
+        "vectors": snapshot.vectors,
+        "generations": snapshot.generations,
+        "bytes": sum(entry.bytes for entry in snapshot.files.values()),
+    }
 
 
 def _describe_item(space: "Workspace", item: "Item") -> dict[str, Any]:

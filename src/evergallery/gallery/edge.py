@@ -192,6 +192,18 @@ class EdgeStore:
         """The indexes that ``compact`` has built, by generation."""
         return {generation: shard.index for generation, shard in self._shards.items() if shard.index is not None}
 
+    @contextmanager
+    def at_rest(self) -> Iterator[dict[str, int]]:
+        """Hold back who writes, with everything on disk: meanwhile the files in ``directory`` are a whole gallery.
+
+        Yields how many vectors there are of each generation.
+        """
+        with self._one_writer:
+            self._finish_moving()
+            for shard in self._shards.values():
+                shard.flush()
+            yield {generation: shard.count() for generation, shard in self._shards.items()}
+
     def _write(
         self,
         generation: str,
