@@ -21,7 +21,7 @@ from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
 from evergallery.files import lock, new_directory
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.items import Filter, Item, PutCounts, View
+from evergallery.gallery.items import Filter, Item, Precision, PutCounts, View
 from evergallery.gallery.recall import Index
 from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import NO_FILTER, GalleryStore
@@ -98,6 +98,7 @@ class Workspace:
         size: int | None = None,
         fit: Literal["crop", "pad", "stretch"] = "crop",
         head: HeadKind = "cosine",
+        precision: Precision = "float32",
     ) -> "Workspace":
         """Create an empty workspace; the arguments are what its first generation is made of.
 
@@ -110,6 +111,8 @@ class Workspace:
             fit: how an image that is not square becomes square.
             head: kind of classifier used in training. ``unit-rows`` is CSD's; next to a batch-hard triplet loss it may
                 collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
+            precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large
+                galleries by a quarter of them; see docs/storage.md for what each costs.
 
         Raises:
             InputError: the directory is not empty, or the network cannot be built.
@@ -128,6 +131,8 @@ class Workspace:
             for name in ("generations", "runs", "cache"):
                 (temporary / name).mkdir()
             (temporary / gates.FILE).write_text(gates.DEFAULT)
+            if precision != "float32":
+                EdgeStore(temporary / state.store, precision=precision).close()
             state.write(temporary / "workspace.json")
         return cls(path)
 

@@ -56,13 +56,15 @@ def init(
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
     fit: Annotated[str, typer.Option(help="How an image becomes square: crop, pad or stretch.")] = "crop",
     head: Annotated[str, typer.Option(help="Classifier in training: cosine, unit-rows (as CSD) or linear.")] = "cosine",
+    precision: Annotated[str, typer.Option(help="Of the stored vectors: float32, float16 or int8.")] = "float32",
     json: JsonOption = False,
 ) -> None:
     """Create an empty workspace."""
     from evergallery.workspace import Workspace
 
     workspace = Workspace.create(
-        directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head  # type: ignore[arg-type]
+        directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
     )  # fmt: skip
     if json:
         print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})

@@ -5,11 +5,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.errors import InputError
+
+Precision = Literal["float32", "float16", "int8"]
+"""How vectors are kept: as they are; rounded to half the bytes; or rounded, with an index that searches them as bytes."""
 
 Scalar = str | int | float | bool | None
 
@@ -25,7 +29,8 @@ class Item:
 
     Attributes:
         id: unique in the gallery.
-        embedding: (D,) float32, unit length; empty where it was not asked for.
+        embedding: (D,) float32, unit length; empty where it was not asked for. One that was kept in half precision has come
+            back rounded, its length within 5e-4 of 1.
         generation: fingerprint of the generation that made the embedding.
         label: its class, where known.
         uri: where the image is.
