@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from evergallery.errors import InputError
 
 Scalar = str | int | float | bool | None
+Precision = Literal["float32", "float16", "int8"]
 
 UNIT_TOLERANCE = 1e-3
 

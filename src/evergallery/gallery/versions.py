@@ -1,10 +1,13 @@
 """What putting and refreshing mean for the versions that an item has; every engine asks here before it writes."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from evergallery.errors import InputError
-from evergallery.gallery.items import Item, PutCounts, View
+from evergallery.gallery.items import Item, Match, PutCounts, View, check_items
+from evergallery.gallery.points import point_id
 
 
 def seen_of(versions: Sequence[Item], view: View) -> Item | None:
@@ -61,6 +64,31 @@ def _is_awaited(item: Item, versions: Sequence[Item], refresh: str, before: View
     (old,) = olds
     same = old.content_hash == item.content_hash and old.generation != item.generation
     return same and before.sees(old.refresh, old.superseded)
+
+
+def best_of(matches: list[Match]) -> list[Match]:
+    """Matches best first, equal scores in order of ids, each id once."""
+    best: dict[str, Match] = {}
+    for match in sorted(matches, key=lambda match: (-match.score, match.item.id)):
+        best.setdefault(match.item.id, match)
+    return list(best.values())
+
+
+def place(version: Item) -> tuple[uuid.UUID, str]:
+    """Where a version stands in the order that all engines have."""
+    return point_id(version.id), version.generation
+
+
+def by_generation(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
+    """Items in groups of one generation."""
+    ordered = sorted(items, key=lambda item: item.generation)
+    return ((name, list(group)) for name, group in itertools.groupby(ordered, key=lambda item: item.generation))
+
+
+def check_versions(versions: Sequence[Item]) -> None:
+    """Refuse versions that cannot be stored; see ``check_items``, where one of each generation may have the same id."""
+    for _, group in by_generation(versions):
+        check_items(group)
 
 
 def check_dimensions(items: Sequence[Item], known: Mapping[str, int]) -> dict[str, int]:
