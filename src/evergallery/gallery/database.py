@@ -217,11 +217,19 @@ def _tables(schema: str, kind: str) -> str:
     """The tables of a gallery.
 
     Text is compared byte by byte, which is the order of code points. The metadata themselves are text, because numbers must
-    come back as they were; their terms are there to be filtered by.
+    come back as they were; their terms are there to be filtered by. A space says what was measured of its index, where it has
+    one, and how many of its vectors have changed since.
     """
     return f"""
         CREATE TABLE "{schema}".gallery (format integer NOT NULL, precision text NOT NULL);
-        CREATE TABLE "{schema}".spaces (generation text PRIMARY KEY, dimension integer NOT NULL);
+        CREATE TABLE "{schema}".spaces (
+            generation text PRIMARY KEY,
+            dimension integer NOT NULL,
+            indexed integer,
+            recall double precision,
+            measured text,
+            changed integer NOT NULL DEFAULT 0
+        );
         CREATE TABLE "{schema}".versions (
             point uuid NOT NULL,
             generation text NOT NULL REFERENCES "{schema}".spaces,

@@ -17,6 +17,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -32,6 +33,7 @@ from evergallery.gallery.points import condition as _condition
 from evergallery.gallery.points import item_of as _item
 from evergallery.gallery.points import payload as _payload
 from evergallery.gallery.points import point_id as _point_id
+from evergallery.gallery.recall import Index, measured_recall
 from evergallery.gallery.shard import Shard
 from evergallery.gallery.store import EVERYTHING, NO_FILTER
 from evergallery.gallery.versions import (
@@ -121,8 +123,9 @@ class EdgeStore:
             versions = self._versions([item.id for item in items])
             changed, counts = changed_by(items, versions, self._view())
             for generation, group in by_generation(changed):
-                elsewhere = [item for item in group if any(one.generation != generation for one in versions[item.id])]
-                self._write(generation, group, elsewhere)
+                makers = [{one.generation for one in versions[item.id]} for item in group]
+                elsewhere = [item for item, held in zip(group, makers, strict=True) if held - {generation}]
+                self._write(generation, group, elsewhere, replaced=sum(generation in held for held in makers))
         return counts
 
     def refresh(self, items: Sequence[Item], refresh: str) -> int:
@@ -163,9 +166,10 @@ class EdgeStore:
                         gone = [point for point in points if point in twins]
                         kept = [point for point in points if point not in twins]
                         if gone:
-                            self._update(shard.generation, _deletion(gone))
+                            self._update(shard.generation, _deletion(gone), len(gone))
                         if kept:
-                            self._update(shard.generation, engine.UpdateOperation.delete_payload([*kept], [mark]))
+                            unmarking = engine.UpdateOperation.delete_payload([*kept], [mark])
+                            self._update(shard.generation, unmarking, len(kept))
                     deleted += len(gone)
                     done += len(points)
                     if on_progress is not None:
@@ -197,10 +201,25 @@ class EdgeStore:
     def compact(self) -> None:
         """Give back room and index what is large; see ``GalleryStore.compact``."""
         with self._one_writer:
-            for shard in self._shards.values():
+            for generation, shard in self._shards.items():
                 shard.optimize()
+                if vectors := shard.indexed():
+                    recall = measured_recall(self, generation)
+                    shard.keep_index(Index(vectors, recall, datetime.now(UTC).isoformat(timespec="seconds")))
 
-    def _write(self, generation: str, items: list[Item], elsewhere: list[Item], refresh: str | None = None) -> None:
+    def indexes(self) -> dict[str, Index]:
+        """The indexes that ``compact`` has built, by generation."""
+        return {generation: shard.index for generation, shard in self._shards.items() if shard.index is not None}
+
+    def _write(
+        self,
+        generation: str,
+        items: list[Item],
+        elsewhere: list[Item],
+        refresh: str | None = None,
+        *,
+        replaced: int = 0,
+    ) -> None:
         """Store versions of items, some of which have others elsewhere: those are deleted, or superseded by a refresh."""
         if generation not in self._shards:
             self._shards[generation] = Shard.create(
@@ -215,7 +234,7 @@ class EdgeStore:
         ]
         intent = {"to": generation, "ids": [item.id for item in elsewhere]} | ({"refresh": refresh} if refresh else {})
         with self._moving(intent) if elsewhere else nullcontext():
-            self._update(generation, engine.UpdateOperation.upsert_points(points))
+            self._update(generation, engine.UpdateOperation.upsert_points(points), replaced)
             if elsewhere:
                 self._finish_moving()
 
@@ -246,14 +265,16 @@ class EdgeStore:
         for generation, shard in self._shards.items():
             mine = shard.holds(points) if shard is not target else []
             if mine and refresh is not None:
-                self._update(generation, engine.UpdateOperation.set_payload([*mine], {"superseded": refresh}))
+                # A point whose indexed payload changes leaves the index.
+                marking = engine.UpdateOperation.set_payload([*mine], {"superseded": refresh})
+                self._update(generation, marking, len(mine))
             elif mine:
-                self._update(generation, _deletion(mine))
+                self._update(generation, _deletion(mine), len(mine))
 
-    def _update(self, generation: str, operation: engine.UpdateOperation) -> None:
+    def _update(self, generation: str, operation: engine.UpdateOperation, changed: int = 0) -> None:
         if not self._writing:
             self._begin_writing()
-        self._shards[generation].update(operation)
+        self._shards[generation].update(operation, changed)
 
     # Reading
 
@@ -377,7 +398,8 @@ class EdgeStore:
         *,
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
-        exact: bool = True,
+        exact: bool | None = True,
+        with_embeddings: bool = False,
         view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query; see ``GalleryStore.search``."""
@@ -385,7 +407,7 @@ class EdgeStore:
             raise InputError(f"k is {k}: search for at least 1 item.")
         check_queries(queries)
         view = view or self._view()
-        return self._read(lambda: self._search(queries, k, where, minimum_score, exact, view))
+        return self._read(lambda: self._search(queries, k, where, minimum_score, exact, with_embeddings, view))
 
     def _search(
         self,
@@ -393,14 +415,17 @@ class EdgeStore:
         k: int,
         where: Filter,
         minimum_score: float | None,
-        exact: bool,
+        exact: bool | None,
+        with_embeddings: bool,
         view: View,
     ) -> list[list[Match]]:
         condition = _condition(where, view)
         found: list[list[Match]] = [[] for _ in queries]
         for shard in self._admitted(where):
             if queries.shape[1] == shard.dimension:
-                more = self._search_shard(shard, queries, k, condition, minimum_score, exact)
+                # The recall of an index is measured without a filter, and holds without one.
+                way = condition is not None or not shard.index_serves if exact is None else exact
+                more = self._search_shard(shard, queries, k, condition, minimum_score, way, with_embeddings)
                 found = [[*matches, *others] for matches, others in zip(found, more, strict=True)]
             elif shard.count() and shard.page(_condition(NO_FILTER, view), None, 1, with_vector=False, fields=[])[0]:
                 raise InputError(
@@ -417,32 +442,42 @@ class EdgeStore:
         condition: engine.Filter | None,
         minimum_score: float | None,
         exact: bool,
+        with_embeddings: bool,
     ) -> list[list[Match]]:
         def request(query: NDArray[np.float32], limit: int) -> engine.QueryRequest:
             return engine.QueryRequest(
                 limit=limit,
                 query=engine.Query.Nearest(query.tolist()),
                 with_payload=True,
-                with_vector=True,
+                with_vector=with_embeddings,
                 filter=condition,
                 score_threshold=threshold,
-                params=engine.SearchParams(exact=exact),
+                params=parameters,
             )
 
+        parameters = engine.SearchParams(exact=exact)
         # The engine leaves out what equals its threshold, and compares in float32.
         threshold = (
             None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
         )
-        # One more than asked for tells whether equal scores were cut apart.
-        answers = shard.query([request(query, k + 1) for query in queries])
+        # One more than asked for tells whether equal scores were cut apart; an index may have missed some of them anyway.
+        beyond = 1 if exact else 0
+        answers = shard.query([request(query, k + beyond) for query in queries])
         found = []
         for query, points in zip(queries, answers, strict=True):
             limit = k + 1
-            while len(points) == limit and points[k - 1].score == points[-1].score:
+            while exact and len(points) == limit and points[k - 1].score == points[-1].score:
                 limit *= 2
                 points = shard.query([request(query, limit)])[0]
-            above = (point for point in points if minimum_score is None or point.score >= minimum_score)
-            found.append([Match(_item(point), point.score) for point in above])
+            # Whole only where equal scores have to be put in order.
+            best = points if limit > k + 1 else points[:k]
+            found.append(
+                [
+                    Match(_item(point), point.score)
+                    for point in best
+                    if minimum_score is None or point.score >= minimum_score
+                ]
+            )
         return found
 
     def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:

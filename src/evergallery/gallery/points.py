@@ -13,6 +13,7 @@ from evergallery.gallery.items import UNIT_TOLERANCE, Filter, Item, View, metada
 
 NAMESPACE = uuid.UUID("6f2c3b1e-8a57-5d0b-9b3e-3f1f2a6f9c11")
 FIELDS = ("id", "generation", "label", "uri", "content_hash", "added", "metadata")
+NO_VECTOR = np.empty(0, np.float32)
 # Which refresh a version belongs to; an item that no unsettled refresh has touched has neither.
 MARKS = ("refresh", "superseded")
 
@@ -47,17 +48,27 @@ def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
     Raises:
         DamagedError: a part of it is missing.
     """
+    # The engine converts these anew whenever they are asked for.
     content: dict[str, Any] = record.payload or {}
+    vector = record.vector
     try:
-        embedding = np.asarray([] if record.vector is None else record.vector, dtype=np.float32)
-        described = {name: content[name] for name in FIELDS} | {"metadata": json.loads(content["metadata"])}
-        described |= {name: content.get(name) for name in MARKS}
+        return Item(
+            id=content["id"],
+            embedding=NO_VECTOR if vector is None else np.asarray(vector, dtype=np.float32),
+            generation=content["generation"],
+            label=content["label"],
+            uri=content["uri"],
+            content_hash=content["content_hash"],
+            added=content["added"],
+            metadata=json.loads(content["metadata"]),
+            refresh=content.get("refresh"),
+            superseded=content.get("superseded"),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(
             f"The gallery holds only a part of {content.get('id', record.id)!r} ({error!r}): list all damage with  "
             f"evergallery doctor"
         ) from error
-    return Item(embedding=embedding, **described)
 
 
 def seen(record: engine.Record, view: View) -> bool:

@@ -10,8 +10,10 @@ for a large generation is on that generation's rows alone, where all vectors hav
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -33,6 +35,7 @@ from evergallery.gallery.items import (
     metadata_terms,
 )
 from evergallery.gallery.points import point_id
+from evergallery.gallery.recall import Index, measured_recall
 from evergallery.gallery.store import EVERYTHING, NO_FILTER
 from evergallery.gallery.versions import (
     awaited_by,
@@ -158,12 +161,12 @@ class PostgresStore:
                 values = {"refresh": refresh, "points": [point for (point,) in cursor]}
                 if not values["points"]:
                     return deleted
-                cursor.execute(
-                    f"DELETE FROM {self._versions} one WHERE point = ANY(%(points)s) AND {losing} = %(refresh)s AND EXISTS "
-                    f"(SELECT FROM {self._versions} other WHERE other.point = one.point AND other.generation <> one.generation)",
+                gone = self._delete_where(
+                    cursor,
+                    f"point = ANY(%(points)s) AND {losing} = %(refresh)s AND EXISTS (SELECT FROM {self._versions} other "
+                    f"WHERE other.point = one.point AND other.generation <> one.generation)",
                     values,
                 )
-                gone = cursor.rowcount
                 cursor.execute(
                     f"UPDATE {self._versions} SET refresh = nullif(refresh, %(refresh)s), "
                     f"superseded = nullif(superseded, %(refresh)s) WHERE point = ANY(%(points)s)",
@@ -188,30 +191,48 @@ class PostgresStore:
         with self._writing() as cursor:
             self._admit(cursor, versions)
             for generation, group in by_generation(versions):
-                cursor.execute(
-                    f"DELETE FROM {self._versions} WHERE generation = %s AND point = ANY(%s)",
-                    [generation, [point_id(one.id) for one in group]],
-                )
+                points = [point_id(one.id) for one in group]
+                self._delete_where(
+                    cursor, "generation = %(generation)s AND point = ANY(%(points)s)",
+                    {"generation": generation, "points": points},
+                )  # fmt: skip
                 self._insert(cursor, group)
 
     def compact(self) -> None:
-        """Give back room and index what is large; see ``GalleryStore.compact``. Writers wait for it, readers do not."""
+        """Give back room and index what is large; see ``GalleryStore.compact``. Writers wait for an index, readers do not."""
         with self._database.connection() as connection:
             connection.execute(f"VACUUM (ANALYZE) {self._versions}")
-        for generation, dimension in self._dimensions().items():
-            large = self.count(Filter(generations=(generation,)), view=EVERYTHING) >= INDEXED_FROM
-            if large and dimension <= WIDEST_INDEXED[self._database.precision]:
-                with self._writing() as cursor:
-                    cursor.execute(
-                        f'CREATE INDEX IF NOT EXISTS "nearest_{generation[:16]}" ON {self._versions} USING hnsw '
-                        f"((embedding::{self._type}({dimension})) {self._type}_ip_ops) WHERE generation = '{generation}'"
-                    )
+        with self._reading() as cursor:
+            dimensions = self._dimensions(cursor)
+        for generation, dimension in dimensions.items():
+            vectors = self.count(Filter(generations=(generation,)), view=EVERYTHING)
+            if vectors < INDEXED_FROM or dimension > WIDEST_INDEXED[self._database.precision]:
+                continue
+            with self._writing() as cursor:
+                cursor.execute(
+                    f'CREATE INDEX IF NOT EXISTS "nearest_{generation[:16]}" ON {self._versions} USING hnsw '
+                    f"((embedding::{self._type}({dimension})) {self._type}_ip_ops) WHERE generation = '{generation}'"
+                )
+            recall = measured_recall(self, generation)
+            with self._writing() as cursor:
+                cursor.execute(
+                    f"UPDATE {self._spaces} SET indexed = %s, recall = %s, measured = %s, changed = 0 WHERE generation = %s",
+                    [vectors, recall, datetime.now(UTC).isoformat(timespec="seconds"), generation],
+                )
+
+    def indexes(self) -> dict[str, Index]:
+        """The indexes that ``compact`` has built, by generation."""
+        with self._reading() as cursor:
+            cursor.execute(
+                f"SELECT generation, indexed, recall, measured, changed FROM {self._spaces} WHERE indexed IS NOT NULL"
+            )
+            return {generation: Index(*measured) for generation, *measured in cursor}
 
     def _admit(self, cursor: "Cursor[Any]", items: Sequence[Item]) -> None:
         """Refuse vectors of a wrong dimension, and note that of new generations."""
         known = self._dimensions(cursor)
         new = check_dimensions(items, known).items() - known.items()
-        cursor.executemany(f"INSERT INTO {self._spaces} VALUES (%s, %s)", sorted(new))
+        cursor.executemany(f"INSERT INTO {self._spaces} (generation, dimension) VALUES (%s, %s)", sorted(new))
 
     def _insert(self, cursor: "Cursor[Any]", items: Sequence[Item]) -> None:
         columns = f"point, metadata_terms, {COLUMNS}"
@@ -224,7 +245,17 @@ class PostgresStore:
 
     def _delete(self, cursor: "Cursor[Any]", identifiers: Sequence[str]) -> None:
         points = [point_id(identifier) for identifier in identifiers]
-        cursor.execute(f"DELETE FROM {self._versions} WHERE point = ANY(%s)", [points])
+        self._delete_where(cursor, "point = ANY(%(points)s)", {"points": points})
+
+    def _delete_where(self, cursor: "Cursor[Any]", condition: str, values: Parameters) -> int:
+        """Delete versions, and note what their indexes have lost."""
+        cursor.execute(f"DELETE FROM {self._versions} one WHERE {condition} RETURNING generation", values)
+        gone = Counter(generation for (generation,) in cursor)
+        cursor.executemany(
+            f"UPDATE {self._spaces} SET changed = changed + %s WHERE generation = %s AND indexed IS NOT NULL",
+            [(count, generation) for generation, count in gone.items()],
+        )
+        return gone.total()
 
     # Reading
 
@@ -330,7 +361,8 @@ class PostgresStore:
         *,
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
-        exact: bool = True,
+        exact: bool | None = True,
+        with_embeddings: bool = False,
         view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query; see ``GalleryStore.search``."""
@@ -339,15 +371,30 @@ class PostgresStore:
         check_queries(queries)
         view = view or self._view()
         least = -np.inf if minimum_score is None else minimum_score
+        columns = COLUMNS if with_embeddings else WITHOUT_EMBEDDING
         with self._reading() as cursor:
             generations = self._searched(cursor, queries.shape[1], where, view)
-            nearest = self._nearest if exact else self._nearest_by_index
+            by_index = self._by_index(generations, where, view, exact)
+            asked = replace(where, generations=tuple(name for name in generations if name not in by_index))
             found = []
             for query in queries:
+                vector = self._vector(query)
                 # Of an item whose versions are both seen there are two, of which one counts.
-                matches = nearest(cursor, query, 2 * k, where, view, generations)
+                matches = self._nearest(cursor, columns, vector, 2 * k, asked, view)
+                for generation in by_index:
+                    matches += self._nearest_by_index(cursor, columns, vector, 2 * k, where, view, generation)
                 found.append([match for match in best_of(matches)[:k] if match.score >= least])
         return found
+
+    def _by_index(self, generations: Sequence[str], where: Filter, view: View, exact: bool | None) -> list[str]:
+        """In which of these generations an index may answer."""
+        if exact is not None:
+            return [] if exact else list(generations)
+        # The recall of an index is measured without a filter, and holds without one.
+        if where.labels is not None or where.metadata or view.hidden or view.shown:
+            return []
+        indexes = self.indexes()
+        return [name for name in generations if name in indexes and indexes[name].serves]
 
     def _searched(self, cursor: "Cursor[Any]", dimension: int, where: Filter, view: View) -> list[str]:
         """The generations whose vectors queries of this dimension are compared with."""
@@ -367,46 +414,31 @@ class PostgresStore:
         return bool(_number(cursor))
 
     def _nearest(
-        self,
-        cursor: "Cursor[Any]",
-        query: NDArray[np.float32],
-        limit: int,
-        where: Filter,
-        view: View,
-        generations: list[str],
+        self, cursor: "Cursor[Any]", columns: str, query: Any, limit: int, where: Filter, view: View
     ) -> list[Match]:
-        condition, values = _condition(Filter(where.labels, tuple(generations), where.metadata), view)
+        condition, values = _condition(where, view)
         cursor.execute(
-            f"SELECT {COLUMNS}, -(embedding <#> %(query)b) AS score FROM {self._versions} WHERE {condition} "
+            f"SELECT {columns}, -(embedding <#> %(query)b) AS score FROM {self._versions} WHERE {condition} "
             f"ORDER BY score DESC, id LIMIT {limit}",
-            {**values, "query": self._vector(query)},
+            {**values, "query": query},
         )
         return _matches(cursor)
 
     def _nearest_by_index(
-        self,
-        cursor: "Cursor[Any]",
-        query: NDArray[np.float32],
-        limit: int,
-        where: Filter,
-        view: View,
-        generations: list[str],
+        self, cursor: "Cursor[Any]", columns: str, query: Any, limit: int, where: Filter, view: View, generation: str
     ) -> list[Match]:
         # In order, and on until the conditions have let enough through.
         cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
         cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(CANDIDATES, limit))}")
-        condition, values = _condition(Filter(where.labels, None, where.metadata), view)
-        found: list[Match] = []
-        for generation in generations:
-            # Spelt as in the index, the generation as text, or the planner does not know that the index serves.
-            distance = f"embedding::{self._type}({len(query)}) <#> %(query)b"
-            cursor.execute(
-                f"SELECT {COLUMNS}, -({distance}) AS score FROM {self._versions} "
-                f"WHERE generation = '{generation}' AND {condition} ORDER BY {distance} LIMIT {limit}",
-                {**values, "query": self._vector(query)},
-            )
-            found += _matches(cursor)
-        return found
+        condition, values = _condition(replace(where, generations=None), view)
+        # Spelt as in the index, the generation as text, or the planner does not know that the index serves.
+        distance = f"embedding::{self._type}({query.dimensions()}) <#> %(query)b"
+        cursor.execute(
+            f"SELECT {columns}, -({distance}) AS score FROM {self._versions} "
+            f"WHERE generation = '{generation}' AND {condition} ORDER BY {distance} LIMIT {limit}",
+            {**values, "query": query},
+        )
+        return _matches(cursor)
 
     def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
         """Several questions as of one moment; see ``GalleryStore.at_one_moment``."""

@@ -1,12 +1,15 @@
 """The interface that every engine of the gallery offers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.gallery.items import Filter, Item, Match, PutCounts, View
+
+if TYPE_CHECKING:
+    from evergallery.gallery.recall import Index
 
 Answer = TypeVar("Answer")
 
@@ -156,7 +159,8 @@ class GalleryStore(Protocol):
         *,
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
-        exact: bool = True,
+        exact: bool | None = True,
+        with_embeddings: bool = False,
         view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query, best first; equal scores in order of ids.
@@ -166,8 +170,9 @@ class GalleryStore(Protocol):
             k: at least 1.
             where: which items.
             minimum_score: leave out items below it.
-            exact: compare with every item; otherwise an index that ``compact`` has built may answer, faster, and may
-                miss some.
+            exact: compare with every item; ``False``: an index that ``compact`` has built may answer, faster, and may miss
+                some; ``None``: an index may answer where it has been measured to miss few, see ``indexes``.
+            with_embeddings: whether the items that are found come with their vectors, which takes longer.
             view: which versions.
 
         Raises:
@@ -184,7 +189,11 @@ class GalleryStore(Protocol):
         """Read every version and say what is wrong, a sentence each: also of an item that is seen twice."""
 
     def compact(self) -> None:
-        """Give back the room of what was deleted and index what is large for approximate search; may take minutes."""
+        """Give back the room of what was deleted, index what is large for approximate search, and measure what the indexes
+        find; may take minutes."""
+
+    def indexes(self) -> "dict[str, Index]":
+        """The indexes that there are, by generation, each with the recall that was measured when it was built."""
 
     def close(self) -> None:
         """Release it for other processes."""
