@@ -15,6 +15,7 @@ from evergallery.cli.common import (
     WorkspaceOption,
     item_filter,
     open_workspace,
+    say_if_password,
 )
 from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
 from evergallery.cli.exchange import export, import_, register
@@ -56,13 +57,15 @@ def init(
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
     fit: Annotated[str, typer.Option(help="How an image becomes square: crop, pad or stretch.")] = "crop",
     head: Annotated[str, typer.Option(help="Classifier in training: cosine, unit-rows (as CSD) or linear.")] = "cosine",
+    store: Annotated[str, typer.Option(help="Where the gallery is: a directory inside, or postgresql://…")] = "gallery",
     json: JsonOption = False,
 ) -> None:
     """Create an empty workspace."""
     from evergallery.workspace import Workspace
 
+    say_if_password(store)
     workspace = Workspace.create(
-        directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head  # type: ignore[arg-type]
+        directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head, store=store,  # type: ignore[arg-type]
     )  # fmt: skip
     if json:
         print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from evergallery.errors import DamagedError, InputError, MissingExtraError, NotFoundError, RefusedError
 from evergallery.gallery.items import Precision
+from evergallery.gallery.places import without_password
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -30,7 +31,7 @@ class Database:
         precision: of its vectors.
     """
 
-    def __init__(self, url: str, precision: Precision | None) -> None:
+    def __init__(self, url: str, precision: Precision | None, create: bool) -> None:
         try:
             import pgvector  # noqa: F401
             from psycopg_pool import ConnectionPool
@@ -40,7 +41,7 @@ class Database:
         server, self.schema = _server_and_schema(self.url)
         self._one_moment = threading.local()
         with self._explained():
-            self.precision = self._prepare(server, precision)
+            self.precision = self._prepare(server, precision, create)
             self._pool = ConnectionPool(
                 server,
                 kwargs={"autocommit": True, "connect_timeout": SECONDS_TO_CONNECT},
@@ -113,7 +114,7 @@ class Database:
                 f"The gallery {self.url} is not what was made ({_first_line(error)}): restore it from a backup."
             ) from error
 
-    def _prepare(self, server: str, precision: Precision | None) -> Precision:
+    def _prepare(self, server: str, precision: Precision | None, create: bool) -> Precision:
         """Make what is missing in the database; returns the precision of the gallery."""
         import psycopg
 
@@ -122,6 +123,10 @@ class Database:
             # Of processes that find nothing at the same time one makes it.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('evergallery'))")
             if connection.execute("SELECT to_regclass(%s)", [f'"{schema}".gallery']).fetchone() == (None,):
+                if not create:
+                    raise NotFoundError(
+                        f"There is no gallery {self.url}: make one with  evergallery init --store  or  evergallery gallery copy"
+                    )
                 self._require_pgvector(connection)
                 precision = precision or "float32"
                 if precision not in TYPES:
@@ -175,21 +180,6 @@ class Database:
             raise InputError(
                 f"The database of {self.url} has the encoding {encoding and encoding[0]}: make one with UTF8."
             )
-
-
-def without_password(url: str) -> str:
-    """The URL of a gallery as it may be written down.
-
-    Raises:
-        InputError: it is not a URL.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise InputError(f"The URL of the gallery cannot be read ({error}): see docs/engines.md.") from None
-    user, at, host = parts.netloc.rpartition("@")
-    options = [one for one in parts.query.split("&") if "password" not in one.partition("=")[0].lower()]
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query="&".join(options)))
 
 
 def _server_and_schema(url: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import TEMPORARY_PREFIX, lock, read_json, sync_directory, write_json
-from evergallery.gallery.items import Filter, Item, Match, PutCounts, View, check_items, check_queries
+from evergallery.gallery.items import Filter, Item, Match, Precision, PutCounts, View, check_items, check_queries
 from evergallery.gallery.points import MARKS, marked, problem_of, seen
 from evergallery.gallery.points import condition as _condition
 from evergallery.gallery.points import item_of as _item
@@ -105,6 +105,11 @@ class EdgeStore:
                 for shard in self._shards.values():
                     shard.close()
                 self._shards.clear()
+
+    @property
+    def precision(self) -> Precision:
+        """How the vectors are kept."""
+        return "float32"
 
     def __enter__(self) -> "EdgeStore":
         return self

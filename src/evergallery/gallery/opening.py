@@ -3,35 +3,41 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, NotFoundError
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Precision, View
+from evergallery.gallery.places import is_url
 from evergallery.gallery.store import EVERYTHING, GalleryStore
 
 
 def open_store(
-    place: str | Path, view: Callable[[], View] = lambda: EVERYTHING, *, precision: Precision | None = None
+    place: str | Path,
+    view: Callable[[], View] = lambda: EVERYTHING,
+    *,
+    precision: Precision | None = None,
+    create: bool = True,
 ) -> GalleryStore:
-    """The gallery in a directory, or of a URL ``postgresql://…``; made where it is missing.
+    """The gallery in a directory, or of a URL ``postgresql://…``.
 
     Args:
-        place: where it is; a URL says more in ``docs/engines.md``.
+        place: where it is; ``docs/engines.md`` says more of URLs.
         view: asked by every reading method at its start which versions are seen.
         precision: of the vectors of a new gallery.
+        create: whether it is made where it is missing.
 
     Raises:
         InputError: the URL is of no engine, or the engine has no such precision.
+        NotFoundError: it is missing, or its server does not answer.
+        BusyError: another process has it open, where the engine serves one.
+        DamagedError: it is not what was made.
     """
-    scheme, separator, _ = str(place).partition("://")
-    if not separator:
+    if not is_url(place):
+        if not create and not Path(place).is_dir():
+            raise NotFoundError(f"There is no gallery {place}: name its directory or its URL.")
         return EdgeStore(Path(place), view)
+    scheme = str(place).partition("://")[0]
     if scheme in ("postgresql", "postgres"):
         from evergallery.gallery.postgres import PostgresStore
 
-        return PostgresStore(str(place), view, precision=precision)
+        return PostgresStore(str(place), view, precision=precision, create=create)
     raise InputError(f"No engine of galleries is called by {scheme}://: give a directory or a URL postgresql://…")
-
-
-def is_url(place: str | Path) -> bool:
-    """Whether a gallery is named by a URL, rather than by a directory."""
-    return "://" in str(place)

@@ -75,32 +75,43 @@ class PostgresStore:
     process sees. Text that holds the character NUL cannot be stored.
 
     Args:
-        url: ``postgresql://user@host:5432/database?gallery=NAME``; the name of the gallery, ``evergallery`` by default, is
-            that of its schema, and all else means what it means to PostgreSQL's own tools. The gallery is made where it is
-            missing. The password comes from ``PGPASSWORD`` or from ``~/.pgpass``.
+        url: ``postgresql://user@host:5432/database?gallery=NAME``. The name of the gallery, ``evergallery`` by default, is
+            that of its schema; all else means what it means to PostgreSQL's own tools. The password comes from
+            ``PGPASSWORD`` or from ``~/.pgpass``; one in the URL is left out.
         view: asked by every reading method at its start which versions are seen.
         precision: of the vectors of a new gallery, ``float32`` by default, or ``float16``; an older one must have it.
+        create: whether the gallery is made where it is missing.
 
     Raises:
         MissingExtraError: the extra ``postgres`` is not installed.
         InputError: the URL cannot be used, or the gallery has another precision.
-        NotFoundError: the server does not answer, or has no such database or no pgvector.
+        NotFoundError: the server does not answer, or has no such database, gallery or pgvector.
         RefusedError: the user may not make the gallery.
         DamagedError: the gallery is of a newer format, or parts of it are missing.
     """
 
     def __init__(
-        self, url: str, view: Callable[[], View] = lambda: EVERYTHING, *, precision: Precision | None = None
+        self,
+        url: str,
+        view: Callable[[], View] = lambda: EVERYTHING,
+        *,
+        precision: Precision | None = None,
+        create: bool = True,
     ) -> None:
-        self._database = Database(url, precision)
+        self._database = Database(url, precision, create)
         self._view = view
         self._versions, self._spaces = (f'"{self._database.schema}".{table}' for table in ("versions", "spaces"))
-        self._type = TYPES[self._database.precision]
+        self._type = TYPES[self.precision]
         self._reading, self._writing = self._database.reading, self._database.writing
 
     def close(self) -> None:
         """End the connections."""
         self._database.close()
+
+    @property
+    def precision(self) -> Precision:
+        """How the vectors are kept."""
+        return self._database.precision
 
     def __enter__(self) -> "PostgresStore":
         return self
@@ -206,7 +217,7 @@ class PostgresStore:
             dimensions = self._dimensions(cursor)
         for generation, dimension in dimensions.items():
             vectors = self.count(Filter(generations=(generation,)), view=EVERYTHING)
-            if vectors < INDEXED_FROM or dimension > WIDEST_INDEXED[self._database.precision]:
+            if vectors < INDEXED_FROM or dimension > WIDEST_INDEXED[self.precision]:
                 continue
             with self._writing() as cursor:
                 cursor.execute(
@@ -488,7 +499,7 @@ class PostgresStore:
     def _vector(self, embedding: NDArray[np.float32]) -> Any:
         from pgvector import HalfVector, Vector
 
-        return (HalfVector if self._database.precision == "float16" else Vector)(embedding)
+        return (HalfVector if self.precision == "float16" else Vector)(embedding)
 
 
 def _refuse_nul(items: Sequence[Item]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.gallery.items import Filter, Item, Match, PutCounts, View
+from evergallery.gallery.items import Filter, Item, Match, Precision, PutCounts, View
 
 if TYPE_CHECKING:
     from evergallery.gallery.recall import Index
@@ -31,6 +31,10 @@ class GalleryStore(Protocol):
     other method answers with one of them. What a call sees, it sees as it is between two writes: an item that another thread
     refreshes or puts meanwhile is neither missed nor met twice.
     """
+
+    @property
+    def precision(self) -> Precision:
+        """How the vectors are kept; one that is read is the nearest to what was stored that this can express."""
 
     def put(self, items: Sequence[Item]) -> PutCounts:
         """Add items, or replace those of the same id, whatever generation had made them, with all their versions.
