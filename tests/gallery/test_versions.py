@@ -28,6 +28,7 @@ from many_versions import DIMENSIONS, NEW, OLD, WIDE, item, unit
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, View, open_store
+from evergallery.gallery.versions import place as place_of
 
 BOTH = View()
 
@@ -173,6 +174,12 @@ class Versions(RuleBasedStateMachine):
         others = [look(name) for name in self.open for look in (self.view.before, self.view.after, self.view.remaining)]
         for view in [None, *others]:
             self.agrees(view)
+        held = [(exactly(one), one.refresh, one.superseded) for made in self.model.values() for one in made]
+        found = [one for batch in self.store.versions(batch_size=2) for one in batch]
+        assert found == sorted(found, key=place_of)
+        assert sorted(((exactly(one), one.refresh, one.superseded) for one in found), key=repr) == sorted(
+            held, key=repr
+        )
         assert self.store.verify() == []
 
     def agrees(self, view: View | None) -> None:
