@@ -5,11 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from evergallery.errors import DamagedError, InputError, MissingExtraError, NotFoundError, RefusedError
 from evergallery.gallery.items import Precision
-from evergallery.gallery.places import without_password
+from evergallery.gallery.places import options_of, with_options, without_password
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -187,15 +186,14 @@ def _server_and_schema(url: str) -> tuple[str, str]:
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 
-    parts = urlsplit(url)
-    named = [one for one in parts.query.split("&") if one.startswith("gallery=")]
+    named = [one for one in options_of(url) if one.startswith("gallery=")]
     schema = named[-1].removeprefix("gallery=") if named else GALLERY
     # PostgreSQL cuts longer names off.
     if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", schema) or schema.startswith("pg_"):
         raise InputError(
             f"The gallery cannot be called {schema!r}: take small letters, digits and _, at most 63, not pg_ at the beginning."
         )
-    server = urlunsplit(parts._replace(query="&".join(one for one in parts.query.split("&") if one not in named)))
+    server = with_options(url, [one for one in options_of(url) if one not in named])
     try:
         conninfo_to_dict(server)
     except ProgrammingError as error:

@@ -217,19 +217,28 @@ class PostgresStore:
             dimensions = self._dimensions(cursor)
         for generation, dimension in dimensions.items():
             vectors = self.count(Filter(generations=(generation,)), view=EVERYTHING)
-            if vectors < INDEXED_FROM or dimension > WIDEST_INDEXED[self.precision]:
-                continue
+            large = vectors >= INDEXED_FROM and dimension <= WIDEST_INDEXED[self.precision]
             with self._writing() as cursor:
-                cursor.execute(
-                    f'CREATE INDEX IF NOT EXISTS "nearest_{generation[:16]}" ON {self._versions} USING hnsw '
-                    f"((embedding::{self._type}({dimension})) {self._type}_ip_ops) WHERE generation = '{generation}'"
-                )
-            recall = measured_recall(self, generation)
-            with self._writing() as cursor:
-                cursor.execute(
-                    f"UPDATE {self._spaces} SET indexed = %s, recall = %s, measured = %s, changed = 0 WHERE generation = %s",
-                    [vectors, recall, datetime.now(UTC).isoformat(timespec="seconds"), generation],
-                )
+                self._index(cursor, generation, dimension, large)
+            if large:
+                measured = [vectors, measured_recall(self, generation), datetime.now(UTC).isoformat(timespec="seconds")]
+                with self._writing() as cursor:
+                    cursor.execute(
+                        f"UPDATE {self._spaces} SET indexed = %s, recall = %s, measured = %s, changed = 0 WHERE generation = %s",
+                        [*measured, generation],
+                    )
+
+    def _index(self, cursor: "Cursor[Any]", generation: str, dimension: int, wanted: bool) -> None:
+        """Build the index of a generation where there is none yet, or drop it."""
+        name = f"nearest_{generation[:16]}"
+        if wanted:
+            cursor.execute(
+                f'CREATE INDEX IF NOT EXISTS "{name}" ON {self._versions} USING hnsw '
+                f"((embedding::{self._type}({dimension})) {self._type}_ip_ops) WHERE generation = '{generation}'"
+            )
+        else:
+            cursor.execute(f'DROP INDEX IF EXISTS "{self._database.schema}"."{name}"')
+            cursor.execute(f"UPDATE {self._spaces} SET indexed = NULL WHERE generation = %s", [generation])
 
     def indexes(self) -> dict[str, Index]:
         """The indexes that ``compact`` has built, by generation."""
