@@ -17,7 +17,7 @@ import torch
 from evergallery.cli import main
 from evergallery.data.image_set import ImageSet
 from evergallery.training import Settings
-from servers import directory, postgres, schema
+from servers import collection, directory, postgres, schema
 
 torch.set_num_threads(1)
 
@@ -70,11 +70,15 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["edge", "postgres"])
-def new_place(request: pytest.FixtureRequest) -> Callable[[], AbstractContextManager[str]]:
+@pytest.fixture(params=["edge", "postgres", "qdrant"])
+def new_place(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], AbstractContextManager[str]]:
     """Makes places for galleries of one engine; another joins the contract by a parameter here."""
     if request.param == "edge":
         return directory
+    if request.param == "qdrant":
+        return lambda: collection(monkeypatch)
     url = request.getfixturevalue("postgres_url")
     return lambda: schema(url)
 
@@ -84,6 +88,14 @@ def place(new_place: Callable[[], AbstractContextManager[str]]) -> Iterator[str]
     """A directory or URL for a gallery that is not there yet."""
     with new_place() as place:
         yield place
+
+
+@pytest.fixture
+def shared_place(place: str) -> str:
+    """A place that other processes reach too."""
+    if place.startswith("qdrant://stand-in"):
+        pytest.skip("the stand-in for Qdrant lives in one process: set EVERGALLERY_QDRANT_URL to a server")
+    return place
 
 
 @dataclass

@@ -8,8 +8,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,3 +90,42 @@ def schema(url: str) -> Iterator[str]:
     yield f"{url}{'&' if '?' in url else '?'}gallery={name}"
     with psycopg.connect(url) as connection:
         connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+
+
+@contextmanager
+def collection(patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A gallery of its own in the server of EVERGALLERY_QDRANT_URL, such as qdrant://localhost:6333.
+
+    Without it, in the local mode of Qdrant's client, which stands in for a server within one process.
+    """
+    pytest.importorskip("qdrant_client", reason="the extra qdrant is not installed")
+    from evergallery.gallery import qdrant
+
+    name, server = f"test_{uuid.uuid4().hex}", os.environ.get("EVERGALLERY_QDRANT_URL")
+    if server is None:
+        client = _stand_in()
+        patch.setattr(qdrant, "client_of", lambda url: client)
+        yield f"qdrant://stand-in/{name}"
+        return
+    yield f"{server}/{name}"
+    with closing(qdrant.client_of(server)) as real:
+        real.delete_collection(name)
+
+
+def _stand_in() -> Any:
+    from qdrant_client import QdrantClient
+
+    class StandIn(QdrantClient):
+        """It warns of what has no effect in memory, and forgets what it holds when it is closed."""
+
+        def close(self, *_: object, **__: object) -> None:
+            pass
+
+        def create_payload_index(self, *_: object, **__: object) -> Any:
+            pass
+
+        def query_batch_points(self, name: str, requests: Any, **options: Any) -> Any:
+            exact = [request.model_copy(update={"params": None}) for request in requests]
+            return super().query_batch_points(name, exact, **options)
+
+    return StandIn(":memory:")

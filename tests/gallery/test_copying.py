@@ -161,7 +161,7 @@ with closing(open_store(sys.argv[1], create=False)) as source, closing(open_stor
 """
 
 
-def test_kill_while_copying(place: str, tmp_path: Path) -> None:
+def test_kill_while_copying(shared_place: str, tmp_path: Path) -> None:
     """Three times; each copy goes on behind what the one before had said that it had copied."""
     source = make_source(tmp_path / "source")
     source.put([item(number) for number in range(105, 2000)])
@@ -170,7 +170,7 @@ def test_kill_while_copying(place: str, tmp_path: Path) -> None:
     acknowledged = 0
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-c", COPIER.format(paths=[str(Path(__file__).parent)]), str(tmp_path / "source"), place],
+            [sys.executable, "-c", COPIER.format(paths=[str(Path(__file__).parent)]), str(tmp_path / "source"), shared_place],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stdout is not None
@@ -183,7 +183,7 @@ def test_kill_while_copying(place: str, tmp_path: Path) -> None:
         assert counts[0] > acknowledged
         acknowledged = counts[-1]
     with ExitStack() as stack:
-        source, target = (stack.enter_context(closing(open_store(one))) for one in (tmp_path / "source", place))
+        source, target = (stack.enter_context(closing(open_store(one))) for one in (tmp_path / "source", shared_place))
         assert copy_gallery(source, target, SILENT).copied <= 2030 - acknowledged
         assert everything(target) == before == everything(source)
 

@@ -257,14 +257,14 @@ with closing(open_store(sys.argv[1])) as store:
 """
 
 
-def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(place: str) -> None:
+def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(shared_place: str) -> None:
     """Ten times, at random moments of a large add."""
     script = ADDER.format(paths=[str(Path(__file__).parent)])
     draw = np.random.default_rng(0)
     acknowledged = -1
     for _ in range(10):
         process = subprocess.Popen(
-            [sys.executable, "-c", script, place, str(acknowledged + 1)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, shared_place, str(acknowledged + 1)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         with process.stdout:
@@ -275,7 +275,7 @@ def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(place: str) -> 
             lines = process.stdout.read().split()
         process.wait()
         acknowledged = int(lines[-1]) if lines else acknowledged
-        with closing(open_store(place)) as store:
+        with closing(open_store(shared_place)) as store:
             assert store.verify() == []
             found = everything(store)
         for number in range((acknowledged + 1) * 50):

@@ -359,13 +359,15 @@ def killed_while(script: str, *arguments: object, lines: int, seconds: float) ->
     return [int(line) for line in printed if line]
 
 
-def test_kill_during_refresh_and_settling(place: str) -> None:
+def test_kill_during_refresh_and_settling(shared_place: str) -> None:
     """Five times each, at random moments: nothing acknowledged is lost, no view sees an item twice or another vector."""
     draw, done = np.random.default_rng(0), 0
     for _ in range(5):
-        printed = killed_while(REFRESHER, place, done, lines=int(draw.integers(1, 4)), seconds=draw.uniform(0, 0.1))
+        printed = killed_while(
+            REFRESHER, shared_place, done, lines=int(draw.integers(1, 4)), seconds=draw.uniform(0, 0.1)
+        )
         done = printed[-1] + 1
-        with closing(open_store(place, lambda: BEFORE)) as store:
+        with closing(open_store(shared_place, lambda: BEFORE)) as store:
             assert store.verify() == []
             old, new = contents(store, BEFORE), contents(store, AFTER)
             count = len(old)
@@ -376,11 +378,11 @@ def test_kill_during_refresh_and_settling(place: str) -> None:
             assert new == expected([item(n, NEW if n < refreshed else OLD) for n in range(count)])
             assert store.count(view=View().remaining("r")) == count - refreshed
     for _ in range(5):
-        killed_while(SETTLER, place, lines=1, seconds=draw.uniform(0, 0.05))
-        with closing(open_store(place, lambda: AFTER)) as store:
+        killed_while(SETTLER, shared_place, lines=1, seconds=draw.uniform(0, 0.05))
+        with closing(open_store(shared_place, lambda: AFTER)) as store:
             assert contents(store) == new
             assert store.verify() == []
-    with closing(open_store(place, lambda: AFTER)) as store:
+    with closing(open_store(shared_place, lambda: AFTER)) as store:
         store.settle("r", "new")
         assert contents(store, BOTH) == contents(store, BEFORE) == new
 

@@ -17,7 +17,7 @@ def open_store(
     precision: Precision | None = None,
     create: bool = True,
 ) -> GalleryStore:
-    """The gallery in a directory, or of a URL ``postgresql://…``.
+    """The gallery in a directory, or of a URL ``postgresql://…`` or ``qdrant://…``.
 
     Args:
         place: where it is; ``docs/engines.md`` says more of URLs.
@@ -40,4 +40,10 @@ def open_store(
         from evergallery.gallery.postgres import PostgresStore
 
         return PostgresStore(str(place), view, precision=precision, create=create)
-    raise InputError(f"No engine of galleries is called by {scheme}://: give a directory or a URL postgresql://…")
+    if scheme in ("qdrant", "qdrant+https"):
+        from evergallery.gallery.qdrant import QdrantStore
+
+        return QdrantStore(str(place), view, precision=precision, create=create)
+    raise InputError(
+        f"No engine of galleries is called by {scheme}://: give a directory, or a URL postgresql://… or qdrant://…"
+    )

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from evergallery.errors import InputError
 from evergallery.gallery.database import TYPES, Database
 from evergallery.gallery.items import (
-    UNIT_TOLERANCE,
     Filter,
     Item,
     Match,
@@ -45,6 +44,7 @@ from evergallery.gallery.versions import (
     check_dimensions,
     check_versions,
     place,
+    problem_of,
     seen_of,
 )
 
@@ -560,17 +560,11 @@ def _number(cursor: "Cursor[Any]") -> int:
 
 def _problem_of(row: Sequence[Any], dimensions: dict[str, int]) -> str | None:
     """What is wrong with a version, if anything."""
-    identifier, generation, point, terms = row[0], row[2], *row[-2:]
-    if point != point_id(identifier):
-        return f"the item {identifier!r} lies under another id"
+    point, terms = row[-2:]
     try:
         item = _item(row)
-        whole = terms == metadata_terms(item.metadata)
     except (ValueError, AttributeError):
-        whole = False
-    if not whole:
-        return f"the metadata of {identifier!r} are not what was stored"
-    dimension = dimensions.get(generation)
-    if item.embedding.shape != (dimension,) or not abs(float(np.linalg.norm(item.embedding)) - 1) <= UNIT_TOLERANCE:
-        return f"the vector of {identifier!r} is not a unit vector of {dimension} dimensions"
-    return None
+        return f"the metadata of {row[0]!r} are not what was stored"
+    if point != point_id(item.id):
+        return f"the item {item.id!r} lies under another id"
+    return problem_of(item, terms, dimensions.get(item.generation))

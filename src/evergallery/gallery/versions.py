@@ -5,8 +5,10 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from evergallery.errors import InputError
-from evergallery.gallery.items import Item, Match, PutCounts, View, check_items
+from evergallery.gallery.items import UNIT_TOLERANCE, Item, Match, PutCounts, View, check_items, metadata_terms
 from evergallery.gallery.points import point_id
 
 
@@ -110,3 +112,20 @@ def check_dimensions(items: Sequence[Item], known: Mapping[str, int]) -> dict[st
                 f"{item.generation[:12]} have {dimension}: it was made by another generation."
             )
     return expected
+
+
+def problem_of(version: Item, terms: Sequence[str] | None, dimension: int | None) -> str | None:
+    """What is wrong with a stored version, if anything.
+
+    Args:
+        version: as it was read.
+        terms: of its metadata, as they were stored to be filtered by.
+        dimension: of the vectors of its generation.
+    """
+    if terms != metadata_terms(version.metadata):
+        return f"the metadata of {version.id!r} are not what was stored"
+    if dimension is None:
+        return f"{version.id!r} is of a generation whose vectors are not there"
+    if version.embedding.shape != (dimension,) or not abs(np.linalg.norm(version.embedding) - 1) <= UNIT_TOLERANCE:
+        return f"the vector of {version.id!r} is not a unit vector of {dimension} dimensions"
+    return None
