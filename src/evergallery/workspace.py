@@ -21,9 +21,12 @@ from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
 from evergallery.files import lock, new_directory
 from evergallery.gallery.copying import require_same
-from evergallery.gallery.items import Filter, Item, PutCounts, View
+from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.items import Filter, Item, Precision, PutCounts, View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url, without_password
+from evergallery.gallery.recall import Index
+from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
@@ -33,6 +36,7 @@ from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
 from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
 from evergallery.notes import Notes
+from evergallery.restoring import restore_gallery
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching import Result, Route, search_routes
 from evergallery.state import State
@@ -98,6 +102,7 @@ class Workspace:
         fit: Literal["crop", "pad", "stretch"] = "crop",
         head: HeadKind = "cosine",
         store: str = "gallery",
+        precision: Precision = "float32",
     ) -> "Workspace":
         """Create an empty workspace; the arguments are what its first generation is made of.
 
@@ -112,6 +117,8 @@ class Workspace:
                 collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
             store: where the gallery is: a directory inside the workspace, or the URL of an empty or new gallery in another
                 engine. A password in it is not written down: give it to the engine as its documentation says.
+            precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large
+                galleries by a quarter of them; see docs/storage.md for what each costs.
 
         Raises:
             InputError: the directory is not empty, the network cannot be built, or the URL cannot be used.
@@ -126,7 +133,7 @@ class Workspace:
         preprocessing = Preprocessing(size=size or built.size, fit=fit, mean=built.mean, std=built.std)
         place = without_password(store)
         if is_url(place):
-            with closing(open_store(place)) as gallery:
+            with closing(open_store(place, precision=precision)) as gallery:
                 if gallery.count(view=View()):
                     raise RefusedError(
                         f"The gallery {place} is not empty: name another one, or another name in the URL."
@@ -139,6 +146,8 @@ class Workspace:
             for name in ("generations", "runs", "cache"):
                 (temporary / name).mkdir()
             (temporary / gates.FILE).write_text(gates.DEFAULT)
+            if not is_url(place) and precision != "float32":
+                EdgeStore(temporary / state.store, precision=precision).close()
             state.write(temporary / "workspace.json")
         return cls(path)
 
@@ -623,8 +632,9 @@ class Workspace:
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
+        exact: bool | None = None,
     ) -> list[Result]:
-        """The k items most like a query, best first; exact.
+        """The k items most like a query, best first.
 
         Args:
             query: an image file, or a vector (D,) made by ``generation``.
@@ -634,6 +644,8 @@ class Workspace:
             where: labels, generations or metadata to search among.
             minimum_score: smallest cosine.
             minimum_probability: smallest calibrated probability that an item is of the query's class, in (0, 1).
+            exact: compare with every item; by default only where no index was measured to find what exact search finds, see
+                ``compact``.
 
         Raises:
             RefusedError: the gallery holds vectors that the query's generation has not been shown compatible with, or a
@@ -662,7 +674,7 @@ class Workspace:
             )
         found = self.search_vectors(
             vector[None].astype(np.float32), asker, k=k + (item is not None), where=where, view=state.view(),
-            minimum_score=minimum_score, minimum_probability=minimum_probability,
+            minimum_score=minimum_score, minimum_probability=minimum_probability, exact=exact,
         )[0]  # fmt: skip
         found = [result for result in found if result.item.id != item][:k]
         self.notes.found(result.item.id for result in found)
@@ -678,6 +690,7 @@ class Workspace:
         view: View | None = None,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
+        exact: bool | None = None,
     ) -> list[list[Result]]:
         """The k items most like each of (Q, D) unit rows of one space, in a view of the items; see ``search``."""
         view = view or self.state.view()
@@ -687,11 +700,56 @@ class Workspace:
             self.require_compatible(asker, searched)
             return search_routes(
                 self.gallery, [self.route(asker, space) for space in searched], queries, k, where=where, view=view,
-                minimum_score=minimum_score, minimum_probability=minimum_probability,
+                minimum_score=minimum_score, minimum_probability=minimum_probability, exact=exact,
             )  # fmt: skip
 
         # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
         return self.gallery.at_one_moment(ask)
+
+    def compact(self) -> dict[str, Index]:
+        """Give back the room of what was deleted, and index what is large; returns the indexes by the name of their space.
+
+        An index answers searches from then on where its recall, measured on stored vectors, suffices and nothing filters.
+        """
+        self.gallery.compact()
+        indexes = {self.space_of(fingerprint).name: index for fingerprint, index in self.gallery.indexes().items()}
+        self.journal.record("compact", recall={name: round(index.recall, 4) for name, index in indexes.items()})
+        return indexes
+
+    def snapshot(self, path: str | Path, *, watcher: Watcher = SILENT) -> Snapshot:
+        """Copy the gallery to a new directory while this process goes on searching; what is written waits meanwhile.
+
+        The state of the workspace is kept beside the vectors. Generations and adapters are not: they are plain files that
+        never change.
+
+        Raises:
+            InputError: the path exists, or its directory does not.
+            RefusedError: the gallery is in a database, which has its own ways to be backed up.
+        """
+        if not isinstance(self.gallery, EdgeStore):
+            raise RefusedError("The gallery is in a database: back it up with the database's own tools.")
+        taken = take(
+            self.gallery,
+            Path(path),
+            lambda: self.state.model_dump(mode="json"),
+            on_progress=lambda done, total: watcher.counted("copying the gallery", done, total),
+        )
+        self.journal.record("snapshot", path=str(path), vectors=taken.vectors)
+        return taken
+
+    def restore(self, path: str | Path, *, force: bool = False, watcher: Watcher = SILENT) -> Snapshot:
+        """Search the gallery of a snapshot from now on, as it was searched then; one atomic change, after verification.
+
+        The generation that answers queries stays. An earlier gallery that holds anything stays on disk, where it was.
+
+        Raises:
+            RefusedError: the gallery holds vectors and ``force`` is not given; or the snapshot holds vectors of a space that
+                is not here.
+            InputError: there is no snapshot, or it is of another format or engine.
+            DamagedError: the snapshot is not what was written.
+            BusyError: another process has the gallery.
+        """
+        return restore_gallery(self, Path(path), force, watcher)
 
     def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
         """The unit embedding (D,) of an image file."""

@@ -1,6 +1,8 @@
 """``evergallery gallery``: look at and change the stored items."""
 
 from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,10 +17,11 @@ from evergallery.cli.common import (
     say_result,
     space_names,
 )
-from evergallery.cli.console import out, print_json, print_table, watching
+from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
     from evergallery.gallery.items import Item
+    from evergallery.gallery.snapshot import Snapshot
     from evergallery.workspace import Workspace
 
 gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the stored items.")
@@ -26,19 +29,37 @@ gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the st
 
 @gallery_app.callback(invoke_without_command=True)
 def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
-    """Count the stored items by generation."""
+    """Count the stored items by generation, and say how each is searched."""
     if context.invoked_subcommand:
         return
     with open_workspace(workspace) as space:
         counts = space.gallery.count_by_generation()
+        found = space.gallery.indexes()
         names = space_names(space)
     by_name = {names.get(fingerprint, fingerprint[:12]): count for fingerprint, count in counts.items()}
+    indexes = {names.get(fingerprint, fingerprint[:12]): index for fingerprint, index in found.items()}
     if json:
-        print_json({"items": sum(counts.values()), "by_generation": by_name})
+        described = {name: {**asdict(index), "serves": index.serves} for name, index in indexes.items()}
+        print_json({"items": sum(counts.values()), "by_generation": by_name, "indexes": described})
     elif not by_name:
         out.print(f"The gallery is empty. Next:  evergallery index IMAGES -w {workspace}", markup=False, soft_wrap=True)
     else:
-        print_table("Gallery", ("vectors of", "items"), [(name, str(count)) for name, count in by_name.items()])
+        rows = [(name, str(indexes.get(name, "exact")), str(count)) for name, count in by_name.items()]
+        print_table("Gallery", ("vectors of", "search", "items"), rows, numbers_from=2)
+
+
+@gallery_app.command("compact")
+def gallery_compact(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
+    """Give back the room of what was deleted, index what is large, and measure what the indexes find; may take minutes."""
+    with open_workspace(workspace) as space:
+        indexes = space.compact()
+    if json:
+        print_json({name: {**asdict(index), "serves": index.serves} for name, index in indexes.items()})
+    elif not indexes:
+        say("Compacted. No generation has so many vectors that an index would pay: every search is exact.")
+    else:
+        rows = [(name, str(index)) for name, index in indexes.items()]
+        print_table("Indexes", ("vectors of", "search"), rows, numbers_from=2)
 
 
 @gallery_app.command("list")
@@ -106,8 +127,6 @@ def gallery_copy(
 
     FROM is left as it is. After an interruption the same command goes on.
     """
-    from dataclasses import asdict
-
     from evergallery.gallery.copying import copy_gallery
     from evergallery.gallery.opening import open_store
     from evergallery.gallery.places import without_password
@@ -138,6 +157,60 @@ def gallery_use(
         space.use_gallery(place, force=force, watcher=watcher)
         written = space.state.store
     say_result({"store": written}, f"{workspace} uses the gallery {written} from now on; the other is as it was.", json)
+
+
+@gallery_app.command("snapshot")
+def gallery_snapshot(
+    path: Annotated[Path, typer.Argument(help="A new directory.")],
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Copy the gallery and its state to a new directory, with checksums."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        taken = space.snapshot(path, watcher=watcher)
+    say_result(_describe_snapshot(taken), f"{taken.vectors} vectors copied to {path}.", json)
+
+
+@gallery_app.command("verify")
+def gallery_verify(path: Annotated[Path, typer.Argument(help="Of the snapshot.")], json: JsonOption = False) -> None:
+    """Compare every file of a snapshot with its checksum. Exit status 1 if one is not what was written."""
+    from evergallery.gallery.snapshot import verify
+
+    found = verify(path)
+    say_result(
+        _describe_snapshot(found),
+        f"The snapshot of {found.made} is whole: {found.vectors} vectors, {found.engine}.",
+        json,
+    )
+
+
+@gallery_app.command("restore")
+def gallery_restore(
+    path: Annotated[Path, typer.Argument(help="Of the snapshot.")],
+    workspace: WorkspaceOption = HERE,
+    force: Annotated[bool, typer.Option(help="Even where the gallery holds vectors; they stay on disk.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Search the gallery of a snapshot from now on; it is verified before anything changes."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        before = space.directory / space.state.store
+        restored = space.restore(path, force=force, watcher=watcher)
+    kept = f" The earlier gallery is still in {before}: delete it when nobody needs it." if before.exists() else ""
+    say_result(
+        {**_describe_snapshot(restored), "earlier": str(before) if kept else None},
+        f"{restored.vectors} vectors of {restored.made} restored.{kept}",
+        json,
+    )
+
+
+def _describe_snapshot(snapshot: "Snapshot") -> dict[str, Any]:
+    return {
+        "made": snapshot.made,
+        "engine": snapshot.engine,
+        "vectors": snapshot.vectors,
+        "generations": snapshot.generations,
+        "bytes": sum(entry.bytes for entry in snapshot.files.values()),
+    }
 
 
 def _describe_item(space: "Workspace", item: "Item") -> dict[str, Any]:

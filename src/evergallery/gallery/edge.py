@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import qdrant_edge as engine
@@ -34,7 +34,7 @@ from evergallery.gallery.points import item_of as _item
 from evergallery.gallery.points import payload as _payload
 from evergallery.gallery.points import point_id as _point_id
 from evergallery.gallery.recall import Index, measured_recall
-from evergallery.gallery.shard import Shard
+from evergallery.gallery.shard import Shard, precision_of, search_parameters
 from evergallery.gallery.store import EVERYTHING, NO_FILTER
 from evergallery.gallery.versions import (
     awaited_by,
@@ -44,12 +44,14 @@ from evergallery.gallery.versions import (
     check_dimensions,
     check_versions,
     place,
+    rounded,
     seen_of,
 )
 from evergallery.gallery.windows import shares, window
 
 CONTENTS = "contents.json"
 MOVING = "moving.json"
+PRECISION = "precision.json"
 # Large enough that forcing a batch to disk is a small part of it.
 BATCH = 1000
 # A search that has met so many moves waits for the writer instead.
@@ -64,13 +66,17 @@ class EdgeStore:
     Args:
         directory: made where it is missing.
         view: asked by every reading method at its start which versions are seen.
+        precision: that vectors are kept in; by default as the gallery has it, ``float32`` for a new one.
 
     Raises:
+        InputError: the gallery keeps its vectors in another precision.
         BusyError: another process has it open; the message names that process.
         DamagedError: a file is missing or unreadable.
     """
 
-    def __init__(self, directory: Path, view: Callable[[], View] = lambda: EVERYTHING) -> None:
+    def __init__(
+        self, directory: Path, view: Callable[[], View] = lambda: EVERYTHING, precision: Precision | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._view = view
@@ -82,6 +88,7 @@ class EdgeStore:
         self._opened = ExitStack()
         self._opened.enter_context(lock(directory / ".lock", "using the gallery"))
         try:
+            self.precision = self._kept_precision(precision)
             for path in sorted(path for path in directory.iterdir() if path.is_dir()):
                 if path.name.startswith(TEMPORARY_PREFIX):
                     shutil.rmtree(path)
@@ -106,11 +113,6 @@ class EdgeStore:
                     shard.close()
                 self._shards.clear()
 
-    @property
-    def precision(self) -> Precision:
-        """How the vectors are kept."""
-        return "float32"
-
     def __enter__(self) -> "EdgeStore":
         return self
 
@@ -122,6 +124,7 @@ class EdgeStore:
     def put(self, items: Sequence[Item]) -> PutCounts:
         """Add or replace items; see ``GalleryStore.put``."""
         check_items(items)
+        items = rounded(items, self.precision)
         with self._one_writer:
             self._check_dimensions(items)
             self._finish_moving()
@@ -216,6 +219,18 @@ class EdgeStore:
         """The indexes that ``compact`` has built, by generation."""
         return {generation: shard.index for generation, shard in self._shards.items() if shard.index is not None}
 
+    @contextmanager
+    def at_rest(self) -> Iterator[dict[str, int]]:
+        """Hold back who writes, with everything on disk: meanwhile the files in ``directory`` are a whole gallery.
+
+        Yields how many vectors there are of each generation.
+        """
+        with self._one_writer:
+            self._finish_moving()
+            for shard in self._shards.values():
+                shard.flush()
+            yield {generation: shard.count() for generation, shard in self._shards.items()}
+
     def _write(
         self,
         generation: str,
@@ -228,7 +243,7 @@ class EdgeStore:
         """Store versions of items, some of which have others elsewhere: those are deleted, or superseded by a refresh."""
         if generation not in self._shards:
             self._shards[generation] = Shard.create(
-                self.directory / generation[:16], generation, len(items[0].embedding)
+                self.directory / generation[:16], generation, len(items[0].embedding), self.precision
             )
             self._begin_writing()
         if any(item.refresh or item.superseded for item in items):
@@ -460,7 +475,7 @@ class EdgeStore:
                 params=parameters,
             )
 
-        parameters = engine.SearchParams(exact=exact)
+        parameters = search_parameters(exact, shard.precision)
         # The engine leaves out what equals its threshold, and compares in float32.
         threshold = (
             None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
@@ -553,6 +568,20 @@ class EdgeStore:
 
     def _check_dimensions(self, items: Sequence[Item]) -> None:
         check_dimensions(items, {shard.generation: shard.dimension for shard in self._shards.values()})
+
+    def _kept_precision(self, asked: Precision | None) -> Precision:
+        path = self.directory / PRECISION
+        if asked is not None and asked not in get_args(Precision):
+            raise InputError(f"There is no precision {asked!r}: give {', '.join(get_args(Precision))}.")
+        kept = precision_of(read_json(path), path) if path.is_file() else "float32"
+        if asked is not None and asked != kept:
+            if path.is_file() or any(entry.is_dir() for entry in self.directory.iterdir()):
+                raise InputError(
+                    f"The gallery {self.directory} keeps its vectors in {kept}, not {asked}: open it as it is, or copy it to "
+                    f"a new one of {asked}."
+                )
+            write_json(path, {"precision": asked})
+        return asked or kept
 
     def _begin_writing(self) -> None:
         self._write_contents(dict.fromkeys(self._shards))

@@ -34,7 +34,7 @@ def open_store(
     if not is_url(place):
         if not create and not Path(place).is_dir():
             raise NotFoundError(f"There is no gallery {place}: name its directory or its URL.")
-        return EdgeStore(Path(place), view)
+        return EdgeStore(Path(place), view, precision)
     scheme = str(place).partition("://")[0]
     if scheme in ("postgresql", "postgres"):
         from evergallery.gallery.postgres import PostgresStore

@@ -45,6 +45,7 @@ from evergallery.gallery.versions import (
     check_versions,
     place,
     problem_of,
+    rounded,
     seen_of,
 )
 
@@ -128,7 +129,7 @@ class PostgresStore:
         with self._writing() as cursor:
             self._admit(cursor, items)
             versions = self._held(cursor, [item.id for item in items])
-            changed, counts = changed_by(items, versions, self._view())
+            changed, counts = changed_by(rounded(items, self.precision), versions, self._view())
             self._delete(cursor, [item.id for item in changed])
             self._insert(cursor, changed)
         return counts

@@ -45,6 +45,7 @@ from evergallery.gallery.versions import (
     check_versions,
     place,
     problem_of,
+    rounded,
     seen_of,
 )
 
@@ -165,7 +166,9 @@ class QdrantStore:
         check_items(items)
         with self._writing():
             self._admit(items)
-            changed, counts = changed_by(items, self._held([item.id for item in items]), self._view())
+            changed, counts = changed_by(
+                rounded(items, self.precision), self._held([item.id for item in items]), self._view()
+            )
             self._store([[item] for item in changed])
         return counts
 

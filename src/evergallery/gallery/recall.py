@@ -39,6 +39,13 @@ class Index:
         """Whether it answers where nobody asks for exact search."""
         return self.recall >= FLOOR and self.changed <= LARGEST_CHANGE * self.vectors
 
+    def __str__(self) -> str:
+        found = f"recall@10 {100 * self.recall:.1f} % over {self.vectors} vectors"
+        if self.serves:
+            return f"index, {found}"
+        reason = "finds too little" if self.recall < FLOOR else f"has lost {self.changed} of them, compact again"
+        return f"exact; the index ({found}) {reason}"
+
 
 def measured_recall(store: GalleryStore, generation: str) -> float:
     """Recall@10 of approximate search among the vectors of a generation, each of a sample searched among the others.

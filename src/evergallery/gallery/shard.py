@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import qdrant_edge as engine
 
 from evergallery.errors import DamagedError, EvergalleryError
 from evergallery.files import new_directory, read_json, sync_directory, write_json
+from evergallery.gallery.items import Precision
 from evergallery.gallery.points import MARKS
 from evergallery.gallery.recall import Index
 
@@ -52,7 +53,9 @@ class Shard:
             raise DamagedError(
                 f"{path / SPACE} does not name a space ({error!r}): restore it from a backup."
             ) from error
-        configuration = _configuration(self.dimension)
+        self.index: Index | None = None
+        self.precision = precision_of(space, path / SPACE)
+        configuration = _configuration(self.dimension, self.precision)
         self._engine = self._ask("opened", lambda: engine.EdgeShard.load(str(path / "shard"), configuration))
         try:
             self.count()
@@ -62,16 +65,16 @@ class Shard:
             raise
 
     @staticmethod
-    def create(path: Path, generation: str, dimension: int) -> "Shard":
+    def create(path: Path, generation: str, dimension: int, precision: Precision = "float32") -> "Shard":
         """Make an empty one; it is there whole or not at all."""
-        configuration = _configuration(dimension)
+        configuration = _configuration(dimension, precision)
         with new_directory(path) as temporary:
             shard = engine.EdgeShard.create(str(temporary / "shard"), configuration)
             for name in INDEXED:
                 shard.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
             shard.flush()
             shard.close()
-            write_json(temporary / SPACE, {"generation": generation, "dimension": dimension})
+            write_json(temporary / SPACE, {"generation": generation, "dimension": dimension, "precision": precision})
         return Shard(path)
 
     def update(self, operation: engine.UpdateOperation, changed: int = 0) -> None:
@@ -220,9 +223,33 @@ class Shard:
             ) from error
 
 
-def _configuration(dimension: int) -> engine.EdgeConfig:
+def search_parameters(exact: bool, precision: Precision) -> engine.SearchParams:
+    """How a search compares: of twice as many as are asked for by their bytes, the best by the vectors that are kept."""
+    if precision != "int8":
+        return engine.SearchParams(exact=exact)
+    # Bytes alone find less, and their scores are wrong by hundredths.
+    rescoring = engine.QuantizationSearchParams(rescore=True, oversampling=2.0)
+    return engine.SearchParams(exact=exact, quantization=rescoring)
+
+
+def precision_of(content: Any, path: Path) -> Precision:
+    """The precision that a file names; ``float32`` where it names none.
+
+    Raises:
+        DamagedError: there is no such precision.
+    """
+    kept = content.get("precision", "float32") if isinstance(content, dict) else None
+    if kept not in get_args(Precision):
+        raise DamagedError(f"{path} names a precision {kept!r} that is not known: restore it from a backup.")
+    return cast(Precision, kept)
+
+
+def _configuration(dimension: int, precision: Precision) -> engine.EdgeConfig:
+    half = None if precision == "float32" else engine.VectorStorageDatatype.Float16
+    whole_bytes = engine.ScalarQuantizationConfig(engine.ScalarType.Int8, quantile=0.99, memory=engine.Memory.Pinned)
     return engine.EdgeConfig(
-        vectors=engine.EdgeVectorParams(size=dimension, distance=engine.Distance.Dot),
+        vectors=engine.EdgeVectorParams(size=dimension, distance=engine.Distance.Dot, datatype=half),
         # In units of 1024 bytes of float32.
         optimizers=engine.EdgeOptimizersConfig(indexing_threshold=max(1, INDEX_FROM * dimension * 4 // 1024)),
+        quantization_config=whole_bytes if precision == "int8" else None,
     )

@@ -8,7 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from evergallery.errors import InputError
-from evergallery.gallery.items import UNIT_TOLERANCE, Item, Match, PutCounts, View, check_items, metadata_terms
+from evergallery.gallery.items import (
+    UNIT_TOLERANCE,
+    Item,
+    Match,
+    Precision,
+    PutCounts,
+    View,
+    check_items,
+    metadata_terms,
+)
 from evergallery.gallery.points import point_id
 
 
@@ -30,12 +39,20 @@ def changed_by(
     """
     stored = {name: one for name, held in versions.items() if (one := seen_of(held, view))}
     changed = [
-        replace(item, added=stored[item.id].added if item.id in stored else item.added, refresh=None, superseded=None)
+        _as_stored(item, stored.get(item.id))
         for item in items
         if item.id not in stored or not item.same_but_for_time(stored[item.id])
     ]
     replaced = sum(item.id in stored for item in changed)
     return changed, PutCounts(len(changed) - replaced, replaced, len(items) - len(changed))
+
+
+def _as_stored(item: Item, before: Item | None) -> Item:
+    added = item.added if before is None else before.added
+    # Most items are as they will be stored; a copy costs as much as all else that is done to one here.
+    if (item.added, item.refresh, item.superseded) == (added, None, None):
+        return item
+    return replace(item, added=added, refresh=None, superseded=None)
 
 
 def awaited_by(refresh: str, items: Sequence[Item], versions: Mapping[str, Sequence[Item]], view: View) -> list[Item]:
@@ -79,6 +96,13 @@ def best_of(matches: list[Match]) -> list[Match]:
 def place(version: Item) -> tuple[uuid.UUID, str]:
     """Where a version stands in the order that all engines have."""
     return point_id(version.id), version.generation
+
+
+def rounded(items: Sequence[Item], precision: Precision) -> Sequence[Item]:
+    """Items as they will come back, so that the same one is known again."""
+    if precision == "float32":
+        return items
+    return [replace(item, embedding=item.embedding.astype(np.float16).astype(np.float32)) for item in items]
 
 
 def by_generation(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
