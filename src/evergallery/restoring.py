@@ -10,6 +10,7 @@ from evergallery.errors import DamagedError, RefusedError
 from evergallery.files import lock
 from evergallery.gallery import snapshot as snapshots
 from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.places import is_url
 from evergallery.state import State
 from evergallery.watching import Watcher
 
@@ -22,6 +23,12 @@ def restore_gallery(workspace: "Workspace", path: Path, force: bool, watcher: Wa
     snapshot = snapshots.read(path)
     state = State.model_validate(snapshot.state)
     _require_known(workspace, snapshot)
+    place = workspace.state.store
+    if is_url(place):
+        raise RefusedError(
+            f"The gallery is {place}: copy the snapshot's into another one with  evergallery gallery copy {path / 'gallery'} "
+            f"URL  , then  evergallery gallery use URL"
+        )
     workspace.close()
     earlier = workspace.directory / workspace.state.store
     earlier.mkdir(exist_ok=True)

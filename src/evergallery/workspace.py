@@ -1,7 +1,7 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +20,11 @@ from evergallery.doctor import examine
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
 from evergallery.files import lock, new_directory
+from evergallery.gallery.copying import require_same
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, Precision, PutCounts, View
+from evergallery.gallery.opening import open_store
+from evergallery.gallery.places import is_url, without_password
 from evergallery.gallery.recall import Index
 from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import NO_FILTER, GalleryStore
@@ -98,6 +101,7 @@ class Workspace:
         size: int | None = None,
         fit: Literal["crop", "pad", "stretch"] = "crop",
         head: HeadKind = "cosine",
+        store: str = "gallery",
         precision: Precision = "float32",
     ) -> "Workspace":
         """Create an empty workspace; the arguments are what its first generation is made of.
@@ -111,11 +115,15 @@ class Workspace:
             fit: how an image that is not square becomes square.
             head: kind of classifier used in training. ``unit-rows`` is CSD's; next to a batch-hard triplet loss it may
                 collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
+            store: where the gallery is: a directory inside the workspace, or the URL of an empty or new gallery in another
+                engine. A password in it is not written down: give it to the engine as its documentation says.
             precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large
                 galleries by a quarter of them; see docs/storage.md for what each costs.
 
         Raises:
-            InputError: the directory is not empty, or the network cannot be built.
+            InputError: the directory is not empty, the network cannot be built, or the URL cannot be used.
+            NotFoundError: the gallery's server does not answer.
+            RefusedError: the gallery is not empty.
         """
         path = Path(directory)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -123,15 +131,22 @@ class Workspace:
         architecture = changed_architecture(Architecture(), backbone, dim, neck)
         built = build_backbone(backbone)
         preprocessing = Preprocessing(size=size or built.size, fit=fit, mean=built.mean, std=built.std)
+        place = without_password(store)
+        if is_url(place):
+            with closing(open_store(place, precision=precision)) as gallery:
+                if gallery.count(view=View()):
+                    raise RefusedError(
+                        f"The gallery {place} is not empty: name another one, or another name in the URL."
+                    )
+        state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head, store=place)
         if path.exists():
             path.rmdir()
         path.parent.mkdir(parents=True, exist_ok=True)
-        state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head)
         with new_directory(path) as temporary:
             for name in ("generations", "runs", "cache"):
                 (temporary / name).mkdir()
             (temporary / gates.FILE).write_text(gates.DEFAULT)
-            if precision != "float32":
+            if not is_url(place) and precision != "float32":
                 EdgeStore(temporary / state.store, precision=precision).close()
             state.write(temporary / "workspace.json")
         return cls(path)
@@ -208,12 +223,38 @@ class Workspace:
 
     @cached_property
     def gallery(self) -> GalleryStore:
-        """The stored items; opened when first used, by one process at a time.
+        """The stored items; opened when first used, by one process at a time where the engine serves one.
 
         Raises:
             BusyError: another process has it open.
+            NotFoundError: its server does not answer.
         """
-        return EdgeStore(self.directory / self.state.store, view=lambda: self.state.view())
+        place = self.state.store
+        # A directory is made where it is missing; what a URL names was made with the workspace, or by a copy.
+        where = place if is_url(place) else self.directory / place
+        return open_store(where, view=lambda: self.state.view(), create=not is_url(place))
+
+    def use_gallery(self, place: str | Path, *, force: bool = False, watcher: Watcher = SILENT) -> None:
+        """Take another gallery in place of this one, which is left as it is; one atomic change, once both are the same.
+
+        Args:
+            place: a directory, or a URL, whose password is not written down.
+            force: do not compare them, for instance because this one is lost.
+            watcher: hears of progress.
+
+        Raises:
+            NotFoundError: there is none.
+            RefusedError: it does not hold what this one holds.
+        """
+        place = without_password(str(place))
+        with closing(open_store(place, create=False)) as other:
+            if not force:
+                require_same(self.gallery, other, watcher)
+            written = place if is_url(place) else _inside(Path(place), self.directory)
+            with self.changing("taking another gallery") as state:
+                state.store = written
+        self.journal.record("use", gallery=written, compared=not force)
+        self.close()
 
     def close(self) -> None:
         """Release the gallery for other processes."""
@@ -1084,3 +1125,9 @@ class Workspace:
     def _point_to(self, name: str, why: str) -> None:
         with self.changing("promoting a generation") as state:
             state.promote(name, why)
+
+
+def _inside(path: Path, directory: Path) -> str:
+    """A path as the workspace's state names it: relative where it lies inside, so that the workspace may be moved."""
+    path, directory = path.resolve(), directory.resolve()
+    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)

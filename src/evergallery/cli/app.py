@@ -15,6 +15,7 @@ from evergallery.cli.common import (
     WorkspaceOption,
     item_filter,
     open_workspace,
+    say_if_password,
 )
 from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
 from evergallery.cli.exchange import export, import_, register
@@ -56,15 +57,17 @@ def init(
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
     fit: Annotated[str, typer.Option(help="How an image becomes square: crop, pad or stretch.")] = "crop",
     head: Annotated[str, typer.Option(help="Classifier in training: cosine, unit-rows (as CSD) or linear.")] = "cosine",
+    store: Annotated[str, typer.Option(help="A directory inside, postgresql://… or qdrant://…")] = "gallery",
     precision: Annotated[str, typer.Option(help="Of the stored vectors: float32, float16 or int8.")] = "float32",
     json: JsonOption = False,
 ) -> None:
     """Create an empty workspace."""
     from evergallery.workspace import Workspace
 
+    say_if_password(store)
     workspace = Workspace.create(
         directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
+        store=store, precision=precision,  # type: ignore[arg-type]
     )  # fmt: skip
     if json:
         print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})

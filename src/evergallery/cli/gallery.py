@@ -1,8 +1,9 @@
 """``evergallery gallery``: look at and change the stored items."""
 
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +13,7 @@ from evergallery.cli.common import (
     WorkspaceOption,
     item_filter,
     open_workspace,
+    say_if_password,
     say_result,
     space_names,
 )
@@ -110,6 +112,51 @@ def gallery_delete(
     say_result({"deleted": deleted}, f"{deleted} deleted.", json)
     if not deleted:
         raise typer.Exit(1)
+
+
+@gallery_app.command("copy")
+def gallery_copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery's directory, or its URL.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="An empty gallery, or what an earlier copy has left.")],
+    precision: Annotated[
+        Literal["float32", "float16", "int8"] | None, typer.Option(help="Of the vectors of a new gallery.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Copy a gallery into another engine, every version of every item, and compare both.
+
+    FROM is left as it is. After an interruption the same command goes on.
+    """
+    from evergallery.gallery.copying import copy_gallery
+    from evergallery.gallery.opening import open_store
+    from evergallery.gallery.places import without_password
+
+    for place in (source, target):
+        say_if_password(place)
+    with ExitStack() as opened, watching(json) as watcher:
+        one = opened.enter_context(closing(open_store(source, create=False)))
+        other = opened.enter_context(closing(open_store(target, precision=precision)))
+        done = copy_gallery(one, other, watcher)
+    sentence = (
+        f"{done.items} items with {done.versions} vectors are in both galleries, {done.copied} of them copied now, in "
+        f"{done.seconds:.1f} s. Next:  evergallery gallery use {without_password(target)} -w WORKSPACE"
+    )
+    say_result(asdict(done), sentence, json)
+
+
+@gallery_app.command("use")
+def gallery_use(
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="A gallery's directory, or its URL.")],
+    workspace: WorkspaceOption = HERE,
+    force: Annotated[bool, typer.Option("--force", help="Do not compare it with the one in use.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Let the workspace use another gallery, once it has been found to hold the same; at once, or not at all."""
+    say_if_password(place)
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        space.use_gallery(place, force=force, watcher=watcher)
+        written = space.state.store
+    say_result({"store": written}, f"{workspace} uses the gallery {written} from now on; the other is as it was.", json)
 
 
 @gallery_app.command("snapshot")

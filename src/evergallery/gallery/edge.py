@@ -9,6 +9,7 @@ another generation's shard, bears its name as ``refresh``. A ``View`` says which
 of the other changes nothing here.
 """
 
+import heapq
 import itertools
 import shutil
 import threading
@@ -16,7 +17,6 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -36,7 +36,17 @@ from evergallery.gallery.points import point_id as _point_id
 from evergallery.gallery.recall import Index, measured_recall
 from evergallery.gallery.shard import Shard, precision_of, search_parameters
 from evergallery.gallery.store import EVERYTHING, NO_FILTER
-from evergallery.gallery.versions import awaited_by, changed_by, check_dimensions, seen_of
+from evergallery.gallery.versions import (
+    awaited_by,
+    best_of,
+    by_generation,
+    changed_by,
+    check_dimensions,
+    check_versions,
+    place,
+    rounded,
+    seen_of,
+)
 from evergallery.gallery.windows import shares, window
 
 CONTENTS = "contents.json"
@@ -111,13 +121,13 @@ class EdgeStore:
     def put(self, items: Sequence[Item]) -> PutCounts:
         """Add or replace items; see ``GalleryStore.put``."""
         check_items(items)
-        items = self._rounded(items)
+        items = rounded(items, self.precision)
         with self._one_writer:
             self._check_dimensions(items)
             self._finish_moving()
             versions = self._versions([item.id for item in items])
             changed, counts = changed_by(items, versions, self._view())
-            for generation, group in _by_generation(changed):
+            for generation, group in by_generation(changed):
                 makers = [{one.generation for one in versions[item.id]} for item in group]
                 elsewhere = [item for item, held in zip(group, makers, strict=True) if held - {generation}]
                 self._write(generation, group, elsewhere, replaced=sum(generation in held for held in makers))
@@ -131,7 +141,7 @@ class EdgeStore:
             self._finish_moving()
             versions = self._versions([item.id for item in items], with_embeddings=False)
             awaited = awaited_by(refresh, items, versions, self._view())
-            for generation, group in _by_generation(awaited):
+            for generation, group in by_generation(awaited):
                 self._write(generation, group, group, refresh)
         return len(awaited)
 
@@ -184,6 +194,15 @@ class EdgeStore:
                 self._complete({"ids": list(versions)})
         return deleted
 
+    def put_versions(self, versions: Sequence[Item]) -> None:
+        """Store versions as they are; see ``GalleryStore.put_versions``."""
+        check_versions(versions)
+        with self._one_writer:
+            self._check_dimensions(versions)
+            self._finish_moving()
+            for generation, group in by_generation(versions):
+                self._write(generation, group, [])
+
     def compact(self) -> None:
         """Give back room and index what is large; see ``GalleryStore.compact``."""
         with self._one_writer:
@@ -230,7 +249,7 @@ class EdgeStore:
                 self.directory / generation[:16], generation, len(items[0].embedding), self.precision
             )
             self._begin_writing()
-        if refresh is not None:
+        if any(item.refresh or item.superseded for item in items):
             for shard in self._shards.values():
                 shard.index_marks()
         points = [
@@ -357,6 +376,15 @@ class EdgeStore:
         pages = self._pages(where, view or self._view(), after, batch_size, with_vector=False, fields=fields)
         return ([str((record.payload or {})["id"]) for record in records] for records in pages)
 
+    def versions(self, *, batch_size: int = 1000, after: str | None = None) -> Iterator[list[Item]]:
+        """Every version of every item; see ``GalleryStore.versions``."""
+        start = None if after is None else _following(_point_id(after))
+        streams = [_one_by_one(shard, start, batch_size) for shard in self._admitted(NO_FILTER)]
+        merged = heapq.merge(*streams, key=place)
+        items = itertools.groupby(merged, key=lambda one: one.id)
+        while batch := [one for _, held in itertools.islice(items, batch_size) for one in held]:
+            yield batch
+
     def _pages(
         self,
         where: Filter,
@@ -427,7 +455,7 @@ class EdgeStore:
                     f"The queries have {queries.shape[1]} dimensions and the vectors of {shard.generation[:12]} have "
                     f"{shard.dimension}: they come from different embedding spaces."
                 )
-        return [_best(matches)[:k] for matches in found]
+        return [best_of(matches)[:k] for matches in found]
 
     def _search_shard(
         self,
@@ -558,12 +586,6 @@ class EdgeStore:
             write_json(path, {"precision": asked})
         return asked or kept
 
-    def _rounded(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Items as they will come back, so that the same one is known again."""
-        if self.precision == "float32":
-            return items
-        return [replace(item, embedding=item.embedding.astype(np.float16).astype(np.float32)) for item in items]
-
     def _begin_writing(self) -> None:
         self._write_contents(dict.fromkeys(self._shards))
         self._writing = True
@@ -608,19 +630,6 @@ def _next_directory(path: Path) -> Path:
     return path.with_name(f"{path.name.partition('-')[0]}-{_number(path) + 1}")
 
 
-def _by_generation(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
-    ordered = sorted(items, key=lambda item: item.generation)
-    return ((name, list(group)) for name, group in itertools.groupby(ordered, key=lambda item: item.generation))
-
-
-def _best(matches: list[Match]) -> list[Match]:
-    """Best first, equal scores in order of ids, each id once."""
-    best: dict[str, Match] = {}
-    for match in sorted(matches, key=lambda match: (-match.score, match.item.id)):
-        best.setdefault(match.item.id, match)
-    return list(best.values())
-
-
 def _marks(refresh: str | None) -> dict[str, str]:
     return {} if refresh is None else {"refresh": refresh}
 
@@ -631,6 +640,14 @@ def _deletion(points: Sequence[uuid.UUID]) -> engine.UpdateOperation:
 
 def _point(record: engine.Record) -> uuid.UUID:
     return uuid.UUID(str(record.id))
+
+
+def _one_by_one(shard: Shard, start: uuid.UUID | None, size: int) -> Iterator[Item]:
+    while True:
+        records, start = shard.page(None, start, size, with_vector=True)
+        yield from map(_item, records)
+        if start is None:
+            return
 
 
 def _following(point: uuid.UUID) -> uuid.UUID:
