@@ -1,7 +1,7 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,10 +31,11 @@ from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
 from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
 from evergallery.notes import Notes
+from evergallery.ranks import join
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching import Result, Route, search_routes
 from evergallery.state import State
-from evergallery.training import Settings
+from evergallery.training import Settings, resolve_device
 from evergallery.upgrade import gate as gates
 from evergallery.upgrade.adapt import Adapted, adapt
 from evergallery.upgrade.check import Check
@@ -332,7 +333,8 @@ class Workspace:
     ) -> Generation:
         """Learn a generation from images of new categories; the first one is promoted at once.
 
-        A run that was interrupted is continued when the same call is made again.
+        A run that was interrupted is continued when the same call is made again. Processes that ``torchrun`` or Slurm has
+        started make the same call together, on one workspace that all of them see.
 
         Args:
             data: a folder, table, array file or named set (see ``evergallery.data.sources.load``), or an image set.
@@ -368,25 +370,32 @@ class Workspace:
         check_space(method, architecture, ancestor)
         kind = method.head or head or (ancestor.head_card.kind if ancestor else state.head)
         fresh = pretrained or from_scratch or architecture != before or not (ancestor and method.starts_from_parent)
-        with lock(self.directory / "generations" / ".lock", "learn"):
-            images = training_part(self.load(data, preprocessing, data_dir, watcher, minimum_per_class=2))
+        settings = settings or (Settings() if fresh else Settings.update())
+        ranks = join(resolve_device(settings.device))
+        watcher = watcher if ranks.is_first else SILENT
+
+        def read(source: str | Path | ImageSet) -> ImageSet:
+            return training_part(self.load(source, preprocessing, data_dir, watcher, minimum_per_class=2))
+
+        with lock(self.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
+            images = ranks.in_turn(lambda: read(data))
             if classes is not None:
                 images = images.of_classes(classes)
             if old_data is not None:
-                old = training_part(self.load(old_data, preprocessing, data_dir, watcher, minimum_per_class=2))
+                old = ranks.in_turn(lambda: read(old_data))
                 old = old.of_classes(ancestor.card.classes) if ancestor else old
                 most = method.old_images()
                 if most is not None:
-                    old = old.select(at_most_per_class(old.labels, most, settings.data_seed if settings else 0))
+                    old = old.select(at_most_per_class(old.labels, most, settings.data_seed))
                 images = concatenate([old, images])
             if len(images) == 0:
                 raise InputError("There is no image to learn from: the data has no split 'train'.")
             generation = learn(
                 self.directory,
-                max((generation.number for generation in self.generations()), default=0) + 1,
+                ranks.agreed(max((generation.number for generation in self.generations()), default=0) + 1),
                 images,
                 method,
-                settings or (Settings() if fresh else Settings.update()),
+                settings,
                 parent=ancestor,
                 architecture=architecture,
                 preprocessing=preprocessing,
@@ -394,16 +403,22 @@ class Workspace:
                 pretrained=pretrained,
                 from_scratch=from_scratch,
                 watcher=watcher,
+                ranks=ranks,
             )
-            if self.state.promoted is None:
-                self._point_to(generation.name, why="the first generation")
-            tidy_up(self.directory, generation)
+            if ranks.is_first:
+                self._learned(generation)
+        ranks.wait()
+        return generation
+
+    def _learned(self, generation: Generation) -> None:
+        if self.state.promoted is None:
+            self._point_to(generation.name, why="the first generation")
+        tidy_up(self.directory, generation)
         card = generation.card
         self.journal.record(
             "learn", generation=card.name, parent=card.parent, method=card.method.name, images=card.data["training"],
             new_classes=len(card.new_classes), seconds=card.training["seconds"],
         )  # fmt: skip
-        return generation
 
     def register(
         self,
