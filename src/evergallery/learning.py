@@ -121,7 +121,8 @@ def learn(
     run = _digest(
         {
             "method": method_card.model_dump(),
-            "settings": settings.model_dump(),
+            # A run may go on elsewhere.
+            "settings": settings.model_dump(exclude={"device"}),
             "parent": parent.fingerprint if parent else None,
             "root": root.fingerprint if root else None,
             "architecture": architecture.model_dump(),
