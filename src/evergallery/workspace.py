@@ -13,7 +13,7 @@ from evergallery.adapters import Adapter, Direction
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Fit, Interpolation, Preprocessing, decode, pixels
-from evergallery.data.sources import load
+from evergallery.data.sources import find, load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
@@ -529,18 +529,23 @@ class Workspace:
         *,
         generation: str | None = None,
         split: str | None = None,
+        metadata: Sequence[str] = (),
         data_dir: Path | None = None,
         watcher: Watcher = SILENT,
     ) -> Indexed:
         """Extract images with a generation and keep their vectors in the gallery; labels are optional.
 
         An item's id is the table's ``item_id`` or else the SHA-256 of its content, so the same content is kept once.
-        Items are durable batch by batch; after an interruption the same call goes on where it stopped.
+        Items are durable batch by batch; after an interruption the same call goes on where it stopped. Files are decoded
+        while the network embeds those before, in an amount of memory that does not grow with their number; of what is stored
+        already, only the file is read.
 
         Args:
-            data: a folder, file, table, array file, named set or image set.
+            data: a folder, file, table, array file, named set or image set; a folder, table or file also as a URL that
+                fsspec reads, such as ``s3://bucket/folder``.
             generation: that makes the vectors; the promoted one by default.
             split: only the images of this split.
+            metadata: columns of a table that are kept as the items' metadata.
             data_dir: where named sets lie.
             watcher: hears of progress.
 
@@ -549,13 +554,18 @@ class Workspace:
         """
         maker = self.generation(generation) if generation else self.promoted
         self.require_compatible(Space(maker), self.stored())
-        images = self.load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
-        if split is not None:
-            images = images.of_split(split)
-        done = index_images(self.gallery, maker, images, watcher)
+        images = (
+            data
+            if isinstance(data, ImageSet)
+            else find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
+        )
+        done = index_images(
+            self.gallery, maker, self._embedder(maker), images, watcher,
+            source=str(data), split=split, skipped_file=self.directory / "skipped.csv",
+        )  # fmt: skip
         self.journal.record(
             "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
-            skipped=len(done.skipped), seconds=round(done.seconds, 1),
+            skipped=done.skipped_count, seconds=round(done.seconds, 1),
         )  # fmt: skip
         return done
 

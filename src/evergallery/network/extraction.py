@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
@@ -14,7 +14,6 @@ from evergallery.data.images import Preprocessing
 from evergallery.network.embedder import Extractor, Network, Outputs
 
 
-@torch.inference_mode()
 def extract(
     embedder: Extractor,
     images: ImageSet,
@@ -29,15 +28,28 @@ def extract(
     taste for reduced precision. The embedder is left in the mode it was in.
     """
     embeddings = np.empty((len(images), embedder.dimension), np.float32)
-    device = embedder.device
-    with _evaluating(embedder):
+    with embedding(embedder, preprocessing) as embed:
         for start in range(0, len(images), batch_size):
             stop = min(start + batch_size, len(images))
-            batch = images.batch(np.arange(start, stop)).to(device)
-            embeddings[start:stop] = embedder.embed(normalise(batch, preprocessing.mean, preprocessing.std)).cpu()
+            embeddings[start:stop] = embed(images.batch(np.arange(start, stop)))
             if on_progress:
                 on_progress(stop, len(images))
     return embeddings
+
+
+@contextmanager
+def embedding(embedder: Extractor, preprocessing: Preprocessing) -> Iterator[Callable[[Tensor], NDArray[np.float32]]]:
+    """A function from decoded images (B, 3, S, S) uint8 to unit embeddings (B, D), as ``extract`` makes them."""
+    device = embedder.device
+
+    @torch.inference_mode()
+    def embed(images: Tensor) -> NDArray[np.float32]:
+        batch = normalise(images.to(device), preprocessing.mean, preprocessing.std)
+        vectors: NDArray[np.float32] = embedder.embed(batch).cpu().numpy()
+        return vectors
+
+    with _evaluating(embedder):
+        yield embed
 
 
 @torch.no_grad()
