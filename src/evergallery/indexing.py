@@ -210,10 +210,9 @@ def _prepared(
     decoders: ThreadPoolExecutor,
 ) -> Batch:
     """What is to be done about a block of images: nothing, where the gallery holds what the block says."""
-    skipped = [one for one in block if isinstance(one, Skipped)]
-    pictures = [one for one in block if isinstance(one, Picture)]
-    is_first = met.first_times([_identifier(one) for one in pictures])
-    pictures = [one for one, first in zip(pictures, is_first, strict=True) if first]
+    found = [one for one in block if isinstance(one, Picture)]
+    is_first = met.first_times([_identifier(one) for one in found])
+    pictures = [one for one, first in zip(found, is_first, strict=True) if first]
     time = now()
     items = [_item(one, maker.fingerprint, time) for one in pictures]
     stored = store.get_many([item.id for item in items], with_embeddings=False)
@@ -229,16 +228,27 @@ def _prepared(
         else:
             known.append(item)
     vectors = store.get_many([item.id for item in known]) if known else {}
-    answers = list(decoders.map(lambda picture: decode_picture(picture, maker.preprocessing), [one for _, one in new]))
-    decoded = [
-        (item, answer) for (item, _), answer in zip(new, answers, strict=True) if not isinstance(answer, Skipped)
-    ]
+    answers = decoders.map(lambda one: decode_picture(one[1], maker.preprocessing), new)
+    extracted: list[Item] = []
+    decoded: list[Pixels] = []
+    skipped = [one for one in block if isinstance(one, Skipped)]
+    for (item, _), answer in zip(new, answers, strict=True):
+        if isinstance(answer, Skipped):
+            skipped.append(answer)
+            met.blame(item.id, answer.reason)
+        else:
+            extracted.append(item)
+            decoded.append(answer)
+    for picture, first in zip(found, is_first, strict=True):
+        reason = None if first else met.blamed(_identifier(picture))
+        if reason is not None:
+            skipped.append(Skipped(picture.entry.uri, reason))
     return Batch(
-        [item for item, _ in decoded],
-        [answer for _, answer in decoded],
-        [replace(item, embedding=vectors[item.id].embedding) for item in known if item.id in vectors],
+        extracted,
+        decoded,
+        [replace(item, embedding=vectors[item.id].embedding) for item in known],
         unchanged,
-        [*skipped, *(answer for answer in answers if isinstance(answer, Skipped))],
+        skipped,
         len(block),
     )
 

@@ -89,13 +89,24 @@ class Met:
 
     def __init__(self) -> None:
         self._database = _temporary()
-        self._database.execute("create table met (item text primary key) without rowid")
+        self._database.execute("create table met (item text primary key, reason text) without rowid")
         self._database.execute("begin")
 
     def first_times(self, identifiers: Sequence[str]) -> list[bool]:
         """Of each of these ids in turn, whether it comes for the first time."""
-        add = "insert or ignore into met values (?)"
+        add = "insert or ignore into met values (?, null)"
         return [self._database.execute(add, (one,)).rowcount == 1 for one in identifiers]
+
+    def blame(self, identifier: str, reason: str) -> None:
+        """Note why nothing can be made of what has come by under an id."""
+        self._database.execute("update met set reason = ? where item = ?", (reason, identifier))
+
+    def blamed(self, identifier: str) -> str | None:
+        """Why nothing can be made of it, where something is wrong with it."""
+        reason: str | None = self._database.execute("select reason from met where item = ?", (identifier,)).fetchone()[
+            0
+        ]
+        return reason
 
     def close(self) -> None:
         """Forget them."""
