@@ -29,6 +29,7 @@ from evergallery.journal import Journal
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
 from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
+from evergallery.model_export import ExportedModel, export_model
 from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
 from evergallery.notes import Notes
 from evergallery.retrieval.calibration import Calibration
@@ -413,7 +414,7 @@ class Workspace:
         pretrained: bool = True,
         seed: int = 0,
         size: int | None = None,
-        fit: Fit = "crop",
+        fit: Fit | None = None,
         interpolation: Interpolation | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -428,8 +429,9 @@ class Workspace:
             weights: a file of weights, safetensors or a plain state dict, for a timm or torchvision model.
             pretrained: where no file is given, load the published weights rather than initial ones.
             seed: of the initial weights.
-            size: side of the input in pixels; the model's own by default, 224 where nobody knows.
-            fit: how an image that is not square becomes square.
+            size: side of the input in pixels; the model's own by default, 224 where nobody knows. An ONNX file that
+                ``export_model`` has written says itself what preprocessing it wants.
+            fit: how an image that is not square becomes square; crop where nobody knows.
             interpolation: the model's own by default, bilinear where nobody knows.
             mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
             std: likewise what each channel is divided by.
@@ -454,6 +456,42 @@ class Workspace:
                 self._point_to(generation.name, why="the first generation")
         self.journal.record("register", generation=generation.name, kind=generation.card.kind, model=str(model))
         return generation
+
+    def export_model(
+        self,
+        path: str | Path,
+        *,
+        generation: str | None = None,
+        int8: bool = False,
+        calibrate: str | Path | ImageSet | None = None,
+        data: str | Path | ImageSet | None = None,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> ExportedModel:
+        """Write a generation's embedder to an ONNX file, which ``register`` and other programs read.
+
+        It takes normalised images (B, 3, S, S) and gives unit embeddings (B, D); the preprocessing is written into it. In
+        float32 its vectors are the generation's, which is made sure of on fixed pictures. In 8 bits they are others: registered,
+        the file is a generation of its own, which ``check`` may show to be compatible with the vectors of this one.
+
+        Args:
+            path: ends in ``.onnx``.
+            generation: the promoted one by default.
+            int8: write weights and activations in 8 bits.
+            calibrate: for that, images like those to come, not those it is measured on; 256 of them are used.
+            data: held-out images with labels, on which recall@1 of the file is measured beside the generation's.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            RefusedError: the file does not do what the generation does.
+            InputError: the generation is no network, or the arguments do not fit together.
+            MissingExtraError: without onnx, onnxscript or onnxruntime.
+        """
+        maker = self.generation(generation) if generation else self.promoted
+        return export_model(
+            self, maker, Path(path), int8=int8, calibrate=calibrate, data=data, data_dir=data_dir, watcher=watcher
+        )
 
     # The gallery
 

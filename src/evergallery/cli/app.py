@@ -17,7 +17,7 @@ from evergallery.cli.common import (
     open_workspace,
 )
 from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
-from evergallery.cli.exchange import export, import_, register
+from evergallery.cli.exchange import export, export_model, import_, register
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
 from evergallery.cli.report import report
@@ -74,6 +74,7 @@ app.command()(learn)
 app.command()(register)
 app.command("import")(import_)
 app.command()(export)
+app.command("export-model")(export_model)
 
 
 @app.command()
