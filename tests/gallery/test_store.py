@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from evergallery.errors import BusyError, DamagedError, InputError
 from evergallery.files import write_json
 from evergallery.gallery import EdgeStore, Filter, GalleryStore, Item
+from evergallery.gallery.items import View
 
 OLD, NEW = "a" * 64, "b" * 64
 DIMENSIONS = {OLD: 8, NEW: 12}
@@ -133,6 +134,22 @@ def _upsert(items: list[Item]) -> object:
             for one in items
         ]
     )
+
+
+def test_many_at_once_are_what_each_is_alone(opened: Open) -> None:
+    store = opened()
+    store.put([item(1), item(2), item(3, NEW), item(4)])
+    store.refresh([item(2, NEW)], "r1")
+    names = ["item 9", "item 3", "item 2", "item 1", "item 1"]
+    for view in (None, View(shown=frozenset({"r1"})), View(hidden=frozenset({"r1"}))):
+        found = store.get_many(names, view=view)
+        assert set(found) == {"item 1", "item 2", "item 3"}
+        assert all(same(one, store.get(name, view=view)) for name, one in found.items())
+        bare = store.get_many(names, with_embeddings=False, view=view)
+        assert {name: (one.generation, one.uri, len(one.embedding)) for name, one in bare.items()} == {
+            name: (one.generation, one.uri, 0) for name, one in found.items()
+        }
+    assert store.get_many([]) == {}
 
 
 def test_deleting(opened: Open) -> None:
