@@ -24,6 +24,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/extraction.py
 
 # uv where it can be had, because it installs several times faster; else pip alone.
 $(READY): pyproject.toml constraints.txt

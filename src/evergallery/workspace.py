@@ -13,7 +13,7 @@ from evergallery.adapters import Adapter, Direction
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Fit, Interpolation, Preprocessing, decode, pixels
-from evergallery.data.sources import load
+from evergallery.data.sources import find, load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
@@ -34,6 +34,7 @@ from evergallery.journal import Journal
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
 from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
+from evergallery.model_export import ExportedModel, export_model
 from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
 from evergallery.notes import Notes
 from evergallery.ranks import join
@@ -477,7 +478,7 @@ class Workspace:
         pretrained: bool = True,
         seed: int = 0,
         size: int | None = None,
-        fit: Fit = "crop",
+        fit: Fit | None = None,
         interpolation: Interpolation | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -492,8 +493,9 @@ class Workspace:
             weights: a file of weights, safetensors or a plain state dict, for a timm or torchvision model.
             pretrained: where no file is given, load the published weights rather than initial ones.
             seed: of the initial weights.
-            size: side of the input in pixels; the model's own by default, 224 where nobody knows.
-            fit: how an image that is not square becomes square.
+            size: side of the input in pixels; the model's own by default, 224 where nobody knows. An ONNX file that
+                ``export_model`` has written says itself what preprocessing it wants.
+            fit: how an image that is not square becomes square; crop where nobody knows.
             interpolation: the model's own by default, bilinear where nobody knows.
             mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
             std: likewise what each channel is divided by.
@@ -518,6 +520,42 @@ class Workspace:
                 self._point_to(generation.name, why="the first generation")
         self.journal.record("register", generation=generation.name, kind=generation.card.kind, model=str(model))
         return generation
+
+    def export_model(
+        self,
+        path: str | Path,
+        *,
+        generation: str | None = None,
+        int8: bool = False,
+        calibrate: str | Path | ImageSet | None = None,
+        data: str | Path | ImageSet | None = None,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> ExportedModel:
+        """Write a generation's embedder to an ONNX file, which ``register`` and other programs read.
+
+        It takes normalised images (B, 3, S, S) and gives unit embeddings (B, D); the preprocessing is written into it. In
+        float32 its vectors are the generation's, which is made sure of on fixed pictures. In 8 bits they are others: registered,
+        the file is a generation of its own, which ``check`` may show to be compatible with the vectors of this one.
+
+        Args:
+            path: ends in ``.onnx``.
+            generation: the promoted one by default.
+            int8: write weights and activations in 8 bits.
+            calibrate: for that, images like those to come, not those it is measured on; 256 of them are used.
+            data: held-out images with labels, on which recall@1 of the file is measured beside the generation's.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            RefusedError: the file does not do what the generation does.
+            InputError: the generation is no network, or the arguments do not fit together.
+            MissingExtraError: without onnx, onnxscript or onnxruntime.
+        """
+        maker = self.generation(generation) if generation else self.promoted
+        return export_model(
+            self, maker, Path(path), int8=int8, calibrate=calibrate, data=data, data_dir=data_dir, watcher=watcher
+        )
 
     # The gallery
 
@@ -593,18 +631,23 @@ class Workspace:
         *,
         generation: str | None = None,
         split: str | None = None,
+        metadata: Sequence[str] = (),
         data_dir: Path | None = None,
         watcher: Watcher = SILENT,
     ) -> Indexed:
         """Extract images with a generation and keep their vectors in the gallery; labels are optional.
 
         An item's id is the table's ``item_id`` or else the SHA-256 of its content, so the same content is kept once.
-        Items are durable batch by batch; after an interruption the same call goes on where it stopped.
+        Items are durable batch by batch; after an interruption the same call goes on where it stopped. Files are decoded
+        while the network embeds those before, in an amount of memory that does not grow with their number; of what is stored
+        already, only the file is read.
 
         Args:
-            data: a folder, file, table, array file, named set or image set.
+            data: a folder, file, table, array file, named set or image set; a folder, table or file also as a URL that
+                fsspec reads, such as ``s3://bucket/folder``.
             generation: that makes the vectors; the promoted one by default.
             split: only the images of this split.
+            metadata: columns of a table that are kept as the items' metadata.
             data_dir: where named sets lie.
             watcher: hears of progress.
 
@@ -613,13 +656,18 @@ class Workspace:
         """
         maker = self.generation(generation) if generation else self.promoted
         self.require_compatible(Space(maker), self.stored())
-        images = self.load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
-        if split is not None:
-            images = images.of_split(split)
-        done = index_images(self.gallery, maker, images, watcher)
+        images = (
+            data
+            if isinstance(data, ImageSet)
+            else find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
+        )
+        done = index_images(
+            self.gallery, maker, self._embedder(maker), images, watcher,
+            source=str(data), split=split, skipped_file=self.directory / "skipped.csv",
+        )  # fmt: skip
         self.journal.record(
             "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
-            skipped=len(done.skipped), seconds=round(done.seconds, 1),
+            skipped=done.skipped_count, seconds=round(done.seconds, 1),
         )  # fmt: skip
         return done
 

@@ -19,6 +19,7 @@ from plain_items import NEW, OLD, item, vector
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, open_store
+from evergallery.gallery.items import View
 from evergallery.gallery.points import NAMESPACE
 
 Open = Callable[[], GalleryStore]
@@ -111,6 +112,22 @@ def test_order_of_iterating_depends_on_the_ids_alone(opened: Open) -> None:
     assert order == sorted(order, key=lambda name: uuid.uuid5(NAMESPACE, name))
     store.put([item(number) for number in range(6)])
     assert [one.id for batch in opened().iterate(batch_size=5) for one in batch] == order
+
+
+def test_many_at_once_are_what_each_is_alone(opened: Open) -> None:
+    store = opened()
+    store.put([item(1), item(2), item(3, NEW), item(4)])
+    store.refresh([item(2, NEW)], "r1")
+    names = ["item 9", "item 3", "item 2", "item 1", "item 1"]
+    for view in (None, View(shown=frozenset({"r1"})), View(hidden=frozenset({"r1"}))):
+        found = store.get_many(names, view=view)
+        assert set(found) == {"item 1", "item 2", "item 3"}
+        assert all(same(one, store.get(name, view=view)) for name, one in found.items())
+        bare = store.get_many(names, with_embeddings=False, view=view)
+        assert {name: (one.generation, one.uri, len(one.embedding)) for name, one in bare.items()} == {
+            name: (one.generation, one.uri, 0) for name, one in found.items()
+        }
+    assert store.get_many([]) == {}
 
 
 def test_deleting(opened: Open) -> None:

@@ -306,6 +306,14 @@ class EdgeStore:
         view = view or self._view()
         return self._read(lambda: seen_of(self._retrieve([identifier]), view))
 
+    def get_many(
+        self, identifiers: Sequence[str], *, with_embeddings: bool = True, view: View | None = None
+    ) -> dict[str, Item]:
+        """The items of these ids that are there, by id."""
+        view = view or self._view()
+        versions = self._read(lambda: self._versions(identifiers, with_embeddings))
+        return {name: one for name, held in versions.items() if (one := _seen_of(held, view))}
+
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
         """Which of these ids are there."""
         view = view or self._view()

@@ -82,6 +82,11 @@ class GalleryStore(Protocol):
     def get(self, identifier: str, *, view: View | None = None) -> Item | None:
         """The item of this id, or ``None``."""
 
+    def get_many(
+        self, identifiers: Sequence[str], *, with_embeddings: bool = True, view: View | None = None
+    ) -> dict[str, Item]:
+        """The items of these ids that are there, by id; without embeddings it is faster."""
+
     def delete(self, identifiers: Sequence[str]) -> int:
         """Delete items with all their versions; returns how many items were seen."""
 

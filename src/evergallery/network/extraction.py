@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
@@ -17,7 +17,6 @@ from evergallery.ranks import Ranks
 ALONE = Ranks()
 
 
-@torch.inference_mode()
 def extract(
     embedder: Extractor,
     images: ImageSet,
@@ -40,15 +39,28 @@ def extract(
         on_progress: hears how many are done, and of how many.
         ranks: who share the batches, and all have all embeddings then; bit for bit what one process would make.
     """
-    embeddings = torch.zeros(len(images), embedder.dimension)
-    device = embedder.device
-    with _evaluating(embedder):
+    embeddings = np.zeros((len(images), embedder.dimension), np.float32)
+    with embedding(embedder, preprocessing) as embed:
         for start, stop in _batches(len(images), batch_size, ranks):
-            batch = images.batch(np.arange(start, stop)).to(device)
-            embeddings[start:stop] = embedder.embed(normalise(batch, preprocessing.mean, preprocessing.std)).cpu()
+            embeddings[start:stop] = embed(images.batch(np.arange(start, stop)))
             if on_progress:
                 on_progress(stop, len(images))
-    return ranks.total(embeddings).numpy()
+    return ranks.total(torch.from_numpy(embeddings)).numpy()
+
+
+@contextmanager
+def embedding(embedder: Extractor, preprocessing: Preprocessing) -> Iterator[Callable[[Tensor], NDArray[np.float32]]]:
+    """A function from decoded images (B, 3, S, S) uint8 to unit embeddings (B, D), as ``extract`` makes them."""
+    device = embedder.device
+
+    @torch.inference_mode()
+    def embed(images: Tensor) -> NDArray[np.float32]:
+        batch = normalise(images.to(device), preprocessing.mean, preprocessing.std)
+        vectors: NDArray[np.float32] = embedder.embed(batch).cpu().numpy()
+        return vectors
+
+    with _evaluating(embedder):
+        yield embed
 
 
 @torch.no_grad()
