@@ -1021,9 +1021,8 @@ class Workspace:
 
     def stored(self, where: Filter = NO_FILTER, view: View | None = None) -> list[Space]:
         """The spaces whose vectors the gallery holds, as far as ``where`` admits them."""
-        counts = self.gallery.count_by_generation(view=view)
-        admitted = [name for name in counts if not where.generations or name in where.generations]
-        return [self.space_of(name) for name in admitted if counts[name]]
+        held = sorted(self.gallery.generations(view=view))
+        return [self.space_of(name) for name in held if not where.generations or name in where.generations]
 
     def space_of(self, fingerprint: str) -> Space:
         """The space of a fingerprint.

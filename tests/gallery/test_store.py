@@ -108,6 +108,7 @@ def test_an_id_is_in_one_generation_only(opened: Open) -> None:
     counts = store.put([item(number, NEW) for number in (1, 4, 9)])
     assert (counts.added, counts.replaced) == (1, 2)
     assert store.count_by_generation() == {OLD: 4, NEW: 3}
+    assert store.generations() == {OLD, NEW}
     assert opened().get("item 4").generation == NEW
     assert len(everything(opened())) == 7
 

@@ -275,6 +275,17 @@ class EdgeStore:
         condition = _condition(where, view or self._view())
         return self._read(lambda: sum(shard.count(condition) for shard in self._admitted(where)))
 
+    def generations(self, *, view: View | None = None) -> set[str]:
+        """Which generations have made an item that is seen."""
+        condition = _condition(NO_FILTER, view or self._view())
+        return self._read(
+            lambda: {
+                shard.generation
+                for shard in self._admitted(NO_FILTER)
+                if shard.page(condition, None, 1, with_vector=False, fields=[])[0]
+            }
+        )
+
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint."""
         condition = _condition(NO_FILTER, view or self._view())
