@@ -466,6 +466,11 @@ class EdgeStore:
 
     def _admitted(self, where: Filter) -> list[Shard]:
         shards = list(self._shards.values())
+        if where.uris is not None:
+            # Few are ever asked for by URI, so that the index is made when the first one is.
+            with self._one_writer:
+                for shard in shards:
+                    shard.index(("uri",))
         return [shard for shard in shards if where.generations is None or shard.generation in where.generations]
 
     def _read(self, ask: Callable[[], Answer]) -> Answer:

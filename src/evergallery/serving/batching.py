@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
-from evergallery.errors import BusyError
+from evergallery.serving.failures import OverloadedError
 
 Key = TypeVar("Key", bound=Hashable)
 Question = TypeVar("Question")
@@ -49,10 +49,12 @@ class Batcher(Generic[Key, Question, Answer]):
         """The answer to a question; raises what answering raises.
 
         Raises:
-            BusyError: too many are waiting.
+            OverloadedError: too many are waiting.
         """
         if len(self._waiting) >= self._waiting_most:
-            raise BusyError("More searches are waiting than this server can answer in time: try again in a moment.")
+            raise OverloadedError(
+                "More searches are waiting than this server can answer in time: try again in a moment."
+            )
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, question, future))
         if self._working is None or self._working.done():

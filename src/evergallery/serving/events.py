@@ -2,16 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from evergallery.errors import BusyError
+from evergallery.serving.failures import OverloadedError
 
 HEARTBEAT = 15.0
 
+Event = dict[str, Any]
+
 
 class Events:
-    """Server-sent events to any number of listeners; ``publish`` may be called by any thread."""
+    """Server-sent events to any number of listeners; ``publish`` may be called by any thread.
+
+    Args:
+        most: listeners at once.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -23,29 +29,36 @@ class Events:
         """Take the loop of the caller as the one of all listeners."""
         self._loop = asyncio.get_running_loop()
 
-    def publish(self, event: str, data: dict[str, Any]) -> None:
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    def publish(self, event: str, data: Event) -> None:
         """Tell everyone."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._tell, event, data)
+        self._call(self._tell, event, data)
 
     def close(self) -> None:
         """End every stream."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._end)
+        self._call(self._end)
 
-    async def listen(self, present: dict[str, dict[str, Any]]) -> AsyncIterator[str]:
+    def listen(self, present: dict[str, Event], allowed: Callable[[], bool]) -> AsyncIterator[str]:
         """Events as they are written on the wire: what is present first, then what comes, and a sign of life between.
 
+        Args:
+            present: the latest of each kind.
+            allowed: asked at every sign of life whether the listener may go on.
+
         Raises:
-            BusyError: there are as many listeners as there may be.
+            OverloadedError: there are as many listeners as there may be.
         """
         if len(self._listeners) >= self._most:
-            raise BusyError(f"{self._most} listeners hear of events already: close one of them.")
-        listener = _Listener(dict(present))
+            raise OverloadedError(f"{self._most} listeners hear of events already: close one of them.")
+        listener = _Listener(present)
         self._listeners.add(listener)
-        return self._stream(listener)
+        return self._stream(listener, allowed)
 
-    async def _stream(self, listener: "_Listener") -> AsyncIterator[str]:
+    async def _stream(self, listener: "_Listener", allowed: Callable[[], bool]) -> AsyncIterator[str]:
         try:
             yield "retry: 2000\n\n"
             while not self._closing:
@@ -54,11 +67,17 @@ class Events:
                 try:
                     await asyncio.wait_for(listener.news.wait(), HEARTBEAT)
                 except TimeoutError:
+                    if not allowed():
+                        return
                     yield ": still here\n\n"
         finally:
             self._listeners.discard(listener)
 
-    def _tell(self, event: str, data: dict[str, Any]) -> None:
+    def _call(self, what: Callable[..., None], *arguments: Any) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(what, *arguments)
+
+    def _tell(self, event: str, data: Event) -> None:
         for listener in self._listeners:
             listener.waiting[event] = data
             listener.news.set()
@@ -70,11 +89,11 @@ class Events:
 
 
 class _Listener:
-    def __init__(self, waiting: dict[str, dict[str, Any]]) -> None:
-        self.waiting = waiting
+    def __init__(self, waiting: dict[str, Event]) -> None:
+        self.waiting = dict(waiting)
         self.news = asyncio.Event()
 
-    def take(self) -> list[tuple[str, dict[str, Any]]]:
+    def take(self) -> list[tuple[str, Event]]:
         self.news.clear()
         taken, self.waiting = list(self.waiting.items()), {}
         return taken

@@ -23,6 +23,11 @@ from evergallery.serving.schemas import ErrorAnswer
 
 log = logging.getLogger("evergallery.serving")
 
+
+class OverloadedError(EvergalleryError):
+    """More is asked for at once than can be answered in time."""
+
+
 KINDS: dict[type[EvergalleryError], tuple[int, str]] = {
     InputError: (422, "invalid"),
     NotFoundError: (404, "not_found"),
@@ -30,6 +35,7 @@ KINDS: dict[type[EvergalleryError], tuple[int, str]] = {
     BusyError: (423, "busy"),
     DamagedError: (503, "unavailable"),
     MissingExtraError: (503, "unavailable"),
+    OverloadedError: (503, "unavailable"),
 }
 CODES = {
     400: "invalid", 401: "unauthorised", 403: "forbidden", 404: "not_found", 405: "invalid", 408: "invalid", 413: "too_large",

@@ -35,6 +35,6 @@ def metadata_of(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         return _metadata.validate_python(json.loads(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InputError(f"metadata: give a JSON object of names and scalar values ({first}).") from error

@@ -86,12 +86,16 @@ class Jobs:
         """
         if self._last is None:
             raise NotFoundError("No job has run since the server was started.")
-        self._stop.set()
+        self.ask_to_stop()
         return self._last
+
+    def ask_to_stop(self) -> None:
+        """Ask whatever runs to stop at the next place from which it can go on."""
+        self._stop.set()
 
     def close(self) -> None:
         """Stop what runs, and wait until it has."""
-        self._stop.set()
+        self.ask_to_stop()
         if self._thread is not None:
             self._thread.join()
 

@@ -17,6 +17,7 @@ class Limits:
         chunk_seconds: that a client may take to send the next part of a body.
         body_seconds: that it may take to send all of it.
         waiting: searches that may wait for the model; the next one is told to come again.
+        answer_seconds: that a search may take.
         streams: that may listen to events at once.
         rate: requests a second that one client may make in the long run; 0 for any number.
         burst: requests that one client may make at once.
@@ -32,6 +33,7 @@ class Limits:
     chunk_seconds: float = 10.0
     body_seconds: float = 120.0
     waiting: int = 256
+    answer_seconds: float = 30.0
     streams: int = 100
     rate: float = 100.0
     burst: int = 400

@@ -25,6 +25,11 @@ SIZES = (64, 128, 256, 512, 1024)
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif"}
 
 
+def has_picture(item: Item) -> bool:
+    """Whether the file of an item is there."""
+    return item.uri is not None and Path(item.uri).is_file()
+
+
 class Pictures:
     """Files ``images/<hash>.<ext>`` of a workspace, and ``cache/thumbnails``, which may be deleted at any time.
 
@@ -45,6 +50,12 @@ class Pictures:
             InputError: it is none, or has too many pixels.
         """
         return decode(data, max_pixels=self._most_pixels)
+
+    def prepare(self) -> None:
+        """Open a first picture, which takes longer than all others: the readers of all formats are loaded then."""
+        written = io.BytesIO()
+        Image.new("RGB", (1, 1)).save(written, "PNG")
+        self.open(written.getvalue())
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -68,10 +79,6 @@ class Pictures:
             with suppress(OSError):
                 Path(item.uri).unlink()
 
-    def shows(self, item: Item) -> bool:
-        """Whether an item may have a picture; whether its file is still there is asked later."""
-        return item.uri is not None and "#" not in item.uri
-
     def thumbnail(self, item: Item, size: int) -> tuple[bytes, str]:
         """A WebP of an item's picture whose longer side is about ``size``, and its entity tag.
 
@@ -79,7 +86,7 @@ class Pictures:
             NotFoundError: the picture is gone, or is no longer what was stored.
         """
         side = next((one for one in SIZES if one >= size), SIZES[-1])
-        if item.uri is None or not Path(item.uri).is_file():
+        if item.uri is None or not has_picture(item):
             raise NotFoundError(f"The picture of {item.id!r} is not where it was when it was stored.")
         if item.content_hash:
             kept = self._path(item.content_hash, side)

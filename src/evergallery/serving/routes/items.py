@@ -1,18 +1,23 @@
 """Stored items: looking at them, adding and deleting them, small pictures of them."""
 
+import json
+import math
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 
-from evergallery.errors import InputError, NotFoundError
-from evergallery.gallery.items import Item
+from evergallery.errors import InputError
+from evergallery.gallery.items import Scalar
 from evergallery.serving import schemas
 from evergallery.serving.access import Served, require
+from evergallery.serving.describing import described, filter_of, stored_item
 from evergallery.serving.failures import Denied
 from evergallery.serving.forms import metadata_of, read_upload
-from evergallery.serving.service import Service
+from evergallery.workspace import Workspace
 
-router = APIRouter(tags=["items"])
+Asked = tuple[list[str] | None, list[str] | None, dict[str, Scalar]]
+
+router = APIRouter(prefix="/api/v1", tags=["items"])
 reading, writing = [Depends(require("read"))], [Depends(require("write"))]
 Id = Annotated[str, Query(min_length=1, max_length=4096)]
 
@@ -26,24 +31,27 @@ async def items(
     after: Annotated[str | None, Query(max_length=4096)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> schemas.Items:
-    """A page of items, in a fixed order; `metadata.NAME=VALUE` admits only those with this value, as text."""
-    prefix = "metadata."
-    metadata = {
-        name.removeprefix(prefix): value for name, value in request.query_params.items() if name.startswith(prefix)
-    }
-    return await service.run(_page, service, label, generation, metadata, after, limit)
+    """A page of items, in a fixed order.
+
+    `metadata.NAME=VALUE` admits only items with this value: a number, `true`, `false` or `null` as JSON has them, or text;
+    text that looks like one of those goes in double quotes.
+    """
+    asked = [label] if label is not None else None, [generation] if generation else None, _metadata(request)
+    return await service.threads.run(_page, service.workspace, asked, after or None, limit)
 
 
 @router.get("/item", dependencies=reading)
 async def item(service: Served, id: Id) -> schemas.Item:
     """One item."""
-    return service.described(await service.run(_stored, service, id))
+    return await service.threads.run(
+        lambda workspace: described(workspace, stored_item(workspace, id)), service.workspace
+    )
 
 
 @router.get("/labels", dependencies=reading)
 async def labels(service: Served) -> schemas.Labels:
     """How many items each label has."""
-    return schemas.Labels(labels=await service.run(service.workspace.gallery.count_by_label))
+    return schemas.Labels(labels=await service.threads.run(service.workspace.gallery.count_by_label))
 
 
 @router.get(
@@ -59,7 +67,7 @@ async def thumbnail(
     request: Request, service: Served, id: Id, size: Annotated[int, Query(ge=1, le=4096)] = 256
 ) -> Response:
     """A small picture of an item; 404 where its image is gone."""
-    small, tag = await service.run(lambda: service.pictures.thumbnail(_stored(service, id), size))
+    small, tag = await service.threads.run(lambda: service.pictures.thumbnail(stored_item(service.workspace, id), size))
     headers = {"ETag": tag, "Cache-Control": "private, max-age=60"}
     if tag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
@@ -80,7 +88,7 @@ async def add(
     if len(image) > service.limits.images:
         raise Denied(413, f"There are {len(image)} pictures: add up to {service.limits.images} at a time.")
     read = [(one.filename or "picture", await read_upload(one, service.limits)) for one in image]
-    return await service.add_images(
+    return await service.storing.add_pictures(
         read, identifier=id or None, label=label or None, metadata=metadata_of(metadata) or {}
     )
 
@@ -88,33 +96,35 @@ async def add(
 @router.post("/items/vectors", dependencies=writing)
 async def add_vectors(body: schemas.NewVectors, service: Served) -> schemas.Added:
     """Add vectors made elsewhere by one generation; a `uri` is kept as a note, and never opened."""
-    return await service.run(service.add_vectors, body)
+    return await service.threads.run(service.storing.add_vectors, body)
 
 
 @router.delete("/items", dependencies=writing)
 async def delete(body: schemas.Deletion, service: Served) -> schemas.Deleted:
     """Delete items, and the pictures that were kept for them."""
-    return schemas.Deleted(deleted=await service.run(service.delete, body.ids))
+    return schemas.Deleted(deleted=await service.threads.run(service.storing.delete, body.ids))
 
 
-def _stored(service: Service, identifier: str) -> Item:
-    found = service.workspace.gallery.get(identifier)
-    if found is None:
-        raise NotFoundError(f"The gallery has no item {identifier!r}.")
+def _metadata(request: Request) -> dict[str, Scalar]:
+    found: dict[str, Scalar] = {}
+    for name, text in request.query_params.items():
+        if name.startswith("metadata."):
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                value = text
+            finite = not isinstance(value, float) or math.isfinite(value)
+            found[name.removeprefix("metadata.")] = value if isinstance(value, Scalar) and finite else text
     return found
 
 
-def _page(
-    service: Service, label: str | None, generation: str | None, metadata: dict[str, str], after: str | None, limit: int
-) -> schemas.Items:
-    gallery, view = service.workspace.gallery, service.workspace.state.view()
-    where = service.where([label] if label is not None else None, [generation] if generation else None, dict(metadata))
-    batch = next(
-        iter(gallery.iterate(where, batch_size=limit + 1, with_embeddings=False, view=view, after=after or None)), []
-    )
-    page = batch[:limit]
+def _page(workspace: Workspace, asked: Asked, after: str | None, limit: int) -> schemas.Items:
+    gallery, view, where = workspace.gallery, workspace.state.view(), filter_of(workspace, *asked)
+    pages = gallery.iterate(where, batch_size=limit + 1, with_embeddings=False, view=view, after=after)
+    found = next(iter(pages), [])
+    page = found[:limit]
     return schemas.Items(
-        items=[service.described(one) for one in page],
-        next=page[-1].id if len(batch) > limit else None,
+        items=[described(workspace, one) for one in page],
+        next=page[-1].id if len(found) > limit else None,
         total=gallery.count(where, view=view),
     )

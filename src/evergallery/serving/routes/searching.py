@@ -12,13 +12,13 @@ from evergallery.serving.access import Served, require
 from evergallery.serving.failures import status_of
 from evergallery.serving.forms import metadata_of, read_upload
 
-router = APIRouter(tags=["search"], dependencies=[Depends(require("read"))])
+router = APIRouter(prefix="/api/v1", tags=["search"], dependencies=[Depends(require("read"))])
 
 
 @router.post("/search")
 async def search(body: schemas.Search, service: Served) -> schemas.Answer:
     """Find the stored items most like a vector, or like a stored item."""
-    return await service.search(body)
+    return await service.searches.by_stored(body)
 
 
 @router.post("/search/image")
@@ -42,7 +42,7 @@ async def search_image(
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    return await service.search_image(await read_upload(image, service.limits), options)
+    return await service.searches.by_picture(await read_upload(image, service.limits), options)
 
 
 @router.post("/search/batch")
@@ -52,7 +52,7 @@ async def search_batch(body: schemas.SearchBatch, service: Served) -> schemas.Ba
 
     async def one(query: schemas.Search) -> schemas.Answer | schemas.ErrorAnswer:
         try:
-            return await service.search(query, state)
+            return await service.searches.by_stored(query, state)
         except EvergalleryError as error:
             problem = schemas.Problem(code=status_of(error)[1], message=service.explain(error))  # type: ignore[arg-type]
             return schemas.ErrorAnswer(error=problem)
