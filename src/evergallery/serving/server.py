@@ -49,14 +49,13 @@ def serve(
     """
     limits = limits or Limits()
     local, tokens = is_loopback(host), Tokens(directory).all()
-    if not local and not tokens:
-        raise RefusedError(
-            f"Others could reach {host} and change what they like: make a token first, with  evergallery token create "
-            f"--scope read --name NAME"
-        )
     if allow_writes and not local:
         raise RefusedError(
-            f"Others could reach {host}: --allow-writes is for loopback; make tokens for whoever may write."
+            f"Others could reach {host}: --allow-writes is for loopback; make tokens for those who write."
+        )
+    if not local and not tokens:
+        raise RefusedError(
+            f"Others could reach {host}: make a token first, with  evergallery token create --scope read --name NAME"
         )
     if allow_writes and tokens:
         raise InputError("--allow-writes is for servers without tokens, and there are some: use one that may write.")
@@ -92,9 +91,10 @@ class _Server(uvicorn.Server):
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came."""
+        """A signal came; a second one ends the server without waiting for anybody."""
         self._service.stop()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def _listen(host: str, port: int) -> socket.socket:
