@@ -71,4 +71,5 @@ def wilson(share: float, queries: int, *, confidence: float = 0.95) -> tuple[flo
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     middle = (share + z**2 / (2 * queries)) / (1 + z**2 / queries)
     half = z / (1 + z**2 / queries) * math.sqrt(share * (1 - share) / queries + z**2 / (4 * queries**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At 0 and 1 the interval ends there, but for what rounding adds.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
