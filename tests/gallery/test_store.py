@@ -87,6 +87,7 @@ def test_an_id_is_in_one_generation_only(opened: Open) -> None:
     counts = store.put([item(number, NEW) for number in (1, 4, 9)])
     assert (counts.added, counts.replaced) == (1, 2)
     assert store.count_by_generation() == {OLD: 4, NEW: 3}
+    assert store.generations() == {OLD, NEW}
     assert opened().get("item 4").generation == NEW
     assert len(everything(opened())) == 7
 
@@ -147,6 +148,7 @@ def test_deleting(opened: Open) -> None:
         (Filter(metadata={"price": 4}), {4}),
         (Filter(labels=("class 1",), metadata={"shop": "north"}, generations=(OLD,)), {1, 7}),
         (Filter(labels=("none",)), set()),
+        (Filter(uris=("photos/3.jpg", "photos/11.jpg", "elsewhere.jpg")), {3, 11}),
     ],
     ids=str,
 )
@@ -156,6 +158,7 @@ def test_filters(opened: Open, where: Filter, expected: set[int]) -> None:
     names = {f"item {number}" for number in expected}
     assert set(everything(store, where)) == names
     assert store.count(where) == len(names)
+    assert store.generations() == {OLD, NEW}
     dimension = 12 if where.generations == (NEW,) else 8
     only_one = where if where.generations else replace(where, generations=(OLD,))
     found = store.search(vector(0, dimension)[None], 50, where=only_one)[0]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shops import environment, held_out, make_photos, make_shop, vectors
 
 from conftest import coloured_images
 from evergallery import Workspace
@@ -19,6 +18,7 @@ from evergallery.errors import BusyError, DamagedError, InputError, NotFoundErro
 from evergallery.files import lock, read_json, write_json
 from evergallery.methods import Finetune
 from evergallery.training import Settings
+from shops import environment, held_out, make_photos, make_shop, vectors
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,9 @@ class GalleryStore(Protocol):
     def count(self, where: Filter = NO_FILTER, *, view: View | None = None) -> int:
         """How many items there are."""
 
+    def generations(self, *, view: View | None = None) -> set[str]:
+        """Which generations have made an item that is seen, by fingerprint; far cheaper than counting them."""
+
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint; generations without items are left out."""
 
