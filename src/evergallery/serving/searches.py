@@ -36,8 +36,6 @@ from evergallery.workspace import Workspace
 Vector = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-TOGETHER = 32
-"""Images that the model looks at in one batch: more only make the first of them wait."""
 TRIES = 3
 
 
@@ -72,7 +70,7 @@ class Searches:
         self._metrics = metrics
         self._model = ThreadPoolExecutor(1, thread_name_prefix="evergallery-model")
         self._embedding: Batcher[str, Image, Vector] = Batcher(
-            self._embed_now, self._model, most=TOGETHER, waiting=limits.waiting, batched=metrics.batched
+            self._embed_now, self._model, most=limits.together, waiting=limits.waiting, batched=metrics.batched
         )
         self.counts = Counts(workspace.gallery)
 
