@@ -1,11 +1,11 @@
-"""What all tests share: small random images, quick settings, and the folder of real images where there is one."""
+"""What all tests share: small random images, quick settings, places for galleries, and real images where there are some."""
 
 import io
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from evergallery.cli import main
 from evergallery.data.image_set import ImageSet
 from evergallery.training import Settings
+from servers import collection, directory, postgres, schema
 
 torch.set_num_threads(1)
 
@@ -60,6 +61,41 @@ def shared_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("set EVERGALLERY_SHARED to a folder of real image sets to run this test")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A database with pgvector, or the reason why there is none."""
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["edge", "postgres", "qdrant"])
+def new_place(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], AbstractContextManager[str]]:
+    """Makes places for galleries of one engine; another joins the contract by a parameter here."""
+    if request.param == "edge":
+        return directory
+    if request.param == "qdrant":
+        return lambda: collection(monkeypatch)
+    url = request.getfixturevalue("postgres_url")
+    return lambda: schema(url)
+
+
+@pytest.fixture
+def place(new_place: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """A directory or URL for a gallery that is not there yet."""
+    with new_place() as place:
+        yield place
+
+
+@pytest.fixture
+def shared_place(place: str) -> str:
+    """A place that other processes reach too."""
+    if place.startswith("qdrant://stand-in"):
+        pytest.skip("the stand-in for Qdrant lives in one process: set EVERGALLERY_QDRANT_URL to a server")
+    return place
 
 
 @dataclass

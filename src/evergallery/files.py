@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from evergallery.errors import BusyError, DamagedError
 
 TEMPORARY_PREFIX = ".writing-"
+COPIED_AT_ONCE = 2**18
 SETTLED = 0.05
 """Seconds after which a file's time is sure to differ from that of the next one in its place."""
 
@@ -26,6 +27,21 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy_hashed(source: Path, target: Path) -> tuple[int, str]:
+    """Copy a file, leaving holes where it holds zeros; returns its length in bytes and the SHA-256 of what was read."""
+    digest = hashlib.sha256()
+    with source.open("rb") as reader, target.open("wb") as writer:
+        while block := reader.read(COPIED_AT_ONCE):
+            digest.update(block)
+            if block.count(0) == len(block):
+                writer.seek(len(block), os.SEEK_CUR)
+            else:
+                writer.write(block)
+        length = reader.tell()
+        writer.truncate(length)
+    return length, digest.hexdigest()
 
 
 def sync_directory(path: Path) -> None:

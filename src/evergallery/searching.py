@@ -65,6 +65,7 @@ def search_routes(
     view: View,
     minimum_score: float | None = None,
     minimum_probability: float | None = None,
+    exact: bool | None = None,
 ) -> list[list[Result]]:
     """The k best items for each query, over all routes.
 
@@ -80,6 +81,7 @@ def search_routes(
         view: which versions of them.
         minimum_score: smallest cosine.
         minimum_probability: smallest probability, in (0, 1).
+        exact: see ``GalleryStore.search``.
 
     Raises:
         RefusedError: a probability is asked for where no check has measured one.
@@ -104,6 +106,7 @@ def search_routes(
             k,
             where=replace(where, generations=(route.space.fingerprint,)),
             minimum_score=least,
+            exact=exact,
             view=view,
         )
         scale = route.calibration

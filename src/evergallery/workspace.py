@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,8 +22,13 @@ from evergallery.doctor import examine
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
 from evergallery.files import ReadOnce, lock, new_directory
+from evergallery.gallery.copying import require_same
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.items import Filter, Item, PutCounts, View
+from evergallery.gallery.items import Filter, Item, Precision, PutCounts, View
+from evergallery.gallery.opening import open_store
+from evergallery.gallery.places import is_url, without_password
+from evergallery.gallery.recall import Index
+from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import CARD, Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
@@ -33,6 +38,7 @@ from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
 from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
 from evergallery.notes import Notes
+from evergallery.restoring import restore_gallery
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching import Result, Route, search_routes
 from evergallery.state import State
@@ -103,6 +109,8 @@ class Workspace:
         size: int | None = None,
         fit: Literal["crop", "pad", "stretch"] = "crop",
         head: HeadKind = "cosine",
+        store: str = "gallery",
+        precision: Precision = "float32",
     ) -> "Workspace":
         """Create an empty workspace; the arguments are what its first generation is made of.
 
@@ -115,9 +123,15 @@ class Workspace:
             fit: how an image that is not square becomes square.
             head: kind of classifier used in training. ``unit-rows`` is CSD's; next to a batch-hard triplet loss it may
                 collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
+            store: where the gallery is: a directory inside the workspace, or the URL of an empty or new gallery in another
+                engine. A password in it is not written down: give it to the engine as its documentation says.
+            precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large
+                galleries by a quarter of them; see docs/storage.md for what each costs.
 
         Raises:
-            InputError: the directory is not empty, or the network cannot be built.
+            InputError: the directory is not empty, the network cannot be built, or the URL cannot be used.
+            NotFoundError: the gallery's server does not answer.
+            RefusedError: the gallery is not empty.
         """
         path = Path(directory)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -125,14 +139,23 @@ class Workspace:
         architecture = changed_architecture(Architecture(), backbone, dim, neck)
         built = build_backbone(backbone)
         preprocessing = Preprocessing(size=size or built.size, fit=fit, mean=built.mean, std=built.std)
+        place = without_password(store)
+        if is_url(place):
+            with closing(open_store(place, precision=precision)) as gallery:
+                if gallery.count(view=View()):
+                    raise RefusedError(
+                        f"The gallery {place} is not empty: name another one, or another name in the URL."
+                    )
+        state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head, store=place)
         if path.exists():
             path.rmdir()
         path.parent.mkdir(parents=True, exist_ok=True)
-        state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head)
         with new_directory(path) as temporary:
             for name in ("generations", "runs", "cache"):
                 (temporary / name).mkdir()
             (temporary / gates.FILE).write_text(gates.DEFAULT)
+            if not is_url(place) and precision != "float32":
+                EdgeStore(temporary / state.store, precision=precision).close()
             state.write(temporary / "workspace.json")
         return cls(path)
 
@@ -210,12 +233,38 @@ class Workspace:
 
     @cached_property
     def gallery(self) -> GalleryStore:
-        """The stored items; opened when first used, by one process at a time.
+        """The stored items; opened when first used, by one process at a time where the engine serves one.
 
         Raises:
             BusyError: another process has it open.
+            NotFoundError: its server does not answer.
         """
-        return EdgeStore(self.directory / self.state.store, view=lambda: self.state.view())
+        place = self.state.store
+        # A directory is made where it is missing; what a URL names was made with the workspace, or by a copy.
+        where = place if is_url(place) else self.directory / place
+        return open_store(where, view=lambda: self.state.view(), create=not is_url(place))
+
+    def use_gallery(self, place: str | Path, *, force: bool = False, watcher: Watcher = SILENT) -> None:
+        """Take another gallery in place of this one, which is left as it is; one atomic change, once both are the same.
+
+        Args:
+            place: a directory, or a URL, whose password is not written down.
+            force: do not compare them, for instance because this one is lost.
+            watcher: hears of progress.
+
+        Raises:
+            NotFoundError: there is none.
+            RefusedError: it does not hold what this one holds.
+        """
+        place = without_password(str(place))
+        with closing(open_store(place, create=False)) as other:
+            if not force:
+                require_same(self.gallery, other, watcher)
+            written = place if is_url(place) else _inside(Path(place), self.directory)
+            with self.changing("taking another gallery") as state:
+                state.store = written
+        self.journal.record("use", gallery=written, compared=not force)
+        self.close()
 
     def close(self) -> None:
         """Release the gallery for other processes."""
@@ -600,8 +649,9 @@ class Workspace:
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
+        exact: bool | None = None,
     ) -> list[Result]:
-        """The k items most like a query, best first; exact.
+        """The k items most like a query, best first.
 
         Args:
             query: an image file, or a vector (D,) made by ``generation``.
@@ -611,6 +661,8 @@ class Workspace:
             where: labels, generations or metadata to search among.
             minimum_score: smallest cosine.
             minimum_probability: smallest calibrated probability that an item is of the query's class, in (0, 1).
+            exact: compare with every item; by default only where no index was measured to find what exact search finds, see
+                ``compact``.
 
         Raises:
             RefusedError: the gallery holds vectors that the query's generation has not been shown compatible with, or a
@@ -632,8 +684,8 @@ class Workspace:
             asker = Space(maker)
             vector = query if isinstance(query, np.ndarray) else self.embed(str(query), maker)
         found = self.search_vectors(
-            vector[None], asker, k=k + (item is not None), where=where, state=state,
-            minimum_score=minimum_score, minimum_probability=minimum_probability,
+            vector[None], asker, k=k + (item is not None), where=where, state=state, minimum_score=minimum_score,
+            minimum_probability=minimum_probability, exact=exact,
         )[0]  # fmt: skip
         found = [result for result in found if result.item.id != item][:k]
         self.notes.found(result.item.id for result in found)
@@ -649,6 +701,7 @@ class Workspace:
         state: State | None = None,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
+        exact: bool | None = None,
     ) -> list[list[Result]]:
         """The k items most like each of (Q, D) unit rows of one space; see ``search``.
 
@@ -660,6 +713,7 @@ class Workspace:
             state: which vectors are seen and what may be compared, all as of one moment; as of now by default.
             minimum_score: smallest cosine.
             minimum_probability: smallest calibrated probability.
+            exact: see ``search``.
 
         Raises:
             RefusedError: the gallery holds vectors that these queries have not been shown compatible with.
@@ -680,7 +734,7 @@ class Workspace:
             routes = [self.route(asker, space, state) for space in searched]
             return search_routes(
                 self.gallery, routes, queries, k, where=where, view=view, minimum_score=minimum_score,
-                minimum_probability=minimum_probability,
+                minimum_probability=minimum_probability, exact=exact,
             )  # fmt: skip
 
         # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
@@ -694,6 +748,51 @@ class Workspace:
         """
         name = name or (state or self.state).promoted
         return self.generation(name) if name else self.promoted
+
+    def compact(self) -> dict[str, Index]:
+        """Give back the room of what was deleted, and index what is large; returns the indexes by the name of their space.
+
+        An index answers searches from then on where its recall, measured on stored vectors, suffices and nothing filters.
+        """
+        self.gallery.compact()
+        indexes = {self.space_of(fingerprint).name: index for fingerprint, index in self.gallery.indexes().items()}
+        self.journal.record("compact", recall={name: round(index.recall, 4) for name, index in indexes.items()})
+        return indexes
+
+    def snapshot(self, path: str | Path, *, watcher: Watcher = SILENT) -> Snapshot:
+        """Copy the gallery to a new directory while this process goes on searching; what is written waits meanwhile.
+
+        The state of the workspace is kept beside the vectors. Generations and adapters are not: they are plain files that
+        never change.
+
+        Raises:
+            InputError: the path exists, or its directory does not.
+            RefusedError: the gallery is in a database, which has its own ways to be backed up.
+        """
+        if not isinstance(self.gallery, EdgeStore):
+            raise RefusedError("The gallery is in a database: back it up with the database's own tools.")
+        taken = take(
+            self.gallery,
+            Path(path),
+            lambda: self.state.model_dump(mode="json"),
+            on_progress=lambda done, total: watcher.counted("copying the gallery", done, total),
+        )
+        self.journal.record("snapshot", path=str(path), vectors=taken.vectors)
+        return taken
+
+    def restore(self, path: str | Path, *, force: bool = False, watcher: Watcher = SILENT) -> Snapshot:
+        """Search the gallery of a snapshot from now on, as it was searched then; one atomic change, after verification.
+
+        The generation that answers queries stays. An earlier gallery that holds anything stays on disk, where it was.
+
+        Raises:
+            RefusedError: the gallery holds vectors and ``force`` is not given; or the snapshot holds vectors of a space that
+                is not here.
+            InputError: there is no snapshot, or it is of another format or engine.
+            DamagedError: the snapshot is not what was written.
+            BusyError: another process has the gallery.
+        """
+        return restore_gallery(self, Path(path), force, watcher)
 
     def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
         """The unit embedding (D,) of an image file."""
@@ -1074,3 +1173,9 @@ class Workspace:
     def _point_to(self, name: str, why: str) -> None:
         with self.changing("promoting a generation") as state:
             state.promote(name, why)
+
+
+def _inside(path: Path, directory: Path) -> str:
+    """A path as the workspace's state names it: relative where it lies inside, so that the workspace may be moved."""
+    path, directory = path.resolve(), directory.resolve()
+    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)

@@ -7,54 +7,32 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from plain_items import NEW, OLD, item, vector
 
-from evergallery.errors import BusyError, DamagedError, InputError
-from evergallery.files import write_json
-from evergallery.gallery import EdgeStore, Filter, GalleryStore, Item
+from evergallery.errors import InputError
+from evergallery.gallery import Filter, GalleryStore, Item, open_store
 from evergallery.gallery.points import NAMESPACE
-
-OLD, NEW = "a" * 64, "b" * 64
-DIMENSIONS = {OLD: 8, NEW: 12}
 
 Open = Callable[[], GalleryStore]
 
 
-def vector(seed: int, dimension: int = 8) -> NDArray[np.float32]:
-    values = np.random.default_rng(seed).normal(size=dimension).astype(np.float32)
-    return values / np.linalg.norm(values)
-
-
-def item(number: int, generation: str = OLD, **changes: object) -> Item:
-    made = Item(
-        id=f"item {number}",
-        embedding=vector(number, DIMENSIONS[generation]),
-        generation=generation,
-        label=f"class {number % 3}",
-        uri=f"photos/{number}.jpg",
-        content_hash=f"{number:064x}",
-        added="2026-01-01T00:00:00+00:00",
-        metadata={"price": number, "shop": "north" if number % 2 else "south"},
-    )
-    return replace(made, **changes)
-
-
-@pytest.fixture(params=[EdgeStore])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the same gallery again and again; another engine joins the contract by a parameter here."""
+@pytest.fixture
+def opened(place: str) -> Iterator[Open]:
+    """Opens the same gallery again and again."""
     stores: list[GalleryStore] = []
 
     def open_again() -> GalleryStore:
         for store in stores:
             store.close()
-        stores.append(request.param(tmp_path / "gallery"))
+        stores.append(open_store(place))
         return stores[-1]
 
     yield open_again
@@ -113,31 +91,6 @@ def test_an_id_is_in_one_generation_only(opened: Open) -> None:
     assert len(everything(opened())) == 7
 
 
-def test_move_that_was_killed_half_way_is_finished_when_opened(opened: Open, tmp_path: Path) -> None:
-    store = opened()
-    store.put([item(number) for number in range(4)])
-    # The new vectors of 1 and 2 arrived, the old ones are still there, 3 had not arrived.
-    store.put([item(8, NEW)])
-    store._shards[NEW].update(_upsert([item(1, NEW), item(2, NEW)]))
-    store._shards[NEW].flush()
-    write_json(tmp_path / "gallery" / "moving.json", {"to": NEW, "ids": ["item 1", "item 2", "item 3"]})
-    store = opened()
-    assert store.count_by_generation() == {OLD: 2, NEW: 3}
-    assert [store.get(f"item {number}").generation for number in (0, 1, 2, 3)] == [OLD, NEW, NEW, OLD]
-    assert not (tmp_path / "gallery" / "moving.json").exists()
-
-
-def _upsert(items: list[Item]) -> object:
-    from evergallery.gallery import edge
-
-    return edge.engine.UpdateOperation.upsert_points(
-        [
-            edge.engine.Point(edge._point_id(one.id), one.embedding.tolist(), edge._payload(one, one.added))
-            for one in items
-        ]
-    )
-
-
 def test_iterating_goes_on_after_any_id(opened: Open) -> None:
     store = opened()
     store.put([*(item(number) for number in range(20)), *(item(number, NEW) for number in range(20, 25))])
@@ -176,6 +129,8 @@ def test_deleting(opened: Open) -> None:
         (Filter(generations=(NEW,)), {10, 11}),
         (Filter(metadata={"shop": "north"}), {1, 3, 5, 7, 9, 11}),
         (Filter(metadata={"price": 4}), {4}),
+        (Filter(uris=("photos/3.jpg", "photos/11.jpg", "photos/99.jpg")), {3, 11}),
+        (Filter(uris=("photos/3.jpg", "photos/4.jpg"), labels=("class 1",)), {4}),
         (Filter(labels=("class 1",), metadata={"shop": "north"}, generations=(OLD,)), {1, 7}),
         (Filter(labels=("none",)), set()),
     ],
@@ -272,11 +227,11 @@ ACTIONS = st.lists(
 
 
 @given(actions=ACTIONS)
-@settings(max_examples=15, deadline=None)
-def test_any_sequence_of_puts_and_deletes(tmp_path_factory: pytest.TempPathFactory, actions: list[tuple]) -> None:
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_sequence_of_puts_and_deletes(place: str, actions: list[tuple]) -> None:
     model: dict[str, Item] = {}
-    directory = tmp_path_factory.mktemp("gallery")
-    with EdgeStore(directory) as store:
+    with closing(open_store(place)) as store:
+        store.delete([f"item {number}" for number in range(7)])
         for action, number, generation, version in actions:
             if action == "put":
                 new = item(number, generation, label=str(version))
@@ -286,62 +241,33 @@ def test_any_sequence_of_puts_and_deletes(tmp_path_factory: pytest.TempPathFacto
                 model[new.id] = new
             else:
                 assert store.delete([f"item {number}"]) == (model.pop(f"item {number}", None) is not None)
-    with EdgeStore(directory) as store:
+    with closing(open_store(place)) as store:
         found = everything(store)
         assert found.keys() == model.keys()
         assert all(same(found[name], one) for name, one in model.items())
 
 
-def test_second_process_is_told_who_has_it(opened: Open, tmp_path: Path) -> None:
-    opened()
-    with pytest.raises(BusyError, match=rf"gallery is in use: process {os.getpid()} \(using the gallery\)"):
-        EdgeStore(tmp_path / "gallery")
-
-
-def test_damaged_files_are_named(opened: Open, tmp_path: Path) -> None:
-    store = opened()
-    store.put([item(number) for number in range(5)])
-    store.close()
-    shard = tmp_path / "gallery" / OLD[:16] / "shard"
-    (shard / "edge_config.json").write_text("{")
-    with pytest.raises(DamagedError, match=r"files in .*aaaa cannot be opened .*restore them from a backup"):
-        EdgeStore(tmp_path / "gallery")
-    (tmp_path / "gallery" / OLD[:16] / "space.json").unlink()
-    with pytest.raises(DamagedError, match=r"space\.json cannot be read"):
-        EdgeStore(tmp_path / "gallery")
-
-
-def test_verify_names_what_is_wrong(opened: Open) -> None:
-    store = opened()
-    store.put([item(1), item(2)])
-    store._update(OLD, _upsert([item(3, embedding=vector(3) * np.float32(0.5))]))
-    store._update(OLD, _upsert([item(4, generation=NEW, embedding=vector(4))]))
-    problems = store.verify()
-    assert len(problems) == 2
-    assert any("the vector of 'item 3' is not a unit vector of 8 dimensions" in problem for problem in problems)
-    assert any("'item 4' lies among the vectors of another generation" in problem for problem in problems)
-
-
 ADDER = """
 import sys
 sys.path[:0] = {paths!r}
-from test_store import *
-with EdgeStore(Path(sys.argv[1])) as store:
+from contextlib import closing
+from evergallery.gallery import open_store
+from plain_items import NEW, OLD, item
+with closing(open_store(sys.argv[1])) as store:
     for batch in range(int(sys.argv[2]), 1000):
         store.put([item(batch * 50 + number, OLD if batch % 2 else NEW) for number in range(50)])
         print(batch, flush=True)
 """
 
 
-def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(tmp_path: Path) -> None:
+def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(shared_place: str) -> None:
     """Ten times, at random moments of a large add."""
-    directory = tmp_path / "gallery"
     script = ADDER.format(paths=[str(Path(__file__).parent)])
     draw = np.random.default_rng(0)
     acknowledged = -1
     for _ in range(10):
         process = subprocess.Popen(
-            [sys.executable, "-c", script, str(directory), str(acknowledged + 1)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, shared_place, str(acknowledged + 1)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         with process.stdout:
@@ -352,7 +278,7 @@ def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(tmp_path: Path)
             lines = process.stdout.read().split()
         process.wait()
         acknowledged = int(lines[-1]) if lines else acknowledged
-        with EdgeStore(directory) as store:
+        with closing(open_store(shared_place)) as store:
             assert store.verify() == []
             found = everything(store)
         for number in range((acknowledged + 1) * 50):

@@ -1,16 +1,14 @@
 """Two versions of an item: every view agrees with a model in plain Python, through kills, full disks and threads."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,36 +16,21 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from numpy.typing import NDArray
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from many_versions import DIMENSIONS, NEW, OLD, WIDE, item, unit
 
 from evergallery.errors import InputError
-from evergallery.gallery import EdgeStore, Filter, Item, View, edge
-from evergallery.gallery.shard import Shard
+from evergallery.gallery import Filter, GalleryStore, Item, View, open_store
+from evergallery.gallery.versions import place as place_of
 
-OLD, NEW, WIDE = "a" * 64, "b" * 64, "c" * 64
-DIMENSIONS = {OLD: 4, NEW: 4, WIDE: 6}
 BOTH = View()
-
-
-def unit(seed: int, dimension: int) -> NDArray[np.float32]:
-    values = np.random.default_rng(seed).normal(size=dimension).astype(np.float32)
-    return values / np.linalg.norm(values)
-
-
-def item(number: int, generation: str = OLD, **changes: object) -> Item:
-    """Two neighbouring numbers have one vector, so that there are equal scores."""
-    made = Item(
-        id=f"item {number}",
-        embedding=unit(number // 2 + 1000 * list(DIMENSIONS).index(generation), DIMENSIONS[generation]),
-        generation=generation,
-        label=f"class {number % 3}",
-        uri=f"photos/{number}.jpg",
-        content_hash=f"{number:064x}",
-        added="2026-01-01T00:00:00+00:00",
-        metadata={"price": number},
-    )
-    return replace(made, **changes)
 
 
 def exactly(one: Item) -> tuple[object, ...]:
@@ -63,7 +46,7 @@ def exactly(one: Item) -> tuple[object, ...]:
     )
 
 
-def contents(store: EdgeStore, view: View | None = None, where: Filter = Filter()) -> dict[str, tuple[object, ...]]:  # noqa: B008
+def contents(store: GalleryStore, view: View | None = None, where: Filter = Filter()) -> dict[str, tuple[object, ...]]:  # noqa: B008
     """What is seen; no id twice."""
     found = [exactly(one) for batch in store.iterate(where, batch_size=7, view=view) for one in batch]
     assert len({one[0] for one in found}) == len(found)
@@ -77,21 +60,24 @@ def expected(items: list[Item]) -> dict[str, tuple[object, ...]]:
 class Versions(RuleBasedStateMachine):
     """The model: for each id its versions, newest last, and a view that names every unsettled refresh."""
 
+    new_place: Callable[[], AbstractContextManager[str]]
+
     numbers = st.lists(st.integers(0, 5), unique=True, min_size=1, max_size=4)
     generations = st.sampled_from(list(DIMENSIONS))
 
     @initialize()
     def create(self) -> None:
-        self.directory = Path(tempfile.mkdtemp())
+        self.opened = ExitStack()
+        self.place = self.opened.enter_context(type(self).new_place())
         self.model: dict[str, list[Item]] = {}
         self.view = View()
         self.open: list[str] = []
         self.started = 0
-        self.store = EdgeStore(self.directory, lambda: self.view)
+        self.store = open_store(self.place, lambda: self.view)
 
     def teardown(self) -> None:
         self.store.close()
-        shutil.rmtree(self.directory)
+        self.opened.close()
 
     def seen(self, view: View) -> dict[str, Item]:
         visible = {
@@ -181,13 +167,19 @@ class Versions(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.store.close()
-        self.store = EdgeStore(self.directory, lambda: self.view)
+        self.store = open_store(self.place, lambda: self.view)
 
     @invariant()
     def everything_agrees(self) -> None:
         others = [look(name) for name in self.open for look in (self.view.before, self.view.after, self.view.remaining)]
         for view in [None, *others]:
             self.agrees(view)
+        held = [(exactly(one), one.refresh, one.superseded) for made in self.model.values() for one in made]
+        found = [one for batch in self.store.versions(batch_size=2) for one in batch]
+        assert found == sorted(found, key=place_of)
+        assert sorted(((exactly(one), one.refresh, one.superseded) for one in found), key=repr) == sorted(
+            held, key=repr
+        )
         assert self.store.verify() == []
 
     def agrees(self, view: View | None) -> None:
@@ -241,16 +233,20 @@ class Versions(RuleBasedStateMachine):
                     self.store.search(query[None], 20, view=view)
 
 
-TestVersions = Versions.TestCase
-TestVersions.settings = settings(
-    max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def test_every_view_agrees_with_the_model(new_place: Callable[[], AbstractContextManager[str]]) -> None:
+    Versions.new_place = staticmethod(new_place)
+    run_state_machine_as_test(
+        Versions,
+        settings=settings(
+            max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EdgeStore]:
+def store(place: str) -> Iterator[GalleryStore]:
     """Forty items of one generation, seen as before the refresh ``r``."""
-    with EdgeStore(tmp_path / "gallery", lambda: View(hidden=frozenset({"r"}))) as opened:
+    with closing(open_store(place, lambda: View(hidden=frozenset({"r"})))) as opened:
         opened.put([item(number) for number in range(40)])
         yield opened
 
@@ -259,7 +255,7 @@ AFTER = View().after("r")
 BEFORE = View().before("r")
 
 
-def test_new_space_grows_in_the_shadow(store: EdgeStore) -> None:
+def test_new_space_grows_in_the_shadow(store: GalleryStore) -> None:
     assert store.refresh([item(number, WIDE) for number in range(30)], "r") == 30
     assert len(store.search(unit(1, 4)[None], 40)[0]) == 40
     with pytest.raises(InputError, match="different embedding spaces"):
@@ -273,14 +269,14 @@ def test_new_space_grows_in_the_shadow(store: EdgeStore) -> None:
         store.search(unit(1, 4)[None], 40, view=AFTER)
 
 
-def test_hidden_versions_take_no_places(store: EdgeStore) -> None:
+def test_hidden_versions_take_no_places(store: GalleryStore) -> None:
     query = unit(5, 4)
     store.refresh([item(number, NEW, embedding=query) for number in range(40)], "r")
     stored = sorted((-float(item(number).embedding @ query), f"item {number}") for number in range(40))
     assert [match.item.id for match in store.search(query[None], 5)[0]] == [name for _, name in stored[:5]]
 
 
-def test_view_that_decides_nothing_meets_no_item_twice(store: EdgeStore) -> None:
+def test_view_that_decides_nothing_meets_no_item_twice(store: GalleryStore) -> None:
     store.refresh([item(number, NEW) for number in range(40)], "r")
     assert contents(store, BOTH) == expected([item(number, NEW) for number in range(40)])
     assert store.get("item 3", view=BOTH).generation == NEW
@@ -289,14 +285,14 @@ def test_view_that_decides_nothing_meets_no_item_twice(store: EdgeStore) -> None
     assert [match.item.id for match in found] == sorted(best, key=lambda name: (-round(best[name], 5), name))
 
 
-def test_verify_names_an_item_that_is_seen_twice(store: EdgeStore) -> None:
+def test_verify_names_an_item_that_is_seen_twice(store: GalleryStore) -> None:
     store.refresh([item(1, NEW)], "r")
     assert store.verify() == []
     store._view = lambda: BOTH
     assert store.verify() == ["In the gallery, 'item 1' is in two generations: index it again."]
 
 
-def test_refresh_needs_a_name_and_items_that_can_be_stored(store: EdgeStore) -> None:
+def test_refresh_needs_a_name_and_items_that_can_be_stored(store: GalleryStore) -> None:
     with pytest.raises(InputError, match="The refresh has an empty name"):
         store.refresh([item(1, NEW)], "")
     with pytest.raises(InputError, match="'item 2' has length 2, not 1"):
@@ -305,10 +301,10 @@ def test_refresh_needs_a_name_and_items_that_can_be_stored(store: EdgeStore) -> 
 
 
 def test_settled_the_other_way_half_way_through_nothing_is_lost(
-    store: EdgeStore, monkeypatch: pytest.MonkeyPatch
+    store: GalleryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.refresh([item(number, NEW) for number in range(40)], "r")
-    monkeypatch.setattr(edge, "BATCH", 15)
+    monkeypatch.setattr(sys.modules[type(store).__module__], "BATCH", 15)
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -319,105 +315,21 @@ def test_settled_the_other_way_half_way_through_nothing_is_lost(
     assert Counter(one[2] for one in contents(store, BOTH).values()) == {OLD: 15, NEW: 25}
 
 
-def test_marks_are_indexed_when_a_refresh_begins(store: EdgeStore) -> None:
-    assert "superseded" not in store._shards[OLD]._engine.info().payload_schema
-    store.refresh([item(1, NEW)], "r")
-    for shard in store._shards.values():
-        assert {"refresh", "superseded"} <= shard._engine.info().payload_schema.keys()
-
-
-# Writes that fail
-
-OPERATIONS: dict[str, Callable[[EdgeStore], object]] = {
-    "refresh": lambda store: store.refresh([item(number, NEW) for number in range(20, 40)], "r"),
-    "put into the newer space": lambda store: store.put([item(n, NEW, label="put") for n in range(40)]),
-    "put into the older space": lambda store: store.put([item(n, OLD, label="put") for n in range(40)]),
-    "delete": lambda store: store.delete([f"item {number}" for number in range(40)]),
-    "settle": lambda store: store.settle("r", "old"),
-}
-
-
-def failing(write: Callable[..., None], left: Iterator[int]) -> Callable[..., None]:
-    """A write that succeeds as often as something is left."""
-
-    def attempt(*arguments: object) -> None:
-        if next(left, None) is None:
-            raise OSError(28, "No space left on device")
-        write(*arguments)
-
-    return attempt
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-@pytest.mark.parametrize("reopened", [False, True], ids=["the same process", "another process"])
-def test_any_write_that_fails_leaves_all_or_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reopened: bool
-) -> None:
-    """Half of the items have two versions when the disk is full at each write in turn."""
-    operation, view = OPERATIONS[name], lambda: BEFORE
-
-    def state(store: EdgeStore) -> tuple[dict[str, tuple[object, ...]], ...]:
-        return contents(store, BEFORE), contents(store, AFTER)
-
-    @contextmanager
-    def started() -> Iterator[EdgeStore]:
-        directory = tmp_path / "gallery"
-        store = EdgeStore(directory, view)
-        try:
-            store.put([item(number) for number in range(40)])
-            store.refresh([item(number, NEW) for number in range(20)], "r")
-            yield store
-        finally:
-            store.close()
-            shutil.rmtree(directory)
-
-    with started() as store:
-        start = state(store)
-        operation(store)
-        whole = state(store)
-    for allowed in range(20):
-        with started() as store:
-            with monkeypatch.context() as patched:
-                left = iter(range(allowed))
-                patched.setattr(Shard, "update", failing(Shard.update, left))
-                patched.setattr(edge, "write_json", failing(edge.write_json, left))
-                try:
-                    operation(store)
-                    failed = False
-                except OSError:
-                    failed = True
-            if reopened:
-                # As a kill leaves it: without the counts of a gallery that was closed.
-                store._writing = False
-                store.close()
-                store.__init__(tmp_path / "gallery", view)
-                before, after = state(store)
-                # A settling ends item by item: what it keeps is there all the time.
-                assert (before, after) in (start, whole) or (name == "settle" and before == start[0])
-                assert store.verify() == []
-            else:
-                state(store)
-            operation(store)
-            assert state(store) == whole
-        if not failed:
-            break
-    assert allowed >= 2
-    assert not failed
-
-
 # Kills
 
 COMMON = """
 import sys
 sys.path[:0] = {paths!r}
-from test_versions import *
-edge.BATCH = 50
+from contextlib import closing
+from evergallery.gallery import View, edge, open_store, postgres
+from many_versions import NEW, OLD, item
+edge.BATCH = postgres.BATCH = 50
 before, after = View().before("r"), View().after("r")
 """
 REFRESHER = (
     COMMON
     + """
-with EdgeStore(Path(sys.argv[1]), lambda: before) as store:
+with closing(open_store(sys.argv[1], lambda: before)) as store:
     for batch in range(int(sys.argv[2]), 1000):
         if batch % 20 == 0:
             store.put([item(number) for number in range(batch * 50, batch * 50 + 1000)])
@@ -428,7 +340,7 @@ with EdgeStore(Path(sys.argv[1]), lambda: before) as store:
 SETTLER = (
     COMMON
     + """
-with EdgeStore(Path(sys.argv[1]), lambda: after) as store:
+with closing(open_store(sys.argv[1], lambda: after)) as store:
     store.settle("r", "new", on_progress=lambda done, total: print(done, flush=True))
 """
 )
@@ -448,13 +360,15 @@ def killed_while(script: str, *arguments: object, lines: int, seconds: float) ->
     return [int(line) for line in printed if line]
 
 
-def test_kill_during_refresh_and_settling(tmp_path: Path) -> None:
+def test_kill_during_refresh_and_settling(shared_place: str) -> None:
     """Five times each, at random moments: nothing acknowledged is lost, no view sees an item twice or another vector."""
-    directory, draw, done = tmp_path / "gallery", np.random.default_rng(0), 0
+    draw, done = np.random.default_rng(0), 0
     for _ in range(5):
-        printed = killed_while(REFRESHER, directory, done, lines=int(draw.integers(1, 4)), seconds=draw.uniform(0, 0.1))
+        printed = killed_while(
+            REFRESHER, shared_place, done, lines=int(draw.integers(1, 4)), seconds=draw.uniform(0, 0.1)
+        )
         done = printed[-1] + 1
-        with EdgeStore(directory, lambda: BEFORE) as store:
+        with closing(open_store(shared_place, lambda: BEFORE)) as store:
             assert store.verify() == []
             old, new = contents(store, BEFORE), contents(store, AFTER)
             count = len(old)
@@ -465,11 +379,11 @@ def test_kill_during_refresh_and_settling(tmp_path: Path) -> None:
             assert new == expected([item(n, NEW if n < refreshed else OLD) for n in range(count)])
             assert store.count(view=View().remaining("r")) == count - refreshed
     for _ in range(5):
-        killed_while(SETTLER, directory, lines=1, seconds=draw.uniform(0, 0.05))
-        with EdgeStore(directory, lambda: AFTER) as store:
+        killed_while(SETTLER, shared_place, lines=1, seconds=draw.uniform(0, 0.05))
+        with closing(open_store(shared_place, lambda: AFTER)) as store:
             assert contents(store) == new
             assert store.verify() == []
-    with EdgeStore(directory, lambda: AFTER) as store:
+    with closing(open_store(shared_place, lambda: AFTER)) as store:
         store.settle("r", "new")
         assert contents(store, BOTH) == contents(store, BEFORE) == new
 
@@ -478,7 +392,7 @@ def test_kill_during_refresh_and_settling(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("view", [BEFORE, AFTER], ids=["before", "after"])
-def test_readers_beside_a_refresh_miss_nothing_and_meet_nothing_twice(store: EdgeStore, view: View) -> None:
+def test_readers_beside_a_refresh_miss_nothing_and_meet_nothing_twice(store: GalleryStore, view: View) -> None:
     store._view = lambda: view
     everyone = sorted(f"item {number}" for number in range(40))
     failures: list[BaseException] = []

@@ -15,6 +15,7 @@ from evergallery.cli.common import (
     WorkspaceOption,
     item_filter,
     open_workspace,
+    say_if_password,
 )
 from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
 from evergallery.cli.exchange import export, import_, register
@@ -57,13 +58,17 @@ def init(
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.")] = None,
     fit: Annotated[str, typer.Option(help="How an image becomes square: crop, pad or stretch.")] = "crop",
     head: Annotated[str, typer.Option(help="Classifier in training: cosine, unit-rows (as CSD) or linear.")] = "cosine",
+    store: Annotated[str, typer.Option(help="A directory inside, postgresql://… or qdrant://…")] = "gallery",
+    precision: Annotated[str, typer.Option(help="Of the stored vectors: float32, float16 or int8.")] = "float32",
     json: JsonOption = False,
 ) -> None:
     """Create an empty workspace."""
     from evergallery.workspace import Workspace
 
+    say_if_password(store)
     workspace = Workspace.create(
-        directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head  # type: ignore[arg-type]
+        directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head,  # type: ignore[arg-type]
+        store=store, precision=precision,  # type: ignore[arg-type]
     )  # fmt: skip
     if json:
         print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})
@@ -114,6 +119,10 @@ def search(
     min_probability: Annotated[
         float | None, typer.Option(help="Smallest calibrated probability of a match; needs a check.")
     ] = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option("--exact/--approximate", help="By default as  evergallery gallery  says of its indexes."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Find the stored items most like a picture."""
@@ -121,7 +130,7 @@ def search(
         where = item_filter(space, label, within)
         matches = space.search(
             None if image is None else str(image), item=item, generation=generation, k=k, where=where,
-            minimum_score=min_score, minimum_probability=min_probability,
+            minimum_score=min_score, minimum_probability=min_probability, exact=exact,
         )  # fmt: skip
         names = {one: space.space_of(one).name for one in {match.item.generation for match in matches}}
     rows = [

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergallery.cli.console import print_json, say
+from evergallery.cli.console import err, print_json, say
 
 if TYPE_CHECKING:
     from evergallery.gallery.items import Filter
@@ -41,6 +41,17 @@ def space_names(space: "Workspace") -> dict[str, str]:
     """Names of generations, and of adapters that map stored vectors, by fingerprint."""
     names = {one.fingerprint: one.name for one in space.generations()}
     return names | {one.fingerprint: one.name for one in space.adapters()}
+
+
+def say_if_password(place: str) -> None:
+    """Tell where the password of a gallery belongs, where it stands in the URL."""
+    from evergallery.gallery.places import without_password
+
+    if without_password(place) != place:
+        err.print(
+            "The password in the URL is left out, and never written down: the engine takes it from the environment; see "
+            "docs/engines.md.", markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def say_result(result: dict[str, Any], sentence: str, json: bool) -> None:

@@ -1,6 +1,9 @@
 """``evergallery gallery``: look at and change the stored items."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -10,13 +13,15 @@ from evergallery.cli.common import (
     WorkspaceOption,
     item_filter,
     open_workspace,
+    say_if_password,
     say_result,
     space_names,
 )
-from evergallery.cli.console import out, print_json, print_table
+from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
     from evergallery.gallery.items import Item
+    from evergallery.gallery.snapshot import Snapshot
     from evergallery.workspace import Workspace
 
 gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the stored items.")
@@ -24,19 +29,37 @@ gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the st
 
 @gallery_app.callback(invoke_without_command=True)
 def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
-    """Count the stored items by generation."""
+    """Count the stored items by generation, and say how each is searched."""
     if context.invoked_subcommand:
         return
     with open_workspace(workspace) as space:
         counts = space.gallery.count_by_generation()
+        found = space.gallery.indexes()
         names = space_names(space)
     by_name = {names.get(fingerprint, fingerprint[:12]): count for fingerprint, count in counts.items()}
+    indexes = {names.get(fingerprint, fingerprint[:12]): index for fingerprint, index in found.items()}
     if json:
-        print_json({"items": sum(counts.values()), "by_generation": by_name})
+        described = {name: {**asdict(index), "serves": index.serves} for name, index in indexes.items()}
+        print_json({"items": sum(counts.values()), "by_generation": by_name, "indexes": described})
     elif not by_name:
         out.print(f"The gallery is empty. Next:  evergallery index IMAGES -w {workspace}", markup=False, soft_wrap=True)
     else:
-        print_table("Gallery", ("vectors of", "items"), [(name, str(count)) for name, count in by_name.items()])
+        rows = [(name, str(indexes.get(name, "exact")), str(count)) for name, count in by_name.items()]
+        print_table("Gallery", ("vectors of", "search", "items"), rows, numbers_from=2)
+
+
+@gallery_app.command("compact")
+def gallery_compact(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
+    """Give back the room of what was deleted, index what is large, and measure what the indexes find; may take minutes."""
+    with open_workspace(workspace) as space:
+        indexes = space.compact()
+    if json:
+        print_json({name: {**asdict(index), "serves": index.serves} for name, index in indexes.items()})
+    elif not indexes:
+        say("Compacted. No generation has so many vectors that an index would pay: every search is exact.")
+    else:
+        rows = [(name, str(index)) for name, index in indexes.items()]
+        print_table("Indexes", ("vectors of", "search"), rows, numbers_from=2)
 
 
 @gallery_app.command("list")
@@ -89,6 +112,105 @@ def gallery_delete(
     say_result({"deleted": deleted}, f"{deleted} deleted.", json)
     if not deleted:
         raise typer.Exit(1)
+
+
+@gallery_app.command("copy")
+def gallery_copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery's directory, or its URL.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="An empty gallery, or what an earlier copy has left.")],
+    precision: Annotated[
+        Literal["float32", "float16", "int8"] | None, typer.Option(help="Of the vectors of a new gallery.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Copy a gallery into another engine, every version of every item, and compare both.
+
+    FROM is left as it is. After an interruption the same command goes on.
+    """
+    from evergallery.gallery.copying import copy_gallery
+    from evergallery.gallery.opening import open_store
+    from evergallery.gallery.places import without_password
+
+    for place in (source, target):
+        say_if_password(place)
+    with ExitStack() as opened, watching(json) as watcher:
+        one = opened.enter_context(closing(open_store(source, create=False)))
+        other = opened.enter_context(closing(open_store(target, precision=precision)))
+        done = copy_gallery(one, other, watcher)
+    sentence = (
+        f"{done.items} items with {done.versions} vectors are in both galleries, {done.copied} of them copied now, in "
+        f"{done.seconds:.1f} s. Next:  evergallery gallery use {without_password(target)} -w WORKSPACE"
+    )
+    say_result(asdict(done), sentence, json)
+
+
+@gallery_app.command("use")
+def gallery_use(
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="A gallery's directory, or its URL.")],
+    workspace: WorkspaceOption = HERE,
+    force: Annotated[bool, typer.Option("--force", help="Do not compare it with the one in use.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Let the workspace use another gallery, once it has been found to hold the same; at once, or not at all."""
+    say_if_password(place)
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        space.use_gallery(place, force=force, watcher=watcher)
+        written = space.state.store
+    say_result({"store": written}, f"{workspace} uses the gallery {written} from now on; the other is as it was.", json)
+
+
+@gallery_app.command("snapshot")
+def gallery_snapshot(
+    path: Annotated[Path, typer.Argument(help="A new directory.")],
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Copy the gallery and its state to a new directory, with checksums."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        taken = space.snapshot(path, watcher=watcher)
+    say_result(_describe_snapshot(taken), f"{taken.vectors} vectors copied to {path}.", json)
+
+
+@gallery_app.command("verify")
+def gallery_verify(path: Annotated[Path, typer.Argument(help="Of the snapshot.")], json: JsonOption = False) -> None:
+    """Compare every file of a snapshot with its checksum. Exit status 1 if one is not what was written."""
+    from evergallery.gallery.snapshot import verify
+
+    found = verify(path)
+    say_result(
+        _describe_snapshot(found),
+        f"The snapshot of {found.made} is whole: {found.vectors} vectors, {found.engine}.",
+        json,
+    )
+
+
+@gallery_app.command("restore")
+def gallery_restore(
+    path: Annotated[Path, typer.Argument(help="Of the snapshot.")],
+    workspace: WorkspaceOption = HERE,
+    force: Annotated[bool, typer.Option(help="Even where the gallery holds vectors; they stay on disk.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Search the gallery of a snapshot from now on; it is verified before anything changes."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        before = space.directory / space.state.store
+        restored = space.restore(path, force=force, watcher=watcher)
+    kept = f" The earlier gallery is still in {before}: delete it when nobody needs it." if before.exists() else ""
+    say_result(
+        {**_describe_snapshot(restored), "earlier": str(before) if kept else None},
+        f"{restored.vectors} vectors of {restored.made} restored.{kept}",
+        json,
+    )
+
+
+def _describe_snapshot(snapshot: "Snapshot") -> dict[str, Any]:
+    return {
+        "made": snapshot.made,
+        "engine": snapshot.engine,
+        "vectors": snapshot.vectors,
+        "generations": snapshot.generations,
+        "bytes": sum(entry.bytes for entry in snapshot.files.values()),
+    }
 
 
 def _describe_item(space: "Workspace", item: "Item") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, Match, PutCounts, View
+from evergallery.gallery.opening import open_store
 from evergallery.gallery.store import GalleryStore
 
-__all__ = ["EdgeStore", "Filter", "GalleryStore", "Item", "Match", "PutCounts", "View"]
+__all__ = ["EdgeStore", "Filter", "GalleryStore", "Item", "Match", "PutCounts", "View", "open_store"]

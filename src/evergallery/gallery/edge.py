@@ -9,6 +9,7 @@ another generation's shard, bears its name as ``refresh``. A ``View`` says which
 of the other changes nothing here.
 """
 
+import heapq
 import itertools
 import shutil
 import threading
@@ -16,8 +17,9 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import qdrant_edge as engine
@@ -25,19 +27,31 @@ from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import TEMPORARY_PREFIX, lock, read_json, sync_directory, write_json
-from evergallery.gallery.items import Filter, Item, Match, PutCounts, View, check_items, check_queries
+from evergallery.gallery.items import Filter, Item, Match, Precision, PutCounts, View, check_items, check_queries
 from evergallery.gallery.points import MARKS, marked, problem_of, seen
 from evergallery.gallery.points import condition as _condition
 from evergallery.gallery.points import item_of as _item
 from evergallery.gallery.points import payload as _payload
 from evergallery.gallery.points import point_id as _point_id
-from evergallery.gallery.shard import Shard
+from evergallery.gallery.recall import Index, measured_recall
+from evergallery.gallery.shard import Shard, precision_of, search_parameters
 from evergallery.gallery.store import EVERYTHING, NO_FILTER
-from evergallery.gallery.versions import awaited_by, changed_by, check_dimensions, seen_of
+from evergallery.gallery.versions import (
+    awaited_by,
+    best_of,
+    by_generation,
+    changed_by,
+    check_dimensions,
+    check_versions,
+    place,
+    rounded,
+    seen_of,
+)
 from evergallery.gallery.windows import shares, window
 
 CONTENTS = "contents.json"
 MOVING = "moving.json"
+PRECISION = "precision.json"
 # Large enough that forcing a batch to disk is a small part of it.
 BATCH = 1000
 # A search that has met so many moves waits for the writer instead.
@@ -52,13 +66,17 @@ class EdgeStore:
     Args:
         directory: made where it is missing.
         view: asked by every reading method at its start which versions are seen.
+        precision: that vectors are kept in; by default as the gallery has it, ``float32`` for a new one.
 
     Raises:
+        InputError: the gallery keeps its vectors in another precision.
         BusyError: another process has it open; the message names that process.
         DamagedError: a file is missing or unreadable.
     """
 
-    def __init__(self, directory: Path, view: Callable[[], View] = lambda: EVERYTHING) -> None:
+    def __init__(
+        self, directory: Path, view: Callable[[], View] = lambda: EVERYTHING, precision: Precision | None = None
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._view = view
@@ -70,6 +88,7 @@ class EdgeStore:
         self._opened = ExitStack()
         self._opened.enter_context(lock(directory / ".lock", "using the gallery"))
         try:
+            self.precision = self._kept_precision(precision)
             for path in sorted(path for path in directory.iterdir() if path.is_dir()):
                 if path.name.startswith(TEMPORARY_PREFIX):
                     shutil.rmtree(path)
@@ -105,14 +124,16 @@ class EdgeStore:
     def put(self, items: Sequence[Item]) -> PutCounts:
         """Add or replace items; see ``GalleryStore.put``."""
         check_items(items)
+        items = rounded(items, self.precision)
         with self._one_writer:
             self._check_dimensions(items)
             self._finish_moving()
             versions = self._versions([item.id for item in items])
             changed, counts = changed_by(items, versions, self._view())
-            for generation, group in _by_generation(changed):
-                elsewhere = [item for item in group if any(one.generation != generation for one in versions[item.id])]
-                self._write(generation, group, elsewhere)
+            for generation, group in by_generation(changed):
+                makers = [{one.generation for one in versions[item.id]} for item in group]
+                elsewhere = [item for item, held in zip(group, makers, strict=True) if held - {generation}]
+                self._write(generation, group, elsewhere, replaced=sum(generation in held for held in makers))
         return counts
 
     def refresh(self, items: Sequence[Item], refresh: str) -> int:
@@ -123,7 +144,7 @@ class EdgeStore:
             self._finish_moving()
             versions = self._versions([item.id for item in items], with_embeddings=False)
             awaited = awaited_by(refresh, items, versions, self._view())
-            for generation, group in _by_generation(awaited):
+            for generation, group in by_generation(awaited):
                 self._write(generation, group, group, refresh)
         return len(awaited)
 
@@ -153,9 +174,10 @@ class EdgeStore:
                         gone = [point for point in points if point in twins]
                         kept = [point for point in points if point not in twins]
                         if gone:
-                            self._update(shard.generation, _deletion(gone))
+                            self._update(shard.generation, _deletion(gone), len(gone))
                         if kept:
-                            self._update(shard.generation, engine.UpdateOperation.delete_payload([*kept], [mark]))
+                            unmarking = engine.UpdateOperation.delete_payload([*kept], [mark])
+                            self._update(shard.generation, unmarking, len(kept))
                     deleted += len(gone)
                     done += len(points)
                     if on_progress is not None:
@@ -175,20 +197,56 @@ class EdgeStore:
                 self._complete({"ids": list(versions)})
         return deleted
 
+    def put_versions(self, versions: Sequence[Item]) -> None:
+        """Store versions as they are; see ``GalleryStore.put_versions``."""
+        check_versions(versions)
+        with self._one_writer:
+            self._check_dimensions(versions)
+            self._finish_moving()
+            for generation, group in by_generation(versions):
+                self._write(generation, group, [])
+
     def compact(self) -> None:
         """Give back room and index what is large; see ``GalleryStore.compact``."""
         with self._one_writer:
-            for shard in self._shards.values():
+            for generation, shard in self._shards.items():
                 shard.optimize()
+                if vectors := shard.indexed():
+                    recall = measured_recall(self, generation)
+                    shard.keep_index(Index(vectors, recall, datetime.now(UTC).isoformat(timespec="seconds")))
 
-    def _write(self, generation: str, items: list[Item], elsewhere: list[Item], refresh: str | None = None) -> None:
+    def indexes(self) -> dict[str, Index]:
+        """The indexes that ``compact`` has built, by generation."""
+        return {generation: shard.index for generation, shard in self._shards.items() if shard.index is not None}
+
+    @contextmanager
+    def at_rest(self) -> Iterator[dict[str, int]]:
+        """Hold back who writes, with everything on disk: meanwhile the files in ``directory`` are a whole gallery.
+
+        Yields how many vectors there are of each generation.
+        """
+        with self._one_writer:
+            self._finish_moving()
+            for shard in self._shards.values():
+                shard.flush()
+            yield {generation: shard.count() for generation, shard in self._shards.items()}
+
+    def _write(
+        self,
+        generation: str,
+        items: list[Item],
+        elsewhere: list[Item],
+        refresh: str | None = None,
+        *,
+        replaced: int = 0,
+    ) -> None:
         """Store versions of items, some of which have others elsewhere: those are deleted, or superseded by a refresh."""
         if generation not in self._shards:
             self._shards[generation] = Shard.create(
-                self.directory / generation[:16], generation, len(items[0].embedding)
+                self.directory / generation[:16], generation, len(items[0].embedding), self.precision
             )
             self._begin_writing()
-        if refresh is not None:
+        if any(item.refresh or item.superseded for item in items):
             for shard in self._shards.values():
                 shard.index_marks()
         points = [
@@ -196,7 +254,7 @@ class EdgeStore:
         ]
         intent = {"to": generation, "ids": [item.id for item in elsewhere]} | ({"refresh": refresh} if refresh else {})
         with self._moving(intent) if elsewhere else nullcontext():
-            self._update(generation, engine.UpdateOperation.upsert_points(points))
+            self._update(generation, engine.UpdateOperation.upsert_points(points), replaced)
             if elsewhere:
                 self._finish_moving()
 
@@ -227,14 +285,16 @@ class EdgeStore:
         for generation, shard in self._shards.items():
             mine = shard.holds(points) if shard is not target else []
             if mine and refresh is not None:
-                self._update(generation, engine.UpdateOperation.set_payload([*mine], {"superseded": refresh}))
+                # A point whose indexed payload changes leaves the index.
+                marking = engine.UpdateOperation.set_payload([*mine], {"superseded": refresh})
+                self._update(generation, marking, len(mine))
             elif mine:
-                self._update(generation, _deletion(mine))
+                self._update(generation, _deletion(mine), len(mine))
 
-    def _update(self, generation: str, operation: engine.UpdateOperation) -> None:
+    def _update(self, generation: str, operation: engine.UpdateOperation, changed: int = 0) -> None:
         if not self._writing:
             self._begin_writing()
-        self._shards[generation].update(operation)
+        self._shards[generation].update(operation, changed)
 
     # Reading
 
@@ -324,6 +384,15 @@ class EdgeStore:
         pages = self._pages(where, view or self._view(), after, batch_size, with_vector=False, fields=fields)
         return ([str((record.payload or {})["id"]) for record in records] for records in pages)
 
+    def versions(self, *, batch_size: int = 1000, after: str | None = None) -> Iterator[list[Item]]:
+        """Every version of every item; see ``GalleryStore.versions``."""
+        start = None if after is None else _following(_point_id(after))
+        streams = [_one_by_one(shard, start, batch_size) for shard in self._admitted(NO_FILTER)]
+        merged = heapq.merge(*streams, key=place)
+        items = itertools.groupby(merged, key=lambda one: one.id)
+        while batch := [one for _, held in itertools.islice(items, batch_size) for one in held]:
+            yield batch
+
     def _pages(
         self,
         where: Filter,
@@ -360,7 +429,8 @@ class EdgeStore:
         *,
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
-        exact: bool = True,
+        exact: bool | None = True,
+        with_embeddings: bool = False,
         view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query; see ``GalleryStore.search``."""
@@ -368,7 +438,7 @@ class EdgeStore:
             raise InputError(f"k is {k}: search for at least 1 item.")
         check_queries(queries)
         view = view or self._view()
-        return self._read(lambda: self._search(queries, k, where, minimum_score, exact, view))
+        return self._read(lambda: self._search(queries, k, where, minimum_score, exact, with_embeddings, view))
 
     def _search(
         self,
@@ -376,21 +446,24 @@ class EdgeStore:
         k: int,
         where: Filter,
         minimum_score: float | None,
-        exact: bool,
+        exact: bool | None,
+        with_embeddings: bool,
         view: View,
     ) -> list[list[Match]]:
         condition = _condition(where, view)
         found: list[list[Match]] = [[] for _ in queries]
         for shard in self._admitted(where):
             if queries.shape[1] == shard.dimension:
-                more = self._search_shard(shard, queries, k, condition, minimum_score, exact)
+                # The recall of an index is measured without a filter, and holds without one.
+                way = condition is not None or not shard.index_serves if exact is None else exact
+                more = self._search_shard(shard, queries, k, condition, minimum_score, way, with_embeddings)
                 found = [[*matches, *others] for matches, others in zip(found, more, strict=True)]
             elif shard.count() and shard.page(_condition(NO_FILTER, view), None, 1, with_vector=False, fields=[])[0]:
                 raise InputError(
                     f"The queries have {queries.shape[1]} dimensions and the vectors of {shard.generation[:12]} have "
                     f"{shard.dimension}: they come from different embedding spaces."
                 )
-        return [_best(matches)[:k] for matches in found]
+        return [best_of(matches)[:k] for matches in found]
 
     def _search_shard(
         self,
@@ -400,32 +473,42 @@ class EdgeStore:
         condition: engine.Filter | None,
         minimum_score: float | None,
         exact: bool,
+        with_embeddings: bool,
     ) -> list[list[Match]]:
         def request(query: NDArray[np.float32], limit: int) -> engine.QueryRequest:
             return engine.QueryRequest(
                 limit=limit,
                 query=engine.Query.Nearest(query.tolist()),
                 with_payload=True,
-                with_vector=True,
+                with_vector=with_embeddings,
                 filter=condition,
                 score_threshold=threshold,
-                params=engine.SearchParams(exact=exact),
+                params=parameters,
             )
 
+        parameters = search_parameters(exact, shard.precision)
         # The engine leaves out what equals its threshold, and compares in float32.
         threshold = (
             None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
         )
-        # One more than asked for tells whether equal scores were cut apart.
-        answers = shard.query([request(query, k + 1) for query in queries])
+        # One more than asked for tells whether equal scores were cut apart; an index may have missed some of them anyway.
+        beyond = 1 if exact else 0
+        answers = shard.query([request(query, k + beyond) for query in queries])
         found = []
         for query, points in zip(queries, answers, strict=True):
             limit = k + 1
-            while len(points) == limit and points[k - 1].score == points[-1].score:
+            while exact and len(points) == limit and points[k - 1].score == points[-1].score:
                 limit *= 2
                 points = shard.query([request(query, limit)])[0]
-            above = (point for point in points if minimum_score is None or point.score >= minimum_score)
-            found.append([Match(_item(point), point.score) for point in above])
+            # Whole only where equal scores have to be put in order.
+            best = points if limit > k + 1 else points[:k]
+            found.append(
+                [
+                    Match(_item(point), point.score)
+                    for point in best
+                    if minimum_score is None or point.score >= minimum_score
+                ]
+            )
         return found
 
     def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
@@ -470,7 +553,7 @@ class EdgeStore:
             # Few are ever asked for by URI, so that the index is made when the first one is.
             with self._one_writer:
                 for shard in shards:
-                    shard.index(("uri",))
+                    shard.index_fields(("uri",))
         return [shard for shard in shards if where.generations is None or shard.generation in where.generations]
 
     def _read(self, ask: Callable[[], Answer]) -> Answer:
@@ -502,6 +585,20 @@ class EdgeStore:
     def _check_dimensions(self, items: Sequence[Item]) -> None:
         check_dimensions(items, {shard.generation: shard.dimension for shard in self._shards.values()})
 
+    def _kept_precision(self, asked: Precision | None) -> Precision:
+        path = self.directory / PRECISION
+        if asked is not None and asked not in get_args(Precision):
+            raise InputError(f"There is no precision {asked!r}: give {', '.join(get_args(Precision))}.")
+        kept = precision_of(read_json(path), path) if path.is_file() else "float32"
+        if asked is not None and asked != kept:
+            if path.is_file() or any(entry.is_dir() for entry in self.directory.iterdir()):
+                raise InputError(
+                    f"The gallery {self.directory} keeps its vectors in {kept}, not {asked}: open it as it is, or copy it to "
+                    f"a new one of {asked}."
+                )
+            write_json(path, {"precision": asked})
+        return asked or kept
+
     def _begin_writing(self) -> None:
         self._write_contents(dict.fromkeys(self._shards))
         self._writing = True
@@ -522,19 +619,6 @@ class EdgeStore:
                 )
 
 
-def _by_generation(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
-    ordered = sorted(items, key=lambda item: item.generation)
-    return ((name, list(group)) for name, group in itertools.groupby(ordered, key=lambda item: item.generation))
-
-
-def _best(matches: list[Match]) -> list[Match]:
-    """Best first, equal scores in order of ids, each id once."""
-    best: dict[str, Match] = {}
-    for match in sorted(matches, key=lambda match: (-match.score, match.item.id)):
-        best.setdefault(match.item.id, match)
-    return list(best.values())
-
-
 def _marks(refresh: str | None) -> dict[str, str]:
     return {} if refresh is None else {"refresh": refresh}
 
@@ -545,6 +629,14 @@ def _deletion(points: Sequence[uuid.UUID]) -> engine.UpdateOperation:
 
 def _point(record: engine.Record) -> uuid.UUID:
     return uuid.UUID(str(record.id))
+
+
+def _one_by_one(shard: Shard, start: uuid.UUID | None, size: int) -> Iterator[Item]:
+    while True:
+        records, start = shard.page(None, start, size, with_vector=True)
+        yield from map(_item, records)
+        if start is None:
+            return
 
 
 def _following(point: uuid.UUID) -> uuid.UUID:

@@ -13,16 +13,22 @@ What was found out about Qdrant Edge 0.9, and is built on here:
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import qdrant_edge as engine
 
 from evergallery.errors import DamagedError, EvergalleryError
-from evergallery.files import new_directory, read_json, write_json
+from evergallery.files import new_directory, read_json, sync_directory, write_json
+from evergallery.gallery.items import Precision
 from evergallery.gallery.points import MARKS
+from evergallery.gallery.recall import Index
 
 SPACE = "space.json"
+INDEX = "index.json"
+INDEX_FROM = 50_000
+"""Vectors from which on an index is built."""
 INDEXED = ("label", "content_hash", "metadata_terms")
 
 Answer = TypeVar("Answer")
@@ -47,28 +53,39 @@ class Shard:
             raise DamagedError(
                 f"{path / SPACE} does not name a space ({error!r}): restore it from a backup."
             ) from error
-        self._engine = self._ask("opened", lambda: engine.EdgeShard.load(str(path / "shard")))
+        self.index: Index | None = None
+        self.precision = precision_of(space, path / SPACE)
+        configuration = _configuration(self.dimension, self.precision)
+        self._engine = self._ask("opened", lambda: engine.EdgeShard.load(str(path / "shard"), configuration))
         try:
             self.count()
+            self.index = self._kept_index()
         except DamagedError:
             self.close()
             raise
 
     @staticmethod
-    def create(path: Path, generation: str, dimension: int) -> "Shard":
+    def create(path: Path, generation: str, dimension: int, precision: Precision = "float32") -> "Shard":
         """Make an empty one; it is there whole or not at all."""
-        configuration = engine.EdgeConfig(vectors=engine.EdgeVectorParams(size=dimension, distance=engine.Distance.Dot))
+        configuration = _configuration(dimension, precision)
         with new_directory(path) as temporary:
             shard = engine.EdgeShard.create(str(temporary / "shard"), configuration)
             for name in INDEXED:
                 shard.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
             shard.flush()
             shard.close()
-            write_json(temporary / SPACE, {"generation": generation, "dimension": dimension})
+            write_json(temporary / SPACE, {"generation": generation, "dimension": dimension, "precision": precision})
         return Shard(path)
 
-    def update(self, operation: engine.UpdateOperation) -> None:
-        """Apply an operation, whole or not at all; durable on return."""
+    def update(self, operation: engine.UpdateOperation, changed: int = 0) -> None:
+        """Apply an operation, whole or not at all; durable on return.
+
+        Args:
+            operation: to apply.
+            changed: how many points that are here it deletes or replaces, at most.
+        """
+        if changed and self.index is not None:
+            self._note_changes(self.index, changed)
         self._ask("written", lambda: self._engine.update(operation))
         self.flush()
 
@@ -77,12 +94,48 @@ class Shard:
         self._ask("written", self._engine.flush)
 
     def optimize(self) -> None:
-        """Drop deleted vectors, and index large segments for approximate search."""
+        """Drop deleted vectors, and index large segments for approximate search, which leaves nothing known of the index."""
+        (self.path / INDEX).unlink(missing_ok=True)
+        sync_directory(self.path)
+        self.index = None
         self._ask("written", self._engine.optimize)
         self.flush()
 
+    def indexed(self) -> int:
+        """How many vectors the index held when it was built; 0 without one."""
+        return self._ask("read", self._engine.info).indexed_vectors_count
+
+    def keep_index(self, index: Index) -> None:
+        """Remember what the index was found to be worth."""
+        write_json(self.path / INDEX, asdict(index))
+        self.index = index
+
+    @property
+    def index_serves(self) -> bool:
+        """Whether there is an index that answers where nobody asks for exact search."""
+        return self.index is not None and self.index.serves
+
+    def _kept_index(self) -> Index | None:
+        path = self.path / INDEX
+        try:
+            return Index(**read_json(path)) if path.is_file() else None
+        except TypeError as error:
+            raise DamagedError(
+                f"{path} does not describe an index ({error}): delete it and run  evergallery gallery compact"
+            ) from error
+
+    def _note_changes(self, index: Index, changed: int) -> None:
+        """Count changes before they are made; a kill forgets a hundredth of the index's vectors at most."""
+        self.index = replace(index, changed=index.changed + changed)
+        step = max(1, index.vectors // 100)
+        if self.index.changed // step != index.changed // step:
+            write_json(self.path / INDEX, asdict(self.index))
+
     def count(self, condition: engine.Filter | None = None) -> int:
         """How many points satisfy a condition, exactly."""
+        if condition is None:
+            # Known without looking at every point.
+            return self._ask("read", self._engine.info).points_count
         return self._ask("read", lambda: self._engine.count(engine.CountRequest(exact=True, filter=condition)))
 
     def count_by(self, field: str, condition: engine.Filter | None) -> dict[str, int]:
@@ -141,9 +194,9 @@ class Shard:
 
     def index_marks(self) -> None:
         """Index the marks of versions, once there are any."""
-        self.index(MARKS)
+        self.index_fields(MARKS)
 
-    def index(self, fields: Sequence[str]) -> None:
+    def index_fields(self, fields: Sequence[str]) -> None:
         """Index fields that are not yet."""
         known = self._ask("read", self._engine.info).payload_schema
         for name in (name for name in fields if name not in known):
@@ -151,6 +204,9 @@ class Shard:
 
     def close(self) -> None:
         """Release it for other processes."""
+        if self.index is not None and self.index.changed:
+            with suppress(OSError):
+                write_json(self.path / INDEX, asdict(self.index))
         # After damage there may be nothing left to release.
         with suppress(Exception):
             self._engine.close()
@@ -169,3 +225,35 @@ class Shard:
                 f"The gallery's files in {self.path} cannot be {done} ({reason}): restore them from a backup, or move them "
                 f"away and index the images again."
             ) from error
+
+
+def search_parameters(exact: bool, precision: Precision) -> engine.SearchParams:
+    """How a search compares: of twice as many as are asked for by their bytes, the best by the vectors that are kept."""
+    if precision != "int8":
+        return engine.SearchParams(exact=exact)
+    # Bytes alone find less, and their scores are wrong by hundredths.
+    rescoring = engine.QuantizationSearchParams(rescore=True, oversampling=2.0)
+    return engine.SearchParams(exact=exact, quantization=rescoring)
+
+
+def precision_of(content: Any, path: Path) -> Precision:
+    """The precision that a file names; ``float32`` where it names none.
+
+    Raises:
+        DamagedError: there is no such precision.
+    """
+    kept = content.get("precision", "float32") if isinstance(content, dict) else None
+    if kept not in get_args(Precision):
+        raise DamagedError(f"{path} names a precision {kept!r} that is not known: restore it from a backup.")
+    return cast(Precision, kept)
+
+
+def _configuration(dimension: int, precision: Precision) -> engine.EdgeConfig:
+    half = None if precision == "float32" else engine.VectorStorageDatatype.Float16
+    whole_bytes = engine.ScalarQuantizationConfig(engine.ScalarType.Int8, quantile=0.99, memory=engine.Memory.Pinned)
+    return engine.EdgeConfig(
+        vectors=engine.EdgeVectorParams(size=dimension, distance=engine.Distance.Dot, datatype=half),
+        # In units of 1024 bytes of float32.
+        optimizers=engine.EdgeOptimizersConfig(indexing_threshold=max(1, INDEX_FROM * dimension * 4 // 1024)),
+        quantization_config=whole_bytes if precision == "int8" else None,
+    )

@@ -1,12 +1,15 @@
 """The interface that every engine of the gallery offers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.gallery.items import Filter, Item, Match, PutCounts, View
+from evergallery.gallery.items import Filter, Item, Match, Precision, PutCounts, View
+
+if TYPE_CHECKING:
+    from evergallery.gallery.recall import Index
 
 Answer = TypeVar("Answer")
 
@@ -18,7 +21,8 @@ class GalleryStore(Protocol):
     """Items of several generations, each of its own dimension; an id is one item.
 
     What a call has returned from is durable: neither a process that is killed, at any moment, nor a machine that loses its
-    power loses anything of it or leaves half an item. One process at a time has a gallery open; its threads may share it.
+    power loses anything of it or leaves half an item. Threads may share a store; whether several processes may have the same
+    gallery open is said by its engine.
 
     While a refresh is not settled, its items have two versions, of two generations. A ``View`` says which of them is seen: a
     store is opened with a function that tells it, and reading methods take another one as ``view``. So a refresh is shown, or
@@ -27,6 +31,10 @@ class GalleryStore(Protocol):
     other method answers with one of them. What a call sees, it sees as it is between two writes: an item that another thread
     refreshes or puts meanwhile is neither missed nor met twice.
     """
+
+    @property
+    def precision(self) -> Precision:
+        """How the vectors are kept; one that is read is the nearest to what was stored that this can express."""
 
     def put(self, items: Sequence[Item]) -> PutCounts:
         """Add items, or replace those of the same id, whatever generation had made them, with all their versions.
@@ -129,6 +137,28 @@ class GalleryStore(Protocol):
     ) -> Iterator[list[str]]:
         """The ids of all items, in batches, in the order of ``iterate`` and as it begins."""
 
+    def versions(self, *, batch_size: int = 1000, after: str | None = None) -> Iterator[list[Item]]:
+        """Every version of every item with its marks, in batches, in the order of ``iterate``, then by generation.
+
+        The versions of one item come in one batch. To copy a gallery that nobody changes.
+
+        Args:
+            batch_size: about so many at once.
+            after: begin behind the place of this id.
+        """
+
+    def put_versions(self, versions: Sequence[Item]) -> None:
+        """Store versions exactly as they are given, with their marks and times, beside other versions of their items.
+
+        A version of the same item and generation is replaced. The same call may be made again.
+
+        Args:
+            versions: at most one of each item and generation.
+
+        Raises:
+            InputError: a version that cannot be stored; then none of them is.
+        """
+
     def search(
         self,
         queries: NDArray[np.float32],
@@ -136,7 +166,8 @@ class GalleryStore(Protocol):
         *,
         where: Filter = NO_FILTER,
         minimum_score: float | None = None,
-        exact: bool = True,
+        exact: bool | None = True,
+        with_embeddings: bool = False,
         view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query, best first; equal scores in order of ids.
@@ -146,8 +177,9 @@ class GalleryStore(Protocol):
             k: at least 1.
             where: which items.
             minimum_score: leave out items below it.
-            exact: compare with every item; otherwise an index that ``compact`` has built may answer, faster, and may
-                miss some.
+            exact: compare with every item; ``False``: an index that ``compact`` has built may answer, faster, and may miss
+                some; ``None``: an index may answer where it has been measured to miss few, see ``indexes``.
+            with_embeddings: whether the items that are found come with their vectors, which takes longer.
             view: which versions.
 
         Raises:
@@ -164,7 +196,11 @@ class GalleryStore(Protocol):
         """Read every version and say what is wrong, a sentence each: also of an item that is seen twice."""
 
     def compact(self) -> None:
-        """Give back the room of what was deleted and index what is large for approximate search; may take minutes."""
+        """Give back the room of what was deleted, index what is large for approximate search, and measure what the indexes
+        find; may take minutes."""
+
+    def indexes(self) -> "dict[str, Index]":
+        """The indexes that there are, by generation, each with the recall that was measured when it was built."""
 
     def close(self) -> None:
         """Release it for other processes."""

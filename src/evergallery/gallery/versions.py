@@ -1,10 +1,24 @@
 """What putting and refreshing mean for the versions that an item has; every engine asks here before it writes."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from evergallery.errors import InputError
-from evergallery.gallery.items import Item, PutCounts, View
+from evergallery.gallery.items import (
+    UNIT_TOLERANCE,
+    Item,
+    Match,
+    Precision,
+    PutCounts,
+    View,
+    check_items,
+    metadata_terms,
+)
+from evergallery.gallery.points import point_id
 
 
 def seen_of(versions: Sequence[Item], view: View) -> Item | None:
@@ -25,12 +39,20 @@ def changed_by(
     """
     stored = {name: one for name, held in versions.items() if (one := seen_of(held, view))}
     changed = [
-        replace(item, added=stored[item.id].added if item.id in stored else item.added, refresh=None, superseded=None)
+        _as_stored(item, stored.get(item.id))
         for item in items
         if item.id not in stored or not item.same_but_for_time(stored[item.id])
     ]
     replaced = sum(item.id in stored for item in changed)
     return changed, PutCounts(len(changed) - replaced, replaced, len(items) - len(changed))
+
+
+def _as_stored(item: Item, before: Item | None) -> Item:
+    added = item.added if before is None else before.added
+    # Most items are as they will be stored; a copy costs as much as all else that is done to one here.
+    if (item.added, item.refresh, item.superseded) == (added, None, None):
+        return item
+    return replace(item, added=added, refresh=None, superseded=None)
 
 
 def awaited_by(refresh: str, items: Sequence[Item], versions: Mapping[str, Sequence[Item]], view: View) -> list[Item]:
@@ -63,6 +85,38 @@ def _is_awaited(item: Item, versions: Sequence[Item], refresh: str, before: View
     return same and before.sees(old.refresh, old.superseded)
 
 
+def best_of(matches: list[Match]) -> list[Match]:
+    """Matches best first, equal scores in order of ids, each id once."""
+    best: dict[str, Match] = {}
+    for match in sorted(matches, key=lambda match: (-match.score, match.item.id)):
+        best.setdefault(match.item.id, match)
+    return list(best.values())
+
+
+def place(version: Item) -> tuple[uuid.UUID, str]:
+    """Where a version stands in the order that all engines have."""
+    return point_id(version.id), version.generation
+
+
+def rounded(items: Sequence[Item], precision: Precision) -> Sequence[Item]:
+    """Items as they will come back, so that the same one is known again."""
+    if precision == "float32":
+        return items
+    return [replace(item, embedding=item.embedding.astype(np.float16).astype(np.float32)) for item in items]
+
+
+def by_generation(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
+    """Items in groups of one generation."""
+    ordered = sorted(items, key=lambda item: item.generation)
+    return ((name, list(group)) for name, group in itertools.groupby(ordered, key=lambda item: item.generation))
+
+
+def check_versions(versions: Sequence[Item]) -> None:
+    """Refuse versions that cannot be stored; see ``check_items``, where one of each generation may have the same id."""
+    for _, group in by_generation(versions):
+        check_items(group)
+
+
 def check_dimensions(items: Sequence[Item], known: Mapping[str, int]) -> dict[str, int]:
     """The dimension of every generation, with those that the items are the first of.
 
@@ -82,3 +136,20 @@ def check_dimensions(items: Sequence[Item], known: Mapping[str, int]) -> dict[st
                 f"{item.generation[:12]} have {dimension}: it was made by another generation."
             )
     return expected
+
+
+def problem_of(version: Item, terms: Sequence[str] | None, dimension: int | None) -> str | None:
+    """What is wrong with a stored version, if anything.
+
+    Args:
+        version: as it was read.
+        terms: of its metadata, as they were stored to be filtered by.
+        dimension: of the vectors of its generation.
+    """
+    if terms != metadata_terms(version.metadata):
+        return f"the metadata of {version.id!r} are not what was stored"
+    if dimension is None:
+        return f"{version.id!r} is of a generation whose vectors are not there"
+    if version.embedding.shape != (dimension,) or not abs(np.linalg.norm(version.embedding) - 1) <= UNIT_TOLERANCE:
+        return f"the vector of {version.id!r} is not a unit vector of {dimension} dimensions"
+    return None

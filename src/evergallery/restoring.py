@@ -1,0 +1,82 @@
+"""Putting a snapshot in the place of a workspace's gallery: beside it first, then by one rename of ``workspace.json``."""
+
+import shutil
+from contextlib import suppress
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evergallery.errors import DamagedError, RefusedError
+from evergallery.files import lock
+from evergallery.gallery import snapshot as snapshots
+from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.places import is_url
+from evergallery.state import State
+from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
+
+
+def restore_gallery(workspace: "Workspace", path: Path, force: bool, watcher: Watcher) -> snapshots.Snapshot:
+    """Search the gallery of a snapshot from now on; see ``Workspace.restore``."""
+    snapshot = snapshots.read(path)
+    state = State.model_validate(snapshot.state)
+    _require_known(workspace, snapshot)
+    place = workspace.state.store
+    if is_url(place):
+        raise RefusedError(
+            f"The gallery is {place}: copy the snapshot's into another one with  evergallery gallery copy {path / 'gallery'} "
+            f"URL  , then  evergallery gallery use URL"
+        )
+    workspace.close()
+    earlier = workspace.directory / workspace.state.store
+    earlier.mkdir(exist_ok=True)
+    held = _vectors(earlier)
+    if held and not force:
+        raise RefusedError(
+            f"The gallery {earlier} holds {held} vectors: give --force to search the snapshot's {snapshot.vectors} instead; "
+            f"the others stay where they are."
+        )
+    # Nobody fills a gallery that is about to be left.
+    with lock(earlier / ".lock", "restoring a snapshot"):
+        directory = _free_name(workspace.directory / "gallery")
+        snapshots.restore(
+            path, directory, on_progress=lambda done, total: watcher.counted("copying the gallery", done, total)
+        )
+        with workspace.changing("restoring a snapshot") as now:
+            now.store = directory.name
+            # Marks on the vectors are of the refreshes of that moment; what was promoted since shows its own.
+            now.refreshes = max(now.refreshes, state.refreshes)
+            now.committed, now.discarded = state.committed, state.discarded
+            now.refresh = state.refresh
+            if now.refresh is not None and now.refresh.generation == now.promoted:
+                now.refresh = now.refresh.model_copy(update={"shown": True})
+        if held == 0:
+            shutil.rmtree(earlier)
+    workspace.journal.record("restore", path=str(path), vectors=snapshot.vectors, made=snapshot.made)
+    return snapshot
+
+
+def _require_known(workspace: "Workspace", snapshot: snapshots.Snapshot) -> None:
+    for fingerprint, vectors in snapshot.generations.items():
+        if vectors:
+            try:
+                workspace.space_of(fingerprint)
+            except RefusedError:
+                raise RefusedError(
+                    f"The snapshot holds {vectors} vectors of a generation or adapter {fingerprint[:12]} that is not in "
+                    f"{workspace.directory}: put its directory back under generations/ or adapters/ first."
+                ) from None
+
+
+def _vectors(directory: Path) -> int | None:
+    """How many vectors a gallery holds, all versions counted; ``None`` where it is damaged."""
+    with suppress(DamagedError), EdgeStore(directory) as store, store.at_rest() as counts:
+        return sum(counts.values())
+    return None
+
+
+def _free_name(directory: Path) -> Path:
+    numbered = (directory.with_name(f"{directory.name}-{number}") for number in count(2))
+    return next(name for name in chain([directory], numbered) if not name.exists())

@@ -1,0 +1,30 @@
+"""Items of two generations; light to import, for processes that are killed."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.gallery import Item
+
+OLD, NEW = "a" * 64, "b" * 64
+DIMENSIONS = {OLD: 8, NEW: 12}
+
+
+def vector(seed: int, dimension: int = 8) -> NDArray[np.float32]:
+    values = np.random.default_rng(seed).normal(size=dimension).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
+def item(number: int, generation: str = OLD, **changes: object) -> Item:
+    made = Item(
+        id=f"item {number}",
+        embedding=vector(number, DIMENSIONS[generation]),
+        generation=generation,
+        label=f"class {number % 3}",
+        uri=f"photos/{number}.jpg",
+        content_hash=f"{number:064x}",
+        added="2026-01-01T00:00:00+00:00",
+        metadata={"price": number, "shop": "north" if number % 2 else "south"},
+    )
+    return replace(made, **changes)

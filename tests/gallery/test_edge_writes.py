@@ -1,0 +1,98 @@
+"""Qdrant Edge alone: a disk that is full at any write of a move leaves all or nothing."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from many_versions import NEW, OLD, item
+from test_versions import AFTER, BEFORE, contents
+
+from evergallery.gallery import EdgeStore, edge
+from evergallery.gallery.shard import Shard
+
+OPERATIONS: dict[str, Callable[[EdgeStore], object]] = {
+    "refresh": lambda store: store.refresh([item(number, NEW) for number in range(20, 40)], "r"),
+    "put into the newer space": lambda store: store.put([item(n, NEW, label="put") for n in range(40)]),
+    "put into the older space": lambda store: store.put([item(n, OLD, label="put") for n in range(40)]),
+    "delete": lambda store: store.delete([f"item {number}" for number in range(40)]),
+    "settle": lambda store: store.settle("r", "old"),
+}
+
+
+def failing(write: Callable[..., None], left: Iterator[int]) -> Callable[..., None]:
+    """A write that succeeds as often as something is left."""
+
+    def attempt(*arguments: object) -> None:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        write(*arguments)
+
+    return attempt
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("reopened", [False, True], ids=["the same process", "another process"])
+def test_any_write_that_fails_leaves_all_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reopened: bool
+) -> None:
+    """Half of the items have two versions when the disk is full at each write in turn."""
+    operation, view = OPERATIONS[name], lambda: BEFORE
+
+    def state(store: EdgeStore) -> tuple[dict[str, tuple[object, ...]], ...]:
+        return contents(store, BEFORE), contents(store, AFTER)
+
+    @contextmanager
+    def started() -> Iterator[EdgeStore]:
+        directory = tmp_path / "gallery"
+        store = EdgeStore(directory, view)
+        try:
+            store.put([item(number) for number in range(40)])
+            store.refresh([item(number, NEW) for number in range(20)], "r")
+            yield store
+        finally:
+            store.close()
+            shutil.rmtree(directory)
+
+    with started() as store:
+        start = state(store)
+        operation(store)
+        whole = state(store)
+    for allowed in range(20):
+        with started() as store:
+            with monkeypatch.context() as patched:
+                left = iter(range(allowed))
+                patched.setattr(Shard, "update", failing(Shard.update, left))
+                patched.setattr(edge, "write_json", failing(edge.write_json, left))
+                try:
+                    operation(store)
+                    failed = False
+                except OSError:
+                    failed = True
+            if reopened:
+                # As a kill leaves it: without the counts of a gallery that was closed.
+                store._writing = False
+                store.close()
+                store.__init__(tmp_path / "gallery", view)
+                before, after = state(store)
+                # A settling ends item by item: what it keeps is there all the time.
+                assert (before, after) in (start, whole) or (name == "settle" and before == start[0])
+                assert store.verify() == []
+            else:
+                state(store)
+            operation(store)
+            assert state(store) == whole
+        if not failed:
+            break
+    assert allowed >= 2
+    assert not failed
+
+
+def test_marks_are_indexed_when_a_refresh_begins(tmp_path: Path) -> None:
+    with EdgeStore(tmp_path / "gallery") as store:
+        store.put([item(1)])
+        assert "superseded" not in store._shards[OLD]._engine.info().payload_schema
+        store.refresh([item(1, NEW)], "r")
+        for shard in store._shards.values():
+            assert {"refresh", "superseded"} <= shard._engine.info().payload_schema.keys()

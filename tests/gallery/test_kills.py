@@ -1,0 +1,134 @@
+"""kill -9 at random moments of adding, deleting, refreshing, settling and compacting, ten times.
+
+What was acknowledged is there; an item that was being changed is as before or as after, and nothing else is touched.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from evergallery.gallery import EdgeStore, Item, View, shard
+
+OLD, NEW = "a" * 64, "b" * 64
+DIMENSIONS = {OLD: 16, NEW: 24}
+ITEMS = 40
+STEPS = 6
+
+# Small enough that compacting builds indexes.
+shard.INDEX_FROM = 100
+
+
+def item(number: int, generation: str = OLD, label: str = "first") -> Item:
+    draw = np.random.default_rng(number).normal(size=DIMENSIONS[generation]).astype(np.float32)
+    return Item(
+        id=f"item {number}",
+        embedding=draw / np.linalg.norm(draw),
+        generation=generation,
+        label=label,
+        uri=f"photos/{number}.jpg",
+        content_hash=f"{number:064x}",
+        added="2026-01-01T00:00:00+00:00",
+        metadata={"price": number},
+    )
+
+
+def numbers(block: int) -> range:
+    return range(block * ITEMS, (block + 1) * ITEMS)
+
+
+def view() -> View:
+    """Of every second block the new versions are wanted, of the others the old ones."""
+    return View(
+        shown=frozenset(f"refresh {block}" for block in range(0, 500, 2)),
+        hidden=frozenset(f"refresh {block}" for block in range(1, 500, 2)),
+    )
+
+
+def act(store: EdgeStore, step: int) -> None:
+    """The step of this number; taking it twice is taking it once."""
+    block, action = divmod(step, STEPS)
+    mine = numbers(block)
+    if action == 0:
+        store.put([item(number) for number in mine])
+    elif action == 1:
+        store.delete([f"item {number}" for number in mine if number % 4 == 0])
+    elif action == 2:
+        store.refresh([item(number, NEW) for number in mine], f"refresh {block}")
+    elif action == 3:
+        store.settle(f"refresh {block}", "old" if block % 2 else "new")
+    elif action == 4:
+        # To and fro between the generations.
+        store.put([item(number, OLD, "again") for number in mine if number % 4 == 1])
+    else:
+        store.compact()
+
+
+def seen_after(steps: int) -> dict[str, Item]:
+    """What is to be seen once so many steps have been taken."""
+    found: dict[str, Item] = {}
+    for step in range(steps):
+        block, action = divmod(step, STEPS)
+        for number in numbers(block):
+            name = f"item {number}"
+            if action == 0:
+                found[name] = item(number)
+            elif action == 1 and number % 4 == 0:
+                del found[name]
+            elif action == 2 and block % 2 == 0 and name in found:
+                found[name] = item(number, NEW)
+            elif action == 4 and number % 4 == 1:
+                found[name] = item(number, OLD, "again")
+    return found
+
+
+def same(one: Item | None, other: Item | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    plain = replace(one, refresh=None, superseded=None)
+    return plain.same_but_for_time(other) and np.array_equal(one.embedding, other.embedding)
+
+
+ACTOR = """
+import sys
+sys.path[:0] = {paths!r}
+from test_kills import *
+with EdgeStore(Path(sys.argv[1]), view) as store:
+    for step in range(int(sys.argv[2]), 2000):
+        act(store, step)
+        print(step, flush=True)
+"""
+
+
+def test_kills_lose_nothing_acknowledged_and_leave_nothing_half_written(tmp_path: Path) -> None:
+    directory = tmp_path / "gallery"
+    script = ACTOR.format(paths=[str(Path(__file__).parent)])
+    draw = np.random.default_rng(1)
+    done = 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(directory), str(done)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        with process.stdout:
+            for _ in range(draw.integers(1, STEPS)):
+                done = int(process.stdout.readline()) + 1
+            time.sleep(draw.uniform(0, 0.05))
+            os.kill(process.pid, signal.SIGKILL)
+            lines = process.stdout.read().split()
+        process.wait()
+        done = int(lines[-1]) + 1 if lines else done
+        before, after = seen_after(done), seen_after(done + 1)
+        with EdgeStore(directory, view) as store:
+            assert store.verify() == []
+            found = {one.id: one for batch in store.iterate() for one in batch}
+            assert store.count() == len(found)
+        assert found.keys() <= before.keys() | after.keys()
+        for name in before.keys() | after.keys():
+            assert same(found.get(name), before.get(name)) or same(found.get(name), after.get(name)), (name, done)
+    assert done >= 20
