@@ -776,6 +776,7 @@ class Workspace:
             state: which vectors are seen and what may be compared, all as of one moment; as of now by default.
             minimum_score: smallest cosine.
             minimum_probability: smallest calibrated probability.
+            exact: see ``search``.
 
         Raises:
             RefusedError: the gallery holds vectors that these queries have not been shown compatible with.

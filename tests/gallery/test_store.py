@@ -146,6 +146,8 @@ def test_deleting(opened: Open) -> None:
         (Filter(generations=(NEW,)), {10, 11}),
         (Filter(metadata={"shop": "north"}), {1, 3, 5, 7, 9, 11}),
         (Filter(metadata={"price": 4}), {4}),
+        (Filter(uris=("photos/3.jpg", "photos/11.jpg", "photos/99.jpg")), {3, 11}),
+        (Filter(uris=("photos/3.jpg", "photos/4.jpg"), labels=("class 1",)), {4}),
         (Filter(labels=("class 1",), metadata={"shop": "north"}, generations=(OLD,)), {1, 7}),
         (Filter(labels=("none",)), set()),
         (Filter(uris=("photos/3.jpg", "photos/11.jpg", "elsewhere.jpg")), {3, 11}),

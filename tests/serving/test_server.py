@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from served import copy_of, photographs
 
+from conftest import evergallery
 from evergallery import Workspace
 from evergallery.serving.events import Events
 from shops import environment
@@ -151,7 +153,7 @@ def test_events_and_an_end_in_the_middle_of_a_refresh(directory: Path) -> None:
         assert process.stdout is not None
     progress = [data for event, data in seen if event == "job"]
     assert progress[0]["total"] in (None, 200)
-    assert any(data["phase"] == "refreshing with v2" and data["remaining_seconds"] for data in progress)
+    assert {data["phase"] for data in progress} == {"beginning", "refreshing with v2"}
     lines = [json.loads(line) for line in (directory.parent / "server.log").read_text().splitlines()]
     assert {line["message"] for line in lines} == {"request"}
     assert all(line["route"] and line["id"] and line["caller"] == "anonymous" for line in lines)
@@ -182,7 +184,7 @@ def test_a_running_request_is_finished_before_the_end(directory: Path, served_wo
 
         thread = threading.Thread(target=ask)
         thread.start()
-        started.wait()
+        assert started.wait(PATIENCE)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         thread.join()
@@ -192,19 +194,13 @@ def test_a_running_request_is_finished_before_the_end(directory: Path, served_wo
 
 
 def test_a_gallery_in_use_and_an_address_in_use_are_one_sentence(directory: Path, tmp_path: Path) -> None:
-    with running(directory) as (address, _):
-        command = [sys.executable, "-m", "evergallery", "serve", "-w", str(directory), "--port", "0"]
-        second = subprocess.run(command, capture_output=True, text=True, env=environment())
-        assert second.returncode == 1
-        assert "is in use: process" in second.stderr
-        other = copy_of(directory, tmp_path / "other")
-        port = address.rsplit(":", 1)[1]
-        third = subprocess.run(
-            [*command[:4], "-w", str(other), "--port", port], capture_output=True, text=True, env=environment()
-        )
-        assert third.returncode == 2
-        assert "Nothing can listen at 127.0.0.1" in third.stderr
-        assert httpx2.get(f"{address}/api/v1/me").json() == {"scopes": ["read"], "anonymous": True}
+    with Workspace(directory) as shop:
+        assert shop.gallery.count() == 200
+        assert "is in use: process" in evergallery("serve", "-w", directory, "--port", 0, expect=1).stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = evergallery("serve", "-w", directory, "--port", port, expect=2).stderr
+    assert f"Nothing can listen at 127.0.0.1, port {port}" in refused
 
 
 def test_a_slow_listener_hears_the_latest_of_each_kind() -> None:

@@ -427,7 +427,7 @@ class PostgresStore:
         if exact is not None:
             return [] if exact else list(generations)
         # The recall of an index is measured without a filter, and holds without one.
-        if where.labels is not None or where.metadata or view.hidden or view.shown:
+        if where.labels is not None or where.uris is not None or where.metadata or view.hidden or view.shown:
             return []
         indexes = self.indexes()
         return [name for name in generations if name in indexes and indexes[name].serves]

@@ -16,6 +16,7 @@ class Limits:
         batch: queries in one request, and vectors that one request may add.
         chunk_seconds: that a client may take to send the next part of a body.
         body_seconds: that it may take to send all of it.
+        together: images that the model looks at in one batch; more only make the first of them wait.
         waiting: searches that may wait for the model; the next one is told to come again.
         answer_seconds: that a search may take.
         streams: that may listen to events at once.
@@ -32,6 +33,7 @@ class Limits:
     batch: int = 256
     chunk_seconds: float = 10.0
     body_seconds: float = 120.0
+    together: int = 32
     waiting: int = 256
     answer_seconds: float = 30.0
     streams: int = 100

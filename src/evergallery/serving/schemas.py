@@ -38,6 +38,10 @@ class SearchOptions(Body):
     metadata: Metadata | None = Field(None, description="Only items with these values under these names.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Smallest cosine.")
     min_probability: float | None = Field(None, gt=0, lt=1, description="Smallest calibrated probability of a match.")
+    exact: bool | None = Field(
+        None,
+        description="Compare with every vector; by default an index answers where its recall was measured to suffice.",
+    )
 
 
 class Search(SearchOptions):
@@ -168,7 +172,7 @@ class Answer(BaseModel):
     promoted: str | None
     results: list[Result]
     milliseconds: float
-    exact: bool
+    exact: bool = Field(description="Whether every vector was compared with, and no index answered.")
     searched: dict[str, int] = Field(description="How many vectors of each space were compared with.")
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.images import pixels
 from evergallery.errors import InputError, NotFoundError
-from evergallery.gallery.items import Item
+from evergallery.gallery.items import Filter, Item, View
 from evergallery.generation import Generation
 from evergallery.serving import schemas
 from evergallery.serving.batching import Batcher
@@ -36,8 +36,6 @@ from evergallery.workspace import Workspace
 Vector = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-TOGETHER = 32
-"""Images that the model looks at in one batch: more only make the first of them wait."""
 TRIES = 3
 
 
@@ -49,6 +47,7 @@ class Found:
     state: State
     results: list[schemas.Result]
     searched: dict[str, int]
+    exact: bool
 
 
 class Searches:
@@ -72,7 +71,7 @@ class Searches:
         self._metrics = metrics
         self._model = ThreadPoolExecutor(1, thread_name_prefix="evergallery-model")
         self._embedding: Batcher[str, Image, Vector] = Batcher(
-            self._embed_now, self._model, most=TOGETHER, waiting=limits.waiting, batched=metrics.batched
+            self._embed_now, self._model, most=limits.together, waiting=limits.waiting, batched=metrics.batched
         )
         self.counts = Counts(workspace.gallery)
 
@@ -149,7 +148,7 @@ class Searches:
             promoted=found.state.promoted,
             results=found.results,
             milliseconds=round(1000 * (time.perf_counter() - began), 3),
-            exact=True,
+            exact=found.exact,
             searched=found.searched,
         )
 
@@ -185,7 +184,7 @@ class Searches:
         where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
         results = self._workspace.search_vectors(
             vector[None], asker, k=options.k + (without is not None), where=where, state=state,
-            minimum_score=options.min_score, minimum_probability=options.min_probability,
+            minimum_score=options.min_score, minimum_probability=options.min_probability, exact=options.exact,
         )[0]  # fmt: skip
         results = [result for result in results if result.item.id != without][: options.k]
         self._workspace.notes.found(result.item.id for result in results)
@@ -193,12 +192,20 @@ class Searches:
             schemas.Result(item=described(self._workspace, one.item), score=one.score, probability=one.probability)
             for one in results
         ]
-        searched = {
-            name_of(self._workspace, one): count
-            for one, count in self.counts.of(state.view()).items()
-            if not where.generations or one in where.generations
-        }
-        return Found(asker, state, told, searched)
+        counts = self.counts.of(state.view())
+        searched = [one for one in counts if not where.generations or one in where.generations]
+        return Found(
+            asker, state, told, {name_of(self._workspace, one): counts[one] for one in searched},
+            self._is_exact(searched, where, state.view(), options.exact),
+        )  # fmt: skip
+
+    def _is_exact(self, searched: Sequence[str], where: Filter, view: View, asked: bool | None) -> bool:
+        """Whether no index has answered, as the gallery decides it."""
+        filtered = where.labels or where.metadata or view.shown or view.hidden
+        if asked or (asked is None and filtered):
+            return True
+        indexes = self._workspace.gallery.indexes()
+        return not any(one in indexes and (asked is False or indexes[one].serves) for one in searched)
 
 
 def _unit(numbers: Sequence[float]) -> Vector:

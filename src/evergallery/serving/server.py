@@ -18,6 +18,8 @@ from evergallery.serving.tokens import Tokens
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 CONNECTIONS = 1000
 """More are told to come again."""
+WAITING = 1024
+"""Connections that wait to be accepted."""
 KEPT_SECONDS = 15
 """For which a connection is kept that asks nothing."""
 
@@ -103,6 +105,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        # Whoever reads that it serves may ask at once, and waits here until it does.
+        listening.listen(WAITING)
     except OSError as error:
         raise InputError(
             f"Nothing can listen at {host}, port {port} ({error.strerror}): choose another one."

@@ -32,12 +32,13 @@ async def search_image(
     metadata: Annotated[str | None, Form(description="A JSON object.")] = None,
     min_score: Annotated[float | None, Form(ge=-1, le=1)] = None,
     min_probability: Annotated[float | None, Form(gt=0, lt=1)] = None,
+    exact: Annotated[bool | None, Form()] = None,
 ) -> schemas.Answer:
     """Find the stored items most like an uploaded picture."""
     try:
         options = schemas.SearchOptions(
             generation=generation or None, k=k, labels=labels, generations=generations, metadata=metadata_of(metadata),
-            min_score=min_score, min_probability=min_probability,
+            min_score=min_score, min_probability=min_probability, exact=exact,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
