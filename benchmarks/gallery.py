@@ -179,87 +179,106 @@ def seconds_of(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(count: int, directory: Path, seed: int, repeats: int) -> dict[str, Any]:
-    vectors, clusters, queries = clustered(count, seed)
+def measure(count: int, directory: Path, options: argparse.Namespace, save: Callable[[dict[str, Any]], None]) -> None:
+    """Everything about a gallery of so many items; what is known is saved after each step, since a large one takes long."""
+    vectors, clusters, queries = clustered(count, options.seed)
+    queries = queries[: options.batch]
     # The product builds an index from INDEX_FROM vectors on; here always, so that one can see where it begins to win.
     shard.INDEX_FROM = 1
+    result: dict[str, Any] = {"batch": len(queries)}
     before = memory()
     store = EdgeStore(directory / "ours")
-    (directory / "bare").mkdir()
-    parameters = engine.EdgeVectorParams(size=DIMENSION, distance=engine.Distance.Dot)
-    bare = engine.EdgeShard.create(str(directory / "bare"), engine.EdgeConfig(vectors=parameters))
-    for name in INDEXED:
-        bare.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
-    result: dict[str, Any] = {"load": load(store, bare, vectors, clusters)}
-    bare.close()
+    if store.count() < count:
+        (directory / "bare").mkdir()
+        parameters = engine.EdgeVectorParams(size=DIMENSION, distance=engine.Distance.Dot)
+        bare = engine.EdgeShard.create(str(directory / "bare"), engine.EdgeConfig(vectors=parameters))
+        for name in INDEXED:
+            bare.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
+        result["load"] = load(store, bare, vectors, clusters)
+        bare.close()
+        save(result)
+    store = reopened(store, directory, result, "loaded", count, queries)
+    save(result)
 
-    everything = Filter(), None
-    one_label = ("class 3",)
-    half = tuple(f"class {number}" for number in range(LABELS // 2))
-    result["exact"] = searches(
-        store, queries, exact=True, repeats=repeats, where=everything[0], condition=everything[1]
-    )
+    half = [f"class {number}" for number in range(LABELS // 2)]
+    filters: dict[str, list[str] | None] = {"no filter": None, "half of the labels": half, "one label": ["class 3"]}
+    admitted = {
+        name: np.flatnonzero(np.isin(clusters % LABELS, [int(label.split()[1]) for label in labels]))
+        if labels
+        else np.arange(count)
+        for name, labels in filters.items()
+    }
+    truth = {name: neighbours(vectors, rows, queries) for name, rows in admitted.items()}
+    for way, exact in (("exact", True), ("index", False)):
+        if not exact:
+            result["compact_s"] = seconds_of(store.compact)
+            result["index_as_compact_measured_it"] = vars(store.indexes()[GENERATION])
+            save(result)
+        result[way] = {}
+        for name, labels in filters.items():
+            where = Filter(labels=tuple(labels) if labels else None)
+            condition = (
+                engine.Filter(must=[engine.FieldCondition("label", match=engine.MatchAny(labels))]) if labels else None
+            )
+            measured = searches(store, queries, exact=exact, repeats=options.repeats, where=where, condition=condition)
+            measured["recall@10"] = recall(store, truth[name], queries, where, exact=exact)
+            result[way][name] = measured
+            save(result)
     matmul = [seconds_of(lambda query=query: np.argpartition(-(vectors @ query), K)) for query in queries[:20]]
-    result["numpy_single_ms"] = 1000 * statistics.median(matmul)
-    result["compact_s"] = seconds_of(store.compact)
-    result["index"] = {name: vars(index) for name, index in store.indexes().items()}.get(GENERATION)
-    ways = {"exact": True} | ({"approximate": False} if result["index"] else {})
-    filters: dict[str, tuple[str, ...] | None] = {"none": None, "half of the labels": half, "one label": one_label}
-    result["compacted"] = {}
-    for filtered, labels in filters.items():
-        where = Filter(labels=labels)
-        condition = (
-            engine.Filter(must=[engine.FieldCondition("label", match=engine.MatchAny([*labels]))]) if labels else None
-        )
-        rows = (
-            np.flatnonzero(np.isin(clusters % LABELS, [int(label.split()[1]) for label in labels])) if labels else None
-        )
-        truth = neighbours(vectors, np.arange(count) if rows is None else rows, queries)
-        for way, exact in ways.items():
-            measured = searches(store, queries, exact=exact, repeats=repeats, where=where, condition=condition)
-            measured["recall@10"] = recall(store, truth, queries, where, exact=exact)
-            result["compacted"][f"{way}, filter: {filtered}"] = measured
-    of_generation = Filter(generations=(GENERATION,))
-    result["one_generation_single_ms"] = 1000 * seconds_of(
-        lambda: store.search(queries[:1], K, where=of_generation, exact=None)
-    )
+    result["numpy_exact_single_ms"] = 1000 * statistics.median(matmul)
     result["memory_mib"] = {name: value - before[name] for name, value in memory().items()}
-    result["memory_bytes_per_item"] = 2**20 * sum(result["memory_mib"].values()) / count
 
     gone = [f"item {number}" for number in range(0, count, 10)]
     took = seconds_of(lambda: [store.delete(gone[first : first + BATCH]) for first in range(0, len(gone), BATCH)])
     result["delete_items_per_s"] = len(gone) / took
-    rest = np.setdiff1d(np.arange(count), np.arange(0, count, 10))
-    truth = neighbours(vectors, rest, queries)
-    result["recall@10 after deleting a tenth"] = {
-        way: recall(store, truth, queries, Filter(), exact=exact) for way, exact in ways.items()
+    left = neighbours(vectors, np.setdiff1d(np.arange(count), np.arange(0, count, 10)), queries)
+    result["recall@10_after_deleting_a_tenth"] = {
+        way: recall(store, left, queries, Filter(), exact=exact) for way, exact in (("exact", True), ("index", False))
     }
-    result["close_s"] = seconds_of(store.close)
-    result["disk_bytes_per_item"] = bytes_on_disk(directory / "ours") / count
+    reopened(store, directory, result, "compacted", count - len(gone), queries).close()
+    save(result)
+
+
+def reopened(
+    store: EdgeStore, directory: Path, result: dict[str, Any], when: str, count: int, queries: Vectors
+) -> EdgeStore:
+    """Close and open it again: seconds, bytes, and whether everything is there."""
+    close_s = seconds_of(store.close)
     opened: list[EdgeStore] = []
-    result["open_s"] = seconds_of(lambda: opened.append(EdgeStore(directory / "ours")))
-    result["first_search_s"] = seconds_of(lambda: opened[0].search(queries[:1], K, exact=None))
-    assert opened[0].count() == count - len(gone)
-    opened[0].close()
-    return result
+    open_s = seconds_of(lambda: opened.append(EdgeStore(directory / "ours")))
+    assert opened[0].count() == count
+    result[when] = {
+        "close_s": close_s,
+        "open_s": open_s,
+        "first_search_s": seconds_of(lambda: opened[0].search(queries[:1], K, exact=None)),
+        "disk_bytes_per_item": bytes_on_disk(directory / "ours") / count,
+    }
+    return opened[0]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000, 100_000])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=BATCH, help="queries in a batch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--directory", type=Path, help="where the galleries are made; a temporary one by default")
+    parser.add_argument("--keep", action="store_true", help="a gallery that is loaded, for the next run to go on with")
     parser.add_argument("--name", default="gallery", help="of the result file")
     options = parser.parse_args()
-    results = {}
+    results: dict[str, Any] = {}
     for count in options.sizes:
-        with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-            load_before = os.getloadavg()
-            results[str(count)] = measure(count, Path(directory), options.seed, options.repeats)
-            results[str(count)]["load_average"] = {"before": load_before, "after": os.getloadavg()}
-        results["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        record(options.name, results, options.seed)
+        at_first = os.getloadavg()
+
+        def save(result: dict[str, Any], count: int = count, at_first: tuple[float, ...] = at_first) -> None:
+            results[str(count)] = result | {"load_average": {"before": at_first, "after": os.getloadavg()}}
+            results["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            record(options.name, results, options.seed)
+
+        with tempfile.TemporaryDirectory(dir=options.directory) as temporary:
+            directory = options.directory / str(count) if options.keep else Path(temporary)
+            directory.mkdir(parents=True, exist_ok=True)
+            measure(count, directory, options, save)
 
 
 if __name__ == "__main__":

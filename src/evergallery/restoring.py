@@ -42,7 +42,9 @@ def restore_gallery(workspace: "Workspace", path: Path, force: bool, watcher: Wa
     with lock(earlier / ".lock", "restoring a snapshot"):
         directory = _free_name(workspace.directory / "gallery")
         snapshots.restore(
-            path, directory, on_progress=lambda done, total: watcher.counted("copying the gallery", done, total)
+            path,
+            directory,
+            on_progress=lambda done, total: watcher.counted("copying the gallery, MiB", done >> 20, total >> 20),
         )
         with workspace.changing("restoring a snapshot") as now:
             now.store = directory.name

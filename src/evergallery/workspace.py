@@ -829,7 +829,7 @@ class Workspace:
             self.gallery,
             Path(path),
             lambda: self.state.model_dump(mode="json"),
-            on_progress=lambda done, total: watcher.counted("copying the gallery", done, total),
+            on_progress=lambda done, total: watcher.counted("copying the gallery, MiB", done >> 20, total >> 20),
         )
         self.journal.record("snapshot", path=str(path), vectors=taken.vectors)
         return taken
