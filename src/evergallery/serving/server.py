@@ -68,21 +68,19 @@ def serve(
         names=(*LOOPBACK_NAMES, *names) if local or names else None,
     )
     service: Service = app.state.service
-    # Before it listens, so that what is wrong is said here, and the first request is answered.
-    service.open()
-    log_to_stderr()
-    listening = _listen(host, port)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, lifespan="on", limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=KEPT_SECONDS, timeout_graceful_shutdown=int(limits.closing_seconds),
-    )  # fmt: skip
-    server = _Server(config, service)
-    bound = listening.getsockname()
-    address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
-    may = "everything" if allow_writes else "a token says" if tokens else "reading"
-    print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
-    with listening:
-        server.run(sockets=[listening])
+    with _listen(host, port) as listening:
+        # Before anything is promised: what is wrong is said here, and whoever asks meanwhile waits.
+        service.open()
+        log_to_stderr()
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="on", limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=KEPT_SECONDS, timeout_graceful_shutdown=int(limits.closing_seconds),
+        )  # fmt: skip
+        bound = listening.getsockname()
+        address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        may = "everything" if allow_writes else "what a token says" if tokens else "reading"
+        print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
+        _Server(config, service).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
@@ -101,14 +99,9 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        # Whoever reads that it serves may ask at once, and waits here until it does.
-        listening.listen(WAITING)
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=WAITING)
     except OSError as error:
         raise InputError(
             f"Nothing can listen at {host}, port {port} ({error.strerror}): choose another one."
         ) from error
-    return listening
