@@ -127,6 +127,15 @@ class TestSearch:
         assert answers[1] == {"error": {"code": "not_found", "message": "The gallery has no item 'nobody'."}}
         assert answers[3]["error"]["code"] == "invalid"
 
+    def test_many_at_once_get_their_own_answers(self, read_only: TestClient) -> None:
+        """Those that may share a search of the gallery, those that may not, and some that fail."""
+        queries = [{"vector": unit(number), "k": 5 + number % 2} for number in range(40)]
+        queries[7::10] = [{"vector": unit(number, 12), "k": 5} for number in range(4)]
+        alone = [read_only.post("/api/v1/search", json=query).json() for query in queries]
+        together = read_only.post("/api/v1/search/batch", json={"queries": queries}).json()["answers"]
+        assert [one.get("results") for one in together] == [one.get("results") for one in alone]
+        assert [number for number, one in enumerate(together) if "error" in one] == [7, 17, 27, 37]
+
     @pytest.mark.parametrize(
         ("body", "status", "code", "message"),
         [

@@ -32,14 +32,16 @@ class Model:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    asked=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), min_size=1, max_size=40), most=st.integers(1, 8)
+    asked=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), min_size=1, max_size=40),
+    most=st.integers(1, 8),
+    at_once=st.integers(1, 3),
 )
-def test_everyone_gets_their_own_answer(asked: list[tuple[str, int]], most: int) -> None:
+def test_everyone_gets_their_own_answer(asked: list[tuple[str, int]], most: int, at_once: int) -> None:
     model = Model()
 
     async def ask() -> list[tuple[str, int]]:
-        with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(model, thread, most=most, waiting=100)
+        with ThreadPoolExecutor(3) as threads:
+            batcher = Batcher(model, threads, most=most, waiting=100, at_once=at_once)
             return list(await asyncio.gather(*(batcher.ask(key, question) for key, question in asked)))
 
     assert asyncio.run(ask()) == asked

@@ -1,4 +1,4 @@
-"""Questions that come at the same time are answered together, because a model answers eight for little more than one.
+"""Questions that come at the same time are answered together, since eight at once cost a model, or a gallery, far less.
 
 Nobody waits for company: while one batch is being answered the next one gathers, so that batches grow with the load and a
 lone question is answered at once.
@@ -18,12 +18,13 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Key, Question, Answer]):
-    """Gathers questions of one key into batches, and answers one batch after another in a thread.
+    """Gathers questions of one key into batches, and answers them in threads.
 
     Args:
         answer: called in a thread with a key and up to ``most`` questions; returns their answers in order.
-        executor: of that thread.
+        executor: of the threads.
         most: questions in a batch.
+        at_once: batches that are being answered.
         waiting: questions that may wait; the next one is refused.
         batched: hears of the size of every batch.
     """
@@ -35,6 +36,7 @@ class Batcher(Generic[Key, Question, Answer]):
         *,
         most: int,
         waiting: int,
+        at_once: int = 1,
         batched: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._answer = answer
@@ -43,7 +45,8 @@ class Batcher(Generic[Key, Question, Answer]):
         self._waiting_most = waiting
         self._batched = batched
         self._waiting: deque[tuple[Key, Question, asyncio.Future[Answer]]] = deque()
-        self._working: asyncio.Task[None] | None = None
+        self._at_once = at_once
+        self._working: set[asyncio.Task[None]] = set()
 
     async def ask(self, key: Key, question: Question) -> Answer:
         """The answer to a question; raises what answering raises.
@@ -57,8 +60,10 @@ class Batcher(Generic[Key, Question, Answer]):
             )
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, question, future))
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
+        if len(self._working) < self._at_once:
+            task = asyncio.create_task(self._work())
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
         return await future
 
     async def _work(self) -> None:

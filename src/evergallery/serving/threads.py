@@ -17,14 +17,14 @@ class Threads:
     """A few threads that outlive requests."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="evergallery")
+        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="evergallery")
 
     async def run(
         self, work: Callable[Parameters, Value], *arguments: Parameters.args, **named: Parameters.kwargs
     ) -> Value:
         """What ``work`` returns, or raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *arguments, **named))
+        return await asyncio.get_running_loop().run_in_executor(self.pool, partial(work, *arguments, **named))
 
     def close(self) -> None:
         """Wait for what is being done."""
-        self._pool.shutdown()
+        self.pool.shutdown()

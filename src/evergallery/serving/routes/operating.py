@@ -57,8 +57,8 @@ async def problems(
 @router.get("/log", dependencies=reading)
 async def log(service: Served, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> schemas.Log:
     """What was done to this workspace, newest first."""
-    entries = await service.threads.run(service.workspace.log)
-    return schemas.Log(entries=entries[: -limit - 1 : -1])
+    entries = await service.threads.run(service.workspace.journal.last, limit)
+    return schemas.Log(entries=entries[::-1])
 
 
 @router.get(
