@@ -360,7 +360,7 @@ class TestGenerations:
         assert status["would_roll_back"].startswith("v1 answers queries again in place of v2")
         assert writable.post("/api/v1/search", json={"vector": unit(1)}).json()["generation"] == "v2"
         assert writable.post("/api/v1/rollback").json()["promoted"] == "v1"
-        entries = writable.get("/api/v1/log", params={"limit": 3}).json()["entries"]
+        entries = writable.get("/api/v1/log", params={"limit": 3}).json()["log"]
         assert [entry["operation"] for entry in entries] == ["rollback", "promote", "promote refused"]
 
 
@@ -391,7 +391,7 @@ class TestJobs:
         assert 0 < stopped["result"]["refreshed"] < 200
         status = writable.get("/api/v1/status").json()
         assert status["refresh"]["refreshed"] == stopped["result"]["refreshed"]
-        assert writable.get("/api/v1/log").json()["entries"][0]["stopped_by"] == "request"
+        assert writable.get("/api/v1/log").json()["log"][0]["stopped_by"] == "request"
         writable.post("/api/v1/refresh", json={"generation": "v2"})
         done = finished(writable)
         assert (done["state"], done["done"], done["remaining_seconds"]) == ("done", 200, None)

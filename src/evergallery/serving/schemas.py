@@ -384,7 +384,7 @@ class Problems(BaseModel):
 class Log(BaseModel):
     """Operations, newest first."""
 
-    entries: list[dict[str, Any]]
+    log: list[dict[str, Any]]
 
 
 class Health(BaseModel):

@@ -58,7 +58,7 @@ async def problems(
 async def log(service: Served, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> schemas.Log:
     """What was done to this workspace, newest first."""
     entries = await service.threads.run(service.workspace.journal.last, limit)
-    return schemas.Log(entries=entries[::-1])
+    return schemas.Log(log=entries[::-1])
 
 
 @router.get(
