@@ -1,6 +1,8 @@
 """An index answers where it was measured to find the true neighbours, and nowhere else."""
 
 import json
+import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,10 @@ import pytest
 import qdrant_edge as engine
 
 from evergallery.errors import DamagedError
+from evergallery.files import TEMPORARY_PREFIX
 from evergallery.gallery import EdgeStore, Filter, Item, View, edge, shard
+from evergallery.gallery.compacting import compact_elsewhere
+from evergallery.gallery.points import point_id
 from evergallery.gallery.recall import FLOOR, LARGEST_CHANGE, Index, measured_recall
 
 ONE, OTHER = "1" * 64, "2" * 64
@@ -133,7 +138,8 @@ def test_a_kill_forgets_few_of_the_changes(store: EdgeStore, tmp_path: Path) -> 
     store.compact()
     for number in range(25):
         store.delete([f"item {number}"])
-    kept = json.loads((tmp_path / "gallery" / ONE[:16] / "index.json").read_text())
+    (path,) = (tmp_path / "gallery").rglob("index.json")
+    kept = json.loads(path.read_text())
     assert 25 - kept["changed"] <= 6
 
 
@@ -150,7 +156,7 @@ def test_what_is_known_of_an_index_goes_before_it_is_built_anew(
     with pytest.raises(KeyboardInterrupt):
         store.compact()
     assert store.indexes() == {}
-    assert not (tmp_path / "gallery" / ONE[:16] / "index.json").exists()
+    assert not list((tmp_path / "gallery").rglob("index.json"))
 
 
 def test_a_description_that_is_none_is_damage(store: EdgeStore, tmp_path: Path) -> None:
@@ -201,3 +207,81 @@ def test_whether_an_index_serves() -> None:
     assert replace(good, changed=200).serves
     assert not replace(good, changed=201).serves
     assert not replace(good, recall=FLOOR - 1e-6).serves
+
+
+# Compacting, in a process of its own
+
+
+def directories(store: EdgeStore) -> list[str]:
+    return sorted(path.name for path in store.directory.iterdir() if path.is_dir())
+
+
+def test_others_search_while_a_large_generation_is_compacted(store: EdgeStore) -> None:
+    given = items(2500)
+    store.put(given)
+    store.delete([one.id for one in given[::5]])
+    queries = unit_rows(20, seed=3)
+    expected = [[match.item.id for match in found] for found in store.search(queries, 10)]
+    stop, failures, during = threading.Event(), [], []
+
+    def search() -> None:
+        while not stop.is_set():
+            found = [[match.item.id for match in one] for one in store.search(queries, 10)]
+            if found != expected or store.count() != 2000 or store.get("item 1") is None:
+                failures.append(found)
+            during.append(directories(store))
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    store.compact()
+    stop.set()
+    thread.join()
+    assert failures == []
+    assert sum(any(name.startswith(TEMPORARY_PREFIX) for name in names) for names in during) > 1, "it was not held up"
+    assert directories(store) == [f"{ONE[:16]}-2"]
+    assert store.verify() == []
+    store.put(items(10, first=9000))
+    store.compact()
+    assert directories(store) == [f"{ONE[:16]}-3"]
+    assert store.count() == 2010
+
+
+def test_compacting_that_fails_changes_nothing(store: EdgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put(items(500))
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(shard, "compact_elsewhere", full)
+        store.compact()
+
+    def forgetful(path: Path) -> None:
+        opened = engine.EdgeShard.load(str(path))
+        opened.update(engine.UpdateOperation.delete_points([point_id("item 7")]))
+        opened.close()
+
+    with monkeypatch.context() as patched, pytest.raises(DamagedError, match="Of 500 vectors .* compacting kept 499"):
+        patched.setattr(shard, "compact_elsewhere", forgetful)
+        store.compact()
+    assert directories(store) == [ONE[:16]]
+    assert store.put(items(500)).unchanged == 500
+    assert store.verify() == []
+
+
+def test_the_reason_of_the_other_process_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DamagedError, match=r"vectors in .* could not be compacted \(.+\): run  evergallery doctor"):
+        compact_elsewhere(tmp_path / "nothing" / "shard")
+
+
+def test_of_two_copies_that_a_kill_left_the_compacted_one_is_kept(store: EdgeStore, tmp_path: Path) -> None:
+    store.put(items(500))
+    store.close()
+    shutil.copytree(store.directory, tmp_path / "before")
+    with EdgeStore(store.directory) as again:
+        again.compact()
+    shutil.copytree(tmp_path / "before" / ONE[:16], store.directory / ONE[:16])
+    with EdgeStore(store.directory) as again:
+        assert directories(again) == [f"{ONE[:16]}-2"]
+        assert again.count() == 500
+        assert again.indexes().keys() == {ONE}

@@ -238,7 +238,7 @@ def test_every_view_agrees_with_the_model(new_place: Callable[[], AbstractContex
     run_state_machine_as_test(
         Versions,
         settings=settings(
-            max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=8, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

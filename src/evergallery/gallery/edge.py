@@ -89,12 +89,9 @@ class EdgeStore:
         self._opened.enter_context(lock(directory / ".lock", "using the gallery"))
         try:
             self.precision = self._kept_precision(precision)
-            for path in sorted(path for path in directory.iterdir() if path.is_dir()):
-                if path.name.startswith(TEMPORARY_PREFIX):
-                    shutil.rmtree(path)
-                else:
-                    shard = Shard(path)
-                    self._shards[shard.generation] = shard
+            for path in _shard_directories(directory):
+                shard = Shard(path)
+                self._shards[shard.generation] = shard
             self._check_contents()
             self._finish_moving()
         except BaseException:
@@ -210,7 +207,13 @@ class EdgeStore:
         """Give back room and index what is large; see ``GalleryStore.compact``."""
         with self._one_writer:
             for generation, shard in self._shards.items():
-                shard.optimize()
+                if shard.is_large():
+                    # The engine lets no other thread run while it works, for minutes then.
+                    self._shards[generation] = compacted = shard.compacted(_next_directory(shard.path))
+                    shutil.rmtree(shard.path)
+                    shard = compacted
+                else:
+                    shard.optimize()
                 if vectors := shard.indexed():
                     recall = measured_recall(self, generation)
                     shard.keep_index(Index(vectors, recall, datetime.now(UTC).isoformat(timespec="seconds")))
@@ -617,6 +620,30 @@ class EdgeStore:
                     f"{'some' if count is None else count} are left): restore it from a backup, or delete {path} to go on "
                     f"with what is left."
                 )
+
+
+def _shard_directories(directory: Path) -> list[Path]:
+    """Those of the shards, after what a kill has left is deleted: of two of one generation the compacted one is whole."""
+    newest: dict[str, Path] = {}
+    for path in sorted((path for path in directory.iterdir() if path.is_dir()), key=_number):
+        if path.name.startswith(TEMPORARY_PREFIX):
+            shutil.rmtree(path)
+            continue
+        generation = path.name.partition("-")[0]
+        if generation in newest:
+            shutil.rmtree(newest[generation])
+        newest[generation] = path
+    return sorted(newest.values())
+
+
+def _number(path: Path) -> int:
+    """How many times a shard was compacted into a new directory, and one."""
+    number = path.name.partition("-")[2]
+    return int(number) if number.isdigit() else 1
+
+
+def _next_directory(path: Path) -> Path:
+    return path.with_name(f"{path.name.partition('-')[0]}-{_number(path) + 1}")
 
 
 def _marks(refresh: str | None) -> dict[str, str]:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor
 
 BATCH = 1000
-# Below, reading every row is about as fast; see benchmarks/engines.py.
+# From here on an index is several times as fast as reading every row; see docs/engines.md.
 INDEXED_FROM = 10_000
 # pgvector's index holds no wider vectors.
 WIDEST_INDEXED: dict[Precision, int] = {"float32": 2000, "float16": 4000}

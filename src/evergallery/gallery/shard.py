@@ -20,7 +20,8 @@ from typing import Any, TypeVar, cast, get_args
 import qdrant_edge as engine
 
 from evergallery.errors import DamagedError, EvergalleryError
-from evergallery.files import new_directory, read_json, sync_directory, write_json
+from evergallery.files import copy_hashed, new_directory, read_json, sync_directory, write_json
+from evergallery.gallery.compacting import compact_elsewhere
 from evergallery.gallery.items import Precision
 from evergallery.gallery.points import MARKS
 from evergallery.gallery.recall import Index
@@ -100,6 +101,31 @@ class Shard:
         self.index = None
         self._ask("written", self._engine.optimize)
         self.flush()
+
+    def is_large(self) -> bool:
+        """Whether it has so many vectors that an index is built."""
+        return self.count() >= INDEX_FROM
+
+    def compacted(self, path: Path) -> "Shard":
+        """A compacted copy in a new directory, which takes the place of this one from the moment it is there.
+
+        Nobody may write to this one meanwhile; searches go on, and those that began here end here.
+        """
+        self.flush()
+        with new_directory(path) as temporary:
+            for source in (source for source in self.path.rglob("*") if source.is_file() and source.name != INDEX):
+                target = temporary / source.relative_to(self.path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_hashed(source, target)
+            compact_elsewhere(temporary / "shard")
+            copy = Shard(temporary)
+            counted = copy.count()
+            copy.close()
+            if counted != self.count():
+                raise DamagedError(
+                    f"Of {self.count()} vectors in {self.path} compacting kept {counted}: run  evergallery doctor"
+                )
+        return Shard(path)
 
     def indexed(self) -> int:
         """How many vectors the index held when it was built; 0 without one."""
