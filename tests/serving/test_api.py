@@ -408,6 +408,15 @@ class TestJobs:
         failed = finished(writable)
         assert (failed["state"], failed["error"][:20]) == ("failed", "No refresh is open: ")
 
+    def test_a_snapshot_while_serving(self, writable: TestClient, directory: Path) -> None:
+        assert writable.post("/api/v1/snapshot").status_code == 202
+        done = finished(writable)
+        assert (done["state"], done["result"]["vectors"]) == ("done", 200)
+        (kept,) = (directory / "backups").iterdir()
+        assert kept.name == done["result"]["name"]
+        assert (kept / "snapshot.json").is_file()
+        assert writable.post("/api/v1/search", json={"vector": unit(1)}).status_code == 200
+
     def test_metrics(self, writable: TestClient) -> None:
         writable.post("/api/v1/search/image", files={"image": picture((9, 9, 9))})
         text = writable.get("/metrics").text

@@ -32,6 +32,7 @@ def serve(
     names: Sequence[str] = (),
     allow_writes: bool = False,
     limits: Limits | None = None,
+    backups: Path | None = None,
 ) -> None:
     """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
 
@@ -42,6 +43,7 @@ def serve(
         names: by which else the server is called, behind a proxy.
         allow_writes: on loopback, let everyone do everything without a token.
         limits: of what a request may ask for.
+        backups: where snapshots go; ``backups`` in the workspace by default.
 
     Raises:
         NotFoundError: there is no workspace.
@@ -66,6 +68,7 @@ def serve(
         limits=limits,
         anonymous=None if not local else "admin" if allow_writes else "read",
         names=(*LOOPBACK_NAMES, *names) if local or names else None,
+        backups=backups,
     )
     service: Service = app.state.service
     with _listen(host, port) as listening:

@@ -30,15 +30,17 @@ class Service:
     Args:
         directory: of the workspace.
         limits: of what a request may ask for.
+        backups: where snapshots go; ``backups`` in the workspace by default.
 
     Raises:
         NotFoundError: there is no workspace.
     """
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path, limits: Limits, backups: Path | None = None) -> None:
         # Absolute, so that messages can be told without it, and pictures are found wherever the server runs.
         self.workspace = Workspace(directory.resolve())
         self.limits = limits
+        self.backups = (backups or self.workspace.directory / "backups").resolve()
         self.metrics = Metrics()
         self.threads = Threads()
         self.events = Events(limits.streams)
