@@ -67,15 +67,18 @@ def test_what_comes_while_the_model_works_is_answered_together() -> None:
     assert sizes == [1, 8, 2]
 
 
-def test_a_failure_is_that_of_its_batch_alone() -> None:
+def test_who_fails_fails_alone() -> None:
+    model = Model()
+
     async def ask() -> list[object]:
         with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(Model(), thread, most=1, waiting=100)
+            batcher = Batcher(model, thread, most=8, waiting=100)
             return await asyncio.gather(*(batcher.ask("a", one) for one in (1, 13, 2)), return_exceptions=True)
 
     first, failed, last = asyncio.run(ask())
     assert (first, last) == (("a", 1), ("a", 2))
     assert isinstance(failed, InputError)
+    assert model.batches == [("a", [1, 13, 2]), ("a", [1]), ("a", [13]), ("a", [2])]
 
 
 def test_too_many_are_told_to_come_again_and_who_left_is_not_answered() -> None:

@@ -15,6 +15,7 @@ from evergallery.serving.failures import OverloadedError
 Key = TypeVar("Key", bound=Hashable)
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
+Batch = list[tuple[Question, "asyncio.Future[Answer]"]]
 
 
 class Batcher(Generic[Key, Question, Answer]):
@@ -67,27 +68,35 @@ class Batcher(Generic[Key, Question, Answer]):
         return await future
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             key, batch = self._next()
             if not batch:
                 continue
             self._batched(len(batch))
-            try:
-                answers = await loop.run_in_executor(self._executor, self._answer, key, [one for one, _ in batch])
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            await self._answer_together(key, batch)
 
-    def _next(self) -> tuple[Key, list[tuple[Question, "asyncio.Future[Answer]"]]]:
+    async def _answer_together(self, key: Key, batch: "Batch[Question, Answer]") -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            answers = await loop.run_in_executor(self._executor, self._answer, key, [one for one, _ in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                _, future = batch[0]
+                if not future.done():
+                    future.set_exception(error)
+                return
+            # One of them may have failed the others.
+            for one in batch:
+                await self._answer_together(key, [one])
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    def _next(self) -> tuple[Key, "Batch[Question, Answer]"]:
         """The oldest question and those like it; whoever gave up waiting is left out."""
         first = self._waiting[0][0]
-        batch: list[tuple[Question, asyncio.Future[Answer]]] = []
+        batch: Batch[Question, Answer] = []
         others: deque[tuple[Key, Question, asyncio.Future[Answer]]] = deque()
         while self._waiting:
             key, question, future = self._waiting.popleft()

@@ -95,7 +95,11 @@ class Searches:
             self._embed_now, self._model, most=limits.together, waiting=limits.waiting, batched=metrics.batched
         )
         self._searching: Batcher[Hashable, Asked, Found] = Batcher(
-            self._search_now, threads.pool, most=limits.together, waiting=limits.waiting, at_once=SEARCHES_AT_ONCE
+            self._search_now,
+            threads.pool,
+            most=limits.together,
+            waiting=limits.waiting + limits.batch,
+            at_once=SEARCHES_AT_ONCE,
         )
         self.counts = Counts(workspace.gallery)
 
@@ -123,7 +127,7 @@ class Searches:
 
         async def ask(state: State) -> Found:
             maker = self._workspace.answering(options.generation, state)
-            vector = await self.embed(await self._threads.run(self._prepared, data, maker), maker)
+            vector = await self.embed(await self._threads.decode(self._prepared, data, maker), maker)
             return await self._search(vector, Space(maker), options, state)
 
         return await self._answered(ask, None)
@@ -146,7 +150,7 @@ class Searches:
 
     async def _embed_stored(self, item: Item, maker: Generation) -> Vector:
         """The embedding of a stored item's picture by another generation than the one that made its vector."""
-        found = await self._threads.run(find_images, [item], maker.preprocessing, None)
+        found = await self._threads.decode(find_images, [item], maker.preprocessing, None)
         if found.problems:
             raise NotFoundError(f"{maker.name} cannot look at {item.id!r}: {found.problems[0].reason}.")
         return await self.embed(found.images.pixels[0], maker)
