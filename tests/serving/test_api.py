@@ -15,6 +15,8 @@ from served import client, copy_of, photographs, unit
 
 from evergallery import Workspace
 from evergallery.gallery.items import Filter
+from evergallery.generation import Generation
+from evergallery.serving.service import Service
 from shops import held_out
 
 
@@ -36,8 +38,12 @@ def writable(directory: Path) -> Iterator[TestClient]:
 
 
 def workspace_of(asking: TestClient) -> Workspace:
-    served: Workspace = asking.app.state.service.workspace  # type: ignore[attr-defined]
-    return served
+    return service_of(asking).workspace
+
+
+def service_of(asking: TestClient) -> Service:
+    service: Service = asking.app.state.service  # type: ignore[attr-defined]
+    return service
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -362,6 +368,49 @@ class TestGenerations:
         assert writable.post("/api/v1/rollback").json()["promoted"] == "v1"
         entries = writable.get("/api/v1/log", params={"limit": 3}).json()["log"]
         assert [entry["operation"] for entry in entries] == ["rollback", "promote", "promote refused"]
+
+
+class TestMeanwhile:
+    """What happens between the beginning of a request and its end."""
+
+    def test_pictures_that_were_looked_at_by_the_generation_before_are_looked_at_again(
+        self, writable: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        searches, embed = service_of(writable).searches, service_of(writable).searches.embed
+        makers: list[str] = []
+
+        async def promote_meanwhile(image: Any, maker: Generation) -> Any:
+            makers.append(maker.name)
+            vector = await embed(image, maker)
+            if maker.name == "v1":
+                workspace_of(writable).promote("v2")
+            return vector
+
+        monkeypatch.setattr(searches, "embed", promote_meanwhile)
+        told = writable.post("/api/v1/items", files={"image": picture((5, 6, 7))}).json()
+        assert makers == ["v1", "v2"]
+        assert [item["generation"] for item in told["items"]] == ["v2"]
+
+    def test_a_search_among_vectors_that_were_given_up_is_made_again(
+        self, writable: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shop, searches = workspace_of(writable), service_of(writable).searches
+        shop.refresh("v2")
+        shop.promote("v2")
+        search, times = searches._search, []
+
+        async def discard_meanwhile(*arguments: Any, **named: Any) -> Any:
+            found = await search(*arguments, **named)
+            times.append({one.item.generation for one in found.results})
+            if len(times) == 1:
+                shop.discard()
+            return found
+
+        monkeypatch.setattr(searches, "_search", discard_meanwhile)
+        answer = writable.post("/api/v1/search", json={"vector": unit(1), "k": 200}).json()
+        assert times == [{"v2"}, {"v1"}]
+        assert {one["item"]["generation"] for one in answer["results"]} == {"v1"}
+        assert answer["searched"] == {"v1": 200}
 
 
 class TestJobs:
