@@ -782,11 +782,7 @@ class Workspace:
             RefusedError: the gallery holds vectors that these queries have not been shown compatible with.
             InputError: queries of another dimension.
         """
-        if queries.ndim != 2 or queries.shape[1] != asker.dimension:
-            raise InputError(
-                f"The query has shape {queries.shape[1:]} and {asker.name} makes vectors of ({asker.dimension},): "
-                f"name the generation that made it."
-            )
+        asker.require_width(queries)
         queries = queries.astype(np.float32, copy=False)
         state = state or self.state
         view = state.view()

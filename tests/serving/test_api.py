@@ -15,6 +15,8 @@ from served import client, copy_of, photographs, unit
 
 from evergallery import Workspace
 from evergallery.gallery.items import Filter
+from evergallery.generation import Generation
+from evergallery.serving.service import Service
 from shops import held_out
 
 
@@ -36,8 +38,12 @@ def writable(directory: Path) -> Iterator[TestClient]:
 
 
 def workspace_of(asking: TestClient) -> Workspace:
-    served: Workspace = asking.app.state.service.workspace  # type: ignore[attr-defined]
-    return served
+    return service_of(asking).workspace
+
+
+def service_of(asking: TestClient) -> Service:
+    service: Service = asking.app.state.service  # type: ignore[attr-defined]
+    return service
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -126,6 +132,15 @@ class TestSearch:
         assert [len(ids(answers[0])), len(ids(answers[2]))] == [2, 3]
         assert answers[1] == {"error": {"code": "not_found", "message": "The gallery has no item 'nobody'."}}
         assert answers[3]["error"]["code"] == "invalid"
+
+    def test_many_at_once_get_their_own_answers(self, read_only: TestClient) -> None:
+        """Those that may share a search of the gallery, those that may not, and some that fail."""
+        queries = [{"vector": unit(number), "k": 5 + number % 2} for number in range(40)]
+        queries[7::10] = [{"vector": unit(number, 12), "k": 5} for number in range(4)]
+        alone = [read_only.post("/api/v1/search", json=query).json() for query in queries]
+        together = read_only.post("/api/v1/search/batch", json={"queries": queries}).json()["answers"]
+        assert [one.get("results") for one in together] == [one.get("results") for one in alone]
+        assert [number for number, one in enumerate(together) if "error" in one] == [7, 17, 27, 37]
 
     @pytest.mark.parametrize(
         ("body", "status", "code", "message"),
@@ -325,7 +340,7 @@ class TestGenerations:
         assert cells["v1", "v1"]["value"] == evidence.recall("old self")
         assert all(one["low"] <= one["value"] <= one["high"] for one in cells.values())
         assert cells["v2", "v1"]["queries"] == 300
-        assert "v4" not in {query for query, _ in cells}
+        assert ("v4", "v1") not in cells, "nobody has checked it"
 
     def test_the_gate(self, read_only: TestClient) -> None:
         passed = read_only.get("/api/v1/gate/v2").json()
@@ -351,8 +366,51 @@ class TestGenerations:
         assert status["would_roll_back"].startswith("v1 answers queries again in place of v2")
         assert writable.post("/api/v1/search", json={"vector": unit(1)}).json()["generation"] == "v2"
         assert writable.post("/api/v1/rollback").json()["promoted"] == "v1"
-        entries = writable.get("/api/v1/log", params={"limit": 3}).json()["entries"]
+        entries = writable.get("/api/v1/log", params={"limit": 3}).json()["log"]
         assert [entry["operation"] for entry in entries] == ["rollback", "promote", "promote refused"]
+
+
+class TestMeanwhile:
+    """What happens between the beginning of a request and its end."""
+
+    def test_pictures_that_were_looked_at_by_the_generation_before_are_looked_at_again(
+        self, writable: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        searches, embed = service_of(writable).searches, service_of(writable).searches.embed
+        makers: list[str] = []
+
+        async def promote_meanwhile(image: Any, maker: Generation) -> Any:
+            makers.append(maker.name)
+            vector = await embed(image, maker)
+            if maker.name == "v1":
+                workspace_of(writable).promote("v2")
+            return vector
+
+        monkeypatch.setattr(searches, "embed", promote_meanwhile)
+        told = writable.post("/api/v1/items", files={"image": picture((5, 6, 7))}).json()
+        assert makers == ["v1", "v2"]
+        assert [item["generation"] for item in told["items"]] == ["v2"]
+
+    def test_a_search_among_vectors_that_were_given_up_is_made_again(
+        self, writable: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shop, searches = workspace_of(writable), service_of(writable).searches
+        shop.refresh("v2")
+        shop.promote("v2")
+        search, times = searches._search, []
+
+        async def discard_meanwhile(*arguments: Any, **named: Any) -> Any:
+            found = await search(*arguments, **named)
+            times.append({one.item.generation for one in found.results})
+            if len(times) == 1:
+                shop.discard()
+            return found
+
+        monkeypatch.setattr(searches, "_search", discard_meanwhile)
+        answer = writable.post("/api/v1/search", json={"vector": unit(1), "k": 200}).json()
+        assert times == [{"v2"}, {"v1"}]
+        assert {one["item"]["generation"] for one in answer["results"]} == {"v1"}
+        assert answer["searched"] == {"v1": 200}
 
 
 class TestJobs:
@@ -382,7 +440,7 @@ class TestJobs:
         assert 0 < stopped["result"]["refreshed"] < 200
         status = writable.get("/api/v1/status").json()
         assert status["refresh"]["refreshed"] == stopped["result"]["refreshed"]
-        assert writable.get("/api/v1/log").json()["entries"][0]["stopped_by"] == "request"
+        assert writable.get("/api/v1/log").json()["log"][0]["stopped_by"] == "request"
         writable.post("/api/v1/refresh", json={"generation": "v2"})
         done = finished(writable)
         assert (done["state"], done["done"], done["remaining_seconds"]) == ("done", 200, None)
@@ -398,6 +456,15 @@ class TestJobs:
         writable.post("/api/v1/discard")
         failed = finished(writable)
         assert (failed["state"], failed["error"][:20]) == ("failed", "No refresh is open: ")
+
+    def test_a_snapshot_while_serving(self, writable: TestClient, directory: Path) -> None:
+        assert writable.post("/api/v1/snapshot").status_code == 202
+        done = finished(writable)
+        assert (done["state"], done["result"]["vectors"]) == ("done", 200)
+        (kept,) = (directory / "backups").iterdir()
+        assert kept.name == done["result"]["name"]
+        assert (kept / "snapshot.json").is_file()
+        assert writable.post("/api/v1/search", json={"vector": unit(1)}).status_code == 200
 
     def test_metrics(self, writable: TestClient) -> None:
         writable.post("/api/v1/search/image", files={"image": picture((9, 9, 9))})

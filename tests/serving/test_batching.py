@@ -32,14 +32,16 @@ class Model:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    asked=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), min_size=1, max_size=40), most=st.integers(1, 8)
+    asked=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), min_size=1, max_size=40),
+    most=st.integers(1, 8),
+    at_once=st.integers(1, 3),
 )
-def test_everyone_gets_their_own_answer(asked: list[tuple[str, int]], most: int) -> None:
+def test_everyone_gets_their_own_answer(asked: list[tuple[str, int]], most: int, at_once: int) -> None:
     model = Model()
 
     async def ask() -> list[tuple[str, int]]:
-        with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(model, thread, most=most, waiting=100)
+        with ThreadPoolExecutor(3) as threads:
+            batcher = Batcher(model, threads, most=most, waiting=100, at_once=at_once)
             return list(await asyncio.gather(*(batcher.ask(key, question) for key, question in asked)))
 
     assert asyncio.run(ask()) == asked
@@ -65,15 +67,18 @@ def test_what_comes_while_the_model_works_is_answered_together() -> None:
     assert sizes == [1, 8, 2]
 
 
-def test_a_failure_is_that_of_its_batch_alone() -> None:
+def test_who_fails_fails_alone() -> None:
+    model = Model()
+
     async def ask() -> list[object]:
         with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(Model(), thread, most=1, waiting=100)
+            batcher = Batcher(model, thread, most=8, waiting=100)
             return await asyncio.gather(*(batcher.ask("a", one) for one in (1, 13, 2)), return_exceptions=True)
 
     first, failed, last = asyncio.run(ask())
     assert (first, last) == (("a", 1), ("a", 2))
     assert isinstance(failed, InputError)
+    assert model.batches == [("a", [1, 13, 2]), ("a", [1]), ("a", [13]), ("a", [2])]
 
 
 def test_too_many_are_told_to_come_again_and_who_left_is_not_answered() -> None:

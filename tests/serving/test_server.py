@@ -1,5 +1,6 @@
 """The process: it switches models under load, tells listeners what happens, and ends without losing anything."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -204,8 +205,6 @@ def test_a_gallery_in_use_and_an_address_in_use_are_one_sentence(directory: Path
 
 
 def test_a_slow_listener_hears_the_latest_of_each_kind() -> None:
-    import asyncio
-
     async def listen() -> list[str]:
         events = Events(most=1)
         events.start()
@@ -227,3 +226,16 @@ def test_a_slow_listener_hears_the_latest_of_each_kind() -> None:
         'event: job\ndata: {"n": 99}\n\n',
         'event: status\ndata: {"n": 1}\n\n',
     ]
+
+
+def test_a_listener_whose_token_is_revoked_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evergallery.serving.events.HEARTBEAT", 0.01)
+    answers = [True, True, False]
+
+    async def listen() -> list[str]:
+        events = Events(most=1)
+        events.start()
+        return [one async for one in events.listen({}, lambda: answers.pop(0))]
+
+    assert asyncio.run(listen()) == ["retry: 2000\n\n", ": still here\n\n", ": still here\n\n"]
+    assert answers == []

@@ -30,6 +30,9 @@ def serve(
     burst: Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")] = 400,
     upload_megabytes: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 20.0,
     upload_megapixels: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 64.0,
+    backups: Annotated[
+        Path | None, typer.Option(help="Where snapshots go; backups in the workspace by default.")
+    ] = None,
 ) -> None:
     """Serve the gallery: an HTTP API, and a page at the same address."""
     from evergallery.serving.limits import Limits
@@ -39,7 +42,9 @@ def serve(
     limits = Limits(
         rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
     )
-    server.serve(workspace, host=host, port=port, names=name or (), allow_writes=allow_writes, limits=limits)
+    server.serve(
+        workspace, host=host, port=port, names=name or (), allow_writes=allow_writes, limits=limits, backups=backups
+    )
 
 
 @token_app.command("create")

@@ -35,6 +35,7 @@ def create_app(
     limits: Limits | None = None,
     anonymous: Scope | None = "read",
     names: Collection[str] | None = None,
+    backups: Path | None = None,
 ) -> FastAPI:
     """An application that serves a workspace; its gallery is opened when it starts, and closed when it ends.
 
@@ -43,12 +44,13 @@ def create_app(
         limits: of what a request may ask for.
         anonymous: what callers without a token may do while the workspace has no tokens; ``None`` for nothing.
         names: hosts that the server is called by; ``None`` for any.
+        backups: where snapshots go; ``backups`` in the workspace by default.
 
     Raises:
         NotFoundError: there is no workspace.
     """
     limits = limits or Limits()
-    service = Service(directory, limits)
+    service = Service(directory, limits, backups)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from evergallery.errors import BusyError, EvergalleryError, NotFoundError
 from evergallery.watching import Stopped, Watcher
 
-Kind = Literal["plan", "refresh", "commit", "discard"]
+Kind = Literal["plan", "refresh", "commit", "discard", "snapshot"]
 TELL_EVERY_SECONDS = 0.25
 
 

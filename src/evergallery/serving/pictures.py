@@ -64,11 +64,11 @@ class Pictures:
         with lock(self._images / ".lock", "keeping pictures", wait=10):
             yield
 
-    def keep(self, data: bytes) -> Path:
+    def keep(self, data: bytes, content_hash: str) -> Path:
         """Write a picture's bytes as they came, once for each content; durable on return."""
         with Image.open(io.BytesIO(data)) as image:
             suffix = SUFFIXES.get(image.format or "", f".{(image.format or 'image').lower()}")
-        path = self._images / f"{hashlib.sha256(data).hexdigest()}{suffix}"
+        path = self._images / f"{content_hash}{suffix}"
         if not path.is_file():
             write_atomic(path, data)
         return path

@@ -326,7 +326,7 @@ class Job(BaseModel):
     """Work in the background, one at a time."""
 
     id: str
-    kind: Literal["plan", "refresh", "commit", "discard"]
+    kind: Literal["plan", "refresh", "commit", "discard", "snapshot"]
     state: Literal["running", "done", "stopped", "failed"]
     done: int
     total: int | None
@@ -384,7 +384,7 @@ class Problems(BaseModel):
 class Log(BaseModel):
     """Operations, newest first."""
 
-    entries: list[dict[str, Any]]
+    log: list[dict[str, Any]]
 
 
 class Health(BaseModel):

@@ -2,12 +2,12 @@
 
 Who answers, which vectors are shown and what may be compared are read once, so that a promotion in the middle of a request
 changes nothing of it. The server's loop only waits: pictures are decoded in threads, the model looks at those that came
-together in one batch, and the gallery is searched in threads.
+together in one batch, and the gallery is asked together for what was searched for together.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from evergallery.data.images import pixels
 from evergallery.errors import InputError, NotFoundError
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.generation import Generation
+from evergallery.searching import Result
 from evergallery.serving import schemas
 from evergallery.serving.batching import Batcher
 from evergallery.serving.counts import Counts
@@ -36,7 +37,27 @@ from evergallery.workspace import Workspace
 Vector = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
+QUERY = {"vector", "item", "uri", "generation"}
+"""What a search is for, among the options that it may share with others."""
+SEARCHES_AT_ONCE = 2
+"""In the gallery, whose engine does not hold Python's lock; each of them may answer several questions."""
 TRIES = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A search in the gallery; those of equal ``key`` are answered together."""
+
+    vector: Vector
+    asker: Space
+    state: State
+    options: schemas.SearchOptions
+    without: str | None
+
+    @property
+    def key(self) -> tuple[int, str, str, bool]:
+        """What searches must share: the very state, the space of the query, the options, and whether one item is left out."""
+        return id(self.state), self.asker.name, self.options.model_dump_json(exclude=QUERY), self.without is not None
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,13 @@ class Searches:
         self._embedding: Batcher[str, Image, Vector] = Batcher(
             self._embed_now, self._model, most=limits.together, waiting=limits.waiting, batched=metrics.batched
         )
+        self._searching: Batcher[Hashable, Asked, Found] = Batcher(
+            self._search_now,
+            threads.pool,
+            most=limits.together,
+            waiting=limits.waiting + limits.batch,
+            at_once=SEARCHES_AT_ONCE,
+        )
         self.counts = Counts(workspace.gallery)
 
     def close(self) -> None:
@@ -99,7 +127,7 @@ class Searches:
 
         async def ask(state: State) -> Found:
             maker = self._workspace.answering(options.generation, state)
-            vector = await self.embed(await self._threads.run(self._prepared, data, maker), maker)
+            vector = await self.embed(await self._threads.decode(self._prepared, data, maker), maker)
             return await self._search(vector, Space(maker), options, state)
 
         return await self._answered(ask, None)
@@ -122,7 +150,7 @@ class Searches:
 
     async def _embed_stored(self, item: Item, maker: Generation) -> Vector:
         """The embedding of a stored item's picture by another generation than the one that made its vector."""
-        found = await self._threads.run(find_images, [item], maker.preprocessing, None)
+        found = await self._threads.decode(find_images, [item], maker.preprocessing, None)
         if found.problems:
             raise NotFoundError(f"{maker.name} cannot look at {item.id!r}: {found.problems[0].reason}.")
         return await self.embed(found.images.pixels[0], maker)
@@ -130,8 +158,11 @@ class Searches:
     async def _search(
         self, vector: Vector, asker: Space, options: schemas.SearchOptions, state: State, without: str | None = None
     ) -> Found:
+        # Before it joins others, which would fail with it.
+        asker.require_width(vector[None])
+        asked = Asked(vector, asker, state, options, without)
         with self._metrics.timing("search"):
-            return await self._threads.run(self._search_now, vector, asker, options, state, without)
+            return await self._searching.ask(asked.key, asked)
 
     async def _answered(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> schemas.Answer:
         began = time.perf_counter()
@@ -178,26 +209,30 @@ class Searches:
         assert body.uri is not None
         return item_at(self._workspace, body.uri, state.view())
 
-    def _search_now(
-        self, vector: Vector, asker: Space, options: schemas.SearchOptions, state: State, without: str | None
-    ) -> Found:
+    def _search_now(self, _: Hashable, together: Sequence[Asked]) -> list[Found]:
+        first = together[0]
+        options, asker, state = first.options, first.asker, first.state
         where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
-        results = self._workspace.search_vectors(
-            vector[None], asker, k=options.k + (without is not None), where=where, state=state,
-            minimum_score=options.min_score, minimum_probability=options.min_probability, exact=options.exact,
-        )[0]  # fmt: skip
-        results = [result for result in results if result.item.id != without][: options.k]
-        self._workspace.notes.found(result.item.id for result in results)
-        told = [
-            schemas.Result(item=described(self._workspace, one.item), score=one.score, probability=one.probability)
-            for one in results
-        ]
+        answers = self._workspace.search_vectors(
+            np.stack([asked.vector for asked in together]), asker, k=options.k + (first.without is not None), where=where,
+            state=state, minimum_score=options.min_score, minimum_probability=options.min_probability, exact=options.exact,
+        )  # fmt: skip
         counts = self.counts.of(state.view())
         searched = [one for one in counts if not where.generations or one in where.generations]
-        return Found(
-            asker, state, told, {name_of(self._workspace, one): counts[one] for one in searched},
-            self._is_exact(searched, where, state.view(), options.exact),
-        )  # fmt: skip
+        told = {name_of(self._workspace, one): counts[one] for one in searched}
+        exact = self._is_exact(searched, where, state.view(), options.exact)
+        return [
+            Found(asker, state, self._told(results, asked), told, exact)
+            for asked, results in zip(together, answers, strict=True)
+        ]
+
+    def _told(self, results: Sequence[Result], asked: Asked) -> list[schemas.Result]:
+        kept = [result for result in results if result.item.id != asked.without][: asked.options.k]
+        self._workspace.notes.found(result.item.id for result in kept)
+        return [
+            schemas.Result(item=described(self._workspace, one.item), score=one.score, probability=one.probability)
+            for one in kept
+        ]
 
     def _is_exact(self, searched: Sequence[str], where: Filter, view: View, asked: bool | None) -> bool:
         """Whether no index has answered, as the gallery decides it."""

@@ -32,6 +32,7 @@ def serve(
     names: Sequence[str] = (),
     allow_writes: bool = False,
     limits: Limits | None = None,
+    backups: Path | None = None,
 ) -> None:
     """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
 
@@ -42,6 +43,7 @@ def serve(
         names: by which else the server is called, behind a proxy.
         allow_writes: on loopback, let everyone do everything without a token.
         limits: of what a request may ask for.
+        backups: where snapshots go; ``backups`` in the workspace by default.
 
     Raises:
         NotFoundError: there is no workspace.
@@ -66,23 +68,22 @@ def serve(
         limits=limits,
         anonymous=None if not local else "admin" if allow_writes else "read",
         names=(*LOOPBACK_NAMES, *names) if local or names else None,
+        backups=backups,
     )
     service: Service = app.state.service
-    # Before it listens, so that what is wrong is said here, and the first request is answered.
-    service.open()
-    log_to_stderr()
-    listening = _listen(host, port)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, lifespan="on", limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=KEPT_SECONDS, timeout_graceful_shutdown=int(limits.closing_seconds),
-    )  # fmt: skip
-    server = _Server(config, service)
-    bound = listening.getsockname()
-    address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
-    may = "everything" if allow_writes else "a token says" if tokens else "reading"
-    print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
-    with listening:
-        server.run(sockets=[listening])
+    with _listen(host, port) as listening:
+        # Before anything is promised: what is wrong is said here, and whoever asks meanwhile waits.
+        service.open()
+        log_to_stderr()
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="on", limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=KEPT_SECONDS, timeout_graceful_shutdown=int(limits.closing_seconds),
+        )  # fmt: skip
+        bound = listening.getsockname()
+        address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        may = "everything" if allow_writes else "what a token says" if tokens else "reading"
+        print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
+        _Server(config, service).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
@@ -101,14 +102,9 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        # Whoever reads that it serves may ask at once, and waits here until it does.
-        listening.listen(WAITING)
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=WAITING)
     except OSError as error:
         raise InputError(
             f"Nothing can listen at {host}, port {port} ({error.strerror}): choose another one."
         ) from error
-    return listening

@@ -1,6 +1,7 @@
 """What the routes share: one workspace with its searches, its changes, the running job, and who listens to them."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,11 @@ from evergallery.serving.pictures import Pictures
 from evergallery.serving.searches import Searches
 from evergallery.serving.storing import Storing
 from evergallery.serving.threads import Threads
+from evergallery.state import State
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
+
+log = logging.getLogger("evergallery.serving")
 
 LOOK_EVERY_SECONDS = 1.0
 """How often listeners hear of the status at most, and how soon of what another process changed."""
@@ -30,15 +34,17 @@ class Service:
     Args:
         directory: of the workspace.
         limits: of what a request may ask for.
+        backups: where snapshots go; ``backups`` in the workspace by default.
 
     Raises:
         NotFoundError: there is no workspace.
     """
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path, limits: Limits, backups: Path | None = None) -> None:
         # Absolute, so that messages can be told without it, and pictures are found wherever the server runs.
         self.workspace = Workspace(directory.resolve())
         self.limits = limits
+        self.backups = (backups or self.workspace.directory / "backups").resolve()
         self.metrics = Metrics()
         self.threads = Threads()
         self.events = Events(limits.streams)
@@ -86,16 +92,22 @@ class Service:
 
     async def watch(self) -> None:
         """Tell listeners of the status whenever it has changed, by this process or another; until it is cancelled."""
-        seen = self.workspace.state
+        seen: State | None = None
         while True:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-            state = await self.threads.run(lambda: self.workspace.state)
-            if state.promoted != seen.promoted:
-                self.events.publish("promoted", {"promoted": state.promoted})
-            if (self._changed or state != seen) and self.events.heard:
-                self._changed = False
-                self.events.publish("status", (await self.threads.run(self.status)).model_dump())
-            seen = state
+            try:
+                seen = await self._look(seen)
+            except (EvergalleryError, OSError):
+                log.exception("the status cannot be told")
+
+    async def _look(self, seen: State | None) -> State:
+        state = await self.threads.run(lambda: self.workspace.state)
+        if seen is not None and state.promoted != seen.promoted:
+            self.events.publish("promoted", {"promoted": state.promoted})
+        if (self._changed or state != seen) and self.events.heard:
+            self._changed = False
+            self.events.publish("status", (await self.threads.run(self.status)).model_dump())
+        return state
 
     def explain(self, error: Exception) -> str:
         """The sentence of an error; of one that nobody foresaw, only that there was one."""

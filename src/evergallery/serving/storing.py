@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -72,19 +73,16 @@ class Storing:
         _refuse_own_names(metadata)
         for _ in range(TRIES):
             maker = self._workspace.promoted
-            made = await asyncio.gather(*(self._vector(data, maker) for _, data in named))
+            looked = await asyncio.gather(*(self._look(data, maker) for _, data in named))
             skipped = [
                 schemas.SkippedImage(name=name, reason=one)
-                for (name, _), one in zip(named, made, strict=True)
+                for (name, _), one in zip(named, looked, strict=True)
                 if isinstance(one, str)
             ]
-            vectors: dict[str, tuple[bytes, Vector]] = {}
-            for (_, data), vector in zip(named, made, strict=True):
-                if not isinstance(vector, str):
-                    vectors[identifier or hashlib.sha256(data).hexdigest()] = data, vector
-            kept = await self._threads.run(self._keep, maker, vectors, label, metadata)
+            new = {identifier or one.content_hash: one for one in looked if not isinstance(one, str)}
+            kept = await self._threads.run(self._keep, maker, new, label, metadata)
             if kept is not None:
-                return self._told(*kept, skipped)
+                return kept.model_copy(update={"skipped": skipped})
         raise RefusedError("Another generation was promoted while the pictures were looked at: add them again.")
 
     def add_vectors(self, body: schemas.NewVectors) -> schemas.Added:
@@ -108,7 +106,7 @@ class Storing:
         with self._who_answers:
             counts = self._workspace.add(items)
         self._changed()
-        return self._told(counts, items, [])
+        return self._told(counts, items)
 
     def delete(self, identifiers: Sequence[str]) -> int:
         """Delete items, and the pictures that were kept for them alone; returns how many items there were."""
@@ -122,38 +120,34 @@ class Storing:
         self._changed()
         return deleted
 
-    async def _vector(self, data: bytes, maker: Generation) -> Vector | str:
-        """The embedding of a picture, or why there is none."""
+    async def _look(self, data: bytes, maker: Generation) -> "_New | str":
+        """A picture with its embedding, or why there is none."""
         try:
-            image = await self._threads.run(self._prepared, data, maker.preprocessing)
+            content_hash, image = await self._threads.decode(self._prepared, data, maker.preprocessing)
         except InputError as error:
             return str(error)
-        return await self._searches.embed(image, maker)
+        return _New(data, content_hash, await self._searches.embed(image, maker))
 
-    def _prepared(self, data: bytes, preprocessing: Preprocessing) -> Image:
-        return pixels(self._pictures.open(data), preprocessing)
+    def _prepared(self, data: bytes, preprocessing: Preprocessing) -> tuple[str, Image]:
+        return hashlib.sha256(data).hexdigest(), pixels(self._pictures.open(data), preprocessing)
 
     def _keep(
-        self,
-        maker: Generation,
-        vectors: Mapping[str, tuple[bytes, Vector]],
-        label: str | None,
-        metadata: Mapping[str, Scalar],
-    ) -> tuple[PutCounts, list[Item]] | None:
+        self, maker: Generation, new: "Mapping[str, _New]", label: str | None, metadata: Mapping[str, Scalar]
+    ) -> schemas.Added | None:
         """Store pictures and vectors; ``None`` where their maker does not answer any more."""
-        if not vectors:
-            return PutCounts(0, 0, 0), []
+        if not new:
+            return self._told(PutCounts(0, 0, 0), [])
         with self._who_answers, self._pictures.changing():
             if self._workspace.state.promoted != maker.name:
                 return None
             self._workspace.require_compatible(Space(maker), self._workspace.stored())
             items = [
                 Item(
-                    id=identifier, embedding=vector, generation=maker.fingerprint, label=label,
-                    uri=str(self._pictures.keep(data)), content_hash=hashlib.sha256(data).hexdigest(), added=now(),
+                    id=identifier, embedding=one.vector, generation=maker.fingerprint, label=label,
+                    uri=str(self._pictures.keep(one.data, one.content_hash)), content_hash=one.content_hash, added=now(),
                     metadata=metadata,
                 )
-                for identifier, (data, vector) in vectors.items()
+                for identifier, one in new.items()
             ]  # fmt: skip
             before = [known for item in items if (known := self._workspace.gallery.get(item.id)) is not None]
             counts = self._workspace.gallery.put(items)
@@ -162,7 +156,7 @@ class Storing:
             "add", generation=maker.name, added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged
         )
         self._changed()
-        return counts, items
+        return self._told(counts, items)
 
     def _forget_pictures(self, items: Sequence[Item]) -> None:
         """Delete the pictures that were kept for items, as far as no stored item has them."""
@@ -172,11 +166,20 @@ class Storing:
             if item.content_hash not in needed:
                 self._pictures.forget(item)
 
-    def _told(self, counts: PutCounts, items: Sequence[Item], skipped: Sequence[schemas.SkippedImage]) -> schemas.Added:
+    def _told(self, counts: PutCounts, items: Sequence[Item]) -> schemas.Added:
         return schemas.Added(
             added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged,
-            items=[described(self._workspace, item) for item in items], skipped=list(skipped),
+            items=[described(self._workspace, item) for item in items], skipped=[],
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _New:
+    """A picture to be kept, looked at."""
+
+    data: bytes
+    content_hash: str
+    vector: Vector
 
 
 def _refuse_own_names(metadata: Mapping[str, Scalar]) -> None:

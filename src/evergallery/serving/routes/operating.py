@@ -1,6 +1,7 @@
 """Where the workspace stands, work in the background, events."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -57,8 +58,8 @@ async def problems(
 @router.get("/log", dependencies=reading)
 async def log(service: Served, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> schemas.Log:
     """What was done to this workspace, newest first."""
-    entries = await service.threads.run(service.workspace.log)
-    return schemas.Log(entries=entries[: -limit - 1 : -1])
+    entries = await service.threads.run(service.workspace.journal.last, limit)
+    return schemas.Log(log=entries[::-1])
 
 
 @router.get(
@@ -130,6 +131,18 @@ async def commit(service: Served) -> schemas.Job:
 async def discard(service: Served) -> schemas.Job:
     """Give up the new vectors of the open refresh."""
     return service.begin("discard", {}, lambda workspace, watcher: {"deleted": workspace.discard(watcher=watcher)})
+
+
+@router.post("/snapshot", status_code=202, dependencies=deciding)
+async def snapshot(service: Served) -> schemas.Job:
+    """Copy the gallery into the server's directory of backups, under the present time, while searches go on."""
+    name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+
+    def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
+        service.backups.mkdir(parents=True, exist_ok=True)
+        return {"name": name, "vectors": workspace.snapshot(service.backups / name, watcher=watcher).vectors}
+
+    return service.begin("snapshot", {}, work)
 
 
 def _begin(service: Service, kind: Kind, body: schemas.PlanRequest, work: Work) -> schemas.Job:
