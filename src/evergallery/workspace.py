@@ -1,5 +1,6 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.adapters import Adapter, Direction
+from evergallery.adapters.stored import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Fit, Interpolation, Preprocessing, decode, pixels
@@ -19,11 +21,11 @@ from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
-from evergallery.files import lock, new_directory
+from evergallery.files import ReadOnce, lock, new_directory
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, PutCounts, View
 from evergallery.gallery.store import NO_FILTER, GalleryStore
-from evergallery.generation import Generation, generation_directories
+from evergallery.generation import CARD, Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
 from evergallery.journal import Journal
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
 SILENT = Watcher()
 WAIT = 10.0
 """Seconds to wait for another process that changes ``workspace.json``, which takes it milliseconds."""
+EMBEDDERS = 4
+"""How many stay in memory: queries come by the promoted generation, and by those that are laid beside it."""
 
 
 class Workspace:
@@ -78,7 +82,11 @@ class Workspace:
             DamagedError: ``workspace.json`` cannot be read, or is of a newer format.
         """
         self.directory = Path(directory)
-        self._loaded: tuple[str, Extractor] | None = None
+        self._state = ReadOnce(State.read)
+        self._generations = ReadOnce(lambda card: Generation.load(card.parent))
+        self._stored_adapters = ReadOnce(lambda card: StoredAdapter.load(card.parent))
+        self._embedders: dict[str, Extractor] = {}
+        self._one_loader = threading.Lock()
         self._adapters: dict[str, Adapter] = {}
         if not self._state_path.is_file():
             raise NotFoundError(f"{self.directory} is not a workspace: create one with  evergallery init {directory}")
@@ -136,16 +144,16 @@ class Workspace:
 
     @property
     def state(self) -> State:
-        """``workspace.json`` as it is now.
+        """``workspace.json`` as it is now; shared with other readers, so that only ``changing`` changes it.
 
         Raises:
             DamagedError: it cannot be read, or is of a newer format.
         """
-        return State.read(self._state_path)
+        return self._state.get(self._state_path)
 
     def generations(self) -> list[Generation]:
         """Every generation, oldest first."""
-        return [Generation.load(path) for path in generation_directories(self.directory / "generations")]
+        return [self._generations.get(path / CARD) for path in generation_directories(self.directory / "generations")]
 
     def generation(self, name: str) -> Generation:
         """A generation by name.
@@ -174,7 +182,9 @@ class Workspace:
     def adapters(self) -> list[StoredAdapter]:
         """Every adapter, oldest first."""
         folder = self.directory / "adapters"
-        return [StoredAdapter.load(path) for path in adapter_directories(folder)] if folder.is_dir() else []
+        if not folder.is_dir():
+            return []
+        return [self._stored_adapters.get(path / ADAPTER_CARD) for path in adapter_directories(folder)]
 
     def adapter(self, name: str) -> StoredAdapter:
         """An adapter by name.
@@ -275,17 +285,24 @@ class Workspace:
 
     def _extract(self, generation: Generation, images: ImageSet, watcher: Watcher) -> NDArray[np.float32]:
         return extract(
-            self._embedder(generation),
+            self.embedder(generation),
             images,
             generation.preprocessing,
             on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
         )
 
-    def _embedder(self, generation: Generation) -> Extractor:
-        """Its embedder; the last one stays in memory, since loading it costs more than a search."""
-        if self._loaded is None or self._loaded[0] != generation.fingerprint:
-            self._loaded = generation.fingerprint, generation.embedder()
-        return self._loaded[1]
+    def embedder(self, generation: Generation) -> Extractor:
+        """Its embedder; the last few stay in memory, since loading one costs more than a search."""
+        known = self._embedders.get(generation.fingerprint)
+        if known is not None:
+            return known
+        # Queries of a generation that is loaded go on while another one loads.
+        with self._one_loader:
+            loaded = dict(self._embedders)
+            if generation.fingerprint not in loaded:
+                loaded[generation.fingerprint] = generation.embedder()
+                self._embedders = dict(list(loaded.items())[-EMBEDDERS:])
+            return loaded[generation.fingerprint]
 
     def known_embeddings(
         self, generation: Generation, images: ImageSet
@@ -611,17 +628,11 @@ class Workspace:
                 raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
             asker, vector = self.space_of(stored.generation), stored.embedding
         else:
-            name = generation or state.promoted
-            maker = self.generation(name) if name else self.promoted
+            maker = self.answering(generation, state)
             asker = Space(maker)
             vector = query if isinstance(query, np.ndarray) else self.embed(str(query), maker)
-        if vector.shape != (asker.dimension,):
-            raise InputError(
-                f"The query has shape {vector.shape} and {asker.name} makes vectors of ({asker.dimension},): "
-                f"name the generation that made it."
-            )
         found = self.search_vectors(
-            vector[None].astype(np.float32), asker, k=k + (item is not None), where=where, view=state.view(),
+            vector[None], asker, k=k + (item is not None), where=where, state=state,
             minimum_score=minimum_score, minimum_probability=minimum_probability,
         )[0]  # fmt: skip
         found = [result for result in found if result.item.id != item][:k]
@@ -635,33 +646,70 @@ class Workspace:
         *,
         k: int = 10,
         where: Filter = NO_FILTER,
-        view: View | None = None,
+        state: State | None = None,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
     ) -> list[list[Result]]:
-        """The k items most like each of (Q, D) unit rows of one space, in a view of the items; see ``search``."""
-        view = view or self.state.view()
+        """The k items most like each of (Q, D) unit rows of one space; see ``search``.
+
+        Args:
+            queries: (Q, D) unit rows.
+            asker: the space that they lie in.
+            k: how many.
+            where: labels, generations or metadata to search among.
+            state: which vectors are seen and what may be compared, all as of one moment; as of now by default.
+            minimum_score: smallest cosine.
+            minimum_probability: smallest calibrated probability.
+
+        Raises:
+            RefusedError: the gallery holds vectors that these queries have not been shown compatible with.
+            InputError: queries of another dimension.
+        """
+        if queries.ndim != 2 or queries.shape[1] != asker.dimension:
+            raise InputError(
+                f"The query has shape {queries.shape[1:]} and {asker.name} makes vectors of ({asker.dimension},): "
+                f"name the generation that made it."
+            )
+        queries = queries.astype(np.float32, copy=False)
+        state = state or self.state
+        view = state.view()
 
         def ask() -> list[list[Result]]:
             searched = self.stored(where, view=view)
-            self.require_compatible(asker, searched)
+            self.require_compatible(asker, searched, state)
+            routes = [self.route(asker, space, state) for space in searched]
             return search_routes(
-                self.gallery, [self.route(asker, space) for space in searched], queries, k, where=where, view=view,
-                minimum_score=minimum_score, minimum_probability=minimum_probability,
+                self.gallery, routes, queries, k, where=where, view=view, minimum_score=minimum_score,
+                minimum_probability=minimum_probability,
             )  # fmt: skip
 
         # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
         return self.gallery.at_one_moment(ask)
 
+    def answering(self, name: str | None = None, state: State | None = None) -> Generation:
+        """The generation of this name, or the promoted one of a state.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        name = name or (state or self.state).promoted
+        return self.generation(name) if name else self.promoted
+
     def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
         """The unit embedding (D,) of an image file."""
         if not Path(path).is_file():
             raise NotFoundError(f"There is no image {path}.")
-        prepared = generation.preprocessing
-        array = pixels(decode(Path(path)), prepared)
-        image = ImageSet.from_arrays(array[None], np.array([-1]), ())
-        vector: NDArray[np.float32] = extract(self._embedder(generation), image, prepared)[0]
+        array = pixels(decode(Path(path)), generation.preprocessing)
+        vector: NDArray[np.float32] = self.embed_pixels(array[None], generation)[0]
         return vector
+
+    def embed_pixels(self, images: NDArray[np.uint8], generation: Generation) -> NDArray[np.float32]:
+        """The unit embeddings (N, D) of images (N, S, S, 3) that ``data.images.pixels`` has brought to its size S."""
+        unnamed = ImageSet(
+            pixels=images, rows=np.arange(len(images)), labels=np.full(len(images), -1), classes=(),
+            uris=("",) * len(images), hashes=("",) * len(images),
+        )  # fmt: skip
+        return extract(self.embedder(generation), unnamed, generation.preprocessing)
 
     # Knowing before switching
 
@@ -967,15 +1015,14 @@ class Workspace:
             BusyError: another process keeps the state for longer than such a change takes.
         """
         with lock(self.directory / ".lock", purpose, wait=WAIT):
-            state = self.state
+            state = State.read(self._state_path)
             yield state
             state.write(self._state_path)
 
     def stored(self, where: Filter = NO_FILTER, view: View | None = None) -> list[Space]:
         """The spaces whose vectors the gallery holds, as far as ``where`` admits them."""
-        counts = self.gallery.count_by_generation(view=view)
-        admitted = [name for name in counts if not where.generations or name in where.generations]
-        return [self.space_of(name) for name in admitted if counts[name]]
+        held = sorted(self.gallery.generations(view=view))
+        return [self.space_of(name) for name in held if not where.generations or name in where.generations]
 
     def space_of(self, fingerprint: str) -> Space:
         """The space of a fingerprint.
@@ -995,21 +1042,21 @@ class Workspace:
             f"be compared; list the known ones with  evergallery generations"
         )
 
-    def route(self, asker: Space, space: Space) -> Route:
+    def route(self, asker: Space, space: Space, state: State | None = None) -> Route:
         """How queries of one space reach the vectors of another, as the last check has shown."""
-        state = self.state
+        state = state or self.state
         pair = state.pair(asker.fingerprint, space.fingerprint) if asker.fingerprint != space.fingerprint else None
         adapter = self._adapter(pair.adapter) if pair and pair.adapter else None
         scale = state.scale(asker.fingerprint, space.fingerprint, pair.adapter if pair else None)
         return Route(space, adapter, Calibration(scale.slope, scale.intercept) if scale else None)
 
-    def require_compatible(self, asker: Space, stored: Sequence[Space]) -> None:
+    def require_compatible(self, asker: Space, stored: Sequence[Space], state: State | None = None) -> None:
         """Refuse to compare what nobody has shown to be comparable.
 
         Raises:
             RefusedError: the message names the command that would show it.
         """
-        state = self.state
+        state = state or self.state
         for other in stored:
             if not state.may_compare(asker.fingerprint, other.fingerprint):
                 newer, older = sorted((asker, other), key=lambda space: -space.maker.number)

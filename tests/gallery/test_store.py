@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from evergallery.errors import BusyError, DamagedError, InputError
 from evergallery.files import write_json
 from evergallery.gallery import EdgeStore, Filter, GalleryStore, Item
+from evergallery.gallery.points import NAMESPACE
 
 OLD, NEW = "a" * 64, "b" * 64
 DIMENSIONS = {OLD: 8, NEW: 12}
@@ -106,6 +108,7 @@ def test_an_id_is_in_one_generation_only(opened: Open) -> None:
     counts = store.put([item(number, NEW) for number in (1, 4, 9)])
     assert (counts.added, counts.replaced) == (1, 2)
     assert store.count_by_generation() == {OLD: 4, NEW: 3}
+    assert store.generations() == {OLD, NEW}
     assert opened().get("item 4").generation == NEW
     assert len(everything(opened())) == 7
 
@@ -133,6 +136,29 @@ def _upsert(items: list[Item]) -> object:
             for one in items
         ]
     )
+
+
+def test_iterating_goes_on_after_any_id(opened: Open) -> None:
+    store = opened()
+    store.put([*(item(number) for number in range(20)), *(item(number, NEW) for number in range(20, 25))])
+    order = [name for batch in store.identifiers() for name in batch]
+    store.delete([order[4]])
+    for place in (0, 3, 4, 20, 24):
+        left = [name for name in order[place + 1 :] if name != order[4]]
+        after = order[place]
+        assert [name for batch in store.identifiers(batch_size=3, after=after) for name in batch] == left
+        assert [one.id for batch in store.iterate(batch_size=3, after=after) for one in batch] == left
+        new = [name for name in left if int(name.split()[1]) >= 20]
+        assert [one.id for batch in store.iterate(Filter(generations=(NEW,)), after=after) for one in batch] == new
+
+
+def test_order_of_iterating_depends_on_the_ids_alone(opened: Open) -> None:
+    store = opened()
+    store.put([item(number, NEW if number % 2 else OLD) for number in range(12)])
+    order = [name for batch in store.identifiers() for name in batch]
+    assert order == sorted(order, key=lambda name: uuid.uuid5(NAMESPACE, name))
+    store.put([item(number) for number in range(6)])
+    assert [one.id for batch in opened().iterate(batch_size=5) for one in batch] == order
 
 
 def test_deleting(opened: Open) -> None:

@@ -206,6 +206,7 @@ class Versions(RuleBasedStateMachine):
         }
         assert store.count(view=view) == len(seen)
         assert store.count_by_generation(view=view) == Counter(one.generation for one in seen.values())
+        assert store.generations(view=view) == {one.generation for one in seen.values()}
         for where in (Filter(), Filter(labels=("x",)), Filter(generations=(OLD, WIDE))):
             asked = [
                 one

@@ -21,6 +21,7 @@ from evergallery.cli.exchange import export, import_, register
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
 from evergallery.cli.report import report
+from evergallery.cli.serve import serve, token_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -251,4 +252,6 @@ def demo(
 
 app.command()(report)
 app.command()(benchmark)
+app.command()(serve)
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(token_app, name="token")

@@ -16,7 +16,6 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -34,6 +33,7 @@ from evergallery.gallery.points import payload as _payload
 from evergallery.gallery.points import point_id as _point_id
 from evergallery.gallery.shard import Shard
 from evergallery.gallery.store import EVERYTHING, NO_FILTER
+from evergallery.gallery.versions import awaited_by, changed_by, check_dimensions, seen_of
 from evergallery.gallery.windows import shares, window
 
 CONTENTS = "contents.json"
@@ -109,37 +109,22 @@ class EdgeStore:
             self._check_dimensions(items)
             self._finish_moving()
             versions = self._versions([item.id for item in items])
-            stored = {name: one for name, held in versions.items() if (one := _seen_of(held, self._view()))}
-            changed = [item for item in items if item.id not in stored or not item.same_but_for_time(stored[item.id])]
-            replaced = sum(item.id in stored for item in changed)
+            changed, counts = changed_by(items, versions, self._view())
             for generation, group in _by_generation(changed):
-                plain = [
-                    replace(
-                        item,
-                        added=stored[item.id].added if item.id in stored else item.added,
-                        refresh=None,
-                        superseded=None,
-                    )
-                    for item in group
-                ]
-                elsewhere = [item for item in plain if any(one.generation != generation for one in versions[item.id])]
-                self._write(generation, plain, elsewhere)
-        return PutCounts(len(changed) - replaced, replaced, len(items) - len(changed))
+                elsewhere = [item for item in group if any(one.generation != generation for one in versions[item.id])]
+                self._write(generation, group, elsewhere)
+        return counts
 
     def refresh(self, items: Sequence[Item], refresh: str) -> int:
         """Store newer versions beside the ones that are there; see ``GalleryStore.refresh``."""
-        if not refresh:
-            raise InputError("The refresh has an empty name: name it.")
         check_items(items)
         with self._one_writer:
             self._check_dimensions(items)
             self._finish_moving()
             versions = self._versions([item.id for item in items], with_embeddings=False)
-            before = self._view().before(refresh)
-            awaited = [item for item in items if _is_awaited(item, versions[item.id], refresh, before)]
+            awaited = awaited_by(refresh, items, versions, self._view())
             for generation, group in _by_generation(awaited):
-                made = [replace(item, refresh=refresh, superseded=None) for item in group]
-                self._write(generation, made, made, refresh)
+                self._write(generation, group, group, refresh)
         return len(awaited)
 
     def settle(
@@ -182,7 +167,7 @@ class EdgeStore:
         with self._one_writer:
             self._finish_moving()
             versions = self._versions(identifiers, with_embeddings=False)
-            deleted = sum(_seen_of(held, self._view()) is not None for held in versions.values())
+            deleted = sum(seen_of(held, self._view()) is not None for held in versions.values())
             if any(len(held) > 1 for held in versions.values()):
                 with self._moving({"ids": list(versions)}):
                     self._finish_moving()
@@ -256,7 +241,7 @@ class EdgeStore:
     def get(self, identifier: str, *, view: View | None = None) -> Item | None:
         """The item of this id, or ``None``."""
         view = view or self._view()
-        return self._read(lambda: _seen_of(self._retrieve([identifier]), view))
+        return self._read(lambda: seen_of(self._retrieve([identifier]), view))
 
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
         """Which of these ids are there."""
@@ -290,6 +275,17 @@ class EdgeStore:
         condition = _condition(where, view or self._view())
         return self._read(lambda: sum(shard.count(condition) for shard in self._admitted(where)))
 
+    def generations(self, *, view: View | None = None) -> set[str]:
+        """Which generations have made an item that is seen."""
+        condition = _condition(NO_FILTER, view or self._view())
+        return self._read(
+            lambda: {
+                shard.generation
+                for shard in self._admitted(NO_FILTER)
+                if shard.page(condition, None, 1, with_vector=False, fields=[])[0]
+            }
+        )
+
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint."""
         condition = _condition(NO_FILTER, view or self._view())
@@ -308,25 +304,38 @@ class EdgeStore:
         *,
         batch_size: int = 1000,
         with_embeddings: bool = True,
+        after: str | None = None,
         view: View | None = None,
     ) -> Iterator[list[Item]]:
-        """All items, in batches, in a fixed order."""
-        pages = self._pages(where, view or self._view(), batch_size, with_vector=with_embeddings)
+        """All items, in batches, in the order of their points."""
+        pages = self._pages(where, view or self._view(), after, batch_size, with_vector=with_embeddings)
         return ([_item(record) for record in records] for records in pages)
 
     def identifiers(
-        self, where: Filter = NO_FILTER, *, batch_size: int = 10_000, view: View | None = None
+        self,
+        where: Filter = NO_FILTER,
+        *,
+        batch_size: int = 10_000,
+        after: str | None = None,
+        view: View | None = None,
     ) -> Iterator[list[str]]:
         """The ids of all items, in batches, in the order of ``iterate``."""
         fields = ["id", *MARKS]
-        pages = self._pages(where, view or self._view(), batch_size, with_vector=False, fields=fields)
+        pages = self._pages(where, view or self._view(), after, batch_size, with_vector=False, fields=fields)
         return ([str((record.payload or {})["id"]) for record in records] for records in pages)
 
     def _pages(
-        self, where: Filter, view: View, size: int, *, with_vector: bool, fields: Sequence[str] | None = None
+        self,
+        where: Filter,
+        view: View,
+        after: str | None,
+        size: int,
+        *,
+        with_vector: bool,
+        fields: Sequence[str] | None = None,
     ) -> Iterator[list[engine.Record]]:
         condition = _condition(where, view)
-        start: uuid.UUID | None = None
+        start = None if after is None else _following(_point_id(after))
 
         def read() -> tuple[list[engine.Record], uuid.UUID | None]:
             shards = self._admitted(where)
@@ -457,6 +466,11 @@ class EdgeStore:
 
     def _admitted(self, where: Filter) -> list[Shard]:
         shards = list(self._shards.values())
+        if where.uris is not None:
+            # Few are ever asked for by URI, so that the index is made when the first one is.
+            with self._one_writer:
+                for shard in shards:
+                    shard.index(("uri",))
         return [shard for shard in shards if where.generations is None or shard.generation in where.generations]
 
     def _read(self, ask: Callable[[], Answer]) -> Answer:
@@ -486,14 +500,7 @@ class EdgeStore:
         return {point for other in self._shards.values() if other is not shard for point in other.holds(points)}
 
     def _check_dimensions(self, items: Sequence[Item]) -> None:
-        expected = {shard.generation: shard.dimension for shard in self._shards.values()}
-        for item in items:
-            dimension = expected.setdefault(item.generation, len(item.embedding))
-            if len(item.embedding) != dimension:
-                raise InputError(
-                    f"The embedding of {item.id!r} has {len(item.embedding)} dimensions and those of its generation "
-                    f"{item.generation[:12]} have {dimension}: it was made by another generation."
-                )
+        check_dimensions(items, {shard.generation: shard.dimension for shard in self._shards.values()})
 
     def _begin_writing(self) -> None:
         self._write_contents(dict.fromkeys(self._shards))
@@ -520,31 +527,6 @@ def _by_generation(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
     return ((name, list(group)) for name, group in itertools.groupby(ordered, key=lambda item: item.generation))
 
 
-def _seen_of(versions: Sequence[Item], view: View) -> Item | None:
-    """The version of one item that a view sees; the newer where it sees both."""
-    visible = [one for one in versions if view.sees(one.refresh, one.superseded)]
-    return min(visible, key=lambda one: one.superseded is not None, default=None)
-
-
-def _is_awaited(item: Item, versions: Sequence[Item], refresh: str, before: View) -> bool:
-    """Whether an item is a newer version, by a refresh, of what was there before it.
-
-    Raises:
-        InputError: another refresh of it is not settled.
-    """
-    olds = [one for one in versions if one.refresh != refresh]
-    if len(olds) > 1:
-        raise InputError(
-            f"The item {item.id!r} has two versions already, of the refresh {olds[0].superseded or olds[1].superseded}: "
-            f"settle that refresh first."
-        )
-    if not olds or (len(versions) > 1 and olds[0].superseded == refresh):
-        return False
-    (old,) = olds
-    same = old.content_hash == item.content_hash and old.generation != item.generation
-    return same and before.sees(old.refresh, old.superseded)
-
-
 def _best(matches: list[Match]) -> list[Match]:
     """Best first, equal scores in order of ids, each id once."""
     best: dict[str, Match] = {}
@@ -563,6 +545,11 @@ def _deletion(points: Sequence[uuid.UUID]) -> engine.UpdateOperation:
 
 def _point(record: engine.Record) -> uuid.UUID:
     return uuid.UUID(str(record.id))
+
+
+def _following(point: uuid.UUID) -> uuid.UUID:
+    """The next point there could be: pages begin with their first point."""
+    return uuid.UUID(int=point.int + 1)
 
 
 def _name(record: engine.Record) -> str:

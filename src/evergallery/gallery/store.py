@@ -88,6 +88,9 @@ class GalleryStore(Protocol):
     def count(self, where: Filter = NO_FILTER, *, view: View | None = None) -> int:
         """How many items there are."""
 
+    def generations(self, *, view: View | None = None) -> set[str]:
+        """Which generations have made an item that is seen, by fingerprint; far cheaper than counting them."""
+
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint; generations without items are left out."""
 
@@ -100,17 +103,31 @@ class GalleryStore(Protocol):
         *,
         batch_size: int = 1000,
         with_embeddings: bool = True,
+        after: str | None = None,
         view: View | None = None,
     ) -> Iterator[list[Item]]:
         """All items, in batches, in a fixed order; without embeddings it is faster.
 
         Items may be put, refreshed and deleted meanwhile: one that is there all the time is met once, whether it moves or not.
+        The place of an item in the order depends on its id alone, and is the same in every engine.
+
+        Args:
+            where: which items.
+            batch_size: at most so many at once.
+            with_embeddings: whether to read the vectors.
+            after: begin behind the place of this id, whether an item has it or not.
+            view: which versions.
         """
 
     def identifiers(
-        self, where: Filter = NO_FILTER, *, batch_size: int = 10_000, view: View | None = None
+        self,
+        where: Filter = NO_FILTER,
+        *,
+        batch_size: int = 10_000,
+        after: str | None = None,
+        view: View | None = None,
     ) -> Iterator[list[str]]:
-        """The ids of all items, in batches, in the order of ``iterate``."""
+        """The ids of all items, in batches, in the order of ``iterate`` and as it begins."""
 
     def search(
         self,

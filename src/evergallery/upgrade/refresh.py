@@ -35,7 +35,7 @@ from evergallery.upgrade.plan import (
     share_for,
 )
 from evergallery.upgrade.spaces import Space
-from evergallery.watching import Watcher
+from evergallery.watching import Stopped, Watcher
 
 if TYPE_CHECKING:
     from evergallery.workspace import Workspace
@@ -55,7 +55,7 @@ class Refreshed:
         remaining: items that keep their old vector so far.
         problems: of items whose image is gone or cannot be read; they keep their old vector.
         seconds: spent.
-        stopped_by: ``done``, ``fraction`` or ``budget``.
+        stopped_by: ``done``, ``fraction``, ``budget``, or ``request`` where the watcher asked for it.
         shown: whether searches see the new vectors.
     """
 
@@ -190,7 +190,11 @@ def refresh(
         workspace.notes.solved(item.id for item in new)
         problems += failed
         done += len(batch)
-        watcher.counted(f"refreshing with {target.name}", done, len(wanted))
+        try:
+            watcher.counted(f"refreshing with {target.name}", done, len(wanted))
+        except Stopped:
+            stopped_by = "request"
+            break
         if rate is not None:
             time.sleep(max(0.0, len(batch) / rate - (time.monotonic() - began)))
     current = workspace.state.refresh or opened

@@ -1,0 +1,96 @@
+"""Questions that come at the same time are answered together, because a model answers eight for little more than one.
+
+Nobody waits for company: while one batch is being answered the next one gathers, so that batches grow with the load and a
+lone question is answered at once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor
+from typing import Generic, TypeVar
+
+from evergallery.serving.failures import OverloadedError
+
+Key = TypeVar("Key", bound=Hashable)
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+class Batcher(Generic[Key, Question, Answer]):
+    """Gathers questions of one key into batches, and answers one batch after another in a thread.
+
+    Args:
+        answer: called in a thread with a key and up to ``most`` questions; returns their answers in order.
+        executor: of that thread.
+        most: questions in a batch.
+        waiting: questions that may wait; the next one is refused.
+        batched: hears of the size of every batch.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Key, Sequence[Question]], Sequence[Answer]],
+        executor: Executor,
+        *,
+        most: int,
+        waiting: int,
+        batched: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._answer = answer
+        self._executor = executor
+        self._most = most
+        self._waiting_most = waiting
+        self._batched = batched
+        self._waiting: deque[tuple[Key, Question, asyncio.Future[Answer]]] = deque()
+        self._working: asyncio.Task[None] | None = None
+
+    async def ask(self, key: Key, question: Question) -> Answer:
+        """The answer to a question; raises what answering raises.
+
+        Raises:
+            OverloadedError: too many are waiting.
+        """
+        if len(self._waiting) >= self._waiting_most:
+            raise OverloadedError(
+                "More searches are waiting than this server can answer in time: try again in a moment."
+            )
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, question, future))
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
+        return await future
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            key, batch = self._next()
+            if not batch:
+                continue
+            self._batched(len(batch))
+            try:
+                answers = await loop.run_in_executor(self._executor, self._answer, key, [one for one, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+    def _next(self) -> tuple[Key, list[tuple[Question, "asyncio.Future[Answer]"]]]:
+        """The oldest question and those like it; whoever gave up waiting is left out."""
+        first = self._waiting[0][0]
+        batch: list[tuple[Question, asyncio.Future[Answer]]] = []
+        others: deque[tuple[Key, Question, asyncio.Future[Answer]]] = deque()
+        while self._waiting:
+            key, question, future = self._waiting.popleft()
+            if future.done():
+                continue
+            if key == first and len(batch) < self._most:
+                batch.append((question, future))
+            else:
+                others.append((key, question, future))
+        self._waiting = others
+        return first, batch
