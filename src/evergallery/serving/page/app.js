@@ -152,7 +152,7 @@ function start() {
 
 watch({ unauthorised: (error) => askForToken(error), unreachable: lost });
 onChange(drawHeader);
-window.addEventListener("popstate", () => session.info && route());
+// Going back fires this too, since all that changes in the address is behind its #.
 window.addEventListener("hashchange", () => session.info && route());
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();

@@ -42,9 +42,9 @@ export function icon(name) {
   return s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, s("path", { d: ICONS[name] }));
 }
 
-/** A sentence of the server: no line ends before a %, and commands, set off by two spaces, are code. */
+/** A sentence of the server: no line ends before a %, commands, set off by two spaces, are code, and times are written out. */
 export function prose(sentence) {
-  const parts = String(sentence).replaceAll(" %", "\u00a0%").split(/\s{2,}(evergallery .*?)(\.?)(?:\s{2,}|$)/);
+  const parts = String(sentence).replaceAll(" %", "\u00a0%").replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, moment).split(/\s{2,}(evergallery .*?)(\.?)(?:\s{2,}|$)/);
   return parts.map((part, index) => (index % 3 === 1 ? [" ", h("code", {}, part)] : index % 3 === 2 ? `${part} ` : part));
 }
 
@@ -134,6 +134,7 @@ export function colour(name) {
 
 const whole = new Intl.NumberFormat("en-GB");
 
+export const capital = (sentence) => sentence.charAt(0).toUpperCase() + sentence.slice(1);
 export const count = (number) => whole.format(number);
 export const counted = (number, noun, plural = `${noun}s`) => `${count(number)} ${number === 1 ? noun : plural}`;
 export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;

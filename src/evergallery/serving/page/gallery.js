@@ -78,10 +78,10 @@ export function createGallery(go) {
 
   async function drawHistory() {
     try {
-      const { log } = await ask("GET", "log", { query: { limit: 100 } });
+      const { entries } = await ask("GET", "log", { query: { limit: 100 } });
       history.lastElementChild.replaceChildren(
-        table("What was done here", ["when", "what", "who", "figures"], log.map(({ time, operation, who, user, ...rest }) =>
-          h("tr", {}, h("th", { scope: "row" }, moment(time)), h("td", {}, operation), h("td", {}, who ?? user ?? "–"), h("td", { class: "words" }, figures(rest)))), "left dense"),
+        table("What was done here", ["when", "what", "who", "figures"], entries.map(({ time, operation, who, generation: name, ...rest }) =>
+          h("tr", {}, h("th", { scope: "row" }, moment(time)), h("td", {}, operation, " ", name && generation(name)), h("td", {}, who ?? "–"), h("td", { class: "words" }, figures(rest)))), "left dense"),
       );
     } catch (error) {
       history.lastElementChild.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
@@ -101,9 +101,15 @@ export function createGallery(go) {
   return { title: "Gallery", element, show };
 }
 
-const figures = (entry) =>
+/** An entry of the log in a line; the conditions of a check are with its generation, and hashes are told apart by their beginning. */
+const figures = ({ conditions, ...entry }) =>
   Object.entries(entry)
     .filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length) && typeof value !== "boolean")
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? Math.round(100 * value) / 100 : typeof value === "object" ? Object.values(value).join(", ") : value}`)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${written(value)}`)
     .join("; ");
 
+function written(value) {
+  if (typeof value === "number") return Math.round(100 * value) / 100;
+  if (typeof value === "object") return Object.values(value).map(written).join(", ");
+  return /^[0-9a-f]{32,}$/.test(value) ? value.slice(0, 12) : String(value).replaceAll(" %", "\u00a0%");
+}

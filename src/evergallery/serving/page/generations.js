@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { question } from "./dialog.js";
-import { announce, Choice, count, counted, field, generation, h, moment, Notice, percent, prose, table } from "./dom.js";
+import { announce, capital, Choice, count, counted, field, generation, h, moment, Notice, percent, prose, table } from "./dom.js";
 import { lineage } from "./lineage.js";
 import { change, missing, onChange, reloadGenerations, session } from "./session.js";
 
@@ -85,7 +85,7 @@ export function createGenerations(go) {
       ["Made", moment(one.created)],
       ["Fingerprint", h("span", { class: "id", title: one.fingerprint }, one.fingerprint.slice(0, 12))],
     ];
-    const names = one.class_names ?? (Array.isArray(one.class_list) ? one.class_list : one.names) ?? [];
+    const names = one.class_names;
     card.replaceChildren(
       h("div", { class: "head" }, h("div", {}, h("h2", {}, generation(one.name), one.promoted && h("span", { class: "badge" }, "answers queries")), h("p", { class: "faint" }, origin))),
       h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
@@ -106,7 +106,7 @@ export function createGenerations(go) {
     const spaces = new Set(conditions.map(({ space }) => space)).size > 1;
     return [
       h("h3", {}, "The gate"),
-      h("p", { class: "verdict" }, h("strong", { class: passed ? "met" : passed === false ? "unmet" : "" }, verdict ?? (passed === null ? "not measured" : passed ? "open" : "closed")), ". ", ...prose(reason ?? "").flat()),
+      h("p", { class: "verdict" }, h("strong", { class: passed ? "met" : passed === false ? "unmet" : "" }, capital(verdict ?? (passed === null ? "not measured" : passed ? "open" : "closed"))), ". ", ...prose(capital(reason)).flat()),
       conditions.length ? table("Conditions of the gate", ["condition", ...(spaces ? ["in vectors of"] : []), "result", "measured", "required"], conditions.map((condition) =>
         h("tr", {}, h("th", { scope: "row" }, condition.name), spaces && h("td", {}, generation(condition.space)),
           h("td", { class: condition.passed ? "met" : condition.passed === false ? "unmet" : "" }, condition.passed ? "met" : condition.passed === false ? "not met" : "not measured"),
@@ -190,8 +190,8 @@ export function createGenerations(go) {
       values.length
         ? table("Compatibility matrix", ["queries of", ...names.map((name) => `in ${name}`)], rows, "heat")
         : h("p", { class: "empty" }, ...prose("Nothing was measured yet. Next:  evergallery check v2 --data HELD_OUT").flat()),
-      values.length ? h("p", { class: "faint" }, `${metric} in %, with its interval: queries of a row’s generation in the vectors of a column’s. Framed: a generation in vectors of its own. The stronger the colour, the higher, from ${percent(least, 1)} to ${percent(most, 1)}.`) : "",
-      protocol ? h("p", { class: "faint" }, ...prose(protocol).flat()) : "",
+      values.length ? h("p", { class: "faint" }, `${capital(metric)} in %, with its interval: queries of a row’s generation in the vectors of a column’s. Framed: a generation in vectors of its own. The stronger the colour, the higher, from ${percent(least, 1)} to ${percent(most, 1)}.`) : "",
+      protocol ? h("p", { class: "faint" }, ...prose(capital(protocol)).flat()) : "",
     );
     if (focused) focused.focus();
   }

@@ -3,10 +3,10 @@
 import { ask } from "./api.js";
 import { recallCurve } from "./chart.js";
 import { question } from "./dialog.js";
-import { bytes, count, counted, duration, field, generation, h, Notice, offer, percent, select } from "./dom.js";
+import { bytes, capital, count, counted, duration, field, generation, h, Notice, offer, percent, select } from "./dom.js";
 import { change, missing, onChange, reloadGenerations, session } from "./session.js";
 
-const ORDERS = ["random", "uncertain", "typical", "oldest", "newest", "popular"];
+const ORDERS = ["random", "uncertain", "typical", "oldest", "popular"];
 const SHARES = [["0.1", "10 %"], ["0.25", "25 %"], ["0.5", "50 %"], ["0.75", "75 %"], ["1", "All of them"]];
 
 export function createRefresh() {
@@ -89,16 +89,16 @@ export function createRefresh() {
     bar.hidden = stop.parentElement.hidden = !active;
     const aim = job.arguments?.generation ? ` for ${job.arguments.generation}` : "";
     if (active) {
-      words.textContent = `${title(job.kind)}${aim}: ${job.phase || "starting"}${job.total ? `, ${count(job.done)} of ${count(job.total)}` : ""}`;
+      words.textContent = `${capital(job.kind)}${aim}: ${job.phase || "starting"}${job.total ? `, ${count(job.done)} of ${count(job.total)}` : ""}`;
       if (job.total) bar.value = job.done / job.total;
       else bar.removeAttribute("value");
       times.textContent = `${duration(job.seconds)} so far${job.remaining_seconds === null ? "" : `, about ${duration(job.remaining_seconds)} left`}.`;
       stop.disabled = missing("admin", "stopping") !== null;
       stop.title = missing("admin", "stopping") ?? "";
     } else {
-      words.textContent = `${title(job.kind)}${aim} ${job.state === "done" ? "is done" : job.state === "stopped" ? "was stopped; it goes on where it is" : "has failed"}.`;
+      words.textContent = `${capital(job.kind)}${aim} ${job.state === "done" ? "is done" : job.state === "failed" ? "has failed" : job.kind === "refresh" ? "was stopped; it can go on from there" : "was stopped"}.`;
       const { refreshed, remaining, problems } = job.result ?? {};
-      times.textContent = job.error ?? (refreshed === undefined ? "" : `${counted(refreshed, "item")} refreshed in ${duration(job.seconds)}, ${count(remaining)} left${problems?.length ? `, ${counted(problems.length, "problem")}` : ""}.`);
+      times.textContent = job.error ?? (refreshed === undefined ? "" : `${counted(refreshed, "item")} refreshed in ${duration(job.seconds)}, ${count(remaining)} left${problems ? `, ${counted(problems, "problem")}` : ""}.`);
     }
   }
 
@@ -190,5 +190,3 @@ export function createRefresh() {
 
   return { element, show, changed };
 }
-
-const title = (kind) => kind[0].toUpperCase() + kind.slice(1);

@@ -17,6 +17,8 @@ export function createSearch(go) {
   let state = {};
   let asked = new AbortController();
   let shown = "";
+  // Whether the query was one of the results: the keyboard goes on among the new ones.
+  let pressed = false;
 
   // The query
 
@@ -39,8 +41,8 @@ export function createSearch(go) {
   const welcome = h(
     "div",
     { class: "welcome" },
-    h("div", { class: "drop" }, icon("picture"), h("p", { class: "large" }, "Drop a picture here"),
-      h("p", { class: "faint" }, "or paste one, choose a file, or type the id of an item. ", h("kbd", {}, "/"), " brings you to the field.")),
+    h("div", { class: "drop", onclick: () => file.click() }, icon("picture"), h("p", { class: "large" }, h("span", { class: "by-mouse" }, "Drop a picture here"), h("span", { class: "by-finger" }, "Choose or take a picture")),
+      h("p", { class: "faint by-mouse" }, "or paste one, choose a file, or type the id of an item. ", h("kbd", {}, "/"), " brings you to the field.")),
     sampled,
   );
 
@@ -105,6 +107,8 @@ export function createSearch(go) {
       asked.abort();
       shown = "";
       query.replaceChildren();
+      delete query.dataset.of;
+      text.value = "";
       drawSamples();
       return;
     }
@@ -140,16 +144,23 @@ export function createSearch(go) {
       problem.show("The picture of this search was not kept when the page was loaded again: choose it once more.");
       return;
     }
-    text.value = state.item ?? "";
+    // What was typed stays; of a picture that was pressed nobody wants to read the id.
+    if (text.value.trim() !== state.item) text.value = "";
     answers.setAttribute("aria-busy", "true");
     const asking = `${state.item ?? ""}|${state.upload ?? ""}`;
-    if (asking !== shown) answers.replaceChildren(skeleton());
+    if (asking !== shown) {
+      pressed = answers.contains(document.activeElement);
+      if (shown) window.scrollTo(0, 0);
+      answers.replaceChildren(skeleton());
+    }
     shown = asking;
     const generations = state.compare ?? [state.by];
     const found = await Promise.allSettled(generations.map((one) => searchBy(one, upload?.picture, signal)));
     if (signal.aborted) return;
     answers.setAttribute("aria-busy", "false");
     draw(found);
+    if (pressed) answers.querySelector(".search-with")?.focus();
+    pressed = false;
   }
 
   function searchBy(generation, picture, signal) {
@@ -215,9 +226,9 @@ export function createSearch(go) {
       { class: `tile ${moved?.kind ?? ""}`, dataset: { item: item.id } },
       h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": spoken, onclick: () => ask_({ item: item.id }) },
         thumbnail(item, 256, ""), moved && h("span", { class: `moved ${moved.kind}`, "aria-hidden": "true" }, moved.sign)),
+      h("button", { type: "button", class: "about", tabindex: "-1", "aria-label": `About ${name}`, title: "About this item (i)", onclick: () => showItem(item, { go, measure }) }, icon("details")),
       h("div", { class: "strength", "aria-hidden": "true" }, h("div", { style: { width: percent(strength).replace("\u00a0", "") } })),
-      h("div", { class: "of" }, h("span", { class: "name", title: name }, name),
-        h("button", { type: "button", class: "about", tabindex: "-1", "aria-label": `About ${name}`, onclick: () => showItem(item, { go, measure }) }, icon("details"))),
+      h("div", { class: "of" }, h("span", { class: "name", title: name }, name)),
       h("div", { class: "figures" }, h("span", {}, measure), generation(item.generation)),
     );
   }
@@ -268,7 +279,7 @@ export function createSearch(go) {
 
   function drawQuery() {
     const upload = state.upload && uploads.get(state.upload);
-    const key = `${state.item}|${state.upload}`;
+    const key = `${state.item ?? ""}|${state.upload ?? ""}`;
     if (query.dataset.of === key) return;
     query.dataset.of = key;
     if (upload) {
@@ -277,9 +288,10 @@ export function createSearch(go) {
     }
     query.replaceChildren();
     if (!state.item) return;
-    ask("GET", "item", { query: { id: state.item }, signal: asked.signal }).then(
-      (item) => query.replaceChildren(thumbnail(item, 512), h("p", {}, h("strong", {}, item.label ?? item.id), h("span", { class: "faint id" }, item.label ? item.id : "", " "), h("button", { type: "button", class: "link", onclick: () => showItem(item, { go }) }, "About this item"))),
-      () => query.replaceChildren(),
+    // Whoever asks for another list with the same query must not lose its picture: this is not aborted with the search.
+    ask("GET", "item", { query: { id: state.item } }).then(
+      (item) => query.dataset.of === key && query.replaceChildren(thumbnail(item, 512), h("p", {}, h("strong", {}, item.label ?? item.id), h("span", { class: "faint id" }, item.label ? item.id : "", " "), h("button", { type: "button", class: "link", onclick: () => showItem(item, { go }) }, "About this item"))),
+      () => delete query.dataset.of,
     );
   }
 
