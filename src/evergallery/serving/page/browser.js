@@ -28,7 +28,7 @@ export function createBrowser(go) {
   const empty = h("p", { class: "empty", hidden: true });
   const more = h("button", { type: "button", onclick: () => page() }, "Show more");
   const place = h("p", { class: "faint", role: "status" });
-  const chosen = h("div", { class: "chosen", hidden: true });
+  const chosen = h("div", { class: "selection", hidden: true });
   const element = h(
     "section",
     { class: "browser", "aria-labelledby": "items-title" },
