@@ -42,17 +42,17 @@ def client(directory: Path, *, limits: Limits = UNLIMITED, **options: Any) -> It
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """The address of an application that listens on loopback while the block lasts."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+def listening(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """The address of an application that listens on loopback while the block lasts; at any free port by default."""
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
+        bound = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{bound}"
     finally:
         app.state.service.stop()
         server.should_exit = True
