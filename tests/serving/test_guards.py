@@ -63,7 +63,7 @@ def test_every_answer_has_the_headers(ask: TestClient) -> None:
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "no-referrer"
-        assert headers["Cache-Control"] == "no-store"
+        assert headers["Cache-Control"] == ("no-store" if path.startswith("/api/") else "no-cache")
         assert len(headers["X-Request-ID"]) == 16
         assert "Access-Control-Allow-Origin" not in headers
 
