@@ -457,6 +457,20 @@ class TestJobs:
         failed = finished(writable)
         assert (failed["state"], failed["error"][:20]) == ("failed", "No refresh is open: ")
 
+    def test_a_job_that_nobody_foresaw_failing(
+        self, writable: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(**_: object) -> None:
+            raise RuntimeError("a secret")
+
+        monkeypatch.setattr(workspace_of(writable), "commit", fail)
+        writable.post("/api/v1/commit")
+        done = finished(writable)
+        assert (done["state"], done["error"]) == ("failed", "Something went wrong in the server: its log says what.")
+        assert "a secret" in caplog.text
+        assert writable.post("/api/v1/plan", json={"generation": "v2"}).status_code == 202, "the next one begins"
+        assert finished(writable)["state"] == "done"
+
     def test_a_snapshot_while_serving(self, writable: TestClient, directory: Path) -> None:
         assert writable.post("/api/v1/snapshot").status_code == 202
         done = finished(writable)

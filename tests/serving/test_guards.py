@@ -63,7 +63,7 @@ def test_every_answer_has_the_headers(ask: TestClient) -> None:
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "no-referrer"
-        assert headers["Cache-Control"] == "no-store"
+        assert headers["Cache-Control"] == ("no-store" if path.startswith("/api/") else "no-cache")
         assert len(headers["X-Request-ID"]) == 16
         assert "Access-Control-Allow-Origin" not in headers
 
@@ -166,7 +166,19 @@ def test_nothing_is_told_of_what_went_wrong_inside(
         "error": {"code": "internal", "message": "Something went wrong in the server: its log says what."}
     }
     assert "a secret" in caplog.text
+    (record,) = [record for record in caplog.records if record.getMessage() == "a request failed"]
+    assert record.told == {"id": answer.headers["X-Request-ID"]}  # type: ignore[attr-defined]
+    assert "Content-Security-Policy" in answer.headers
     assert missing == "shop has no generation 'v9'; there is v1, v2, v3, v4."
+
+
+def test_tokens_that_cannot_be_read_let_nobody_in(served_workspace: Path, tmp_path: Path) -> None:
+    directory = copy_of(served_workspace, tmp_path)
+    with client(directory, anonymous="admin") as asking:
+        (directory / "tokens.json").write_text("{")
+        answer = asking.get("/api/v1/labels")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert str(tmp_path) not in answer.text
 
 
 @pytest.mark.parametrize(

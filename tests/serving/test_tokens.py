@@ -99,6 +99,11 @@ def test_scopes_contain_each_other(served_workspace: Path, tmp_path: Path) -> No
         assert ask.get("/api/v1/labels", headers=bearer(made["read"])).status_code == 401, "heeded at once"
 
 
+def test_without_tokens_others_than_this_machine_may_nothing(served_workspace: Path, tmp_path: Path) -> None:
+    with client(copy_of(served_workspace, tmp_path), anonymous=None) as ask:
+        assert ask.get("/api/v1/labels").status_code == ask.get("/api/v1/me").status_code == 401
+
+
 def test_a_client_that_asks_too_often_waits(served_workspace: Path, tmp_path: Path) -> None:
     directory = copy_of(served_workspace, tmp_path)
     with client(directory, limits=Limits(rate=0.01, burst=3)) as ask:

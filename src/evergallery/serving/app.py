@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 
 from evergallery._version import __version__
 from evergallery.serving.access import Access, KnownCallers
-from evergallery.serving.failures import RESPONSES, explain_failures
+from evergallery.serving.failures import RESPONSES, Unforeseen, explain_failures
 from evergallery.serving.guards import BoundedBodies, OwnNames, SecurityHeaders
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import RequestLog
@@ -80,11 +80,12 @@ def create_app(
     for module in (searching, items, generations, operating):
         app.include_router(module.router)
     app.include_router(health.router)
-    explain_failures(app)
+    explain_failures(app, service.explain)
     # The last one added is passed first.
     app.add_middleware(BoundedBodies, limits=limits)
     app.add_middleware(KnownCallers, access=access, limits=limits)
     app.add_middleware(OwnNames, names=names)
+    app.add_middleware(Unforeseen, explain=service.explain)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog, metrics=service.metrics)
 

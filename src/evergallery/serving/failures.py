@@ -2,6 +2,7 @@
 
 import errno
 import logging
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evergallery.errors import (
     BusyError,
@@ -87,15 +89,49 @@ def status_of(error: Exception) -> tuple[int, str]:
     return next((told for kind, told in KINDS.items() if isinstance(error, kind)), (500, "internal"))
 
 
-def explain_failures(app: FastAPI) -> None:
-    """Let an application answer every failure in this form."""
+def failure_of(error: Exception, state: Mapping[str, Any], explain: Callable[[Exception], str]) -> JSONResponse:
+    """An error of this program's, or one that nobody foresaw, as clients see it; what is the server's fault is logged."""
+    status, code = status_of(error)
+    if status >= 500:
+        log.error("a request failed", exc_info=error, extra={"told": {"id": state.get("id")}})
+    return failure(status, explain(error), code, {"Retry-After": "1"} if status == 503 else None)
+
+
+class Unforeseen:
+    """Answers what nobody foresaw, from whatever stands behind it.
+
+    Args:
+        app: what stands behind it.
+        explain: the sentence of an error.
+    """
+
+    def __init__(self, app: ASGIApp, explain: Callable[[Exception], str]) -> None:
+        self._app = app
+        self._explain = explain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it."""
+        begun = False
+
+        async def sent(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except Exception as error:
+            # Half an answer cannot be taken back: the connection breaks, and the client sees that it is not whole.
+            if begun or scope["type"] != "http":
+                raise
+            await failure_of(error, scope.get("state", {}), self._explain)(scope, receive, send)
+
+
+def explain_failures(app: FastAPI, explain: Callable[[Exception], str]) -> None:
+    """Let an application answer in this form whatever its routes raise on purpose."""
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
-        status, code = status_of(error)
-        if status >= 500:
-            log.error("a request failed", exc_info=error)
-        headers = {"Retry-After": "1"} if status == 503 else None
-        return failure(status, request.app.state.service.explain(error), code, headers)
+        return failure_of(error, request.scope["state"], explain)
 
     async def denied(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Denied)
@@ -117,4 +153,3 @@ def explain_failures(app: FastAPI) -> None:
     app.add_exception_handler(Denied, denied)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, ours)

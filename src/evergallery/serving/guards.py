@@ -38,7 +38,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                headers.setdefault("Cache-Control", "no-store")
+                # The page's files are asked for anew by their tags; what the gallery holds is kept nowhere.
+                headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache")
             await send(message)
 
         await self._app(scope, receive, sent if scope["type"] == "http" else send)

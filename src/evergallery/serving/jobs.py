@@ -1,5 +1,6 @@
 """Work that takes minutes, in a thread of its own: one at a time, watched, and stopped where it can go on later."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from evergallery.errors import BusyError, EvergalleryError, NotFoundError
 from evergallery.watching import Stopped, Watcher
 
 Kind = Literal["plan", "refresh", "commit", "discard", "snapshot"]
+log = logging.getLogger("evergallery.serving")
+
 TELL_EVERY_SECONDS = 0.25
 
 
@@ -108,8 +111,8 @@ class Jobs:
         except Exception as error:
             job.error = self._explain(error)
             job.state = "failed"
-            if not isinstance(error, EvergalleryError | OSError):
-                raise
+            if not isinstance(error, EvergalleryError):
+                log.error("a job failed", exc_info=error, extra={"told": {"job": job.id}})
         finally:
             job.seconds = time.monotonic() - job.started
             job.remaining_seconds = None

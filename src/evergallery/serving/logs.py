@@ -54,7 +54,7 @@ class RequestLog:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         identifier, began, status = secrets.token_hex(8), time.perf_counter(), 500
-        scope.setdefault("state", {})
+        scope.setdefault("state", {})["id"] = identifier
 
         async def sent(message: Message) -> None:
             nonlocal status

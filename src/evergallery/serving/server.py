@@ -66,7 +66,8 @@ def serve(
     app = create_app(
         directory,
         limits=limits,
-        anonymous=None if not local else "admin" if allow_writes else "read",
+        # Where there are tokens now, revoking the last one must not let everyone in.
+        anonymous=None if tokens or not local else "admin" if allow_writes else "read",
         names=(*LOOPBACK_NAMES, *names) if local or names else None,
         backups=backups,
     )
