@@ -116,8 +116,8 @@ def tiles(tab: Any, within: str = ".answers-of") -> list[str]:
 def asked(tab: Any, **body: Any) -> list[str]:
     """Ids that the server finds."""
     found: list[str] = tab.evaluate(
-        "body => fetch('api/v1/search', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)})"
-        ".then(r => r.json()).then(r => r.results.map(one => one.item.id))",
+        "body => fetch('api/v1/search', {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify(body)}).then(r => r.json()).then(r => r.results.map(one => one.item.id))",
         body,
     )
     return found
@@ -142,7 +142,7 @@ def test_a_picture_is_searched_with_and_then_one_that_was_found(reading: str, ma
     second = tiles(tab)
     assert second == asked(tab, item=first[3], k=24)
     tab.go_back()
-    tab.wait_for_selector(f".query img[alt='Your picture']")
+    tab.wait_for_selector(".query img[alt='Your picture']")
     assert tiles(tab) == first, "the picture is kept in memory"
     tab.go_forward()
     tab.wait_for_selector(".query .link")
