@@ -1,4 +1,5 @@
 # make demo   the whole story in minutes, on generated images
+# make serve-demo   the same, as a page in the browser on which everything may be tried
 # make test   everything that a change must pass
 # make bench  the speed benchmarks; their results go to benchmarks/results
 
@@ -7,10 +8,15 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo serve-demo test lint bench clean
 
 demo: $(READY)
 	$(BIN)/evergallery demo
+
+# The workspace is made once; after  make clean  anew.
+serve-demo: $(READY)
+	@test -f evergallery-demo/demo.html || $(BIN)/evergallery demo
+	@$(BIN)/evergallery serve --workspace evergallery-demo --allow-writes
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

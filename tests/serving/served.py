@@ -44,7 +44,9 @@ def client(directory: Path, *, limits: Limits = UNLIMITED, **options: Any) -> It
 @contextmanager
 def listening(app: FastAPI, port: int = 0) -> Iterator[str]:
     """The address of an application that listens on loopback while the block lasts; at any free port by default."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:

@@ -188,7 +188,7 @@ export function createGenerations(go) {
     heat.replaceChildren(
       h("div", { class: "head" }, h("h2", { id: "matrix-title" }, "Compatibility matrix"), kinds.size > 1 ? groups.element : ""),
       values.length
-        ? table("Compatibility matrix", ["queries of", ...names.map((name) => `in ${name}`)], rows, "heat")
+        ? table("Figures of the matrix", ["queries of", ...names.map((name) => `in ${name}`)], rows, "heat")
         : h("p", { class: "empty" }, ...prose("Nothing was measured yet. Next:  evergallery check v2 --data HELD_OUT").flat()),
       values.length ? h("p", { class: "faint" }, `${capital(metric)} in %, with its interval: queries of a row’s generation in the vectors of a column’s. Framed: a generation in vectors of its own. The stronger the colour, the higher, from ${percent(least, 1)} to ${percent(most, 1)}.`) : "",
       protocol ? h("p", { class: "faint" }, ...prose(capital(protocol)).flat()) : "",

@@ -187,7 +187,8 @@ export function createSearch(go) {
       answers.replaceChildren(sideBySide(first, second));
     } else if (first.status === "rejected") {
       answers.replaceChildren();
-      problem.show(first.reason);
+      const upload = state.upload && uploads.get(state.upload);
+      problem.show(upload?.picture.name ? `${upload.picture.name}: ${first.reason.message}` : first.reason);
     } else {
       const answer = first.value;
       answers.replaceChildren(h("p", { class: "said" }, said(answer)), grid(answer.results) ?? nothing());
@@ -306,12 +307,13 @@ export function createSearch(go) {
     lists.set(state.compare ? "two" : "one");
   }
 
-  /** The generation that answers, after the one that did before it, or that most vectors are of. */
+  /** The generation that answers beside the one that did before it, or the one that comes next. */
   function pair() {
     const names = session.generations.map(({ name }) => name);
     const answers = state.by ?? session.info.promoted;
     const before = session.status.can_roll_back_to ?? session.generations.find(({ name }) => name === answers)?.parent;
-    const other = before && before !== answers ? before : names.filter((name) => name !== answers).at(-1);
+    const at = names.indexOf(answers);
+    const other = before && before !== answers ? before : names[at + 1] ?? names[at - 1];
     return names.indexOf(other) < names.indexOf(answers) ? [other, answers] : [answers, other];
   }
 
