@@ -13,9 +13,9 @@ READY  := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/evergallery demo
 
-# The workspace is made once; after  make clean  anew.
+# The workspace is made once, and again after  make clean.
 serve-demo: $(READY)
-	@test -f evergallery-demo/demo.html || $(BIN)/evergallery demo
+	@$(BIN)/python -m evergallery.serving.demo evergallery-demo
 	@$(BIN)/evergallery serve --workspace evergallery-demo --allow-writes
 
 test: lint

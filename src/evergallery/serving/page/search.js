@@ -163,7 +163,21 @@ export function createSearch(go) {
     pressed = false;
   }
 
-  function searchBy(generation, picture, signal) {
+  let known = { id: null, item: null };
+
+  /** The item that is searched with; asked for once, for its picture and for the search. */
+  function itemOf(id) {
+    if (known.id !== id) {
+      known = { id, item: ask("GET", "item", { query: { id } }) };
+      known.item.catch(() => (known = { id: null, item: null }));
+    }
+    return known.item;
+  }
+
+  async function searchBy(generation, picture, signal) {
+    // Left to choose, the server takes the stored vector, of whatever generation it is. What answers is to be what the
+    // page says that it is, where there is a picture from which it can answer.
+    if (!generation && (picture || (await itemOf(state.item).catch(() => null))?.thumbnail)) generation = session.info.promoted;
     const options = { k: Number(state.k) || DEFAULT_MANY };
     options.k = Math.min(options.k, session.info.limits?.k ?? options.k);
     if (generation) options.generation = generation;
@@ -191,6 +205,7 @@ export function createSearch(go) {
       problem.show(upload?.picture.name ? `${upload.picture.name}: ${first.reason.message}` : first.reason);
     } else {
       const answer = first.value;
+      by.value = answer.generation;
       answers.replaceChildren(h("p", { class: "said" }, said(answer)), grid(answer.results) ?? nothing());
       announce(`${counted(answer.results.length, "result")} by ${answer.generation}.`);
     }
@@ -290,7 +305,7 @@ export function createSearch(go) {
     query.replaceChildren();
     if (!state.item) return;
     // Whoever asks for another list with the same query must not lose its picture: this is not aborted with the search.
-    ask("GET", "item", { query: { id: state.item } }).then(
+    itemOf(state.item).then(
       (item) => query.dataset.of === key && query.replaceChildren(thumbnail(item, 512), h("p", {}, h("strong", {}, item.label ?? item.id), h("span", { class: "faint id" }, item.label ? item.id : "", " "), h("button", { type: "button", class: "link", onclick: () => showItem(item, { go }) }, "About this item"))),
       () => delete query.dataset.of,
     );
