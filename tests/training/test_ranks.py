@@ -147,25 +147,17 @@ def test_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
         together(torch.device("cuda:1"))
 
 
-LEARN = """
-import sys
-from evergallery.cli import main
-sys.argv = ["evergallery", *sys.argv[1:]]
-main()
-"""
-
-
 def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: Path) -> None:
     images = tmp_path / "images.npz"
     ranks_worker.write_images(images)
-    script = tmp_path / "learn.py"
-    script.write_text(LEARN)
     weights = []
     for kill in (False, True):
         shop = tmp_path / f"shop-{kill}"
-        subprocess.run([sys.executable, script, "init", shop, "--size", "16"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "evergallery", "init", shop, "--size", "16"], check=True, capture_output=True
+        )
         command = (
-            script, "learn", images, "-w", shop, "--epochs", 5, "--batch-size", 24, "--device", "cpu", "--json",
+            "-m", "evergallery", "learn", images, "-w", shop, "--epochs", 5, "--batch-size", 24, "--device", "cpu", "--json",
         )  # fmt: skip
         process = torchrun(2, *command, restarts=2, wait=False)
         if kill:

@@ -245,7 +245,11 @@ from evergallery.files import lock
 from evergallery.state import State
 
 path = Path(sys.argv[1]) / "workspace.json"
-end = time.monotonic() + 3
+go = path.with_name("go")
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.01)
+end = time.monotonic() + 4
 count = 0
 while time.monotonic() < end:
     with lock(path.with_name(".lock"), "switching", wait=10):
@@ -264,6 +268,10 @@ from pathlib import Path
 from evergallery.state import State
 
 path = Path(sys.argv[1]) / "workspace.json"
+go = path.with_name("go")
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.01)
 end = time.monotonic() + 3
 seen = {"v1": 0, "v3": 0}
 while time.monotonic() < end:
@@ -285,6 +293,10 @@ def test_readers_see_the_old_state_or_the_new_one_and_never_a_blend(shop: Worksp
         subprocess.Popen([sys.executable, "-c", code, str(shop.directory)], stdout=subprocess.PIPE, env=environment())
         for code in (SWITCHING, SWITCHING, READING, READING)
     ]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    (shop.directory / "go").touch()
     counts = [int(process.communicate(timeout=120)[0]) for process in processes]
     assert all(process.returncode == 0 for process in processes)
     assert min(counts) > 0, "everybody came to do something, and readers saw both states"
