@@ -152,6 +152,24 @@ def test_a_picture_is_searched_with_and_then_one_that_was_found(reading: str, ma
     tab.wait_for_selector(".search > .problem:has-text('choose it once more')")
 
 
+@pytest.mark.parametrize("way", ["paste", "drop"])
+def test_a_picture_is_pasted_or_dropped(reading: str, made: Path, show: Open, way: str) -> None:
+    tab = show(reading)
+    tab.wait_for_selector(".samples img")
+    tab.evaluate(
+        """([way, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "found.png", { type: "image/png" }));
+            const kind = way === "paste" ? ClipboardEvent : DragEvent;
+            const given = { [way === "paste" ? "clipboardData" : "dataTransfer"]: data, bubbles: true, cancelable: true };
+            document.body.dispatchEvent(new kind(way, given));
+        }""",
+        [way, list(photographs(made)[5].read_bytes())],
+    )
+    assert len(tiles(tab)) == 24
+    assert tab.locator(".query").inner_text().startswith("found.png")
+
+
 def test_two_generations_side_by_side_say_what_moved(reading: str, show: Open) -> None:
     tab = show(reading)
     item = an_item(tab)
