@@ -300,6 +300,25 @@ def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open
         assert {space.name: space.items for space in workspace.status().spaces or ()} == {"v1": 200}
 
 
+def test_items_show_the_vectors_that_a_refresh_gave_them(shop: Path, show: Open) -> None:
+    with Workspace(shop) as workspace:
+        workspace.promote("v2")
+    with served(shop) as address:
+        tab = show(f"{address}/#/gallery")
+        tab.wait_for_selector(".browser .tile .generation:has-text('v1')")
+        tab.get_by_label("For queries of").select_option("v2")
+        tab.get_by_role("button", name="Start the refresh").click()
+        tab.wait_for_selector(".job.done")
+        until(
+            tab, "[...document.querySelectorAll('.browser .tile .generation')].every(one => one.textContent === 'v2')"
+        )
+        tab.get_by_role("button", name="Commit…").click()
+        tab.get_by_role("dialog").get_by_role("button", name="Commit").click()
+        tab.wait_for_selector(".refresh-form:visible")
+    with Workspace(shop) as workspace:
+        assert {space.name: space.items for space in workspace.status().spaces or ()} == {"v2": 200}
+
+
 def test_pictures_are_added_found_and_deleted(shop: Path, made: Path, tmp_path: Path, show: Open) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(photographs(made)[0].read_bytes()[:60])
