@@ -1,16 +1,23 @@
 # make demo   the whole story in minutes, on generated images
+# make serve-demo   the same, as a page in the browser on which everything may be tried
 # make test   everything that a change must pass
 # make bench  the speed benchmarks; their results go to benchmarks/results
 
 PYTHON ?= python3
 VENV   ?= .venv
+PORT   ?= 8765
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo serve-demo test lint bench clean
 
 demo: $(READY)
 	$(BIN)/evergallery demo
+
+# The workspace is made once, and again after  make clean.
+serve-demo: $(READY)
+	@$(BIN)/python -m evergallery.serving.demo evergallery-demo
+	@$(BIN)/evergallery serve --workspace evergallery-demo --port $(PORT) --allow-writes
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -24,6 +31,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/extraction.py
 
 # uv where it can be had, because it installs several times faster; else pip alone.
 $(READY): pyproject.toml constraints.txt

@@ -122,3 +122,11 @@ def evergallery(*arguments: object, expect: int = 0) -> Done:
 
 def as_json(*arguments: object, expect: int = 0) -> Any:
     return json.loads(evergallery(*arguments, "--json", expect=expect).stdout)
+
+
+@pytest.fixture(scope="session")
+def served_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace for the tests of the server, which copy it before they change it."""
+    from served import make_served
+
+    return make_served(tmp_path_factory.mktemp("served"))

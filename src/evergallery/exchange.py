@@ -27,6 +27,7 @@ from evergallery.network.foreign import (
     function_model,
     function_name,
     onnx_model,
+    onnx_preprocessing,
     probe,
     probe_batch,
     vectors_of,
@@ -101,8 +102,7 @@ def register(
     if is_onnx or callable(model) or ":" in str(model):
         if weights is not None:
             raise InputError(f"{model} has its weights inside: leave --weights out.")
-        prepared = Preprocessing(**{**USUAL, **preprocessing})
-        return _register_foreign(existing, place, name, model, prepared, is_onnx)
+        return _register_foreign(existing, place, name, model, preprocessing, is_onnx)
     return _register_network(existing, place, name, str(model), weights, pretrained, seed, head, preprocessing)
 
 
@@ -134,11 +134,13 @@ def _register_network(
 
 
 def _register_foreign(
-    existing: Sequence[Generation], place: Path, name: str, model: Any, preprocessing: Preprocessing, is_onnx: bool
+    existing: Sequence[Generation], place: Path, name: str, model: Any, given: dict[str, Any], is_onnx: bool
 ) -> Generation:
     path = Path(model).expanduser() if is_onnx else None
     if path is not None and not path.is_file():
         raise InputError(f"There is no file {path}: name an .onnx file.")
+    own = {} if path is None else onnx_preprocessing(path)
+    preprocessing = Preprocessing(**{**USUAL, **own, **given})
     found = (
         function_model(function_name(model), preprocessing.size)
         if path is None

@@ -8,15 +8,19 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from evergallery.errors import BusyError, DamagedError
 
 TEMPORARY_PREFIX = ".writing-"
 COPIED_AT_ONCE = 2**18
+SETTLED = 0.05
+"""Seconds after which a file's time is sure to differ from that of the next one in its place."""
+
+Content = TypeVar("Content")
 
 
 def sha256_of(path: Path) -> str:
@@ -80,6 +84,36 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DamagedError(f"{path} cannot be read as JSON ({error}); restore it from a backup.") from error
+
+
+class ReadOnce(Generic[Content]):
+    """What files hold, read again only where a file was replaced; threads may share it.
+
+    Files must be replaced by a rename, as ``write_atomic`` does. What is returned is shared: nobody may change it.
+
+    Args:
+        read: makes of a path what is kept, and raises where it cannot.
+    """
+
+    def __init__(self, read: Callable[[Path], Content]) -> None:
+        self._read = read
+        self._known: dict[Path, tuple[tuple[int, int, int], Content]] = {}
+
+    def get(self, path: Path) -> Content:
+        """What the file at ``path`` holds now."""
+        try:
+            status = path.stat()
+        except OSError:
+            return self._read(path)
+        mark = status.st_ino, status.st_size, status.st_mtime_ns
+        known = self._known.get(path)
+        if known is not None and known[0] == mark:
+            return known[1]
+        content = self._read(path)
+        # Replaced twice within a tick of the clock, it may come back with the same inode and time: trusted only later.
+        if time.time() - status.st_mtime > SETTLED:
+            self._known[path] = mark, content
+        return content
 
 
 @contextmanager

@@ -1,27 +1,67 @@
-"""Images into a gallery: extracted and stored batch by batch, each batch durable before the next."""
+"""Images into a gallery: read and decoded while the network embeds, and stored batch by batch, each durable before the next.
 
+Nothing that grows with the number of images is kept in memory, and no pixels are kept on disk: an image that is stored
+already is known by its hash, so the next pass over it reads its file and no more.
+"""
+
+import csv
+import itertools
 import time as clock
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.data.image_set import ImageSet
+from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Skipped
+from evergallery.data.listing import Listing
+from evergallery.data.sources import check_classes
+from evergallery.data.spool import Met, Spool
+from evergallery.data.streaming import (
+    READERS,
+    Picture,
+    batch_size,
+    blocks,
+    decode_picture,
+    in_background,
+    pictures_of,
+    processors,
+    read_pictures,
+    working,
+)
+from evergallery.errors import InputError
 from evergallery.gallery.items import Item, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generation import Generation
-from evergallery.network import extract
+from evergallery.network import Extractor, embedding
 from evergallery.state import now
 from evergallery.watching import Watcher
 
-BATCH = 1024
+SKIPPED_KEPT = 1000
+"""Of so many files that were skipped the names are returned; of more, all are in a file."""
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Indexed:
-    """What ``index`` did."""
+    """What ``index`` did.
+
+    Attributes:
+        generation: that made the vectors.
+        added: items.
+        replaced: items of the same id that said something else.
+        unchanged: items that were there already; of these only the files were read.
+        skipped: what could not be read; the first 1 000 where there are more.
+        skipped_count: how many those are in all.
+        skipped_file: a table of all of them, where there are more than 1 000.
+        seconds: spent.
+    """
 
     generation: str
     added: int
@@ -29,47 +69,203 @@ class Indexed:
     unchanged: int
     skipped: tuple[Skipped, ...]
     seconds: float
+    skipped_count: int = 0
+    skipped_file: Path | None = None
 
 
-def index_images(store: GalleryStore, maker: Generation, images: ImageSet, watcher: Watcher) -> Indexed:
-    """Store the images' vectors by ``maker``; an image that two files hold is stored once."""
+@dataclass(frozen=True)
+class Batch:
+    """Images on their way into the gallery.
+
+    Attributes:
+        extracted: items without an embedding.
+        pixels: of each of them, (S, S, 3).
+        rewritten: items whose vector is known, but of which something else is said now.
+        unchanged: how many are there already.
+        skipped: what could not be read or decoded.
+        passed: how many images this was, with those that came twice.
+    """
+
+    extracted: list[Item]
+    pixels: list[Pixels]
+    rewritten: list[Item]
+    unchanged: int
+    skipped: list[Skipped]
+    passed: int
+
+
+def index_images(
+    store: GalleryStore,
+    maker: Generation,
+    embedder: Extractor,
+    images: ImageSet | Listing,
+    watcher: Watcher,
+    *,
+    source: str,
+    split: str | None = None,
+    skipped_file: Path,
+) -> Indexed:
+    """Store the images' vectors by ``maker``; an image that two files hold is stored once.
+
+    Args:
+        store: the gallery.
+        maker: the generation.
+        embedder: its embedder.
+        images: decoded already, or a listing of files.
+        watcher: hears of progress.
+        source: what the images are called in messages.
+        split: only the images of this split.
+        skipped_file: written where there are too many names of bad files to return.
+
+    Raises:
+        InputError: the listing is wrong, there is no such split, or none of the files can be read.
+    """
     started = clock.perf_counter()
-    images = _distinct(images)
-    embedder = maker.embedder()
-    total = PutCounts(0, 0, 0)
-    for start in range(0, len(images), BATCH):
-        part = images.select(np.arange(start, min(start + BATCH, len(images))))
-        total += store.put(_items(part, extract(embedder, part, maker.preprocessing), maker.fingerprint))
-        watcher.counted("indexing", start + len(part), len(images))
+    done, counts = 0, PutCounts(0, 0, 0)
+    with ExitStack() as stack:
+        if isinstance(images, Listing):
+            spool = stack.enter_context(closing(Spool(images, split)))
+            check_classes(spool.labels(), 1, source)
+            total = len(spool)
+            found = read_pictures(stack.enter_context(working(READERS)), spool)
+        else:
+            images = images.of_split(split) if split is not None else images
+            total = len(images)
+            found = itertools.chain(images.skipped, pictures_of(images))
+        decoders = stack.enter_context(working(processors()))
+        met = stack.enter_context(closing(Met()))
+        skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
+        embed = stack.enter_context(embedding(embedder, maker.preprocessing))
+        size = batch_size(maker.preprocessing.size)
+        prepared = (_prepared(block, store, maker, met, decoders) for block in blocks(found, size))
+        for batch in stack.enter_context(in_background(prepared)):
+            items = batch.rewritten
+            if batch.pixels:
+                vectors = embed(as_batch(np.stack(batch.pixels)))
+                items += [replace(item, embedding=row) for item, row in zip(batch.extracted, vectors, strict=True)]
+            counts += store.put(items) + PutCounts(0, 0, batch.unchanged)
+            skipped.add(batch.skipped)
+            done += batch.passed
+            watcher.counted("indexing", min(done, total), total)
+    if skipped.count == total and skipped.first:
+        one = skipped.first[0]
+        raise InputError(f"None of the {total} images of {source} can be read, the first: {one.uri}: {one.reason}")
     return Indexed(
-        maker.name, total.added, total.replaced, total.unchanged, images.skipped, clock.perf_counter() - started
+        maker.name,
+        counts.added,
+        counts.replaced,
+        counts.unchanged,
+        tuple(skipped.first),
+        clock.perf_counter() - started,
+        skipped.count,
+        skipped_file if skipped.is_written else None,
     )
 
 
-def _identifiers(images: ImageSet) -> list[str]:
-    given: Sequence[str | None] = images.item_ids or (None,) * len(images)
-    return [identifier or content for identifier, content in zip(given, images.hashes, strict=True)]
+class SkippedNames:
+    """Bad files: counted, the first of them by name, and where they are many all of them in a table on disk.
+
+    Args:
+        path: of the table, ``uri,reason``; an earlier one is replaced when this one begins.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.first: list[Skipped] = []
+        self._file: IO[str] | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the table was needed."""
+        return self._file is not None
+
+    def add(self, skipped: Sequence[Skipped]) -> None:
+        """These too."""
+        for one in skipped:
+            self.count += 1
+            if self.count <= SKIPPED_KEPT:
+                self.first.append(one)
+            else:
+                self._write(one)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, one: Skipped) -> None:
+        if self._file is None:
+            self._file = self.path.open("w", newline="", encoding="utf-8")
+            rows = [("uri", "reason"), *((first.uri, first.reason) for first in self.first)]
+            csv.writer(self._file).writerows(rows)
+        csv.writer(self._file).writerow((one.uri, one.reason))
 
 
-def _distinct(images: ImageSet) -> ImageSet:
-    """The first image of each id, so that the same content is kept once."""
-    first = {identifier: index for index, identifier in reversed(list(enumerate(_identifiers(images))))}
-    return images.select(np.sort(np.fromiter(first.values(), dtype=np.int64)))
-
-
-def _items(images: ImageSet, embeddings: NDArray[np.float32], fingerprint: str) -> list[Item]:
+def _prepared(
+    block: Sequence[Picture | Skipped],
+    store: GalleryStore,
+    maker: Generation,
+    met: Met,
+    decoders: ThreadPoolExecutor,
+) -> Batch:
+    """What is to be done about a block of images: nothing, where the gallery holds what the block says."""
+    found = [one for one in block if isinstance(one, Picture)]
+    is_first = met.first_times([_identifier(one) for one in found])
+    pictures = [one for one, first in zip(found, is_first, strict=True) if first]
     time = now()
-    return [
-        Item(
-            id=identifier,
-            embedding=embedding,
-            generation=fingerprint,
-            label=images.classes[label] if label >= 0 else None,
-            uri=uri,
-            content_hash=content,
-            added=time,
-        )
-        for identifier, embedding, label, uri, content in zip(
-            _identifiers(images), embeddings, images.labels.tolist(), images.uris, images.hashes, strict=True
-        )
-    ]
+    items = [_item(one, maker.fingerprint, time) for one in pictures]
+    stored = store.get_many([item.id for item in items], with_embeddings=False)
+    new: list[tuple[Item, Picture]] = []
+    known: list[Item] = []
+    unchanged = 0
+    for item, picture in zip(items, pictures, strict=True):
+        there = stored.get(item.id)
+        if there is None or (there.generation, there.content_hash) != (item.generation, item.content_hash):
+            new.append((item, picture))
+        elif item.same_but_for_time(there):
+            unchanged += 1
+        else:
+            known.append(item)
+    vectors = store.get_many([item.id for item in known]) if known else {}
+    answers = decoders.map(lambda one: decode_picture(one[1], maker.preprocessing), new)
+    extracted: list[Item] = []
+    decoded: list[Pixels] = []
+    skipped = [one for one in block if isinstance(one, Skipped)]
+    for (item, _), answer in zip(new, answers, strict=True):
+        if isinstance(answer, Skipped):
+            skipped.append(answer)
+            met.blame(item.id, answer.reason)
+        else:
+            extracted.append(item)
+            decoded.append(answer)
+    for picture, first in zip(found, is_first, strict=True):
+        reason = None if first else met.blamed(_identifier(picture))
+        if reason is not None:
+            skipped.append(Skipped(picture.entry.uri, reason))
+    return Batch(
+        extracted,
+        decoded,
+        [replace(item, embedding=vectors[item.id].embedding) for item in known],
+        unchanged,
+        skipped,
+        len(block),
+    )
+
+
+def _identifier(picture: Picture) -> str:
+    return picture.entry.item_id or picture.content
+
+
+def _item(picture: Picture, fingerprint: str, time: str) -> Item:
+    entry = picture.entry
+    return Item(
+        id=_identifier(picture),
+        embedding=np.empty(0, np.float32),
+        generation=fingerprint,
+        label=entry.label,
+        uri=entry.uri,
+        content_hash=picture.content,
+        added=time,
+        metadata=entry.metadata,
+    )

@@ -5,12 +5,14 @@ import getpass
 import json
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from evergallery.state import now
 
 WHO = "EVERGALLERY_USER"
+BLOCK = 2**16
 
 
 class Journal:
@@ -37,15 +39,34 @@ class Journal:
 
     def entries(self) -> list[dict[str, Any]]:
         """Every entry, oldest first; a line that a kill cut short is left out."""
+        return _parsed(self.path.read_bytes().splitlines()) if self.path.is_file() else []
+
+    def last(self, count: int) -> list[dict[str, Any]]:
+        """The newest entries, oldest first; reads no more of the file than they take."""
         if not self.path.is_file():
             return []
-        found = []
-        for line in self.path.read_bytes().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            reach = BLOCK
+            while True:
+                start = max(0, size - reach)
+                file.seek(start)
+                lines = file.read(size - start).splitlines()
+                # The first line began before what was read.
+                found = _parsed(lines[1:] if start else lines)
+                if start == 0 or len(found) >= count:
+                    return found[-count:]
+                reach *= 2
+
+
+def _parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
 
 
 def _ends_with_newline(file: Any) -> bool:

@@ -20,9 +20,11 @@ from evergallery.generation import Generation, MethodCard, directory_name, gener
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import Beginning, Method
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network, Outputs, outputs_of
+from evergallery.ranks import Ranks
 from evergallery.training import Settings, train
 from evergallery.watching import Watcher
 
+ALONE = Ranks()
 LOGS_KEPT = ("log.jsonl", "tensorboard")
 
 
@@ -88,6 +90,7 @@ def learn(
     pretrained: bool = False,
     from_scratch: bool = False,
     watcher: Watcher,
+    ranks: Ranks = ALONE,
 ) -> Generation:
     """Train and write generation ``number``; an interrupted run of the same arguments is continued.
 
@@ -106,6 +109,7 @@ def learn(
         pretrained: whether its backbone begins with published weights.
         from_scratch: whether it begins with new weights although the parent's would fit.
         watcher: hears of progress.
+        ranks: who learn together, all of whom call this; the first one writes.
     """
     old_classes = parent.card.classes if parent else ()
     new_classes = tuple(name for name in images.classes if name not in set(old_classes))
@@ -117,7 +121,8 @@ def learn(
     run = _digest(
         {
             "method": method_card.model_dump(),
-            "settings": settings.model_dump(),
+            # A run may go on elsewhere.
+            "settings": settings.model_dump(exclude={"device"}),
             "parent": parent.fingerprint if parent else None,
             "root": root.fingerprint if root else None,
             "architecture": architecture.model_dump(),
@@ -130,9 +135,9 @@ def learn(
         }
     )
     run_directory = _run_directory(directory, run)
-    finished = _finished(directory, run)
+    finished = ranks.agreed(_finished(directory, run))
     if finished:
-        return finished
+        return Generation.load(finished)
     if run_directory.is_dir():
         watcher.said("continuing the run that was interrupted")
     if method.reads_old_head == "optional" and parent is not None and parent.head_card.classes == 0:
@@ -174,7 +179,10 @@ def learn(
         # Whoever removed a generation from disk has its chained drift only.
         kept = map(Generation.load, generation_directories(directory / "generations"))
         return {
-            one.name: (one.memory().means[one.name], outputs_of(one.network(), training, one.preprocessing))
+            one.name: (
+                one.memory().means[one.name],
+                outputs_of(one.network(), training, one.preprocessing, ranks=ranks),
+            )
             for one in kept
             if parent is not None and one.name in parent.card.memory
         }
@@ -183,12 +191,16 @@ def learn(
         f"v{number}",
         parent.memory() if parent else Memory(),
         torch.from_numpy(training.labels),
-        outputs_of(network, training, preprocessing),
-        outputs_of(old, training, preprocessing) if old else None,
+        outputs_of(network, training, preprocessing, ranks=ranks),
+        outputs_of(old, training, preprocessing, ranks=ranks) if old else None,
         ancestors,
     )
-    return Generation.write(
-        directory / "generations" / directory_name(number),
+    path = directory / "generations" / directory_name(number)
+    if not ranks.is_first:
+        ranks.wait()
+        return Generation.load(path)
+    generation = Generation.write(
+        path,
         network,
         preprocessing,
         memory,
@@ -214,9 +226,12 @@ def learn(
             **({"root": root.name} if root else {}),
             "device": trained.device,
             "precision": trained.precision,
+            **({"processes": ranks.size} if ranks.size > 1 else {}),
             "validation": trained.validation,
         },
     )
+    ranks.wait()
+    return generation
 
 
 def root_of(directory: Path, parent: Generation, method: Method) -> Generation | None:
@@ -243,12 +258,12 @@ def root_of(directory: Path, parent: Generation, method: Method) -> Generation |
     return None if root is parent else root
 
 
-def _finished(directory: Path, run: str) -> Generation | None:
+def _finished(directory: Path, run: str) -> Path | None:
     """The generation of a run that was killed after writing it and before tidying up."""
     for path in generation_directories(directory / "generations"):
         generation = Generation.load(path)
         if generation.card.run == run and _run_directory(directory, run).is_dir():
-            return generation
+            return path
     return None
 
 

@@ -1,6 +1,7 @@
 """What is known of stored items beside their vectors: how often each was found, and why one could not be refreshed."""
 
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -25,7 +26,7 @@ class Problem:
 
 
 class Notes:
-    """An SQLite file; a kill may cost the last searches' counts, never the file.
+    """An SQLite file; a kill may cost the last searches' counts, never the file. Threads may share it.
 
     Args:
         path: of the file; made with the first note.
@@ -34,25 +35,29 @@ class Notes:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._waiting: Counter[str] = Counter()
+        self._one_counter = threading.Lock()
 
     def found(self, identifiers: Iterable[str]) -> None:
         """Count each of these items once more; written when enough have come together, or by ``flush``."""
-        self._waiting.update(identifiers)
-        if self._waiting.total() >= KEPT_BACK:
+        with self._one_counter:
+            self._waiting.update(identifiers)
+            enough = self._waiting.total() >= KEPT_BACK
+        if enough:
             self.flush()
 
     def flush(self) -> None:
         """Write what was counted; kept for the next time where another process holds the file or the disk is full."""
-        if not self._waiting:
-            return
-        try:
-            self._write(
-                "insert into found values (?, ?) on conflict (item) do update set times = times + excluded.times",
-                list(self._waiting.items()),
-            )
-        except sqlite3.OperationalError:
-            return
-        self._waiting.clear()
+        with self._one_counter:
+            if not self._waiting:
+                return
+            try:
+                self._write(
+                    "insert into found values (?, ?) on conflict (item) do update set times = times + excluded.times",
+                    list(self._waiting.items()),
+                )
+            except sqlite3.OperationalError:
+                return
+            self._waiting.clear()
 
     def times_found(self) -> dict[str, int]:
         """How often each item was found; items never found are left out."""

@@ -6,8 +6,12 @@ if TYPE_CHECKING:
     from evergallery.training import Progress
 
 
+class Stopped(Exception):  # noqa: N818
+    """A watcher raises it to end an operation where it stands; the same call goes on from there."""
+
+
 class Watcher:
-    """Hears of progress and shows nothing; subclasses show it."""
+    """Hears of progress and shows nothing; subclasses show it. Any method may raise ``Stopped``."""
 
     def counted(self, activity: str, done: int, total: int) -> None:
         """``done`` of ``total`` images are through ``activity``, for instance ``"reading images"``."""

@@ -1,7 +1,8 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.adapters import Adapter, Direction
+from evergallery.adapters.stored import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Fit, Interpolation, Preprocessing, decode, pixels
-from evergallery.data.sources import load
+from evergallery.data.sources import find, load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
-from evergallery.files import lock, new_directory
+from evergallery.files import ReadOnce, lock, new_directory
 from evergallery.gallery.copying import require_same
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Filter, Item, Precision, PutCounts, View
@@ -28,19 +30,21 @@ from evergallery.gallery.places import is_url, without_password
 from evergallery.gallery.recall import Index
 from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import NO_FILTER, GalleryStore
-from evergallery.generation import Generation, generation_directories
+from evergallery.generation import CARD, Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
 from evergallery.journal import Journal
 from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
 from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
+from evergallery.model_export import ExportedModel, export_model
 from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
 from evergallery.notes import Notes
+from evergallery.ranks import join
 from evergallery.restoring import restore_gallery
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching import Result, Route, search_routes
 from evergallery.state import State
-from evergallery.training import Settings
+from evergallery.training import Settings, resolve_device
 from evergallery.upgrade import gate as gates
 from evergallery.upgrade.adapt import Adapted, adapt
 from evergallery.upgrade.check import Check
@@ -62,6 +66,8 @@ if TYPE_CHECKING:
 SILENT = Watcher()
 WAIT = 10.0
 """Seconds to wait for another process that changes ``workspace.json``, which takes it milliseconds."""
+EMBEDDERS = 4
+"""How many stay in memory: queries come by the promoted generation, and by those that are laid beside it."""
 
 
 class Workspace:
@@ -84,7 +90,11 @@ class Workspace:
             DamagedError: ``workspace.json`` cannot be read, or is of a newer format.
         """
         self.directory = Path(directory)
-        self._loaded: tuple[str, Extractor] | None = None
+        self._state = ReadOnce(State.read)
+        self._generations = ReadOnce(lambda card: Generation.load(card.parent))
+        self._stored_adapters = ReadOnce(lambda card: StoredAdapter.load(card.parent))
+        self._embedders: dict[str, Extractor] = {}
+        self._one_loader = threading.Lock()
         self._adapters: dict[str, Adapter] = {}
         if not self._state_path.is_file():
             raise NotFoundError(f"{self.directory} is not a workspace: create one with  evergallery init {directory}")
@@ -159,16 +169,16 @@ class Workspace:
 
     @property
     def state(self) -> State:
-        """``workspace.json`` as it is now.
+        """``workspace.json`` as it is now; shared with other readers, so that only ``changing`` changes it.
 
         Raises:
             DamagedError: it cannot be read, or is of a newer format.
         """
-        return State.read(self._state_path)
+        return self._state.get(self._state_path)
 
     def generations(self) -> list[Generation]:
         """Every generation, oldest first."""
-        return [Generation.load(path) for path in generation_directories(self.directory / "generations")]
+        return [self._generations.get(path / CARD) for path in generation_directories(self.directory / "generations")]
 
     def generation(self, name: str) -> Generation:
         """A generation by name.
@@ -197,7 +207,9 @@ class Workspace:
     def adapters(self) -> list[StoredAdapter]:
         """Every adapter, oldest first."""
         folder = self.directory / "adapters"
-        return [StoredAdapter.load(path) for path in adapter_directories(folder)] if folder.is_dir() else []
+        if not folder.is_dir():
+            return []
+        return [self._stored_adapters.get(path / ADAPTER_CARD) for path in adapter_directories(folder)]
 
     def adapter(self, name: str) -> StoredAdapter:
         """An adapter by name.
@@ -324,17 +336,24 @@ class Workspace:
 
     def _extract(self, generation: Generation, images: ImageSet, watcher: Watcher) -> NDArray[np.float32]:
         return extract(
-            self._embedder(generation),
+            self.embedder(generation),
             images,
             generation.preprocessing,
             on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
         )
 
-    def _embedder(self, generation: Generation) -> Extractor:
-        """Its embedder; the last one stays in memory, since loading it costs more than a search."""
-        if self._loaded is None or self._loaded[0] != generation.fingerprint:
-            self._loaded = generation.fingerprint, generation.embedder()
-        return self._loaded[1]
+    def embedder(self, generation: Generation) -> Extractor:
+        """Its embedder; the last few stay in memory, since loading one costs more than a search."""
+        known = self._embedders.get(generation.fingerprint)
+        if known is not None:
+            return known
+        # Queries of a generation that is loaded go on while another one loads.
+        with self._one_loader:
+            loaded = dict(self._embedders)
+            if generation.fingerprint not in loaded:
+                loaded[generation.fingerprint] = generation.embedder()
+                self._embedders = dict(list(loaded.items())[-EMBEDDERS:])
+            return loaded[generation.fingerprint]
 
     def known_embeddings(
         self, generation: Generation, images: ImageSet
@@ -381,7 +400,8 @@ class Workspace:
     ) -> Generation:
         """Learn a generation from images of new categories; the first one is promoted at once.
 
-        A run that was interrupted is continued when the same call is made again.
+        A run that was interrupted is continued when the same call is made again. Processes that ``torchrun`` or Slurm has
+        started make the same call together, on one workspace that all of them see.
 
         Args:
             data: a folder, table, array file or named set (see ``evergallery.data.sources.load``), or an image set.
@@ -417,25 +437,32 @@ class Workspace:
         check_space(method, architecture, ancestor)
         kind = method.head or head or (ancestor.head_card.kind if ancestor else state.head)
         fresh = pretrained or from_scratch or architecture != before or not (ancestor and method.starts_from_parent)
-        with lock(self.directory / "generations" / ".lock", "learn"):
-            images = training_part(self.load(data, preprocessing, data_dir, watcher, minimum_per_class=2))
+        settings = settings or (Settings() if fresh else Settings.update())
+        ranks = join(resolve_device(settings.device))
+        watcher = watcher if ranks.is_first else SILENT
+
+        def read(source: str | Path | ImageSet) -> ImageSet:
+            return training_part(self.load(source, preprocessing, data_dir, watcher, minimum_per_class=2))
+
+        with lock(self.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
+            images = ranks.in_turn(lambda: read(data))
             if classes is not None:
                 images = images.of_classes(classes)
             if old_data is not None:
-                old = training_part(self.load(old_data, preprocessing, data_dir, watcher, minimum_per_class=2))
+                old = ranks.in_turn(lambda: read(old_data))
                 old = old.of_classes(ancestor.card.classes) if ancestor else old
                 most = method.old_images()
                 if most is not None:
-                    old = old.select(at_most_per_class(old.labels, most, settings.data_seed if settings else 0))
+                    old = old.select(at_most_per_class(old.labels, most, settings.data_seed))
                 images = concatenate([old, images])
             if len(images) == 0:
                 raise InputError("There is no image to learn from: the data has no split 'train'.")
             generation = learn(
                 self.directory,
-                max((generation.number for generation in self.generations()), default=0) + 1,
+                ranks.agreed(max((generation.number for generation in self.generations()), default=0) + 1),
                 images,
                 method,
-                settings or (Settings() if fresh else Settings.update()),
+                settings,
                 parent=ancestor,
                 architecture=architecture,
                 preprocessing=preprocessing,
@@ -443,16 +470,22 @@ class Workspace:
                 pretrained=pretrained,
                 from_scratch=from_scratch,
                 watcher=watcher,
+                ranks=ranks,
             )
-            if self.state.promoted is None:
-                self._point_to(generation.name, why="the first generation")
-            tidy_up(self.directory, generation)
+            if ranks.is_first:
+                self._learned(generation)
+        ranks.wait()
+        return generation
+
+    def _learned(self, generation: Generation) -> None:
+        if self.state.promoted is None:
+            self._point_to(generation.name, why="the first generation")
+        tidy_up(self.directory, generation)
         card = generation.card
         self.journal.record(
             "learn", generation=card.name, parent=card.parent, method=card.method.name, images=card.data["training"],
             new_classes=len(card.new_classes), seconds=card.training["seconds"],
         )  # fmt: skip
-        return generation
 
     def register(
         self,
@@ -462,7 +495,7 @@ class Workspace:
         pretrained: bool = True,
         seed: int = 0,
         size: int | None = None,
-        fit: Fit = "crop",
+        fit: Fit | None = None,
         interpolation: Interpolation | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -477,8 +510,9 @@ class Workspace:
             weights: a file of weights, safetensors or a plain state dict, for a timm or torchvision model.
             pretrained: where no file is given, load the published weights rather than initial ones.
             seed: of the initial weights.
-            size: side of the input in pixels; the model's own by default, 224 where nobody knows.
-            fit: how an image that is not square becomes square.
+            size: side of the input in pixels; the model's own by default, 224 where nobody knows. An ONNX file that
+                ``export_model`` has written says itself what preprocessing it wants.
+            fit: how an image that is not square becomes square; crop where nobody knows.
             interpolation: the model's own by default, bilinear where nobody knows.
             mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
             std: likewise what each channel is divided by.
@@ -503,6 +537,42 @@ class Workspace:
                 self._point_to(generation.name, why="the first generation")
         self.journal.record("register", generation=generation.name, kind=generation.card.kind, model=str(model))
         return generation
+
+    def export_model(
+        self,
+        path: str | Path,
+        *,
+        generation: str | None = None,
+        int8: bool = False,
+        calibrate: str | Path | ImageSet | None = None,
+        data: str | Path | ImageSet | None = None,
+        data_dir: Path | None = None,
+        watcher: Watcher = SILENT,
+    ) -> ExportedModel:
+        """Write a generation's embedder to an ONNX file, which ``register`` and other programs read.
+
+        It takes normalised images (B, 3, S, S) and gives unit embeddings (B, D); the preprocessing is written into it. In
+        float32 its vectors are the generation's, which is made sure of on fixed pictures. In 8 bits they are others: registered,
+        the file is a generation of its own, which ``check`` may show to be compatible with the vectors of this one.
+
+        Args:
+            path: ends in ``.onnx``.
+            generation: the promoted one by default.
+            int8: write weights and activations in 8 bits.
+            calibrate: for that, images like those to come, not those it is measured on; 256 of them are used.
+            data: held-out images with labels, on which recall@1 of the file is measured beside the generation's.
+            data_dir: where named sets lie.
+            watcher: hears of progress.
+
+        Raises:
+            RefusedError: the file does not do what the generation does.
+            InputError: the generation is no network, or the arguments do not fit together.
+            MissingExtraError: without onnx, onnxscript or onnxruntime.
+        """
+        maker = self.generation(generation) if generation else self.promoted
+        return export_model(
+            self, maker, Path(path), int8=int8, calibrate=calibrate, data=data, data_dir=data_dir, watcher=watcher
+        )
 
     # The gallery
 
@@ -578,18 +648,23 @@ class Workspace:
         *,
         generation: str | None = None,
         split: str | None = None,
+        metadata: Sequence[str] = (),
         data_dir: Path | None = None,
         watcher: Watcher = SILENT,
     ) -> Indexed:
         """Extract images with a generation and keep their vectors in the gallery; labels are optional.
 
         An item's id is the table's ``item_id`` or else the SHA-256 of its content, so the same content is kept once.
-        Items are durable batch by batch; after an interruption the same call goes on where it stopped.
+        Items are durable batch by batch; after an interruption the same call goes on where it stopped. Files are decoded
+        while the network embeds those before, in an amount of memory that does not grow with their number; of what is stored
+        already, only the file is read.
 
         Args:
-            data: a folder, file, table, array file, named set or image set.
+            data: a folder, file, table, array file, named set or image set; a folder, table or file also as a URL that
+                fsspec reads, such as ``s3://bucket/folder``.
             generation: that makes the vectors; the promoted one by default.
             split: only the images of this split.
+            metadata: columns of a table that are kept as the items' metadata.
             data_dir: where named sets lie.
             watcher: hears of progress.
 
@@ -598,13 +673,18 @@ class Workspace:
         """
         maker = self.generation(generation) if generation else self.promoted
         self.require_compatible(Space(maker), self.stored())
-        images = self.load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
-        if split is not None:
-            images = images.of_split(split)
-        done = index_images(self.gallery, maker, images, watcher)
+        images = (
+            data
+            if isinstance(data, ImageSet)
+            else find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
+        )
+        done = index_images(
+            self.gallery, maker, self.embedder(maker), images, watcher,
+            source=str(data), split=split, skipped_file=self.directory / "skipped.csv",
+        )  # fmt: skip
         self.journal.record(
             "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
-            skipped=len(done.skipped), seconds=round(done.seconds, 1),
+            skipped=done.skipped_count, seconds=round(done.seconds, 1),
         )  # fmt: skip
         return done
 
@@ -663,17 +743,11 @@ class Workspace:
                 raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
             asker, vector = self.space_of(stored.generation), stored.embedding
         else:
-            name = generation or state.promoted
-            maker = self.generation(name) if name else self.promoted
+            maker = self.answering(generation, state)
             asker = Space(maker)
             vector = query if isinstance(query, np.ndarray) else self.embed(str(query), maker)
-        if vector.shape != (asker.dimension,):
-            raise InputError(
-                f"The query has shape {vector.shape} and {asker.name} makes vectors of ({asker.dimension},): "
-                f"name the generation that made it."
-            )
         found = self.search_vectors(
-            vector[None].astype(np.float32), asker, k=k + (item is not None), where=where, view=state.view(),
+            vector[None], asker, k=k + (item is not None), where=where, state=state,
             minimum_score=minimum_score, minimum_probability=minimum_probability, exact=exact,
         )[0]  # fmt: skip
         found = [result for result in found if result.item.id != item][:k]
@@ -687,20 +761,39 @@ class Workspace:
         *,
         k: int = 10,
         where: Filter = NO_FILTER,
-        view: View | None = None,
+        state: State | None = None,
         minimum_score: float | None = None,
         minimum_probability: float | None = None,
         exact: bool | None = None,
     ) -> list[list[Result]]:
-        """The k items most like each of (Q, D) unit rows of one space, in a view of the items; see ``search``."""
-        view = view or self.state.view()
+        """The k items most like each of (Q, D) unit rows of one space; see ``search``.
+
+        Args:
+            queries: (Q, D) unit rows.
+            asker: the space that they lie in.
+            k: how many.
+            where: labels, generations or metadata to search among.
+            state: which vectors are seen and what may be compared, all as of one moment; as of now by default.
+            minimum_score: smallest cosine.
+            minimum_probability: smallest calibrated probability.
+            exact: see ``search``.
+
+        Raises:
+            RefusedError: the gallery holds vectors that these queries have not been shown compatible with.
+            InputError: queries of another dimension.
+        """
+        asker.require_width(queries)
+        queries = queries.astype(np.float32, copy=False)
+        state = state or self.state
+        view = state.view()
 
         def ask() -> list[list[Result]]:
             searched = self.stored(where, view=view)
-            self.require_compatible(asker, searched)
+            self.require_compatible(asker, searched, state)
+            routes = [self.route(asker, space, state) for space in searched]
             return search_routes(
-                self.gallery, [self.route(asker, space) for space in searched], queries, k, where=where, view=view,
-                minimum_score=minimum_score, minimum_probability=minimum_probability, exact=exact,
+                self.gallery, routes, queries, k, where=where, view=view, minimum_score=minimum_score,
+                minimum_probability=minimum_probability, exact=exact,
             )  # fmt: skip
 
         # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
@@ -751,15 +844,30 @@ class Workspace:
         """
         return restore_gallery(self, Path(path), force, watcher)
 
+    def answering(self, name: str | None = None, state: State | None = None) -> Generation:
+        """The generation of this name, or the promoted one of a state.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        name = name or (state or self.state).promoted
+        return self.generation(name) if name else self.promoted
+
     def embed(self, path: str | Path, generation: Generation) -> NDArray[np.float32]:
         """The unit embedding (D,) of an image file."""
         if not Path(path).is_file():
             raise NotFoundError(f"There is no image {path}.")
-        prepared = generation.preprocessing
-        array = pixels(decode(Path(path)), prepared)
-        image = ImageSet.from_arrays(array[None], np.array([-1]), ())
-        vector: NDArray[np.float32] = extract(self._embedder(generation), image, prepared)[0]
+        array = pixels(decode(Path(path)), generation.preprocessing)
+        vector: NDArray[np.float32] = self.embed_pixels(array[None], generation)[0]
         return vector
+
+    def embed_pixels(self, images: NDArray[np.uint8], generation: Generation) -> NDArray[np.float32]:
+        """The unit embeddings (N, D) of images (N, S, S, 3) that ``data.images.pixels`` has brought to its size S."""
+        unnamed = ImageSet(
+            pixels=images, rows=np.arange(len(images)), labels=np.full(len(images), -1), classes=(),
+            uris=("",) * len(images), hashes=("",) * len(images),
+        )  # fmt: skip
+        return extract(self.embedder(generation), unnamed, generation.preprocessing)
 
     # Knowing before switching
 
@@ -1065,15 +1173,14 @@ class Workspace:
             BusyError: another process keeps the state for longer than such a change takes.
         """
         with lock(self.directory / ".lock", purpose, wait=WAIT):
-            state = self.state
+            state = State.read(self._state_path)
             yield state
             state.write(self._state_path)
 
     def stored(self, where: Filter = NO_FILTER, view: View | None = None) -> list[Space]:
         """The spaces whose vectors the gallery holds, as far as ``where`` admits them."""
-        counts = self.gallery.count_by_generation(view=view)
-        admitted = [name for name in counts if not where.generations or name in where.generations]
-        return [self.space_of(name) for name in admitted if counts[name]]
+        held = sorted(self.gallery.generations(view=view))
+        return [self.space_of(name) for name in held if not where.generations or name in where.generations]
 
     def space_of(self, fingerprint: str) -> Space:
         """The space of a fingerprint.
@@ -1093,21 +1200,21 @@ class Workspace:
             f"be compared; list the known ones with  evergallery generations"
         )
 
-    def route(self, asker: Space, space: Space) -> Route:
+    def route(self, asker: Space, space: Space, state: State | None = None) -> Route:
         """How queries of one space reach the vectors of another, as the last check has shown."""
-        state = self.state
+        state = state or self.state
         pair = state.pair(asker.fingerprint, space.fingerprint) if asker.fingerprint != space.fingerprint else None
         adapter = self._adapter(pair.adapter) if pair and pair.adapter else None
         scale = state.scale(asker.fingerprint, space.fingerprint, pair.adapter if pair else None)
         return Route(space, adapter, Calibration(scale.slope, scale.intercept) if scale else None)
 
-    def require_compatible(self, asker: Space, stored: Sequence[Space]) -> None:
+    def require_compatible(self, asker: Space, stored: Sequence[Space], state: State | None = None) -> None:
         """Refuse to compare what nobody has shown to be comparable.
 
         Raises:
             RefusedError: the message names the command that would show it.
         """
-        state = self.state
+        state = state or self.state
         for other in stored:
             if not state.may_compare(asker.fingerprint, other.fingerprint):
                 newer, older = sorted((asker, other), key=lambda space: -space.maker.number)

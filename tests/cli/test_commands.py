@@ -46,7 +46,7 @@ def shop(photos: Path) -> Path:
     """A workspace with v1, its gallery, and v2."""
     space = photos / "shop"
     evergallery("init", space, "--size", 16)
-    evergallery("learn", photos / "spring", "-w", space, *QUICK)
+    evergallery("learn", photos / "spring", "-w", space, *QUICK, "--epochs", "5")
     evergallery("index", photos / "held-out", "-w", space)
     evergallery("learn", photos / "summer", "-w", space, *QUICK, "--learning-rate", "1e-5")
     return space

@@ -78,6 +78,8 @@ def test_tables_that_are_gone_are_damage(store: PostgresStore) -> None:
 
 
 def test_user_who_may_only_read(store: PostgresStore, place: str) -> None:
+    if "test@" not in place:
+        pytest.skip("a server of somebody's own need not let a new user in")
     store.put([item(1)])
     role = f"reader_{store._database.schema}"
     sql(store, f"CREATE ROLE {role} LOGIN")

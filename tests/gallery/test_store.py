@@ -19,6 +19,7 @@ from plain_items import NEW, OLD, item, vector
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, open_store
+from evergallery.gallery.items import View
 from evergallery.gallery.points import NAMESPACE
 
 Open = Callable[[], GalleryStore]
@@ -86,6 +87,7 @@ def test_an_id_is_in_one_generation_only(opened: Open) -> None:
     counts = store.put([item(number, NEW) for number in (1, 4, 9)])
     assert (counts.added, counts.replaced) == (1, 2)
     assert store.count_by_generation() == {OLD: 4, NEW: 3}
+    assert store.generations() == {OLD, NEW}
     assert opened().get("item 4").generation == NEW
     assert len(everything(opened())) == 7
 
@@ -113,6 +115,22 @@ def test_order_of_iterating_depends_on_the_ids_alone(opened: Open) -> None:
     assert [one.id for batch in opened().iterate(batch_size=5) for one in batch] == order
 
 
+def test_many_at_once_are_what_each_is_alone(opened: Open) -> None:
+    store = opened()
+    store.put([item(1), item(2), item(3, NEW), item(4)])
+    store.refresh([item(2, NEW)], "r1")
+    names = ["item 9", "item 3", "item 2", "item 1", "item 1"]
+    for view in (None, View(shown=frozenset({"r1"})), View(hidden=frozenset({"r1"}))):
+        found = store.get_many(names, view=view)
+        assert set(found) == {"item 1", "item 2", "item 3"}
+        assert all(same(one, store.get(name, view=view)) for name, one in found.items())
+        bare = store.get_many(names, with_embeddings=False, view=view)
+        assert {name: (one.generation, one.uri, len(one.embedding)) for name, one in bare.items()} == {
+            name: (one.generation, one.uri, 0) for name, one in found.items()
+        }
+    assert store.get_many([]) == {}
+
+
 def test_deleting(opened: Open) -> None:
     store = opened()
     store.put([item(1), item(2), item(3, NEW)])
@@ -128,8 +146,11 @@ def test_deleting(opened: Open) -> None:
         (Filter(generations=(NEW,)), {10, 11}),
         (Filter(metadata={"shop": "north"}), {1, 3, 5, 7, 9, 11}),
         (Filter(metadata={"price": 4}), {4}),
+        (Filter(uris=("photos/3.jpg", "photos/11.jpg", "photos/99.jpg")), {3, 11}),
+        (Filter(uris=("photos/3.jpg", "photos/4.jpg"), labels=("class 1",)), {4}),
         (Filter(labels=("class 1",), metadata={"shop": "north"}, generations=(OLD,)), {1, 7}),
         (Filter(labels=("none",)), set()),
+        (Filter(uris=("photos/3.jpg", "photos/11.jpg", "elsewhere.jpg")), {3, 11}),
     ],
     ids=str,
 )
@@ -139,6 +160,7 @@ def test_filters(opened: Open, where: Filter, expected: set[int]) -> None:
     names = {f"item {number}" for number in expected}
     assert set(everything(store, where)) == names
     assert store.count(where) == len(names)
+    assert store.generations() == {OLD, NEW}
     dimension = 12 if where.generations == (NEW,) else 8
     only_one = where if where.generations else replace(where, generations=(OLD,))
     found = store.search(vector(0, dimension)[None], 50, where=only_one)[0]

@@ -198,6 +198,7 @@ class Versions(RuleBasedStateMachine):
         }
         assert store.count(view=view) == len(seen)
         assert store.count_by_generation(view=view) == Counter(one.generation for one in seen.values())
+        assert store.generations(view=view) == {one.generation for one in seen.values()}
         for where in (Filter(), Filter(labels=("x",)), Filter(generations=(OLD, WIDE))):
             asked = [
                 one
@@ -237,7 +238,7 @@ def test_every_view_agrees_with_the_model(new_place: Callable[[], AbstractContex
     run_state_machine_as_test(
         Versions,
         settings=settings(
-            max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=8, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

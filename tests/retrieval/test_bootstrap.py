@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergallery.errors import InputError
-from evergallery.retrieval.bootstrap import bootstrap_interval
+from evergallery.retrieval.bootstrap import bootstrap_interval, wilson
 
 
 def test_a_share_has_the_interval_of_the_binomial() -> None:
@@ -67,3 +67,18 @@ def test_values_that_are_none_are_refused(values: torch.Tensor) -> None:
 def test_confidence_outside_its_range_is_refused() -> None:
     with pytest.raises(InputError, match="between 0 and 1"):
         bootstrap_interval(torch.ones(3), confidence=95)
+
+
+def test_wilson_is_the_interval_of_the_textbook() -> None:
+    """Agresti and Coull 1998: 10 of 10 leave 0.7225 possible; half of 100 is between 0.4038 and 0.5962."""
+    assert wilson(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert wilson(0.3, 0) == (0.0, 1.0)
+
+
+@given(share=st.floats(0, 1), queries=st.integers(1, 10_000))
+def test_wilson_holds_the_share_and_narrows(share: float, queries: int) -> None:
+    low, high = wilson(share, queries)
+    assert 0 <= low <= share <= high <= 1
+    closer = wilson(share, 10 * queries)
+    assert closer[1] - closer[0] < high - low

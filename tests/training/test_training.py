@@ -20,7 +20,8 @@ from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, TrainingError
-from evergallery.methods import CSD, Finetune, Method, Step
+from evergallery.memory import Memory
+from evergallery.methods import CSD, METHODS, Finetune, Method, Step
 from evergallery.network import Architecture, Embedder, Head, Network
 from evergallery.training import Progress, Settings, Trained, train
 from evergallery.training.settings import SCHEDULES
@@ -79,6 +80,66 @@ def test_interrupted_run_ends_with_the_same_weights(
     assert [json.loads(line)["epoch"] for line in logs[0].splitlines()] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("method", ["csd", "unibct", "mutual", "advbct"])
+def test_run_interrupted_within_an_epoch_goes_on_from_that_step(
+    method: str, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evergallery.training.trainer.CHECKPOINT_EVERY_SECONDS", 0)
+    images = coloured_images(classes=4)
+
+    def arguments() -> dict[str, object]:
+        parent = new_network(4, seed=3).eval()
+        return {
+            "method": METHODS[method](), "parent": parent, "validation": images,
+            "another_network": lambda _: new_network(4, seed=5),
+            "memory": Memory().after("v1", torch.arange(4), parent(torch.rand(4, 3, 16, 16)), None),
+        }  # fmt: skip
+
+    settings = quick(epochs=3, erase=0.5)
+    whole, parts, resumed = new_network(4), new_network(4), new_network(4, seed=77)
+    torch.manual_seed(1)
+    run(whole, images, settings, tmp_path / "whole", **arguments())
+    torch.manual_seed(1)
+    with pytest.raises(Stop):
+        run(parts, images, settings, tmp_path / "parts", **arguments(), on_progress=stop_in(1, 3))
+    assert json.loads((tmp_path / "parts/state.json").read_text())["step"] == 2
+    seen: list[tuple[int, int]] = []
+    torch.manual_seed(1)
+    trained = run(
+        resumed, images, settings, tmp_path / "parts", **arguments(),
+        on_progress=lambda progress: seen.append((progress.epoch, progress.step)),
+    )  # fmt: skip
+    assert min(seen) >= (1, 3)
+    assert equal(weights(whole), weights(resumed))
+    assert trained.images_seen == 3 * 48
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
+def test_process_that_is_asked_to_stop_keeps_what_it_did(quick: Quick, tmp_path: Path) -> None:
+    settings = quick(epochs=1, batch_size=2)
+    script = KILLED.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    directory = tmp_path / "stopped"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(directory), settings.model_dump_json()],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (directory / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert "StoppedError: The process was asked to stop, in epoch 1 after step" in said
+    assert process.returncode == 1, "it ends by itself"
+    state = json.loads((directory / "state.json").read_text())
+    assert (state["epoch"], len(state["history"])) == (0, 0)
+    assert 1 <= state["step"] < 36
+    whole, resumed = new_network(), new_network(seed=77)
+    run(whole, coloured_images(), settings, tmp_path / "whole")
+    run(resumed, coloured_images(), settings, directory)
+    assert equal(weights(whole), weights(resumed))
+
+
 KILLED = """
 import sys
 sys.path[:0] = {paths!r}
@@ -135,6 +196,31 @@ def test_stops_on_a_loss_that_is_not_finite(images: ImageSet, quick: Quick, tmp_
     calls.clear()
     with pytest.raises(TrainingError, match=r"'broken' became nan in epoch 1, step 3, .*lower the learning rate"):
         run(new_network(), images, quick(), tmp_path, method=Exploding())
+
+
+@dataclass(frozen=True)
+class Failing(Method):
+    """Its device fails in the second epoch."""
+
+    name: ClassVar[str] = "failing"
+    memory: bool = False
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        if step.progress >= 0.5:
+            raise torch.OutOfMemoryError("CUDA out of memory") if self.memory else torch.AcceleratorError("gone\nmore")
+        return {"fine": step.new.features.mean()}
+
+
+@pytest.mark.parametrize(
+    ("memory", "says"),
+    [(True, "does not fit .* in epoch 2: choose a smaller"), (False, r"epoch 2 \(gone\): what was done")],
+)
+def test_device_that_fails_is_named_and_what_was_done_is_kept(
+    memory: bool, says: str, images: ImageSet, quick: Quick, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=says):
+        run(new_network(), images, quick(), tmp_path, method=Failing(memory))
+    assert json.loads((tmp_path / "state.json").read_text())["epoch"] == 1
 
 
 def test_method_without_its_parent_is_refused(images: ImageSet, quick: Quick, tmp_path: Path) -> None:

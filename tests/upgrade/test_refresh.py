@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from shops import environment, held_out, make_photos, make_shop, spaces, vectors
 
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
+from shops import environment, held_out, make_photos, make_shop, spaces, vectors
 
 
 @pytest.fixture

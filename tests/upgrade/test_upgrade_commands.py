@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shops import make_photos, make_shop
 
 from conftest import as_json, evergallery
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item
+from shops import make_photos, make_shop
 
 
 @pytest.fixture(autouse=True)

@@ -6,19 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from shops import environment, held_out, make_photos, make_shop, vectors
 
 from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.errors import BusyError, DamagedError, InputError, NotFoundError, RefusedError
 from evergallery.files import lock, read_json, write_json
+from evergallery.generation import Generation
 from evergallery.methods import Finetune
 from evergallery.training import Settings
+from shops import environment, held_out, make_photos, make_shop, vectors
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,37 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def shop(tmp_path: Path) -> Workspace:
     return make_shop(tmp_path)
+
+
+def test_a_search_is_of_one_state(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is promoted, shown and allowed while a search is under way changes nothing of it."""
+    shop.check("v2", held_out())
+    shop.refresh("v2")
+    query = shop.embed(next((shop.directory.parent / "photos").rglob("*.png")), shop.generation("v1"))
+    before = [(one.item.id, one.item.generation, one.score) for one in shop.search(query)]
+    answering = shop.answering
+
+    def promote_meanwhile(*arguments: object) -> Generation:
+        found = answering(*arguments)
+        shop.promote("v2")
+        return found
+
+    monkeypatch.setattr(shop, "answering", promote_meanwhile)
+    assert [(one.item.id, one.item.generation, one.score) for one in shop.search(query)] == before
+    assert shop.state.promoted == "v2"
+    monkeypatch.undo()
+    assert {one.item.generation for one in shop.search(query)} == {shop.generation("v2").fingerprint}
+
+
+def test_models_stay_loaded_and_load_once(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = Generation.embedder
+    monkeypatch.setattr(Generation, "embedder", lambda one: loaded.append(one.name) or load(one))
+    with ThreadPoolExecutor(4) as threads:
+        names = ["v1", "v2", "v3"] * 20
+        found = list(threads.map(lambda name: shop.embedder(shop.generation(name)), names))
+    assert sorted(loaded) == ["v1", "v2", "v3"]
+    assert len({id(one) for one in found}) == 3
 
 
 class TestCheck:
@@ -212,7 +245,11 @@ from evergallery.files import lock
 from evergallery.state import State
 
 path = Path(sys.argv[1]) / "workspace.json"
-end = time.monotonic() + 3
+go = path.with_name("go")
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.01)
+end = time.monotonic() + 4
 count = 0
 while time.monotonic() < end:
     with lock(path.with_name(".lock"), "switching", wait=10):
@@ -231,6 +268,10 @@ from pathlib import Path
 from evergallery.state import State
 
 path = Path(sys.argv[1]) / "workspace.json"
+go = path.with_name("go")
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.01)
 end = time.monotonic() + 3
 seen = {"v1": 0, "v3": 0}
 while time.monotonic() < end:
@@ -252,6 +293,10 @@ def test_readers_see_the_old_state_or_the_new_one_and_never_a_blend(shop: Worksp
         subprocess.Popen([sys.executable, "-c", code, str(shop.directory)], stdout=subprocess.PIPE, env=environment())
         for code in (SWITCHING, SWITCHING, READING, READING)
     ]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    (shop.directory / "go").touch()
     counts = [int(process.communicate(timeout=120)[0]) for process in processes]
     assert all(process.returncode == 0 for process in processes)
     assert min(counts) > 0, "everybody came to do something, and readers saw both states"

@@ -18,10 +18,11 @@ from evergallery.cli.common import (
     say_if_password,
 )
 from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
-from evergallery.cli.exchange import export, import_, register
+from evergallery.cli.exchange import export, export_model, import_, register
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
 from evergallery.cli.report import report
+from evergallery.cli.serve import serve, token_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,6 +80,7 @@ app.command()(learn)
 app.command()(register)
 app.command("import")(import_)
 app.command()(export)
+app.command("export-model")(export_model)
 
 
 @app.command()
@@ -87,22 +89,29 @@ def index(
     workspace: WorkspaceOption = HERE,
     generation: Annotated[str | None, typer.Option(help="That makes the vectors; the promoted one by default.")] = None,
     split: Annotated[str | None, typer.Option(help="Only the images of this split.")] = None,
+    metadata: Annotated[str | None, typer.Option(help="Columns of a table to keep with the items: price,shop.")] = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Extract images and keep their vectors in the gallery."""
+    """Extract images and keep their vectors in the gallery; folders and tables may be URLs such as s3://bucket/photos."""
+    columns = tuple(name.strip() for name in (metadata or "").split(",") if name.strip())
     with open_workspace(workspace) as space, watching(json) as watcher:
-        done = space.index(data, generation=generation, split=split, data_dir=data_dir, watcher=watcher)
+        done = space.index(
+            data, generation=generation, split=split, metadata=columns, data_dir=data_dir, watcher=watcher
+        )
     if json:
         skipped = [{"uri": one.uri, "reason": one.reason} for one in done.skipped]
         counts = {name: getattr(done, name) for name in ("generation", "added", "replaced", "unchanged", "seconds")}
-        print_json({**counts, "skipped": skipped})
+        more = {"skipped_count": done.skipped_count, "skipped_file": done.skipped_file and str(done.skipped_file)}
+        print_json({**counts, "skipped": skipped, **more})
         return
     out.print(
         f"{done.added} added, {done.replaced} replaced, {done.unchanged} unchanged, as vectors of {done.generation}, "
         f"in {done.seconds:.1f} s.", markup=False, soft_wrap=True,
     )  # fmt: skip
-    print_skipped(done.skipped)
+    print_skipped(done.skipped, count=done.skipped_count)
+    if done.skipped_file:
+        say(f"All of them are named in {done.skipped_file}.")
 
 
 @app.command()
@@ -260,4 +269,6 @@ def demo(
 
 app.command()(report)
 app.command()(benchmark)
+app.command()(serve)
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(token_app, name="token")

@@ -48,14 +48,15 @@ def say(sentence: str) -> None:
     out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
 
 
-def print_skipped(skipped: "Sequence[Skipped]", what: str = "image") -> None:
-    """Name the files, or whatever else, that could not be read."""
+def print_skipped(skipped: "Sequence[Skipped]", what: str = "image", count: int | None = None) -> None:
+    """Name the files, or whatever else, that could not be read; ``count`` where there are more than are given."""
+    count = len(skipped) if count is None else count
     if skipped:
-        err.print(f"[yellow]{len(skipped)} {what}{'s' * (len(skipped) > 1)} skipped:[/yellow]")
+        err.print(f"[yellow]{count} {what}{'s' * (count > 1)} skipped:[/yellow]")
         for one in skipped[:SKIPPED_SHOWN]:
             err.print(f"  {one.uri}: {one.reason}", markup=False)
-        if len(skipped) > SKIPPED_SHOWN:
-            err.print(f"  and {len(skipped) - SKIPPED_SHOWN} more")
+        if count > SKIPPED_SHOWN:
+            err.print(f"  and {count - SKIPPED_SHOWN} more")
 
 
 class PlainWatcher(Watcher):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from evergallery.cli.common import HERE, JsonOption, WorkspaceOption, open_workspace, say_result
+from evergallery.cli.common import HERE, DataDirOption, JsonOption, WorkspaceOption, open_workspace, say_result
 from evergallery.cli.console import print_json, print_skipped, say, watching
 
 
@@ -23,7 +23,7 @@ def register(
     pretrained: Annotated[bool, typer.Option(help="Load the published weights where no file is given.")] = True,
     seed: Annotated[int, typer.Option(help="Of initial weights, with --no-pretrained.")] = 0,
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels; the model's own by default.")] = None,
-    fit: Annotated[str, typer.Option(help="How an image becomes square: crop, pad or stretch.")] = "crop",
+    fit: Annotated[str | None, typer.Option(help="How an image becomes square: crop (usual), pad or stretch.")] = None,
     interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic or lanczos.")] = None,
     mean: Annotated[
         str | None, typer.Option(help="Of each channel, as 0.5,0.5,0.5; the model's own by default.")
@@ -90,6 +90,42 @@ def export(
     result = {"generation": done.generation, "items": done.items, "files": files}
     beside = "; labels, addresses and metadata are left out" if file.suffix.lower() == ".npy" else ""
     say_result(result, f"{done.items} vectors of {done.generation} written to {' and '.join(files)}{beside}.", json)
+
+
+def export_model(
+    generation: Annotated[str, typer.Argument(help="Whose embedder.")],
+    file: Annotated[Path, typer.Argument(help="To be written: .onnx.")],
+    workspace: WorkspaceOption = HERE,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Weights and activations of 8 bits; needs --calibrate. Another space.")
+    ] = False,
+    calibrate: Annotated[
+        str | None, typer.Option(help="Images like those to come, in any form that index reads; for --int8.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Held-out images, to measure the file's recall@1 on.")] = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a generation's embedder to an ONNX file, and compare the two."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        done = space.export_model(
+            file, generation=generation, int8=int8, calibrate=calibrate, data=data, data_dir=data_dir, watcher=watcher
+        )
+    if json:
+        print_json(asdict(done) | {"file": str(done.file)})
+        return
+    say(
+        f"{done.file}: the embedder of {done.generation} in {done.numbers}, {done.bytes / 1e6:.1f} MB; fixed pictures come out "
+        f"at a cosine of at least {done.cosine:.5f}."
+    )
+    if done.recall is not None:
+        found = done.recall
+        say(
+            f"recall@1 of {found.queries} queries ({found.protocol}): {100 * found.generation:.1f} % by {done.generation}, "
+            f"{100 * found.file:.1f} % by the file, {100 * found.cross:.1f} % by the file in vectors of {done.generation}; "
+            f"smallest cosine of an image's two vectors {found.smallest_cosine:.4f}."
+        )
+    say(f"Next:  evergallery register {done.file} -w {workspace}")
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

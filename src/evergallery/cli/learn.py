@@ -69,6 +69,8 @@ def learn(
 ) -> None:
     """Learn a generation from images of new categories; an interrupted run goes on."""
     from evergallery.cli.arguments import choose_classes, choose_method, choose_settings
+    from evergallery.ranks import join
+    from evergallery.training import resolve_device
 
     space = open_workspace(workspace)
     given = {
@@ -97,14 +99,17 @@ def learn(
     ancestor = space.generation(parent) if parent else space.promoted if space.state.promoted else None
     can_inherit = inherits and ancestor is not None and ancestor.can_be_parent
     has_parent = can_inherit and (chosen is None or chosen.starts_from_parent)
+    settings = choose_settings(has_parent, given)
+    ranks = join(resolve_device(settings.device))
     with watching(json) as watcher:
+        wanted = ranks.in_turn(lambda: choose_classes(space, data, data_dir, classes, task, class_order_seed, watcher))
         generation = space.learn(
             data,
             method=chosen,
             parent=parent,
             old_data=old_data,
-            classes=choose_classes(space, data, data_dir, classes, task, class_order_seed, watcher),
-            settings=choose_settings(has_parent, given),
+            classes=wanted,
+            settings=settings,
             backbone=backbone,
             dim=dim,
             neck=neck,  # type: ignore[arg-type]
@@ -114,6 +119,8 @@ def learn(
             data_dir=data_dir,
             watcher=watcher,
         )
+    if not ranks.is_first:
+        return
     card = generation.card
     if json:
         print_json(card.model_dump(mode="json"))

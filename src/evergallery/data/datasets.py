@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.sources import Listing, fit_arrays
+from evergallery.data.listing import Entry, Listing
+from evergallery.data.sources import fit_arrays
 from evergallery.errors import InputError, MissingExtraError
 
 
@@ -56,11 +57,16 @@ def cub200(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
     root = _root("cub200", data_dir, ["CUB_200_2011"], tables)
     paths, image_classes, names, is_train = (dict(_fields(root / table, 2)) for table in tables)
     try:
-        labels = tuple(names[image_classes[image]] for image in paths)
-        split = tuple("train" if is_train[image] == "1" else "test" for image in paths)
+        return Listing(
+            [
+                _entry(
+                    root / "images" / path, names[image_classes[image]], "train" if is_train[image] == "1" else "test"
+                )
+                for image, path in paths.items()
+            ]
+        )
     except KeyError as error:
         raise InputError(f"The tables in {root} disagree on the number {error}: unpack the set again.") from None
-    return Listing(tuple((root / "images" / path).absolute() for path in paths.values()), labels, split)
 
 
 def cars196(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
@@ -74,23 +80,19 @@ def cars196(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
         content = loadmat(root / "cars_annos.mat", squeeze_me=True)
         names = np.atleast_1d(content["class_names"])
         annotations = np.atleast_1d(content["annotations"])
-        paths = tuple((root / str(path)).absolute() for path in annotations["relative_im_path"])
+        paths = tuple(root / str(path) for path in annotations["relative_im_path"])
         labels = tuple(str(names[int(number) - 1]) for number in annotations["class"])
         split = tuple("test" if int(flag) else "train" for flag in annotations["test"])
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{root / 'cars_annos.mat'} cannot be read ({error}): download it again.") from error
-    return Listing(paths, labels, split)
+    return Listing([_entry(*row) for row in zip(paths, labels, split, strict=True)])
 
 
 def sop(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
     """Stanford Online Products with its train and test split (Song et al. 2016)."""
     root = _root("sop", data_dir, ["Stanford_Online_Products"], ["Ebay_train.txt", "Ebay_test.txt"])
     rows = [(split, row) for split in ("train", "test") for row in _fields(root / f"Ebay_{split}.txt", 4)[1:]]
-    return Listing(
-        tuple((root / path).absolute() for _, (_, _, _, path) in rows),
-        tuple(name for _, (_, name, _, _) in rows),
-        tuple(split for split, _ in rows),
-    )
+    return Listing([_entry(root / path, name, split) for split, (_, name, _, path) in rows])
 
 
 def market1501(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
@@ -100,16 +102,15 @@ def market1501(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
     """
     folders = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
     root = _root("market1501", data_dir, ["Market-1501-v15.09.15", "Market-1501"], list(folders.values()))
-    rows: list[tuple[Path, str, str, str]] = []
+    entries: list[Entry] = []
     for split, folder in folders.items():
         for path in sorted((root / folder).glob("[!.]*.jpg")):
             found = re.match(r"(-1|\d{4})_c(\d+)s\d+_", path.name)
             if found is None:
                 raise InputError(f"{path} is not named like 0002_c1s1_000451_03.jpg: remove it from the set.")
             if found[1] != "-1":
-                rows.append((path.absolute(), found[1], split, found[2]))
-    paths, labels, splits, cameras = (tuple(column) for column in zip(*rows, strict=True)) if rows else ((),) * 4
-    return Listing(paths, labels, splits, cameras)
+                entries.append(_entry(path, found[1], split, found[2]))
+    return Listing(entries)
 
 
 NAMED: dict[str, Callable[[Path | None, Preprocessing], Listing | ImageSet]] = {
@@ -122,6 +123,10 @@ NAMED: dict[str, Callable[[Path | None, Preprocessing], Listing | ImageSet]] = {
     "sop": sop,
     "market1501": market1501,
 }
+
+
+def _entry(path: Path, label: str, split: str, camera: str | None = None) -> Entry:
+    return Entry(str(path.absolute()), label, split, camera)
 
 
 def _root(name: str, data_dir: Path | None, candidates: Sequence[str], needed: Sequence[str]) -> Path:

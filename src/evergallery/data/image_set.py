@@ -92,7 +92,7 @@ class ImageSet:
 
     def batch(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Images as a uint8 tensor (B, 3, S, S) in channels_last memory format, copied once."""
-        return torch.from_numpy(np.take(self.pixels, self.rows[indices], axis=0)).permute(0, 3, 1, 2)
+        return as_batch(np.take(self.pixels, self.rows[indices], axis=0))
 
     def select(self, indices: NDArray[np.int64]) -> "ImageSet":
         """The images at ``indices``, in that order, with the same classes."""
@@ -182,6 +182,11 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
         else None,
         skipped=tuple(dict.fromkeys(skipped for one in sets for skipped in one.skipped)),
     )
+
+
+def as_batch(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """Pixels (B, S, S, 3) as a tensor (B, 3, S, S) in channels_last memory format, not copied."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def hash_pixels(image: NDArray[np.uint8]) -> str:

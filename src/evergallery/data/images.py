@@ -99,6 +99,10 @@ class Preprocessing:
         return cls(**values)
 
 
+class MissingFileError(InputError):
+    """There is no such file."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """An image that could not be read, and why."""
@@ -133,6 +137,7 @@ def read_bytes(path: Path) -> bytes:
     """All bytes of a regular file.
 
     Raises:
+        MissingFileError: there is none.
         InputError: the reason why not, without the path.
     """
     try:
@@ -144,8 +149,8 @@ def read_bytes(path: Path) -> bytes:
         if status.st_size > MAX_BYTES:
             raise InputError(f"it has {status.st_size:,} bytes, more than the {MAX_BYTES:,} allowed.")
         return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError("there is no such file.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError("there is no such file.") from None
     except PermissionError:
         raise InputError("permission to read it is denied.") from None
     except OSError as error:

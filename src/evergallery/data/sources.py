@@ -1,16 +1,13 @@
 """Images from folders, tables, array files, single files and named sets, into one image set."""
 
-import csv
 import hashlib
-import os
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,25 +15,13 @@ from numpy.typing import NDArray
 
 from evergallery.data.cache import PixelCache
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, decode, from_array, pixels, read_bytes
-from evergallery.errors import InputError, MissingExtraError
+from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, decode, from_array, pixels
+from evergallery.data.listing import SPLITS, TABLE_SUFFIXES, Entry, Listing, list_folder, list_table
+from evergallery.data.places import local_path, read
+from evergallery.errors import InputError
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-          "query": "query", "gallery": "gallery"}  # fmt: skip
-TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
 DECODING_THREADS = 4
 DECODING_BLOCK = 256
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Image files with what is known of each, before any of them is opened. All lists have N entries."""
-
-    paths: tuple[Path, ...]
-    labels: tuple[str | None, ...]
-    split: tuple[str, ...] | None = None
-    cameras: tuple[str, ...] | None = None
-    item_ids: tuple[str | None, ...] | None = None
 
 
 def load(
@@ -60,7 +45,8 @@ def load(
             - an ``.npz`` file with ``images`` (N, H, W[, 1 | 3 | 4]) uint8, ``labels`` and optionally ``names``,
               ``split``;
             - an image file, where labels are not required;
-            - the name of a set: see ``evergallery.data.datasets.NAMED``.
+            - the name of a set: see ``evergallery.data.datasets.NAMED``;
+            - folder, table or image as a URL that fsspec reads, such as ``s3://bucket/folder``.
         preprocessing: size and fit of the pixels.
         cache: directory in which decoded images are kept, so that none is decoded twice.
         data_dir: where named sets lie.
@@ -75,109 +61,71 @@ def load(
         InputError: what cannot be used, in a sentence, before anything is decoded where that can be known.
         MissingExtraError: a Parquet table without pyarrow, or ``digits`` without scikit-learn.
     """
-    from evergallery.data.datasets import NAMED
-
-    path = Path(source).expanduser()
-    if ".." in path.parts:
-        path = path.resolve()  # An address that is kept should not lead through where the command was typed.
-    if str(source).lower() in NAMED and not path.exists():
-        found = NAMED[str(source).lower()](data_dir, preprocessing)
-    elif not path.exists():
-        raise InputError(f"There is no {path}: name a folder, a table, an .npz file, or one of {', '.join(NAMED)}.")
-    elif path.is_dir():
-        found = list_folder(path, require_labels)
-    elif path.suffix.lower() in TABLE_SUFFIXES:
-        found = list_table(path, require_labels)
-    elif path.suffix.lower() == ".npz":
-        found = read_arrays(path, preprocessing, require_labels)
-    elif path.suffix.lower() in SUFFIXES and not require_labels:
-        found = Listing((path.absolute(),), (None,))
-    else:
-        raise InputError(
-            f"{path} is no source of {'labelled ' if require_labels else ''}images: "
-            f"name a folder, a .csv or .parquet table, or an .npz file."
-        )
+    found = find(source, preprocessing, data_dir=data_dir, require_labels=require_labels)
     if isinstance(found, Listing):
-        _check_classes(found.labels, minimum_per_class, str(source))
-        images = read_listing(found, preprocessing, cache, on_progress)
+        entries = found.in_order()
+        check_classes((entry.label for entry in entries), minimum_per_class, str(source))
+        images = read_entries(entries, preprocessing, cache, on_progress)
         if len(images) == 0:
-            raise InputError(
-                f"None of the {len(found.paths)} images of {source} can be read, the first: {_first(images)}"
-            )
+            raise InputError(f"None of the {len(entries)} images of {source} can be read, the first: {_first(images)}")
     else:
         images = found
-    named = [images.classes[label] if label >= 0 else None for label in images.labels.tolist()]
-    _check_classes(named, minimum_per_class, str(source))
+    named = (images.classes[label] if label >= 0 else None for label in images.labels.tolist())
+    check_classes(named, minimum_per_class, str(source))
     return images
 
 
-def list_folder(folder: Path, require_labels: bool) -> Listing:
-    """A folder per class, below folders per split where there are such; or loose images without labels."""
-    try:
-        children = sorted(child for child in folder.iterdir() if _visible(child))
-    except OSError as error:
-        raise InputError(f"The folder {folder} cannot be read ({error.strerror}): check its permissions.") from error
-    directories = [child for child in children if child.is_dir()]
-    if directories and all(child.name.lower() in SPLITS for child in directories):
-        parts = [(SPLITS[child.name.lower()], list_folder(child, require_labels)) for child in directories]
-        return Listing(
-            tuple(path for _, part in parts for path in part.paths),
-            tuple(label for _, part in parts for label in part.labels),
-            tuple(split for split, part in parts for _ in part.paths),
-        )
-    paths: list[Path] = []
-    labels: list[str | None] = []
-    for directory in directories:
-        files = sorted(_images_below(directory))
-        if not files and require_labels:
-            raise InputError(f"The class {directory.name!r} of {folder} has no image: add images or remove its folder.")
-        paths += files
-        labels += [directory.name] * len(files)
-    loose = [child for child in children if child.suffix.lower() in SUFFIXES and child.is_file()]
-    if not require_labels:
-        paths += loose
-        labels += [None] * len(loose)
-    elif loose and paths:
-        raise InputError(f"{loose[0]} lies beside the class folders: move it into one of them.")
-    if not paths:
-        if loose:
-            raise InputError(f"{folder} holds {len(loose)} images but no folder per class: make FOLDER/CLASS/IMAGE.")
-        raise InputError(f"{folder} holds no images: expected FOLDER/CLASS/IMAGE.")
-    return Listing(tuple(path.absolute() for path in paths), tuple(labels))
+def find(
+    source: str | Path,
+    preprocessing: Preprocessing,
+    *,
+    data_dir: Path | None = None,
+    require_labels: bool = True,
+    metadata: Sequence[str] = (),
+) -> ImageSet | Listing:
+    """The images of a source: those of array files and some named sets, or else where they are, to be gone through once.
 
+    Args:
+        source: as for ``load``.
+        preprocessing: size and fit of the pixels of arrays.
+        data_dir: where named sets lie.
+        require_labels: whether every image must have a label.
+        metadata: columns of a table that describe its items.
 
-def list_table(path: Path, require_labels: bool) -> Listing:
-    """A CSV or Parquet table with the columns ``path``, ``label`` and optionally ``split``, ``camera``, ``item_id``."""
-    columns = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
-    wanted = ("path", "label") if require_labels else ("path",)
-    for name in wanted:
-        if name not in columns:
-            raise InputError(f"{path} has no column {name!r}: it has {', '.join(columns) or 'none'}.")
-    files = columns["path"]
-    if not files:
-        raise InputError(f"{path} has no rows.")
-    for row, file in enumerate(files, 1):
-        if not file:
-            raise InputError(f"{path} has no path in row {row}.")
-    labels = columns.get("label", [None] * len(files))
-    if require_labels:
-        for row, label in enumerate(labels, 1):
-            if not label:
-                raise InputError(f"{path} has no label in row {row} ({files[row - 1]}): fill it in or drop the row.")
-    identifiers = columns.get("item_id")
-    if identifiers is not None:
-        given = [one for one in identifiers if one]
-        if len(set(given)) != len(given):
-            seen: set[str] = set()
-            twice = next(one for one in given if one in seen or seen.add(one))  # type: ignore[func-returns-value]
-            raise InputError(f"{path} has the item_id {twice!r} twice: an id names one item.")
-    splits = columns.get("split")
-    return Listing(
-        tuple((path.parent / str(file)).absolute() for file in files),
-        tuple(label or None for label in labels),
-        tuple(SPLITS.get(str(split).lower(), str(split)) for split in splits) if splits is not None else None,
-        tuple(str(camera) for camera in columns["camera"]) if "camera" in columns else None,
-        tuple(one or None for one in identifiers) if identifiers is not None else None,
+    Raises:
+        InputError: there is no such source, or it has no columns. What is wrong inside a listing comes out as it is gone
+            through.
+    """
+    from evergallery.data.datasets import NAMED
+
+    path = local_path(source)
+    if path is None:
+        name = str(source).partition("?")[0].rstrip("/")
+    else:
+        path = path.expanduser()
+        if ".." in path.parts:
+            path = path.resolve()  # An address that is kept should not lead through where the command was typed.
+        name = str(path)
+    suffix = "" if path is not None and path.is_dir() else PurePosixPath(name).suffix.lower()
+    if metadata and suffix not in TABLE_SUFFIXES:
+        raise InputError(f"{source} has no columns that could be metadata: name a .csv or .parquet table.")
+    if path is not None and not path.exists():
+        if str(source).lower() in NAMED:
+            return NAMED[str(source).lower()](data_dir, preprocessing)
+        raise InputError(f"There is no {path}: name a folder, a table, an .npz file, or one of {', '.join(NAMED)}.")
+    if suffix in TABLE_SUFFIXES:
+        return list_table(str(source) if path is None else name, require_labels, metadata)
+    if suffix == ".npz" and path is not None:
+        return read_arrays(path, preprocessing, require_labels)
+    if suffix in SUFFIXES and not require_labels:
+        return Listing([Entry(str(source) if path is None else str(path.absolute()))])
+    if path is None and suffix not in (*SUFFIXES, ".npz"):
+        return list_folder(name, require_labels)
+    if path is not None and path.is_dir():
+        return list_folder(name if path.is_absolute() else str(path.absolute()), require_labels)
+    raise InputError(
+        f"{name} is no source of {'labelled ' if require_labels else ''}images: "
+        f"name a folder, a .csv or .parquet table, or an .npz file."
     )
 
 
@@ -232,14 +180,17 @@ def fit_arrays(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
     return fitted
 
 
-def read_listing(
-    listing: Listing, preprocessing: Preprocessing, cache: Path | None, on_progress: Callable[[int, int], None] | None
+def read_entries(
+    entries: Sequence[Entry],
+    preprocessing: Preprocessing,
+    cache: Path | None,
+    on_progress: Callable[[int, int], None] | None,
 ) -> ImageSet:
     """Decode the files of a listing; what cannot be read is skipped and named."""
     store = PixelCache(cache, preprocessing) if cache is not None else None
-    total = len(listing.paths)
+    total = len(entries)
     hashes: list[str] = []
-    kept: list[int] = []
+    kept: list[Entry] = []
     skipped: list[Skipped] = []
     memory: list[NDArray[np.uint8]] = []
     memory_rows: dict[str, int] = {}
@@ -249,16 +200,16 @@ def read_listing(
 
     with ThreadPoolExecutor(DECODING_THREADS) as threads, store.writing() if store is not None else nullcontext():
         for start in range(0, total, DECODING_BLOCK):
-            block = listing.paths[start : start + DECODING_BLOCK]
+            block = entries[start : start + DECODING_BLOCK]
             new: dict[str, NDArray[np.uint8]] = {}
-            opened = threads.map(lambda path: _open(path, preprocessing, known), block)
-            for index, (content, image) in enumerate(opened, start):
+            opened = threads.map(lambda entry: _open(entry.uri, preprocessing, known), block)
+            for entry, (content, image) in zip(block, opened, strict=True):
                 if isinstance(image, str):
-                    skipped.append(Skipped(str(listing.paths[index]), image))
+                    skipped.append(Skipped(entry.uri, image))
                     continue
                 if image is not None:
                     new.setdefault(content, image)
-                kept.append(index)
+                kept.append(entry)
                 hashes.append(content)
             if new and store is not None:
                 store.add(list(new), np.stack(list(new.values())))
@@ -272,38 +223,47 @@ def read_listing(
     else:
         array = np.stack(memory) if memory else np.empty((0, preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
         rows = np.array([memory_rows[one] for one in hashes], dtype=np.int64)
-    names = [listing.labels[index] for index in kept]
-    classes = tuple(sorted({name for name in listing.labels if name is not None}, key=_natural))
+    classes = tuple(sorted({entry.label for entry in entries if entry.label is not None}, key=_natural))
     number = {name: index for index, name in enumerate(classes)}
     return ImageSet(
         pixels=array,
         rows=rows,
-        labels=np.array([-1 if name is None else number[name] for name in names], dtype=np.int64),
+        labels=np.array([-1 if entry.label is None else number[entry.label] for entry in kept], dtype=np.int64),
         classes=classes,
-        uris=tuple(str(listing.paths[index]) for index in kept),
+        uris=tuple(entry.uri for entry in kept),
         hashes=tuple(hashes),
-        split=np.array([listing.split[index] for index in kept]) if listing.split else None,
-        cameras=np.array([listing.cameras[index] for index in kept]) if listing.cameras else None,
-        item_ids=tuple(listing.item_ids[index] for index in kept) if listing.item_ids else None,
+        split=_column([entry.split for entry in kept]),
+        cameras=_column([entry.camera for entry in kept]),
+        item_ids=tuple(entry.item_id for entry in kept) if any(entry.item_id for entry in entries) else None,
         skipped=tuple(skipped),
     )
 
 
+def _column(values: Sequence[str | None]) -> NDArray[np.str_] | None:
+    """An array, or ``None`` where the source has no such column."""
+    return None if any(value is None for value in values) else np.array(values, dtype=np.str_)
+
+
 def _open(
-    path: Path, preprocessing: Preprocessing, known: Callable[[str], bool]
+    uri: str, preprocessing: Preprocessing, known: Callable[[str], bool]
 ) -> tuple[str, NDArray[np.uint8] | str | None]:
     """The SHA-256 of a file with its pixels, with ``None`` where they are known, or with the reason why not."""
     # The bytes go before the next file is read: a block of photographs would fill gigabytes.
     content = ""
     try:
-        data = read_bytes(path)
+        data = read(uri)
         content = hashlib.sha256(data).hexdigest()
         return content, None if known(content) else pixels(decode(data), preprocessing)
     except InputError as error:
         return content, str(error)
 
 
-def _check_classes(labels: Sequence[str | None], minimum: int, source: str) -> None:
+def check_classes(labels: Iterable[str | None], minimum: int, source: str) -> None:
+    """Refuse classes whose names differ only in case or spaces, or that have too few images.
+
+    Raises:
+        InputError: there is such a class.
+    """
     counts: dict[str, int] = {}
     for label in labels:
         if label is not None:
@@ -338,56 +298,6 @@ def _number_labels(
         number = {name: index for index, name in enumerate(found)}
         return tuple(found), np.array([number.get(str(one), -1) for one in labels], dtype=np.int64)
     raise InputError(f"{path} has labels of type {labels.dtype}: they must be integers or strings.")
-
-
-def _read_csv(path: Path) -> dict[str, list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            fields = [name.strip() for name in reader.fieldnames or ()]
-            if len(set(fields)) != len(fields):
-                raise InputError(f"{path} has two columns of one name among {', '.join(fields)}: rename one.")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
-    return {name: [(list(row.values())[index] or "").strip() for row in rows] for index, name in enumerate(fields)}
-
-
-def _read_parquet(path: Path) -> dict[str, list[str]]:
-    try:
-        from pyarrow import ArrowInvalid, parquet
-    except ImportError as error:
-        raise MissingExtraError("Reading a Parquet table", "parquet") from error
-    try:
-        table = parquet.read_table(path)
-    except (OSError, ArrowInvalid) as error:
-        raise InputError(f"{path} cannot be read as a Parquet table ({str(error).splitlines()[0]}).") from error
-    return {
-        name: ["" if value is None else str(value) for value in table.column(name).to_pylist()]
-        for name in table.column_names
-    }
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    for directory, below, names in os.walk(folder, onerror=_refuse):
-        below[:] = filter(_visible_name, below)
-        for path in (Path(directory, name) for name in names):
-            if _visible(path) and path.suffix.lower() in SUFFIXES and path.is_file():
-                yield path
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(
-        f"The folder {error.filename} cannot be read ({error.strerror}): check its permissions."
-    ) from error
-
-
-def _visible(path: Path) -> bool:
-    return _visible_name(path.name)
-
-
-def _visible_name(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
 
 
 def _natural(name: str) -> tuple[int, int, str]:

@@ -236,6 +236,7 @@ def _tables(schema: str, kind: str) -> str:
         CREATE INDEX ON "{schema}".versions (generation);
         CREATE INDEX ON "{schema}".versions (label);
         CREATE INDEX ON "{schema}".versions (content_hash);
+        CREATE INDEX ON "{schema}".versions USING hash (uri);
         CREATE INDEX ON "{schema}".versions USING gin (metadata_terms);
         CREATE INDEX ON "{schema}".versions (refresh, point) WHERE refresh IS NOT NULL;
         CREATE INDEX ON "{schema}".versions (superseded, point) WHERE superseded IS NOT NULL;

@@ -306,6 +306,14 @@ class EdgeStore:
         view = view or self._view()
         return self._read(lambda: seen_of(self._retrieve([identifier]), view))
 
+    def get_many(
+        self, identifiers: Sequence[str], *, with_embeddings: bool = True, view: View | None = None
+    ) -> dict[str, Item]:
+        """The items of these ids that are there, by id."""
+        view = view or self._view()
+        versions = self._read(lambda: self._versions(identifiers, with_embeddings))
+        return {name: one for name, held in versions.items() if (one := seen_of(held, view))}
+
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
         """Which of these ids are there."""
         view = view or self._view()
@@ -337,6 +345,17 @@ class EdgeStore:
         """How many items there are."""
         condition = _condition(where, view or self._view())
         return self._read(lambda: sum(shard.count(condition) for shard in self._admitted(where)))
+
+    def generations(self, *, view: View | None = None) -> set[str]:
+        """Which generations have made an item that is seen."""
+        condition = _condition(NO_FILTER, view or self._view())
+        return self._read(
+            lambda: {
+                shard.generation
+                for shard in self._admitted(NO_FILTER)
+                if shard.page(condition, None, 1, with_vector=False, fields=[])[0]
+            }
+        )
 
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint."""
@@ -541,6 +560,11 @@ class EdgeStore:
 
     def _admitted(self, where: Filter) -> list[Shard]:
         shards = list(self._shards.values())
+        if where.uris is not None:
+            # Few are ever asked for by URI, so that the index is made when the first one is.
+            with self._one_writer:
+                for shard in shards:
+                    shard.index_fields(("uri",))
         return [shard for shard in shards if where.generations is None or shard.generation in where.generations]
 
     def _read(self, ask: Callable[[], Answer]) -> Answer:

@@ -120,11 +120,13 @@ class Filter:
         labels: one of these labels.
         generations: made by one of these fingerprints.
         metadata: these values under these names; 1 equals 1.0, and neither equals ``True``.
+        uris: one of these URIs.
     """
 
     labels: tuple[str, ...] | None = None
     generations: tuple[str, ...] | None = None
     metadata: Mapping[str, Scalar] | None = None
+    uris: tuple[str, ...] | None = None
 
 
 def metadata_terms(metadata: Mapping[str, Scalar]) -> list[str]:

@@ -95,6 +95,8 @@ def condition(where: Filter, view: View, content_hashes: Sequence[str] | None = 
     must: list[Any] = []
     if where.labels is not None:
         must.append(engine.FieldCondition("label", match=engine.MatchAny(list(where.labels))))
+    if where.uris is not None:
+        must.append(engine.FieldCondition("uri", match=engine.MatchAny(list(where.uris))))
     for term in metadata_terms(where.metadata or {}):
         must.append(engine.FieldCondition("metadata_terms", match=engine.MatchValue(term)))
     if content_hashes is not None:

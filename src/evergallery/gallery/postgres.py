@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor
 
 BATCH = 1000
-# Below, reading every row is about as fast; see benchmarks/engines.py.
+# From here on an index is several times as fast as reading every row; see docs/engines.md.
 INDEXED_FROM = 10_000
 # pgvector's index holds no wider vectors.
 WIDEST_INDEXED: dict[Precision, int] = {"float32": 2000, "float16": 4000}
@@ -286,6 +286,15 @@ class PostgresStore:
         with self._reading() as cursor:
             return seen_of(self._held(cursor, [identifier]).get(identifier, ()), view)
 
+    def get_many(
+        self, identifiers: Sequence[str], *, with_embeddings: bool = True, view: View | None = None
+    ) -> dict[str, Item]:
+        """The items of these ids that are there, by id."""
+        view = view or self._view()
+        with self._reading() as cursor:
+            versions = self._held(cursor, identifiers, with_embeddings)
+        return {name: one for name, held in versions.items() if (one := seen_of(held, view))}
+
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
         """Which of these ids are there."""
         condition, values = _condition(NO_FILTER, view or self._view())
@@ -305,6 +314,12 @@ class PostgresStore:
         condition, values = _condition(where, view or self._view())
         (count,) = self._column("count(*)", condition, values)
         return int(count)
+
+    def generations(self, *, view: View | None = None) -> set[str]:
+        """Which generations have made an item that is seen."""
+        view = view or self._view()
+        with self._reading() as cursor:
+            return {generation for generation in self._dimensions(cursor) if self._holds(cursor, generation, view)}
 
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint."""
@@ -412,7 +427,7 @@ class PostgresStore:
         if exact is not None:
             return [] if exact else list(generations)
         # The recall of an index is measured without a filter, and holds without one.
-        if where.labels is not None or where.metadata or view.hidden or view.shown:
+        if where.labels is not None or where.uris is not None or where.metadata or view.hidden or view.shown:
             return []
         indexes = self.indexes()
         return [name for name in generations if name in indexes and indexes[name].serves]
@@ -527,6 +542,9 @@ def _condition(where: Filter, view: View) -> tuple[str, Parameters]:
     if where.generations is not None:
         conditions.append("generation = ANY(%(generations)s)")
         values["generations"] = list(where.generations)
+    if where.uris is not None:
+        conditions.append("uri = ANY(%(uris)s)")
+        values["uris"] = list(where.uris)
     if where.metadata:
         conditions.append("metadata_terms @> %(terms)s")
         values["terms"] = metadata_terms(where.metadata)

@@ -58,7 +58,7 @@ BATCH = 1000
 SECONDS = 60
 API_KEY = "QDRANT_API_KEY"
 TYPES: tuple[Precision, ...] = ("float32", "float16")
-INDEXED = ("generation", "label", "content_hash", "metadata_terms", "refresh", "superseded")
+INDEXED = ("generation", "label", "uri", "content_hash", "metadata_terms", "refresh", "superseded")
 # What describes a version beside its vector; the metadata are text, so that numbers come back as they were.
 DESCRIBED = ("generation", "label", "uri", "content_hash", "added", "refresh", "superseded")
 # A question that has met so many moves waits for the writer instead.
@@ -272,6 +272,15 @@ class QdrantStore:
         with self._explained():
             return seen_of(self._held([identifier]).get(identifier, ()), view)
 
+    def get_many(
+        self, identifiers: Sequence[str], *, with_embeddings: bool = True, view: View | None = None
+    ) -> dict[str, Item]:
+        """The items of these ids that are there, by id."""
+        view = view or self._view()
+        with self._explained():
+            versions = self._held(identifiers, with_embeddings)
+        return {name: one for name, held in versions.items() if (one := seen_of(held, view))}
+
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
         """Which of these ids are there."""
         view = view or self._view()
@@ -290,6 +299,19 @@ class QdrantStore:
     def count(self, where: Filter = NO_FILTER, *, view: View | None = None) -> int:
         """How many items there are."""
         return sum(self._counts(where, view).values())
+
+    def generations(self, *, view: View | None = None) -> set[str]:
+        """Which generations have made an item that is seen."""
+        view = view or self._view()
+
+        def ask() -> set[str]:
+            conditions = {name: _condition(Filter(generations=(name,)), view) for name in self._admitted(NO_FILTER)}
+            return {
+                name for name, condition in conditions.items()
+                if self._client.scroll(self._collection, condition, limit=1, with_payload=False)[0]
+            }  # fmt: skip
+
+        return self._read(ask)
 
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint."""
@@ -591,7 +613,7 @@ def _condition(where: Filter, view: View, contents: Sequence[str] | None = None)
     def one_of(name: str, values: Sequence[str]) -> models.FieldCondition:
         return models.FieldCondition(key=name, match=models.MatchAny(any=list(values)))
 
-    wanted = {"label": where.labels, "generation": where.generations, "content_hash": contents}
+    wanted = {"label": where.labels, "generation": where.generations, "uri": where.uris, "content_hash": contents}
     must: list[Any] = [one_of(name, values) for name, values in wanted.items() if values is not None]
     must += [one_of("metadata_terms", [term]) for term in metadata_terms(where.metadata or {})]
     hiding = {"refresh": view.hidden, "superseded": view.shown}
@@ -619,6 +641,7 @@ def _is_asked(version: Item, where: Filter, view: View) -> bool:
     return (
         (where.labels is None or version.label in where.labels)
         and (where.generations is None or version.generation in where.generations)
+        and (where.uris is None or version.uri in where.uris)
         and set(metadata_terms(where.metadata or {})) <= set(metadata_terms(version.metadata))
         and view.sees(version.refresh, version.superseded)
     )

@@ -223,8 +223,12 @@ class Shard:
 
     def index_marks(self) -> None:
         """Index the marks of versions, once there are any."""
+        self.index_fields(MARKS)
+
+    def index_fields(self, fields: Sequence[str]) -> None:
+        """Index fields that are not yet."""
         known = self._ask("read", self._engine.info).payload_schema
-        for name in (name for name in MARKS if name not in known):
+        for name in (name for name in fields if name not in known):
             self.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
 
     def close(self) -> None:

@@ -82,6 +82,11 @@ class GalleryStore(Protocol):
     def get(self, identifier: str, *, view: View | None = None) -> Item | None:
         """The item of this id, or ``None``."""
 
+    def get_many(
+        self, identifiers: Sequence[str], *, with_embeddings: bool = True, view: View | None = None
+    ) -> dict[str, Item]:
+        """The items of these ids that are there, by id; without embeddings it is faster."""
+
     def delete(self, identifiers: Sequence[str]) -> int:
         """Delete items with all their versions; returns how many items were seen."""
 
@@ -95,6 +100,9 @@ class GalleryStore(Protocol):
 
     def count(self, where: Filter = NO_FILTER, *, view: View | None = None) -> int:
         """How many items there are."""
+
+    def generations(self, *, view: View | None = None) -> set[str]:
+        """Which generations have made an item that is seen, by fingerprint; far cheaper than counting them."""
 
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint; generations without items are left out."""

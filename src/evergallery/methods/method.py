@@ -142,7 +142,10 @@ class Method(ABC):
         return 1.0
 
     def epoch_begins(self, state: nn.Module | None, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
-        """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands."""
+        """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands.
+
+        What it changes are tensors of ``state``, which a run that is resumed within an epoch finds in its checkpoint.
+        """
         return
 
     def remember(

@@ -2,7 +2,7 @@
 
 from evergallery.network.backbones import CIFAR_DEPTHS, build_backbone
 from evergallery.network.embedder import Architecture, Embedder, Extractor, Neck, Network, Outputs
-from evergallery.network.extraction import extract, outputs_of
+from evergallery.network.extraction import embedding, extract, outputs_of
 from evergallery.network.heads import Head, HeadKind
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Network",
     "Outputs",
     "build_backbone",
+    "embedding",
     "extract",
     "outputs_of",
 ]

@@ -6,15 +6,17 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.network.embedder import Extractor, Network, Outputs
+from evergallery.ranks import Ranks
+
+ALONE = Ranks()
 
 
-@torch.inference_mode()
 def extract(
     embedder: Extractor,
     images: ImageSet,
@@ -22,38 +24,75 @@ def extract(
     *,
     batch_size: int = 256,
     on_progress: Callable[[int, int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> NDArray[np.float32]:
     """Unit embeddings (N, D) of N images, in their order.
 
     Computed in float32 on the embedder's device, in evaluation mode: a stored vector must not depend on the machine's
     taste for reduced precision. The embedder is left in the mode it was in.
+
+    Args:
+        embedder: that looks at them.
+        images: N.
+        preprocessing: of its input.
+        batch_size: images at once.
+        on_progress: hears how many are done, and of how many.
+        ranks: who share the batches, and all have all embeddings then; bit for bit what one process would make.
     """
-    embeddings = np.empty((len(images), embedder.dimension), np.float32)
-    device = embedder.device
-    with _evaluating(embedder):
-        for start in range(0, len(images), batch_size):
-            stop = min(start + batch_size, len(images))
-            batch = images.batch(np.arange(start, stop)).to(device)
-            embeddings[start:stop] = embedder.embed(normalise(batch, preprocessing.mean, preprocessing.std)).cpu()
+    embeddings = np.zeros((len(images), embedder.dimension), np.float32)
+    with embedding(embedder, preprocessing) as embed:
+        for start, stop in _batches(len(images), batch_size, ranks):
+            embeddings[start:stop] = embed(images.batch(np.arange(start, stop)))
             if on_progress:
                 on_progress(stop, len(images))
-    return embeddings
+    return ranks.total(torch.from_numpy(embeddings)).numpy()
+
+
+@contextmanager
+def embedding(embedder: Extractor, preprocessing: Preprocessing) -> Iterator[Callable[[Tensor], NDArray[np.float32]]]:
+    """A function from decoded images (B, 3, S, S) uint8 to unit embeddings (B, D), as ``extract`` makes them."""
+    device = embedder.device
+
+    @torch.inference_mode()
+    def embed(images: Tensor) -> NDArray[np.float32]:
+        batch = normalise(images.to(device), preprocessing.mean, preprocessing.std)
+        vectors: NDArray[np.float32] = embedder.embed(batch).cpu().numpy()
+        return vectors
+
+    with _evaluating(embedder):
+        yield embed
 
 
 @torch.no_grad()
-def outputs_of(network: Network, images: ImageSet, preprocessing: Preprocessing, *, batch_size: int = 256) -> Outputs:
+def outputs_of(
+    network: Network,
+    images: ImageSet,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int = 256,
+    ranks: Ranks = ALONE,
+) -> Outputs:
     """Features (N, D), unit embeddings (N, D) and logits (N, K) of N images without augmentation, on the CPU.
 
-    Computed in float32 on the network's device, in evaluation mode; the network is left in the mode it was in.
+    Computed in float32 on the network's device, in evaluation mode; the network is left in the mode it was in. ``ranks``
+    share the batches as in ``extract``.
     """
     device = next(network.parameters()).device
-    batches = []
+    widths = (network.embedder.dimension, network.embedder.dimension, network.head.weight.shape[0])
+    whole = Outputs(*(torch.zeros(len(images), width) for width in widths))
     with _evaluating(network):
-        for start in range(0, len(images), batch_size):
-            batch = images.batch(np.arange(start, min(start + batch_size, len(images)))).to(device)
+        for start, stop in _batches(len(images), batch_size, ranks):
+            batch = images.batch(np.arange(start, stop)).to(device)
             outputs = network(normalise(batch, preprocessing.mean, preprocessing.std))
-            batches.append([one.float().cpu() for one in outputs])
-    return Outputs(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+            for rows, made in zip(whole, outputs, strict=True):
+                rows[start:stop] = made.float().cpu()
+    return Outputs(*map(ranks.total, whole))
+
+
+def _batches(count: int, batch_size: int, ranks: Ranks) -> Iterator[tuple[int, int]]:
+    """Where this rank's batches start and stop: those of one process, dealt out, since a sum may depend on its batch."""
+    for start in range(ranks.rank * batch_size, count, ranks.size * batch_size):
+        yield start, min(start + batch_size, count)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Neither can be trained here, and neither has weights to take a fingerprint of th
 underneath. So a few fixed pictures are embedded when a model is registered, and whoever loads it embeds them again.
 """
 
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,9 @@ PROBE_CELLS = (2, 4, 8, 16)
 """Coloured cells along the side of each probe picture: coarse to fine, as networks look at either."""
 SAME = 0.999
 """Least cosine of a probe's embedding with what it was: far above what another machine's arithmetic changes."""
+
+PREPROCESSING = "evergallery.preprocessing"
+"""Under which name an ONNX file says, as JSON, what its input went through."""
 
 Run = Callable[[NDArray[np.float32]], Any]
 
@@ -187,6 +191,22 @@ def onnx_model(path: Path, size: int, dimension: int | None = None) -> ForeignMo
         return np.concatenate(parts)
 
     return ForeignModel(name, run, dimension or _dimension(name, run, size), path)
+
+
+def onnx_preprocessing(path: Path) -> dict[str, Any]:
+    """What an ONNX file itself says of the preprocessing it wants; empty where it says nothing.
+
+    Raises:
+        MissingExtraError: without onnxruntime.
+        InputError: the file cannot be read, or says what cannot be.
+    """
+    said = _session(path).get_modelmeta().custom_metadata_map.get(PREPROCESSING)
+    if said is None:
+        return {}
+    try:
+        return Preprocessing.from_dict(json.loads(said)).to_dict()
+    except (ValueError, TypeError, AttributeError, InputError) as error:
+        raise InputError(f"{path} says under {PREPROCESSING} what cannot be used ({error}): export it anew.") from error
 
 
 def _output_of_vectors(

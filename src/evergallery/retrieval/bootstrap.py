@@ -1,6 +1,8 @@
-"""Confidence intervals over queries, by resampling them."""
+"""Confidence intervals over queries."""
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -54,3 +56,20 @@ def bootstrap_interval(
     )
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(distinct @ counts / total), float(low), float(high))
+
+
+def wilson(share: float, queries: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a share of Q queries of which nothing but the share is known (Wilson 1927).
+
+    Args:
+        share: in [0, 1].
+        queries: Q; of none, everything is possible.
+        confidence: in (0, 1).
+    """
+    if queries == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (share + z**2 / (2 * queries)) / (1 + z**2 / queries)
+    half = z / (1 + z**2 / queries) * math.sqrt(share * (1 - share) / queries + z**2 / (4 * queries**2))
+    # At 0 and 1 the interval ends there, but for what rounding adds.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))

@@ -23,7 +23,7 @@ def save(
 ) -> None:
     """Write a checkpoint of the network, what the method keeps beside it, the optimiser and ``state``.
 
-    ``state`` is JSON, with ``epoch`` and ``best_epoch``.
+    ``state`` is JSON, with ``epoch``, ``step`` and ``best_epoch``.
 
     Tensors go to files of their own, which ``state.json`` names together with their checksums: a kill at any moment
     leaves the previous checkpoint or this one. Where ``is_best``, the network is kept as the best so far.
@@ -34,7 +34,10 @@ def save(
         tensors.update({f"beside.{name}": tensor for name, tensor in beside.state_dict().items()})
     for index, values in optimizer.state_dict()["state"].items():
         tensors.update({f"optimizer.{index}.{name}": value for name, value in values.items()})
-    files = {"last": f"epoch-{state['epoch']:05d}.safetensors", "best": f"best-{state['best_epoch']:05d}.safetensors"}
+    files = {
+        "last": f"epoch-{state['epoch']:05d}-{state['step']:06d}.safetensors",
+        "best": f"best-{state['best_epoch']:05d}.safetensors",
+    }
     checksums = read_json(directory / STATE)["sha256"] if (directory / STATE).is_file() else {}
     checksums["last"] = save_tensors(directory / files["last"], tensors)
     if is_best:

@@ -1,10 +1,11 @@
-"""The one training loop: any method, one device, resumable bit for bit."""
+"""The one training loop: any method, one device or several, resumable bit for bit."""
 
 import json
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,21 +19,25 @@ from evergallery.data.augment import erase, flip, normalise, pad_crop, resize
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.sampling import balanced_batches, shuffled_batches
-from evergallery.errors import TrainingError
+from evergallery.errors import StoppedError, TrainingError
 from evergallery.memory import Memory
 from evergallery.methods import Method, Step, Task
 from evergallery.methods.method import Beginning
 from evergallery.network import Network, Outputs, extract, outputs_of
+from evergallery.network.batch_norm import synchronise
+from evergallery.ranks import Ranks, together
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import checkpoint
 from evergallery.training.settings import Settings, has_bf16, resolve_device
+from evergallery.training.termination import termination
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG = "log.jsonl"
 REPORT_EVERY_SECONDS = 0.1
+CHECKPOINT_EVERY_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,12 @@ def train(
 ) -> Trained:
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
 
-    Every random draw comes from a seed of ``settings`` and the number of the epoch, so a run that was killed and
-    started again with the same arguments ends with the same weights, on a CPU bit for bit.
+    Every random draw comes from a seed of ``settings`` and the numbers of epoch and step, so a run that was killed and
+    started again with the same arguments ends with the same weights, on a CPU bit for bit. A checkpoint is kept after each
+    epoch, every ten minutes within one, and before the process ends on SIGTERM.
+
+    Where ``torchrun`` or Slurm has started several processes, all of them call this with the same arguments and share the
+    batches; the first one writes. All end with the same weights, those of one process up to rounding.
 
     Args:
         network: on any device; its head has a row for every label.
@@ -105,10 +114,12 @@ def train(
 
     Raises:
         TrainingError: a loss is not finite, or the method needs a parent and none was given.
+        StoppedError: the process was sent SIGTERM; what was done is kept.
     """
     if method.needs_parent and parent is None:
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
     fabric = _fabric(settings)
+    ranks = Ranks(fabric.global_rank, fabric.world_size, fabric.device)
     network = network.to(memory_format=torch.channels_last)
     teacher = _frozen(parent, fabric) if method.needs_parent and parent is not None else None
     first = _frozen(root, fabric) if method.reads_root and root is not None else None
@@ -119,51 +130,83 @@ def train(
         head=network.head.kind,
         old_classes=0 if parent is None else parent.head.classes,
         parent=teacher,
-        old=outputs_of(teacher, images, preprocessing) if teacher and method.needs_old_outputs else None,
+        old=outputs_of(teacher, images, preprocessing, ranks=ranks) if teacher and method.needs_old_outputs else None,
         memory=memory or Memory(),
         another_network=another_network,
     )
     beside = method.begin(task)
     if beside is not None:
         beside = beside.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if ranks.size > 1:
+        for one in [network, *(beside.modules() if beside is not None else ())]:
+            # What else a method keeps sees whole batches on every rank.
+            if isinstance(one, Network):
+                synchronise(one, ranks)
     optimizer = _optimizer(network, beside, settings)
     module, optimizer = fabric.setup(network, optimizer)
-    run = _Run(fabric, network, module, teacher, first, beside, optimizer, method, images, preprocessing, settings)
+    run = _Run(
+        fabric, ranks, network, module, teacher, first, beside, optimizer, method, images, preprocessing, settings
+    )
 
-    state = checkpoint.load(directory, network, beside, optimizer) or {
-        "epoch": 0, "best_epoch": 0, "best_recall": -1.0, "seconds": 0.0, "images_seen": 0, "history": [],
+    state = {
+        "epoch": 0, "step": 0, "sums": {}, "best_epoch": 0, "best_recall": -1.0, "seconds": 0.0, "images_seen": 0,
+        "history": [], **(checkpoint.load(directory, network, beside, optimizer) or {}),
     }  # fmt: skip
-    started = time.perf_counter() - state["seconds"]
-    with Log(directory, state["history"]) as log:
+    clock = _Clock(state["seconds"])
+
+    def keep(*, is_best: bool = False) -> None:
+        state["seconds"] = clock.seconds()
+        if ranks.is_first:
+            checkpoint.save(directory, network, beside, optimizer, state, is_best=is_best)
+        clock.kept()
+
+    def pause(step: int, sums: dict[str, Tensor]) -> None:
+        stop = ranks.total(torch.tensor(float(asked.is_set()))) > 0
+        if stop or clock.since_kept() > CHECKPOINT_EVERY_SECONDS:
+            known = {name: float(value) for name, value in sums.items()}
+            _check_finite(known, state["epoch"], step - 1, optimizer.param_groups[0]["lr"])
+            state.update(step=step, sums=known)
+            keep()
+        if stop:
+            raise StoppedError(
+                f"The process was asked to stop, in epoch {state['epoch'] + 1} after step {step}: the same command goes on "
+                f"from there."
+            )
+
+    with termination() as asked, Log(directory, state["history"]) if ranks.is_first else nullcontext() as log:
         for epoch in range(state["epoch"], settings.epochs):
             recall = state["history"][-1].get("recall@1") if state["history"] else None
             batches = _batches(images, settings, epoch)
             size = settings.size(epoch, preprocessing.size)
-            method.epoch_begins(
-                beside, task, epoch / settings.epochs, lambda: outputs_of(network, images, preprocessing)
-            )
-            report = _reporter(on_progress, epoch, settings.epochs, recall)
-            losses = _epoch(run, batches, epoch, size, report)
-            figures = _validate(network, validation, preprocessing)
+            if state["step"] == 0:
+                method.epoch_begins(
+                    beside, task, epoch / settings.epochs,
+                    lambda: outputs_of(network, images, preprocessing, ranks=ranks),
+                )  # fmt: skip
+            report = _reporter(on_progress if ranks.is_first else None, epoch, settings.epochs, recall)
+            with _device_trouble(settings, epoch):
+                losses = _epoch(run, batches, epoch, size, report, state["step"], state["sums"], pause)
+            figures = _validate(network, validation, preprocessing, ranks)
             rate = settings.rate((epoch + 1) / settings.epochs)
             record = {"epoch": epoch + 1, "size": size, "learning_rate": rate, "losses": losses, **figures}
             is_best = settings.select == "last" or not figures or figures["recall@1"] >= state["best_recall"]
             if is_best:
                 state.update(best_epoch=epoch + 1, best_recall=figures.get("recall@1", -1.0))
-            state["epoch"] = epoch + 1
+            state.update(epoch=epoch + 1, step=0, sums={})
             state["images_seen"] += sum(map(len, batches))
-            state["seconds"] = time.perf_counter() - started
             state["history"].append(record)
-            checkpoint.save(directory, network, beside, optimizer, state, is_best=is_best)
-            log.write(record)
+            keep(is_best=is_best)
+            if log is not None:
+                log.write(record)
 
+    ranks.wait()
     if state["best_epoch"] != state["epoch"]:
         network.load_state_dict(checkpoint.load_best(directory))
     kept = state["history"][state["best_epoch"] - 1]
     share = method.weight_share(carries_on=root is not None)
     if inherited and teacher is not None and share < 1:
         average_weights(network.embedder, teacher.embedder, share)
-        kept = _validate(network, validation, preprocessing)
+        kept = _validate(network, validation, preprocessing, ranks)
     return Trained(
         epochs=settings.epochs,
         best_epoch=state["best_epoch"],
@@ -181,6 +224,7 @@ class _Run:
     """What stays the same from epoch to epoch."""
 
     fabric: "Fabric"
+    ranks: Ranks
     network: Network
     module: nn.Module
     """``network`` as the fabric runs it."""
@@ -200,31 +244,41 @@ def _epoch(
     epoch: int,
     size: int,
     report: Callable[[int, int, dict[str, float], float], None],
+    begin: int,
+    known: dict[str, float],
+    pause: Callable[[int, dict[str, Tensor]], None],
 ) -> dict[str, float]:
-    """One pass over the batches; returns the mean of each loss term."""
-    fabric, settings = run.fabric, run.settings
-    generator = torch.Generator().manual_seed(_seed(settings.data_seed, epoch))
-    sums: dict[str, Tensor] = {}
-    means: dict[str, float] = {}
+    """One pass over the batches from step ``begin`` on, before which the terms had come to ``known``.
+
+    After each step ``pause`` hears how many are done and what the terms have come to. Returns the mean of each term.
+    """
+    fabric, settings, ranks = run.fabric, run.settings, run.ranks
+    generator = torch.Generator()
+    # In double precision, so that their sums are the same where the epoch was interrupted.
+    sums = {name: torch.tensor(value, dtype=torch.float64, device=fabric.device) for name, value in known.items()}
+    means = {name: value / max(begin, 1) for name, value in known.items()}
     done = 0
     start = last_report = time.perf_counter()
     run.module.train()
     if run.beside is not None:
         run.beside.train()
     with torch.random.fork_rng(devices=[]):
-        # Layers that draw for themselves (dropout, stochastic depth) use the global state.
-        torch.manual_seed(_seed(settings.data_seed, epoch, 1))
-        for step, indices in enumerate(batches):
+        for step, indices in enumerate(batches[begin:], begin):
+            generator.manual_seed(_seed(settings.data_seed, epoch, step))
+            # Layers that draw for themselves (dropout, stochastic depth) use the global state.
+            torch.manual_seed(_seed(settings.data_seed, epoch, step, 1 + ranks.rank))
             rate = settings.rate((epoch + step / len(batches)) / settings.epochs)
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
-            pixels = augment(run.images.batch(indices), settings, generator, size).to(fabric.device)
-            inputs = normalise(pixels, run.preprocessing.mean, run.preprocessing.std)
+            # Every rank augments the whole batch, so that its own part is as one process would have it.
+            pixels = augment(run.images.batch(indices), settings, generator, size)[ranks.share(len(indices))]
+            inputs = normalise(pixels.to(fabric.device), run.preprocessing.mean, run.preprocessing.std)
             labels = torch.from_numpy(run.images.labels[indices]).to(fabric.device)
 
             losses = run.method.losses(_step(run, inputs, labels, (epoch + step / len(batches)) / settings.epochs))
             run.optimizer.zero_grad()
             fabric.backward(torch.stack(list(losses.values())).sum())
+            ranks.average_gradients(_parameters(run.network, run.beside))
             if settings.clip_norm is not None:
                 fabric.clip_gradients(run.module, run.optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
                 if run.beside is not None:
@@ -233,7 +287,7 @@ def _epoch(
 
             done += len(indices)
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0) + value.detach()
+                sums[name] = sums.get(name, 0) + value.detach().double()
             now = time.perf_counter()
             due = now - last_report > REPORT_EVERY_SECONDS or step + 1 == len(batches)
             # Reading a loss waits for a GPU, so there it is done only when somebody looks.
@@ -243,20 +297,42 @@ def _epoch(
             if due:
                 last_report = now
                 report(step + 1, len(batches), means, done / max(now - start, 1e-9))
+            if step + 1 < len(batches):
+                pause(step + 1, sums)
     return means
 
 
+class _Clock:
+    """Seconds of a run over all of its parts, and since its last checkpoint."""
+
+    def __init__(self, before: float) -> None:
+        self._started = time.perf_counter() - before
+        self.kept()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def kept(self) -> None:
+        self._kept = time.perf_counter()
+
+    def since_kept(self) -> float:
+        return time.perf_counter() - self._kept
+
+
 def _step(run: _Run, inputs: Tensor, labels: Tensor, progress: float) -> Step:
+    def whole(outputs: Outputs) -> Outputs:
+        return Outputs(*(run.ranks.whole(output, len(labels)) for output in outputs))
+
     def outputs(other: Network) -> Outputs:
         with run.fabric.autocast():
-            return Outputs(*(output.float() for output in other(inputs)))
+            return whole(Outputs(*(output.float() for output in other(inputs))))
 
     with torch.no_grad():
         old = outputs(run.teacher) if run.teacher is not None and run.method.runs_parent else None
         root = outputs(run.root) if run.root is not None else None
     return Step(
         labels=labels,
-        new=run.module(inputs),
+        new=whole(run.module(inputs)),
         old=old,
         root=root,
         head=run.network.head,
@@ -342,12 +418,12 @@ def _fabric(settings: Settings) -> "Fabric":
     # It announces the precision on every start; ours is in the card.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_utilities").setLevel(logging.WARNING)
-    device = resolve_device(settings.device)
-    return Fabric(
-        accelerator=device.type,
-        devices=1 if device.type == "cpu" else [device.index or 0],
+    fabric = Fabric(
+        **together(resolve_device(settings.device)),
         precision="bf16-mixed" if precision_of(settings) == "bf16" else "32-true",
     )
+    fabric.launch()
+    return fabric
 
 
 def average_weights(new: nn.Module, old: nn.Module, share: float) -> None:
@@ -370,9 +446,13 @@ def _frozen(network: Network, fabric: "Fabric") -> Network:
     return moved.eval().requires_grad_(False)
 
 
-def _optimizer(network: nn.Module, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
+def _parameters(network: nn.Module, beside: nn.Module | None) -> list[nn.Parameter]:
     modules = (network,) if beside is None else (network, beside)
-    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+
+
+def _optimizer(network: nn.Module, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
+    parameters = _parameters(network, beside)
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True)
     return torch.optim.SGD(
@@ -396,6 +476,24 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint32)[0])
 
 
+@contextmanager
+def _device_trouble(settings: Settings, epoch: int) -> Iterator[None]:
+    """Say in a sentence what a device does to a run."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"A batch of {settings.batch_size} images does not fit into the device's memory in epoch {epoch + 1}: choose a "
+            f"smaller --batch-size, or more processes."
+        ) from error
+    except torch.AcceleratorError as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"The device failed in epoch {epoch + 1} ({reason}): what was done is kept, and the same command goes on from "
+            f"there, here or on another device."
+        ) from error
+
+
 def _check_finite(means: dict[str, float], epoch: int, step: int, rate: float) -> None:
     for name, value in means.items():
         if not math.isfinite(value):
@@ -405,10 +503,12 @@ def _check_finite(means: dict[str, float], epoch: int, step: int, rate: float) -
             )
 
 
-def _validate(network: Network, validation: ImageSet | None, preprocessing: Preprocessing) -> dict[str, float]:
+def _validate(
+    network: Network, validation: ImageSet | None, preprocessing: Preprocessing, ranks: Ranks
+) -> dict[str, float]:
     if validation is None or len(validation) == 0:
         return {}
-    embeddings = torch.from_numpy(extract(network.embedder, validation, preprocessing))
+    embeddings = torch.from_numpy(extract(network.embedder, validation, preprocessing, ranks=ranks))
     labels = torch.from_numpy(validation.labels)
     itself = Exclusion(torch.arange(len(labels)))
     metrics = evaluate(embeddings, labels, embeddings, labels, ks=(1,), exclusion=itself)

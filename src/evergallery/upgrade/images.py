@@ -2,21 +2,23 @@
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import Preprocessing, decode, pixels, read_bytes
-from evergallery.data.sources import DECODING_THREADS
+from evergallery.data.images import MissingFileError, Preprocessing, decode, pixels
+from evergallery.data.places import read
+from evergallery.data.streaming import READERS, ahead, processors, working
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
 from evergallery.notes import Problem
 
 MISSING, FAILED = "image missing", "failed"
+
+File = tuple[Item, bytes | NDArray[np.uint8] | Problem]
+"""An item with its file, with its pixels where they are known, or with what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Found:
 def find_images(items: Sequence[Item], preprocessing: Preprocessing, given: ImageSet | None) -> Found:
     """Read the images of stored items as a generation wants them.
 
-    An image is taken from ``given`` by its content, or else from the item's URI, where its content must still be what was
-    stored.
+    An image is taken from ``given`` by its content, or else from the item's URI, a path or whatever fsspec reads, where its
+    content must still be what was stored.
 
     Args:
         items: as stored.
@@ -47,14 +49,15 @@ def find_images(items: Sequence[Item], preprocessing: Preprocessing, given: Imag
     """
     row = {} if given is None else {content: index for index, content in enumerate(given.hashes)}
 
-    def read(item: Item) -> NDArray[np.uint8] | Problem:
+    def look(item: Item) -> File:
         if given is not None and item.content_hash in row:
             found: NDArray[np.uint8] = given.pixels[given.rows[row[item.content_hash]]]
-            return found
-        return _read(item, preprocessing)
+            return item, found
+        return item, _read(item)
 
-    with ThreadPoolExecutor(DECODING_THREADS) as threads:
-        answers = list(threads.map(read, items))
+    with working(READERS) as readers, working(processors()) as decoders:
+        files = ahead(readers, look, items, READERS)
+        answers = list(ahead(decoders, lambda file: _decoded(file, preprocessing), files, 2 * processors()))
     kept = [(item, answer) for item, answer in zip(items, answers, strict=True) if not isinstance(answer, Problem)]
     size = preprocessing.size
     images = ImageSet(
@@ -68,17 +71,26 @@ def find_images(items: Sequence[Item], preprocessing: Preprocessing, given: Imag
     return Found([item for item, _ in kept], images, [answer for answer in answers if isinstance(answer, Problem)])
 
 
-def _read(item: Item, preprocessing: Preprocessing) -> NDArray[np.uint8] | Problem:
+def _read(item: Item) -> bytes | Problem:
     if item.uri is None:
         return Problem(item.id, MISSING, "nobody wrote down where its image is")
-    path = Path(item.uri)
-    if not path.is_file():
-        return Problem(item.id, MISSING, f"there is no image {item.uri}")
     try:
-        data = read_bytes(path)
-        # Content hashes of other tools need not be of a file's bytes; 64 hex digits are.
-        if item.content_hash and len(item.content_hash) == 64 and hashlib.sha256(data).hexdigest() != item.content_hash:
-            return Problem(item.id, FAILED, f"{item.uri} is not the image that was stored: index it again")
+        data = read(item.uri)
+    except MissingFileError:
+        return Problem(item.id, MISSING, f"there is no image {item.uri}")
+    except InputError as error:
+        return Problem(item.id, FAILED, str(error))
+    # Content hashes of other tools need not be of a file's bytes; 64 hex digits are.
+    if item.content_hash and len(item.content_hash) == 64 and hashlib.sha256(data).hexdigest() != item.content_hash:
+        return Problem(item.id, FAILED, f"{item.uri} is not the image that was stored: index it again")
+    return data
+
+
+def _decoded(file: File, preprocessing: Preprocessing) -> NDArray[np.uint8] | Problem:
+    item, data = file
+    if not isinstance(data, bytes):
+        return data
+    try:
         return pixels(decode(data), preprocessing)
-    except (InputError, OSError) as error:
+    except InputError as error:
         return Problem(item.id, FAILED, str(error))

@@ -86,6 +86,6 @@ def roll_back(workspace: "Workspace") -> str:
 
 def _view_with(workspace: "Workspace", generation: str) -> View:
     """What searches would see once ``generation`` is promoted."""
-    state = workspace.state
+    state = workspace.state.model_copy(deep=True)
     state.promote(generation, "")
     return state.view()

@@ -14,6 +14,7 @@ import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
+from evergallery.data.streaming import in_background
 from evergallery.data.vectors import VectorTable
 from evergallery.errors import BusyError, InputError, RefusedError
 from evergallery.exchange import Imported
@@ -35,7 +36,7 @@ from evergallery.upgrade.plan import (
     share_for,
 )
 from evergallery.upgrade.spaces import Space
-from evergallery.watching import Watcher
+from evergallery.watching import Stopped, Watcher
 
 if TYPE_CHECKING:
     from evergallery.workspace import Workspace
@@ -55,7 +56,7 @@ class Refreshed:
         remaining: items that keep their old vector so far.
         problems: of items whose image is gone or cannot be read; they keep their old vector.
         seconds: spent.
-        stopped_by: ``done``, ``fraction`` or ``budget``.
+        stopped_by: ``done``, ``fraction``, ``budget``, or ``request`` where the watcher asked for it.
         shown: whether searches see the new vectors.
     """
 
@@ -179,20 +180,27 @@ def refresh(
     pending = [item for item in wanted if item.id in left]
     done, gained, problems = len(wanted) - len(pending), 0, []
     stopped_by = "done" if fraction == 1 else "fraction"
-    for batch in _batches(pending, rate):
-        if budget is not None and time.monotonic() - started >= budget:
-            stopped_by = "budget"
-            break
-        began = time.monotonic()
-        new, failed = _renewed(workspace, batch, asker, target, given)
-        gained += workspace.gallery.refresh(new, opened.id)
-        workspace.notes.record(failed)
-        workspace.notes.solved(item.id for item in new)
-        problems += failed
-        done += len(batch)
-        watcher.counted(f"refreshing with {target.name}", done, len(wanted))
-        if rate is not None:
-            time.sleep(max(0.0, len(batch) / rate - (time.monotonic() - began)))
+    # The images of the next batch are read while the network looks at this one.
+    looked_at = ((batch, _looked_at(batch, asker, target, given)) for batch in _batches(pending, rate))
+    with in_background(looked_at) as ready:
+        for batch, (kept, images_of_them, failed) in ready:
+            if budget is not None and time.monotonic() - started >= budget:
+                stopped_by = "budget"
+                break
+            began = time.monotonic()
+            new = _renewed(workspace, kept, images_of_them, asker, target)
+            gained += workspace.gallery.refresh(new, opened.id)
+            workspace.notes.record(failed)
+            workspace.notes.solved(item.id for item in new)
+            problems += failed
+            done += len(batch)
+            try:
+                watcher.counted(f"refreshing with {target.name}", done, len(wanted))
+            except Stopped:
+                stopped_by = "request"
+                break
+            if rate is not None:
+                time.sleep(max(0.0, len(batch) / rate - (time.monotonic() - began)))
     current = workspace.state.refresh or opened
     result = Refreshed(
         opened.id, generation, gained, len(left) - gained, tuple(problems), time.monotonic() - started, stopped_by,
@@ -346,27 +354,35 @@ def _open(workspace: "Workspace", asker: Space, target: Space, adapter: str | No
         return state.refresh
 
 
-def _renewed(
-    workspace: "Workspace", batch: Sequence[Item], asker: Space, target: Space, given: ImageSet | None
-) -> tuple[list[Item], list[Problem]]:
-    if target.adapter is not None:
-        mine = [item for item in batch if item.generation == target.maker.fingerprint]
-        others = [
-            Problem(item.id, "failed", f"{target.name} maps vectors of {target.maker.name} only")
-            for item in batch
-            if item.generation != target.maker.fingerprint
-        ]
-        vectors = target.map(np.stack([item.embedding for item in mine])) if mine else ()
-        kept, problems = mine, others
-    else:
+def _looked_at(
+    batch: Sequence[Item], asker: Space, target: Space, given: ImageSet | None
+) -> tuple[list[Item], ImageSet | None, list[Problem]]:
+    """The items that can have new vectors, the images that these are made from if any, and what is wrong with others."""
+    if target.adapter is None:
         found = find_images(batch, asker.maker.preprocessing, given)
-        vectors = workspace.extract(asker.maker, found.images, keep=False) if found.items else ()
-        kept, problems = found.items, found.problems
-    new = [
-        replace(item, embedding=np.asarray(vector), generation=target.fingerprint)
-        for item, vector in zip(kept, vectors, strict=True)
+        return found.items, found.images, found.problems
+    maker = target.maker
+    others = [
+        Problem(item.id, "failed", f"{target.name} maps vectors of {maker.name} only")
+        for item in batch
+        if item.generation != maker.fingerprint
     ]
-    return new, problems
+    return [item for item in batch if item.generation == maker.fingerprint], None, others
+
+
+def _renewed(
+    workspace: "Workspace", items: Sequence[Item], images: ImageSet | None, asker: Space, target: Space
+) -> list[Item]:
+    if not items:
+        return []
+    if images is None:
+        vectors = target.map(np.stack([item.embedding for item in items]))
+    else:
+        vectors = workspace.extract(asker.maker, images, keep=False)
+    return [
+        replace(item, embedding=np.asarray(vector), generation=target.fingerprint)
+        for item, vector in zip(items, vectors, strict=True)
+    ]
 
 
 def _batches(items: Sequence[Item], rate: float | None) -> Iterator[Sequence[Item]]:

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from evergallery.adapters.stored import StoredAdapter
+from evergallery.errors import InputError
 from evergallery.generation import Generation
 
 
@@ -36,6 +37,18 @@ class Space:
     def dimension(self) -> int:
         """D."""
         return self.adapter.card.dimension if self.adapter else self.maker.card.dimension
+
+    def require_width(self, queries: NDArray[np.float32]) -> None:
+        """Refuse queries (Q, D) that are not of this space's D.
+
+        Raises:
+            InputError: they are of another.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
+            raise InputError(
+                f"The query has shape {queries.shape[1:]} and {self.name} makes vectors of ({self.dimension},): "
+                f"name the generation that made it."
+            )
 
     def map(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings (N, D) by the maker to vectors (N, D') of this space."""

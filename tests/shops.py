@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-import models
 from PIL import Image
 
+import models
 from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
@@ -51,4 +51,4 @@ def spaces(shop: Workspace) -> dict[str, int]:
 
 def environment() -> dict[str, str]:
     """For a process that must find the models."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), *sys.path])}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}

@@ -1,0 +1,268 @@
+"""The server under requests from a second process on loopback: pictures looked at together against one by one, and a long load.
+
+Without ``--load``: two servers on the same gallery, one whose model looks at up to 32 waiting pictures together, one that looks
+at them one by one, are asked in turn by 1, 4, 16 and 32 clients that each ask again as soon as they are answered.
+
+With ``--load SECONDS``: one server is asked for a mixture of everything that a page asks for, its memory is read every second,
+and a model is promoted and rolled back every ten seconds.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image
+
+from common import record
+from evergallery import Workspace
+from evergallery.serving.limits import Limits
+from evergallery.serving.server import serve
+
+CLIENTS = (1, 4, 16, 32)
+PICTURES = 64
+DIMENSION = 512
+SIZE = 128
+
+
+def make_workspace(directory: Path, items: int) -> None:
+    """Two untrained ResNet-18 at 128 pixels, and vectors around centres: what is found does not matter here, the work does."""
+    shop = Workspace.create(directory, backbone="resnet18", size=SIZE)
+    for seed in (0, 1):
+        shop.register("resnet18", pretrained=False, seed=seed, size=SIZE)
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(items, DIMENSION)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    path = directory / "vectors.npz"
+    np.savez(path, embeddings=vectors, ids=np.array([f"item {number}" for number in range(items)]))
+    shop.import_vectors(path, into="v1")
+    path.unlink()
+    photos = directory / "photos"
+    photos.mkdir()
+    for number in range(PICTURES):
+        (photos / f"{number:03d}.jpg").write_bytes(picture(number))
+    shop.index(photos)
+    shop.close()
+
+
+def picture(seed: int) -> bytes:
+    """A photograph-like JPEG of 480 × 360: smooth colours with some detail."""
+    draw = np.random.default_rng(seed)
+    coarse = Image.fromarray(draw.integers(0, 255, (9, 12, 3), dtype=np.uint8)).resize(
+        (480, 360), Image.Resampling.BICUBIC
+    )
+    noisy = np.asarray(coarse, np.int16) + draw.integers(-12, 12, (360, 480, 3))
+    written = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(written, "JPEG", quality=85)
+    return written.getvalue()
+
+
+@contextmanager
+def served(directory: Path, together: int) -> Iterator[tuple[int, int]]:
+    """A server in a process of its own: its port and its process id."""
+    command = [sys.executable, __file__, "--server", str(directory), "--together", str(together)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline().split(":")[2].split()[0]), process.pid
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def request(method: str, path: str, body: bytes = b"", kind: str = "application/json") -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def image_request(data: bytes) -> bytes:
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x.jpg"\r\n\r\n' + data + b"\r\n--b--\r\n"
+    return request("POST", "/api/v1/search/image", part, "multipart/form-data; boundary=b")
+
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Asked:
+    """What came back: seconds by kind of request, and statuses."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        self.statuses: Counter[int] = Counter()
+
+    def told(self, elapsed: float) -> dict[str, object]:
+        everything = [one for times in self.seconds.values() for one in times]
+        return {
+            "requests": len(everything),
+            "requests_per_second": len(everything) / elapsed,
+            "errors": sum(count for status, count in self.statuses.items() if status != 200),
+            "milliseconds": {name: percentiles(times) for name, times in sorted(self.seconds.items())},
+        }
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    p50, p95, p99 = (1000 * float(np.percentile(seconds, share)) for share in (50, 95, 99))
+    return {"p50": p50, "p95": p95, "p99": p99, "max": 1000 * max(seconds)}
+
+
+async def ask(stream: Stream, name: str, content: bytes, asked: Asked) -> None:
+    """One request; with bare sockets, so that asking costs little beside answering."""
+    reader, writer = stream
+    began = time.perf_counter()
+    writer.write(content)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    await reader.readexactly(int(length[1]) if length else 0)
+    asked.seconds.setdefault(name, []).append(time.perf_counter() - began)
+    asked.statuses[int(head[9:12])] += 1
+
+
+async def client(port: int, requests: list[tuple[str, bytes]], until: float, seed: int, asked: Asked) -> None:
+    """Ask one request after another over one connection."""
+    draw = np.random.default_rng(seed)
+    stream = await asyncio.open_connection("127.0.0.1", port)
+    while time.perf_counter() < until:
+        await ask(stream, *requests[int(draw.integers(len(requests)))], asked)
+    stream[1].close()
+    await stream[1].wait_closed()
+
+
+async def clients(port: int, requests: list[tuple[str, bytes]], count: int, seconds: float) -> dict[str, object]:
+    asked, began = Asked(), time.perf_counter()
+    await asyncio.gather(*(client(port, requests, began + seconds, seed, asked) for seed in range(count)))
+    return {"clients": count, **asked.told(time.perf_counter() - began)}
+
+
+def compare(directory: Path, seconds: float, repeats: int) -> dict[str, object]:
+    requests = [("search/image", image_request(picture(1000 + number))) for number in range(PICTURES)]
+    runs: dict[str, dict[int, list[dict[str, object]]]] = {
+        name: {count: [] for count in CLIENTS} for name in ("together", "one by one")
+    }
+    copy = directory.parent / "copy"
+    shutil.copytree(directory, copy)
+    with served(directory, 32) as (together, _), served(copy, 1) as (alone, _):
+        for port in (together, alone):
+            asyncio.run(clients(port, requests, 4, 2.0))
+        for _ in range(repeats):
+            for count in CLIENTS:
+                for name, port in (("together", together), ("one by one", alone)):
+                    runs[name][count].append(asyncio.run(clients(port, requests, count, seconds)))
+    told: dict[str, object] = {}
+    for count in CLIENTS:
+        row: dict[str, object] = {}
+        for name in runs:
+            several = runs[name][count]
+            row[name] = {
+                "requests_per_second": statistics.median(float(one["requests_per_second"]) for one in several),  # type: ignore[arg-type]
+                "errors": sum(int(one["errors"]) for one in several),  # type: ignore[call-overload]
+                "milliseconds": {
+                    share: statistics.median(one["milliseconds"]["search/image"][share] for one in several)  # type: ignore[index]
+                    for share in ("p50", "p95", "p99")
+                },
+            }
+        row["times_the_throughput"] = row["together"]["requests_per_second"] / row["one by one"]["requests_per_second"]  # type: ignore[index]
+        told[str(count)] = row
+    return told
+
+
+def load(directory: Path, seconds: float, count: int) -> dict[str, object]:
+    """Everything that a page asks for, while the answering model changes every ten seconds."""
+    with Workspace(directory) as shop:
+        stored = [item.id for item in next(iter(shop.gallery.iterate(batch_size=2000))) if item.uri]
+    draw = np.random.default_rng(1)
+    vectors = draw.normal(size=(PICTURES, DIMENSION)).tolist()
+    requests = [("search/image", image_request(picture(1000 + number))) for number in range(PICTURES)]
+    requests += [
+        ("search by vector", request("POST", "/api/v1/search", json.dumps({"vector": one}).encode())) for one in vectors
+    ]
+    requests += [
+        ("search by item", request("POST", "/api/v1/search", json.dumps({"item": stored[n % len(stored)]}).encode()))
+        for n in range(PICTURES)
+    ]
+    requests += [
+        ("thumbnail", request("GET", f"/api/v1/thumbnail?id={quote(stored[n % len(stored)], safe='')}"))
+        for n in range(PICTURES)
+    ]
+    requests += [("items", request("GET", f"/api/v1/items?limit=20&after=item%20{n}")) for n in range(PICTURES)]
+    requests += [("status", request("GET", "/api/v1/status"))] * 8
+    memory: list[int] = []
+
+    async def watch(process: int, until: float) -> None:
+        while time.perf_counter() < until:
+            pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+            memory.append(pages * os.sysconf("SC_PAGE_SIZE") >> 20)
+            await asyncio.sleep(1.0)
+
+    async def switch(port: int, until: float, asked: Asked) -> None:
+        verbs = (("promote", b'{"generation": "v2", "force": true, "why": "the load"}'), ("rollback", b""))
+        stream, turn = await asyncio.open_connection("127.0.0.1", port), 0
+        while time.perf_counter() + 10 < until:
+            await asyncio.sleep(10.0)
+            name, body = verbs[turn % 2]
+            await ask(stream, name, request("POST", f"/api/v1/{name}", body), asked)
+            turn += 1
+        stream[1].close()
+
+    async def everything(port: int, process: int) -> dict[str, object]:
+        asked, began = Asked(), time.perf_counter()
+        until = began + seconds
+        await asyncio.gather(
+            watch(process, until), switch(port, until, asked),
+            *(client(port, requests, until, seed, asked) for seed in range(count)),
+        )  # fmt: skip
+        return asked.told(time.perf_counter() - began)
+
+    with served(directory, 32) as (port, process):
+        told = asyncio.run(everything(port, process))
+    half = memory[len(memory) // 2 :]
+    return {
+        "seconds": seconds,
+        "clients": count,
+        **told,
+        "memory_mib": {
+            "every_tenth": memory[:: max(1, len(memory) // 10)],
+            "at_the_end": memory[-1],
+            "growth_a_minute_in_the_second_half": 60 * float(np.polyfit(np.arange(len(half)), half, 1)[0]),
+        },
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=10_000, help="of the gallery")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each round")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--load", type=float, metavar="SECONDS", help="the mixture, for so long")
+    parser.add_argument("--clients", type=int, default=8, help="of the mixture")
+    parser.add_argument("--server", type=Path, help="serve this workspace, and do nothing else")
+    parser.add_argument("--together", type=int, default=32)
+    options = parser.parse_args()
+    if options.server:
+        serve(options.server, port=0, allow_writes=True, limits=Limits(rate=0, together=options.together))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "shop"
+        make_workspace(directory, options.items)
+        about = {"items": options.items, "backbone": f"resnet18 at {SIZE} pixels", "dimension": DIMENSION}
+        if options.load:
+            record("serving_load", {**about, **load(directory, options.load, options.clients)})
+        else:
+            record("serving", {**about, "by_clients": compare(directory, options.seconds, options.repeats)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""``evergallery serve`` and ``evergallery token``: the HTTP API, and who may use it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evergallery.cli.common import HERE, JsonOption, WorkspaceOption, open_workspace, say_result
+from evergallery.cli.console import out, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from evergallery.serving.tokens import Tokens
+
+token_app = typer.Typer(no_args_is_help=True, help="Tokens: who may read, write, or decide what answers over HTTP.")
+
+
+def serve(
+    workspace: WorkspaceOption = HERE,
+    host: Annotated[str, typer.Option(help="Address to listen at; any but loopback needs tokens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8765,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A host by which a proxy calls this server; may be repeated.")
+    ] = None,
+    allow_writes: Annotated[
+        bool, typer.Option("--allow-writes", help="On loopback, let everyone do everything without a token.")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0, help="Requests a second that a client may make; 0 for any.")] = 100.0,
+    burst: Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")] = 400,
+    upload_megabytes: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 20.0,
+    upload_megapixels: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 64.0,
+    backups: Annotated[
+        Path | None, typer.Option(help="Where snapshots go; backups in the workspace by default.")
+    ] = None,
+) -> None:
+    """Serve the gallery: an HTTP API, and a page at the same address."""
+    from evergallery.serving.limits import Limits
+
+    with _extra():
+        from evergallery.serving import server
+    limits = Limits(
+        rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
+    )
+    server.serve(
+        workspace, host=host, port=port, names=name or (), allow_writes=allow_writes, limits=limits, backups=backups
+    )
+
+
+@token_app.command("create")
+def token_create(
+    name: Annotated[str, typer.Option(help="Whose it is, for the log.")],
+    scope: Annotated[str, typer.Option(help="read, write or admin.")],
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Make a token and print it. It cannot be shown again: the workspace keeps a hash of it."""
+    from evergallery.errors import InputError
+
+    if scope not in ("read", "write", "admin"):
+        raise InputError(f"There is no scope {scope!r}: choose read, write or admin.")
+    token = _tokens(workspace).create(name, scope)  # type: ignore[arg-type]
+    if json:
+        print_json({"name": name, "scope": scope, "token": token})
+    else:
+        out.print(token, markup=False, soft_wrap=True)
+
+
+@token_app.command("list")
+def token_list(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
+    """List the tokens by name."""
+    known = _tokens(workspace).all()
+    if json:
+        print_json([{"name": one.name, "scope": one.scope, "created": one.created} for one in known])
+    elif not known:
+        say("There are no tokens: a server on loopback lets everyone read, and others do not start.")
+    else:
+        print_table("Tokens", ("name", "scope", "created"), [(one.name, one.scope, one.created) for one in known], 9)
+
+
+@token_app.command("revoke")
+def token_revoke(
+    name: Annotated[str, typer.Argument(help="Of the token.")],
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
+) -> None:
+    """Let nobody in by a token any more; a running server heeds it at once."""
+    _tokens(workspace).revoke(name)
+    say_result({"revoked": name}, f"{name} is revoked.", json)
+
+
+def _tokens(workspace: Path) -> "Tokens":
+    from evergallery.serving.tokens import Tokens
+
+    return Tokens(open_workspace(workspace).directory)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    from evergallery.errors import MissingExtraError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in (
+            "fastapi",
+            "multipart",
+            "prometheus_client",
+            "starlette",
+            "uvicorn",
+        ):
+            raise
+        raise MissingExtraError("Serving over HTTP", "serve") from error

@@ -1,0 +1,149 @@
+"""Files by address: a path on this machine, or the URL of whatever else fsspec can read (``s3://``, ``gs://``, ``https://``)."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from evergallery.data.images import MAX_BYTES, MissingFileError, read_bytes
+from evergallery.errors import InputError, MissingExtraError
+
+
+class MissingPackageError(MissingExtraError):
+    """Nothing is installed that reads the files of a storage."""
+
+    def __init__(self, protocol: str, reason: str) -> None:
+        InputError.__init__(self, f"Reading {protocol}:// needs another package ({reason}): install it with pip.")
+
+
+class Child(NamedTuple):
+    """What lies in a folder."""
+
+    name: str
+    is_folder: bool
+    is_link: bool
+
+
+def local_path(address: str | Path) -> Path | None:
+    """The path of an address on this machine; ``None`` where it lies elsewhere."""
+    text = str(address)
+    if text.startswith("file://"):
+        return Path(text.removeprefix("file://"))
+    return None if "://" in text else Path(address)
+
+
+def join(folder: str, name: str) -> str:
+    """The address of a name in a folder; a name that is an address itself, or an absolute path here, stays as it is."""
+    path = local_path(name)
+    if path is None or name.startswith("file://"):
+        return str(path or name)
+    within = local_path(folder)
+    return f"{folder.rstrip('/')}/{name}" if within is None else str((within / path).absolute())
+
+
+def read(address: str) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        MissingFileError: there is none.
+        InputError: the reason why it cannot be read, without the address.
+        MissingExtraError: nothing is installed that reads such addresses.
+    """
+    path = local_path(address)
+    if path is not None:
+        return read_bytes(path)
+    system, name = _remote(address)
+    try:
+        data: bytes = system.cat_file(name, start=0, end=MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise MissingFileError("there is no such file.") from None
+    # Every storage has errors of its own.
+    except Exception as error:
+        raise InputError(f"the storage reports: {_reason(error)}.") from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"it has more than the {MAX_BYTES:,} bytes allowed.")
+    return data
+
+
+@contextmanager
+def opened(address: str, mode: str = "rb", **options: Any) -> Iterator[IO[Any]]:
+    """A file that is read piece by piece, as ``open`` gives it.
+
+    Raises:
+        InputError: there is none, or the storage refuses.
+    """
+    path = local_path(address)
+    if path is not None:
+        with path.open(mode, **options) as file:
+            yield file
+        return
+    system, name = _remote(address)
+    try:
+        file = system.open(name, mode, **options)
+    except FileNotFoundError:
+        raise InputError(f"There is no {address}: check the address.") from None
+    except Exception as error:
+        raise InputError(
+            f"{address} cannot be read ({_reason(error)}): check the address and who may read it."
+        ) from error
+    with file:
+        yield file
+
+
+def children(folder: str) -> Iterator[Child]:
+    """What lies in a folder, in no order, without what is hidden.
+
+    Of a folder on this machine one entry at a time is in memory. A folder elsewhere is listed as a whole.
+
+    Raises:
+        InputError: it cannot be listed.
+    """
+    path = local_path(folder)
+    found = _children_elsewhere(folder) if path is None else _children_here(path)
+    return (child for child in found if not child.name.startswith(".") and child.name != "__MACOSX")
+
+
+def _children_here(folder: Path) -> Iterator[Child]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                yield Child(entry.name, entry.is_dir(), entry.is_symlink())
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be read ({error.strerror}): check its permissions.") from error
+
+
+def _children_elsewhere(folder: str) -> Iterator[Child]:
+    system, name = _remote(folder)
+    try:
+        found = system.ls(name, detail=True)
+    except FileNotFoundError:
+        raise InputError(f"There is no {folder}: check the address.") from None
+    except Exception as error:
+        raise InputError(
+            f"{folder} cannot be listed ({_reason(error)}): check the address and who may read it."
+        ) from error
+    for one in found:
+        # Some storages list a folder, made as an empty file, in itself.
+        if one["name"].strip("/") != name.strip("/"):
+            yield Child(one["name"].rstrip("/").rpartition("/")[2], one["type"] == "directory", False)
+
+
+def _remote(address: str) -> tuple[Any, str]:
+    """The file system of an address, and the name of the file there."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise MissingExtraError(f"Reading {address}", "remote") from error
+    try:
+        # The cache of listings would keep what is read once in memory for ever.
+        system, name = url_to_fs(address, use_listings_cache=False)
+    except ValueError as error:
+        raise MissingFileError(f"{address} cannot be read ({_reason(error)}).") from error
+    except ImportError as error:
+        raise MissingPackageError(address.partition("://")[0], _reason(error)) from error
+    return system, name
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

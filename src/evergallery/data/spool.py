@@ -1,0 +1,130 @@
+"""What would fill the memory where there are a million images: kept in temporary files that have no name."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from evergallery.data.listing import Entry, Listing, path_key, twice
+from evergallery.errors import InputError
+
+
+class Spool:
+    """The entries of a listing in a temporary file, so that a million of them cost no memory.
+
+    So all that a listing can have wrong is known, and how many entries it has, before any image is opened, and folders are gone
+    through in one order however the file system pleases. The file has no name and goes with the process.
+
+    Args:
+        listing: gone through at once.
+        split: only the entries of this split.
+
+    Raises:
+        InputError: of the listing; an id occurs twice; there is no such split; or the disk of temporary files is full.
+    """
+
+    def __init__(self, listing: Listing, split: str | None = None) -> None:
+        self._database = _temporary()
+        self._by_path = listing.by_path
+        last: list[Entry] = []
+        splits: set[str] = set()
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for entry in listing.entries:
+                last[:] = [entry]
+                if entry.split is not None:
+                    splits.add(entry.split)
+                if split is None or entry.split == split:
+                    yield (
+                        _packed(path_key(entry.uri)) if self._by_path else None, _packed(entry.uri), entry.label, entry.item_id,
+                        json.dumps(entry.metadata) if entry.metadata else None,
+                    )  # fmt: skip
+
+        try:
+            self._database.execute(
+                "create table entry (place blob, uri blob not null, label text, item_id text unique, metadata text)"
+            )
+            self._database.execute("begin")
+            self._database.executemany("insert into entry values (?, ?, ?, ?, ?)", rows())
+        except sqlite3.IntegrityError:
+            self.close()
+            raise twice(last[0]) from None
+        except UnicodeEncodeError:
+            self.close()
+            raise InputError(f"The folder of {last[0].uri!a} has a name that is not Unicode: rename it.") from None
+        except sqlite3.OperationalError as error:
+            self.close()
+            raise InputError(
+                f"The images cannot be listed in a temporary file ({error}): make room, or set TMPDIR."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+        self._count: int = self._database.execute("select count(*) from entry").fetchone()[0]
+        if split is not None and not self._count:
+            self.close()
+            raise InputError(f"The images have no split {split!r}: they have {', '.join(sorted(splits)) or 'none'}.")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Entry]:
+        order = "place" if self._by_path else "rowid"
+        for uri, label, item_id, metadata in self._database.execute(
+            f"select uri, label, item_id, metadata from entry order by {order}"
+        ):
+            yield Entry(_unpacked(uri), label, item_id=item_id, metadata=json.loads(metadata) if metadata else {})
+
+    def labels(self) -> list[str]:
+        """The names of all classes."""
+        return [name for (name,) in self._database.execute("select distinct label from entry where label is not null")]
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._database.close()
+
+
+class Met:
+    """Ids that have come by already."""
+
+    def __init__(self) -> None:
+        self._database = _temporary()
+        self._database.execute("create table met (item text primary key, reason text) without rowid")
+        self._database.execute("begin")
+
+    def first_times(self, identifiers: Sequence[str]) -> list[bool]:
+        """Of each of these ids in turn, whether it comes for the first time."""
+        add = "insert or ignore into met values (?, null)"
+        return [self._database.execute(add, (one,)).rowcount == 1 for one in identifiers]
+
+    def blame(self, identifier: str, reason: str) -> None:
+        """Note why nothing can be made of what has come by under an id."""
+        self._database.execute("update met set reason = ? where item = ?", (reason, identifier))
+
+    def blamed(self, identifier: str) -> str | None:
+        """Why nothing can be made of it, where something is wrong with it."""
+        reason: str | None = self._database.execute("select reason from met where item = ?", (identifier,)).fetchone()[
+            0
+        ]
+        return reason
+
+    def close(self) -> None:
+        """Forget them."""
+        self._database.close()
+
+
+def _temporary() -> sqlite3.Connection:
+    # One thread at a time uses it, though not always the one that made it.
+    database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+    database.execute("pragma journal_mode = off")
+    database.execute("pragma synchronous = off")
+    return database
+
+
+def _packed(address: str) -> bytes:
+    """As bytes: a file's name need not be text."""
+    return address.encode(errors="surrogateescape")
+
+
+def _unpacked(address: bytes) -> str:
+    return address.decode(errors="surrogateescape")

@@ -1,0 +1,192 @@
+"""Images read and decoded by threads while the network is busy, never more of them in memory than a few batches.
+
+Threads, not processes: the decoders of Pillow work without the interpreter's lock, and their pixels need not be copied from
+process to process (``benchmarks/extraction.py`` compares the two).
+"""
+
+import hashlib
+import itertools
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing, Skipped, decode, pixels
+from evergallery.data.listing import Entry
+from evergallery.data.places import read
+from evergallery.errors import InputError
+
+READERS = 16
+"""Threads that wait for disks and storages; they hardly compute."""
+GROUP = 2
+"""Files that one of them reads in a row: less to hand over."""
+BLOCK_BYTES = 64 << 20
+"""Of files in memory that nobody has decoded yet; photographs straight from a camera fill it with a dozen."""
+BATCH_PIXELS = 256 * 128 * 128
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+def batch_size(size: int) -> int:
+    """Images of ``size`` × ``size`` pixels that go through a network together: enough to be fast, few enough for memory."""
+    return min(1024, max(32, BATCH_PIXELS // size**2))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that was found.
+
+    Attributes:
+        entry: what is known of it.
+        content: SHA-256 of its file's bytes, or of an array's pixels.
+        data: the file's bytes, or pixels (S, S, 3) that were decoded already.
+    """
+
+    entry: Entry
+    content: str
+    data: bytes | NDArray[np.uint8]
+
+
+@contextmanager
+def working(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool that ends with the block; what has not begun by then is never done."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def ahead(pool: ThreadPoolExecutor, work: Callable[[In], Out], inputs: Iterable[In], depth: int) -> Iterator[Out]:
+    """What ``work`` makes of each input, in their order; at most ``depth`` are begun before they are asked for."""
+    begun: deque[Future[Out]] = deque()
+    for one in inputs:
+        begun.append(pool.submit(work, one))
+        if len(begun) >= depth:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+@contextmanager
+def in_background(items: Iterable[Out], depth: int = 1) -> Iterator[Iterator[Out]]:
+    """Go through ``items`` in another thread, at most ``depth`` + 1 ahead of whoever takes them; left early, it stops.
+
+    What the other thread raises comes out where its item would have.
+    """
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stopping = threading.Event()
+
+    def produce() -> None:
+        try:
+            for item in items:
+                ready.put((True, item))
+                if stopping.is_set():
+                    return
+            ready.put((False, None))
+        # It is raised again in the thread that takes.
+        except BaseException as error:
+            ready.put((False, error))
+
+    def take() -> Iterator[Out]:
+        while True:
+            is_item, content = ready.get()
+            if not is_item:
+                if content is not None:
+                    raise content
+                return
+            yield content
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        yield take()
+    finally:
+        stopping.set()
+        while thread.is_alive():
+            # Room for what it is about to hand over, and for what it says at its end.
+            while not ready.empty():
+                ready.get_nowait()
+            thread.join(0.01)
+
+
+def read_pictures(pool: ThreadPoolExecutor, entries: Iterable[Entry]) -> Iterator[Picture | Skipped]:
+    """The files of entries, read and hashed by a pool, in their order, with what cannot be read."""
+
+    def read_group(group: Sequence[Entry]) -> list[Picture | Skipped]:
+        return [_picture(entry) for entry in group]
+
+    for group in ahead(pool, read_group, grouped(entries, GROUP), READERS):
+        yield from group
+
+
+def pictures_of(images: ImageSet) -> Iterator[Picture]:
+    """The images of a set, which are decoded already."""
+    for index, content in enumerate(images.hashes):
+        label = int(images.labels[index])
+        entry = Entry(
+            images.uris[index],
+            images.classes[label] if label >= 0 else None,
+            item_id=images.item_ids[index] if images.item_ids else None,
+        )
+        yield Picture(entry, content, images.pixels[images.rows[index]])
+
+
+def blocks(found: Iterable[Picture | Skipped], size: int) -> Iterator[list[Picture | Skipped]]:
+    """At most ``size`` together, and fewer where their files are large."""
+    block: list[Picture | Skipped] = []
+    held = 0
+    for one in found:
+        block.append(one)
+        held += len(one.data) if isinstance(one, Picture) and isinstance(one.data, bytes) else 0
+        if len(block) == size or held >= BLOCK_BYTES:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block
+
+
+def decode_picture(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8] | Skipped:
+    """The pixels (S, S, 3) that a network wants, or why there are none."""
+    if not isinstance(picture.data, bytes):
+        return picture.data
+    try:
+        return pixels(decode(picture.data), preprocessing)
+    except InputError as error:
+        return Skipped(picture.entry.uri, str(error))
+
+
+def grouped(items: Iterable[In], size: int) -> Iterator[list[In]]:
+    """So many at a time."""
+    iterator = iter(items)
+    while group := list(itertools.islice(iterator, size)):
+        yield group
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _picture(entry: Entry) -> Picture | Skipped:
+    try:
+        entry.uri.encode()
+    except UnicodeEncodeError:
+        # File names that are no text in the file system's encoding come as lone surrogates, which no gallery can hold.
+        name = entry.uri.encode(errors="backslashreplace").decode()
+        return Skipped(name, "its name is not Unicode: rename it.")
+    try:
+        data = read(entry.uri)
+    except InputError as error:
+        return Skipped(entry.uri, str(error))
+    return Picture(entry, hashlib.sha256(data).hexdigest(), data)

@@ -1,0 +1,154 @@
+"""A generation's embedder as an ONNX file, and what its vectors are worth beside the generation's own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.data.augment import normalise
+from evergallery.data.image_set import ImageSet
+from evergallery.errors import InputError
+from evergallery.evaluation import measure, protocol
+from evergallery.files import new_file
+from evergallery.generation import Generation
+from evergallery.network import Embedder, extract
+from evergallery.network.foreign import onnx_model
+from evergallery.network.onnx_export import export_onnx, probe_cosine, quantise
+from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
+
+CALIBRATION_IMAGES = 256
+CALIBRATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Recall@1 on held-out images, in [0, 1].
+
+    Attributes:
+        queries: how many.
+        generation: queries and gallery by the generation itself.
+        file: queries and gallery by the file.
+        cross: queries by the file, in vectors of the generation.
+        smallest_cosine: of an image's two vectors.
+        protocol: what was searched for in what.
+    """
+
+    queries: int
+    generation: float
+    file: float
+    cross: float
+    smallest_cosine: float
+    protocol: str
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """What ``export_model`` did.
+
+    Attributes:
+        generation: whose embedder it is.
+        file: that was written.
+        bytes: its size.
+        numbers: ``float32`` or ``int8``.
+        cosine: smallest one of a probe picture's vectors by the file and by the generation.
+        recall: on held-out images, where some were given.
+    """
+
+    generation: str
+    file: Path
+    bytes: int
+    numbers: str
+    cosine: float
+    recall: Recall | None
+
+
+def export_model(
+    workspace: "Workspace",
+    maker: Generation,
+    path: Path,
+    *,
+    int8: bool,
+    calibrate: str | Path | ImageSet | None,
+    data: str | Path | ImageSet | None,
+    data_dir: Path | None,
+    watcher: Watcher,
+) -> ExportedModel:
+    """Write a generation's embedder to an ONNX file; see ``Workspace.export_model``."""
+    if path.suffix.lower() != ".onnx":
+        raise InputError(f"{path} is no name of an ONNX file: let it end in .onnx.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent}: make it first.")
+    if int8 != (calibrate is not None):
+        raise InputError("Images to calibrate with and int8 go together: give --int8 --calibrate IMAGES, or neither.")
+    if not maker.can_be_parent:
+        raise InputError(f"{maker.name} is no network of this workspace: only those are exported.")
+    preprocessing = maker.preprocessing
+    held_out = None if data is None else workspace.load(data, preprocessing, data_dir, watcher)
+    sample = None if calibrate is None else _sample(workspace, calibrate, maker, data_dir, watcher)
+    embedder = maker.embedder()
+    assert isinstance(embedder, Embedder)
+    with new_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
+        # The runtime knows a model by its suffix.
+        exact = Path(folder) / "exact.onnx"
+        watcher.said(f"exporting {maker.name}")
+        cosine = export_onnx(embedder, preprocessing, exact, generation=maker.name, fingerprint=maker.fingerprint)
+        written = exact
+        if sample is not None:
+            written = Path(folder) / "int8.onnx"
+            watcher.said(f"calibrating on {len(sample)} images")
+            quantise(exact, written, _batches(sample, maker))
+            cosine = probe_cosine(embedder, preprocessing, written)
+        recall = None if held_out is None else _recall(workspace, maker, written, held_out, watcher)
+        written.replace(temporary)
+    done = ExportedModel(maker.name, path, path.stat().st_size, "int8" if int8 else "float32", cosine, recall)
+    workspace.journal.record(
+        "export-model", generation=maker.name, file=str(path), numbers=done.numbers, cosine=round(cosine, 6),
+        **({} if recall is None else {"recall": recall.file, "cross": recall.cross, "own": recall.generation}),
+    )  # fmt: skip
+    return done
+
+
+def _sample(
+    workspace: "Workspace", data: str | Path | ImageSet, maker: Generation, data_dir: Path | None, watcher: Watcher
+) -> ImageSet:
+    images = workspace.load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
+    order = np.random.default_rng(0).permutation(len(images))
+    return images.select(np.sort(order[:CALIBRATION_IMAGES]))
+
+
+def _batches(images: ImageSet, maker: Generation) -> Iterator[NDArray[np.float32]]:
+    prepared = maker.preprocessing
+    for start in range(0, len(images), CALIBRATION_BATCH):
+        batch = images.batch(np.arange(start, min(start + CALIBRATION_BATCH, len(images))))
+        yield normalise(batch, prepared.mean, prepared.std).contiguous().numpy()
+
+
+def _recall(workspace: "Workspace", maker: Generation, file: Path, images: ImageSet, watcher: Watcher) -> Recall:
+    chosen = protocol(images)
+    own = workspace.extract(maker, images, watcher)
+    model = onnx_model(file, maker.preprocessing.size, maker.card.dimension)
+    made = extract(
+        model,
+        images,
+        maker.preprocessing,
+        on_progress=lambda done, total: watcher.counted("extracting with the file", done, total),
+    )
+
+    def recall(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> float:
+        return float(measure(chosen, query, gallery, ())["all"].recall[1])
+
+    return Recall(
+        len(chosen.query),
+        recall(own, own),
+        recall(made, made),
+        recall(made, own),
+        float((own * made).sum(1).min()),
+        chosen.description,
+    )

@@ -1,0 +1,170 @@
+"""An embedder as an ONNX file that runs without this package, in float32 or in 8 bits.
+
+The file takes normalised images and gives unit embeddings; how an image is scaled and normalised is written into it, as JSON
+under ``evergallery.preprocessing``, where ``register`` finds it.
+"""
+
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from evergallery.data.images import Preprocessing
+from evergallery.errors import MissingExtraError, RefusedError
+from evergallery.network.embedder import Embedder, Extractor
+from evergallery.network.foreign import PREPROCESSING, onnx_model, probe, probe_images
+
+PARITY = 0.9999
+"""Least cosine of what the file and the embedder make of the probe pictures, in float32."""
+OPSET = 18
+
+
+class _Served(nn.Module):
+    """The embedder as it is served: with its normalisation of embeddings."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        super().__init__()
+        self.embedder = embedder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.embedder.embed(images)
+
+
+def export_onnx(embedder: Embedder, preprocessing: Preprocessing, path: Path, **description: str) -> float:
+    """Write an embedder to one file: ``images`` (B, 3, S, S) float32, normalised, to ``embeddings`` (B, D), unit rows, any B.
+
+    Args:
+        embedder: to be written.
+        preprocessing: of its input.
+        path: of the file.
+        **description: more that is written into it.
+
+    Returns:
+        The smallest cosine of the file's embedding of a probe picture with the embedder's.
+
+    Raises:
+        RefusedError: the file does not do what the embedder does.
+        MissingExtraError: without onnx, onnxscript or onnxruntime.
+    """
+    onnx = _onnx()
+    # Two images, because the exporter takes a batch of one for a constant.
+    example = torch.zeros(2, 3, preprocessing.size, preprocessing.size)
+    served = _Served(copy.deepcopy(embedder).to("cpu", memory_format=torch.contiguous_format)).eval()  # type: ignore[call-overload]
+    with _quiet():
+        torch.onnx.export(
+            served,
+            (example,),
+            path,
+            input_names=["images"],
+            output_names=["embeddings"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {**description, PREPROCESSING: json.dumps(preprocessing.to_dict())})
+    onnx.save(model, path)
+    cosine = probe_cosine(embedder, preprocessing, path)
+    if not cosine >= PARITY:
+        raise RefusedError(
+            f"The ONNX file embeds fixed pictures at a cosine of {cosine:.5f} with the model itself, below {PARITY}: it is not "
+            f"written, because its vectors would be others."
+        )
+    return cosine
+
+
+def probe_cosine(embedder: Extractor, preprocessing: Preprocessing, path: Path) -> float:
+    """The smallest cosine of a file's embedding of a probe picture with the embedder's, alone and in a batch."""
+    file = onnx_model(path, preprocessing.size)
+    mine, together = probe(embedder, preprocessing), probe(file, preprocessing)
+    with torch.inference_mode():
+        images = probe_images(preprocessing.size)
+        alone = torch.cat(
+            [file.embed(_normalised(images[index : index + 1], preprocessing)) for index in range(len(images))]
+        )
+    return float(torch.minimum((mine * together).sum(1), (mine * alone).sum(1)).min())
+
+
+def quantise(path: Path, target: Path, batches: Iterator[NDArray[np.float32]]) -> None:
+    """Write the model of a float32 file with weights and activations of 8 bits.
+
+    Weights keep to 7 bits, so that processors that add products of bytes in 16 bits give the same vectors as those that do
+    not have to.
+
+    Args:
+        path: written by ``export_onnx``.
+        target: of the new file.
+        batches: normalised images (B, 3, S, S) like those to come; their range is what the activations are scaled to.
+
+    Raises:
+        MissingExtraError: without onnx or onnxruntime.
+    """
+    onnx = _onnx()
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc, unused-ignore]
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            batch = next(batches, None)
+            return None if batch is None else {"images": batch}
+
+    with TemporaryDirectory(dir=target.parent) as folder, _quiet():
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(target),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "GlobalAveragePool"],
+        )
+    properties = {one.key: one.value for one in onnx.load(path).metadata_props}
+    model = onnx.load(target)
+    onnx.helper.set_model_props(model, {**properties, "evergallery.numbers": "int8"})
+    onnx.save(model, target)
+
+
+def _normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    from evergallery.data.augment import normalise
+
+    return normalise(images, preprocessing.mean, preprocessing.std)
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("Writing an ONNX model", "onnx") from error
+    return onnx
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters tell their own developers."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,1 @@
+"""The HTTP API and the page: one process that answers searches, and changes what answers them without a failed request."""

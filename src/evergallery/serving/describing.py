@@ -1,0 +1,76 @@
+"""Stored items as clients see them: spaces by name, URIs that clients gave where there is no other."""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from evergallery.errors import NotFoundError, RefusedError
+from evergallery.gallery.items import Filter, Item, Scalar, View
+from evergallery.serving import schemas
+from evergallery.serving.pictures import GIVEN_URI, has_picture
+from evergallery.workspace import Workspace
+
+
+def name_of(workspace: Workspace, fingerprint: str) -> str:
+    """The name of a space, or the beginning of its fingerprint where nobody knows it."""
+    try:
+        return workspace.space_of(fingerprint).name
+    except RefusedError:
+        return fingerprint[:12]
+
+
+def described(workspace: Workspace, item: Item) -> schemas.Item:
+    """An item; asks the disk for its picture."""
+    metadata = dict(item.metadata)
+    given = metadata.pop(GIVEN_URI, None)
+    return schemas.Item(
+        id=item.id,
+        label=item.label,
+        uri=item.uri if item.uri is not None else given if isinstance(given, str) else None,
+        generation=name_of(workspace, item.generation),
+        added=item.added,
+        metadata=metadata,
+        content_hash=item.content_hash,
+        thumbnail=f"/api/v1/thumbnail?id={quote(item.id, safe='')}" if has_picture(item) else None,
+    )
+
+
+def filter_of(
+    workspace: Workspace,
+    labels: Sequence[str] | None,
+    generations: Sequence[str] | None,
+    metadata: Mapping[str, Scalar] | None,
+) -> Filter:
+    """Which items; spaces by name. What is empty asks nothing.
+
+    Raises:
+        NotFoundError: no such space.
+    """
+    return Filter(
+        labels=tuple(labels) if labels else None,
+        generations=tuple(workspace.space(name).fingerprint for name in generations) if generations else None,
+        metadata=metadata or None,
+    )
+
+
+def stored_item(workspace: Workspace, identifier: str, view: View | None = None) -> Item:
+    """The item of an id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = workspace.gallery.get(identifier, view=view)
+    if found is None:
+        raise NotFoundError(f"The gallery has no item {identifier!r}.")
+    return found
+
+
+def item_at(workspace: Workspace, uri: str, view: View) -> Item:
+    """The item that has a URI, its own or one that a client gave; the first one where several have it.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    for where in (Filter(uris=(uri,)), Filter(metadata={GIVEN_URI: uri})):
+        for batch in workspace.gallery.iterate(where, batch_size=1, view=view):
+            return batch[0]
+    raise NotFoundError(f"The gallery has no item whose URI is {uri!r}.")

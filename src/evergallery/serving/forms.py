@@ -1,0 +1,40 @@
+"""Forms with pictures."""
+
+import json
+from typing import Any
+
+from fastapi import UploadFile
+from pydantic import TypeAdapter, ValidationError
+
+from evergallery.errors import InputError
+from evergallery.serving.failures import Denied
+from evergallery.serving.limits import Limits
+from evergallery.serving.schemas import Metadata
+
+_metadata: TypeAdapter[dict[str, Any]] = TypeAdapter(Metadata)
+
+
+async def read_upload(upload: UploadFile, limits: Limits) -> bytes:
+    """The bytes of an uploaded picture.
+
+    Raises:
+        Denied: there are too many.
+    """
+    if upload.size is not None and upload.size > limits.upload_bytes:
+        raise Denied(413, f"The picture has {upload.size} bytes: a picture may have {limits.upload_bytes}.")
+    return await upload.read()
+
+
+def metadata_of(text: str | None) -> dict[str, Any] | None:
+    """Metadata from a form's field, which holds a JSON object.
+
+    Raises:
+        InputError: it does not, or its values are no scalars.
+    """
+    if not text:
+        return None
+    try:
+        return _metadata.validate_python(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InputError(f"metadata: give a JSON object of names and scalar values ({first}).") from error

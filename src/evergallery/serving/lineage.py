@@ -1,0 +1,140 @@
+"""Generations, the matrix of what was measured between them, and the gate's verdict, as clients see them."""
+
+from evergallery.errors import NotFoundError, RefusedError
+from evergallery.files import read_json
+from evergallery.generation import Generation
+from evergallery.retrieval.bootstrap import wilson
+from evergallery.serving import schemas
+from evergallery.upgrade.evidence import Evidence, Test
+from evergallery.upgrade.spaces import Space
+from evergallery.workspace import Workspace
+
+PRIVATE = ("checksums", "run", "classes", "new_classes")
+"""Parts of a card that say nothing to a client, or are said elsewhere."""
+
+
+def generations(workspace: Workspace) -> schemas.Generations:
+    """All of them, oldest first."""
+    counts = workspace.gallery.count_by_generation()
+    promoted = workspace.state.promoted
+    return schemas.Generations(
+        promoted=promoted, generations=[_described(one, promoted, counts) for one in workspace.generations()]
+    )
+
+
+def generation(workspace: Workspace, name: str) -> schemas.GenerationDetail:
+    """One of them, with the names of its classes."""
+    found = workspace.generation(name)
+    told = _described(found, workspace.state.promoted, workspace.gallery.count_by_generation())
+    return schemas.GenerationDetail(
+        **told.model_dump(), class_names=list(found.card.classes), new_class_names=list(found.card.new_classes)
+    )
+
+
+def matrix(workspace: Workspace) -> schemas.Matrix:
+    """Recall@1 of queries of each generation in the vectors of each space, from the last checks."""
+    cells: dict[tuple[str, str, str], tuple[str, schemas.Cell]] = {}
+    checks = [evidence for path in _checks(workspace) if (evidence := _evidence(workspace, path))]
+    for evidence in checks:
+        tests: dict[Test, tuple[str, str]] = {
+            "old self": (evidence.old, evidence.old),
+            "new self": (evidence.new, evidence.new),
+            "cross": (evidence.new, evidence.old),
+        }
+        for test, (query, stored) in tests.items():
+            # Vectors that an adapter has mapped answer no queries of their own.
+            if query.startswith("a"):
+                continue
+            for group, figures in evidence.figures[test].items():
+                value = figures.recall[1]
+                low, high = wilson(value, figures.queries)
+                cell = schemas.Cell(
+                    query=query, gallery=stored, value=value, low=low, high=high,
+                    classes=group, queries=figures.queries,  # type: ignore[arg-type]
+                )  # fmt: skip
+                known = cells.get((query, stored, group))
+                if known is None or known[0] < evidence.time:
+                    cells[query, stored, group] = evidence.time, cell
+    latest = max(checks, key=lambda evidence: evidence.time, default=None)
+    return schemas.Matrix(
+        generations=[one.name for one in workspace.generations()],
+        metric="recall@1",
+        cells=[cell for _, cell in cells.values()],
+        protocol="Nothing has been measured yet: run  evergallery check."
+        if latest is None
+        else f"{latest.protocol}; 95 % Wilson intervals; the last check was made {latest.time}.",
+    )
+
+
+def gate(workspace: Workspace, name: str) -> schemas.Gate:
+    """The verdict on a generation as the gallery stands, with every condition, and what its promotion would change."""
+    candidate = workspace.generation(name)
+    state = workspace.state
+    told = {"generation": name, "would_change": _would_change(workspace, candidate)}
+    if name == state.promoted:
+        return schemas.Gate(**told, verdict=None, reason=f"{name} answers queries already.", passed=None, conditions=[])
+    try:
+        found = workspace.conditions(name)
+    except RefusedError as refusal:
+        return schemas.Gate(**told, verdict=None, reason=str(refusal), passed=None, conditions=[])
+    conditions = [
+        schemas.GateCondition(
+            space=space, name=one.name, passed=one.met, value=one.measured, limit=one.required, sentence=str(one)
+        )
+        for space, one in found
+    ]
+    passed = all(one.passed for one in conditions)
+    failed = [one.space for one in conditions if not one.passed]
+    spaces = failed or [one.space for one in conditions]
+    if not spaces:
+        reason = f"The gallery would hold vectors of {name} alone: there is nothing to be compatible with."
+        return schemas.Gate(**told, verdict=None, reason=reason, passed=True, conditions=[])
+    check = read_json(workspace.directory / "checks" / f"{name}-in-{spaces[0]}.json")
+    return schemas.Gate(**told, verdict=check["verdict"], reason=check["reason"], passed=passed, conditions=conditions)
+
+
+def _would_change(workspace: Workspace, candidate: Generation) -> str:
+    state = workspace.state
+    if candidate.name == state.promoted:
+        return f"Nothing: {candidate.name} answers queries already."
+    after = state.model_copy(deep=True)
+    after.promote(candidate.name, "")
+    counts = workspace.gallery.count_by_generation(view=after.view())
+    held = {space.name: counts[space.fingerprint] for space in workspace.stored(view=after.view())}
+    searched = " and ".join(f"{count} vectors of {space}" for space, count in held.items()) or "no vectors yet"
+    sentence = f"{candidate.name} answers queries in place of {state.promoted or 'nobody'}, and searches {searched}."
+    if state.refresh is not None and state.view() != after.view():
+        sentence += f" The new vectors of the refresh {state.refresh.id} are shown from the same moment."
+    return sentence
+
+
+def _checks(workspace: Workspace) -> list[str]:
+    folder = workspace.directory / "checks"
+    return sorted(path.stem for path in folder.glob("*-in-*.json")) if folder.is_dir() else []
+
+
+def _evidence(workspace: Workspace, check: str) -> Evidence | None:
+    new, _, old = check.partition("-in-")
+    try:
+        return workspace.evidence(Space(workspace.generation(new)), workspace.space(old))
+    except NotFoundError:
+        return None
+
+
+def _described(one: Generation, promoted: str | None, counts: dict[str, int]) -> schemas.Generation:
+    card = one.card
+    return schemas.Generation(
+        name=card.name,
+        parent=card.parent,
+        kind=card.kind,
+        method=card.method.name,
+        backbone=card.architecture.backbone if card.architecture else None,
+        dimension=card.dimension,
+        classes=len(card.classes),
+        new_classes=len(card.new_classes),
+        created=card.created,
+        fingerprint=card.fingerprint,
+        items=counts.get(card.fingerprint, 0),
+        promoted=card.name == promoted,
+        card={name: value for name, value in card.model_dump(mode="json").items() if name not in PRIVATE},
+    )

@@ -1,0 +1,81 @@
+"""What Prometheus reads: how many requests of which kind, how long they took, and where the gallery stands."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+Step = Literal["decode", "embed", "search", "total"]
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SIZES = (1, 2, 4, 8, 16, 32)
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+class Metrics:
+    """The metrics of one server."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter("evergallery_requests", "Requests.", ("method", "route", "status"), registry=registry)
+        self._request_seconds = Histogram(
+            "evergallery_request_seconds", "Of whole requests.", ("route",), buckets=SECONDS, registry=registry
+        )
+        self._step_seconds = Histogram(
+            "evergallery_search_seconds", "Of searches, by step; waiting is part of each.", ("step",), buckets=SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self._batches = Histogram(
+            "evergallery_batch_images", "Images that the model looked at together.", buckets=SIZES, registry=registry
+        )
+        self._items = Gauge(
+            "evergallery_items", "Items by the space of their vector.", ("generation",), registry=registry
+        )
+        self._promoted = Gauge(
+            "evergallery_promoted_info", "1 for the generation that answers.", ("generation",), registry=registry
+        )
+        self._job = Gauge(
+            "evergallery_job_progress", "Share that is done of the running job.", ("kind",), registry=registry
+        )
+        self._problems = Gauge("evergallery_problems", "Items that keep an old vector.", ("kind",), registry=registry)
+        self._ready = Gauge("evergallery_ready", "1 while the gallery is open and the model loaded.", registry=registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._requests.labels(method if method in METHODS else "other", route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    @contextmanager
+    def timing(self, step: Step) -> Iterator[None]:
+        """Time a step of a search that succeeds."""
+        began = time.perf_counter()
+        yield
+        self._step_seconds.labels(step).observe(time.perf_counter() - began)
+
+    def batched(self, size: int) -> None:
+        """The model looked at so many images together."""
+        self._batches.observe(size)
+
+    def read(
+        self,
+        *,
+        items: Mapping[str, int],
+        promoted: str | None,
+        job: tuple[str, float] | None,
+        problems: Mapping[str, int],
+        ready: bool,
+    ) -> bytes:
+        """All metrics as text, with where the gallery stands now."""
+        for gauge, values in ((self._items, items), (self._problems, problems)):
+            gauge.clear()
+            for name, value in values.items():
+                gauge.labels(name).set(value)
+        self._promoted.clear()
+        if promoted is not None:
+            self._promoted.labels(promoted).set(1)
+        self._job.clear()
+        if job is not None:
+            self._job.labels(job[0]).set(job[1])
+        self._ready.set(ready)
+        return generate_latest(self._registry)

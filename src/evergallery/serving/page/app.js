@@ -1,0 +1,168 @@
+// The page: which view is shown, the header, the token, the connection.
+
+import { listen, token, watch } from "./api.js";
+import { announce, field, generation, h, icon, Notice, percent } from "./dom.js";
+import { question } from "./dialog.js";
+import { createGallery } from "./gallery.js";
+import { createGenerations } from "./generations.js";
+import { createSearch } from "./search.js";
+import { change, load, onChange, reloadGenerations, reloadItems, session } from "./session.js";
+
+const main = document.getElementById("content");
+const connection = document.getElementById("connection");
+const views = {};
+
+/** Show a view: #/search?item=…; with `replace`, the way back does not pass by what was shown before. */
+export function go(view, parameters = {}, { replace = false } = {}) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters))
+    for (const one of [value].flat()) if (one !== null && one !== undefined && one !== "") query.append(name, one);
+  const hash = `#/${view}${query.size ? `?${query}` : ""}`;
+  if (hash === location.hash) return route();
+  if (replace) history.replaceState(null, "", hash);
+  else history.pushState(null, "", hash);
+  return route();
+}
+
+function route() {
+  const [, name, query] = /^#\/(\w+)(?:\?(.*))?$/.exec(location.hash) ?? [null, "search", ""];
+  const view = views[name] ?? views.search;
+  for (const link of document.querySelectorAll(".top nav a")) {
+    if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = `${view.title} – ${session.info?.name ?? "Evergallery"}`;
+  if (!main.contains(view.element)) {
+    main.replaceChildren(view.element);
+    window.scrollTo(0, 0);
+  }
+  view.show(new URLSearchParams(query));
+}
+
+// Who answers, what runs, who one is
+
+function drawHeader() {
+  const { info, job, me } = session;
+  if (!info) return;
+  document.getElementById("name").textContent = info.name;
+  const running = job?.state === "running";
+  const share = running && job.total ? job.done / job.total : null;
+  document.getElementById("standing").replaceChildren(
+    ...[
+      running &&
+        h("a", { class: "running", href: "#/gallery" }, h("span", { class: "spinner", "aria-hidden": "true" }), `${job.kind}${share === null ? "" : ` ${percent(share)}`}`),
+      info.promoted &&
+        h("a", { class: "answers", href: `#/generations?name=${encodeURIComponent(info.promoted)}`, title: `${info.promoted} answers queries` },
+          generation(info.promoted), h("span", { class: "wide" }, "answers queries")),
+      (!me.anonymous || !me.scopes.includes("admin")) &&
+        h("button", { type: "button", class: "quiet", onclick: () => askForToken() }, icon("key"),
+          h("span", { class: "wide" }, me.anonymous ? "Read only" : widest(me.scopes)), h("span", { class: "unseen" }, ": token")),
+    ].filter(Boolean),
+  );
+}
+
+const widest = (scopes) => ["admin", "write", "read"].find((scope) => scopes.includes(scope)) ?? "no scope";
+
+let asking = false;
+
+/** Enter a token, or forget it; `because` is what the server said. */
+async function askForToken(because = null) {
+  if (asking) return;
+  asking = true;
+  const input = h("input", { type: "password", autocomplete: "off", spellcheck: "false", required: true });
+  const notice = new Notice();
+  if (because) notice.show(because);
+  const known = token.get();
+  await question(
+    because ? "This server asks for a token" : "Token",
+    [
+      notice.element,
+      h("p", {}, "Whoever runs the server makes one with ", h("code", {}, "evergallery token create"), ". It is kept until this tab is closed."),
+      field("Token", input),
+      known && h("p", {}, h("button", { type: "button", class: "quiet", onclick: () => { token.set(null); location.reload(); } }, "Forget the token in use")),
+    ],
+    {
+      confirm: "Use this token",
+      ready: () => input.value.trim() !== "",
+      run: async () => {
+        token.set(input.value.trim());
+        asking = true;
+        try {
+          await load();
+        } catch (error) {
+          token.set(known);
+          throw error;
+        }
+      },
+    },
+  );
+  asking = false;
+  if (session.info) start();
+}
+
+// The connection
+
+function lost() {
+  if (connection.childElementCount) return;
+  connection.replaceChildren(h("p", {}, h("span", { class: "spinner", "aria-hidden": "true" }), "The connection to the server is lost. Trying again…"));
+}
+
+async function opened() {
+  const again = connection.childElementCount > 0;
+  connection.replaceChildren();
+  if (again) announce("The connection is back.");
+  if (again || !session.info) await begin();
+}
+
+function heard(name, data) {
+  if (name === "job") {
+    const ended = session.job?.state === "running" && data.state !== "running";
+    change({ job: data });
+    if (ended) announce(`${data.kind} ${data.state}.`);
+    if (ended) reloadGenerations().catch(() => {});
+  } else if (name === "status") {
+    const moved = session.status && session.status.items !== data.items;
+    change({ status: data });
+    if (moved) reloadItems().catch(() => {});
+  } else if (name === "promoted" && session.info && session.info.promoted !== data.promoted) {
+    announce(`${data.promoted} answers queries now.`);
+    reloadGenerations().catch(() => {});
+  }
+}
+
+// Start
+
+async function begin() {
+  try {
+    await load();
+    start();
+  } catch (error) {
+    if (error.status === 401) return;
+    if (error.status === 0) lost();
+    else main.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
+  }
+}
+
+function start() {
+  if (!views.search) Object.assign(views, { search: createSearch(go), generations: createGenerations(go), gallery: createGallery(go) });
+  drawHeader();
+  route();
+  listen.again?.();
+}
+
+watch({ unauthorised: (error) => askForToken(error), unreachable: lost });
+onChange(drawHeader);
+// Going back fires this too, since all that changes in the address is behind its #.
+window.addEventListener("hashchange", () => session.info && route());
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, textarea, select, dialog")) return;
+  event.preventDefault();
+  if (!main.contains(views.search.element)) go("search");
+  views.search.focus();
+});
+
+listen({ onEvent: heard, onOpen: opened, onLost: lost });

@@ -1,0 +1,178 @@
+// The stored items, a page at a time: to look through, to add to, to delete from.
+
+import { ask, thumbnail } from "./api.js";
+import { open } from "./dialog.js";
+import { announce, count, counted, field, generation, h, icon, Notice, offer, select } from "./dom.js";
+import { deleteItems, showItem } from "./item.js";
+import { arrows } from "./search.js";
+import { can, missing, reloadItems, session } from "./session.js";
+import { TypeAhead } from "./typeahead.js";
+
+const PAGE = 48;
+
+export function createBrowser(go) {
+  let state = { label: [], of: "" };
+  let shown = null;
+  let next = null;
+  let total = 0;
+  let stored = null;
+  const selected = new Map();
+
+  const problem = new Notice();
+  const labels = new TypeAhead("Label", () => session.labels, (chosen) => refine({ label: chosen.slice(-1) }));
+  const of = select((value) => refine({ of: value }));
+  const add = h("button", { type: "button", class: "primary", onclick: () => addPictures() }, icon("add"), "Add pictures");
+  const reason = h("p", { class: "faint" });
+  const heading = h("h2", { id: "items-title" }, "Items");
+  const list = h("ol", { class: "grid small", onkeydown: arrows });
+  const empty = h("p", { class: "empty", hidden: true });
+  const more = h("button", { type: "button", onclick: () => page() }, "Show more");
+  const place = h("p", { class: "faint", role: "status" });
+  const chosen = h("div", { class: "selection", hidden: true });
+  const element = h(
+    "section",
+    { class: "browser", "aria-labelledby": "items-title" },
+    h("div", { class: "head" }, heading, h("div", { class: "buttons" }, add)),
+    reason,
+    h("div", { class: "fields" }, labels.element, field("Vectors of", of)),
+    problem.element, list, empty, h("div", { class: "pages" }, place, more), chosen,
+  );
+
+  const refine = (changes) => {
+    const { label, of } = { ...state, ...changes };
+    go("gallery", { label, of }, { replace: true });
+  };
+
+  function show(parameters) {
+    state = { label: parameters.getAll("label").slice(0, 1), of: parameters.get("of") ?? "" };
+    draw();
+    const key = JSON.stringify(state);
+    if (shown === key && stored === standing()) return;
+    shown = key;
+    restart();
+  }
+
+  function draw() {
+    labels.set(state.label);
+    offer(of, [["", "every generation"], ...Object.keys(session.status.by_generation ?? {}).map((name) => [name, name])], state.of);
+    add.disabled = !can("write");
+    reason.textContent = missing("write", "adding and deleting pictures") ?? "";
+    reason.hidden = !reason.textContent;
+  }
+
+  /** What the list depends on, beside what it is asked for. */
+  const standing = () => JSON.stringify(session.status.by_generation);
+
+  function changed(values) {
+    if (values.status || values.me || values.labels) draw();
+    // While a refresh runs, vectors change from moment to moment: the list is read again when it has ended.
+    if (values.status && stored !== null && stored !== standing() && session.job?.state !== "running") restart();
+  }
+
+  function restart() {
+    stored = standing();
+    next = null;
+    selected.clear();
+    drawChosen();
+    list.replaceChildren();
+    return page();
+  }
+
+  async function page() {
+    problem.clear();
+    more.disabled = true;
+    const key = shown;
+    const after = next;
+    try {
+      const found = await ask("GET", "items", { query: { label: state.label, generation: state.of, after, limit: PAGE } });
+      if (key !== shown || after !== next) return;
+      const first = list.childElementCount;
+      list.append(...found.items.map((item, index) => tile(item, first + index)));
+      ({ next, total } = found);
+      if (first) list.children[first]?.querySelector("button").focus();
+      empty.hidden = list.childElementCount > 0;
+      empty.textContent = state.label.length || state.of ? "No item is like that." : "The gallery is empty.";
+      place.textContent = total ? `${count(list.childElementCount)} of ${counted(total, "item")}` : "";
+      more.hidden = !next;
+    } catch (error) {
+      problem.show(error);
+    } finally {
+      more.disabled = false;
+    }
+  }
+
+  function tile(item, index) {
+    const name = item.label ?? item.id;
+    return h(
+      "li",
+      { class: "tile", dataset: { item: item.id } },
+      h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": `About ${name}, vector of ${item.generation}`, onclick: () => showItem(item, { go }) }, thumbnail(item, 256, "")),
+      can("write") && h("label", { class: "pick" }, h("input", { type: "checkbox", "aria-label": `Select ${name}`, onchange: (event) => { if (event.target.checked) selected.set(item.id, item); else selected.delete(item.id); drawChosen(); } })),
+      h("div", { class: "of" }, h("span", { class: "name", title: name }, name), generation(item.generation)),
+    );
+  }
+
+  function drawChosen() {
+    chosen.hidden = selected.size === 0;
+    chosen.replaceChildren(
+      h("span", {}, `${counted(selected.size, "item")} selected`),
+      h("button", { type: "button", onclick: () => { for (const box of list.querySelectorAll(".pick input")) box.checked = false; selected.clear(); drawChosen(); } }, "Select none"),
+      h("button", { type: "button", class: "danger", onclick: () => deleteItems([...selected.values()]).then((done) => done && announce("Deleted.")) }, "Delete…"),
+    );
+  }
+
+  // Adding
+
+  function addPictures() {
+    const notice = new Notice();
+    let pictures = [];
+    const names = h("ul", { class: "files" });
+    const file = h("input", { type: "file", accept: "image/*", multiple: true, onchange: () => take([...file.files]) });
+    const label = h("input", { type: "text", autocomplete: "off", list: "known-labels" });
+    const known = h("datalist", { id: "known-labels" }, Object.keys(session.labels).map((name) => h("option", { value: name })));
+    const id = h("input", { type: "text", autocomplete: "off", spellcheck: "false" });
+    const idField = field("Id", id, "For one picture; by default it follows from its content.");
+    const result = h("div", { role: "status" });
+    const button = h("button", { type: "submit", class: "primary", disabled: true }, "Add");
+    const take = (files) => {
+      pictures = files;
+      names.replaceChildren(...pictures.slice(0, 12).map((one) => h("li", {}, one.name)), ...(pictures.length > 12 ? [h("li", {}, `and ${pictures.length - 12} more`)] : []));
+      button.disabled = pictures.length === 0;
+      button.textContent = pictures.length ? `Add ${counted(pictures.length, "picture")}` : "Add";
+      idField.hidden = pictures.length > 1;
+      result.replaceChildren();
+      notice.clear();
+    };
+    const form = h("form", {
+      onsubmit: async (event) => {
+        event.preventDefault();
+        notice.clear();
+        button.disabled = true;
+        const body = new FormData();
+        for (const picture of pictures) body.append("image", picture, picture.name);
+        if (label.value.trim()) body.append("label", label.value.trim());
+        if (id.value.trim() && pictures.length === 1) body.append("id", id.value.trim());
+        try {
+          const { added, replaced, unchanged, skipped } = await ask("POST", "items", { form: body });
+          await reloadItems();
+          take([]);
+          file.value = "";
+          result.replaceChildren(
+            h("p", { class: "met" }, `${count(added)} added, ${count(replaced)} replaced, ${count(unchanged)} unchanged.`),
+            skipped.length ? h("ul", { class: "unmet" }, skipped.map((one) => h("li", {}, `${one.name}: ${one.reason}`))) : "");
+        } catch (error) {
+          notice.show(error);
+          button.disabled = false;
+        }
+      },
+      ondragover: (event) => event.preventDefault(),
+      ondrop: (event) => { event.preventDefault(); take([...event.dataTransfer.files].filter((one) => one.type.startsWith("image/"))); },
+    },
+      h("p", { class: "faint" }, `They are extracted by ${session.info.promoted}, and can be found at once. You may drop them here, too.`),
+      field("Pictures", file), names, field("Label", label), known, idField, notice.element, result,
+      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close"), button));
+    const { dialog } = open("Add pictures", [form]);
+  }
+
+  return { element, show, changed };
+}

@@ -1,0 +1,161 @@
+// Elements from descriptions, and the few pieces that every view is made of.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element: h("p", { class: "faint", onclick: act }, "text", node, [nodes], null). */
+export function h(name, properties, ...children) {
+  return fill(document.createElement(name), properties, children);
+}
+
+/** The same for SVG. */
+export function s(name, properties, ...children) {
+  return fill(document.createElementNS(SVG, name), properties, children);
+}
+
+function fill(element, properties, children) {
+  for (const [name, value] of Object.entries(properties ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    // The page's policy forbids style attributes; properties set by a script are not attributes.
+    else if (name === "style") for (const [key, one] of Object.entries(value)) element.style.setProperty(key, one);
+    else if (name === "dataset") Object.assign(element.dataset, value);
+    else if (name === "value" || name === "checked") element[name] = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const ICONS = {
+  picture: "M4 5h16v14H4zM4 16l4.5-4.5 4 4L15 13l5 4M15.5 9.5h.01",
+  camera: "M4 8h3.5L9 5.5h6L16.5 8H20v11H4zM12 16.2a3.2 3.2 0 1 0 0-6.4 3.2 3.2 0 0 0 0 6.4",
+  search: "M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13M15.2 15.2 20 20",
+  close: "M6 6l12 12M18 6 6 18",
+  details: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18M12 11v5.5M12 7.6h.01",
+  key: "M9 18a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9M12.3 10.3 20 4M16 7l3 3",
+  columns: "M4 5h6.5v14H4zM13.5 5H20v14h-6.5z",
+  add: "M12 5v14M5 12h14",
+};
+
+/** A picture of 24 × 24 that says nothing a text beside it does not say. */
+export function icon(name) {
+  return s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, s("path", { d: ICONS[name] }));
+}
+
+/** A sentence of the server: no line ends before a %, commands, set off by two spaces, are code, and times are written out. */
+export function prose(sentence) {
+  const parts = String(sentence).replaceAll(" %", "\u00a0%").replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, moment).split(/\s{2,}(evergallery .*?)(\.?)(?:\s{2,}|$)/);
+  return parts.map((part, index) => (index % 3 === 1 ? [" ", h("code", {}, part)] : index % 3 === 2 ? `${part} ` : part));
+}
+
+/** Why something did not work, near where it arose; hidden while there is nothing to say. */
+export class Notice {
+  constructor() {
+    this.element = h("div", { class: "problem", role: "alert", hidden: true });
+  }
+
+  show(error) {
+    this.element.replaceChildren(...prose(error.message ?? error).flat());
+    this.element.hidden = false;
+  }
+
+  clear() {
+    this.element.hidden = true;
+    this.element.replaceChildren();
+  }
+}
+
+/** Tell those who do not see the page. */
+export function announce(sentence) {
+  document.getElementById("announcer").textContent = sentence;
+}
+
+/** A labelled field. */
+export function field(label, input, hint = null) {
+  input.id ||= `field-${(field.count = (field.count ?? 0) + 1)}`;
+  const description = hint && h("small", { id: `${input.id}-hint` }, hint);
+  if (hint) input.setAttribute("aria-describedby", description.id);
+  return h("div", { class: "field" }, h("label", { for: input.id }, label), input, description);
+}
+
+/** A field to choose from a list; `offer` fills it. */
+export function select(onchange) {
+  return h("select", { onchange: (event) => onchange?.(event.target.value) });
+}
+
+/** Let a select have these options, [value, text], unless it has them already, and this one chosen. */
+export function offer(element, options, value) {
+  const key = JSON.stringify(options);
+  if (element.dataset.options !== key) {
+    element.dataset.options = key;
+    element.replaceChildren(...options.map(([one, text]) => h("option", { value: one }, text)));
+  }
+  element.value = value;
+}
+
+/** One of few, as buttons in a row. */
+export class Choice {
+  constructor(label, options, onchoice) {
+    this.buttons = new Map(options.map(([key, text]) => [key, h("button", { type: "button", onclick: () => onchoice(key) }, text)]));
+    this.element = h("div", { class: "choice", role: "group", "aria-label": label }, [...this.buttons.values()]);
+  }
+
+  set(value) {
+    for (const [key, button] of this.buttons) button.setAttribute("aria-pressed", String(key === value));
+  }
+}
+
+/** A scrolling table that the keyboard reaches. */
+export function table(label, columns, rows, kind = "") {
+  return h(
+    "div",
+    { class: "scroll", role: "region", tabindex: "0", "aria-label": label },
+    h(
+      "table",
+      { class: kind },
+      h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))),
+      h("tbody", {}, rows),
+    ),
+  );
+}
+
+/** A generation's name with its colour. */
+export function generation(name) {
+  return h("span", { class: "generation" }, h("span", { class: `dot ${colour(name)}`, "aria-hidden": "true" }), name);
+}
+
+/** A class of the style sheet: five colours that the colour-blind tell apart, in turn. */
+export function colour(name) {
+  const number = Number.parseInt(name.replace(/\D+/g, ""), 10) || 1;
+  return `c${(number - 1 + (name.startsWith("a") ? 2 : 0)) % 5}`;
+}
+
+// Figures as they are written.
+
+const whole = new Intl.NumberFormat("en-GB");
+
+export const capital = (sentence) => sentence.charAt(0).toUpperCase() + sentence.slice(1);
+export const count = (number) => whole.format(number);
+export const counted = (number, noun, plural = `${noun}s`) => `${count(number)} ${number === 1 ? noun : plural}`;
+export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "an unknown time";
+  if (seconds < 1) return "less than a second";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+export function bytes(number) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  for (; number >= 1024 && unit < units.length - 1; unit++) number /= 1024;
+  return `${number.toFixed(number < 10 && unit ? 1 : 0)} ${units[unit]}`;
+}
+
+export function moment(time) {
+  const date = new Date(time);
+  return Number.isNaN(date.getTime())
+    ? String(time)
+    : date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+}

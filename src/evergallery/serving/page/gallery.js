@@ -1,0 +1,115 @@
+// The gallery: where its items stand, the refresh, the items themselves.
+
+import { ask } from "./api.js";
+import { createBrowser } from "./browser.js";
+import { count, counted, generation, h, moment, Notice, prose, table } from "./dom.js";
+import { createRefresh } from "./refreshing.js";
+import { onChange, session } from "./session.js";
+
+/** What each state means, in the order in which they are drawn. */
+const STATES = {
+  current: "Vectors of the generation that answers",
+  compatible: "Older vectors that it may search",
+  "needs refresh": "Vectors that it may not search",
+  "image missing": "No image to refresh from",
+  failed: "Could not be refreshed",
+};
+
+const PROBLEMS = 50;
+
+export function createGallery(go) {
+  const head = h("div", { class: "head" });
+  const states = h("section", { class: "states", "aria-label": "States" });
+  const refresh = createRefresh();
+  const problem = new Notice();
+  const problems = h("section", { "aria-labelledby": "problems-title", hidden: true });
+  const browser = createBrowser(go);
+  const history = h("details", { class: "history", ontoggle: () => history.open && drawHistory() }, h("summary", {}, "What was done here"), h("div"));
+  const element = h("div", { class: "gallery" }, head, states, refresh.element, problem.element, problems, browser.element, history);
+  let known = "";
+
+  function show(parameters) {
+    drawStates();
+    refresh.show();
+    browser.show(parameters);
+    drawProblems();
+    if (history.open) drawHistory();
+  }
+
+  function drawStates() {
+    const { items, states: counts, by_generation: spaces } = session.status;
+    const total = Math.max(1, items);
+    head.replaceChildren(h("div", {}, h("h1", {}, "Gallery"), h("p", { class: "faint" }, counted(items, "item"),
+      ...Object.entries(spaces ?? {}).flatMap(([name, number], index) => [index ? ", " : ": ", `${count(number)} as vectors of `, generation(name)]))));
+    const there = Object.keys(STATES).filter((state) => counts?.[state]);
+    states.replaceChildren(
+      h("div", { class: "share", "aria-hidden": "true" }, there.map((state) => h("div", { class: `state-${state.replace(" ", "-")}`, style: { "flex-grow": counts[state] / total } }))),
+      h("dl", {}, Object.entries(STATES).map(([state, words]) =>
+        h("div", { class: counts?.[state] ? "" : "none" },
+          h("dt", {}, h("span", { class: `dot state-${state.replace(" ", "-")}`, "aria-hidden": "true" }), state),
+          h("dd", {}, h("strong", {}, count(counts?.[state] ?? 0)), h("span", { class: "faint" }, words))))),
+    );
+  }
+
+  async function drawProblems() {
+    const { states: counts } = session.status;
+    const key = JSON.stringify([counts?.["image missing"], counts?.failed]);
+    if (key === known) return;
+    known = key;
+    const rows = h("tbody");
+    const more = h("button", { type: "button", hidden: true, onclick: () => page(more.dataset.after) }, "Show more");
+    const page = async (after) => {
+      try {
+        const found = await ask("GET", "problems", { query: { after, limit: PROBLEMS } });
+        problem.clear();
+        problems.hidden = !after && !found.problems.length;
+        rows.append(...found.problems.map(({ id, state, reason }) => h("tr", {}, h("th", { scope: "row", class: "id" }, id), h("td", {}, state), h("td", { class: "words" }, ...prose(reason).flat()))));
+        more.hidden = !found.next;
+        more.dataset.after = found.next ?? "";
+      } catch (error) {
+        problem.show(error);
+      }
+    };
+    await page(null);
+    const frame = table("Problems", ["item", "state", "reason"], [], "left");
+    frame.querySelector("tbody").replaceWith(rows);
+    problems.replaceChildren(h("h2", { id: "problems-title" }, "Problems"), h("p", { class: "faint" }, "These items keep the vector that they have."), frame, more);
+  }
+
+  async function drawHistory() {
+    try {
+      const { entries } = await ask("GET", "log", { query: { limit: 100 } });
+      history.lastElementChild.replaceChildren(
+        table("What was done here", ["when", "what", "who", "figures"], entries.map(({ time, operation, who, generation: name, ...rest }) =>
+          h("tr", {}, h("th", { scope: "row" }, moment(time)), h("td", {}, operation, " ", name && generation(name)), h("td", {}, who ?? "–"), h("td", { class: "words" }, figures(rest)))), "left dense"),
+      );
+    } catch (error) {
+      history.lastElementChild.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
+    }
+  }
+
+  onChange((values) => {
+    if (!element.isConnected) return;
+    if (values.status) {
+      drawStates();
+      drawProblems();
+    }
+    refresh.changed(values);
+    browser.changed(values);
+  });
+
+  return { title: "Gallery", element, show };
+}
+
+/** An entry of the log in a line; the conditions of a check are with its generation, and hashes are told apart by their beginning. */
+const figures = ({ conditions, ...entry }) =>
+  Object.entries(entry)
+    .filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length) && typeof value !== "boolean")
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${written(value)}`)
+    .join("; ");
+
+function written(value) {
+  if (typeof value === "number") return Math.round(100 * value) / 100;
+  if (typeof value === "object") return Object.values(value).map(written).join(", ");
+  return /^[0-9a-f]{32,}$/.test(value) ? value.slice(0, 12) : String(value).replaceAll(" %", "\u00a0%");
+}

@@ -1,0 +1,49 @@
+// What all views know of the server: who one is, what it is, where it stands.
+
+import { ask } from "./api.js";
+
+export const session = { me: null, info: null, status: null, job: null, generations: [], labels: {} };
+
+const listeners = new Set();
+
+/** Hear of changes; returns how to stop. */
+export function onChange(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export function change(values) {
+  Object.assign(session, values);
+  for (const listener of listeners) listener(values);
+}
+
+/** Read everything anew: at the start, after a lost connection, with another token. */
+export async function load() {
+  const me = await ask("GET", "me");
+  const [info, status, generations, labels] = await Promise.all(
+    ["info", "status", "generations", "labels"].map((path) => ask("GET", path)),
+  );
+  change({ me, info, status, generations: generations.generations, labels: labels.labels });
+}
+
+/** After items came or went. */
+export async function reloadItems() {
+  const [info, status, labels] = await Promise.all(["info", "status", "labels"].map((path) => ask("GET", path)));
+  change({ info, status, labels: labels.labels });
+}
+
+/** After another generation was promoted, or vectors have moved. */
+export async function reloadGenerations() {
+  const [info, status, generations] = await Promise.all(["info", "status", "generations"].map((path) => ask("GET", path)));
+  change({ info, status, generations: generations.generations });
+}
+
+export const can = (scope) => session.me?.scopes.includes(scope) ?? false;
+
+/** Why a button is out of use, or null. */
+export function missing(scope, verb) {
+  if (can(scope)) return null;
+  return session.me?.anonymous
+    ? `This server is read-only for you: ${verb} needs a token of scope ${scope}.`
+    : `Your token does not allow this: ${verb} needs the scope ${scope}.`;
+}

@@ -1,0 +1,121 @@
+"""Pictures that clients have added, kept beside the gallery; and small ones of stored items.
+
+A stored item's URI is a place that this process may open: the operator wrote it when indexing, or this module did. URIs that
+clients give are kept as metadata, under a name of their own, and are never opened. Where an item has a content hash its file
+is shown only while it still has that content, and nothing of a file is ever sent but a small picture drawn anew from it.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from PIL import Image
+
+from evergallery.data.images import decode, read_bytes
+from evergallery.errors import InputError, NotFoundError
+from evergallery.files import lock, write_atomic
+from evergallery.gallery.items import Item
+
+GIVEN_URI = "given_uri"
+"""Name of the metadata that hold a URI that a client gave."""
+SIZES = (64, 128, 256, 512, 1024)
+"""Longest sides of thumbnails: few, so that a client cannot fill the disk with sizes."""
+SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif"}
+
+
+def has_picture(item: Item) -> bool:
+    """Whether the file of an item is there."""
+    return item.uri is not None and Path(item.uri).is_file()
+
+
+class Pictures:
+    """Files ``images/<hash>.<ext>`` of a workspace, and ``cache/thumbnails``, which may be deleted at any time.
+
+    Args:
+        workspace: its directory.
+        most_pixels: larger pictures are refused before they are decoded.
+    """
+
+    def __init__(self, workspace: Path, most_pixels: int) -> None:
+        self._images = workspace / "images"
+        self._thumbnails = workspace / "cache" / "thumbnails"
+        self._most_pixels = most_pixels
+
+    def open(self, data: bytes) -> Image.Image:
+        """The picture in some bytes, upright, as RGB.
+
+        Raises:
+            InputError: it is none, or has too many pixels.
+        """
+        return decode(data, max_pixels=self._most_pixels)
+
+    def prepare(self) -> None:
+        """Open a first picture, which takes longer than all others: the readers of all formats are loaded then."""
+        written = io.BytesIO()
+        Image.new("RGB", (1, 1)).save(written, "PNG")
+        self.open(written.getvalue())
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """While pictures are kept with their items, or deleted with them: nobody else does either."""
+        self._images.mkdir(exist_ok=True)
+        with lock(self._images / ".lock", "keeping pictures", wait=10):
+            yield
+
+    def keep(self, data: bytes, content_hash: str) -> Path:
+        """Write a picture's bytes as they came, once for each content; durable on return."""
+        with Image.open(io.BytesIO(data)) as image:
+            suffix = SUFFIXES.get(image.format or "", f".{(image.format or 'image').lower()}")
+        path = self._images / f"{content_hash}{suffix}"
+        if not path.is_file():
+            write_atomic(path, data)
+        return path
+
+    def forget(self, item: Item) -> None:
+        """Delete the picture that was kept for an item, which no other item may need."""
+        if item.uri is not None and Path(item.uri).parent == self._images:
+            with suppress(OSError):
+                Path(item.uri).unlink()
+
+    def thumbnail(self, item: Item, size: int) -> tuple[bytes, str]:
+        """A WebP of an item's picture whose longer side is about ``size``, and its entity tag.
+
+        Raises:
+            NotFoundError: the picture is gone, or is no longer what was stored.
+        """
+        side = next((one for one in SIZES if one >= size), SIZES[-1])
+        if item.uri is None or not has_picture(item):
+            raise NotFoundError(f"The picture of {item.id!r} is not where it was when it was stored.")
+        if item.content_hash:
+            kept = self._path(item.content_hash, side)
+            with suppress(OSError):
+                return kept.read_bytes(), _tag(item.content_hash, side)
+        try:
+            data = read_bytes(Path(item.uri))
+            content = hashlib.sha256(data).hexdigest()
+            # Content hashes of other tools need not be of a file's bytes; 64 hex digits are.
+            if item.content_hash and len(item.content_hash) == 64 and item.content_hash != content:
+                raise InputError("it is not the picture that was stored.")
+            picture = self.open(data)
+        except InputError as error:
+            raise NotFoundError(f"The picture of {item.id!r} cannot be shown: {error}") from error
+        picture.thumbnail((side, side))
+        written = io.BytesIO()
+        picture.save(written, "WEBP", quality=80)
+        small = written.getvalue()
+        # A full disk, or one that cannot be written, costs time and nothing else.
+        with suppress(OSError):
+            path = self._path(item.content_hash or content, side)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, small)
+        return small, _tag(item.content_hash or content, side)
+
+    def _path(self, content: str, side: int) -> Path:
+        name = hashlib.sha256(content.encode()).hexdigest()
+        return self._thumbnails / name[:2] / f"{name}-{side}.webp"
+
+
+def _tag(content: str, side: int) -> str:
+    return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}-{side}"'

@@ -1,0 +1,51 @@
+"""Generations, and which of them answers."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+
+from evergallery.serving import lineage, schemas
+from evergallery.serving.access import Served, require
+
+router = APIRouter(prefix="/api/v1", tags=["generations"])
+reading, deciding = [Depends(require("read"))], [Depends(require("admin"))]
+Named = Annotated[str, Path(max_length=200)]
+
+
+@router.get("/generations", dependencies=reading)
+async def generations(service: Served) -> schemas.Generations:
+    """Every generation, oldest first."""
+    return await service.threads.run(lineage.generations, service.workspace)
+
+
+@router.get("/generations/{name}", dependencies=reading)
+async def generation(name: Named, service: Served) -> schemas.GenerationDetail:
+    """One generation, with the names of its classes."""
+    return await service.threads.run(lineage.generation, service.workspace, name)
+
+
+@router.get("/matrix", dependencies=reading)
+async def matrix(service: Served) -> schemas.Matrix:
+    """Recall@1 of queries of each generation in the vectors of each space, as the last checks measured it."""
+    return await service.threads.run(lineage.matrix, service.workspace)
+
+
+@router.get("/gate/{generation}", dependencies=reading)
+async def gate(generation: Named, service: Served) -> schemas.Gate:
+    """Whether a generation may answer queries, condition by condition, and what its promotion would change."""
+    found = await service.threads.run(lineage.gate, service.workspace, generation)
+    return found.model_copy(update={"reason": service.told(found.reason)})
+
+
+@router.post("/promote", dependencies=deciding)
+async def promote(body: schemas.Promotion, service: Served) -> schemas.Status:
+    """Let a generation answer queries from now on. Its model is loaded first; no request fails or sees a blend."""
+    await service.threads.run(service.promote, body.generation, force=body.force, why=body.why)
+    return await service.threads.run(service.status)
+
+
+@router.post("/rollback", dependencies=deciding)
+async def rollback(service: Served) -> schemas.Status:
+    """Let the generation that was promoted before answer again, over the vectors that it searched."""
+    await service.threads.run(service.rollback)
+    return await service.threads.run(service.status)

@@ -1,0 +1,130 @@
+"""Stored items: looking at them, adding and deleting them, small pictures of them."""
+
+import json
+import math
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
+
+from evergallery.errors import InputError
+from evergallery.gallery.items import Scalar
+from evergallery.serving import schemas
+from evergallery.serving.access import Served, require
+from evergallery.serving.describing import described, filter_of, stored_item
+from evergallery.serving.failures import Denied
+from evergallery.serving.forms import metadata_of, read_upload
+from evergallery.workspace import Workspace
+
+Asked = tuple[list[str] | None, list[str] | None, dict[str, Scalar]]
+
+router = APIRouter(prefix="/api/v1", tags=["items"])
+reading, writing = [Depends(require("read"))], [Depends(require("write"))]
+Id = Annotated[str, Query(min_length=1, max_length=4096)]
+
+
+@router.get("/items", dependencies=reading)
+async def items(
+    request: Request,
+    service: Served,
+    label: Annotated[str | None, Query(max_length=4096)] = None,
+    generation: Annotated[str | None, Query(max_length=200)] = None,
+    after: Annotated[str | None, Query(max_length=4096)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> schemas.Items:
+    """A page of items, in a fixed order.
+
+    `metadata.NAME=VALUE` admits only items with this value: a number, `true`, `false` or `null` as JSON has them, or text;
+    text that looks like one of those goes in double quotes.
+    """
+    asked = [label] if label is not None else None, [generation] if generation else None, _metadata(request)
+    return await service.threads.run(_page, service.workspace, asked, after or None, limit)
+
+
+@router.get("/item", dependencies=reading)
+async def item(service: Served, id: Id) -> schemas.Item:
+    """One item."""
+    return await service.threads.run(
+        lambda workspace: described(workspace, stored_item(workspace, id)), service.workspace
+    )
+
+
+@router.get("/labels", dependencies=reading)
+async def labels(service: Served) -> schemas.Labels:
+    """How many items each label has."""
+    return schemas.Labels(labels=await service.threads.run(service.workspace.gallery.count_by_label))
+
+
+@router.get(
+    "/thumbnail",
+    dependencies=reading,
+    response_class=Response,
+    responses={
+        200: {"content": {"image/webp": {}}, "description": "A small picture."},
+        304: {"description": "Unchanged."},
+    },
+)
+async def thumbnail(
+    request: Request, service: Served, id: Id, size: Annotated[int, Query(ge=1, le=4096)] = 256
+) -> Response:
+    """A small picture of an item; 404 where its image is gone."""
+    small, tag = await service.threads.run(lambda: service.pictures.thumbnail(stored_item(service.workspace, id), size))
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=60"}
+    if tag in request.headers.get("If-None-Match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(small, media_type="image/webp", headers=headers)
+
+
+@router.post("/items", dependencies=writing)
+async def add(
+    service: Served,
+    image: Annotated[list[UploadFile], File(description="One picture or many.")],
+    label: Annotated[str | None, Form(max_length=4096)] = None,
+    id: Annotated[str | None, Form(max_length=4096, description="Of one picture; by default its SHA-256.")] = None,
+    metadata: Annotated[str | None, Form(description="A JSON object of scalar values.")] = None,
+) -> schemas.Added:
+    """Add pictures: they are kept, and their vectors by the generation that answers. One that cannot be read is skipped."""
+    if id and len(image) > 1:
+        raise InputError("An id names one item: give it with one picture only.")
+    if len(image) > service.limits.images:
+        raise Denied(413, f"There are {len(image)} pictures: add up to {service.limits.images} at a time.")
+    read = [(one.filename or "picture", await read_upload(one, service.limits)) for one in image]
+    return await service.storing.add_pictures(
+        read, identifier=id or None, label=label or None, metadata=metadata_of(metadata) or {}
+    )
+
+
+@router.post("/items/vectors", dependencies=writing)
+async def add_vectors(body: schemas.NewVectors, service: Served) -> schemas.Added:
+    """Add vectors made elsewhere by one generation; a `uri` is kept as a note, and never opened."""
+    return await service.threads.run(service.storing.add_vectors, body)
+
+
+@router.delete("/items", dependencies=writing)
+async def delete(body: schemas.Deletion, service: Served) -> schemas.Deleted:
+    """Delete items, and the pictures that were kept for them."""
+    return schemas.Deleted(deleted=await service.threads.run(service.storing.delete, body.ids))
+
+
+def _metadata(request: Request) -> dict[str, Scalar]:
+    found: dict[str, Scalar] = {}
+    for name, text in request.query_params.items():
+        if name.startswith("metadata."):
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                value = text
+            finite = not isinstance(value, float) or math.isfinite(value)
+            found[name.removeprefix("metadata.")] = value if isinstance(value, Scalar) and finite else text
+    return found
+
+
+def _page(workspace: Workspace, asked: Asked, after: str | None, limit: int) -> schemas.Items:
+    gallery, view, where = workspace.gallery, workspace.state.view(), filter_of(workspace, *asked)
+    pages = gallery.iterate(where, batch_size=limit + 1, with_embeddings=False, view=view, after=after)
+    found = next(iter(pages), [])
+    page = found[:limit]
+    return schemas.Items(
+        items=[described(workspace, one) for one in page],
+        next=page[-1].id if len(found) > limit else None,
+        total=gallery.count(where, view=view),
+    )

@@ -1,0 +1,165 @@
+"""Where the workspace stands, work in the background, events."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+
+from evergallery.errors import NotFoundError
+from evergallery.retrieval.bootstrap import wilson
+from evergallery.serving import schemas
+from evergallery.serving.access import Access, Called, Served, require
+from evergallery.serving.jobs import Kind
+from evergallery.serving.service import Service
+from evergallery.upgrade.plan import Plan
+from evergallery.watching import Watcher
+from evergallery.workspace import Workspace
+
+Work = Callable[[Workspace, Watcher], dict[str, Any]]
+
+router = APIRouter(prefix="/api/v1", tags=["operation"])
+reading, deciding = [Depends(require("read"))], [Depends(require("admin"))]
+
+
+@router.get("/me")
+async def me(caller: Called) -> schemas.Me:
+    """What this caller may do."""
+    return schemas.Me(scopes=list(caller.scopes), anonymous=caller.anonymous)
+
+
+@router.get("/info", dependencies=reading)
+async def info(service: Served, caller: Called) -> schemas.Info:
+    """What this server is."""
+    return await service.threads.run(service.info, writes="write" in caller.scopes)
+
+
+@router.get("/status", dependencies=reading)
+async def status(service: Served) -> schemas.Status:
+    """Items by state and generation, the open refresh, the running job, the way back."""
+    return await service.threads.run(service.status)
+
+
+@router.get("/problems", dependencies=reading)
+async def problems(
+    service: Served,
+    after: Annotated[str | None, Query(max_length=4096)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> schemas.Problems:
+    """Items that keep an old vector, and why, in order of ids."""
+    known = [
+        one for one in await service.threads.run(service.workspace.notes.problems) if after is None or one.item > after
+    ]
+    page = [schemas.ItemProblem(id=one.item, state=one.kind, reason=service.told(one.reason)) for one in known[:limit]]
+    return schemas.Problems(problems=page, next=page[-1].id if len(known) > limit else None)
+
+
+@router.get("/log", dependencies=reading)
+async def log(service: Served, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> schemas.Log:
+    """What was done to this workspace, newest first."""
+    entries = await service.threads.run(service.workspace.journal.last, limit)
+    return schemas.Log(log=entries[::-1])
+
+
+@router.get(
+    "/events",
+    dependencies=reading,
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Events `job`, `status` and `promoted`."}},
+)
+async def events(request: Request, service: Served, caller: Called) -> StreamingResponse:
+    """What changes, as server-sent events; the present state comes first."""
+
+    def allowed() -> bool:
+        access: Access = request.app.state.access
+        return access.caller(request.headers.get("authorization", "")) == caller
+
+    present: dict[str, dict[str, Any]] = {"status": (await service.threads.run(service.status)).model_dump()}
+    if service.jobs.last is not None:
+        present["job"] = service.jobs.last.to_dict()
+    stream = service.events.listen(present, allowed)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+@router.get("/job", dependencies=reading)
+async def job(service: Served) -> schemas.Job:
+    """The running job, or the last one."""
+    if service.jobs.last is None:
+        raise NotFoundError("No job has run since the server was started.")
+    return schemas.Job.model_validate(service.jobs.last.to_dict())
+
+
+@router.delete("/job", dependencies=deciding)
+async def stop(service: Served) -> schemas.Job:
+    """Stop the running job; a refresh goes on from there when it is started again."""
+    return schemas.Job.model_validate(service.jobs.stop().to_dict())
+
+
+@router.post("/plan", status_code=202, dependencies=deciding)
+async def plan(body: schemas.PlanRequest, service: Served) -> schemas.Job:
+    """What a refresh would cost, and what each share of it is expected to give; nothing is changed."""
+
+    def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
+        return _told(workspace.plan(body.generation, adapter=body.adapter, watcher=watcher))
+
+    return _begin(service, "plan", body, work)
+
+
+@router.post("/refresh", status_code=202, dependencies=deciding)
+async def refresh(body: schemas.RefreshRequest, service: Served) -> schemas.Job:
+    """Give stored items new vectors; one that was stopped goes on."""
+
+    def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
+        done = workspace.refresh(
+            body.generation, adapter=body.adapter, order=body.order, fraction=body.fraction, budget=body.budget_seconds,
+            until=body.until, rate=body.rate, watcher=watcher,
+        )  # fmt: skip
+        return {**vars(done), "problems": len(done.problems)}
+
+    return _begin(service, "refresh", body, work)
+
+
+@router.post("/commit", status_code=202, dependencies=deciding)
+async def commit(service: Served) -> schemas.Job:
+    """Give up the earlier vectors of refreshed items for good."""
+    return service.begin("commit", {}, lambda workspace, watcher: {"deleted": workspace.commit(watcher=watcher)})
+
+
+@router.post("/discard", status_code=202, dependencies=deciding)
+async def discard(service: Served) -> schemas.Job:
+    """Give up the new vectors of the open refresh."""
+    return service.begin("discard", {}, lambda workspace, watcher: {"deleted": workspace.discard(watcher=watcher)})
+
+
+@router.post("/snapshot", status_code=202, dependencies=deciding)
+async def snapshot(service: Served) -> schemas.Job:
+    """Copy the gallery into the server's directory of backups, under the present time, while searches go on."""
+    name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+
+    def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
+        service.backups.mkdir(parents=True, exist_ok=True)
+        return {"name": name, "vectors": workspace.snapshot(service.backups / name, watcher=watcher).vectors}
+
+    return service.begin("snapshot", {}, work)
+
+
+def _begin(service: Service, kind: Kind, body: schemas.PlanRequest, work: Work) -> schemas.Job:
+    # What can be told at once is told at once, and not as a job that failed.
+    service.workspace.generation(body.generation)
+    if body.adapter is not None:
+        service.workspace.adapter(body.adapter)
+    return service.begin(kind, body.model_dump(exclude_none=True), work)
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    orders = {}
+    for order, recalls in plan.recall.items():
+        orders[order] = [
+            dict(
+                zip(("fraction", "recall", "low", "high"), (share, recall, *wilson(recall, plan.queries)), strict=True)
+            )
+            for share, recall in zip(plan.shares, recalls, strict=True)
+        ]
+    return {**plan.to_dict(), "orders": orders}

@@ -1,0 +1,61 @@
+"""Searching by vector, by stored item, by picture."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Form, UploadFile
+from pydantic import ValidationError
+
+from evergallery.errors import EvergalleryError, InputError
+from evergallery.serving import schemas
+from evergallery.serving.access import Served, require
+from evergallery.serving.failures import status_of
+from evergallery.serving.forms import metadata_of, read_upload
+
+router = APIRouter(prefix="/api/v1", tags=["search"], dependencies=[Depends(require("read"))])
+
+
+@router.post("/search")
+async def search(body: schemas.Search, service: Served) -> schemas.Answer:
+    """Find the stored items most like a vector, or like a stored item."""
+    return await service.searches.by_stored(body)
+
+
+@router.post("/search/image")
+async def search_image(
+    service: Served,
+    image: Annotated[UploadFile, File(description="The picture to search with; it is not kept.")],
+    generation: Annotated[str | None, Form(description="That embeds the query; the promoted one by default.")] = None,
+    k: Annotated[int, Form(ge=1, le=schemas.MOST_RESULTS)] = 10,
+    labels: Annotated[list[str] | None, Form()] = None,
+    generations: Annotated[list[str] | None, Form()] = None,
+    metadata: Annotated[str | None, Form(description="A JSON object.")] = None,
+    min_score: Annotated[float | None, Form(ge=-1, le=1)] = None,
+    min_probability: Annotated[float | None, Form(gt=0, lt=1)] = None,
+    exact: Annotated[bool | None, Form()] = None,
+) -> schemas.Answer:
+    """Find the stored items most like an uploaded picture."""
+    try:
+        options = schemas.SearchOptions(
+            generation=generation or None, k=k, labels=labels, generations=generations, metadata=metadata_of(metadata),
+            min_score=min_score, min_probability=min_probability, exact=exact,
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+    return await service.searches.by_picture(await read_upload(image, service.limits), options)
+
+
+@router.post("/search/batch")
+async def search_batch(body: schemas.SearchBatch, service: Served) -> schemas.BatchAnswer:
+    """Several searches, all answered from the same state; a query that fails does not fail the others."""
+    state = service.workspace.state
+
+    async def one(query: schemas.Search) -> schemas.Answer | schemas.ErrorAnswer:
+        try:
+            return await service.searches.by_stored(query, state)
+        except EvergalleryError as error:
+            problem = schemas.Problem(code=status_of(error)[1], message=service.explain(error))  # type: ignore[arg-type]
+            return schemas.ErrorAnswer(error=problem)
+
+    return schemas.BatchAnswer(answers=list(await asyncio.gather(*map(one, body.queries))))

@@ -1,0 +1,393 @@
+"""What goes over the wire: the bodies of requests and answers, with their bounds and examples."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+Scope = Literal["read", "write", "admin"]
+Text = Annotated[str, Field(max_length=4096)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Identifier = Annotated[str, Field(min_length=1, max_length=4096)]
+Scalar = (
+    Annotated[str, Field(max_length=65_536)] | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat | None
+)
+Metadata = dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=200)], Scalar]
+Vector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65_536)]
+MOST_RESULTS = 1000
+MOST_QUERIES = 256
+
+
+class Body(BaseModel):
+    """What a client sends: names that nobody knows are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# What clients send
+
+
+class SearchOptions(Body):
+    """What a search may find."""
+
+    generation: Name | None = Field(
+        None, description="That embeds the query; the promoted one by default.", examples=["v2"]
+    )
+    k: int = Field(10, ge=1, le=MOST_RESULTS, description="How many results.")
+    labels: list[Text] | None = Field(None, max_length=1000, description="Only items with one of these labels.")
+    generations: list[Name] | None = Field(None, max_length=100, description="Only vectors of these spaces.")
+    metadata: Metadata | None = Field(None, description="Only items with these values under these names.")
+    min_score: float | None = Field(None, ge=-1, le=1, description="Smallest cosine.")
+    min_probability: float | None = Field(None, gt=0, lt=1, description="Smallest calibrated probability of a match.")
+    exact: bool | None = Field(
+        None,
+        description="Compare with every vector; by default an index answers where its recall was measured to suffice.",
+    )
+
+
+class Search(SearchOptions):
+    """A search by exactly one of: a vector, the id of a stored item, the URI of a stored item."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"item": "sku-1", "k": 5}, {"vector": [0.6, 0.8], "generation": "v2"}]},
+    )
+
+    vector: Vector | None = Field(None, description="(D,) made by `generation`; brought to unit length.")
+    item: Identifier | None = Field(None, description="Id of a stored item, which is left out of its own result.")
+    uri: Identifier | None = Field(None, description="URI of a stored item; nothing is fetched.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Search":
+        if sum(one is not None for one in (self.vector, self.item, self.uri)) != 1:
+            raise ValueError("give exactly one of vector, item and uri")
+        return self
+
+
+class SearchBatch(Body):
+    """Several searches at once, all answered from the same state."""
+
+    queries: list[Search] = Field(min_length=1, max_length=MOST_QUERIES)
+
+
+class NewVector(Body):
+    """A vector made elsewhere."""
+
+    id: Identifier
+    embedding: Vector = Field(description="(D,) of unit length.")
+    label: Text | None = None
+    uri: Text | None = Field(None, description="Where the image is, as a note: it is kept and shown, and never opened.")
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class NewVectors(Body):
+    """Vectors of one generation."""
+
+    generation: Name = Field(examples=["v2"])
+    items: list[NewVector] = Field(min_length=1, max_length=MOST_QUERIES)
+
+
+class Deletion(Body):
+    """Items to delete."""
+
+    ids: list[Identifier] = Field(min_length=1, max_length=10_000)
+
+
+class Promotion(Body):
+    """A generation that shall answer queries."""
+
+    generation: Name = Field(examples=["v2"])
+    force: bool = Field(False, description="Promote it against the evidence; needs `why`.")
+    why: Text | None = Field(None, description="The reason, for the log.")
+
+
+class PlanRequest(Body):
+    """What refreshing for a generation would cost."""
+
+    generation: Name = Field(examples=["v2"])
+    adapter: Name | None = Field(None, description="That would map the stored vectors in place of reading images.")
+
+
+class RefreshRequest(PlanRequest):
+    """New vectors for stored items."""
+
+    order: Literal["random", "uncertain", "typical", "oldest", "popular"] = "random"
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the items.")
+    budget_seconds: float | None = Field(None, gt=0, le=1e9)
+    until: float | None = Field(None, ge=0, le=1, description="Stop where this recall@1 is to be expected.")
+    rate: float | None = Field(None, gt=0, le=1e9, description="Items a second, at most.")
+
+
+# What they get
+
+
+class Problem(BaseModel):
+    """What went wrong, for a program and for a person."""
+
+    code: Literal[
+        "refused", "not_found", "invalid", "busy", "too_large", "unauthorised", "forbidden", "rate_limited",
+        "unavailable", "internal",
+    ]  # fmt: skip
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """Any answer that is not what was asked for."""
+
+    error: Problem
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"error": {"code": "not_found", "message": "The gallery has no item 'sku-1'."}}]
+        }
+    )
+
+
+class Item(BaseModel):
+    """A stored item."""
+
+    id: str
+    label: str | None
+    uri: str | None
+    generation: str = Field(description="Name of the space of its vector.", examples=["v1"])
+    added: str = Field(description="ISO 8601, UTC.")
+    metadata: dict[str, Any]
+    content_hash: str | None
+    thumbnail: str | None = Field(description="Where a small picture of it is, if it has one.")
+
+
+class Result(BaseModel):
+    """An item that was found."""
+
+    item: Item
+    score: float = Field(description="Cosine.")
+    probability: float | None = Field(
+        description="That query and item are of one class, where a check has measured it."
+    )
+
+
+class Answer(BaseModel):
+    """What a search found; all of it by one generation."""
+
+    generation: str = Field(description="Of the query.")
+    promoted: str | None
+    results: list[Result]
+    milliseconds: float
+    exact: bool = Field(description="Whether every vector was compared with, and no index answered.")
+    searched: dict[str, int] = Field(description="How many vectors of each space were compared with.")
+
+
+class BatchAnswer(BaseModel):
+    """One answer, or one error, for each query."""
+
+    answers: list[Answer | ErrorAnswer]
+
+
+class Items(BaseModel):
+    """A page of items."""
+
+    items: list[Item]
+    next: str | None = Field(description="Give it as `after` for the next page.")
+    total: int
+
+
+class Labels(BaseModel):
+    """How many items each label has."""
+
+    labels: dict[str, int]
+
+
+class SkippedImage(BaseModel):
+    """An image that could not be added."""
+
+    name: str
+    reason: str
+
+
+class Added(BaseModel):
+    """What adding did."""
+
+    added: int
+    replaced: int
+    unchanged: int
+    items: list[Item]
+    skipped: list[SkippedImage]
+
+
+class Deleted(BaseModel):
+    """What deleting did."""
+
+    deleted: int
+
+
+class InfoLimits(BaseModel):
+    """What one request may ask for."""
+
+    upload_bytes: int
+    upload_pixels: int
+    k: int
+    batch: int
+
+
+class Info(BaseModel):
+    """What this server is."""
+
+    name: str
+    version: str
+    promoted: str | None
+    items: int
+    generations: list[str]
+    limits: InfoLimits
+    writes: bool = Field(description="Whether this caller may change anything.")
+
+
+class Me(BaseModel):
+    """What this caller may do."""
+
+    scopes: list[Scope]
+    anonymous: bool
+
+
+class Generation(BaseModel):
+    """A generation, as its card describes it."""
+
+    name: str
+    parent: str | None
+    kind: str
+    method: str | None
+    backbone: str | None
+    dimension: int
+    classes: int
+    new_classes: int
+    created: str
+    fingerprint: str
+    items: int
+    promoted: bool
+    card: dict[str, Any]
+
+
+class GenerationDetail(Generation):
+    """The same with the names of its classes."""
+
+    class_names: list[str]
+    new_class_names: list[str]
+
+
+class Generations(BaseModel):
+    """All generations, oldest first."""
+
+    promoted: str | None
+    generations: list[Generation]
+
+
+class Cell(BaseModel):
+    """One figure of the matrix."""
+
+    query: str
+    gallery: str
+    value: float
+    low: float
+    high: float
+    classes: Literal["all", "old", "new"]
+    queries: int
+
+
+class Matrix(BaseModel):
+    """Queries of each generation in the vectors of each space, as the last checks measured them."""
+
+    generations: list[str]
+    metric: str
+    cells: list[Cell]
+    protocol: str
+
+
+class GateCondition(BaseModel):
+    """One condition of the gate beside what was measured."""
+
+    space: str
+    name: str
+    passed: bool | None
+    value: str
+    limit: str
+    sentence: str
+
+
+class Gate(BaseModel):
+    """Whether a generation may answer queries, and what would change."""
+
+    generation: str
+    verdict: Literal["compatible", "compatible after an adapter", "needs refresh", "worse"] | None
+    reason: str
+    passed: bool | None
+    conditions: list[GateCondition]
+    would_change: str
+
+
+class Job(BaseModel):
+    """Work in the background, one at a time."""
+
+    id: str
+    kind: Literal["plan", "refresh", "commit", "discard", "snapshot"]
+    state: Literal["running", "done", "stopped", "failed"]
+    done: int
+    total: int | None
+    phase: str
+    seconds: float
+    remaining_seconds: float | None
+    error: str | None
+    result: dict[str, Any] | None
+    arguments: dict[str, Any]
+
+
+class Refresh(BaseModel):
+    """A refresh that is not settled."""
+
+    id: str
+    generation: str
+    adapter: str | None
+    shown: bool
+    started: str
+    refreshed: int
+    remaining: int
+    seconds_left: float | None
+
+
+class Status(BaseModel):
+    """Where the workspace stands."""
+
+    promoted: str | None
+    items: int
+    states: dict[str, int] = Field(
+        description="Items by state; those with a problem keep an old vector, and count there too."
+    )
+    by_generation: dict[str, int]
+    refresh: Refresh | None
+    job: Job | None
+    can_roll_back_to: str | None
+    would_roll_back: str
+
+
+class ItemProblem(BaseModel):
+    """Why an item keeps its old vector."""
+
+    id: str
+    state: str
+    reason: str
+
+
+class Problems(BaseModel):
+    """A page of problems."""
+
+    problems: list[ItemProblem]
+    next: str | None
+
+
+class Log(BaseModel):
+    """Operations, newest first."""
+
+    log: list[dict[str, Any]]
+
+
+class Health(BaseModel):
+    """Whether the process lives, or is ready."""
+
+    status: str

@@ -1,0 +1,253 @@
+"""Searches: by a picture, a vector or a stored item. Each is of one state of the workspace from beginning to end.
+
+Who answers, which vectors are shown and what may be compared are read once, so that a promotion in the middle of a request
+changes nothing of it. The server's loop only waits: pictures are decoded in threads, the model looks at those that came
+together in one batch, and the gallery is asked together for what was searched for together.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.data.images import pixels
+from evergallery.errors import InputError, NotFoundError
+from evergallery.gallery.items import Filter, Item, View
+from evergallery.generation import Generation
+from evergallery.searching import Result
+from evergallery.serving import schemas
+from evergallery.serving.batching import Batcher
+from evergallery.serving.counts import Counts
+from evergallery.serving.describing import described, filter_of, item_at, name_of, stored_item
+from evergallery.serving.failures import OverloadedError
+from evergallery.serving.limits import Limits
+from evergallery.serving.metrics import Metrics
+from evergallery.serving.pictures import Pictures
+from evergallery.serving.threads import Threads
+from evergallery.state import State
+from evergallery.upgrade.images import find_images
+from evergallery.upgrade.spaces import Space
+from evergallery.workspace import Workspace
+
+Vector = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+QUERY = {"vector", "item", "uri", "generation"}
+"""What a search is for, among the options that it may share with others."""
+SEARCHES_AT_ONCE = 2
+"""In the gallery, whose engine does not hold Python's lock; each of them may answer several questions."""
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A search in the gallery; those of equal ``key`` are answered together."""
+
+    vector: Vector
+    asker: Space
+    state: State
+    options: schemas.SearchOptions
+    without: str | None
+
+    @property
+    def key(self) -> tuple[int, str, str, bool]:
+        """What searches must share: the very state, the space of the query, the options, and whether one item is left out."""
+        return id(self.state), self.asker.name, self.options.model_dump_json(exclude=QUERY), self.without is not None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, by queries of whom, in which state."""
+
+    asker: Space
+    state: State
+    results: list[schemas.Result]
+    searched: dict[str, int]
+    exact: bool
+
+
+class Searches:
+    """Answers searches in a workspace.
+
+    Args:
+        workspace: with its gallery open.
+        pictures: opens those that are searched with.
+        threads: where everything is done that takes time.
+        limits: of the time, and of how many may wait.
+        metrics: hear how long each step took.
+    """
+
+    def __init__(
+        self, workspace: Workspace, pictures: Pictures, threads: Threads, limits: Limits, metrics: Metrics
+    ) -> None:
+        self._workspace = workspace
+        self._pictures = pictures
+        self._threads = threads
+        self._limits = limits
+        self._metrics = metrics
+        self._model = ThreadPoolExecutor(1, thread_name_prefix="evergallery-model")
+        self._embedding: Batcher[str, Image, Vector] = Batcher(
+            self._embed_now, self._model, most=limits.together, waiting=limits.waiting, batched=metrics.batched
+        )
+        self._searching: Batcher[Hashable, Asked, Found] = Batcher(
+            self._search_now,
+            threads.pool,
+            most=limits.together,
+            waiting=limits.waiting + limits.batch,
+            at_once=SEARCHES_AT_ONCE,
+        )
+        self.counts = Counts(workspace.gallery)
+
+    def close(self) -> None:
+        """Let the model finish what it looks at."""
+        self._model.shutdown()
+
+    def load(self, generation: Generation) -> None:
+        """Have a generation's model in memory, and let it look at a first image, which takes longer than all others."""
+        if generation.extracts:
+            size = generation.preprocessing.size
+            self._workspace.embed_pixels(np.zeros((1, size, size, 3), np.uint8), generation)
+
+    async def by_stored(self, body: schemas.Search, state: State | None = None) -> schemas.Answer:
+        """Search with a vector or a stored item.
+
+        Args:
+            body: what is searched for.
+            state: to answer from; that of now by default.
+        """
+        return await self._answered(partial(self._stored, body), state)
+
+    async def by_picture(self, data: bytes, options: schemas.SearchOptions) -> schemas.Answer:
+        """Search with a picture, which is not kept."""
+
+        async def ask(state: State) -> Found:
+            maker = self._workspace.answering(options.generation, state)
+            vector = await self.embed(await self._threads.decode(self._prepared, data, maker), maker)
+            return await self._search(vector, Space(maker), options, state)
+
+        return await self._answered(ask, None)
+
+    async def embed(self, image: Image, maker: Generation) -> Vector:
+        """The embedding (D,) of an image (S, S, 3) by a generation, looked at together with others that wait."""
+        with self._metrics.timing("embed"):
+            return await self._embedding.ask(maker.name, image)
+
+    async def _stored(self, body: schemas.Search, state: State) -> Found:
+        if body.vector is not None:
+            asker = Space(self._workspace.answering(body.generation, state))
+            return await self._search(_unit(body.vector), asker, body, state)
+        item = await self._threads.run(self._item, body, state)
+        asker, vector = self._workspace.space_of(item.generation), item.embedding
+        if body.generation is not None and body.generation != asker.name:
+            asker = Space(self._workspace.generation(body.generation))
+            vector = await self._embed_stored(item, asker.maker)
+        return await self._search(vector, asker, body, state, without=item.id)
+
+    async def _embed_stored(self, item: Item, maker: Generation) -> Vector:
+        """The embedding of a stored item's picture by another generation than the one that made its vector."""
+        found = await self._threads.decode(find_images, [item], maker.preprocessing, None)
+        if found.problems:
+            raise NotFoundError(f"{maker.name} cannot look at {item.id!r}: {found.problems[0].reason}.")
+        return await self.embed(found.images.pixels[0], maker)
+
+    async def _search(
+        self, vector: Vector, asker: Space, options: schemas.SearchOptions, state: State, without: str | None = None
+    ) -> Found:
+        # Before it joins others, which would fail with it.
+        asker.require_width(vector[None])
+        asked = Asked(vector, asker, state, options, without)
+        with self._metrics.timing("search"):
+            return await self._searching.ask(asked.key, asked)
+
+    async def _answered(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> schemas.Answer:
+        began = time.perf_counter()
+        with self._metrics.timing("total"):
+            try:
+                async with asyncio.timeout(self._limits.answer_seconds):
+                    found = await self._of_one_state(ask, state)
+            except TimeoutError:
+                raise OverloadedError(
+                    f"The search took more than {self._limits.answer_seconds:g} seconds: try again in a moment."
+                ) from None
+        return schemas.Answer(
+            generation=found.asker.name,
+            promoted=found.state.promoted,
+            results=found.results,
+            milliseconds=round(1000 * (time.perf_counter() - began), 3),
+            exact=found.exact,
+            searched=found.searched,
+        )
+
+    async def _of_one_state(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> Found:
+        """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
+        for _ in range(TRIES):
+            asked = state or self._workspace.state
+            found = await ask(asked)
+            current = self._workspace.state.refresh
+            if asked.refresh is None or (current is not None and current.id == asked.refresh.id):
+                break
+            state = None
+        return found
+
+    # In threads
+
+    def _prepared(self, data: bytes, maker: Generation) -> Image:
+        with self._metrics.timing("decode"):
+            return pixels(self._pictures.open(data), maker.preprocessing)
+
+    def _embed_now(self, name: str, images: Sequence[Image]) -> list[Vector]:
+        return list(self._workspace.embed_pixels(np.stack(images), self._workspace.generation(name)))
+
+    def _item(self, body: schemas.Search, state: State) -> Item:
+        if body.item is not None:
+            return stored_item(self._workspace, body.item, state.view())
+        assert body.uri is not None
+        return item_at(self._workspace, body.uri, state.view())
+
+    def _search_now(self, _: Hashable, together: Sequence[Asked]) -> list[Found]:
+        first = together[0]
+        options, asker, state = first.options, first.asker, first.state
+        where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
+        answers = self._workspace.search_vectors(
+            np.stack([asked.vector for asked in together]), asker, k=options.k + (first.without is not None), where=where,
+            state=state, minimum_score=options.min_score, minimum_probability=options.min_probability, exact=options.exact,
+        )  # fmt: skip
+        counts = self.counts.of(state.view())
+        searched = [one for one in counts if not where.generations or one in where.generations]
+        told = {name_of(self._workspace, one): counts[one] for one in searched}
+        exact = self._is_exact(searched, where, state.view(), options.exact)
+        return [
+            Found(asker, state, self._told(results, asked), told, exact)
+            for asked, results in zip(together, answers, strict=True)
+        ]
+
+    def _told(self, results: Sequence[Result], asked: Asked) -> list[schemas.Result]:
+        kept = [result for result in results if result.item.id != asked.without][: asked.options.k]
+        self._workspace.notes.found(result.item.id for result in kept)
+        return [
+            schemas.Result(item=described(self._workspace, one.item), score=one.score, probability=one.probability)
+            for one in kept
+        ]
+
+    def _is_exact(self, searched: Sequence[str], where: Filter, view: View, asked: bool | None) -> bool:
+        """Whether no index has answered, as the gallery decides it."""
+        filtered = where.labels or where.metadata or view.shown or view.hidden
+        if asked or (asked is None and filtered):
+            return True
+        indexes = self._workspace.gallery.indexes()
+        return not any(one in indexes and (asked is False or indexes[one].serves) for one in searched)
+
+
+def _unit(numbers: Sequence[float]) -> Vector:
+    vector = np.asarray(numbers, np.float64)
+    largest = float(np.abs(vector).max())
+    if largest == 0:
+        raise InputError("The vector is zero, and has no direction to search in: give another one.")
+    # Scaled first: the squares of large numbers overflow, and those of small ones vanish.
+    vector = vector / largest
+    return (vector / np.linalg.norm(vector)).astype(np.float32)

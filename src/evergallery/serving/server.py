@@ -1,0 +1,111 @@
+"""The process: one server at one address, until it is told to stop."""
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from evergallery.errors import InputError, RefusedError
+from evergallery.serving.app import create_app
+from evergallery.serving.guards import is_loopback
+from evergallery.serving.limits import Limits
+from evergallery.serving.logs import log_to_stderr
+from evergallery.serving.service import Service
+from evergallery.serving.tokens import Tokens
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+CONNECTIONS = 1000
+"""More are told to come again."""
+WAITING = 1024
+"""Connections that wait to be accepted."""
+KEPT_SECONDS = 15
+"""For which a connection is kept that asks nothing."""
+
+
+def serve(
+    directory: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    names: Sequence[str] = (),
+    allow_writes: bool = False,
+    limits: Limits | None = None,
+    backups: Path | None = None,
+) -> None:
+    """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
+
+    Args:
+        directory: of the workspace.
+        host: address to listen at; any but loopback needs tokens.
+        port: 0 for any free one.
+        names: by which else the server is called, behind a proxy.
+        allow_writes: on loopback, let everyone do everything without a token.
+        limits: of what a request may ask for.
+        backups: where snapshots go; ``backups`` in the workspace by default.
+
+    Raises:
+        NotFoundError: there is no workspace.
+        RefusedError: others could reach it, and nobody needs a token.
+        BusyError: another process has the gallery.
+        InputError: the address cannot be listened at.
+    """
+    limits = limits or Limits()
+    local, tokens = is_loopback(host), Tokens(directory).all()
+    if allow_writes and not local:
+        raise RefusedError(
+            f"Others could reach {host}: --allow-writes is for loopback; make tokens for those who write."
+        )
+    if not local and not tokens:
+        raise RefusedError(
+            f"Others could reach {host}: make a token first, with  evergallery token create --scope read --name NAME"
+        )
+    if allow_writes and tokens:
+        raise InputError("--allow-writes is for servers without tokens, and there are some: use one that may write.")
+    app = create_app(
+        directory,
+        limits=limits,
+        # Where there are tokens now, revoking the last one must not let everyone in.
+        anonymous=None if tokens or not local else "admin" if allow_writes else "read",
+        names=(*LOOPBACK_NAMES, *names) if local or names else None,
+        backups=backups,
+    )
+    service: Service = app.state.service
+    with _listen(host, port) as listening:
+        # Before anything is promised: what is wrong is said here, and whoever asks meanwhile waits.
+        service.open()
+        log_to_stderr()
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="on", limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=KEPT_SECONDS, timeout_graceful_shutdown=int(limits.closing_seconds),
+        )  # fmt: skip
+        bound = listening.getsockname()
+        address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        may = "everything" if allow_writes else "what a token says" if tokens else "reading"
+        print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
+        _Server(config, service).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Lets listeners go, and asks the running job to stop, as soon as it is told to end itself."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came; a second one ends the server without waiting for anybody."""
+        self._service.stop()
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=WAITING)
+    except OSError as error:
+        raise InputError(
+            f"Nothing can listen at {host}, port {port} ({error.strerror}): choose another one."
+        ) from error

@@ -1,0 +1,241 @@
+"""What the routes share: one workspace with its searches, its changes, the running job, and who listens to them."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evergallery._version import __version__
+from evergallery.errors import EvergalleryError
+from evergallery.serving import schemas
+from evergallery.serving.events import Events
+from evergallery.serving.jobs import Jobs, Kind
+from evergallery.serving.limits import Limits
+from evergallery.serving.metrics import Metrics
+from evergallery.serving.pictures import Pictures
+from evergallery.serving.searches import Searches
+from evergallery.serving.storing import Storing
+from evergallery.serving.threads import Threads
+from evergallery.state import State
+from evergallery.watching import Watcher
+from evergallery.workspace import Workspace
+
+log = logging.getLogger("evergallery.serving")
+
+LOOK_EVERY_SECONDS = 1.0
+"""How often listeners hear of the status at most, and how soon of what another process changed."""
+
+
+class Service:
+    """One workspace, served.
+
+    Args:
+        directory: of the workspace.
+        limits: of what a request may ask for.
+        backups: where snapshots go; ``backups`` in the workspace by default.
+
+    Raises:
+        NotFoundError: there is no workspace.
+    """
+
+    def __init__(self, directory: Path, limits: Limits, backups: Path | None = None) -> None:
+        # Absolute, so that messages can be told without it, and pictures are found wherever the server runs.
+        self.workspace = Workspace(directory.resolve())
+        self.limits = limits
+        self.backups = (backups or self.workspace.directory / "backups").resolve()
+        self.metrics = Metrics()
+        self.threads = Threads()
+        self.events = Events(limits.streams)
+        self.jobs = Jobs(self._job_moved, self.explain)
+        self.pictures = Pictures(self.workspace.directory, limits.upload_pixels)
+        self.ready = False
+        self._who_answers = threading.Lock()
+        self._changed = True
+
+    # Life
+
+    def open(self) -> None:
+        """Open the gallery, and load the model that answers, where that has not been done.
+
+        Raises:
+            BusyError: another process has the gallery.
+        """
+        if hasattr(self, "searches"):
+            return
+        workspace = self.workspace
+        _ = workspace.gallery, workspace.notes
+        self.searches = Searches(workspace, self.pictures, self.threads, self.limits, self.metrics)
+        self.storing = Storing(
+            workspace, self.pictures, self.searches, self.threads, self._who_answers, self._items_changed
+        )
+        self.pictures.prepare()
+        if workspace.state.promoted is not None:
+            self.searches.load(workspace.promoted)
+            self.ready = True
+
+    def close(self) -> None:
+        """Stop the running job where it can go on, finish what is being answered, and release the gallery."""
+        self.stop()
+        self.jobs.close()
+        self.threads.close()
+        if hasattr(self, "searches"):
+            self.searches.close()
+        self.workspace.close()
+
+    def stop(self) -> None:
+        """Begin to end: listeners are let go, the running job is asked to stop."""
+        self.ready = False
+        self.events.close()
+        self.jobs.ask_to_stop()
+
+    async def watch(self) -> None:
+        """Tell listeners of the status whenever it has changed, by this process or another; until it is cancelled."""
+        seen: State | None = None
+        while True:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            try:
+                seen = await self._look(seen)
+            except (EvergalleryError, OSError):
+                log.exception("the status cannot be told")
+
+    async def _look(self, seen: State | None) -> State:
+        state = await self.threads.run(lambda: self.workspace.state)
+        if seen is not None and state.promoted != seen.promoted:
+            self.events.publish("promoted", {"promoted": state.promoted})
+        if (self._changed or state != seen) and self.events.heard:
+            self._changed = False
+            self.events.publish("status", (await self.threads.run(self.status)).model_dump())
+        return state
+
+    def explain(self, error: Exception) -> str:
+        """The sentence of an error; of one that nobody foresaw, only that there was one."""
+        if not isinstance(error, EvergalleryError):
+            return "Something went wrong in the server: its log says what."
+        return self.told(str(error))
+
+    def told(self, sentence: str) -> str:
+        """A sentence without the place of the workspace on this machine."""
+        return sentence.replace(str(self.workspace.directory), self.workspace.directory.name)
+
+    # Switching
+
+    def promote(self, generation: str, *, force: bool, why: str | None) -> None:
+        """Let a generation answer; its model is loaded before anything changes.
+
+        Raises:
+            NotFoundError: no such generation.
+            RefusedError: the gate refuses it.
+        """
+        self.searches.load(self.workspace.generation(generation))
+        with self._who_answers:
+            self.workspace.promote(generation, force=force, why=why)
+        self._switched()
+
+    def rollback(self) -> None:
+        """Let the generation before answer again; its model is loaded before anything changes.
+
+        Raises:
+            RefusedError: there was none before, or the vectors that it searched were given up.
+        """
+        before = self._before()
+        if before is not None:
+            self.searches.load(self.workspace.generation(before))
+        with self._who_answers:
+            self.workspace.rollback()
+        self._switched()
+
+    def begin(
+        self, kind: Kind, arguments: dict[str, Any], work: Callable[[Workspace, Watcher], dict[str, Any]]
+    ) -> schemas.Job:
+        """Begin a job.
+
+        Raises:
+            BusyError: another one is running.
+        """
+        job = self.jobs.start(kind, arguments, lambda watcher: work(self.workspace, watcher))
+        return schemas.Job.model_validate(job.to_dict())
+
+    # Looking
+
+    def info(self, *, writes: bool) -> schemas.Info:
+        """What this server is."""
+        limits = self.limits
+        return schemas.Info(
+            name=self.workspace.directory.name,
+            version=__version__,
+            promoted=self.workspace.state.promoted,
+            items=sum(self.searches.counts.of(self.workspace.state.view()).values()),
+            generations=[one.name for one in self.workspace.generations()],
+            limits=schemas.InfoLimits(
+                upload_bytes=limits.upload_bytes, upload_pixels=limits.upload_pixels, k=limits.k, batch=limits.batch
+            ),
+            writes=writes,
+        )
+
+    def status(self) -> schemas.Status:
+        """Where the workspace stands."""
+        status = self.workspace.status()
+        spaces = status.spaces or ()
+        states = dict.fromkeys(("current", "compatible", "needs refresh", "image missing", "failed"), 0)
+        for space in spaces:
+            states[space.state] = states.get(space.state, 0) + space.items
+        for kind, count in status.problems.items():
+            states[kind] = states.get(kind, 0) + count
+        before, job = self._before(), self.jobs.last
+        return schemas.Status(
+            promoted=status.promoted,
+            items=sum(space.items for space in spaces),
+            states=states,
+            by_generation={space.name: space.items for space in spaces},
+            refresh=schemas.Refresh.model_validate(vars(status.refresh)) if status.refresh else None,
+            job=schemas.Job.model_validate(job.to_dict()) if job else None,
+            can_roll_back_to=before,
+            would_roll_back=self._would_roll_back(before),
+        )
+
+    def prometheus(self) -> bytes:
+        """The metrics, as Prometheus reads them."""
+        job = self.jobs.last
+        running = job if job is not None and job.state == "running" else None
+        counts = self.searches.counts.of(self.workspace.state.view())
+        return self.metrics.read(
+            items={self.workspace.space_of(one).name: count for one, count in counts.items()},
+            promoted=self.workspace.state.promoted,
+            job=None if running is None else (running.kind, running.done / running.total if running.total else 0.0),
+            problems=self.workspace.notes.problems_by_kind(),
+            ready=self.ready,
+        )
+
+    # Inside
+
+    def _before(self) -> str | None:
+        """The generation that a rollback would promote."""
+        promotions = self.workspace.state.promotions
+        name = promotions[-1].get("before") if promotions else None
+        return name if isinstance(name, str) else None
+
+    def _would_roll_back(self, before: str | None) -> str:
+        state = self.workspace.state
+        if before is None:
+            return "No generation was promoted before this one: there is nothing to go back to."
+        shown = bool(state.promotions[-1].get("refresh shown before", False))
+        vectors = ""
+        if state.refresh is not None and state.refresh.shown != shown:
+            vectors = f" The new vectors of the refresh {state.refresh.id} are {'shown' if shown else 'hidden'} again."
+        return (
+            f"{before} answers queries again in place of {state.promoted}, over the vectors that it searched.{vectors}"
+        )
+
+    def _switched(self) -> None:
+        self.ready = True
+        self._changed = True
+
+    def _items_changed(self) -> None:
+        self.searches.counts.forget()
+        self._changed = True
+
+    def _job_moved(self, job: dict[str, Any]) -> None:
+        self.events.publish("job", job)
+        self._changed = True

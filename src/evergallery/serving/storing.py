@@ -1,0 +1,187 @@
+"""Items that clients add and delete, with the pictures that are kept for them."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evergallery.data.images import Preprocessing, pixels
+from evergallery.errors import InputError, RefusedError
+from evergallery.gallery.items import Item, PutCounts, Scalar
+from evergallery.generation import Generation
+from evergallery.serving import schemas
+from evergallery.serving.describing import described
+from evergallery.serving.pictures import GIVEN_URI, Pictures
+from evergallery.serving.searches import TRIES, Image, Searches, Vector
+from evergallery.serving.threads import Threads
+from evergallery.state import now
+from evergallery.upgrade.spaces import Space
+from evergallery.workspace import Workspace
+
+
+class Storing:
+    """Changes the items of a workspace.
+
+    Args:
+        workspace: with its gallery open.
+        pictures: keeps those that are added.
+        searches: has the model.
+        threads: where everything is done that takes time.
+        who_answers: held while vectors of the promoted generation are stored, and by whoever promotes another one: a vector
+            that came late could lie in a space that nobody may search any more.
+        changed: called after each change.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        pictures: Pictures,
+        searches: Searches,
+        threads: Threads,
+        who_answers: threading.Lock,
+        changed: Callable[[], None],
+    ) -> None:
+        self._workspace = workspace
+        self._pictures = pictures
+        self._searches = searches
+        self._threads = threads
+        self._who_answers = who_answers
+        self._changed = changed
+
+    async def add_pictures(
+        self,
+        named: Sequence[tuple[str, bytes]],
+        *,
+        identifier: str | None,
+        label: str | None,
+        metadata: Mapping[str, Scalar],
+    ) -> schemas.Added:
+        """Keep pictures, and their vectors by the generation that answers.
+
+        Args:
+            named: file names for messages, and contents.
+            identifier: of the item, for one picture; its SHA-256 by default.
+            label: of all of them.
+            metadata: of all of them.
+
+        Raises:
+            RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
+        """
+        _refuse_own_names(metadata)
+        for _ in range(TRIES):
+            maker = self._workspace.promoted
+            looked = await asyncio.gather(*(self._look(data, maker) for _, data in named))
+            skipped = [
+                schemas.SkippedImage(name=name, reason=one)
+                for (name, _), one in zip(named, looked, strict=True)
+                if isinstance(one, str)
+            ]
+            new = {identifier or one.content_hash: one for one in looked if not isinstance(one, str)}
+            kept = await self._threads.run(self._keep, maker, new, label, metadata)
+            if kept is not None:
+                return kept.model_copy(update={"skipped": skipped})
+        raise RefusedError("Another generation was promoted while the pictures were looked at: add them again.")
+
+    def add_vectors(self, body: schemas.NewVectors) -> schemas.Added:
+        """Keep vectors made elsewhere.
+
+        Raises:
+            NotFoundError: no such generation.
+            RefusedError: its space has not been shown compatible with the gallery's.
+        """
+        maker = self._workspace.generation(body.generation)
+        items = []
+        for one in body.items:
+            _refuse_own_names(one.metadata)
+            given: Mapping[str, Scalar] = {} if one.uri is None else {GIVEN_URI: one.uri}
+            items.append(
+                Item(
+                    id=one.id, embedding=np.asarray(one.embedding, np.float32), generation=maker.fingerprint,
+                    label=one.label, uri=None, content_hash=None, added=now(), metadata={**one.metadata, **given},
+                )
+            )  # fmt: skip
+        with self._who_answers:
+            counts = self._workspace.add(items)
+        self._changed()
+        return self._told(counts, items)
+
+    def delete(self, identifiers: Sequence[str]) -> int:
+        """Delete items, and the pictures that were kept for them alone; returns how many items there were."""
+        gallery = self._workspace.gallery
+        names = list(dict.fromkeys(identifiers))
+        with self._pictures.changing():
+            items = [item for one in names if (item := gallery.get(one)) is not None]
+            deleted = gallery.delete(names)
+            self._forget_pictures(items)
+        self._workspace.journal.record("delete", deleted=deleted)
+        self._changed()
+        return deleted
+
+    async def _look(self, data: bytes, maker: Generation) -> "_New | str":
+        """A picture with its embedding, or why there is none."""
+        try:
+            content_hash, image = await self._threads.decode(self._prepared, data, maker.preprocessing)
+        except InputError as error:
+            return str(error)
+        return _New(data, content_hash, await self._searches.embed(image, maker))
+
+    def _prepared(self, data: bytes, preprocessing: Preprocessing) -> tuple[str, Image]:
+        return hashlib.sha256(data).hexdigest(), pixels(self._pictures.open(data), preprocessing)
+
+    def _keep(
+        self, maker: Generation, new: "Mapping[str, _New]", label: str | None, metadata: Mapping[str, Scalar]
+    ) -> schemas.Added | None:
+        """Store pictures and vectors; ``None`` where their maker does not answer any more."""
+        if not new:
+            return self._told(PutCounts(0, 0, 0), [])
+        with self._who_answers, self._pictures.changing():
+            if self._workspace.state.promoted != maker.name:
+                return None
+            self._workspace.require_compatible(Space(maker), self._workspace.stored())
+            items = [
+                Item(
+                    id=identifier, embedding=one.vector, generation=maker.fingerprint, label=label,
+                    uri=str(self._pictures.keep(one.data, one.content_hash)), content_hash=one.content_hash, added=now(),
+                    metadata=metadata,
+                )
+                for identifier, one in new.items()
+            ]  # fmt: skip
+            before = [known for item in items if (known := self._workspace.gallery.get(item.id)) is not None]
+            counts = self._workspace.gallery.put(items)
+            self._forget_pictures(before)
+        self._workspace.journal.record(
+            "add", generation=maker.name, added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged
+        )
+        self._changed()
+        return self._told(counts, items)
+
+    def _forget_pictures(self, items: Sequence[Item]) -> None:
+        """Delete the pictures that were kept for items, as far as no stored item has them."""
+        hashes = [item.content_hash for item in items if item.content_hash]
+        needed = self._workspace.gallery.known_content(hashes) if hashes else set()
+        for item in items:
+            if item.content_hash not in needed:
+                self._pictures.forget(item)
+
+    def _told(self, counts: PutCounts, items: Sequence[Item]) -> schemas.Added:
+        return schemas.Added(
+            added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged,
+            items=[described(self._workspace, item) for item in items], skipped=[],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _New:
+    """A picture to be kept, looked at."""
+
+    data: bytes
+    content_hash: str
+    vector: Vector
+
+
+def _refuse_own_names(metadata: Mapping[str, Scalar]) -> None:
+    if GIVEN_URI in metadata:
+        raise InputError(f"The metadata {GIVEN_URI} are the server's own: give the URI as  uri")

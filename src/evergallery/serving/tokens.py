@@ -1,0 +1,125 @@
+"""Tokens: who may read, write, or decide what answers. The file holds salted hashes, never a token.
+
+A token is 256 random bits, so that nobody finds one by trying: its hash is plain SHA-256, which costs a request microseconds.
+Slow hashes such as scrypt protect what people think up, and would be paid for in every request here.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evergallery.errors import DamagedError, InputError, NotFoundError
+from evergallery.files import ReadOnce, lock, read_json, write_json
+from evergallery.state import now
+
+FILE = "tokens.json"
+PREFIX = "evg"
+NAMES = re.compile(r"[A-Za-z0-9._-]{1,64}")
+Scope = Literal["read", "write", "admin"]
+
+
+class Token(BaseModel):
+    """What is kept of a token.
+
+    Attributes:
+        id: which it is, in the clear at the token's beginning, so that one hash is computed and not one for each token.
+        name: for people and for the log.
+        scope: the widest thing that it allows.
+        salt: of the hash, hexadecimal.
+        hash: SHA-256 of salt and token, hexadecimal.
+        created: ISO 8601, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    name: str
+    scope: Scope
+    salt: str
+    hash: str
+    created: str
+
+
+class Tokens:
+    """The tokens of a workspace, in ``tokens.json``; a change is seen by a running server at once.
+
+    Args:
+        directory: of the workspace.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+        self._read = ReadOnce(_read)
+
+    def all(self) -> list[Token]:
+        """Every token, oldest first.
+
+        Raises:
+            DamagedError: the file cannot be read; then nobody is let in.
+        """
+        return self._read.get(self.path)
+
+    def create(self, name: str, scope: Scope) -> str:
+        """Make a token, and return it; it cannot be shown again.
+
+        Raises:
+            InputError: the name is taken, or has other signs than letters, digits, full stops, _ and -.
+        """
+        if not NAMES.fullmatch(name):
+            raise InputError(f"The name {name!r} cannot be used: give up to 64 letters, digits, full stops, _ and -.")
+        identifier, salt = secrets.token_hex(4), secrets.token_hex(16)
+        token = f"{PREFIX}_{identifier}_{secrets.token_urlsafe(32)}"
+        made = Token(id=identifier, name=name, scope=scope, salt=salt, hash=_hash(salt, token), created=now())
+        with lock(self.path.with_name(".tokens.lock"), "changing tokens", wait=10):
+            known = _read(self.path)
+            if any(one.name == name for one in known):
+                raise InputError(f"There is a token {name!r} already: choose another name, or revoke that one first.")
+            self._write([*known, made])
+        return token
+
+    def revoke(self, name: str) -> None:
+        """Let nobody in by this token any more.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        with lock(self.path.with_name(".tokens.lock"), "changing tokens", wait=10):
+            known = _read(self.path)
+            left = [one for one in known if one.name != name]
+            if len(left) == len(known):
+                raise NotFoundError(f"There is no token {name!r}: list them with  evergallery token list")
+            self._write(left)
+
+    def verify(self, token: str) -> Token | None:
+        """The token that this is, or ``None``."""
+        parts = token.split("_", 2)
+        if len(parts) != 3 or parts[0] != PREFIX:
+            return None
+        for known in self.all():
+            if known.id == parts[1] and hmac.compare_digest(known.hash, _hash(known.salt, token)):
+                return known
+        return None
+
+    def _write(self, tokens: list[Token]) -> None:
+        # The rename keeps the mode of the temporary file, which its owner alone may read.
+        write_json(self.path, {"tokens": [one.model_dump() for one in tokens]})
+
+
+def _hash(salt: str, token: str) -> str:
+    return hashlib.sha256(bytes.fromhex(salt) + token.encode("utf-8", "replace")).hexdigest()
+
+
+def _read(path: Path) -> list[Token]:
+    if not path.is_file():
+        return []
+    try:
+        return [Token.model_validate(one) for one in read_json(path)["tokens"]]
+    except (ValidationError, KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{path} does not hold tokens: restore it from a backup, or delete it and make new ones."
+        ) from error

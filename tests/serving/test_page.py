@@ -1,0 +1,438 @@
+"""The page in a real browser, on the real server: what the person who runs the search does with it."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from served import UNLIMITED, copy_of, listening, make_served, photographs
+
+from evergallery import Workspace
+from evergallery.serving.app import create_app
+from evergallery.serving.tokens import Tokens
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ADMIN: dict[str, Any] = {"limits": UNLIMITED, "anonymous": "admin"}
+VIEWS = ("#/search", "#/search?item={}", "#/search?item={}&compare=v1~v2", "#/generations?name=v3", "#/gallery")
+GONE = "net::ERR_"
+"""What a browser says when a server ends before its page does."""
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_served(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: install the package chromium to run the browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        instance = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield instance
+        instance.close()
+
+
+@pytest.fixture
+def show(browser: Any) -> Iterator[Open]:
+    """Opens a page; whatever the browser complains of fails the test, except answers that the test wants."""
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def opened(address: str, *, expected: str = "nothing", **options: Any) -> Any:
+        context = (
+            browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+            if not options
+            else browser.new_context(reduced_motion="reduce", **options)
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(20_000)
+        tab.on(
+            "console", lambda said: None if re.search(f"{GONE}|{expected}", said.text) else complaints.append(said.text)
+        )
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.goto(address)
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def shop(made: Path, tmp_path: Path) -> Path:
+    """One that may be changed."""
+    return copy_of(made, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def reading(made: Path, browser: Any) -> Iterator[str]:
+    """The address of one that is only read."""
+    with listening(create_app(made, limits=UNLIMITED)) as address:
+        yield address
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[str]:
+    with listening(create_app(directory, **ADMIN)) as address:
+        yield address
+
+
+def until(tab: Any, condition: str, argument: Any = None) -> None:
+    """Wait until a script says yes; the page's policy forbids what wait_for_function does."""
+    for _ in range(400):
+        if tab.evaluate(condition, argument):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(f"never: {condition}")
+
+
+def an_item(tab: Any) -> str:
+    item: str = tab.evaluate("fetch('api/v1/items?limit=1').then(r => r.json()).then(r => r.items[0].id)")
+    return item
+
+
+def tiles(tab: Any, within: str = ".answers-of") -> list[str]:
+    """Ids of the pictures of a grid, in order, once they are there."""
+    tab.wait_for_selector(f"{within} .tile[data-item]")
+    tab.wait_for_selector(".answers-of[aria-busy=false]")
+    found: list[str] = tab.evaluate(f"[...document.querySelectorAll('{within} .tile')].map(tile => tile.dataset.item)")
+    return found
+
+
+def asked(tab: Any, **body: Any) -> list[str]:
+    """Ids that the server finds."""
+    found: list[str] = tab.evaluate(
+        "body => fetch('api/v1/search', {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify(body)}).then(r => r.json()).then(r => r.results.map(one => one.item.id))",
+        body,
+    )
+    return found
+
+
+def test_the_page_is_in_the_package() -> None:
+    names = {one.name for one in (files("evergallery.serving") / "page").iterdir()}
+    assert {"index.html", "app.js", "style.css"} <= names
+
+
+def test_a_picture_is_searched_with_and_then_one_that_was_found(reading: str, made: Path, show: Open) -> None:
+    tab = show(reading)
+    picture = photographs(made)[0]
+    tab.get_by_label("Picture file").set_input_files(picture)
+    first = tiles(tab)
+    assert len(first) == 24
+    assert tab.locator(".query").inner_text().startswith(picture.name)
+    assert re.fullmatch(r"[\d.]+\s%", tab.locator(".tile .figures span").first.inner_text()), "a calibrated probability"
+    tab.locator(".answers-of .search-with").nth(3).click()
+    tab.wait_for_selector(".query .link")
+    assert tab.url.endswith(f"item={quote(first[3], safe='')}")
+    second = tiles(tab)
+    assert second == asked(tab, item=first[3], k=24)
+    tab.go_back()
+    tab.wait_for_selector(".query img[alt='Your picture']")
+    assert tiles(tab) == first, "the picture is kept in memory"
+    tab.go_forward()
+    tab.wait_for_selector(".query .link")
+    tab.reload()
+    assert tiles(tab) == second, "the address says what is shown"
+    tab.go_back()
+    tab.wait_for_selector(".search > .problem:has-text('choose it once more')")
+
+
+@pytest.mark.parametrize("way", ["paste", "drop"])
+def test_a_picture_is_pasted_or_dropped(reading: str, made: Path, show: Open, way: str) -> None:
+    tab = show(reading)
+    tab.wait_for_selector(".samples img")
+    tab.evaluate(
+        """([way, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "found.png", { type: "image/png" }));
+            const kind = way === "paste" ? ClipboardEvent : DragEvent;
+            const given = { [way === "paste" ? "clipboardData" : "dataTransfer"]: data, bubbles: true, cancelable: true };
+            document.body.dispatchEvent(new kind(way, given));
+        }""",
+        [way, list(photographs(made)[5].read_bytes())],
+    )
+    assert len(tiles(tab)) == 24
+    assert tab.locator(".query").inner_text().startswith("found.png")
+
+
+def test_two_generations_side_by_side_say_what_moved(reading: str, show: Open) -> None:
+    tab = show(reading)
+    item = an_item(tab)
+    tab.goto(f"{reading}/#/search?item={quote(item)}&k=96")
+    tiles(tab)
+    tab.get_by_role("button", name="Side by side").click()
+    before, after = asked(tab, item=item, k=96, generation="v1"), asked(tab, item=item, k=96, generation="v2")
+    tab.wait_for_selector("section[aria-label='Results of v2'] .tile")
+    assert tiles(tab, 'section[aria-label="Results of v1"]') == before
+    assert tiles(tab, 'section[aria-label="Results of v2"]') == after
+    signs = tab.locator("section[aria-label='Results of v2'] .moved").all_inner_texts()
+    for index, (found, sign) in enumerate(zip(after, signs, strict=True)):
+        up = before.index(found) - index if found in before else None
+        assert sign == ("new" if up is None else "=" if up == 0 else f"▲ {up}" if up > 0 else f"▼ {-up}")
+    gone = tab.locator("section[aria-label='Results of v1'] .tile.gone").count()
+    assert gone == len(set(before) - set(after))
+    both = next(one for one in after if one in before)
+    tab.locator(f"section[aria-label='Results of v2'] [data-item='{both}'] .search-with").hover()
+    assert tab.locator(".tile.linked").count() == 2
+    tab.get_by_label("and", exact=True).select_option("v1")
+    tab.wait_for_selector(".moves:has-text('the same items in the same order')")
+
+
+def test_a_list_that_is_refused_says_so_beside_the_other(reading: str, show: Open) -> None:
+    tab = show(reading, expected="409")
+    tab.goto(f"{reading}/#/search?item={quote(an_item(tab))}&compare=v1~v3")
+    tab.wait_for_selector("section[aria-label='Results of v3'] .problem")
+    said = tab.locator("section[aria-label='Results of v3'] .problem").inner_text()
+    assert "v3" in said
+    assert "evergallery" in said, "the way out is named"
+    assert len(tiles(tab, 'section[aria-label="Results of v1"]')) == 24
+
+
+def test_filters_hold_are_in_the_address_and_are_cleared(reading: str, show: Open) -> None:
+    tab = show(reading)
+    item = an_item(tab)
+    tab.goto(f"{reading}/#/search?item={quote(item)}")
+    everything = tiles(tab)
+    labels = tab.evaluate("fetch('api/v1/labels').then(r => r.json()).then(r => Object.keys(r.labels).sort())")
+    wanted = labels[3]
+    field = tab.get_by_role("combobox", name="Labels")
+    field.fill(wanted[:-1])
+    field.fill(wanted)
+    tab.keyboard.press("Enter")
+    until(tab, "name => new URLSearchParams(location.hash.split('?')[1]).get('label') === name", wanted)
+    until(
+        tab,
+        "name => [...document.querySelectorAll('.answers-of .tile .name')].every(one => one.textContent === name)",
+        wanted,
+    )
+    assert tiles(tab) == asked(tab, item=item, k=24, labels=[wanted])
+    slider = tab.get_by_label("Probability at least")
+    slider.fill("0.9")
+    tab.wait_for_url("**min=0.9**")
+    tab.wait_for_selector(".answers-of[aria-busy=false]")
+    tab.reload()
+    tab.wait_for_selector(".filters.used")
+    tab.get_by_role("button", name="Clear the filters").click()
+    until(tab, "many => document.querySelectorAll('.answers-of .tile').length === many", len(everything))
+    tab.get_by_role("combobox", name="Results").select_option("12")
+    until(tab, "document.querySelectorAll('.answers-of .tile').length === 12")
+
+
+def test_promoted_and_rolled_back_after_a_question(shop: Path, show: Open) -> None:
+    with served(shop) as address:
+        tab = show(f"{address}/#/generations?name=v2")
+        tab.get_by_role("button", name="Promote v2…").click()
+        dialog = tab.get_by_role("dialog")
+        assert "in place of v1" in dialog.inner_text(), "what will change"
+        tab.keyboard.press("Escape")
+        assert Workspace(shop).state.promoted == "v1"
+        tab.get_by_role("button", name="Promote v2…").click()
+        dialog.get_by_role("button", name="Promote v2").click()
+        tab.wait_for_selector(".standing .generation:has-text('v2')")
+        assert Workspace(shop).state.promoted == "v2"
+        tab.get_by_role("button", name="Back to v1").click()
+        assert "v1 answers queries again" in dialog.inner_text()
+        dialog.get_by_role("button", name="Back to v1").click()
+        tab.wait_for_selector(".standing .generation:has-text('v1')")
+        assert Workspace(shop).state.promoted == "v1"
+
+
+def test_against_the_gate_only_with_a_reason(shop: Path, show: Open) -> None:
+    with served(shop) as address:
+        tab = show(f"{address}/#/generations?name=v3", expected="409")
+        tab.get_by_role("button", name="Promote v3…").click()
+        dialog = tab.get_by_role("dialog")
+        go = dialog.get_by_role("button", name="Promote v3")
+        assert "not passed" in dialog.inner_text()
+        assert go.is_disabled()
+        dialog.get_by_label("Promote it all the same").check()
+        assert go.is_disabled(), "no reason, no promotion"
+        dialog.get_by_label("Reason").fill("The old model is withdrawn.")
+        go.click()
+        tab.wait_for_selector(".standing .generation:has-text('v3')")
+    with Workspace(shop) as workspace:
+        assert workspace.state.promoted == "v3"
+        assert any(entry.get("why") == "The old model is withdrawn." for entry in workspace.log())
+
+
+def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open) -> None:
+    with served(shop) as address:
+        tab = show(f"{address}/#/gallery")
+        tab.get_by_label("For queries of").select_option("v2")
+        tab.get_by_role("button", name="Plan", exact=True).click()
+        tab.wait_for_selector(".refresh-form + div h3:has-text('Plan for v2')")
+        assert tab.locator(".curve").count() == tab.locator(".legend li").count() > 1
+        tab.locator("summary", has_text="Limits").click()
+        tab.get_by_label("items a second").fill("40")
+        tab.get_by_role("button", name="Start the refresh").click()
+        until(
+            tab,
+            "document.querySelector('.job progress')?.value > 0 && document.querySelector('.job progress').value < 1",
+        )
+        assert re.search(r"of 200", tab.locator(".job-words").inner_text())
+        tab.wait_for_selector(".job .faint:has-text('left')")
+        tab.get_by_role("button", name="Stop").click()
+        tab.wait_for_selector(".job.stopped")
+        tab.wait_for_selector("text=A refresh for v2 is open")
+        tab.get_by_role("button", name="Go on").click()
+        tab.wait_for_selector(".job.done")
+        tab.wait_for_selector("text=200 of 200 items have a new vector")
+        tab.get_by_role("button", name="Discard…").click()
+        tab.get_by_role("dialog").get_by_role("button", name="Discard").click()
+        tab.wait_for_selector(".refresh-form:visible")
+    with Workspace(shop) as workspace:
+        assert workspace.state.refresh is None
+        assert {space.name: space.items for space in workspace.status().spaces or ()} == {"v1": 200}
+
+
+def test_items_show_the_vectors_that_a_refresh_gave_them(shop: Path, show: Open) -> None:
+    with Workspace(shop) as workspace:
+        workspace.promote("v2")
+    with served(shop) as address:
+        tab = show(f"{address}/#/gallery")
+        tab.wait_for_selector(".browser .tile .generation:has-text('v1')")
+        tab.get_by_label("For queries of").select_option("v2")
+        tab.get_by_role("button", name="Start the refresh").click()
+        tab.wait_for_selector(".job.done")
+        until(
+            tab, "[...document.querySelectorAll('.browser .tile .generation')].every(one => one.textContent === 'v2')"
+        )
+        tab.get_by_role("button", name="Commit…").click()
+        tab.get_by_role("dialog").get_by_role("button", name="Commit").click()
+        tab.wait_for_selector(".refresh-form:visible")
+    with Workspace(shop) as workspace:
+        assert {space.name: space.items for space in workspace.status().spaces or ()} == {"v2": 200}
+
+
+def test_pictures_are_added_found_and_deleted(shop: Path, made: Path, tmp_path: Path, show: Open) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(photographs(made)[0].read_bytes()[:60])
+    fresh = tmp_path / "new one.png"
+    from PIL import Image
+
+    Image.new("RGB", (20, 20), (200, 30, 90)).save(fresh)
+    with served(shop) as address:
+        tab = show(f"{address}/#/gallery")
+        tab.get_by_role("button", name="Add pictures").click()
+        dialog = tab.get_by_role("dialog")
+        dialog.get_by_label("Pictures").set_input_files([fresh, broken])
+        dialog.get_by_label("Label").fill("magenta")
+        dialog.get_by_role("button", name="Add 2 pictures").click()
+        tab.wait_for_selector("dialog:has-text('1 added')")
+        assert "broken.png" in dialog.inner_text(), "what could not be added, and why"
+        dialog.get_by_role("button", name="Close").click()
+        tab.goto(f"{address}/#/gallery?label=magenta")
+        tab.wait_for_selector(".browser .tile .name:has-text('magenta')")
+        until(tab, "document.querySelectorAll('.browser .tile').length === 1")
+        tab.locator(".browser .search-with").click()
+        dialog.get_by_role("button", name="Delete").click()
+        tab.get_by_role("dialog", name="Delete magenta?").get_by_role("button", name="Delete").click()
+        tab.wait_for_selector(".browser .empty:has-text('No item is like that')")
+
+
+def test_errors_are_said_where_they_arise(reading: str, tmp_path: Path, show: Open) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG not really")
+    tab = show(reading, expected="40[04]|422|415")
+    tab.get_by_label("Picture file").set_input_files(broken)
+    tab.wait_for_selector(".search > .problem:visible")
+    assert "broken.png" in tab.locator(".search > .problem").inner_text()
+    tab.get_by_label("Item id").fill("no such item")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(".search > .problem:has-text('no such item')")
+    tab.goto(f"{reading}/#/generations?name=v9")
+    tab.wait_for_selector(".generations .problem:has-text('v9')")
+
+
+def test_a_lost_connection_is_said_and_comes_back(made: Path, tmp_path: Path, show: Open) -> None:
+    shop = copy_of(made, tmp_path)
+    with served(shop) as address:
+        tab = show(address, expected="ERR_|Failed to load")
+        tab.wait_for_selector(".samples img")
+    tab.wait_for_selector("#connection:has-text('connection to the server is lost')")
+    with listening(create_app(shop, **ADMIN), port=int(address.rsplit(":", 1)[1])):
+        tab.wait_for_selector("#connection:not(:has(p))", state="attached")
+        tab.locator(".samples button").first.click()
+        assert len(tiles(tab)) == 24
+
+
+def test_a_token_is_asked_for_and_what_it_does_not_allow_is_off(shop: Path, show: Open) -> None:
+    token = Tokens(shop).create("reader", "read")
+    with listening(create_app(shop, limits=UNLIMITED)) as address:
+        tab = show(address, expected="401")
+        dialog = tab.get_by_role("dialog")
+        dialog.get_by_label("Token").fill("evg_wrong")
+        dialog.get_by_role("button", name="Use this token").click()
+        tab.wait_for_selector("dialog .problem:visible")
+        dialog.get_by_label("Token").fill(token)
+        dialog.get_by_role("button", name="Use this token").click()
+        tab.wait_for_selector(".samples img[src^='blob:']")
+        tab.goto(f"{address}/#/gallery")
+        tab.reload()
+        assert tab.get_by_role("button", name="Add pictures").is_disabled()
+        assert "scope write" in tab.locator(".browser > p.faint").inner_text()
+        assert tab.get_by_role("button", name="Start the refresh").is_disabled()
+        tab.goto(f"{address}/#/generations?name=v2")
+        assert tab.get_by_role("button", name="Promote v2…").is_disabled()
+        assert tab.evaluate("localStorage.length") == 0
+
+
+def test_the_keyboard_alone(reading: str, show: Open) -> None:
+    tab = show(reading)
+    tab.wait_for_selector(".samples img")
+    tab.keyboard.press("/")
+    tab.keyboard.type(an_item(tab))
+    tab.keyboard.press("Enter")
+    first = tiles(tab)
+    tab.locator(".answers-of .search-with").first.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowLeft")
+    assert tab.evaluate("document.activeElement.closest('.tile').dataset.item") == first[1]
+    tab.keyboard.press("ArrowDown")
+    below = tab.evaluate("document.activeElement.getBoundingClientRect().left")
+    assert (
+        tab.evaluate("[...document.querySelectorAll('.answers-of .search-with')][1].getBoundingClientRect().left")
+        == below
+    )
+    tab.keyboard.press("i")
+    tab.wait_for_selector("dialog")
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector("dialog", state="detached")
+    tab.keyboard.press("Home")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(f"**item={quote(first[0])}")
+    second = tiles(tab)
+    assert second != first
+    until(tab, "id => document.activeElement.closest('.tile')?.dataset.item === id", second[0])
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+def test_every_view_is_accessible_and_fits(reading: str, show: Open, scheme: str, width: int) -> None:
+    axe = files("axe_playwright_python") / "axe.min.js"
+    tab = show(reading, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    item = an_item(tab)
+    tab.add_script_tag(content=axe.read_text())
+    for view in VIEWS:
+        tab.goto(f"{reading}/{view.format(quote(item))}")
+        tab.wait_for_selector("main > :not(noscript)")
+        until(tab, "document.images.length > 0 || document.querySelector('.heat td')")
+        tab.wait_for_selector("[aria-busy=true]", state="detached")
+        assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{view} sticks out sideways"
+        found = tab.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        assert [(view, one["id"], one["nodes"][0]["html"]) for one in found] == []

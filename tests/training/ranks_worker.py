@@ -1,0 +1,73 @@
+"""One of several processes that learn together; started by ``torchrun`` for test_ranks.py, and imported by it."""
+
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "methods")]
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from test_laws import ALL, OLD, a_network, learn, new_images, old_and_new_images  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from evergallery.data.images import Preprocessing  # noqa: E402
+from evergallery.methods import METHODS  # noqa: E402
+from evergallery.network import extract, outputs_of  # noqa: E402
+from evergallery.ranks import join  # noqa: E402
+from evergallery.tensors import save_tensors  # noqa: E402
+from evergallery.training import Settings  # noqa: E402
+
+
+def step_of(method: str, directory: Path, count: int = 43) -> dict[str, Tensor]:
+    """Weights after one step of plain descent, and its losses, for a batch that no number of ranks divides."""
+    settings = Settings(
+        epochs=1, batch_size=count, optimizer="sgd", learning_rate=0.01, weight_decay=0, clip_norm=None,
+        schedule="constant", precision="float32", device="cpu", padding=1,
+    )  # fmt: skip
+    images = old_and_new_images() if METHODS[method].needs_old_images else new_images()
+    images = images.select(np.linspace(0, len(images) - 1, count).astype(np.int64))
+    network, _, trained = learn(METHODS[method](), images, settings, directory)
+    losses = trained.history[0]["losses"]
+    named = {f"loss/{name}": torch.tensor(value, dtype=torch.float64) for name, value in losses.items()}
+    return {**network.state_dict(), **named}
+
+
+def start_of(method: str) -> dict[str, Tensor]:
+    """The weights that ``step_of`` begins with."""
+    chosen = METHODS[method]()
+    network, parent = a_network(ALL, chosen), a_network(OLD, chosen)
+    if chosen.starts_from_parent:
+        network.embedder.load_state_dict(parent.embedder.state_dict())
+    return {name: tensor.clone() for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+
+
+def write_images(path: Path) -> None:
+    """Images to learn from, for a command."""
+    images = new_images(each=16)
+    pixels = images.batch(np.arange(len(images))).permute(0, 2, 3, 1).numpy()
+    names = np.array(images.classes)[images.labels]
+    np.savez(path, images=pixels, labels=names)
+
+
+def embeddings() -> dict[str, Tensor]:
+    """What all ranks make together of images of which no number of ranks has equal shares."""
+    ranks = join(torch.device("cpu"))
+    network = a_network(OLD, METHODS["finetune"]())
+    images = new_images(each=7)
+    size = Preprocessing(size=16)
+    made = outputs_of(network, images, size, batch_size=8, ranks=ranks)
+    alone = extract(network.embedder, images, size, batch_size=8, ranks=ranks)
+    return {"features": made.features, "logits": made.logits, "embeddings": torch.from_numpy(alone)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    directory, wanted = Path(sys.argv[1]), sys.argv[2].split(",")
+    rank = join(torch.device("cpu")).rank
+    for name in wanted:
+        save_tensors(directory / f"{name}-{rank}.safetensors", step_of(name, directory / f"run-{name}"))
+    save_tensors(directory / f"embeddings-{rank}.safetensors", embeddings())
+    if len(sys.argv) > 3:
+        tiny = step_of("finetune", directory / "run-tiny", count=2)
+        save_tensors(directory / f"tiny-{rank}.safetensors", tiny)

@@ -1,0 +1,187 @@
+"""Processes that learn together: a batch that is split over them gives what one process gives, by every method."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from evergallery.errors import InputError
+from evergallery.methods import METHODS
+from evergallery.network.batch_norm import normalise_together
+from evergallery.ranks import Ranks, launched, together
+from evergallery.workspace import Workspace
+
+sys.path.insert(0, str(Path(__file__).parent))
+import ranks_worker
+
+WORKER = Path(__file__).parent / "ranks_worker.py"
+
+
+def torchrun(size: int, *command: object, restarts: int = 0, wait: bool = True) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}",
+            f"--max-restarts={restarts}", *map(str, command),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    if wait:
+        said, _ = process.communicate(timeout=540)
+        assert process.returncode == 0, said[-4000:]
+    return process
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("two")
+    torchrun(2, WORKER, directory, ",".join(METHODS))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def by_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("three")
+    torchrun(3, WORKER, directory, "csd", "tiny")
+    return directory
+
+
+def ranks_of(directory: Path, name: str, size: int) -> list[dict[str, Tensor]]:
+    return [load_file(directory / f"{name}-{rank}.safetensors") for rank in range(size)]
+
+
+def check_same_step(found: dict[str, Tensor], expected: dict[str, Tensor], start: dict[str, Tensor]) -> None:
+    for name, value in expected.items():
+        if name.startswith("loss/"):
+            assert found[name].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-6), name
+    moved = {name: expected[name] - start[name] for name in start if start[name].is_floating_point()}
+    length = torch.cat([one.flatten() for one in moved.values()]).norm()
+    apart = torch.cat([(found[name] - expected[name]).flatten() for name in moved]).norm()
+    assert length > 1e-4
+    assert apart < 2e-3 * length
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_ranks_take_the_step_of_one(method: str, by_two: Path, tmp_path: Path) -> None:
+    first, second = ranks_of(by_two, method, 2)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    expected = ranks_worker.step_of(method, tmp_path / "alone")
+    start = ranks_worker.start_of(method)
+    check_same_step(first, expected, start)
+
+
+def test_three_ranks_take_the_step_of_one(by_three: Path, tmp_path: Path) -> None:
+    found = ranks_of(by_three, "csd", 3)
+    expected = ranks_worker.step_of("csd", tmp_path / "alone")
+    check_same_step(found[2], expected, ranks_worker.start_of("csd"))
+
+
+def test_batch_with_fewer_images_than_ranks(by_three: Path, tmp_path: Path) -> None:
+    found = ranks_of(by_three, "tiny", 3)
+    expected = ranks_worker.step_of("finetune", tmp_path / "alone", count=2)
+    check_same_step(found[0], expected, ranks_worker.start_of("finetune"))
+
+
+def test_embeddings_and_figures_do_not_depend_on_the_number_of_ranks(by_two: Path, by_three: Path) -> None:
+    alone = ranks_worker.embeddings()
+    for directory, size in ((by_two, 2), (by_three, 3)):
+        for found in ranks_of(directory, "embeddings", size):
+            assert all(torch.equal(found[name], alone[name]) for name in alone)
+
+
+def test_shares_are_a_partition() -> None:
+    for size in (1, 2, 3, 7):
+        for count in (0, 1, 2, 6, 25):
+            parts = [Ranks(rank, size).share(count) for rank in range(size)]
+            assert [index for part in parts for index in range(count)[part]] == list(range(count))
+            lengths = [part.stop - part.start for part in parts]
+            assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("shape", [(6, 5), (4, 5, 3, 3)])
+def test_normalisation_by_one_rank_is_that_of_torch(shape: tuple[int, ...], momentum: float | None) -> None:
+    kind = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
+    torch.manual_seed(0)
+    ours, theirs = (kind(5, momentum=momentum, dtype=torch.float64) for _ in range(2))
+    for layer in (ours, theirs):
+        nn.init.constant_(layer.weight, 1.7)
+        nn.init.constant_(layer.bias, -0.3)
+    for _ in range(3):
+        inputs = [torch.randn(shape).double().requires_grad_() for _ in range(1)] * 2
+        mine = normalise_together(inputs[0], ours, Ranks())
+        weight = torch.randn(shape)
+        (gradient,) = torch.autograd.grad((mine * weight).sum(), inputs[0])
+        reference = theirs(inputs[1])
+        (expected,) = torch.autograd.grad((reference * weight).sum(), inputs[1])
+        torch.testing.assert_close(mine, reference, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched() is None
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
+    assert launched() == (3, 8, 2)
+    # A shell of an interactive job is one process with the job's variables.
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert launched() is None
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert launched() is None
+    monkeypatch.delenv("SLURM_JOB_NAME")
+    assert launched() == (1, 2, 1)
+    with pytest.raises(InputError, match="leave the number out"):
+        together(torch.device("cuda:1"))
+
+
+def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: Path) -> None:
+    images = tmp_path / "images.npz"
+    ranks_worker.write_images(images)
+    weights = []
+    for kill in (False, True):
+        shop = tmp_path / f"shop-{kill}"
+        subprocess.run(
+            [sys.executable, "-m", "evergallery", "init", shop, "--size", "16"], check=True, capture_output=True
+        )
+        command = (
+            "-m", "evergallery", "learn", images, "-w", shop, "--epochs", 5, "--batch-size", 24, "--device", "cpu", "--json",
+        )  # fmt: skip
+        process = torchrun(2, *command, restarts=2, wait=False)
+        if kill:
+            deadline = time.monotonic() + 120
+            while not list(shop.glob("runs/*/state.json")) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.kill(a_child_of(process.pid), signal.SIGKILL)
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said[-3000:]
+        assert said.count('"name": "v1"') == 1, "one rank speaks"
+        assert Workspace(shop).generation("v1").card.training["processes"] == 2
+        assert [path.name for path in (shop / "generations").iterdir() if path.is_dir()] == ["v0001"]
+        weights.append(load_file(shop / "generations/v0001/embedder.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def a_child_of(parent: int) -> int:
+    """The last of the processes that another has started."""
+    started = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            started.append(int(path.parent.name))
+    return max(started)
