@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+PORT   ?= 8765
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
@@ -16,7 +17,7 @@ demo: $(READY)
 # The workspace is made once, and again after  make clean.
 serve-demo: $(READY)
 	@$(BIN)/python -m evergallery.serving.demo evergallery-demo
-	@$(BIN)/evergallery serve --workspace evergallery-demo --allow-writes
+	@$(BIN)/evergallery serve --workspace evergallery-demo --port $(PORT) --allow-writes
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -152,6 +152,24 @@ def test_a_picture_is_searched_with_and_then_one_that_was_found(reading: str, ma
     tab.wait_for_selector(".search > .problem:has-text('choose it once more')")
 
 
+@pytest.mark.parametrize("way", ["paste", "drop"])
+def test_a_picture_is_pasted_or_dropped(reading: str, made: Path, show: Open, way: str) -> None:
+    tab = show(reading)
+    tab.wait_for_selector(".samples img")
+    tab.evaluate(
+        """([way, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "found.png", { type: "image/png" }));
+            const kind = way === "paste" ? ClipboardEvent : DragEvent;
+            const given = { [way === "paste" ? "clipboardData" : "dataTransfer"]: data, bubbles: true, cancelable: true };
+            document.body.dispatchEvent(new kind(way, given));
+        }""",
+        [way, list(photographs(made)[5].read_bytes())],
+    )
+    assert len(tiles(tab)) == 24
+    assert tab.locator(".query").inner_text().startswith("found.png")
+
+
 def test_two_generations_side_by_side_say_what_moved(reading: str, show: Open) -> None:
     tab = show(reading)
     item = an_item(tab)
@@ -280,6 +298,25 @@ def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open
     with Workspace(shop) as workspace:
         assert workspace.state.refresh is None
         assert {space.name: space.items for space in workspace.status().spaces or ()} == {"v1": 200}
+
+
+def test_items_show_the_vectors_that_a_refresh_gave_them(shop: Path, show: Open) -> None:
+    with Workspace(shop) as workspace:
+        workspace.promote("v2")
+    with served(shop) as address:
+        tab = show(f"{address}/#/gallery")
+        tab.wait_for_selector(".browser .tile .generation:has-text('v1')")
+        tab.get_by_label("For queries of").select_option("v2")
+        tab.get_by_role("button", name="Start the refresh").click()
+        tab.wait_for_selector(".job.done")
+        until(
+            tab, "[...document.querySelectorAll('.browser .tile .generation')].every(one => one.textContent === 'v2')"
+        )
+        tab.get_by_role("button", name="Commit…").click()
+        tab.get_by_role("dialog").get_by_role("button", name="Commit").click()
+        tab.wait_for_selector(".refresh-form:visible")
+    with Workspace(shop) as workspace:
+        assert {space.name: space.items for space in workspace.status().spaces or ()} == {"v2": 200}
 
 
 def test_pictures_are_added_found_and_deleted(shop: Path, made: Path, tmp_path: Path, show: Open) -> None:

@@ -48,5 +48,5 @@ def prepare(directory: Path, watcher: Watcher) -> None:
 
 
 if __name__ == "__main__":
-    with watching(False) as told:
+    with watching() as told:
         prepare(Path(sys.argv[1]), told)

@@ -47,7 +47,7 @@ export function createBrowser(go) {
     state = { label: parameters.getAll("label").slice(0, 1), of: parameters.get("of") ?? "" };
     draw();
     const key = JSON.stringify(state);
-    if (shown === key && stored === session.status.items) return;
+    if (shown === key && stored === standing()) return;
     shown = key;
     restart();
   }
@@ -60,13 +60,17 @@ export function createBrowser(go) {
     reason.hidden = !reason.textContent;
   }
 
+  /** What the list depends on, beside what it is asked for. */
+  const standing = () => JSON.stringify(session.status.by_generation);
+
   function changed(values) {
     if (values.status || values.me || values.labels) draw();
-    if (values.status && stored !== null && stored !== values.status.items) restart();
+    // While a refresh runs, vectors change from moment to moment: the list is read again when it has ended.
+    if (values.status && stored !== null && stored !== standing() && session.job?.state !== "running") restart();
   }
 
   function restart() {
-    stored = session.status.items;
+    stored = standing();
     next = null;
     selected.clear();
     drawChosen();

@@ -16,7 +16,7 @@ export function createRefresh() {
   const planned = h("div");
   let plan = null;
 
-  const target = select(() => { plan = null; draw(); });
+  const target = select(() => draw());
   const order = select(() => drawPlan());
   const share = select();
   const budget = h("input", { type: "number", min: "1", placeholder: "none", inputmode: "numeric" });

@@ -71,7 +71,7 @@ export function createSearch(go) {
   const sides = [0, 1].map((side) => select((value) => refine({ compare: state.compare.map((one, index) => (index === side ? value : one)) })));
   const alone = field("Answered by", by);
   const beside = [field("Compare", sides[0]), field("and", sides[1])];
-  const lists = new Choice("Lists", [["one", "One list"], ["two", "Side by side"]], (which) => refine({ compare: which === "two" ? pair() : null }));
+  const lists = new Choice("Lists", [["one", "One list"], ["two", "Side by side"]], async (which) => refine({ compare: which === "two" ? (state.compare ?? (await pair())) : null }));
   const bar = h("div", { class: "bar" }, h("div", { class: "by" }, alone, beside), lists.element);
   const answers = h("div", { class: "answers-of", "aria-busy": "false" });
   const results = h("section", { class: "results", "aria-label": "Results" }, bar, answers);
@@ -306,7 +306,7 @@ export function createSearch(go) {
     if (!state.item) return;
     // Whoever asks for another list with the same query must not lose its picture: this is not aborted with the search.
     itemOf(state.item).then(
-      (item) => query.dataset.of === key && query.replaceChildren(thumbnail(item, 512), h("p", {}, h("strong", {}, item.label ?? item.id), h("span", { class: "faint id" }, item.label ? item.id : "", " "), h("button", { type: "button", class: "link", onclick: () => showItem(item, { go }) }, "About this item"))),
+      (item) => query.dataset.of === key && query.replaceChildren(thumbnail(item, 512), h("p", {}, h("strong", {}, item.label ?? item.id), item.label && h("span", { class: "faint id", title: item.id }, /^[0-9a-f]{64}$/.test(item.id) ? `${item.id.slice(0, 12)}…` : item.id), h("button", { type: "button", class: "link", onclick: () => showItem(item, { go }) }, "About this item"))),
       () => delete query.dataset.of,
     );
   }
@@ -322,14 +322,22 @@ export function createSearch(go) {
     lists.set(state.compare ? "two" : "one");
   }
 
-  /** The generation that answers beside the one that did before it, or the one that comes next. */
-  function pair() {
+  /** The generation that answers beside the one that did before it, or else the one that does best in the same vectors. */
+  async function pair() {
     const names = session.generations.map(({ name }) => name);
     const answers = state.by ?? session.info.promoted;
     const before = session.status.can_roll_back_to ?? session.generations.find(({ name }) => name === answers)?.parent;
+    if (before && before !== answers) return inOrder(before, answers);
+    const { cells } = await ask("GET", "matrix").catch(() => ({ cells: [] }));
+    const measured = cells.filter(({ query, gallery, classes }) => gallery === answers && query !== answers && classes === "all");
+    const best = measured.toSorted((one, another) => another.value - one.value)[0]?.query;
     const at = names.indexOf(answers);
-    const other = before && before !== answers ? before : names[at + 1] ?? names[at - 1];
-    return names.indexOf(other) < names.indexOf(answers) ? [other, answers] : [answers, other];
+    return inOrder(best ?? names[at + 1] ?? names[at - 1], answers);
+  }
+
+  function inOrder(...pair) {
+    const names = session.generations.map(({ name }) => name);
+    return pair.toSorted((one, other) => names.indexOf(one) - names.indexOf(other));
   }
 
   function drawFilters() {
