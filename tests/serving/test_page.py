@@ -252,6 +252,8 @@ def test_promoted_and_rolled_back_after_a_question(shop: Path, show: Open) -> No
         dialog.get_by_role("button", name="Promote v2").click()
         tab.wait_for_selector(".standing .generation:has-text('v2')")
         assert Workspace(shop).state.promoted == "v2"
+        tab.wait_for_selector("dialog", state="detached")
+        until(tab, "document.activeElement.id === 'content' && window.scrollY === 0")
         tab.get_by_role("button", name="Back to v1").click()
         assert "v1 answers queries again" in dialog.inner_text()
         dialog.get_by_role("button", name="Back to v1").click()

@@ -22,7 +22,7 @@ export class TypeAhead {
     this.input = h("input", {
       id: `names-${id}`, type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", placeholder: "Type a name",
       "aria-expanded": "false", "aria-controls": this.list.id, "aria-autocomplete": "list",
-      oninput: () => this.propose(), onfocus: () => this.propose(), onkeydown: (event) => this.pressed(event), onblur: () => this.close(),
+      oninput: () => this.propose(), onfocus: () => this.propose(), onkeydown: (event) => this.pressed(event), onblur: () => { this.input.value = ""; this.close(); },
     });
     this.chips = h("ul", { class: "chips", "aria-label": `${label} chosen` });
     this.element = h("div", { class: "field" }, h("label", { for: this.input.id }, label), this.input, this.list, this.chips);
