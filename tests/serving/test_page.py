@@ -212,7 +212,14 @@ def test_filters_hold_are_in_the_address_and_are_cleared(reading: str, show: Ope
     wanted = labels[3]
     field = tab.get_by_role("combobox", name="Labels")
     field.fill(wanted[:-1])
+    assert tab.evaluate(
+        "[...document.querySelectorAll('.proposals:not([hidden]) li')].every(one => {"
+        " const {left, top, width, height} = one.getBoundingClientRect();"
+        " return document.elementFromPoint(left + width / 2, top + height / 2)?.closest('li') === one; })"
+    ), "nothing cuts a proposal off"
     field.fill(wanted)
+    tab.keyboard.press("ArrowUp")
+    tab.keyboard.press("ArrowDown")
     tab.keyboard.press("Enter")
     until(tab, "name => new URLSearchParams(location.hash.split('?')[1]).get('label') === name", wanted)
     until(
@@ -245,6 +252,8 @@ def test_promoted_and_rolled_back_after_a_question(shop: Path, show: Open) -> No
         dialog.get_by_role("button", name="Promote v2").click()
         tab.wait_for_selector(".standing .generation:has-text('v2')")
         assert Workspace(shop).state.promoted == "v2"
+        tab.wait_for_selector("dialog", state="detached")
+        until(tab, "document.activeElement.id === 'content' && window.scrollY === 0")
         tab.get_by_role("button", name="Back to v1").click()
         assert "v1 answers queries again" in dialog.inner_text()
         dialog.get_by_role("button", name="Back to v1").click()
@@ -336,6 +345,9 @@ def test_pictures_are_added_found_and_deleted(shop: Path, made: Path, tmp_path: 
         tab.wait_for_selector("dialog:has-text('1 added')")
         assert "broken.png" in dialog.inner_text(), "what could not be added, and why"
         dialog.get_by_role("button", name="Close").click()
+        tab.get_by_text("What was done here").click()
+        tab.wait_for_selector(".history th:has-text('20')")
+        assert "register" in tab.locator(".history").inner_text()
         tab.goto(f"{address}/#/gallery?label=magenta")
         tab.wait_for_selector(".browser .tile .name:has-text('magenta')")
         until(tab, "document.querySelectorAll('.browser .tile').length === 1")
@@ -343,6 +355,23 @@ def test_pictures_are_added_found_and_deleted(shop: Path, made: Path, tmp_path: 
         dialog.get_by_role("button", name="Delete").click()
         tab.get_by_role("dialog", name="Delete magenta?").get_by_role("button", name="Delete").click()
         tab.wait_for_selector(".browser .empty:has-text('No item is like that')")
+
+
+def test_many_pictures_are_added_in_portions(shop: Path, tmp_path: Path, show: Open) -> None:
+    from PIL import Image
+
+    pictures = [tmp_path / f"{number}.png" for number in range(23)]
+    for number, path in enumerate(pictures):
+        Image.new("RGB", (20, 20), (10 * number, 30, 90)).save(path)
+    with served(shop) as address:
+        tab = show(f"{address}/#/gallery")
+        sent: list[str] = []
+        tab.on("request", lambda request: sent.append(request.method) if request.url.endswith("/items") else None)
+        tab.get_by_role("button", name="Add pictures").click()
+        tab.get_by_role("dialog").get_by_label("Pictures").set_input_files(pictures)
+        tab.get_by_role("button", name="Add 23 pictures").click()
+        tab.wait_for_selector("dialog:has-text('23 added')")
+        assert sent.count("POST") == 2
 
 
 def test_errors_are_said_where_they_arise(reading: str, tmp_path: Path, show: Open) -> None:
@@ -357,6 +386,10 @@ def test_errors_are_said_where_they_arise(reading: str, tmp_path: Path, show: Op
     tab.wait_for_selector(".search > .problem:has-text('no such item')")
     tab.goto(f"{reading}/#/generations?name=v9")
     tab.wait_for_selector(".generations .problem:has-text('v9')")
+    tab.route("**/api/v1/search", lambda asked: asked.abort())
+    tab.goto(f"{reading}/#/search?item={quote(an_item(tab))}")
+    tab.wait_for_selector(".search > .problem:has-text('does not answer')")
+    assert tab.locator("#connection p").count() == 0, "one request is not the connection"
 
 
 def test_a_lost_connection_is_said_and_comes_back(made: Path, tmp_path: Path, show: Open) -> None:
@@ -376,6 +409,9 @@ def test_a_token_is_asked_for_and_what_it_does_not_allow_is_off(shop: Path, show
     with listening(create_app(shop, limits=UNLIMITED)) as address:
         tab = show(address, expected="401")
         dialog = tab.get_by_role("dialog")
+        dialog.wait_for()
+        tab.keyboard.press("Escape")
+        tab.get_by_role("button", name="Enter a token").click()
         dialog.get_by_label("Token").fill("evg_wrong")
         dialog.get_by_role("button", name="Use this token").click()
         tab.wait_for_selector("dialog .problem:visible")
@@ -390,6 +426,9 @@ def test_a_token_is_asked_for_and_what_it_does_not_allow_is_off(shop: Path, show
         tab.goto(f"{address}/#/generations?name=v2")
         assert tab.get_by_role("button", name="Promote v2…").is_disabled()
         assert tab.evaluate("localStorage.length") == 0
+        Tokens(shop).revoke("reader")
+        tab.reload()
+        tab.wait_for_selector("dialog:has-text('asks for a token')")
 
 
 def test_the_keyboard_alone(reading: str, show: Open) -> None:

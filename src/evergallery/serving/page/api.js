@@ -3,6 +3,8 @@
 const BASE = new URL("api/v1/", document.baseURI);
 const TOKEN = "evergallery-token";
 const LONGEST_WAIT = 8000;
+/** The server says something every 15 seconds: after this long the line is dead, even if nobody has said so. */
+const SILENCE = 45000;
 
 /** What the server refused, in its own words. */
 export class ApiError extends Error {
@@ -19,9 +21,9 @@ export const token = {
   set: (value) => (value ? sessionStorage.setItem(TOKEN, value) : sessionStorage.removeItem(TOKEN)),
 };
 
-const watchers = { unauthorised: () => {}, unreachable: () => {} };
+const watchers = { unauthorised: () => {} };
 
-/** Who hears that a token is asked for, or that nobody answers. */
+/** Who hears that a token is asked for. */
 export function watch(changes) {
   Object.assign(watchers, changes);
 }
@@ -45,7 +47,6 @@ async function send(method, path, { query, json, form, signal } = {}) {
     response = await fetch(url, { method, headers, body, signal, credentials: "same-origin" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    watchers.unreachable();
     throw new ApiError(0, "unreachable", UNREACHABLE);
   }
   if (!response.ok) throw await refusal(response);
@@ -74,11 +75,12 @@ async function refusal(response) {
 export async function listen({ onEvent, onOpen, onLost }) {
   let wait = 500;
   for (;;) {
+    const line = new AbortController();
     try {
-      const response = await send("GET", "events");
+      const response = await send("GET", "events", { signal: line.signal });
+      await onOpen();
       wait = 500;
-      onOpen();
-      for await (const event of eventsOf(response.body)) onEvent(event.name, event.data);
+      for await (const event of eventsOf(response.body, line)) onEvent(event.name, event.data);
     } catch (error) {
       if (error.status === 401) {
         await new Promise((resolve) => (listen.again = resolve));
@@ -94,13 +96,14 @@ export async function listen({ onEvent, onOpen, onLost }) {
   }
 }
 
-async function* eventsOf(body) {
+async function* eventsOf(body, line) {
   const decoder = new TextDecoder();
   const reader = body.getReader();
   let text = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const dead = setTimeout(() => line.abort(), SILENCE);
+      const { done, value } = await reader.read().finally(() => clearTimeout(dead));
       if (done) return;
       text += decoder.decode(value, { stream: true }).replaceAll("\r\n", "\n");
       const blocks = text.split("\n\n");

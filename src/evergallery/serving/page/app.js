@@ -73,7 +73,7 @@ async function askForToken(because = null) {
   const notice = new Notice();
   if (because) notice.show(because);
   const known = token.get();
-  await question(
+  const given = await question(
     because ? "This server asks for a token" : "Token",
     [
       notice.element,
@@ -86,7 +86,6 @@ async function askForToken(because = null) {
       ready: () => input.value.trim() !== "",
       run: async () => {
         token.set(input.value.trim());
-        asking = true;
         try {
           await load();
         } catch (error) {
@@ -97,7 +96,8 @@ async function askForToken(because = null) {
     },
   );
   asking = false;
-  if (session.info) start();
+  if (given) start();
+  else if (because) main.replaceChildren(h("div", { class: "locked" }, h("p", {}, because.message), h("button", { type: "button", class: "primary", onclick: () => askForToken(because) }, icon("key"), "Enter a token")));
 }
 
 // The connection
@@ -138,8 +138,9 @@ async function begin() {
     start();
   } catch (error) {
     if (error.status === 401) return;
-    if (error.status === 0) lost();
-    else main.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
+    // Whoever listens tries again.
+    if (error.status === 0) throw error;
+    main.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
   }
 }
 
@@ -150,7 +151,7 @@ function start() {
   listen.again?.();
 }
 
-watch({ unauthorised: (error) => askForToken(error), unreachable: lost });
+watch({ unauthorised: (error) => askForToken(error) });
 onChange(drawHeader);
 // Going back fires this too, since all that changes in the address is behind its #.
 window.addEventListener("hashchange", () => session.info && route());

@@ -9,6 +9,8 @@ import { can, missing, reloadItems, session } from "./session.js";
 import { TypeAhead } from "./typeahead.js";
 
 const PAGE = 48;
+/** Pictures in one request: many more are refused, and one sees that something happens. */
+const PORTION = 20;
 
 export function createBrowser(go) {
   let state = { label: [], of: "" };
@@ -143,27 +145,38 @@ export function createBrowser(go) {
       result.replaceChildren();
       notice.clear();
     };
+    const send = (portion, identifier) => {
+      const body = new FormData();
+      for (const picture of portion) body.append("image", picture, picture.name);
+      if (label.value.trim()) body.append("label", label.value.trim());
+      if (identifier) body.append("id", identifier);
+      return ask("POST", "items", { form: body });
+    };
     const form = h("form", {
       onsubmit: async (event) => {
         event.preventDefault();
         notice.clear();
         button.disabled = true;
-        const body = new FormData();
-        for (const picture of pictures) body.append("image", picture, picture.name);
-        if (label.value.trim()) body.append("label", label.value.trim());
-        if (id.value.trim() && pictures.length === 1) body.append("id", id.value.trim());
+        const identifier = pictures.length === 1 ? id.value.trim() : "";
+        const sum = { added: 0, replaced: 0, unchanged: 0, skipped: [] };
+        const tell = () => result.replaceChildren(
+          h("p", { class: "met" }, `${count(sum.added)} added, ${count(sum.replaced)} replaced, ${count(sum.unchanged)} unchanged.`),
+          sum.skipped.length ? h("ul", { class: "unmet" }, sum.skipped.map((one) => h("li", {}, `${one.name}: ${one.reason}`))) : "");
         try {
-          const { added, replaced, unchanged, skipped } = await ask("POST", "items", { form: body });
-          await reloadItems();
-          take([]);
+          while (pictures.length) {
+            const answer = await send(pictures.slice(0, PORTION), identifier);
+            for (const name of ["added", "replaced", "unchanged"]) sum[name] += answer[name];
+            sum.skipped.push(...answer.skipped);
+            take(pictures.slice(PORTION));
+            button.disabled = true;
+            tell();
+          }
           file.value = "";
-          result.replaceChildren(
-            h("p", { class: "met" }, `${count(added)} added, ${count(replaced)} replaced, ${count(unchanged)} unchanged.`),
-            skipped.length ? h("ul", { class: "unmet" }, skipped.map((one) => h("li", {}, `${one.name}: ${one.reason}`))) : "");
         } catch (error) {
           notice.show(error);
           button.disabled = false;
         }
+        reloadItems().catch((error) => notice.show(error));
       },
       ondragover: (event) => event.preventDefault(),
       ondrop: (event) => { event.preventDefault(); take([...event.dataTransfer.files].filter((one) => one.type.startsWith("image/"))); },

@@ -55,7 +55,9 @@ export function open(title, body, kind = "") {
   const closed = new Promise((resolve) =>
     dialog.addEventListener("close", () => {
       dialog.remove();
-      if (before?.isConnected) before.focus();
+      // What was pressed is mostly gone by what it did: the keyboard then goes on from the top of the view.
+      if (before?.isConnected && dialog.returnValue !== "done") before.focus();
+      else document.getElementById("content").focus({ preventScroll: true });
       resolve();
     }),
   );

@@ -78,9 +78,9 @@ export function createGallery(go) {
 
   async function drawHistory() {
     try {
-      const { entries } = await ask("GET", "log", { query: { limit: 100 } });
+      const { log } = await ask("GET", "log", { query: { limit: 100 } });
       history.lastElementChild.replaceChildren(
-        table("What was done here", ["when", "what", "who", "figures"], entries.map(({ time, operation, who, generation: name, ...rest }) =>
+        table("What was done here", ["when", "what", "who", "figures"], log.map(({ time, operation, who, generation: name, ...rest }) =>
           h("tr", {}, h("th", { scope: "row" }, moment(time)), h("td", {}, operation, " ", name && generation(name)), h("td", {}, who ?? "–"), h("td", { class: "words" }, figures(rest)))), "left dense"),
       );
     } catch (error) {

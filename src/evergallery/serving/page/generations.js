@@ -162,6 +162,7 @@ export function createGenerations(go) {
     change({ status });
     await reloadGenerations();
     go("generations", { name: session.info.promoted });
+    window.scrollTo(0, 0);
   }
 
   // The matrix

@@ -16,12 +16,13 @@ export function lineage(generations, chosen) {
   const places = placed(generations);
   const x = ({ depth }) => depth * (WIDTH + GAP.x);
   const y = ({ row }) => row * (HEIGHT + GAP.y);
-  const size = [Math.max(...places.values().map(x)) + WIDTH, Math.max(...places.values().map(y)) + HEIGHT];
+  const all = [...places.values()];
+  const size = [Math.max(...all.map(x)) + WIDTH, Math.max(...all.map(y)) + HEIGHT];
   const joined = generations.filter(({ parent }) => places.has(parent)).map((one) => {
     const [from, to] = [places.get(one.parent), places.get(one.name)];
     const [x1, y1, x2, y2] = [x(from) + WIDTH, y(from) + HEIGHT / 2, x(to), y(to) + HEIGHT / 2];
-    const middle = x2 - GAP.x / 2;
-    return s("path", { d: `M${x1} ${y1}H${middle - GAP.x / 4}C${middle} ${y1} ${middle} ${y2} ${middle + GAP.x / 4} ${y2}H${x2}`, class: one.name === chosen ? "chosen" : "" });
+    const middle = (x1 + x2) / 2;
+    return s("path", { d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`, class: one.name === chosen ? "chosen" : "" });
   });
   return h(
     "div",

@@ -22,10 +22,12 @@ export class TypeAhead {
     this.input = h("input", {
       id: `names-${id}`, type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", placeholder: "Type a name",
       "aria-expanded": "false", "aria-controls": this.list.id, "aria-autocomplete": "list",
-      oninput: () => this.propose(), onfocus: () => this.propose(), onkeydown: (event) => this.pressed(event), onblur: () => this.close(),
+      oninput: () => this.propose(), onfocus: () => this.propose(), onkeydown: (event) => this.pressed(event), onblur: () => { this.input.value = ""; this.close(); },
     });
     this.chips = h("ul", { class: "chips", "aria-label": `${label} chosen` });
-    this.element = h("div", { class: "field typeahead" }, h("label", { for: this.input.id }, label), this.input, this.list, this.chips);
+    this.element = h("div", { class: "field" }, h("label", { for: this.input.id }, label), this.input, this.list, this.chips);
+    // Scrolling of the page, and of what is around the field; not of the list itself.
+    window.addEventListener("scroll", ({ target }) => target !== this.list && !this.list.hidden && this.place(), { capture: true, passive: true });
   }
 
   set(chosen) {
@@ -55,8 +57,16 @@ export class TypeAhead {
       ...(names.length ? [] : [h("li", { role: "option", "aria-disabled": "true", "aria-selected": "false", class: "faint" }, "No such label")]),
     );
     this.list.hidden = false;
+    this.place();
     this.input.setAttribute("aria-expanded", "true");
     this.mark();
+  }
+
+  /** Below the field, in front of whatever scrolls around it, which would cut it off. */
+  place() {
+    const { left, bottom, width } = this.input.getBoundingClientRect();
+    for (const [name, length] of Object.entries({ left, top: bottom + 4, width, "max-height": Math.max(96, window.innerHeight - bottom - 16) }))
+      this.list.style.setProperty(name, `${length}px`);
   }
 
   mark() {
@@ -70,8 +80,9 @@ export class TypeAhead {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (!open) return this.propose();
-      const step = event.key === "ArrowDown" ? 1 : -1;
-      this.at = (this.at + step + this.proposed.length) % Math.max(1, this.proposed.length);
+      const many = this.proposed.length;
+      this.at = event.key === "ArrowDown" ? Math.min(this.at, many - 1) + 1 : Math.max(this.at, 0) - 1;
+      this.at = many ? (this.at + many) % many : -1;
       this.mark();
     } else if (event.key === "Enter" && open && this.at >= 0) {
       event.preventDefault();
