@@ -49,6 +49,17 @@ def test_everyone_gets_their_own_answer(asked: list[tuple[str, int]], most: int,
     assert sorted((key, one) for key, questions in model.batches for one in questions) == sorted(asked)
 
 
+def test_who_asks_again_at_once_is_answered_again() -> None:
+    async def ask() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            batcher = Batcher(Model(), thread, most=8, waiting=100)
+            async with asyncio.timeout(20):
+                for question in range(10):
+                    assert await batcher.ask("a", question) == ("a", question)
+
+    asyncio.run(ask())
+
+
 def test_what_comes_while_the_model_works_is_answered_together() -> None:
     model, sizes = Model(), []
 

@@ -62,18 +62,20 @@ class Batcher(Generic[Key, Question, Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, question, future))
         if len(self._working) < self._at_once:
-            task = asyncio.create_task(self._work())
-            self._working.add(task)
-            task.add_done_callback(self._working.discard)
+            self._working.add(asyncio.create_task(self._work()))
         return await future
 
     async def _work(self) -> None:
-        while self._waiting:
-            key, batch = self._next()
-            if not batch:
-                continue
-            self._batched(len(batch))
-            await self._answer_together(key, batch)
+        try:
+            while self._waiting:
+                key, batch = self._next()
+                if not batch:
+                    continue
+                self._batched(len(batch))
+                await self._answer_together(key, batch)
+        finally:
+            # At once: a question that came before a callback would have done it would find a worker, and wait for ever.
+            self._working.discard(asyncio.current_task())
 
     async def _answer_together(self, key: Key, batch: "Batch[Question, Answer]") -> None:
         loop = asyncio.get_running_loop()
