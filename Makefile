@@ -25,6 +25,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/extraction_memory.py
 
 # uv where it can be had, because it installs several times faster; else pip alone.
 $(READY): pyproject.toml constraints.txt
