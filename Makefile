@@ -32,6 +32,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/extraction_memory.py
 	$(BIN)/python benchmarks/search_path.py
 	$(BIN)/python benchmarks/serving.py
 

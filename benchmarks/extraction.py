@@ -11,7 +11,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,9 @@ from PIL import Image
 
 from common import interleaved, record
 from evergallery import Workspace
-from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.image_set import as_batch
 from evergallery.data.images import Preprocessing, decode, pixels
-from evergallery.data.listing import Entry, Listing
 from evergallery.data.sources import load
-from evergallery.data.spool import Met, Spool
 from evergallery.data.streaming import batch_size, grouped, processors
 from evergallery.network import embedding
 from evergallery.network.foreign import onnx_model
@@ -131,41 +128,6 @@ def threads_and_processes(folder: Path, size: int, repeats: int) -> dict[str, An
     return {"workers": workers, **{name: round(len(paths) / found["median_s"], 1) for name, found in times.items()}}
 
 
-def lists(count: int) -> dict[str, Any]:
-    """What a listing and the ids that have come by take of the memory and of the time."""
-
-    def entries() -> Any:
-        for number in range(count):
-            yield Entry(f"/photographs/{number % 1000:04d}/{number:09d}.jpg", f"class {number % 1000}")
-
-    with_peak: dict[str, Any] = {"entries": count}
-    reset_peak_memory()
-    before = peak_memory()
-    start = time.perf_counter()
-    spool, met = Spool(Listing(entries(), by_path=True)), Met()
-    with_peak["seconds_to_list"] = round(time.perf_counter() - start, 1)
-    start = time.perf_counter()
-    for group in grouped(spool, 256):
-        met.first_times([hashlib.sha256(entry.uri.encode()).hexdigest() for entry in group])
-    with_peak["seconds_to_go_through"] = round(time.perf_counter() - start, 1)
-    spool.close()
-    met.close()
-    return with_peak | {"memory_before": before, "memory_peak": peak_memory()}
-
-
-def growth(counts: Sequence[int], scratch: Path) -> list[dict[str, Any]]:
-    """Peak memory while more and more small images are indexed."""
-    found = []
-    for count in counts:
-        folder = photographs(scratch / f"small-{count}", count, (40, 30), ".jpg")
-        with registered(scratch / f"growth-{count}", "resnet20", 16) as shop:
-            shop.embed(files_of(folder)[0], shop.promoted)
-            reset_peak_memory()
-            done = shop.index(folder)
-            found.append({"images": done.added, **peak_memory()})
-    return found
-
-
 def onnx_files(epochs: int, size: int, repeats: int, scratch: Path) -> dict[str, Any]:
     """Speed of ResNet-18 as it is, in ONNX and in 8 bits; and recall of a small network that has learned characters."""
     big = registered(scratch / "big", "resnet18", size)
@@ -222,7 +184,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=int, default=768)
     parser.add_argument("--data", type=Path, help="a folder of images in place of generated photographs")
-    parser.add_argument("--listed", type=int, default=1_000_000, help="entries of the longest listing")
     parser.add_argument("--epochs", type=int, default=12, help="of the network whose recall in 8 bits is measured")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=processors(), help="of the networks")
@@ -237,7 +198,6 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder_name:
         scratch = Path(folder_name)
-        measure("lists", lambda _: lists(options.listed))
         folder = options.data or photographs(scratch / "photographs", options.photographs, (500, 375), ".jpg")
         fewer = options.data or photographs(scratch / "fewer", options.photographs // 2, (500, 375), ".jpg")
         tiny = photographs(scratch / "tiny", 4 * options.photographs, (32, 32), ".png")
@@ -251,7 +211,6 @@ def main() -> None:
         ):
             measure(what, partial(indexing, source, backbone, size, options.repeats))
         measure("onnx", partial(onnx_files, options.epochs, 128, options.repeats))
-        measure("memory_by_images", partial(growth, [500, 2000, 8000]))
 
 
 if __name__ == "__main__":
