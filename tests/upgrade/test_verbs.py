@@ -55,6 +55,8 @@ def test_a_search_is_of_one_state(shop: Workspace, monkeypatch: pytest.MonkeyPat
 
 
 def test_models_stay_loaded_and_load_once(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One that has not indexed, and so has loaded nothing yet.
+    shop = Workspace(shop.directory)
     loaded: list[str] = []
     load = Generation.embedder
     monkeypatch.setattr(Generation, "embedder", lambda one: loaded.append(one.name) or load(one))
