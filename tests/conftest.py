@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
@@ -96,6 +97,28 @@ def shared_place(place: str) -> str:
     if place.startswith("qdrant://stand-in"):
         pytest.skip("the stand-in for Qdrant lives in one process: set EVERGALLERY_QDRANT_URL to a server")
     return place
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium without a window; tests that want it are skipped without it.
+
+    It keeps an event loop running, so that it must end before tests of another module start one.
+    """
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: install the package chromium to run the browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        instance = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield instance
+        instance.close()
 
 
 @dataclass

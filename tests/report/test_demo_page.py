@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,6 @@ from evergallery import Workspace
 from evergallery.demo import DemoResult, run_demo
 from evergallery.errors import InputError
 from evergallery.watching import Watcher
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +65,6 @@ def test_too_few_classes_are_refused_before_training(tmp_path: Path) -> None:
             Image.new("RGB", (8, 8), (index * 40, 0, 0)).save(tmp_path / "photos" / label / f"{index}.png")
     with pytest.raises(InputError, match="Only 2 classes have 4 images or more"):
         run_demo(tmp_path / "work", str(tmp_path / "photos"), watcher=Watcher())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install the package chromium to run the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        instance = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield instance
-        instance.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -27,7 +27,6 @@ from evergallery.training import Settings
 from evergallery.upgrade.check import Measured, check_pair
 from evergallery.upgrade.gate import Gate
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECTIONS = (
     "standing", "lineage", "verdict", "matrix", "trade-off", "generations", "refreshing", "flips", "prototypes", "checks",
     "history",
@@ -281,21 +280,6 @@ CONTRAST = """() => {
         found.push([(Math.max(a, b) + .05) / (Math.min(a, b) + .05), node.data.trim().slice(0, 40)]);
     }
     return found; }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install the package chromium to run the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        instance = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield instance
-        instance.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

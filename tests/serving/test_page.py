@@ -1,7 +1,6 @@
 """The page in a real browser, on the real server: what the person who runs the search does with it."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -16,7 +15,6 @@ from evergallery import Workspace
 from evergallery.serving.app import create_app
 from evergallery.serving.tokens import Tokens
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ADMIN: dict[str, Any] = {"limits": UNLIMITED, "anonymous": "admin"}
 VIEWS = ("#/search", "#/search?item={}", "#/search?item={}&compare=v1~v2", "#/generations?name=v3", "#/gallery")
 GONE = "net::ERR_"
@@ -27,21 +25,6 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_served(tmp_path_factory.mktemp("page"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install the package chromium to run the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        instance = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield instance
-        instance.close()
 
 
 @pytest.fixture
