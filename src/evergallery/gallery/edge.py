@@ -445,9 +445,7 @@ class EdgeStore:
         view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query; see ``GalleryStore.search``."""
-        if k < 1:
-            raise InputError(f"k is {k}: search for at least 1 item.")
-        check_queries(queries)
+        check_queries(queries, k)
         view = view or self._view()
         return self._read(lambda: self._search(queries, k, where, minimum_score, exact, with_embeddings, view))
 

@@ -189,12 +189,14 @@ def _storable(value: object) -> bool:
     return value is None or isinstance(value, str)
 
 
-def check_queries(queries: NDArray[np.float32]) -> None:
-    """Refuse queries that are not finite unit rows (Q, D).
+def check_queries(queries: NDArray[np.float32], k: int) -> None:
+    """Refuse queries that are not finite unit rows (Q, D), and a search for nothing.
 
     Raises:
         InputError: they are not.
     """
+    if k < 1:
+        raise InputError(f"k is {k}: search for at least 1 item.")
     if queries.ndim != 2:
         raise InputError(f"The queries have shape {queries.shape}: they must be (Q, D).")
     # Every query passes here, and most are as they should be: one operation of NumPy tells.

@@ -402,9 +402,7 @@ class PostgresStore:
         view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query; see ``GalleryStore.search``."""
-        if k < 1:
-            raise InputError(f"k is {k}: search for at least 1 item.")
-        check_queries(queries)
+        check_queries(queries, k)
         view = view or self._view()
         least = -np.inf if minimum_score is None else minimum_score
         columns = COLUMNS if with_embeddings else WITHOUT_EMBEDDING

@@ -401,9 +401,7 @@ class QdrantStore:
         view: View | None = None,
     ) -> list[list[Match]]:
         """The k items with the largest cosine for each query, exactly unless asked otherwise; see ``GalleryStore.search``."""
-        if k < 1:
-            raise InputError(f"k is {k}: search for at least 1 item.")
-        check_queries(queries)
+        check_queries(queries, k)
         view, least = view or self._view(), -np.inf if minimum_score is None else minimum_score
 
         def ask() -> list[list[Match]]:
