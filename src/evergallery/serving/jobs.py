@@ -11,6 +11,7 @@ from evergallery.errors import BusyError, EvergalleryError, NotFoundError
 from evergallery.watching import Stopped, Watcher
 
 Kind = Literal["plan", "refresh", "commit", "discard", "snapshot"]
+State = Literal["running", "done", "stopped", "failed"]
 log = logging.getLogger("evergallery.serving")
 
 TELL_EVERY_SECONDS = 0.25
@@ -23,7 +24,7 @@ class Job:
     id: str
     kind: Kind
     arguments: dict[str, Any]
-    state: Literal["running", "done", "stopped", "failed"] = "running"
+    state: State = "running"
     done: int = 0
     total: int | None = None
     phase: str = "beginning"
@@ -103,20 +104,22 @@ class Jobs:
             self._thread.join()
 
     def _run(self, job: Job, work: Callable[[Watcher], dict[str, Any]]) -> None:
+        state: State
         try:
             job.result = work(_JobWatcher(job, self._stop, self._tell))
-            job.state = "stopped" if job.result.get("stopped_by") == "request" else "done"
+            state = "stopped" if job.result.get("stopped_by") == "request" else "done"
         except Stopped:
-            job.state = "stopped"
+            state = "stopped"
         except Exception as error:
             job.error = self._explain(error)
-            job.state = "failed"
+            state = "failed"
             if not isinstance(error, EvergalleryError):
                 log.error("a job failed", exc_info=error, extra={"told": {"job": job.id}})
-        finally:
-            job.seconds = time.monotonic() - job.started
-            job.remaining_seconds = None
-            self._tell(job.to_dict())
+        job.seconds = time.monotonic() - job.started
+        job.remaining_seconds = None
+        # Last of all: whoever reads that it has ended reads the rest too.
+        job.state = state
+        self._tell(job.to_dict())
 
 
 class _JobWatcher(Watcher):
