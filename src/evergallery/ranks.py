@@ -6,6 +6,7 @@ with the whole batch would, up to rounding. Embeddings of many images are made i
 figure depends on the number of ranks.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -147,8 +148,37 @@ def join(device: torch.device) -> Ranks:
     from lightning_fabric import Fabric
 
     fabric = Fabric(**together(device))
+    if not torch.distributed.is_initialized():
+        atexit.register(_part)
+        if "TORCHELASTIC_RESTART_COUNT" in os.environ:
+            _meet(device)
     fabric.launch()
     return Ranks(fabric.global_rank, fabric.world_size, fabric.device)
+
+
+def _meet(device: torch.device) -> None:
+    """Begin the process group under a name of this attempt.
+
+    ``torchrun`` keeps its store over a restart: under one name a rank may find where another listened before it was killed.
+    """
+    from torch import distributed
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store, _, _ = next(rendezvous("env://", rank, size, timeout=PATIENCE))
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=PrefixStore(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store),
+        rank=rank, world_size=size, timeout=PATIENCE,
+        device_id=torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device.type == "cuda" else None,
+    )  # fmt: skip
+
+
+def _part() -> None:
+    """Leave the process group in good order: a process that ends with its threads still waiting may abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _strategy() -> "DDPStrategy":
