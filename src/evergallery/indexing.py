@@ -7,45 +7,30 @@ already is known by its hash, so the next pass over it reads its file and no mor
 import csv
 import itertools
 import time as clock
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evergallery.data.image_set import ImageSet, as_batch
+from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Listing
 from evergallery.data.sources import check_classes
 from evergallery.data.spool import Met, Spool
-from evergallery.data.streaming import (
-    READERS,
-    Picture,
-    batch_size,
-    blocks,
-    decode_picture,
-    in_background,
-    pictures_of,
-    processors,
-    read_pictures,
-    working,
-)
+from evergallery.data.streaming import Picture, batch_size, blocks, pictures_of
 from evergallery.errors import InputError
+from evergallery.extracting import Extraction, Seen
 from evergallery.gallery.items import Item, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generation import Generation
-from evergallery.network import Extractor, embedding
 from evergallery.state import now
 from evergallery.watching import Watcher
 
 SKIPPED_KEPT = 1000
 """Of so many files that were skipped the names are returned; of more, all are in a file."""
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -78,18 +63,18 @@ class Batch:
     """Images on their way into the gallery.
 
     Attributes:
-        extracted: items without an embedding.
-        pixels: of each of them, (S, S, 3).
+        new: items without an embedding; their pictures go beside the batch.
         rewritten: items whose vector is known, but of which something else is said now.
         unchanged: how many are there already.
-        skipped: what could not be read or decoded.
-        passed: how many images this was, with those that came twice.
+        again: id and address of pictures whose id came by before.
+        skipped: what could not be read.
+        passed: how many images this was.
     """
 
-    extracted: list[Item]
-    pixels: list[Pixels]
+    new: list[Item]
     rewritten: list[Item]
     unchanged: int
+    again: list[tuple[str, str]]
     skipped: list[Skipped]
     passed: int
 
@@ -97,7 +82,7 @@ class Batch:
 def index_images(
     store: GalleryStore,
     maker: Generation,
-    embedder: Extractor,
+    extraction: Extraction,
     images: ImageSet | Listing,
     watcher: Watcher,
     *,
@@ -110,7 +95,7 @@ def index_images(
     Args:
         store: the gallery.
         maker: the generation.
-        embedder: its embedder.
+        extraction: where the images are read and embedded by it.
         images: decoded already, or a listing of files.
         watcher: hears of progress.
         source: what the images are called in messages.
@@ -127,24 +112,19 @@ def index_images(
             spool = stack.enter_context(closing(Spool(images, split)))
             check_classes(spool.labels(), 1, source)
             total = len(spool)
-            found = read_pictures(stack.enter_context(working(READERS)), spool)
+            found: Iterable[Picture | Skipped] = stack.enter_context(closing(extraction.read(spool)))
         else:
             images = images.of_split(split) if split is not None else images
             total = len(images)
             found = itertools.chain(images.skipped, pictures_of(images))
-        decoders = stack.enter_context(working(processors()))
         met = stack.enter_context(closing(Met()))
         skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
-        embed = stack.enter_context(embedding(embedder, maker.preprocessing))
         size = batch_size(maker.preprocessing.size)
-        prepared = (_prepared(block, store, maker, met, decoders) for block in blocks(found, size))
-        for batch in stack.enter_context(in_background(prepared)):
-            items = batch.rewritten
-            if batch.pixels:
-                vectors = embed(as_batch(np.stack(batch.pixels)))
-                items += [replace(item, embedding=row) for item, row in zip(batch.extracted, vectors, strict=True)]
+        prepared = (_prepared(block, store, maker, met) for block in blocks(found, size))
+        for batch, answers in stack.enter_context(closing(extraction.embed(prepared))):
+            items, bad = _answered(batch, answers, met)
             counts += store.put(items) + PutCounts(0, 0, batch.unchanged)
-            skipped.add(batch.skipped)
+            skipped.add(bad)
             done += batch.passed
             watcher.counted("indexing", min(done, total), total)
     if skipped.count == total and skipped.first:
@@ -203,54 +183,54 @@ class SkippedNames:
 
 
 def _prepared(
-    block: Sequence[Picture | Skipped],
-    store: GalleryStore,
-    maker: Generation,
-    met: Met,
-    decoders: ThreadPoolExecutor,
-) -> Batch:
-    """What is to be done about a block of images: nothing, where the gallery holds what the block says."""
+    block: Sequence[Picture | Skipped], store: GalleryStore, maker: Generation, met: Met
+) -> tuple[Batch, list[Picture]]:
+    """What is to be done about a block of images, nothing where the gallery holds what it says; and which are to be embedded."""
     found = [one for one in block if isinstance(one, Picture)]
     is_first = met.first_times([_identifier(one) for one in found])
-    pictures = [one for one, first in zip(found, is_first, strict=True) if first]
+    firsts = [one for one, first in zip(found, is_first, strict=True) if first]
     time = now()
-    items = [_item(one, maker.fingerprint, time) for one in pictures]
+    items = [_item(one, maker.fingerprint, time) for one in firsts]
     stored = store.get_many([item.id for item in items], with_embeddings=False)
-    new: list[tuple[Item, Picture]] = []
+    new: list[Item] = []
+    pictures: list[Picture] = []
     known: list[Item] = []
     unchanged = 0
-    for item, picture in zip(items, pictures, strict=True):
+    for item, picture in zip(items, firsts, strict=True):
         there = stored.get(item.id)
         if there is None or (there.generation, there.content_hash) != (item.generation, item.content_hash):
-            new.append((item, picture))
+            new.append(item)
+            pictures.append(picture)
         elif item.same_but_for_time(there):
             unchanged += 1
         else:
             known.append(item)
     vectors = store.get_many([item.id for item in known]) if known else {}
-    answers = decoders.map(lambda one: decode_picture(one[1], maker.preprocessing), new)
-    extracted: list[Item] = []
-    decoded: list[Pixels] = []
-    skipped = [one for one in block if isinstance(one, Skipped)]
-    for (item, _), answer in zip(new, answers, strict=True):
-        if isinstance(answer, Skipped):
-            skipped.append(answer)
-            met.blame(item.id, answer.reason)
-        else:
-            extracted.append(item)
-            decoded.append(answer)
-    for picture, first in zip(found, is_first, strict=True):
-        reason = None if first else met.blamed(_identifier(picture))
-        if reason is not None:
-            skipped.append(Skipped(picture.entry.uri, reason))
-    return Batch(
-        extracted,
-        decoded,
+    batch = Batch(
+        new,
         [replace(item, embedding=vectors[item.id].embedding) for item in known],
         unchanged,
-        skipped,
+        [(_identifier(one), one.entry.uri) for one, first in zip(found, is_first, strict=True) if not first],
+        [one for one in block if isinstance(one, Skipped)],
         len(block),
     )
+    return batch, pictures
+
+
+def _answered(batch: Batch, answers: Sequence[Seen], met: Met) -> tuple[list[Item], list[Skipped]]:
+    """What is to be stored of a batch, and what could not be read or decoded."""
+    items, bad = list(batch.rewritten), list(batch.skipped)
+    for item, answer in zip(batch.new, answers, strict=True):
+        if isinstance(answer, Skipped):
+            bad.append(answer)
+            met.blame(item.id, answer.reason)
+        else:
+            items.append(replace(item, embedding=answer))
+    for identifier, uri in batch.again:
+        reason = met.blamed(identifier)
+        if reason is not None:
+            bad.append(Skipped(uri, reason))
+    return items, bad
 
 
 def _identifier(picture: Picture) -> str:

@@ -21,6 +21,7 @@ from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
+from evergallery.extracting import Extraction, Here
 from evergallery.files import ReadOnce, lock, new_directory
 from evergallery.gallery.copying import require_same
 from evergallery.gallery.edge import EdgeStore
@@ -355,6 +356,34 @@ class Workspace:
                 self._embedders = dict(list(loaded.items())[-EMBEDDERS:])
             return loaded[generation.fingerprint]
 
+    @contextmanager
+    def extraction(
+        self, generation: Generation, cluster: str | None = None, workers: int | None = None, watcher: Watcher = SILENT
+    ) -> Iterator[Extraction]:
+        """Where images are read and embedded by a generation: in this process, or on a cluster.
+
+        Args:
+            generation: that looks at them.
+            cluster: the address of a Ray cluster.
+            workers: how many there are to be on it.
+            watcher: hears how many there are.
+
+        Raises:
+            InputError: a number of workers that cannot be.
+            MissingExtraError: a cluster without ray.
+            NotFoundError: nothing answers at its address.
+        """
+        if workers is not None and (cluster is None or workers < 1):
+            raise InputError("Workers are a cluster's, at least one: give  --cluster ADDRESS --workers N")
+        if cluster is None:
+            yield Here(self.embedder(generation), generation.preprocessing)
+            return
+        from evergallery.cluster import Cluster
+
+        with Cluster(cluster, generation, workers) as found:
+            watcher.said(f"{generation.name} extracts on {found.size} workers of the cluster {cluster}")
+            yield found
+
     def known_embeddings(
         self, generation: Generation, images: ImageSet
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -650,6 +679,8 @@ class Workspace:
         split: str | None = None,
         metadata: Sequence[str] = (),
         data_dir: Path | None = None,
+        cluster: str | None = None,
+        workers: int | None = None,
         watcher: Watcher = SILENT,
     ) -> Indexed:
         """Extract images with a generation and keep their vectors in the gallery; labels are optional.
@@ -666,10 +697,14 @@ class Workspace:
             split: only the images of this split.
             metadata: columns of a table that are kept as the items' metadata.
             data_dir: where named sets lie.
+            cluster: the address of a Ray cluster whose workers read and extract, as ``ray.init`` takes it; ``local`` starts one
+                on this machine. By default this process does it.
+            workers: how many of the cluster's there are to be; one for each of its GPUs by default, or else of its CPUs.
             watcher: hears of progress.
 
         Raises:
             RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
+            NotFoundError: nothing answers at the cluster's address.
         """
         maker = self.generation(generation) if generation else self.promoted
         self.require_compatible(Space(maker), self.stored())
@@ -678,10 +713,11 @@ class Workspace:
             if isinstance(data, ImageSet)
             else find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
         )
-        done = index_images(
-            self.gallery, maker, self.embedder(maker), images, watcher,
-            source=str(data), split=split, skipped_file=self.directory / "skipped.csv",
-        )  # fmt: skip
+        with self.extraction(maker, cluster, workers, watcher) as extraction:
+            done = index_images(
+                self.gallery, maker, extraction, images, watcher,
+                source=str(data), split=split, skipped_file=self.directory / "skipped.csv",
+            )  # fmt: skip
         self.journal.record(
             "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
             skipped=done.skipped_count, seconds=round(done.seconds, 1),
@@ -1053,6 +1089,8 @@ class Workspace:
         rate: float | None = None,
         images: str | Path | ImageSet | None = None,
         data_dir: Path | None = None,
+        cluster: str | None = None,
+        workers: int | None = None,
         watcher: Watcher = SILENT,
     ) -> Refreshed:
         """Give stored items new vectors, by a newer generation or by an adapter; resumable, safe beside searches and adds.
@@ -1071,16 +1109,19 @@ class Workspace:
             rate: items a second, at most.
             images: where to look for the images first, by content; each item's URI otherwise.
             data_dir: where named sets lie.
+            cluster: the address of a Ray cluster whose workers extract, as of ``index``.
+            workers: how many of the cluster's there are to be.
             watcher: hears of progress.
 
         Raises:
             RefusedError: another refresh is open, or mapped vectors have not been shown to serve.
             InputError: an argument is out of range, or the recall asked for is not to be expected.
             BusyError: another process has the gallery.
+            NotFoundError: nothing answers at the cluster's address.
         """
         return refresh(
             self, generation, adapter=adapter, order=order, fraction=fraction, budget=budget, until=until, rate=rate,
-            images=images, data_dir=data_dir, watcher=watcher,
+            images=images, data_dir=data_dir, cluster=cluster, workers=workers, watcher=watcher,
         )  # fmt: skip
 
     def commit(self, *, watcher: Watcher = SILENT) -> int:

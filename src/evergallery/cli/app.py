@@ -9,9 +9,11 @@ from evergallery.cli import upgrade
 from evergallery.cli.benchmark import benchmark
 from evergallery.cli.common import (
     HERE,
+    ClusterOption,
     DataArgument,
     DataDirOption,
     JsonOption,
+    WorkersOption,
     WorkspaceOption,
     item_filter,
     open_workspace,
@@ -91,14 +93,17 @@ def index(
     split: Annotated[str | None, typer.Option(help="Only the images of this split.")] = None,
     metadata: Annotated[str | None, typer.Option(help="Columns of a table to keep with the items: price,shop.")] = None,
     data_dir: DataDirOption = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
     """Extract images and keep their vectors in the gallery; folders and tables may be URLs such as s3://bucket/photos."""
     columns = tuple(name.strip() for name in (metadata or "").split(",") if name.strip())
     with open_workspace(workspace) as space, watching(json) as watcher:
         done = space.index(
-            data, generation=generation, split=split, metadata=columns, data_dir=data_dir, watcher=watcher
-        )
+            data, generation=generation, split=split, metadata=columns, data_dir=data_dir, cluster=cluster, workers=workers,
+            watcher=watcher,
+        )  # fmt: skip
     if json:
         skipped = [{"uri": one.uri, "reason": one.reason} for one in done.skipped]
         counts = {name: getattr(done, name) for name in ("generation", "added", "replaced", "unchanged", "seconds")}

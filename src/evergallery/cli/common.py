@@ -19,6 +19,16 @@ DataArgument = Annotated[
     str, typer.Argument(help="A folder with a folder per class, a .csv/.parquet table, an .npz file, or a named set.")
 ]
 DataDirOption = Annotated[Path | None, typer.Option(help="Where named sets such as cifar100 lie.")]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Ray cluster that reads and extracts: HOST:PORT, auto, or local for one on this machine.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, help="Of the cluster; one for each of its GPUs by default, or else of its CPUs.")
+]
 HERE = Path()
 
 

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergallery.cli.common import HERE, DataDirOption, JsonOption, WorkspaceOption, open_workspace, say_result
+from evergallery.cli.common import (
+    HERE,
+    ClusterOption,
+    DataDirOption,
+    JsonOption,
+    WorkersOption,
+    WorkspaceOption,
+    open_workspace,
+    say_result,
+)
 from evergallery.cli.console import err, out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
@@ -150,6 +159,8 @@ def refresh(
     discard: Annotated[bool, typer.Option("--discard", help="Give up the new vectors.")] = False,
     images: ImagesOption = None,
     data_dir: DataDirOption = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
     """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""
@@ -167,7 +178,7 @@ def refresh(
         done = space.refresh(
             generation, adapter=adapter, order=order, fraction=fraction,
             budget=None if budget is None else _seconds(budget), until=None if until is None else _recall(until),
-            rate=rate, images=images, data_dir=data_dir, watcher=watcher,
+            rate=rate, images=images, data_dir=data_dir, cluster=cluster, workers=workers, watcher=watcher,
         )  # fmt: skip
     if json:
         print_json({**vars(done), "problems": [vars(one) for one in done.problems]})

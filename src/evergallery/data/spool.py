@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -85,9 +86,10 @@ class Spool:
 
 
 class Met:
-    """Ids that have come by already."""
+    """Ids that have come by already. Threads may share it."""
 
     def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
         self._database = _temporary()
         self._database.execute("create table met (item text primary key, reason text) without rowid")
         self._database.execute("begin")
@@ -95,18 +97,20 @@ class Met:
     def first_times(self, identifiers: Sequence[str]) -> list[bool]:
         """Of each of these ids in turn, whether it comes for the first time."""
         add = "insert or ignore into met values (?, null)"
-        return [self._database.execute(add, (one,)).rowcount == 1 for one in identifiers]
+        with self._one_at_a_time:
+            return [self._database.execute(add, (one,)).rowcount == 1 for one in identifiers]
 
     def blame(self, identifier: str, reason: str) -> None:
         """Note why nothing can be made of what has come by under an id."""
-        self._database.execute("update met set reason = ? where item = ?", (reason, identifier))
+        with self._one_at_a_time:
+            self._database.execute("update met set reason = ? where item = ?", (reason, identifier))
 
     def blamed(self, identifier: str) -> str | None:
         """Why nothing can be made of it, where something is wrong with it."""
-        reason: str | None = self._database.execute("select reason from met where item = ?", (identifier,)).fetchone()[
-            0
-        ]
-        return reason
+        with self._one_at_a_time:
+            (reason,) = self._database.execute("select reason from met where item = ?", (identifier,)).fetchone()
+        found: str | None = reason
+        return found
 
     def close(self) -> None:
         """Forget them."""

@@ -49,12 +49,12 @@ class Picture:
     Attributes:
         entry: what is known of it.
         content: SHA-256 of its file's bytes, or of an array's pixels.
-        data: the file's bytes, or pixels (S, S, 3) that were decoded already.
+        data: the file's bytes, or pixels (S, S, 3) that were decoded already; ``None`` where the file is to be read again.
     """
 
     entry: Entry
     content: str
-    data: bytes | NDArray[np.uint8]
+    data: bytes | NDArray[np.uint8] | None
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def read_pictures(pool: ThreadPoolExecutor, entries: Iterable[Entry]) -> Iterato
     """The files of entries, read and hashed by a pool, in their order, with what cannot be read."""
 
     def read_group(group: Sequence[Entry]) -> list[Picture | Skipped]:
-        return [_picture(entry) for entry in group]
+        return [read_picture(entry) for entry in group]
 
     for group in ahead(pool, read_group, grouped(entries, GROUP), READERS):
         yield from group
@@ -156,8 +156,36 @@ def blocks(found: Iterable[Picture | Skipped], size: int) -> Iterator[list[Pictu
         yield block
 
 
-def decode_picture(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8] | Skipped:
-    """The pixels (S, S, 3) that a network wants, or why there are none."""
+def read_picture(entry: Entry) -> Picture | Skipped:
+    """The file of an entry, read and hashed, or why it cannot be."""
+    try:
+        entry.uri.encode()
+    except UnicodeEncodeError:
+        # File names that are no text in the file system's encoding come as lone surrogates, which no gallery can hold.
+        name = entry.uri.encode(errors="backslashreplace").decode()
+        return Skipped(name, "its name is not Unicode: rename it.")
+    try:
+        data = read(entry.uri)
+    except InputError as error:
+        return Skipped(entry.uri, str(error))
+    return Picture(entry, hashlib.sha256(data).hexdigest(), data)
+
+
+def with_data(picture: Picture) -> Picture | Skipped:
+    """A picture with its file, which is read again where it is not at hand and must be what it was."""
+    if picture.data is not None:
+        return picture
+    found = read_picture(picture.entry)
+    if isinstance(found, Picture) and found.content != picture.content:
+        return Skipped(picture.entry.uri, "it changed while it was being indexed: index it again.")
+    return found
+
+
+def decode_picture(picture: Picture | Skipped, preprocessing: Preprocessing) -> NDArray[np.uint8] | Skipped:
+    """The pixels (S, S, 3) that a network wants of a picture with its data, or why there are none."""
+    if isinstance(picture, Skipped):
+        return picture
+    assert picture.data is not None
     if not isinstance(picture.data, bytes):
         return picture.data
     try:
@@ -176,17 +204,3 @@ def grouped(items: Iterable[In], size: int) -> Iterator[list[In]]:
 def processors() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _picture(entry: Entry) -> Picture | Skipped:
-    try:
-        entry.uri.encode()
-    except UnicodeEncodeError:
-        # File names that are no text in the file system's encoding come as lone surrogates, which no gallery can hold.
-        name = entry.uri.encode(errors="backslashreplace").decode()
-        return Skipped(name, "its name is not Unicode: rename it.")
-    try:
-        data = read(entry.uri)
-    except InputError as error:
-        return Skipped(entry.uri, str(error))
-    return Picture(entry, hashlib.sha256(data).hexdigest(), data)

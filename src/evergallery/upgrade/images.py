@@ -1,7 +1,7 @@
 """The images of stored items, found again where they were, or among images that are given."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from evergallery.notes import Problem
 
 MISSING, FAILED = "image missing", "failed"
 
+Known = Callable[[str], NDArray[np.uint8] | None]
+"""The pixels (S, S, 3) of the image with a content hash, where they are at hand."""
 File = tuple[Item, bytes | NDArray[np.uint8] | Problem]
 """An item with its file, with its pixels where they are known, or with what is wrong."""
 
@@ -36,28 +38,39 @@ class Found:
     problems: list[Problem]
 
 
-def find_images(items: Sequence[Item], preprocessing: Preprocessing, given: ImageSet | None) -> Found:
+def by_content(images: ImageSet) -> Known:
+    """What finds an image of a set by its content."""
+    row = {content: index for index, content in enumerate(images.hashes)}
+
+    def pixels_of(content: str) -> NDArray[np.uint8] | None:
+        return images.pixels[images.rows[row[content]]] if content in row else None
+
+    return pixels_of
+
+
+def find_images(
+    items: Sequence[Item], preprocessing: Preprocessing, known: Known | None = None, threads: int | None = None
+) -> Found:
     """Read the images of stored items as a generation wants them.
 
-    An image is taken from ``given`` by its content, or else from the item's URI, a path or whatever fsspec reads, where its
-    content must still be what was stored.
+    An image is taken from what is ``known`` by its content, or else from the item's URI, a path or whatever fsspec reads, where
+    its content must still be what was stored.
 
     Args:
         items: as stored.
         preprocessing: of the generation that will look at them.
-        given: images in which to look first, read with this preprocessing.
+        known: looked at first; what it finds was read with this preprocessing.
+        threads: that decode; one for each processor by default.
     """
-    row = {} if given is None else {content: index for index, content in enumerate(given.hashes)}
+    threads = threads or processors()
 
     def look(item: Item) -> File:
-        if given is not None and item.content_hash in row:
-            found: NDArray[np.uint8] = given.pixels[given.rows[row[item.content_hash]]]
-            return item, found
-        return item, _read(item)
+        found = known(item.content_hash) if known is not None and item.content_hash else None
+        return item, _read(item) if found is None else found
 
-    with working(READERS) as readers, working(processors()) as decoders:
+    with working(READERS) as readers, working(threads) as decoders:
         files = ahead(readers, look, items, READERS)
-        answers = list(ahead(decoders, lambda file: _decoded(file, preprocessing), files, 2 * processors()))
+        answers = list(ahead(decoders, lambda file: _decoded(file, preprocessing), files, 2 * threads))
     kept = [(item, answer) for item, answer in zip(items, answers, strict=True) if not isinstance(answer, Problem)]
     size = preprocessing.size
     images = ImageSet(

@@ -5,7 +5,8 @@ one; otherwise they wait in the shadow and appear with its promotion, in the sam
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,15 +15,15 @@ import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
-from evergallery.data.streaming import in_background
 from evergallery.data.vectors import VectorTable
 from evergallery.errors import BusyError, InputError, RefusedError
 from evergallery.exchange import Imported
+from evergallery.extracting import Renewed
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.generation import Generation
 from evergallery.notes import Problem
 from evergallery.state import Refresh, now
-from evergallery.upgrade.images import find_images
+from evergallery.upgrade.images import Known, by_content, find_images
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.plan import (
     LEAST_SAMPLE,
@@ -148,6 +149,8 @@ def refresh(
     rate: float | None = None,
     images: str | Path | ImageSet | None = None,
     data_dir: Path | None = None,
+    cluster: str | None = None,
+    workers: int | None = None,
     watcher: Watcher,
 ) -> Refreshed:
     """Give stored items new vectors; the same call goes on after an interruption.
@@ -158,6 +161,8 @@ def refresh(
         BusyError: another process refreshes, or has the gallery.
     """
     _check_arguments(order, fraction, budget, rate)
+    if adapter is not None and cluster is not None:
+        raise InputError(f"{adapter} maps stored vectors, which this process does alone: leave out the cluster.")
     started = time.monotonic()
     target = _target(workspace, generation, adapter)
     asker = Space(workspace.generation(generation))
@@ -170,25 +175,33 @@ def refresh(
     items = _to_refresh(workspace, target, _before(workspace))
     if not items:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
-    given = _given(workspace, images, asker, data_dir, watcher) if target.adapter is None else None
-    opened = _open(workspace, asker, target, adapter)
-    tidy(workspace)
-    ordered = [items[index] for index in order_of(order, items, workspace.notes.times_found())]
-    wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
-    remaining = workspace.state.view().remaining(opened.id)
-    left = {item.id for item in _to_refresh(workspace, target, remaining, vectors=False)}
-    pending = [item for item in wanted if item.id in left]
-    done, gained, problems = len(wanted) - len(pending), 0, []
-    stopped_by = "done" if fraction == 1 else "fraction"
-    # The images of the next batch are read while the network looks at this one.
-    looked_at = ((batch, _looked_at(batch, asker, target, given)) for batch in _batches(pending, rate))
-    with in_background(looked_at) as ready:
-        for batch, (kept, images_of_them, failed) in ready:
+    with ExitStack() as stack:
+        extraction = None
+        if target.adapter is None:
+            given = _given(workspace, images, asker, data_dir, watcher)
+            extraction = stack.enter_context(workspace.extraction(asker.maker, cluster, workers, watcher))
+        opened = _open(workspace, asker, target, adapter)
+        tidy(workspace)
+        ordered = [items[index] for index in order_of(order, items, workspace.notes.times_found())]
+        wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
+        remaining = workspace.state.view().remaining(opened.id)
+        left = {item.id for item in _to_refresh(workspace, target, remaining, vectors=False)}
+        pending = [item for item in wanted if item.id in left]
+        done, gained, problems = len(wanted) - len(pending), 0, []
+        stopped_by = "done" if fraction == 1 else "fraction"
+        batches = _batches(pending, rate)
+        answered = _mapped(batches, target) if extraction is None else extraction.renew(batches, given)
+        for batch, answers in stack.enter_context(closing(answered)):
             if budget is not None and time.monotonic() - started >= budget:
                 stopped_by = "budget"
                 break
             began = time.monotonic()
-            new = _renewed(workspace, kept, images_of_them, asker, target)
+            failed = [one for one in answers if isinstance(one, Problem)]
+            new = [
+                replace(item, embedding=answer, generation=target.fingerprint)
+                for item, answer in zip(batch, answers, strict=True)
+                if not isinstance(answer, Problem)
+            ]
             gained += workspace.gallery.refresh(new, opened.id)
             workspace.notes.record(failed)
             workspace.notes.solved(item.id for item in new)
@@ -354,35 +367,23 @@ def _open(workspace: "Workspace", asker: Space, target: Space, adapter: str | No
         return state.refresh
 
 
-def _looked_at(
-    batch: Sequence[Item], asker: Space, target: Space, given: ImageSet | None
-) -> tuple[list[Item], ImageSet | None, list[Problem]]:
-    """The items that can have new vectors, the images that these are made from if any, and what is wrong with others."""
-    if target.adapter is None:
-        found = find_images(batch, asker.maker.preprocessing, given)
-        return found.items, found.images, found.problems
+def _mapped(
+    batches: Iterator[Sequence[Item]], target: Space
+) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
+    """New vectors of items by an adapter; no image is looked at."""
     maker = target.maker
-    others = [
-        Problem(item.id, "failed", f"{target.name} maps vectors of {maker.name} only")
-        for item in batch
-        if item.generation != maker.fingerprint
-    ]
-    return [item for item in batch if item.generation == maker.fingerprint], None, others
-
-
-def _renewed(
-    workspace: "Workspace", items: Sequence[Item], images: ImageSet | None, asker: Space, target: Space
-) -> list[Item]:
-    if not items:
-        return []
-    if images is None:
-        vectors = target.map(np.stack([item.embedding for item in items]))
-    else:
-        vectors = workspace.extract(asker.maker, images, keep=False)
-    return [
-        replace(item, embedding=np.asarray(vector), generation=target.fingerprint)
-        for item, vector in zip(items, vectors, strict=True)
-    ]
+    for batch in batches:
+        fitting = [item for item in batch if item.generation == maker.fingerprint]
+        mapped = iter(target.map(np.stack([item.embedding for item in fitting])) if fitting else ())
+        yield (
+            batch,
+            [
+                next(mapped)
+                if item.generation == maker.fingerprint
+                else Problem(item.id, "failed", f"{target.name} maps vectors of {maker.name} only")
+                for item in batch
+            ],
+        )
 
 
 def _batches(items: Sequence[Item], rate: float | None) -> Iterator[Sequence[Item]]:
@@ -425,7 +426,9 @@ def _share_until(recall: float, plan: Plan, order: str, watcher: Watcher) -> flo
 
 def _given(
     workspace: "Workspace", images: str | Path | ImageSet | None, asker: Space, data_dir: Path | None, watcher: Watcher
-) -> ImageSet | None:
+) -> Known | None:
     if images is None:
         return None
-    return workspace.load(images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher)
+    return by_content(
+        workspace.load(images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher)
+    )

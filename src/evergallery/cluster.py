@@ -1,0 +1,514 @@
+"""Extraction on a Ray cluster: its workers read, hash, decode and embed what this process asks for, and keep nothing.
+
+This process keeps whatever must be exact: which images there are, which are known, their order, what is stored. So a batch
+whose worker died is done again by another one, and its answers are taken once. A batch that dies again, alone on its worker, is
+parted until the image that kills is found, which is then skipped by name.
+"""
+
+import os
+import queue
+import socket
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evergallery._version import __version__
+from evergallery.data.images import Skipped
+from evergallery.data.listing import Entry
+from evergallery.data.places import local_path
+from evergallery.data.streaming import (
+    READERS,
+    Picture,
+    ahead,
+    batch_size,
+    grouped,
+    processors,
+    read_pictures,
+    with_data,
+    working,
+)
+from evergallery.errors import BusyError, EvergalleryError, InputError, MissingExtraError, NotFoundError
+from evergallery.extracting import Carried, Renewed, Seen, decoded_by, embedded, renewed
+from evergallery.gallery.items import Item
+from evergallery.generation import CARD, HEAD, LEARNED_FROM, MEMORY, Generation
+from evergallery.network import embedding
+from evergallery.notes import Problem
+from evergallery.upgrade.images import FAILED, MISSING, Known, find_images
+
+PER_WORKER = 2
+"""Batches that a worker has at once: it decodes one while its network looks at the other."""
+PARTS = 4
+"""Into so many a batch is parted that has killed its worker."""
+DEATHS_IN_A_ROW = 12
+"""Workers that die without one batch done between them: it is not the images then."""
+PATIENCE = 300.0
+"""Seconds to wait for the first worker; a cluster that grows needs minutes for a machine."""
+ANSWER_WITHIN = 5.0
+"""Seconds to wait for whoever listens at an address; Ray itself would wait for minutes."""
+OBJECT_STORE = 512 << 20
+"""Bytes at most that a cluster on this machine shares between its processes."""
+
+Work = Literal["read", "embed", "renew"]
+ItemWithPixels = tuple[Item, NDArray[np.uint8] | None]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a worker says where the whole job cannot be done; its exceptions need not survive the way."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fatal:
+    """The answer for an input whose workers died."""
+
+    reason: str = (
+        "the worker that looked at it was killed, and so was the next one: it may want more memory than there is."
+    )
+
+
+class Worker:
+    """What runs on the cluster: an embedder, and threads that read and decode for it.
+
+    Args:
+        threads: that decode.
+        on_gpu: whether the network runs on one.
+    """
+
+    def __init__(self, threads: int, on_gpu: bool) -> None:
+        self.threads = threads
+        self.device = "cuda" if on_gpu else "cpu"
+        self.machine = socket.gethostname()
+        self._stack = ExitStack()
+        self._one_at_a_time = threading.Lock()
+
+    def prepare(self, version: str, files: dict[str, bytes]) -> Refusal | None:
+        """Open a generation from its files, which are verified here as anywhere."""
+        if version != __version__:
+            return Refusal(
+                f"The machine {self.machine} of the cluster has Evergallery {__version__}, this one {version}: install the same."
+            )
+        # A stored vector does not depend on a machine's taste for reduced precision.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        try:
+            with tempfile.TemporaryDirectory() as name:
+                for file, content in files.items():
+                    (Path(name) / file).write_bytes(content)
+                generation = Generation.load(Path(name))
+                embedder = generation.embedder(self.device)
+        except EvergalleryError as error:
+            return Refusal(f"The machine {self.machine} of the cluster cannot run the generation: {error}")
+        self.preprocessing = generation.preprocessing
+        self._embed = self._stack.enter_context(embedding(embedder, self.preprocessing))
+        self._readers: ThreadPoolExecutor = self._stack.enter_context(working(READERS))
+        self._decoders: ThreadPoolExecutor = self._stack.enter_context(working(self.threads))
+        return None
+
+    def do(self, work: Work, inputs: Sequence[Any]) -> list[Any] | Refusal:
+        """One of the methods below, by name."""
+        try:
+            answers: list[Any] = getattr(self, work)(inputs)
+        except EvergalleryError as error:
+            return Refusal(f"The machine {self.machine} of the cluster: {error}")
+        return answers
+
+    def read(self, entries: Sequence[Entry]) -> list[Picture | Skipped]:
+        """Read and hash files; their data stays behind."""
+        found = read_pictures(self._readers, entries)
+        return [replace(one, data=None) if isinstance(one, Picture) else self._seen_from_here(one) for one in found]
+
+    def embed(self, pictures: Sequence[Picture]) -> list[Seen]:
+        """The vectors of pictures, whose files are read again where they come without data."""
+        files = ahead(self._readers, with_data, pictures, READERS)
+        decoded = decoded_by(self._decoders, self.threads, files, self.preprocessing)
+        with self._one_at_a_time:
+            return embedded(decoded, self._embed)
+
+    def renew(self, items: Sequence[ItemWithPixels]) -> list[Renewed]:
+        """New vectors of stored items."""
+        known = {item.content_hash: pixels for item, pixels in items if pixels is not None}
+        found = find_images([item for item, _ in items], self.preprocessing, known.get, self.threads)
+        with self._one_at_a_time:
+            answers = renewed([item for item, _ in items], found, self._embed)
+        return [
+            replace(one, reason=f"{one.reason} on the machine {self.machine} of the cluster")
+            if isinstance(one, Problem) and one.kind == MISSING
+            else one
+            for one in answers
+        ]
+
+    def _seen_from_here(self, skipped: Skipped) -> Skipped:
+        path = local_path(skipped.uri)
+        if path is None or path.exists():
+            return skipped
+        return replace(skipped, reason=f"there is no such file on the machine {self.machine} of the cluster.")
+
+
+@dataclass(eq=False)
+class Job:
+    """A batch that was asked for, and as much of its answers as is there."""
+
+    inputs: Sequence[Any]
+    answers: list[Any]
+    left: int
+    future: "Future[list[Any]]"
+
+
+@dataclass(eq=False)
+class Part:
+    """Those of a job's inputs that go to a worker together.
+
+    Attributes:
+        job: of which it is a part.
+        work: what is to be done.
+        start, stop: its inputs.
+        deaths: of workers that had it.
+    """
+
+    job: Job
+    work: Work
+    start: int
+    stop: int
+    deaths: int = 0
+
+    def answer(self, answers: Sequence[Any]) -> None:
+        """These are its answers."""
+        self.job.answers[self.start : self.stop] = answers
+        self.job.left -= self.stop - self.start
+        if not self.job.left:
+            self.job.future.set_result(self.job.answers)
+
+    def parted(self) -> list["Part"]:
+        """Smaller ones."""
+        step = -(-(self.stop - self.start) // PARTS)
+        starts = range(self.start, self.stop, step)
+        return [replace(self, start=start, stop=min(start + step, self.stop), deaths=1) for start in starts]
+
+
+@dataclass(eq=False)
+class Employed:
+    """A worker as this process sees it.
+
+    Attributes:
+        actor: Ray's handle of it.
+        is_ready: whether it has the generation.
+        is_gone: whether it died.
+        parts: that it has.
+    """
+
+    actor: Any
+    is_ready: bool = False
+    is_gone: bool = False
+    parts: list[Part] = field(default_factory=list)
+
+    def has_room(self, part: Part) -> bool:
+        """Whether it may be given this too; one that a worker has died of is alone with the next, so that no other is blamed."""
+        if not self.is_ready or len(self.parts) >= PER_WORKER:
+            return False
+        return not self.parts or not (part.deaths or any(one.deaths for one in self.parts))
+
+
+class Cluster:
+    """An extraction by the workers of a cluster, which end with the block.
+
+    One thread hears of all that happens and hands out the batches, so that nothing here is shared. No more batches are under way
+    than a few for each worker.
+
+    Args:
+        address: of a Ray cluster, as ``ray.init`` takes it; ``local`` starts one on this machine. A process that is connected
+            already stays so.
+        generation: whose embedder the workers run; they are sent its files.
+        workers: how many; one for each GPU of the cluster by default, or else for each CPU.
+
+    Raises:
+        MissingExtraError: ray is not installed.
+        NotFoundError: nothing answers at the address.
+        InputError: it cannot be used, or its machines cannot run the generation.
+        BusyError: it has no room for a worker.
+    """
+
+    def __init__(self, address: str, generation: Generation, workers: int | None = None) -> None:
+        self.address = address
+        self.preprocessing = generation.preprocessing
+        self._files = _files_of(generation)
+        self._wanted = workers
+        self._stack = ExitStack()
+        self._happened: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._waiting: deque[Part] = deque()
+        self._employed: list[Employed] = []
+        self._deaths_in_a_row = 0
+        self._failure: Exception | None = None
+        self._first: Future[None] = Future()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._ray = stack.enter_context(connected(self.address, self._wanted))
+            there = self._ray.cluster_resources()
+            cpus, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+            self.size = self._wanted or gpus or cpus
+            self._threads = max(1, cpus // gpus) if gpus else 1
+            self._remote = self._ray.remote(Worker).options(
+                num_cpus=self._threads, num_gpus=min(1, gpus), max_concurrency=PER_WORKER, max_restarts=0
+            )
+            self._on_gpu = gpus > 0
+            self._sent = self._ray.put(self._files)
+            stack.callback(self._dismiss)
+            self._thread.start()
+            for _ in range(self.size):
+                self._happened.put(self._employ)
+            try:
+                self._first.result(PATIENCE)
+            except TimeoutError:
+                raise BusyError(
+                    f"The cluster {self.address} has had no room for a worker in {PATIENCE:.0f} s: wait for those who use it, or "
+                    f"add machines."
+                ) from None
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
+        """The files of entries, hashed; their data stays where it was read."""
+        groups = ((None, group) for group in grouped(entries, batch_size(self.preprocessing.size)))
+        for _, found in self._done("read", groups, lambda entry, reason: Skipped(entry.uri, reason)):
+            yield from found
+
+    def embed(
+        self, batches: Iterable[tuple[Carried, Sequence[Picture]]]
+    ) -> Generator[tuple[Carried, list[Seen]], None, None]:
+        """The vectors of pictures."""
+        yield from self._done("embed", batches, lambda picture, reason: Skipped(picture.entry.uri, reason))
+
+    def renew(
+        self, batches: Iterable[Sequence[Item]], known: Known | None
+    ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
+        """New vectors of stored items; what is known of their images is sent along."""
+
+        def sent(item: Item) -> ItemWithPixels:
+            pixels = known(item.content_hash) if known is not None and item.content_hash else None
+            return replace(item, embedding=np.empty(0, np.float32)), pixels
+
+        sending = ((batch, [sent(item) for item in batch]) for batch in batches)
+        yield from self._done("renew", sending, lambda one, reason: Problem(one[0].id, FAILED, reason))
+
+    def _done(
+        self,
+        work: Work,
+        batches: Iterable[tuple[Carried, Sequence[Any]]],
+        fatal: Callable[[Any, str], Any],
+    ) -> Generator[tuple[Carried, list[Any]], None, None]:
+        """The answers to each batch, in order; a few more are begun than the workers have."""
+        begun: deque[tuple[Carried, Job]] = deque()
+
+        def first() -> tuple[Carried, list[Any]]:
+            carried, job = begun.popleft()
+            answers = zip(job.inputs, job.future.result(), strict=True)
+            return carried, [
+                fatal(one, answer.reason) if isinstance(answer, Fatal) else answer for one, answer in answers
+            ]
+
+        for carried, inputs in batches:
+            begun.append((carried, self._ask(work, inputs)))
+            if len(begun) > (PER_WORKER + 1) * self.size:
+                yield first()
+        while begun:
+            yield first()
+
+    def _ask(self, work: Work, inputs: Sequence[Any]) -> Job:
+        job = Job(inputs, [None] * len(inputs), len(inputs), Future())
+        if inputs:
+            self._happened.put(lambda: self._asked(Part(job, work, 0, len(inputs))))
+        else:
+            job.future.set_result([])
+        return job
+
+    # What follows runs in the thread that listens.
+
+    def _listen(self) -> None:
+        while (happened := self._happened.get()) is not None:
+            try:
+                happened()
+                self._hand_out()
+            except Exception as error:
+                self._fail(error)
+
+    def _asked(self, part: Part) -> None:
+        self._waiting.append(part)
+        if self._failure is not None:
+            self._fail(self._failure)
+
+    def _hand_out(self) -> None:
+        for one in sorted(self._employed, key=lambda one: len(one.parts)):
+            while self._waiting and one.has_room(self._waiting[0]):
+                part = self._waiting.popleft()
+                one.parts.append(part)
+                made = one.actor.do.remote(part.work, part.job.inputs[part.start : part.stop])
+                self._when_made(made, one, partial(self._answered, one, part))
+
+    def _when_made(self, made: Any, one: Employed, then: Callable[[Any], None]) -> None:
+        """Once Ray has what a worker made, or knows that it died, go on with it here."""
+
+        def hear(future: "Future[Any]") -> None:
+            self._happened.put(lambda: self._heard(future, one, then))
+
+        made.future().add_done_callback(hear)
+
+    def _heard(self, future: "Future[Any]", one: Employed, then: Callable[[Any], None]) -> None:
+        if one.is_gone:
+            # What it had is done again already.
+            return
+        error = future.exception()
+        if error is None:
+            result = future.result()
+            if isinstance(result, Refusal):
+                raise InputError(result.reason)
+            then(result)
+        elif isinstance(error, self._ray.exceptions.RayError) and not isinstance(
+            error, self._ray.exceptions.RayTaskError
+        ):
+            self._died(one, error)
+        else:
+            raise error
+
+    def _employ(self) -> None:
+        if self._failure is None:
+            one = Employed(self._remote.remote(self._threads, self._on_gpu))
+            self._employed.append(one)
+            self._when_made(one.actor.prepare.remote(__version__, self._sent), one, lambda _: self._ready(one))
+
+    def _ready(self, one: Employed) -> None:
+        one.is_ready = True
+        if not self._first.done():
+            self._first.set_result(None)
+
+    def _answered(self, one: Employed, part: Part, answers: Sequence[Any]) -> None:
+        self._deaths_in_a_row = 0
+        one.parts.remove(part)
+        part.answer(answers)
+
+    def _died(self, one: Employed, error: BaseException) -> None:
+        one.is_gone = True
+        self._employed.remove(one)
+        self._ray.kill(one.actor)
+        for part in reversed(one.parts):
+            part.deaths += 1
+            if part.deaths == 1:
+                self._waiting.appendleft(part)
+            elif part.stop - part.start == 1:
+                part.answer([Fatal()])
+            else:
+                self._waiting.extendleft(reversed(part.parted()))
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row == DEATHS_IN_A_ROW:
+            reason = str(error).strip().splitlines()[-1].strip().rstrip(".")
+            raise BusyError(
+                f"{DEATHS_IN_A_ROW} workers of the cluster {self.address} have died in a row, the last one so: {reason}. What is "
+                f"stored stays; see that its machines have Evergallery and memory enough, and run the command again."
+            )
+        self._employ()
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing more can be done: whoever waits is told."""
+        self._failure = error
+        parts = [*self._waiting, *(part for one in self._employed for part in one.parts)]
+        self._waiting.clear()
+        for one in self._employed:
+            one.parts.clear()
+            one.is_gone = True
+        for job in {id(part.job): part.job for part in parts}.values():
+            job.future.set_exception(error)
+        if not self._first.done():
+            self._first.set_exception(error)
+
+    def _dismiss(self) -> None:
+        self._happened.put(None)
+        self._thread.join()
+        for one in self._employed:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(one.actor)
+
+
+@contextmanager
+def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
+    """Ray, connected to a cluster for the time of the block; a process that is connected already stays so.
+
+    Args:
+        address: ``HOST:PORT``, ``ray://HOST:PORT``, ``auto``, or ``local``.
+        workers: that a cluster on this machine must have room for.
+
+    Raises:
+        MissingExtraError: ray is not installed.
+        NotFoundError: nothing answers there.
+        InputError: the address is none, or the cluster there cannot be used.
+    """
+    # Before it is imported: it tells nobody that it is used, and one on this machine listens to this machine alone.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == "local":
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("Extracting on a cluster", "ray") from error
+    if ray.is_initialized():
+        yield ray
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
+    with ExitStack() as stack:
+        if address == "local":
+            # Its sockets lie there too, whose paths must be short; so not below TMPDIR.
+            scratch = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+            )
+            options |= {
+                "num_cpus": max(processors(), workers or 0),
+                "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE,
+                "_temp_dir": scratch,
+            }
+        else:
+            _require_answer(address)
+        try:
+            ray.init(address, **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise InputError(f"The cluster {address} cannot be used: {reason}.") from error
+        stack.callback(ray.shutdown)
+        yield ray
+
+
+def _require_answer(address: str) -> None:
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"{address!r} is no cluster's address: give HOST:PORT, ray://HOST:PORT, auto, or local.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN).close()
+    except OSError as error:
+        raise NotFoundError(
+            f"Nothing answers at {address} ({error.strerror or error}): start a cluster there with  ray start --head, or give "
+            f"local for one on this machine."
+        ) from error
+
+
+def _files_of(generation: Generation) -> dict[str, bytes]:
+    """What it takes to run its embedder."""
+    names = {CARD, *generation.card.checksums} - {HEAD, MEMORY, LEARNED_FROM}
+    return {name: (generation.directory / name).read_bytes() for name in sorted(names)}

@@ -1,0 +1,121 @@
+"""Pictures in, vectors out: by this process, or by the workers of a cluster (``cluster.py``), which run the same functions.
+
+Whoever asks keeps what must be exact: which images there are, which are known, their order, and what is stored. Whoever
+extracts keeps nothing.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evergallery.data.image_set import as_batch
+from evergallery.data.images import Preprocessing, Skipped
+from evergallery.data.listing import Entry
+from evergallery.data.streaming import (
+    READERS,
+    Picture,
+    ahead,
+    decode_picture,
+    in_background,
+    processors,
+    read_pictures,
+    working,
+)
+from evergallery.gallery.items import Item
+from evergallery.network import Extractor, embedding
+from evergallery.notes import Problem
+from evergallery.upgrade.images import Found, Known, find_images
+
+Carried = TypeVar("Carried")
+Embed = Callable[[Tensor], NDArray[np.float32]]
+"""Decoded images (B, 3, S, S) uint8 to unit embeddings (B, D)."""
+Seen = NDArray[np.float32] | Skipped
+"""A picture's vector (D,), or why it has none."""
+Renewed = NDArray[np.float32] | Problem
+"""A stored item's new vector (D,), or why it keeps the old one."""
+
+
+class Extraction(Protocol):
+    """Where files are read and images are embedded. All answers come in the order of what was asked."""
+
+    def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
+        """The files of entries, hashed, with or without their data."""
+        ...
+
+    def embed(
+        self, batches: Iterable[tuple[Carried, Sequence[Picture]]]
+    ) -> Generator[tuple[Carried, list[Seen]], None, None]:
+        """The vectors of pictures, each batch with whatever was carried beside it."""
+        ...
+
+    def renew(
+        self, batches: Iterable[Sequence[Item]], known: Known | None
+    ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
+        """New vectors of stored items, whose images are looked for in what is ``known``, then where they were."""
+        ...
+
+
+class Here:
+    """This process: files are read and decoded by threads, one batch ahead of the network.
+
+    Args:
+        embedder: that looks at the images.
+        preprocessing: of its input.
+    """
+
+    def __init__(self, embedder: Extractor, preprocessing: Preprocessing) -> None:
+        self.embedder = embedder
+        self.preprocessing = preprocessing
+
+    def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
+        """The files of entries, with their data."""
+        with working(READERS) as readers:
+            yield from read_pictures(readers, entries)
+
+    def embed(
+        self, batches: Iterable[tuple[Carried, Sequence[Picture]]]
+    ) -> Generator[tuple[Carried, list[Seen]], None, None]:
+        """The vectors of pictures with their data."""
+        threads = processors()
+        with working(threads) as decoders, embedding(self.embedder, self.preprocessing) as embed:
+            decoded = (
+                (carried, decoded_by(decoders, threads, pictures, self.preprocessing)) for carried, pictures in batches
+            )
+            with in_background(decoded) as ready:
+                for carried, answers in ready:
+                    yield carried, embedded(answers, embed)
+
+    def renew(
+        self, batches: Iterable[Sequence[Item]], known: Known | None
+    ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
+        """New vectors of stored items."""
+        found = ((batch, find_images(batch, self.preprocessing, known)) for batch in batches)
+        with embedding(self.embedder, self.preprocessing) as embed, in_background(found) as ready:
+            for batch, one in ready:
+                yield batch, renewed(batch, one, embed)
+
+
+def decoded_by(
+    decoders: ThreadPoolExecutor, threads: int, pictures: Iterable[Picture | Skipped], preprocessing: Preprocessing
+) -> list[NDArray[np.uint8] | Skipped]:
+    """The pixels (S, S, 3) of each picture, or why there are none."""
+    return list(ahead(decoders, lambda one: decode_picture(one, preprocessing), pictures, 8 * threads))
+
+
+def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> list[Seen]:
+    """The vectors of pixels (S, S, 3), which go through the network together."""
+    found = [one for one in decoded if not isinstance(one, Skipped)]
+    vectors = iter(embed(as_batch(np.stack(found))) if found else ())
+    return [one if isinstance(one, Skipped) else next(vectors) for one in decoded]
+
+
+def renewed(items: Sequence[Item], found: Found, embed: Embed) -> list[Renewed]:
+    """The new vectors of items whose images were looked for."""
+    vectors = embed(as_batch(found.images.pixels)) if found.items else ()
+    answers: dict[str, Renewed] = {problem.item: problem for problem in found.problems}
+    answers |= {item.id: vector for item, vector in zip(found.items, vectors, strict=True)}
+    return [answers[item.id] for item in items]
