@@ -4,6 +4,8 @@
 coordinates of its own, and ``wide`` in more of them.
 """
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -45,4 +47,12 @@ def wide(images: Images) -> Images:
 
 def slow(images: Images) -> Images:
     time.sleep(0.02 * len(images))
+    return better(images)
+
+
+def mortal(images: Images) -> Images:
+    """Takes its time, and dies of a picture that is black."""
+    if (images.max((1, 2, 3)) < -1).any():
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.005 * len(images))
     return better(images)

@@ -5,8 +5,10 @@ whose worker died is done again by another one, and its answers are taken once. 
 parted until the image that kills is found, which is then skipped by name.
 """
 
+import logging
 import os
 import queue
+import secrets
 import socket
 import tempfile
 import threading
@@ -242,7 +244,7 @@ class Cluster:
 
     def __init__(self, address: str, generation: Generation, workers: int | None = None) -> None:
         self.address = address
-        self.preprocessing = generation.preprocessing
+        self.generation = generation
         self._files = _files_of(generation)
         self._wanted = workers
         self._stack = ExitStack()
@@ -285,7 +287,7 @@ class Cluster:
 
     def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
         """The files of entries, hashed; their data stays where it was read."""
-        groups = ((None, group) for group in grouped(entries, batch_size(self.preprocessing.size)))
+        groups = ((None, group) for group in grouped(entries, batch_size(self.generation.preprocessing.size)))
         for _, found in self._done("read", groups, lambda entry, reason: Skipped(entry.uri, reason)):
             yield from found
 
@@ -457,11 +459,12 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
         NotFoundError: nothing answers there.
         InputError: the address is none, or the cluster there cannot be used.
     """
-    # Before it is imported: it tells nobody that it is used, and one on this machine listens to this machine alone.
+    # Before it is imported: it tells nobody that it is used, and one on this machine listens to this machine alone, and to whoever
+    # has the token, which is not written down.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == "local":
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
     except ImportError as error:
@@ -469,6 +472,7 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
+    logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
     with ExitStack() as stack:
         if address == "local":

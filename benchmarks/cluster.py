@@ -1,0 +1,127 @@
+"""Indexing by one process beside two workers of a cluster on the same machine, and beside two of which one is killed.
+
+On a machine whose cores one process keeps busy already, this shows what it costs to distribute, not what it gains.
+Photographs are generated, as in ``extraction.py``. The three are timed in turn, each into an empty gallery, with the workers
+started already; what it takes to start them is given apart.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from common import record
+from evergallery import Workspace
+from evergallery.cluster import Cluster, connected
+from evergallery.data.sources import find
+from evergallery.data.streaming import processors
+from evergallery.extracting import Extraction, Here
+from evergallery.indexing import index_images
+from evergallery.watching import Watcher
+from extraction import photographs, registered
+
+
+class Killing(Watcher):
+    """Kills a worker once the first batch is stored."""
+
+    def __init__(self, process: int) -> None:
+        self.process: int | None = process
+
+    def counted(self, activity: str, done: int, total: int) -> None:
+        if self.process is not None:
+            os.kill(self.process, signal.SIGKILL)
+            self.process = None
+
+
+def process_of(cluster: Cluster, ray: ModuleType) -> int:
+    """Of one of the workers."""
+    one = cluster._employed[0].actor
+    return int(ray.get(one.__ray_call__.remote(lambda worker: os.getpid())))
+
+
+def all_ready(cluster: Cluster) -> None:
+    while not (len(cluster._employed) == cluster.size and all(one.is_ready for one in cluster._employed)):
+        time.sleep(0.1)
+
+
+def index(template: Workspace, folder: Path, images: int, extraction: Extraction, watcher: Watcher) -> float:
+    """Seconds of indexing a folder into a new gallery, of which every image is in there once."""
+    copied = folder.parent / "shop"
+    shutil.copytree(template.directory, copied)
+    try:
+        with Workspace(copied) as shop:
+            maker = shop.promoted
+            done = index_images(
+                shop.gallery, maker, extraction, find(folder, maker.preprocessing, require_labels=False), watcher,
+                source="photographs", skipped_file=copied / "skipped.csv",
+            )  # fmt: skip
+            assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (images, 0, 0, 0)
+            assert shop.gallery.count() == images
+            return done.seconds
+    finally:
+        shutil.rmtree(copied)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photographs", type=int, default=1024)
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(processors())
+    with tempfile.TemporaryDirectory() as name:
+        folder = photographs(Path(name) / "photographs", options.photographs, (500, 375), ".jpg")
+        template = registered(Path(name) / "template", options.backbone, options.size)
+        maker = template.promoted
+        here = Here(maker.embedder(), maker.preprocessing)
+        start = time.perf_counter()
+        with connected("local", options.workers) as ray:
+            started = {"cluster": round(time.perf_counter() - start, 1)}
+            start = time.perf_counter()
+            with Cluster("local", maker, options.workers) as cluster:
+                all_ready(cluster)
+                started["workers"] = round(time.perf_counter() - start, 1)
+                workers = f"{options.workers} workers"
+                runs: dict[str, Callable[[], tuple[Extraction, Watcher]]] = {
+                    "one process": lambda: (here, Watcher()),
+                    workers: lambda: (cluster, Watcher()),
+                    f"{workers}, one killed": lambda: (cluster, Killing(process_of(cluster, ray))),
+                }
+                taken: dict[str, list[float]] = {name: [] for name in runs}
+                for _ in range(options.repeats):
+                    for run, made in runs.items():
+                        all_ready(cluster)
+                        extraction, watcher = made()
+                        taken[run].append(index(template, folder, options.photographs, extraction, watcher))
+    alone = taken["one process"]
+    result: dict[str, Any] = {
+        "images": options.photographs,
+        "network": f"{options.backbone}, {options.size} pixels, JPEG 500 × 375",
+        "threads_of_one_process": processors(),
+        "seconds_to_start": started,
+        "images_per_second": {run: round(options.photographs / statistics.median(s), 1) for run, s in taken.items()},
+        "speed_beside_one_process": {
+            run: {
+                "median": round(statistics.median(one / other for one, other in zip(alone, s, strict=True)), 3),
+                "each": [round(one / other, 3) for one, other in zip(alone, s, strict=True)],
+            }
+            for run, s in taken.items()
+            if s is not alone
+        },
+    }
+    record("cluster", result, 0)
+
+
+if __name__ == "__main__":
+    main()
