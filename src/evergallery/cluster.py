@@ -459,8 +459,8 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
         NotFoundError: nothing answers there.
         InputError: the address is none, or the cluster there cannot be used.
     """
-    # Before it is imported: it tells nobody that it is used, and one on this machine listens to this machine alone, and to whoever
-    # has the token, which is not written down.
+    # Read when Ray is imported: it tells nobody that it is used. One on this machine listens to this machine alone, and obeys
+    # whoever has the token, which is not written down.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == "local":
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
