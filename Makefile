@@ -30,6 +30,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/cluster.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/extraction_memory.py

@@ -259,14 +259,15 @@ class Cluster:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._ray = stack.enter_context(connected(self.address, self._wanted))
-            there = self._ray.cluster_resources()
-            cpus, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
-            self.size = self._wanted or gpus or cpus
-            self._threads = max(1, cpus // gpus) if gpus else 1
+            machines = [one["Resources"] for one in self._ray.nodes() if one["Alive"]]
+            with_gpu = [one for one in machines if one.get("GPU", 0) >= 1]
+            self._on_gpu = bool(with_gpu)
+            # A machine's processors are shared out among its GPUs, to read and decode for them.
+            self._threads = max(1, min((int(one.get("CPU", 0) // one["GPU"]) for one in with_gpu), default=1))
+            self.size = self._wanted or int(sum(one.get("GPU" if with_gpu else "CPU", 0) for one in machines)) or 1
             self._remote = self._ray.remote(Worker).options(
-                num_cpus=self._threads, num_gpus=min(1, gpus), max_concurrency=PER_WORKER, max_restarts=0
+                num_cpus=self._threads, num_gpus=int(self._on_gpu), max_concurrency=PER_WORKER, max_restarts=0
             )
-            self._on_gpu = gpus > 0
             self._sent = self._ray.put(self._files)
             stack.callback(self._dismiss)
             self._thread.start()
@@ -275,10 +276,7 @@ class Cluster:
             try:
                 self._first.result(PATIENCE)
             except TimeoutError:
-                raise BusyError(
-                    f"The cluster {self.address} has had no room for a worker in {PATIENCE:.0f} s: wait for those who use it, or "
-                    f"add machines."
-                ) from None
+                raise self._no_room() from None
             self._stack = stack.pop_all()
         return self
 
@@ -343,12 +341,27 @@ class Cluster:
     # What follows runs in the thread that listens.
 
     def _listen(self) -> None:
-        while (happened := self._happened.get()) is not None:
+        while True:
+            happened: Callable[[], None] | None = self._require_workers
+            with suppress(queue.Empty):
+                happened = self._happened.get(timeout=PATIENCE)
+            if happened is None:
+                return
             try:
                 happened()
                 self._hand_out()
             except Exception as error:
                 self._fail(error)
+
+    def _require_workers(self) -> None:
+        if self._waiting and not any(one.is_ready for one in self._employed):
+            raise self._no_room()
+
+    def _no_room(self) -> BusyError:
+        return BusyError(
+            f"The cluster {self.address} has had no room for a worker in {PATIENCE:.0f} s: wait for those who use it, or add "
+            f"machines, and run the command again."
+        )
 
     def _asked(self, part: Part) -> None:
         self._waiting.append(part)

@@ -176,10 +176,10 @@ def refresh(
     if not items:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
     with ExitStack() as stack:
-        extraction = None
+        extraction = given = None
         if target.adapter is None:
-            given = _given(workspace, images, asker, data_dir, watcher)
             extraction = stack.enter_context(workspace.extraction(asker.maker, cluster, workers, watcher))
+            given = _given(workspace, images, asker, data_dir, watcher)
         opened = _open(workspace, asker, target, adapter)
         tidy(workspace)
         ordered = [items[index] for index in order_of(order, items, workspace.notes.times_found())]
