@@ -9,6 +9,7 @@ import logging
 import os
 import queue
 import secrets
+import signal
 import socket
 import tempfile
 import threading
@@ -501,12 +502,17 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
             }
         else:
             _require_answer(address)
+        on_main = threading.current_thread() is threading.main_thread()
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address, **options)
         except (OSError, ValueError, RuntimeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise InputError(f"The cluster {address} cannot be used: {reason}.") from error
         stack.callback(ray.shutdown)
+        if on_main and handler is not None:
+            # Ray's own would print a page of addresses and abort.
+            signal.signal(signal.SIGTERM, handler)
         yield ray
 
 
