@@ -191,11 +191,8 @@ def refresh(
         stopped_by = "done" if fraction == 1 else "fraction"
         batches = _batches(pending, rate)
         answered = _mapped(batches, target) if extraction is None else extraction.renew(batches, given)
+        began = time.monotonic()
         for batch, answers in stack.enter_context(closing(answered)):
-            if budget is not None and time.monotonic() - started >= budget:
-                stopped_by = "budget"
-                break
-            began = time.monotonic()
             failed = [one for one in answers if isinstance(one, Problem)]
             new = [
                 replace(item, embedding=answer, generation=target.fingerprint)
@@ -214,6 +211,11 @@ def refresh(
                 break
             if rate is not None:
                 time.sleep(max(0.0, len(batch) / rate - (time.monotonic() - began)))
+            began = time.monotonic()
+            # What was made is stored first: a short budget makes headway too.
+            if budget is not None and done < len(wanted) and began - started >= budget:
+                stopped_by = "budget"
+                break
     current = workspace.state.refresh or opened
     result = Refreshed(
         opened.id, generation, gained, len(left) - gained, tuple(problems), time.monotonic() - started, stopped_by,
