@@ -56,7 +56,7 @@ class Variant:
 
     def step(self) -> None:
         """One step, timed."""
-        BasicBlock.forward = _in_place if self.in_place else _out_of_place  # type: ignore[method-assign]
+        BasicBlock.forward = _in_place if self.in_place else _out_of_place  # type: ignore[assignment, method-assign]
         at = [time.perf_counter()]
         inputs = normalise(self.pixels, (0.5,) * 3, (0.25,) * 3)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
@@ -100,7 +100,7 @@ def _fold(network: Network) -> None:
             module.convolution2 = fuse_conv_bn_eval(module.convolution2, module.normalisation2)
             module.normalisation1 = module.normalisation2 = nn.Identity()  # type: ignore[assignment]
         elif isinstance(module, CifarResNet):
-            module.stem[0] = fuse_conv_bn_eval(module.stem[0], module.stem[1])  # type: ignore[type-var]
+            module.stem[0] = fuse_conv_bn_eval(module.stem[0], module.stem[1])  # type: ignore[arg-type]
             module.stem[1] = nn.Identity()
     network.requires_grad_(False)
 
