@@ -116,8 +116,8 @@ def main() -> None:
     for name, found in rounds.items():
         told[name] = {key: round(statistics.median(one[key] for one in found), 1) for key in found[0]}
         for key, said in (
-            ("images per second", "times fine-tuning's seconds"),
-            ("peak, MiB", "times fine-tuning's memory"),
+            ("images per second", "times the seconds of finetune"),
+            ("peak, MiB", "times the memory of finetune"),
         ):
             pairs = zip((each[key] for each in rounds[PLAIN]), (each[key] for each in found), strict=True)
             ratios = [a / b if key == "images per second" else b / a for a, b in pairs]

@@ -100,7 +100,7 @@ def _fold(network: Network) -> None:
             module.convolution2 = fuse_conv_bn_eval(module.convolution2, module.normalisation2)
             module.normalisation1 = module.normalisation2 = nn.Identity()  # type: ignore[assignment]
         elif isinstance(module, CifarResNet):
-            module.stem[0] = fuse_conv_bn_eval(module.stem[0], module.stem[1])  # type: ignore[arg-type]
+            module.stem[0] = fuse_conv_bn_eval(module.stem[0], module.stem[1])  # type: ignore[arg-type, type-var]
             module.stem[1] = nn.Identity()
     network.requires_grad_(False)
 
