@@ -122,7 +122,7 @@ def learn(
         {
             "method": method_card.model_dump(),
             # A run may go on elsewhere.
-            "settings": settings.model_dump(exclude={"device"}),
+            "settings": settings.model_dump(exclude={"device", "compile"}),
             "parent": parent.fingerprint if parent else None,
             "root": root.fingerprint if root else None,
             "architecture": architecture.model_dump(),

@@ -21,6 +21,15 @@ LINE = 0.2
 """Height of a label in inches."""
 
 
+def settings_of_plots() -> Any:
+    """What all pictures of figures have in common, for matplotlib's ``rc_context``."""
+    return {
+        "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
+        "ytick.color": MUTED, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "svg.hashsalt": "evergallery",
+        "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
+    }  # fmt: skip
+
+
 def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
     """Write what the runs allow, as SVG files, and return their paths."""
     import matplotlib as mpl
@@ -35,14 +44,9 @@ def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
     }
     if is_long(runs):
         plots |= {"tasks": _over_tasks, "updates": _over_updates}
-    settings: Any = {
-        "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
-        "ytick.color": MUTED, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "svg.hashsalt": "evergallery",
-        "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
-    }  # fmt: skip
     written = []
     for name, draw in plots.items():
-        with mpl.rc_context(settings):
+        with mpl.rc_context(settings_of_plots()):
             methods = by_method(runs)
             figure, axes = plt.subplots(figsize=(7.2, max(4.4, 1.2 + LINE * len(methods))), layout="constrained")
             draw(axes, methods)
