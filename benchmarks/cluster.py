@@ -3,28 +3,34 @@
 On a machine whose cores one process keeps busy already, this shows what it costs to distribute, not what it gains.
 Photographs are generated, as in ``extraction.py``. The three are timed in turn, each into an empty gallery, with the workers
 started already; what it takes to start them is given apart.
+
+Last, what the process that asks can do at most: it indexes from workers that need no time at all.
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 from common import record
 from evergallery import Workspace
 from evergallery.cluster import Cluster, connected
+from evergallery.data.images import Skipped
+from evergallery.data.listing import Entry, Listing
 from evergallery.data.sources import find
-from evergallery.data.streaming import processors
-from evergallery.extracting import Extraction, Here
+from evergallery.data.streaming import Picture, processors
+from evergallery.extracting import Extraction, Here, Seen
 from evergallery.indexing import index_images
 from evergallery.watching import Watcher
 from extraction import photographs, registered
@@ -40,6 +46,45 @@ class Killing(Watcher):
         if self.process is not None:
             os.kill(self.process, signal.SIGKILL)
             self.process = None
+
+
+class Instant:
+    """An extraction that answers at once, by vectors that are not those of images."""
+
+    def __init__(self, dimension: int) -> None:
+        draw = np.random.default_rng(0)
+        vectors = draw.normal(size=(4096, dimension)).astype(np.float32)
+        self.vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
+        for entry in entries:
+            yield Picture(entry, hashlib.sha256(entry.uri.encode()).hexdigest(), None)
+
+    def embed(self, batches: Iterable[tuple[Any, Sequence[Picture]]]) -> Generator[tuple[Any, list[Seen]], None, None]:
+        for carried, pictures in batches:
+            yield carried, list(self.vectors[: len(pictures)])
+
+    def renew(self, batches: Any, known: Any) -> Generator[tuple[Any, list[Any]], None, None]:
+        raise NotImplementedError
+
+
+def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
+    """Images a second that one process lists, looks up and stores, new ones and known ones."""
+    listing = [Entry(f"/photographs/{number % 1000:04d}/{number:09d}.jpg", "class") for number in range(count)]
+    copied = folder.parent / "shop"
+    shutil.copytree(template.directory, copied)
+    with Workspace(copied) as shop:
+        maker = shop.promoted
+        extraction = Instant(maker.card.dimension)
+        seconds = [
+            index_images(
+                shop.gallery, maker, extraction, Listing(listing, by_path=True), Watcher(), source="photographs",
+                skipped_file=copied / "skipped.csv",
+            ).seconds
+            for _ in range(2)
+        ]  # fmt: skip
+    shutil.rmtree(copied)
+    return {name: round(count / one, 1) for name, one in zip(("new", "known"), seconds, strict=True)}
 
 
 def process_of(cluster: Cluster, ray: ModuleType) -> int:
@@ -77,6 +122,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--asked", type=int, default=40_000, help="images of the last part")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(processors())
@@ -104,6 +150,7 @@ def main() -> None:
                         all_ready(cluster)
                         extraction, watcher = made()
                         taken[run].append(index(template, folder, options.photographs, extraction, watcher))
+        asked = asking(template, folder, options.asked)
     alone = taken["one process"]
     result: dict[str, Any] = {
         "images": options.photographs,
@@ -119,6 +166,7 @@ def main() -> None:
             for run, s in taken.items()
             if s is not alone
         },
+        "asking_alone": {"images": options.asked, "images_per_second": asked},
     }
     record("cluster", result, 0)
 
