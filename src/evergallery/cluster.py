@@ -252,6 +252,8 @@ class Cluster:
         self._happened: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._waiting: deque[Part] = deque()
         self._employed: list[Employed] = []
+        self.deaths = 0
+        """How many workers have died so far."""
         self._deaths_in_a_row = 0
         self._failure: Exception | None = None
         self._first: Future[None] = Future()
@@ -430,6 +432,7 @@ class Cluster:
                 part.answer([Fatal()])
             else:
                 self._waiting.extendleft(reversed(part.parted()))
+        self.deaths += 1
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row == DEATHS_IN_A_ROW:
             reason = str(error).strip().splitlines()[-1].strip().rstrip(".")
@@ -510,6 +513,10 @@ def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise InputError(f"The cluster {address} cannot be used: {reason}.") from error
         stack.callback(ray.shutdown)
+        # It would tell of workers that died, on standard output, where results go; there is no official way to keep it quiet.
+        console: Any = ray._private.worker
+        console._worker_logs_enabled = False
+        stack.callback(setattr, console, "_worker_logs_enabled", True)
         if on_main and handler is not None:
             # Ray's own would print a page of addresses and abort.
             signal.signal(signal.SIGTERM, handler)

@@ -382,7 +382,10 @@ class Workspace:
 
         with Cluster(cluster, generation, workers) as found:
             watcher.said(f"{generation.name} extracts on {found.size} workers of the cluster {cluster}")
+            before = found.deaths
             yield found
+            if found.deaths > before:
+                watcher.said(f"{found.deaths - before} workers died on the way and were replaced")
 
     def known_embeddings(
         self, generation: Generation, images: ImageSet
