@@ -385,7 +385,7 @@ class Workspace:
             before = found.deaths
             yield found
             if found.deaths > before:
-                watcher.said(f"{found.deaths - before} workers died on the way and were replaced")
+                watcher.said(f"workers that died on the way and were replaced: {found.deaths - before}")
 
     def known_embeddings(
         self, generation: Generation, images: ImageSet

@@ -34,6 +34,10 @@ class Told(Watcher):
 
     def __init__(self, call: Callable[[], None]) -> None:
         self.call: Callable[[], None] | None = call
+        self.lines: list[str] = []
+
+    def said(self, message: str) -> None:
+        self.lines.append(message)
 
     def counted(self, activity: str, done: int, total: int) -> None:
         if self.call is not None:
@@ -176,16 +180,20 @@ def test_killed_worker_loses_nothing_and_nothing_comes_twice(
     before = set(map(id, shared._employed))
     process = process_of(shared, ray)
     with make_space(tmp_path / "here", MODEL) as here, make_space(tmp_path / "there", MODEL) as there:
-        done = there.index(photos, cluster="local", workers=2, watcher=Told(lambda: os.kill(process, signal.SIGKILL)))
+        told = Told(lambda: os.kill(process, signal.SIGKILL))
+        done = there.index(photos, cluster="local", workers=2, watcher=told)
         assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (200, 0, 0, 0)
         here.index(photos)
         assert_same(here, there)
         assert there.doctor() == []
+    assert told.lines[1:] == ["workers that died on the way and were replaced: 1"]
     assert len(shared._employed) == 2
     assert len(before & set(map(id, shared._employed))) == 1, "another one was started in its place"
 
 
-def test_image_that_kills_is_skipped_by_name(shared: Cluster, tmp_path: Path) -> None:
+def test_image_that_kills_is_skipped_by_name(
+    shared: Cluster, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     photos = make_photos(tmp_path / "photos", each=1)
     bad = black(photos / "class 0" / "black.png")
     for path in sorted(photos.rglob("*.png"))[3:]:
@@ -195,6 +203,7 @@ def test_image_that_kills_is_skipped_by_name(shared: Cluster, tmp_path: Path) ->
         assert (done.added, done.skipped_count) == (2, 1)
         assert done.skipped[0].uri == str(bad)
         assert "was killed, and so was the next" in done.skipped[0].reason
+    assert capfd.readouterr().out == "", "Ray says nothing where results are printed"
 
 
 KILLED = """
