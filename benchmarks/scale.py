@@ -78,7 +78,7 @@ def unit_costs() -> dict[str, Cost]:
     memory = {name: mib * 2**20 / int(LARGEST) for name, mib in million["memory_mib"].items()}
     kept = {name: precision[name]["bytes_per_vector"] for name in PRECISIONS}
     pictures = serving["by_clients"]["16"]["together"]["requests_per_second"]
-    costs = {
+    return {
         **{
             f"vector, {name}": Cost(
                 kept[name]["kept"] / MEASURED_DIMENSION, "bytes a dimension", "gallery_precision", f"a vector in {name}"
@@ -125,7 +125,6 @@ def unit_costs() -> dict[str, Cost]:
             for name in NETWORKS
         },
     }  # fmt: skip
-    return costs
 
 
 def bytes_of_item(costs: dict[str, Cost], precision: str, dimension: int) -> dict[str, float]:
@@ -209,7 +208,7 @@ def size(value: float) -> str:
 
 def number(value: float) -> str:
     """A figure with two or three digits that mean something, thousands apart."""
-    if value == 0 or isinstance(value, int) and value < 10_000:
+    if value == 0 or (isinstance(value, int) and value < 10_000):
         return f"{value:.0f}"
     if value >= 100:
         return f"{round(value, 1 - math.floor(math.log10(value)) + 1):,.0f}".replace(",", " ")
@@ -226,118 +225,134 @@ def power(items: int) -> str:
     )
 
 
-def tables(case: Case, costs: dict[str, Cost]) -> str:
-    """The generated part of the page."""
-    found = computed(case, costs)
-    sizes = [(power(items), found[str(items)]) for items in case.items]
-    columns = [name for name, _ in sizes]
-    rate, price = rate_of(case, costs), case.price_per_hour
+def costs_table(costs: dict[str, Cost]) -> str:
+    rows = [
+        (
+            cost.what,
+            f"{number(cost.value)} {cost.unit}".strip(),
+            f"[{cost.file}](../benchmarks/results/{cost.file}.json)",
+        )
+        for cost in costs.values()
+    ]
+    return "### What one of each costs\n\n" + table(("what", "figure", "from"), rows)
+
+
+def bytes_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> str:
+    each = {precision: bytes_of_item(costs, precision, case.dimension) for precision in PRECISIONS}
+    rows = [
+        (
+            precision,
+            *(f"{each[precision][part]:.0f}" for part in ("vector", "beside", "index")),
+            *(size(one["bytes"][precision]["disk"]) for one in found.values()),
+        )
+        for precision in PRECISIONS
+    ]
+    for name in PRECISIONS[:2]:
+        wider = costs[f"vector, {name}"].value * (case.dimension - MEASURED_DIMENSION)
+        item = costs[f"PostgreSQL, {name}"].value + wider
+        rows.append((f"PostgreSQL, {name}", "", "", "", *(size(items * item) for items in case.items)))
+    return (
+        f"### Bytes\n\n{case.dimension} dimensions; an item is its vector, what lies beside it, and its part of the index.\n\n"
+        + table(("", "vector", "beside it", "index", *(f"{power(items)} on disk" for items in case.items)), rows)
+    )
+
+
+def machines_table(case: Case, found: dict[str, Any]) -> str:
+    ways = ("in memory", "on disk")
+    rows = [
+        (precision, *(str(one["machines"][precision][way]) for one in found.values() for way in ways))
+        for precision in PRECISIONS
+    ]
+    return (
+        f"### Machines\n\nOf {case.memory_gib:g} GiB of memory, {case.disk_gib:g} GiB of disk and {case.cores} cores; "
+        f"vectors may take {100 * case.usable:.0f} %. *In memory*: all that a search reads stays there. *On disk*: the least "
+        f"that holds a new vector beside every old one; searches wait for the disk.\n\n"
+        + table(("", *(f"{power(items)}, {way}" for items in case.items for way in ways)), rows)
+    )
+
+
+def extraction_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> str:
+    rows = [
+        (name, number(costs[name].value), *(number(one["device_hours"][name]) for one in found.values()))
+        for name in NETWORKS
+    ]
+    return (
+        "### Extracting everything again\n\nHours of one device, two cores that other work kept busy too. A generation that "
+        "searches the old vectors saves them.\n\n" + table(("network", "images/s", *map(power, case.items)), rows)
+    )
+
+
+def refresh_tables(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> str:
+    price = case.price_per_hour
+    head = (
+        "refreshed", "device hours", "saved", "more on disk until `--commit`", "hours of writing by one process",
+        "core hours of building its index", "recall@1 of the benchmark",
+    )  # fmt: skip
 
     def hours(value: float) -> str:
         return number(value) + ("" if price is None else f" ({number(value * price)})")
 
-    each = {precision: bytes_of_item(costs, precision, case.dimension) for precision in PRECISIONS}
-    measured = "measured on two busy cores" if case.images_per_second is None else "given, not measured here"
+    def row(share: str, one: dict[str, float]) -> tuple[str, ...]:
+        return (
+            f"{100 * float(share):.0f} %",
+            hours(one["device_hours"]),
+            hours(one["device_hours_saved"]),
+            size(one["more_bytes_until_committed"]) if one["more_bytes_until_committed"] else "0",
+            number(one["writing_hours"]),
+            number(one["index_core_hours"]),
+            f"{100 * one['recall@1_of_the_benchmark']:.1f}",
+        )
+
+    whence = "measured on two busy cores" if case.images_per_second is None else "given, not measured here"
     money = "" if price is None else f", in brackets at {price:g} an hour"
-    search = [found[str(items)]["search"] for items in case.items]
     parts = [
-        "### What one of each costs",
-        table(
-            ("what", "figure", "from"),
-            [
-                (cost.what, f"{number(cost.value)} {cost.unit}".strip(), f"[{cost.file}](../benchmarks/results/{cost.file}.json)")
-                for cost in costs.values()
-            ],
-        ),
-        f"### Bytes\n\n{case.dimension} dimensions; an item is its vector, what lies beside it, and its part of the index.",
-        table(
-            ("", "vector", "beside it", "index", *(f"{name} on disk" for name in columns)),
-            [
-                (
-                    precision,
-                    *(f"{each[precision][part]:.0f}" for part in ("vector", "beside", "index")),
-                    *(size(one["bytes"][precision]["disk"]) for _, one in sizes),
-                )
-                for precision in PRECISIONS
-            ]
-            + [
-                (
-                    f"PostgreSQL, {name}", "", "", "",
-                    *(
-                        size(items * (costs[f"PostgreSQL, {name}"].value
-                                      + costs[f"vector, {name}"].value * (case.dimension - MEASURED_DIMENSION)))
-                        for items in case.items
-                    ),
-                )
-                for name in PRECISIONS[:2]
-            ],
-        ),  # fmt: skip
-        f"### Machines\n\nOf {case.memory_gib:g} GiB of memory, {case.disk_gib:g} GiB of disk and {case.cores} cores, "
-        f"{100 * case.usable:.0f} % of which vectors may take. *In memory*: all that a search reads stays there. *On disk*: the least "
-        f"that holds it, with a new vector beside every old one, where searches wait for the disk.",
-        table(
-            ("", *(f"{name}, {way}" for name in columns for way in ("in memory", "on disk"))),
-            [
-                (precision, *(str(one["machines"][precision][way]) for _, one in sizes for way in ("in memory", "on disk")))
-                for precision in PRECISIONS
-            ],
-        ),
-        "### Extracting everything again\n\nHours of one device, two cores that other work kept busy too, which a generation "
-        "that searches the old vectors does not cost.",
-        table(
-            ("network", "images/s", *columns),
-            [
-                (name, number(costs[name].value), *(number(one["device_hours"][name]) for _, one in sizes))
-                for name in NETWORKS
-            ],
-        ),
-        f"### A refresh of a part\n\n{case.network}: {number(rate)} images/s and device, {measured}. Hours are of one "
+        f"### A refresh of a part\n\n{case.network}: {number(rate_of(case, costs))} images/s, {whence}. Hours are of one "
         f"device{money}.",
         *(
-            f"{name} items:\n\n"
-            + table(
-                ("refreshed", "device hours", "saved", "more on disk until `--commit`", "hours of writing by one process",
-                 "core hours of building its index", "recall@1 of the benchmark"),
-                [
-                    (
-                        f"{100 * share:.0f} %",
-                        hours(row["device_hours"]),
-                        hours(row["device_hours_saved"]),
-                        size(row["more_bytes_until_committed"]) if share else "0",
-                        number(row["writing_hours"]),
-                        number(row["index_core_hours"]),
-                        f"{100 * row['recall@1_of_the_benchmark']:.1f}",
-                    )
-                    for share in SHARES
-                    for row in [one["refresh"][str(share)]]
-                ],
-            )
-            for name, one in sizes
+            f"{power(items)} items:\n\n" + table(head, [row(*share) for share in one["refresh"].items()])
+            for items, one in zip(case.items, found.values(), strict=True)
         ),
-        f"### Searching\n\nShards of a million, the largest that was measured, on as many machines as hold float32 in memory; each core "
-        f"searches its shards one after another. recall@10 of a shard's index: "
-        f"{100 * costs['recall of the index'].value:.1f} %, and {100 * costs['recall in half of the labels'].value:.1f} % "
-        f"among half of the labels.",
-        table(
-            ("", *columns),
-            [
-                (what, *(number(one[key]) for one in search))
-                for what, key in (
-                    ("shards", "shards"),
-                    ("cores", "cores"),
-                    ("exact search, core milliseconds", "exact_core_ms"),
-                    ("exact search, ms", "exact_ms"),
-                    ("by the indexes, core milliseconds", "index_core_ms"),
-                    ("by the indexes, ms", "index_ms"),
-                    ("queries a second by the indexes, all cores", "index_queries_per_second"),
-                    ("pictures a second that all cores could look at instead", "pictures_per_second"),
-                    ("building all indexes, core hours", "building_core_hours"),
-                    ("building all indexes, hours on all cores", "building_hours"),
-                )
-            ],
-        ),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts)
+
+
+def search_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> str:
+    names = {
+        "shards": "shards",
+        "cores": "cores",
+        "exact_core_ms": "exact search, core milliseconds",
+        "exact_ms": "exact search, ms",
+        "index_core_ms": "by the indexes, core milliseconds",
+        "index_ms": "by the indexes, ms",
+        "index_queries_per_second": "queries a second by the indexes, all cores",
+        "pictures_per_second": "pictures a second that all cores could look at instead",
+        "building_core_hours": "building all indexes, core hours",
+        "building_hours": "building all indexes, hours on all cores",
+    }
+    rows = [(name, *(number(one["search"][key]) for one in found.values())) for key, name in names.items()]
+    return (
+        f"### Searching\n\nShards of a million, the largest that was measured, on as many machines as hold float32 in memory; "
+        f"each core searches its shards one after another. Times are of {MEASURED_DIMENSION} dimensions. recall@10 of a "
+        f"shard's index: "
+        f"{100 * costs['recall of the index'].value:.1f} %, and "
+        f"{100 * costs['recall in half of the labels'].value:.1f} % among half of the labels.\n\n"
+        + table(("", *map(power, case.items)), rows)
+    )
+
+
+def tables(case: Case, costs: dict[str, Cost]) -> str:
+    """The generated part of the page."""
+    found = computed(case, costs)
+    return "\n\n".join(
+        [
+            costs_table(costs),
+            bytes_table(case, costs, found),
+            machines_table(case, found),
+            extraction_table(case, costs, found),
+            refresh_tables(case, costs, found),
+            search_table(case, costs, found),
+        ]
+    )
 
 
 def arguments(given: Sequence[str] | None = None) -> Case:
