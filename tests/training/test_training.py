@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -196,6 +197,59 @@ def test_stops_on_a_loss_that_is_not_finite(images: ImageSet, quick: Quick, tmp_
     calls.clear()
     with pytest.raises(TrainingError, match=r"'broken' became nan in epoch 1, step 3, .*lower the learning rate"):
         run(new_network(), images, quick(), tmp_path, method=Exploding())
+
+
+STEPS = 2 * 4
+"""Of two epochs of the images in batches of 16."""
+
+
+@dataclass(frozen=True)
+class Rooted(Method):
+    """Its loss is finite in the last step of the second epoch, and its gradient, that of a root at zero, is not."""
+
+    name: ClassVar[str] = "rooted"
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        calls.append(1)
+        mean = step.new.features.mean()
+        return {"fine": mean, "rooted": (0 * mean).sqrt() if len(calls) == STEPS else 0 * mean}
+
+
+@pytest.mark.parametrize("clip_norm", [5.0, None])
+def test_weights_that_are_not_finite_are_not_kept(
+    clip_norm: float | None, images: ImageSet, quick: Quick, tmp_path: Path
+) -> None:
+    calls.clear()
+    settings = quick(epochs=2, clip_norm=clip_norm, select="last")
+    with pytest.raises(TrainingError, match=r"weights became not finite in epoch 2, .*lower the learning rate"):
+        run(new_network(), images, settings, tmp_path, method=Rooted())
+    assert len(calls) == STEPS, "the losses have said nothing"
+    assert json.loads((tmp_path / "state.json").read_text())["epoch"] == 1
+    calls.clear()
+    calls.extend([1] * STEPS)
+    assert run(new_network(), images, settings, tmp_path, method=Rooted()).epochs == 2
+
+
+def test_full_disk_leaves_the_checkpoint_before(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+    settings = quick(epochs=3)
+    whole, resumed = new_network(), new_network(seed=77)
+    run(whole, images, settings, tmp_path / "whole")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(progress: Progress) -> None:
+        # What a full disk is to a file, without one: nothing is written beyond so many bytes.
+        if progress.epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    try:
+        with pytest.raises(OSError, match="File too large for .*safetensors"):
+            run(new_network(), images, settings, tmp_path / "parts", on_progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert json.loads((tmp_path / "parts" / "state.json").read_text())["epoch"] == 1
+    assert not list((tmp_path / "parts").glob(".*")), "nothing is left over that takes room"
+    run(resumed, images, settings, tmp_path / "parts")
+    assert equal(weights(whole), weights(resumed))
 
 
 @dataclass(frozen=True)

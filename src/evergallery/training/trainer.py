@@ -113,7 +113,9 @@ def train(
         on_progress: called a few times a second.
 
     Raises:
-        TrainingError: a loss is not finite, or the method needs a parent and none was given.
+        TrainingError: a loss or the weights are not finite, the device fails, or the method needs a parent and none was
+            given. The checkpoint before is kept.
+        OSError: the disk is full; likewise.
         StoppedError: the process was sent SIGTERM; what was done is kept.
     """
     if method.needs_parent and parent is None:
@@ -165,6 +167,7 @@ def train(
         if stop or clock.since_kept() > CHECKPOINT_EVERY_SECONDS:
             known = {name: float(value) for name, value in sums.items()}
             _check_finite(known, state["epoch"], step - 1, optimizer.param_groups[0]["lr"])
+            _check_weights(network, state["epoch"], optimizer.param_groups[0]["lr"])
             state.update(step=step, sums=known)
             keep()
         if stop:
@@ -186,6 +189,7 @@ def train(
             report = _reporter(on_progress if ranks.is_first else None, epoch, settings.epochs, recall)
             with _device_trouble(settings, epoch):
                 losses = _epoch(run, batches, epoch, size, report, state["step"], state["sums"], pause)
+                _check_weights(network, epoch, optimizer.param_groups[0]["lr"])
             figures = _validate(network, validation, preprocessing, ranks)
             rate = settings.rate((epoch + 1) / settings.epochs)
             record = {"epoch": epoch + 1, "size": size, "learning_rate": rate, "losses": losses, **figures}
@@ -501,6 +505,17 @@ def _check_finite(means: dict[str, float], epoch: int, step: int, rate: float) -
                 f"The loss term {name!r} became {value} in epoch {epoch + 1}, step {step + 1}, at learning rate "
                 f"{rate:.2g}: lower the learning rate, clip gradients, or train in float32."
             )
+
+
+def _check_weights(network: nn.Module, epoch: int, rate: float) -> None:
+    """Before they are kept: a loss may be finite where its gradient is not, and the next step, which would tell, is to come."""
+    tensors = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+    # Together, because reading from a GPU waits for it.
+    if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
+        raise TrainingError(
+            f"The weights became not finite in epoch {epoch + 1}, at learning rate {rate:.2g}, though the losses were: the "
+            f"checkpoint before is kept; lower the learning rate, or train in float32."
+        )
 
 
 def _validate(
