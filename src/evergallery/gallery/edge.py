@@ -224,12 +224,16 @@ class EdgeStore:
         """Give up the shards of generations that have no vector left: each has threads, open files and room on disk."""
         with self._one_writer:
             self._finish_moving()
-            for generation in [generation for generation, shard in self._shards.items() if not shard.count()]:
+            for generation, shard in list(self._shards.items()):
+                if shard.count():
+                    continue
+                # First it need not be there, then it is not found any more: a kill in between leaves an empty shard or none.
+                self._write_contents(dict.fromkeys(other for other in self._shards if other != generation))
+                self._writing = True
+                gone = shard.path.rename(shard.path.with_name(TEMPORARY_PREFIX + shard.path.name))
                 # Not closed: it ends with the last search that is going on in it.
-                path = self._shards.pop(generation).path
-                # First it need not be there, then it is not opened any more: a kill in between leaves an empty shard or none.
-                self._begin_writing()
-                shutil.rmtree(path.rename(path.with_name(TEMPORARY_PREFIX + path.name)))
+                del self._shards[generation], shard
+                shutil.rmtree(gone)
 
     def indexes(self) -> dict[str, Index]:
         """The indexes that ``compact`` has built, by generation."""
