@@ -1,5 +1,6 @@
-"""Images that change while a run is interrupted: it goes on with what it began with, or a run of its own begins."""
+"""A run that is interrupted goes on with the images that it began with, here or elsewhere; others are a run of their own."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,3 +114,34 @@ def test_ranks_that_read_different_images_are_refused(
     with pytest.raises(InputError, match="have read different images"):
         shop.learn(coloured_images(), settings=quick())
     assert not list((shop.directory / "runs").iterdir())
+
+
+def test_run_goes_on_elsewhere_with_what_is_said_to_be_carried(tmp_path: Path, quick: Quick) -> None:
+    settings = quick(epochs=3)
+    source, elsewhere = write_folder(tmp_path / "images"), tmp_path / "another machine"
+    shop = Workspace.create(tmp_path / "shop", size=16)
+    first = shop.learn(write_array(tmp_path / "first.npz"), settings=quick(epochs=1))
+    with pytest.raises(Stopped):
+        shop.learn(source, settings=settings, watcher=Listener(stops=True))
+    for name in ("generations", "runs"):
+        shutil.copytree(shop.directory / name, elsewhere / "shop" / name)
+    shutil.copy(shop.directory / "workspace.json", elsewhere / "shop")
+    listener = Listener()
+    there = Workspace(elsewhere / "shop").learn(write_folder(elsewhere / "photos"), settings=settings, watcher=listener)
+    assert min(listener.epochs) == 1
+    assert there.card.parent == first.name
+    assert there.fingerprint == shop.learn(source, settings=settings).fingerprint
+
+
+def test_images_that_change_under_a_run_do_not_matter_to_it(tmp_path: Path, quick: Quick) -> None:
+    source = write_folder(tmp_path / "images")
+    undisturbed = Workspace.create(tmp_path / "undisturbed", size=16).learn(source, settings=quick())
+
+    class Changing(Watcher):
+        def trained(self, progress: Progress) -> None:
+            if source.exists():
+                shutil.rmtree(source)
+
+    disturbed = Workspace.create(tmp_path / "disturbed", size=16).learn(source, settings=quick(), watcher=Changing())
+    assert not source.exists()
+    assert disturbed.fingerprint == undisturbed.fingerprint
