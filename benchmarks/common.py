@@ -60,6 +60,11 @@ def write_between(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}")
 
 
+def spaced(count: float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{count:,.0f}".replace(",", " ")
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table: the first column to the left, all others to the right."""
     ruler = ["---", *["---:"] * (len(head) - 1)]

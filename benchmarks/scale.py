@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from common import DOCS, record, recorded, table, write_between
+from common import DOCS, record, recorded, spaced, table, write_between
 
 PAGE = DOCS / "scale.md"
 MEASURED_DIMENSION = 128
@@ -211,7 +211,7 @@ def number(value: float) -> str:
     if value == 0 or (isinstance(value, int) and value < 10_000):
         return f"{value:.0f}"
     if value >= 100:
-        return f"{round(value, 1 - math.floor(math.log10(value)) + 1):,.0f}".replace(",", " ")
+        return spaced(round(value, 2 - math.floor(math.log10(value))))
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
@@ -340,6 +340,23 @@ def search_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> s
     )
 
 
+def growth_table() -> str:
+    """Searching as a gallery grows, up to where it was measured."""
+    sizes = {int(items): one for items, one in recorded("gallery").items() if items.isdigit()}
+    sizes[int(LARGEST)] = recorded("gallery_million")[LARGEST]
+    rows = [
+        (name, *(number(one[way]["no filter"]["single"]["ms"]) for one in sizes.values()))
+        for name, way in (("exact search, ms", "exact"), ("by the index, ms", "index"))
+    ]
+    rows.append(("building the index, minutes", *(number(one["compact_s"] / 60) for one in sizes.values())))
+    rows.append(("opening, s", *(number(one["compacted"]["open_s"]) for one in sizes.values())))
+    return (
+        f"### As a gallery grows, measured\n\nOne query at a time, {MEASURED_DIMENSION} dimensions, one shard "
+        f"([gallery](../benchmarks/results/gallery.json), [gallery_million](../benchmarks/results/gallery_million.json)).\n\n"
+        + table(("", *map(spaced, sizes)), rows)
+    )
+
+
 def tables(case: Case, costs: dict[str, Cost]) -> str:
     """The generated part of the page."""
     found = computed(case, costs)
@@ -350,6 +367,7 @@ def tables(case: Case, costs: dict[str, Cost]) -> str:
             machines_table(case, found),
             extraction_table(case, costs, found),
             refresh_tables(case, costs, found),
+            growth_table(),
             search_table(case, costs, found),
         ]
     )

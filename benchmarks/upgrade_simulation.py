@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import DOCS, record, recorded, table, write_between
+from common import DOCS, record, recorded, spaced, table, write_between
 from evergallery.benchmark.plots import INK, MUTED, PALETTE, STYLE
 
 PAGE = DOCS / "scale.md"
@@ -277,11 +277,6 @@ def summary(world: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
         + f"\n\n![recall day by day]({PICTURE.name})\n\n"
         + f"At most {devices} devices were lost, and {spaced(again)} images extracted again. The books of all items agreed."
     )
-
-
-def spaced(count: int) -> str:
-    """A number with its thousands apart."""
-    return f"{count:,}".replace(",", " ")
 
 
 def draw_picture(world: World, results: Sequence[dict[str, Any]], path: Path) -> None:

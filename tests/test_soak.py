@@ -21,7 +21,8 @@ def test_handles_and_threads_do_not_grow(tmp_path: Path, monkeypatch: pytest.Mon
     refreshed: list[dict[str, Any]] = [row for row in rows if row["refreshed"]]
     assert [row["generation"] for row in refreshed] == ["v2", "v4", "v6"]
     found = soak.growth(rows, life, searches)
-    assert (found["handles_more"], found["threads_more"]) == (0, 0)
+    assert found["handles_more"] <= 0
+    assert found["threads_more"] <= 0
     # Right after a commit all vectors are of one generation, and the gallery has the files of one.
     assert refreshed[2]["bytes"]["gallery"] <= refreshed[1]["bytes"]["gallery"]
     assert not searches.failed
