@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import DOCS, record, recorded, spaced, table, write_between
-from evergallery.benchmark.plots import INK, MUTED, PALETTE, STYLE
+from evergallery.benchmark.plots import INK, MUTED, PALETTE, settings_of_plots
 
 PAGE = DOCS / "scale.md"
 PICTURE = DOCS / "upgrade-simulation.svg"
@@ -286,7 +286,7 @@ def draw_picture(world: World, results: Sequence[dict[str, Any]], path: Path) ->
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(settings_of_plots()):
         figure, (recall, hours) = plt.subplots(
             2, 1, figsize=(7.2, 5.6), layout="constrained", sharex=True, height_ratios=(3, 1)
         )

@@ -124,7 +124,7 @@ def learn(
     asked = {
         "method": method_card.model_dump(),
         # A run may go on elsewhere.
-        "settings": settings.model_dump(exclude={"device"}),
+        "settings": settings.model_dump(exclude={"device", "compile"}),
         "parent": parent.fingerprint if parent else None,
         "root": root.fingerprint if root else None,
         "architecture": architecture.model_dump(),

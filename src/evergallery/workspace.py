@@ -44,7 +44,7 @@ from evergallery.restoring import restore_gallery
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching import Result, Route, search_routes
 from evergallery.state import State
-from evergallery.training import Settings, resolve_device
+from evergallery.training import Settings, check_compiler, resolve_device
 from evergallery.upgrade import gate as gates
 from evergallery.upgrade.adapt import Adapted, adapt
 from evergallery.upgrade.check import Check
@@ -438,6 +438,7 @@ class Workspace:
         kind = method.head or head or (ancestor.head_card.kind if ancestor else state.head)
         fresh = pretrained or from_scratch or architecture != before or not (ancestor and method.starts_from_parent)
         settings = settings or (Settings() if fresh else Settings.update())
+        check_compiler(settings)
         ranks = join(resolve_device(settings.device))
         watcher = watcher if ranks.is_first else SILENT
 

@@ -34,9 +34,18 @@ def torchrun(size: int, *command: object, restarts: int = 0, wait: bool = True) 
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if wait:
-        said, _ = process.communicate(timeout=540)
+        said = ended(process, 540)
         assert process.returncode == 0, said[-4000:]
     return process
+
+
+def ended(process: subprocess.Popen[str], seconds: float) -> str:
+    """What a process has said until its end; one that hangs is ended, with those that it has started."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        pytest.fail(f"It hangs: {process.communicate()[0][-4000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +174,7 @@ def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: P
             while not list(shop.glob("runs/*/state.json")) and time.monotonic() < deadline:
                 time.sleep(0.01)
             os.kill(a_child_of(process.pid), signal.SIGKILL)
-        said, _ = process.communicate(timeout=300)
+        said = ended(process, 300)
         assert process.returncode == 0, said[-3000:]
         assert said.count('"name": "v1"') == 1, "one rank speaks"
         assert Workspace(shop).generation("v1").card.training["processes"] == 2

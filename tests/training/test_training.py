@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,16 +16,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.errors import DamagedError, TrainingError
+from evergallery.errors import DamagedError, InputError, TrainingError
 from evergallery.memory import Memory
 from evergallery.methods import CSD, METHODS, Finetune, Method, Step
 from evergallery.network import Architecture, Embedder, Head, Network
-from evergallery.training import Progress, Settings, Trained, train
+from evergallery.training import Progress, Settings, Trained, check_compiler, resolve_device, train
+from evergallery.training.batches import resident
 from evergallery.training.settings import SCHEDULES
 
 PREPROCESSING = Preprocessing(size=16)
@@ -322,3 +324,55 @@ def test_bf16_runs_and_is_recorded(images: ImageSet, quick: Quick, tmp_path: Pat
     trained = run(new_network(), images, quick(epochs=1, precision="bf16"), tmp_path)
     assert trained.precision == "bf16"
     assert all(np.isfinite(value) for value in trained.history[0]["losses"].values())
+
+
+def test_compiled_steps_learn_what_others_learn(
+    images: ImageSet, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+
+    def traced(module: nn.Module, **_: object) -> object:
+        # All of the compiler but the generation of C++ code, which takes half a minute.
+        compiled.append(module)
+        return really(module, backend="aot_eager")
+
+    really = torch.compile
+    monkeypatch.setattr(torch, "compile", traced)
+    learned = []
+    for compile in (False, True):
+        network, parent = new_network(), new_network(3, seed=1)
+        run(network, images, quick(epochs=1, compile=compile), tmp_path / str(compile), method=CSD(), parent=parent)
+        learned.append(weights(network))
+    assert network in compiled
+    assert parent in compiled, "the teacher too"
+    assert learned[0].keys() == learned[1].keys()
+    for name, weight in learned[0].items():
+        assert torch.allclose(weight.float(), learned[1][name].float(), atol=1e-3), name
+
+
+def test_without_a_compiler_compiling_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_compiler(Settings(compile=True))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    check_compiler(Settings())
+    with pytest.raises(InputError, match="install g"):
+        check_compiler(Settings(compile=True))
+
+
+def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(InputError, match="no GPU here"):
+        resolve_device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto").type == "cuda"
+    assert resolve_device("cuda:1").index == 1
+    with pytest.raises(InputError, match="sees 2"):
+        resolve_device("cuda:2")
+
+
+def test_images_that_stay_on_the_device_are_those_of_the_set(images: ImageSet) -> None:
+    chosen = images.select(np.arange(len(images))[::-2].copy())
+    indices = np.array([3, 0, 3, 5])
+    found, expected = resident(chosen, torch.device("cpu"))(indices), chosen.batch(indices)
+    assert torch.equal(found, expected)
+    assert found.stride() == expected.stride()

@@ -15,14 +15,19 @@ PALETTE = (
     "#3b6fd4", "#d4703b", "#3a9a6b", "#b0479b", "#8a7a1f", "#2b93a8", "#c44747", "#6b5bd0", "#7a8b2e", "#9a5b34",
     "#4a7a8c", "#a84a6e",
 )  # fmt: skip
-STYLE: Any = {
-    "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
-    "ytick.color": MUTED, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "svg.hashsalt": "evergallery",
-    "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
-}  # fmt: skip
-"""Of every plot, for ``matplotlib.rc_context``."""
+
+
 LINE = 0.2
 """Height of a label in inches."""
+
+
+def settings_of_plots() -> Any:
+    """What all pictures of figures have in common, for matplotlib's ``rc_context``."""
+    return {
+        "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
+        "ytick.color": MUTED, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "svg.hashsalt": "evergallery",
+        "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
+    }  # fmt: skip
 
 
 def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
@@ -41,7 +46,7 @@ def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
         plots |= {"tasks": _over_tasks, "updates": _over_updates}
     written = []
     for name, draw in plots.items():
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(settings_of_plots()):
             methods = by_method(runs)
             figure, axes = plt.subplots(figsize=(7.2, max(4.4, 1.2 + LINE * len(methods))), layout="constrained")
             draw(axes, methods)

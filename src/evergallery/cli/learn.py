@@ -46,6 +46,9 @@ def learn(
     padding: Annotated[int | None, typer.Option(help="Pixels of random shift.")] = None,
     flip: Annotated[bool | None, typer.Option(help="Mirror half of the images; wrong for characters.")] = None,
     erase: Annotated[float | None, typer.Option(help="Probability of random erasing.")] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="Compile the network first: pays in runs of minutes.")
+    ] = None,
     start_size: Annotated[int | None, typer.Option(help="First size of progressive resizing.")] = None,
     validation_fraction: float | None = None,
     select: Annotated[str | None, typer.Option(help="Keep the best epoch on the validation part, or the last.")] = None,
@@ -87,6 +90,7 @@ def learn(
         "flip": flip,
         "erase": erase,
         "start_size": start_size,
+        "compile": compile,
         "validation_fraction": validation_fraction,
         "select": select,
         "init_seed": init_seed,

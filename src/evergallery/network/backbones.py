@@ -47,8 +47,9 @@ class BasicBlock(nn.Module):
             shortcut = images[:, :, :: self.stride, :: self.stride]
             before = self.missing_channels // 2
             shortcut = F.pad(shortcut, (0, 0, 0, 0, before, self.missing_channels - before))
-        inner = F.relu(self.normalisation1(self.convolution1(images)))
-        return F.relu(self.normalisation2(self.convolution2(inner)) + shortcut)
+        # In place: a batch norm's gradient needs its input, a ReLU's its output, and neither the map between them.
+        inner = F.relu_(self.normalisation1(self.convolution1(images)))
+        return F.relu_(self.normalisation2(self.convolution2(inner)).add_(shortcut))
 
 
 class CifarResNet(nn.Module):
@@ -57,7 +58,9 @@ class CifarResNet(nn.Module):
     def __init__(self, blocks_per_stage: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, CIFAR_WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(CIFAR_WIDTHS[0]), nn.ReLU()
+            nn.Conv2d(3, CIFAR_WIDTHS[0], 3, padding=1, bias=False),
+            nn.BatchNorm2d(CIFAR_WIDTHS[0]),
+            nn.ReLU(inplace=True),
         )
         blocks: list[nn.Module] = []
         channels_in = CIFAR_WIDTHS[0]

@@ -198,7 +198,10 @@ class Searches:
 
     def _prepared(self, data: bytes, maker: Generation) -> Image:
         with self._metrics.timing("decode"):
-            return pixels(self._pictures.open(data), maker.preprocessing)
+            try:
+                return pixels(self._pictures.open(data), maker.preprocessing)
+            except InputError as error:
+                raise InputError(f"The picture cannot be searched with: {error}") from error
 
     def _embed_now(self, name: str, images: Sequence[Image]) -> list[Vector]:
         return list(self._workspace.embed_pixels(np.stack(images), self._workspace.generation(name)))

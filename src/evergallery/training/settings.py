@@ -1,11 +1,15 @@
 """How long and how fast to learn; the same for every method, so that comparisons are fair."""
 
+import os
+import shutil
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from numpy import cos, pi
 from pydantic import BaseModel, ConfigDict, Field
+
+from evergallery.errors import InputError
 
 Precision = Literal["auto", "bf16", "float32"]
 
@@ -25,6 +29,7 @@ class Settings(BaseModel):
         clip_norm: largest gradient norm; ``None`` does not clip.
         precision: ``auto`` is bf16 autocast where the hardware has it, else float32.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        compile: run steps through ``torch.compile``: faster after some thousand images, and it needs a C++ compiler.
         padding: pixels of reflected padding before the random crop.
         flip: mirror half of the images; wrong for characters and text.
         erase: probability of random erasing.
@@ -49,6 +54,7 @@ class Settings(BaseModel):
     clip_norm: float | None = Field(default=5.0, gt=0)
     precision: Precision = "auto"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    compile: bool = False
     padding: int = Field(default=4, ge=0)
     flip: bool = True
     erase: float = Field(default=0.0, ge=0, le=1)
@@ -86,10 +92,29 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` to CUDA where there is one, else CPU."""
-    if device != "auto":
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """``auto`` to CUDA where there is one, else CPU.
+
+    Raises:
+        InputError: a GPU is named and is not there.
+    """
+    count = torch.cuda.device_count()
+    if device == "auto":
+        return torch.device("cuda" if count else "cpu")
+    named = torch.device(device)
+    if named.type == "cuda" and (named.index or 0) >= count:
+        seen = f"torch sees {count}, counted from 0" if count else "torch sees no GPU here"
+        raise InputError(f"There is no device {device!r} ({seen}): leave --device out to use what there is.")
+    return named
+
+
+def check_compiler(settings: Settings) -> None:
+    """See that ``settings.compile`` can be had.
+
+    Raises:
+        InputError: there is no C++ compiler.
+    """
+    if settings.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise InputError("--compile needs a C++ compiler, and there is none: install g++, or leave the option out.")
 
 
 def has_bf16(device: torch.device) -> bool:

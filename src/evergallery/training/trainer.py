@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from evergallery.ranks import Ranks, together
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import checkpoint
+from evergallery.training.batches import Reader, reader
 from evergallery.training.settings import Settings, has_bf16, resolve_device
 from evergallery.training.termination import termination
 
@@ -145,10 +146,11 @@ def train(
             if isinstance(one, Network):
                 synchronise(one, ranks)
     optimizer = _optimizer(network, beside, settings)
-    module, optimizer = fabric.setup(network, optimizer)
+    module, optimizer = fabric.setup(_compiled(network, settings), optimizer)
     run = _Run(
-        fabric, ranks, network, module, teacher, first, beside, optimizer, method, images, preprocessing, settings
-    )
+        fabric, ranks, network, module, teacher and _compiled(teacher, settings), first and _compiled(first, settings),
+        beside, optimizer, method, images, reader(images, fabric.device), preprocessing, settings,
+    )  # fmt: skip
 
     state = {
         "epoch": 0, "step": 0, "sums": {}, "best_epoch": 0, "best_recall": -1.0, "seconds": 0.0, "images_seen": 0,
@@ -238,6 +240,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     method: Method
     images: ImageSet
+    read: Reader
     preprocessing: Preprocessing
     settings: Settings
 
@@ -275,8 +278,8 @@ def _epoch(
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
             # Every rank augments the whole batch, so that its own part is as one process would have it.
-            pixels = augment(run.images.batch(indices), settings, generator, size)[ranks.share(len(indices))]
-            inputs = normalise(pixels.to(fabric.device), run.preprocessing.mean, run.preprocessing.std)
+            pixels = augment(run.read(indices), settings, generator, size)[ranks.share(len(indices))]
+            inputs = normalise(pixels, run.preprocessing.mean, run.preprocessing.std)
             labels = torch.from_numpy(run.images.labels[indices]).to(fabric.device)
 
             losses = run.method.losses(_step(run, inputs, labels, (epoch + step / len(batches)) / settings.epochs))
@@ -445,6 +448,11 @@ def average_weights(new: nn.Module, old: nn.Module, share: float) -> None:
                 tensor.lerp_(before[name].to(tensor), 1 - share)
 
 
+def _compiled(network: Network, settings: Settings) -> Network:
+    """The network as the steps run it: it has the same weights and attributes, and others go on without the compiler."""
+    return cast(Network, torch.compile(network)) if settings.compile else network
+
+
 def _frozen(network: Network, fabric: "Fabric") -> Network:
     moved: Network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved.eval().requires_grad_(False)
@@ -458,9 +466,9 @@ def _parameters(network: nn.Module, beside: nn.Module | None) -> list[nn.Paramet
 def _optimizer(network: nn.Module, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
     parameters = _parameters(network, beside)
     if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True)
+        return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     return torch.optim.SGD(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=0.9, foreach=True
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=0.9, fused=True
     )
 
 

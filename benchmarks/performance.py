@@ -1,0 +1,102 @@
+"""Writes the tables of docs/performance.md from the result files of training_step, training, methods, evaluation and growth."""
+
+from typing import Any
+
+from common import DOCS, recorded, table, write_between
+
+PAGE = DOCS / "performance.md"
+
+
+def step_table(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            name, *(f"{one[key]:.0f}" for key in one if key.endswith("ms")), f"{one['times the first']:.2f}",
+            " to ".join(f"{each:.2f}" for each in one["middle half of the ratios"]),
+        )
+        for name, one in found["variants"].items()
+    ]  # fmt: skip
+    head = ("one step", "ms", "teacher", "forward, losses", "backward", "optimizer", "times the first", "middle half")
+    return table(head, rows)
+
+
+def speed_table(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            name, str(one["images per second"]), f"{one['times the plain recipe']:.2f}",
+            " to ".join(f"{each:.2f}" for each in one["lowest and highest ratio"]),
+        )
+        for name, one in found["speed"].items()
+        if "images per second" in one
+    ]  # fmt: skip
+    return table(("learning", "images/s", "times the plain recipe", "lowest and highest"), rows)
+
+
+def runs_table(found: dict[str, Any]) -> str:
+    runs = found["whole runs, by seed"]
+    plainly = next(iter(runs.values()))["seconds"]
+    rows = []
+    for name, one in runs.items():
+        ratios = [a / b for a, b in zip(plainly, one["seconds"], strict=True)]
+        rows.append((name, each(one["seconds"]), each(ratios, 2), *(each(one[key]) for key in one if "recall" in key)))
+    head = (
+        "whole runs, seed by seed",
+        "seconds",
+        "times the plain recipe",
+        "recall@1",
+        "old classes, in the old vectors",
+    )
+    return table(head, rows)
+
+
+def each(values: list[float], digits: int = 1) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values)
+
+
+def methods_table(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"`{name}`", f"{one['images per second']:.0f}", f"{one['times the seconds of finetune']:.2f}",
+            f"{one['peak, MiB']:.0f}", f"{one['times the memory of finetune']:.2f}",
+        )
+        for name, one in found["methods"].items()
+    ]  # fmt: skip
+    return table(("method", "images/s", "times fine-tuning's time", "peak, MiB", "times fine-tuning's peak"), rows)
+
+
+def growth_table(found: dict[str, Any]) -> str:
+    rows = []
+    for count, one in found["1000 queries"].items():
+        seconds = one["seconds"]
+        extracted = found["extraction"][count]["seconds"]
+        rows.append(
+            (
+                f"{int(count):,}".replace(",", " "), *(f"{1000 * seconds[name]:.0f}" for name in seconds),
+                f"{seconds['ten nearest'] / seconds['bare products and topk']:.2f}",
+                f"{one['peak over inputs, MiB']:.0f}", f"{1e6 * extracted / int(count):.0f}",
+            )
+        )  # fmt: skip
+    head = (
+        "N", "bare products and topk, ms", "ten nearest, ms", "all metrics, ms", "ten nearest over bare", "memory, MiB",
+        "extraction, µs an image",
+    )  # fmt: skip
+    return table(head, rows)
+
+
+def tables() -> dict[str, str]:
+    """The page's tables by the names of their marks."""
+    learning = recorded("training")
+    return {
+        "one step": step_table(recorded("training_step")),
+        "learning": speed_table(learning) + "\n\n" + runs_table(learning),
+        "methods": methods_table(recorded("methods")),
+        "growth": growth_table(recorded("growth")),
+    }
+
+
+def main() -> None:
+    for name, text in tables().items():
+        write_between(PAGE, name, text)
+
+
+if __name__ == "__main__":
+    main()
