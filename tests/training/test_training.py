@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -21,11 +23,11 @@ from torch import Tensor, nn
 from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.errors import DamagedError, InputError, TrainingError
+from evergallery.errors import DamagedError, InputError, StoppedError, TrainingError
 from evergallery.memory import Memory
 from evergallery.methods import CSD, METHODS, Finetune, Method, Step
-from evergallery.network import Architecture, Embedder, Head, Network
-from evergallery.training import Progress, Settings, Trained, check_compiler, resolve_device, train
+from evergallery.network import Architecture, Embedder, Head, Network, extract
+from evergallery.training import Progress, Settings, Trained, check_compiler, resolve_device, train, trainer
 from evergallery.training.batches import resident
 from evergallery.training.settings import SCHEDULES
 
@@ -141,6 +143,32 @@ def test_process_that_is_asked_to_stop_keeps_what_it_did(quick: Quick, tmp_path:
     run(whole, coloured_images(), settings, tmp_path / "whole")
     run(resumed, coloured_images(), settings, directory)
     assert equal(weights(whole), weights(resumed))
+
+
+def test_run_that_is_stopped_while_it_validates_goes_on_there(
+    images: ImageSet, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, asked, validated = quick(epochs=3), threading.Event(), []
+    whole, resumed = new_network(), new_network(seed=77)
+    run(whole, images, settings, tmp_path / "whole", validation=images)
+
+    def stopped_in_the_second(*arguments: object, **options: object) -> object:
+        validated.append(1)
+        if len(validated) == 2:
+            asked.set()
+        return extract(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "termination", lambda: nullcontext(asked))
+        patched.setattr(trainer, "extract", stopped_in_the_second)
+        with pytest.raises(StoppedError, match="in epoch 2 after step 4"):
+            run(new_network(), images, settings, tmp_path / "parts", validation=images)
+    state = json.loads((tmp_path / "parts" / "state.json").read_text())
+    assert (state["epoch"], state["step"]) == (1, 4), "the second epoch is learned, and not validated"
+    run(resumed, images, settings, tmp_path / "parts", validation=images)
+    assert equal(weights(whole), weights(resumed))
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
 
 
 KILLED = """
