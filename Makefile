@@ -36,6 +36,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/extraction_memory.py
 	$(BIN)/python benchmarks/search_path.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/upgrade_simulation.py
 
 # uv where it can be had, because it installs several times faster; else pip alone.
 $(READY): pyproject.toml constraints.txt

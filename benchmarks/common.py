@@ -1,17 +1,18 @@
-"""What every benchmark shares: interleaved timing, and a result file that says where its figures come from."""
+"""What every benchmark shares: interleaved timing, a result file that says where its figures come from, tables in the docs."""
 
 import json
 import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from evergallery.benchmark.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def interleaved(runs: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, dict[str, float]]:
@@ -42,3 +43,29 @@ def record(name: str, result: dict[str, Any], seed: int | None = None) -> None:
     print(content)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(content + "\n")
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """The result that ``record`` has written under this name."""
+    return cast(dict[str, Any], json.loads((RESULTS / f"{name}.json").read_text())["result"])
+
+
+def write_between(page: Path, name: str, text: str) -> None:
+    """Put ``text`` between the marks ``<!-- name -->`` and ``<!-- end of name -->`` of a page, in place of what is there."""
+    whole = page.read_text()
+    before, begin, rest = whole.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    if not (begin and end):
+        raise ValueError(f"{page} has no marks <!-- {name} --> and <!-- end of {name} -->.")
+    page.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}")
+
+
+def spaced(count: float) -> str:
+    """A whole number with its thousands apart."""
+    return f"{count:,.0f}".replace(",", " ")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: the first column to the left, all others to the right."""
+    ruler = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ruler, *rows])

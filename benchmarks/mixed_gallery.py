@@ -31,6 +31,25 @@ ORDERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def halved(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of the half of each class that calibrates, and of the half that is searched."""
+    half = np.zeros(len(labels), dtype=bool)
+    draw = np.random.default_rng(0)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels.numpy() == label)
+        half[draw.permutation(members)[: len(members) // 2]] = True
+    return torch.from_numpy(np.flatnonzero(half)), torch.from_numpy(np.flatnonzero(~half))
+
+
+def alone(vectors: Tensor, labels: Tensor) -> float:
+    """recall@1 of one generation in its own vectors, on the half that is searched."""
+    _, asked = halved(labels)
+    cosines = vectors[asked] @ vectors[asked].T
+    hits = labels[asked][:, None] == labels[asked][None, :]
+    cosines.fill_diagonal_(-torch.inf)
+    return mixed_recall(cosines, cosines, hits, order=torch.arange(len(asked)), shares=(0.0,))[0]
+
+
 def curves(old: Tensor, new: Tensor, labels: Tensor, adapted: bool) -> dict[str, dict[str, list[float]]]:
     """recall@1 by order and by ranking, a value for each share that is refreshed.
 
@@ -40,12 +59,7 @@ def curves(old: Tensor, new: Tensor, labels: Tensor, adapted: bool) -> dict[str,
         labels: (N,).
         adapted: whether queries of old vectors go through a rotation fitted on the calibrating half.
     """
-    half = np.zeros(len(labels), dtype=bool)
-    draw = np.random.default_rng(0)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels.numpy() == label)
-        half[draw.permutation(members)[: len(members) // 2]] = True
-    known, asked = torch.from_numpy(np.flatnonzero(half)), torch.from_numpy(np.flatnonzero(~half))
+    known, asked = halved(labels)
     queries = fit_procrustes(new[known], old[known])(new) if adapted else new
     itself = Exclusion(torch.arange(len(known)))
     scales = [
@@ -79,15 +93,18 @@ def main() -> None:
     arguments = parser.parse_args()
     protocol = PROTOCOLS["glyphs"]
     result: dict[str, dict[str, dict[str, dict[str, object]]]] = {}
+    before: dict[str, float] = {}
     for contender in CONTENDERS:
         learner, _, adapter = contender.partition("+")
-        by_seed = []
+        by_seed, first = [], []
         for seed in range(arguments.seeds):
             workspace = Workspace(arguments.work / f"seed{seed}" / learner)
             images = protocol.images(None, protocol.plan("standard", seed), workspace.directory / "cache", Watcher())
             test = images.of_split("test")
             old, new = (torch.from_numpy(workspace.extract(workspace.generation(name), test)) for name in ("v1", "v2"))
+            first.append(alone(old, torch.from_numpy(test.labels)))
             by_seed.append(curves(old, new, torch.from_numpy(test.labels), bool(adapter)))
+        before[contender] = round(float(np.mean(first)), 4)
         result[contender] = {
             order: {
                 ranking: {
@@ -103,7 +120,7 @@ def main() -> None:
             }
             for order in ORDERS
         }
-    record("mixed_gallery", {"shares": SHARES, "curves": result})
+    record("mixed_gallery", {"shares": SHARES, "first generation alone": before, "curves": result})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.tasks import stratified_validation
 from evergallery.errors import InputError
+from evergallery.files import read_json, write_json
 from evergallery.generation import Generation, MethodCard, directory_name, generation_directories
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import Beginning, Method
@@ -25,6 +26,8 @@ from evergallery.training import Settings, train
 from evergallery.watching import Watcher
 
 ALONE = Ranks()
+ASKED = "run.json"
+"""What a run was asked for, apart from its images."""
 LOGS_KEPT = ("log.jsonl", "tensorboard")
 
 
@@ -118,31 +121,39 @@ def learn(
     root = root_of(directory, parent, method) if parent and method.reads_root else None
     method_card = MethodCard(name=method.name, parameters=method.parameters())
     data = {"images": len(images), "classes": len(np.unique(images.labels)), "fingerprint": images.fingerprint()}
-    run = _digest(
-        {
-            "method": method_card.model_dump(),
-            # A run may go on elsewhere.
-            "settings": settings.model_dump(exclude={"device", "compile"}),
-            "parent": parent.fingerprint if parent else None,
-            "root": root.fingerprint if root else None,
-            "architecture": architecture.model_dump(),
-            "preprocessing": preprocessing.to_dict(),
-            "head": head,
-            "pretrained": pretrained,
-            "from_scratch": from_scratch,
-            "classes": classes,
-            "data": data,
-        }
-    )
+    asked = {
+        "method": method_card.model_dump(),
+        # A run may go on elsewhere.
+        "settings": settings.model_dump(exclude={"device", "compile"}),
+        "parent": parent.fingerprint if parent else None,
+        "root": root.fingerprint if root else None,
+        "architecture": architecture.model_dump(),
+        "preprocessing": preprocessing.to_dict(),
+        "head": head,
+        "pretrained": pretrained,
+        "from_scratch": from_scratch,
+    }
+    # Batches and the validation part are drawn by number: the same images in another order are another run.
+    seen = {"classes": classes, "data": data, "order": _digest([images.hashes, images.labels.tolist()])}
+    run = _digest(asked | seen)
+    if ranks.agreed(run) != run:
+        raise InputError("The processes have read different images: learn again once nobody changes them.")
     run_directory = _run_directory(directory, run)
     finished = ranks.agreed(_finished(directory, run))
     if finished:
         return Generation.load(finished)
     if run_directory.is_dir():
         watcher.said("continuing the run that was interrupted")
+    for other in _of_other_images(directory, run_directory, asked):
+        watcher.said(
+            f"{other} is the unfinished run of this same command on other images, or on the same in another order: it is left "
+            f"as it is, and this one begins by itself; delete it if those images do not come back"
+        )
     if method.reads_old_head == "optional" and parent is not None and parent.head_card.classes == 0:
         watcher.said(f"{parent.name} has no classifier: {method.name} leaves out what it would read from it")
     run_directory.mkdir(parents=True, exist_ok=True)
+    if ranks.is_first:
+        write_json(run_directory / ASKED, asked)
 
     training, validation = cut_validation(images, settings.validation_fraction, settings.validation_seed)
     inherits = method.starts_from_parent and not (pretrained or from_scratch)
@@ -265,6 +276,13 @@ def _finished(directory: Path, run: str) -> Path | None:
         if generation.card.run == run and _run_directory(directory, run).is_dir():
             return path
     return None
+
+
+def _of_other_images(directory: Path, run_directory: Path, asked: dict[str, Any]) -> list[Path]:
+    """Unfinished runs that were asked for in the same way, on other images."""
+    wanted = json.loads(json.dumps(asked))
+    others = (path.parent for path in sorted((directory / "runs").glob(f"*/{ASKED}")))
+    return [path for path in others if path != run_directory and read_json(path / ASKED) == wanted]
 
 
 def tidy_up(directory: Path, generation: Generation) -> None:

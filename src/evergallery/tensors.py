@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +16,22 @@ from evergallery.files import TEMPORARY_PREFIX, sha256_of, sync_directory
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write tensors durably, under their final name only when complete; returns the SHA-256 of the file."""
+    """Write tensors durably, under their final name only when complete; returns the SHA-256 of the file.
+
+    Raises:
+        OSError: the disk is full, or does not take the file; nothing of it is left.
+    """
     temporary = path.with_name(TEMPORARY_PREFIX + path.name)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+    except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
+        # The library hands on the system's error in words only.
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, f"{os.strerror(code)} for {path}") from error
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -96,3 +96,63 @@ def test_marks_are_indexed_when_a_refresh_begins(tmp_path: Path) -> None:
         store.refresh([item(1, NEW)], "r")
         for shard in store._shards.values():
             assert {"refresh", "superseded"} <= shard._engine.info().payload_schema.keys()
+
+
+def test_shard_without_vectors_is_given_up(tmp_path: Path) -> None:
+    directory = tmp_path / "gallery"
+    items = [item(number) for number in range(20)]
+    with EdgeStore(directory) as store:
+        store.put(items)
+        store.refresh([item(number, NEW) for number in range(20)], "r")
+        reader = store._shards[OLD]
+        store.settle("r", "new")
+        assert store.generations() == {NEW}
+        assert sorted(path.name for path in directory.iterdir() if path.is_dir()) == [NEW[:16]]
+        assert reader.count() == 0, "whoever is reading there reads on"
+        store.put([item(100)])
+        assert store.count_by_generation() == {OLD: 1, NEW: 20}
+        store.delete(["item 100"])
+        assert (directory / OLD[:16]).is_dir(), "deleting is quick, and leaves it to compacting"
+        store.compact()
+        assert not (directory / OLD[:16]).exists()
+    with EdgeStore(directory) as store:
+        assert store.count_by_generation() == {NEW: 20}
+        assert store.verify() == []
+
+
+@pytest.mark.parametrize("when", ["write_json", "rename", "rmtree"])
+def test_kill_while_a_shard_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    directory = tmp_path / "gallery"
+    store = EdgeStore(directory)
+    store.put([item(1), item(2, NEW)])
+    store.delete(["item 1"])
+    with monkeypatch.context() as patched:
+        patched.setattr({"write_json": edge, "rename": Path, "rmtree": shutil}[when], when, kill)
+        with pytest.raises(Killed):
+            store.compact()
+    # As a kill leaves it: without the counts of a gallery that was closed.
+    store._writing = False
+    store.close()
+    with EdgeStore(directory) as store:
+        assert store.count_by_generation() == {NEW: 1}
+        store.put([item(1)])
+        assert store.count_by_generation() == {OLD: 1, NEW: 1}
+    assert not list(directory.glob(".writing-*"))
+
+
+def test_disk_that_is_full_when_a_shard_is_given_up_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EdgeStore(tmp_path / "gallery") as store:
+        store.put([item(1), item(2, NEW)])
+        store.delete(["item 1"])
+        with monkeypatch.context() as patched:
+            patched.setattr(edge, "write_json", failing(edge.write_json, iter(())))
+            with pytest.raises(OSError, match="No space left"):
+                store.compact()
+        store.put([item(1)])
+        assert store.count_by_generation() == {OLD: 1, NEW: 1}

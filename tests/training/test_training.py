@@ -2,12 +2,15 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -20,11 +23,11 @@ from torch import Tensor, nn
 from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.errors import DamagedError, InputError, TrainingError
+from evergallery.errors import DamagedError, InputError, StoppedError, TrainingError
 from evergallery.memory import Memory
 from evergallery.methods import CSD, METHODS, Finetune, Method, Step
-from evergallery.network import Architecture, Embedder, Head, Network
-from evergallery.training import Progress, Settings, Trained, check_compiler, resolve_device, train
+from evergallery.network import Architecture, Embedder, Head, Network, extract
+from evergallery.training import Progress, Settings, Trained, check_compiler, resolve_device, train, trainer
 from evergallery.training.batches import resident
 from evergallery.training.settings import SCHEDULES
 
@@ -142,6 +145,32 @@ def test_process_that_is_asked_to_stop_keeps_what_it_did(quick: Quick, tmp_path:
     assert equal(weights(whole), weights(resumed))
 
 
+def test_run_that_is_stopped_while_it_validates_goes_on_there(
+    images: ImageSet, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, asked, validated = quick(epochs=3), threading.Event(), []
+    whole, resumed = new_network(), new_network(seed=77)
+    run(whole, images, settings, tmp_path / "whole", validation=images)
+
+    def stopped_in_the_second(*arguments: object, **options: object) -> object:
+        validated.append(1)
+        if len(validated) == 2:
+            asked.set()
+        return extract(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "termination", lambda: nullcontext(asked))
+        patched.setattr(trainer, "extract", stopped_in_the_second)
+        with pytest.raises(StoppedError, match="in epoch 2 after step 4"):
+            run(new_network(), images, settings, tmp_path / "parts", validation=images)
+    state = json.loads((tmp_path / "parts" / "state.json").read_text())
+    assert (state["epoch"], state["step"]) == (1, 4), "the second epoch is learned, and not validated"
+    run(resumed, images, settings, tmp_path / "parts", validation=images)
+    assert equal(weights(whole), weights(resumed))
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
 KILLED = """
 import sys
 sys.path[:0] = {paths!r}
@@ -198,6 +227,59 @@ def test_stops_on_a_loss_that_is_not_finite(images: ImageSet, quick: Quick, tmp_
     calls.clear()
     with pytest.raises(TrainingError, match=r"'broken' became nan in epoch 1, step 3, .*lower the learning rate"):
         run(new_network(), images, quick(), tmp_path, method=Exploding())
+
+
+STEPS = 2 * 4
+"""Of two epochs of the images in batches of 16."""
+
+
+@dataclass(frozen=True)
+class Rooted(Method):
+    """Its loss is finite in the last step of the second epoch, and its gradient, that of a root at zero, is not."""
+
+    name: ClassVar[str] = "rooted"
+
+    def losses(self, step: Step) -> dict[str, Tensor]:
+        calls.append(1)
+        mean = step.new.features.mean()
+        return {"fine": mean, "rooted": (0 * mean).sqrt() if len(calls) == STEPS else 0 * mean}
+
+
+@pytest.mark.parametrize("clip_norm", [5.0, None])
+def test_weights_that_are_not_finite_are_not_kept(
+    clip_norm: float | None, images: ImageSet, quick: Quick, tmp_path: Path
+) -> None:
+    calls.clear()
+    settings = quick(epochs=2, clip_norm=clip_norm, select="last")
+    with pytest.raises(TrainingError, match=r"weights became not finite in epoch 2, .*lower the learning rate"):
+        run(new_network(), images, settings, tmp_path, method=Rooted())
+    assert len(calls) == STEPS, "the losses have said nothing"
+    assert json.loads((tmp_path / "state.json").read_text())["epoch"] == 1
+    calls.clear()
+    calls.extend([1] * STEPS)
+    assert run(new_network(), images, settings, tmp_path, method=Rooted()).epochs == 2
+
+
+def test_full_disk_leaves_the_checkpoint_before(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
+    settings = quick(epochs=3)
+    whole, resumed = new_network(), new_network(seed=77)
+    run(whole, images, settings, tmp_path / "whole")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(progress: Progress) -> None:
+        # What a full disk is to a file, without one: nothing is written beyond so many bytes.
+        if progress.epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    try:
+        with pytest.raises(OSError, match="File too large for .*safetensors"):
+            run(new_network(), images, settings, tmp_path / "parts", on_progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert json.loads((tmp_path / "parts" / "state.json").read_text())["epoch"] == 1
+    assert not list((tmp_path / "parts").glob(".*")), "nothing is left over that takes room"
+    run(resumed, images, settings, tmp_path / "parts")
+    assert equal(weights(whole), weights(resumed))
 
 
 @dataclass(frozen=True)

@@ -183,11 +183,14 @@ class TestRefresh:
         assert (done.refreshed, done.remaining) == (200, 0)
 
     def test_budget_and_rate_hold(self, switched: Workspace) -> None:
-        started = time.monotonic()
-        done = switched.refresh("v2", rate=40, budget=1.0)
-        assert time.monotonic() - started < 8
+        slept: list[float] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "sleep", slept.append)
+            patch.setattr(time, "monotonic", lambda: sum(slept))
+            # On this clock only sleeping takes time: a batch of 40 each second, until one second is spent.
+            done = switched.refresh("v2", rate=40, budget=1.5)
         assert done.stopped_by == "budget"
-        assert 40 <= done.refreshed <= 120
+        assert done.refreshed == 80
         assert switched.refresh("v2").remaining == 0
 
     def test_until_stops_where_the_plan_expects_the_recall(self, switched: Workspace) -> None:

@@ -24,7 +24,7 @@ def main() -> None:
         print(f"evergallery: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         print(
             f"evergallery: {error.strerror}: make room; nothing that was stored is lost, and the same command goes on from "

@@ -179,6 +179,7 @@ class EdgeStore:
                     done += len(points)
                     if on_progress is not None:
                         on_progress(done, max(done, total))
+        self._drop_empty()
         return deleted
 
     def delete(self, identifiers: Sequence[str]) -> int:
@@ -205,6 +206,7 @@ class EdgeStore:
 
     def compact(self) -> None:
         """Give back room and index what is large; see ``GalleryStore.compact``."""
+        self._drop_empty()
         with self._one_writer:
             for generation, shard in self._shards.items():
                 if shard.is_large():
@@ -218,9 +220,24 @@ class EdgeStore:
                     recall = measured_recall(self, generation)
                     shard.keep_index(Index(vectors, recall, datetime.now(UTC).isoformat(timespec="seconds")))
 
+    def _drop_empty(self) -> None:
+        """Give up the shards of generations that have no vector left: each has threads, open files and room on disk."""
+        with self._one_writer:
+            self._finish_moving()
+            for generation, shard in list(self._shards.items()):
+                if shard.count():
+                    continue
+                # First it need not be there, then it is not found any more: a kill in between leaves an empty shard or none.
+                self._write_contents(dict.fromkeys(other for other in self._shards if other != generation))
+                self._writing = True
+                gone = shard.path.rename(shard.path.with_name(TEMPORARY_PREFIX + shard.path.name))
+                # Not closed: it ends with the last search that is going on in it.
+                del self._shards[generation], shard
+                shutil.rmtree(gone)
+
     def indexes(self) -> dict[str, Index]:
         """The indexes that ``compact`` has built, by generation."""
-        return {generation: shard.index for generation, shard in self._shards.items() if shard.index is not None}
+        return {generation: shard.index for generation, shard in list(self._shards.items()) if shard.index is not None}
 
     @contextmanager
     def at_rest(self) -> Iterator[dict[str, int]]:

@@ -3,8 +3,9 @@
 import json
 import logging
 import math
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from evergallery.training import checkpoint
 from evergallery.training.batches import Reader, reader
 from evergallery.training.settings import Settings, has_bf16, resolve_device
 from evergallery.training.termination import termination
+from evergallery.watching import Stopped
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -114,7 +116,9 @@ def train(
         on_progress: called a few times a second.
 
     Raises:
-        TrainingError: a loss is not finite, or the method needs a parent and none was given.
+        TrainingError: a loss or the weights are not finite, the device fails, or the method needs a parent and none was
+            given. The checkpoint before is kept.
+        OSError: the disk is full; likewise.
         StoppedError: the process was sent SIGTERM; what was done is kept.
     """
     if method.needs_parent and parent is None:
@@ -162,11 +166,12 @@ def train(
             checkpoint.save(directory, network, beside, optimizer, state, is_best=is_best)
         clock.kept()
 
-    def pause(step: int, sums: dict[str, Tensor]) -> None:
+    def pause(step: int, sums: Mapping[str, Tensor | float]) -> None:
         stop = ranks.total(torch.tensor(float(asked.is_set()))) > 0
         if stop or clock.since_kept() > CHECKPOINT_EVERY_SECONDS:
             known = {name: float(value) for name, value in sums.items()}
             _check_finite(known, state["epoch"], step - 1, optimizer.param_groups[0]["lr"])
+            _check_weights(network, state["epoch"], optimizer.param_groups[0]["lr"])
             state.update(step=step, sums=known)
             keep()
         if stop:
@@ -187,8 +192,13 @@ def train(
                 )  # fmt: skip
             report = _reporter(on_progress if ranks.is_first else None, epoch, settings.epochs, recall)
             with _device_trouble(settings, epoch):
-                losses = _epoch(run, batches, epoch, size, report, state["step"], state["sums"], pause)
-            figures = _validate(network, validation, preprocessing, ranks)
+                sums = _epoch(run, batches, epoch, size, report, state["step"], state["sums"], pause)
+                _check_weights(network, epoch, optimizer.param_groups[0]["lr"])
+            try:
+                figures = _validate(network, validation, preprocessing, ranks, asked)
+            except Stopped:
+                pause(len(batches), sums)  # Which raises, now that the weights are kept.
+            losses = {name: value / len(batches) for name, value in sums.items()}
             rate = settings.rate((epoch + 1) / settings.epochs)
             record = {"epoch": epoch + 1, "size": size, "learning_rate": rate, "losses": losses, **figures}
             is_best = settings.select == "last" or not figures or figures["recall@1"] >= state["best_recall"]
@@ -249,17 +259,16 @@ def _epoch(
     report: Callable[[int, int, dict[str, float], float], None],
     begin: int,
     known: dict[str, float],
-    pause: Callable[[int, dict[str, Tensor]], None],
+    pause: Callable[[int, Mapping[str, Tensor | float]], None],
 ) -> dict[str, float]:
     """One pass over the batches from step ``begin`` on, before which the terms had come to ``known``.
 
-    After each step ``pause`` hears how many are done and what the terms have come to. Returns the mean of each term.
+    After each step ``pause`` hears how many are done and what the terms have come to. Returns the sum of each term.
     """
     fabric, settings, ranks = run.fabric, run.settings, run.ranks
     generator = torch.Generator()
     # In double precision, so that their sums are the same where the epoch was interrupted.
     sums = {name: torch.tensor(value, dtype=torch.float64, device=fabric.device) for name, value in known.items()}
-    means = {name: value / max(begin, 1) for name, value in known.items()}
     done = 0
     start = last_report = time.perf_counter()
     run.module.train()
@@ -302,7 +311,7 @@ def _epoch(
                 report(step + 1, len(batches), means, done / max(now - start, 1e-9))
             if step + 1 < len(batches):
                 pause(step + 1, sums)
-    return means
+    return {name: float(value) for name, value in sums.items()}
 
 
 class _Clock:
@@ -511,12 +520,33 @@ def _check_finite(means: dict[str, float], epoch: int, step: int, rate: float) -
             )
 
 
+def _check_weights(network: nn.Module, epoch: int, rate: float) -> None:
+    """Before they are kept: a loss may be finite where its gradient is not, and the next step, which would tell, is to come."""
+    tensors = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+    # Together, because reading from a GPU waits for it.
+    if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
+        raise TrainingError(
+            f"The weights became not finite in epoch {epoch + 1}, at learning rate {rate:.2g}, though the losses were: the "
+            f"checkpoint before is kept; lower the learning rate, or train in float32."
+        )
+
+
 def _validate(
-    network: Network, validation: ImageSet | None, preprocessing: Preprocessing, ranks: Ranks
+    network: Network,
+    validation: ImageSet | None,
+    preprocessing: Preprocessing,
+    ranks: Ranks,
+    asked: threading.Event | None = None,
 ) -> dict[str, float]:
+    """Figures on the validation part; raises ``Stopped`` where ``asked`` is set meanwhile and nobody waits for this rank."""
+
+    def go_on(*_: int) -> None:
+        if asked is not None and asked.is_set() and ranks.size == 1:
+            raise Stopped
+
     if validation is None or len(validation) == 0:
         return {}
-    embeddings = torch.from_numpy(extract(network.embedder, validation, preprocessing, ranks=ranks))
+    embeddings = torch.from_numpy(extract(network.embedder, validation, preprocessing, on_progress=go_on, ranks=ranks))
     labels = torch.from_numpy(validation.labels)
     itself = Exclusion(torch.arange(len(labels)))
     metrics = evaluate(embeddings, labels, embeddings, labels, ks=(1,), exclusion=itself)
