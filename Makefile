@@ -34,9 +34,13 @@ bench: $(READY)
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python benchmarks/extraction_memory.py
+	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/search_path.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/performance.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/upgrade_simulation.py
 
