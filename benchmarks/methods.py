@@ -25,7 +25,8 @@ from evergallery.methods import METHODS, Beginning
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
 from evergallery.training import Settings, train
 
-OLD, ALL, BATCH = 50, 100, 128
+OLD, ALL, BATCH = 30, 60, 128
+"""Classes; a simplex in the 64 dimensions of the network has corners for 65."""
 PREPROCESSING = Preprocessing(size=32)
 WARM_UP = 3
 PLAIN = "finetune"
