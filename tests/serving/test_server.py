@@ -21,6 +21,7 @@ from served import copy_of, photographs
 from conftest import evergallery
 from evergallery import Workspace
 from evergallery.serving.events import Events
+from evergallery.serving.server import listen
 from shops import environment
 
 PATIENCE = 60.0
@@ -202,6 +203,13 @@ def test_a_gallery_in_use_and_an_address_in_use_are_one_sentence(directory: Path
         port = taken.getsockname()[1]
         refused = evergallery("serve", "-w", directory, "--port", port, expect=2).stderr
     assert f"Nothing can listen at 127.0.0.1, port {port}" in refused
+
+
+def test_connections_do_not_wait_for_acknowledgements() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 def test_a_slow_listener_hears_the_latest_of_each_kind() -> None:
