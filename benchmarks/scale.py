@@ -39,7 +39,7 @@ class Case:
         items: sizes of the gallery.
         dimension: of the vectors.
         network: of ``NETWORKS``, by which images are extracted.
-        images_per_second: of one device; by default as this network was measured on two busy cores.
+        images_per_second: of one device; by default as this network was measured on two cores.
         price_per_hour: of a device, in any currency; no price is shown without it.
         memory_gib: of one machine that searches.
         disk_gib: of one machine that searches.
@@ -277,7 +277,7 @@ def extraction_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) 
         for name in NETWORKS
     ]
     return (
-        "### Extracting everything again\n\nHours of one device, two cores that other work kept busy too. A generation that "
+        "### Extracting everything again\n\nHours of one device, two cores. A generation that "
         "searches the old vectors saves them.\n\n" + table(("network", "images/s", *map(power, case.items)), rows)
     )
 
@@ -303,7 +303,7 @@ def refresh_tables(case: Case, costs: dict[str, Cost], found: dict[str, Any]) ->
             f"{100 * one['recall@1_of_the_benchmark']:.1f}",
         )
 
-    whence = "measured on two busy cores" if case.images_per_second is None else "given, not measured here"
+    whence = "measured on two cores" if case.images_per_second is None else "given, not measured here"
     money = "" if price is None else f", in brackets at {price:g} an hour"
     parts = [
         f"### A refresh of a part\n\n{case.network}: {number(rate_of(case, costs))} images/s, {whence}. Hours are of one "
