@@ -65,7 +65,7 @@ class Instant:
             yield carried, list(self.vectors[: len(pictures)])
 
     def renew(self, batches: Any, known: Any) -> Generator[tuple[Any, list[Any]], None, None]:
-        raise NotImplementedError
+        raise AssertionError("nothing is refreshed here")
 
 
 def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
