@@ -18,7 +18,7 @@ ALONE = Ranks()
 CPU_IMAGES = 64
 CPU_PIXELS = 2**18
 """What goes through a network on a CPU at once: so many images or pixels at most. The maps of larger batches leave the caches,
-and are memory that the system takes back and fills with zeros for every layer: 1.5 to 3 times slower."""
+and are memory that the system takes back and fills with zeros for every layer."""
 
 
 def extract(
