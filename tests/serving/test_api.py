@@ -156,7 +156,7 @@ class TestSearch:
             ({"vector": unit(1), "k": 0}, 422, "invalid", "^k: "),
             ({"vector": unit(1), "k": 1001}, 422, "invalid", "^k: "),
             ({"vector": unit(1), "unknown": 1}, 422, "invalid", "^unknown: "),
-            ({"vector": unit(1), "labels": ["\ud800"]}, 422, "invalid", "labels"),
+            ({"vector": unit(1), "labels": ["\ud800"]}, 422, "invalid", "Invalid JSON"),
         ],
     )
     def test_refusals(self, read_only: TestClient, body: dict[str, Any], status: int, code: str, message: str) -> None:

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from served import client, copy_of
+from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from evergallery.serving.app import create_app
-from evergallery.serving.guards import BoundedBodies, host_of, is_loopback
+from evergallery.serving.bodies import Body
+from evergallery.serving.budget import Budget
+from evergallery.serving.guards import LeftBodies, host_of, is_loopback
 from evergallery.serving.limits import Limits
 from evergallery.serving.server import LOOPBACK_NAMES
 
@@ -104,20 +107,15 @@ def test_many_pixels_are_refused_before_they_are_decoded(served_workspace: Path,
 def test_a_slow_client_is_sent_away() -> None:
     """One that sends nothing more, and one that always sends a little."""
 
-    async def read_all(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            pass
-
     async def ask(pause: float, limits: Limits) -> int:
         async def receive() -> Message:
             await asyncio.sleep(pause)
             return {"type": "http.request", "body": b"x", "more_body": True}
 
-        from starlette.exceptions import HTTPException
-
+        body = Body(receive, 0, 1000, limits, Budget(1000))
         try:
-            scope = {"type": "http", "method": "POST", "headers": []}
-            await BoundedBodies(read_all, limits)(scope, receive, None)  # type: ignore[arg-type]
+            while (await body()).get("more_body"):
+                pass
         except HTTPException as error:
             return error.status_code
         return 200
@@ -126,16 +124,8 @@ def test_a_slow_client_is_sent_away() -> None:
     assert asyncio.run(ask(0.005, Limits(chunk_seconds=10, body_seconds=0.05))) == 408
 
 
-def test_a_listener_is_not_hurried(served_workspace: Path, tmp_path: Path) -> None:
-    """Waiting for a client to leave is not waiting for its request."""
-    left = asyncio.Event()
-
-    async def listen(scope: Any, receive: Any, send: Any) -> None:
-        assert (await receive())["type"] == "http.request"
-        assert (await receive())["type"] == "http.disconnect"
-        left.set()
-
-    async def ask() -> None:
+def test_waiting_for_a_client_to_leave_is_not_waiting_for_its_request() -> None:
+    async def ask() -> list[str]:
         messages = [{"type": "http.request", "body": b""}, {"type": "http.disconnect"}]
 
         async def receive() -> Message:
@@ -143,10 +133,43 @@ def test_a_listener_is_not_hurried(served_workspace: Path, tmp_path: Path) -> No
                 await asyncio.sleep(0.05)
             return messages.pop(0)
 
-        await BoundedBodies(listen, Limits(chunk_seconds=0.01))({"type": "http", "headers": []}, receive, None)  # type: ignore[arg-type]
+        body = Body(receive, 0, 1000, Limits(chunk_seconds=0.01), Budget(1000))
+        return [(await body())["type"], (await body())["type"]]
 
-    asyncio.run(ask())
-    assert left.is_set()
+    assert asyncio.run(ask()) == ["http.request", "http.disconnect"]
+
+
+def test_the_rest_of_a_request_is_thrown_away_and_its_connection_closed() -> None:
+    """The answer goes out at once; the connection is closed when nothing more comes, or after a moment."""
+
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    async def ask(parts: int, limits: Limits) -> tuple[int, list[Message]]:
+        sent: list[Message] = []
+        read = 0
+
+        async def receive() -> Message:
+            nonlocal read
+            assert sent[1]["body"] == b"no", "the answer waits for nothing"
+            read += 1
+            if read > parts:
+                await asyncio.sleep(60)
+            return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "headers": [(b"content-length", b"10000000")]}
+        await LeftBodies(refuse, limits)(scope, receive, send)
+        return read, sent
+
+    for parts, limits in ((3, Limits(left_seconds=0.02)), (10**9, Limits(left_seconds=60, body_bytes=5000))):
+        read, sent = asyncio.run(ask(parts, limits))
+        assert 3 < read < 10
+        assert (b"connection", b"close") in sent[0]["headers"]
+        assert [message.get("more_body", False) for message in sent[1:]] == [True, False]
 
 
 def test_nothing_is_told_of_what_went_wrong_inside(

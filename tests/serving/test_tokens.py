@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from served import client, copy_of
 
 from conftest import as_json, evergallery
-from evergallery.errors import DamagedError, InputError, NotFoundError
+from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedError
 from evergallery.serving.access import Rates
 from evergallery.serving.limits import Limits
+from evergallery.serving.server import _demanded
 from evergallery.serving.tokens import Tokens
 
 
@@ -102,6 +103,77 @@ def test_scopes_contain_each_other(served_workspace: Path, tmp_path: Path) -> No
 def test_without_tokens_others_than_this_machine_may_nothing(served_workspace: Path, tmp_path: Path) -> None:
     with client(copy_of(served_workspace, tmp_path), anonymous=None) as ask:
         assert ask.get("/api/v1/labels").status_code == ask.get("/api/v1/me").status_code == 401
+
+
+@pytest.mark.parametrize("lost", ["revoked", "deleted", "restored without it"])
+def test_once_there_was_a_token_everybody_needs_one(served_workspace: Path, tmp_path: Path, lost: str) -> None:
+    """Whatever becomes of the last one: while the server runs, after a restart, in a copy from a backup."""
+    directory = copy_of(served_workspace, tmp_path)
+    with client(directory) as ask:
+        assert ask.get("/api/v1/labels").status_code == 200
+        tokens = Tokens(directory)
+        tokens.create("one", "read")
+        assert ask.get("/api/v1/labels").status_code == 401
+        if lost == "revoked":
+            tokens.revoke("one")
+        else:
+            tokens.path.unlink()
+        assert ask.get("/api/v1/labels").status_code == 401
+    if lost.startswith("restored"):
+        directory = copy_of(directory, tmp_path / "backup")
+    with client(directory) as ask:
+        for path in ("/api/v1/labels", "/api/v1/me", "/api/v1/events", "/metrics"):
+            assert ask.get(path).status_code == 401
+        assert ask.get("/healthz").status_code == 200
+        token = tokens.create("two", "read") if lost == "revoked" else Tokens(directory).create("two", "read")
+        assert ask.get("/api/v1/labels", headers=bearer(token)).status_code == 200
+
+
+def test_a_server_that_cannot_write_it_down_remembers(
+    served_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens of an earlier version, which wrote nothing down, are seen by the running server."""
+    directory = copy_of(served_workspace, tmp_path)
+    monkeypatch.setattr(Tokens, "demand", lambda *_: None)
+    tokens = Tokens(directory)
+    tokens.create("one", "read")
+    with client(directory) as ask:
+        assert ask.get("/api/v1/labels").status_code == 401
+        tokens.revoke("one")
+        assert ask.get("/api/v1/labels").status_code == 401
+
+
+def test_tokens_of_an_earlier_version_are_written_down_by_the_next_start(
+    served_workspace: Path, tmp_path: Path
+) -> None:
+    directory = copy_of(served_workspace, tmp_path)
+    tokens = Tokens(directory)
+    tokens.create("one", "read")
+    tokens.demand(False)
+    assert _demanded(directory, True, True, None)
+    tokens.revoke("one")
+    assert _demanded(directory, True, False, None)
+
+
+def test_what_is_demanded_is_said_and_can_be_changed_on_purpose(served_workspace: Path, tmp_path: Path) -> None:
+    directory = copy_of(served_workspace, tmp_path)
+    tokens = Tokens(directory)
+    assert not _demanded(directory, True, False, None)
+    assert "lets everyone read" in evergallery("token", "list", "-w", directory).stdout
+    assert _demanded(directory, True, False, True)
+    assert _demanded(directory, True, False, None), "it is remembered"
+    assert "lets nobody in" in evergallery("token", "list", "-w", directory).stdout
+    refused = evergallery("serve", "-w", directory, "--allow-writes", expect=2).stderr
+    assert "servers without tokens" in refused
+    assert not _demanded(directory, True, False, False)
+    assert not _demanded(directory, True, False, None)
+    tokens.create("one", "read")
+    refused = evergallery("serve", "-w", directory, "--no-require-token", expect=1).stderr
+    assert "revoke them first" in refused
+    assert "nobody is let in" in evergallery("token", "revoke", "one", "-w", directory).stdout
+    assert _demanded(directory, True, False, None)
+    with pytest.raises(RefusedError, match="on loopback"):
+        _demanded(directory, False, False, False)
 
 
 def test_a_client_that_asks_too_often_waits(served_workspace: Path, tmp_path: Path) -> None:

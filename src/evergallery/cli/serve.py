@@ -26,6 +26,13 @@ def serve(
     allow_writes: Annotated[
         bool, typer.Option("--allow-writes", help="On loopback, let everyone do everything without a token.")
     ] = False,
+    require_token: Annotated[
+        bool | None,
+        typer.Option(
+            "--require-token/--no-require-token",
+            help="Whether a token is demanded while there is none, from now on; by default so once there was one.",
+        ),
+    ] = None,
     rate: Annotated[float, typer.Option(min=0, help="Requests a second that a client may make; 0 for any.")] = 100.0,
     burst: Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")] = 400,
     upload_megabytes: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 20.0,
@@ -43,8 +50,9 @@ def serve(
         rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
     )
     server.serve(
-        workspace, host=host, port=port, names=name or (), allow_writes=allow_writes, limits=limits, backups=backups
-    )
+        workspace, host=host, port=port, names=name or (), allow_writes=allow_writes, require_token=require_token,
+        limits=limits, backups=backups,
+    )  # fmt: skip
 
 
 @token_app.command("create")
@@ -72,6 +80,8 @@ def token_list(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> N
     known = _tokens(workspace).all()
     if json:
         print_json([{"name": one.name, "scope": one.scope, "created": one.created} for one in known])
+    elif not known and open_workspace(workspace).state.require_token:
+        say("There are no tokens, and this workspace demands one: a server lets nobody in until you make one.")
     elif not known:
         say("There are no tokens: a server on loopback lets everyone read, and others do not start.")
     else:
@@ -85,8 +95,10 @@ def token_revoke(
     json: JsonOption = False,
 ) -> None:
     """Let nobody in by a token any more; a running server heeds it at once."""
-    _tokens(workspace).revoke(name)
-    say_result({"revoked": name}, f"{name} is revoked.", json)
+    tokens = _tokens(workspace)
+    tokens.revoke(name)
+    last = "" if tokens.all() else " It was the last one: nobody is let in until you make another."
+    say_result({"revoked": name}, f"{name} is revoked.{last}", json)
 
 
 def _tokens(workspace: Path) -> "Tokens":

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from evergallery.serving.failures import Denied, failure
-from evergallery.serving.limits import Limits
+from evergallery.serving.limits import Limits, Takes
 from evergallery.serving.schemas import Scope
 from evergallery.serving.service import Service
 from evergallery.serving.tokens import Tokens
@@ -51,12 +51,15 @@ class Access:
 
     Args:
         tokens: of the workspace; where there is one, everybody needs one.
-        anonymous: what callers without a token may do while there are none; ``None`` for nothing.
+        anonymous: what callers without a token may do while none is demanded; ``None`` for nothing.
+        demanded: whether the workspace demands one though there is none.
     """
 
-    def __init__(self, tokens: Tokens, anonymous: Scope | None) -> None:
+    def __init__(self, tokens: Tokens, anonymous: Scope | None, demanded: Callable[[], bool]) -> None:
         self._tokens = tokens
         self._anonymous: Scope | None = anonymous
+        self._demanded = demanded
+        self._were_tokens = False
 
     def caller(self, authorization: str) -> Caller:
         """Who sends an ``Authorization`` header; without scopes where it names no token, and one is needed."""
@@ -64,7 +67,9 @@ class Access:
         if kind.lower() == "bearer" and given.strip():
             token = self._tokens.verify(given.strip())
             return NOBODY if token is None else Caller(token.name, token.scope, False)
-        if self._anonymous is None or self._tokens.all():
+        # Nor does this process forget it, where nobody could write it down.
+        self._were_tokens = self._were_tokens or bool(self._tokens.all())
+        if self._anonymous is None or self._were_tokens or self._demanded():
             return NOBODY
         return Caller("anonymous", self._anonymous, True)
 
@@ -159,14 +164,26 @@ Served = Annotated[Service, Depends(service_of)]
 Called = Annotated[Caller, Depends(caller_of)]
 
 
-def require(scope: Scope) -> Callable[[Called], Awaitable[None]]:
-    """What lets only callers of a scope pass."""
+@dataclass(frozen=True)
+class Admission:
+    """Lets only callers of a scope pass, with no more than the route takes; a dependency of every route but a few.
 
-    async def check(caller: Called) -> None:
-        if scope in caller.scopes:
+    Attributes:
+        scope: that is needed.
+        takes: what comes with a request, where anything does.
+    """
+
+    scope: Scope
+    takes: Takes = "one"
+
+    async def __call__(self, caller: Called) -> None:
+        """Let a caller pass.
+
+        Raises:
+            Denied: they may not.
+        """
+        if self.scope in caller.scopes:
             return
         if caller.anonymous:
-            raise Denied(403, f"Without a token this server only reads: this needs the scope {scope}.")
-        raise Denied(403, f"The token {caller.name} has the scope {caller.scope}, and this needs {scope}.")
-
-    return check
+            raise Denied(403, f"Without a token this server only reads: this needs the scope {self.scope}.")
+        raise Denied(403, f"The token {caller.name} has the scope {caller.scope}, and this needs {self.scope}.")

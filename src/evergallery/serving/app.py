@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from evergallery._version import __version__
 from evergallery.serving.access import Access, KnownCallers
 from evergallery.serving.failures import RESPONSES, Unforeseen, explain_failures
-from evergallery.serving.guards import BoundedBodies, OwnNames, SecurityHeaders
+from evergallery.serving.guards import LeftBodies, OwnNames, SecurityHeaders
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import RequestLog
 from evergallery.serving.routes import generations, health, items, operating, searching
@@ -42,7 +42,7 @@ def create_app(
     Args:
         directory: of the workspace.
         limits: of what a request may ask for.
-        anonymous: what callers without a token may do while the workspace has no tokens; ``None`` for nothing.
+        anonymous: what callers without a token may do while the workspace demands none; ``None`` for nothing.
         names: hosts that the server is called by; ``None`` for any.
         backups: where snapshots go; ``backups`` in the workspace by default.
 
@@ -75,19 +75,19 @@ def create_app(
         lifespan=life,
         responses=RESPONSES,
     )
-    access = Access(Tokens(service.workspace.directory), anonymous)
+    access = Access(Tokens(service.workspace.directory), anonymous, lambda: service.workspace.state.require_token)
     app.state.service, app.state.access = service, access
     for module in (searching, items, generations, operating):
         app.include_router(module.router)
     app.include_router(health.router)
     explain_failures(app, service.explain)
     # The last one added is passed first.
-    app.add_middleware(BoundedBodies, limits=limits)
     app.add_middleware(KnownCallers, access=access, limits=limits)
     app.add_middleware(OwnNames, names=names)
     app.add_middleware(Unforeseen, explain=service.explain)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog, metrics=service.metrics)
+    app.add_middleware(LeftBodies, limits=limits)
 
     if (PAGE / "index.html").is_file():
         app.mount("/static", StaticFiles(directory=PAGE), name="static")

@@ -1,12 +1,12 @@
-"""What every request passes before it is read: whose name the server is called by, and how much may come how slowly."""
+"""What every request passes before it is read: whose name the server is called by, and what becomes of what is not read."""
 
 import asyncio
 import ipaddress
 from collections.abc import Collection
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evergallery.serving.failures import failure
@@ -80,12 +80,15 @@ class OwnNames:
         return None
 
 
-class BoundedBodies:
-    """Reads no more of a request than it may have, and waits no longer for it than it may take.
+class LeftBodies:
+    """Closes the connection of a request that was answered before all of it had come.
+
+    What still comes is thrown away for a moment first: a client that is sending would otherwise find its connection broken, and
+    not read why.
 
     Args:
         app: what stands behind it.
-        limits: of bytes and seconds.
+        limits: of that moment, and of what is thrown away.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
@@ -93,34 +96,39 @@ class BoundedBodies:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it."""
+        """Pass a request on."""
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        most = self._limits.body_bytes
-        too_large = f"The request is larger than the {most} bytes that it may have."
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdigit() and int(announced) > most:
-            return await failure(413, too_large)(scope, receive, send)
-        read, complete = 0, False
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._limits.body_seconds
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+        closing = False
 
         async def received() -> Message:
-            nonlocal read, complete
-            if complete:
-                return await receive()
-            patience = min(self._limits.chunk_seconds, deadline - loop.time())
-            try:
-                message = await asyncio.wait_for(receive(), max(0.0, patience))
-            except TimeoutError:
-                raise HTTPException(408, "The request came too slowly: send it again.") from None
-            read += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if read > most:
-                raise HTTPException(413, too_large)
+            nonlocal complete
+            message = await receive()
+            complete = complete or not message.get("more_body", False)
             return message
 
-        return await self._app(scope, received, send)
+        async def sent(message: Message) -> None:
+            nonlocal closing
+            if message["type"] == "http.response.start" and not complete:
+                closing = True
+                MutableHeaders(scope=message)["Connection"] = "close"
+            if closing and message["type"] == "http.response.body" and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await throw_away()
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        async def throw_away() -> None:
+            thrown = 0
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.left_seconds):
+                    while not complete and thrown <= self._limits.body_bytes:
+                        thrown += len((await received()).get("body", b""))
+
+        await self._app(scope, received, sent)
 
 
 def host_of(address: str) -> str:

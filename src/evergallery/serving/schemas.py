@@ -12,7 +12,8 @@ Scalar = (
     Annotated[str, Field(max_length=65_536)] | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat | None
 )
 Metadata = dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=200)], Scalar]
-Vector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65_536)]
+# Lists end at their first fault: a fault for each of a million numbers would take a hundred times their memory.
+Vector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65_536, fail_fast=True)]
 MOST_RESULTS = 1000
 MOST_QUERIES = 256
 
@@ -33,8 +34,12 @@ class SearchOptions(Body):
         None, description="That embeds the query; the promoted one by default.", examples=["v2"]
     )
     k: int = Field(10, ge=1, le=MOST_RESULTS, description="How many results.")
-    labels: list[Text] | None = Field(None, max_length=1000, description="Only items with one of these labels.")
-    generations: list[Name] | None = Field(None, max_length=100, description="Only vectors of these spaces.")
+    labels: list[Text] | None = Field(
+        None, max_length=1000, fail_fast=True, description="Only items with one of these labels."
+    )
+    generations: list[Name] | None = Field(
+        None, max_length=100, fail_fast=True, description="Only vectors of these spaces."
+    )
     metadata: Metadata | None = Field(None, description="Only items with these values under these names.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Smallest cosine.")
     min_probability: float | None = Field(None, gt=0, lt=1, description="Smallest calibrated probability of a match.")
@@ -66,7 +71,7 @@ class Search(SearchOptions):
 class SearchBatch(Body):
     """Several searches at once, all answered from the same state."""
 
-    queries: list[Search] = Field(min_length=1, max_length=MOST_QUERIES)
+    queries: list[Search] = Field(min_length=1, max_length=MOST_QUERIES, fail_fast=True)
 
 
 class NewVector(Body):
@@ -83,13 +88,13 @@ class NewVectors(Body):
     """Vectors of one generation."""
 
     generation: Name = Field(examples=["v2"])
-    items: list[NewVector] = Field(min_length=1, max_length=MOST_QUERIES)
+    items: list[NewVector] = Field(min_length=1, max_length=MOST_QUERIES, fail_fast=True)
 
 
 class Deletion(Body):
     """Items to delete."""
 
-    ids: list[Identifier] = Field(min_length=1, max_length=10_000)
+    ids: list[Identifier] = Field(min_length=1, max_length=10_000, fail_fast=True)
 
 
 class Promotion(Body):

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -14,6 +15,7 @@ from evergallery.serving.limits import Limits
 from evergallery.serving.logs import log_to_stderr
 from evergallery.serving.service import Service
 from evergallery.serving.tokens import Tokens
+from evergallery.workspace import Workspace
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 CONNECTIONS = 1000
@@ -31,6 +33,7 @@ def serve(
     port: int = 8765,
     names: Sequence[str] = (),
     allow_writes: bool = False,
+    require_token: bool | None = None,
     limits: Limits | None = None,
     backups: Path | None = None,
 ) -> None:
@@ -42,12 +45,14 @@ def serve(
         port: 0 for any free one.
         names: by which else the server is called, behind a proxy.
         allow_writes: on loopback, let everyone do everything without a token.
+        require_token: whether a token is demanded while there is none, from now on; as before by default, which is so since the
+            first one was made.
         limits: of what a request may ask for.
         backups: where snapshots go; ``backups`` in the workspace by default.
 
     Raises:
         NotFoundError: there is no workspace.
-        RefusedError: others could reach it, and nobody needs a token.
+        RefusedError: others could reach it, and nobody needs a token; or tokens shall not be demanded, and there are some.
         BusyError: another process has the gallery.
         InputError: the address cannot be listened at.
     """
@@ -61,13 +66,16 @@ def serve(
         raise RefusedError(
             f"Others could reach {host}: make a token first, with  evergallery token create --scope read --name NAME"
         )
-    if allow_writes and tokens:
-        raise InputError("--allow-writes is for servers without tokens, and there are some: use one that may write.")
+    demanded = _demanded(directory, local, bool(tokens), require_token)
+    if allow_writes and demanded:
+        raise InputError(
+            "--allow-writes is for servers without tokens, and here they are demanded: make one that may write, with  "
+            "evergallery token create --scope admin --name NAME"
+        )
     app = create_app(
         directory,
         limits=limits,
-        # Where there are tokens now, revoking the last one must not let everyone in.
-        anonymous=None if tokens or not local else "admin" if allow_writes else "read",
+        anonymous=None if demanded else "admin" if allow_writes else "read",
         names=(*LOOPBACK_NAMES, *names) if local or names else None,
         backups=backups,
     )
@@ -82,9 +90,28 @@ def serve(
         )  # fmt: skip
         bound = listening.getsockname()
         address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
-        may = "everything" if allow_writes else "what a token says" if tokens else "reading"
+        may = "everything" if allow_writes else "what a token says" if demanded else "reading"
+        if demanded and not tokens:
+            may = "nothing until there is a token: evergallery token create"
         print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
         _Server(config, service).run(sockets=[listening])
+
+
+def _demanded(directory: Path, local: bool, are_tokens: bool, require_token: bool | None) -> bool:
+    """Whether everybody needs a token, from now on; remembered by the workspace."""
+    tokens = Tokens(directory)
+    if require_token is False:
+        if are_tokens or not local:
+            raise RefusedError(
+                "--no-require-token is for servers on loopback without tokens: revoke them first, with  "
+                "evergallery token revoke NAME"
+            )
+        tokens.demand(False)
+    elif require_token or are_tokens:
+        # A workspace that cannot be written goes on as it is: the running server remembers.
+        with suppress(OSError):
+            tokens.demand()
+    return are_tokens or not local or require_token is True or Workspace(directory).state.require_token
 
 
 class _Server(uvicorn.Server):

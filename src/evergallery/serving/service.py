@@ -10,6 +10,7 @@ from typing import Any
 from evergallery._version import __version__
 from evergallery.errors import EvergalleryError
 from evergallery.serving import schemas
+from evergallery.serving.budget import Budget
 from evergallery.serving.events import Events
 from evergallery.serving.jobs import Jobs, Kind
 from evergallery.serving.limits import Limits
@@ -47,6 +48,7 @@ class Service:
         self.backups = (backups or self.workspace.directory / "backups").resolve()
         self.metrics = Metrics()
         self.threads = Threads()
+        self.budget = Budget(limits.held_bytes)
         self.events = Events(limits.streams)
         self.jobs = Jobs(self._job_moved, self.explain)
         self.pictures = Pictures(self.workspace.directory, limits.upload_pixels)

@@ -2,12 +2,16 @@
 
 A token is 256 random bits, so that nobody finds one by trying: its hash is plain SHA-256, which costs a request microseconds.
 Slow hashes such as scrypt protect what people think up, and would be paid for in every request here.
+
+Once there was a token, tokens are demanded: the workspace's state remembers it, so that neither revoking the last one nor losing
+the file lets everybody in.
 """
 
 import hashlib
 import hmac
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.files import ReadOnce, lock, read_json, write_json
 from evergallery.state import now
+from evergallery.workspace import Workspace
 
 FILE = "tokens.json"
 PREFIX = "evg"
@@ -79,8 +84,22 @@ class Tokens:
             known = _read(self.path)
             if any(one.name == name for one in known):
                 raise InputError(f"There is a token {name!r} already: choose another name, or revoke that one first.")
+            # Before the token: a kill in between leaves a server that lets nobody in.
+            with suppress(NotFoundError):
+                self.demand()
             self._write([*known, made])
         return token
+
+    def demand(self, demanded: bool = True) -> None:
+        """Let the workspace remember whether tokens are demanded while there are none.
+
+        Raises:
+            NotFoundError: there is no workspace.
+        """
+        workspace = Workspace(self.path.parent)
+        if workspace.state.require_token != demanded:
+            with workspace.changing("demanding tokens") as state:
+                state.require_token = demanded
 
     def revoke(self, name: str) -> None:
         """Let nobody in by this token any more.

@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path
 
 from evergallery.serving import lineage, schemas
-from evergallery.serving.access import Served, require
+from evergallery.serving.access import Admission, Served
+from evergallery.serving.bodies import Guarded
 
-router = APIRouter(prefix="/api/v1", tags=["generations"])
-reading, deciding = [Depends(require("read"))], [Depends(require("admin"))]
+router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["generations"])
+reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 Named = Annotated[str, Path(max_length=200)]
 
 

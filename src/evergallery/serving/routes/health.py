@@ -4,9 +4,10 @@ from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from evergallery.serving import schemas
-from evergallery.serving.access import Served, require
+from evergallery.serving.access import Admission, Served
+from evergallery.serving.bodies import Guarded
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=Guarded, tags=["health"])
 
 
 @router.get("/healthz")
@@ -25,7 +26,7 @@ async def readiness(service: Served, response: Response) -> schemas.Health:
 
 @router.get(
     "/metrics",
-    dependencies=[Depends(require("read"))],
+    dependencies=[Depends(Admission("read"))],
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "The metrics, as Prometheus reads them."}},
 )

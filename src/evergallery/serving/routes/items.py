@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, Up
 from evergallery.errors import InputError
 from evergallery.gallery.items import Scalar
 from evergallery.serving import schemas
-from evergallery.serving.access import Served, require
+from evergallery.serving.access import Admission, Served
+from evergallery.serving.bodies import Guarded
 from evergallery.serving.describing import described, filter_of, stored_item
 from evergallery.serving.failures import Denied
 from evergallery.serving.forms import metadata_of, read_upload
@@ -17,8 +18,8 @@ from evergallery.workspace import Workspace
 
 Asked = tuple[list[str] | None, list[str] | None, dict[str, Scalar]]
 
-router = APIRouter(prefix="/api/v1", tags=["items"])
-reading, writing = [Depends(require("read"))], [Depends(require("write"))]
+router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["items"])
+reading = [Depends(Admission("read"))]
 Id = Annotated[str, Query(min_length=1, max_length=4096)]
 
 
@@ -74,7 +75,7 @@ async def thumbnail(
     return Response(small, media_type="image/webp", headers=headers)
 
 
-@router.post("/items", dependencies=writing)
+@router.post("/items", dependencies=[Depends(Admission("write", "pictures"))])
 async def add(
     service: Served,
     image: Annotated[list[UploadFile], File(description="One picture or many.")],
@@ -93,13 +94,13 @@ async def add(
     )
 
 
-@router.post("/items/vectors", dependencies=writing)
+@router.post("/items/vectors", dependencies=[Depends(Admission("write", "many"))])
 async def add_vectors(body: schemas.NewVectors, service: Served) -> schemas.Added:
     """Add vectors made elsewhere by one generation; a `uri` is kept as a note, and never opened."""
     return await service.threads.run(service.storing.add_vectors, body)
 
 
-@router.delete("/items", dependencies=writing)
+@router.delete("/items", dependencies=[Depends(Admission("write", "many"))])
 async def delete(body: schemas.Deletion, service: Served) -> schemas.Deleted:
     """Delete items, and the pictures that were kept for them."""
     return schemas.Deleted(deleted=await service.threads.run(service.storing.delete, body.ids))

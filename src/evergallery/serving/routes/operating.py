@@ -10,7 +10,8 @@ from fastapi.responses import StreamingResponse
 from evergallery.errors import NotFoundError
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
-from evergallery.serving.access import Access, Called, Served, require
+from evergallery.serving.access import Access, Admission, Called, Served
+from evergallery.serving.bodies import Guarded
 from evergallery.serving.jobs import Kind
 from evergallery.serving.service import Service
 from evergallery.upgrade.plan import Plan
@@ -19,8 +20,8 @@ from evergallery.workspace import Workspace
 
 Work = Callable[[Workspace, Watcher], dict[str, Any]]
 
-router = APIRouter(prefix="/api/v1", tags=["operation"])
-reading, deciding = [Depends(require("read"))], [Depends(require("admin"))]
+router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["operation"])
+reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 
 
 @router.get("/me")

@@ -8,20 +8,21 @@ from pydantic import ValidationError
 
 from evergallery.errors import EvergalleryError, InputError
 from evergallery.serving import schemas
-from evergallery.serving.access import Served, require
+from evergallery.serving.access import Admission, Served
+from evergallery.serving.bodies import Guarded
 from evergallery.serving.failures import status_of
 from evergallery.serving.forms import metadata_of, read_upload
 
-router = APIRouter(prefix="/api/v1", tags=["search"], dependencies=[Depends(require("read"))])
+router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["search"])
 
 
-@router.post("/search")
+@router.post("/search", dependencies=[Depends(Admission("read"))])
 async def search(body: schemas.Search, service: Served) -> schemas.Answer:
     """Find the stored items most like a vector, or like a stored item."""
     return await service.searches.by_stored(body)
 
 
-@router.post("/search/image")
+@router.post("/search/image", dependencies=[Depends(Admission("read", "picture"))])
 async def search_image(
     service: Served,
     image: Annotated[UploadFile, File(description="The picture to search with; it is not kept.")],
@@ -46,7 +47,7 @@ async def search_image(
     return await service.searches.by_picture(await read_upload(image, service.limits), options)
 
 
-@router.post("/search/batch")
+@router.post("/search/batch", dependencies=[Depends(Admission("read", "many"))])
 async def search_batch(body: schemas.SearchBatch, service: Served) -> schemas.BatchAnswer:
     """Several searches, all answered from the same state; a query that fails does not fail the others."""
     state = service.workspace.state

@@ -1,0 +1,160 @@
+"""What comes with a request, read once it is known that its sender may send it: no more than the route takes, and away
+from the server's loop.
+
+A body is not looked at before the scope of its sender is. Its bytes are counted as they arrive, for the request and for
+all requests together, and JSON is turned into what the route wants in a thread. What holds more parts than any request has
+is refused before it is parsed, since a list of a million empty lists takes twenty times the memory of its text.
+"""
+
+import asyncio
+import codecs
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from fastapi import Request, Response, params
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import Message, Receive
+
+from evergallery.errors import InputError
+from evergallery.serving.access import Admission, caller_of, service_of
+from evergallery.serving.budget import Budget
+from evergallery.serving.limits import Limits
+
+MOST_PARTS = 100_000
+"""Lists, objects and names in one request: four hundred for each of the most queries that one may hold."""
+
+
+class Body:
+    """The body of one request as it arrives: ``await body()`` is the next message of the connection.
+
+    Args:
+        receive: the next message of the connection.
+        announced: bytes that it says it has; 0 where it says nothing.
+        most: bytes that it may have.
+        limits: of the seconds that it may take.
+        budget: of all bodies; ``close`` gives back what this one has taken.
+
+    Raises:
+        HTTPException: it is too large (413), or comes too slowly (408).
+        OverloadedError: too much of other requests is held.
+    """
+
+    def __init__(self, receive: Receive, announced: int, most: int, limits: Limits, budget: Budget) -> None:
+        if announced > most:
+            raise _too_large(most)
+        self._receive = receive
+        self._most = most
+        self._pause = limits.chunk_seconds
+        self._deadline = asyncio.get_running_loop().time() + limits.body_seconds
+        self._budget = budget
+        self._read = 0
+        self._complete = False
+
+    async def __call__(self) -> Message:
+        """The next message; of a body that is complete, whatever the connection says."""
+        if self._complete:
+            return await self._receive()
+        left = self._deadline - asyncio.get_running_loop().time()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, min(self._pause, left)))
+        except TimeoutError:
+            raise HTTPException(408, "The request came too slowly: send it again.") from None
+        count = len(message.get("body", b""))
+        if self._read + count > self._most:
+            raise _too_large(self._most)
+        self._budget.take(count)
+        self._read += count
+        self._complete = not message.get("more_body", False)
+        return message
+
+    def close(self) -> None:
+        """Give back what was taken of the budget."""
+        self._budget.give_back(self._read)
+        self._read = 0
+
+
+class Guarded(APIRoute):
+    """A route that knows who asks before it reads what they send; its ``Admission`` says who may, and how much."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request."""
+        answer = super().get_route_handler()
+        admissions = [one.dependency for one in self.dependencies if isinstance(one.dependency, Admission)]
+        field = self.body_field.field_info if self.body_field else None
+        # Whoever sends a body is known before it is read.
+        assert admissions or field is None, f"{self.path} reads what anybody sends"
+        is_json = field is not None and not isinstance(field, params.Form)
+        model: TypeAdapter[Any] | None = TypeAdapter(cast(Any, field).annotation) if is_json else None
+
+        async def guarded(request: Request) -> Response:
+            for admission in admissions:
+                await admission(caller_of(request))
+            if field is None:
+                return await answer(request)
+            service = service_of(request)
+            most = min(service.limits.most(one.takes) for one in admissions)
+            announced = request.headers.get("content-length", "0")
+            length = int(announced) if announced.isdecimal() else 0
+            body = Body(request.receive, length, most, service.limits, service.budget)
+            try:
+                read = _Read(request.scope, body)
+                read.may_use_disk = any(admission.scope != "read" for admission in admissions)
+                if model is not None and "json" in request.headers.get("content-type", "").lower():
+                    data = await read.body()
+                    if data:
+                        read.parsed = await service.threads.decode(parse, model, data)
+                return await answer(read)
+            finally:
+                body.close()
+
+        return guarded
+
+
+class _Read(Request):
+    """A request whose JSON has been parsed already, and whose files are kept in memory unless they may go to disk."""
+
+    parsed: Any = None
+    may_use_disk = False
+
+    async def json(self) -> Any:
+        return self.parsed
+
+    async def _get_form(self, **limits: Any) -> FormData:
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if self._form is None and not self.may_use_disk and kind == "multipart/form-data":
+            try:
+                self._form = await _InMemory(self.headers, self.stream(), **limits).parse()
+            except MultiPartException as error:
+                raise HTTPException(400, error.message) from error
+        return await super()._get_form(**limits)
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 0
+    """Any number."""
+
+
+def parse(model: TypeAdapter[Any], data: bytes) -> Any:
+    """What a route wants, from JSON.
+
+    Raises:
+        InputError: it holds more parts than any request does.
+        RequestValidationError: it is not JSON, or not what is wanted.
+    """
+    parts = data.count(b"[") + data.count(b"{") + data.count(b":")
+    if parts > MOST_PARTS:
+        raise InputError(f"The request has {parts} lists, objects and names, more than the {MOST_PARTS} that are read.")
+    try:
+        return model.validate_json(data.removeprefix(codecs.BOM_UTF8))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise RequestValidationError([{**first, "loc": ("body", *first["loc"])}]) from None
+
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"The request is larger than the {most} bytes that it may have.")
