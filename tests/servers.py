@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -119,6 +120,10 @@ def _stand_in() -> Any:
     class StandIn(QdrantClient):
         """It warns of what has no effect in memory, and forgets what it holds when it is closed."""
 
+        def __init__(self) -> None:
+            super().__init__(":memory:")
+            self._client = OneCallAtATime(self._client)
+
         def close(self, *_: object, **__: object) -> None:
             pass
 
@@ -129,4 +134,23 @@ def _stand_in() -> Any:
             exact = [request.model_copy(update={"params": None}) for request in requests]
             return super().query_batch_points(name, exact, **options)
 
-    return StandIn(":memory:")
+    return StandIn()
+
+
+class OneCallAtATime:
+    """Calls to an object that is not made for threads, one after another, as a server answers them."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+        self._lock = threading.RLock()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: object, **options: object) -> Any:
+            with self._lock:
+                return found(*arguments, **options)
+
+        return call

@@ -1,6 +1,10 @@
 """Qdrant alone: URLs, formats, precision, what is wrong with points, a server that does not answer."""
 
+import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from plain_items import NEW, OLD, item
@@ -93,3 +97,32 @@ def test_verify_names_what_is_wrong(store: QdrantStore) -> None:
         in problems
     )
     assert any(problem.startswith("The gallery holds only a part of 'item 4'") for problem in problems)
+
+
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    """Threads take turns so often that what is not safe among them goes wrong in every run."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_readers_beside_new_generations(store: QdrantStore, frequent_switches: None) -> None:
+    # A server answers one call after another; what stands in for it must do so too.
+    store.put([item(number) for number in range(20)])
+    finished = threading.Event()
+
+    def read() -> None:
+        while not finished.is_set():
+            assert sum(len(batch) for batch in store.iterate(batch_size=30)) == 20
+
+    with ThreadPoolExecutor(2) as readers:
+        reading = [readers.submit(read) for _ in range(2)]
+        try:
+            for number in range(100):
+                store.put([replace(item(0), generation=f"{number:064x}")])
+        finally:
+            finished.set()
+    for one in reading:
+        one.result()

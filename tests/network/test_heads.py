@@ -74,8 +74,10 @@ class TestGrowth:
         head = Head(8, 3, kind, scale=9.0)
         grown = head.grow(6, seed=1)
         assert grown.classes == 6
-        assert torch.equal(grown(features)[:, :3], head(features)[:, :3])
+        assert torch.equal(grown.weight[: len(head.weight)], head.weight)
         assert torch.equal(head.grow(3, seed=1).weight, head.weight)
+        # Some processors round a product by its shape.
+        torch.testing.assert_close(grown(features)[:, :3], head(features)[:, :3])
 
     @EVERY_KIND
     def test_the_grown_head_is_another_one(self, kind: HeadKind) -> None:
