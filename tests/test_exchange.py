@@ -367,6 +367,24 @@ class TestVectors:
         assert (again.added, again.replaced, again.unchanged) == (0, 0, 6)
         assert len(space.generations()) == 1
 
+    def test_a_row_that_says_nothing_erases_nothing(self, space: Workspace, tmp_path: Path) -> None:
+        rows = table(tmp_path / "v.npz")
+        space.import_vectors(tmp_path / "v.npz")
+        before = {item.id: item for batch in space.gallery.iterate() for item in batch}
+        with np.load(tmp_path / "v.npz") as file:
+            arrays = {name: file[name] for name in ("ids", "embeddings")}
+        np.savez(tmp_path / "bare.npz", **arrays)
+        done = space.import_vectors(tmp_path / "bare.npz", into="v1")
+        assert (done.added, done.replaced, done.unchanged, done.conflict_count) == (0, 0, 6, 0)
+        np.savez(tmp_path / "other.npz", **arrays, labels=np.array(["other", *[""] * 5]))
+        done = space.import_vectors(tmp_path / "other.npz", into="v1")
+        assert (done.unchanged, done.conflict_count, done.conflicts[0].item) == (6, 1, "item 0")
+        after = {item.id: item for batch in space.gallery.iterate() for item in batch}
+        assert all(after[name].same_but_for_time(item) for name, item in before.items())
+        assert space.import_vectors(tmp_path / "other.npz", into="v1", relabel=True).replaced == 1
+        assert space.gallery.get("item 0").label == "other"
+        assert len(rows) == 6
+
     def test_interrupted_import_goes_on(
         self, space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from evergallery.copies import at_known_addresses
 from evergallery.data.images import Preprocessing, Skipped
 from evergallery.data.vectors import VectorBatch, VectorTable, write_vectors
 from evergallery.errors import InputError, NotFoundError, RefusedError
-from evergallery.gallery.items import Filter, Item, PutCounts
+from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generation import (
     Generation,
@@ -50,6 +51,8 @@ class Imported:
         added: items.
         replaced: items of the same id that said something else.
         unchanged: items that were there already.
+        conflicts: items that have another label than the table says, and keep it; the first 100.
+        conflict_count: how many those are in all.
         normalised: vectors that were not of unit length, and are now.
         skipped: bad rows.
         seconds: without the check of the table.
@@ -63,6 +66,8 @@ class Imported:
     normalised: int
     skipped: tuple[Skipped, ...]
     seconds: float
+    conflicts: tuple[LabelConflict, ...] = ()
+    conflict_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -206,13 +211,16 @@ def generation_of(
 
 
 def import_vectors(
-    store: GalleryStore, table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher
+    store: GalleryStore, table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher, *, relabel: bool = False
 ) -> Imported:
     """Put the vectors of a table into the gallery as those of ``maker``, each batch durable before the next."""
     started, time, done = clock.perf_counter(), now(), 0
     counts = PutCounts(0, 0, 0)
     for batch in table.batches(BATCH):
-        counts += store.put(list(_items(batch, maker.fingerprint, time)))
+        items = list(_items(batch, maker.fingerprint, time))
+        if not relabel:
+            items = at_known_addresses(items, store.get_many(batch.ids, with_embeddings=False))
+        counts += store.put(items, relabel=relabel)
         done += len(batch)
         watcher.counted("importing", done, table.rows)
     return Imported(
@@ -224,6 +232,8 @@ def import_vectors(
         table.normalised,
         table.skipped,
         clock.perf_counter() - started,
+        counts.conflicts,
+        counts.conflict_count,
     )
 
 

@@ -15,6 +15,7 @@ from typing import IO
 
 import numpy as np
 
+from evergallery.copies import at_known_addresses
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Listing
@@ -23,7 +24,7 @@ from evergallery.data.spool import Met, Spool
 from evergallery.data.streaming import Picture, batch_size, blocks, pictures_of
 from evergallery.errors import InputError
 from evergallery.extracting import Extraction, Seen
-from evergallery.gallery.items import Item, PutCounts
+from evergallery.gallery.items import Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generation import Generation
 from evergallery.state import now
@@ -42,6 +43,9 @@ class Indexed:
         added: items.
         replaced: items of the same id that said something else.
         unchanged: items that were there already; of these only the files were read.
+        copies: files of a picture that is stored under another address, which stays.
+        conflicts: items that have another label than these images say, and keep it; the first 100.
+        conflict_count: how many those are in all.
         skipped: what could not be read; the first 1 000 where there are more.
         skipped_count: how many those are in all.
         skipped_file: a table of all of them, where there are more than 1 000.
@@ -56,6 +60,9 @@ class Indexed:
     seconds: float
     skipped_count: int = 0
     skipped_file: Path | None = None
+    copies: int = 0
+    conflicts: tuple[LabelConflict, ...] = ()
+    conflict_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Batch:
         new: items without an embedding; their pictures go beside the batch.
         rewritten: items whose vector is known, but of which something else is said now.
         unchanged: how many are there already.
-        again: id and address of pictures whose id came by before.
+        again: pictures whose id came by before, as items without an embedding.
         skipped: what could not be read.
         passed: how many images this was.
     """
@@ -74,7 +81,7 @@ class Batch:
     new: list[Item]
     rewritten: list[Item]
     unchanged: int
-    again: list[tuple[str, str]]
+    again: list[Item]
     skipped: list[Skipped]
     passed: int
 
@@ -88,9 +95,10 @@ def index_images(
     *,
     source: str,
     split: str | None = None,
+    relabel: bool = False,
     skipped_file: Path,
 ) -> Indexed:
-    """Store the images' vectors by ``maker``; an image that two files hold is stored once.
+    """Store the images' vectors by ``maker``; an image that two files hold is stored once, with what either says of it.
 
     Args:
         store: the gallery.
@@ -100,13 +108,14 @@ def index_images(
         watcher: hears of progress.
         source: what the images are called in messages.
         split: only the images of this split.
+        relabel: whether a label, or an address, takes the place of another one that is stored.
         skipped_file: written where there are too many names of bad files to return.
 
     Raises:
         InputError: the listing is wrong, there is no such split, or none of the files can be read.
     """
     started = clock.perf_counter()
-    done, counts = 0, PutCounts(0, 0, 0)
+    done, copies, counts = 0, 0, PutCounts(0, 0, 0)
     with ExitStack() as stack:
         if isinstance(images, Listing):
             spool = stack.enter_context(closing(Spool(images, split)))
@@ -123,7 +132,10 @@ def index_images(
         prepared = (_prepared(block, store, maker, met) for block in blocks(found, size))
         for batch, answers in stack.enter_context(closing(extraction.embed(prepared))):
             items, bad = _answered(batch, answers, met)
-            counts += store.put(items) + PutCounts(0, 0, batch.unchanged)
+            placed = items if relabel else at_known_addresses(items, _stored(store, items))
+            copies += sum(one.uri != other.uri for one, other in zip(items, placed, strict=True)) + len(batch.again)
+            counts += store.put(placed, relabel=relabel) + PutCounts(0, 0, batch.unchanged)
+            counts += _said_again(store, batch.again)
             skipped.add(bad)
             done += batch.passed
             watcher.counted("indexing", min(done, total), total)
@@ -139,6 +151,9 @@ def index_images(
         clock.perf_counter() - started,
         skipped.count,
         skipped_file if skipped.is_written else None,
+        copies,
+        counts.conflicts,
+        counts.conflict_count,
     )
 
 
@@ -191,7 +206,7 @@ def _prepared(
     firsts = [one for one, first in zip(found, is_first, strict=True) if first]
     time = now()
     items = [_item(one, maker.fingerprint, time) for one in firsts]
-    stored = store.get_many([item.id for item in items], with_embeddings=False)
+    stored = _stored(store, items)
     new: list[Item] = []
     pictures: list[Picture] = []
     known: list[Item] = []
@@ -201,7 +216,7 @@ def _prepared(
         if there is None or (there.generation, there.content_hash) != (item.generation, item.content_hash):
             new.append(item)
             pictures.append(picture)
-        elif item.same_but_for_time(there):
+        elif item.keeping(there).same_but_for_time(there):
             unchanged += 1
         else:
             known.append(item)
@@ -210,7 +225,7 @@ def _prepared(
         new,
         [replace(item, embedding=vectors[item.id].embedding) for item in known],
         unchanged,
-        [(_identifier(one), one.entry.uri) for one, first in zip(found, is_first, strict=True) if not first],
+        [_item(one, maker.fingerprint, time) for one, first in zip(found, is_first, strict=True) if not first],
         [one for one in block if isinstance(one, Skipped)],
         len(block),
     )
@@ -226,11 +241,34 @@ def _answered(batch: Batch, answers: Sequence[Seen], met: Met) -> tuple[list[Ite
             met.blame(item.id, answer.reason)
         else:
             items.append(replace(item, embedding=answer))
-    for identifier, uri in batch.again:
-        reason = met.blamed(identifier)
+    for item in list(batch.again):
+        reason = met.blamed(item.id)
         if reason is not None:
-            bad.append(Skipped(uri, reason))
+            bad.append(Skipped(str(item.uri), reason))
+            batch.again.remove(item)
     return items, bad
+
+
+def _said_again(store: GalleryStore, again: Sequence[Item]) -> PutCounts:
+    """Store what further files of pictures that were just stored say of them; returns their conflicts alone."""
+    stored = _stored(store, again)
+    adding = [item for item in again if item.id in stored and _says_more(item, stored[item.id])]
+    vectors = store.get_many([item.id for item in adding]) if adding else {}
+    counts = PutCounts(0, 0, 0)
+    # One at a time: two of them may be of one picture.
+    for item in adding:
+        known = vectors[item.id]
+        counts += store.put([replace(item, embedding=known.embedding, uri=None)])
+    return PutCounts(0, 0, 0, counts.conflicts, counts.conflict_count)
+
+
+def _says_more(item: Item, known: Item) -> bool:
+    same_picture = (item.generation, item.content_hash) == (known.generation, known.content_hash)
+    return same_picture and not replace(item, uri=None).keeping(known).same_but_for_time(known)
+
+
+def _stored(store: GalleryStore, items: Sequence[Item]) -> dict[str, Item]:
+    return store.get_many([item.id for item in items], with_embeddings=False) if items else {}
 
 
 def _identifier(picture: Picture) -> str:

@@ -617,10 +617,12 @@ class Workspace:
         ids: str | Path | None = None,
         skip_bad: bool = False,
         refresh: bool = False,
+        relabel: bool = False,
         watcher: Watcher = SILENT,
     ) -> Imported:
         """Keep vectors made elsewhere in the gallery; what is there already is left as it is.
 
+        What is known of an item stays where the table says nothing of it, and its label even where the table says another one.
         The whole table is checked before the first vector is kept; see ``evergallery.data.vectors.open_vectors``.
 
         Args:
@@ -631,6 +633,7 @@ class Workspace:
             skip_bad: leave out bad rows instead of refusing the table.
             refresh: the rows are new vectors of stored items, by their ids: they wait beside the earlier ones, as those of
                 ``refresh`` do, until their generation is promoted. Rows of no stored item are left out.
+            relabel: a label, or the address of the same picture, takes the place of another one that is known.
             watcher: hears of progress.
 
         Raises:
@@ -649,7 +652,7 @@ class Workspace:
                 self._point_to(maker.name, why="the first generation")
         if refresh:
             return refresh_from_table(self, table, maker, is_new, watcher)
-        done = import_vectors(self.gallery, table, maker, is_new, watcher)
+        done = import_vectors(self.gallery, table, maker, is_new, watcher, relabel=relabel)
         self.journal.record(
             "import",
             generation=maker.name,
@@ -657,6 +660,7 @@ class Workspace:
             added=done.added,
             replaced=done.replaced,
             unchanged=done.unchanged,
+            conflicts=done.conflict_count,
         )
         return done
 
@@ -682,6 +686,7 @@ class Workspace:
         generation: str | None = None,
         split: str | None = None,
         metadata: Sequence[str] = (),
+        relabel: bool = False,
         data_dir: Path | None = None,
         cluster: str | None = None,
         workers: int | None = None,
@@ -694,12 +699,16 @@ class Workspace:
         while the network embeds those before, in an amount of memory that does not grow with their number; of what is stored
         already, only the file is read.
 
+        What is known of a stored picture stays where these images say nothing of it. Its label stays even where they say another
+        one, which is counted, and its address as long as the picture is still there.
+
         Args:
             data: a folder, file, table, array file, named set or image set; a folder, table or file also as a URL that
                 fsspec reads, such as ``s3://bucket/folder``.
             generation: that makes the vectors; the promoted one by default.
             split: only the images of this split.
             metadata: columns of a table that are kept as the items' metadata.
+            relabel: a label, or the address of the same picture, takes the place of another one that is known.
             data_dir: where named sets lie.
             cluster: the address of a Ray cluster whose workers read and extract, as ``ray.init`` takes it; ``local`` starts one
                 on this machine. By default this process does it.
@@ -720,16 +729,19 @@ class Workspace:
         with self.extraction(maker, cluster, workers, watcher) as extraction:
             done = index_images(
                 self.gallery, maker, extraction, images, watcher,
-                source=str(data), split=split, skipped_file=self.directory / "skipped.csv",
+                source=str(data), split=split, relabel=relabel, skipped_file=self.directory / "skipped.csv",
             )  # fmt: skip
         self.journal.record(
             "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
-            skipped=done.skipped_count, seconds=round(done.seconds, 1),
+            conflicts=done.conflict_count, skipped=done.skipped_count, seconds=round(done.seconds, 1),
         )  # fmt: skip
         return done
 
-    def add(self, items: Sequence[Item]) -> PutCounts:
+    def add(self, items: Sequence[Item], *, relabel: bool = False) -> PutCounts:
         """Store vectors made elsewhere; each item names the fingerprint of its generation.
+
+        What is known of an item stays where the new one says nothing of it; its label even where it says another one, unless
+        ``relabel``.
 
         Raises:
             RefusedError: a fingerprint that is no generation's here, or a space that has not been shown compatible
@@ -738,8 +750,10 @@ class Workspace:
         """
         for fingerprint in {item.generation for item in items}:
             self.require_compatible(self.space_of(fingerprint), self.stored())
-        done = self.gallery.put(items)
-        self.journal.record("add", added=done.added, replaced=done.replaced, unchanged=done.unchanged)
+        done = self.gallery.put(items, relabel=relabel)
+        self.journal.record(
+            "add", added=done.added, replaced=done.replaced, unchanged=done.unchanged, conflicts=done.conflict_count
+        )
         return done
 
     def search(

@@ -14,8 +14,8 @@ from evergallery.gallery.shard import Shard
 
 OPERATIONS: dict[str, Callable[[EdgeStore], object]] = {
     "refresh": lambda store: store.refresh([item(number, NEW) for number in range(20, 40)], "r"),
-    "put into the newer space": lambda store: store.put([item(n, NEW, label="put") for n in range(40)]),
-    "put into the older space": lambda store: store.put([item(n, OLD, label="put") for n in range(40)]),
+    "put into the newer space": lambda store: store.put([item(n, NEW, label="put") for n in range(40)], relabel=True),
+    "put into the older space": lambda store: store.put([item(n, OLD, label="put") for n in range(40)], relabel=True),
     "delete": lambda store: store.delete([f"item {number}" for number in range(40)]),
     "settle": lambda store: store.settle("r", "old"),
 }

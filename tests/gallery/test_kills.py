@@ -64,7 +64,7 @@ def act(store: EdgeStore, step: int) -> None:
         store.settle(f"refresh {block}", "old" if block % 2 else "new")
     elif action == 4:
         # To and fro between the generations.
-        store.put([item(number, OLD, "again") for number in mine if number % 4 == 1])
+        store.put([item(number, OLD, "again") for number in mine if number % 4 == 1], relabel=True)
     else:
         store.compact()
 

@@ -69,8 +69,8 @@ def test_other_metadata_replace_the_item(store: GalleryStore) -> None:
     store.put([item(1, metadata={"k": 1})])
     assert store.put([item(1, metadata={"k": True})]).replaced == 1
     assert store.get("item 1").metadata["k"] is True
-    assert store.put([item(1)]).replaced == 1
-    assert store.get("item 1").metadata == {}
+    assert store.put([item(1, metadata={})]).unchanged == 1
+    assert store.get("item 1").metadata["k"] is True
 
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False) | st.text()

@@ -120,7 +120,7 @@ def test_an_index_that_has_lost_too_many_vectors_does_not_answer(
     assert store.indexes()[ONE].changed == 0, "what is new is compared with one by one"
     most = int(LARGEST_CHANGE * 600)
     store.delete([f"item {number}" for number in range(60)])
-    store.put([replace(one, label="other") for one in items(600)[60:most]])
+    store.put([replace(one, label="other") for one in items(600)[60:most]], relabel=True)
     assert store.indexes()[ONE].changed == most
     assert ways(store, asked) == [False]
     store.close()

@@ -74,11 +74,54 @@ def test_same_content_twice_changes_nothing(opened: Open) -> None:
 def test_replacing_keeps_the_time_of_adding(opened: Open) -> None:
     store = opened()
     store.put([item(1)])
-    counts = store.put([item(1, label="other", added="2027-01-01T00:00:00+00:00")])
+    counts = store.put([item(1, label="other", added="2027-01-01T00:00:00+00:00")], relabel=True)
     assert (counts.added, counts.replaced, counts.unchanged) == (0, 1, 0)
     found = store.get("item 1")
     assert (found.label, found.added) == ("other", "2026-01-01T00:00:00+00:00")
     assert store.count() == 1
+
+
+@pytest.mark.parametrize("generation", [OLD, NEW])
+def test_what_says_nothing_erases_nothing(opened: Open, generation: str) -> None:
+    store = opened()
+    store.put([item(1), item(2, label=None, uri=None, metadata={}), item(3, content_hash=None)])
+    silent = {"label": None, "uri": None, "metadata": {"price": None, "new": 5}}
+    store.put([item(1, generation, **silent), item(2, generation), item(3, generation, **{**silent, "uri": "b.jpg"})])
+    one, two, three = (store.get(f"item {number}") for number in (1, 2, 3))
+    assert {one.generation, two.generation, three.generation} == {generation}
+    assert (one.label, one.uri, one.content_hash) == ("class 1", "photos/1.jpg", f"{1:064x}")
+    assert one.metadata == {"price": 1, "shop": "north", "new": 5}
+    assert (two.label, two.uri, two.metadata) == ("class 2", "photos/2.jpg", {"price": 2, "shop": "south"})
+    assert (three.label, three.uri) == ("class 0", "b.jpg"), "an address that is said is taken"
+    assert store.put([item(1, generation, **silent, content_hash=None)]).unchanged == 1
+    assert store.verify() == []
+
+
+def test_another_vector_does_not_keep_the_content_of_the_one_before(opened: Open) -> None:
+    store = opened()
+    store.put([item(1), item(2)])
+    counts = store.put([item(1, content_hash=None, embedding=item(9).embedding), item(2, content_hash=None)])
+    assert (counts.replaced, counts.unchanged) == (1, 1)
+    assert (store.get("item 1").content_hash, store.get("item 2").content_hash) == (None, f"{2:064x}")
+    np.testing.assert_array_equal(store.get("item 1").embedding, item(9).embedding)
+
+
+def test_another_label_is_told_and_taken_only_where_that_is_asked_for(opened: Open) -> None:
+    store = opened()
+    store.put([item(number) for number in range(3)])
+    others = [item(0, label="other"), item(1), item(2, label="other", metadata={"price": 99})]
+    counts = store.put(others)
+    assert (counts.replaced, counts.unchanged, counts.conflict_count) == (1, 2, 2)
+    assert [(one.item, one.known, one.said) for one in counts.conflicts] == [
+        ("item 0", "class 0", "other"),
+        ("item 2", "class 2", "other"),
+    ]
+    assert [store.get(f"item {number}").label for number in range(3)] == ["class 0", "class 1", "class 2"]
+    assert store.get("item 2").metadata["price"] == 99, "the rest of what is said is taken"
+    counts = store.put(others, relabel=True)
+    assert (counts.replaced, counts.conflict_count) == (2, 0)
+    assert [store.get(f"item {number}").label for number in range(3)] == ["other", "class 1", "other"]
+    assert store.put([item(0, label=None)], relabel=True).unchanged == 1, "no label is no other label"
 
 
 def test_an_id_is_in_one_generation_only(opened: Open) -> None:
@@ -255,7 +298,7 @@ def test_any_sequence_of_puts_and_deletes(place: str, actions: list[tuple]) -> N
             if action == "put":
                 new = item(number, generation, label=str(version))
                 before = model.get(new.id)
-                counts = store.put([new])
+                counts = store.put([new], relabel=True)
                 assert counts.added == (before is None)
                 model[new.id] = new
             else:

@@ -91,8 +91,13 @@ class Versions(RuleBasedStateMachine):
     def put(self, numbers: list[int], generation: str, label: str | None) -> None:
         items = [item(number, generation, label=label, added=f"time {self.started}") for number in numbers]
         before = self.seen(self.view)
+        # A label that is known stays.
+        items = [
+            replace(one, label=known.label or one.label) if (known := before.get(one.id)) else one for one in items
+        ]
         changed = [one for one in items if one.id not in before or not one.same_but_for_time(before[one.id])]
-        counts = self.store.put([replace(one, refresh="not taken over", superseded="nor this") for one in items])
+        given = [replace(one, label=label, refresh="not taken over", superseded="nor this") for one in items]
+        counts = self.store.put(given)
         assert counts.added == sum(one.id not in before for one in items)
         assert (counts.replaced, counts.unchanged) == (
             len(changed) - counts.added,

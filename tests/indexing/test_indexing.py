@@ -1,5 +1,6 @@
 """Indexing: a stream of files into the gallery, what is known costs a hash, and nothing bad costs data."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,10 @@ def test_of_known_content_only_what_is_said_is_written_anew(shop: Workspace, pho
     batches.clear()
     again = shop.index(moved)
     assert (again.added, again.replaced, again.unchanged) == (0, 60, 0)
+    assert (again.conflict_count, again.conflicts[0].known, again.conflicts[0].said) == (10, "class 2", "class two")
+    assert {item.label for item in stored(shop).values()} == {item.label for item in before.values()}
+    relabelled = shop.index(moved, relabel=True)
+    assert (relabelled.replaced, relabelled.unchanged, relabelled.conflict_count) == (10, 50, 0)
     assert batches == [], "the stored vectors serve"
     after = stored(shop)
     assert {item.label for item in after.values()} >= {"class two"}
@@ -126,6 +131,46 @@ def test_content_that_comes_twice_is_one_item_and_stays_what_it_was(shop: Worksp
     assert str(first) in {item.uri for item in stored(shop).values()}
     again = shop.index(photos)
     assert (again.added, again.replaced, again.unchanged) == (0, 0, 59)
+
+
+def test_a_copy_that_says_nothing_erases_nothing(shop: Workspace, photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    files = sorted(photos.rglob("*.png"))[:4]
+    table.write_text("\n".join(["path,label,shop", *(f"{path},{path.parent.name},north" for path in files)]))
+    shop.index(table, metadata=["shop"])
+    before = stored(shop)
+    copies = tmp_path / "downloads"
+    copies.mkdir()
+    for path in files:
+        shutil.copy(path, copies / path.name)
+    for _ in range(2):
+        done = shop.index(copies)
+        assert (done.added, done.replaced, done.unchanged, done.copies, done.conflict_count) == (0, 0, 4, 4, 0)
+    after = stored(shop)
+    described = [(one.label, one.uri, dict(one.metadata)) for one in after.values()]
+    assert described == [(one.label, one.uri, dict(one.metadata)) for one in before.values()]
+    assert all(label and metadata == {"shop": "north"} for label, _, metadata in described)
+    files[0].unlink()
+    files[1].write_bytes(files[2].read_bytes())
+    done = shop.index(copies)
+    assert (done.replaced, done.copies) == (2, 2), "a picture that is no longer at its address has been moved"
+    places = {Path(str(one.uri)).parent.name for one in stored(shop).values()}
+    assert places == {"downloads", files[2].parent.name}
+
+
+def test_files_of_one_picture_say_together_what_is_known_of_it(shop: Workspace, photos: Path, tmp_path: Path) -> None:
+    one, two, three, *_ = sorted(photos.rglob("*.png"))
+    for number, path in enumerate((one, one, one, two, two, three)):
+        shutil.copy(path, tmp_path / f"{number}.png")
+    labels = ("", "cat", "dog", "cat", "cat", "cow")
+    rows = [f"{number}.png,{label},{number}" for number, label in enumerate(labels)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,row", *rows]))
+    for _ in range(2):
+        done = shop.index(tmp_path / "t.csv", metadata=["row"])
+        assert (done.copies, done.conflict_count) == (3, 1)
+        assert [(found.known, found.said) for found in done.conflicts] == [("cat", "dog")]
+        found = {Path(str(item.uri)).name: item.label for item in stored(shop).values()}
+        assert found == {"0.png": "cat", "3.png": "cat", "5.png": "cow"}
 
 
 def test_bad_files_are_counted_and_named_in_a_table_where_they_are_many(
@@ -202,7 +247,7 @@ def test_columns_of_a_table_become_metadata(shop: Workspace, photos: Path, kind:
     assert [by_uri[str(path)] for path in files] == [{"price": one, "shop": "a"}, {}, {"price": three, "shop": "c"}]
     batches.clear()
     assert shop.index(table, metadata=["price", "shop"]).unchanged == 3
-    assert shop.index(table, metadata=["shop"]).replaced == 2
+    assert shop.index(table, metadata=["shop"]).unchanged == 3, "what is not said is not erased"
     assert batches == []
     with pytest.raises(InputError, match="no column 'colour'"):
         shop.index(table, metadata=["colour"])

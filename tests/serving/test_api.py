@@ -265,6 +265,37 @@ class TestItems:
         both = [("image", ("a", red)), ("image", ("b", blue))]
         assert error(writable.post("/api/v1/items", files=both, data={"id": "one"}))[:2] == (422, "invalid")
 
+    def test_what_says_nothing_erases_nothing(
+        self, writable: TestClient, served_workspace: Path, directory: Path
+    ) -> None:
+        path = photographs(served_workspace)[0]
+        stored = hashlib.sha256(path.read_bytes()).hexdigest()
+        before = writable.get("/api/v1/item", params={"id": stored}).json()
+        assert before["label"]
+        told = writable.post("/api/v1/items", files={"image": path.read_bytes()}).json()
+        assert (told["added"], told["replaced"], told["unchanged"], told["conflict_count"]) == (0, 0, 1, 0)
+        assert told["items"] == [before] == [writable.get("/api/v1/item", params={"id": stored}).json()]
+        assert not list((directory / "images").glob("*.png")), "the operator's own picture serves"
+        sent = {"files": {"image": path.read_bytes()}, "data": {"label": "other", "metadata": '{"price": 3}'}}
+        told = writable.post("/api/v1/items", **sent).json()
+        assert told["conflicts"] == [{"item": stored, "known": before["label"], "said": "other"}]
+        assert told["items"] == [{**before, "metadata": {**before["metadata"], "price": 3}}]
+        told = writable.post("/api/v1/items", **{**sent, "data": {**sent["data"], "relabel": "true"}}).json()
+        item = told["items"][0]
+        assert (told["conflict_count"], item["label"], item["uri"]) == (0, "other", before["uri"])
+
+    def test_a_vector_that_says_nothing_erases_nothing(self, writable: TestClient, served_workspace: Path) -> None:
+        stored = hashlib.sha256(photographs(served_workspace)[0].read_bytes()).hexdigest()
+        before = writable.get("/api/v1/item", params={"id": stored}).json()
+        body = {"generation": "v1", "items": [{"id": stored, "embedding": unit(1)}]}
+        told = writable.post("/api/v1/items/vectors", json=body).json()
+        item = told["items"][0]
+        assert (told["replaced"], item["label"], item["uri"]) == (1, before["label"], before["uri"])
+        body["items"][0]["label"] = "other"
+        assert writable.post("/api/v1/items/vectors", json=body).json()["conflict_count"] == 1
+        told = writable.post("/api/v1/items/vectors", json={**body, "relabel": True}).json()
+        assert (told["conflict_count"], told["items"][0]["label"]) == (0, "other")
+
     def test_deleting_leaves_the_operators_pictures(self, writable: TestClient, served_workspace: Path) -> None:
         path = photographs(served_workspace)[0]
         identifier = hashlib.sha256(path.read_bytes()).hexdigest()

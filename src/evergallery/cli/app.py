@@ -1,5 +1,6 @@
 """The commands, one function each; everything heavy is imported when a command runs."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +14,14 @@ from evergallery.cli.common import (
     DataArgument,
     DataDirOption,
     JsonOption,
+    RelabelOption,
     WorkersOption,
     WorkspaceOption,
     item_filter,
     open_workspace,
     say_if_password,
 )
-from evergallery.cli.console import err, out, print_json, print_skipped, print_table, say, watching
+from evergallery.cli.console import err, out, print_conflicts, print_json, print_skipped, print_table, say, watching
 from evergallery.cli.exchange import export, export_model, import_, register
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
@@ -92,21 +94,26 @@ def index(
     generation: Annotated[str | None, typer.Option(help="That makes the vectors; the promoted one by default.")] = None,
     split: Annotated[str | None, typer.Option(help="Only the images of this split.")] = None,
     metadata: Annotated[str | None, typer.Option(help="Columns of a table to keep with the items: price,shop.")] = None,
+    relabel: RelabelOption = False,
     data_dir: DataDirOption = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Extract images and keep their vectors in the gallery; folders and tables may be URLs such as s3://bucket/photos."""
+    """Extract images and keep their vectors in the gallery; folders and tables may be URLs such as s3://bucket/photos.
+
+    What is known of a stored picture stays: a file that says nothing erases nothing, and another label is told and counted.
+    """
     columns = tuple(name.strip() for name in (metadata or "").split(",") if name.strip())
     with open_workspace(workspace) as space, watching(json) as watcher:
         done = space.index(
-            data, generation=generation, split=split, metadata=columns, data_dir=data_dir, cluster=cluster, workers=workers,
-            watcher=watcher,
+            data, generation=generation, split=split, metadata=columns, relabel=relabel, data_dir=data_dir, cluster=cluster,
+            workers=workers, watcher=watcher,
         )  # fmt: skip
     if json:
         skipped = [{"uri": one.uri, "reason": one.reason} for one in done.skipped]
-        counts = {name: getattr(done, name) for name in ("generation", "added", "replaced", "unchanged", "seconds")}
+        names = ("generation", "added", "replaced", "unchanged", "copies", "conflict_count", "seconds")
+        counts = {name: getattr(done, name) for name in names} | {"conflicts": [asdict(one) for one in done.conflicts]}
         more = {"skipped_count": done.skipped_count, "skipped_file": done.skipped_file and str(done.skipped_file)}
         print_json({**counts, "skipped": skipped, **more})
         return
@@ -114,6 +121,9 @@ def index(
         f"{done.added} added, {done.replaced} replaced, {done.unchanged} unchanged, as vectors of {done.generation}, "
         f"in {done.seconds:.1f} s.", markup=False, soft_wrap=True,
     )  # fmt: skip
+    if done.copies:
+        say(f"{done.copies} of the files are copies of pictures that are stored under another address.")
+    print_conflicts(done.conflicts, done.conflict_count)
     print_skipped(done.skipped, count=done.skipped_count)
     if done.skipped_file:
         say(f"All of them are named in {done.skipped_file}.")

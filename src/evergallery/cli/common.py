@@ -29,6 +29,10 @@ ClusterOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option(min=1, help="Of the cluster; one for each of its GPUs by default, or else of its CPUs.")
 ]
+RelabelOption = Annotated[
+    bool,
+    typer.Option("--relabel", help="Let a label, or an address, take the place of another one that is stored."),
+]
 HERE = Path()
 
 

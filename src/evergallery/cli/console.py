@@ -16,6 +16,7 @@ from evergallery.watching import Watcher
 
 if TYPE_CHECKING:
     from evergallery.data.images import Skipped
+    from evergallery.gallery.items import LabelConflict
     from evergallery.training import Progress as TrainingProgress
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
@@ -55,6 +56,17 @@ def print_skipped(skipped: "Sequence[Skipped]", what: str = "image", count: int 
         err.print(f"[yellow]{count} {what}{'s' * (count > 1)} skipped:[/yellow]")
         for one in skipped[:SKIPPED_SHOWN]:
             err.print(f"  {one.uri}: {one.reason}", markup=False)
+        if count > SKIPPED_SHOWN:
+            err.print(f"  and {count - SKIPPED_SHOWN} more")
+
+
+def print_conflicts(conflicts: "Sequence[LabelConflict]", count: int) -> None:
+    """Name the items that keep their label though another one was said; ``count`` where there are more than are given."""
+    if count:
+        whose = "item keeps its label" if count == 1 else "items keep their labels"
+        err.print(f"[yellow]{count} {whose}, and another one was said (--relabel takes that):[/yellow]", soft_wrap=True)
+        for one in conflicts[:SKIPPED_SHOWN]:
+            err.print(f"  {one.uri or one.item}: {one.known!r}, not {one.said!r}", markup=False)
         if count > SKIPPED_SHOWN:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 

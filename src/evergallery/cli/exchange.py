@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
-from evergallery.cli.common import HERE, DataDirOption, JsonOption, WorkspaceOption, open_workspace, say_result
-from evergallery.cli.console import print_json, print_skipped, say, watching
+from evergallery.cli.common import (
+    HERE,
+    DataDirOption,
+    JsonOption,
+    RelabelOption,
+    WorkspaceOption,
+    open_workspace,
+    say_result,
+)
+from evergallery.cli.console import print_conflicts, print_json, print_skipped, say, watching
 
 
 def register(
@@ -59,11 +67,17 @@ def import_(
         bool,
         typer.Option("--refresh", help="New vectors of stored items: they wait until their generation is promoted."),
     ] = False,
+    relabel: RelabelOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Keep vectors that were made elsewhere in the gallery; an interrupted import goes on."""
+    """Keep vectors that were made elsewhere in the gallery; an interrupted import goes on.
+
+    What is known of a stored item stays: a row that says nothing erases nothing, and another label is told and counted.
+    """
     with open_workspace(workspace) as space, watching(json) as watcher:
-        done = space.import_vectors(file, into=into, ids=ids, skip_bad=skip_bad, refresh=refresh, watcher=watcher)
+        done = space.import_vectors(
+            file, into=into, ids=ids, skip_bad=skip_bad, refresh=refresh, relabel=relabel, watcher=watcher
+        )
     if json:
         print_json(asdict(done))
         return
@@ -74,6 +88,7 @@ def import_(
     )
     if done.normalised:
         say(f"{done.normalised} vectors were not of unit length and are now: similarity is the cosine.")
+    print_conflicts(done.conflicts, done.conflict_count)
     print_skipped(done.skipped, "row")
 
 

@@ -118,7 +118,7 @@ class EdgeStore:
 
     # Writing
 
-    def put(self, items: Sequence[Item]) -> PutCounts:
+    def put(self, items: Sequence[Item], *, relabel: bool = False) -> PutCounts:
         """Add or replace items; see ``GalleryStore.put``."""
         check_items(items)
         items = rounded(items, self.precision)
@@ -126,7 +126,7 @@ class EdgeStore:
             self._check_dimensions(items)
             self._finish_moving()
             versions = self._versions([item.id for item in items])
-            changed, counts = changed_by(items, versions, self._view())
+            changed, counts = changed_by(items, versions, self._view(), relabel)
             for generation, group in by_generation(changed):
                 makers = [{one.generation for one in versions[item.id]} for item in group]
                 elsewhere = [item for item, held in zip(group, makers, strict=True) if held - {generation}]

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ Precision = Literal["float32", "float16", "int8"]
 Scalar = str | int | float | bool | None
 
 UNIT_TOLERANCE = 1e-3
+CONFLICTS_KEPT = 100
 
 # What every engine can hold as a whole number.
 LARGEST_INTEGER = 2**63 - 1
@@ -51,6 +52,26 @@ class Item:
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
     refresh: str | None = None
     superseded: str | None = None
+
+    def keeping(self, known: "Item") -> "Item":
+        """This item with what is known of it already, wherever this one says nothing: label, address, content, metadata.
+
+        An empty text and a null in the metadata say nothing. The content is that of the known item only where neither another
+        address nor another vector of the same space says that it may have changed.
+        """
+        said = {name: value for name, value in self.metadata.items() if value is not None and value != ""}
+        may_differ = self.uri not in (None, "", known.uri) or (
+            self.generation == known.generation
+            and len(known.embedding) > 0
+            and not np.array_equal(self.embedding, known.embedding)
+        )
+        return replace(
+            self,
+            label=self.label or known.label,
+            uri=self.uri or known.uri,
+            content_hash=self.content_hash or (None if may_differ else known.content_hash),
+            metadata={**self.metadata, **known.metadata, **said},
+        )
 
     def same_but_for_time(self, other: "Item") -> bool:
         """Whether both say the same of the same content; embeddings are compared only where no hash tells."""
@@ -101,15 +122,41 @@ class Match:
 
 
 @dataclass(frozen=True)
+class LabelConflict:
+    """An item that has a label, at its address, and was said to have another one."""
+
+    item: str
+    uri: str | None
+    known: str
+    said: str
+
+
+@dataclass(frozen=True)
 class PutCounts:
-    """What putting items did."""
+    """What putting items did.
+
+    Attributes:
+        added: items.
+        replaced: items of which something is known now that was not, or that have another content.
+        unchanged: items of which nothing new was said.
+        conflicts: items that were said to have another label than theirs; the first 100.
+        conflict_count: how many those are in all.
+    """
 
     added: int
     replaced: int
     unchanged: int
+    conflicts: tuple[LabelConflict, ...] = ()
+    conflict_count: int = 0
 
     def __add__(self, other: "PutCounts") -> "PutCounts":
-        return PutCounts(self.added + other.added, self.replaced + other.replaced, self.unchanged + other.unchanged)
+        return PutCounts(
+            self.added + other.added,
+            self.replaced + other.replaced,
+            self.unchanged + other.unchanged,
+            (*self.conflicts, *other.conflicts)[:CONFLICTS_KEPT],
+            self.conflict_count + other.conflict_count,
+        )
 
 
 @dataclass(frozen=True)

@@ -122,14 +122,14 @@ class PostgresStore:
 
     # Writing
 
-    def put(self, items: Sequence[Item]) -> PutCounts:
+    def put(self, items: Sequence[Item], *, relabel: bool = False) -> PutCounts:
         """Add or replace items; see ``GalleryStore.put``."""
         check_items(items)
         _refuse_nul(items)
         with self._writing() as cursor:
             self._admit(cursor, items)
             versions = self._held(cursor, [item.id for item in items])
-            changed, counts = changed_by(rounded(items, self.precision), versions, self._view())
+            changed, counts = changed_by(rounded(items, self.precision), versions, self._view(), relabel)
             self._delete(cursor, [item.id for item in changed])
             self._insert(cursor, changed)
         return counts

@@ -161,13 +161,13 @@ class QdrantStore:
 
     # Writing
 
-    def put(self, items: Sequence[Item]) -> PutCounts:
+    def put(self, items: Sequence[Item], *, relabel: bool = False) -> PutCounts:
         """Add or replace items; see ``GalleryStore.put``."""
         check_items(items)
         with self._writing():
             self._admit(items)
             changed, counts = changed_by(
-                rounded(items, self.precision), self._held([item.id for item in items]), self._view()
+                rounded(items, self.precision), self._held([item.id for item in items]), self._view(), relabel
             )
             self._store([[item] for item in changed])
         return counts

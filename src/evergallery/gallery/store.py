@@ -36,10 +36,15 @@ class GalleryStore(Protocol):
     def precision(self) -> Precision:
         """How the vectors are kept; one that is read is the nearest to what was stored that this can express."""
 
-    def put(self, items: Sequence[Item]) -> PutCounts:
+    def put(self, items: Sequence[Item], *, relabel: bool = False) -> PutCounts:
         """Add items, or replace those of the same id, whatever generation had made them, with all their versions.
 
-        An item that is seen already in every particular but ``added`` is left as it is. Marks of refreshes are not taken over.
+        What is known of an item stays where the new one says nothing of it: its label, its address, what it has in its metadata.
+        An item of which nothing new is said is left as it is, but for ``added``. Marks of refreshes are not taken over.
+
+        Args:
+            items: one of each id.
+            relabel: whether a label takes the place of another one that is known; otherwise that stays, which is counted.
 
         Raises:
             InputError: an item that cannot be stored; then none of them is.

@@ -9,8 +9,10 @@ import numpy as np
 
 from evergallery.errors import InputError
 from evergallery.gallery.items import (
+    CONFLICTS_KEPT,
     UNIT_TOLERANCE,
     Item,
+    LabelConflict,
     Match,
     Precision,
     PutCounts,
@@ -28,27 +30,41 @@ def seen_of(versions: Sequence[Item], view: View) -> Item | None:
 
 
 def changed_by(
-    items: Sequence[Item], versions: Mapping[str, Sequence[Item]], view: View
+    items: Sequence[Item], versions: Mapping[str, Sequence[Item]], view: View, relabel: bool
 ) -> tuple[list[Item], PutCounts]:
     """What putting items has to store, each in place of all its versions, and what it counts as.
+
+    What is known of an item stays where the newcomer says nothing of it; see ``Item.keeping``. A label stays even where the
+    newcomer says another one, which is counted.
 
     Args:
         items: that are put.
         versions: those that are there, by id.
         view: which of them are seen.
+        relabel: whether another label takes the place of the one that is known.
     """
-    stored = {name: one for name, held in versions.items() if (one := seen_of(held, view))}
-    changed = [
-        _as_stored(item, stored.get(item.id))
-        for item in items
-        if item.id not in stored or not item.same_but_for_time(stored[item.id])
-    ]
-    replaced = sum(item.id in stored for item in changed)
-    return changed, PutCounts(len(changed) - replaced, replaced, len(items) - len(changed))
+    changed: list[Item] = []
+    conflicts: list[LabelConflict] = []
+    replaced = 0
+    for item in items:
+        known = seen_of(versions.get(item.id, ()), view)
+        if known is None:
+            changed.append(_as_stored(item, item.added))
+            continue
+        merged = item.keeping(known)
+        if known.label and item.label and item.label != known.label and not relabel:
+            conflicts.append(LabelConflict(item.id, known.uri, known.label, item.label))
+            merged = replace(merged, label=known.label)
+        same_vector = item.content_hash is not None or np.array_equal(item.embedding, known.embedding)
+        if not (merged.same_but_for_time(known) and same_vector):
+            changed.append(_as_stored(merged, known.added))
+            replaced += 1
+    unchanged = len(items) - len(changed)
+    first = tuple(conflicts[:CONFLICTS_KEPT])
+    return changed, PutCounts(len(changed) - replaced, replaced, unchanged, first, len(conflicts))
 
 
-def _as_stored(item: Item, before: Item | None) -> Item:
-    added = item.added if before is None else before.added
+def _as_stored(item: Item, added: str) -> Item:
     # Most items are as they will be stored; a copy costs as much as all else that is done to one here.
     if (item.added, item.refresh, item.superseded) == (added, None, None):
         return item

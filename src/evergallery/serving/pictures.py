@@ -64,14 +64,16 @@ class Pictures:
         with lock(self._images / ".lock", "keeping pictures", wait=10):
             yield
 
-    def keep(self, data: bytes, content_hash: str) -> Path:
-        """Write a picture's bytes as they came, once for each content; durable on return."""
+    def place(self, data: bytes, content_hash: str) -> Path:
+        """Where a picture of this content is kept."""
         with Image.open(io.BytesIO(data)) as image:
             suffix = SUFFIXES.get(image.format or "", f".{(image.format or 'image').lower()}")
-        path = self._images / f"{content_hash}{suffix}"
+        return self._images / f"{content_hash}{suffix}"
+
+    def keep(self, data: bytes, path: Path) -> None:
+        """Write a picture's bytes as they came to its place, once for each content; durable on return."""
         if not path.is_file():
             write_atomic(path, data)
-        return path
 
     def forget(self, item: Item) -> None:
         """Delete the picture that was kept for an item, which no other item may need."""

@@ -89,6 +89,7 @@ class NewVectors(Body):
 
     generation: Name = Field(examples=["v2"])
     items: list[NewVector] = Field(min_length=1, max_length=MOST_QUERIES, fail_fast=True)
+    relabel: bool = Field(False, description="Let a label take the place of another one that is known.")
 
 
 class Deletion(Body):
@@ -208,12 +209,22 @@ class SkippedImage(BaseModel):
     reason: str
 
 
+class Conflict(BaseModel):
+    """An item that has a label, which it keeps, and was said to have another one."""
+
+    item: str
+    known: str
+    said: str
+
+
 class Added(BaseModel):
-    """What adding did."""
+    """What adding did. What is known of an item stays where nothing else is said of it."""
 
     added: int
     replaced: int
     unchanged: int
+    conflicts: list[Conflict] = Field(description="Items that keep another label than was said; the first 100.")
+    conflict_count: int
     items: list[Item]
     skipped: list[SkippedImage]
 

@@ -5,9 +5,11 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from evergallery.copies import at_known_addresses
 from evergallery.data.images import Preprocessing, pixels
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Item, PutCounts, Scalar
@@ -58,6 +60,7 @@ class Storing:
         identifier: str | None,
         label: str | None,
         metadata: Mapping[str, Scalar],
+        relabel: bool = False,
     ) -> schemas.Added:
         """Keep pictures, and their vectors by the generation that answers.
 
@@ -66,6 +69,7 @@ class Storing:
             identifier: of the item, for one picture; its SHA-256 by default.
             label: of all of them.
             metadata: of all of them.
+            relabel: whether the label takes the place of another one that is known.
 
         Raises:
             RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
@@ -80,7 +84,7 @@ class Storing:
                 if isinstance(one, str)
             ]
             new = {identifier or one.content_hash: one for one in looked if not isinstance(one, str)}
-            kept = await self._threads.run(self._keep, maker, new, label, metadata)
+            kept = await self._threads.run(self._keep, maker, new, label, metadata, relabel)
             if kept is not None:
                 return kept.model_copy(update={"skipped": skipped})
         raise RefusedError("Another generation was promoted while the pictures were looked at: add them again.")
@@ -104,7 +108,7 @@ class Storing:
                 )
             )  # fmt: skip
         with self._who_answers:
-            counts = self._workspace.add(items)
+            counts = self._workspace.add(items, relabel=body.relabel)
         self._changed()
         return self._told(counts, items)
 
@@ -132,7 +136,12 @@ class Storing:
         return hashlib.sha256(data).hexdigest(), pixels(self._pictures.open(data), preprocessing)
 
     def _keep(
-        self, maker: Generation, new: "Mapping[str, _New]", label: str | None, metadata: Mapping[str, Scalar]
+        self,
+        maker: Generation,
+        new: "Mapping[str, _New]",
+        label: str | None,
+        metadata: Mapping[str, Scalar],
+        relabel: bool,
     ) -> schemas.Added | None:
         """Store pictures and vectors; ``None`` where their maker does not answer any more."""
         if not new:
@@ -144,17 +153,22 @@ class Storing:
             items = [
                 Item(
                     id=identifier, embedding=one.vector, generation=maker.fingerprint, label=label,
-                    uri=str(self._pictures.keep(one.data, one.content_hash)), content_hash=one.content_hash, added=now(),
+                    uri=str(self._pictures.place(one.data, one.content_hash)), content_hash=one.content_hash, added=now(),
                     metadata=metadata,
                 )
                 for identifier, one in new.items()
             ]  # fmt: skip
-            before = [known for item in items if (known := self._workspace.gallery.get(item.id)) is not None]
-            counts = self._workspace.gallery.put(items)
-            self._forget_pictures(before)
+            before = self._workspace.gallery.get_many(list(new), with_embeddings=False)
+            placed = at_known_addresses(items, before)
+            for item, there in zip(items, placed, strict=True):
+                if there.uri == item.uri:
+                    self._pictures.keep(new[item.id].data, Path(str(item.uri)))
+            counts = self._workspace.gallery.put(placed, relabel=relabel)
+            self._forget_pictures(list(before.values()))
         self._workspace.journal.record(
-            "add", generation=maker.name, added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged
-        )
+            "add", generation=maker.name, added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged,
+            conflicts=counts.conflict_count,
+        )  # fmt: skip
         self._changed()
         return self._told(counts, items)
 
@@ -167,9 +181,12 @@ class Storing:
                 self._pictures.forget(item)
 
     def _told(self, counts: PutCounts, items: Sequence[Item]) -> schemas.Added:
+        stored = self._workspace.gallery.get_many([item.id for item in items], with_embeddings=False)
         return schemas.Added(
             added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged,
-            items=[described(self._workspace, item) for item in items], skipped=[],
+            conflicts=[schemas.Conflict(item=one.item, known=one.known, said=one.said) for one in counts.conflicts],
+            conflict_count=counts.conflict_count,
+            items=[described(self._workspace, stored.get(item.id, item)) for item in items], skipped=[],
         )  # fmt: skip
 
 

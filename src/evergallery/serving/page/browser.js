@@ -158,15 +158,17 @@ export function createBrowser(go) {
         notice.clear();
         button.disabled = true;
         const identifier = pictures.length === 1 ? id.value.trim() : "";
-        const sum = { added: 0, replaced: 0, unchanged: 0, skipped: [] };
+        const sum = { added: 0, replaced: 0, unchanged: 0, skipped: [], conflicts: [] };
         const tell = () => result.replaceChildren(
           h("p", { class: "met" }, `${count(sum.added)} added, ${count(sum.replaced)} replaced, ${count(sum.unchanged)} unchanged.`),
+          sum.conflicts.length ? h("ul", { class: "unmet" }, sum.conflicts.map((one) => h("li", {}, `${one.item} keeps its label ${one.known}.`))) : "",
           sum.skipped.length ? h("ul", { class: "unmet" }, sum.skipped.map((one) => h("li", {}, `${one.name}: ${one.reason}`))) : "");
         try {
           while (pictures.length) {
             const answer = await send(pictures.slice(0, PORTION), identifier);
             for (const name of ["added", "replaced", "unchanged"]) sum[name] += answer[name];
             sum.skipped.push(...answer.skipped);
+            sum.conflicts.push(...answer.conflicts);
             take(pictures.slice(PORTION));
             button.disabled = true;
             tell();

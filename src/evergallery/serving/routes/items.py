@@ -82,15 +82,19 @@ async def add(
     label: Annotated[str | None, Form(max_length=4096)] = None,
     id: Annotated[str | None, Form(max_length=4096, description="Of one picture; by default its SHA-256.")] = None,
     metadata: Annotated[str | None, Form(description="A JSON object of scalar values.")] = None,
+    relabel: Annotated[bool, Form(description="Let the label take the place of another one that is known.")] = False,
 ) -> schemas.Added:
-    """Add pictures: they are kept, and their vectors by the generation that answers. One that cannot be read is skipped."""
+    """Add pictures: they are kept, and their vectors by the generation that answers. One that cannot be read is skipped.
+
+    What is known of an item stays where nothing is said of it, and its label even where another one is said, unless `relabel`.
+    """
     if id and len(image) > 1:
         raise InputError("An id names one item: give it with one picture only.")
     if len(image) > service.limits.images:
         raise Denied(413, f"There are {len(image)} pictures: add up to {service.limits.images} at a time.")
     read = [(one.filename or "picture", await read_upload(one, service.limits)) for one in image]
     return await service.storing.add_pictures(
-        read, identifier=id or None, label=label or None, metadata=metadata_of(metadata) or {}
+        read, identifier=id or None, label=label or None, metadata=metadata_of(metadata) or {}, relabel=relabel
     )
 
 
