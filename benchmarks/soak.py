@@ -37,7 +37,7 @@ from evergallery.training import Settings
 SIZE = 16
 EACH = 24
 """Images of a class, half of which are learned from and half indexed."""
-GATE = "cross_test = -100.0\nqueries = 20\n"
+GATE = "self_test = -100.0\ncross_test = -100.0\nqueries = 20\n"
 """The promotions are what is tried here, not how good the generations of a few seconds are."""
 OWN_ROOMS = ("generations", "cache", "runs", "checks")
 """Where every generation has files of its own: its weights, pixels of its images and held-out vectors, logs, and evidence."""

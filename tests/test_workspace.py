@@ -76,7 +76,7 @@ def test_the_main_job(space: Workspace, quick: Quick) -> None:
     assert next((one.name, one.met) for one in result.pairs[0].conditions) == ("queries", False)
     with pytest.raises(RefusedError, match="The gate refuses v2. v1: NOT MET: queries: 60, required at least 200"):
         space.promote("v2")
-    gate(space, "queries = 50\ncross_test = -50\n")
+    gate(space, "queries = 50\ncross_test = -50\nself_test = -50\n")
     result = space.check("v2", held_out())
     assert result.passed, result.verdict
     assert all(condition.met for _, condition in space.promote("v2"))
@@ -107,7 +107,10 @@ class TestRefusals:
             learned.index(held_out(), generation="v2")
 
     def test_promoting_across_spaces_needs_a_reason_that_is_kept(self, learned: Workspace) -> None:
-        with pytest.raises(RefusedError, match="v2 has not been checked against them"):
+        with pytest.raises(
+            RefusedError,
+            match="v2 has not been checked against v1, which answers queries now: run  evergallery check v2 ",
+        ):
             learned.promote("v2")
         with pytest.raises(InputError, match="reason: give it with --why"):
             learned.promote("v2", force=True)

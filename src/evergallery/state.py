@@ -161,15 +161,39 @@ class State(BaseModel):
             (shown if self.refresh.shown else hidden).add(self.refresh.id)
         return View(shown=frozenset(shown), hidden=frozenset(hidden))
 
-    def promote(self, name: str, why: str) -> None:
-        """Point to another generation; vectors that were refreshed for it are shown from now on."""
+    def promote(self, name: str, why: str, *, judged: str | None = None, refused: str | None = None) -> None:
+        """Point to another generation; vectors that were refreshed for it are shown from now on.
+
+        Nothing changes where it answers already, so that it never becomes its own predecessor.
+
+        Args:
+            name: of the generation.
+            why: the reason.
+            judged: what was compared, in words.
+            refused: what the gate refused, where it was promoted all the same.
+        """
+        if name == self.promoted:
+            return
         shown = self.refresh.shown if self.refresh else False
         self.promotions.append(
-            {"promoted": name, "before": self.promoted, "why": why, "time": now(), "refresh shown before": shown}
-        )
+            {"promoted": name, "before": self.promoted, "why": why, "judged": judged, "refused": refused, "time": now(),
+             "refresh shown before": shown}
+        )  # fmt: skip
         self.promoted = name
         if self.refresh and self.refresh.generation == name:
             self.refresh = self.refresh.model_copy(update={"shown": True})
+
+    @property
+    def last_promotion(self) -> dict[str, str | bool | None]:
+        """The one that ``roll_back`` undoes; empty without one. Older versions recorded some that changed nothing."""
+        changed = (one for one in reversed(self.promotions) if one.get("before") != one.get("promoted"))
+        return next(changed, {})
+
+    @property
+    def forced(self) -> str | None:
+        """The reason why the promoted generation answers against the gate; ``None`` where the gate let it."""
+        last = self.last_promotion
+        return str(last["why"]) if last.get("refused") else None
 
     def roll_back(self) -> str:
         """Point to the generation before, show the vectors that it searched, and return its name.
@@ -177,11 +201,12 @@ class State(BaseModel):
         Raises:
             RefusedError: there was none.
         """
-        last = self.promotions[-1] if self.promotions else {}
+        last = self.last_promotion
         before = last.get("before")
         if not isinstance(before, str):
             raise RefusedError("No generation was promoted before this one: there is nothing to go back to.")
-        self.promotions.pop()
+        while self.promotions.pop() is not last:
+            pass
         self.promoted = before
         if self.refresh:
             self.refresh = self.refresh.model_copy(update={"shown": bool(last.get("refresh shown before", False))})

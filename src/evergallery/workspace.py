@@ -54,7 +54,7 @@ from evergallery.upgrade.embeddings import EmbeddingCache
 from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import Condition, Gate
 from evergallery.upgrade.plan import Plan
-from evergallery.upgrade.promotion import conditions_of, promote, roll_back
+from evergallery.upgrade.promotion import Judgement, Promotion, judge, promote, roll_back
 from evergallery.upgrade.refresh import Refreshed, commit, discard, plan_refresh, refresh, refresh_from_table
 from evergallery.upgrade.spaces import Space
 from evergallery.upgrade.status import Status, differences, status_of
@@ -1035,28 +1035,41 @@ class Workspace:
         return adapt(self, new, old, pairs, direction=direction, kind=kind, data_dir=data_dir, watcher=watcher)
 
     def conditions(self, generation: str) -> list[tuple[str, Condition]]:
-        """The gate's conditions on a generation as it stands, each with the name of the space that is searched.
+        """The gate's conditions on a generation as it stands, each with the name of the space that is compared with.
 
         Raises:
-            RefusedError: a space whose vectors it would search has not been checked.
+            RefusedError: see ``judge``.
         """
-        return conditions_of(self, generation)
+        return list(self.judge(generation).conditions)
+
+    def judge(self, generation: str) -> Judgement:
+        """What a promotion would be judged on as the gallery stands: the last checks, by the policy of this moment.
+
+        The generation alone is compared with the one that answers now, alone, and its queries with those of every other space
+        whose vectors it would search. While the gallery is empty no check is asked for; one that was made counts.
+
+        Raises:
+            RefusedError: it has not been checked against one of them.
+        """
+        return judge(self, generation)
 
     def evidence(self, new: Space, old: Space) -> Evidence | None:
         """What the last check of two spaces found: directly, or through the adapter that serves; ``None`` without one."""
         return evidence_between(self, new, old)
 
-    def promote(self, generation: str, *, force: bool = False, why: str | None = None) -> list[tuple[str, Condition]]:
-        """Let a generation answer queries from now on; one atomic change.
+    def promote(self, generation: str, *, force: bool = False, why: str | None = None) -> Promotion:
+        """Let a generation answer queries from now on; one atomic change. Where it answers already, nothing changes.
 
         Vectors that were refreshed for it, and not shown so far, are shown from the same moment.
 
         Returns:
-            The conditions of the gate, each with the name of the space that is searched.
+            What was done and what it was judged on; as a sequence, the conditions of the gate, each with the name of the space
+            that is compared with.
 
         Raises:
-            RefusedError: the gate has not been passed for a space whose vectors the gallery holds; ``force`` with a reason
-                ``why`` accepts them, and both are recorded.
+            RefusedError: the gate has not been passed, see ``judge``, or nobody has shown that it may search a space whose
+                vectors the gallery holds; ``force`` with a reason ``why`` accepts that, and both are recorded.
+            BusyError: another promotion, or a refresh, came between.
         """
         return promote(self, generation, force=force, why=why)
 

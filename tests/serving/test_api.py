@@ -376,7 +376,8 @@ class TestGenerations:
     def test_the_gate(self, read_only: TestClient) -> None:
         passed = read_only.get("/api/v1/gate/v2").json()
         assert (passed["verdict"], passed["passed"]) == ("compatible", True)
-        assert {one["name"] for one in passed["conditions"]} == {"queries", "cross-test", "negative flips"}
+        assert {one["name"] for one in passed["conditions"]} == {"queries", "self-test", "cross-test", "negative flips"}
+        assert passed["judged"] == "v2 alone against v1 alone and queries of v2 in vectors of v1 directly"
         assert passed["would_change"] == "v2 answers queries in place of v1, and searches 200 vectors of v1."
         failed = read_only.get("/api/v1/gate/v3").json()
         assert (failed["verdict"], failed["passed"]) == ("compatible after an adapter", False)
@@ -393,6 +394,12 @@ class TestGenerations:
         assert error(writable.post("/api/v1/rollback"))[:2] == (409, "refused")
         status = writable.post("/api/v1/promote", json={"generation": "v2", "why": "better"}).json()
         assert (status["promoted"], status["can_roll_back_to"]) == ("v2", "v1")
+        assert (status["changed"], status["refused"], status["forced"]) == (True, None, None)
+        assert "v2 alone against v1 alone" in status["judged"]
+        assert {one["name"] for one in status["conditions"]} == {"queries", "self-test", "cross-test", "negative flips"}
+        again = writable.post("/api/v1/promote", json={"generation": "v2"}).json()
+        assert (again["changed"], again["can_roll_back_to"]) == (False, "v1")
+        assert again["sentence"] == "v2 answers queries already: nothing was changed."
         assert status["states"]["compatible"] == 200
         assert status["would_roll_back"].startswith("v1 answers queries again in place of v2")
         assert writable.post("/api/v1/search", json={"vector": unit(1)}).json()["generation"] == "v2"

@@ -62,7 +62,9 @@ def test_default_policy_is_what_init_writes(gate: Gate, tmp_path: Path) -> None:
 
 
 def test_every_condition_is_met_by_a_good_update(gate: Gate) -> None:
-    assert met(gate, evidence()) == dict.fromkeys(("queries", "cross-test", "negative flips", "forgetting"), True)
+    assert met(gate, evidence()) == dict.fromkeys(
+        ("queries", "self-test", "cross-test", "negative flips", "forgetting"), True
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,7 @@ def test_every_condition_is_met_by_a_good_update(gate: Gate) -> None:
         ({"queries": 199}, "queries"),
         # The mean is fine; its interval reaches too far down.
         ({"cross": 0.60, "half": 0.021}, "cross-test"),
+        ({"new": 0.59, "half": 0.0101}, "self-test"),
         ({"negative": 0.1501}, "negative flips"),
         ({"forgetting": 0.0101}, "forgetting"),
     ],
@@ -92,8 +95,14 @@ def test_conditions_say_what_was_measured_and_required(gate: Gate) -> None:
 
 def test_removed_lines_drop_their_conditions(tmp_path: Path) -> None:
     path = tmp_path / "gate.toml"
-    path.write_text("queries = 5\n")
+    path.write_text("queries = 5\nself_test = false\n")
     assert set(met(Gate.read(path), evidence(negative=0.9, forgetting=0.5))) == {"queries"}
+
+
+def test_policy_of_an_older_workspace_asks_for_the_self_test_too(tmp_path: Path) -> None:
+    path = tmp_path / "gate.toml"
+    path.write_text("queries = 5\n")
+    assert met(Gate.read(path), evidence(new=0.5)) == {"queries": True, "self-test": False}
 
 
 def test_forgetting_is_no_condition_without_old_classes(gate: Gate) -> None:
@@ -105,6 +114,7 @@ def test_forgetting_is_no_condition_without_old_classes(gate: Gate) -> None:
     [
         ("queries = ", "is not TOML"),
         ("querys = 5", "querys is not usable"),
+        ("self_test = true", "self_test"),
         ("queries = 0", "queries is not usable"),
         ("confidence = 95", "confidence is not usable"),
         ('negative_flips = "few"', "negative_flips is not usable"),

@@ -276,12 +276,14 @@ class TestShadow:
 
     def test_discard_is_refused_where_nothing_could_be_searched(self, shop: Workspace) -> None:
         shop.refresh("v3")
+        shop.check("v3", held_out())
         shop.promote("v3")
         with pytest.raises(RefusedError, match="vectors of v1, and v3 has not been shown"):
             shop.discard()
 
     def test_rollback_after_the_commit_is_refused(self, shop: Workspace) -> None:
         shop.refresh("v3")
+        shop.check("v3", held_out())
         shop.promote("v3")
         shop.commit()
         with pytest.raises(RefusedError, match="vectors of v3 that v1 has not been shown"):
@@ -329,6 +331,7 @@ def test_killed_refresh_loses_nothing_and_goes_on(shop: Workspace) -> None:
         assert acknowledged <= refresh.refreshed <= acknowledged + 20
     assert acknowledged > 20, "each went on from where the one before had been killed"
     shop.refresh("v5")
+    shop.check("v5", held_out())
     shop.promote("v5")
     assert spaces(shop) == {"v5": 200}
     assert vectors(shop).keys() == before.keys()
@@ -393,6 +396,7 @@ class TestAdapters:
             shop.refresh("v3", adapter="a1")
             shop.promote("v3")
         assert shop.check("v3", held_out(), against="a1").passed
+        shop.check("v3", held_out(), against="v1")
         (tmp_path / "photos").rename(tmp_path / "lost")
         done = shop.refresh("v3", adapter="a1")
         assert (done.refreshed, done.problems) == (0, ())

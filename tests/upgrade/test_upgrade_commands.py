@@ -48,7 +48,10 @@ def test_an_upgrade_from_the_first_question_to_the_way_back(place: Path) -> None
     assert "Compatible after an adapter: queries of v2 in vectors of v3" in table or "vectors of v3" in table
     promoted = evergallery("promote", "v2", *here).stdout
     assert "v1: met: cross-test" in promoted
-    assert promoted.endswith("v2 answers queries now.\n")
+    assert (
+        "v2 answers queries now. Judged: v2 alone against v1 alone and queries of v2 in vectors of v1 directly."
+        in promoted
+    )
 
     assert "would cost and give:  evergallery plan v2" in evergallery("status", *here).stdout
     plan = as_json("plan", "v2", *here)
@@ -90,6 +93,8 @@ def test_adapter_between_models_that_nobody_retrains(tmp_path: Path) -> None:
     card = as_json("adapt", "v3", "v1", "--pairs", pairs, "--direction", "gallery", "--kind", "procrustes", *here)
     assert (card["name"], card["direction"], card["kind"]) == ("a2", "gallery", "procrustes")
     evergallery("check", "v3", "--data", held, "--against", "a2", *here)
+    # In vectors of its own v3 is another matter than in those that a2 has mapped.
+    evergallery("check", "v3", "--data", held, "--against", "v1", *here, expect=1)
     shadow = evergallery("refresh", "v3", "--with", "a2", *here).stdout
     assert "r1: 200 refreshed" in shadow
     assert "wait in the shadow until  evergallery promote v3" in shadow
@@ -189,6 +194,31 @@ def test_vectors_alone_can_be_upgraded(tmp_path: Path) -> None:
         evergallery("promote", "v2", *here)
         states = {one["name"]: one["items"] for one in as_json("status", *here)["spaces"]}
         assert states == {"v1": 10, "v2": 390}
+        assert "already: nothing was changed" in evergallery("promote", "v2", *here).stdout
+        assert as_json("promote", "v2", *here)["changed"] is False
     evergallery("export", tmp_path / "back.npz", "--generation", "v2", *here)
     with np.load(tmp_path / "back.npz") as back:
         assert len(back["ids"]) == 390
+
+
+def test_a_worse_model_is_refused_however_completely_it_was_refreshed(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 15)
+    good = draw.normal(size=(20, 16))[labels] + draw.normal(size=(300, 16))
+    for name, vectors in (("v1", good), ("random", draw.normal(size=(300, 16)))):
+        ids = np.array([f"sku-{index}" for index in range(300)])
+        np.savez(tmp_path / f"{name}.npz", embeddings=vectors.astype(np.float32), ids=ids, labels=labels.astype(str))
+    here = ("-w", tmp_path / "shop")
+    evergallery("init", tmp_path / "shop")
+    evergallery("import", tmp_path / "v1.npz", *here)
+    evergallery("import", tmp_path / "random.npz", "--refresh", *here)
+    refused = evergallery("promote", "v2", *here, expect=1).stderr
+    assert "run  evergallery check v2 --against v1 --data HELD_OUT  first" in refused
+    assert as_json("check", "v2", "--data", "@gallery", *here, expect=1)["pairs"][0]["verdict"] == "worse"
+    refused = evergallery("promote", "v2", *here, expect=1).stderr
+    assert "NOT MET: self-test" in refused
+    assert as_json("status", *here)["promoted"] == "v1"
+    told = evergallery("promote", "v2", "--force", "--why", "a rehearsal", *here).stdout
+    assert "against what was measured" in told
+    assert "It was promoted against the gate: a rehearsal" in evergallery("status", *here).stdout
+    assert as_json("rollback", *here)["promoted"] == "v1"

@@ -226,7 +226,100 @@ class TestPromotion:
         space = Workspace.create(tmp_path / "shop", size=16)
         space.register("models:worn", size=16)
         space.register("models:turned", size=16)
-        assert space.promote("v2") == []
+        done = space.promote("v2")
+        assert list(done) == []
+        assert done.judged == "nothing, because the gallery is empty, so that no answer can become worse"
+        assert space.state.promotions[-1]["judged"] == space.log()[-1]["judged"] == done.judged
+
+    def test_a_check_counts_even_while_the_gallery_is_empty(self, tmp_path: Path) -> None:
+        space = Workspace.create(tmp_path / "shop", size=16)
+        space.register("models:better", size=16)
+        space.register("models:worn", size=16)
+        space.check("v2", held_out())
+        with pytest.raises(RefusedError, match="NOT MET: self-test"):
+            space.promote("v2")
+
+    def test_alone_against_what_answers_however_much_was_refreshed(self, shop: Workspace) -> None:
+        """A search would need no pair of spaces any more, and the generation is worse."""
+        shop.check("v2", held_out())
+        shop.promote("v2")
+        shop.refresh("v2")
+        shop.commit()
+        shop.refresh("v1")
+        with pytest.raises(RefusedError, match="v1 has not been checked against v2, which answers .* --against v2"):
+            shop.promote("v1")
+        shop.check("v1", held_out())
+        with pytest.raises(RefusedError, match="NOT MET: self-test: .* alone, against v2 alone"):
+            shop.promote("v1")
+        assert shop.promoted.name == "v2"
+        done = shop.promote("v1", force=True, why="v2 is withdrawn")
+        assert done.refused
+        assert "NOT MET: self-test" in done.refused
+        assert shop.status().forced == "v2 is withdrawn"
+        assert shop.rollback() == "v2"
+        assert shop.status().forced is None
+
+    def test_alone_and_every_route_are_judged_and_recorded(self, shop: Workspace) -> None:
+        shop.check("v3", held_out())
+        shop.refresh("v3", fraction=0.5)
+        with pytest.raises(RefusedError, match="NOT MET: cross-test"):
+            shop.promote("v3")
+        shop.refresh("v3")
+        done = shop.promote("v3")
+        assert {condition.name for _, condition in done} == {"queries", "self-test"}
+        assert done.judged == "v3 alone against v1 alone"
+        assert shop.state.promotions[-1]["judged"] == shop.log()[-1]["judged"] == done.judged
+        assert "v3 alone against v1 alone" in str(shop.state.promotions[-1]["why"])
+
+    def test_a_newer_check_that_fails_withdraws_the_evidence(self, shop: Workspace) -> None:
+        shop.refresh("v3")
+        shop.check("v3", held_out())
+        assert not shop.judge("v3").failed
+        images = held_out()
+        made = shop.extract(shop.generation("v1"), images)
+        noise = np.random.default_rng(0).normal(size=made.shape).astype(np.float32)
+        np.savez(shop.directory.parent / "bad.npz", labels=images.labels, v1=made, v3=noise)
+        shop.check("v3", shop.directory.parent / "bad.npz")
+        with pytest.raises(RefusedError, match="NOT MET: self-test"):
+            shop.promote("v3")
+
+    def test_promoting_what_answers_already_changes_nothing(self, shop: Workspace) -> None:
+        shop.check("v2", held_out())
+        shop.promote("v2")
+        before, entries = shop.state.model_dump(), len(shop.log())
+        for more in ({}, {"force": True, "why": "to be sure"}):
+            done = shop.promote("v2", **more)
+            assert (done.changed, str(done)) == (False, "v2 answers queries already: nothing was changed.")
+        assert (shop.state.model_dump(), len(shop.log())) == (before, entries)
+        assert shop.rollback() == "v1"
+
+    def test_the_way_back_past_promotions_that_changed_nothing(self, shop: Workspace) -> None:
+        """As older versions recorded them."""
+        shop.check("v2", held_out())
+        shop.promote("v2")
+        path = shop.directory / "workspace.json"
+        content = read_json(path)
+        content["promotions"] += 2 * [{**content["promotions"][-1], "before": "v2"}]
+        write_json(path, content)
+        assert shop.rollback() == "v1"
+        assert len(shop.state.promotions) == 1
+
+    def test_what_changes_while_it_is_judged_is_not_promoted(
+        self, shop: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shop.check("v2", held_out())
+        shop.check("v3", held_out())
+        allowed = shop.require_compatible
+
+        def meanwhile(*arguments: object) -> None:
+            monkeypatch.undo()
+            shop.promote("v3", force=True, why="came between")
+            allowed(*arguments)
+
+        monkeypatch.setattr(shop, "require_compatible", meanwhile)
+        with pytest.raises(BusyError, match="changed while v2 was judged"):
+            shop.promote("v2")
+        assert shop.promoted.name == "v3"
 
     def test_state_is_kept_for_one_at_a_time_and_the_holder_is_named(
         self, shop: Workspace, monkeypatch: pytest.MonkeyPatch

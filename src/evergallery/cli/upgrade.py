@@ -109,15 +109,19 @@ def promote(
     why: Annotated[str | None, typer.Option(help="The reason, kept for ever.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Let a generation answer queries from now on; refused where the gate is not passed."""
+    """Let a generation answer queries from now on; refused where the gate is not passed. See docs/upgrades.md."""
     with open_workspace(workspace) as space:
-        conditions = space.promote(generation, force=force, why=why)
+        done = space.promote(generation, force=force, why=why)
     if json:
-        print_json({"promoted": generation, "conditions": [{"space": name, **vars(one)} for name, one in conditions]})
+        conditions = [{"space": name, **vars(one)} for name, one in done]
+        print_json(
+            {"promoted": generation, "changed": done.changed, "judged": done.judged, "refused": done.refused,
+             "conditions": conditions}
+        )  # fmt: skip
         return
-    for name, condition in conditions:
+    for name, condition in done:
         say(f"{name}: {condition}")
-    say(f"{generation} answers queries now.")
+    say(str(done))
 
 
 def rollback(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
@@ -404,6 +408,8 @@ def _print_status(result: "Status") -> None:
     from evergallery.report.words import duration
 
     say(f"{result.promoted or 'No generation'} answers queries; {result.generations} generations.")
+    if result.forced:
+        say(f"It was promoted against the gate: {result.forced}")
     if result.spaces is None:
         say("The gallery is in use by another process; its items are not counted now.")
     elif not result.spaces:

@@ -25,6 +25,8 @@ def standing(workspace: "Workspace") -> dict[str, Any]:
     sentences = []
     if found.promoted:
         sentences.append(f"{found.promoted} answers queries; {counted(found.generations, 'generation')} in all.")
+    if found.forced:
+        sentences.append(f"It was promoted against the gate: {found.forced}")
     if found.spaces is None:
         sentences.append("The gallery is in use by another process, so that its items could not be counted.")
     elif not found.spaces:

@@ -1,11 +1,15 @@
 """Generations, the matrix of what was measured between them, and the gate's verdict, as clients see them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.files import read_json
 from evergallery.generation import Generation
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.upgrade.evidence import Evidence, Test
+from evergallery.upgrade.gate import Condition
 from evergallery.upgrade.spaces import Space
 from evergallery.workspace import Workspace
 
@@ -70,27 +74,31 @@ def gate(workspace: Workspace, name: str) -> schemas.Gate:
     """The verdict on a generation as the gallery stands, with every condition, and what its promotion would change."""
     candidate = workspace.generation(name)
     state = workspace.state
-    told = {"generation": name, "would_change": _would_change(workspace, candidate)}
+    told: dict[str, Any] = {"generation": name, "would_change": _would_change(workspace, candidate)}
+    closed = {**told, "judged": None, "verdict": None, "passed": None, "conditions": []}
     if name == state.promoted:
-        return schemas.Gate(**told, verdict=None, reason=f"{name} answers queries already.", passed=None, conditions=[])
+        return schemas.Gate(**closed, reason=f"{name} answers queries already.")
     try:
-        found = workspace.conditions(name)
+        found = workspace.judge(name)
     except RefusedError as refusal:
-        return schemas.Gate(**told, verdict=None, reason=str(refusal), passed=None, conditions=[])
-    conditions = [
+        return schemas.Gate(**closed, reason=str(refusal))
+    told = {**told, "judged": found.judged, "passed": not found.failed, "conditions": told_conditions(found.conditions)}
+    failed = [space for space, one in found.conditions if not one.met]
+    spaces = failed or [space for space, _ in found.conditions]
+    if not spaces:
+        return schemas.Gate(**told, verdict=None, reason=f"Judged: {found.judged}.")
+    check = read_json(workspace.directory / "checks" / f"{name}-in-{spaces[0]}.json")
+    return schemas.Gate(**told, verdict=check["verdict"], reason=check["reason"])
+
+
+def told_conditions(conditions: Sequence[tuple[str, Condition]]) -> list[schemas.GateCondition]:
+    """The gate's conditions, each with the name of the space that is compared with."""
+    return [
         schemas.GateCondition(
             space=space, name=one.name, passed=one.met, value=one.measured, limit=one.required, sentence=str(one)
         )
-        for space, one in found
+        for space, one in conditions
     ]
-    passed = all(one.passed for one in conditions)
-    failed = [one.space for one in conditions if not one.passed]
-    spaces = failed or [one.space for one in conditions]
-    if not spaces:
-        reason = f"The gallery would hold vectors of {name} alone: there is nothing to be compatible with."
-        return schemas.Gate(**told, verdict=None, reason=reason, passed=True, conditions=[])
-    check = read_json(workspace.directory / "checks" / f"{name}-in-{spaces[0]}.json")
-    return schemas.Gate(**told, verdict=check["verdict"], reason=check["reason"], passed=passed, conditions=conditions)
 
 
 def _would_change(workspace: Workspace, candidate: Generation) -> str:

@@ -331,6 +331,7 @@ class Gate(BaseModel):
     """Whether a generation may answer queries, and what would change."""
 
     generation: str
+    judged: str | None = Field(description="What was compared, in words; null where evidence is missing.")
     verdict: Literal["compatible", "compatible after an adapter", "needs refresh", "worse"] | None
     reason: str
     passed: bool | None
@@ -371,6 +372,7 @@ class Status(BaseModel):
     """Where the workspace stands."""
 
     promoted: str | None
+    forced: str | None = Field(description="Why the promoted generation answers although the gate refused it.")
     items: int
     states: dict[str, int] = Field(
         description="Items by state; those with a problem keep an old vector, and count there too."
@@ -380,6 +382,16 @@ class Status(BaseModel):
     job: Job | None
     can_roll_back_to: str | None
     would_roll_back: str
+
+
+class Promoted(Status):
+    """What a promotion did, and where the workspace stands."""
+
+    changed: bool = Field(description="False where the generation answered already.")
+    sentence: str = Field(description="What was done.")
+    judged: str = Field(description="What was compared, in words.")
+    refused: str | None = Field(description="What the gate refused, where the generation was promoted all the same.")
+    conditions: list[GateCondition]
 
 
 class ItemProblem(BaseModel):

@@ -20,6 +20,7 @@ from evergallery.serving.searches import Searches
 from evergallery.serving.storing import Storing
 from evergallery.serving.threads import Threads
 from evergallery.state import State
+from evergallery.upgrade.promotion import Promotion
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
@@ -123,7 +124,7 @@ class Service:
 
     # Switching
 
-    def promote(self, generation: str, *, force: bool, why: str | None) -> None:
+    def promote(self, generation: str, *, force: bool, why: str | None) -> Promotion:
         """Let a generation answer; its model is loaded before anything changes.
 
         Raises:
@@ -132,8 +133,9 @@ class Service:
         """
         self.searches.load(self.workspace.generation(generation))
         with self._who_answers:
-            self.workspace.promote(generation, force=force, why=why)
+            done = self.workspace.promote(generation, force=force, why=why)
         self._switched()
+        return done
 
     def rollback(self) -> None:
         """Let the generation before answer again; its model is loaded before anything changes.
@@ -188,6 +190,7 @@ class Service:
         before, job = self._before(), self.jobs.last
         return schemas.Status(
             promoted=status.promoted,
+            forced=status.forced,
             items=sum(space.items for space in spaces),
             states=states,
             by_generation={space.name: space.items for space in spaces},
@@ -214,15 +217,14 @@ class Service:
 
     def _before(self) -> str | None:
         """The generation that a rollback would promote."""
-        promotions = self.workspace.state.promotions
-        name = promotions[-1].get("before") if promotions else None
+        name = self.workspace.state.last_promotion.get("before")
         return name if isinstance(name, str) else None
 
     def _would_roll_back(self, before: str | None) -> str:
         state = self.workspace.state
         if before is None:
             return "No generation was promoted before this one: there is nothing to go back to."
-        shown = bool(state.promotions[-1].get("refresh shown before", False))
+        shown = bool(state.last_promotion.get("refresh shown before", False))
         vectors = ""
         if state.refresh is not None and state.refresh.shown != shown:
             vectors = f" The new vectors of the refresh {state.refresh.id} are {'shown' if shown else 'hidden'} again."

@@ -3,19 +3,24 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evergallery.errors import InputError
+from evergallery.retrieval.bootstrap import Interval
 from evergallery.upgrade.evidence import Evidence
 
 FILE = "gate.toml"
 
 DEFAULT = """\
-# What a new generation must show on held-out images, against every generation whose vectors the gallery holds,
-# before `evergallery promote` lets it answer queries. Points are percentage points of recall@1.
-# Remove a line to drop its condition.
+# What a new generation must show on held-out images before `evergallery promote` lets it answer queries: alone, against the
+# generation that answers now, and in the vectors of every other generation that the gallery holds. Points are percentage
+# points of recall@1. Remove a line to drop its condition; self_test alone is dropped by  self_test = false
+
+# The new generation in vectors of its own, minus the generation that answers now in its own, all classes: the lower end of
+# the paired confidence interval must not lie below this. A file without this line asks for it too.
+self_test = -2.0
 
 # New queries in old vectors, minus the old generation alone, all classes: the lower end of the paired confidence interval
 # must not lie below this. With 2 500 queries the interval reaches some 2 points to each side; a stricter figure needs more.
@@ -52,10 +57,12 @@ class Condition:
 
 
 class Gate(BaseModel):
-    """The policy of a workspace; see ``DEFAULT`` for what each figure means. ``None`` drops a condition."""
+    """The policy of a workspace; see ``DEFAULT`` for what each figure means. ``None``, or ``False``, drops a condition."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # A policy that was written before this condition was known is held to it.
+    self_test: Annotated[float, Field(strict=True, ge=-100, le=100)] | Literal[False] = -2.0
     cross_test: float | None = Field(default=None, ge=-100, le=100)
     forgetting: float | None = Field(default=None, ge=-100, le=100)
     negative_flips: float | None = Field(default=None, ge=0, le=100)
@@ -81,12 +88,22 @@ class Gate(BaseModel):
                 f"{', '.join(cls.model_fields)}."
             ) from error
 
-    def conditions(self, evidence: Evidence) -> tuple[Condition, ...]:
-        """Every condition with its figure."""
-        found = [self._queries(evidence)]
-        found += [one for one in (self._cross_test(evidence), self._negative_flips(evidence)) if one]
-        forgetting = self._forgetting(evidence)
-        return (*found, forgetting) if forgetting else tuple(found)
+    def conditions(self, evidence: Evidence, *, searched: bool = True, alone: bool = True) -> tuple[Condition, ...]:
+        """Every condition with its figure.
+
+        Args:
+            evidence: new queries in old vectors, and each generation alone.
+            searched: with the conditions on new queries in the old vectors.
+            alone: with the condition on the new generation alone against the old one alone.
+        """
+        found = [
+            self._queries(evidence),
+            self._self_test(evidence) if alone else None,
+            self._cross_test(evidence) if searched else None,
+            self._negative_flips(evidence) if searched else None,
+            self._forgetting(evidence),
+        ]
+        return tuple(one for one in found if one)
 
     def compatible(self, evidence: Evidence) -> bool:
         """Whether new queries serve in the old vectors: the conditions on the pair, whatever the number of queries."""
@@ -127,16 +144,15 @@ class Gate(BaseModel):
     def _queries(self, evidence: Evidence) -> Condition:
         return Condition("queries", f"at least {self.queries}", str(evidence.queries), evidence.queries >= self.queries)
 
+    def _self_test(self, evidence: Evidence) -> Condition | None:
+        if self.self_test is False:
+            return None
+        return _at_least("self-test", self.self_test, evidence.self_change, f"alone, against {evidence.old} alone")
+
     def _cross_test(self, evidence: Evidence) -> Condition | None:
         if self.cross_test is None:
             return None
-        change = evidence.cross_change
-        return Condition(
-            "cross-test",
-            f"lower end at least {self.cross_test:+.1f} points",
-            f"{_points(change.mean)} ({_points(change.low)} to {_points(change.high)}) against {evidence.old} alone",
-            100 * change.low >= self.cross_test,
-        )
+        return _at_least("cross-test", self.cross_test, evidence.cross_change, f"against {evidence.old} alone")
 
     def _negative_flips(self, evidence: Evidence) -> Condition | None:
         if self.negative_flips is None:
@@ -157,6 +173,15 @@ class Gate(BaseModel):
             f"{100 * evidence.forgetting:.1f} points",
             100 * evidence.forgetting <= self.forgetting,
         )
+
+
+def _at_least(name: str, limit: float, change: Interval, of: str) -> Condition:
+    return Condition(
+        name,
+        f"lower end at least {limit:+.1f} points",
+        f"{_points(change.mean)} ({_points(change.low)} to {_points(change.high)}) {of}",
+        100 * change.low >= limit,
+    )
 
 
 def _percent(share: float) -> str:

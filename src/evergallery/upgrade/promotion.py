@@ -1,8 +1,14 @@
-"""The verbs ``promote`` and ``rollback``: one atomic change of what answers queries, after the gate."""
+"""The verbs ``promote`` and ``rollback``: one atomic change of what answers queries, after the gate.
 
-from typing import TYPE_CHECKING
+A promotion is judged on the new generation alone against the one that answers now, and on the vectors of every other space
+that it would search: each from the last check of the two, while that is of the same fingerprints.
+"""
 
-from evergallery.errors import InputError, RefusedError
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
 from evergallery.gallery.items import View
 from evergallery.state import Pair, now
 from evergallery.upgrade.gate import Condition
@@ -12,46 +18,123 @@ if TYPE_CHECKING:
     from evergallery.workspace import Workspace
 
 
-def conditions_of(workspace: "Workspace", generation: str) -> list[tuple[str, Condition]]:
-    """See ``Workspace.conditions``."""
+@dataclass(frozen=True)
+class Judgement:
+    """What a promotion is judged on.
+
+    Attributes:
+        judged: what was compared, in words; what was not needed, and why.
+        conditions: of the gate, each with the name of the space that is compared with.
+    """
+
+    judged: str
+    conditions: tuple[tuple[str, Condition], ...]
+
+    @property
+    def failed(self) -> list[str]:
+        """The conditions that are not met, in words."""
+        return [f"{space}: {condition}" for space, condition in self.conditions if not condition.met]
+
+
+@dataclass(frozen=True)
+class Promotion(Sequence[tuple[str, Condition]]):
+    """What a promotion did; as a sequence, the gate's conditions, each with the name of the space that is compared with.
+
+    Attributes:
+        generation: that answers queries now.
+        before: that did.
+        judged: what was compared, in words.
+        conditions: of the gate.
+        refused: what the gate refused, where it was promoted all the same.
+    """
+
+    generation: str
+    before: str | None
+    judged: str
+    conditions: tuple[tuple[str, Condition], ...] = ()
+    refused: str | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether another generation answered before."""
+        return self.generation != self.before
+
+    def __str__(self) -> str:
+        if not self.changed:
+            return f"{self.generation} answers queries already: nothing was changed."
+        if self.refused:
+            return f"{self.generation} answers queries now, against what was measured or is missing. {self.refused}"
+        return f"{self.generation} answers queries now. Judged: {self.judged}."
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, Condition]: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[tuple[str, Condition], ...]: ...
+    def __getitem__(self, index: Any) -> Any:
+        return self.conditions[index]
+
+    def __len__(self) -> int:
+        return len(self.conditions)
+
+
+def judge(workspace: "Workspace", generation: str) -> Judgement:
+    """See ``Workspace.judge``."""
     candidate = Space(workspace.generation(generation))
-    policy = workspace.gate
-    found = []
-    for space in workspace.stored(view=_view_with(workspace, generation)):
-        if space.fingerprint == candidate.fingerprint:
+    answering = _answering(workspace, candidate)
+    held = {space.fingerprint: space for space in workspace.stored(view=_view_with(workspace, generation))}
+    others = ({answering.fingerprint: answering} if answering else {}) | held
+    judged: list[str] = []
+    conditions: list[tuple[str, Condition]] = []
+    for fingerprint, space in others.items():
+        if fingerprint == candidate.fingerprint:
             continue
+        alone, route = answering is not None and fingerprint == answering.fingerprint, fingerprint in held
         evidence = workspace.evidence(candidate, space)
+        if evidence is None and not held:
+            continue
         if evidence is None:
+            why = "answers queries now" if alone else "has vectors in the gallery that it would search"
             raise RefusedError(
-                f"The gallery holds vectors of {space.name}, and {candidate.name} has not been checked against them: "
-                f"run  evergallery check {candidate.name} --against {space.name} --data HELD_OUT  first."
+                f"{candidate.name} has not been checked against {space.name}, which {why}: run  evergallery check "
+                f"{candidate.name} --against {space.name} --data HELD_OUT  first."
             )
-        found += [(space.name, condition) for condition in policy.conditions(evidence)]
-    return found
+        judged += [f"{candidate.name} alone against {space.name} alone"] if alone else []
+        judged += [f"queries of {candidate.name} in vectors of {space.name} {evidence.path()}"] if route else []
+        conditions += [(space.name, one) for one in workspace.gate.conditions(evidence, searched=route, alone=alone)]
+    if not judged:
+        judged = [
+            "nothing, because no generation has answered before"
+            if answering is None
+            else "nothing, because the gallery is empty, so that no answer can become worse"
+        ]
+    return Judgement(" and ".join(judged), tuple(conditions))
 
 
-def promote(workspace: "Workspace", generation: str, *, force: bool, why: str | None) -> list[tuple[str, Condition]]:
+def promote(workspace: "Workspace", generation: str, *, force: bool, why: str | None) -> Promotion:
     """See ``Workspace.promote``."""
     candidate = Space(workspace.generation(generation))
     if force and not why:
         raise InputError("Promoting against the evidence needs a reason: give it with --why.")
-    refused: str | None = None
+    basis = workspace.state
+    if candidate.name == basis.promoted:
+        return Promotion(candidate.name, candidate.name, "nothing, because nothing was changed")
+    found, refused = Judgement("nothing, because there is no evidence", ()), None
+    stored = workspace.stored(view=_view_with(workspace, generation))
     try:
-        conditions = workspace.conditions(generation)
-        failed = [f"{space}: {condition}" for space, condition in conditions if not condition.met]
-        if failed:
-            raise RefusedError(
-                f"The gate refuses {candidate.name}. {'; '.join(failed)}. To promote it all the same, give --force and "
-                f"the reason with --why."
-            )
-        workspace.require_compatible(candidate, workspace.stored(view=_view_with(workspace, generation)))
+        found = judge(workspace, generation)
+        if found.failed:
+            raise RefusedError(f"The gate refuses {candidate.name}. {'; '.join(found.failed)}.")
+        workspace.require_compatible(candidate, stored)
     except RefusedError as refusal:
         if not force:
             workspace.journal.record("promote refused", generation=candidate.name, reason=str(refusal))
-            raise
-        conditions, refused = [], str(refusal)
-    stored = workspace.stored(view=_view_with(workspace, generation))
+            raise RefusedError(
+                f"{refusal} To promote it all the same, give --force and the reason with --why."
+            ) from refusal
+        refused = str(refusal)
     with workspace.changing("promoting a generation") as state:
+        if (state.promoted, state.view()) != (basis.promoted, basis.view()):
+            raise BusyError(f"What answers queries changed while {candidate.name} was judged: promote it again.")
         if force:
             for space in stored:
                 if not state.may_compare(candidate.fingerprint, space.fingerprint):
@@ -59,13 +142,17 @@ def promote(workspace: "Workspace", generation: str, *, force: bool, why: str | 
                         Pair(new=candidate.name, old=space.name, fingerprints=(candidate.fingerprint, space.fingerprint),
                              shown_by="force", evidence=str(why), time=now())
                     )  # fmt: skip
-        before = state.promoted
-        state.promote(candidate.name, why or "the gate was passed")
+        state.promote(
+            candidate.name,
+            why or f"the gate was passed, judged on {found.judged}",
+            judged=found.judged,
+            refused=refused,
+        )
     workspace.journal.record(
-        "promote", generation=candidate.name, before=before, forced=force, why=why, refused=refused,
-        conditions=[f"{space}: {condition}" for space, condition in conditions],
+        "promote", generation=candidate.name, before=basis.promoted, forced=refused is not None, why=why, refused=refused,
+        judged=found.judged, conditions=[f"{space}: {condition}" for space, condition in found.conditions],
     )  # fmt: skip
-    return conditions
+    return Promotion(candidate.name, basis.promoted, found.judged, found.conditions, refused)
 
 
 def roll_back(workspace: "Workspace") -> str:
@@ -82,6 +169,18 @@ def roll_back(workspace: "Workspace") -> str:
                 )
     workspace.journal.record("rollback", generation=name, left=left)
     return name
+
+
+def _answering(workspace: "Workspace", candidate: Space) -> Space | None:
+    """The generation that answers now, with vectors of its own."""
+    if workspace.state.promoted is None:
+        return None
+    try:
+        return Space(workspace.promoted)
+    except NotFoundError as error:
+        raise RefusedError(
+            f"{error} Nothing can be compared with it: promote {candidate.name} with --force and --why."
+        ) from error
 
 
 def _view_with(workspace: "Workspace", generation: str) -> View:

@@ -45,6 +45,7 @@ class Status:
 
     Attributes:
         promoted: the generation that answers queries.
+        forced: why it does although the gate refused it, in the words of whoever decided that; ``None`` where it did not.
         generations: how many there are.
         spaces: the gallery's items; ``None`` while another process uses the gallery.
         refresh: the open one.
@@ -53,6 +54,7 @@ class Status:
     """
 
     promoted: str | None
+    forced: str | None
     generations: int
     spaces: tuple[SpaceStatus, ...] | None
     refresh: RefreshStatus | None
@@ -81,6 +83,7 @@ def status_of(workspace: "Workspace") -> Status:
         spaces, opened = None, None
     return Status(
         promoted=state.promoted,
+        forced=state.forced,
         generations=len(workspace.generations()),
         spaces=spaces,
         refresh=opened,

@@ -59,7 +59,8 @@ export function createGenerations(go) {
     const button = back && h("button", { type: "button", disabled: reason !== null, title: reason, onclick: rollback }, `Back to ${back}`);
     head.replaceChildren(
       h("div", {}, h("h1", {}, "Generations"),
-        h("p", { class: "faint" }, promoted ? [`${counted(session.generations.length, "generation")}; `, generation(promoted), " answers queries."] : "None answers queries yet.")),
+        h("p", { class: "faint" }, promoted ? [`${counted(session.generations.length, "generation")}; `, generation(promoted), " answers queries."] : "None answers queries yet."),
+        session.status.forced && h("p", { class: "warning" }, ...prose(`${promoted} was promoted against the gate: ${session.status.forced}`).flat())),
       button || "",
     );
   }
@@ -102,12 +103,13 @@ export function createGenerations(go) {
       notice.show(gate.reason);
       return [h("h3", {}, "The gate"), notice.element, promoteButton(one, null)];
     }
-    const { verdict, reason, passed, conditions } = gate.value;
+    const { verdict, reason, passed, conditions, judged } = gate.value;
     const spaces = new Set(conditions.map(({ space }) => space)).size > 1;
     return [
       h("h3", {}, "The gate"),
       h("p", { class: "verdict" }, h("strong", { class: passed ? "met" : passed === false ? "unmet" : "" }, capital(verdict ?? (passed === null ? "not measured" : passed ? "open" : "closed"))), ". ", ...prose(capital(reason)).flat()),
-      conditions.length ? table("Conditions of the gate", ["condition", ...(spaces ? ["in vectors of"] : []), "result", "measured", "required"], conditions.map((condition) =>
+      conditions.length ? h("p", { class: "faint" }, ...prose(`Judged: ${judged}.`).flat()) : "",
+      conditions.length ? table("Conditions of the gate", ["condition", ...(spaces ? ["against"] : []), "result", "measured", "required"], conditions.map((condition) =>
         h("tr", {}, h("th", { scope: "row" }, condition.name), spaces && h("td", {}, generation(condition.space)),
           h("td", { class: condition.passed ? "met" : condition.passed === false ? "unmet" : "" }, condition.passed ? "met" : condition.passed === false ? "not met" : "not measured"),
           h("td", {}, written(condition.value)), h("td", {}, written(condition.limit)))), "left") : "",
@@ -129,6 +131,7 @@ export function createGenerations(go) {
     const why = h("textarea", { rows: "3", required: true });
     const against = h("input", { type: "checkbox", onchange: () => { reasons.hidden = !against.checked; if (against.checked) why.focus(); } });
     const reasons = h("div", { hidden: true }, field("Reason", why, "Kept in the log, with the figures, for ever."));
+    let told = "";
     const failed = gate?.conditions.filter(({ passed }) => passed === false) ?? [];
     const done = await question(
       `Promote ${one.name}?`,
@@ -143,10 +146,14 @@ export function createGenerations(go) {
       {
         confirm: `Promote ${one.name}`, danger: !open,
         ready: () => open || (against.checked && why.value.trim() !== ""),
-        run: async () => settle(await ask("POST", "promote", { json: { generation: one.name, force: !open, why: open ? null : why.value.trim() } })),
+        run: async () => {
+          const { changed, sentence, judged, refused, conditions, ...status } = await ask("POST", "promote", { json: { generation: one.name, force: !open, why: open ? null : why.value.trim() } });
+          told = sentence;
+          await settle(status);
+        },
       },
     );
-    if (done) announce(`${one.name} answers queries now.`);
+    if (done) announce(told);
   }
 
   async function rollback() {

@@ -39,10 +39,18 @@ async def gate(generation: Named, service: Served) -> schemas.Gate:
 
 
 @router.post("/promote", dependencies=deciding)
-async def promote(body: schemas.Promotion, service: Served) -> schemas.Status:
+async def promote(body: schemas.Promotion, service: Served) -> schemas.Promoted:
     """Let a generation answer queries from now on. Its model is loaded first; no request fails or sees a blend."""
-    await service.threads.run(service.promote, body.generation, force=body.force, why=body.why)
-    return await service.threads.run(service.status)
+    done = await service.threads.run(service.promote, body.generation, force=body.force, why=body.why)
+    status = await service.threads.run(service.status)
+    return schemas.Promoted(
+        **status.model_dump(),
+        changed=done.changed,
+        sentence=service.told(str(done)),
+        judged=done.judged,
+        refused=None if done.refused is None else service.told(done.refused),
+        conditions=lineage.told_conditions(done.conditions),
+    )
 
 
 @router.post("/rollback", dependencies=deciding)
