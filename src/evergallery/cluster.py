@@ -31,6 +31,7 @@ from evergallery._version import __version__
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Entry
 from evergallery.data.places import local_path
+from evergallery.data.roots import Roots
 from evergallery.data.streaming import (
     READERS,
     Picture,
@@ -64,7 +65,8 @@ OBJECT_STORE = 512 << 20
 """Bytes at most that a cluster on this machine shares between its processes."""
 
 Work = Literal["read", "embed", "renew"]
-ItemWithPixels = tuple[Item, NDArray[np.uint8] | None]
+ItemToRenew = tuple[Item, NDArray[np.uint8] | None, Roots]
+"""With the pixels of its image, where they are known, and below which places it may be opened."""
 
 
 @dataclass(frozen=True)
@@ -140,12 +142,13 @@ class Worker:
         with self._one_at_a_time:
             return embedded(decoded, self._embed)
 
-    def renew(self, items: Sequence[ItemWithPixels]) -> list[Renewed]:
+    def renew(self, items: Sequence[ItemToRenew]) -> list[Renewed]:
         """New vectors of stored items."""
-        known = {item.content_hash: pixels for item, pixels in items if pixels is not None}
-        found = find_images([item for item, _ in items], self.preprocessing, known.get, self.threads)
+        known = {item.content_hash: pixels for item, pixels, _ in items if pixels is not None}
+        asked, roots = [item for item, _, _ in items], items[0][2]
+        found = find_images(asked, self.preprocessing, roots, known.get, self.threads)
         with self._one_at_a_time:
-            answers = renewed([item for item, _ in items], found, self._embed)
+            answers = renewed(asked, found, self._embed)
         return [
             replace(one, reason=f"{one.reason} on the machine {self.machine} of the cluster")
             if isinstance(one, Problem) and one.kind == MISSING
@@ -299,13 +302,13 @@ class Cluster:
         yield from self._done("embed", batches, lambda picture, reason: Skipped(picture.entry.uri, reason))
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: Known | None
+        self, batches: Iterable[Sequence[Item]], known: Known | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
         """New vectors of stored items; what is known of their images is sent along."""
 
-        def sent(item: Item) -> ItemWithPixels:
+        def sent(item: Item) -> ItemToRenew:
             pixels = known(item.content_hash) if known is not None and item.content_hash else None
-            return replace(item, embedding=np.empty(0, np.float32)), pixels
+            return replace(item, embedding=np.empty(0, np.float32)), pixels, roots
 
         sending = ((batch, [sent(item) for item in batch]) for batch in batches)
         yield from self._done("renew", sending, lambda one, reason: Problem(one[0].id, FAILED, reason))

@@ -15,6 +15,7 @@ from torch import Tensor
 from evergallery.data.image_set import as_batch
 from evergallery.data.images import Preprocessing, Skipped
 from evergallery.data.listing import Entry
+from evergallery.data.roots import Roots
 from evergallery.data.streaming import (
     READERS,
     Picture,
@@ -53,7 +54,7 @@ class Extraction(Protocol):
         ...
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: Known | None
+        self, batches: Iterable[Sequence[Item]], known: Known | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
         """New vectors of stored items, whose images are looked for in what is ``known``, then where they were."""
         ...
@@ -90,10 +91,10 @@ class Here:
                     yield carried, embedded(answers, embed)
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: Known | None
+        self, batches: Iterable[Sequence[Item]], known: Known | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
         """New vectors of stored items."""
-        found = ((batch, find_images(batch, self.preprocessing, known)) for batch in batches)
+        found = ((batch, find_images(batch, self.preprocessing, roots, known)) for batch in batches)
         with embedding(self.embedder, self.preprocessing) as embed, in_background(found) as ready:
             for batch, one in ready:
                 yield batch, renewed(batch, one, embed)

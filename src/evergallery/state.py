@@ -85,6 +85,8 @@ class State(BaseModel):
     """Refreshes whose earlier vectors are still to be deleted."""
     discarded: list[str] = Field(default_factory=list)
     """Refreshes whose new vectors are still to be deleted."""
+    image_roots: list[str] = Field(default_factory=list)
+    """Where images of stored items may be opened; see ``data.roots``."""
     require_token: bool = False
     """Whether a server lets nobody in without a token: so since the first one was made, whatever has become of it."""
 

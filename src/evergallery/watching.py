@@ -21,3 +21,7 @@ class Watcher:
 
     def said(self, message: str) -> None:
         """Something worth a line happened."""
+
+    def confirms(self, question: str) -> bool:
+        """Whether somebody says yes; nobody is there to be asked."""
+        return False

@@ -15,6 +15,8 @@ from evergallery.adapters.stored import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Fit, Interpolation, Preprocessing, decode, pixels
+from evergallery.data.listing import Listing
+from evergallery.data.roots import Indexing, Roots, root_of, roots_at
 from evergallery.data.sources import find, load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
@@ -283,6 +285,66 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # Which images may be opened again
+
+    @property
+    def roots(self) -> Roots:
+        """Where the images of stored items may be opened: what was indexed or allowed, and what clients of the server add."""
+        return roots_at((*self.state.image_roots, str(self.directory / "images")))
+
+    def allow_images(self, *places: str | Path) -> list[str]:
+        """Let images be opened again that lie below these folders or URLs, by the server and by a refresh; returns all roots.
+
+        Folders and tables that are indexed need not be allowed. What vectors were imported with, and what a table names outside
+        of its folder, is an address that anybody may have written.
+
+        Raises:
+            InputError: no image can lie there.
+        """
+        with self.changing("allowing images") as state:
+            state.image_roots = list(dict.fromkeys([*state.image_roots, *map(root_of, places)]))
+        self.journal.record("allow images", places=[root_of(place) for place in places])
+        return list(self.state.image_roots)
+
+    def forbid_images(self, *places: str | Path) -> list[str]:
+        """Let nothing be opened below these roots any more, unless it lies below another; returns the roots that are left.
+
+        Raises:
+            NotFoundError: one of them is no root.
+        """
+        gone = list(map(root_of, places))
+        for place in gone:
+            if place not in self.state.image_roots:
+                raise NotFoundError(
+                    f"{place} is not allowed anyway: list what is with  evergallery gallery images-from"
+                )
+        with self.changing("forbidding images") as state:
+            state.image_roots = [root for root in state.image_roots if root not in gone]
+        self.journal.record("forbid images", places=gone)
+        return list(self.state.image_roots)
+
+    @contextmanager
+    def _allowing(self, places: Indexing, watcher: Watcher) -> Iterator[None]:
+        """Record where what is indexed in the block lies: what was named by whoever indexes may be opened again."""
+
+        def record(*roots: str) -> None:
+            new = [root for root in roots if root not in self.state.image_roots]
+            if new:
+                with self.changing("indexing") as state:
+                    state.image_roots = list(dict.fromkeys([*state.image_roots, *new]))
+
+        if places.root is not None:
+            record(places.root)
+        try:
+            yield
+        finally:
+            record(*sorted(places.links))
+        if places.outside:
+            watcher.said(
+                f"{places.outside} images lie elsewhere than what was indexed, such as {places.example}: no server shows them, "
+                f"and no refresh opens them, until you allow their folder with  evergallery gallery images-from FOLDER"
+            )
+
     # Learning
 
     def read(self, data: str | Path, *, data_dir: Path | None = None, watcher: Watcher = SILENT) -> ImageSet:
@@ -309,6 +371,7 @@ class Workspace:
             data_dir=data_dir,
             require_labels=require_labels,
             minimum_per_class=minimum_per_class,
+            watched=Indexing(data, data_dir, self.state.image_roots).watched,
             on_progress=lambda done, total: watcher.counted("reading images", done, total),
         )
 
@@ -726,7 +789,10 @@ class Workspace:
             if isinstance(data, ImageSet)
             else find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
         )
-        with self.extraction(maker, cluster, workers, watcher) as extraction:
+        places = Indexing("" if isinstance(data, ImageSet) else data, data_dir, self.state.image_roots)
+        if isinstance(images, Listing):
+            images = places.watched(images)
+        with self._allowing(places, watcher), self.extraction(maker, cluster, workers, watcher) as extraction:
             done = index_images(
                 self.gallery, maker, extraction, images, watcher,
                 source=str(data), split=split, relabel=relabel, skipped_file=self.directory / "skipped.csv",

@@ -13,10 +13,12 @@ from evergallery.cli.common import (
     ClusterOption,
     DataArgument,
     DataDirOption,
+    ImagesFromOption,
     JsonOption,
     RelabelOption,
     WorkersOption,
     WorkspaceOption,
+    allow,
     item_filter,
     open_workspace,
     say_if_password,
@@ -98,6 +100,7 @@ def index(
     data_dir: DataDirOption = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
+    images_from: ImagesFromOption = None,
     json: JsonOption = False,
 ) -> None:
     """Extract images and keep their vectors in the gallery; folders and tables may be URLs such as s3://bucket/photos.
@@ -106,6 +109,7 @@ def index(
     """
     columns = tuple(name.strip() for name in (metadata or "").split(",") if name.strip())
     with open_workspace(workspace) as space, watching(json) as watcher:
+        allow(space, images_from)
         done = space.index(
             data, generation=generation, split=split, metadata=columns, relabel=relabel, data_dir=data_dir, cluster=cluster,
             workers=workers, watcher=watcher,

@@ -33,6 +33,13 @@ RelabelOption = Annotated[
     bool,
     typer.Option("--relabel", help="Let a label, or an address, take the place of another one that is stored."),
 ]
+ImagesFromOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROOT",
+        help="A folder or URL below which images of stored items may be opened, from now on; may be repeated.",
+    ),
+]
 HERE = Path()
 
 
@@ -41,6 +48,12 @@ def open_workspace(directory: Path) -> "Workspace":
     from evergallery.workspace import Workspace
 
     return Workspace(directory)
+
+
+def allow(space: "Workspace", images_from: list[str] | None) -> None:
+    """What ``--images-from`` asks for."""
+    if images_from:
+        space.allow_images(*images_from)
 
 
 def item_filter(space: "Workspace", labels: list[str] | None, within: list[str] | None) -> "Filter":

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.prompt import Confirm
 from rich.table import Table
 
 from evergallery.watching import Watcher
@@ -89,7 +91,7 @@ class PlainWatcher(Watcher):
 
     def said(self, message: str) -> None:
         """A line."""
-        err.print(message, markup=False)
+        err.print(message, markup=False, soft_wrap=True)
 
     def _due(self, activity: str) -> bool:
         now = time.monotonic()
@@ -118,6 +120,16 @@ class BarWatcher(Watcher):
     def said(self, message: str) -> None:
         """A line above the bars."""
         self.progress.console.print(message, markup=False)
+
+    def confirms(self, question: str) -> bool:
+        """Ask whoever sits at the terminal; no is what a mere Enter says."""
+        if not sys.stdin.isatty():
+            return False
+        self.progress.stop()
+        try:
+            return Confirm.ask(escape(question), console=self.progress.console, default=False)
+        finally:
+            self.progress.start()
 
     def _move(self, activity: str, done: int, total: int, note: str) -> None:
         if activity not in self.tasks:

@@ -9,9 +9,11 @@ import typer
 from evergallery.cli.common import (
     HERE,
     DataDirOption,
+    ImagesFromOption,
     JsonOption,
     RelabelOption,
     WorkspaceOption,
+    allow,
     open_workspace,
     say_result,
 )
@@ -68,6 +70,7 @@ def import_(
         typer.Option("--refresh", help="New vectors of stored items: they wait until their generation is promoted."),
     ] = False,
     relabel: RelabelOption = False,
+    images_from: ImagesFromOption = None,
     json: JsonOption = False,
 ) -> None:
     """Keep vectors that were made elsewhere in the gallery; an interrupted import goes on.
@@ -75,6 +78,7 @@ def import_(
     What is known of a stored item stays: a row that says nothing erases nothing, and another label is told and counted.
     """
     with open_workspace(workspace) as space, watching(json) as watcher:
+        allow(space, images_from)
         done = space.import_vectors(
             file, into=into, ids=ids, skip_bad=skip_bad, refresh=refresh, relabel=relabel, watcher=watcher
         )

@@ -100,6 +100,31 @@ def gallery_show(
     print_json({**described, "embedding": found.embedding.tolist()} if json else described)
 
 
+@gallery_app.command("images-from")
+def gallery_images_from(
+    roots: Annotated[list[str] | None, typer.Argument(help="Folders or URLs to allow.")] = None,
+    workspace: WorkspaceOption = HERE,
+    forget: Annotated[list[str] | None, typer.Option(help="One that is allowed no more; may be repeated.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List below which folders and URLs images of stored items may be opened, or allow more of them.
+
+    What is indexed is allowed with it.
+    """
+    space = open_workspace(workspace)
+    if roots:
+        space.allow_images(*roots)
+    if forget:
+        space.forbid_images(*forget)
+    allowed = space.state.image_roots
+    if json:
+        print_json({"images_from": allowed})
+    elif not allowed:
+        say("No image of a stored item may be opened, but those that clients of the server add.")
+    for root in [] if json else allowed:
+        out.print(root, markup=False, soft_wrap=True)
+
+
 @gallery_app.command("delete")
 def gallery_delete(
     items: Annotated[list[str], typer.Argument(help="Their ids.")],

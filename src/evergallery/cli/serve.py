@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evergallery.cli.common import HERE, JsonOption, WorkspaceOption, open_workspace, say_result
+from evergallery.cli.common import HERE, ImagesFromOption, JsonOption, WorkspaceOption, open_workspace, say_result
 from evergallery.cli.console import out, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def serve(
     burst: Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")] = 400,
     upload_megabytes: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 20.0,
     upload_megapixels: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 64.0,
+    images_from: ImagesFromOption = None,
     backups: Annotated[
         Path | None, typer.Option(help="Where snapshots go; backups in the workspace by default.")
     ] = None,
@@ -51,7 +52,7 @@ def serve(
     )
     server.serve(
         workspace, host=host, port=port, names=name or (), allow_writes=allow_writes, require_token=require_token,
-        limits=limits, backups=backups,
+        images_from=images_from or (), limits=limits, backups=backups,
     )  # fmt: skip
 
 

@@ -9,9 +9,11 @@ from evergallery.cli.common import (
     HERE,
     ClusterOption,
     DataDirOption,
+    ImagesFromOption,
     JsonOption,
     WorkersOption,
     WorkspaceOption,
+    allow,
     open_workspace,
     say_result,
 )
@@ -137,10 +139,12 @@ def plan(
     adapter: AdapterOption = None,
     images: ImagesOption = None,
     data_dir: DataDirOption = None,
+    images_from: ImagesFromOption = None,
     json: JsonOption = False,
 ) -> None:
     """What a refresh would cost and give, measured on a sample; nothing is changed."""
     with open_workspace(workspace) as space, watching(json) as watcher:
+        allow(space, images_from)
         result = space.plan(generation, adapter=adapter, images=images, data_dir=data_dir, watcher=watcher)
     if json:
         print_json(result.to_dict())
@@ -165,6 +169,7 @@ def refresh(
     data_dir: DataDirOption = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
+    images_from: ImagesFromOption = None,
     json: JsonOption = False,
 ) -> None:
     """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""
@@ -173,6 +178,7 @@ def refresh(
     if commit + discard + (generation is not None) != 1:
         raise InputError("Name the generation to refresh for, or give --commit, or --discard: exactly one of them.")
     with open_workspace(workspace) as space, watching(json) as watcher:
+        allow(space, images_from)
         if commit or discard:
             deleted = space.commit(watcher=watcher) if commit else space.discard(watcher=watcher)
             which = "earlier" if commit else "new"

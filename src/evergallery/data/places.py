@@ -42,8 +42,12 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if within is None else str((within / path).absolute())
 
 
-def read(address: str) -> bytes:
+def read(address: str, *, redirects: bool = True) -> bytes:
     """All bytes of a file.
+
+    Args:
+        address: of the file.
+        redirects: whether a web server may send on to another address.
 
     Raises:
         MissingFileError: there is none.
@@ -53,7 +57,8 @@ def read(address: str) -> bytes:
     path = local_path(address)
     if path is not None:
         return read_bytes(path)
-    system, name = _remote(address)
+    is_web = address.lower().startswith(("http://", "https://"))
+    system, name = _remote(address, **({} if redirects or not is_web else {"allow_redirects": False}))
     try:
         data: bytes = system.cat_file(name, start=0, end=MAX_BYTES + 1)
     except FileNotFoundError:
@@ -129,7 +134,7 @@ def _children_elsewhere(folder: str) -> Iterator[Child]:
             yield Child(one["name"].rstrip("/").rpartition("/")[2], one["type"] == "directory", False)
 
 
-def _remote(address: str) -> tuple[Any, str]:
+def _remote(address: str, **options: Any) -> tuple[Any, str]:
     """The file system of an address, and the name of the file there."""
     try:
         from fsspec.core import url_to_fs
@@ -137,7 +142,7 @@ def _remote(address: str) -> tuple[Any, str]:
         raise MissingExtraError(f"Reading {address}", "remote") from error
     try:
         # The cache of listings would keep what is read once in memory for ever.
-        system, name = url_to_fs(address, use_listings_cache=False)
+        system, name = url_to_fs(address, use_listings_cache=False, **options)
     except ValueError as error:
         raise MissingFileError(f"{address} cannot be read ({_reason(error)}).") from error
     except ImportError as error:

@@ -32,6 +32,7 @@ def load(
     data_dir: Path | None = None,
     require_labels: bool = True,
     minimum_per_class: int = 1,
+    watched: Callable[[Listing], Listing] = lambda listing: listing,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
     """Read images.
@@ -52,6 +53,7 @@ def load(
         data_dir: where named sets lie.
         require_labels: whether every image must have a label.
         minimum_per_class: fewest images that a class may have.
+        watched: sees the entries of a listing before any image is opened.
         on_progress: called with images done and in all.
 
     Returns:
@@ -63,7 +65,7 @@ def load(
     """
     found = find(source, preprocessing, data_dir=data_dir, require_labels=require_labels)
     if isinstance(found, Listing):
-        entries = found.in_order()
+        entries = watched(found).in_order()
         check_classes((entry.label for entry in entries), minimum_per_class, str(source))
         images = read_entries(entries, preprocessing, cache, on_progress)
         if len(images) == 0:

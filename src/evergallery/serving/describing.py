@@ -6,7 +6,7 @@ from urllib.parse import quote
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.gallery.items import Filter, Item, Scalar, View
 from evergallery.serving import schemas
-from evergallery.serving.pictures import GIVEN_URI, has_picture
+from evergallery.serving.pictures import GIVEN_URI, picture_of
 from evergallery.workspace import Workspace
 
 
@@ -30,7 +30,7 @@ def described(workspace: Workspace, item: Item) -> schemas.Item:
         added=item.added,
         metadata=metadata,
         content_hash=item.content_hash,
-        thumbnail=f"/api/v1/thumbnail?id={quote(item.id, safe='')}" if has_picture(item) else None,
+        thumbnail=f"/api/v1/thumbnail?id={quote(item.id, safe='')}" if picture_of(item, workspace.roots) else None,
     )
 
 

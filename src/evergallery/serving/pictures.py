@@ -1,8 +1,8 @@
 """Pictures that clients have added, kept beside the gallery; and small ones of stored items.
 
-A stored item's URI is a place that this process may open: the operator wrote it when indexing, or this module did. URIs that
-clients give are kept as metadata, under a name of their own, and are never opened. Where an item has a content hash its file
-is shown only while it still has that content, and nothing of a file is ever sent but a small picture drawn anew from it.
+A stored item's URI is opened where it is a file below a root: what the operator has indexed or allowed, or what this module
+wrote. URIs that clients give are kept as metadata, under a name of their own, and are never opened. Where an item has a content
+hash its file is shown only while it still has that content, and nothing of a file is ever sent but a small picture drawn anew.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from evergallery.data.images import decode, read_bytes
+from evergallery.data.places import local_path
+from evergallery.data.roots import Roots
 from evergallery.errors import InputError, NotFoundError
 from evergallery.files import lock, write_atomic
 from evergallery.gallery.items import Item
@@ -25,9 +27,12 @@ SIZES = (64, 128, 256, 512, 1024)
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif"}
 
 
-def has_picture(item: Item) -> bool:
-    """Whether the file of an item is there."""
-    return item.uri is not None and Path(item.uri).is_file()
+def picture_of(item: Item, roots: Roots) -> Path | None:
+    """The file of an item, where it is there and may be opened."""
+    if item.uri is None or local_path(item.uri) is None:
+        return None
+    place = roots.opened(item.uri)
+    return Path(place) if place is not None and Path(place).is_file() else None
 
 
 class Pictures:
@@ -77,25 +82,28 @@ class Pictures:
 
     def forget(self, item: Item) -> None:
         """Delete the picture that was kept for an item, which no other item may need."""
-        if item.uri is not None and Path(item.uri).parent == self._images:
+        # An address that was imported may be that of another item's picture.
+        kept = None if item.uri is None else Path(item.uri)
+        if kept is not None and kept.parent == self._images and kept.stem == item.content_hash:
             with suppress(OSError):
-                Path(item.uri).unlink()
+                kept.unlink()
 
-    def thumbnail(self, item: Item, size: int) -> tuple[bytes, str]:
+    def thumbnail(self, item: Item, size: int, roots: Roots) -> tuple[bytes, str]:
         """A WebP of an item's picture whose longer side is about ``size``, and its entity tag.
 
         Raises:
             NotFoundError: the picture is gone, or is no longer what was stored.
         """
         side = next((one for one in SIZES if one >= size), SIZES[-1])
-        if item.uri is None or not has_picture(item):
+        path = picture_of(item, roots)
+        if path is None:
             raise NotFoundError(f"The picture of {item.id!r} is not where it was when it was stored.")
         if item.content_hash:
             kept = self._path(item.content_hash, side)
             with suppress(OSError):
                 return kept.read_bytes(), _tag(item.content_hash, side)
         try:
-            data = read_bytes(Path(item.uri))
+            data = read_bytes(path)
             content = hashlib.sha256(data).hexdigest()
             # Content hashes of other tools need not be of a file's bytes; 64 hex digits are.
             if item.content_hash and len(item.content_hash) == 64 and item.content_hash != content:
@@ -109,9 +117,9 @@ class Pictures:
         small = written.getvalue()
         # A full disk, or one that cannot be written, costs time and nothing else.
         with suppress(OSError):
-            path = self._path(item.content_hash or content, side)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, small)
+            kept = self._path(item.content_hash or content, side)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(kept, small)
         return small, _tag(item.content_hash or content, side)
 
     def _path(self, content: str, side: int) -> Path:

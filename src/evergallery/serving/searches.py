@@ -150,7 +150,7 @@ class Searches:
 
     async def _embed_stored(self, item: Item, maker: Generation) -> Vector:
         """The embedding of a stored item's picture by another generation than the one that made its vector."""
-        found = await self._threads.decode(find_images, [item], maker.preprocessing, None)
+        found = await self._threads.decode(find_images, [item], maker.preprocessing, self._workspace.roots)
         if found.problems:
             raise NotFoundError(f"{maker.name} cannot look at {item.id!r}: {found.problems[0].reason}.")
         return await self.embed(found.images.pixels[0], maker)

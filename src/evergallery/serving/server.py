@@ -1,6 +1,7 @@
 """The process: one server at one address, until it is told to stop."""
 
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ CONNECTIONS = 1000
 """More are told to come again."""
 WAITING = 1024
 """Connections that wait to be accepted."""
+SAMPLE = 100
+"""Items, of which it is told if nobody may open their images."""
 KEPT_SECONDS = 15
 """For which a connection is kept that asks nothing."""
 
@@ -34,6 +37,7 @@ def serve(
     names: Sequence[str] = (),
     allow_writes: bool = False,
     require_token: bool | None = None,
+    images_from: Sequence[str] = (),
     limits: Limits | None = None,
     backups: Path | None = None,
 ) -> None:
@@ -47,6 +51,7 @@ def serve(
         allow_writes: on loopback, let everyone do everything without a token.
         require_token: whether a token is demanded while there is none, from now on; as before by default, which is so since the
             first one was made.
+        images_from: folders below which pictures of stored items may be opened, from now on.
         limits: of what a request may ask for.
         backups: where snapshots go; ``backups`` in the workspace by default.
 
@@ -72,6 +77,8 @@ def serve(
             "--allow-writes is for servers without tokens, and here they are demanded: make one that may write, with  "
             "evergallery token create --scope admin --name NAME"
         )
+    if images_from:
+        Workspace(directory).allow_images(*images_from)
     app = create_app(
         directory,
         limits=limits,
@@ -93,6 +100,7 @@ def serve(
         may = "everything" if allow_writes else "what a token says" if demanded else "reading"
         if demanded and not tokens:
             may = "nothing until there is a token: evergallery token create"
+        _say_if_nothing_is_shown(service)
         print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
         _Server(config, service).run(sockets=[listening])
 
@@ -112,6 +120,18 @@ def _demanded(directory: Path, local: bool, are_tokens: bool, require_token: boo
         with suppress(OSError):
             tokens.demand()
     return are_tokens or not local or require_token is True or Workspace(directory).state.require_token
+
+
+def _say_if_nothing_is_shown(service: Service) -> None:
+    """Tell whoever starts a workspace of an earlier version, where no folder is allowed yet."""
+    workspace = service.workspace
+    first = next(iter(workspace.gallery.iterate(batch_size=SAMPLE, with_embeddings=False)), [])
+    there = [item.uri for item in first if item.uri is not None and Path(item.uri).is_absolute()]
+    if there and not any(map(workspace.roots.admits, there)):
+        print(
+            f"No small pictures are shown of images such as {there[0]}: allow their folder with  evergallery gallery "
+            f"images-from FOLDER", file=sys.stderr, flush=True,
+        )  # fmt: skip
 
 
 class _Server(uvicorn.Server):

@@ -158,7 +158,7 @@ def _stored(
         vectors, missing = workspace.known_embeddings(maker, images)
         if maker.extracts and missing.any():
             rows = np.flatnonzero(missing)
-            found = find_images([items[row] for row in rows], maker.preprocessing, None)
+            found = find_images([items[row] for row in rows], maker.preprocessing, workspace.roots)
             there = {item.id for item in found.items}
             rows = np.array([row for row in rows if items[row].id in there], dtype=np.int64)
             if len(rows):

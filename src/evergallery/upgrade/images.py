@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import MissingFileError, Preprocessing, decode, pixels
 from evergallery.data.places import read
+from evergallery.data.roots import Roots
 from evergallery.data.streaming import READERS, ahead, processors, working
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
@@ -49,16 +50,21 @@ def by_content(images: ImageSet) -> Known:
 
 
 def find_images(
-    items: Sequence[Item], preprocessing: Preprocessing, known: Known | None = None, threads: int | None = None
+    items: Sequence[Item],
+    preprocessing: Preprocessing,
+    roots: Roots,
+    known: Known | None = None,
+    threads: int | None = None,
 ) -> Found:
     """Read the images of stored items as a generation wants them.
 
-    An image is taken from what is ``known`` by its content, or else from the item's URI, a path or whatever fsspec reads, where
-    its content must still be what was stored.
+    An image is taken from what is ``known`` by its content, or else from the item's URI, a path or whatever fsspec reads below
+    one of the roots, where its content must still be what was stored.
 
     Args:
         items: as stored.
         preprocessing: of the generation that will look at them.
+        roots: below which images may be opened.
         known: looked at first; what it finds was read with this preprocessing.
         threads: that decode; one for each processor by default.
     """
@@ -66,7 +72,7 @@ def find_images(
 
     def look(item: Item) -> File:
         found = known(item.content_hash) if known is not None and item.content_hash else None
-        return item, _read(item) if found is None else found
+        return item, _read(item, roots) if found is None else found
 
     with working(READERS) as readers, working(threads) as decoders:
         files = ahead(readers, look, items, READERS)
@@ -84,11 +90,17 @@ def find_images(
     return Found([item for item, _ in kept], images, [answer for answer in answers if isinstance(answer, Problem)])
 
 
-def _read(item: Item) -> bytes | Problem:
+def _read(item: Item, roots: Roots) -> bytes | Problem:
     if item.uri is None:
         return Problem(item.id, MISSING, "nobody wrote down where its image is")
+    address = roots.opened(item.uri)
+    if address is None:
+        return Problem(
+            item.id, FAILED, f"{item.uri} lies where no image may be opened: allow its folder with  evergallery gallery "
+            f"images-from FOLDER",
+        )  # fmt: skip
     try:
-        data = read(item.uri)
+        data = read(address, redirects=False)
     except MissingFileError:
         return Problem(item.id, MISSING, f"there is no image {item.uri}")
     except InputError as error:

@@ -15,6 +15,7 @@ import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
+from evergallery.data.roots import EVERYWHERE, Roots
 from evergallery.data.vectors import VectorTable
 from evergallery.errors import BusyError, InputError, RefusedError
 from evergallery.exchange import Imported
@@ -106,7 +107,7 @@ def plan_refresh(
     asked = [item for row in rows if (item := workspace.gallery.get(items[row].id, view=view)) is not None]
     watcher.said(f"measuring on {len(asked)} stored items")
     started = time.perf_counter()
-    found = find_images(asked, asker.maker.preprocessing, given)
+    found = find_images(asked, asker.maker.preprocessing, _roots(workspace, asked, given, watcher), given)
     queries = workspace.extract(asker.maker, found.images, watcher, keep=False) if found.items else None
     seconds = time.perf_counter() - started
     curves: tuple[int, dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]] = (0, {}, {})
@@ -177,9 +178,11 @@ def refresh(
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
     with ExitStack() as stack:
         extraction = given = None
+        roots = workspace.roots
         if target.adapter is None:
             extraction = stack.enter_context(workspace.extraction(asker.maker, cluster, workers, watcher))
             given = _given(workspace, images, asker, data_dir, watcher)
+            roots = _roots(workspace, items, given, watcher)
         opened = _open(workspace, asker, target, adapter)
         tidy(workspace)
         ordered = [items[index] for index in order_of(order, items, workspace.notes.times_found())]
@@ -190,7 +193,7 @@ def refresh(
         done, gained, problems = len(wanted) - len(pending), 0, []
         stopped_by = "done" if fraction == 1 else "fraction"
         batches = _batches(pending, rate)
-        answered = _mapped(batches, target) if extraction is None else extraction.renew(batches, given)
+        answered = _mapped(batches, target) if extraction is None else extraction.renew(batches, given, roots)
         began = time.monotonic()
         for batch, answers in stack.enter_context(closing(answered)):
             failed = [one for one in answers if isinstance(one, Problem)]
@@ -424,6 +427,20 @@ def _share_until(recall: float, plan: Plan, order: str, watcher: Watcher) -> flo
     share = share_for(recall, plan.shares, plan.recall[order])
     watcher.said(f"recall@1 {recall:g} is expected after {100 * share:.0f} % of the items")
     return share
+
+
+def _roots(workspace: "Workspace", items: Sequence[Item], given: Known | None, watcher: Watcher) -> Roots:
+    """Below which the images of items may be opened; whoever watches is asked about those that lie elsewhere."""
+    roots = workspace.roots
+    elsewhere = (
+        [item.uri for item in items if item.uri is not None and not roots.admits(item.uri)] if given is None else []
+    )
+    if elsewhere and watcher.confirms(
+        f"{len(elsewhere)} of {len(items)} images lie where nobody has allowed them to be opened, such as {elsewhere[0]!r}. "
+        f"Whoever wrote these addresses chooses what is read. Open them this once?"
+    ):
+        return EVERYWHERE
+    return roots
 
 
 def _given(

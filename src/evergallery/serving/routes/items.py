@@ -14,6 +14,7 @@ from evergallery.serving.bodies import Guarded
 from evergallery.serving.describing import described, filter_of, stored_item
 from evergallery.serving.failures import Denied
 from evergallery.serving.forms import metadata_of, read_upload
+from evergallery.serving.service import Service
 from evergallery.workspace import Workspace
 
 Asked = tuple[list[str] | None, list[str] | None, dict[str, Scalar]]
@@ -68,7 +69,7 @@ async def thumbnail(
     request: Request, service: Served, id: Id, size: Annotated[int, Query(ge=1, le=4096)] = 256
 ) -> Response:
     """A small picture of an item; 404 where its image is gone."""
-    small, tag = await service.threads.run(lambda: service.pictures.thumbnail(stored_item(service.workspace, id), size))
+    small, tag = await service.threads.run(lambda: _thumbnail(service, id, size))
     headers = {"ETag": tag, "Cache-Control": "private, max-age=60"}
     if tag in request.headers.get("If-None-Match", ""):
         return Response(status_code=304, headers=headers)
@@ -108,6 +109,10 @@ async def add_vectors(body: schemas.NewVectors, service: Served) -> schemas.Adde
 async def delete(body: schemas.Deletion, service: Served) -> schemas.Deleted:
     """Delete items, and the pictures that were kept for them."""
     return schemas.Deleted(deleted=await service.threads.run(service.storing.delete, body.ids))
+
+
+def _thumbnail(service: Service, id: str, size: int) -> tuple[bytes, str]:
+    return service.pictures.thumbnail(stored_item(service.workspace, id), size, service.workspace.roots)
 
 
 def _metadata(request: Request) -> dict[str, Scalar]:
