@@ -1,6 +1,8 @@
 # make demo   the whole story in minutes, on generated images
 # make serve-demo   the same, as a page in the browser on which everything may be tried
 # make test   everything that a change must pass
+# make stress  the tests under other instruction sets, numbers of threads, orders and loads: hours, or a part by
+#              make stress STRESS="--only AVX2 tests/network"
 # make bench  the speed benchmarks; their results go to benchmarks/results
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ PORT   ?= 8765
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo serve-demo test lint bench clean
+.PHONY: demo serve-demo test stress lint bench clean
 
 demo: $(READY)
 	$(BIN)/evergallery demo
@@ -21,6 +23,9 @@ serve-demo: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+stress: $(READY)
+	$(BIN)/python tests/stress.py $(STRESS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# One thread unless said otherwise, here and in the processes that tests start, which must round as this one does.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +23,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.training import Settings
 from servers import collection, directory, postgres, schema
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Files that survive a kill."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from evergallery.errors import BusyError, DamagedError
-from evergallery.files import TEMPORARY_PREFIX, ReadOnce, lock, new_directory, read_json, write_atomic, write_json
+from evergallery.files import (
+    TEMPORARY_PREFIX,
+    ReadOnce,
+    holder,
+    lock,
+    new_directory,
+    read_json,
+    write_atomic,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,26 +83,29 @@ def test_json_that_is_not_there_or_broken(tmp_path: Path) -> None:
 
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from evergallery.files import lock
 with lock(Path(sys.argv[1]), "learn"):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 def test_lock_names_its_holder_and_falls_with_it(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
     assert process.stdout is not None
-    with process.stdout:
+    with process.stdin, process.stdout:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(BusyError, match=rf"in use: process {process.pid} \(learn\)"), lock(path, "index"):
             pass
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             with lock(path, "index"):
@@ -100,3 +113,15 @@ def test_lock_names_its_holder_and_falls_with_it(tmp_path: Path) -> None:
         except BusyError:
             time.sleep(0.05)
     pytest.fail("the lock outlived its holder")
+
+
+def test_who_looks_for_the_holder_of_a_lock_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".lock"
+    with path.open("a+") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert holder(path) is None, "somebody else looks too"
+        # It is a moment.
+        monkeypatch.setattr(time, "sleep", lambda _: looking.close())
+        with lock(path, "index"):
+            assert holder(path) == f"process {os.getpid()} (index)"
+    assert holder(path) is None

@@ -1,7 +1,6 @@
 """The verbs of the product, in Python: the main job, refusals, damage and kills."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -330,7 +329,14 @@ LEARNER = """
 import sys
 sys.path[:0] = {paths!r}
 from test_workspace import *
-Workspace(sys.argv[1]).learn(old_images(), settings=Settings.model_validate_json(sys.argv[2]))
+from evergallery.watching import Watcher
+
+class Waiting(Watcher):
+    def trained(self, progress):
+        if progress.epoch == 8:
+            sys.stdin.read()
+
+Workspace(sys.argv[1]).learn(old_images(), settings=Settings.model_validate_json(sys.argv[2]), watcher=Waiting())
 """
 
 
@@ -343,15 +349,17 @@ def test_killed_learning_goes_on_and_ends_the_same(tmp_path: Path, quick: Quick,
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(space.directory), settings.model_dump_json()],
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        stdin=subprocess.PIPE,
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         states = list((space.directory / "runs").glob("*/state.json"))
         if states and read_json(states[0])["epoch"] >= epoch:
             break
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not space.generations(), "killed too late to show anything"
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert not space.generations()
     finished: Generation = space.learn(old_images(), settings=settings)
     assert finished.fingerprint == undisturbed.fingerprint, "the same weights, bit for bit"
     assert [generation.name for generation in space.generations()] == ["v1"]

@@ -19,6 +19,8 @@ TEMPORARY_PREFIX = ".writing-"
 COPIED_AT_ONCE = 2**18
 SETTLED = 0.05
 """Seconds after which a file's time is sure to differ from that of the next one in its place."""
+LOOK_SECONDS = 0.2
+"""Seconds that a lock is waited for at least: who looks for its holder has it for a moment."""
 
 Content = TypeVar("Content")
 
@@ -161,12 +163,12 @@ def lock(path: Path, purpose: str, *, wait: float = 0) -> Iterator[None]:
     Args:
         path: of the lock's file; made where it is missing.
         purpose: what the holder does, for the message that others get.
-        wait: seconds to wait for another holder.
+        wait: seconds to wait for another holder; ``LOOK_SECONDS`` at least.
 
     Raises:
         BusyError: another process holds it; the message names that process and what it does.
     """
-    deadline = time.monotonic() + wait
+    deadline = time.monotonic() + max(wait, LOOK_SECONDS)
     with path.open("a+") as file:
         while True:
             try:
@@ -196,7 +198,8 @@ def holder(path: Path) -> str | None:
         return None
     with path.open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared, so that those who look are not in each other's way.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
             return file.read().strip() or "another process"

@@ -56,15 +56,15 @@ class TestThreads:
         release, done = threading.Event(), []
 
         def wait(number: int) -> None:
-            release.wait(5)
+            release.wait(60)
             done.append(number)
 
         with pytest.raises(KeyboardInterrupt), working(1) as pool:
-            for number in range(50):
-                pool.submit(wait, number)
-            release.set()
+            waiting = [pool.submit(wait, number) for number in range(50)]
+            # Whichever has begun goes on once those that have not are given up.
+            waiting[-1].add_done_callback(lambda _: release.set())
             raise KeyboardInterrupt
-        assert len(done) < 50
+        assert len(done) <= 1
 
     @given(st.lists(st.integers()), st.integers(1, 3))
     def test_background_keeps_the_order(self, numbers: list[int], depth: int) -> None:

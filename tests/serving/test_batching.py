@@ -19,10 +19,11 @@ class Model:
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, list[int]]] = []
-        self.go = threading.Event()
+        self.begun, self.go = threading.Event(), threading.Event()
         self.go.set()
 
     def __call__(self, key: str, questions: Sequence[int]) -> list[tuple[str, int]]:
+        self.begun.set()
         self.go.wait()
         self.batches.append((key, list(questions)))
         if 13 in questions:
@@ -68,7 +69,7 @@ def test_what_comes_while_the_model_works_is_answered_together() -> None:
             batcher = Batcher(model, thread, most=8, waiting=100, batched=sizes.append)
             model.go.clear()
             first = asyncio.create_task(batcher.ask("a", 0))
-            await asyncio.sleep(0.01)
+            await asyncio.to_thread(model.begun.wait)
             others = [asyncio.create_task(batcher.ask("a", number)) for number in range(1, 11)]
             await asyncio.sleep(0)
             model.go.set()
@@ -100,7 +101,7 @@ def test_too_many_are_told_to_come_again_and_who_left_is_not_answered() -> None:
             batcher = Batcher(model, thread, most=8, waiting=2)
             model.go.clear()
             tasks = [asyncio.create_task(batcher.ask("a", 0))]
-            await asyncio.sleep(0.01)
+            await asyncio.to_thread(model.begun.wait)
             tasks += [asyncio.create_task(batcher.ask("a", number)) for number in (1, 2)]
             await asyncio.sleep(0)
             with pytest.raises(OverloadedError, match="try again"):

@@ -62,7 +62,6 @@ def embeddings() -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     directory, wanted = Path(sys.argv[1]), sys.argv[2].split(",")
     rank = join(torch.device("cpu")).rank
     for name in wanted:

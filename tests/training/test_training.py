@@ -123,22 +123,16 @@ def test_run_interrupted_within_an_epoch_goes_on_from_that_step(
 
 def test_process_that_is_asked_to_stop_keeps_what_it_did(quick: Quick, tmp_path: Path) -> None:
     settings = quick(epochs=1, batch_size=2)
-    script = KILLED.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
     directory = tmp_path / "stopped"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(directory), settings.model_dump_json()],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"}, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (directory / "log.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    process = learning_until("progress.step == 5", settings, directory)
+    assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert "StoppedError: The process was asked to stop, in epoch 1 after step" in said
     assert process.returncode == 1, "it ends by itself"
     state = json.loads((directory / "state.json").read_text())
     assert (state["epoch"], len(state["history"])) == (0, 0)
-    assert 1 <= state["step"] < 36
+    assert state["step"] == 5
     whole, resumed = new_network(), new_network(seed=77)
     run(whole, coloured_images(), settings, tmp_path / "whole")
     run(resumed, coloured_images(), settings, directory)
@@ -171,28 +165,41 @@ def test_run_that_is_stopped_while_it_validates_goes_on_there(
     assert logs[0] == logs[1]
 
 
-KILLED = """
+LEARNING = """
 import sys
 sys.path[:0] = {paths!r}
 from test_training import *
-run(new_network(), coloured_images(), Settings.model_validate_json(sys.argv[2]), Path(sys.argv[1]))
+
+def wait(progress):
+    if {condition}:
+        print("waiting", flush=True)
+        sys.stdin.read()
+
+trainer.REPORT_EVERY_SECONDS = 0
+run(new_network(), coloured_images(), Settings.model_validate_json(sys.argv[2]), Path(sys.argv[1]), on_progress=wait)
 """
+
+
+def learning_until(condition: str, settings: Settings, directory: Path) -> "subprocess.Popen[str]":
+    """A process that learns, and waits for the end of its input where a condition on its progress holds."""
+    script = LEARNING.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])], condition=condition)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(directory), settings.model_dump_json()],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def test_killed_process_leaves_a_checkpoint_to_go_on_from(quick: Quick, tmp_path: Path) -> None:
     settings = quick(epochs=6)
-    script = KILLED.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
     directory = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(directory), settings.model_dump_json()],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
+    process = learning_until("progress.epoch == 4", settings, directory)
     deadline = time.monotonic() + 60
     while not (directory / "state.json").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert json.loads((directory / "state.json").read_text())["epoch"] < 6, "killed too late to show anything"
+    process.kill()
+    process.communicate()
+    assert 1 <= json.loads((directory / "state.json").read_text())["epoch"] <= 4
     whole, resumed = new_network(), new_network(seed=77)
     run(whole, coloured_images(), settings, tmp_path / "whole")
     run(resumed, coloured_images(), settings, directory)

@@ -41,7 +41,8 @@ def extract(
         preprocessing: of its input.
         batch_size: images at once.
         on_progress: hears how many are done, and of how many.
-        ranks: who share the batches, and all have all embeddings then; bit for bit what one process would make.
+        ranks: who share the batches, and all have all embeddings then; on CPUs of one kind, with as many threads each, bit for
+            bit what one process would make.
     """
     embeddings = np.zeros((len(images), embedder.dimension), np.float32)
     with embedding(embedder, preprocessing) as embed:

@@ -94,8 +94,9 @@ def train(
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
 
     Every random draw comes from a seed of ``settings`` and the numbers of epoch and step, so a run that was killed and
-    started again with the same arguments ends with the same weights, on a CPU bit for bit. A checkpoint is kept after each
-    epoch, every ten minutes within one, and before the process ends on SIGTERM.
+    started again with the same arguments ends with the same weights: bit for bit on a CPU with the same instruction set, number
+    of threads and versions of the libraries. A checkpoint is kept after each epoch, every ten minutes within one, and before
+    the process ends on SIGTERM.
 
     Where ``torchrun`` or Slurm has started several processes, all of them call this with the same arguments and share the
     batches; the first one writes. All end with the same weights, those of one process up to rounding.

@@ -68,7 +68,7 @@ class Status:
 
 
 def status_of(workspace: "Workspace") -> Status:
-    """Read the state of a workspace; nothing is waited for and nothing is changed."""
+    """Read the state of a workspace; nothing is waited for but a moment, and nothing is changed."""
     state = workspace.state
     folders = (workspace.directory / "generations", workspace.directory / state.store)
     mine = f"process {os.getpid()} "
