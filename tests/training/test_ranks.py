@@ -166,7 +166,7 @@ def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: P
             [sys.executable, "-m", "evergallery", "init", shop, "--size", "16"], check=True, capture_output=True
         )
         command = (
-            "-m", "evergallery", "learn", images, "-w", shop, "--epochs", 20, "--batch-size", 24, "--device", "cpu", "--json",
+            "-m", "evergallery", "learn", images, "-w", shop, "--epochs", 10, "--batch-size", 24, "--device", "cpu", "--json",
         )  # fmt: skip
         process = torchrun(2, *command, restarts=1, wait=False)
         if kill:
