@@ -15,11 +15,17 @@ A message is one sentence that says what is wrong, where, and what to do.
 
 from typing import ClassVar
 
+from evergallery.redaction import redacted_text
+
 
 class EvergalleryError(Exception):
     """Base of every error that Evergallery raises on purpose."""
 
     exit_status: ClassVar[int] = 1
+
+    def __init__(self, *arguments: object) -> None:
+        # Messages name addresses, and are shown, logged and sent on.
+        super().__init__(*(redacted_text(one) if isinstance(one, str) else one for one in arguments))
 
 
 class InputError(EvergalleryError):

@@ -33,6 +33,7 @@ from evergallery.network.foreign import (
     probe_batch,
     vectors_of,
 )
+from evergallery.redaction import redacted
 from evergallery.state import now
 from evergallery.watching import Watcher
 
@@ -282,7 +283,7 @@ def _batch(items: Sequence[Item]) -> VectorBatch:
         ids=tuple(item.id for item in items),
         embeddings=np.stack([item.embedding for item in items]),
         labels=tuple(item.label for item in items),
-        uris=tuple(item.uri for item in items),
+        uris=tuple(None if item.uri is None else redacted(item.uri) for item in items),
         content_hashes=tuple(item.content_hash for item in items),
         metadata=tuple(item.metadata for item in items),
     )

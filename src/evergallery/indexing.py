@@ -27,6 +27,7 @@ from evergallery.extracting import Extraction, Seen
 from evergallery.gallery.items import Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generation import Generation
+from evergallery.redaction import redacted, redacted_text
 from evergallery.state import now
 from evergallery.watching import Watcher
 
@@ -192,9 +193,13 @@ class SkippedNames:
     def _write(self, one: Skipped) -> None:
         if self._file is None:
             self._file = self.path.open("w", newline="", encoding="utf-8")
-            rows = [("uri", "reason"), *((first.uri, first.reason) for first in self.first)]
+            rows = [("uri", "reason"), *map(_redacted, self.first)]
             csv.writer(self._file).writerows(rows)
-        csv.writer(self._file).writerow((one.uri, one.reason))
+        csv.writer(self._file).writerow(_redacted(one))
+
+
+def _redacted(one: Skipped) -> tuple[str, str]:
+    return redacted(one.uri), redacted_text(one.reason)
 
 
 def _prepared(

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from evergallery.redaction import redacted_values
 from evergallery.state import now
 
 WHO = "EVERGALLERY_USER"
@@ -27,7 +28,12 @@ class Journal:
 
     def record(self, operation: str, **figures: Any) -> None:
         """Append an entry; ``who`` is ``$EVERGALLERY_USER``, or the user and machine that run this process."""
-        entry = {"time": now(), "who": os.environ.get(WHO) or _user(), "operation": operation, **figures}
+        entry = {
+            "time": now(),
+            "who": os.environ.get(WHO) or _user(),
+            "operation": operation,
+            **redacted_values(figures),
+        }
         with self.path.open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # A process that was killed while writing left half a line: end it, so that this one can be read.

@@ -22,6 +22,7 @@ from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import Beginning, Method
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network, Outputs, outputs_of
 from evergallery.ranks import Ranks
+from evergallery.redaction import redacted_text
 from evergallery.training import Settings, train
 from evergallery.watching import Watcher
 
@@ -226,7 +227,7 @@ def learn(
             **data,
             "training": len(training),
             "validation": len(validation) if validation else 0,
-            "skipped": [f"{skipped.uri}: {skipped.reason}" for skipped in images.skipped],
+            "skipped": [redacted_text(f"{skipped.uri}: {skipped.reason}") for skipped in images.skipped],
         },
         settings=settings.model_dump(),
         training={

@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from evergallery.redaction import redacted_text
+
 KEPT_BACK = 1000
 TABLES = (
     "create table if not exists found (item text primary key, times integer not null)",
@@ -67,7 +69,8 @@ class Notes:
     def record(self, problems: Sequence[Problem]) -> None:
         """Note problems, in place of what was noted about these items."""
         self._write(
-            "insert or replace into problem values (?, ?, ?)", [(one.item, one.kind, one.reason) for one in problems]
+            "insert or replace into problem values (?, ?, ?)",
+            [(one.item, one.kind, redacted_text(one.reason)) for one in problems],
         )
 
     def solved(self, identifiers: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from evergallery.errors import DamagedError, RefusedError
 from evergallery.files import read_json, write_json
 from evergallery.gallery.items import View
 from evergallery.network import Architecture, HeadKind
+from evergallery.redaction import redacted
 
 FORMAT = 2
 
@@ -104,11 +105,14 @@ class State(BaseModel):
                 f"install a newer Evergallery."
             )
         try:
-            return cls.model_validate(content)
+            state = cls.model_validate(content)
         except ValidationError as error:
             raise DamagedError(
                 f"{path} is not a workspace's state ({error.errors()[0]['msg']}): restore it from a backup."
             ) from error
+        # Earlier versions wrote down keys and options.
+        state.store = redacted(state.store)
+        return state
 
     def write(self, path: Path) -> None:
         """Replace the file in one rename; of one in an older format a copy is kept."""

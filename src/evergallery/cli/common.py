@@ -71,12 +71,13 @@ def space_names(space: "Workspace") -> dict[str, str]:
 
 
 def say_if_password(place: str) -> None:
-    """Tell where the password of a gallery belongs, where it stands in the URL."""
+    """Tell where the password of a gallery, or whatever else is secret, belongs, where it stands in the URL."""
     from evergallery.gallery.places import without_password
 
     if without_password(place) != place:
         err.print(
-            "The password in the URL is left out, and never written down: the engine takes it from the environment; see "
+            "The password in the URL is left out, or whatever else in it is secret (a key, a token, options), and never written "
+            "down: the engine takes it from the environment; see "
             "docs/engines.md.", markup=False, soft_wrap=True,
         )  # fmt: skip
 

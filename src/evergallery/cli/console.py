@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.prompt import Confirm
 from rich.table import Table
 
+from evergallery.redaction import redacted_text, redacted_values
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:
@@ -24,14 +25,23 @@ if TYPE_CHECKING:
 PLAIN_LINE_EVERY_SECONDS = 5.0
 SKIPPED_SHOWN = 10
 
+
+class Redacting(Console):
+    """A terminal that shows no secret of an address."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; see ``rich``."""
+        super().print(*(redacted_text(one) if isinstance(one, str) else one for one in objects), **options)
+
+
 # Pipes and logs have no width to fold a table to.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False)
+out = Redacting(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Redacting(stderr=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(redacted_values(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 1) -> None:
@@ -42,7 +52,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         is_number = index >= numbers_from
         table.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(redacted_text, row))
     out.print(table)
 
 

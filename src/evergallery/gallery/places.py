@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from evergallery.errors import InputError
+from evergallery.redaction import redacted
 
 
 def is_url(place: str | Path) -> bool:
@@ -13,7 +14,7 @@ def is_url(place: str | Path) -> bool:
 
 
 def without_password(place: str) -> str:
-    """A place as it may be written down and shown; a directory is left as it is.
+    """A place as it may be written down and shown: without password, key, token and options; a directory is left as it is.
 
     Raises:
         InputError: the URL cannot be read.
@@ -28,9 +29,7 @@ def without_password(place: str) -> str:
         raise InputError(
             "The URL of the gallery has / or ? in its password: leave the password out, or write %2F and %3F."
         )
-    user, at, host = parts.netloc.rpartition("@")
-    options = [one for one in options_of(place) if "password" not in one.partition("=")[0].lower()]
-    return with_options(f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}", options)
+    return redacted(place)
 
 
 def options_of(url: str) -> list[str]:

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.gallery.items import Filter, Item, Scalar, View
+from evergallery.redaction import redacted, redacted_values
 from evergallery.serving import schemas
 from evergallery.serving.pictures import GIVEN_URI, picture_of
 from evergallery.workspace import Workspace
@@ -22,13 +23,14 @@ def described(workspace: Workspace, item: Item) -> schemas.Item:
     """An item; asks the disk for its picture."""
     metadata = dict(item.metadata)
     given = metadata.pop(GIVEN_URI, None)
+    uri = item.uri if item.uri is not None else given if isinstance(given, str) else None
     return schemas.Item(
         id=item.id,
         label=item.label,
-        uri=item.uri if item.uri is not None else given if isinstance(given, str) else None,
+        uri=None if uri is None else redacted(uri),
         generation=name_of(workspace, item.generation),
         added=item.added,
-        metadata=metadata,
+        metadata=redacted_values(metadata),
         content_hash=item.content_hash,
         thumbnail=f"/api/v1/thumbnail?id={quote(item.id, safe='')}" if picture_of(item, workspace.roots) else None,
     )

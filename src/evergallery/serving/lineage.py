@@ -6,6 +6,7 @@ from typing import Any
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.files import read_json
 from evergallery.generation import Generation
+from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.upgrade.evidence import Evidence, Test
@@ -144,5 +145,7 @@ def _described(one: Generation, promoted: str | None, counts: dict[str, int]) ->
         fingerprint=card.fingerprint,
         items=counts.get(card.fingerprint, 0),
         promoted=card.name == promoted,
-        card={name: value for name, value in card.model_dump(mode="json").items() if name not in PRIVATE},
+        card=redacted_values(
+            {name: value for name, value in card.model_dump(mode="json").items() if name not in PRIVATE}
+        ),
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from evergallery.redaction import redacted_values
 from evergallery.serving.metrics import Metrics
 
 log = logging.getLogger("evergallery.requests")
@@ -28,7 +29,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1]:
             told["error"] = "".join(traceback.format_exception(record.exc_info[1]))
-        return json.dumps(told, ensure_ascii=False)
+        return json.dumps(redacted_values(told), ensure_ascii=False)
 
 
 def log_to_stderr() -> None:

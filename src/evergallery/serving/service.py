@@ -9,6 +9,7 @@ from typing import Any
 
 from evergallery._version import __version__
 from evergallery.errors import EvergalleryError
+from evergallery.redaction import redacted_text
 from evergallery.serving import schemas
 from evergallery.serving.budget import Budget
 from evergallery.serving.events import Events
@@ -119,8 +120,8 @@ class Service:
         return self.told(str(error))
 
     def told(self, sentence: str) -> str:
-        """A sentence without the place of the workspace on this machine."""
-        return sentence.replace(str(self.workspace.directory), self.workspace.directory.name)
+        """A sentence without the place of the workspace on this machine, and without secrets."""
+        return redacted_text(sentence).replace(str(self.workspace.directory), self.workspace.directory.name)
 
     # Switching
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from evergallery.adapters import fit_procrustes
 from evergallery.evaluation import Protocol, measure
 from evergallery.losses import fit_width
+from evergallery.redaction import redacted
 from evergallery.retrieval import continual
 from evergallery.retrieval.bootstrap import bootstrap_interval
 from evergallery.retrieval.calibration import calibrate
@@ -158,7 +159,7 @@ class Check:
 
             def one(index: int) -> dict[str, Any]:
                 label = images.labels[index]
-                return {"uri": images.uris[index], "content_hash": images.hashes[index],
+                return {"uri": redacted(images.uris[index]), "content_hash": images.hashes[index],
                         "label": images.classes[label] if label >= 0 else None}  # fmt: skip
 
             return [{"query": one(flip.query), "before": one(flip.before), "after": one(flip.after)} for flip in flips]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from evergallery.errors import NotFoundError
+from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.serving.access import Access, Admission, Called, Served
@@ -19,6 +20,15 @@ from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
 Work = Callable[[Workspace, Watcher], dict[str, Any]]
+
+TOLD = {
+    "time", "operation", "generation", "parent", "method", "before", "left", "forced", "refused", "judged",
+    "conditions", "verdict", "reason", "why", "against", "refresh", "adapter", "kind", "direction", "order",
+    "fraction", "refreshed", "remaining", "problems", "stopped_by", "seconds", "added", "replaced",
+    "unchanged", "conflicts", "skipped", "deleted", "vectors", "images", "new_classes", "recall", "cross",
+    "own", "cosine", "pairs", "measure", "in_sample", "out_of_sample", "numbers", "compared",
+}  # fmt: skip
+"""What everybody who may read is told of an operation: neither who did it, nor with which files."""
 
 router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["operation"])
 reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
@@ -57,10 +67,11 @@ async def problems(
 
 
 @router.get("/log", dependencies=reading)
-async def log(service: Served, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> schemas.Log:
-    """What was done to this workspace, newest first."""
+async def log(service: Served, caller: Called, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> schemas.Log:
+    """What was done to this workspace, newest first. Who did it, on which machine and with which files, is for `admin`."""
     entries = await service.threads.run(service.workspace.journal.last, limit)
-    return schemas.Log(log=entries[::-1])
+    everything = "admin" in caller.scopes
+    return schemas.Log(log=[_entry(service, entry, everything) for entry in reversed(entries)])
 
 
 @router.get(
@@ -144,6 +155,19 @@ async def snapshot(service: Served) -> schemas.Job:
         return {"name": name, "vectors": workspace.snapshot(service.backups / name, watcher=watcher).vectors}
 
     return service.begin("snapshot", {}, work)
+
+
+def _entry(service: Service, entry: dict[str, Any], everything: bool) -> dict[str, Any]:
+    told: dict[str, Any] = redacted_values(entry)
+    if everything:
+        return told
+    return {name: _without_place(service, value) for name, value in told.items() if name in TOLD}
+
+
+def _without_place(service: Service, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_place(service, one) for one in value]
+    return service.told(value) if isinstance(value, str) else value
 
 
 def _begin(service: Service, kind: Kind, body: schemas.PlanRequest, work: Work) -> schemas.Job:
