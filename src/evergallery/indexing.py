@@ -7,7 +7,7 @@ already is known by its hash, so the next pass over it reads its file and no mor
 import csv
 import itertools
 import time as clock
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,18 +19,21 @@ from evergallery.copies import at_known_addresses
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Listing
+from evergallery.data.places import is_below, is_file
 from evergallery.data.sources import check_classes
-from evergallery.data.spool import Met, Spool
+from evergallery.data.spool import Addresses, Met, Spool
 from evergallery.data.streaming import Picture, batch_size, blocks, pictures_of
 from evergallery.errors import InputError
 from evergallery.extracting import Extraction, Seen
-from evergallery.gallery.items import Item, LabelConflict, PutCounts
+from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generation import Generation
 from evergallery.redaction import redacted, redacted_text
 from evergallery.state import now
 from evergallery.watching import Watcher
 
+NAMES_KEPT = 100
+AT_ONCE = 5000
 SKIPPED_KEPT = 1000
 """Of so many files that were skipped the names are returned; of more, all are in a file."""
 
@@ -45,8 +48,14 @@ class Indexed:
         replaced: items of the same id that said something else.
         unchanged: items that were there already; of these only the files were read.
         copies: files of a picture that is stored under another address, which stays.
+        copied: those files; the first 100.
         conflicts: items that have another label than these images say, and keep it; the first 100.
         conflict_count: how many those are in all.
+        moved: items of pictures that were met at another address than theirs, where they no longer are.
+        changed: items whose address has another picture by now.
+        gone: items whose address has nothing any more, where that was looked for.
+        outdated: addresses of what is changed or gone; the first 100.
+        pruned: how many of those items were deleted.
         skipped: what could not be read; the first 1 000 where there are more.
         skipped_count: how many those are in all.
         skipped_file: a table of all of them, where there are more than 1 000.
@@ -62,8 +71,14 @@ class Indexed:
     skipped_count: int = 0
     skipped_file: Path | None = None
     copies: int = 0
+    copied: tuple[str, ...] = ()
     conflicts: tuple[LabelConflict, ...] = ()
     conflict_count: int = 0
+    moved: int = 0
+    changed: int = 0
+    gone: int = 0
+    outdated: tuple[str, ...] = ()
+    pruned: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,7 @@ class Batch:
         again: pictures whose id came by before, as items without an embedding.
         skipped: what could not be read.
         passed: how many images this was.
+        found: address and hash of each picture, and whether the gallery lacks it.
     """
 
     new: list[Item]
@@ -85,6 +101,7 @@ class Batch:
     again: list[Item]
     skipped: list[Skipped]
     passed: int
+    found: list[tuple[str, str, bool]]
 
 
 def index_images(
@@ -98,6 +115,8 @@ def index_images(
     split: str | None = None,
     relabel: bool = False,
     skipped_file: Path,
+    root: str | None = None,
+    prune: Callable[[str], bool] = lambda question: False,
 ) -> Indexed:
     """Store the images' vectors by ``maker``; an image that two files hold is stored once, with what either says of it.
 
@@ -111,35 +130,60 @@ def index_images(
         split: only the images of this split.
         relabel: whether a label, or an address, takes the place of another one that is stored.
         skipped_file: written where there are too many names of bad files to return.
+        root: folder that all items below it are compared with; by default only those at addresses of new pictures are.
+        prune: asked, with a question for people, whether items are deleted whose picture is no longer at its address.
 
     Raises:
         InputError: the listing is wrong, there is no such split, or none of the files can be read.
     """
     started = clock.perf_counter()
-    done, copies, counts = 0, 0, PutCounts(0, 0, 0)
+    done, copies, moved, counts = 0, 0, 0, PutCounts(0, 0, 0)
+    copied: list[str] = []
     with ExitStack() as stack:
         if isinstance(images, Listing):
             spool = stack.enter_context(closing(Spool(images, split)))
             check_classes(spool.labels(), 1, source)
-            total = len(spool)
+            refused = list(spool.refused())
+            total = len(spool) + len(refused)
+            done = len(refused)
             found: Iterable[Picture | Skipped] = stack.enter_context(closing(extraction.read(spool)))
         else:
             images = images.of_split(split) if split is not None else images
+            refused = []
             total = len(images)
             found = itertools.chain(images.skipped, pictures_of(images))
+        before = store.count()
+        addresses = stack.enter_context(closing(Addresses()))
         met = stack.enter_context(closing(Met()))
         skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
+        skipped.add(refused)
         size = batch_size(maker.preprocessing.size)
         prepared = (_prepared(block, store, maker, met) for block in blocks(found, size))
         for batch, answers in stack.enter_context(closing(extraction.embed(prepared))):
             items, bad = _answered(batch, answers, met)
-            placed = items if relabel else at_known_addresses(items, _stored(store, items))
-            copies += sum(one.uri != other.uri for one, other in zip(items, placed, strict=True)) + len(batch.again)
+            known = _stored(store, items)
+            placed = items if relabel else at_known_addresses(items, known)
+            moved += sum(_is_moved(one, known.get(one.id)) for one in placed)
+            _note(addresses, batch, bad)
+            others = [one.uri for one, there in zip(items, placed, strict=True) if one.uri != there.uri]
+            others += [one.uri for one in batch.again]
+            copies += len(others)
+            copied += [str(uri) for uri in others[: NAMES_KEPT - len(copied)]]
             counts += store.put(placed, relabel=relabel) + PutCounts(0, 0, batch.unchanged)
             counts += _said_again(store, batch.again)
             skipped.add(bad)
             done += batch.passed
             watcher.counted("indexing", min(done, total), total)
+        outdated = Outdated()
+        if root is not None:
+            for one in refused:
+                addresses.add(one.uri, None, False)
+            outdated.look(addresses, store.iterate(with_embeddings=False), root)
+            pruned = outdated.prune(addresses, store, prune)
+        else:
+            pruned = 0
+            for uris in addresses.new(AT_ONCE) if before else ():
+                outdated.look(addresses, store.iterate(Filter(uris=tuple(uris)), with_embeddings=False))
     if skipped.count == total and skipped.first:
         one = skipped.first[0]
         raise InputError(f"None of the {total} images of {source} can be read, the first: {one.uri}: {one.reason}")
@@ -153,9 +197,66 @@ def index_images(
         skipped.count,
         skipped_file if skipped.is_written else None,
         copies,
+        tuple(copied),
         counts.conflicts,
         counts.conflict_count,
+        moved,
+        outdated.changed,
+        outdated.gone,
+        tuple(outdated.first),
+        pruned,
     )
+
+
+class Outdated:
+    """Items whose picture is no longer at their address."""
+
+    def __init__(self) -> None:
+        self.changed = self.gone = 0
+        self.first: list[str] = []
+
+    def look(self, addresses: Addresses, items: Iterable[Sequence[Item]], root: str | None = None) -> None:
+        """Go through stored items; those that are outdated are noted with the addresses."""
+        for batch in items:
+            for item in batch:
+                if not item.uri or (root is not None and not is_below(item.uri, root)):
+                    continue
+                found, content = addresses.get(item.uri)
+                if not found and (root is None or is_file(item.uri)):
+                    continue
+                # Hashes of other tools need not be of a file's bytes; 64 hex digits are.
+                if found and (
+                    content is None or len(item.content_hash or "") != len(content) or item.content_hash == content
+                ):
+                    continue
+                self.changed += found
+                self.gone += not found
+                if self.changed + self.gone <= NAMES_KEPT:
+                    self.first.append(item.uri)
+                addresses.outdated(item.id)
+
+    def prune(self, addresses: Addresses, store: GalleryStore, agreed: Callable[[str], bool]) -> int:
+        """Delete them, if somebody agrees; returns how many."""
+        count = self.changed + self.gone
+        example = next(iter(self.first), "")
+        question = (
+            f"The pictures of {count} items are no longer at their addresses, such as {example}. Delete these items?"
+        )
+        if not count or not agreed(question):
+            return 0
+        return sum(store.delete(identifiers) for identifiers in addresses.all_outdated(AT_ONCE))
+
+
+def _note(addresses: Addresses, batch: "Batch", bad: Sequence[Skipped]) -> None:
+    for uri, content, is_new in batch.found:
+        addresses.add(uri, content, is_new)
+    for one in bad:
+        addresses.add(one.uri, None, False)
+
+
+def _is_moved(item: Item, known: Item | None) -> bool:
+    same = known is not None and item.content_hash is not None and item.content_hash == known.content_hash
+    return same and known is not None and known.uri is not None and item.uri != known.uri
 
 
 class SkippedNames:
@@ -226,6 +327,7 @@ def _prepared(
         else:
             known.append(item)
     vectors = store.get_many([item.id for item in known]) if known else {}
+    lacking = {item.id for item in new}
     batch = Batch(
         new,
         [replace(item, embedding=vectors[item.id].embedding) for item in known],
@@ -233,6 +335,7 @@ def _prepared(
         [_item(one, maker.fingerprint, time) for one, first in zip(found, is_first, strict=True) if not first],
         [one for one in block if isinstance(one, Skipped)],
         len(block),
+        [(one.entry.uri, one.content, _identifier(one) in lacking) for one in found],
     )
     return batch, pictures
 

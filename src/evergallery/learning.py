@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from pydantic import ValidationError
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.listing import SPLITS
 from evergallery.data.tasks import stratified_validation
 from evergallery.errors import InputError
 from evergallery.files import read_json, write_json
 from evergallery.generation import Generation, MethodCard, directory_name, generation_directories
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import Beginning, Method
+from evergallery.names import normal
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network, Outputs, outputs_of
 from evergallery.ranks import Ranks
 from evergallery.redaction import redacted_text
@@ -39,6 +42,30 @@ def training_part(images: ImageSet) -> ImageSet:
     return images.select(np.flatnonzero(np.isin(images.split, ("train", "val"))))
 
 
+def left_out(images: ImageSet) -> str | None:
+    """In words, which images are not learned from because their split is none that is known; ``None`` where all are."""
+    if images.split is None:
+        return None
+    counts = Counter(one for one in images.split.tolist() if one not in set(SPLITS.values()))
+    named = ", ".join(f"{count} of {repr(name) if name else 'no split'}" for name, count in counts.most_common(5))
+    return f"not learned from, for their split is none of {', '.join(SPLITS)}: {named}" if counts else None
+
+
+def in_two_classes(images: ImageSet) -> str | None:
+    """In words, which pictures are in several classes; ``None`` where none is."""
+    first: dict[str, int] = {}
+    found: list[tuple[int, int]] = []
+    for index, content in enumerate(images.hashes):
+        other = first.setdefault(content, index)
+        if -1 != images.labels[other] != images.labels[index] != -1:
+            found.append((other, index))
+    if not found:
+        return None
+    one, other = found[0]
+    names = [f"{images.uris[index]} ({images.classes[images.labels[index]]})" for index in (one, other)]
+    return f"the same picture is in two classes, {len(found)} times, first as {names[0]} and {names[1]}: leave one out"
+
+
 def cut_validation(images: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet | None]:
     """Training and validation images: by the split ``val`` where there is one, else a stratified cut."""
     if images.split is not None and (images.split == "val").any():
@@ -51,8 +78,8 @@ def cut_validation(images: ImageSet, fraction: float, seed: int) -> tuple[ImageS
 
 def relabel(images: ImageSet, classes: Sequence[str]) -> ImageSet:
     """The same images with labels that index ``classes``, which hold every class of theirs."""
-    row = {name: index for index, name in enumerate(classes)}
-    labels = np.array([row[name] for name in images.classes], dtype=np.int64)[images.labels]
+    row = {normal(name): index for index, name in enumerate(classes)}
+    labels = np.array([row[normal(name)] for name in images.classes], dtype=np.int64)[images.labels]
     return replace(images, labels=labels, classes=tuple(classes))
 
 
@@ -116,7 +143,8 @@ def learn(
         ranks: who learn together, all of whom call this; the first one writes.
     """
     old_classes = parent.card.classes if parent else ()
-    new_classes = tuple(name for name in images.classes if name not in set(old_classes))
+    known = set(map(normal, old_classes))
+    new_classes = tuple(name for name in images.classes if normal(name) not in known)
     classes = old_classes + new_classes
     images = relabel(images, classes)
     root = root_of(directory, parent, method) if parent and method.reads_root else None

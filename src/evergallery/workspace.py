@@ -17,7 +17,7 @@ from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Fit, Interpolation, Preprocessing, decode, pixels
 from evergallery.data.listing import Listing
 from evergallery.data.roots import Indexing, Roots, root_of, roots_at
-from evergallery.data.sources import find, load
+from evergallery.data.sources import find, folder_at, load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
@@ -36,7 +36,16 @@ from evergallery.gallery.store import NO_FILTER, GalleryStore
 from evergallery.generation import CARD, Generation, generation_directories
 from evergallery.indexing import Indexed, index_images
 from evergallery.journal import Journal
-from evergallery.learning import changed_architecture, check_images, check_space, learn, tidy_up, training_part
+from evergallery.learning import (
+    changed_architecture,
+    check_images,
+    check_space,
+    in_two_classes,
+    learn,
+    left_out,
+    tidy_up,
+    training_part,
+)
 from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
 from evergallery.model_export import ExportedModel, export_model
@@ -538,7 +547,11 @@ class Workspace:
         watcher = watcher if ranks.is_first else SILENT
 
         def read(source: str | Path | ImageSet) -> ImageSet:
-            return training_part(self.load(source, preprocessing, data_dir, watcher, minimum_per_class=2))
+            found = self.load(source, preprocessing, data_dir, watcher, minimum_per_class=2)
+            for remark in (left_out(found), in_two_classes(training_part(found))):
+                if remark is not None:
+                    watcher.said(remark)
+            return training_part(found)
 
         with lock(self.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
             images = ranks.in_turn(lambda: read(data))
@@ -750,6 +763,8 @@ class Workspace:
         split: str | None = None,
         metadata: Sequence[str] = (),
         relabel: bool = False,
+        sync: bool = False,
+        prune: bool = False,
         data_dir: Path | None = None,
         cluster: str | None = None,
         workers: int | None = None,
@@ -772,6 +787,9 @@ class Workspace:
             split: only the images of this split.
             metadata: columns of a table that are kept as the items' metadata.
             relabel: a label, or the address of the same picture, takes the place of another one that is known.
+            sync: compare all items that lie below the folder with what is in it now: which were changed, and which are gone.
+                Whether they are deleted is asked of the watcher.
+            prune: delete them unasked.
             data_dir: where named sets lie.
             cluster: the address of a Ray cluster whose workers read and extract, as ``ray.init`` takes it; ``local`` starts one
                 on this machine. By default this process does it.
@@ -782,6 +800,11 @@ class Workspace:
             RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
             NotFoundError: nothing answers at the cluster's address.
         """
+        folder = None if isinstance(data, ImageSet) else folder_at(data)
+        if (sync or prune) and (folder is None or split is not None or not sync):
+            raise InputError(
+                "What is gone is known of a whole folder alone: index a folder, without --split, with --sync."
+            )
         maker = self.generation(generation) if generation else self.promoted
         self.require_compatible(Space(maker), self.stored())
         images = (
@@ -796,10 +819,11 @@ class Workspace:
             done = index_images(
                 self.gallery, maker, extraction, images, watcher,
                 source=str(data), split=split, relabel=relabel, skipped_file=self.directory / "skipped.csv",
+                root=folder if sync else None, prune=lambda question: prune or watcher.confirms(question),
             )  # fmt: skip
         self.journal.record(
             "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
-            conflicts=done.conflict_count, skipped=done.skipped_count, seconds=round(done.seconds, 1),
+            conflicts=done.conflict_count, pruned=done.pruned, skipped=done.skipped_count, seconds=round(done.seconds, 1),
         )  # fmt: skip
         return done
 
@@ -977,7 +1001,8 @@ class Workspace:
         """The unit embedding (D,) of an image file."""
         if not Path(path).is_file():
             raise NotFoundError(f"There is no image {path}.")
-        array = pixels(decode(Path(path)), generation.preprocessing)
+        prepared = generation.preprocessing
+        array = pixels(decode(Path(path), decoding=prepared.decoding), prepared)
         vector: NDArray[np.float32] = self.embed_pixels(array[None], generation)[0]
         return vector
 

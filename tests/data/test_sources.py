@@ -1,5 +1,6 @@
 """Sources: every way to name images gives the same image set, and every mistake one sentence."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -229,12 +230,28 @@ def test_folder_mistakes(folder: Path, tmp_path: Path) -> None:
         load(folder, SMALL)
 
 
-@pytest.mark.parametrize("pair", [("Cat", "cat"), ("a b", "a  b"), ("caf\u00e9", "cafe\u0301")])
+@pytest.mark.parametrize("pair", [("Cat", "cat"), ("a b", "a  b"), ("Caf\u00e9", "cafe\u0301")])
 def test_class_names_that_look_alike(tmp_path: Path, pair: tuple[str, str]) -> None:
     for name in pair:
         paint(tmp_path / name / "a.png")
     with pytest.raises(InputError, match="two classes"):
         load(tmp_path, SMALL)
+
+
+def test_names_of_one_look_are_one_class_and_others_are_not(tmp_path: Path) -> None:
+    for folder, name in (
+        ("a", "caf\u00e9"),
+        ("b", "cafe\u0301"),
+        ("b", "m2"),
+        ("b", "m\u00b2"),
+        ("b", "stra\u00dfe"),
+        ("b", "strasse"),
+    ):
+        paint(tmp_path / folder / name / "a.png")
+    shutil.copytree(tmp_path / "a", tmp_path / "b", dirs_exist_ok=True)
+    found = load(tmp_path / "b", SMALL)
+    assert sorted(found.classes) == sorted({"caf\u00e9", "m2", "m\u00b2", "stra\u00dfe", "strasse"})
+    assert names(found).count("caf\u00e9") == 2
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -261,9 +278,9 @@ def test_nothing_readable(tmp_path: Path) -> None:
 def test_the_cache_saves_decoding(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
 
-    def counting(data: bytes) -> Image.Image:
+    def counting(data: bytes, **how: int) -> Image.Image:
         decoded.append(data)
-        return decode(data)
+        return decode(data, **how)
 
     monkeypatch.setattr(sources, "decode", counting)
     monkeypatch.setattr(sources, "DECODING_BLOCK", 3)
@@ -297,3 +314,101 @@ def test_content_of_an_array_does_not_depend_on_the_size_it_is_read_at(tmp_path:
     assert small.hashes == large.hashes
     assert len(set(small.hashes)) == 4
     assert repr(small) == "ImageSet(4 images of 8×8, 2 classes)"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a.png,"20 inch\nb.png,nail\n', "line 2"),
+        ('a.png,x\nb.png,"20 inch\nc.png,nail\nd.png,screw"\n', "several lines that ends in row 2"),
+        ('a.png,20" pipe\n', "quotation mark in line 2"),
+        ('a.png,"20" pipe\n', "quotation mark in line 2"),
+        ('a.png,x\nb.png, "y"\n', "quotation mark in line 3"),
+        ("a.png,Ford, F-150\n", "3 cells in row 1 .line 2. and 2 columns"),
+        ("a.png\n", "1 cells in row 1"),
+    ],
+)
+def test_csv_that_would_be_read_otherwise_than_it_looks(tmp_path: Path, text: str, message: str) -> None:
+    paint(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text(f"path,label\n{text}")
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "t.csv", SMALL)
+
+
+def test_csv_as_it_should_be(tmp_path: Path) -> None:
+    for name in "abc":
+        paint(tmp_path / f"{name}.png")
+    text = '\ufeffpath,label,,\r\na.png,"Ford, F-150",,\r\n\r\n"b.png","20"" pipe",,\r\nc.png,Ford,,\r\n'
+    (tmp_path / "t.csv").write_text(text, newline="")
+    assert names(load(tmp_path / "t.csv", SMALL)) == ["Ford, F-150", '20" pipe', "Ford"]
+
+
+def test_parquet_cells_are_text_or_refused_by_name(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    paint(tmp_path / "a.png")
+
+    def read(label: object, **columns: object) -> list[str | None]:
+        data = arrow.table({"path": ["a.png"] * len(label), "label": label, **columns})  # type: ignore[arg-type]
+        parquet.write_table(data, tmp_path / "t.parquet")
+        return names(load(tmp_path / "t.parquet", SMALL, require_labels=False))
+
+    assert read(arrow.array([b"cat", None, b""], arrow.binary())) == ["cat", None, None]
+    assert read(arrow.array([b"cat", b"dog"], arrow.binary(3))) == ["cat", "dog"]
+    assert read(arrow.array(["cat"], arrow.string_view())) == ["cat"]
+    assert read(arrow.array(["cat", "dog"]).dictionary_encode()) == ["cat", "dog"]
+    assert read(arrow.array([3.0, float("nan"), 7.0])) == ["3", None, "7"]
+    assert read(arrow.array([3, None])) == ["3", None]
+    for column, message in (
+        (arrow.array([["cat"]]), "row 1, column 'label'.*neither text"),
+        (arrow.array([b"\xff"], arrow.binary()), "not UTF-8"),
+        (arrow.array([0.5]), "'0.5', which is neither text nor a whole number"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read(column)
+    twice = arrow.table(
+        [arrow.array(["a.png"]), arrow.array(["x"]), arrow.array(["y"])], names=["path", "label", "label"]
+    )
+    parquet.write_table(twice, tmp_path / "u.parquet")
+    with pytest.raises(InputError, match="two columns of one name"):
+        load(tmp_path / "u.parquet", SMALL)
+
+
+def test_names_in_bytes_of_an_array_file(tmp_path: Path) -> None:
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    np.savez(tmp_path / "t.npz", images=images, labels=np.array([b"cat", b"dog"]), split=np.array([b"train ", b"dev"]))
+    found = load(tmp_path / "t.npz", SMALL)
+    assert found.classes == ("cat", "dog")
+    assert found.split is not None
+    assert found.split.tolist() == ["train", "val"]
+
+
+def test_a_folder_beside_splits(tmp_path: Path) -> None:
+    for place in ("train/cat", "train/dog", "test/cat", "unlabelled/cat"):
+        paint(tmp_path / place / "a.png")
+    with pytest.raises(InputError, match=r"test, train beside unlabelled: expected either FOLDER/SPLIT/CLASS/IMAGE"):
+        load(tmp_path, SMALL, require_labels=False)
+    shutil.rmtree(tmp_path / "unlabelled")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "all.json").write_text("{}")
+    paint(tmp_path / "beside.png")
+    found = load(tmp_path, SMALL)
+    assert set(found.classes) == {"cat", "dog"}
+    assert [Path(one.uri).name for one in found.skipped] == ["beside.png"]
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
+    for place in ("gallery", "museum"):
+        paint(tmp_path / place / "a.png")
+    assert load(tmp_path, SMALL).classes == ("gallery", "museum")
+
+
+def test_deep_folders_and_addresses_with_escapes(tmp_path: Path) -> None:
+    photo = tmp_path / "my photos" / "caf\u00e9 1#2?.png"
+    paint(photo)
+    (tmp_path / "t.csv").write_text(f"path,label\n{photo.as_uri()},x\n")
+    assert len(load(tmp_path / "t.csv", SMALL)) == 1
+    deep = tmp_path / "deep" / "/".join(["d"] * 700)
+    deep.mkdir(parents=True)
+    paint(tmp_path / "deep" / "x" / "a.png")
+    with pytest.raises(InputError, match="class 'd' .* no image"):
+        load(tmp_path / "deep", SMALL)

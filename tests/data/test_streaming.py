@@ -123,7 +123,7 @@ class TestSpool:
         assert [entry.uri for entry in spool] == [
             "a/a.png", "a/c/y.png", "a b/z.png", "a.png", "b/x.png", "ä/1.png",
         ]  # fmt: skip
-        listed = Listing(map(Entry, uris), by_path=True).in_order()
+        listed, _ = Listing(map(Entry, uris), by_path=True).in_order()
         assert [entry.uri for entry in listed] == [entry.uri for entry in spool]
         spool.close()
 

@@ -220,7 +220,6 @@ def test_duplicates_far_apart_and_nothing_left(tmp_path: Path, monkeypatch: pyte
         ("{", "no JSON object"),
         ('{"a": [1]}', "'a'"),
         ('{"a b": 1}', "'a b'"),
-        ('{"a": NaN}', "nan"),
     ],
 )
 def test_metadata_that_the_gallery_cannot_keep(tmp_path: Path, metadata: str, reason: str) -> None:
@@ -301,10 +300,9 @@ def test_arrays_that_are_no_table(tmp_path: Path, arrays: dict[str, NDArray[np.g
         ({"embedding": [[1.0]]}, "no column 'id'"),
         ({"id": ["a"], "embedding": [1.0]}, "must hold lists of numbers"),
         ({"id": ["a"], "embedding": [["x"]]}, "must hold lists of numbers"),
-        ({"id": [1.5], "embedding": [[1.0]]}, "'id' of double: it must be text"),
+        ({"id": [1.5], "embedding": [[1.0]]}, "as id '1.5', which is neither text nor a whole number"),
         ({"id": ["a"], "embedding": [[1.0]], "seen": [[1]]}, "'seen' of list.*convert or drop it"),
         ({"id": ["a"], "embedding": [[1.0]], "a b": [1]}, "'a b': names of metadata"),
-        ({"id": ["a"], "embedding": [[1.0]], "price": [float("nan")]}, "metadata 'price' that cannot be stored"),
         ({"id": [], "embedding": []}, "embedding"),
         ({"id": ["a", "b"], "embedding": [None, [0.0]]}, "row 0 .* has no vector"),
     ],

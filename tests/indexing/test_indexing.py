@@ -275,3 +275,66 @@ def test_storage_elsewhere_is_indexed_and_refreshed(shop: Workspace, photos: Pat
 
 def other_model(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return model(images)[:, ::-1]
+
+
+def test_what_is_no_longer_at_its_address_is_told_and_pruned_when_that_is_asked_for(
+    shop: Workspace, photos: Path, tmp_path: Path
+) -> None:
+    one, two, three, *_ = sorted(photos.rglob("*.png"))
+    outside = tmp_path / "photos-of-others" / "a.png"
+    outside.parent.mkdir()
+    Image.new("RGB", (16, 16), (9, 200, 7)).save(outside)
+    shop.index(outside)
+    assert shop.index(photos, sync=True).changed == 0
+    outside.unlink()
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(one)
+    two.unlink()
+    three.rename(three.with_name("moved.png"))
+    told = shop.index(photos)
+    assert (told.added, told.moved, told.changed, told.gone, told.outdated) == (1, 1, 1, 0, (str(one),))
+    told = shop.index(photos, sync=True)
+    assert (told.changed, told.gone, told.pruned, sorted(told.outdated)) == (1, 1, 0, sorted(map(str, (one, two))))
+    assert len(stored(shop)) == 62, "nobody has said yes"
+    assert shop.index(photos, sync=True, prune=True).pruned == 2
+    addresses = sorted(str(item.uri) for item in stored(shop).values())
+    assert addresses == sorted([*map(str, photos.rglob("*.png")), str(outside)]), "what lies elsewhere is left alone"
+    with pytest.raises(InputError, match="whole folder"):
+        shop.index(photos, sync=True, split="train")
+
+
+def test_what_looks_like_a_picture_is_stored_or_named(shop: Workspace, tmp_path: Path) -> None:
+    cats = tmp_path / "photos" / "cats"
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    cats.mkdir(parents=True)
+    for number, (place, kind) in enumerate(
+        [
+            (cats / "a.png", "PNG"), (cats / "phone.HEIC", "JPEG"), (cats / "no suffix", "PNG"), (cats / "b.dat", "WEBP"),
+            (tmp_path / "elsewhere" / "c.png", "PNG"), (tmp_path / "elsewhere" / "deep" / "d.gif", "GIF"),
+        ]
+    ):  # fmt: skip
+        Image.new("RGB", (16, 16), (40 * number, 0, 90)).save(place, kind)
+    (cats / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "itself").symlink_to(tmp_path / "photos")
+    (cats / "loop.png").symlink_to(cats / "loop.png")
+    (cats / "raw.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0" + bytes(100))
+    (cats / "raw.NEF").write_bytes(b"MM\0*\0\0\0\x08" + bytes(100))
+    (cats / "drawing.psd").write_bytes(b"8BPS" + bytes(100))
+    (cats / "scene.exr").write_bytes(b"nothing")
+    (cats / "notes.txt").write_text("no picture")
+    (cats / "data").write_bytes(b"no picture either")
+    (cats / "lost").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "photos" / "caf\udce9").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "photos" / "caf\udce9" / "x.png")
+    done = shop.index(tmp_path / "photos")
+    assert {Path(str(item.uri)).name for item in stored(shop).values()} == {
+        "a.png", "phone.HEIC", "no suffix", "b.dat", "c.png", "d.gif",
+    }  # fmt: skip
+    assert {item.label for item in stored(shop).values()} == {"cats"}
+    named = {Path(one.uri).name: one.reason for one in done.skipped}
+    assert set(named) == {
+        "itself", "back", "loop.png", "raw.CR2", "raw.NEF", "drawing.psd", "scene.exr", "lost", "x.png",
+    }  # fmt: skip
+    assert "raw format" in named["raw.NEF"]
+    assert "raw format" in named["raw.CR2"]
+    assert "link" in named["itself"]

@@ -15,6 +15,7 @@ from evergallery.cli.common import (
     DataDirOption,
     ImagesFromOption,
     JsonOption,
+    LargestOption,
     RelabelOption,
     WorkersOption,
     WorkspaceOption,
@@ -23,7 +24,17 @@ from evergallery.cli.common import (
     open_workspace,
     say_if_password,
 )
-from evergallery.cli.console import err, out, print_conflicts, print_json, print_skipped, print_table, say, watching
+from evergallery.cli.console import (
+    err,
+    out,
+    print_conflicts,
+    print_json,
+    print_outdated,
+    print_skipped,
+    print_table,
+    say,
+    watching,
+)
 from evergallery.cli.exchange import export, export_model, import_, register
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
@@ -97,10 +108,18 @@ def index(
     split: Annotated[str | None, typer.Option(help="Only the images of this split.")] = None,
     metadata: Annotated[str | None, typer.Option(help="Columns of a table to keep with the items: price,shop.")] = None,
     relabel: RelabelOption = False,
+    sync: Annotated[
+        bool,
+        typer.Option(
+            "--sync", help="Find out which items of this folder were changed or are gone; asks to delete them."
+        ),
+    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="With --sync: delete them unasked.")] = False,
     data_dir: DataDirOption = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     images_from: ImagesFromOption = None,
+    largest_image: LargestOption = None,
     json: JsonOption = False,
 ) -> None:
     """Extract images and keep their vectors in the gallery; folders and tables may be URLs such as s3://bucket/photos.
@@ -111,12 +130,27 @@ def index(
     with open_workspace(workspace) as space, watching(json) as watcher:
         allow(space, images_from)
         done = space.index(
-            data, generation=generation, split=split, metadata=columns, relabel=relabel, data_dir=data_dir, cluster=cluster,
+            data, generation=generation, split=split, metadata=columns, relabel=relabel, sync=sync, prune=prune,
+            data_dir=data_dir, cluster=cluster,
             workers=workers, watcher=watcher,
         )  # fmt: skip
     if json:
         skipped = [{"uri": one.uri, "reason": one.reason} for one in done.skipped]
-        names = ("generation", "added", "replaced", "unchanged", "copies", "conflict_count", "seconds")
+        names = (
+            "generation",
+            "added",
+            "replaced",
+            "unchanged",
+            "copies",
+            "copied",
+            "moved",
+            "changed",
+            "gone",
+            "outdated",
+            "pruned",
+            "conflict_count",
+            "seconds",
+        )
         counts = {name: getattr(done, name) for name in names} | {"conflicts": [asdict(one) for one in done.conflicts]}
         more = {"skipped_count": done.skipped_count, "skipped_file": done.skipped_file and str(done.skipped_file)}
         print_json({**counts, "skipped": skipped, **more})
@@ -126,7 +160,9 @@ def index(
         f"in {done.seconds:.1f} s.", markup=False, soft_wrap=True,
     )  # fmt: skip
     if done.copies:
-        say(f"{done.copies} of the files are copies of pictures that are stored under another address.")
+        files = "1 file holds the same picture" if done.copies == 1 else f"{done.copies} files hold the same pictures"
+        say(f"{files} as others, whose items stay: {', '.join(done.copied[:3])}{' …' if done.copies > 3 else ''}")
+    print_outdated(done)
     print_conflicts(done.conflicts, done.conflict_count)
     print_skipped(done.skipped, count=done.skipped_count)
     if done.skipped_file:
@@ -150,6 +186,7 @@ def search(
         bool | None,
         typer.Option("--exact/--approximate", help="By default as  evergallery gallery  says of its indexes."),
     ] = None,
+    largest_image: LargestOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the stored items most like a picture."""

@@ -1,5 +1,6 @@
 """Options and steps that several commands share."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,14 @@ from evergallery.cli.console import err, print_json, say
 if TYPE_CHECKING:
     from evergallery.gallery.items import Filter
     from evergallery.workspace import Workspace
+
+
+def _set_largest(pixels: int | None) -> int | None:
+    """What decodes images asks the environment, in this process and in those that it starts."""
+    if pixels is not None:
+        os.environ["EVERGALLERY_LARGEST_IMAGE"] = str(pixels)
+    return pixels
+
 
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", "-w", envvar="EVERGALLERY_WORKSPACE", help="The workspace's directory.")
@@ -38,6 +47,17 @@ ImagesFromOption = Annotated[
     typer.Option(
         metavar="ROOT",
         help="A folder or URL below which images of stored items may be opened, from now on; may be repeated.",
+    ),
+]
+LargestOption = Annotated[
+    int | None,
+    typer.Option(
+        "--largest-image",
+        min=1,
+        metavar="PIXELS",
+        envvar="EVERGALLERY_LARGEST_IMAGE",
+        callback=_set_largest,
+        help="Images of more pixels are skipped; 64000000 by default.",
     ),
 ]
 HERE = Path()

@@ -20,6 +20,7 @@ from evergallery.watching import Watcher
 if TYPE_CHECKING:
     from evergallery.data.images import Skipped
     from evergallery.gallery.items import LabelConflict
+    from evergallery.indexing import Indexed
     from evergallery.training import Progress as TrainingProgress
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
@@ -83,6 +84,22 @@ def print_conflicts(conflicts: "Sequence[LabelConflict]", count: int) -> None:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 
 
+def print_outdated(done: "Indexed") -> None:
+    """What is no longer where the gallery says, and what became of it."""
+    if done.moved:
+        say(f"{done.moved} pictures were moved; the items have their new addresses.")
+    count = done.changed + done.gone
+    if done.pruned:
+        say(f"{done.pruned} items were deleted, whose pictures are no longer at their addresses.")
+    elif count:
+        what = f"{done.changed} items have an address with another picture by now, {done.gone} one with none"
+        err.print(f"[yellow]{what}; delete them with  index FOLDER --sync --prune[/yellow]", soft_wrap=True)
+        for uri in done.outdated[:SKIPPED_SHOWN]:
+            err.print(f"  {uri}", markup=False)
+        if count > SKIPPED_SHOWN:
+            err.print(f"  and {count - SKIPPED_SHOWN} more")
+
+
 class PlainWatcher(Watcher):
     """A line every few seconds, for logs and pipes; on standard error."""
 
@@ -109,6 +126,14 @@ class PlainWatcher(Watcher):
             self.last[activity] = now
             return True
         return False
+
+
+class QuietWatcher(Watcher):
+    """Beside a result as JSON: only what somebody must hear, on standard error."""
+
+    def said(self, message: str) -> None:
+        """A line."""
+        err.print(message, markup=False)
 
 
 class BarWatcher(Watcher):
@@ -160,7 +185,7 @@ def describe(progress: "TrainingProgress") -> str:
 def watching(quiet: bool = False) -> Iterator[Watcher]:
     """A watcher for this terminal: bars, plain lines, or nothing."""
     if quiet:
-        yield Watcher()
+        yield QuietWatcher()
     elif not err.is_terminal:
         yield PlainWatcher()
     else:

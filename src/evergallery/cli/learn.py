@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evergallery.cli.common import HERE, DataArgument, DataDirOption, JsonOption, WorkspaceOption, open_workspace
+from evergallery.cli.common import (
+    HERE,
+    DataArgument,
+    DataDirOption,
+    JsonOption,
+    LargestOption,
+    WorkspaceOption,
+    open_workspace,
+)
 from evergallery.cli.console import err, out, print_json, watching
 
 if TYPE_CHECKING:
@@ -68,6 +76,7 @@ def learn(
         bool, typer.Option("--pretrained", help="Begin with the backbone's published weights.")
     ] = False,
     data_dir: DataDirOption = None,
+    largest_image: LargestOption = None,
     json: JsonOption = False,
 ) -> None:
     """Learn a generation from images of new categories; an interrupted run goes on."""

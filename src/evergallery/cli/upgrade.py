@@ -11,6 +11,7 @@ from evergallery.cli.common import (
     DataDirOption,
     ImagesFromOption,
     JsonOption,
+    LargestOption,
     WorkersOption,
     WorkspaceOption,
     allow,
@@ -57,6 +58,7 @@ def check(
         bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
     ] = False,
     data_dir: DataDirOption = None,
+    largest_image: LargestOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a generation beside others: the matrix, the gate's conditions, the verdict. Exit status 1 if it fails."""
@@ -170,6 +172,7 @@ def refresh(
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     images_from: ImagesFromOption = None,
+    largest_image: LargestOption = None,
     json: JsonOption = False,
 ) -> None:
     """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""

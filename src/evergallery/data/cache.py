@@ -30,7 +30,9 @@ class PixelCache:
     """
 
     def __init__(self, directory: Path, preprocessing: Preprocessing) -> None:
-        recipe = [preprocessing.size, preprocessing.fit, preprocessing.interpolation]
+        recipe: list[str | int] = [preprocessing.size, preprocessing.fit, preprocessing.interpolation]
+        if preprocessing.decoding > 1:
+            recipe.append(preprocessing.decoding)
         key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
         self.directory = directory / f"{preprocessing.size}-{preprocessing.fit}-{key}"
         try:

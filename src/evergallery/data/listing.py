@@ -1,24 +1,63 @@
 """Which images there are, before any of them is opened: folders and tables, read entry by entry."""
 
-import csv
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from evergallery.data.images import SUFFIXES
-from evergallery.data.places import Child, children, join, local_path, opened
+from evergallery.data.columns import csv_records, names_of, scalar_of, text_of
+from evergallery.data.images import OTHER_PICTURES, RAW_SUFFIXES, SUFFIXES, Skipped, kind_of
+from evergallery.data.places import Child, children, head, identity, is_there, join, local_path, opened
 from evergallery.errors import InputError, MissingExtraError
+from evergallery.names import normal
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-          "query": "query", "gallery": "gallery"}  # fmt: skip
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+          "test": "test", "testing": "test", "query": "query", "gallery": "gallery"}  # fmt: skip
+# What lies beside pictures everywhere and need not be opened to know that it is none.
+NOT_PICTURES = frozenset(
+    {
+        ".avi",
+        ".csv",
+        ".db",
+        ".html",
+        ".ini",
+        ".json",
+        ".jsonl",
+        ".log",
+        ".md",
+        ".mkv",
+        ".mov",
+        ".mp3",
+        ".mp4",
+        ".npy",
+        ".npz",
+    }
+    | {
+        ".parquet",
+        ".pdf",
+        ".pkl",
+        ".pq",
+        ".py",
+        ".pt",
+        ".tar",
+        ".gz",
+        ".txt",
+        ".wav",
+        ".xml",
+        ".xmp",
+        ".yaml",
+        ".yml",
+        ".zip",
+    }
+)
 TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
 COLUMNS = ("path", "label", "split", "camera", "item_id")
 NAME = "[A-Za-z0-9_-]+"
 """What metadata may be called in a gallery."""
 ROWS = 4096
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +86,30 @@ class Listing:
     """Entries, found one after the other.
 
     Attributes:
-        entries: can be gone through once.
+        entries: can be gone through once; files that look like pictures and cannot be read come with the reason.
         by_path: whether their order is that of their addresses, because they come as the file system pleases.
     """
 
-    entries: Iterable[Entry]
+    entries: Iterable[Entry | Skipped]
     by_path: bool = False
 
-    def in_order(self) -> list[Entry]:
-        """All of them, in memory.
+    def in_order(self) -> tuple[list[Entry], list[Skipped]]:
+        """All of them, in memory, and the files that look like pictures and cannot be read.
 
         Raises:
             InputError: an id occurs twice.
         """
-        found = sorted(self.entries, key=lambda entry: path_key(entry.uri)) if self.by_path else list(self.entries)
+        listed = list(self.entries)
+        found = [one for one in listed if isinstance(one, Entry)]
+        if self.by_path:
+            found.sort(key=lambda entry: path_key(entry.uri))
         seen: set[str] = set()
         for entry in found:
             if entry.item_id is not None:
                 if entry.item_id in seen:
                     raise twice(entry)
                 seen.add(entry.item_id)
-        return found
+        return found, [one for one in listed if isinstance(one, Skipped)]
 
 
 def path_key(address: str) -> str:
@@ -104,127 +146,221 @@ def list_table(path: str, require_labels: bool, metadata: Sequence[str] = ()) ->
     return Listing(_table(path, require_labels, metadata))
 
 
-def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[Entry]:
-    def is_loose(child: Child) -> bool:
-        return not child.is_folder and _is_image(child.name)
-
+def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[Entry | Skipped]:
     # The folders of a folder are few, whatever it holds besides.
-    folders = sorted(child.name for child in children(folder) if child.is_folder)
-    if folders and split is None and all(name.lower() in SPLITS for name in folders):
-        for name in folders:
-            yield from _folder(join(folder, name), require_labels, SPLITS[name.lower()])
-        return
-    found = 0
-    for name in folders:
-        before = found
-        for uri in _images_below(join(folder, name)):
-            found += 1
-            yield Entry(uri, name, split)
-        if found == before and require_labels:
-            raise InputError(f"The class {name!r} of {folder} has no image: add images or remove its folder.")
-    loose = (child.name for child in children(folder) if is_loose(child))
-    first = next(loose, None)
-    if first is None:
-        if not found:
-            raise InputError(f"{folder} holds no images: expected FOLDER/CLASS/IMAGE.")
-        return
-    if require_labels and found:
-        raise InputError(f"{join(folder, first)} lies beside the class folders: move it into one of them.")
-    if require_labels:
-        count = 1 + sum(1 for _ in loose)
-        raise InputError(f"{folder} holds {count} images but no folder per class: make FOLDER/CLASS/IMAGE.")
-    yield Entry(join(folder, first), None, split)
-    for name in loose:
-        yield Entry(join(folder, name), None, split)
+    found, files = _sorted_children(folder)
+    folders = [child.name for child in found]
+    splits = [name for name in folders if name.lower() in SPLITS] if split is None else []
+    if splits:
+        others = [name for name in folders if name not in splits and _holds_pictures(join(folder, name))]
+        if not others:
+            for name in splits:
+                yield from _folder(join(folder, name), require_labels, SPLITS[name.lower()])
+            for uri in _pictures(folder, files()):
+                yield _skipped(uri, "it lies beside the folders of splits: move it into one of them.")
+            return
+        if len({SPLITS[name.lower()] for name in splits}) > 1 or any(_has_folders(join(folder, one)) for one in splits):
+            raise InputError(
+                f"{folder} has {', '.join(splits)} beside {', '.join(others)}: expected either FOLDER/SPLIT/CLASS/IMAGE with "
+                f"nothing but splits ({', '.join(SPLITS)}) or FOLDER/CLASS/IMAGE; move {others[0]} elsewhere, or name one folder."
+            )
+    count = 0
+    for child in found:
+        before = count
+        label = normal(child.name)
+        readable = _is_unicode(label)
+        for uri in _pictures_below(folder, child):
+            if isinstance(uri, Skipped):
+                yield uri
+            elif readable and _is_unicode(uri):
+                count += 1
+                yield Entry(uri, label, split)
+            else:
+                yield _skipped(uri, "its name is not Unicode: rename it.")
+        if count == before and require_labels and readable:
+            raise InputError(f"The class {child.name!r} of {folder} has no image: add images or remove its folder.")
+    loose = 0
+    for uri in _pictures(folder, files()):
+        if isinstance(uri, Skipped):
+            yield uri
+        elif not _is_unicode(uri):
+            yield _skipped(uri, "its name is not Unicode: rename it.")
+        elif require_labels and count:
+            raise InputError(f"{uri} lies beside the class folders: move it into one of them.")
+        else:
+            loose += 1
+            if not require_labels:
+                yield Entry(uri, None, split)
+    if require_labels and loose:
+        raise InputError(f"{folder} holds {loose} images but no folder per class: make FOLDER/CLASS/IMAGE.")
+    if not count and not loose:
+        raise InputError(f"{folder} holds no images: expected FOLDER/CLASS/IMAGE.")
 
 
-def _images_below(folder: str) -> Iterator[str]:
-    for child in children(folder):
-        if child.is_folder:
-            # A link to a folder may lead in a circle.
-            if not child.is_link:
-                yield from _images_below(f"{folder}/{child.name}")
-        elif _is_image(child.name):
-            yield f"{folder}/{child.name}"
+def _sorted_children(folder: str) -> tuple[list[Child], Callable[[], Iterator[Child]]]:
+    """The folders of a folder, in order; and its files, as they come."""
+    folders = sorted((child for child in children(folder) if child.is_folder), key=lambda child: child.name)
+    return folders, lambda: (child for child in children(folder) if not child.is_folder)
 
 
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+def _holds_pictures(folder: str) -> bool:
+    return next(_pictures_below(folder, None), None) is not None
 
 
-def _table(path: str, require_labels: bool, metadata: Sequence[str]) -> Iterator[Entry]:
+def _has_folders(folder: str) -> bool:
+    return any(child.is_folder for child in children(folder))
+
+
+def _pictures(folder: str, files: Iterable[Child]) -> Iterator[str | Skipped]:
+    """The addresses of a folder's files that are pictures, and those that look like one and cannot be read."""
+    for child in files:
+        uri = f"{folder.rstrip('/')}/{child.name}"
+        suffix = PurePosixPath(child.name).suffix.lower()
+        if suffix in SUFFIXES:
+            yield uri
+        elif suffix in NOT_PICTURES:
+            continue
+        else:
+            kind = kind_of(head(uri))
+            if suffix in RAW_SUFFIXES and kind in (None, "TIFF", "raw"):
+                yield _skipped(uri, "it is in a camera's raw format: convert it to JPEG, PNG or TIFF.")
+            elif kind is not None:
+                yield uri
+            elif suffix in OTHER_PICTURES:
+                yield _skipped(uri, f"{suffix} files are not read: convert it to JPEG, PNG or TIFF.")
+            elif child.is_link and not is_there(uri):
+                yield _skipped(uri, "it is a link to nothing.")
+
+
+def _pictures_below(folder: str, child: Child | None) -> Iterator[str | Skipped]:
+    """The pictures in a folder, and in those below it; links are followed, and no folder is gone through twice."""
+    top = folder if child is None else join(folder, child.name)
+    above = identity(folder) if child is not None else None
+    seen = {above} if above is not None else set()
+    waiting = [top]
+    while waiting:
+        place = waiting.pop()
+        which = identity(place)
+        if which is not None and which in seen:
+            if which == above:
+                yield _skipped(place, "it is a link to a folder that it lies in.")
+            continue
+        if which is not None:
+            seen.add(which)
+        try:
+            found, files = _sorted_children(place)
+            yield from _pictures(place, files())
+        except InputError as error:
+            yield _skipped(place, str(error))
+            continue
+        waiting += [f"{place.rstrip('/')}/{one.name}" for one in reversed(found)]
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _skipped(uri: str | Skipped, reason: str) -> Skipped:
+    if isinstance(uri, Skipped):
+        return uri
+    return Skipped(uri.encode(errors="backslashreplace").decode(), reason)
+
+
+def _table(path: str, require_labels: bool, metadata: Sequence[str]) -> Iterator[Entry | Skipped]:
     for name in metadata:
         if not re.fullmatch(NAME, name) or name in COLUMNS:
             raise InputError(
                 f"The column {name!r} cannot be metadata: names are letters, digits, _ and -, and none of {', '.join(COLUMNS)}."
             )
     rows = _csv_rows(path) if path.lower().endswith(".csv") else _parquet_rows(path, (*COLUMNS, *metadata))
-    names = next(rows)
+    names = next(rows)[1]
     for name in (*(("path", "label") if require_labels else ("path",)), *metadata):
         if name not in names:
             raise InputError(f"{path} has no column {name!r}: it has {', '.join(names) or 'none'}.")
     here = local_path(path)
     folder = path.rpartition("/")[0] if here is None else str(here.parent)
-    number = 0
-    for number, row in enumerate(rows, 1):
-        file = _text(row["path"])
+    where = ""
+    for where, row in rows:
+        text = {name: _cell(text_of, path, where, name, row[name]) for name in COLUMNS if name in row}
+        file = text["path"]
         if not file:
-            raise InputError(f"{path} has no path in row {number}.")
-        label = _text(row.get("label"))
+            raise InputError(f"{path} has no path in {where}.")
+        label = text.get("label")
         if require_labels and not label:
-            raise InputError(f"{path} has no label in row {number} ({file}): fill it in or drop the row.")
-        split = _text(row["split"]) if "split" in row else None
+            raise InputError(f"{path} has no label in {where} ({file}): fill it in or drop the row.")
+        split = text.get("split", "") or ""
         yield Entry(
             join(folder, file),
-            label or None,
-            None if split is None else SPLITS.get(split.lower(), split),
-            _text(row["camera"]) if "camera" in row else None,
-            _text(row.get("item_id")) or None,
-            {name: value for name in metadata if (value := _scalar(row[name])) is not None},
+            normal(label) if label else None,
+            split_of(split) if "split" in row else None,
+            text["camera"] or "" if "camera" in row else None,
+            text.get("item_id"),
+            {name: value for name in metadata if (value := _cell(scalar_of, path, where, name, row[name])) is not None},
         )
-    if not number:
+    if not where:
         raise InputError(f"{path} has no rows.")
 
 
-def _csv_rows(path: str) -> Iterator[Mapping[str, Any]]:
-    """A row of nothing, which has all columns, then the rows of the table."""
+def split_of(name: str) -> str:
+    """The split that a name means, or the name itself."""
+    return SPLITS.get(name.strip().lower(), normal(name.strip()))
+
+
+def _cell(read: Callable[[Any], Value], path: str, where: str, name: str, value: Any) -> Value:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise InputError(f"{path} has in {where}, column {name!r}, {error}: mend the table.") from error
+
+
+def _csv_rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A row of nothing, which has all columns, then where each row of the table is and what it has."""
     try:
         with opened(path, "r", newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            names = [name.strip() for name in next(reader, [])]
-            if len(set(names)) != len(names):
-                raise InputError(f"{path} has two columns of one name among {', '.join(names)}: rename one.")
-            yield dict.fromkeys(names)
-            for row in reader:
-                if row:
-                    yield dict.fromkeys(names, "") | dict(zip(names, map(str.strip, row), strict=False))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            records = csv_records(path, file)
+            names = names_of(path, [name.strip() for name in next(records, (0, []))[1]])
+            yield "", dict.fromkeys(name for name in names if name)
+            for number, (line, row) in enumerate(records, 1):
+                cells = [cell.strip() for cell in row]
+                where = f"row {number} (line {line})"
+                if len(cells) < len(names) or any(cells[len(names) :]):
+                    raise InputError(
+                        f"{path} has {len(cells)} cells in {where} and {len(names)} columns: put a cell with a comma in quotes, "
+                        f"or add what is missing."
+                    )
+                found = dict(zip(names, cells, strict=False))
+                for name in COLUMNS:
+                    if "\n" in found.get(name, "") or "\r" in found.get(name, ""):
+                        raise InputError(
+                            f"{path} has a {name} of several lines that ends in {where}: close its quotation mark."
+                        )
+                yield where, {name: value for name, value in found.items() if name}
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
 
 
-def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """A row of nothing, which has all columns, then the rows of the table with the columns that somebody wants."""
+def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A row of nothing, which has all columns, then where each row of the table is and what it has in those wanted."""
     try:
-        from pyarrow import ArrowInvalid, parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise MissingExtraError("Reading a Parquet table", "parquet") from error
     try:
         with opened(path) as file:
             table = parquet.ParquetFile(file)
-            names = table.schema_arrow.names
-            yield dict.fromkeys(names)
+            names = names_of(path, table.schema_arrow.names)
+            yield "", dict.fromkeys(names)
+            number = 0
             for batch in table.iter_batches(ROWS, columns=[name for name in wanted if name in names]):
-                yield from batch.to_pylist()
-    except (OSError, ArrowInvalid) as error:
+                for row in batch.to_pylist():
+                    number += 1
+                    yield (
+                        f"row {number}",
+                        {name: value.strip() if isinstance(value, str) else value for name, value in row.items()},
+                    )
+    except (OSError, ArrowException) as error:
         raise InputError(f"{path} cannot be read as a Parquet table ({str(error).splitlines()[0]}).") from error
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _scalar(value: Any) -> str | int | float | bool | None:
-    """A value as metadata can hold it; ``None`` where it says nothing."""
-    if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value if isinstance(value, str | int | float | bool) else str(value)

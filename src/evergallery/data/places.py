@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+from urllib.parse import unquote
 
 from evergallery.data.images import MAX_BYTES, MissingFileError, read_bytes
 from evergallery.errors import InputError, MissingExtraError
@@ -29,8 +30,15 @@ def local_path(address: str | Path) -> Path | None:
     """The path of an address on this machine; ``None`` where it lies elsewhere."""
     text = str(address)
     if text.startswith("file://"):
-        return Path(text.removeprefix("file://"))
+        return _of_file_url(text)
     return None if "://" in text else Path(address)
+
+
+def _of_file_url(address: str) -> Path:
+    """The path of a ``file://`` address, whose special characters are escaped; one that nobody has escaped is found too."""
+    plain = address.removeprefix("file://").removeprefix("localhost")
+    path = Path(unquote(plain, errors="surrogateescape"))
+    return Path(plain) if "%" in plain and not os.path.lexists(path) and os.path.lexists(plain) else path
 
 
 def join(folder: str, name: str) -> str:
@@ -113,9 +121,70 @@ def _children_here(folder: Path) -> Iterator[Child]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                yield Child(entry.name, entry.is_dir(), entry.is_symlink())
+                yield Child(entry.name, _is_folder(entry), entry.is_symlink())
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be read ({error.strerror}): check its permissions.") from error
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself, for instance: whoever opens it hears why not.
+        return False
+
+
+def identity(folder: str) -> tuple[int, int] | None:
+    """Which folder of this machine an address leads to; ``None`` where it lies elsewhere or is not there."""
+    path = local_path(folder)
+    try:
+        status = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def is_there(address: str) -> bool:
+    """Whether something is at an address of this machine; what lies elsewhere is believed to be."""
+    path = local_path(address)
+    try:
+        return path is None or path.exists()
+    except OSError:
+        return False
+
+
+def is_file(address: str) -> bool:
+    """Whether a file is at an address of this machine; nobody asks elsewhere, where nothing is believed to be."""
+    path = local_path(address)
+    try:
+        return path is not None and path.is_file()
+    except OSError:
+        return False
+
+
+def is_below(address: str, folder: str) -> bool:
+    """Whether an address lies in a folder, or in one below it; both as they are written."""
+    path, within = local_path(address), local_path(folder)
+    if path is None or within is None:
+        return path is within is None and address.startswith(f"{folder.rstrip('/')}/")
+    return within in path.parents
+
+
+def head(address: str, size: int = 64) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    path = local_path(address)
+    try:
+        if path is None:
+            system, name = _remote(address)
+            found: bytes = system.cat_file(name, start=0, end=size)
+            return found
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(size)
+    # Every storage has errors of its own; whoever reads the file as a whole hears them.
+    except Exception:
+        return b""
 
 
 def _children_elsewhere(folder: str) -> Iterator[Child]:

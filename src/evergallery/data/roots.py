@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from evergallery.data.images import SUFFIXES
+from evergallery.data.images import SUFFIXES, Skipped
 from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing
 from evergallery.data.places import local_path
 from evergallery.errors import InputError
@@ -124,9 +124,12 @@ class Indexing:
         """
         return Listing(self._entries(listing.entries), listing.by_path)
 
-    def _entries(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def _entries(self, entries: Iterable[Entry | Skipped]) -> Iterator[Entry | Skipped]:
         folder, place = "", ""
         for entry in entries:
+            if isinstance(entry, Skipped):
+                yield entry
+                continue
             path = local_path(entry.uri)
             if path is None:
                 if not self._roots.admits(entry.uri):

@@ -1,12 +1,12 @@
 """Images from folders, tables, array files, single files and named sets, into one image set."""
 
 import hashlib
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.cache import PixelCache
+from evergallery.data.columns import text_of
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, decode, from_array, pixels
-from evergallery.data.listing import SPLITS, TABLE_SUFFIXES, Entry, Listing, list_folder, list_table
+from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing, list_folder, list_table, split_of
 from evergallery.data.places import local_path, read
 from evergallery.errors import InputError
+from evergallery.names import normal
 
 DECODING_THREADS = 4
 DECODING_BLOCK = 256
@@ -65,9 +67,10 @@ def load(
     """
     found = find(source, preprocessing, data_dir=data_dir, require_labels=require_labels)
     if isinstance(found, Listing):
-        entries = watched(found).in_order()
+        entries, refused = watched(found).in_order()
         check_classes((entry.label for entry in entries), minimum_per_class, str(source))
         images = read_entries(entries, preprocessing, cache, on_progress)
+        images = replace(images, skipped=(*refused, *images.skipped))
         if len(images) == 0:
             raise InputError(f"None of the {len(entries)} images of {source} can be read, the first: {_first(images)}")
     else:
@@ -131,6 +134,20 @@ def find(
     )
 
 
+def folder_at(source: str | Path) -> str | None:
+    """The address that the images of a folder have before their names; ``None`` of a source that is no folder."""
+    path = local_path(source)
+    if path is None:
+        return (
+            str(source).rstrip("/")
+            if PurePosixPath(str(source)).suffix.lower() not in (*SUFFIXES, *TABLE_SUFFIXES)
+            else None
+        )
+    path = path.expanduser()
+    path = path.resolve() if ".." in path.parts else path.absolute()
+    return str(path) if path.is_dir() else None
+
+
 def read_arrays(path: Path, preprocessing: Preprocessing, require_labels: bool) -> ImageSet:
     """An ``.npz`` file; integer labels are named by ``names`` where there is one, else by themselves."""
     try:
@@ -157,7 +174,7 @@ def read_arrays(path: Path, preprocessing: Preprocessing, require_labels: bool) 
     classes, numbers = _number_labels(path, labels, arrays.get("names"))
     if require_labels and (numbers < 0).any():
         raise InputError(f"{path} has no label for image {int(np.argmax(numbers < 0))}: label it or leave it out.")
-    splits = [SPLITS.get(str(one).lower(), str(one)) for one in arrays["split"]] if "split" in arrays else None
+    splits = [split_of(one) for one in _texts(path, "split", arrays["split"])] if "split" in arrays else None
     return ImageSet.from_arrays(
         fit_arrays(images, preprocessing),
         numbers,
@@ -255,13 +272,17 @@ def _open(
     try:
         data = read(uri)
         content = hashlib.sha256(data).hexdigest()
-        return content, None if known(content) else pixels(decode(data), preprocessing)
+        if known(content):
+            return content, None
+        return content, pixels(decode(data, decoding=preprocessing.decoding), preprocessing)
     except InputError as error:
         return content, str(error)
 
 
 def check_classes(labels: Iterable[str | None], minimum: int, source: str) -> None:
     """Refuse classes whose names differ only in case or spaces, or that have too few images.
+
+    Names that are read differently are different: ``m2`` and ``m²``, ``straße`` and ``strasse``.
 
     Raises:
         InputError: there is such a class.
@@ -272,7 +293,7 @@ def check_classes(labels: Iterable[str | None], minimum: int, source: str) -> No
             counts[label] = counts.get(label, 0) + 1
     alike: dict[str, str] = {}
     for name in counts:
-        key = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        key = " ".join(normal(name).lower().split())
         if alike.setdefault(key, name) != name:
             raise InputError(
                 f"{source} has two classes {alike[key]!r} and {name!r} that differ only in case or spaces: rename one."
@@ -294,12 +315,22 @@ def _number_labels(
         if names is not None and len(used) and used[-1] >= len(names):
             raise InputError(f"{path} has the label {used[-1]} but only {len(names)} names: add the missing names.")
         numbers = np.where(labels >= 0, np.searchsorted(used, labels), -1)
-        return tuple(str(one if names is None else names[one]) for one in used), numbers
+        known = None if names is None else _texts(path, "names", names)
+        return tuple(str(one) if known is None else known[one] for one in used), numbers
     if labels.dtype.kind in "US":
-        found = sorted({str(one) for one in labels if one}, key=_natural)
+        texts = _texts(path, "labels", labels)
+        found = sorted({one for one in texts if one}, key=_natural)
         number = {name: index for index, name in enumerate(found)}
-        return tuple(found), np.array([number.get(str(one), -1) for one in labels], dtype=np.int64)
+        return tuple(found), np.array([number.get(one, -1) for one in texts], dtype=np.int64)
     raise InputError(f"{path} has labels of type {labels.dtype}: they must be integers or strings.")
+
+
+def _texts(path: Path, name: str, values: NDArray[Any]) -> list[str]:
+    """An array as names, empty where one says nothing."""
+    try:
+        return [normal(text_of(one) or "") for one in values.tolist()]
+    except ValueError as error:
+        raise InputError(f"{path} has among its {name} {error}: they must be text.") from error
 
 
 def _natural(name: str) -> tuple[int, int, str]:

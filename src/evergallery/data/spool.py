@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from evergallery.data.images import Skipped
 from evergallery.data.listing import Entry, Listing, path_key, twice
 from evergallery.errors import InputError
 
@@ -29,9 +30,13 @@ class Spool:
         self._by_path = listing.by_path
         last: list[Entry] = []
         splits: set[str] = set()
+        refused: list[Skipped] = []
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for entry in listing.entries:
+                if isinstance(entry, Skipped):
+                    refused.append(entry)
+                    continue
                 last[:] = [entry]
                 if entry.split is not None:
                     splits.add(entry.split)
@@ -61,6 +66,8 @@ class Spool:
         except BaseException:
             self.close()
             raise
+        self._database.execute("create table refused (uri text not null, reason text not null)")
+        self._database.executemany("insert into refused values (?, ?)", ((one.uri, one.reason) for one in refused))
         self._count: int = self._database.execute("select count(*) from entry").fetchone()[0]
         if split is not None and not self._count:
             self.close()
@@ -75,6 +82,10 @@ class Spool:
             f"select uri, label, item_id, metadata from entry order by {order}"
         ):
             yield Entry(_unpacked(uri), label, item_id=item_id, metadata=json.loads(metadata) if metadata else {})
+
+    def refused(self) -> Iterator[Skipped]:
+        """The files that the listing names as pictures that cannot be read."""
+        return (Skipped(*row) for row in self._database.execute("select uri, reason from refused"))
 
     def labels(self) -> list[str]:
         """The names of all classes."""
@@ -111,6 +122,45 @@ class Met:
             (reason,) = self._database.execute("select reason from met where item = ?", (identifier,)).fetchone()
         found: str | None = reason
         return found
+
+    def close(self) -> None:
+        """Forget them."""
+        self._database.close()
+
+
+class Addresses:
+    """What was found at which address, and items that are not there any more. One thread at a time uses it."""
+
+    def __init__(self) -> None:
+        self._database = _temporary()
+        self._database.execute("create table found (uri blob primary key, content text, is_new integer) without rowid")
+        self._database.execute("create table stale (id text primary key) without rowid")
+        self._database.execute("begin")
+
+    def add(self, uri: str, content: str | None, is_new: bool) -> None:
+        """Note the hash of what lies at an address, ``None`` where it could not be read, and whether the gallery lacked it."""
+        self._database.execute("insert or replace into found values (?, ?, ?)", (_packed(uri), content, is_new))
+
+    def get(self, uri: str) -> tuple[bool, str | None]:
+        """Whether something was found at an address, and its hash."""
+        row = self._database.execute("select content from found where uri = ?", (_packed(uri),)).fetchone()
+        return row is not None, row[0] if row else None
+
+    def new(self, size: int) -> Iterator[list[str]]:
+        """The addresses of what the gallery lacked, so many at a time."""
+        cursor = self._database.execute("select uri from found where is_new")
+        while rows := cursor.fetchmany(size):
+            yield [_unpacked(uri) for (uri,) in rows]
+
+    def outdated(self, identifier: str) -> None:
+        """Note an item whose picture is no longer at its address."""
+        self._database.execute("insert or ignore into stale values (?)", (identifier,))
+
+    def all_outdated(self, size: int) -> Iterator[list[str]]:
+        """The ids of those items, so many at a time."""
+        cursor = self._database.execute("select id from stale")
+        while rows := cursor.fetchmany(size):
+            yield [identifier for (identifier,) in rows]
 
     def close(self) -> None:
         """Forget them."""

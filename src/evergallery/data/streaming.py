@@ -189,7 +189,7 @@ def decode_picture(picture: Picture | Skipped, preprocessing: Preprocessing) -> 
     if not isinstance(picture.data, bytes):
         return picture.data
     try:
-        return pixels(decode(picture.data), preprocessing)
+        return pixels(decode(picture.data, decoding=preprocessing.decoding), preprocessing)
     except InputError as error:
         return Skipped(picture.entry.uri, str(error))
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.data.columns import Scalar, scalar_of, text_of
 from evergallery.data.images import Skipped
 from evergallery.errors import InputError, MissingExtraError
 from evergallery.files import new_file
-
-Scalar = str | int | float | bool | None
+from evergallery.names import normal
 
 SUFFIXES = (".npz", ".npy", ".parquet", ".pq")
 BATCH = 1024
@@ -225,7 +225,7 @@ class _ArrayTable(VectorTable):
         if ids is None:
             return cls(path, {"embeddings": array}, None)
         with _readable(ids, "a UTF-8 text file of ids"):
-            lines = ids.read_bytes().decode().split("\n")
+            lines = ids.read_bytes().decode("utf-8-sig").split("\n")
         names = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
         if array.ndim and len(names) != len(array):
             raise InputError(f"{ids} has {len(names)} lines and {path} {len(array)} rows: one id on a line for each.")
@@ -284,9 +284,12 @@ class _ParquetTable(VectorTable):
         types = self.arrow.types
         if types.is_dictionary(kind):
             kind = kind.value_type
-        texts = types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind)
+        is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+        is_bytes = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+        texts = is_text or is_bytes or types.is_fixed_size_binary(kind) or types.is_null(kind)
         if name in self.extra:
-            if not (texts or types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+            is_time = types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind) or types.is_decimal(kind)
+            if not (texts or is_time or types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
                 raise InputError(
                     f"{self.path} has a column {name!r} of {kind}: what becomes metadata must be text, numbers or booleans; "
                     f"convert or drop it."
@@ -295,7 +298,10 @@ class _ParquetTable(VectorTable):
                 raise InputError(
                     f"{self.path} has a column {name!r}: names of metadata are letters, digits, _ and -; rename it."
                 )
-        elif not (texts or (types.is_integer(kind) and name != "metadata")):
+        elif not (
+            texts
+            or (name != "metadata" and (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)))
+        ):
             raise InputError(f"{self.path} has a column {name!r} of {kind}: it must be text.")
 
     def _first_dimension(self) -> int:
@@ -336,11 +342,16 @@ class _ParquetTable(VectorTable):
         else:
             embeddings = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), self.dimension)
         nothing = [None] * len(column)
-        texts = {
-            name: [None if value is None else str(value) or None for value in columns[name].to_pylist()]
-            for name in self.names
-        }
-        extra = {name: columns[name].to_pylist() for name in self.extra}
+        texts: dict[str, list[str | None]] = {}
+        for name in self.names:
+            texts[name] = []
+            for index, value in enumerate(columns[name].to_pylist()):
+                try:
+                    texts[name].append(text_of(value))
+                except ValueError as error:
+                    texts[name].append(None)
+                    problems.setdefault(index, f"has as {name} {error}")
+        extra = {name: list(map(scalar_of, columns[name].to_pylist())) for name in self.extra}
         metadata: list[Mapping[str, Scalar] | str | None] = [
             {name: values[index] for name, values in extra.items() if values[index] is not None}
             for index in range(len(column))
@@ -506,6 +517,7 @@ def _checked_embeddings(path: Path, embeddings: NDArray[Any]) -> NDArray[Any]:
 
 
 def _texts(column: NDArray[Any]) -> list[str | None]:
+    # What is not UTF-8 is told by row, as text that is not Unicode.
     return [
         (one.decode(errors="surrogateescape") if isinstance(one, bytes) else str(one)) or None
         for one in column.tolist()
@@ -544,6 +556,9 @@ def _problem_of(metadata: Mapping[str, Scalar] | str | None) -> str | None:
     if read is None:
         return "has metadata that are no JSON object"
     for name, value in read.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            # It says nothing, and is left out.
+            continue
         fits = isinstance(value, str | None) or (
             math.isfinite(value) and (isinstance(value, float) or abs(value) <= LARGEST_INTEGER)
             if isinstance(value, int | float)
@@ -572,9 +587,14 @@ def _batch(rows: _Rows, kept: Sequence[int]) -> VectorBatch:
     return VectorBatch(
         ids=tuple(str(rows.ids[index]) for index in kept),
         embeddings=_unit(rows.embeddings[kept]),
-        metadata=tuple((_parsed(one) or {}) if isinstance(one, str | None) else one for one in metadata),
-        **texts,
+        metadata=tuple(_saying((_parsed(one) or {}) if isinstance(one, str | None) else one) for one in metadata),
+        **{**texts, "labels": tuple(None if one is None else normal(one) for one in texts["labels"])},
     )
+
+
+def _saying(metadata: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    """Metadata without numbers that say nothing."""
+    return {name: one for name, one in metadata.items() if not (isinstance(one, float) and not math.isfinite(one))}
 
 
 def _norms(embeddings: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.errors import InputError
+from evergallery.names import forms
 
 Precision = Literal["float32", "float16", "int8"]
 """How vectors are kept: as they are; rounded to half the bytes; or rounded, with an index that searches them as bytes."""
@@ -164,7 +165,7 @@ class Filter:
     """Which items: those that satisfy every condition given.
 
     Attributes:
-        labels: one of these labels.
+        labels: one of these labels, in whatever normal form of Unicode they were stored.
         generations: made by one of these fingerprints.
         metadata: these values under these names; 1 equals 1.0, and neither equals ``True``.
         uris: one of these URIs.
@@ -174,6 +175,11 @@ class Filter:
     generations: tuple[str, ...] | None = None
     metadata: Mapping[str, Scalar] | None = None
     uris: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            found = dict.fromkeys(form for label in self.labels for form in forms(label))
+            object.__setattr__(self, "labels", tuple(found))
 
 
 def metadata_terms(metadata: Mapping[str, Scalar]) -> list[str]:

@@ -21,6 +21,7 @@ from evergallery.gallery.items import (
     metadata_terms,
 )
 from evergallery.gallery.points import point_id
+from evergallery.names import normal
 
 
 def seen_of(versions: Sequence[Item], view: View) -> Item | None:
@@ -52,9 +53,12 @@ def changed_by(
             changed.append(_as_stored(item, item.added))
             continue
         merged = item.keeping(known)
-        if known.label and item.label and item.label != known.label and not relabel:
-            conflicts.append(LabelConflict(item.id, known.uri, known.label, item.label))
-            merged = replace(merged, label=known.label)
+        if known.label and item.label and item.label != known.label:
+            is_same = normal(item.label) == normal(known.label)
+            if not relabel and not is_same:
+                conflicts.append(LabelConflict(item.id, known.uri, known.label, item.label))
+            if not relabel or is_same:
+                merged = replace(merged, label=known.label)
         same_vector = item.content_hash is not None or np.array_equal(item.embedding, known.embedding)
         if not (merged.same_but_for_time(known) and same_vector):
             changed.append(_as_stored(merged, known.added))

@@ -204,7 +204,8 @@ def onnx_preprocessing(path: Path) -> dict[str, Any]:
     if said is None:
         return {}
     try:
-        return Preprocessing.from_dict(json.loads(said)).to_dict()
+        found = Preprocessing.from_dict(json.loads(said))
+        return {**found.to_dict(), "decoding": found.decoding}
     except (ValueError, TypeError, AttributeError, InputError) as error:
         raise InputError(f"{path} says under {PREPROCESSING} what cannot be used ({error}): export it anew.") from error
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from evergallery.data.images import decode, read_bytes
+from evergallery.data.images import DECODING, decode, read_bytes
 from evergallery.data.places import local_path
 from evergallery.data.roots import Roots
 from evergallery.errors import InputError, NotFoundError
@@ -48,13 +48,13 @@ class Pictures:
         self._thumbnails = workspace / "cache" / "thumbnails"
         self._most_pixels = most_pixels
 
-    def open(self, data: bytes) -> Image.Image:
-        """The picture in some bytes, upright, as RGB.
+    def open(self, data: bytes, decoding: int = DECODING) -> Image.Image:
+        """The picture in some bytes, upright, as RGB, decoded as a generation's preprocessing says.
 
         Raises:
             InputError: it is none, or has too many pixels.
         """
-        return decode(data, max_pixels=self._most_pixels)
+        return decode(data, max_pixels=self._most_pixels, decoding=decoding)
 
     def prepare(self) -> None:
         """Open a first picture, which takes longer than all others: the readers of all formats are loaded then."""

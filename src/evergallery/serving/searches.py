@@ -199,7 +199,8 @@ class Searches:
     def _prepared(self, data: bytes, maker: Generation) -> Image:
         with self._metrics.timing("decode"):
             try:
-                return pixels(self._pictures.open(data), maker.preprocessing)
+                prepared = maker.preprocessing
+                return pixels(self._pictures.open(data, prepared.decoding), prepared)
             except InputError as error:
                 raise InputError(f"The picture cannot be searched with: {error}") from error
 

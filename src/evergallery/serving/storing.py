@@ -14,6 +14,7 @@ from evergallery.data.images import Preprocessing, pixels
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Item, PutCounts, Scalar
 from evergallery.generation import Generation
+from evergallery.names import normal
 from evergallery.serving import schemas
 from evergallery.serving.describing import described
 from evergallery.serving.pictures import GIVEN_URI, Pictures
@@ -104,7 +105,8 @@ class Storing:
             items.append(
                 Item(
                     id=one.id, embedding=np.asarray(one.embedding, np.float32), generation=maker.fingerprint,
-                    label=one.label, uri=None, content_hash=None, added=now(), metadata={**one.metadata, **given},
+                    label=one.label and normal(one.label),
+                    uri=None, content_hash=None, added=now(), metadata={**one.metadata, **given},
                 )
             )  # fmt: skip
         with self._who_answers:
@@ -133,7 +135,9 @@ class Storing:
         return _New(data, content_hash, await self._searches.embed(image, maker))
 
     def _prepared(self, data: bytes, preprocessing: Preprocessing) -> tuple[str, Image]:
-        return hashlib.sha256(data).hexdigest(), pixels(self._pictures.open(data), preprocessing)
+        return hashlib.sha256(data).hexdigest(), pixels(
+            self._pictures.open(data, preprocessing.decoding), preprocessing
+        )
 
     def _keep(
         self,
@@ -152,7 +156,7 @@ class Storing:
             self._workspace.require_compatible(Space(maker), self._workspace.stored())
             items = [
                 Item(
-                    id=identifier, embedding=one.vector, generation=maker.fingerprint, label=label,
+                    id=identifier, embedding=one.vector, generation=maker.fingerprint, label=label and normal(label),
                     uri=str(self._pictures.place(one.data, one.content_hash)), content_hash=one.content_hash, added=now(),
                     metadata=metadata,
                 )

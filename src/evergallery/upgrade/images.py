@@ -116,6 +116,6 @@ def _decoded(file: File, preprocessing: Preprocessing) -> NDArray[np.uint8] | Pr
     if not isinstance(data, bytes):
         return data
     try:
-        return pixels(decode(data), preprocessing)
+        return pixels(decode(data, decoding=preprocessing.decoding), preprocessing)
     except InputError as error:
         return Problem(item.id, FAILED, str(error))
