@@ -1,7 +1,7 @@
 """What an adapter costs a query: one vector mapped by each kind, beside one bare NumPy product of the same width.
 
-A drift adapter is compared with each of its pairs for every vector, so it is for stored vectors; its time is shown for one
-vector too, with so many pairs.
+Where an adapter has a score of its own, 100 candidates are scored for each query as well. A drift adapter is compared with each
+of its pairs for every vector, so it is for stored vectors; its time is shown for one vector too, with so many pairs.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from common import interleaved, record
 from evergallery.adapters import ADAPTERS, Adapter, fit_linear
+from evergallery.searching import CANDIDATES
 
 WIDTHS = (128, 512)
 BARE = "bare NumPy product"
@@ -28,6 +29,11 @@ def pairs(count: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
     target = source @ shear + 0.3 * draw.normal(size=(count, width))
     one, other = (F.normalize(torch.from_numpy(rows.astype(np.float32))) for rows in (source, target))
     return one, other
+
+
+def scored(adapter: Adapter, query: Tensor, candidates: Tensor) -> Tensor:
+    """(1, N) scores of what an engine has found."""
+    return adapter.query_side(query) @ adapter.stored_side(candidates).T
 
 
 def repeated(call: Callable[[], object], calls: int) -> Callable[[], None]:
@@ -62,6 +68,9 @@ def main() -> None:
         matrix = np.random.default_rng(options.seed).normal(size=(width, width)).astype(np.float32)
         runs: dict[str, Callable[[], object]] = {BARE: partial(np.matmul, row, matrix)}
         runs |= {name: partial(adapter, vector) for name, adapter in adapters.items()}
+        for name, adapter in adapters.items():
+            if adapter.rescores:
+                runs[f"{name}, {CANDIDATES} candidates scored"] = partial(scored, adapter, vector, target[:CANDIDATES])
         calls = {name: 1 if name == "drift" else options.calls for name in runs}
         seconds = interleaved({name: repeated(run, calls[name]) for name, run in runs.items()}, options.repeats)
         times = {

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from evergallery.adapters import Adapter
 from evergallery.errors import InputError, RefusedError
-from evergallery.gallery.items import Filter, Item, View
+from evergallery.gallery.items import Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.check import in_width_of
 from evergallery.upgrade.spaces import Space
+
+CANDIDATES = 100
+"""Stored vectors that an engine finds for a query whose adapter has a score of its own, at least; the score ranks them."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Result:
 
     Attributes:
         item: as stored.
-        score: cosine of the query, as it is compared with this item's space, and the item's vector.
+        score: cosine of the query, as it is compared with this item's space, and the item's vector; through an adapter that
+            has one, its score in place of it.
         probability: that query and item are of one class, calibrated on held-out images for the query's generation and
             the item's space; ``None`` where no check has measured them.
     """
@@ -54,6 +58,49 @@ class Route:
         width = np.empty((0, self.space.dimension), np.float32)
         return in_width_of(embeddings, width)
 
+    def scores(self, embeddings: NDArray[np.float32], vectors: NDArray[np.float32]) -> torch.Tensor:
+        """(Q, N) of queries (Q, D) and vectors (N, D') of the space, by which its items are ranked."""
+        stored = torch.from_numpy(vectors)
+        if self.adapter is None:
+            return torch.from_numpy(self.queries(embeddings)) @ stored.T
+        return self.adapter.query_side(torch.from_numpy(embeddings)) @ self.adapter.stored_side(stored).T
+
+    def search(
+        self,
+        store: GalleryStore,
+        embeddings: NDArray[np.float32],
+        k: int,
+        *,
+        where: Filter,
+        view: View,
+        minimum_score: float | None,
+        exact: bool | None,
+    ) -> list[list[Match]]:
+        """The k best items of the space for each of the queries (Q, D), best first.
+
+        Where the adapter has a score of its own, an engine cannot know it: it finds more than k by the cosine with the mapped
+        query, and these are ranked by the score. See ``GalleryStore.search`` for the arguments.
+        """
+        where = replace(where, generations=(self.space.fingerprint,))
+        if self.adapter is None or not self.adapter.rescores:
+            return store.search(
+                self.queries(embeddings), k, where=where, minimum_score=minimum_score, exact=exact, view=view
+            )
+        found = store.search(
+            self.queries(embeddings), max(k, CANDIDATES), where=where, exact=exact, with_embeddings=True, view=view
+        )
+        ranked: list[list[Match]] = []
+        for index, matches in enumerate(found):
+            if not matches:
+                ranked.append([])
+                continue
+            vectors = np.stack([match.item.embedding for match in matches])
+            scores = self.scores(embeddings[index : index + 1], vectors)[0].tolist()
+            scored = [replace(match, score=score) for match, score in zip(matches, scores, strict=True)]
+            kept = [match for match in scored if minimum_score is None or match.score >= minimum_score]
+            ranked.append(sorted(kept, key=lambda match: (-match.score, match.item.id))[:k])
+        return ranked
+
 
 def search_routes(
     store: GalleryStore,
@@ -79,7 +126,7 @@ def search_routes(
         k: at least 1.
         where: which items.
         view: which versions of them.
-        minimum_score: smallest cosine.
+        minimum_score: smallest score.
         minimum_probability: smallest probability, in (0, 1).
         exact: see ``GalleryStore.search``.
 
@@ -101,14 +148,7 @@ def search_routes(
         least = minimum_score
         if minimum_probability is not None and route.calibration is not None:
             least = max(-2.0 if least is None else least, route.calibration.score_at(minimum_probability))
-        matches = store.search(
-            route.queries(queries),
-            k,
-            where=replace(where, generations=(route.space.fingerprint,)),
-            minimum_score=least,
-            exact=exact,
-            view=view,
-        )
+        matches = route.search(store, queries, k, where=where, view=view, minimum_score=least, exact=exact)
         scale = route.calibration
         for results, more in zip(found, matches, strict=True):
             for match in more:

@@ -221,7 +221,7 @@ def test_only_a_stored_adapter_serves() -> None:
     spaces = (Measured("v2", "2", new, ()), Measured("v1", "1", old, ()))
     gate = Gate(cross_test=-2.0)
     estimated = check_pair(protocol, *spaces, gate)
-    stored = check_pair(protocol, *spaces, gate, adapters={"a1": old})
+    stored = check_pair(protocol, *spaces, gate, adapters={"a1": (old, spaces[1].embeddings)})
     assert [pair.verdict for pair in (estimated, stored)] == ["compatible after an adapter"] * 2
     assert serving(estimated) is estimated.evidence
     assert serving(stored).adapter == "a1"

@@ -103,7 +103,9 @@ def test_rotated_space_passes_through_an_adapter_that_exists(protocol: Protocol,
     turned = space("v2", clusters(protocol, 0.4, seed=1) @ rotation())
     back = unit(torch.from_numpy(turned.embeddings) @ rotation().T)
     wrong = unit(torch.from_numpy(turned.embeddings) @ rotation())
-    found = check_pair(protocol, turned, old, GATE, adapters={"a1": wrong, "a2": back})
+    found = check_pair(
+        protocol, turned, old, GATE, adapters={"a1": (wrong, old.embeddings), "a2": (back, old.embeddings)}
+    )
     assert (found.verdict, found.passed) == ("compatible after an adapter", True)
     assert found.adapted is not None
     assert (found.adapted.adapter, found.adapted.estimated) == ("a2", False)

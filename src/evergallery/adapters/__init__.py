@@ -1,6 +1,7 @@
 """Maps between the spaces of two finished generations, learned from paired embeddings after training."""
 
 from evergallery.adapters.adapter import Adapter, Direction
+from evergallery.adapters.bilateral import BilateralAdapter, fit_bilateral
 from evergallery.adapters.drift import DriftAdapter, fit_drift
 from evergallery.adapters.kinds import ADAPTERS, Kind, adapter_from_tensors
 from evergallery.adapters.lambda_orthogonal import LambdaOrthogonalAdapter, fit_lambda_orthogonal
@@ -14,6 +15,7 @@ __all__ = [
     "ADAPTERS",
     "Adapter",
     "AdapterCard",
+    "BilateralAdapter",
     "Direction",
     "DriftAdapter",
     "Kind",
@@ -25,6 +27,7 @@ __all__ = [
     "Space",
     "StoredAdapter",
     "adapter_from_tensors",
+    "fit_bilateral",
     "fit_drift",
     "fit_lambda_orthogonal",
     "fit_linear",

@@ -17,11 +17,16 @@ TINY = 1e-12
 class Adapter(nn.Module):
     """A map of unit rows (N, D) of one space, the source, to unit rows (N, D') of another, the target.
 
+    Queries of the source and stored vectors of the target are compared by the inner product of ``query_side`` and
+    ``stored_side``: the cosine of the mapped query and the vector as it is stored, unless the adapter knows better.
+
     It has nothing to train and gives no gradient. Its tensors are all there is to it: ``type(adapter)(**adapter.tensors())``
     is the same map, and ``adapter_from_tensors`` finds the type by its kind.
     """
 
     kind: ClassVar[str]
+    rescores: ClassVar[bool] = False
+    """Whether stored vectors are compared in another way than by their cosine with the mapped query."""
 
     def __init__(self, **tensors: Tensor | None) -> None:
         super().__init__()
@@ -59,6 +64,15 @@ class Adapter(nn.Module):
         mapped = self.map(embeddings.detach())
         lengths: Tensor = torch.linalg.vector_norm(mapped, dim=1, keepdim=True)
         return mapped / lengths.clamp_min_(TINY)
+
+    def query_side(self, embeddings: Tensor) -> Tensor:
+        """(N, D) queries to (N, E)."""
+        mapped: Tensor = self(embeddings)
+        return mapped
+
+    def stored_side(self, vectors: Tensor) -> Tensor:
+        """(N, D') stored vectors to (N, E)."""
+        return vectors
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, all that it consists of."""

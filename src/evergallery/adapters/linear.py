@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from evergallery.adapters.adapter import Adapter, check_pairs
+from evergallery.adapters.adapter import Adapter, Direction, check_pairs
+from evergallery.adapters.held_out import ENOUGH, best_of, folds, reciprocal_ranks
+from evergallery.adapters.ridge import Ridge, RidgePaths, ridge_paths
 from evergallery.errors import InputError
 
 
@@ -46,8 +48,18 @@ class LinearAdapter(Adapter):
         return torch.addmm(self.offset, embeddings @ self.weight, self.second)
 
 
-def fit_linear(source: Tensor, target: Tensor, *, rank: int | None = None, ridge: float = 1e-3) -> LinearAdapter:
+def fit_linear(
+    source: Tensor,
+    target: Tensor,
+    *,
+    rank: int | None = None,
+    ridge: float | None = None,
+    direction: Direction = "query",
+) -> LinearAdapter:
     """Ridge regression ``argmin_{W, b} |source W + b - target|² + ridge · N · |W|²``, over W of this rank at most.
+
+    Without ``ridge`` the strength is chosen by the reciprocal rank at which queries that were held out find their partners,
+    and W may be drawn towards the rotation that fits best in place of nothing.
 
     The best W of rank r is the best of any rank, projected on the r directions of the target that it explains best, in the
     norm of the penalised problem (reduced-rank ridge regression, Mukherjee and Zhu 2011; without ridge Izenman 1975).
@@ -55,8 +67,9 @@ def fit_linear(source: Tensor, target: Tensor, *, rank: int | None = None, ridge
     Args:
         source: (N, D) unit rows.
         target: (N, D') unit rows of the same images.
-        rank: of W; ``None``, or one that is no restriction, gives W whole.
-        ridge: > 0, relative to one image.
+        rank: of W; ``None``, or one that is no restriction, gives W whole, and one that is draws it towards nothing.
+        ridge: > 0, relative to one image, towards nothing; ``None`` to have it chosen.
+        direction: whether queries are mapped, or stored vectors; only the choice depends on it.
 
     Raises:
         InputError: not two finite embeddings of each image, or a rank below 1.
@@ -64,16 +77,36 @@ def fit_linear(source: Tensor, target: Tensor, *, rank: int | None = None, ridge
     check_pairs(source, target)
     if rank is not None and rank < 1:
         raise InputError(f"The rank of a linear adapter is {rank}: it must be at least 1.")
-    x, y = source.double(), target.double()
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    x, y = x - x_mean, y - y_mean
-    gram = x.T @ x + ridge * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    weight = torch.linalg.solve(gram, x.T @ y)
-    if rank is None or rank >= min(weight.shape):
-        offset = y_mean - x_mean @ weight
-        return LinearAdapter(weight.to(source.dtype), offset.to(source.dtype))
+    paths = ridge_paths(source, target)
+    free = rank is None or rank >= min(source.shape[1], target.shape[1])
+    chosen = _choose(source, target, paths, free, direction) if ridge is None else Ridge(ridge, rotation=False)
+    weight = paths.weight(chosen)
+    x_mean, y_mean = source.double().mean(0), target.double().mean(0)
+    if rank is None or free:
+        return _adapter(weight, x_mean, y_mean, source.dtype)
+    x = source.double() - x_mean
+    gram = x.T @ x + chosen.strength * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     # Eigenvalues ascend: the last columns explain most.
     explained = torch.linalg.eigh(weight.T @ gram @ weight).eigenvectors[:, -rank:].flip(1)
     first, second = weight @ explained, explained.T
     offset = y_mean - x_mean @ first @ second
     return LinearAdapter(*(one.to(source.dtype) for one in (first, offset, second)))
+
+
+def _adapter(weight: Tensor, x_mean: Tensor, y_mean: Tensor, dtype: torch.dtype) -> LinearAdapter:
+    return LinearAdapter(weight.to(dtype), (y_mean - x_mean @ weight).to(dtype))
+
+
+def _choose(source: Tensor, target: Tensor, paths: RidgePaths, rotations: bool, direction: Direction) -> Ridge:
+    """The first of those by which held-out queries find their partners best."""
+    grid = [one for one in paths.grid() if rotations or not one.rotation]
+    ranks: list[list[Tensor]] = [[] for _ in grid]
+    for fitted, held_out in folds(len(source), ENOUGH):
+        some = ridge_paths(source[fitted], target[fitted])
+        means = source[fitted].double().mean(0), target[fitted].double().mean(0)
+        held_out = held_out[:ENOUGH]
+        for one, found in zip(grid, ranks, strict=True):
+            mapped = _adapter(some.weight(one), *means, source.dtype)(source)
+            queries, stored = (mapped, target) if direction == "query" else (target, mapped)
+            found.append(reciprocal_ranks(queries[held_out], stored, held_out))
+    return grid[best_of(ranks)]

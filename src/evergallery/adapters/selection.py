@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evergallery.adapters.adapter import Adapter, Direction, check_pairs
+from evergallery.adapters.held_out import folds, reciprocal_ranks
 from evergallery.adapters.kinds import ADAPTERS
 from evergallery.errors import InputError
 from evergallery.retrieval.knn import Exclusion, nearest
@@ -20,6 +21,7 @@ from evergallery.retrieval.metrics import count_positives
 MINIMUM_PAIRS = 20
 MINIMUM_CLASSES = 5
 MOST_QUERIES = 5_000
+ENOUGH_JUDGED = 500
 GAP = 0.05
 
 Fit = Callable[[Tensor, Tensor], Adapter]
@@ -28,15 +30,17 @@ Measure = Literal["recall@1", "partner recall@1"]
 
 @dataclass(frozen=True)
 class Judgement:
-    """How a map does on some of the pairs.
+    """How a map does on some of the pairs, as it will be used: queries look for stored vectors, whichever side is mapped.
 
     Attributes:
-        recall: share of mapped vectors whose nearest target vector is right, in [0, 1].
+        recall: share of queries whose nearest stored vector is right, in [0, 1].
+        reciprocal_rank: mean of one over the place of a query's own partner among the stored vectors of all pairs, in (0, 1].
         cosine: mean cosine of mapped vectors with their own targets.
-        queries: how many mapped vectors the recall is of.
+        queries: how many the recall is of.
     """
 
     recall: float
+    reciprocal_rank: float
     cosine: float
     queries: int
 
@@ -53,7 +57,7 @@ class Trial:
     Attributes:
         name: of the kind.
         in_sample: on pairs that it was fitted to, as many as are held out.
-        out_of_sample: on images held out, of classes that others of the images show.
+        out_of_sample: on images held out, of classes that others of the images show; of few pairs each is held out once.
         unseen_classes: fitted again without some classes, and judged on these; ``None`` without labels.
         seen_classes: the same images by the first map, which has seen their classes, and most of them.
         seconds: to fit.
@@ -70,9 +74,9 @@ class Trial:
 
     @property
     def worse(self) -> Judgement:
-        """What it is chosen by: of the judgements on pairs that it was not fitted to, the one with the lower recall."""
+        """What it is chosen by: of the judgements on pairs that it was not fitted to, the one with the lower rank."""
         judgements = [judgement for judgement in (self.out_of_sample, self.unseen_classes) if judgement]
-        return min(judgements, key=lambda judgement: judgement.recall)
+        return min(judgements, key=lambda judgement: judgement.reciprocal_rank)
 
     @property
     def warning(self) -> str | None:
@@ -99,8 +103,8 @@ class Selection:
         name: of the kind that was chosen.
         adapter: of that kind, fitted to all pairs.
         trials: every kind, in the order given.
-        measure: what recall means: ``recall@1``, a target vector of the same class, itself excluded, among all of them;
-            ``partner recall@1``, its own target vector among those of the pairs judged with it.
+        measure: what recall means: ``recall@1``, a stored vector of the same class, itself excluded, among all of them;
+            ``partner recall@1``, the stored vector of the same image among those of all pairs.
         target_recall: the same for the held-out target vectors themselves; a better source may find more, well mapped.
         pairs: how many there are.
     """
@@ -145,9 +149,11 @@ def select_adapter(
 ) -> Selection:
     """Fit every kind on a part of the pairs and take the one that does best on the others.
 
-    Images are held out at random. Where labels are known each kind is fitted once more without some of the classes, because
-    a map may be right for the classes of its pairs and wrong for all others, and images held out of the same classes do
-    not show it. The worse of the two counts, see ``choose``.
+    What decides is the reciprocal rank at which a query that was held out finds its own partner: a mean cosine is high for
+    a map that shrinks everything together, and recall of a few hundred queries is coarse. Images are held out at random.
+    Where labels are known each kind is fitted once more without some of the classes, because a map may be right for the
+    classes of its pairs and wrong for all others, and images held out of the same classes do not show it. The worse of the
+    two counts.
 
     The chosen kind is then fitted to all pairs: the held-out ones have told what they can, and the more images and classes
     a map has seen the better, so the figures are those of a map that knew less than the one returned.
@@ -159,7 +165,7 @@ def select_adapter(
         direction: what the adapter is for; kinds too slow for queries are tried for stored vectors only.
         fits: kinds to try, ``{"rank 32": partial(fit_linear, rank=32)}``; by default all that fit direction and widths,
             with their own parameters.
-        held_out: share of images, and of classes, in (0, 0.5].
+        held_out: share of the classes that is held out, in (0, 0.5]; of images it is a fifth.
         seed: of both splits.
 
     Raises:
@@ -175,51 +181,40 @@ def select_adapter(
     if labels is not None and tuple(labels.shape) != (len(source),):
         raise InputError(f"There are {len(source)} pairs and labels of shape {tuple(labels.shape)}: give one for each.")
     if not 0 < held_out <= 0.5:
-        raise InputError(f"The share of pairs held out is {held_out}: it must be above 0 and at most 0.5.")
+        raise InputError(f"The share of classes held out is {held_out}: it must be above 0 and at most 0.5.")
     fits = fits if fits is not None else default_fits(direction, source.shape[1], target.shape[1])
     if labels is not None and len(torch.unique(labels)) == len(labels):
         # No image has another one of its class to find.
         labels = None
-    generator = torch.Generator().manual_seed(seed)
-    by_image = split_by_image(len(source), held_out, generator)
-    by_class = None if labels is None else split_by_class(labels, held_out, generator)
-    trials = tuple(_trial(name, fit, source, target, labels, by_image, by_class) for name, fit in fits.items())
+    by_image = tuple(folds(len(source), ENOUGH_JUDGED, seed))
+    by_class = None if labels is None else split_by_class(labels, held_out, torch.Generator().manual_seed(seed))
+    pairs = _Pairs(source, target, labels, direction)
+    trials = tuple(_trial(name, fit, pairs, by_image, by_class) for name, fit in fits.items())
     best = choose(trials)
+    held = torch.cat([rows for _, rows in by_image])
     return Selection(
         name=best.name,
         adapter=fits[best.name](source, target),
         trials=trials,
         measure="partner recall@1" if labels is None else "recall@1",
-        target_recall=judge(target[by_image[1]], by_image[1], target, labels).recall,
+        target_recall=judge(target[held], target, held, labels).recall,
         pairs=len(source),
     )
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
-    """The trial with the highest cosine among those whose recall is within one standard error of the highest.
-
-    A share of some hundred queries does not tell apart kinds that are a point from each other, and their mean cosines,
-    which every pair enters by its degree, do. The first of equals.
-    """
-    best = max((trial.worse for trial in trials), key=lambda judgement: judgement.recall)
-    among = [trial for trial in trials if trial.worse.recall >= best.recall - math.sqrt(best.variance)]
-    return max(among, key=lambda trial: trial.worse.cosine)
+    """The first of the trials with the highest reciprocal rank, on pairs that they were not fitted to."""
+    return max(trials, key=lambda trial: trial.worse.reciprocal_rank)
 
 
 def default_fits(direction: Direction, source_dimension: int, target_dimension: int) -> dict[str, Fit]:
-    """Every kind that is good for this direction and can map between these widths."""
-    return {
-        name: kind.fit
+    """Every kind that is tried unasked, is good for this direction and can map between these widths."""
+    kinds = {
+        name: kind
         for name, kind in ADAPTERS.items()
-        if direction in kind.directions and (kind.between_dimensions or source_dimension == target_dimension)
+        if kind.tried and kind.serves(direction, source_dimension, target_dimension)
     }
-
-
-def split_by_image(count: int, held_out: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows to fit and rows to judge, in random order."""
-    order = torch.randperm(count, generator=generator)
-    cut = max(1, round(held_out * count))
-    return order[cut:], order[:cut]
+    return {name: kind.fit_for(direction) for name, kind in kinds.items()}
 
 
 def split_by_class(labels: Tensor, held_out: float, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
@@ -233,25 +228,42 @@ def split_by_class(labels: Tensor, held_out: float, generator: torch.Generator) 
     return order[~unseen], order[unseen]
 
 
-def judge(mapped: Tensor, rows: Tensor, target: Tensor, labels: Tensor | None) -> Judgement:
-    """How well mapped vectors find what they should among the target vectors.
+def judge(queries: Tensor, stored: Tensor, rows: Tensor, labels: Tensor | None, *, cosine: float = 1.0) -> Judgement:
+    """How well queries find what they should among stored vectors.
 
     Args:
-        mapped: (M, D') unit rows in the target space.
-        rows: (M,) the pair that each is of.
-        target: (N, D') unit rows of all pairs.
+        queries: (M, E) as they are compared.
+        stored: (N, E) of all pairs, likewise.
+        rows: (M,) the pair that each query is of.
         labels: (N,) of the pairs: each looks for a vector of its class among all but its own, and one that has none does not
-            count. Without labels each looks for its own among those of ``rows``.
+            count. Without labels each looks for its own.
+        cosine: of mapped vectors with their own targets, which is passed on.
     """
-    cosine = F.cosine_similarity(mapped, target[rows]).mean().item()
+    ranks = reciprocal_ranks(queries, stored, rows)
     if labels is None:
-        hits = nearest(mapped, target[rows], 1).indices[:, 0] == torch.arange(len(rows), device=mapped.device)
+        hits = ranks == 1
     else:
         itself = Exclusion(rows)
         valid = count_positives(labels[rows], labels, itself) > 0
-        found = nearest(mapped, target, 1, exclusion=itself).indices[:, 0]
+        found = nearest(queries, stored, 1, exclusion=itself).indices[:, 0]
         hits = (labels[found] == labels[rows])[valid]
-    return Judgement(hits.double().mean().item() if len(hits) else 0.0, cosine, len(hits))
+    return Judgement(hits.double().mean().item() if len(hits) else 0.0, ranks.mean().item(), cosine, len(hits))
+
+
+def together(judgements: Sequence[Judgement]) -> Judgement:
+    """One judgement of all their queries."""
+    queries = sum(one.queries for one in judgements)
+    weights = [one.queries / queries if queries else 1 / len(judgements) for one in judgements]
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(weight * value for weight, value in zip(weights, values, strict=True))
+
+    return Judgement(
+        mean([one.recall for one in judgements]),
+        mean([one.reciprocal_rank for one in judgements]),
+        mean([one.cosine for one in judgements]),
+        queries,
+    )
 
 
 def microseconds_for_one(adapter: Adapter, embedding: Tensor, calls: int = 300, seconds: float = 0.5) -> float:
@@ -274,36 +286,55 @@ def microseconds_for_one(adapter: Adapter, embedding: Tensor, calls: int = 300, 
     return 1e6 * statistics.median(taken)
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """Embeddings (N, D) and (N, D') of the same images, and what a map between them is for."""
+
+    source: Tensor
+    target: Tensor
+    labels: Tensor | None
+    direction: Direction
+
+    def judged(self, adapter: Adapter, rows: Tensor) -> Judgement:
+        """An adapter on some of the pairs, each among the stored vectors of all."""
+        rows = rows[:MOST_QUERIES]
+        if self.direction == "query":
+            mapped = adapter(self.source[rows])
+            queries, stored = adapter.query_side(self.source[rows]), adapter.stored_side(self.target)
+        else:
+            stored = adapter(self.source)
+            queries, mapped = self.target[rows], stored[rows]
+        cosine = F.cosine_similarity(mapped, self.target[rows]).mean().item()
+        return judge(queries, stored, rows, self.labels, cosine=cosine)
+
+    def fitted(self, fit: Fit, rows: Tensor) -> Adapter:
+        """An adapter fitted to some of the pairs."""
+        return fit(self.source[rows], self.target[rows])
+
+
 def _trial(
     name: str,
     fit: Fit,
-    source: Tensor,
-    target: Tensor,
-    labels: Tensor | None,
-    by_image: tuple[Tensor, Tensor],
+    pairs: _Pairs,
+    by_image: Sequence[tuple[Tensor, Tensor]],
     by_class: tuple[Tensor, Tensor] | None,
 ) -> Trial:
-    def on(adapter: Adapter, rows: Tensor) -> Judgement:
-        return judge(adapter(source[rows]), rows, target, labels)
-
-    fitted, held_out = by_image
     start = time.perf_counter()
-    adapter = fit(source[fitted], target[fitted])
-    seconds = time.perf_counter() - start
-    held_out = held_out[:MOST_QUERIES]
+    adapters = [pairs.fitted(fit, rows) for rows, _ in by_image]
+    seconds = (time.perf_counter() - start) / len(adapters)
+    adapter, (rows, held_out) = adapters[0], by_image[0]
     unseen = seen = None
     if by_class is not None:
-        known, others = by_class[0], by_class[1][:MOST_QUERIES]
-        unseen, seen = on(fit(source[known], target[known]), others), on(adapter, others)
+        known, others = by_class
+        unseen, seen = pairs.judged(pairs.fitted(fit, known), others), pairs.judged(adapter, others)
     return Trial(
         name=name,
-        # As many as are held out: without labels the recall depends on how many there are to confuse.
-        in_sample=on(adapter, fitted[: len(held_out)]),
-        out_of_sample=on(adapter, held_out),
+        in_sample=pairs.judged(adapter, rows[: len(held_out)]),
+        out_of_sample=together([pairs.judged(one, held) for one, (_, held) in zip(adapters, by_image, strict=True)]),
         unseen_classes=unseen,
         seen_classes=seen,
         seconds=seconds,
-        microseconds=microseconds_for_one(adapter, source[:1]),
+        microseconds=microseconds_for_one(adapter, pairs.source[:1]),
     )
 
 

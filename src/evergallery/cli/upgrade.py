@@ -360,10 +360,18 @@ def _print_adapted(made: "Adapted") -> None:
             (
                 trial.name + (" (chosen)" if trial.name == selection.name else ""),
                 f"{100 * trial.in_sample.recall:.1f}", f"{100 * trial.out_of_sample.recall:.1f}", unseen,
-                f"{trial.out_of_sample.cosine:.3f}", f"{trial.seconds:.1f}", f"{trial.microseconds:.0f}",
+                f"{trial.worse.reciprocal_rank:.3f}", f"{trial.seconds:.1f}", f"{trial.microseconds:.0f}",
             )
         )  # fmt: skip
-    columns = ("", "fitted\nimages", "other\nimages", "other\nclasses", "cosine", "seconds\nto fit", "µs a\nquery")
+    columns = (
+        "",
+        "fitted\nimages",
+        "other\nimages",
+        "other\nclasses",
+        "partner's\nrank",
+        "seconds\nto fit",
+        "µs a\nquery",
+    )
     print_table(f"{card.name}: {card.source.name} to {card.target.name}, {selection.measure} in %", columns, rows)
     say(
         f"Vectors of {card.target.name} themselves: {100 * selection.target_recall:.1f} %. {selection.pairs} pairs; the chosen "

@@ -14,8 +14,9 @@ from evergallery.report.refreshing import Curves, measured_curves
 from evergallery.report.words import interval_of
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.upgrade.check import Check, Measured, PairCheck, agreement, check_pair, compatibility, in_width_of
+from evergallery.upgrade.checking import through_adapters
 from evergallery.upgrade.evidence import Evidence
-from evergallery.upgrade.held_out import Vectors, holds_embeddings, read_held_out
+from evergallery.upgrade.held_out import holds_embeddings, read_held_out
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.spaces import Space
 from evergallery.watching import Watcher
@@ -167,7 +168,7 @@ def measure_held_out(
             if maker.number > base.number:
                 updates[maker.name] = check_pair(
                     protocol, spaces[maker.name], spaces[base.name], policy, excluded=held_out.excluded,
-                    adapters=_mapped(workspace, Space(maker), Space(base), spaces),
+                    adapters=through_adapters(workspace, spaces[maker.name], spaces[base.name]),
                 )  # fmt: skip
     pairs = (updates[candidate.name],) if base else ()
     check = Check(candidate.name, names, protocol.description, protocol, held_out.excluded, matrix, pairs)
@@ -181,10 +182,11 @@ def measure_held_out(
     if base is not None:
         pair, old, new = updates[candidate.name], spaces[base.name], spaces[candidate.name]
         way = serving(pair)
-        mapped = _mapped(workspace, Space(candidate), Space(base), spaces).get(way.adapter or "")
+        direct = in_width_of(new.embeddings, old.embeddings), old.embeddings
+        mapped, searched = through_adapters(workspace, new, old).get(way.adapter or "", direct)
         curves = measured_curves(
-            protocol, old.embeddings, in_width_of(new.embeddings, old.embeddings) if mapped is None else mapped,
-            new.embeddings, (way.calibrations["cross"], way.calibrations["new self"]),
+            protocol, old.embeddings, mapped, new.embeddings, (way.calibrations["cross"], way.calibrations["new self"]),
+            searched=searched,
         )  # fmt: skip
         prototypes = prototype_map(old.embeddings, new.embeddings, images.labels, images.classes, base.card.classes)
         plan, no_plan = _plan(workspace, candidate, data, data_dir, watcher)
@@ -193,16 +195,6 @@ def measure_held_out(
         check, base.name if base else None, len(present & set(old_classes)), updates, spaces, left_out, policy.confidence,
         curves, prototypes, plan, no_plan,
     )  # fmt: skip
-
-
-def _mapped(workspace: "Workspace", new: Space, old: Space, spaces: Mapping[str, Measured]) -> dict[str, Vectors]:
-    """By name of each stored adapter from ``new`` into ``old``, the queries that it maps."""
-    return {
-        stored.card.name: Space(new.maker, stored).map(spaces[new.name].embeddings)
-        for stored in workspace.adapters()
-        if stored.card.direction == "query"
-        and (stored.card.source.fingerprint, stored.card.target.fingerprint) == (new.fingerprint, old.fingerprint)
-    }
 
 
 def _plan(

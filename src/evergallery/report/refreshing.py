@@ -52,23 +52,27 @@ def measured_curves(
     new: Vectors,
     scales: tuple[Calibration | None, Calibration | None],
     size: int = SAMPLE,
+    *,
+    searched: Vectors | None = None,
 ) -> Curves:
     """Refresh a sample of whole classes of the held-out images, in several orders.
 
     Args:
         protocol: of N held-out labelled images.
         old: (N, D) stored vectors before.
-        mapped: (N, D) queries of the new generation as they are compared with ``old``.
+        mapped: (N, E) queries of the new generation as they are compared with ``old``.
         new: (N, D') vectors of the new generation: queries and refreshed vectors.
         scales: of the cosines in old and in new vectors.
         size: of the sample, about.
+        searched: (N, E) ``old`` as it is compared with ``mapped``, where that is not as it is stored.
     """
     images = protocol.images
+    searched = old if searched is None else searched
     rows = sample_rows([images.classes[label] for label in images.labels], size)
     query, gallery = np.intersect1d(protocol.query, rows), np.intersect1d(protocol.gallery, rows)
     labels = torch.from_numpy(images.labels)
     hits = labels[query][:, None] == labels[gallery][None, :]
-    before = torch.from_numpy(mapped[query] @ old[gallery].T)
+    before = torch.from_numpy(mapped[query] @ searched[gallery].T)
     after = torch.from_numpy(new[query] @ new[gallery].T)
     forbidden = forbidden_pairs(protocol, query, gallery)
     stored = Stored(

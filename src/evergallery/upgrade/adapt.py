@@ -52,11 +52,15 @@ def adapt(
     if new == old:
         raise InputError(f"{new} and {old} are the same generation: there is nothing to adapt.")
     source, target = spaces if direction == "query" else spaces[::-1]
-    fits = default_fits(direction, source.dimension, target.dimension)
-    if kind is not None and kind not in fits:
+    fits = (
+        default_fits(direction, source.dimension, target.dimension)
+        if kind is None
+        else {kind: ADAPTERS[kind].fit_for(direction)}
+    )
+    if kind is not None and not ADAPTERS[kind].serves(direction, source.dimension, target.dimension):
         raise InputError(
             f"The adapter {kind!r} does not map {source.dimension} to {target.dimension} dimensions for the {direction}: "
-            f"choose {', '.join(fits)}."
+            f"choose {', '.join(default_fits(direction, source.dimension, target.dimension))}."
         )
     held_out = read_held_out(workspace, pairs, spaces, data_dir=data_dir, watcher=watcher, exclude=False)
     images = held_out.protocol.images
@@ -66,7 +70,7 @@ def adapt(
         torch.from_numpy(held_out.spaces[target.name].embeddings),
         torch.from_numpy(images.labels) if held_out.labelled else None,
         direction=direction,
-        fits=fits if kind is None else {kind: fits[kind]},
+        fits=fits,
     )
     folder = workspace.directory / "adapters"
     folder.mkdir(exist_ok=True)

@@ -226,7 +226,7 @@ def check_pair(
     old: Measured,
     gate: Gate,
     *,
-    adapters: Mapping[str, Vectors] | None = None,
+    adapters: Mapping[str, tuple[Vectors, Vectors]] | None = None,
     best: Measured | None = None,
     excluded: int = 0,
 ) -> PairCheck:
@@ -237,25 +237,27 @@ def check_pair(
         new: the generation that would query.
         old: the space that would be searched.
         gate: the policy.
-        adapters: by name, (N, D') embeddings of ``new`` mapped into ``old``. Without any, where the direct way fails,
-            rotations fitted on one half of the images and measured on the other tell whether an adapter would help.
+        adapters: by name, queries of ``new`` and vectors of ``old``, both (N, E) as an adapter compares them by their inner
+            product. Without any, where the direct way fails, rotations fitted on one half of the images and measured on the
+            other tell whether an adapter would help.
         best: the same recipe without the constraint of compatibility, for update gain and price.
         excluded: images that were left out.
     """
-    direct, flips = _evidence(protocol, new, old, in_width_of(new.embeddings, old.embeddings), gate, best, excluded)
+    cut = in_width_of(new.embeddings, old.embeddings), old.embeddings
+    direct, flips = _evidence(protocol, new, old, cut, gate, best, excluded)
     adapted = None
     if not gate.compatible(direct):
         tried = [
-            (_evidence(protocol, new, old, mapped, gate, best, excluded), name)
-            for name, mapped in (adapters or {}).items()
+            (_evidence(protocol, new, old, compared, gate, best, excluded), name)
+            for name, compared in (adapters or {}).items()
         ]
         if tried:
             (found, its_flips), name = max(tried, key=lambda one: one[0][0].recall("cross"))
             adapted = found.model_copy(update={"adapter": name})
             flips = its_flips if gate.compatible(adapted) else flips
         elif len(protocol.images) >= 2 * LEAST_PAIRS:
-            mapped = _cross_fitted(new.embeddings, old.embeddings)
-            found, _ = _evidence(protocol, new, old, mapped, gate, best, excluded)
+            compared = _cross_fitted(new.embeddings, old.embeddings), old.embeddings
+            found, _ = _evidence(protocol, new, old, compared, gate, best, excluded)
             adapted = found.model_copy(update={"adapter": "procrustes", "estimated": True})
     verdict, reason = gate.verdict(direct, adapted)
     # Only what is stored can serve: an estimate says what to do next and opens no gate.
@@ -281,7 +283,7 @@ def _evidence(
     protocol: Protocol,
     new: Measured,
     old: Measured,
-    mapped: Vectors,
+    compared: tuple[Vectors, Vectors],
     gate: Gate,
     best: Measured | None,
     excluded: int,
@@ -289,7 +291,7 @@ def _evidence(
     tests: dict[Test, tuple[Vectors, Vectors]] = {
         "old self": (old.embeddings, old.embeddings),
         "new self": (new.embeddings, new.embeddings),
-        "cross": (mapped, old.embeddings),
+        "cross": compared,
     }
     found = {test: measure(protocol, query, gallery, old.classes) for test, (query, gallery) in tests.items()}
     before, alone, cross = (found[test]["all"] for test in tests)

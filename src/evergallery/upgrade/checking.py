@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import BusyError
 from evergallery.files import read_json, write_json
 from evergallery.generation import Generation
 from evergallery.retrieval.calibration import Calibration
 from evergallery.state import Pair, Scale, State, now
-from evergallery.upgrade.check import Check, PairCheck, agreement, check_pair, compatibility
+from evergallery.upgrade.check import Check, Measured, PairCheck, Vectors, agreement, check_pair, compatibility
 from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import Gate
 from evergallery.upgrade.held_out import read_held_out
@@ -50,12 +52,7 @@ def check_generation(
     pairs = tuple(
         check_pair(
             images, measured[new.name], measured[other.name], policy,
-            adapters={
-                stored.card.name: Space(new.maker, stored).map(measured[new.name].embeddings)
-                for stored in workspace.adapters()
-                if stored.card.direction == "query" and stored.card.source.fingerprint == new.fingerprint
-                and stored.card.target.fingerprint == other.fingerprint
-            },
+            adapters=through_adapters(workspace, measured[new.name], measured[other.name]),
             best=measured[best] if best else None, excluded=held_out.excluded,
         )
         for other in others
@@ -73,6 +70,21 @@ def check_generation(
     )
     remember(workspace, result)
     return result
+
+
+def through_adapters(workspace: "Workspace", new: Measured, old: Measured) -> dict[str, tuple[Vectors, Vectors]]:
+    """By name of each stored adapter of queries of ``new`` among vectors of ``old``: both as it compares them, (N, E)."""
+    found = {}
+    for stored in workspace.adapters():
+        card = stored.card
+        spaces = card.source.fingerprint, card.target.fingerprint
+        if card.direction == "query" and spaces == (new.fingerprint, old.fingerprint):
+            adapter = stored.adapter()
+            found[card.name] = (
+                adapter.query_side(torch.from_numpy(new.embeddings)).numpy(),
+                adapter.stored_side(torch.from_numpy(old.embeddings)).numpy(),
+            )
+    return found
 
 
 def evidence_between(workspace: "Workspace", new: Space, old: Space) -> Evidence | None:

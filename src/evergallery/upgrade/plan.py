@@ -167,6 +167,6 @@ def sample_rows(labels: Sequence[str | None], size: int) -> NDArray[np.int64]:
 
 
 def _scores(route: Route, queries: Vectors, vectors: Vectors, calibrated: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    cosines = torch.from_numpy(route.queries(queries)) @ torch.from_numpy(vectors).T
+    scores = route.scores(queries, vectors)
     scale = route.calibration
-    return cosines, scale.slope * cosines + scale.intercept if calibrated and scale else cosines
+    return scores, scale.slope * scores + scale.intercept if calibrated and scale else scores
