@@ -11,9 +11,25 @@ from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
+from evergallery.retrieval.relevance import Relevance, evaluate_judged
 
 KS = (1, 5, 10)
 GROUPS = ("old", "new", "all")
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """J judgements on held-out images.
+
+    Attributes:
+        query: (J,) index of the image that asks.
+        item: (J,) index of the image that is right.
+        grade: (J,) how much, above 0; 1 where there are no grades.
+    """
+
+    query: NDArray[np.int64]
+    item: NDArray[np.int64]
+    grade: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,12 +41,24 @@ class Protocol:
         query: (Q,) indices of the queries.
         gallery: (G,) indices of the gallery; an image in both does not find itself.
         description: for the foot of a table.
+        judgements: that say which answers are right, in place of labels; ``None`` where labels do.
     """
 
     images: ImageSet
     query: NDArray[np.int64]
     gallery: NDArray[np.int64]
     description: str
+    judgements: "Judgements | None" = None
+
+    def relevance(self, query: NDArray[np.int64], gallery: NDArray[np.int64]) -> Relevance:
+        """The judgements on some queries (q,) and items (g,), by their places there."""
+        assert self.judgements is not None
+        asked, found = (np.full(len(self.images), -1, dtype=np.int64) for _ in range(2))
+        asked[query], found[gallery] = np.arange(len(query)), np.arange(len(gallery))
+        rows, items = asked[self.judgements.query], found[self.judgements.item]
+        kept = (rows >= 0) & (items >= 0)
+        grades = torch.from_numpy(self.judgements.grade[kept])
+        return Relevance(torch.from_numpy(rows[kept]), torch.from_numpy(items[kept]), grades, len(query), len(gallery))
 
     def exclusion(self, query: NDArray[np.int64] | None = None, gallery: NDArray[np.int64] | None = None) -> Exclusion:
         """A query does not find itself, nor, where cameras are known, its own label under its own camera.
@@ -83,6 +111,8 @@ def measure(
 ) -> dict[str, RetrievalMetrics]:
     """Metrics of ``old`` and ``new`` classes, each within its own gallery, and of ``all`` classes pooled.
 
+    Where judgements say which answers are right, queries of old and of new classes search the whole gallery.
+
     Args:
         protocol: of N held-out images.
         query: embeddings (N, D) by the generation that queries.
@@ -93,7 +123,11 @@ def measure(
         By group; a group without a class is left out.
     """
     images = protocol.images
-    is_old = np.isin(np.asarray(images.classes, dtype=object), np.asarray(old_classes, dtype=object))[images.labels]
+    # The last entry is for images without a label, which are neither.
+    known = [*np.isin(np.asarray(images.classes, dtype=object), np.asarray(old_classes, dtype=object)), False]
+    is_old = np.asarray(known, dtype=bool)[images.labels]
+    if protocol.judgements is not None:
+        return _measure_judged(protocol, query, gallery, is_old)
     found = {}
     for group, member in zip(GROUPS, (is_old, ~is_old, np.ones_like(is_old)), strict=True):
         q, g = protocol.query[member[protocol.query]], protocol.gallery[member[protocol.gallery]]
@@ -104,6 +138,25 @@ def measure(
             torch.from_numpy(images.labels[q]),
             torch.from_numpy(gallery[g]),
             torch.from_numpy(images.labels[g]),
+            ks=KS,
+            exclusion=protocol.exclusion(q, g),
+        )
+    return found
+
+
+def _measure_judged(
+    protocol: Protocol, query: NDArray[np.float32], gallery: NDArray[np.float32], is_old: NDArray[np.bool_]
+) -> dict[str, RetrievalMetrics]:
+    labelled = protocol.images.labels >= 0
+    found = {}
+    for group, member in zip(GROUPS, (is_old, ~is_old & labelled, np.ones_like(is_old)), strict=True):
+        q, g = protocol.query[member[protocol.query]], protocol.gallery
+        if len(q) == 0 or len(g) == 0:
+            continue
+        found[group] = evaluate_judged(
+            torch.from_numpy(query[q]),
+            torch.from_numpy(gallery[g]),
+            protocol.relevance(q, g),
             ks=KS,
             exclusion=protocol.exclusion(q, g),
         )

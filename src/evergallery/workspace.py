@@ -1032,6 +1032,8 @@ class Workspace:
         *,
         against: str | None = None,
         best: str | None = None,
+        old_classes: Sequence[str] | None = None,
+        answers: str | Path | None = None,
         queries: str | None = None,
         gallery: str | None = None,
         data_dir: Path | None = None,
@@ -1039,20 +1041,26 @@ class Workspace:
     ) -> Check:
         """Measure a generation beside others on held-out images, and remember which spaces may be compared.
 
-        Images that one of them has learned from are left out and counted. Without labels only the agreement of the
-        result lists is measured, and nothing is remembered.
+        Images that one of them has learned from are left out and counted. Which answers are right is said by labels, or by
+        ``answers``; without both only the agreement of the result lists is measured, and nothing is remembered.
 
         Args:
             generation: the one that would query.
-            data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries. An ``.npz`` with
-                ``labels`` and an array of embeddings for each generation will do where nothing can be extracted, and
-                ``@gallery`` stands for the stored items that have a label.
+            data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries. Where nothing can be
+                extracted, a table of embeddings will do: an ``.npz`` with an array (N, D) for each generation under its name, or
+                Parquet with such columns of lists; and (N,) ``labels`` (``label`` in Parquet), ``split``, ``ids`` (``id``) and
+                ``answers`` (``answer``), each optional. ``@gallery`` stands for the stored items that have a label.
             against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for
                 the whole lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery
                 holds.
             best: a generation trained without the constraint of compatibility, for update gain and price.
+            old_classes: names of the classes that the older generation knew, on which forgetting is measured. By default those
+                that it has learned; where it knows none, as a registered model, the labels of its items in the gallery.
+            answers: a ``.csv`` or Parquet table ``query,item[,grade]`` that says which items of the gallery are right for which
+                queries: one row for one right answer, several rows for several, with grades above 0 for better and worse ones.
+                Queries and items are named by item id, address, or file name. In place of labels.
             queries: split of the queries.
-            gallery: split of the gallery.
+            gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
             data_dir: where named sets lie.
             watcher: hears of progress.
 
@@ -1061,8 +1069,8 @@ class Workspace:
             NotFoundError: no such generation.
         """
         return check_generation(
-            self, generation, data, against=against, best=best, queries=queries, gallery=gallery, data_dir=data_dir,
-            watcher=watcher,
+            self, generation, data, against=against, best=best, old_classes=old_classes, answers=answers,
+            queries=queries, gallery=gallery, data_dir=data_dir, watcher=watcher,
         )  # fmt: skip
 
     def virtual_features(

@@ -21,7 +21,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.evaluation import Protocol
 from evergallery.methods import Finetune
-from evergallery.report.measurements import choose, serving
+from evergallery.report.measurements import choose
 from evergallery.report.page import prose
 from evergallery.training import Settings
 from evergallery.upgrade.check import Measured, check_pair
@@ -223,8 +223,8 @@ def test_only_a_stored_adapter_serves() -> None:
     estimated = check_pair(protocol, *spaces, gate)
     stored = check_pair(protocol, *spaces, gate, adapters={"a1": (old, spaces[1].embeddings)})
     assert [pair.verdict for pair in (estimated, stored)] == ["compatible after an adapter"] * 2
-    assert serving(estimated) is estimated.evidence
-    assert serving(stored).adapter == "a1"
+    assert estimated.serves is estimated.evidence
+    assert stored.serves.adapter == "a1"
 
 
 def test_damaged_evidence_is_named(shop: Workspace, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergallery.errors import InputError
-from evergallery.retrieval.bootstrap import bootstrap_interval, wilson
+from evergallery.retrieval.bootstrap import bootstrap_interval, queries_needed, wilson
 
 
 def test_a_share_has_the_interval_of_the_binomial() -> None:
@@ -82,3 +82,23 @@ def test_wilson_holds_the_share_and_narrows(share: float, queries: int) -> None:
     assert 0 <= low <= share <= high <= 1
     closer = wilson(share, 10 * queries)
     assert closer[1] - closer[0] < high - low
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.03, 0.1]))
+def test_that_many_queries_decide_as_often_as_the_power_says(seed: int, distance: float) -> None:
+    """Paired outcomes of two systems, many times over: 80 % of the intervals end on the right side of zero."""
+    draw = np.random.default_rng(seed)
+    lost, won = 0.1, 0.1 + distance
+    deviation = np.sqrt(lost + won - distance**2)
+    queries = queries_needed(float(deviation), distance)
+    assert queries is not None
+    counts = draw.multinomial(queries, [lost, won, 1 - lost - won], size=2000)
+    mean = (counts[:, 1] - counts[:, 0]) / queries
+    spread = np.sqrt((counts[:, 0] + counts[:, 1]) / queries - mean**2)
+    assert np.mean(mean > 1.96 * spread / np.sqrt(queries)) == pytest.approx(0.8, abs=0.05)
+
+
+def test_no_number_of_queries_decides_what_is_the_same() -> None:
+    assert queries_needed(0.5, 0.0) is None
+    assert queries_needed(0.0, 0.1) == 0
+    assert queries_needed(0.5, -0.1) == queries_needed(0.5, 0.1)

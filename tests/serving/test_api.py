@@ -213,7 +213,10 @@ class TestItems:
                 "/api/v1/items/vectors", json={"generation": "v1", "items": [{"id": "x", "embedding": unit(1)}]}
             ),
             read_only.request("DELETE", "/api/v1/items", json={"ids": ["x"]}),
-            *(read_only.post(f"/api/v1/{verb}", json={"generation": "v2"}) for verb in ("promote", "plan", "refresh")),
+            *(
+                read_only.post(f"/api/v1/{verb}", json={"generation": "v2"})
+                for verb in ("promote", "check", "plan", "refresh")
+            ),
             *(read_only.post(f"/api/v1/{verb}") for verb in ("rollback", "commit", "discard")),
             read_only.delete("/api/v1/job"),
         ]
@@ -452,6 +455,20 @@ class TestMeanwhile:
 
 
 class TestJobs:
+    def test_check_on_the_stored_items(self, writable: TestClient) -> None:
+        assert "has not been checked" in writable.get("/api/v1/gate/v4").json()["reason"]
+        begun = writable.post("/api/v1/check", json={"generation": "v4", "old_classes": ["class 0", "class 1"]})
+        assert begun.status_code == 202
+        done = finished(writable)
+        assert (done["kind"], done["state"]) == ("check", "done")
+        assert done["result"]["pairs"][0]["old"] == "v1"
+        told = writable.get("/api/v1/gate/v4").json()
+        assert told["judged"] == "v4 alone against v1 alone and queries of v4 in vectors of v1 directly"
+        evidence = workspace_of(writable).evidence(*(workspace_of(writable).space(name) for name in ("v4", "v1")))
+        assert evidence is not None
+        assert (evidence.old_classes, evidence.figures["cross"]["old"].queries) == ("given", 40)
+        assert writable.post("/api/v1/check", json={"generation": "v9"}).status_code == 404
+
     def test_plan(self, writable: TestClient) -> None:
         begun = writable.post("/api/v1/plan", json={"generation": "v2"})
         assert begun.status_code == 202

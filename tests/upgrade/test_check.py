@@ -166,11 +166,11 @@ def test_other_widths_are_cut_or_padded(protocol: Protocol) -> None:
 
 
 def test_agreement_without_labels(protocol: Protocol, old: Measured) -> None:
-    same = agreement(Measured("v2", "ff", old.embeddings, ()), old)
+    same = agreement(protocol, Measured("v2", "ff", old.embeddings, ()), old)
     assert (same.overlap, same.same_first, same.queries) == (1.0, 1.0, 240)
-    unrelated = agreement(space("v2", torch.randn(240, 16, generator=torch.Generator().manual_seed(99))), old)
+    unrelated = agreement(protocol, space("v2", torch.randn(240, 16, generator=torch.Generator().manual_seed(99))), old)
     assert unrelated.overlap == pytest.approx(10 / 239, abs=0.02)
-    near = agreement(space("v2", torch.from_numpy(old.embeddings) + 0.02), old)
+    near = agreement(protocol, space("v2", torch.from_numpy(old.embeddings) + 0.02), old)
     assert unrelated.overlap < near.overlap < 1
 
 

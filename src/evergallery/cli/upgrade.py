@@ -1,6 +1,7 @@
 """Commands that measure, switch, refresh and look back."""
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -51,8 +52,22 @@ def check(
     best: Annotated[
         str | None, typer.Option(help="A generation trained without constraint, for update gain and price.")
     ] = None,
+    old_classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes on which forgetting is measured: names with commas, or a file with a name a line; those that the "
+            "older generation learned, or else those of its items in the gallery, by default."
+        ),
+    ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(help="In place of labels: a .csv or .parquet table query,item[,grade] of which items are right."),
+    ] = None,
     queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
-    gallery: Annotated[str | None, typer.Option(help="Split of the gallery.")] = None,
+    gallery: Annotated[
+        str | None,
+        typer.Option(help="Split of the gallery; @gallery for the stored items, with the images as queries."),
+    ] = None,
     flips: Annotated[int, typer.Option(min=0, help="How many queries that flipped to name.")] = 0,
     virtual: Annotated[
         bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
@@ -66,7 +81,7 @@ def check(
         remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
         result = space.check(
             generation, data, against=against, best=best, queries=queries, gallery=gallery, data_dir=data_dir,
-            watcher=watcher,
+            old_classes=None if old_classes is None else _names(old_classes), answers=answers, watcher=watcher,
         )  # fmt: skip
     if json:
         more = {"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {}
@@ -276,6 +291,23 @@ def _seconds(text: str) -> float:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
+def _names(text: str) -> list[str]:
+    """Names with commas, or a file with a name a line."""
+    from evergallery.errors import InputError
+
+    path = Path(text).expanduser()
+    try:
+        parts = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--old-classes {text} cannot be read as UTF-8 text ({error}).") from error
+    names = [part.strip() for part in parts if part.strip()]
+    if not names:
+        raise InputError(
+            f"--old-classes {text!r} names no class: give names with commas, or a file with a name a line."
+        )
+    return list(dict.fromkeys(names))
+
+
 def _recall(text: str) -> float:
     from evergallery.errors import InputError
 
@@ -291,11 +323,6 @@ def _print_check(result: "Check", flips: int) -> None:
             f"{one.new} and {one.old} show {100 * one.overlap:.1f} % of the same {one.k} items among the vectors of {one.old}, "
             f"and the same first one for {100 * one.same_first:.1f} % of {one.queries} queries."
         )
-    if result.agreements:
-        say(
-            "The images have no labels, so nobody knows which answers are right: this can show that little would change, "
-            "not that the change is good. The gate needs labelled images."
-        )
     if result.matrix:
         _print_matrix(result)
     for pair in result.pairs:
@@ -304,7 +331,9 @@ def _print_check(result: "Check", flips: int) -> None:
             images = result.images.images
             for flip in changed[:flips]:
                 say(f"  {title}: {images.uris[flip.query]}: {images.uris[flip.before]} → {images.uris[flip.after]}")
-    foot = f"Held-out images: {result.protocol}. Old and new classes within their own galleries."
+    say(result.conclusion)
+    within = "" if not result.matrix or result.images.judgements else " Old and new classes within their own galleries."
+    foot = f"Held-out images: {result.protocol}.{within}"
     say(foot + (f" {result.excluded} images left out: a generation had learned from them." if result.excluded else ""))
 
 
@@ -330,14 +359,15 @@ def _print_pair(pair: "PairCheck") -> None:
         "cross": f"{evidence.new} in the vectors of {evidence.old} (cross-test)",
     }
     shown = [(titles[test], groups) for test, groups in evidence.figures.items()]
-    if pair.adapted is not None:
-        shown.append((f"the same {pair.adapted.path()}", pair.adapted.figures["cross"]))
+    shown += [(f"the same {route.path()}", route.figures["cross"]) for route in pair.routes]
     for title, groups in shown:
         for group, figures in groups.items():
             recalls = tuple(f"{100 * value:.1f}" for value in figures.recall.values())
-            rows.append((title, group, *recalls, f"{100 * figures.map_at_r:.1f}", str(figures.queries)))
-    ks = evidence.figures["cross"]["all"].recall
-    columns = ("queries of", "classes", *(f"recall@{k}" for k in ks), "mAP@R", "queries")
+            graded = tuple(f"{100 * value:.1f}" for value in (figures.ndcg or {}).values())
+            rows.append((title, group, *recalls, f"{100 * figures.map_at_r:.1f}", *graded, str(figures.queries)))
+    figures = evidence.figures["cross"]["all"]
+    graded = tuple(f"nDCG@{k}" for k in figures.ndcg or ())
+    columns = ("queries of", "classes", *(f"recall@{k}" for k in figures.recall), "mAP@R", *graded, "queries")
     print_table(f"{evidence.new} against {evidence.old}, in %", columns, rows, numbers_from=2)
     say(
         f"Flips against {evidence.old} alone: {100 * evidence.negative_flips:.1f} % lost, "
@@ -347,7 +377,9 @@ def _print_pair(pair: "PairCheck") -> None:
         gain = "undefined" if evidence.update_gain is None else f"{evidence.update_gain:.2f}"
         say(f"Update gain {gain}, price {100 * (evidence.price or 0):.1f} points, against {evidence.best}.")
     for condition in pair.conditions:
-        say(f"{'✓' if condition.met else '✗'} {condition.name}: {condition.measured}; required: {condition.required}")
+        mark = "–" if condition.met is None else "✓" if condition.met else "✗"
+        found = f"not measured, because {condition.measured}" if condition.met is None else condition.measured
+        say(f"{mark} {condition.name}: {found}; required: {condition.required}")
     say(f"{pair.verdict.capitalize()}: {pair.reason}")
 
 

@@ -32,7 +32,7 @@ def verdict(found: Measurements) -> dict[str, Any]:
             "conditions": (),
         }
     pair = found.updates[found.candidate]
-    missed = [one.name for one in pair.conditions if not one.met]
+    missed = [one.name for one in pair.conditions if one.failed]
     gate = f"The gate is not passed; not met: {listed(missed)}." if missed else "Every condition of the gate is met."
     return {"sentences": [f"{pair.verdict.capitalize()}: {pair.reason}", gate], "conditions": pair.conditions}
 

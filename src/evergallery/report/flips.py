@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from evergallery.report.measurements import Measurements, serving
+from evergallery.report.measurements import Measurements
 from evergallery.report.page import picture
 from evergallery.report.words import percent
 from evergallery.upgrade.check import Flip
@@ -38,7 +38,7 @@ def flips(found: Measurements) -> dict[str, Any]:
             for flip in (changed[place] for place in chosen)
         ]
 
-    through = serving(pair)
+    through = pair.serves
     lost, won = (
         percent(found.interval(share, through.queries)) for share in (through.negative_flips, through.positive_flips)
     )

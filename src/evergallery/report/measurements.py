@@ -15,7 +15,6 @@ from evergallery.report.words import interval_of
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.upgrade.check import Check, Measured, PairCheck, agreement, check_pair, compatibility, in_width_of
 from evergallery.upgrade.checking import through_adapters
-from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.held_out import holds_embeddings, read_held_out
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.spaces import Space
@@ -83,12 +82,6 @@ class Measurements:
         return interval_of(share, queries, self.confidence)
 
 
-def serving(pair: PairCheck) -> Evidence:
-    """The evidence for the way that queries would take: through a stored adapter where only that is compatible."""
-    through = pair.verdict == "compatible after an adapter" and pair.adapted is not None and not pair.adapted.estimated
-    return pair.adapted if through and pair.adapted else pair.evidence
-
-
 def choose(workspace: "Workspace", generation: str | None, against: str | None) -> tuple[Generation, Generation | None]:
     """The generation in question, the newest by default, and the one whose vectors it would search.
 
@@ -150,17 +143,21 @@ def measure_held_out(
         watcher=watcher,
     )  # fmt: skip
     protocol, spaces = held_out.protocol, held_out.spaces
+    if protocol.judgements is not None:
+        raise InputError(
+            "A report is made of labelled images: leave the answers out, and lay them before  evergallery check"
+        )
     names = tuple(one.name for one in shown)
     left_out = tuple(one.name for one in everything if one not in shown)
     policy = workspace.gate
     if not held_out.labelled:
-        agreements = (agreement(spaces[candidate.name], spaces[base.name]),) if base else ()
+        agreements = (agreement(protocol, spaces[candidate.name], spaces[base.name]),) if base else ()
         check = Check(candidate.name, names, protocol.description, protocol, held_out.excluded, {}, (), agreements)
         return Measurements(
             check, base.name if base else None, 0, {}, spaces, left_out, policy.confidence, None, None, None, ""
         )
     watcher.said("comparing the generations")
-    old_classes = (base or candidate).card.classes
+    old_classes = spaces[(base or candidate).name].classes
     matrix = compatibility(protocol, [spaces[name] for name in names], old_classes)
     updates: dict[str, PairCheck] = {}
     if base is not None:
@@ -181,7 +178,7 @@ def measure_held_out(
     )
     if base is not None:
         pair, old, new = updates[candidate.name], spaces[base.name], spaces[candidate.name]
-        way = serving(pair)
+        way = pair.serves
         direct = in_width_of(new.embeddings, old.embeddings), old.embeddings
         mapped, searched = through_adapters(workspace, new, old).get(way.adapter or "", direct)
         curves = measured_curves(

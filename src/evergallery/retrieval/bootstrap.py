@@ -11,16 +11,25 @@ from torch import Tensor
 from evergallery.errors import InputError
 
 RESAMPLES = 2000
+POWER = 0.8
 MOST_AT_ONCE = 20_000_000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over queries with its confidence interval."""
+    """A mean over queries with its confidence interval.
+
+    Attributes:
+        mean: over the queries.
+        low: lower end.
+        high: upper end.
+        deviation: standard deviation of the values, one for each query; ``None`` where it was not kept.
+    """
 
     mean: float
     low: float
     high: float
+    deviation: float | None = None
 
 
 def bootstrap_interval(
@@ -55,7 +64,31 @@ def bootstrap_interval(
         ]
     )
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(distinct @ counts / total), float(low), float(high))
+    mean = float(distinct @ counts / total)
+    deviation = math.sqrt(float((distinct - mean) ** 2 @ counts / total))
+    return Interval(mean, float(low), float(high), deviation)
+
+
+def queries_needed(deviation: float, distance: float, *, confidence: float = 0.95, power: float = POWER) -> int | None:
+    """Queries for an interval of a mean that ends short of a limit, with a given probability (Chow, Shao and Wang 2008, 3.1).
+
+    ``((z_(1+confidence)/2 + z_power) · deviation / distance)²``: the first quantile is the interval's half-width in standard
+    errors, the second how much of the distance chance must leave over. For two systems that answered the same queries the
+    deviation is that of the paired differences.
+
+    Args:
+        deviation: standard deviation of one query's value.
+        distance: of the mean from the limit; its sign does not matter.
+        confidence: of the interval, in (0, 1).
+        power: probability with which the interval ends short of the limit, in (0, 1).
+
+    Returns:
+        ``None`` where the mean lies on the limit: no number of queries would do.
+    """
+    if distance == 0:
+        return None
+    z = NormalDist()
+    return math.ceil(((z.inv_cdf((1 + confidence) / 2) + z.inv_cdf(power)) * deviation / distance) ** 2)
 
 
 def wilson(share: float, queries: int, *, confidence: float = 0.95) -> tuple[float, float]:

@@ -5,7 +5,7 @@ its gallery is dropped and counted; similarity is the inner product of unit embe
 takes the kept queries only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,9 +143,12 @@ class RetrievalMetrics:
         mrr: mean reciprocal rank of the first positive, 0 for one beyond the ranks that recall, precision and mAP@R
             need (the largest k or the largest R).
         mean_average_precision: over the full ranking; ``None`` unless asked for.
+        ndcg: nDCG@k by k, where judgements are graded.
         queries: how many counted; with none, every value is 0.
         dropped: queries without a positive in the gallery.
         hits_at_1: (Q,) bool, of all queries, whether the nearest item is a positive.
+        gain_at_1: (Q,) float64, of all queries, what the nearest item is worth: 1 for a positive, nDCG@1 where judgements are
+            graded.
         average_precision_at_r: (Q,) float64, whose mean over the counted queries is mAP@R; 0 for the others.
         nearest: (Q,) int64, index in the gallery of the nearest item, -1 where there is none.
         valid: (Q,) bool, which queries counted.
@@ -163,6 +166,8 @@ class RetrievalMetrics:
     average_precision_at_r: Tensor = field(repr=False, compare=False)
     nearest: Tensor = field(repr=False, compare=False)
     valid: Tensor = field(repr=False, compare=False)
+    gain_at_1: Tensor = field(repr=False, compare=False)
+    ndcg: dict[int, float] | None = None
 
     def __repr__(self) -> str:
         values = (f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}"
@@ -177,6 +182,7 @@ class RetrievalMetrics:
             "mAP@R": self.map_at_r,
             "R-precision": self.r_precision,
             "MRR": self.mrr,
+            **{f"nDCG@{k}": value for k, value in (self.ndcg or {}).items()},
             **({"mAP": self.mean_average_precision} if self.mean_average_precision is not None else {}),
             "queries": self.queries,
             "dropped": self.dropped,
@@ -218,15 +224,52 @@ def evaluate(
                 f"The {name} have {len(embeddings)} embeddings and labels of shape {tuple(labels.shape)}: "
                 f"one label for each."
             )
-    if not ks or min(ks) < 1:
-        raise InputError(f"recall@k is asked for k in {tuple(ks)}: every k must be at least 1.")
     if exclusion is not None:
         exclusion.check(len(query_labels), len(gallery_labels))
-    positives = count_positives(query_labels, gallery_labels, exclusion)
+    return metrics_of(
+        query_embeddings,
+        gallery_embeddings,
+        count_positives(query_labels, gallery_labels, exclusion),
+        lambda part, neighbours: hit_matrix(neighbours, query_labels[part], gallery_labels),
+        ks=ks,
+        exclusion=exclusion,
+        full_ranking=full_ranking,
+        memory_limit=memory_limit,
+    )
+
+
+def metrics_of(
+    query_embeddings: Tensor,
+    gallery_embeddings: Tensor,
+    positives: Tensor,
+    hits_of: Callable[[slice, Neighbours], Tensor],
+    *,
+    ks: Sequence[int],
+    exclusion: Exclusion | None,
+    full_ranking: bool = False,
+    memory_limit: int = MEMORY_LIMIT,
+) -> RetrievalMetrics:
+    """All metrics of one search, whatever says which answers are right.
+
+    Args:
+        query_embeddings: (Q, D) unit rows.
+        gallery_embeddings: (G, D) unit rows.
+        positives: (Q,) right answers that each query may find.
+        hits_of: (q, k) bool, which of the neighbours of a slice of the queries are right.
+        ks: of recall@k and precision@k.
+        exclusion: what each query must not find.
+        full_ranking: also mAP over all ranks.
+        memory_limit: bytes of working memory, about.
+
+    Raises:
+        InputError: values that are not finite, or a k below 1.
+    """
+    if not ks or min(ks) < 1:
+        raise InputError(f"recall@k is asked for k in {tuple(ks)}: every k must be at least 1.")
     valid = positives > 0
     queries = int(valid.sum())
     ranks = max(*ks, int(positives.max()) if len(positives) else 0)
-    depth = max(ranks, len(gallery_labels)) if full_ranking else ranks
+    depth = max(ranks, len(gallery_embeddings)) if full_ranking else ranks
     hits_at_1 = torch.zeros_like(valid)
     average_precisions = torch.zeros(len(valid), dtype=torch.float64, device=valid.device)
     nearest_item = torch.full_like(positives, -1)
@@ -234,8 +277,8 @@ def evaluate(
     map_at_r = r_precision_ = mrr = full = 0.0
     # In parts, so that the ranks of all queries are never held at once: 32 bytes for each while metrics are computed.
     rows = max(1, memory_limit // 2 // (depth * 32))
-    for start in range(0, len(query_labels), rows):
-        part = slice(start, min(start + rows, len(query_labels)))
+    for start in range(0, len(query_embeddings), rows):
+        part = slice(start, min(start + rows, len(query_embeddings)))
         neighbours = nearest(
             query_embeddings[part],
             gallery_embeddings,
@@ -243,7 +286,7 @@ def evaluate(
             exclusion=None if exclusion is None else exclusion.of(part),
             memory_limit=memory_limit // 2,
         )
-        hits = hit_matrix(neighbours, query_labels[part], gallery_labels)
+        hits = hits_of(part, neighbours)
         hits_at_1[part] = hits[:, 0]
         nearest_item[part] = neighbours.indices[:, 0]
         hits, relevant = hits[valid[part]], positives[part][valid[part]]
@@ -272,6 +315,7 @@ def evaluate(
         average_precision_at_r=average_precisions,
         nearest=nearest_item,
         valid=valid,
+        gain_at_1=hits_at_1.double(),
     )
 
 

@@ -84,7 +84,7 @@ def gate(workspace: Workspace, name: str) -> schemas.Gate:
     except RefusedError as refusal:
         return schemas.Gate(**closed, reason=str(refusal))
     told = {**told, "judged": found.judged, "passed": not found.failed, "conditions": told_conditions(found.conditions)}
-    failed = [space for space, one in found.conditions if not one.met]
+    failed = [space for space, one in found.conditions if one.failed]
     spaces = failed or [space for space, _ in found.conditions]
     if not spaces:
         return schemas.Gate(**told, verdict=None, reason=f"Judged: {found.judged}.")

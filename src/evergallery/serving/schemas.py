@@ -106,6 +106,18 @@ class Promotion(Body):
     why: Text | None = Field(None, description="The reason, for the log.")
 
 
+class CheckRequest(Body):
+    """A generation to be measured on the stored items that have a label."""
+
+    generation: Name = Field(examples=["v2"])
+    against: Name | None = Field(
+        None, description="Whose vectors are searched; the promoted one's and all that are stored by default."
+    )
+    old_classes: list[Text] | None = Field(
+        None, min_length=1, max_length=10_000, description="Labels on which forgetting is measured."
+    )
+
+
 class PlanRequest(Body):
     """What refreshing for a generation would cost."""
 
@@ -332,7 +344,7 @@ class Gate(BaseModel):
 
     generation: str
     judged: str | None = Field(description="What was compared, in words; null where evidence is missing.")
-    verdict: Literal["compatible", "compatible after an adapter", "needs refresh", "worse"] | None
+    verdict: Literal["compatible", "compatible after an adapter", "needs refresh", "worse", "not shown"] | None
     reason: str
     passed: bool | None
     conditions: list[GateCondition]
@@ -343,7 +355,7 @@ class Job(BaseModel):
     """Work in the background, one at a time."""
 
     id: str
-    kind: Literal["plan", "refresh", "commit", "discard", "snapshot"]
+    kind: Literal["check", "plan", "refresh", "commit", "discard", "snapshot"]
     state: Literal["running", "done", "stopped", "failed"]
     done: int
     total: int | None

@@ -16,12 +16,12 @@ from evergallery.losses import fit_width
 from evergallery.redaction import redacted
 from evergallery.retrieval import continual
 from evergallery.retrieval.bootstrap import bootstrap_interval
-from evergallery.retrieval.calibration import calibrate
+from evergallery.retrieval.calibration import DEPTH, Calibration, calibrate, fit_calibration
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
-from evergallery.retrieval.knn import Exclusion, nearest
+from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import RetrievalMetrics
 from evergallery.state import now
-from evergallery.upgrade.evidence import Evidence, Figures, Test
+from evergallery.upgrade.evidence import TESTS, Evidence, Figures, OldClasses, Test
 from evergallery.upgrade.gate import Condition, Gate, Verdict
 
 Vectors = NDArray[np.float32]
@@ -38,13 +38,17 @@ class Measured:
         name: of the generation, or of the adapter that maps stored vectors.
         fingerprint: of the space.
         embeddings: (N, D) unit rows.
-        classes: that it has learned; empty where nobody knows.
+        classes: that count as old where newer generations are compared with it; empty where nobody knows.
+        classes_from: who says so.
+        no_classes: why nobody knows.
     """
 
     name: str
     fingerprint: str
     embeddings: Vectors
     classes: tuple[str, ...]
+    classes_from: OldClasses = "learned"
+    no_classes: str = "nobody knows which classes are old"
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,32 @@ class Flip:
     after: int
 
 
+_Searches = dict[Test, tuple[dict[str, RetrievalMetrics], Calibration | None]]
+"""Metrics by group of classes, and the scale of the cosines, by test."""
+_Flips = tuple[tuple[Flip, ...], tuple[Flip, ...]]
+"""Negative and positive ones."""
+
+
 @dataclass(frozen=True)
 class PairCheck:
-    """Queries of one generation in the vectors of another: evidence, and what the gate says of it."""
+    """Queries of one generation in the vectors of another: evidence, and what the gate says of it.
+
+    Attributes:
+        evidence: for the direct route.
+        adapted: for the best route through an adapter: one that the gate lets pass, if there is one; ``None`` without any.
+        routes: for every route through an adapter that was measured.
+        serves: for the route that queries would take.
+        verdict: in a word; see ``Gate.verdict``.
+        reason: in a sentence.
+        conditions: of the gate, on the route that would serve.
+        negative: queries that would be answered wrongly and were not.
+        positive: queries the other way round.
+    """
 
     evidence: Evidence
     adapted: Evidence | None
+    routes: tuple[Evidence, ...]
+    serves: Evidence
     verdict: Verdict
     reason: str
     conditions: tuple[Condition, ...]
@@ -71,7 +95,7 @@ class PairCheck:
     @property
     def passed(self) -> bool:
         """Whether every condition of the gate is met, directly or through a stored adapter."""
-        return all(one.met for one in self.conditions)
+        return not any(one.failed for one in self.conditions)
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,7 @@ class Check:
         generations: those measured, oldest first.
         protocol: what was searched for in what.
         images: the held-out images, for pictures of flips.
+        conclusion: what the held-out images can conclude, in words.
         excluded: images left out because a generation had learned from them.
         matrix: by queries' and vectors' names, queries not older than vectors, metrics by group of classes.
         pairs: the candidate in the vectors of each other one.
@@ -118,6 +143,7 @@ class Check:
     matrix: Mapping[tuple[str, str], Mapping[str, RetrievalMetrics]] = field(repr=False)
     pairs: tuple[PairCheck, ...]
     agreements: tuple[Agreement, ...] = ()
+    conclusion: str = ""
 
     @property
     def passed(self) -> bool:
@@ -168,6 +194,7 @@ class Check:
             "candidate": self.candidate,
             "generations": list(self.generations),
             "protocol": self.protocol,
+            "conclusion": self.conclusion,
             "excluded": self.excluded,
             "passed": self.passed,
             "verdict": self.verdict,
@@ -183,6 +210,7 @@ class Check:
                     "passed": pair.passed,
                     "conditions": [vars(condition) for condition in pair.conditions],
                     "evidence": pair.evidence.model_dump(mode="json", by_alias=True),
+                    "routes": [route.model_dump(mode="json", by_alias=True) for route in pair.routes],
                     "adapted": None if pair.adapted is None else pair.adapted.model_dump(mode="json", by_alias=True),
                     "negative flips": shown(pair.negative),
                     "positive flips": shown(pair.positive),
@@ -238,64 +266,73 @@ def check_pair(
         old: the space that would be searched.
         gate: the policy.
         adapters: by name, queries of ``new`` and vectors of ``old``, both (N, E) as an adapter compares them by their inner
-            product. Without any, where the direct way fails, rotations fitted on one half of the images and measured on the
-            other tell whether an adapter would help.
+            product; each is measured. Without any, where the direct way fails, rotations fitted on one half of the images and
+            measured on the other tell whether an adapter would help.
         best: the same recipe without the constraint of compatibility, for update gain and price.
         excluded: images that were left out.
     """
-    cut = in_width_of(new.embeddings, old.embeddings), old.embeddings
-    direct, flips = _evidence(protocol, new, old, cut, gate, best, excluded)
+    alone: _Searches = {
+        "old self": _searched(protocol, old.embeddings, old.embeddings, old),
+        "new self": _searched(protocol, new.embeddings, new.embeddings, old),
+    }
+
+    def through(query: Vectors, gallery: Vectors) -> tuple[Evidence, _Flips]:
+        searches: _Searches = {**alone, "cross": _searched(protocol, query, gallery, old)}
+        return _evidence(protocol, new, old, searches, gate, best, excluded)
+
+    direct, flips = through(in_width_of(new.embeddings, old.embeddings), old.embeddings)
+    routes: list[tuple[Evidence, _Flips]] = []
+    for name, compared in (adapters or {}).items():
+        found, its_flips = through(*compared)
+        routes.append((found.model_copy(update={"adapter": name}), its_flips))
+    if not adapters and not gate.compatible(direct) and len(protocol.images) >= 2 * LEAST_PAIRS:
+        found, its_flips = through(_cross_fitted(new.embeddings, old.embeddings), old.embeddings)
+        routes.append((found.model_copy(update={"adapter": "procrustes", "estimated": True}), its_flips))
+    verdict, reason = gate.verdict(direct, *(one for one, _ in routes))
     adapted = None
-    if not gate.compatible(direct):
-        tried = [
-            (_evidence(protocol, new, old, compared, gate, best, excluded), name)
-            for name, compared in (adapters or {}).items()
-        ]
-        if tried:
-            (found, its_flips), name = max(tried, key=lambda one: one[0][0].recall("cross"))
-            adapted = found.model_copy(update={"adapter": name})
-            flips = its_flips if gate.compatible(adapted) else flips
-        elif len(protocol.images) >= 2 * LEAST_PAIRS:
-            compared = _cross_fitted(new.embeddings, old.embeddings), old.embeddings
-            found, _ = _evidence(protocol, new, old, compared, gate, best, excluded)
-            adapted = found.model_copy(update={"adapter": "procrustes", "estimated": True})
-    verdict, reason = gate.verdict(direct, adapted)
-    # Only what is stored can serve: an estimate says what to do next and opens no gate.
-    serves = adapted if verdict == "compatible after an adapter" and adapted and not adapted.estimated else direct
-    return PairCheck(direct, adapted, verdict, reason, gate.conditions(serves), *flips)
+    if routes:
+        adapted, its_flips = max(routes, key=lambda one: (gate.compatible(one[0]), one[0].score("cross")))
+    serves = direct
+    if adapted is not None and gate.serves_through(direct, adapted):
+        serves, flips = adapted, its_flips
+    measured = tuple(one for one, _ in routes)
+    return PairCheck(direct, adapted, measured, serves, verdict, reason, gate.conditions(serves), *flips)
 
 
-def agreement(new: Measured, old: Measured, k: int = AGREEMENT_AT) -> Agreement:
-    """Compare the lists that both generations' queries get from the old vectors of N images, each itself left out."""
-    gallery = torch.from_numpy(old.embeddings)
-    itself = Exclusion(torch.arange(len(gallery)))
-    k = min(k, len(gallery) - 1)
+def agreement(protocol: Protocol, new: Measured, old: Measured, k: int = AGREEMENT_AT) -> Agreement:
+    """Compare the lists that both generations' queries get from the old vectors of the gallery, each itself left out."""
+    query, rows = protocol.query, protocol.gallery
+    gallery, exclusion = torch.from_numpy(old.embeddings[rows]), protocol.exclusion()
+    itself = exclusion.itself
+    k = max(1, min(k, len(gallery) - int(itself is not None and bool((itself >= 0).any()))))
     lists = [
-        nearest(torch.from_numpy(queries), gallery, k, exclusion=itself).indices
+        nearest(torch.from_numpy(queries[query]), gallery, k, exclusion=exclusion).indices
         for queries in (old.embeddings, in_width_of(new.embeddings, old.embeddings))
     ]
     common = (lists[0][:, :, None] == lists[1][:, None, :]).any(2).double().mean().item()
     first = (lists[0][:, 0] == lists[1][:, 0]).double().mean().item()
-    return Agreement(new.name, old.name, k, common, first, len(gallery))
+    return Agreement(new.name, old.name, k, common, first, len(query))
+
+
+def _searched(
+    protocol: Protocol, query: Vectors, gallery: Vectors, old: Measured
+) -> tuple[dict[str, RetrievalMetrics], Calibration | None]:
+    return measure(protocol, query, gallery, old.classes), _calibration(protocol, query, gallery)
 
 
 def _evidence(
     protocol: Protocol,
     new: Measured,
     old: Measured,
-    compared: tuple[Vectors, Vectors],
+    searches: _Searches,
     gate: Gate,
     best: Measured | None,
     excluded: int,
-) -> tuple[Evidence, tuple[tuple[Flip, ...], tuple[Flip, ...]]]:
-    tests: dict[Test, tuple[Vectors, Vectors]] = {
-        "old self": (old.embeddings, old.embeddings),
-        "new self": (new.embeddings, new.embeddings),
-        "cross": compared,
-    }
-    found = {test: measure(protocol, query, gallery, old.classes) for test, (query, gallery) in tests.items()}
-    before, alone, cross = (found[test]["all"] for test in tests)
-    right = {test: found[test]["all"].hits_at_1[before.valid] for test in tests}
+) -> tuple[Evidence, _Flips]:
+    found = {test: metrics for test, (metrics, _) in searches.items()}
+    before, alone, cross = (found[test]["all"] for test in TESTS)
+    right = {test: found[test]["all"].hits_at_1[before.valid] for test in TESTS}
+    worth = {test: found[test]["all"].gain_at_1[before.valid] for test in TESTS}
     reference = None
     if best is not None:
         reference = measure(protocol, best.embeddings, best.embeddings, old.classes)["all"].recall[1]
@@ -310,17 +347,24 @@ def _evidence(
         figures={
             test: {group: _figures(metrics) for group, metrics in groups.items()} for test, groups in found.items()
         },
-        cross_change=_change(right["cross"], right["old self"], gate),
-        self_change=_change(right["new self"], right["old self"], gate),
-        forgetting=found["old self"]["old"].recall[1] - found["new self"]["old"].recall[1]
+        metric="recall@1" if before.ndcg is None else "nDCG@1",
+        cross_change=_change(worth["cross"], worth["old self"], gate),
+        self_change=_change(worth["new self"], worth["old self"], gate),
+        forgetting=_worth(found["old self"]["old"]) - _worth(found["new self"]["old"])
         if "old" in found["old self"]
         else None,
+        old_classes=old.classes_from if old.classes else None,
+        forgetting_not_measured=None
+        if "old" in found["old self"]
+        else "none of the old classes is among the held-out images"
+        if old.classes
+        else old.no_classes,
         negative_flips=negative_flip_rate(right["old self"], right["cross"]),
         positive_flips=positive_flip_rate(right["old self"], right["cross"]),
         update_gain=None if reference is None else continual.update_gain(cross.recall[1], before.recall[1], reference),
         price=None if reference is None else continual.price(reference, alone.recall[1]),
         best=None if best is None else best.name,
-        calibrations={test: _calibration(protocol, *pair) for test, pair in tests.items()},
+        calibrations={test: calibration for test, (_, calibration) in searches.items()},
         time=now(),
     )
     flips = (
@@ -332,17 +376,29 @@ def _evidence(
 
 def _figures(metrics: RetrievalMetrics) -> Figures:
     return Figures.model_validate(
-        {"recall": metrics.recall, "mAP@R": metrics.map_at_r, "queries": metrics.queries, "dropped": metrics.dropped}
-    )
+        {"recall": metrics.recall, "mAP@R": metrics.map_at_r, "queries": metrics.queries, "dropped": metrics.dropped,
+         "ndcg": metrics.ndcg}
+    )  # fmt: skip
+
+
+def _worth(metrics: RetrievalMetrics) -> float:
+    """recall@1, or nDCG@1 where judgements are graded."""
+    return metrics.recall[1] if metrics.ndcg is None else metrics.ndcg[1]
 
 
 def _change(after: Tensor, before: Tensor, gate: Gate) -> Any:
     return bootstrap_interval(after.double() - before.double(), confidence=gate.confidence)
 
 
-def _calibration(protocol: Protocol, query: Vectors, gallery: Vectors) -> Any:
+def _calibration(protocol: Protocol, query: Vectors, gallery: Vectors) -> Calibration | None:
     labels = torch.from_numpy(protocol.images.labels)
     q, g = protocol.query, protocol.gallery
+    if protocol.judgements is not None:
+        found = nearest(
+            torch.from_numpy(query[q]), torch.from_numpy(gallery[g]), min(DEPTH, len(g)), exclusion=protocol.exclusion()
+        )
+        matches, there = protocol.relevance(q, g).grades(found) > 0, found.indices >= 0
+        return fit_calibration(found.scores[there], matches[there])
     return calibrate(
         torch.from_numpy(query[q]), labels[q], torch.from_numpy(gallery[g]), labels[g], exclusion=protocol.exclusion()
     )

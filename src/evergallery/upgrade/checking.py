@@ -1,5 +1,6 @@
 """The verb ``check``: which generations are laid beside each other, and what is remembered of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ def check_generation(
     *,
     against: str | None,
     best: str | None,
+    old_classes: Sequence[str] | None,
+    answers: str | Path | None,
     queries: str | None,
     gallery: str | None,
     data_dir: Path | None,
@@ -42,13 +45,16 @@ def check_generation(
     lineup = {space.name: space for space in (*others, *reference, new)}
     ordered = sorted(lineup.values(), key=lambda space: (space.maker.number, space.adapter is not None))
     held_out = read_held_out(
-        workspace, data, ordered, queries=queries, gallery=gallery, data_dir=data_dir, watcher=watcher
-    )
+        workspace, data, ordered, old_classes=old_classes, answers=answers, queries=queries, gallery=gallery,
+        data_dir=data_dir, watcher=watcher,
+    )  # fmt: skip
     measured, images = held_out.spaces, held_out.protocol
     if not held_out.labelled:
-        agreements = tuple(agreement(measured[new.name], measured[other.name]) for other in others)
+        agreements = tuple(agreement(images, measured[new.name], measured[other.name]) for other in others)
         names = tuple(space.name for space in ordered)
-        return Check(new.name, names, images.description, images, held_out.excluded, {}, (), agreements)
+        return Check(
+            new.name, names, images.description, images, held_out.excluded, {}, (), agreements, held_out.conclusion
+        )
     pairs = tuple(
         check_pair(
             images, measured[new.name], measured[other.name], policy,
@@ -57,7 +63,7 @@ def check_generation(
         )
         for other in others
     )  # fmt: skip
-    known = others[-1].maker.card.classes if others else new.maker.card.classes
+    known = measured[others[-1].name if others else new.name].classes
     matrix = compatibility(images, [measured[space.name] for space in ordered], known)
     result = Check(
         new.name,
@@ -67,6 +73,7 @@ def check_generation(
         held_out.excluded,
         matrix,
         pairs,
+        conclusion=held_out.conclusion,
     )
     remember(workspace, result)
     return result
@@ -147,10 +154,8 @@ def remember(workspace: "Workspace", result: Check) -> None:
 
 
 def _allow(state: State, pair: PairCheck, gate: Gate) -> None:
-    direct = pair.evidence
-    through = pair.adapted if pair.verdict == "compatible after an adapter" else direct
-    enough = through is not None and through.queries >= gate.queries
-    if through is not None and enough and not through.estimated and gate.compatible(through):
+    direct, through = pair.evidence, pair.serves
+    if through.queries >= gate.queries and gate.compatible(through):
         state.accept(
             Pair(new=direct.new, old=direct.old, fingerprints=direct.fingerprints, shown_by="check",
                  evidence=pair.reason, time=now(), adapter=through.adapter)
@@ -163,8 +168,7 @@ def _allow(state: State, pair: PairCheck, gate: Gate) -> None:
         (new, new, None, direct.calibrations["new self"]),
         (old, old, None, direct.calibrations["old self"]),
     ]
-    if pair.adapted is not None and not pair.adapted.estimated:
-        scales.append((new, old, pair.adapted.adapter, pair.adapted.calibrations["cross"]))
+    scales += [(new, old, route.adapter, route.calibrations["cross"]) for route in pair.routes if not route.estimated]
     for query, item, adapter, scale in scales:
         if scale is not None:
             state.keep_scale(

@@ -1,6 +1,6 @@
 """What a check of two spaces has found, as figures that a gate can judge later."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,11 @@ from evergallery.retrieval.calibration import Calibration
 
 Test = Literal["old self", "new self", "cross"]
 """The old generation alone, the new one alone, and new queries in old vectors."""
+TESTS: tuple[Test, ...] = get_args(Test)
+
+
+OldClasses = Literal["given", "learned", "gallery"]
+"""Named by whoever asked, learned by the old generation, or the labels of its items in the gallery."""
 
 
 class Figures(BaseModel):
@@ -20,6 +25,8 @@ class Figures(BaseModel):
     map_at_r: float = Field(alias="mAP@R")
     queries: int
     dropped: int
+    ndcg: dict[int, float] | None = None
+    """nDCG@k by k, where judgements are graded."""
 
 
 class Evidence(BaseModel):
@@ -36,9 +43,12 @@ class Evidence(BaseModel):
         excluded: images left out because a generation had learned from them.
         queries: queries that counted.
         recall_at_1: by test and group of classes: old, new, all.
+        metric: what ``score`` is, and what the changes are of: recall@1, or nDCG@1 where judgements are graded.
         cross_change: recall@1 of the cross-test minus that of the old self-test, all classes, paired over queries.
         self_change: the same for the new self-test.
-        forgetting: recall@1 on old classes, old self-test minus new self-test; ``None`` without old classes.
+        forgetting: recall@1 on old classes, old self-test minus new self-test; ``None`` where it was not measured.
+        old_classes: where the names of the old classes come from; in checks of older versions ``None``.
+        forgetting_not_measured: why not.
         negative_flips: share of queries that the old generation answers rightly and the cross-test wrongly.
         positive_flips: share of queries the other way round.
         update_gain: Γ against the reference generation ``best``; ``None`` without one.
@@ -59,10 +69,13 @@ class Evidence(BaseModel):
     data: str
     excluded: int = 0
     queries: int
+    metric: Literal["recall@1", "nDCG@1"] = "recall@1"
     figures: dict[Test, dict[str, Figures]]
     cross_change: Interval
     self_change: Interval
     forgetting: float | None
+    old_classes: OldClasses | None = None
+    forgetting_not_measured: str | None = None
     negative_flips: float
     positive_flips: float
     update_gain: float | None = None
@@ -74,6 +87,11 @@ class Evidence(BaseModel):
     def recall(self, test: Test, group: str = "all", k: int = 1) -> float:
         """recall@k of a test, in [0, 1]."""
         return self.figures[test][group].recall[k]
+
+    def score(self, test: Test, group: str = "all") -> float:
+        """Of a test, in ``metric``, in [0, 1]."""
+        figures = self.figures[test][group]
+        return figures.ndcg[1] if self.metric == "nDCG@1" and figures.ndcg else figures.recall[1]
 
     def path(self) -> str:
         """How queries get from ``new`` to ``old``, for a sentence."""

@@ -3,18 +3,20 @@
 import hashlib
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.data.image_set import ImageSet
+from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing
-from evergallery.errors import InputError
+from evergallery.errors import BusyError, InputError
 from evergallery.evaluation import Protocol, protocol
+from evergallery.gallery.items import Filter
 from evergallery.generation import Generation, short_hashes
+from evergallery.upgrade.answers import PARQUET, Judged, judgements_of, parquet_arrays, parquet_columns, read_answers
 from evergallery.upgrade.check import Measured, without
 from evergallery.upgrade.images import find_images
 from evergallery.upgrade.plan import sample_rows
@@ -34,10 +36,10 @@ class HeldOut:
     """N held-out images, and what each space makes of them.
 
     Attributes:
-        protocol: what is searched for in what.
+        protocol: what is searched for in what, and which answers are right.
         spaces: by name.
         excluded: images left out because a generation had learned from them.
-        labelled: whether every image has a label.
+        labelled: whether it is known which answers are right.
     """
 
     protocol: Protocol
@@ -45,12 +47,47 @@ class HeldOut:
     excluded: int
     labelled: bool
 
+    @property
+    def conclusion(self) -> str:
+        """What these images can conclude, in words."""
+        if not self.labelled:
+            return (
+                "Nobody knows which answers are right, because neither labels nor answers are given: this can show that little "
+                "would change, never that the change is good. It opens no gate; the gate needs labels, or --answers."
+            )
+        judgements = self.protocol.judgements
+        if judgements is None:
+            return "An answer is right where it has the query's label. This is evidence for the gate."
+        if len(np.unique(judgements.grade)) > 1:
+            return (
+                "Answers are graded: nDCG@1 stands for recall@1 in every comparison, and what nobody has judged counts as wrong. "
+                "This is evidence for the gate."
+            )
+        if len(np.unique(judgements.query)) == len(judgements.query):
+            return (
+                "One item is right for each query, and nothing else: recall@1 says how often that very item comes first. This is "
+                "evidence for the gate, not for how good other answers are."
+            )
+        return "The items that are named are right, and nothing else. This is evidence for the gate."
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Images with their vectors (N, D) by generation, and judgements that came with them."""
+
+    protocol: Protocol
+    vectors: Mapping[str, Vectors]
+    excluded: int
+    judged: Sequence[Judged] = ()
+
 
 def read_held_out(
     workspace: "Workspace",
     data: str | Path | ImageSet,
     spaces: Sequence[Space],
     *,
+    old_classes: Sequence[str] | None = None,
+    answers: str | Path | None = None,
     queries: str | None = None,
     gallery: str | None = None,
     data_dir: Path | None = None,
@@ -61,11 +98,13 @@ def read_held_out(
 
     Args:
         workspace: whose generations these are.
-        data: images in any form that ``learn`` reads, an image set, an ``.npz`` with an array (N, D) for each
-            generation under its name and ``labels`` (N,), or ``@gallery`` for the stored items that have a label.
+        data: images in any form that ``learn`` reads, an image set, a table of embeddings (see ``Workspace.check``), or
+            ``@gallery`` for the stored items that have a label.
         spaces: to embed in, oldest first.
+        old_classes: that count as old in every space, in place of those that its generation has learned.
+        answers: a table of judgements, which say which answers are right in place of labels.
         queries: split of the queries.
-        gallery: split of the gallery.
+        gallery: split of the gallery; ``@gallery`` for the stored items.
         data_dir: where named sets lie.
         watcher: hears of progress.
         exclude: leave out images that a generation has learned from.
@@ -73,20 +112,81 @@ def read_held_out(
     Raises:
         InputError: nothing is left to measure on, or a space has no vectors of these images.
     """
+    judged = read_answers(Path(answers).expanduser()) if answers is not None else []
+    beside = gallery == STORED
+    if beside and data == STORED:
+        raise InputError("The gallery cannot be asked for itself: leave out --gallery, or name other images as --data.")
+    splits = (None, None) if beside else (queries, gallery)
     if data == STORED:
-        images, embeddings, chosen, excluded = _stored(workspace, spaces, watcher, exclude)
-    elif isinstance(data, str | Path) and holds_embeddings(Path(data)):
-        images, embeddings = _read_embeddings(Path(data), spaces)
-        chosen, excluded = protocol(images, queries, gallery), 0
+        wanted = None if answers is None else {item for one in judged for item in (one.query, one.item)}
+        part = _stored(workspace, spaces, watcher, exclude, wanted)
+    elif not isinstance(data, ImageSet) and holds_embeddings(Path(data)):
+        part = _read_embeddings(Path(data), spaces, *splits)
     else:
-        images, embeddings, chosen, excluded = _extract(
-            workspace, data, spaces, queries, gallery, data_dir, watcher, exclude
-        )
+        part = _extract(workspace, data, spaces, *splits, data_dir, watcher, exclude)
+    judged = judged or list(part.judged)
+    if beside:
+        part = _beside(workspace, part, queries, judged, spaces, watcher, exclude)
+    chosen = part.protocol
+    if judged:
+        source = str(answers or data)
+        chosen = replace(chosen, judgements=judgements_of(chosen, judged, source, watcher))
+    used = np.union1d(chosen.query, chosen.gallery)
     measured = {
-        space.name: Measured(space.name, space.fingerprint, embeddings[space.name], space.maker.card.classes)
+        space.name: _measured(workspace, space, space.map(part.vectors[space.maker.name]), old_classes)
         for space in spaces
     }
-    return HeldOut(chosen, measured, excluded, bool((chosen.images.labels >= 0).all()))
+    labelled = chosen.judgements is not None or bool((chosen.images.labels[used] >= 0).all())
+    return HeldOut(chosen, measured, part.excluded, labelled)
+
+
+def _beside(
+    workspace: "Workspace",
+    asked: _Part,
+    queries: str | None,
+    judged: Sequence[Judged],
+    spaces: Sequence[Space],
+    watcher: Watcher,
+    exclude: bool,
+) -> _Part:
+    """Images as queries of the stored items; those that are stored themselves would find themselves, and are left out."""
+    images = asked.protocol.images
+    rows = np.arange(len(images)) if queries is None else protocol(images, queries, queries).query
+    labelled = not judged and bool((images.labels[rows] >= 0).all())
+    stored = _stored(workspace, spaces, watcher, exclude, None if labelled else {one.item for one in judged})
+    items = stored.protocol.images
+    known = np.isin(np.asarray(images.hashes)[rows], np.asarray(items.hashes))
+    if known.any():
+        watcher.said(f"{known.sum()} queries are stored themselves, and are left out")
+    rows = rows[~known]
+    if len(rows) == 0:
+        raise InputError("Every query is stored itself and would find itself: give images that are not in the gallery.")
+    both = concatenate([_only_names(images.select(rows)), _only_names(items)])
+    count = len(rows)
+    return _Part(
+        Protocol(both, np.arange(count), np.arange(count, len(both)), f"{count} queries in {len(items)} stored items"),
+        {name: np.concatenate([asked.vectors[name][rows], stored.vectors[name]]) for name in asked.vectors},
+        asked.excluded + stored.excluded,
+    )
+
+
+def _measured(workspace: "Workspace", space: Space, embeddings: Vectors, old_classes: Sequence[str] | None) -> Measured:
+    """A space with the classes that count as old in it: those given, those it learned, or its items' in the gallery."""
+    learned = space.maker.card.classes
+    if old_classes is not None or learned:
+        given = old_classes is not None
+        classes = learned if old_classes is None else tuple(old_classes)
+        return Measured(space.name, space.fingerprint, embeddings, classes, "given" if given else "learned")
+    state = workspace.state
+    why = "no item of it in the gallery has a label"
+    labels: dict[str, int] = {}
+    try:
+        view = state.view().before(state.refresh.id) if state.refresh else state.view()
+        labels = workspace.gallery.count_by_label(Filter(generations=(space.fingerprint,)), view=view)
+    except BusyError:
+        why = "the gallery is in use"
+    why = f"{space.name} knows no class, and {why}: name the old classes with --old-classes"
+    return Measured(space.name, space.fingerprint, embeddings, tuple(labels), "gallery", why)
 
 
 def _extract(
@@ -98,7 +198,7 @@ def _extract(
     data_dir: Path | None,
     watcher: Watcher,
     exclude: bool,
-) -> tuple[ImageSet, dict[str, Vectors], Protocol, int]:
+) -> _Part:
     makers = {space.maker.name: space.maker for space in spaces}
     # Where nothing extracts, the images serve only to name items.
     usual = Preprocessing.from_dict(workspace.state.preprocessing)
@@ -131,20 +231,42 @@ def _extract(
         else vectors[name][0][kept]
         for name, maker in makers.items()
     }
-    return images, {space.name: space.map(made[space.maker.name]) for space in spaces}, chosen, int(seen.sum())
+    return _Part(chosen, made, int(seen.sum()))
 
 
 def _stored(
-    workspace: "Workspace", spaces: Sequence[Space], watcher: Watcher, exclude: bool
-) -> tuple[ImageSet, dict[str, Vectors], Protocol, int]:
-    """The gallery's own labelled items, or a sample of whole classes: stored vectors, or their images extracted."""
+    workspace: "Workspace", spaces: Sequence[Space], watcher: Watcher, exclude: bool, wanted: set[str] | None
+) -> _Part:
+    """Items of the gallery: stored vectors, or their images extracted.
+
+    Args:
+        workspace: whose gallery.
+        spaces: that they are embedded in.
+        watcher: hears of progress.
+        exclude: leave out images that a generation has learned from.
+        wanted: ids or addresses of items that must be among them, which labelled or not are then taken at random; ``None``
+            for labelled ones, whole classes at a time.
+    """
     state = workspace.state
     view = state.view().before(state.refresh.id) if state.refresh else state.view()
-    items = [item for batch in workspace.gallery.iterate(view=view) for item in batch if item.label is not None]
-    items = [items[row] for row in sample_rows([item.label for item in items], MOST_STORED)]
-    names, numbers = np.unique([str(item.label) for item in items], return_inverse=True)
+    items = [
+        item
+        for batch in workspace.gallery.iterate(view=view)
+        for item in batch
+        if wanted is not None or item.label is not None
+    ]
+    if wanted is None:
+        items = [items[row] for row in sample_rows([item.label for item in items], MOST_STORED)]
+    elif len(items) > MOST_STORED:
+        order = np.random.default_rng(0).permutation(len(items))
+        first = [row for row in order if items[row].id in wanted or items[row].uri in wanted]
+        chosen_first = set(first)
+        taken = [*first, *(row for row in order if row not in chosen_first)][:MOST_STORED]
+        items = [items[row] for row in sorted(taken)]
+    names, numbers = np.unique([item.label or "" for item in items], return_inverse=True)
+    unlabelled = np.array([item.label is None for item in items], dtype=bool)
     images = _without_pixels(
-        numbers.astype(np.int64),
+        np.where(unlabelled, -1, numbers).astype(np.int64),
         tuple(names.tolist()),
         tuple(item.uri or item.id for item in items),
         tuple(item.content_hash or hashlib.sha256(item.id.encode()).hexdigest() for item in items),
@@ -170,11 +292,11 @@ def _stored(
         chosen = without(chosen, left_out)
     if len(chosen.query) < 2:
         raise InputError(
-            f"No stored item has a label and a vector, or an image, for each of {', '.join(makers)} ({seen.sum()} were "
-            f"learned from): check on held-out images."
+            f"No stored item has {'a label and ' if wanted is None else ''}a vector, or an image, for each of "
+            f"{', '.join(makers)} ({seen.sum()} were learned from): check on held-out images."
         )
     kept = np.flatnonzero(~left_out)
-    return images, {space.name: space.map(made[space.maker.name][kept]) for space in spaces}, chosen, int(seen.sum())
+    return _Part(chosen, {name: vectors[kept] for name, vectors in made.items()}, int(seen.sum()))
 
 
 def _learned_from(workspace: "Workspace", generations: Iterable[Generation], images: ImageSet) -> NDArray[np.bool_]:
@@ -196,11 +318,13 @@ def _learned_from(workspace: "Workspace", generations: Iterable[Generation], ima
 
 
 def holds_embeddings(path: Path) -> bool:
-    """Whether a file is an ``.npz`` of embeddings, rather than of images or anything else.
+    """Whether a file is a table of embeddings, rather than of images or anything else.
 
     Raises:
         InputError: it is a damaged ``.npz``.
     """
+    if path.suffix.lower() in PARQUET and path.is_file():
+        return "path" not in parquet_columns(path)
     if path.suffix != ".npz" or not path.is_file():
         return False
     try:
@@ -211,38 +335,76 @@ def holds_embeddings(path: Path) -> bool:
         raise InputError(f"{path} cannot be read as arrays ({error}): it is damaged, or no .npz file.") from error
 
 
-def _read_embeddings(path: Path, spaces: Sequence[Space]) -> tuple[ImageSet, dict[str, Vectors]]:
+def _read_embeddings(path: Path, spaces: Sequence[Space], queries: str | None, gallery: str | None) -> _Part:
     """Vectors made elsewhere, in place of images."""
-    with np.load(path, allow_pickle=False) as arrays:
-        content = {name: arrays[name] for name in arrays.files}
     makers = {space.maker.name: space.maker for space in spaces}
-    missing = [name for name in (*makers, "labels") if name not in content]
+    if path.suffix.lower() in PARQUET:
+        content = parquet_arrays(
+            path, tuple(makers), {"label": "labels", "split": "split", "id": "ids", "answer": "answers"}
+        )
+    else:
+        with np.load(path, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
+    missing = [name for name in makers if name not in content]
     if missing:
         raise InputError(
-            f"{path} has no array {missing[0]!r}: it needs labels (N,) and an array (N, D) for each of {', '.join(makers)}."
+            f"{path} has no {'column' if path.suffix.lower() in PARQUET else 'array'} {missing[0]!r}: it needs vectors of each "
+            f"of {', '.join(makers)} under its name, and labels or answers where the gate is to be opened."
         )
-    labels = content["labels"]
-    names, numbers = np.unique(labels.astype(str), return_inverse=True)
+    count = max(len(content[name]) if content[name].ndim else 0 for name in makers)
     made: dict[str, Vectors] = {}
     for name, maker in makers.items():
         vectors = content[name]
-        if vectors.shape != (len(labels), maker.card.dimension):
+        if vectors.shape != (count, maker.card.dimension):
             raise InputError(
-                f"The array {name!r} of {path} has shape {vectors.shape} and must have "
-                f"{(len(labels), maker.card.dimension)}: one embedding for each label."
+                f"The array {name!r} of {path} has shape {vectors.shape} and must have {(count, maker.card.dimension)}: one "
+                f"embedding by {name} for each row."
             )
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         wrong = np.flatnonzero(~((norms > 0) & np.isfinite(norms)))
         if len(wrong):
             raise InputError(f"Row {wrong[0]} of the array {name!r} of {path} is not finite or has no length.")
         made[name] = (vectors / norms[:, None]).astype(np.float32)
-    images = _without_pixels(
-        numbers.astype(np.int64),
-        tuple(names.tolist()),
-        tuple(f"{path}#{index}" for index in range(len(labels))),
-        _hashes_of(made, len(labels)),
+    texts = {
+        name: _texts(path, content[name], count, name)
+        for name in ("labels", "split", "ids", "answers")
+        if name in content
+    }
+    labels = np.array(texts.get("labels", [""] * count), dtype=np.str_)
+    names, numbers = np.unique(labels, return_inverse=True)
+    numbers = np.where(labels == "", -1, numbers)
+    # Names of classes begin at 0 where the name of no class was the first.
+    if len(names) and names[0] == "":
+        names, numbers = names[1:], np.where(numbers < 0, -1, numbers - 1)
+    images = replace(
+        _without_pixels(
+            numbers.astype(np.int64),
+            tuple(names.tolist()),
+            tuple(f"{path}#{index}" for index in range(count)),
+            _hashes_of(made, count),
+            tuple(one if one else None for one in texts["ids"]) if "ids" in texts else None,
+        ),
+        split=np.array(texts["split"], dtype=np.str_) if "split" in texts else None,
     )
-    return images, {space.name: space.map(made[space.maker.name]) for space in spaces}
+    rows = enumerate(texts.get("answers", ()))
+    judged = [Judged(f"{path}#{index}", item, 1.0) for index, item in rows if item]
+    return _Part(protocol(images, queries, gallery), made, 0, judged)
+
+
+def _texts(path: Path, column: NDArray[Any], count: int, name: str) -> list[str]:
+    """A column of text, of which the empty text, and a negative label, say nothing."""
+    if column.shape != (count,):
+        raise InputError(f"{path} has {count} vectors and {name} of shape {column.shape}: one for each.")
+    if name == "labels" and column.dtype.kind == "i":
+        return ["" if one < 0 else str(one) for one in column.tolist()]
+    return ["" if one is None else str(one) for one in column.tolist()]
+
+
+def _only_names(images: ImageSet) -> ImageSet:
+    """The same images without their pixels."""
+    return replace(
+        images, pixels=np.zeros((1, 1, 1, 3), np.uint8), rows=np.zeros(len(images), np.int64), split=None, cameras=None
+    )
 
 
 def _without_pixels(
@@ -250,7 +412,7 @@ def _without_pixels(
     classes: tuple[str, ...],
     uris: tuple[str, ...],
     hashes: tuple[str, ...],
-    item_ids: tuple[str, ...] | None = None,
+    item_ids: tuple[str | None, ...] | None = None,
 ) -> ImageSet:
     """Images of which there is nothing to see: one pixel stands for all."""
     return ImageSet(

@@ -33,7 +33,7 @@ class Judgement:
     @property
     def failed(self) -> list[str]:
         """The conditions that are not met, in words."""
-        return [f"{space}: {condition}" for space, condition in self.conditions if not condition.met]
+        return [f"{space}: {condition}" for space, condition in self.conditions if condition.failed]
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,18 @@ export function createGenerations(go) {
     const reason = missing("admin", "promoting");
     return h("div", { class: "buttons start" },
       h("button", { type: "button", class: gate?.passed ? "primary" : "", disabled: reason !== null, "aria-describedby": reason ? "promote-reason" : null, onclick: () => promote(one, gate) }, `Promote ${one.name}…`),
+      h("button", { type: "button", disabled: reason !== null || session.job?.state === "running", onclick: () => check(one) }, "Check on the stored items"),
       reason && h("p", { class: "faint", id: "promote-reason" }, reason));
+  }
+
+  async function check(one) {
+    problem.clear();
+    try {
+      change({ job: await ask("POST", "check", { json: { generation: one.name } }) });
+      announce(`${one.name} is measured on the stored items that have a label.`);
+    } catch (error) {
+      problem.show(error);
+    }
   }
 
   async function promote(one, gate) {
@@ -206,8 +217,9 @@ export function createGenerations(go) {
 
   onChange((values) => {
     if (!element.isConnected) return;
-    if (values.generations) {
+    if (values.generations || (values.job?.kind === "check" && values.job.state !== "running")) {
       draw();
+      if (values.job?.error) announce(values.job.error);
     } else if (values.status || values.me) drawHead();
   });
 

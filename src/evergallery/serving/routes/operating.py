@@ -15,6 +15,7 @@ from evergallery.serving.access import Access, Admission, Called, Served
 from evergallery.serving.bodies import Guarded
 from evergallery.serving.jobs import Kind
 from evergallery.serving.service import Service
+from evergallery.upgrade.held_out import STORED
 from evergallery.upgrade.plan import Plan
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
@@ -109,6 +110,24 @@ async def stop(service: Served) -> schemas.Job:
     return schemas.Job.model_validate(service.jobs.stop().to_dict())
 
 
+@router.post("/check", status_code=202, dependencies=deciding)
+async def check(body: schemas.CheckRequest, service: Served) -> schemas.Job:
+    """Measure a generation on the stored items that have a label, as evidence for the gate."""
+
+    def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
+        found = workspace.check(
+            body.generation, STORED, against=body.against, old_classes=body.old_classes, watcher=watcher
+        )
+        pairs = [
+            {"new": pair.evidence.new, "old": pair.evidence.old, "verdict": pair.verdict, "reason": pair.reason,
+             "passed": pair.passed, "conditions": [str(condition) for condition in pair.conditions]}
+            for pair in found.pairs
+        ]  # fmt: skip
+        return {"passed": found.passed, "verdict": found.verdict, "conclusion": found.conclusion, "pairs": pairs}
+
+    return _begin(service, "check", body, work)
+
+
 @router.post("/plan", status_code=202, dependencies=deciding)
 async def plan(body: schemas.PlanRequest, service: Served) -> schemas.Job:
     """What a refresh would cost, and what each share of it is expected to give; nothing is changed."""
@@ -170,10 +189,10 @@ def _without_place(service: Service, value: Any) -> Any:
     return service.told(value) if isinstance(value, str) else value
 
 
-def _begin(service: Service, kind: Kind, body: schemas.PlanRequest, work: Work) -> schemas.Job:
+def _begin(service: Service, kind: Kind, body: schemas.PlanRequest | schemas.CheckRequest, work: Work) -> schemas.Job:
     # What can be told at once is told at once, and not as a job that failed.
     service.workspace.generation(body.generation)
-    if body.adapter is not None:
+    if isinstance(body, schemas.PlanRequest) and body.adapter is not None:
         service.workspace.adapter(body.adapter)
     return service.begin(kind, body.model_dump(exclude_none=True), work)
 
