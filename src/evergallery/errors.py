@@ -6,6 +6,8 @@
     ├── NotFoundError           a generation, item or workspace is not there      exit status 1
     ├── RefusedError            it would be wrong, for instance mixing two spaces exit status 1
     ├── BusyError               another process holds the lock                    exit status 1
+    ├── ReadOnlyError           the disk, or its permissions, let nothing be written exit status 1
+    ├── FullError               a disk has too little room                        exit status 1
     ├── DamagedError            a stored file is not what was written             exit status 1
     ├── TrainingError           training cannot go on, for instance a loss is NaN exit status 1
     └── StoppedError            somebody asked the process to stop (SIGTERM)      exit status 143
@@ -53,6 +55,14 @@ class RefusedError(EvergalleryError):
 
 class BusyError(EvergalleryError):
     """Another process is doing something that excludes this."""
+
+
+class ReadOnlyError(EvergalleryError):
+    """Nothing may be written where it would have to be."""
+
+
+class FullError(EvergalleryError):
+    """A disk has too little room for what would be written; nothing was."""
 
 
 class DamagedError(EvergalleryError):

@@ -1,5 +1,6 @@
 """Files that survive a kill: written whole or not at all, and one writer at a time."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -9,11 +10,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
-from evergallery.errors import BusyError, DamagedError
+from evergallery.errors import BusyError, DamagedError, FullError, ReadOnlyError, RefusedError
 
 TEMPORARY_PREFIX = ".writing-"
 COPIED_AT_ONCE = 2**18
@@ -167,14 +168,21 @@ def lock(path: Path, purpose: str, *, wait: float = 0) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it; the message names that process and what it does.
+        ReadOnlyError: its file cannot be written.
+        RefusedError: the file system knows no locks.
     """
     deadline = time.monotonic() + max(wait, LOOK_SECONDS)
-    with path.open("a+") as file:
+    with _opened_for_writing(path) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise RefusedError(
+                        f"The file system of {path.parent} refuses a lock ({error.strerror}): keep the workspace on one that has "
+                        f"locks, or mount it with them."
+                    ) from error
                 if time.monotonic() < deadline:
                     time.sleep(0.01)
                     continue
@@ -183,20 +191,66 @@ def lock(path: Path, purpose: str, *, wait: float = 0) -> Iterator[None]:
             raise BusyError(
                 f"{path.parent} is in use: {holder}; wait for it to end or stop it, then try again."
             ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} ({purpose})")
-        file.flush()
+        _say_who(path, f"process {os.getpid()} ({purpose})")
         yield
-        file.seek(0)
-        file.truncate()
+        _say_who(path, "")
+
+
+def _opened_for_writing(path: Path) -> IO[str]:
+    try:
+        return path.open("a+")
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise ReadOnlyError(
+            f"{path.parent} cannot be written ({error.strerror}): it lies on a read-only disk, or permission is denied."
+        ) from error
+
+
+def _say_who(path: Path, who: str) -> None:
+    """Write who holds a lock, which a full disk does not keep anybody from."""
+    with suppress(OSError), path.open("w") as file:
+        file.write(who)
+
+
+@contextmanager
+def shared_lock(path: Path) -> Iterator[None]:
+    """Keep writers out without writing anything; where there is no lock's file there are no writers.
+
+    Raises:
+        BusyError: another process holds the lock to write.
+    """
+    if not path.is_file():
+        yield
+        return
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno == errno.EWOULDBLOCK:
+                raise BusyError(f"{path.parent} is in use: {file.read().strip() or 'another process'}.") from None
+        yield
+
+
+def require_room(directory: Path, needed: int, purpose: str) -> None:
+    """Refuse what a disk has no room for, before it is begun: who writes through a map of a file is killed otherwise.
+
+    Raises:
+        FullError: fewer than ``needed`` bytes are free.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise FullError(
+            f"The disk of {directory} has {free / 2**20:.0f} MiB free, and {purpose} takes up to {needed / 2**20:.0f} MiB: make "
+            f"room, then give the same command again; nothing that was stored is lost."
+        )
 
 
 def holder(path: Path) -> str | None:
     """Who holds a lock, in words; ``None`` where nobody does."""
     if not path.is_file():
         return None
-    with path.open("a+") as file:
+    with path.open() as file:
         try:
             # Shared, so that those who look are not in each other's way.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,14 +1,19 @@
 """What is known of stored items beside their vectors: how often each was found, and why one could not be refreshed."""
 
+import logging
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from evergallery.redaction import redacted_text
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 KEPT_BACK = 1000
 TABLES = (
@@ -88,12 +93,31 @@ class Notes:
 
     def _write(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
         if rows:
+            self._whole(lambda: self._store(statement, rows))
+
+    def _whole(self, work: Callable[[], Answer]) -> Answer:
+        """What some work on the file gives; a damaged one is laid aside first, since nothing that matters is in it."""
+        try:
+            return work()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            self.path.replace(aside)
+            log.warning("%s was damaged (%s): it is %s now, and begun anew", self.path, error, aside.name)
+            return work()
+
+    def _store(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
+        if rows:
             with closing(sqlite3.connect(self.path, timeout=5)) as database, database:
                 for table in TABLES:
                     database.execute(table)
                 database.executemany(statement, rows)
 
     def _read(self, question: str) -> list[tuple[str, ...]]:
+        return self._whole(lambda: self._rows(question))
+
+    def _rows(self, question: str) -> list[tuple[str, ...]]:
         if not self.path.is_file():
             return []
         with closing(sqlite3.connect(self.path, timeout=5)) as database:

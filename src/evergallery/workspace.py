@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,12 +21,12 @@ from evergallery.data.sources import find, folder_at, load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
 from evergallery.doctor import examine
-from evergallery.errors import InputError, NotFoundError, RefusedError
+from evergallery.errors import EvergalleryError, InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
 from evergallery.extracting import Extraction, Here
-from evergallery.files import ReadOnce, lock, new_directory
+from evergallery.files import ReadOnce, lock, new_directory, read_json, write_json
 from evergallery.gallery.copying import require_same
-from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.edge import CONTENTS, EdgeStore
 from evergallery.gallery.items import Filter, Item, Precision, PutCounts, View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url, without_password
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from evergallery.report.report_page import Report
 
 SILENT = Watcher()
+HELD = "held.json"
 WAIT = 10.0
 """Seconds to wait for another process that changes ``workspace.json``, which takes it milliseconds."""
 EMBEDDERS = 4
@@ -255,8 +256,29 @@ class Workspace:
         """
         place = self.state.store
         # A directory is made where it is missing; what a URL names was made with the workspace, or by a copy.
-        where = place if is_url(place) else self.directory / place
-        return open_store(where, view=lambda: self.state.view(), create=not is_url(place))
+        if is_url(place):
+            return open_store(place, view=lambda: self.state.view(), create=False)
+        where = self.directory / place
+        held = self._held()
+        if held and not (where / CONTENTS).is_file():
+            raise NotFoundError(
+                f"The gallery {where} is gone, and it held {held} items: mount its disk, restore a snapshot with  evergallery "
+                f"gallery restore  , or delete {self.directory / HELD} to begin with an empty one."
+            )
+        return open_store(where, view=lambda: self.state.view())
+
+    def _held(self) -> int:
+        """How many items the gallery had when it was last closed after a change."""
+        path = self.directory / HELD
+        held = read_json(path).get("items") if path.is_file() else None
+        return held if isinstance(held, int) else 0
+
+    def _remember(self) -> None:
+        """Note how many items the gallery has, so that its loss is not taken for emptiness."""
+        with suppress(OSError, EvergalleryError):
+            count = self.gallery.count(view=View())
+            if count != self._held():
+                write_json(self.directory / HELD, {"items": count})
 
     def use_gallery(self, place: str | Path, *, force: bool = False, watcher: Watcher = SILENT) -> None:
         """Take another gallery in place of this one, which is left as it is; one atomic change, once both are the same.
@@ -285,6 +307,8 @@ class Workspace:
         if "notes" in self.__dict__:
             self.notes.flush()
         if "gallery" in self.__dict__:
+            if not is_url(self.state.store):
+                self._remember()
             self.gallery.close()
             del self.__dict__["gallery"]
 

@@ -24,6 +24,13 @@ def main() -> None:
         print(f"evergallery: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            print(
+                f"evergallery: {error.filename or 'a file'} cannot be used ({error.strerror}): the disk is read-only, or "
+                f"permission is denied; give it, or work on a copy.",
+                file=sys.stderr,
+            )
+            sys.exit(1)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         print(

@@ -12,6 +12,7 @@ of the other changes nothing here.
 import heapq
 import itertools
 import shutil
+import tempfile
 import threading
 import uuid
 from collections import Counter, defaultdict
@@ -25,8 +26,17 @@ import numpy as np
 import qdrant_edge as engine
 from numpy.typing import NDArray
 
-from evergallery.errors import DamagedError, InputError
-from evergallery.files import TEMPORARY_PREFIX, lock, read_json, sync_directory, write_json
+from evergallery.errors import DamagedError, InputError, NotFoundError, ReadOnlyError
+from evergallery.files import (
+    TEMPORARY_PREFIX,
+    copy_hashed,
+    lock,
+    read_json,
+    require_room,
+    shared_lock,
+    sync_directory,
+    write_json,
+)
 from evergallery.gallery.items import Filter, Item, Match, Precision, PutCounts, View, check_items, check_queries
 from evergallery.gallery.points import MARKS, marked, problem_of, seen
 from evergallery.gallery.points import condition as _condition
@@ -77,7 +87,14 @@ class EdgeStore:
     def __init__(
         self, directory: Path, view: Callable[[], View] = lambda: EVERYTHING, precision: Precision | None = None
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+        self._opened = ExitStack()
+        self._read_only: str | None = None
+        try:
+            self._opened.enter_context(lock(directory / ".lock", "using the gallery"))
+        except ReadOnlyError as error:
+            directory, self._read_only = self._copied(directory), str(error)
         self.directory = directory
         self._view = view
         self._shards: dict[str, Shard] = {}
@@ -85,8 +102,6 @@ class EdgeStore:
         self._one_writer = threading.RLock()
         # Odd while items move between shards.
         self._moves = 0
-        self._opened = ExitStack()
-        self._opened.enter_context(lock(directory / ".lock", "using the gallery"))
         try:
             self.precision = self._kept_precision(precision)
             for path in _shard_directories(directory):
@@ -115,6 +130,26 @@ class EdgeStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _copied(self, directory: Path) -> Path:
+        """A copy among the temporary files, which goes with this store: the engine writes to what it reads."""
+        copy = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="evergallery-")))
+        with shared_lock(directory / ".lock"):
+            files = [path for path in directory.rglob("*") if path.is_file() and path.name != ".lock"]
+            require_room(
+                copy, sum(512 * path.stat().st_blocks for path in files), "a copy of the gallery, which is read-only,"
+            )
+            for path in files:
+                target = copy / path.relative_to(directory)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_hashed(path, target)
+        return copy
+
+    def _require_writable(self) -> None:
+        if self._read_only is not None:
+            raise ReadOnlyError(self._read_only)
+        if not self.directory.is_dir():
+            raise NotFoundError(f"The gallery {self.directory} is gone: put its directory back, and open it again.")
 
     # Writing
 
@@ -206,6 +241,7 @@ class EdgeStore:
 
     def compact(self) -> None:
         """Give back room and index what is large; see ``GalleryStore.compact``."""
+        self._require_writable()
         self._drop_empty()
         with self._one_writer:
             for generation, shard in self._shards.items():
@@ -261,6 +297,7 @@ class EdgeStore:
         replaced: int = 0,
     ) -> None:
         """Store versions of items, some of which have others elsewhere: those are deleted, or superseded by a refresh."""
+        self._require_writable()
         if generation not in self._shards:
             self._shards[generation] = Shard.create(
                 self.directory / generation[:16], generation, len(items[0].embedding), self.precision
@@ -274,7 +311,8 @@ class EdgeStore:
         ]
         intent = {"to": generation, "ids": [item.id for item in elsewhere]} | ({"refresh": refresh} if refresh else {})
         with self._moving(intent) if elsewhere else nullcontext():
-            self._update(generation, engine.UpdateOperation.upsert_points(points), replaced)
+            size = sum(item.embedding.nbytes + 512 + len(str(item.metadata)) for item in items)
+            self._update(generation, engine.UpdateOperation.upsert_points(points), replaced, size)
             if elsewhere:
                 self._finish_moving()
 
@@ -311,10 +349,11 @@ class EdgeStore:
             elif mine:
                 self._update(generation, _deletion(mine), len(mine))
 
-    def _update(self, generation: str, operation: engine.UpdateOperation, changed: int = 0) -> None:
+    def _update(self, generation: str, operation: engine.UpdateOperation, changed: int = 0, size: int = 0) -> None:
+        self._require_writable()
         if not self._writing:
             self._begin_writing()
-        self._shards[generation].update(operation, changed)
+        self._shards[generation].update(operation, changed, size)
 
     # Reading
 

@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast, get_args
 import qdrant_edge as engine
 
 from evergallery.errors import DamagedError, EvergalleryError
-from evergallery.files import copy_hashed, new_directory, read_json, sync_directory, write_json
+from evergallery.files import copy_hashed, new_directory, read_json, require_room, sync_directory, write_json
 from evergallery.gallery.compacting import compact_elsewhere
 from evergallery.gallery.items import Precision
 from evergallery.gallery.points import MARKS
@@ -34,6 +34,11 @@ INDEX = "index.json"
 INDEX_FROM = 50_000
 """Vectors from which on an index is built."""
 INDEXED = ("label", "content_hash", "metadata_terms")
+NEW_SHARD = 32 << 20
+"""Bytes that an empty one takes, and what comes first."""
+WRITTEN = 4
+"""How often what is stored is written: to the log, to the vectors or the payload, to indexes."""
+MARGIN = 4 << 20
 
 Answer = TypeVar("Answer")
 
@@ -60,6 +65,7 @@ class Shard:
         self.index: Index | None = None
         self.precision = precision_of(space, path / SPACE)
         configuration = _configuration(self.dimension, self.precision)
+        self._require_room(0)
         self._engine = self._ask("opened", lambda: engine.EdgeShard.load(str(path / "shard"), configuration))
         try:
             self.count()
@@ -72,6 +78,7 @@ class Shard:
     def create(path: Path, generation: str, dimension: int, precision: Precision = "float32") -> "Shard":
         """Make an empty one; it is there whole or not at all."""
         configuration = _configuration(dimension, precision)
+        require_room(path.parent, NEW_SHARD, "a gallery of a new generation")
         with new_directory(path) as temporary:
             shard = engine.EdgeShard.create(str(temporary / "shard"), configuration)
             for name in INDEXED:
@@ -81,17 +88,30 @@ class Shard:
             write_json(temporary / SPACE, {"generation": generation, "dimension": dimension, "precision": precision})
         return Shard(path)
 
-    def update(self, operation: engine.UpdateOperation, changed: int = 0) -> None:
+    def update(self, operation: engine.UpdateOperation, changed: int = 0, size: int = 0) -> None:
         """Apply an operation, whole or not at all; durable on return.
 
         Args:
             operation: to apply.
             changed: how many points that are here it deletes or replaces, at most.
+            size: bytes of what it stores; none of what deletes, which a full disk lets do.
+
+        Raises:
+            FullError: the disk has no room for it; nothing is written.
         """
+        if size:
+            self._require_room(WRITTEN * size + MARGIN)
         if changed and self.index is not None:
             self._note_changes(self.index, changed)
         self._ask("written", lambda: self._engine.update(operation))
         self.flush()
+
+    def _require_room(self, size: int) -> None:
+        """Refuse what would reach holes of the engine's files, which it fills at the next opening, with the disk full."""
+        vectors = self.path.glob("shard/segments/*/vector_storage/**/*")
+        holes = sum(max(0, status.st_size - 512 * status.st_blocks) for status in map(Path.stat, vectors))
+        if holes or size:
+            require_room(self.path, holes + size, "the gallery")
 
     def flush(self) -> None:
         """Force everything to disk."""

@@ -16,6 +16,7 @@ from evergallery.errors import (
     BusyError,
     DamagedError,
     EvergalleryError,
+    FullError,
     InputError,
     MissingExtraError,
     NotFoundError,
@@ -84,7 +85,7 @@ def failure(status: int, message: str, code: str | None = None, headers: dict[st
 
 def status_of(error: Exception) -> tuple[int, str]:
     """The HTTP status and the code of an error."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, FullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
         return 503, "unavailable"
     return next((told for kind, told in KINDS.items() if isinstance(error, kind)), (500, "internal"))
 

@@ -1,0 +1,124 @@
+"""Disks that are full, read-only or not there: a sentence, and nothing is lost."""
+
+import os
+import shutil
+import sqlite3
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from evergallery import Workspace, files
+from evergallery.errors import FullError, NotFoundError, ReadOnlyError, RefusedError
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def model(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([images.mean(axis=(2, 3)) + 2, images[:, :, :4, :4].reshape(len(images), -1)], axis=1)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    for number in range(6):
+        path = tmp_path / "photos" / "cats" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (40 * number, 9, 200)).save(path)
+    with Workspace.create(tmp_path / "shop", size=16) as space:
+        space.register(model, size=16)
+        space.index(tmp_path / "photos")
+    return tmp_path / "shop"
+
+
+def test_a_disk_that_is_nearly_full_refuses_to_store_and_lets_all_else(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Workspace(shop) as space:
+        items = [item for batch in space.gallery.iterate() for item in batch]
+        monkeypatch.setattr(files.shutil, "disk_usage", lambda _: Usage(1 << 30, 1 << 30, 1 << 20))
+        Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "photos" / "cats" / "new.png")
+        with pytest.raises(FullError, match=r"1 MiB free.*make room"):
+            space.index(tmp_path / "photos")
+        assert space.gallery.count() == 6
+        assert len(space.search(item=items[0].id, k=3)) == 3
+        assert space.gallery.delete([items[0].id]) == 1
+        monkeypatch.undo()
+        assert space.index(tmp_path / "photos").added == 2
+
+
+def test_a_lock_is_held_though_nobody_can_write_who_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+
+    def full(path: Path, mode: str = "r", *rest: object, **more: object) -> object:
+        if mode == "w":
+            raise OSError(28, "No space left on device")
+        return real(path, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with files.lock(tmp_path / ".lock", "testing"):
+        pass
+
+    def nowhere(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", nowhere)
+    with pytest.raises(RefusedError, match="No locks available"), files.lock(tmp_path / ".lock", "testing"):
+        pass
+
+
+def test_a_gallery_that_cannot_be_written_is_read(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.read_bytes() for path in shop.rglob("*") if path.is_file()}
+    real = Path.open
+
+    def read_only(path: Path, mode: str = "r", *rest: object, **more: object) -> object:
+        if path.is_relative_to(shop) and any(sign in mode for sign in "wa+"):
+            raise OSError(30, "Read-only file system", str(path))
+        return real(path, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    with Workspace(shop) as space:
+        assert space.gallery.count() == 6
+        assert len(space.search(tmp_path / "photos" / "cats" / "1.png", k=2)) == 2
+        assert space.status().spaces[0].items == 6
+        assert space.doctor() == []
+        assert space.export_vectors(tmp_path / "out.npz").items == 6
+        with pytest.raises(ReadOnlyError, match="read-only"):
+            space.gallery.delete([next(iter(space.gallery.iterate()))[0].id])
+    monkeypatch.undo()
+    after = {path: path.read_bytes() for path in shop.rglob("*") if path.is_file() and "notes" not in path.name}
+    assert after.keys() - before.keys() == set()
+    assert all(before[path] == content for path, content in after.items())
+
+
+def test_a_gallery_that_is_gone_is_not_made_anew(shop: Path, tmp_path: Path) -> None:
+    with Workspace(shop) as space:
+        assert space.gallery.count() == 6
+        shutil.move(shop / "gallery", tmp_path / "elsewhere")
+        Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "photos" / "cats" / "new.png")
+        with pytest.raises(NotFoundError, match="is gone"):
+            space.index(tmp_path / "photos")
+    (shop / "gallery").mkdir(exist_ok=True)
+    with Workspace(shop) as space, pytest.raises(NotFoundError, match="is gone, and it held 6 items"):
+        space.doctor()
+    shutil.rmtree(shop / "gallery")
+    shutil.move(tmp_path / "elsewhere", shop / "gallery")
+    with Workspace(shop) as space:
+        assert space.gallery.count() == 6
+
+
+@pytest.mark.parametrize("damage", [b"not a database at all", os.urandom(8192)])
+def test_damaged_notes_are_begun_anew(shop: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (shop / "notes.sqlite").write_bytes(damage)
+    with Workspace(shop) as space:
+        identifier = next(iter(space.gallery.iterate()))[0].id
+        found = space.search(item=identifier, k=2)
+        assert space.notes.times_found() == {one.item.id: 1 for one in found}
+        assert space.notes.problems() == []
+    assert "was damaged" in caplog.text
+    assert (shop / "notes.sqlite.damaged").read_bytes() == damage
+    with sqlite3.connect(shop / "notes.sqlite") as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+    database.close()
