@@ -122,3 +122,27 @@ def test_damaged_notes_are_begun_anew(shop: Path, damage: bytes, caplog: pytest.
     with sqlite3.connect(shop / "notes.sqlite") as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
     database.close()
+
+
+def test_what_kills_have_left_is_named_and_mended(shop: Path) -> None:
+    (shop / "images").mkdir()
+    (shop / "backups").mkdir()
+    Image.new("RGB", (16, 16)).save(shop / "images" / "needed.png")
+    Image.new("RGB", (16, 16), (5, 5, 5)).save(shop / "images" / "orphan.png")
+    left = [
+        shop / ".writing-a",
+        shop / "backups" / ".writing-b",
+        shop / "images" / ".writing-c",
+        shop / "images" / "orphan.png",
+    ]
+    left[0].write_text("half")
+    (left[1] / "gallery").mkdir(parents=True)
+    left[2].write_text("half")
+    with Workspace(shop) as space:
+        space.index(shop / "images" / "needed.png")
+        found = space.doctor()
+        assert len(found) == 4
+        assert all(any(str(path) in problem and "--mend" in problem for problem in found) for path in left)
+        assert sorted(space.mend()) == sorted(left)
+        assert space.doctor() == []
+        assert (shop / "images" / "needed.png").is_file()

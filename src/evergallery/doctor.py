@@ -1,10 +1,12 @@
 """Verify what a workspace holds: every checksum and count."""
 
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.errors import DamagedError
-from evergallery.files import TEMPORARY_PREFIX
+from evergallery.files import TEMPORARY_PREFIX, lock
 from evergallery.gallery.store import GalleryStore
 from evergallery.generation import Generation, generation_directories
 
@@ -38,7 +40,45 @@ def examine(directory: Path, promoted: str | None, gallery: GalleryStore) -> lis
                 found.append(f"The gallery holds {count} vectors of an unknown generation {fingerprint[:12]}.")
     except DamagedError as error:
         found.append(str(error))
-    for folder in (directory, directory / "generations", adapters):
-        for path in folder.glob(TEMPORARY_PREFIX + "*"):
-            found.append(f"{path} was left by a process that was killed: it can be deleted.")
+    for path in _left(directory):
+        found.append(f"{path} was left by a process that was killed: delete it with  evergallery doctor --mend")
+    try:
+        for path in _pictures_of_nobody(directory, gallery):
+            found.append(f"{path} is the picture of no item: delete it with  evergallery doctor --mend")
+    except DamagedError:
+        pass  # It is among the problems already.
     return found
+
+
+def mend(directory: Path, gallery: GalleryStore) -> list[Path]:
+    """Delete what killed processes have left, and pictures that clients have added and no item has any more.
+
+    Raises:
+        BusyError: another process is changing the workspace.
+        DamagedError: the gallery cannot be read: then no picture is deleted.
+    """
+    gone: list[Path] = []
+    with ExitStack() as held:
+        for folder in (directory, directory / "generations", directory / "images"):
+            if folder.is_dir():
+                held.enter_context(lock(folder / ".lock", "mending"))
+        for path in [*_left(directory), *_pictures_of_nobody(directory, gallery)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            gone.append(path)
+    return gone
+
+
+def _left(directory: Path) -> list[Path]:
+    """What killed processes have left."""
+    folders = (directory, *(directory / name for name in ("generations", "adapters", "checks", "images", "backups")))
+    return [path for folder in folders for path in sorted(folder.glob(TEMPORARY_PREFIX + "*"))]
+
+
+def _pictures_of_nobody(directory: Path, gallery: GalleryStore) -> list[Path]:
+    """Pictures that clients of the server have added and no version of an item has any more."""
+    kept = {path.name: path for path in (directory / "images").glob("[!.]*") if path.is_file()}
+    for versions in gallery.versions() if kept else ():
+        for version in versions:
+            if version.uri is not None:
+                kept.pop(Path(version.uri).name, None)
+    return sorted(kept.values())

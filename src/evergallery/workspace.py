@@ -20,7 +20,7 @@ from evergallery.data.roots import Indexing, Roots, root_of, roots_at
 from evergallery.data.sources import find, folder_at, load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
-from evergallery.doctor import examine
+from evergallery.doctor import examine, mend
 from evergallery.errors import EvergalleryError, InputError, NotFoundError, RefusedError
 from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
 from evergallery.extracting import Extraction, Here
@@ -1347,6 +1347,17 @@ class Workspace:
     def doctor(self) -> list[str]:
         """Verify every checksum and count; returns what is wrong, a sentence each."""
         return examine(self.directory, self.state.promoted, self.gallery)
+
+    def mend(self) -> list[Path]:
+        """Delete what killed processes have left, and added pictures that no item has any more; returns what was deleted.
+
+        Raises:
+            BusyError: another process is changing the workspace.
+        """
+        gone = mend(self.directory, self.gallery)
+        if gone:
+            self.journal.record("mend", deleted=len(gone))
+        return gone
 
     # Inside
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,6 +40,9 @@ from evergallery.cli.gallery import gallery_app
 from evergallery.cli.learn import learn
 from evergallery.cli.report import report
 from evergallery.cli.serve import serve, token_app
+
+if TYPE_CHECKING:
+    from evergallery.workspace import Workspace
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -282,20 +285,33 @@ for command in (upgrade.check, upgrade.adapt, upgrade.promote, upgrade.rollback,
 
 
 @app.command()
-def doctor(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
+def doctor(
+    workspace: WorkspaceOption = HERE,
+    mend: Annotated[
+        bool,
+        typer.Option("--mend", help="Delete what killed processes have left, and added pictures that no item has."),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Verify checksums and counts, and name what is wrong. Exit status 1 if anything is."""
     with open_workspace(workspace) as space:
+        mended = [str(path) for path in space.mend()] if mend else []
         problems = space.doctor()
         if json:
-            print_json({"problems": problems})
-        elif problems:
-            for problem in problems:
-                out.print(problem, markup=False, soft_wrap=True)
+            print_json({"problems": problems, "mended": mended})
         else:
-            count = space.gallery.count()
-            out.print(f"All is well: {len(space.generations())} generations, {count} items.")
+            _print_examined(space, problems, mended)
     if problems:
         raise typer.Exit(1)
+
+
+def _print_examined(space: "Workspace", problems: list[str], mended: list[str]) -> None:
+    for path in mended:
+        out.print(f"Deleted {path}.", markup=False, soft_wrap=True)
+    for problem in problems:
+        out.print(problem, markup=False, soft_wrap=True)
+    if not problems:
+        out.print(f"All is well: {len(space.generations())} generations, {space.gallery.count()} items.")
 
 
 @app.command()
