@@ -42,10 +42,10 @@ def client(directory: Path, *, limits: Limits = UNLIMITED, **options: Any) -> It
 
 
 @contextmanager
-def listening(app: FastAPI, port: int = 0) -> Iterator[str]:
+def listening(app: FastAPI, port: int = 0, config: uvicorn.Config | None = None) -> Iterator[str]:
     """The address of an application that listens on loopback while the block lasts; at any free port by default."""
     server = uvicorn.Server(
-        uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        config or uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

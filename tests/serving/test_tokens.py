@@ -179,7 +179,8 @@ def test_what_is_demanded_is_said_and_can_be_changed_on_purpose(served_workspace
 def test_a_client_that_asks_too_often_waits(served_workspace: Path, tmp_path: Path) -> None:
     directory = copy_of(served_workspace, tmp_path)
     with client(directory, limits=Limits(rate=0.01, burst=3)) as ask:
-        assert [ask.get("/healthz").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+        assert [ask.get("/api/v1/me").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+        assert {ask.get(path).status_code for path in ("/healthz", "/readyz") for _ in range(5)} == {200}
         answer = ask.get("/api/v1/labels")
         assert answer.json()["error"]["code"] == "rate_limited"
         assert 90 < int(answer.headers["Retry-After"]) <= 101

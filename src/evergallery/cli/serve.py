@@ -23,6 +23,10 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A host by which a proxy calls this server; may be repeated.")
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="Of a proxy, which says whose requests it passes on; may be repeated."),
+    ] = None,
     allow_writes: Annotated[
         bool, typer.Option("--allow-writes", help="On loopback, let everyone do everything without a token.")
     ] = False,
@@ -51,8 +55,8 @@ def serve(
         rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
     )
     server.serve(
-        workspace, host=host, port=port, names=name or (), allow_writes=allow_writes, require_token=require_token,
-        images_from=images_from or (), limits=limits, backups=backups,
+        workspace, host=host, port=port, names=name or (), proxies=proxy or (), allow_writes=allow_writes,
+        require_token=require_token, images_from=images_from or (), limits=limits, backups=backups,
     )  # fmt: skip
 
 

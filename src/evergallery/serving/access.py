@@ -19,6 +19,8 @@ from evergallery.serving.service import Service
 from evergallery.serving.tokens import Tokens
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+UNCOUNTED = {"/healthz", "/readyz"}
+"""Asked by whoever restarts a server that does not answer, whatever others do; they cost nothing, and tell nothing else."""
 REMEMBERED = 10_000
 """Clients whose rate is remembered; beyond that the one that has been silent longest is forgotten."""
 
@@ -91,6 +93,9 @@ class KnownCallers:
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
         if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        if scope["path"] in UNCOUNTED:
+            scope.setdefault("state", {})["caller"] = NOBODY
             return await self._app(scope, receive, send)
         caller = self._access.caller(Headers(scope=scope).get("authorization", ""))
         scope.setdefault("state", {})["caller"] = caller

@@ -11,6 +11,7 @@ import uvicorn
 
 from evergallery.errors import InputError, RefusedError
 from evergallery.serving.app import create_app
+from evergallery.serving.connections import Patience, room_for
 from evergallery.serving.guards import is_loopback
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import log_to_stderr
@@ -19,14 +20,10 @@ from evergallery.serving.tokens import Tokens
 from evergallery.workspace import Workspace
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-CONNECTIONS = 1000
-"""More are told to come again."""
 WAITING = 1024
 """Connections that wait to be accepted."""
 SAMPLE = 100
 """Items, of which it is told if nobody may open their images."""
-KEPT_SECONDS = 15
-"""For which a connection is kept that asks nothing."""
 
 
 def serve(
@@ -35,6 +32,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8765,
     names: Sequence[str] = (),
+    proxies: Sequence[str] = (),
     allow_writes: bool = False,
     require_token: bool | None = None,
     images_from: Sequence[str] = (),
@@ -48,6 +46,7 @@ def serve(
         host: address to listen at; any but loopback needs tokens.
         port: 0 for any free one.
         names: by which else the server is called, behind a proxy.
+        proxies: addresses of proxies, whose ``X-Forwarded-For`` is believed; by default nobody's is.
         allow_writes: on loopback, let everyone do everything without a token.
         require_token: whether a token is demanded while there is none, from now on; as before by default, which is so since the
             first one was made.
@@ -90,10 +89,13 @@ def serve(
     with listen(host, port) as listening:
         # Before anything is promised: what is wrong is said here, and whoever asks meanwhile waits.
         service.open()
+        patience = Patience(connections=room_for(Patience().connections))
         log_to_stderr()
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="on", limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=KEPT_SECONDS, timeout_graceful_shutdown=int(limits.closing_seconds),
+            app, log_config=None, access_log=False, server_header=False, lifespan="on",
+            # Whoever may name an address of another would have as many rates as they like.
+            proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
+            timeout_graceful_shutdown=int(limits.closing_seconds), **patience.options(),
         )  # fmt: skip
         bound = listening.getsockname()
         address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
