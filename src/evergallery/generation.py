@@ -272,6 +272,14 @@ class Generation:
         """Whether another generation can learn from it: it is a network, with its weights."""
         return self.card.architecture is not None
 
+    @property
+    def backbone_is_known(self) -> bool:
+        """Whether its backbone was trained elsewhere, on more than anybody has here, and has been frozen since."""
+        if self.card.kind == "model":
+            # A model that was registered with initial weights has learned nothing yet.
+            return not str(self.card.method.parameters.get("weights", "")).startswith("seed ")
+        return bool(self.card.settings.get("train") == "neck")
+
     def require_network(self) -> None:
         """Refuse to learn from what is no network.
 

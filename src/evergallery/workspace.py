@@ -1,7 +1,8 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
+import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
@@ -40,9 +41,11 @@ from evergallery.learning import (
     changed_architecture,
     check_images,
     check_space,
+    decide_start,
     in_two_classes,
     learn,
     left_out,
+    said_train,
     tidy_up,
     training_part,
 )
@@ -56,7 +59,7 @@ from evergallery.restoring import restore_gallery
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching import Result, Route, search_routes
 from evergallery.state import State
-from evergallery.training import Settings, check_compiler, resolve_device
+from evergallery.training import Settings, TrainedPart, check_compiler, resolve_device
 from evergallery.upgrade import gate as gates
 from evergallery.upgrade.adapt import Adapted, adapt
 from evergallery.upgrade.check import Check
@@ -126,8 +129,13 @@ class Workspace:
         head: HeadKind = "cosine",
         store: str = "gallery",
         precision: Precision = "float32",
+        pretrained: bool = False,
+        weights: str | Path | None = None,
     ) -> "Workspace":
-        """Create an empty workspace; the arguments are what its first generation is made of.
+        """Create a workspace; the arguments are what its first generation is made of.
+
+        It is empty, or where weights are named it has the pretrained network as its first generation, as ``register`` would
+        make it, which indexes and answers at once.
 
         Args:
             directory: must not exist, or be empty.
@@ -142,18 +150,28 @@ class Workspace:
                 engine. A password in it is not written down: give it to the engine as its documentation says.
             precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large
                 galleries by a quarter of them; see docs/storage.md for what each costs.
+            pretrained: register the backbone with its published weights as the first generation.
+            weights: the same with the weights in a file: safetensors, or a plain state dict.
 
         Raises:
-            InputError: the directory is not empty, the network cannot be built, or the URL cannot be used.
+            InputError: the directory is not empty, the weights cannot be had, the network cannot be built, or the URL cannot be
+                used.
             NotFoundError: the gallery's server does not answer.
             RefusedError: the gallery is not empty.
         """
         path = Path(directory)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} exists and is not empty: name a new directory for the workspace.")
+        if (pretrained or weights is not None) and (dim is not None or neck is not None):
+            raise InputError(
+                f"The first generation is {backbone} as it was published: leave --dim and --neck out here, and give them to "
+                f"evergallery learn."
+            )
         architecture = changed_architecture(Architecture(), backbone, dim, neck)
         built = build_backbone(backbone)
-        preprocessing = Preprocessing(size=size or built.size, fit=fit, mean=built.mean, std=built.std)
+        preprocessing = Preprocessing(
+            size=size or built.size, fit=fit, interpolation=built.interpolation, mean=built.mean, std=built.std
+        )
         place = without_password(store)
         if is_url(place):
             with closing(open_store(place, precision=precision)) as gallery:
@@ -172,7 +190,14 @@ class Workspace:
             if not is_url(place) and precision != "float32":
                 EdgeStore(temporary / state.store, precision=precision).close()
             state.write(temporary / "workspace.json")
-        return cls(path)
+        workspace = cls(path)
+        if pretrained or weights is not None:
+            try:
+                workspace.register(backbone, weights=weights, pretrained=pretrained, size=size, fit=fit)
+            except BaseException:
+                shutil.rmtree(path)
+                raise
+        return workspace
 
     # What there is
 
@@ -516,12 +541,14 @@ class Workspace:
         parent: str | None = None,
         old_data: str | Path | ImageSet | None = None,
         classes: Sequence[str] | None = None,
-        settings: Settings | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
         backbone: str | None = None,
         dim: int | None = None,
         neck: Neck | None = None,
         head: HeadKind | None = None,
+        train: TrainedPart | None = None,
         pretrained: bool = False,
+        weights: str | Path | None = None,
         from_scratch: bool = False,
         data_dir: Path | None = None,
         watcher: Watcher = SILENT,
@@ -534,16 +561,22 @@ class Workspace:
         Args:
             data: a folder, table, array file or named set (see ``evergallery.data.sources.load``), or an image set.
                 Where it has splits, ``train`` is learned from and ``val``, if any, chooses the epoch.
-            method: ``Evergreen()`` by default, ``Finetune()`` for a first generation.
+            method: ``Evergreen()`` by default, ``Finetune()`` for a first generation that begins with new weights.
             parent: generation to learn from; the promoted one by default.
             old_data: images of the old categories, for methods that need them (joint).
             classes: learn only these of the data's classes.
-            settings: ``Settings()`` for a network from scratch, ``Settings.update()`` for one that has a parent.
+            settings: of the training, or those that are to differ from the usual ones: ``Settings()`` for a network from
+                scratch, ``Settings.update()`` for one that begins with its parent's weights, ``Settings.neck()`` where only
+                the neck learns.
             backbone: another one than the parent's (than the workspace's, for a first generation).
             dim: another dimension of the embedding.
             neck: another neck.
             head: another kind of classifier in training.
+            train: ``neck`` learns a neck on features that the backbone makes of each image once; ``last-stage`` the last
+                stage of the backbone as well; ``all`` everything. By default the neck, where the backbone was trained
+                elsewhere (registered, or begun with published weights) and has been frozen since; otherwise all.
             pretrained: begin with the backbone's published weights rather than the parent's.
+            weights: begin with the backbone's weights in this file: safetensors, or a plain state dict.
             from_scratch: begin with new weights rather than the parent's.
             data_dir: where named sets lie.
             watcher: hears of progress.
@@ -557,17 +590,20 @@ class Workspace:
         ancestor = self.generation(parent) if parent else (self.promoted if state.promoted else None)
         if ancestor and not ancestor.can_be_parent and parent is None and method and not method.needs_parent:
             ancestor = None  # What only answers queries is no reason not to begin a lineage.
-        method = method or (Evergreen() if ancestor else Finetune())
-        check_images(method, old_data is not None, ancestor)
+        if ancestor is not None:
+            ancestor.require_network()
+        start = decide_start(
+            state.architecture, state.head, ancestor, method, backbone=backbone, dim=dim, neck=neck, head=head,
+            pretrained=pretrained, weights=None if weights is None else Path(weights).expanduser(),
+            from_scratch=from_scratch, train=train or said_train(settings),
+        )  # fmt: skip
+        method = method or (Evergreen() if ancestor or start.frozen else Finetune())
+        check_images(method, old_data is not None, ancestor, start)
         preprocessing = ancestor.preprocessing if ancestor else Preprocessing.from_dict(state.preprocessing)
-        before = ancestor.architecture if ancestor else state.architecture
-        architecture = changed_architecture(before, backbone, dim, neck)
-        check_space(method, architecture, ancestor)
-        kind = method.head or head or (ancestor.head_card.kind if ancestor else state.head)
-        fresh = pretrained or from_scratch or architecture != before or not (ancestor and method.starts_from_parent)
-        settings = settings or (Settings() if fresh else Settings.update())
-        check_compiler(settings)
-        ranks = join(resolve_device(settings.device))
+        check_space(method, start.architecture, ancestor)
+        chosen = start.settings(settings)
+        check_compiler(chosen)
+        ranks = join(resolve_device(chosen.device))
         watcher = watcher if ranks.is_first else SILENT
 
         def read(source: str | Path | ImageSet) -> ImageSet:
@@ -586,7 +622,7 @@ class Workspace:
                 old = old.of_classes(ancestor.card.classes) if ancestor else old
                 most = method.old_images()
                 if most is not None:
-                    old = old.select(at_most_per_class(old.labels, most, settings.data_seed))
+                    old = old.select(at_most_per_class(old.labels, most, chosen.data_seed))
                 images = concatenate([old, images])
             if len(images) == 0:
                 raise InputError("There is no image to learn from: the data has no split 'train'.")
@@ -595,13 +631,10 @@ class Workspace:
                 ranks.agreed(max((generation.number for generation in self.generations()), default=0) + 1),
                 images,
                 method,
-                settings,
+                chosen,
                 parent=ancestor,
-                architecture=architecture,
+                start=start,
                 preprocessing=preprocessing,
-                head=kind,
-                pretrained=pretrained,
-                from_scratch=from_scratch,
                 watcher=watcher,
                 ranks=ranks,
             )

@@ -115,7 +115,9 @@ class BenchmarkProtocol:
         from evergallery.network import build_backbone
 
         built = build_backbone(self.backbone)
-        return Preprocessing(size=plan.size or built.size, mean=built.mean, std=built.std)
+        return Preprocessing(
+            size=plan.size or built.size, interpolation=built.interpolation, mean=built.mean, std=built.std
+        )
 
 
 def natural_halves(classes: Sequence[str], seed: int) -> Tasks:

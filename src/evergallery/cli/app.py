@@ -80,20 +80,31 @@ def init(
     head: Annotated[str, typer.Option(help="Classifier in training: cosine, unit-rows (as CSD) or linear.")] = "cosine",
     store: Annotated[str, typer.Option(help="A directory inside, postgresql://… or qdrant://…")] = "gallery",
     precision: Annotated[str, typer.Option(help="Of the stored vectors: float32, float16 or int8.")] = "float32",
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Begin with the backbone as it was published: it answers at once.")
+    ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(help="Begin with the backbone's weights in this file: safetensors or a state dict.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Create an empty workspace."""
+    """Create a workspace, empty or with a pretrained network as its first generation."""
     from evergallery.workspace import Workspace
 
     say_if_password(store)
     workspace = Workspace.create(
         directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head,  # type: ignore[arg-type]
-        store=store, precision=precision,  # type: ignore[arg-type]
+        store=store, precision=precision, pretrained=pretrained, weights=weights,  # type: ignore[arg-type]
     )  # fmt: skip
     if json:
         print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})
     else:
-        out.print(f"Created {directory}. Next:  evergallery learn IMAGES -w {directory}", markup=False, soft_wrap=True)
+        first = workspace.state.promoted
+        begun = f" {first} is {backbone}, {workspace.promoted.card.dimension} dimensions." if first else ""
+        verb = "index" if first else "learn"
+        out.print(
+            f"Created {directory}.{begun} Next:  evergallery {verb} IMAGES -w {directory}", markup=False, soft_wrap=True
+        )
 
 
 app.command()(learn)

@@ -1,16 +1,13 @@
 """From words on the command line to what the workspace takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
 
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError
 from evergallery.learning import training_part
 from evergallery.methods import METHODS, Method
-from evergallery.training import Settings
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:
@@ -27,17 +24,6 @@ def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | Non
         raise InputError(f"No method is called {name!r}: choose one of {', '.join(METHODS)}.")
     given = {key.replace("-", "_"): value for key, _, value in (option.partition("=") for option in options)}
     return METHODS[name].with_options(given)
-
-
-def choose_settings(has_parent: bool, given: Mapping[str, object]) -> Settings:
-    """Default settings, changed by the options that were given."""
-    changes = {name: value for name, value in given.items() if value is not None}
-    try:
-        return Settings.update(**changes) if has_parent else Settings.model_validate(changes)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"{option} {first.get('input')!r} is not usable: {first['msg']}.") from error
 
 
 def choose_classes(

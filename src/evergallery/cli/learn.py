@@ -1,5 +1,6 @@
 """``evergallery learn``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,12 +43,22 @@ def learn(
     ] = None,
     task: Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")] = None,
     class_order_seed: Annotated[int | None, typer.Option(help="Of the groups; natural order by default.")] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help="What learns: neck (on cached features of a frozen backbone; the default where the backbone was trained "
+            "elsewhere), last-stage, or all."
+        ),
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Augmented views of an image whose features are kept, for --train neck.")
+    ] = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     images_per_class: Annotated[int | None, typer.Option(help="K of P×K balanced batches.")] = None,
     learning_rate: float | None = None,
     schedule: Annotated[str | None, typer.Option(help="one-cycle, cosine, multi-step or constant.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam or sgd.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.")] = None,
     weight_decay: float | None = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
@@ -65,7 +76,7 @@ def learn(
     validation_seed: int | None = None,
     backbone: Annotated[str | None, typer.Option(help="Another backbone than the parent's.")] = None,
     dim: Annotated[int | None, typer.Option(help="Another dimension of the embedding.")] = None,
-    neck: Annotated[str | None, typer.Option(help="none, linear, bn or linear-bn.")] = None,
+    neck: Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn or unit-linear.")] = None,
     head: Annotated[
         str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")
     ] = None,
@@ -75,17 +86,21 @@ def learn(
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Begin with the backbone's published weights.")
     ] = False,
+    weights: Annotated[
+        Path | None, typer.Option(help="Begin with the backbone's weights in this file: safetensors or a state dict.")
+    ] = None,
     data_dir: DataDirOption = None,
     largest_image: LargestOption = None,
     json: JsonOption = False,
 ) -> None:
     """Learn a generation from images of new categories; an interrupted run goes on."""
-    from evergallery.cli.arguments import choose_classes, choose_method, choose_settings
+    from evergallery.cli.arguments import choose_classes, choose_method
     from evergallery.ranks import join
     from evergallery.training import resolve_device
 
     space = open_workspace(workspace)
     given = {
+        "views": views,
         "epochs": epochs,
         "batch_size": batch_size,
         "images_per_class": images_per_class,
@@ -108,12 +123,7 @@ def learn(
     }
     options = [*(option or []), *([f"loss={loss}"] if loss is not None else [])]
     chosen = choose_method(method, options)
-    inherits = not (pretrained or from_scratch or backbone or dim or neck)
-    ancestor = space.generation(parent) if parent else space.promoted if space.state.promoted else None
-    can_inherit = inherits and ancestor is not None and ancestor.can_be_parent
-    has_parent = can_inherit and (chosen is None or chosen.starts_from_parent)
-    settings = choose_settings(has_parent, given)
-    ranks = join(resolve_device(settings.device))
+    ranks = join(resolve_device(device or "auto"))
     with watching(json) as watcher:
         wanted = ranks.in_turn(lambda: choose_classes(space, data, data_dir, classes, task, class_order_seed, watcher))
         generation = space.learn(
@@ -122,12 +132,14 @@ def learn(
             parent=parent,
             old_data=old_data,
             classes=wanted,
-            settings=settings,
+            settings={name: value for name, value in given.items() if value is not None},
             backbone=backbone,
             dim=dim,
             neck=neck,  # type: ignore[arg-type]
             head=head,  # type: ignore[arg-type]
+            train=train,  # type: ignore[arg-type]
             pretrained=pretrained,
+            weights=weights,
             from_scratch=from_scratch,
             data_dir=data_dir,
             watcher=watcher,

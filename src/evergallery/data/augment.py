@@ -46,11 +46,7 @@ def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         (B, C, H, W) uint8.
     """
-    count, _, height, width = images.shape
-    mirrored = (torch.rand(count, 1, generator=generator) < 0.5).to(images.device)
-    columns = torch.arange(width, device=images.device)
-    rows = torch.arange(height, device=images.device).expand(count, height)
-    return _take(images, rows, torch.where(mirrored, width - 1 - columns, columns))
+    return mirror(images, torch.rand(len(images), generator=generator))
 
 
 def erase(
@@ -87,6 +83,63 @@ def erase(
         region = erased[index, :, y : y + int(tall[index]), x : x + int(wide[index])]
         region.copy_(colours[index].to(images.device).expand_as(region))
     return erased
+
+
+def resized_crop(
+    images: Tensor,
+    draws: Tensor,
+    scale: tuple[float, float] = (0.4, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Cut a rectangle out of each image and scale it to the whole (Szegedy et al. 2015).
+
+    Args:
+        images: (B, C, S, S) uint8.
+        draws: (B, 4) uniform in [0, 1): area, aspect ratio, and place of the rectangle.
+        scale: smallest and largest share of the area.
+        aspect: smallest and largest width over height, drawn log-uniformly.
+
+    Returns:
+        (B, C, S, S) uint8.
+    """
+    draws = draws.to(images.device, torch.float32)
+    area = scale[0] + draws[:, 0] * (scale[1] - scale[0])
+    ratio = torch.exp(math.log(aspect[0]) + draws[:, 1] * math.log(aspect[1] / aspect[0]))
+    wide, tall = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    # Coordinates go from -1 to 1, so that sides are halves of them.
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0], theta[:, 1, 1] = wide, tall
+    theta[:, 0, 2], theta[:, 1, 2] = (2 * draws[:, 2] - 1) * (1 - wide), (2 * draws[:, 3] - 1) * (1 - tall)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    cut = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return cut.round_().clamp_(0, 255).to(torch.uint8).contiguous(memory_format=torch.channels_last)
+
+
+def colour_jitter(images: Tensor, draws: Tensor, strength: float = 0.2) -> Tensor:
+    """Change brightness, contrast and saturation of each image by factors in ``1 ± strength``.
+
+    Args:
+        images: (B, 3, H, W) uint8.
+        draws: (B, 3) uniform in [0, 1).
+        strength: in [0, 1).
+
+    Returns:
+        (B, 3, H, W) uint8.
+    """
+    factors = (1 + strength * (2 * draws.to(images.device, torch.float32) - 1))[:, :, None, None, None]
+    brightness, contrast, saturation = factors.unbind(1)
+    pixels = images.float() * brightness
+    pixels = torch.lerp(pixels.mean((1, 2, 3), keepdim=True), pixels, contrast)
+    pixels = torch.lerp(pixels.mean(1, keepdim=True), pixels, saturation)
+    return pixels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def mirror(images: Tensor, draws: Tensor) -> Tensor:
+    """Mirror the images (B, C, H, W) whose draw (B,) uniform in [0, 1) is below ½."""
+    mirrored = (draws < 0.5).to(images.device)
+    columns = torch.arange(images.shape[3], device=images.device)
+    rows = torch.arange(images.shape[2], device=images.device).expand(len(images), -1)
+    return _take(images, rows, torch.where(mirrored[:, None], images.shape[3] - 1 - columns, columns))
 
 
 def resize(images: Tensor, size: int) -> Tensor:

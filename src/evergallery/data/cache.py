@@ -1,14 +1,16 @@
-"""Decoded images, kept once at training size, memory-mapped, found by the hash of their content."""
+"""What is made of images once and kept: rows of numbers, memory-mapped, found by the hash of an image's content."""
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
@@ -17,30 +19,31 @@ from evergallery.files import lock
 HASH_BYTES = 32
 
 
-class PixelCache:
-    """uint8 images (M, S, S, 3) in an append-only file; row i of ``hashes.bin`` is the content hash of image i.
+class RowCache:
+    """Rows (M, *shape) in an append-only file; row i of ``hashes.bin`` is the content hash of the image it was made of.
 
-    One sub-directory per way of decoding (size, fit, interpolation). Pixels are written before their hash, so a
-    process that is killed, or a disk that fills up, leaves at most pixels without a hash: the next writer cuts them
-    off. Readers need no lock.
+    Rows are written before their hashes, so a process that is killed, or a disk that fills up, leaves at most rows without
+    a hash: the next writer cuts them off. Readers need no lock.
 
     Args:
-        directory: of all caches; made where it is missing.
-        preprocessing: how images are decoded; its mean and standard deviation do not matter here.
+        directory: of this cache; made where it is missing.
+        file: name of the file of rows.
+        shape: of a row.
+        dtype: of its numbers.
+        noun: what the rows are, for messages.
     """
 
-    def __init__(self, directory: Path, preprocessing: Preprocessing) -> None:
-        recipe: list[str | int] = [preprocessing.size, preprocessing.fit, preprocessing.interpolation]
-        if preprocessing.decoding > 1:
-            recipe.append(preprocessing.decoding)
-        key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
-        self.directory = directory / f"{preprocessing.size}-{preprocessing.fit}-{key}"
+    def __init__(self, directory: Path, file: str, shape: tuple[int, ...], dtype: DTypeLike, noun: str) -> None:
+        self.directory = directory
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.row_bytes = math.prod(shape) * self.dtype.itemsize
+        self.noun = noun
+        self._file = directory / file
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"Decoded images cannot be kept in {self.directory} ({error.strerror}).") from error
-        self.shape = (preprocessing.size, preprocessing.size, 3)
-        self.image_bytes = preprocessing.size * preprocessing.size * 3
+            raise InputError(f"{noun} cannot be kept in {self.directory} ({error.strerror}).") from error
         self._rows: dict[bytes, int] = {}
         self._refresh()
 
@@ -53,12 +56,12 @@ class PixelCache:
         self._refresh()
         return np.array([self._rows.get(bytes.fromhex(one), -1) for one in hashes], dtype=np.int64)
 
-    def array(self) -> NDArray[np.uint8]:
-        """All images (M, S, S, 3), memory-mapped, read-only."""
+    def array(self) -> NDArray[Any]:
+        """All rows (M, *shape), memory-mapped, read-only."""
         self._refresh()
         if not self._rows:
-            return np.empty((0, *self.shape), dtype=np.uint8)
-        return np.memmap(self._pixels, dtype=np.uint8, mode="r", shape=(len(self._rows), *self.shape))
+            return np.empty((0, *self.shape), dtype=self.dtype)
+        return np.memmap(self._file, dtype=self.dtype, mode="r", shape=(len(self._rows), *self.shape))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -69,35 +72,31 @@ class PixelCache:
         """
         with lock(self.directory / ".lock", "reading images"):
             self._refresh()
-            for path, length in ((self._pixels, self.image_bytes), (self._hashes, HASH_BYTES)):
+            for path, length in ((self._file, self.row_bytes), (self._hashes, HASH_BYTES)):
                 with path.open("ab") as file:
                     file.truncate(len(self._rows) * length)
             yield
 
-    def add(self, hashes: Sequence[str], images: NDArray[np.uint8]) -> None:
-        """Append images that are not there yet; only within ``writing``.
+    def add(self, hashes: Sequence[str], rows: NDArray[Any]) -> None:
+        """Append rows that are not there yet; only within ``writing``.
 
         Args:
             hashes: 64 hex digits each, all new and all different.
-            images: (B, S, S, 3).
+            rows: (B, *shape).
 
         Raises:
             InputError: the disk is full; what was there before stays valid.
         """
-        if images.shape != (len(hashes), *self.shape):
-            raise InputError(f"Images of shape {images.shape} do not fit a cache of {(len(hashes), *self.shape)}.")
+        if rows.shape != (len(hashes), *self.shape):
+            raise InputError(f"Rows of shape {rows.shape} do not fit a cache of {(len(hashes), *self.shape)}.")
         try:
-            _append(self._pixels, np.ascontiguousarray(images).tobytes())
+            _append(self._file, np.ascontiguousarray(rows, dtype=self.dtype).tobytes())
             _append(self._hashes, b"".join(map(bytes.fromhex, hashes)))
         except OSError as error:
             raise InputError(
-                f"Decoded images cannot be kept in {self.directory} ({error.strerror}): make room on that disk."
+                f"{self.noun} cannot be kept in {self.directory} ({error.strerror}): make room on that disk."
             ) from error
         self._refresh()
-
-    @property
-    def _pixels(self) -> Path:
-        return self.directory / "pixels.u8"
 
     @property
     def _hashes(self) -> Path:
@@ -105,9 +104,9 @@ class PixelCache:
 
     def _refresh(self) -> None:
         """Take in what other processes have appended."""
-        if not self._hashes.is_file() or not self._pixels.is_file():
+        if not self._hashes.is_file() or not self._file.is_file():
             return
-        whole = min(self._hashes.stat().st_size // HASH_BYTES, self._pixels.stat().st_size // self.image_bytes)
+        whole = min(self._hashes.stat().st_size // HASH_BYTES, self._file.stat().st_size // self.row_bytes)
         known = len(self._rows)
         if whole > known:
             with self._hashes.open("rb") as file:
@@ -115,6 +114,28 @@ class PixelCache:
                 data = file.read((whole - known) * HASH_BYTES)
             for index in range(whole - known):
                 self._rows[data[index * HASH_BYTES : (index + 1) * HASH_BYTES]] = known + index
+
+
+class PixelCache(RowCache):
+    """Decoded uint8 images (M, S, S, 3) at training size; one sub-directory per way of decoding (size, fit, interpolation).
+
+    Args:
+        directory: of all caches; made where it is missing.
+        preprocessing: how images are decoded; its mean and standard deviation do not matter here.
+    """
+
+    def __init__(self, directory: Path, preprocessing: Preprocessing) -> None:
+        recipe: list[str | int] = [preprocessing.size, preprocessing.fit, preprocessing.interpolation]
+        if preprocessing.decoding > 1:
+            recipe.append(preprocessing.decoding)
+        key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
+        super().__init__(
+            directory / f"{preprocessing.size}-{preprocessing.fit}-{key}",
+            "pixels.u8",
+            (preprocessing.size, preprocessing.size, 3),
+            np.uint8,
+            "Decoded images",
+        )
 
 
 def _append(path: Path, data: bytes) -> None:

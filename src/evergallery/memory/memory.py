@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from evergallery.memory.drift import Weighting, estimate_drift
 from evergallery.memory.prototypes import class_means
+from evergallery.memory.scatter import Scatter
 from evergallery.network import Outputs
 
 
@@ -46,6 +47,8 @@ class Memory:
     """Class means of every generation of a lineage by name, oldest first; the last are those of its own task."""
 
     means: Mapping[str, ClassMeans] = field(default_factory=dict)
+    scatter: Scatter | None = None
+    """Of the features of a frozen backbone, of every image of the lineage that went through it; ``None`` elsewhere."""
 
     def after(
         self,
@@ -94,14 +97,16 @@ class Memory:
 
     def tensors(self) -> dict[str, Tensor]:
         """For a file."""
-        return {
+        means = {
             f"{name}/{part}": getattr(means, part)
             for name, means in self.means.items()
             for part in ("classes", "raw", "unit", "drift")
         }
+        return means | (self.scatter.tensors() if self.scatter is not None else {})
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], order: tuple[str, ...]) -> "Memory":
         """Back from a file, generations in ``order``."""
         parts = ("classes", "raw", "unit", "drift")
-        return cls({name: ClassMeans(*(tensors[f"{name}/{part}"] for part in parts)) for name in order})
+        means = {name: ClassMeans(*(tensors[f"{name}/{part}"] for part in parts)) for name in order}
+        return cls(means, Scatter.from_tensors(tensors))

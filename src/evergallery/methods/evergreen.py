@@ -14,7 +14,7 @@ from evergallery.losses import (
     feature_distillation,
     fit_width,
 )
-from evergallery.memory import class_means
+from evergallery.memory import Scatter, class_means, discriminant_whitening
 from evergallery.methods.method import Method, Step, Task
 
 
@@ -35,6 +35,10 @@ class Evergreen(Method):
 
     It needs neither the parent's head nor its images. Features of another width are cut, or padded with zeros.
 
+    Where the backbone is frozen nothing of this has to be learned by steps: the neck is solved from the second moments of
+    the features of all images so far, which the lineage keeps in place of the images (``solve``). What it maps stays close
+    to the backbone's own features, so that vectors of the untouched network, and of each generation since, stay searchable.
+
     Attributes:
         triplet_margin: in units of cosine similarity.
         contrastive_weight: of the contrastive distillation.
@@ -45,12 +49,15 @@ class Evergreen(Method):
             root.
         prototype_weight: of the cross-entropy over the prototypes.
         prototype_scale: of cosines in it.
+        shrinkage: of the whitening of a frozen backbone's features; see ``discriminant_whitening``.
+        emphasis: of the known classes in it.
     """
 
     name: ClassVar[str] = "evergreen"
     needs_parent: ClassVar[bool] = True
     reads_root: ClassVar[bool] = True
     needs_old_outputs: ClassVar[bool] = True
+    solves: ClassVar[bool] = True
     triplet_margin: float = 1.0
     contrastive_weight: float = 6.0
     contrastive_temperature: float = 0.07
@@ -59,6 +66,12 @@ class Evergreen(Method):
     new_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     prototype_weight: float = 1.0
     prototype_scale: float = 16.0
+    shrinkage: Annotated[float, Field(gt=0)] = 0.3
+    emphasis: Annotated[float, Field(ge=0)] = 2.0
+
+    def solve(self, scatter: Scatter) -> tuple[Tensor, Tensor]:
+        """The discriminant whitening of the features of all images of the lineage."""
+        return discriminant_whitening(scatter, self.shrinkage, self.emphasis)
 
     def weight_share(self, *, carries_on: bool) -> float:
         """Part of the way from the second update on: what nine updates would add up to is averaged away."""

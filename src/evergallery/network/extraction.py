@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evergallery.data.augment import normalise
+from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.network.embedder import Extractor, Network, Outputs
@@ -23,14 +24,14 @@ and are memory that the system takes back and fills with zeros for every layer."
 
 def extract(
     embedder: Extractor,
-    images: ImageSet,
+    images: ImageSet | FeatureSet,
     preprocessing: Preprocessing,
     *,
     batch_size: int = 256,
     on_progress: Callable[[int, int], None] | None = None,
     ranks: Ranks = ALONE,
 ) -> NDArray[np.float32]:
-    """Unit embeddings (N, D) of N images, in their order.
+    """Unit embeddings (N, D) of N images, or of their features, in their order.
 
     Computed in float32 on the embedder's device, in evaluation mode: a stored vector must not depend on the machine's
     taste for reduced precision. The embedder is left in the mode it was in.
@@ -55,23 +56,23 @@ def extract(
 
 @contextmanager
 def embedding(embedder: Extractor, preprocessing: Preprocessing) -> Iterator[Callable[[Tensor], NDArray[np.float32]]]:
-    """A function from decoded images (B, 3, S, S) uint8 to unit embeddings (B, D), as ``extract`` makes them."""
+    """A function from decoded images (B, 3, S, S) uint8, or features, to unit embeddings (B, D), as ``extract`` makes them."""
     device = embedder.device
 
     @torch.inference_mode()
     def embed(images: Tensor) -> NDArray[np.float32]:
-        parts = (normalise(part.to(device), preprocessing.mean, preprocessing.std) for part in in_parts(images, device))
+        parts = _inputs(images, preprocessing, device)
         vectors: NDArray[np.float32] = torch.cat([embedder.embed(part) for part in parts]).cpu().numpy()
         return vectors
 
-    with _evaluating(embedder):
+    with evaluating(embedder):
         yield embed
 
 
 @torch.no_grad()
 def outputs_of(
     network: Network,
-    images: ImageSet,
+    images: ImageSet | FeatureSet,
     preprocessing: Preprocessing,
     *,
     batch_size: int = 256,
@@ -85,12 +86,9 @@ def outputs_of(
     device = next(network.parameters()).device
     widths = (network.embedder.dimension, network.embedder.dimension, network.head.weight.shape[0])
     whole = Outputs(*(torch.zeros(len(images), width) for width in widths))
-    with _evaluating(network):
+    with evaluating(network):
         for start, stop in _batches(len(images), batch_size, ranks):
-            batch = images.batch(np.arange(start, stop))
-            parts = (
-                normalise(part.to(device), preprocessing.mean, preprocessing.std) for part in in_parts(batch, device)
-            )
+            parts = _inputs(images.batch(np.arange(start, stop)), preprocessing, device)
             for rows, made in zip(whole, zip(*map(network, parts), strict=True), strict=True):
                 rows[start:stop] = torch.cat(made).float().cpu()
     return Outputs(*map(ranks.total, whole))
@@ -103,6 +101,15 @@ def in_parts(images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
     return torch.split(images, min(CPU_IMAGES, max(1, CPU_PIXELS // images.shape[-1] ** 2)))
 
 
+def _inputs(batch: Tensor, preprocessing: Preprocessing, device: torch.device) -> Iterator[Tensor]:
+    """What a network takes of a batch, in parts: images (B, 3, S, S) uint8 are normalised, features (B, W) as they are."""
+    if batch.ndim == 2:
+        yield batch.to(device)
+        return
+    for part in in_parts(batch, device):
+        yield normalise(part.to(device), preprocessing.mean, preprocessing.std)
+
+
 def _batches(count: int, batch_size: int, ranks: Ranks) -> Iterator[tuple[int, int]]:
     """Where this rank's batches start and stop: those of one process, dealt out, since a sum may depend on its batch."""
     for start in range(ranks.rank * batch_size, count, ranks.size * batch_size):
@@ -110,7 +117,8 @@ def _batches(count: int, batch_size: int, ranks: Ranks) -> Iterator[tuple[int, i
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run a module in evaluation mode, and leave it in the mode it was in."""
     was_training = module.training
     module.eval()
     try:

@@ -1,6 +1,6 @@
 """The one training loop, its settings, and its checkpoints."""
 
-from evergallery.training.settings import Settings, check_compiler, resolve_device
+from evergallery.training.settings import Settings, TrainedPart, check_compiler, resolve_device
 from evergallery.training.trainer import Progress, Trained, train
 
-__all__ = ["Progress", "Settings", "Trained", "check_compiler", "resolve_device", "train"]
+__all__ = ["Progress", "Settings", "Trained", "TrainedPart", "check_compiler", "resolve_device", "train"]

@@ -1,4 +1,4 @@
-"""Batches of pixels, on the device that learns from them."""
+"""Batches of pixels or of features, augmented, on the device that learns from them."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,54 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evergallery.data.augment import erase, flip, normalise, pad_crop, resize
+from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.training.settings import Settings
 
 RESIDENT_SHARE = 0.25
 """Of a GPU's free memory, for the images that are learned from."""
 
 Reader = Callable[[NDArray[np.int64]], Tensor]
 """Images by their numbers (B,): a uint8 tensor (B, 3, S, S) in channels_last memory format, on the device."""
+Inputs = Callable[[NDArray[np.int64], torch.Generator, int, slice], Tensor]
+"""What a network takes of a batch: of images by their numbers (B,), augmented by draws from a generator at a size in pixels,
+the share of the batch that a rank looks at."""
+
+
+def inputs(
+    images: ImageSet | FeatureSet, preprocessing: Preprocessing, settings: Settings, device: torch.device
+) -> Inputs:
+    """How batches come to the network: of images augmented pixels, of features one of the views of each image."""
+    if isinstance(images, FeatureSet):
+        features = images
+
+        def views(indices: NDArray[np.int64], generator: torch.Generator, size: int, share: slice) -> Tensor:
+            chosen = torch.randint(features.view_count, (len(indices),), generator=generator).numpy()
+            return features.chosen(indices[share], chosen[share]).to(device)
+
+        return views
+    read = reader(images, device)
+
+    def pixels(indices: NDArray[np.int64], generator: torch.Generator, size: int, share: slice) -> Tensor:
+        # Every rank augments the whole batch, so that its own part is as one process would have it.
+        augmented = augment(read(indices), settings, generator, size)[share]
+        return normalise(augmented, preprocessing.mean, preprocessing.std)
+
+    return pixels
+
+
+def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
+    """Random crop, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
+    images = resize(images, size)
+    if settings.padding:
+        images = pad_crop(images, settings.padding, generator)
+    if settings.flip:
+        images = flip(images, generator)
+    if settings.erase:
+        images = erase(images, generator, probability=settings.erase)
+    return images
 
 
 def reader(images: ImageSet, device: torch.device) -> Reader:

@@ -12,20 +12,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from evergallery.errors import InputError
 
 Precision = Literal["auto", "bf16", "float32"]
+TrainedPart = Literal["neck", "last-stage", "all"]
+"""What of a network learns: the neck, on features that its frozen backbone made once; also the last stage; or all of it."""
 
 
 class Settings(BaseModel):
     """Settings of one training run.
 
     Attributes:
+        train: what learns: ``neck``, on cached features of a frozen backbone; ``last-stage`` of the backbone too; or ``all``.
+        views: augmented views of an image whose features are kept beside its own, where the neck learns.
         epochs: passes over the training part.
         batch_size: images a step.
         images_per_class: K of P×K balanced batches (P = batch_size / K); ``None`` shuffles plainly, as CSD does.
         learning_rate: peak of the schedule.
         schedule: ``one-cycle`` (Smith 2018: warm-up over the first quarter, then cosine to zero), ``cosine``,
             ``multi-step`` (× 0.1 at 25, 50 and 75 %: CSD's 200/400/600 of 800 epochs) or ``constant``.
-        optimizer: ``adam`` (L2 weight decay, as in the papers' code) or ``sgd`` (momentum 0.9).
-        weight_decay: L2 coefficient.
+        optimizer: ``adam`` (L2 weight decay, as in the papers' code), ``adamw`` (decoupled) or ``sgd`` (momentum 0.9).
+        weight_decay: L2 coefficient, or the decoupled one's.
         clip_norm: largest gradient norm; ``None`` does not clip.
         precision: ``auto`` is bf16 autocast where the hardware has it, else float32.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -44,12 +48,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    train: TrainedPart = "all"
+    views: int = Field(default=3, ge=0, le=64)
     epochs: int = Field(default=12, ge=1)
     batch_size: int = Field(default=128, ge=2)
     images_per_class: int | None = Field(default=None, ge=2)
     learning_rate: float = Field(default=3e-3, gt=0)
     schedule: Literal["one-cycle", "cosine", "multi-step", "constant"] = "one-cycle"
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = Field(default=5e-4, ge=0)
     clip_norm: float | None = Field(default=5.0, gt=0)
     precision: Precision = "auto"
@@ -69,6 +75,12 @@ class Settings(BaseModel):
     def update(cls, **changes: object) -> "Settings":
         """Defaults for a generation that has a parent: fewer epochs, a lower rate, no warm-up."""
         return cls.model_validate({"epochs": 6, "learning_rate": 1e-3, "schedule": "cosine", **changes})
+
+    @classmethod
+    def neck(cls, **changes: object) -> "Settings":
+        """Defaults for a neck on cached features: epochs cost seconds, and the backbone is not at risk."""
+        usual = {"train": "neck", "epochs": 20, "learning_rate": 3e-4, "optimizer": "adamw", "weight_decay": 1e-4}
+        return cls.model_validate({**usual, **changes})
 
     def rate(self, progress: float) -> float:
         """Learning rate at ``progress`` in [0, 1] of the run."""

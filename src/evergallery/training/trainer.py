@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evergallery.data.augment import erase, flip, normalise, pad_crop, resize
+from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.sampling import balanced_batches, shuffled_batches
@@ -30,7 +30,7 @@ from evergallery.ranks import Ranks, together
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import checkpoint
-from evergallery.training.batches import Reader, reader
+from evergallery.training.batches import Inputs, inputs
 from evergallery.training.settings import Settings, has_bf16, resolve_device
 from evergallery.training.termination import termination
 from evergallery.watching import Stopped
@@ -78,8 +78,8 @@ class Trained:
 def train(
     network: Network,
     method: Method,
-    images: ImageSet,
-    validation: ImageSet | None,
+    images: ImageSet | FeatureSet,
+    validation: ImageSet | FeatureSet | None,
     preprocessing: Preprocessing,
     settings: Settings,
     directory: Path,
@@ -104,7 +104,7 @@ def train(
     Args:
         network: on any device; its head has a row for every label.
         method: what to minimise.
-        images: the training part; labels are rows of the head.
+        images: the training part, or its features where ``network`` takes features; labels are rows of the head.
         validation: chooses the epoch where ``settings.select`` is ``best``; labels likewise.
         preprocessing: of the network's input.
         settings: how long, how fast, on what.
@@ -152,7 +152,7 @@ def train(
     module, optimizer = fabric.setup(_compiled(network, settings), optimizer)
     run = _Run(
         fabric, ranks, network, module, teacher and _compiled(teacher, settings), first and _compiled(first, settings),
-        beside, optimizer, method, images, reader(images, fabric.device), preprocessing, settings,
+        beside, optimizer, method, images, inputs(images, preprocessing, settings, fabric.device), settings,
     )  # fmt: skip
 
     state = {
@@ -246,9 +246,8 @@ class _Run:
     beside: nn.Module | None
     optimizer: torch.optim.Optimizer
     method: Method
-    images: ImageSet
-    read: Reader
-    preprocessing: Preprocessing
+    images: ImageSet | FeatureSet
+    inputs: Inputs
     settings: Settings
 
 
@@ -283,12 +282,10 @@ def _epoch(
             rate = settings.rate((epoch + step / len(batches)) / settings.epochs)
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
-            # Every rank augments the whole batch, so that its own part is as one process would have it.
-            pixels = augment(run.read(indices), settings, generator, size)[ranks.share(len(indices))]
-            inputs = normalise(pixels, run.preprocessing.mean, run.preprocessing.std)
+            batch = run.inputs(indices, generator, size, ranks.share(len(indices)))
             labels = torch.from_numpy(run.images.labels[indices]).to(fabric.device)
 
-            losses = run.method.losses(_step(run, inputs, labels, (epoch + step / len(batches)) / settings.epochs))
+            losses = run.method.losses(_step(run, batch, labels, (epoch + step / len(batches)) / settings.epochs))
             run.optimizer.zero_grad()
             fabric.backward(torch.stack(list(losses.values())).sum())
             ranks.average_gradients(_parameters(run.network, run.beside))
@@ -332,20 +329,20 @@ class _Clock:
         return time.perf_counter() - self._kept
 
 
-def _step(run: _Run, inputs: Tensor, labels: Tensor, progress: float) -> Step:
+def _step(run: _Run, batch: Tensor, labels: Tensor, progress: float) -> Step:
     def whole(outputs: Outputs) -> Outputs:
         return Outputs(*(run.ranks.whole(output, len(labels)) for output in outputs))
 
     def outputs(other: Network) -> Outputs:
         with run.fabric.autocast():
-            return whole(Outputs(*(output.float() for output in other(inputs))))
+            return whole(Outputs(*(output.float() for output in other(batch))))
 
     with torch.no_grad():
         old = outputs(run.teacher) if run.teacher is not None and run.method.runs_parent else None
         root = outputs(run.root) if run.root is not None else None
     return Step(
         labels=labels,
-        new=whole(run.module(inputs)),
+        new=whole(run.module(batch)),
         old=old,
         root=root,
         head=run.network.head,
@@ -364,18 +361,6 @@ def _reporter(
             on_progress(Progress(epoch, epochs, step, steps, losses, images_per_second, recall))
 
     return report
-
-
-def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
-    """Random crop, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
-    images = resize(images, size)
-    if settings.padding:
-        images = pad_crop(images, settings.padding, generator)
-    if settings.flip:
-        images = flip(images, generator)
-    if settings.erase:
-        images = erase(images, generator, probability=settings.erase)
-    return images
 
 
 def precision_of(settings: Settings) -> str:
@@ -473,12 +458,14 @@ def _optimizer(network: nn.Module, beside: nn.Module | None, settings: Settings)
     parameters = _parameters(network, beside)
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     return torch.optim.SGD(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=0.9, fused=True
     )
 
 
-def _batches(images: ImageSet, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
+def _batches(images: ImageSet | FeatureSet, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
     if settings.images_per_class is None:
         return shuffled_batches(len(images), settings.batch_size, seed=settings.data_seed, epoch=epoch)
     return balanced_batches(
@@ -534,7 +521,7 @@ def _check_weights(network: nn.Module, epoch: int, rate: float) -> None:
 
 def _validate(
     network: Network,
-    validation: ImageSet | None,
+    validation: ImageSet | FeatureSet | None,
     preprocessing: Preprocessing,
     ranks: Ranks,
     asked: threading.Event | None = None,

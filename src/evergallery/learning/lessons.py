@@ -1,0 +1,128 @@
+"""What a run learns from, as its networks take it: images, or the features that frozen backbones made of them once."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from evergallery.data.features import FeatureSet
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.data.listing import SPLITS
+from evergallery.data.tasks import stratified_validation
+from evergallery.network import Network, Outputs, outputs_of
+from evergallery.network.features import (
+    FeatureCache,
+    Views,
+    backbone_fingerprint,
+    feature_set,
+    feature_width,
+    on_features,
+)
+from evergallery.ranks import Ranks
+from evergallery.training import Settings
+from evergallery.watching import Watcher
+
+
+def training_part(images: ImageSet) -> ImageSet:
+    """The images that may be learned from: the ``train`` split where there are splits, with ``val`` beside it."""
+    if images.split is None:
+        return images
+    return images.select(np.flatnonzero(np.isin(images.split, ("train", "val"))))
+
+
+def left_out(images: ImageSet) -> str | None:
+    """In words, which images are not learned from because their split is none that is known; ``None`` where all are."""
+    if images.split is None:
+        return None
+    counts = Counter(one for one in images.split.tolist() if one not in set(SPLITS.values()))
+    named = ", ".join(f"{count} of {repr(name) if name else 'no split'}" for name, count in counts.most_common(5))
+    return f"not learned from, for their split is none of {', '.join(SPLITS)}: {named}" if counts else None
+
+
+def in_two_classes(images: ImageSet) -> str | None:
+    """In words, which pictures are in several classes; ``None`` where none is."""
+    first: dict[str, int] = {}
+    found: list[tuple[int, int]] = []
+    for index, content in enumerate(images.hashes):
+        other = first.setdefault(content, index)
+        if -1 != images.labels[other] != images.labels[index] != -1:
+            found.append((other, index))
+    if not found:
+        return None
+    one, other = found[0]
+    names = [f"{images.uris[index]} ({images.classes[images.labels[index]]})" for index in (one, other)]
+    return f"the same picture is in two classes, {len(found)} times, first as {names[0]} and {names[1]}: leave one out"
+
+
+def cut_validation(images: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet | None]:
+    """Training and validation images: by the split ``val`` where there is one, else a stratified cut."""
+    if images.split is not None and (images.split == "val").any():
+        return images.select(np.flatnonzero(images.split != "val")), images.of_split("val")
+    if fraction == 0:
+        return images, None
+    train_indices, validation_indices = stratified_validation(images.labels, fraction, seed)
+    return images.select(train_indices), images.select(validation_indices)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a run learns from, as its networks take it: images, or features of frozen backbones.
+
+    Attributes:
+        training: labels are rows of the head.
+        validation: likewise, or ``None``.
+        images: the training images.
+        columns: the first column of each backbone's features, by its fingerprint; empty where images are taken.
+    """
+
+    training: ImageSet | FeatureSet
+    validation: ImageSet | FeatureSet | None
+    images: ImageSet
+    columns: Mapping[str, int]
+
+    def fit(self, network: Network, preprocessing: Preprocessing) -> Network:
+        """The network as it takes the lessons.
+
+        Raises:
+            KeyError: nobody made features by its backbone.
+        """
+        if not self.columns:
+            return network
+        return on_features(network, self.columns[backbone_fingerprint(network.embedder, preprocessing)])
+
+    def outputs(self, network: Network, preprocessing: Preprocessing, ranks: Ranks) -> Outputs:
+        """What any network makes of the training images, from features where they are known."""
+        try:
+            return outputs_of(self.fit(network, preprocessing), self.training, preprocessing, ranks=ranks)
+        except KeyError:
+            return outputs_of(network, self.images, preprocessing, ranks=ranks)
+
+
+def take_lessons(
+    images: ImageSet,
+    validation: ImageSet | None,
+    networks: Sequence[tuple[Network, Preprocessing]],
+    settings: Settings,
+    cache: Path,
+    watcher: Watcher,
+    ranks: Ranks,
+) -> Lessons:
+    """Images as they are, or where only the neck learns the features of them that the networks' backbones make."""
+    if settings.train != "neck":
+        return Lessons(images, validation, images, {})
+    caches = {one.fingerprint: one for one in (FeatureCache(cache, network.embedder, pre) for network, pre in networks)}
+    views = Views(settings.views, settings.flip)
+
+    def count(done: int, total: int) -> None:
+        watcher.counted("looking at the images once", done, total)
+
+    def features(of: ImageSet) -> FeatureSet:
+        return ranks.in_turn(lambda: feature_set(list(caches.values()), of, views, count))
+
+    widths = [feature_width(one.embedder) for one in caches.values()]
+    columns = dict(zip(caches, accumulate([0, *widths[:-1]]), strict=True))
+    return Lessons(features(images), features(validation) if validation is not None else None, images, columns)

@@ -1,0 +1,154 @@
+"""What a frozen backbone makes of images, made once and kept: for every generation, method and check that shares it."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from evergallery.data.augment import colour_jitter, mirror, normalise, resized_crop
+from evergallery.data.cache import RowCache
+from evergallery.data.features import FeatureSet, Part
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.network.embedder import Columns, Embedder, Network
+from evergallery.network.extraction import evaluating, in_parts
+from evergallery.tensors import hash_tensors
+
+FOLDER = "features"
+DRAWS = 8
+"""Random numbers of a view: of its crop (4), its colours (3), and whether it is mirrored."""
+BATCH = 256
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Views:
+    """How many augmented views of an image are kept beside the image itself, and of which kind.
+
+    Attributes:
+        count: V.
+        flip: whether half of them are mirrored; wrong for characters and text.
+    """
+
+    count: int = 3
+    flip: bool = True
+
+    @property
+    def recipe(self) -> str:
+        """As a directory name."""
+        return f"{self.count}-views{'' if self.flip else '-unmirrored'}"
+
+    def of(self, images: Tensor, hashes: Sequence[str], number: int) -> Tensor:
+        """View ``number`` of images (B, 3, S, S) uint8: the same for the same content, whatever the batch.
+
+        A part of 40 to 100 % of the area at the full size, colours changed by up to 20 %, perhaps mirrored.
+        """
+        seeds = [[number, *np.frombuffer(bytes.fromhex(content)[:8], np.uint32).tolist()] for content in hashes]
+        draws = torch.from_numpy(np.stack([np.random.default_rng(seed).random(DRAWS) for seed in seeds])).float()
+        made = colour_jitter(resized_crop(images, draws[:, :4]), draws[:, 4:7])
+        return mirror(made, draws[:, 7]) if self.flip else made
+
+
+def backbone_fingerprint(embedder: Embedder, preprocessing: Preprocessing) -> str:
+    """SHA-256 of what features depend on: the backbone's weights and name, and what images go through before it."""
+    digest = hashlib.sha256(hash_tensors(embedder.backbone.state_dict()).encode())
+    digest.update(f"{embedder.architecture.backbone} {preprocessing.to_dict()}".encode())
+    return digest.hexdigest()
+
+
+class FeatureCache:
+    """float16 features of one backbone in a workspace's cache, by content of the image.
+
+    A feature is rounded to 11 bits, which moves a unit embedding by some 1e-4 of its length.
+
+    Args:
+        directory: of the workspace's cache.
+        embedder: its backbone makes them.
+        preprocessing: of its input.
+    """
+
+    def __init__(self, directory: Path, embedder: Embedder, preprocessing: Preprocessing) -> None:
+        self.embedder = embedder
+        self.preprocessing = preprocessing
+        self.fingerprint = backbone_fingerprint(embedder, preprocessing)
+        self.directory = directory / FOLDER / self.fingerprint[:16]
+
+    def plain(
+        self, images: ImageSet, on_progress: OnProgress | None = None
+    ) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        """Features (M, 1, W) of whole images, and the row of each of N images."""
+        return self._rows("plain", 1, images, lambda pixels, _: [pixels], on_progress)
+
+    def views(
+        self, images: ImageSet, views: Views, on_progress: OnProgress | None = None
+    ) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        """Features (M, V, W) of augmented views, and the row of each of N images."""
+
+        def make(pixels: Tensor, hashes: Sequence[str]) -> list[Tensor]:
+            return [views.of(pixels, hashes, number) for number in range(1, views.count + 1)]
+
+        return self._rows(views.recipe, views.count, images, make, on_progress)
+
+    def part(self, images: ImageSet, views: Views, on_progress: OnProgress | None = None) -> Part:
+        """All features of N images."""
+        return Part(*self.plain(images, on_progress), *self.views(images, views, on_progress))
+
+    def _rows(
+        self,
+        name: str,
+        count: int,
+        images: ImageSet,
+        make: Callable[[Tensor, Sequence[str]], list[Tensor]],
+        on_progress: OnProgress | None,
+    ) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+        width = feature_width(self.embedder)
+        cache = RowCache(self.directory / name, "features.f16", (count, width), np.float16, "Features")
+        if count == 0:
+            return np.empty((0, 0, width), np.float16), np.zeros(len(images), np.int64)
+        if (cache.rows(images.hashes) < 0).any():
+            with cache.writing(), evaluating(self.embedder):
+                known = cache.rows(images.hashes)
+                # The same content twice is looked at once.
+                missing = np.array(list({images.hashes[i]: i for i in np.flatnonzero(known < 0)}.values()), np.int64)
+                for start in range(0, len(missing), BATCH):
+                    rows = missing[start : start + BATCH]
+                    hashes = [images.hashes[row] for row in rows]
+                    made = [self._features(view) for view in make(images.batch(rows), hashes)]
+                    cache.add(hashes, np.stack(made, axis=1).astype(np.float16))
+                    if on_progress:
+                        on_progress(min(start + BATCH, len(missing)), len(missing))
+        return cache.array(), cache.rows(images.hashes)
+
+    @torch.inference_mode()
+    def _features(self, pixels: Tensor) -> NDArray[np.float32]:
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        device = self.embedder.device
+        parts = [
+            self.embedder.backbone(normalise(part.to(device), mean, std)).float() for part in in_parts(pixels, device)
+        ]
+        made: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+        return made
+
+
+def feature_width(embedder: Embedder) -> int:
+    """W of the backbone's features."""
+    linear = next((layer for layer in embedder.neck if isinstance(layer, nn.Linear)), None)
+    return embedder.dimension if linear is None else linear.in_features
+
+
+def on_features(network: Network, start: int) -> Network:
+    """The same network, its weights shared, for features whose columns from ``start`` on are of its backbone."""
+    columns = Columns(start, start + feature_width(network.embedder))
+    return Network(network.embedder.with_backbone(columns), network.head)
+
+
+def feature_set(
+    caches: Sequence[FeatureCache], images: ImageSet, views: Views, on_progress: OnProgress | None
+) -> FeatureSet:
+    """N images as features of one backbone or several."""
+    return FeatureSet(tuple(cache.part(images, views, on_progress) for cache in caches), images.labels)
