@@ -436,7 +436,8 @@ def _print_plan(result: "Plan") -> None:
 
     total = sum(result.items.values())
     of = ", ".join(f"{count} vectors of {name}" for name, count in result.items.items())
-    way = f"mapped by {result.adapter}, no image is read" if result.adapter else f"about {duration(result.seconds)}"
+    made = f"mapped by {result.adapter}" if result.adapter else "computed from the stored vectors"
+    way = f"about {duration(result.seconds)}" if result.images else f"{made}, no image is read"
     say(f"{total} items to refresh ({of}): {way}, {size(result.bytes)} for the new vectors.")
     if result.missing:
         say(f"The images of {100 * result.missing:.0f} % of the sample were not found: such items keep their vector.")

@@ -66,8 +66,8 @@ class Evergreen(Method):
     new_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     prototype_weight: float = 1.0
     prototype_scale: float = 16.0
-    shrinkage: Annotated[float, Field(gt=0)] = 0.3
-    emphasis: Annotated[float, Field(ge=0)] = 2.0
+    shrinkage: Annotated[float, Field(gt=0)] = 0.2
+    emphasis: Annotated[float, Field(ge=0)] = 3.0
 
     def solve(self, scatter: Scatter) -> tuple[Tensor, Tensor]:
         """The discriminant whitening of the features of all images of the lineage."""

@@ -1,6 +1,7 @@
 """How long and how fast to learn; the same for every method, so that comparisons are fair."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from typing import Literal
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evergallery.errors import InputError
 
 Precision = Literal["auto", "bf16", "float32"]
+DEVICE = r"auto|cpu|cuda(:\d+)?"
 TrainedPart = Literal["neck", "last-stage", "all"]
 """What of a network learns: the neck, on features that its frozen backbone made once; also the last stage; or all of it."""
 
@@ -59,7 +61,7 @@ class Settings(BaseModel):
     weight_decay: float = Field(default=5e-4, ge=0)
     clip_norm: float | None = Field(default=5.0, gt=0)
     precision: Precision = "auto"
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(default="auto", pattern=f"^({DEVICE})$")
     compile: bool = False
     padding: int = Field(default=4, ge=0)
     flip: bool = True
@@ -107,8 +109,10 @@ def resolve_device(device: str) -> torch.device:
     """``auto`` to CUDA where there is one, else CPU.
 
     Raises:
-        InputError: a GPU is named and is not there.
+        InputError: a GPU is named and is not there, or the name is of no device.
     """
+    if not re.fullmatch(DEVICE, device):
+        raise InputError(f"--device {device!r} is not usable: it is auto, cpu, cuda or cuda:N.")
     count = torch.cuda.device_count()
     if device == "auto":
         return torch.device("cuda" if count else "cpu")

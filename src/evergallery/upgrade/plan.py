@@ -50,6 +50,8 @@ class Plan:
     shares: tuple[float, ...]
     recall: Mapping[str, tuple[float, ...]]
     uncalibrated: Mapping[str, tuple[float, ...]]
+    images: bool = True
+    """Whether images are read; the new vectors follow from the stored ones otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

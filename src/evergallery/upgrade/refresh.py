@@ -5,9 +5,10 @@ one; otherwise they wait in the shadow and appear with its promotion, in the sam
 """
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,7 +38,7 @@ from evergallery.upgrade.plan import (
     sample_rows,
     share_for,
 )
-from evergallery.upgrade.spaces import Space
+from evergallery.upgrade.spaces import Map, Space, maps_to
 from evergallery.watching import Stopped, Watcher
 
 if TYPE_CHECKING:
@@ -106,16 +107,25 @@ def plan_refresh(
         rows = np.random.default_rng(0).permutation(len(items))[: SAMPLE // 4]
     asked = [item for row in rows if (item := workspace.gallery.get(items[row].id, view=view)) is not None]
     watcher.said(f"measuring on {len(asked)} stored items")
+    maps = _maps(workspace, target)
+    mapped = target.adapter is None and all(item.generation in maps for item in items)
     started = time.perf_counter()
-    found = find_images(asked, asker.maker.preprocessing, _roots(workspace, asked, given, watcher), given)
-    queries = workspace.extract(asker.maker, found.images, watcher, keep=False) if found.items else None
+    present, missing, queries = asked, 0, None
+    if mapped:
+        # What the generation makes of an image follows from the stored vector.
+        ((_, made),) = _mapped(iter([asked]), maps)
+        queries = np.stack([one for one in made if not isinstance(one, Problem)])
+    else:
+        found = find_images(asked, asker.maker.preprocessing, _roots(workspace, asked, given, watcher), given)
+        present, missing = found.items, len(found.problems)
+        queries = workspace.extract(asker.maker, found.images, watcher, keep=False) if present else None
     seconds = time.perf_counter() - started
     curves: tuple[int, dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]] = (0, {}, {})
-    if labelled and queries is not None and len(found.items) >= LEAST_SAMPLE:
-        refreshed = target.map(np.stack([one.embedding for one in found.items])) if target.adapter else queries
-        spaces = {*(one.generation for one in found.items), target.fingerprint}
+    if labelled and queries is not None and len(present) >= LEAST_SAMPLE:
+        refreshed = target.map(np.stack([one.embedding for one in present])) if target.adapter else queries
+        spaces = {*(one.generation for one in present), target.fingerprint}
         routes = {one: workspace.route(asker, workspace.space_of(one)) for one in spaces}
-        sample = Sample(found.items, queries, refreshed, routes, target.fingerprint)
+        sample = Sample(present, queries, refreshed, routes, target.fingerprint)
         counted = workspace.notes.times_found()
         # Before anything was searched for, nothing is popular.
         orders = [order for order in orders if order != "popular" or counted]
@@ -127,14 +137,15 @@ def plan_refresh(
         generation,
         adapter,
         counts,
-        len(found.problems) / max(1, len(asked)),
+        missing / max(1, len(asked)),
         seconds / max(1, len(asked)) * sum(counts.values()) if target.adapter is None else 0.0,
         bytes_each * sum(counts.values()),
-        len(found.items),
+        len(present),
         curves[0],
         tuple(shares),
         curves[1],
         curves[2],
+        images=not (mapped or target.adapter),
     )
 
 
@@ -176,10 +187,11 @@ def refresh(
     items = _to_refresh(workspace, target, _before(workspace))
     if not items:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
+    maps = _maps(workspace, target)
     with ExitStack() as stack:
         extraction = given = None
         roots = workspace.roots
-        if target.adapter is None:
+        if any(item.generation not in maps for item in items) and target.adapter is None:
             extraction = stack.enter_context(workspace.extraction(asker.maker, cluster, workers, watcher))
             given = _given(workspace, images, asker, data_dir, watcher)
             roots = _roots(workspace, items, given, watcher)
@@ -192,10 +204,11 @@ def refresh(
         pending = [item for item in wanted if item.id in left]
         done, gained, problems = len(wanted) - len(pending), 0, []
         stopped_by = "done" if fraction == 1 else "fraction"
-        batches = _batches(pending, rate)
-        answered = _mapped(batches, target) if extraction is None else extraction.renew(batches, given, roots)
+        mapped = _mapped(_batches([item for item in pending if item.generation in maps], rate), maps)
+        others = _batches([item for item in pending if item.generation not in maps], rate)
+        extracted = _unmapped(others, target) if extraction is None else extraction.renew(others, given, roots)
         began = time.monotonic()
-        for batch, answers in stack.enter_context(closing(answered)):
+        for batch, answers in chain(mapped, stack.enter_context(closing(extracted))):
             failed = [one for one in answers if isinstance(one, Problem)]
             new = [
                 replace(item, embedding=answer, generation=target.fingerprint)
@@ -372,23 +385,30 @@ def _open(workspace: "Workspace", asker: Space, target: Space, adapter: str | No
         return state.refresh
 
 
+def _maps(workspace: "Workspace", target: Space) -> dict[str, Map]:
+    """How stored vectors become those of a target without their images, by the fingerprint of their space."""
+    held = workspace.gallery.generations(view=_before(workspace))
+    makers = [one for one in workspace.generations() if one.fingerprint in held]
+    return maps_to(target, makers, workspace.embedder)
+
+
 def _mapped(
+    batches: Iterator[Sequence[Item]], maps: Mapping[str, Map]
+) -> Iterator[tuple[Sequence[Item], list[Renewed]]]:
+    """New vectors of items from their stored ones; no image is looked at."""
+    for batch in batches:
+        renewed: list[Renewed] = []
+        for space, items in groupby(batch, key=lambda item: item.generation):
+            renewed.extend(maps[space](np.stack([item.embedding for item in items])))
+        yield batch, renewed
+
+
+def _unmapped(
     batches: Iterator[Sequence[Item]], target: Space
 ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
-    """New vectors of items by an adapter; no image is looked at."""
-    maker = target.maker
     for batch in batches:
-        fitting = [item for item in batch if item.generation == maker.fingerprint]
-        mapped = iter(target.map(np.stack([item.embedding for item in fitting])) if fitting else ())
-        yield (
-            batch,
-            [
-                next(mapped)
-                if item.generation == maker.fingerprint
-                else Problem(item.id, "failed", f"{target.name} maps vectors of {maker.name} only")
-                for item in batch
-            ],
-        )
+        reason = f"{target.name} maps vectors of {target.maker.name} only"
+        yield batch, [Problem(item.id, "failed", reason) for item in batch]
 
 
 def _batches(items: Sequence[Item], rate: float | None) -> Iterator[Sequence[Item]]:

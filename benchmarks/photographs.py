@@ -1,0 +1,178 @@
+"""A pretrained network whose gallery is never extracted again: what the updates learn, and what they find in untouched vectors.
+
+The way of a user, with default settings: a workspace that begins with the published network, then ``learn`` task after task. No
+update sees an image of an earlier task, but for ``joint``. Images of the classes that the recipe was developed on are left out
+(``photographs_classes.json``).
+
+    python benchmarks/photographs.py grocery FOLDER           FOLDER/train/CLASS/*, FOLDER/test/CLASS/*
+    python benchmarks/photographs.py cifar100 FILE.npz        images, labels, names, split
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common import record
+from evergallery import Workspace
+from evergallery.data.image_set import ImageSet
+from evergallery.data.tasks import at_most_per_class, equal_groups
+from evergallery.methods import METHODS
+from evergallery.retrieval.bootstrap import bootstrap_interval
+from evergallery.retrieval.knn import Exclusion, nearest
+
+CLASSES = Path(__file__).with_name("photographs_classes.json")
+BACKBONE = "tf_efficientnet_lite0"
+Hits = NDArray[np.bool_]
+
+
+def hits(queries: NDArray[np.float32], gallery: NDArray[np.float32], labels: NDArray[np.int64]) -> Hits:
+    """(N,) whether the nearest of the other N - 1 held-out images is of a query's class."""
+    itself = Exclusion(torch.arange(len(labels)))
+    found = nearest(torch.from_numpy(queries), torch.from_numpy(gallery), 1, exclusion=itself).indices[:, 0].numpy()
+    return np.asarray(labels[found] == labels)
+
+
+def run(
+    method: str, train: ImageSet, test: ImageSet, tasks: Sequence[Sequence[str]], seed: int, size: int
+) -> dict[str, Any]:
+    """One life: the published network, then a generation for each task."""
+    chosen = METHODS[method]()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Workspace.create(Path(folder) / "shop", backbone=BACKBONE, size=size, pretrained=True) as shop,
+    ):
+        link_cache(shop)
+        generations = [shop.generation("v1")]
+        for number, task in enumerate(tasks):
+            before = [name for part in tasks[:number] for name in part]
+            old = train.of_classes(before) if chosen.needs_old_images and before else None
+            generations.append(
+                shop.learn(
+                    train.of_classes(task),
+                    method=METHODS["finetune"]() if chosen.needs_old_images and old is None else chosen,
+                    parent=generations[-1].name,
+                    old_data=old,
+                    settings={"init_seed": seed, "data_seed": seed, "validation_seed": seed},
+                )
+            )
+        made = [shop.extract(one, test) for one in generations]
+        seconds = [one.card.training.get("seconds") for one in generations[1:]]
+    found = {(q, g): hits(made[q], made[g], test.labels) for q in range(len(made)) for g in range(q + 1)}
+    last = len(made) - 1
+    first_task = np.isin(test.labels, [test.classes.index(name) for name in tasks[0]])
+    everything = np.ones(len(test), bool)
+
+    def share(pair: tuple[int, int], of: Hits = everything) -> float:
+        return round(100 * float(found[pair][of].mean()), 2)
+
+    def change(pair: tuple[int, int], to: tuple[int, int], of: Hits = everything) -> list[float]:
+        difference = torch.from_numpy(found[pair][of].astype(np.float64) - found[to][of].astype(np.float64))
+        interval = bootstrap_interval(difference)
+        return [round(100 * value, 2) for value in (interval.mean, interval.low, interval.high)]
+
+    return {
+        "seconds": seconds,
+        "figures": {
+            "untouched, all": share((0, 0)),
+            "v2, learned classes": share((1, 1), first_task),
+            "untouched, the same": share((0, 0), first_task),
+            "v2, all": share((1, 1)),
+            "v2 in untouched vectors, all": share((1, 0)),
+            "last, all": share((last, last)),
+            "last in untouched vectors, all": share((last, 0)),
+            "last in v2's vectors, all": share((last, 1)),
+            "last in v2's vectors, v2's classes": share((last, 1), first_task),
+            "v2 in its own, its classes": share((1, 1), first_task),
+        },
+        "changes": {
+            "last - untouched, all": change((last, last), (0, 0)),
+            "last in untouched vectors - untouched, all": change((last, 0), (0, 0)),
+            "last in v2's vectors - v2, all": change((last, 1), (1, 1)),
+            "last in v2's vectors - v2, its classes": change((last, 1), (1, 1), first_task),
+        },
+    }
+
+
+_CACHE = tempfile.TemporaryDirectory()
+
+
+def link_cache(shop: Workspace) -> None:
+    """Features are the same in every life: they are made once for all of them."""
+    (shop.directory / "cache").rmdir()
+    (shop.directory / "cache").symlink_to(_CACHE.name, target_is_directory=True)
+
+
+def read(name: str, path: Path, size: int, each: int) -> tuple[ImageSet, ImageSet]:
+    """Training and held-out images of the classes that were not developed on."""
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Workspace.create(Path(folder) / "shop", backbone=BACKBONE, size=size)
+        images = shop.read(str(path))
+        names = [one for one in json.loads(CLASSES.read_text())[name]["report"] if one in images.classes]
+        images = images.of_classes(names)
+        train, test = images.of_split("train"), images.of_split("test")
+        train = train.select(at_most_per_class(train.labels, each, 0))
+        # Out of the cache of a workspace that goes away.
+        pixels = [np.array(part.pixels[part.rows]) for part in (train, test)]
+    return tuple(
+        ImageSet(pixel, np.arange(len(part)), part.labels, part.classes, part.uris, part.hashes)
+        for pixel, part in zip(pixels, (train, test), strict=True)
+    )  # type: ignore[return-value]
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean and standard deviation over the seeds."""
+    names = runs[0]["figures"]
+    spread: Callable[[list[float]], float] = lambda values: statistics.stdev(values) if len(values) > 1 else 0.0  # noqa: E731
+    return {
+        name: [
+            round(statistics.mean(one["figures"][name] for one in runs), 1),
+            round(spread([one["figures"][name] for one in runs]), 1),
+        ]
+        for name in names
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=["grocery", "cifar100"])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--tasks", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--each", type=int, default=60, help="Training images of a class, at most.")
+    parser.add_argument("--methods", default="evergreen,finetune,csd,l2,joint")
+    given = parser.parse_args()
+    if not given.data.exists():
+        sys.exit(f"There is no {given.data}: name the images.")
+    train, test = read(given.set, given.data, given.size, given.each)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(given.seeds):
+        tasks = equal_groups(train.classes, given.tasks, seed)
+        for method in given.methods.split(","):
+            runs.setdefault(method, []).append(run(method, train, test, tasks, seed, given.size))
+            print(method, seed, runs[method][-1]["figures"], file=sys.stderr, flush=True)
+    record(
+        f"photographs_{given.set}_{given.tasks}",
+        {
+            "data": {
+                "set": given.set, "classes": len(train.classes), "training": len(train), "held out": len(test),
+                "fingerprints": [train.fingerprint(), test.fingerprint()],
+            },
+            "backbone": BACKBONE, "size": given.size, "tasks": given.tasks, "seeds": given.seeds,
+            "summary": {method: summary(of) for method, of in runs.items()},
+            "runs": runs,
+        },
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""A pretrained backbone that stays frozen: what learns, what is kept of its images, and what stays searchable."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from conftest import coloured_images
+from evergallery import Workspace
+from evergallery.data.image_set import ImageSet
+from evergallery.errors import InputError
+from evergallery.generation import Generation
+from evergallery.methods import CSD, METHODS, Evergreen, Finetune, Joint, Mutual
+from evergallery.network import Embedder, build_backbone
+from evergallery.network.features import FeatureCache, Views, backbone_fingerprint
+from evergallery.network.relatives import vectors_between
+from evergallery.training import Settings
+
+TINY = "test_resnet.r160_in1k"
+SIZE = 32
+Quick = Callable[..., Settings]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Stands for weights that were trained elsewhere."""
+    save_file(build_backbone(TINY, seed=5).module.state_dict(), tmp_path / "published.safetensors")
+    return tmp_path / "published.safetensors"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, weights: Path) -> Workspace:
+    return Workspace.create(tmp_path / "shop", backbone=TINY, size=SIZE, weights=weights)
+
+
+def some(first: int, count: int = 4, each: int = 6, seed: int = 0) -> ImageSet:
+    images = coloured_images(classes=first + count, each=each, size=SIZE, seed=seed)
+    return images.of_classes(images.classes[first:])
+
+
+def embedder_of(generation: Generation) -> Embedder:
+    embedder = generation.embedder()
+    assert isinstance(embedder, Embedder)
+    return embedder
+
+
+def test_a_workspace_may_begin_with_a_pretrained_network(shop: Workspace, weights: Path, tmp_path: Path) -> None:
+    assert shop.promoted.card.kind == "model"
+    other = Workspace.create(tmp_path / "other", backbone=TINY, size=SIZE)
+    assert other.register(TINY, weights=weights, size=SIZE).fingerprint == shop.promoted.fingerprint
+    begun = Workspace.create(tmp_path / "third", backbone=TINY, size=SIZE).learn(some(0), weights=weights)
+    assert begun.preprocessing == shop.promoted.preprocessing
+
+
+def test_a_file_that_holds_no_weights_leaves_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read as weights"):
+        Workspace.create(tmp_path / "shop", backbone=TINY, weights=tmp_path / "empty.safetensors")
+    assert not (tmp_path / "shop").exists()
+    with pytest.raises(InputError, match="leave --dim and --neck out here"):
+        Workspace.create(tmp_path / "shop", backbone=TINY, dim=32, weights=tmp_path / "empty.safetensors")
+
+
+class TestEvergreen:
+    def test_the_backbone_stays_and_the_neck_is_solved(self, shop: Workspace) -> None:
+        learned = shop.learn(some(0))
+        before, after = embedder_of(shop.generation("v1")), embedder_of(learned)
+        assert learned.card.architecture is not None
+        assert learned.card.architecture.neck == "unit-linear"
+        assert learned.card.training["solved"]
+        for name, tensor in before.backbone.state_dict().items():
+            assert torch.equal(tensor, after.backbone.state_dict()[name]), name
+        assert not torch.allclose(after.neck[-1].weight, torch.eye(after.dimension), atol=1e-3)
+
+    def test_learning_in_parts_is_learning_at_once(self, shop: Workspace, tmp_path: Path, weights: Path) -> None:
+        """No image of the first part is there when the second is learned."""
+        shop.learn(some(0))
+        in_parts = shop.learn(some(4), parent="v2")
+        whole = coloured_images(classes=8, each=6, size=SIZE)
+        at_once = Workspace.create(tmp_path / "once", backbone=TINY, size=SIZE, weights=weights).learn(whole)
+        assert in_parts.card.classes == at_once.card.classes
+        one, other = embedder_of(in_parts), embedder_of(at_once)
+        torch.testing.assert_close(one.neck[-1].weight, other.neck[-1].weight, rtol=1e-3, atol=1e-3)
+        images = torch.rand(5, 3, SIZE, SIZE)
+        cosines = (one.eval().embed(images) * other.eval().embed(images)).sum(1)
+        assert cosines.min() > 0.9999
+
+    def test_its_head_knows_the_classes(self, shop: Workspace) -> None:
+        images = some(0)
+        learned = shop.learn(images)
+        network = learned.network()
+        with torch.no_grad():
+            made = network(torch.from_numpy(images.pixels[images.rows]).permute(0, 3, 1, 2) / 255.0)
+        assert made.logits.shape == (len(images), 4)
+        norms = network.head.weight.norm(dim=1)
+        torch.testing.assert_close(norms, torch.ones(4))
+
+    def test_it_needs_no_parent_where_published_weights_are_named(self, tmp_path: Path, weights: Path) -> None:
+        shop = Workspace.create(tmp_path / "begun", backbone=TINY, size=SIZE)
+        first = shop.learn(some(0), weights=weights)
+        assert (first.card.method.name, first.card.parent) == ("evergreen", None)
+        second = shop.learn(some(4))
+        assert (second.card.training["solved"], second.card.settings["train"]) == (True, "neck")
+
+    def test_after_another_method_it_learns_by_steps(self, shop: Workspace, quick: Quick) -> None:
+        """The space is no longer the features' own, which is what the closed form keeps to."""
+        shop.learn(some(0), method=Finetune(), settings={"epochs": 1})
+        second = shop.learn(some(4), parent="v2", settings={"epochs": 1})
+        assert "solved" not in second.card.training
+        assert second.card.training["epochs"] == 1
+
+    def test_all_of_it_may_learn(self, shop: Workspace, quick: Quick) -> None:
+        learned = shop.learn(some(0), train="all", settings={"epochs": 1, "batch_size": 8})
+        before, after = embedder_of(shop.generation("v1")), embedder_of(learned)
+        assert learned.card.settings["train"] == "all"
+        assert backbone_fingerprint(before, shop.promoted.preprocessing) != backbone_fingerprint(
+            after, learned.preprocessing
+        )
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_learns_from_features(name: str, shop: Workspace) -> None:
+    """From the same ones, without the backbone: it runs once for each image and view, and never again."""
+    first = shop.learn(some(0), method=Finetune(), settings={"epochs": 1})
+    method = METHODS[name]()
+    cache = FeatureCache(shop.directory / "cache", embedder_of(first), first.preprocessing)
+    learned = shop.learn(
+        some(4), method=method, parent="v2", old_data=some(0) if method.needs_old_images else None,
+        settings={"epochs": 1, "batch_size": 16},
+    )  # fmt: skip
+    assert learned.card.settings["train"] == "neck"
+    assert backbone_fingerprint(embedder_of(learned), learned.preprocessing) == cache.fingerprint
+    folders = [path.name for path in (shop.directory / "cache" / "features").iterdir()]
+    assert folders == [cache.fingerprint[:16]]
+    assert learned.memory().scatter is not None
+
+
+def test_features_are_made_once(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    make = FeatureCache._features
+
+    def counted(self: FeatureCache, pixels: torch.Tensor) -> np.ndarray:
+        looked.append(len(pixels))
+        return make(self, pixels)
+
+    monkeypatch.setattr(FeatureCache, "_features", counted)
+    images = some(0)
+    shop.learn(images, settings={"views": 2})
+    assert sum(looked) == len(images) * 3
+    shop.learn(images, method=Finetune(), parent="v1", settings={"views": 2, "epochs": 1})
+    assert sum(looked) == len(images) * 3
+    shop.learn(images, method=Finetune(), parent="v1", settings={"views": 1, "epochs": 1})
+    assert sum(looked) == len(images) * 4
+
+
+def test_views_are_of_the_content(shop: Workspace) -> None:
+    """The same in any batch, and not the image itself."""
+    images = some(0)
+    pixels = images.batch(np.arange(6))
+    views = Views(2)
+    whole = views.of(pixels, images.hashes[:6], 1)
+    part = views.of(pixels[3:], images.hashes[3:6], 1)
+    assert (whole[3:].int() - part.int()).abs().max() <= 1
+    assert (whole.int() - pixels.int()).abs().float().mean() > 1
+    assert (whole.int() - views.of(pixels, images.hashes[:6], 2).int()).abs().float().mean() > 1
+
+
+def test_vectors_follow_from_one_another(shop: Workspace) -> None:
+    """To and fro between all generations of a backbone, as well as from vectors that were stored in half precision."""
+    images = coloured_images(classes=8, each=4, size=SIZE, seed=3)
+    generations = [shop.generation("v1"), shop.learn(some(0)), shop.learn(some(4), parent="v2")]
+    made = [shop.extract(one, images, keep=False) for one in generations]
+    for source, stored in zip(generations, made, strict=True):
+        for target, wanted in zip(generations, made, strict=True):
+            between = vectors_between(
+                (embedder_of(source), source.preprocessing), (embedder_of(target), target.preprocessing)
+            )
+            assert between is not None
+            assert (between(stored) * wanted).sum(1).min() > 0.9999
+            rounded = stored.astype(np.float16).astype(np.float32)
+            assert (between(rounded) * wanted).sum(1).min() > 0.999
+
+
+def test_other_backbones_have_nothing_to_say(shop: Workspace) -> None:
+    other = shop.register(TINY, pretrained=False, seed=9, size=SIZE)
+    first = shop.promoted
+    assert (
+        vectors_between((embedder_of(first), first.preprocessing), (embedder_of(other), other.preprocessing)) is None
+    )
+
+
+def test_a_refresh_reads_no_image(shop: Workspace, tmp_path: Path) -> None:
+    from PIL import Image
+
+    images = coloured_images(classes=8, each=8, size=SIZE, seed=3)
+    for index, row in enumerate(images.rows):
+        path = tmp_path / "photos" / images.classes[images.labels[index]] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.pixels[row]).save(path)
+    shop.index(tmp_path / "photos")
+    shop.learn(some(0))
+    wanted = {
+        uri: vector
+        for uri, vector in zip(images.hashes, shop.extract(shop.generation("v2"), images, keep=False), strict=True)
+    }
+    for path in (tmp_path / "photos").rglob("*.png"):
+        path.unlink()
+    plan = shop.plan("v2")
+    assert (plan.images, plan.missing, plan.sample) == (False, 0, 64)
+    done = shop.refresh("v2")
+    assert (done.refreshed, done.remaining, done.problems) == (64, 0, ())
+    view = shop.state.view().after(done.refresh)
+    stored = [item for batch in shop.gallery.iterate(view=view) for item in batch]
+    assert len(stored) == len(wanted) == 64
+    assert {item.generation for item in stored} == {shop.generation("v2").fingerprint}
+
+
+@pytest.mark.parametrize("method", [Evergreen(), CSD(), Mutual(), Joint()])
+def test_what_cannot_be_frozen_is_refused(method: object, tmp_path: Path) -> None:
+    shop = Workspace.create(tmp_path / "scratch", size=SIZE)
+    with pytest.raises(InputError, match=r"A backbone with new weights has to learn with its neck"):
+        shop.learn(some(0), train="neck")
+
+
+def test_settings_that_cannot_be(shop: Workspace) -> None:
+    with pytest.raises(InputError, match=r"--epochs 0 is not usable"):
+        shop.learn(some(0), settings={"epochs": 0})
+    with pytest.raises(InputError, match=r"--from-scratch begins with new weights"):
+        shop.learn(some(0), from_scratch=True, pretrained=True)
