@@ -191,10 +191,11 @@ def refresh(
     with ExitStack() as stack:
         extraction = given = None
         roots = workspace.roots
-        if any(item.generation not in maps for item in items) and target.adapter is None:
+        unmapped = [item for item in items if item.generation not in maps]
+        if unmapped and target.adapter is None:
             extraction = stack.enter_context(workspace.extraction(asker.maker, cluster, workers, watcher))
             given = _given(workspace, images, asker, data_dir, watcher)
-            roots = _roots(workspace, items, given, watcher)
+            roots = _roots(workspace, unmapped, given, watcher)
         opened = _open(workspace, asker, target, adapter)
         tidy(workspace)
         ordered = [items[index] for index in order_of(order, items, workspace.notes.times_found())]
