@@ -278,7 +278,7 @@ class Generation:
         if self.card.kind == "model":
             # A model that was registered with initial weights has learned nothing yet.
             return not str(self.card.method.parameters.get("weights", "")).startswith("seed ")
-        return bool(self.card.settings.get("train") == "neck")
+        return self.card.settings.get("train") == "neck" or self.card.settings.get("normalisation") == "fixed"
 
     def require_network(self) -> None:
         """Refuse to learn from what is no network.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evergallery.data.augment import erase, flip, normalise, pad_crop, resize
+from evergallery.data.augment import colour_jitter, erase, flip, normalise, pad_crop, resize, resized_crop
 
 
 def batch(count: int = 16, height: int = 12, width: int = 10, seed: int = 0) -> Tensor:
@@ -23,6 +23,8 @@ OPERATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "crop": lambda images, draw: pad_crop(images, 3, draw),
     "crop on zeros": lambda images, draw: pad_crop(images, 3, draw, mode="zero"),
     "flip": flip,
+    "resized crop": lambda images, draw: resized_crop(images, torch.rand(len(images), 4, generator=draw)),
+    "colours": lambda images, draw: colour_jitter(images, torch.rand(len(images), 3, generator=draw), 0.3),
     "erase": lambda images, draw: erase(images, draw, probability=0.7),
 }
 

@@ -60,7 +60,9 @@ def test_pretrained_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPat
         raise OSError("no connection to the hub")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(InputError, match=r"resnet18 could not be had.*\(no connection to the hub\).*HF_HOME.*--weights FILE"):
+    with pytest.raises(
+        InputError, match=r"resnet18 could not be had.*\(no connection to the hub\).*HF_HOME.*--weights FILE"
+    ):
         build_backbone("resnet18", pretrained=True)
 
 

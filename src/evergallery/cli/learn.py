@@ -60,6 +60,19 @@ def learn(
     schedule: Annotated[str | None, typer.Option(help="one-cycle, cosine, multi-step or constant.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.")] = None,
     weight_decay: float | None = None,
+    backbone_rate: Annotated[
+        float | None, typer.Option(help="Learning rate of a pretrained backbone, as a share of that of new layers.")
+    ] = None,
+    layer_decay: Annotated[
+        float | None, typer.Option(help="Factor of the rate from each group of layers to the one below it.")
+    ] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the run in which the rate rises.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    normalisation: Annotated[
+        str | None, typer.Option(help="Statistics of batch normalisation: batch, or fixed as they were.")
+    ] = None,
+    crop: Annotated[float | None, typer.Option(help="Smallest share of the area that a random crop keeps.")] = None,
+    colour: Annotated[float | None, typer.Option(help="How far colours change, in [0, 1).")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     padding: Annotated[int | None, typer.Option(help="Pixels of random shift.")] = None,
@@ -108,6 +121,13 @@ def learn(
         "schedule": schedule,
         "optimizer": optimizer,
         "weight_decay": weight_decay,
+        "backbone_rate": backbone_rate,
+        "layer_decay": layer_decay,
+        "warmup": warmup,
+        "clip_norm": clip_norm,
+        "normalisation": normalisation,
+        "crop": crop,
+        "colour": colour,
         "precision": precision,
         "device": device,
         "padding": padding,

@@ -29,6 +29,7 @@ from evergallery.network import Network, Outputs
 from evergallery.network.features import (
     feature_width,
 )
+from evergallery.network.stages import freeze_below_last_stage
 from evergallery.ranks import Ranks
 from evergallery.redaction import redacted_text
 from evergallery.training import Settings, Trained, train
@@ -124,6 +125,8 @@ def learn(
         images, 0 if solved else settings.validation_fraction, settings.validation_seed
     )
     network = start_network(start, len(classes), parent, seed=settings.init_seed)
+    if start.train == "last-stage":
+        freeze_below_last_stage(network.embedder.backbone)
     old = with_neck(parent.network(), start.architecture) if parent and start.beginning == "parent" else None
     old = old or (parent.network() if parent else None)
     first = root.network() if root else None

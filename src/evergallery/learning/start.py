@@ -3,16 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from evergallery.errors import InputError
 from evergallery.generation import Generation
 from evergallery.methods import Beginning, Method
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network
-from evergallery.network.backbones import load_weights
+from evergallery.network.backbones import build_backbone, load_weights
 from evergallery.training import Settings, TrainedPart
+
+Recipe = Literal["cifar", "finetune", "transformer"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Start:
             parent's, or published ones.
         train: what learns.
         weights: a file with the backbone's weights, in place of the published ones.
+        recipe: whose usual settings fit: ``cifar`` for a small network that begins with new weights or goes on from such a
+            one, ``finetune`` and ``transformer`` for one that was trained elsewhere.
     """
 
     architecture: Architecture
@@ -33,6 +38,7 @@ class Start:
     beginning: Beginning
     train: TrainedPart
     weights: Path | None = None
+    recipe: Recipe = "cifar"
 
     @property
     def frozen(self) -> bool:
@@ -51,6 +57,8 @@ class Start:
         try:
             if self.frozen:
                 return Settings.neck(**changes)
+            if self.recipe != "cifar":
+                return Settings.transformer(**changes) if self.recipe == "transformer" else Settings.finetune(**changes)
             return Settings.update(**changes) if self.beginning == "parent" else Settings.model_validate(changes)
         except ValidationError as error:
             first = error.errors()[0]
@@ -121,7 +129,12 @@ def decide_start(
     goes_on = architecture == before or (part == "neck" and same_backbone and before.neck == "none" and dim is None)
     inherits = parent is not None and same_backbone and goes_on and (method is None or method.starts_from_parent)
     beginning: Beginning = "parent" if inherits else "pretrained" if published else "scratch"
-    return Start(architecture, kind, beginning, part, weights)
+    recipe: Recipe = "cifar"
+    if known and part != "neck":
+        layers = build_backbone(architecture.backbone, seed=0).module.modules()
+        # What has no statistics to keep, as transformers and ConvNeXt, wants rates by depth.
+        recipe = "finetune" if any(isinstance(layer, _BatchNorm) for layer in layers) else "transformer"
+    return Start(architecture, kind, beginning, part, weights, recipe)
 
 
 def start_network(

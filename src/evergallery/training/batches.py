@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evergallery.data.augment import erase, flip, normalise, pad_crop, resize
+from evergallery.data.augment import colour_jitter, erase, flip, normalise, pad_crop, resize, resized_crop
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
@@ -46,10 +46,14 @@ def inputs(
 
 
 def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
-    """Random crop, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
+    """Random crop, colours, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
     images = resize(images, size)
-    if settings.padding:
+    if settings.crop is not None:
+        images = resized_crop(images, torch.rand(len(images), 4, generator=generator), (settings.crop, 1.0))
+    elif settings.padding:
         images = pad_crop(images, settings.padding, generator)
+    if settings.colour:
+        images = colour_jitter(images, torch.rand(len(images), 3, generator=generator), settings.colour)
     if settings.flip:
         images = flip(images, generator)
     if settings.erase:

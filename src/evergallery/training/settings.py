@@ -35,7 +35,15 @@ class Settings(BaseModel):
         clip_norm: largest gradient norm; ``None`` does not clip.
         precision: ``auto`` is bf16 autocast where the hardware has it, else float32.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        backbone_rate: learning rate of a backbone that comes with weights, as a share of that of new layers.
+        layer_decay: factor by which the rate falls from each group of the backbone's layers to the one below it.
+        warmup: share of the run in which the rate rises linearly, for schedules that begin at their peak.
+        normalisation: what batch normalisation learns its statistics from: the ``batch``, or nothing, so that they stay
+            ``fixed`` at those that the network began with.
         compile: run steps through ``torch.compile``: faster after some thousand images, and it needs a C++ compiler.
+        crop: smallest share of the area that a random crop keeps before it is scaled to the whole (Szegedy et al. 2015);
+            ``None`` shifts by ``padding`` instead.
+        colour: brightness, contrast and saturation change by up to this share.
         padding: pixels of reflected padding before the random crop.
         flip: mirror half of the images; wrong for characters and text.
         erase: probability of random erasing.
@@ -60,9 +68,15 @@ class Settings(BaseModel):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = Field(default=5e-4, ge=0)
     clip_norm: float | None = Field(default=5.0, gt=0)
+    backbone_rate: float = Field(default=1.0, gt=0, le=1)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    normalisation: Literal["batch", "fixed"] = "batch"
     precision: Precision = "auto"
     device: str = Field(default="auto", pattern=f"^({DEVICE})$")
     compile: bool = False
+    crop: float | None = Field(default=None, gt=0, le=1)
+    colour: float = Field(default=0.0, ge=0, lt=1)
     padding: int = Field(default=4, ge=0)
     flip: bool = True
     erase: float = Field(default=0.0, ge=0, le=1)
@@ -84,9 +98,25 @@ class Settings(BaseModel):
         usual = {"train": "neck", "epochs": 20, "learning_rate": 3e-4, "optimizer": "adamw", "weight_decay": 1e-4}
         return cls.model_validate({**usual, **changes})
 
+    @classmethod
+    def finetune(cls, **changes: object) -> "Settings":
+        """Defaults for a pretrained convolutional network that learns as a whole: gently, its statistics as they were."""
+        usual = {
+            "epochs": 10, "batch_size": 64, "learning_rate": 1e-3, "backbone_rate": 0.1, "schedule": "cosine",
+            "warmup": 0.1, "optimizer": "adamw", "weight_decay": 1e-4, "normalisation": "fixed", "crop": 0.4, "colour": 0.2,
+        }  # fmt: skip
+        return cls.model_validate({**usual, **changes})
+
+    @classmethod
+    def transformer(cls, **changes: object) -> "Settings":
+        """The same for a pretrained transformer, whose lower layers learn less (Bao et al. 2022)."""
+        usual = {"backbone_rate": 0.05, "layer_decay": 0.75, "weight_decay": 0.05, "clip_norm": 1.0}
+        return cls.finetune(**{**usual, **changes})
+
     def rate(self, progress: float) -> float:
-        """Learning rate at ``progress`` in [0, 1] of the run."""
-        return self.learning_rate * SCHEDULES[self.schedule](progress)
+        """Learning rate at ``progress`` in [0, 1] of the run, of new layers."""
+        rising = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        return self.learning_rate * rising * SCHEDULES[self.schedule](progress)
 
     def size(self, epoch: int, full_size: int) -> int:
         """Training size in pixels at ``epoch``: a multiple of 4 up to ``full_size``."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
@@ -26,6 +27,7 @@ from evergallery.methods import Method, Step, Task
 from evergallery.methods.method import Beginning
 from evergallery.network import Network, Outputs, extract, outputs_of
 from evergallery.network.batch_norm import synchronise
+from evergallery.network.stages import layer_groups
 from evergallery.ranks import Ranks, together
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
@@ -272,6 +274,10 @@ def _epoch(
     done = 0
     start = last_report = time.perf_counter()
     run.module.train()
+    if settings.normalisation == "fixed":
+        for module in run.network.embedder.backbone.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
     if run.beside is not None:
         run.beside.train()
     with torch.random.fork_rng(devices=[]):
@@ -281,7 +287,7 @@ def _epoch(
             torch.manual_seed(_seed(settings.data_seed, epoch, step, 1 + ranks.rank))
             rate = settings.rate((epoch + step / len(batches)) / settings.epochs)
             for group in run.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             batch = run.inputs(indices, generator, size, ranks.share(len(indices)))
             labels = torch.from_numpy(run.images.labels[indices]).to(fabric.device)
 
@@ -454,15 +460,22 @@ def _parameters(network: nn.Module, beside: nn.Module | None) -> list[nn.Paramet
     return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
 
 
-def _optimizer(network: nn.Module, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
-    parameters = _parameters(network, beside)
+def _optimizer(network: Network, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
+    backbone = layer_groups(network.embedder.backbone)
+    of_backbone = {id(one) for group in backbone for one in group}
+    new = [one for one in _parameters(network, beside) if id(one) not in of_backbone]
+    shares = [settings.backbone_rate * settings.layer_decay ** (len(backbone) - 1 - i) for i in range(len(backbone))]
+    # As few groups as there are rates: the optimiser does each by itself.
+    by_share: dict[float, list[nn.Parameter]] = {1.0: new}
+    for group, share in zip(backbone, shares, strict=True):
+        by_share.setdefault(share, []).extend(one for one in group if one.requires_grad)
+    groups = [{"params": learning, "share": share} for share, learning in by_share.items() if learning]
+    common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
     if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+        return torch.optim.Adam(groups, **common)
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    return torch.optim.SGD(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=0.9, fused=True
-    )
+        return torch.optim.AdamW(groups, **common)
+    return torch.optim.SGD(groups, momentum=0.9, **common)
 
 
 def _batches(images: ImageSet | FeatureSet, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
