@@ -4,8 +4,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.files import read_json, sha256_of, write_json
 from evergallery.generation import Generation, MethodCard, directory_name, generation_directories
-from evergallery.learning.lessons import Lessons, cut_validation, take_lessons
+from evergallery.learning.lessons import cut_validation, take_lessons
 from evergallery.learning.start import Start, solves, start_network, with_neck
-from evergallery.memory import ClassMeans, Memory, Scatter
+from evergallery.memory import ClassMeans, Memory, Scatter, Trial
 from evergallery.methods import Method
 from evergallery.names import normal
 from evergallery.network import Network, Outputs
@@ -38,6 +39,10 @@ from evergallery.watching import Watcher
 ALONE = Ranks()
 ASKED = "run.json"
 """What a run was asked for, apart from its images."""
+TRIAL_CLASSES, TRIAL_IMAGES = 100, 20
+"""Of the new images, to choose by: so many classes and images of each, at most."""
+AT_ONCE = 65_536
+"""Images whose features are in memory at once."""
 LOGS_KEPT = ("log.jsonl", "tensorboard")
 
 
@@ -134,10 +139,22 @@ def learn(
     involved += [(old, parent.preprocessing)] if old and parent else []
     involved += [(first, root.preprocessing)] if first and root else []
     lessons = take_lessons(training, validation, involved, settings, directory / "cache", watcher, ranks)
-    scatter = scatter_of(lessons, network, parent, start) if start.frozen else None
+    scatter = None
+    chosen: dict[str, float] = {}
+    before = parent.memory().scatter if parent is not None and start.beginning == "parent" else None
+    if isinstance(lessons.training, FeatureSet):
+        features, width = lessons.training, feature_width(network.embedder)
+        scatter = scatter_of(features, width)
+        scatter = scatter if before is None else before.joined(scatter)
     if solved:
         assert scatter is not None
-        trained = solve(network, method, scatter, len(training) * (1 + settings.views))
+        trained, chosen = solve(
+            network,
+            method,
+            scatter,
+            lambda: trials_of(features, width, before, settings.validation_seed),
+            len(training) * features.view_count,
+        )
     else:
         trained = train(
             lessons.fit(network, preprocessing),
@@ -205,7 +222,7 @@ def learn(
             "images_seen": trained.images_seen,
             "seconds": round(trained.seconds, 2),
             **({"root": root.name} if root and not solved else {}),
-            **({"solved": True} if solved else {}),
+            **({"solved": chosen} if solved else {}),
             "device": trained.device,
             "precision": trained.precision,
             **({"processes": ranks.size} if ranks.size > 1 else {}),
@@ -216,32 +233,61 @@ def learn(
     return generation
 
 
-def scatter_of(lessons: Lessons, network: Network, parent: Generation | None, start: Start) -> Scatter:
-    """Of the unit features of all images of the lineage that went through this backbone: the parent's, and the new ones."""
-    features = lessons.training
-    assert isinstance(features, FeatureSet)
-    width, everything = feature_width(network.embedder), np.arange(len(features))
-    # The new network's backbone has the first columns.
-    views = [F.normalize(features.batch(everything, view)[:, :width]) for view in range(features.view_count)]
-    labels = torch.from_numpy(features.labels).repeat(features.view_count)
-    own = Scatter.measured(torch.cat(views), labels)
-    before = parent.memory().scatter if parent is not None and start.beginning == "parent" else None
-    return own if before is None else before.joined(own)
+def scatter_of(features: FeatureSet, width: int) -> Scatter:
+    """Of the unit features of images and of all of their views."""
+    labels = torch.from_numpy(features.labels)
+
+    def parts() -> Iterator[Scatter]:
+        for first in range(0, len(features), AT_ONCE):
+            rows = np.arange(first, min(first + AT_ONCE, len(features)))
+            for view in range(features.view_count):
+                # The new network's backbone has the first columns.
+                yield Scatter.measured(F.normalize(features.batch(rows, view)[:, :width]), labels[rows])
+
+    return reduce(Scatter.joined, parts())
 
 
-def solve(network: Network, method: Method, scatter: Scatter, seen: int) -> Trained:
-    """Set the neck in closed form, and the head's rows to the class means that it makes."""
+def trials_of(features: FeatureSet, width: int, before: Scatter | None, seed: int) -> list[Trial]:
+    """New images held out of what the lineage knows: each half of the classes, and each half of every class's images.
+
+    Of many images a sample of whole classes is enough to choose a figure by.
+    """
+    random = np.random.default_rng(seed)
+    classes = random.permutation(np.unique(features.labels))[:TRIAL_CLASSES]
+    rows = np.concatenate([random.permutation(np.flatnonzero(features.labels == c))[:TRIAL_IMAGES] for c in classes])
+    sample = features.select(rows)
+    # Within a class, one image goes to either half in turn.
+    turn = np.concatenate([np.arange((sample.labels == c).sum()) for c in classes])
+    by_class = np.isin(sample.labels, classes[::2])
+    trials = []
+    for held_out in (by_class, ~by_class, turn % 2 == 0, turn % 2 == 1):
+        if held_out.all() or not held_out.any():
+            continue
+        known = scatter_of(sample.select(np.flatnonzero(~held_out)), width)
+        out = np.flatnonzero(held_out)
+        unit = F.normalize(sample.batch(out)[:, :width])
+        trials.append(
+            Trial(known if before is None else before.joined(known), unit, torch.from_numpy(sample.labels[out]))
+        )
+    return trials
+
+
+def solve(
+    network: Network, method: Method, scatter: Scatter, trials: Callable[[], Sequence[Trial]], seen: int
+) -> tuple[Trained, dict[str, float]]:
+    """Set the neck in closed form, and the head's rows to the class means that it makes; also what was chosen for it."""
     started = time.perf_counter()
-    solution = method.solve(scatter)
+    solution = method.solve(scatter, trials)
     assert solution is not None
-    weight, bias = solution
     linear = next(layer for layer in network.embedder.neck if isinstance(layer, nn.Linear))
     with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
+        linear.weight.copy_(solution.weight)
+        linear.bias.copy_(solution.bias)
         if network.head.kind != "simplex":
-            network.head.weight[scatter.classes] = F.normalize(scatter.means.float() @ weight.T + bias)
-    return Trained(0, 0, seen, time.perf_counter() - started, {}, [], precision="float64")
+            means = scatter.means.float() @ solution.weight.T + solution.bias
+            network.head.weight[scatter.classes] = F.normalize(means)
+    seconds = time.perf_counter() - started
+    return Trained(0, 0, seen, seconds, {}, [], precision="float64"), solution.chosen
 
 
 def root_of(directory: Path, parent: Generation, method: Method) -> Generation | None:

@@ -189,7 +189,7 @@ def solves(method: Method, start: Start, parent: Generation | None) -> bool:
         return False
     if start.architecture.dimension is not None or (parent is not None and start.beginning != "parent"):
         return False
-    return parent is None or parent.architecture.neck == "none" or bool(parent.card.training.get("solved"))
+    return parent is None or parent.architecture.neck == "none" or "solved" in parent.card.training
 
 
 def check_images(method: Method, has_old_data: bool, parent: Generation | None, start: Start) -> None:

@@ -6,14 +6,16 @@ from evergallery.memory.drift import Weighting, estimate_drift, virtual_features
 from evergallery.memory.fidelity import Fidelity, fidelity
 from evergallery.memory.memory import ClassMeans, Memory
 from evergallery.memory.prototypes import class_means, robust_class_means
-from evergallery.memory.scatter import Scatter, discriminant_whitening
+from evergallery.memory.scatter import Scatter, Trial, choose_emphasis, discriminant_whitening
 
 __all__ = [
     "ClassMeans",
     "Fidelity",
     "Memory",
     "Scatter",
+    "Trial",
     "Weighting",
+    "choose_emphasis",
     "class_means",
     "diffused_class_means",
     "discriminant_whitening",

@@ -1,6 +1,6 @@
 """Second moments of features: all that a lineage keeps of its images where their backbone is frozen, and the metric in them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,10 @@ from evergallery.memory.prototypes import class_means
 PREFIX = "scatter/"
 CHUNK = 8192
 """Rows that are centred at once."""
+EMPHASES = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
+"""Of the known classes, to choose among."""
+TIED = 1e-9
+"""Differences below it come from rounding."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Scatter:
         within = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
         for start in range(0, len(features), CHUNK):
             rows, of = features[start : start + CHUNK], index[start : start + CHUNK]
-            centred = rows.double() - means[of]
+            # Centred rows lose nothing in single precision; their sum over many chunks would.
+            centred = rows - means[of].to(rows.dtype)
             within += centred.T @ centred
         return cls(classes, torch.bincount(index), means, within)
 
@@ -75,45 +80,91 @@ class Scatter:
         return cls(classes, counts, means.double(), within.double())
 
 
+@dataclass(frozen=True)
+class Trial:
+    """Images that are held out of a scatter, to see what a map made of it would do for them.
+
+    Attributes:
+        scatter: of the other images.
+        features: (N, W) unit features of those held out.
+        labels: (N,) of any numbering.
+    """
+
+    scatter: Scatter
+    features: Tensor
+    labels: Tensor
+
+
+def discriminant_metric(scatter: Scatter, shrinkage: float, emphasis: float) -> Tensor:
+    """The metric (W, W), float64, under whose cosine images of one class come close and known classes stand apart.
+
+    With the pooled within-class covariance ``C = within / (N - K)`` of mean variance t, and class means ``m_c`` around their
+    mean m:
+
+        G = (I + C / (s t))⁻¹,   M = G + e Σ_c g_c g_cᵀ,   g_c = G (m_c - m) at a mean square length of one in G⁻¹
+
+    G shrinks the directions in which images of one class differ (within-class covariance normalisation, Hatch et al. 2006;
+    learned whitening, Mikolajczyk and Matas 2007) and leaves alone those in which they do not. The second term stretches the
+    directions of the class means, as linear discriminant analysis does, for the known classes and no more: a new class adds
+    a direction and weakens none.
+
+    Args:
+        scatter: of unit features.
+        shrinkage: s > 0; more leaves the space more as it is.
+        emphasis: e ≥ 0, of the known classes.
+    """
+    identity = torch.eye(scatter.within.shape[0], dtype=torch.float64)
+    covariance = scatter.within / max(int(scatter.counts.sum()) - len(scatter.classes), 1)
+    variance = float(covariance.diagonal().mean())
+    metric = torch.linalg.inv(identity + covariance / (shrinkage * variance)) if variance else identity
+    centred = scatter.means - scatter.means.mean(0)
+    between = centred @ metric
+    length = (between * centred).sum(1).mean()
+    return metric + emphasis / length * between.T @ between if emphasis and length > 0 else metric
+
+
 def discriminant_whitening(scatter: Scatter, shrinkage: float, emphasis: float) -> tuple[Tensor, Tensor]:
-    """The symmetric linear map under whose cosine images of one class come close and known classes stand apart.
+    """The symmetric linear map ``x ↦ M^½ (x - m)`` of the discriminant metric M.
 
-    With the pooled within-class covariance ``C = within / (N - K)`` of mean variance t, and ``P = (I + C / (s t))^-½``,
-    which shrinks the directions in which images of one class differ (within-class covariance normalisation, Hatch et al.
-    2006; learned whitening, Mikolajczyk and Matas 2007) and leaves alone those in which they do not:
-
-        A = ( P (I + e Σ_c b_c b_cᵀ) P )^½,   b_c = P (m_c - m) at a mean square length of one,   x ↦ A (x - m)
-
-    The second factor stretches the directions of the class means, as linear discriminant analysis does, for the known
-    classes and no more: a new class adds a direction and weakens none. Of all maps with the same cosines between mapped
-    vectors the symmetric one is the closest to the identity, so that a mapped query also finds its like among vectors
-    that are not mapped, or were mapped by an earlier A.
+    Of all maps with the same cosines between mapped vectors the symmetric one is the closest to the identity, so that a
+    mapped query also finds its like among vectors that are not mapped, or were mapped by an earlier M.
 
     Args:
         scatter: of unit features, of every image so far.
-        shrinkage: s > 0; more leaves the space more as it is.
-        emphasis: e ≥ 0, of the known classes.
+        shrinkage: see ``discriminant_metric``.
+        emphasis: likewise.
 
     Returns:
         Weight (W, W) and bias (W,) of a linear layer, float32.
     """
-    width = scatter.within.shape[0]
-    identity = torch.eye(width, dtype=torch.float64)
-    covariance = scatter.within / max(int(scatter.counts.sum()) - len(scatter.classes), 1)
-    variance = float(covariance.diagonal().mean())
-    shrink = _of_eigenvalues(covariance, lambda e: (1 + e / (shrinkage * variance)).rsqrt()) if variance else identity
-    mean = scatter.means.mean(0)
-    between = (scatter.means - mean) @ shrink
-    length = between.square().sum(1).mean().sqrt()
-    if emphasis and length > 0:
-        between = between / length
-        stretched = shrink @ (identity + emphasis * between.T @ between) @ shrink
-        shrink = _of_eigenvalues(stretched, torch.sqrt)
-    return shrink.float(), (-shrink @ mean).float()
+    values, vectors = torch.linalg.eigh(discriminant_metric(scatter, shrinkage, emphasis))
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root.float(), (-root @ scatter.means.mean(0)).float()
 
 
-def _of_eigenvalues(matrix: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """A function of a symmetric positive semi-definite matrix."""
-    values, vectors = torch.linalg.eigh(matrix)
-    made: Tensor = (vectors * function(values.clamp(min=0))) @ vectors.T
-    return made
+def choose_emphasis(trials: Sequence[Trial], shrinkage: float) -> float:
+    """The emphasis of ``EMPHASES`` that serves held-out images best, of known classes and of unknown ones alike.
+
+    Each held-out image is searched among the others of its trial; the mean over trials of the mean reciprocal rank of the
+    first image of its class decides, and of equals the smaller emphasis.
+    """
+    if not trials:
+        return EMPHASES[0]
+    found = [[_reciprocal_rank(trial, shrinkage, emphasis) for emphasis in EMPHASES] for trial in trials]
+    means = torch.tensor(found, dtype=torch.float64).mean(0)
+    return EMPHASES[int((means >= means.max() - TIED).nonzero()[0])]
+
+
+def _reciprocal_rank(trial: Trial, shrinkage: float, emphasis: float) -> float:
+    metric = discriminant_metric(trial.scatter, shrinkage, emphasis)
+    rows = trial.features.double() - trial.scatter.means.mean(0)
+    products = rows @ metric @ rows.T
+    length = products.diagonal().clamp(min=0).sqrt()
+    scores = products / (length[:, None] * length).clamp(min=1e-12)
+    scores.fill_diagonal_(-torch.inf)
+    same = trial.labels[:, None] == trial.labels
+    same.fill_diagonal_(False)
+    counted = same.any(1)
+    best = scores.masked_fill(~same, -torch.inf).amax(1)
+    ranks = 1 + ((scores > best[:, None]) & ~same).sum(1)
+    return float((1 / ranks.double())[counted].mean()) if counted.any() else 0.0

@@ -1,5 +1,6 @@
 """Evergreen: new categories without the old images, in a space that the old vectors still live in."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -14,8 +15,8 @@ from evergallery.losses import (
     feature_distillation,
     fit_width,
 )
-from evergallery.memory import Scatter, class_means, discriminant_whitening
-from evergallery.methods.method import Method, Step, Task
+from evergallery.memory import Scatter, Trial, choose_emphasis, class_means, discriminant_whitening
+from evergallery.methods.method import Method, Solution, Step, Task
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Evergreen(Method):
         prototype_weight: of the cross-entropy over the prototypes.
         prototype_scale: of cosines in it.
         shrinkage: of the whitening of a frozen backbone's features; see ``discriminant_whitening``.
-        emphasis: of the known classes in it.
+        emphasis: of the known classes in it; ``None`` chooses it on held-out parts of the new images.
     """
 
     name: ClassVar[str] = "evergreen"
@@ -67,11 +68,12 @@ class Evergreen(Method):
     prototype_weight: float = 1.0
     prototype_scale: float = 16.0
     shrinkage: Annotated[float, Field(gt=0)] = 0.2
-    emphasis: Annotated[float, Field(ge=0)] = 3.0
+    emphasis: Annotated[float, Field(ge=0)] | None = None
 
-    def solve(self, scatter: Scatter) -> tuple[Tensor, Tensor]:
+    def solve(self, scatter: Scatter, trials: Callable[[], Sequence[Trial]]) -> Solution:
         """The discriminant whitening of the features of all images of the lineage."""
-        return discriminant_whitening(scatter, self.shrinkage, self.emphasis)
+        emphasis = choose_emphasis(trials(), self.shrinkage) if self.emphasis is None else self.emphasis
+        return Solution(*discriminant_whitening(scatter, self.shrinkage, emphasis), {"emphasis": emphasis})
 
     def weight_share(self, *, carries_on: bool) -> float:
         """Part of the way from the second update on: what nine updates would add up to is averaged away."""

@@ -1,9 +1,9 @@
 """What every method shares: the task it begins with, the step it sees, and what it says about its needs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from evergallery.errors import InputError
 from evergallery.losses import batch_hard_triplet
-from evergallery.memory import ClassMeans, Memory, Scatter
+from evergallery.memory import ClassMeans, Memory, Scatter, Trial
 from evergallery.network import Head, HeadKind, Network, Outputs
 
 Beginning = Literal["scratch", "pretrained", "parent"]
@@ -75,6 +75,17 @@ class Step:
         return self.old
 
 
+class Solution(NamedTuple):
+    """A linear map of unit features, in closed form."""
+
+    weight: Tensor
+    """(W, W)."""
+    bias: Tensor
+    """(W,)."""
+    chosen: dict[str, float]
+    """What was chosen on trials, by name."""
+
+
 @dataclass(frozen=True)
 class Method(ABC):
     """Hyper-parameters of a way to learn, and its losses.
@@ -135,13 +146,14 @@ class Method(ABC):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is minimised."""
 
-    def solve(self, scatter: Scatter) -> tuple[Tensor, Tensor] | None:
-        """The neck of a frozen backbone in closed form: weight (W, W) and bias (W,) of a linear map of unit features.
+    def solve(self, scatter: Scatter, trials: Callable[[], Sequence[Trial]]) -> Solution | None:
+        """The neck of a frozen backbone in closed form.
 
         Asked only where the line's vectors are the backbone's own features, or a map of them that was solved likewise.
 
         Args:
             scatter: of the unit features of every image that the lineage has learned, the new ones among them.
+            trials: new images held out of it, whole classes and parts of each class, to choose by.
 
         Returns:
             ``None`` where the neck has to be trained.
