@@ -26,6 +26,7 @@ from evergallery.serving.app import create_app
 from evergallery.serving.bodies import Guarded, parse
 from evergallery.serving.budget import Budget
 from evergallery.serving.failures import OverloadedError
+from evergallery.serving.forms import metadata_of
 from evergallery.serving.limits import Limits
 from evergallery.serving.tokens import Tokens
 
@@ -225,3 +226,84 @@ def test_what_is_no_json_is_refused(directory: Path) -> None:
         assert (
             ask.post("/api/v1/search/image", content=query, headers={"Content-Type": "text/plain"}).status_code == 422
         )
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+
+
+def form(*fields: tuple[bytes, bytes]) -> bytes:
+    """A form with a file that is no picture, and these fields."""
+    parts = [PART % (name, b"", value) for name, value in fields]
+    return b"".join([PART % (b"image", b'; filename="x"', b"x"), *parts, b"--b--\r\n"])
+
+
+def test_a_forms_charset_is_one_that_is_decoded_at_once(directory: Path) -> None:
+    body = form((b"generation", b""))
+    with client(directory, anonymous="admin") as ask:
+        for path in ("/api/v1/search/image", "/api/v1/items"):
+            for charset in ("punycode", "idna", "utf-7", "zlib", '"punycode"', "UTF-16"):
+                kind = f"multipart/form-data; boundary=b; charset={charset}"
+                assert ask.post(path, content=body, headers={"Content-Type": kind}).status_code == 415
+            for charset in ("utf-8", "UTF-8", '"utf-8"', "latin-1"):
+                kind = f"multipart/form-data; charset={charset}; boundary=b"
+                assert ask.post(path, content=body, headers={"Content-Type": kind}).status_code in (200, 422)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [b"[" + b"[]," * 300_000 + b"1]", b"[" * 900_000, b"{" + b",".join(b'"%d":[]' % n for n in range(80_000)) + b"}",
+     b"{" + b",".join(b'"%d":1' % n for n in range(1001)) + b"}", b'{"a": ' + b"9" * 900_000 + b"}", b'{"a": "\\ud800"}'],
+)  # fmt: skip
+def test_no_forms_metadata_cost_much_more_than_their_bytes(directory: Path, metadata: bytes) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    with client(directory) as ask:
+        answer = ask.post("/api/v1/search/image", content=form((b"metadata", metadata)), headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"].startswith("metadata: give")
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError):
+            metadata_of(metadata.decode())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 << 20
+
+
+def test_a_form_without_files_is_not_parsed(directory: Path) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    with client(directory) as ask:
+        answer = ask.post("/api/v1/search/image", content=b"&" * (8 << 20), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, "image: Field required.")
+
+
+def test_many_names_are_refused_before_they_are_looked_at() -> None:
+    query = {"item": "x", "metadata": {f" {number}": [] for number in range(1001)}}
+    with pytest.raises(RequestValidationError, match="up to 1000 names"):
+        parse(SEARCH, json.dumps(query).encode())
+
+
+def test_the_results_of_a_batch_are_bounded(directory: Path) -> None:
+    query = {"vector": unit(1), "generation": "v1", "k": 1000}
+    with client(directory) as ask:
+        assert ask.post("/api/v1/search/batch", json={"queries": [query] * 25}).status_code == 200
+        answer = ask.post("/api/v1/search/batch", json={"queries": [query] * 26})
+    assert answer.status_code == 422
+    assert "together ask for 26000 results" in answer.json()["error"]["message"]
+
+
+def test_a_request_of_two_lengths_is_refused(directory: Path) -> None:
+    raw = (
+        b"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 4\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    )
+    with listening(create_app(directory, limits=UNLIMITED)) as address:
+        where = urlsplit(address)
+        assert where.hostname is not None
+        with socket.create_connection((where.hostname, where.port), timeout=20) as connection:
+            connection.sendall(raw)
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1

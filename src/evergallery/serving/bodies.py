@@ -8,6 +8,7 @@ is refused before it is parsed, since a list of a million empty lists takes twen
 
 import asyncio
 import codecs
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -27,6 +28,10 @@ from evergallery.serving.limits import Limits
 
 MOST_PARTS = 100_000
 """Lists, objects and names in one request: four hundred for each of the most queries that one may hold."""
+
+
+CHARSETS = {"", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1"}
+"""Of a form's texts."""
 
 
 class Body:
@@ -125,13 +130,19 @@ class _Read(Request):
         return self.parsed
 
     async def _get_form(self, **limits: Any) -> FormData:
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if self._form is None and not self.may_use_disk and kind == "multipart/form-data":
+        kind, _, parameters = self.headers.get("content-type", "").lower().partition(";")
+        if self._form is None and kind.strip() == "multipart/form-data":
+            # There are charsets that take a minute to decode a megabyte.
+            charset = re.search(r"charset\s*=\s*\"?([^\s\";]*)", parameters)
+            if charset is not None and charset[1] not in CHARSETS:
+                raise HTTPException(415, "The form has another charset than UTF-8: send it as UTF-8.")
+            parser = MultiPartParser if self.may_use_disk else _InMemory
             try:
-                self._form = await _InMemory(self.headers, self.stream(), **limits).parse()
+                self._form = await parser(self.headers, self.stream(), **limits).parse()
             except MultiPartException as error:
                 raise HTTPException(400, error.message) from error
-        return await super()._get_form(**limits)
+        # Another form holds no file, and every route with a form wants one.
+        return self._form if self._form is not None else FormData()
 
 
 class _InMemory(MultiPartParser):

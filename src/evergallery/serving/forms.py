@@ -1,6 +1,5 @@
 """Forms with pictures."""
 
-import json
 from typing import Any
 
 from fastapi import UploadFile
@@ -9,8 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 from evergallery.errors import InputError
 from evergallery.serving.failures import Denied
 from evergallery.serving.limits import Limits
-from evergallery.serving.schemas import Metadata
+from evergallery.serving.schemas import MOST_NAMES, Metadata
 
+MOST_METADATA_PARTS = 20 * MOST_NAMES
+"""Names, and colons in texts."""
 _metadata: TypeAdapter[dict[str, Any]] = TypeAdapter(Metadata)
 
 
@@ -33,8 +34,10 @@ def metadata_of(text: str | None) -> dict[str, Any] | None:
     """
     if not text:
         return None
+    if text.count(":") + text.count("[") + text.count("{") > MOST_METADATA_PARTS:
+        raise InputError(f"metadata: give up to {MOST_NAMES} names with scalar values.")
     try:
-        return _metadata.validate_python(json.loads(text))
+        return _metadata.validate_json(text)
     except (ValueError, RecursionError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InputError(f"metadata: give a JSON object of names and scalar values ({first}).") from error

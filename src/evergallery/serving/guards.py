@@ -70,6 +70,9 @@ class OwnNames:
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Whoever passes it on may see two requests where there is one.
+            return failure(400, "The request has two lengths: send Content-Length or Transfer-Encoding.")
         host = headers.get("host", "")
         if self._names is not None and host_of(host) not in self._names:
             return failure(421, "This server is not known by that name: name it with  --name  when it is started.")

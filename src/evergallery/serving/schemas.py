@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
 Scope = Literal["read", "write", "admin"]
 Text = Annotated[str, Field(max_length=4096)]
@@ -11,11 +11,25 @@ Identifier = Annotated[str, Field(min_length=1, max_length=4096)]
 Scalar = (
     Annotated[str, Field(max_length=65_536)] | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat | None
 )
-Metadata = dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=200)], Scalar]
+MOST_NAMES = 1000
+
+
+def _few(names: Any) -> Any:
+    # Before they are looked at: a fault for each of a hundred thousand values takes ten seconds to tell.
+    if isinstance(names, dict) and len(names) > MOST_NAMES:
+        raise ValueError(f"give up to {MOST_NAMES} names")
+    return names
+
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=200)], Scalar], BeforeValidator(_few)
+]
 # Lists end at their first fault: a fault for each of a million numbers would take a hundred times their memory.
 Vector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65_536, fail_fast=True)]
 MOST_RESULTS = 1000
 MOST_QUERIES = 256
+MOST_RESULTS_TOGETHER = 25_600
+"""Of all queries in one request."""
 
 
 class Body(BaseModel):
@@ -72,6 +86,15 @@ class SearchBatch(Body):
     """Several searches at once, all answered from the same state."""
 
     queries: list[Search] = Field(min_length=1, max_length=MOST_QUERIES, fail_fast=True)
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> "SearchBatch":
+        asked = sum(query.k for query in self.queries)
+        if asked > MOST_RESULTS_TOGETHER:
+            raise ValueError(
+                f"all queries together ask for {asked} results: ask for up to {MOST_RESULTS_TOGETHER} at a time"
+            )
+        return self
 
 
 class NewVector(Body):
