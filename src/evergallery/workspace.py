@@ -326,6 +326,8 @@ class Workspace:
                 state.store = written
         self.journal.record("use", gallery=written, compared=not force)
         self.close()
+        # What the gallery before held is nothing that this one could have lost.
+        (self.directory / HELD).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Release the gallery for other processes."""
@@ -1043,7 +1045,9 @@ class Workspace:
             DamagedError: the snapshot is not what was written.
             BusyError: another process has the gallery.
         """
-        return restore_gallery(self, Path(path), force, watcher)
+        restored = restore_gallery(self, Path(path), force, watcher)
+        (self.directory / HELD).unlink(missing_ok=True)
+        return restored
 
     def answering(self, name: str | None = None, state: State | None = None) -> Generation:
         """The generation of this name, or the promoted one of a state.
