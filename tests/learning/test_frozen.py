@@ -92,6 +92,19 @@ class TestEvergreen:
         cosines = (one.eval().embed(images) * other.eval().embed(images)).sum(1)
         assert cosines.min() > 0.9999
 
+    def test_the_trials_of_all_tasks_count_alike(self, shop: Workspace) -> None:
+        first, second, third = (
+            shop.learn(some(4 * task), parent=f"v{task + 1}").card.training["solved"] for task in range(3)
+        )
+        assert [one["tasks"] for one in (first, second, third)] == [1, 2, 3]
+        alone = [np.array(one["ranks"]) for one in (first, second, third)]
+        assert np.ptp(alone[0]) > 0
+        # What the third task says by itself is within what a mean reciprocal rank can be.
+        by_itself = 3 * alone[2] - 2 * alone[1]
+        assert (by_itself > 0).all()
+        assert (by_itself <= 1 + 1e-4).all()
+        assert third["emphasis"] == EMPHASES[int(alone[2].argmax())]
+
     def test_its_head_knows_the_classes(self, shop: Workspace) -> None:
         images = some(0)
         learned = shop.learn(images)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from evergallery.memory import Memory, Scatter, Trial, choose_emphasis, discriminant_whitening
+from evergallery.memory import Memory, Scatter, Trial, best_emphasis, discriminant_whitening, emphasis_ranks
 from evergallery.memory.scatter import EMPHASES, discriminant_metric
 
 
@@ -132,6 +132,6 @@ def test_the_emphasis_follows_what_is_held_out() -> None:
             held[:, 0] *= 4
         return Trial(scatter, held, labels)
 
-    assert choose_emphasis([trial(True) for _ in range(4)], 10.0) >= 1
-    assert choose_emphasis([trial(False) for _ in range(4)], 10.0) == 0
-    assert choose_emphasis([], 0.2) in EMPHASES
+    assert best_emphasis(emphasis_ranks([trial(True) for _ in range(4)], 10.0)) >= 1
+    assert best_emphasis(emphasis_ranks([trial(False) for _ in range(4)], 10.0)) == 0
+    assert best_emphasis(emphasis_ranks([], 0.2)) == EMPHASES[0]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -140,7 +140,7 @@ def learn(
     involved += [(first, root.preprocessing)] if first and root else []
     lessons = take_lessons(training, validation, involved, settings, directory / "cache", watcher, ranks)
     scatter = None
-    chosen: dict[str, float] = {}
+    chosen: dict[str, Any] = {}
     before = parent.memory().scatter if parent is not None and start.beginning == "parent" else None
     if isinstance(lessons.training, FeatureSet):
         features, width = lessons.training, feature_width(network.embedder)
@@ -153,6 +153,7 @@ def learn(
             method,
             scatter,
             lambda: trials_of(features, width, before, settings.validation_seed),
+            parent.card.training.get("solved", {}) if parent is not None else {},
             len(training) * features.view_count,
         )
     else:
@@ -273,11 +274,16 @@ def trials_of(features: FeatureSet, width: int, before: Scatter | None, seed: in
 
 
 def solve(
-    network: Network, method: Method, scatter: Scatter, trials: Callable[[], Sequence[Trial]], seen: int
-) -> tuple[Trained, dict[str, float]]:
+    network: Network,
+    method: Method,
+    scatter: Scatter,
+    trials: Callable[[], Sequence[Trial]],
+    earlier: Mapping[str, Any],
+    seen: int,
+) -> tuple[Trained, dict[str, Any]]:
     """Set the neck in closed form, and the head's rows to the class means that it makes; also what was chosen for it."""
     started = time.perf_counter()
-    solution = method.solve(scatter, trials)
+    solution = method.solve(scatter, trials, earlier)
     assert solution is not None
     linear = next(layer for layer in network.embedder.neck if isinstance(layer, nn.Linear))
     with torch.no_grad():

@@ -6,7 +6,7 @@ from evergallery.memory.drift import Weighting, estimate_drift, virtual_features
 from evergallery.memory.fidelity import Fidelity, fidelity
 from evergallery.memory.memory import ClassMeans, Memory
 from evergallery.memory.prototypes import class_means, robust_class_means
-from evergallery.memory.scatter import Scatter, Trial, choose_emphasis, discriminant_whitening
+from evergallery.memory.scatter import Scatter, Trial, best_emphasis, discriminant_whitening, emphasis_ranks
 
 __all__ = [
     "ClassMeans",
@@ -15,10 +15,11 @@ __all__ = [
     "Scatter",
     "Trial",
     "Weighting",
-    "choose_emphasis",
+    "best_emphasis",
     "class_means",
     "diffused_class_means",
     "discriminant_whitening",
+    "emphasis_ranks",
     "estimate_drift",
     "fidelity",
     "largest_distances",

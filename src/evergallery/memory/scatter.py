@@ -142,17 +142,19 @@ def discriminant_whitening(scatter: Scatter, shrinkage: float, emphasis: float) 
     return root.float(), (-root @ scatter.means.mean(0)).float()
 
 
-def choose_emphasis(trials: Sequence[Trial], shrinkage: float) -> float:
-    """The emphasis of ``EMPHASES`` that serves held-out images best, of known classes and of unknown ones alike.
+def emphasis_ranks(trials: Sequence[Trial], shrinkage: float) -> Tensor:
+    """How well each of ``EMPHASES`` serves held-out images (E,), of known classes and of unknown ones alike.
 
-    Each held-out image is searched among the others of its trial; the mean over trials of the mean reciprocal rank of the
-    first image of its class decides, and of equals the smaller emphasis.
+    Each held-out image is searched among the others of its trial; the figure is the mean over trials of the mean reciprocal
+    rank of the first image of its class. Nothing can be told without a trial: then all of them are zero.
     """
-    if not trials:
-        return EMPHASES[0]
     found = [[_reciprocal_rank(trial, shrinkage, emphasis) for emphasis in EMPHASES] for trial in trials]
-    means = torch.tensor(found, dtype=torch.float64).mean(0)
-    return EMPHASES[int((means >= means.max() - TIED).nonzero()[0])]
+    return torch.tensor(found, dtype=torch.float64).reshape(-1, len(EMPHASES)).sum(0) / max(1, len(trials))
+
+
+def best_emphasis(ranks: Tensor) -> float:
+    """The emphasis with the best of the figures (E,); of equals the smallest."""
+    return EMPHASES[int((ranks >= ranks.max() - TIED).nonzero()[0])]
 
 
 def _reciprocal_rank(trial: Trial, shrinkage: float, emphasis: float) -> float:

@@ -1,8 +1,8 @@
 """Evergreen: new categories without the old images, in a space that the old vectors still live in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,7 +15,7 @@ from evergallery.losses import (
     feature_distillation,
     fit_width,
 )
-from evergallery.memory import Scatter, Trial, choose_emphasis, class_means, discriminant_whitening
+from evergallery.memory import Scatter, Trial, best_emphasis, class_means, discriminant_whitening, emphasis_ranks
 from evergallery.methods.method import Method, Solution, Step, Task
 
 
@@ -70,10 +70,21 @@ class Evergreen(Method):
     shrinkage: Annotated[float, Field(gt=0)] = 0.2
     emphasis: Annotated[float, Field(ge=0)] | None = None
 
-    def solve(self, scatter: Scatter, trials: Callable[[], Sequence[Trial]]) -> Solution:
-        """The discriminant whitening of the features of all images of the lineage."""
-        emphasis = choose_emphasis(trials(), self.shrinkage) if self.emphasis is None else self.emphasis
-        return Solution(*discriminant_whitening(scatter, self.shrinkage, emphasis), {"emphasis": emphasis})
+    def solve(self, scatter: Scatter, trials: Callable[[], Sequence[Trial]], earlier: Mapping[str, Any]) -> Solution:
+        """The discriminant whitening of the features of all images of the lineage.
+
+        Where the emphasis is chosen, the trials of all tasks so far count alike: one task alone has few images.
+        """
+        if self.emphasis is not None:
+            whitening = discriminant_whitening(scatter, self.shrinkage, self.emphasis)
+            return Solution(*whitening, {"emphasis": self.emphasis})
+        tasks = int(earlier.get("tasks", 0))
+        ranks = emphasis_ranks(trials(), self.shrinkage)
+        if tasks:
+            ranks = (tasks * torch.tensor(earlier["ranks"], dtype=ranks.dtype) + ranks) / (tasks + 1)
+        emphasis = best_emphasis(ranks)
+        chosen = {"emphasis": emphasis, "tasks": tasks + 1, "ranks": [round(rank, 6) for rank in ranks.tolist()]}
+        return Solution(*discriminant_whitening(scatter, self.shrinkage, emphasis), chosen)
 
     def weight_share(self, *, carries_on: bool) -> float:
         """Part of the way from the second update on: what nine updates would add up to is averaged away."""

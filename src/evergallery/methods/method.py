@@ -82,8 +82,8 @@ class Solution(NamedTuple):
     """(W, W)."""
     bias: Tensor
     """(W,)."""
-    chosen: dict[str, float]
-    """What was chosen on trials, by name."""
+    chosen: dict[str, Any]
+    """What was chosen, and what it was chosen by: JSON, for the card and for the next generation."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ class Method(ABC):
     def losses(self, step: Step) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is minimised."""
 
-    def solve(self, scatter: Scatter, trials: Callable[[], Sequence[Trial]]) -> Solution | None:
+    def solve(
+        self, scatter: Scatter, trials: Callable[[], Sequence[Trial]], earlier: Mapping[str, Any]
+    ) -> Solution | None:
         """The neck of a frozen backbone in closed form.
 
         Asked only where the line's vectors are the backbone's own features, or a map of them that was solved likewise.
@@ -154,6 +156,7 @@ class Method(ABC):
         Args:
             scatter: of the unit features of every image that the lineage has learned, the new ones among them.
             trials: new images held out of it, whole classes and parts of each class, to choose by.
+            earlier: what the parent's solution chose; empty where the parent was not solved.
 
         Returns:
             ``None`` where the neck has to be trained.
