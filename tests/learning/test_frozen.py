@@ -98,7 +98,6 @@ class TestEvergreen:
         )
         assert [one["tasks"] for one in (first, second, third)] == [1, 2, 3]
         alone = [np.array(one["ranks"]) for one in (first, second, third)]
-        assert np.ptp(alone[0]) > 0
         # What the third task says by itself is within what a mean reciprocal rank can be.
         by_itself = 3 * alone[2] - 2 * alone[1]
         assert (by_itself > 0).all()

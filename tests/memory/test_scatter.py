@@ -1,6 +1,7 @@
 """Second moments against a plain computation, that joining them is exact, and what the map made of them does."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from evergallery.memory import Memory, Scatter, Trial, best_emphasis, discriminant_whitening, emphasis_ranks
 from evergallery.memory.scatter import EMPHASES, discriminant_metric
+from evergallery.methods import Evergreen
 
 
 def clouds(classes: int, each: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,26 +114,41 @@ def test_the_map_is_the_root_of_the_metric() -> None:
     torch.testing.assert_close(metric, wanted)
 
 
-def test_the_emphasis_follows_what_is_held_out() -> None:
-    """Where the means of the known classes tell the held-out images apart it is large, where they mislead there is none."""
-    random = np.random.default_rng(0)
+def held_out(useful: bool, seed: int) -> Trial:
+    """Two known classes differ along the first axis, which is all or nothing of what the held-out ones differ in."""
+    random = np.random.default_rng(seed)
     axis = torch.zeros(8)
     axis[0] = 1.0
+    known = torch.from_numpy(random.normal(size=(40, 8))).float() * 0.5
+    known[:20] += axis
+    known[20:] -= axis
+    labels = torch.arange(200) % 2
+    held = torch.from_numpy(random.normal(size=(200, 8))).float() * 0.5
+    held += (2 * labels[:, None] - 1) * (axis if useful else torch.roll(axis, 3)) * 0.6
+    if not useful:
+        held[:, 0] *= 8
+    return Trial(Scatter.measured(known, torch.arange(40) // 20), held, labels)
 
-    def trial(useful: bool) -> Trial:
-        """Two known classes differ along the first axis, which is all or nothing of what the held-out ones differ in."""
-        known = torch.from_numpy(random.normal(size=(40, 8))).float() * 0.5
-        known[:20] += axis
-        known[20:] -= axis
-        scatter = Scatter.measured(known, torch.arange(40) // 20)
-        labels = torch.arange(60) % 2
-        held = torch.from_numpy(random.normal(size=(60, 8))).float() * 0.5
-        direction = axis if useful else torch.roll(axis, 3)
-        held += (2 * labels[:, None] - 1) * direction * 0.6
-        if not useful:
-            held[:, 0] *= 4
-        return Trial(scatter, held, labels)
 
-    assert best_emphasis(emphasis_ranks([trial(True) for _ in range(4)], 10.0)) >= 1
-    assert best_emphasis(emphasis_ranks([trial(False) for _ in range(4)], 10.0)) == 0
+def test_the_emphasis_follows_what_is_held_out() -> None:
+    """Where the means of the known classes tell the held-out images apart it is large, where they mislead there is none."""
+    helpful, misleading = ([held_out(useful, seed) for seed in range(4)] for useful in (True, False))
+    assert best_emphasis(emphasis_ranks(helpful, 10.0)) >= 1
+    assert best_emphasis(emphasis_ranks(misleading, 10.0)) == 0
     assert best_emphasis(emphasis_ranks([], 0.2)) == EMPHASES[0]
+
+
+def test_the_trials_of_all_tasks_count_alike() -> None:
+    method = Evergreen(shrinkage=10.0)
+    helpful, misleading = ([held_out(useful, seed) for seed in range(4)] for useful in (True, False))
+    scatter = helpful[0].scatter
+    first = method.solve(scatter, lambda: helpful, {})
+    second = method.solve(scatter, lambda: misleading, first.chosen)
+    third = method.solve(scatter, lambda: misleading, second.chosen)
+    alone = [emphasis_ranks(trials, 10.0) for trials in (helpful, misleading)]
+    for solution, shares in ((first, (1, 0)), (second, (1 / 2, 1 / 2)), (third, (1 / 3, 2 / 3))):
+        wanted = shares[0] * alone[0] + shares[1] * alone[1]
+        torch.testing.assert_close(torch.tensor(solution.chosen["ranks"]).double(), wanted, rtol=0, atol=1e-5)
+        assert solution.chosen["emphasis"] == best_emphasis(wanted)
+    given = Evergreen(emphasis=1.5).solve(scatter, lambda: pytest.fail("nothing is to be chosen"), {})
+    assert given.chosen == {"emphasis": 1.5}
