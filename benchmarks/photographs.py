@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=60, help="Training images of a class, at most.")
     parser.add_argument("--held-out", type=int, default=12, help="Held-out images of a class, at most.")
     parser.add_argument("--cache", type=Path, help="Keeps features from one call to the next.")
-    parser.add_argument("--methods", default="evergreen,finetune,csd,l2,joint")
+    parser.add_argument("--methods", default="evergreen,finetune,l2,joint")
     given = parser.parse_args()
     if not given.data.exists():
         sys.exit(f"There is no {given.data}: name the images.")
