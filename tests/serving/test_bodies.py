@@ -307,3 +307,11 @@ def test_a_request_of_two_lengths_is_refused(directory: Path) -> None:
                 answer += part
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_numbers_that_float32_does_not_hold_are_refused(directory: Path) -> None:
+    with client(directory, anonymous="admin") as ask:
+        for number in (1e300, -1e39, 1e30):
+            item = {"id": "x", "embedding": [number] + [0.0] * 7}
+            answer = ask.post("/api/v1/items/vectors", json={"generation": "v1", "items": [item]})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")

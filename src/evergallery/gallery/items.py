@@ -223,10 +223,12 @@ def check_items(items: Sequence[Item]) -> None:
         except UnicodeEncodeError:
             # File names that are no text in the file system's encoding come as lone surrogates.
             raise InputError(f"The item {item.id!r} has text that is not Unicode: rename its file.") from None
-    if items and len({len(item.embedding) for item in items}) == 1:
-        norms = np.linalg.norm(np.stack([item.embedding for item in items]), axis=1)
-    else:
-        norms = np.array([np.linalg.norm(item.embedding) for item in items])
+    # The length of what is far too long is infinite, which is no less wrong.
+    with np.errstate(over="ignore"):
+        if items and len({len(item.embedding) for item in items}) == 1:
+            norms = np.linalg.norm(np.stack([item.embedding for item in items]), axis=1)
+        else:
+            norms = np.array([np.linalg.norm(item.embedding) for item in items])
     wrong = np.flatnonzero(~(np.abs(norms - 1) <= UNIT_TOLERANCE))
     if len(wrong):
         item, norm = items[int(wrong[0])], norms[wrong[0]]

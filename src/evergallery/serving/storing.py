@@ -102,9 +102,12 @@ class Storing:
         for one in body.items:
             _refuse_own_names(one.metadata)
             given: Mapping[str, Scalar] = {} if one.uri is None else {GIVEN_URI: one.uri}
+            # A number that float32 does not hold becomes infinite, and is refused as such.
+            with np.errstate(over="ignore"):
+                embedding = np.asarray(one.embedding, np.float32)
             items.append(
                 Item(
-                    id=one.id, embedding=np.asarray(one.embedding, np.float32), generation=maker.fingerprint,
+                    id=one.id, embedding=embedding, generation=maker.fingerprint,
                     label=one.label and normal(one.label),
                     uri=None, content_hash=None, added=now(), metadata={**one.metadata, **given},
                 )
