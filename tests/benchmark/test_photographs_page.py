@@ -1,0 +1,20 @@
+"""README and the page on pretrained networks say what the committed result says."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_pages_say_what_the_result_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import photographs
+
+    wanted = photographs.table(photographs.recorded(photographs.RESULT))
+    for page in photographs.PAGES:
+        between = page.read_text().partition("<!-- photographs -->")[2].partition("<!-- end of photographs -->")[0]
+        assert between.strip() == wanted, page
+    for name in ("photographs", "common"):
+        sys.modules.pop(name, None)
