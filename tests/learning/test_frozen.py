@@ -14,7 +14,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.generation import Generation
 from evergallery.memory.scatter import EMPHASES
-from evergallery.methods import CSD, METHODS, Evergreen, Finetune, Joint, Mutual
+from evergallery.methods import CSD, METHODS, DualTuning, Evergreen, Finetune, Joint, Mutual
 from evergallery.network import Embedder, build_backbone
 from evergallery.network.features import FeatureCache, Views, backbone_fingerprint
 from evergallery.network.relatives import vectors_between
@@ -245,3 +245,20 @@ def test_settings_that_cannot_be(shop: Workspace) -> None:
         shop.learn(some(0), settings={"epochs": 0})
     with pytest.raises(InputError, match=r"--from-scratch begins with new weights"):
         shop.learn(some(0), from_scratch=True, pretrained=True)
+
+
+def test_another_backbone_learns_from_the_features_of_both(shop: Workspace, tmp_path: Path) -> None:
+    """The new network from its own, the parent's opinion from its parent's: both looked at each image once."""
+    other = "test_efficientnet.r160_in1k"
+    save_file(build_backbone(other, seed=6).module.state_dict(), tmp_path / "other.safetensors")
+    learned = shop.learn(
+        some(0), method=DualTuning(), backbone=other, weights=tmp_path / "other.safetensors", settings={"epochs": 1}
+    )
+    assert learned.card.settings["train"] == "neck"
+    assert learned.architecture.backbone == other
+    made = {path.name for path in (shop.directory / "cache" / "features").iterdir()}
+    wanted = {
+        backbone_fingerprint(embedder_of(one), one.preprocessing)[:16] for one in (shop.generation("v1"), learned)
+    }
+    assert made == wanted
+    assert shop.check("v2", some(0, seed=4), against="v1").pairs[0].evidence.queries == 24

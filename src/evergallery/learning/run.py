@@ -27,9 +27,7 @@ from evergallery.memory import ClassMeans, Memory, Scatter, Trial
 from evergallery.methods import Method
 from evergallery.names import normal
 from evergallery.network import Network, Outputs
-from evergallery.network.features import (
-    feature_width,
-)
+from evergallery.network.features import feature_width
 from evergallery.network.stages import freeze_below_last_stage
 from evergallery.ranks import Ranks
 from evergallery.redaction import redacted_text

@@ -113,14 +113,20 @@ def discriminant_metric(scatter: Scatter, shrinkage: float, emphasis: float) -> 
         shrinkage: s > 0; more leaves the space more as it is.
         emphasis: e ≥ 0, of the known classes.
     """
+    shrunk, between = _discriminant(scatter, shrinkage)
+    return shrunk + emphasis * between.T @ between
+
+
+def _discriminant(scatter: Scatter, shrinkage: float) -> tuple[Tensor, Tensor]:
+    """G (W, W), and the rows g_c (K, W)."""
     identity = torch.eye(scatter.within.shape[0], dtype=torch.float64)
     covariance = scatter.within / max(int(scatter.counts.sum()) - len(scatter.classes), 1)
     variance = float(covariance.diagonal().mean())
-    metric = torch.linalg.inv(identity + covariance / (shrinkage * variance)) if variance else identity
+    shrunk = torch.linalg.inv(identity + covariance / (shrinkage * variance)) if variance else identity
     centred = scatter.means - scatter.means.mean(0)
-    between = centred @ metric
-    length = (between * centred).sum(1).mean()
-    return metric + emphasis / length * between.T @ between if emphasis and length > 0 else metric
+    between = centred @ shrunk
+    length = (between * centred).sum(1).mean().sqrt()
+    return shrunk, between / length if length > 0 else torch.zeros_like(between)
 
 
 def discriminant_whitening(scatter: Scatter, shrinkage: float, emphasis: float) -> tuple[Tensor, Tensor]:
@@ -148,7 +154,7 @@ def emphasis_ranks(trials: Sequence[Trial], shrinkage: float) -> Tensor:
     Each held-out image is searched among the others of its trial; the figure is the mean over trials of the mean reciprocal
     rank of the first image of its class. Nothing can be told without a trial: then all of them are zero.
     """
-    found = [[_reciprocal_rank(trial, shrinkage, emphasis) for emphasis in EMPHASES] for trial in trials]
+    found = [_reciprocal_ranks(trial, shrinkage) for trial in trials]
     return torch.tensor(found, dtype=torch.float64).reshape(-1, len(EMPHASES)).sum(0) / max(1, len(trials))
 
 
@@ -157,16 +163,21 @@ def best_emphasis(ranks: Tensor) -> float:
     return EMPHASES[int((ranks >= ranks.max() - TIED).nonzero()[0])]
 
 
-def _reciprocal_rank(trial: Trial, shrinkage: float, emphasis: float) -> float:
-    metric = discriminant_metric(trial.scatter, shrinkage, emphasis)
+def _reciprocal_ranks(trial: Trial, shrinkage: float) -> list[float]:
+    shrunk, between = _discriminant(trial.scatter, shrinkage)
     rows = trial.features.double() - trial.scatter.means.mean(0)
-    products = rows @ metric @ rows.T
-    length = products.diagonal().clamp(min=0).sqrt()
-    scores = products / (length[:, None] * length).clamp(min=1e-12)
-    scores.fill_diagonal_(-torch.inf)
+    plain, known = rows @ shrunk @ rows.T, rows @ between.T
+    stretched = known @ known.T
     same = trial.labels[:, None] == trial.labels
     same.fill_diagonal_(False)
     counted = same.any(1)
-    best = scores.masked_fill(~same, -torch.inf).amax(1)
-    ranks = 1 + ((scores > best[:, None]) & ~same).sum(1)
-    return float((1 / ranks.double())[counted].mean()) if counted.any() else 0.0
+    found = []
+    for emphasis in EMPHASES:
+        products = plain + emphasis * stretched
+        length = products.diagonal().clamp(min=0).sqrt()
+        scores = products / (length[:, None] * length).clamp(min=1e-12)
+        scores.fill_diagonal_(-torch.inf)
+        best = scores.masked_fill(~same, -torch.inf).amax(1)
+        ranks = 1 + ((scores > best[:, None]) & ~same).sum(1)
+        found.append(float((1 / ranks.double())[counted].mean()) if counted.any() else 0.0)
+    return found
