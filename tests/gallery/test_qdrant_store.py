@@ -68,7 +68,7 @@ def test_all_versions_of_an_item_are_one_point(store: QdrantStore) -> None:
     store.put([item(1), item(2)])
     store.refresh([item(1, NEW)], "r")
     assert store._client.count(store._collection).count == 2
-    store.put([item(1, NEW, label="again")])
+    store.put([item(1, NEW, label="again")], relabel=True)
     (record,) = store._client.retrieve(
         store._collection, [store._client.scroll(store._collection)[0][0].id], with_vectors=True
     )

@@ -43,7 +43,7 @@ def test_workspace_in_postgres_from_the_command_line(url: str, table: Path, tmp_
     evergallery("import", table, "-w", shop)
     assert as_json("gallery", "-w", shop)["by_generation"] == {"v1": 30}
     assert len(as_json("search", "--item", "item 3", "-k", 5, "-w", shop)) == 5
-    assert as_json("doctor", "-w", shop) == {"problems": []}
+    assert as_json("doctor", "-w", shop) == {"problems": [], "mended": []}
     refused = evergallery("init", tmp_path / "other", "--store", url, expect=1)
     assert "is not empty: name another one" in refused.stderr
     assert not (tmp_path / "other").exists()

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from conftest import coloured_images
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
-from evergallery.learning import root_of
+from evergallery.learning.run import root_of
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import METHODS, Evergreen, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
