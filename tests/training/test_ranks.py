@@ -69,7 +69,8 @@ def ranks_of(directory: Path, name: str, size: int) -> list[dict[str, Tensor]]:
 def check_same_step(found: dict[str, Tensor], expected: dict[str, Tensor], start: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         if name.startswith("loss/"):
-            assert found[name].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-6), name
+            # A relation is a small difference of large numbers: other instruction sets move it by some millionths.
+            assert found[name].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-5), name
     moved = {name: expected[name] - start[name] for name in start if start[name].is_floating_point()}
     length = torch.cat([one.flatten() for one in moved.values()]).norm()
     apart = torch.cat([(found[name] - expected[name]).flatten() for name in moved]).norm()
