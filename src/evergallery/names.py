@@ -14,3 +14,8 @@ def normal(name: str) -> str:
 def forms(name: str) -> tuple[str, ...]:
     """The forms that a name may have been stored in, the given one first."""
     return tuple(dict.fromkeys((name, normal(name), unicodedata.normalize("NFD", name))))
+
+
+def natural(name: str) -> tuple[int, int, str]:
+    """Numbers in numeric order before words in alphabetic order."""
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.data.image_arrays import fit_arrays
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.listing import Entry, Listing
-from evergallery.data.sources import fit_arrays
 from evergallery.errors import InputError, MissingExtraError
 
 
