@@ -18,7 +18,7 @@ demo: $(READY)
 
 # The workspace is made once, and again after  make clean.
 serve-demo: $(READY)
-	@$(BIN)/python -m evergallery.serving.demo evergallery-demo
+	@$(BIN)/python -m evergallery.cli.demo_pictures evergallery-demo
 	@$(BIN)/evergallery serve --workspace evergallery-demo --port $(PORT) --allow-writes
 
 test: lint

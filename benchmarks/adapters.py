@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from common import interleaved, record
 from evergallery.adapters import ADAPTERS, Adapter, fit_linear
-from evergallery.searching import CANDIDATES
+from evergallery.searching.routes import CANDIDATES
 
 WIDTHS = (128, 512)
 BARE = "bare NumPy product"

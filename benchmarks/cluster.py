@@ -25,13 +25,13 @@ import torch
 
 from common import record
 from evergallery import Workspace
-from evergallery.cluster import Cluster, connected
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Entry, Listing
 from evergallery.data.sources import find
 from evergallery.data.streaming import Picture, processors
-from evergallery.extracting import Extraction, Here, Seen
-from evergallery.indexing import index_images
+from evergallery.extraction.cluster import Cluster, connected
+from evergallery.extraction.extraction import Extraction, Here, Seen
+from evergallery.indexing.indexing import index_images
 from evergallery.watching import Watcher
 from extraction import photographs, registered
 

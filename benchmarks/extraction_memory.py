@@ -22,10 +22,10 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.listing import Entry, Listing, list_folder
 from evergallery.data.spool import Met, Spool
 from evergallery.data.streaming import grouped
-from evergallery.extracting import Here
+from evergallery.extraction.extraction import Here
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item, PutCounts
-from evergallery.indexing import index_images
+from evergallery.indexing.indexing import index_images
 from evergallery.network import Extractor
 from evergallery.watching import Watcher
 

@@ -11,7 +11,7 @@ from PIL import Image
 from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.errors import InputError
-from evergallery.ranks import Ranks
+from evergallery.network.ranks import Ranks
 from evergallery.training import Progress, Settings
 from evergallery.watching import Stopped, Watcher
 

@@ -19,7 +19,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.vectors import open_vectors
 from evergallery.errors import DamagedError, InputError, MissingExtraError, NotFoundError, RefusedError
 from evergallery.gallery.items import Filter
-from evergallery.generation import CARD, Generation
+from evergallery.generations.generation import CARD, Generation
 from evergallery.methods import BCT, CSD, DualTuning, Evergreen, Finetune, LwF
 from evergallery.network import Embedder, build_backbone
 from evergallery.training import Settings
@@ -388,7 +388,7 @@ class TestVectors:
     def test_interrupted_import_goes_on(
         self, space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("evergallery.exchange.BATCH", 2)
+        monkeypatch.setattr("evergallery.exchange.exchange.BATCH", 2)
         table(tmp_path / "v.npz")
 
         class Stops(Watcher):

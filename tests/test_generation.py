@@ -9,7 +9,14 @@ import torch
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX
-from evergallery.generation import CARD, EMBEDDER, Generation, MethodCard, fingerprint_of, generation_directories
+from evergallery.generations.generation import (
+    CARD,
+    EMBEDDER,
+    Generation,
+    MethodCard,
+    fingerprint_of,
+    generation_directories,
+)
 from evergallery.network import Architecture, Embedder, Head, Network
 
 PREPROCESSING = Preprocessing(size=16)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evergallery.journal import Journal
-from evergallery.notes import Notes, Problem
+from evergallery.holdings.journal import Journal
+from evergallery.holdings.notes import Notes, Problem
 
 
 def write_entries(path: Path, name: str) -> None:
@@ -44,7 +44,7 @@ class TestJournal:
     def test_the_last_entries_are_read_from_the_end(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
     ) -> None:
-        monkeypatch.setattr("evergallery.journal.BLOCK", block)
+        monkeypatch.setattr("evergallery.holdings.journal.BLOCK", block)
         journal = Journal(tmp_path / "log.jsonl")
         assert journal.last(3) == []
         for number in range(20):
@@ -67,7 +67,7 @@ class TestJournal:
 
 class TestNotes:
     def test_threads_lose_no_count(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("evergallery.notes.KEPT_BACK", 10)
+        monkeypatch.setattr("evergallery.holdings.notes.KEPT_BACK", 10)
         notes = Notes(tmp_path / "notes.sqlite")
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(lambda number: notes.found([f"item {number % 3}"]), range(300)))

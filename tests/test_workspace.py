@@ -19,7 +19,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.errors import BusyError, DamagedError, InputError, NotFoundError, RefusedError
 from evergallery.files import lock, read_json, write_json
 from evergallery.gallery.items import Filter, Item
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.methods import CSD, CoReS, DualTuning, Finetune, Joint, Mutual, Replay
 from evergallery.training import Settings
 

@@ -17,7 +17,7 @@ from evergallery._version import __version__
 
 if TYPE_CHECKING:
     from evergallery import data, errors, losses, methods, network, retrieval
-    from evergallery.generation import Generation
+    from evergallery.generations.generation import Generation
     from evergallery.training import Settings
     from evergallery.workspace import Workspace
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Generation": "evergallery.generation",
+    "Generation": "evergallery.generations.generation",
     "Settings": "evergallery.training",
     "Workspace": "evergallery.workspace",
 }

@@ -1,9 +1,21 @@
 """Long operations tell a watcher where they stand; the command line draws it, a test or a server may listen."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from evergallery.training import Progress
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands, for whoever shows it."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    losses: dict[str, float]
+    """Mean of each term over the epoch so far."""
+    images_per_second: float
+    recall: float | None
+    """Recall@1 on the validation part after the last epoch."""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -16,7 +28,7 @@ class Watcher:
     def counted(self, activity: str, done: int, total: int) -> None:
         """``done`` of ``total`` images are through ``activity``, for instance ``"reading images"``."""
 
-    def trained(self, progress: "Progress") -> None:
+    def trained(self, progress: Progress) -> None:
         """A training run moved on."""
 
     def said(self, message: str) -> None:

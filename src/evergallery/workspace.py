@@ -21,10 +21,10 @@ from evergallery.data.roots import Indexing, Roots, root_of, roots_at
 from evergallery.data.sources import find, folder_at, load
 from evergallery.data.tasks import at_most_per_class
 from evergallery.data.vectors import open_vectors
-from evergallery.doctor import examine, mend
 from evergallery.errors import EvergalleryError, InputError, NotFoundError, RefusedError
-from evergallery.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
-from evergallery.extracting import Extraction, Here
+from evergallery.exchange.exchange import Exported, Imported, export_vectors, generation_of, import_vectors, register
+from evergallery.exchange.model_export import ExportedModel, export_model
+from evergallery.extraction.extraction import Extraction, Here
 from evergallery.files import ReadOnce, lock, new_directory, read_json, write_json
 from evergallery.gallery.copying import require_same
 from evergallery.gallery.edge import CONTENTS, EdgeStore
@@ -34,9 +34,15 @@ from evergallery.gallery.places import is_url, without_password
 from evergallery.gallery.recall import Index
 from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import NO_FILTER, GalleryStore
-from evergallery.generation import CARD, Generation, generation_directories
-from evergallery.indexing import Indexed, index_images
-from evergallery.journal import Journal
+from evergallery.generations.generation import CARD, Generation, generation_directories
+from evergallery.holdings.doctor import examine, mend
+from evergallery.holdings.embedding_cache import EmbeddingCache
+from evergallery.holdings.journal import Journal
+from evergallery.holdings.notes import Notes
+from evergallery.holdings.restoring import restore_gallery
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import State
+from evergallery.indexing.indexing import Indexed, index_images
 from evergallery.learning import (
     changed_architecture,
     check_images,
@@ -51,26 +57,20 @@ from evergallery.learning import (
 )
 from evergallery.memory import Fidelity, Weighting
 from evergallery.methods import Evergreen, Finetune, Method
-from evergallery.model_export import ExportedModel, export_model
 from evergallery.network import Architecture, Extractor, HeadKind, Neck, build_backbone, extract
-from evergallery.notes import Notes
-from evergallery.ranks import join
-from evergallery.restoring import restore_gallery
+from evergallery.network.ranks import join
 from evergallery.retrieval.calibration import Calibration
-from evergallery.searching import Result, Route, search_routes
-from evergallery.state import State
+from evergallery.searching.routes import Result, Route, search_routes
 from evergallery.training import Settings, TrainedPart, check_compiler, resolve_device
 from evergallery.upgrade import gate as gates
 from evergallery.upgrade.adapt import Adapted, adapt
 from evergallery.upgrade.check import Check
 from evergallery.upgrade.checking import check_generation, evidence_between
-from evergallery.upgrade.embeddings import EmbeddingCache
 from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import Condition, Gate
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.promotion import Judgement, Promotion, judge, promote, roll_back
 from evergallery.upgrade.refresh import Refreshed, commit, discard, plan_refresh, refresh, refresh_from_table
-from evergallery.upgrade.spaces import Space
 from evergallery.upgrade.status import Status, differences, status_of
 from evergallery.upgrade.virtual import virtual_features
 from evergallery.watching import Watcher
@@ -501,7 +501,7 @@ class Workspace:
         if cluster is None:
             yield Here(self.embedder(generation), generation.preprocessing)
             return
-        from evergallery.cluster import Cluster
+        from evergallery.extraction.cluster import Cluster
 
         with Cluster(cluster, generation, workers) as found:
             watcher.said(f"{generation.name} extracts on {found.size} workers of the cluster {cluster}")

@@ -22,7 +22,7 @@ from evergallery.benchmark.tables import COLUMNS, compare, read_runs, summary
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, NotFoundError
 from evergallery.evaluation import Protocol, measure
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.methods import CSD
 from evergallery.training import Settings
 from evergallery.watching import Watcher

@@ -18,9 +18,9 @@ from PIL import Image
 
 from conftest import coloured_images, evergallery
 from evergallery import Workspace, indexing
-from evergallery import cluster as clusters
-from evergallery.cluster import Cluster, connected
 from evergallery.errors import BusyError, InputError, MissingExtraError, NotFoundError
+from evergallery.extraction import cluster as clusters
+from evergallery.extraction.cluster import Cluster, connected
 from evergallery.gallery.items import Item
 from evergallery.upgrade import refresh as refreshing
 from evergallery.watching import Watcher

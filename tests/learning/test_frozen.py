@@ -12,7 +12,7 @@ from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.memory.scatter import EMPHASES
 from evergallery.methods import CSD, METHODS, DualTuning, Evergreen, Finetune, Joint, Mutual
 from evergallery.network import Embedder, build_backbone

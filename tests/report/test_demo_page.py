@@ -9,7 +9,8 @@ from PIL import Image
 
 from conftest import coloured_images
 from evergallery import Workspace
-from evergallery.demo import DemoResult, run_demo
+from evergallery.demo.result import DemoResult
+from evergallery.demo.story import run_demo
 from evergallery.errors import InputError
 from evergallery.watching import Watcher
 

@@ -15,7 +15,7 @@ from served import client, copy_of, photographs, unit
 
 from evergallery import Workspace
 from evergallery.gallery.items import Filter
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.serving.service import Service
 from shops import held_out
 

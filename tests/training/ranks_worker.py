@@ -12,10 +12,10 @@ from test_laws import ALL, OLD, a_network, learn, new_images, old_and_new_images
 from torch import Tensor  # noqa: E402
 
 from evergallery.data.images import Preprocessing  # noqa: E402
+from evergallery.files.tensors import save_tensors  # noqa: E402
 from evergallery.methods import METHODS  # noqa: E402
 from evergallery.network import extract, outputs_of  # noqa: E402
-from evergallery.ranks import join  # noqa: E402
-from evergallery.tensors import save_tensors  # noqa: E402
+from evergallery.network.ranks import join  # noqa: E402
 from evergallery.training import Settings  # noqa: E402
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from evergallery.errors import InputError
 from evergallery.methods import METHODS
 from evergallery.network.batch_norm import normalise_together
-from evergallery.ranks import Ranks, launched, together
+from evergallery.network.ranks import Ranks, launched, together
 from evergallery.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from conftest import coloured_images
 from evergallery import Workspace
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.methods import Finetune
 from evergallery.network import Embedder, build_backbone
 from evergallery.training import Settings

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from evergallery.data.image_set import ImageSet
 from evergallery.evaluation import Protocol, measure
 from evergallery.retrieval.compatibility import negative_flip_rate
-from evergallery.upgrade.check import Check, Measured, agreement, check_pair, compatibility, in_width_of, without
+from evergallery.retrieval.width import in_width_of
+from evergallery.upgrade.check import Check, Measured, agreement, check_pair, compatibility, without
 from evergallery.upgrade.gate import Gate
 
 GATE = Gate(cross_test=-2.0, forgetting=1.0, negative_flips=10.0, queries=100)

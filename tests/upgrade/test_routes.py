@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from evergallery.adapters import fit_bilateral, fit_procrustes
 from evergallery.gallery.items import Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
-from evergallery.searching import CANDIDATES, Route, search_routes
-from evergallery.upgrade.spaces import Space
+from evergallery.holdings.spaces import Space
+from evergallery.searching.routes import CANDIDATES, Route, search_routes
 
 Vectors = NDArray[np.float32]
 

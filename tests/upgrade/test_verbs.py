@@ -17,7 +17,7 @@ from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.errors import BusyError, DamagedError, InputError, NotFoundError, RefusedError
 from evergallery.files import LOOK_SECONDS, lock, read_json, write_json
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.methods import Finetune
 from evergallery.training import Settings
 from shops import environment, held_out, make_photos, make_shop, vectors
@@ -337,7 +337,7 @@ SWITCHING = """
 import sys, time
 from pathlib import Path
 from evergallery.files import lock
-from evergallery.state import State
+from evergallery.holdings.state import State
 
 path = Path(sys.argv[1]) / "workspace.json"
 go = path.with_name("go")
@@ -359,7 +359,7 @@ print(count)
 READING = """
 import sys, time
 from pathlib import Path
-from evergallery.state import State
+from evergallery.holdings.state import State
 
 path = Path(sys.argv[1]) / "workspace.json"
 go = path.with_name("go")

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from evergallery._version import __version__
 from evergallery.adapters.adapter import Adapter, Direction
 from evergallery.adapters.kinds import adapter_from_tensors
-from evergallery.cards import read_card, write_card
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import new_directory
-from evergallery.tensors import hash_tensors, load_tensors, save_tensors
+from evergallery.files.cards import read_card, write_card
+from evergallery.files.tensors import hash_tensors, load_tensors, save_tensors
 
 FORMAT = 1
 CARD, ADAPTER = "card.json", "adapter.safetensors"

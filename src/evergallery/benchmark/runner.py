@@ -25,7 +25,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.errors import InputError
 from evergallery.files import read_json, write_json
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.memory import fidelity
 from evergallery.memory.drift import WEIGHTS
 from evergallery.methods import METHODS, Finetune, Method, Mutual

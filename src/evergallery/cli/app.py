@@ -335,7 +335,7 @@ def demo(
     json: JsonOption = False,
 ) -> None:
     """The whole story in minutes: learn, index, learn new categories, search the old vectors."""
-    from evergallery.demo import run_demo
+    from evergallery.demo.story import run_demo
 
     with watching(json) as watcher:
         result = run_demo(workspace, data, data_dir=data_dir, limit=limit, seed=seed, watcher=watcher)

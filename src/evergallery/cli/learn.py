@@ -17,7 +17,7 @@ from evergallery.cli.common import (
 from evergallery.cli.console import err, out, print_json, watching
 
 if TYPE_CHECKING:
-    from evergallery.generation import Generation
+    from evergallery.generations.generation import Generation
 
 
 def learn(
@@ -108,7 +108,7 @@ def learn(
 ) -> None:
     """Learn a generation from images of new categories; an interrupted run goes on."""
     from evergallery.cli.arguments import choose_classes, choose_method
-    from evergallery.ranks import join
+    from evergallery.network.ranks import join
     from evergallery.training import resolve_device
 
     space = open_workspace(workspace)

@@ -162,6 +162,30 @@ def at_most_per_class(labels: Indices, most: int, seed: int = 0) -> Indices:
     return np.sort(np.concatenate(kept)) if kept else np.empty(0, dtype=np.int64)
 
 
+def whole_classes(labels: Sequence[str | None], size: int, seed: int = 0) -> Indices:
+    """Rows of about ``size`` items, classes drawn at random and whole, so that each item keeps the others of its class.
+
+    Args:
+        labels: of N items; those without one are left out.
+        size: of the sample; a first class that is larger is taken all the same.
+        seed: of the draw.
+
+    Returns:
+        (n,) rows, ascending.
+    """
+    by_label: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        if label is not None:
+            by_label.setdefault(label, []).append(index)
+    names = sorted(by_label)
+    chosen: list[int] = []
+    for position in np.random.default_rng(seed).permutation(len(names)):
+        if chosen and len(chosen) + len(by_label[names[position]]) > size:
+            continue
+        chosen += by_label[names[position]]
+    return np.sort(np.array(chosen, dtype=np.int64))
+
+
 def _ordered(classes: Sequence[str], seed: int | None) -> tuple[str, ...]:
     if len(set(classes)) != len(classes):
         raise InputError("A class is named twice: give each class once.")

@@ -22,7 +22,7 @@ from evergallery.network.features import (
     feature_width,
     on_features,
 )
-from evergallery.ranks import Ranks
+from evergallery.network.ranks import Ranks
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 

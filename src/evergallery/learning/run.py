@@ -20,7 +20,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.files import read_json, sha256_of, write_json
-from evergallery.generation import Generation, MethodCard, directory_name, generation_directories
+from evergallery.generations.generation import Generation, MethodCard, directory_name, generation_directories
 from evergallery.learning.lessons import cut_validation, take_lessons
 from evergallery.learning.start import Start, solves, start_network, with_neck
 from evergallery.memory import ClassMeans, Memory, Scatter, Trial
@@ -28,8 +28,8 @@ from evergallery.methods import Method
 from evergallery.names import normal
 from evergallery.network import Network, Outputs
 from evergallery.network.features import feature_width
+from evergallery.network.ranks import Ranks
 from evergallery.network.stages import freeze_below_last_stage
-from evergallery.ranks import Ranks
 from evergallery.redaction import redacted_text
 from evergallery.training import Settings, Trained, train
 from evergallery.watching import Watcher

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from evergallery.errors import InputError
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.methods import Beginning, Method
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network
 from evergallery.network.backbones import build_backbone, load_weights

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from evergallery.ranks import Ranks
+from evergallery.network.ranks import Ranks
 
 
 def synchronise(network: nn.Module, ranks: Ranks) -> None:

@@ -13,7 +13,7 @@ from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.network.embedder import Extractor, Network, Outputs
-from evergallery.ranks import Ranks
+from evergallery.network.ranks import Ranks
 
 ALONE = Ranks()
 CPU_IMAGES = 64

@@ -15,9 +15,9 @@ from evergallery.data.cache import RowCache
 from evergallery.data.features import FeatureSet, Part
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.files.tensors import hash_tensors
 from evergallery.network.embedder import Columns, Embedder, Network
 from evergallery.network.extraction import evaluating, in_parts
-from evergallery.tensors import hash_tensors
 
 FOLDER = "features"
 DRAWS = 8

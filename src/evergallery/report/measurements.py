@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import EvergalleryError, InputError
 from evergallery.evaluation import GROUPS
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
+from evergallery.holdings.spaces import Space
 from evergallery.report.prototypes import PrototypeMap, prototype_map
 from evergallery.report.refreshing import Curves, measured_curves
 from evergallery.report.words import interval_of
 from evergallery.retrieval.bootstrap import Interval
-from evergallery.upgrade.check import Check, Measured, PairCheck, agreement, check_pair, compatibility, in_width_of
+from evergallery.retrieval.width import in_width_of
+from evergallery.upgrade.check import Check, Measured, PairCheck, agreement, check_pair, compatibility
 from evergallery.upgrade.checking import through_adapters
 from evergallery.upgrade.held_out import holds_embeddings, read_held_out
 from evergallery.upgrade.plan import Plan
-from evergallery.upgrade.spaces import Space
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.upgrade.check import in_width_of
+from evergallery.retrieval.width import in_width_of
 
 Matrix = NDArray[np.float64]
 

@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evergallery.data.tasks import whole_classes
 from evergallery.evaluation import Protocol
 from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.refresh_curve import mixed_recall
 from evergallery.upgrade.orders import ORDERS, Stored
-from evergallery.upgrade.plan import SAMPLE, sample_rows
+from evergallery.upgrade.plan import SAMPLE
 
 SHARES = tuple(step / 20 for step in range(21))
 # Held-out images were not added at some time, and nobody has searched for them.
@@ -68,7 +69,7 @@ def measured_curves(
     """
     images = protocol.images
     searched = old if searched is None else searched
-    rows = sample_rows([images.classes[label] for label in images.labels], size)
+    rows = whole_classes([images.classes[label] for label in images.labels], size)
     query, gallery = np.intersect1d(protocol.query, rows), np.intersect1d(protocol.gallery, rows)
     labels = torch.from_numpy(images.labels)
     hits = labels[query][:, None] == labels[gallery][None, :]

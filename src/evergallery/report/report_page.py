@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from evergallery._version import __version__
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
+from evergallery.holdings.state import now
 from evergallery.report import comparison, standing
 from evergallery.report.flips import flips
 from evergallery.report.measurements import Measurements, choose, measure_held_out
 from evergallery.report.page import write_page
 from evergallery.report.words import counted, listed, moment
-from evergallery.state import now
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from evergallery.errors import DamagedError
 from evergallery.files import read_json
-from evergallery.generation import KINDS, Card
+from evergallery.generations.generation import KINDS, Card
 from evergallery.report.lineage import lineage_rows
 from evergallery.report.words import counted, duration, interval_of, listed, moment, percent, points
 from evergallery.upgrade.evidence import Evidence

@@ -5,13 +5,13 @@ from typing import Any
 
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.files import read_json
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
+from evergallery.holdings.spaces import Space
 from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.upgrade.evidence import Evidence, Test
 from evergallery.upgrade.gate import Condition
-from evergallery.upgrade.spaces import Space
 from evergallery.workspace import Workspace
 
 PRIVATE = ("checksums", "run", "classes", "new_classes")

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from evergallery.data.images import pixels
 from evergallery.errors import InputError, NotFoundError
+from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Filter, Item, View
-from evergallery.generation import Generation
-from evergallery.searching import Result
+from evergallery.generations.generation import Generation
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import State
+from evergallery.searching.routes import Result
 from evergallery.serving import schemas
 from evergallery.serving.batching import Batcher
 from evergallery.serving.counts import Counts
@@ -29,9 +32,6 @@ from evergallery.serving.limits import Limits
 from evergallery.serving.metrics import Metrics
 from evergallery.serving.pictures import Pictures
 from evergallery.serving.threads import Threads
-from evergallery.state import State
-from evergallery.upgrade.images import find_images
-from evergallery.upgrade.spaces import Space
 from evergallery.workspace import Workspace
 
 Vector = NDArray[np.float32]

@@ -9,6 +9,7 @@ from typing import Any
 
 from evergallery._version import __version__
 from evergallery.errors import EvergalleryError
+from evergallery.holdings.state import State
 from evergallery.redaction import redacted_text
 from evergallery.serving import schemas
 from evergallery.serving.budget import Budget
@@ -20,7 +21,6 @@ from evergallery.serving.pictures import Pictures
 from evergallery.serving.searches import Searches
 from evergallery.serving.storing import Storing
 from evergallery.serving.threads import Threads
-from evergallery.state import State
 from evergallery.upgrade.promotion import Promotion
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from evergallery.copies import at_known_addresses
 from evergallery.data.images import Preprocessing, pixels
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Item, PutCounts, Scalar
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import now
+from evergallery.indexing.copies import at_known_addresses
 from evergallery.names import normal
 from evergallery.serving import schemas
 from evergallery.serving.describing import described
 from evergallery.serving.pictures import GIVEN_URI, Pictures
 from evergallery.serving.searches import TRIES, Image, Searches, Vector
 from evergallery.serving.threads import Threads
-from evergallery.state import now
-from evergallery.upgrade.spaces import Space
 from evergallery.workspace import Workspace
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.files import ReadOnce, lock, read_json, write_json
-from evergallery.state import now
+from evergallery.holdings.state import now
 from evergallery.workspace import Workspace
 
 FILE = "tokens.json"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evergallery.files import read_json, write_json
-from evergallery.tensors import load_tensors, save_tensors
+from evergallery.files.tensors import load_tensors, save_tensors
 
 STATE = "state.json"
 

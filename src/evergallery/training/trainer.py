@@ -27,15 +27,15 @@ from evergallery.methods import Method, Step, Task
 from evergallery.methods.method import Beginning
 from evergallery.network import Network, Outputs, extract, outputs_of
 from evergallery.network.batch_norm import synchronise
+from evergallery.network.ranks import Ranks, together
 from evergallery.network.stages import layer_groups
-from evergallery.ranks import Ranks, together
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import checkpoint
 from evergallery.training.batches import Inputs, inputs
 from evergallery.training.settings import Settings, has_bf16, resolve_device
 from evergallery.training.termination import termination
-from evergallery.watching import Stopped
+from evergallery.watching import Progress, Stopped
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -43,21 +43,6 @@ if TYPE_CHECKING:
 LOG = "log.jsonl"
 REPORT_EVERY_SECONDS = 0.1
 CHECKPOINT_EVERY_SECONDS = 600
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, for whoever shows it."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    losses: dict[str, float]
-    """Mean of each term over the epoch so far."""
-    images_per_second: float
-    recall: float | None
-    """Recall@1 on the validation part after the last epoch."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from evergallery.adapters.stored import StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.files import lock
+from evergallery.holdings.spaces import Space
 from evergallery.upgrade.held_out import read_held_out
-from evergallery.upgrade.spaces import Space
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from evergallery.adapters import fit_procrustes
 from evergallery.evaluation import Protocol, measure
-from evergallery.losses import fit_width
+from evergallery.holdings.state import now
 from evergallery.redaction import redacted
 from evergallery.retrieval import continual
 from evergallery.retrieval.bootstrap import bootstrap_interval
@@ -20,7 +19,7 @@ from evergallery.retrieval.calibration import DEPTH, Calibration, calibrate, fit
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import RetrievalMetrics
-from evergallery.state import now
+from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import TESTS, Evidence, Figures, OldClasses, Test
 from evergallery.upgrade.gate import Condition, Gate, Verdict
 
@@ -219,14 +218,6 @@ class Check:
             ],
             "agreements": [vars(agreement) for agreement in self.agreements],
         }
-
-
-def in_width_of(query: Vectors, gallery: Vectors) -> Vectors:
-    """Queries as they are compared with a gallery of another width: cut, or padded with zeros, to unit length again."""
-    if query.shape[1] == gallery.shape[1]:
-        return query
-    found: Vectors = F.normalize(fit_width(torch.from_numpy(query), gallery.shape[1])).numpy()
-    return found
 
 
 def compatibility(

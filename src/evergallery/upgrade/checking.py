@@ -9,14 +9,14 @@ import torch
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import BusyError
 from evergallery.files import read_json, write_json
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import Pair, Scale, State, now
 from evergallery.retrieval.calibration import Calibration
-from evergallery.state import Pair, Scale, State, now
 from evergallery.upgrade.check import Check, Measured, PairCheck, Vectors, agreement, check_pair, compatibility
 from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import Gate
 from evergallery.upgrade.held_out import read_held_out
-from evergallery.upgrade.spaces import Space
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing
+from evergallery.data.tasks import whole_classes
 from evergallery.errors import BusyError, InputError
 from evergallery.evaluation import Protocol, protocol
+from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Filter
-from evergallery.generation import Generation, short_hashes
+from evergallery.generations.generation import Generation, short_hashes
+from evergallery.holdings.spaces import Space
 from evergallery.upgrade.answers import PARQUET, Judged, judgements_of, parquet_arrays, parquet_columns, read_answers
 from evergallery.upgrade.check import Measured, without
-from evergallery.upgrade.images import find_images
-from evergallery.upgrade.plan import sample_rows
-from evergallery.upgrade.spaces import Space
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _stored(
         if wanted is not None or item.label is not None
     ]
     if wanted is None:
-        items = [items[row] for row in sample_rows([item.label for item in items], MOST_STORED)]
+        items = [items[row] for row in whole_classes([item.label for item in items], MOST_STORED)]
     elif len(items) > MOST_STORED:
         order = np.random.default_rng(0).permutation(len(items))
         first = [row for row in order if items[row].id in wanted or items[row].uri in wanted]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
 from evergallery.retrieval.refresh_curve import mixed_recall
-from evergallery.searching import Route
+from evergallery.searching.routes import Route
 from evergallery.upgrade.orders import ORDERS, Stored
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -151,21 +151,6 @@ def order_of(name: str, items: Sequence[Item], found: Mapping[str, int]) -> NDAr
             found,
         )
     )
-
-
-def sample_rows(labels: Sequence[str | None], size: int) -> NDArray[np.int64]:
-    """Rows of about ``size`` items, whole classes, so that a query has the positives that it has in the gallery."""
-    by_label: dict[str, list[int]] = {}
-    for index, label in enumerate(labels):
-        if label is not None:
-            by_label.setdefault(label, []).append(index)
-    names = sorted(by_label)
-    chosen: list[int] = []
-    for position in np.random.default_rng(0).permutation(len(names)):
-        if chosen and len(chosen) + len(by_label[names[position]]) > size:
-            continue
-        chosen += by_label[names[position]]
-    return np.sort(np.array(chosen, dtype=np.int64))
 
 
 def _scores(route: Route, queries: Vectors, vectors: Vectors, calibrated: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
 from evergallery.gallery.items import View
-from evergallery.state import Pair, now
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import Pair, now
 from evergallery.upgrade.gate import Condition
-from evergallery.upgrade.spaces import Space
 
 if TYPE_CHECKING:
     from evergallery.workspace import Workspace

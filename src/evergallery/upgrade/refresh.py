@@ -17,15 +17,17 @@ import numpy as np
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
 from evergallery.data.roots import EVERYWHERE, Roots
+from evergallery.data.tasks import whole_classes
 from evergallery.data.vectors import VectorTable
 from evergallery.errors import BusyError, InputError, RefusedError
-from evergallery.exchange import Imported
-from evergallery.extracting import Renewed
+from evergallery.exchange.exchange import Imported
+from evergallery.extraction.extraction import Renewed
+from evergallery.extraction.images import Known, by_content, find_images
 from evergallery.gallery.items import Filter, Item, View
-from evergallery.generation import Generation
-from evergallery.notes import Problem
-from evergallery.state import Refresh, now
-from evergallery.upgrade.images import Known, by_content, find_images
+from evergallery.generations.generation import Generation
+from evergallery.holdings.notes import Problem
+from evergallery.holdings.spaces import Map, Space, maps_to
+from evergallery.holdings.state import Refresh, now
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.plan import (
     LEAST_SAMPLE,
@@ -35,10 +37,8 @@ from evergallery.upgrade.plan import (
     Sample,
     expected_recall,
     order_of,
-    sample_rows,
     share_for,
 )
-from evergallery.upgrade.spaces import Map, Space, maps_to
 from evergallery.watching import Stopped, Watcher
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def plan_refresh(
     if not items:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
     given = _given(workspace, images, asker, data_dir, watcher)
-    rows = sample_rows([item.label for item in items], SAMPLE)
+    rows = whole_classes([item.label for item in items], SAMPLE)
     labelled = len(rows) >= LEAST_SAMPLE
     if not labelled:
         rows = np.random.default_rng(0).permutation(len(items))[: SAMPLE // 4]

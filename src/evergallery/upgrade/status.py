@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evergallery.errors import BusyError, RefusedError
 from evergallery.files import holder
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 
 if TYPE_CHECKING:
     from evergallery.workspace import Workspace

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from evergallery.errors import DamagedError
-from evergallery.files import TEMPORARY_PREFIX, sha256_of, sync_directory
+from evergallery.files.durable import TEMPORARY_PREFIX, sha256_of, sync_directory
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

@@ -1,8 +1,8 @@
 """The whole story on generated or own images: learn, index, learn new categories, search the old vectors."""
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import Skipped
 from evergallery.data.tasks import halves, train_and_test
+from evergallery.demo.page import write_demo_page
+from evergallery.demo.result import Contender, DemoResult
 from evergallery.errors import InputError
 from evergallery.evaluation import Protocol, measure
 from evergallery.files import write_json
-from evergallery.generation import Generation
 from evergallery.methods import CSD, Evergreen, Finetune, Joint
-from evergallery.retrieval.metrics import RetrievalMetrics
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
@@ -28,78 +27,6 @@ GLYPH_CLASSES = 200
 SIZE = 24
 MINIMUM_PER_CLASS = 4
 TEST_SHARE = 0.3
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One way to have come to a second generation, with what it cost and what it reaches."""
-
-    title: str
-    generation: Generation
-    self_test: Mapping[str, RetrievalMetrics]
-    cross_test: Mapping[str, RetrievalMetrics]
-    images: int
-    seconds: float
-
-    def recall(self, test: str, group: str) -> float:
-        """Recall@1 in percent; ``test`` is ``self`` or ``cross``."""
-        return 100 * (self.self_test if test == "self" else self.cross_test)[group].recall[1]
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo found; ``contenders`` are initial, fine-tuned, CSD, evergreen and joint, in this order."""
-
-    title: str
-    contenders: Sequence[Contender]
-    findings: Sequence[str]
-    foot: str
-    skipped: tuple[Skipped, ...]
-    page: Path
-
-    columns = (
-        "queries by", "old\nself", "old\ncross", "new\nself", "new\ncross", "all\nself", "all\ncross",
-        "training\nimages", "seconds",
-    )  # fmt: skip
-
-    @property
-    def rows(self) -> list[tuple[str, ...]]:
-        """The table: recall@1 in percent."""
-        return [
-            (
-                contender.title,
-                *(
-                    f"{contender.recall(test, group):.1f}"
-                    for group in ("old", "new", "all")
-                    for test in ("self", "cross")
-                ),
-                str(contender.images),
-                f"{contender.seconds:.0f}",
-            )
-            for contender in self.contenders
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "title": self.title,
-            "foot": self.foot,
-            "findings": list(self.findings),
-            "page": str(self.page),
-            "skipped": len(self.skipped),
-            "generations": [
-                {
-                    "title": contender.title,
-                    "generation": contender.generation.name,
-                    "method": contender.generation.card.method.name,
-                    "training_images": contender.images,
-                    "training_seconds": contender.seconds,
-                    "self": {group: metrics.to_dict() for group, metrics in contender.self_test.items()},
-                    "cross": {group: metrics.to_dict() for group, metrics in contender.cross_test.items()},
-                }
-                for contender in self.contenders
-            ],
-        }
 
 
 def run_demo(
@@ -192,8 +119,6 @@ def run_demo(
         skipped=skipped,
         page=directory / PAGE,
     )
-    from evergallery.report.demo_page import write_demo_page
-
     write_demo_page(result, held_out, stored, embeddings, old_classes)
     write_json(directory / MARKER, result.to_dict())
     return result

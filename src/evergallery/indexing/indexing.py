@@ -15,7 +15,6 @@ from typing import IO
 
 import numpy as np
 
-from evergallery.copies import at_known_addresses
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Listing
@@ -24,12 +23,13 @@ from evergallery.data.sources import check_classes
 from evergallery.data.spool import Addresses, Met, Spool
 from evergallery.data.streaming import Picture, batch_size, blocks, pictures_of
 from evergallery.errors import InputError
-from evergallery.extracting import Extraction, Seen
+from evergallery.extraction.extraction import Extraction, Seen
 from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
+from evergallery.holdings.state import now
+from evergallery.indexing.copies import at_known_addresses
 from evergallery.redaction import redacted, redacted_text
-from evergallery.state import now
 from evergallery.watching import Watcher
 
 NAMES_KEPT = 100

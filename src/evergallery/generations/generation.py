@@ -17,14 +17,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from evergallery._version import __version__
-from evergallery.cards import read_card, write_card
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, EvergalleryError, InputError
 from evergallery.files import new_directory, sha256_of
+from evergallery.files.cards import read_card, write_card
+from evergallery.files.tensors import hash_tensors, load_tensors, save_tensors
 from evergallery.memory import Memory
 from evergallery.network import Architecture, Embedder, Extractor, Head, HeadKind, Network
 from evergallery.network.foreign import SAME, ForeignModel, function_model, onnx_model, probe
-from evergallery.tensors import hash_tensors, load_tensors, save_tensors
 
 FORMAT = 2
 """Of cards of every kind but ``trained``, whose format is still 1: older versions read those."""

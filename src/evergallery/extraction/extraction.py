@@ -26,10 +26,10 @@ from evergallery.data.streaming import (
     read_pictures,
     working,
 )
+from evergallery.extraction.images import Found, Known, find_images
 from evergallery.gallery.items import Item
+from evergallery.holdings.notes import Problem
 from evergallery.network import Extractor, embedding
-from evergallery.notes import Problem
-from evergallery.upgrade.images import Found, Known, find_images
 
 Carried = TypeVar("Carried")
 Embed = Callable[[Tensor], NDArray[np.float32]]

@@ -11,9 +11,9 @@ from evergallery.adapters import Adapter
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
+from evergallery.holdings.spaces import Space
 from evergallery.retrieval.calibration import Calibration
-from evergallery.upgrade.check import in_width_of
-from evergallery.upgrade.spaces import Space
+from evergallery.retrieval.width import in_width_of
 
 CANDIDATES = 100
 """Stored vectors that an engine finds for a query whose adapter has a score of its own, at least; the score ranks them."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from evergallery.adapters.stored import StoredAdapter
 from evergallery.errors import InputError
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.network import Embedder, Extractor
 from evergallery.network.relatives import vectors_between
 

@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from evergallery.copies import at_known_addresses
 from evergallery.data.images import Preprocessing, Skipped
 from evergallery.data.vectors import VectorBatch, VectorTable, write_vectors
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
-from evergallery.generation import (
+from evergallery.generations.generation import (
     Generation,
     MethodCard,
     directory_name,
     fingerprint_of,
     vectors_fingerprint,
 )
+from evergallery.holdings.state import now
+from evergallery.indexing.copies import at_known_addresses
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone
 from evergallery.network.backbones import load_weights
 from evergallery.network.foreign import (
@@ -34,7 +35,6 @@ from evergallery.network.foreign import (
     vectors_of,
 )
 from evergallery.redaction import redacted
-from evergallery.state import now
 from evergallery.watching import Watcher
 
 # Of models that do not say what they expect: what most networks were trained with.

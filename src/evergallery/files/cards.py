@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from evergallery.errors import DamagedError
-from evergallery.files import read_json, write_json
+from evergallery.files.durable import read_json, write_json
 
 Card = TypeVar("Card", bound=BaseModel)
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evergallery.demo.result import Contender, DemoResult
 from evergallery.evaluation import Protocol
 from evergallery.report.page import COLOURS, picture, plot, write_page
 from evergallery.retrieval.knn import nearest
@@ -14,14 +15,12 @@ from evergallery.retrieval.knn import nearest
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from evergallery.demo import Contender, DemoResult
-
 RESULTS_SHOWN = 5
 QUERIES_SHOWN = 4
 
 
 def write_demo_page(
-    result: "DemoResult",
+    result: DemoResult,
     held_out: Protocol,
     stored: NDArray[np.float32],
     embeddings: Mapping[str, NDArray[np.float32]],

@@ -44,12 +44,12 @@ from evergallery.data.streaming import (
     working,
 )
 from evergallery.errors import BusyError, EvergalleryError, InputError, MissingExtraError, NotFoundError
-from evergallery.extracting import Carried, Renewed, Seen, decoded_by, embedded, renewed
+from evergallery.extraction.extraction import Carried, Renewed, Seen, decoded_by, embedded, renewed
+from evergallery.extraction.images import FAILED, MISSING, Known, find_images
 from evergallery.gallery.items import Item
-from evergallery.generation import CARD, HEAD, LEARNED_FROM, MEMORY, Generation
+from evergallery.generations.generation import CARD, HEAD, LEARNED_FROM, MEMORY, Generation
+from evergallery.holdings.notes import Problem
 from evergallery.network import embedding
-from evergallery.notes import Problem
-from evergallery.upgrade.images import FAILED, MISSING, Known, find_images
 
 PER_WORKER = 2
 """Batches that a worker has at once: it decodes one while its network looks at the other."""

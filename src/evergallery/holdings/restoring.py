@@ -11,7 +11,7 @@ from evergallery.files import lock
 from evergallery.gallery import snapshot as snapshots
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.places import is_url
-from evergallery.state import State
+from evergallery.holdings.state import State
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:

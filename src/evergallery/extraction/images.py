@@ -14,7 +14,7 @@ from evergallery.data.roots import Roots
 from evergallery.data.streaming import READERS, ahead, processors, working
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
-from evergallery.notes import Problem
+from evergallery.holdings.notes import Problem
 
 MISSING, FAILED = "image missing", "failed"
 

@@ -8,7 +8,7 @@ from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX, lock
 from evergallery.gallery.store import GalleryStore
-from evergallery.generation import Generation, generation_directories
+from evergallery.generations.generation import Generation, generation_directories
 
 
 def examine(directory: Path, promoted: str | None, gallery: GalleryStore) -> list[str]:

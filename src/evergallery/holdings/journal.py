@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from evergallery.holdings.state import now
 from evergallery.redaction import redacted_values
-from evergallery.state import now
 
 WHO = "EVERGALLERY_USER"
 BLOCK = 2**16

@@ -14,7 +14,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.evaluation import measure, protocol
 from evergallery.files import new_file
-from evergallery.generation import Generation
+from evergallery.generations.generation import Generation
 from evergallery.network import Embedder, extract
 from evergallery.network.foreign import onnx_model
 from evergallery.network.onnx_export import export_onnx, probe_cosine, quantise

@@ -1,4 +1,4 @@
-"""The demo with pictures to look at, for its page: ``python -m evergallery.serving.demo DIRECTORY``, by ``make serve-demo``.
+"""The demo with pictures to look at, for its page: ``python -m evergallery.cli.demo_pictures DIRECTORY``, by ``make serve-demo``.
 
 The demo's gallery is of characters that are drawn in memory. Here the same ones are written to files, and indexed in their
 place; the generations, and what was measured of them, stay as they are.
@@ -11,7 +11,7 @@ from PIL import Image
 
 from evergallery.cli.console import watching
 from evergallery.data.glyphs import generate
-from evergallery.demo import MARKER, SIZE, run_demo
+from evergallery.demo.story import MARKER, SIZE, run_demo
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 

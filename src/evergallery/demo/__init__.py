@@ -1,0 +1,1 @@
+"""The whole story on a few images, told by one command."""

@@ -1,0 +1,82 @@
+"""What the demo found: five ways to have come to a generation, beside each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evergallery.data.images import Skipped
+from evergallery.generations.generation import Generation
+from evergallery.retrieval.metrics import RetrievalMetrics
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to have come to a second generation, with what it cost and what it reaches."""
+
+    title: str
+    generation: Generation
+    self_test: Mapping[str, RetrievalMetrics]
+    cross_test: Mapping[str, RetrievalMetrics]
+    images: int
+    seconds: float
+
+    def recall(self, test: str, group: str) -> float:
+        """Recall@1 in percent; ``test`` is ``self`` or ``cross``."""
+        return 100 * (self.self_test if test == "self" else self.cross_test)[group].recall[1]
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found; ``contenders`` are initial, fine-tuned, CSD, evergreen and joint, in this order."""
+
+    title: str
+    contenders: Sequence[Contender]
+    findings: Sequence[str]
+    foot: str
+    skipped: tuple[Skipped, ...]
+    page: Path
+
+    columns = (
+        "queries by", "old\nself", "old\ncross", "new\nself", "new\ncross", "all\nself", "all\ncross",
+        "training\nimages", "seconds",
+    )  # fmt: skip
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table: recall@1 in percent."""
+        return [
+            (
+                contender.title,
+                *(
+                    f"{contender.recall(test, group):.1f}"
+                    for group in ("old", "new", "all")
+                    for test in ("self", "cross")
+                ),
+                str(contender.images),
+                f"{contender.seconds:.0f}",
+            )
+            for contender in self.contenders
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "title": self.title,
+            "foot": self.foot,
+            "findings": list(self.findings),
+            "page": str(self.page),
+            "skipped": len(self.skipped),
+            "generations": [
+                {
+                    "title": contender.title,
+                    "generation": contender.generation.name,
+                    "method": contender.generation.card.method.name,
+                    "training_images": contender.images,
+                    "training_seconds": contender.seconds,
+                    "self": {group: metrics.to_dict() for group, metrics in contender.self_test.items()},
+                    "cross": {group: metrics.to_dict() for group, metrics in contender.cross_test.items()},
+                }
+                for contender in self.contenders
+            ],
+        }

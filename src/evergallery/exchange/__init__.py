@@ -1,0 +1,1 @@
+"""Models and vectors from elsewhere, and to elsewhere."""

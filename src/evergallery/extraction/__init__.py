@@ -1,0 +1,1 @@
+"""Pictures in, vectors out: by this process, or by the workers of a cluster."""

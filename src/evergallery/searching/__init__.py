@@ -1,0 +1,1 @@
+"""One ranking over the vectors of several generations."""
