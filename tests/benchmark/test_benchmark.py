@@ -1,5 +1,7 @@
 """Benchmark runs: shared, resumed, measured; tables from result files whose figures are known."""
 
+import copy
+import itertools
 import json
 import re
 import subprocess
@@ -23,7 +25,9 @@ from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, NotFoundError
 from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
+from evergallery.learning.start import start_network
 from evergallery.methods import CSD
+from evergallery.network import Network
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 
@@ -117,6 +121,37 @@ class TestRuns:
         first, second = (results(run(tiny, tmp_path / name, ["csd"]))["csd-seed0"] for name in ("a", "b"))
         assert first["measures"] == second["measures"]
 
+    def test_every_generation_begins_with_new_weights_of_its_own(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Equal weights to begin with would leave spaces alike that have nothing else in common."""
+        begun: dict[str, list[Network]] = {}
+        method = ""
+
+        def start(*arguments: Any, **options: Any) -> Network:
+            network = start_network(*arguments, **options)
+            begun.setdefault(method, []).append(copy.deepcopy(network))
+            return network
+
+        def rows(network: Network, name: str) -> set[bytes]:
+            return {row.numpy().tobytes() for row in network.state_dict()[name].flatten(1)}
+
+        monkeypatch.setattr("evergallery.learning.run.start_network", start)
+        for method in ("joint", "cores", "mutual", "finetune"):
+            run(tiny, tmp_path / method, [method])
+        # Mutual distillation trains a second network beside each of its two updates.
+        _, _, peer, _, another = begun["mutual"]
+        weights = [name for name, tensor in peer.named_parameters() if tensor.ndim > 1]
+        assert len(weights) > 10
+        for alone in (begun["joint"], [begun["mutual"][0], peer, another]):
+            for one, other in itertools.combinations(alone, 2):
+                assert not any(rows(one, name) & rows(other, name) for name in weights)
+        for one, other in itertools.combinations(begun["cores"], 2):
+            # Its corners are the same for ever; all else is not.
+            assert not any(rows(one, name) & rows(other, name) for name in weights if name != "head.weight")
+        first, second, third = (rows(network, "head.weight") for network in begun["finetune"])
+        assert len(first | second | third) == 2 + 4 + 6, "trained rows go on changed, and new ones are new"
+
     @pytest.mark.parametrize(
         ("methods", "message"),
         [
@@ -127,6 +162,26 @@ class TestRuns:
     def test_unknown_names(self, tiny: str, tmp_path: Path, methods: list[str], message: str) -> None:
         with pytest.raises(InputError, match=message):
             run(tiny, tmp_path, methods)
+
+    @pytest.mark.parametrize("methods", [["initial"], ["procrustes"]])
+    def test_a_table_of_few_methods_has_its_plots(self, tiny: str, tmp_path: Path, methods: list[str]) -> None:
+        page = write_report(run(tiny, tmp_path, methods))
+        assert len(list(page.parent.glob("*.svg"))) == 5
+
+    def test_what_a_protocol_does_not_admit_is_refused_before_anything_is_trained(self, tmp_path: Path) -> None:
+        for name, reason in (("csd", "compares coordinates"), ("finetune+drift", "maps between spaces")):
+            with pytest.raises(InputError, match=f"{reason}.* from 512 dimensions to 2048: leave it out of --methods"):
+                run_benchmark("bct-imagenet", ["initial", name], seeds=[0], out=tmp_path, watcher=Watcher())
+        said: list[str] = []
+        watcher = Watcher()
+        watcher.said = said.append  # type: ignore[method-assign]
+        with pytest.raises(InputError, match="images of your own"):
+            run_benchmark("bct-imagenet", seeds=[0], out=tmp_path, watcher=watcher)
+        assert said[:-1] == [
+            "csd is left out: it does not change the dimension of its vectors, which this protocol does"
+        ]
+        assert Contender.named("cores").misfit(PROTOCOLS["bct-imagenet"]) is None
+        assert Contender.named("csd").misfit(PROTOCOLS["dual-tuning"]) is None
 
     def test_data_of_ones_own_are_asked_for(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="'mutual-one-task' runs on images of your own: name them with --data"):

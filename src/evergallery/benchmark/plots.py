@@ -90,6 +90,8 @@ def _scatter(axes: Any, methods: Mapping[str, list[Run]], x: str, y: str) -> Non
 
 def _label(axes: Any, places: Sequence[tuple[tuple[float, ...], str, str]]) -> None:
     """Names in a column on the right, from top to bottom as their points lie, each with a thin line to its point."""
+    if not places:
+        return
     low, high = axes.get_ylim()
     axes.set(xlim=axes.get_xlim(), ylim=(low, high))
     step = (high - low) * LINE / (axes.figure.get_figheight() - 1)

@@ -110,6 +110,12 @@ class BenchmarkProtocol:
         images = replace(images, split=split)
         return images.select(np.flatnonzero(np.isin(split, ("train", "test", "unseen"))))
 
+    def dimension(self, backbone: str) -> int:
+        """D of the embedding with this backbone."""
+        from evergallery.network import build_backbone
+
+        return self.dim or build_backbone(backbone).width
+
     def preprocessing(self, plan: Plan) -> Preprocessing:
         """From a file to the network's input."""
         from evergallery.network import build_backbone

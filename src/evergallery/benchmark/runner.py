@@ -35,6 +35,8 @@ from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
 INITIAL = "initial"
+USUAL = (INITIAL, "finetune", "lwf", "csd", "mutual", "dual-tuning", "evergreen", "joint", "procrustes")
+"""The methods of a table where nobody names others."""
 FORMAT = 1
 Vectors = NDArray[np.float32]
 
@@ -89,6 +91,22 @@ class Contender:
         """Name of the adapter after it."""
         return self.name.partition("+")[2] or None
 
+    def misfit(self, protocol: BenchmarkProtocol) -> str | None:
+        """Why it cannot run on a protocol, in a sentence; ``None`` where it can."""
+        method = self.method(protocol)
+        # A simplex has the dimension of its classes, whatever the backbone.
+        if method is None or protocol.update_backbone is None or method.head == "simplex":
+            return None
+        old, new = (protocol.dimension(one) for one in (protocol.backbone, protocol.update_backbone))
+        if old == new:
+            return None
+        change = f"and the protocol {protocol.name!r} goes from {old} dimensions to {new}: leave it out of --methods."
+        if method.same_dimension:
+            return f"{self.name} compares coordinates with its parent's, {change}"
+        if self.adapter is not None and not ADAPTERS[self.adapter].between_dimensions:
+            return f"{self.name} maps between spaces of one dimension, {change}"
+        return None
+
     def method(self, protocol: BenchmarkProtocol) -> Method | None:
         """The method with its options, and those that the protocol has for it; ``None`` for the initial generation."""
         if self.base == INITIAL:
@@ -121,7 +139,7 @@ class Job:
 
 def run_benchmark(
     protocol: str,
-    methods: Sequence[str],
+    methods: Sequence[str] | None = None,
     *,
     seeds: Sequence[int],
     budget: Budget = "standard",
@@ -135,7 +153,7 @@ def run_benchmark(
 
     Args:
         protocol: a name of ``PROTOCOLS``.
-        methods: names, see ``Contender``.
+        methods: names, see ``Contender``; by default those of ``USUAL`` that the protocol admits.
         seeds: of the runs.
         budget: how long to train.
         data: images, for protocols that bring none.
@@ -143,14 +161,15 @@ def run_benchmark(
         watcher: hears of progress.
 
     Raises:
-        InputError: an unknown name, or images that the protocol cannot use.
+        InputError: an unknown name, a method that the protocol does not admit, or images that it cannot use; before anything
+            is trained.
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"No protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
     if budget not in PROTOCOLS[protocol].budgets:
         raise InputError(f"No budget is called {budget!r}: choose quick, standard or paper.")
     directory = out / f"{protocol}-{budget}"
-    contenders = list(dict.fromkeys(Contender.named(name) for name in methods))
+    contenders = _contenders(PROTOCOLS[protocol], methods, watcher)
     jobs = [Job(protocol, one, seed, budget, data, directory) for seed in seeds for one in contenders]
     waiting = [job for job in jobs if not job.result.is_file()]
     if len(waiting) < len(jobs):
@@ -166,6 +185,19 @@ def run_benchmark(
             f"[{number}/{len(waiting)}] {job.contender.name}, seed {job.seed}: done; about {_duration(remaining)} left"
         )
     return directory
+
+
+def _contenders(protocol: BenchmarkProtocol, names: Sequence[str] | None, watcher: Watcher) -> list[Contender]:
+    """Those that are named, each once; or the usual ones without those that the protocol does not admit."""
+    found = list(dict.fromkeys(map(Contender.named, USUAL if names is None else names)))
+    misfits = {one: reason for one in found if (reason := one.misfit(protocol)) is not None}
+    if names is not None and misfits:
+        raise InputError(next(iter(misfits.values())))
+    for one in misfits:
+        watcher.said(
+            f"{one.name} is left out: it does not change the dimension of its vectors, which this protocol does"
+        )
+    return [one for one in found if one not in misfits]
 
 
 def _run_all(jobs: Sequence[Job], watcher: Watcher) -> Iterator[Job]:

@@ -11,18 +11,17 @@ from evergallery.cli.console import out, print_json, print_table, say, watching
 if TYPE_CHECKING:
     from evergallery.benchmark.protocols import Budget
 
-DEFAULT_METHODS = "initial,finetune,lwf,csd,mutual,dual-tuning,evergreen,joint,procrustes"
-
 
 def benchmark(
     protocol: Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")] = "",
     sets: Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")] = None,
     methods: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="A,B,C; METHOD@NAME=VALUE sets a hyper-parameter, METHOD+ADAPTER adds an adapter after training."
+            help="A,B,C; METHOD@NAME=VALUE sets a hyper-parameter, METHOD+ADAPTER adds an adapter after training. By default "
+            "initial, the main methods and joint, as far as the protocol admits them."
         ),
-    ] = DEFAULT_METHODS,
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, …")] = 3,
     data: Annotated[
         str | None, typer.Option(help="Images, or the directory where the protocol's named set lies.")
@@ -42,13 +41,13 @@ def benchmark(
 
 
 def _run(
-    protocol: str, methods: str, seeds: int, data: str | None, budget: "Budget", directory: Path, json: bool
+    protocol: str, methods: str | None, seeds: int, data: str | None, budget: "Budget", directory: Path, json: bool
 ) -> None:
     from evergallery.benchmark.report import write_report
     from evergallery.benchmark.runner import run_benchmark
     from evergallery.benchmark.tables import COLUMNS, by_method, read_runs, summary
 
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    names = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     with watching(json) as watcher:
         results = run_benchmark(
             protocol, names, seeds=range(seeds), budget=budget, data=data, out=directory, watcher=watcher

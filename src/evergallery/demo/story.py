@@ -76,10 +76,8 @@ def run_demo(
         watcher.said("v4 learns the other classes by evergreen")
         evergreen = workspace.learn(new_images, method=Evergreen(), parent="v1", settings=update, watcher=watcher)
         watcher.said("v5 learns everything from scratch: what an update costs today")
-        # With weights of its own to begin with, as whoever retrains from scratch has.
-        fresh = first.model_copy(update={"init_seed": seed + 1})
         joint = workspace.learn(
-            new_images, method=Joint(), parent="v1", old_data=old_images, settings=fresh, watcher=watcher
+            new_images, method=Joint(), parent="v1", old_data=old_images, settings=first, watcher=watcher
         )
 
         everything = np.arange(len(test))

@@ -22,7 +22,7 @@ from evergallery.errors import InputError
 from evergallery.files import read_json, sha256_of, write_json
 from evergallery.generations.generation import Generation, MethodCard, directory_name, generation_directories
 from evergallery.learning.lessons import cut_validation, take_lessons
-from evergallery.learning.start import Start, solves, start_network, with_neck
+from evergallery.learning.start import Start, solves, start_network, weights_seed, with_neck
 from evergallery.memory import ClassMeans, Memory, Scatter, Trial
 from evergallery.methods import Method
 from evergallery.names import normal
@@ -127,7 +127,8 @@ def learn(
     training, validation = cut_validation(
         images, 0 if solved else settings.validation_fraction, settings.validation_seed
     )
-    network = start_network(start, len(classes), parent, seed=settings.init_seed)
+    seed = weights_seed(settings.init_seed, number)
+    network = start_network(start, len(classes), parent, seed=seed)
     if start.train == "last-stage":
         freeze_below_last_stage(network.embedder.backbone)
     old = with_neck(parent.network(), start.architecture) if parent and start.beginning == "parent" else None
@@ -168,7 +169,7 @@ def learn(
             inherited=parent is not None and start.beginning == "parent",
             memory=parent.memory() if parent else None,
             another_network=lambda beginning: lessons.fit(
-                start_network(start, len(classes), parent, seed=settings.init_seed + 1, beginning=beginning),
+                start_network(start, len(classes), parent, seed=seed + 1, beginning=beginning),
                 preprocessing,
             ),
             on_progress=watcher.trained,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import ValidationError
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -135,6 +136,15 @@ def decide_start(
         # What has no statistics to keep, as transformers and ConvNeXt, wants rates by depth.
         recipe = "finetune" if any(isinstance(layer, _BatchNorm) for layer in layers) else "transformer"
     return Start(architecture, kind, beginning, part, weights, recipe)
+
+
+def weights_seed(init_seed: int, number: int) -> int:
+    """The seed of what is new in the network of generation ``number``.
+
+    Each generation has its own: where two began with the same weights, the one would find more in the other's vectors than
+    networks with nothing in common do. The first generation's is ``init_seed`` itself.
+    """
+    return init_seed if number == 1 else int(np.random.SeedSequence([init_seed, number]).generate_state(1)[0])
 
 
 def start_network(

@@ -51,7 +51,7 @@ class Settings(BaseModel):
             linearly and reaches full size for the last 30 % of the epochs.
         validation_fraction: share of each class cut from the training images to choose the epoch by.
         select: keep the ``best`` epoch by recall@1 on the validation part, or the ``last``.
-        init_seed: of new weights.
+        init_seed: of new weights, from which each generation has a seed of its own.
         data_seed: of the order of images and of augmentation.
         validation_seed: of the validation part.
     """
