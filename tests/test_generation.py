@@ -17,7 +17,7 @@ from evergallery.generations.generation import (
     fingerprint_of,
     generation_directories,
 )
-from evergallery.network import Architecture, Embedder, Head, Network
+from evergallery.network import Architecture, Embedder, ExpandedEmbedder, Head, Network
 
 PREPROCESSING = Preprocessing(size=16)
 
@@ -87,9 +87,9 @@ def test_newer_format_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "v0001")
     path = tmp_path / "v0001" / CARD
     content = json.loads(path.read_text())
-    content["card"]["format"] = 3
+    content["card"]["format"] = 4
     path.write_text(json.dumps(content))
-    with pytest.raises(DamagedError, match="has format 3 .*install a newer Evergallery"):
+    with pytest.raises(DamagedError, match="has format 4 .*install a newer Evergallery"):
         Generation.load(tmp_path / "v0001")
 
 
@@ -110,3 +110,50 @@ def test_directories_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for name in ("v0002", "v10000", "v0010", "v0001", "other", ".writing-x"):
         (tmp_path / name).mkdir()
     assert [path.name for path in generation_directories(tmp_path)] == ["v0001", "v0002", "v0010", "v10000"]
+
+
+class TestExpanded:
+    """Embeddings of a root that never change, and those of a network that goes on learning, in one vector."""
+
+    @staticmethod
+    def written(directory: Path) -> tuple[Generation, Embedder, Network]:
+        root = Embedder(Architecture(dimension=24, neck="linear"), seed=1).eval()
+        network = Network(Embedder(Architecture(), seed=2), Head(64, 3, "cosine")).eval()
+        method = MethodCard(name="evergreen", parameters={})
+        made = Generation.write(directory, network, PREPROCESSING, root=root, name="v2", parent="v1", method=method)
+        return made, root, network
+
+    def test_each_part_is_an_embedding_of_its_network(self, tmp_path: Path) -> None:
+        self.written(tmp_path / "v0002")
+        read = Generation.load(tmp_path / "v0002")
+        _, root, network = self.written(tmp_path / "again")
+        images = torch.randn(3, 3, 16, 16)
+        made = read.embedder().embed(images)
+        assert made.shape == (3, read.card.dimension) == (3, 88)
+        torch.testing.assert_close(made.norm(dim=1), torch.ones(3))
+        torch.testing.assert_close(made[:, :24] * 2**0.5, root.embed(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(made[:, 24:] * 2**0.5, network.embedder.embed(images), rtol=1e-4, atol=1e-5)
+
+    def test_what_learns_on_is_the_second_part_alone(self, tmp_path: Path) -> None:
+        made, root, network = self.written(tmp_path / "v0002")
+        images = torch.randn(2, 3, 16, 16)
+        for one, other in zip(network(images), made.network()(images), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        kept = made.root()
+        assert kept is not None
+        torch.testing.assert_close(kept(images), root(images), rtol=1e-4, atol=1e-4)
+
+    def test_files_and_fingerprint_hold_both(self, tmp_path: Path) -> None:
+        made, root, network = self.written(tmp_path / "v0002")
+        assert made.problems() == []
+        spaces = {
+            made.fingerprint,
+            fingerprint_of(root, PREPROCESSING),
+            fingerprint_of(network.embedder, PREPROCESSING),
+            fingerprint_of(ExpandedEmbedder(root, root), PREPROCESSING),
+        }
+        assert len(spaces) == 4
+
+    def test_cards_of_others_say_nothing_of_it(self, tmp_path: Path) -> None:
+        write(tmp_path / "v0001")
+        assert "root" not in json.loads((tmp_path / "v0001" / CARD).read_text())["card"]

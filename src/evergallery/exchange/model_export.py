@@ -15,7 +15,7 @@ from evergallery.errors import InputError
 from evergallery.evaluation import measure, protocol
 from evergallery.files import new_file
 from evergallery.generations.generation import Generation
-from evergallery.network import Embedder, extract
+from evergallery.network import Embedder, ExpandedEmbedder, extract
 from evergallery.network.foreign import onnx_model
 from evergallery.network.onnx_export import export_onnx, probe_cosine, quantise
 from evergallery.watching import Watcher
@@ -93,7 +93,7 @@ def export_model(
     held_out = None if data is None else workspace.load(data, preprocessing, data_dir, watcher)
     sample = None if calibrate is None else _sample(workspace, calibrate, maker, data_dir, watcher)
     embedder = maker.embedder()
-    assert isinstance(embedder, Embedder)
+    assert isinstance(embedder, Embedder | ExpandedEmbedder)
     with new_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
         # The runtime knows a model by its suffix.
         exact = Path(folder) / "exact.onnx"

@@ -23,11 +23,11 @@ from evergallery.files import new_directory, sha256_of
 from evergallery.files.cards import read_card, write_card
 from evergallery.files.tensors import hash_tensors, load_tensors, save_tensors
 from evergallery.memory import Memory
-from evergallery.network import Architecture, Embedder, Extractor, Head, HeadKind, Network
+from evergallery.network import Architecture, Embedder, ExpandedEmbedder, Extractor, Head, HeadKind, Network
 from evergallery.network.foreign import SAME, ForeignModel, function_model, onnx_model, probe
 
-FORMAT = 2
-"""Of cards of every kind but ``trained``, whose format is still 1: older versions read those."""
+FORMAT = 3
+"""The newest. Older versions read the cards of trained generations (1) and of other kinds (2); 3 is expanded."""
 CARD, EMBEDDER, HEAD, MEMORY = "card.json", "embedder.safetensors", "head.safetensors", "memory.safetensors"
 LEARNED_FROM = "learned_from.safetensors"
 ONNX, PROBE = "model.onnx", "probe.safetensors"
@@ -72,7 +72,8 @@ class Card(BaseModel):
         parent: name of the generation that it learned from, or ``None``.
         run: identifies the training run, so that a run killed at its very end is not repeated; empty without one.
         method: how it learned, or ``register`` or ``import``.
-        architecture: of the embedder, where it is a network.
+        architecture: of the network that learns, where there is one.
+        root: of the network whose embeddings are the first part of its own; where it was expanded.
         preprocessing: from a file to the embedder's input; empty where there are vectors only.
         dimension: D of its embeddings.
         head: shape and kind of the head, where there is a network.
@@ -98,6 +99,7 @@ class Card(BaseModel):
     run: str = ""
     method: MethodCard
     architecture: Architecture | None = None
+    root: Architecture | None = None
     preprocessing: dict[str, Any] = Field(default_factory=dict)
     dimension: int
     head: HeadCard | None = None
@@ -141,6 +143,7 @@ class Generation:
         preprocessing: Preprocessing,
         memory: Memory | None = None,
         learned_from: Sequence[str] = (),
+        root: Embedder | None = None,
         **description: Any,
     ) -> "Generation":
         """Write a new generation: the directory appears complete, or not at all.
@@ -151,9 +154,11 @@ class Generation:
             preprocessing: of its input.
             memory: what it remembers of its task and of those before.
             learned_from: content hashes of the images that it has seen.
+            root: whose embeddings are served before the network's own, in one vector; ``None`` for the network's alone.
             **description: the fields of ``Card`` that do not follow from the network.
         """
-        embedder, head = network.embedder, network.head
+        head = network.head
+        embedder = network.embedder if root is None else ExpandedEmbedder(root, network.embedder)
         memory = memory or Memory()
         with new_directory(directory) as temporary:
             checksums = {
@@ -165,7 +170,8 @@ class Generation:
             card = _write_card(
                 temporary,
                 fingerprint=fingerprint_of(embedder, preprocessing),
-                architecture=embedder.architecture,
+                architecture=network.embedder.architecture,
+                root=root.architecture if root is not None else None,
                 preprocessing=preprocessing.to_dict(),
                 dimension=embedder.dimension,
                 head=HeadCard(kind=head.kind, scale=head.scale, classes=head.classes),
@@ -273,6 +279,11 @@ class Generation:
         return self.card.architecture is not None
 
     @property
+    def is_expanded(self) -> bool:
+        """Whether the embeddings of its root are the first part of its own."""
+        return self.card.root is not None
+
+    @property
     def backbone_is_known(self) -> bool:
         """Whether its backbone was trained elsewhere, on more than anybody has here, and has been frozen since."""
         if self.card.kind == "model":
@@ -329,16 +340,29 @@ class Generation:
         return self._foreign_model() if self.card.architecture is None else self._embedder(device)
 
     def network(self) -> Network:
-        """The embedder with its head, on the CPU, in evaluation mode; the head of a registered model is empty.
+        """The network that learns with its head, on the CPU, in evaluation mode; the head of a registered model is empty.
+
+        Of an expanded generation it is the part that goes on learning, without the root.
 
         Raises:
             InputError: it is no network.
             DamagedError: weights are missing or altered.
         """
         card = self.head_card
-        head = Head(self.card.dimension, card.classes, card.kind, card.scale)
+        embedder = self._embedder("cpu")
+        evolving = embedder.evolving if isinstance(embedder, ExpandedEmbedder) else embedder
+        head = Head(evolving.dimension, card.classes, card.kind, card.scale)
         head.load_state_dict(self._tensors(HEAD))
-        return Network(self._embedder("cpu"), head).eval()
+        return Network(evolving, head).eval()
+
+    def root(self) -> Embedder | None:
+        """The network whose embeddings are the first part of its own; ``None`` where it was not expanded.
+
+        Raises:
+            DamagedError: weights are missing or altered.
+        """
+        embedder = self._embedder("cpu") if self.is_expanded else None
+        return embedder.root if isinstance(embedder, ExpandedEmbedder) else None
 
     def memory(self) -> Memory:
         """What it remembers of its task and of those before; empty for a generation that kept nothing.
@@ -380,8 +404,10 @@ class Generation:
             found.append(str(error))
         return found
 
-    def _embedder(self, device: torch.device | str) -> Embedder:
-        embedder = Embedder(self.architecture)
+    def _embedder(self, device: torch.device | str) -> Embedder | ExpandedEmbedder:
+        embedder: Embedder | ExpandedEmbedder = Embedder(self.architecture)
+        if self.card.root is not None:
+            embedder = ExpandedEmbedder(Embedder(self.card.root), Embedder(self.architecture))
         embedder.load_state_dict(self._tensors(EMBEDDER))
         return embedder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
@@ -454,10 +480,12 @@ def fingerprint_of(embedder: Extractor, preprocessing: Preprocessing, probes: to
         preprocessing: of its input.
         probes: (P, D) what a function made of the probe pictures; made now by default.
     """
-    if isinstance(embedder, Embedder):
+    if isinstance(embedder, Embedder | ExpandedEmbedder):
+        parts = [embedder] if isinstance(embedder, Embedder) else [embedder.evolving, embedder.root]
+        names = ("architecture", "root")
         identity: dict[str, Any] = {
             "weights": hash_tensors(embedder.state_dict()),
-            "architecture": embedder.architecture.model_dump(),
+            **{name: part.architecture.model_dump() for name, part in zip(names, parts, strict=False)},
         }
     elif isinstance(embedder, ForeignModel) and embedder.file is not None:
         identity = {"onnx": sha256_of(embedder.file)}
@@ -475,14 +503,16 @@ def vectors_fingerprint(content: str, dimension: int) -> str:
 
 def _write_card(directory: Path, **fields: Any) -> Card:
     """Make a card of its fields, and write it with its checksum."""
+    trained, expanded = fields.get("kind", "trained") == "trained", fields.get("root") is not None
     card = Card(
-        format=1 if fields.get("kind", "trained") == "trained" else FORMAT,
+        format=FORMAT if expanded else 1 if trained else 2,
         versions={"evergallery": __version__, "python": platform.python_version(), **_versions()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **fields,
     )
-    # Fields that only other kinds have are left out, so that older versions read the card of a trained generation.
-    write_card(directory / CARD, card, leave_out=("kind", "model") if card.kind == "trained" else ())
+    # Fields that only others have are left out, so that older versions read the card of a generation like theirs.
+    only_others = [*([] if expanded else ["root"]), *(["kind", "model"] if trained else [])]
+    write_card(directory / CARD, card, leave_out=only_others)
     return card
 
 

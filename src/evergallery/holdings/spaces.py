@@ -81,6 +81,8 @@ def maps_to(target: Space, makers: Sequence[Generation], embedder: Callable[[Gen
     for maker in makers:
         if maker.fingerprint == wanted.fingerprint or not (maker.can_be_parent and wanted.can_be_parent):
             continue
+        if maker.is_expanded or wanted.is_expanded:
+            continue
         if (maker.architecture.backbone, maker.preprocessing) != (wanted.architecture.backbone, wanted.preprocessing):
             continue
         one, other = embedder(maker), embedder(wanted)

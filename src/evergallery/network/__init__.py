@@ -2,6 +2,7 @@
 
 from evergallery.network.backbones import CIFAR_DEPTHS, build_backbone
 from evergallery.network.embedder import Architecture, Embedder, Extractor, Neck, Network, Outputs
+from evergallery.network.expansion import ExpandedEmbedder
 from evergallery.network.extraction import embedding, extract, outputs_of
 from evergallery.network.heads import Head, HeadKind
 
@@ -9,6 +10,7 @@ __all__ = [
     "CIFAR_DEPTHS",
     "Architecture",
     "Embedder",
+    "ExpandedEmbedder",
     "Extractor",
     "Head",
     "HeadKind",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from evergallery.data.images import Preprocessing
 from evergallery.errors import MissingExtraError, RefusedError
-from evergallery.network.embedder import Embedder, Extractor
+from evergallery.network.embedder import Extractor
 from evergallery.network.foreign import PREPROCESSING, onnx_model, probe, probe_images
 
 PARITY = 0.9999
@@ -33,7 +33,7 @@ OPSET = 18
 class _Served(nn.Module):
     """The embedder as it is served: with its normalisation of embeddings."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: Extractor) -> None:
         super().__init__()
         self.embedder = embedder
 
@@ -41,7 +41,7 @@ class _Served(nn.Module):
         return self.embedder.embed(images)
 
 
-def export_onnx(embedder: Embedder, preprocessing: Preprocessing, path: Path, **description: str) -> float:
+def export_onnx(embedder: Extractor, preprocessing: Preprocessing, path: Path, **description: str) -> float:
     """Write an embedder to one file: ``images`` (B, 3, S, S) float32, normalised, to ``embeddings`` (B, D), unit rows, any B.
 
     Args:

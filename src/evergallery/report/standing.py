@@ -158,7 +158,8 @@ def _facts(card: Card) -> str:
 def _details(card: Card) -> list[tuple[str, str]]:
     details = [("made", moment(card.created)), ("fingerprint", card.fingerprint)]
     if card.architecture:
-        details.append(("network", f"{card.architecture.backbone}, neck {card.architecture.neck}"))
+        beside = f", beside the root's {card.root.backbone}" if card.root else ""
+        details.append(("network", f"{card.architecture.backbone}, neck {card.architecture.neck}{beside}"))
     details.append(("dimensions", str(card.dimension)))
     if "size" in card.preprocessing:
         details.append(("input", f"{card.preprocessing['size']} pixels, {card.preprocessing.get('fit', '')}"))
