@@ -24,7 +24,8 @@ from common import DOCS, record, recorded, table, write_between
 from evergallery.data.image_set import ImageSet, hash_pixels
 from evergallery.evaluation import Protocol
 from evergallery.upgrade.check import Measured, PairCheck, check_pair
-from evergallery.upgrade.gate import DEFAULT, Gate, Verdict
+from evergallery.upgrade.gate import DEFAULT, Gate, Judged
+from evergallery.upgrade.verdict import Verdict
 
 GATE = Gate.model_validate(tomllib.loads(DEFAULT))
 PAGE = DOCS / "upgrades.md"
@@ -91,7 +92,7 @@ def unit(rows: Vectors) -> Vectors:
 
 def promoted(pair: PairCheck, way: str) -> bool:
     """Whether ``promote`` would let it answer: alone, and where the old vectors were kept, in them too."""
-    return not any(one.failed for one in GATE.conditions(pair.serves, searched=way == "kept"))
+    return not any(one.failed for one in GATE.conditions(pair.serves, Judged(searched=way == "kept")))
 
 
 def run(offers: int, queries: int, seed: int) -> list[dict[str, Any]]:

@@ -271,6 +271,30 @@ class TestPromotion:
         assert shop.state.promotions[-1]["judged"] == shop.log()[-1]["judged"] == done.judged
         assert "v3 alone against v1 alone" in str(shop.state.promotions[-1]["why"])
 
+    def test_a_check_passes_where_the_promotion_passes(self, shop: Workspace) -> None:
+        """One rule: what a refresh in the shadow has made unnecessary is asked for by neither."""
+        for share in (None, 0.5, 1.0):
+            if share is not None:
+                shop.refresh("v3", fraction=share)
+            found = shop.check("v3", held_out())
+            assert found.passed is not bool(shop.judge("v3").failed)
+            assert found.passed is (share == 1.0)
+            asked = {condition.name for condition in found.pairs[0].conditions}
+            assert ("cross-test" in asked) is (share != 1.0)
+        shop.promote("v3")
+
+    def test_a_check_of_spaces_that_no_promotion_compares_asks_for_everything(self, shop: Workspace) -> None:
+        conditions = shop.check("v3", held_out(), against="v2").pairs[0].conditions
+        assert {one.name for one in conditions} == {"queries", "self-test", "cross-test", "negative flips"}
+
+    def test_a_refusal_names_the_next_command(self, shop: Workspace) -> None:
+        shop.check("v3", held_out())
+        with pytest.raises(RefusedError, match="Alone it passes: run  evergallery refresh v3  , whose vectors wait"):
+            shop.promote("v3")
+        shop.check("v3", coloured_images(classes=10, each=10, seed=7))
+        with pytest.raises(RefusedError, match="give more held-out images to  evergallery check v3 --data HELD_OUT"):
+            shop.promote("v3")
+
     def test_a_newer_check_that_fails_withdraws_the_evidence(self, shop: Workspace) -> None:
         shop.refresh("v3")
         shop.check("v3", held_out())

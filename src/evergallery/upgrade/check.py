@@ -21,7 +21,8 @@ from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import RetrievalMetrics
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import TESTS, Evidence, Figures, OldClasses, Test
-from evergallery.upgrade.gate import Condition, Gate, Verdict
+from evergallery.upgrade.gate import ALL, Condition, Gate, Judged
+from evergallery.upgrade.verdict import Verdict, verdict
 
 Vectors = NDArray[np.float32]
 AGREEMENT_AT = 10
@@ -74,9 +75,9 @@ class PairCheck:
         adapted: for the best route through an adapter: one that the gate lets pass, if there is one; ``None`` without any.
         routes: for every route through an adapter that was measured.
         serves: for the route that queries would take.
-        verdict: in a word; see ``Gate.verdict``.
+        verdict: in a word; see ``upgrade.verdict``.
         reason: in a sentence.
-        conditions: of the gate, on the route that would serve.
+        conditions: of the gate, on the route that would serve; those that a promotion would ask for, where that is known.
         negative: queries that would be answered wrongly and were not.
         positive: queries the other way round.
     """
@@ -93,7 +94,7 @@ class PairCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether every condition of the gate is met, directly or through a stored adapter."""
+        """Whether every condition of the gate is met that is asked for, directly or through a stored adapter."""
         return not any(one.failed for one in self.conditions)
 
 
@@ -248,6 +249,7 @@ def check_pair(
     adapters: Mapping[str, tuple[Vectors, Vectors]] | None = None,
     best: Measured | None = None,
     excluded: int = 0,
+    judged: Judged = ALL,
 ) -> PairCheck:
     """Measure queries of ``new`` in vectors of ``old`` and judge them.
 
@@ -261,6 +263,7 @@ def check_pair(
             measured on the other tell whether an adapter would help.
         best: the same recipe without the constraint of compatibility, for update gain and price.
         excluded: images that were left out.
+        judged: what a promotion would be judged on.
     """
     alone: _Searches = {
         "old self": _searched(protocol, old.embeddings, old.embeddings, old),
@@ -279,7 +282,7 @@ def check_pair(
     if not adapters and not gate.compatible(direct) and len(protocol.images) >= 2 * LEAST_PAIRS:
         found, its_flips = through(_cross_fitted(new.embeddings, old.embeddings), old.embeddings)
         routes.append((found.model_copy(update={"adapter": "procrustes", "estimated": True}), its_flips))
-    verdict, reason = gate.verdict(direct, *(one for one, _ in routes))
+    word, reason = verdict(gate, direct, *(one for one, _ in routes))
     adapted = None
     if routes:
         adapted, its_flips = max(routes, key=lambda one: (gate.compatible(one[0]), one[0].score("cross")))
@@ -287,7 +290,7 @@ def check_pair(
     if adapted is not None and gate.serves_through(direct, adapted):
         serves, flips = adapted, its_flips
     measured = tuple(one for one, _ in routes)
-    return PairCheck(direct, adapted, measured, serves, verdict, reason, gate.conditions(serves), *flips)
+    return PairCheck(direct, adapted, measured, serves, word, reason, gate.conditions(serves, judged), *flips)
 
 
 def agreement(protocol: Protocol, new: Measured, old: Measured, k: int = AGREEMENT_AT) -> Agreement:

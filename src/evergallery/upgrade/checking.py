@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import BusyError
+from evergallery.errors import BusyError, RefusedError
 from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
 from evergallery.holdings.spaces import Space
@@ -15,8 +15,9 @@ from evergallery.holdings.state import Pair, Scale, State, now
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.check import Check, Measured, PairCheck, Vectors, agreement, check_pair, compatibility
 from evergallery.upgrade.evidence import Evidence
-from evergallery.upgrade.gate import Gate
+from evergallery.upgrade.gate import ALL, Gate, Judged
 from evergallery.upgrade.held_out import read_held_out
+from evergallery.upgrade.promotion import comparisons
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def check_generation(
         data_dir=data_dir, watcher=watcher,
     )  # fmt: skip
     measured, images = held_out.spaces, held_out.protocol
+    judged = _judged(workspace, new)
     if not held_out.labelled:
         agreements = tuple(agreement(images, measured[new.name], measured[other.name]) for other in others)
         names = tuple(space.name for space in ordered)
@@ -60,6 +62,7 @@ def check_generation(
             images, measured[new.name], measured[other.name], policy,
             adapters=through_adapters(workspace, measured[new.name], measured[other.name]),
             best=measured[best] if best else None, excluded=held_out.excluded,
+            judged=judged.get(other.fingerprint, ALL),
         )
         for other in others
     )  # fmt: skip
@@ -77,6 +80,17 @@ def check_generation(
     )
     remember(workspace, result)
     return result
+
+
+def _judged(workspace: "Workspace", new: Space) -> dict[str, Judged]:
+    """By fingerprint of each space that a promotion is judged against, what it asks for."""
+    if workspace.state.promoted == new.name:
+        return {}
+    try:
+        return {one.space.fingerprint: one.judged for one in comparisons(workspace, new)}
+    except (BusyError, RefusedError):
+        # Nobody knows what would be searched, or what answers is gone: everything is asked for.
+        return {}
 
 
 def through_adapters(workspace: "Workspace", new: Measured, old: Measured) -> dict[str, tuple[Vectors, Vectors]]:

@@ -1,17 +1,14 @@
-"""The gate: named conditions that a generation must meet before it answers queries, and the verdict in a word."""
+"""The gate: named conditions that a generation must meet before it answers queries."""
 
-import math
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evergallery.errors import InputError
-from evergallery.retrieval.bootstrap import POWER, Interval, queries_needed, wilson
+from evergallery.retrieval.bootstrap import Interval, wilson
 from evergallery.upgrade.evidence import Evidence
 
 FILE = "gate.toml"
@@ -22,9 +19,10 @@ DEFAULT = """\
 # points of recall@1. Remove a line to drop its condition; self_test alone is dropped by  self_test = false
 
 # The new generation in vectors of its own, minus the generation that answers now in its own, all classes: the lower end of
-# the paired confidence interval must not lie below this. At 0 nothing is promoted that is not shown to be at least as good;
-# -2 also lets pass what is shown to be at most two points worse. A file without this line asks for 0.
-self_test = 0.0
+# the paired confidence interval must not lie below this. At -1 everything is refused that is not shown to be at most a point
+# worse; 0 asks for proof that it is at least as good, which takes thousands of queries where it is hardly better. A file
+# without this line asks for -1.
+self_test = -1.0
 
 # New queries in old vectors, minus the old generation alone, all classes: the lower end of the paired confidence interval
 # must not lie below this. With 2 500 queries the interval reaches some 2 points to each side; a stricter figure needs more.
@@ -43,8 +41,6 @@ queries = 200
 # Of every interval.
 confidence = 0.95
 """
-
-Verdict = Literal["compatible", "compatible after an adapter", "needs refresh", "worse", "not shown"]
 
 
 @dataclass(frozen=True)
@@ -73,13 +69,29 @@ class Condition:
         return f"{result}: {self.name}: {self.measured}, required {self.required}"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What is compared of two spaces.
+
+    Attributes:
+        alone: each generation in vectors of its own.
+        searched: new queries in the old vectors.
+    """
+
+    alone: bool = True
+    searched: bool = True
+
+
+ALL = Judged()
+
+
 class Gate(BaseModel):
     """The policy of a workspace; see ``DEFAULT`` for what each figure means. ``None``, or ``False``, drops a condition."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # A policy that was written before this condition was known is held to it.
-    self_test: Annotated[float, Field(strict=True, ge=-100, le=100)] | Literal[False] = 0.0
+    self_test: Annotated[float, Field(strict=True, ge=-100, le=100)] | Literal[False] = -1.0
     cross_test: float | None = Field(default=None, ge=-100, le=100)
     forgetting: float | None = Field(default=None, ge=-100, le=100)
     negative_flips: float | None = Field(default=None, ge=0, le=100)
@@ -105,19 +117,18 @@ class Gate(BaseModel):
                 f"{', '.join(cls.model_fields)}."
             ) from error
 
-    def conditions(self, evidence: Evidence, *, searched: bool = True, alone: bool = True) -> tuple[Condition, ...]:
+    def conditions(self, evidence: Evidence, judged: Judged = ALL) -> tuple[Condition, ...]:
         """Every condition with its figure.
 
         Args:
             evidence: new queries in old vectors, and each generation alone.
-            searched: with the conditions on new queries in the old vectors.
-            alone: with the condition on the new generation alone against the old one alone.
+            judged: what is compared.
         """
         found = [
             self._queries(evidence),
-            self._self_test(evidence) if alone else None,
-            self._cross_test(evidence) if searched else None,
-            self._negative_flips(evidence) if searched else None,
+            self._self_test(evidence) if judged.alone else None,
+            self._cross_test(evidence) if judged.searched else None,
+            self._negative_flips(evidence) if judged.searched else None,
             self._forgetting(evidence),
         ]
         return tuple(one for one in found if one)
@@ -136,122 +147,9 @@ class Gate(BaseModel):
         crossed = self.cross_test is not None and 100 * evidence.cross_change.high < self.cross_test
         return crossed or (self.negative_flips is not None and 100 * low > self.negative_flips)
 
-    def verdict(self, direct: Evidence, *adapted: Evidence) -> tuple[Verdict, str]:
-        """The verdict and its reason in a sentence, which names every route that was measured.
-
-        In this order: *compatible*, where the direct route meets the cross-test and the flips; *compatible after an adapter*,
-        where a route through one does; *worse*, where the interval of the new generation alone minus the old one alone lies
-        below 0; *needs refresh*, where that interval lies above 0 and every route is shown to be incompatible; and else, or
-        where there are fewer queries than the policy asks for, *not shown*.
-
-        Args:
-            direct: new queries in old vectors as they are.
-            *adapted: the same through adapters.
-        """
-        new, old = direct.new, direct.old
-        routes = f"queries of {new} in vectors of {old} reach {direct.metric} {self._ways(direct, adapted)}"
-        own, change = direct.score("new self"), self._interval(direct.self_change)
-        alone = f"in vectors of its own {new} reaches {_percent(own)} ({change})"
-        more = (
-            f" Forgetting was not measured: {direct.forgetting_not_measured}."
-            if self.forgetting is not None and direct.forgetting_not_measured
-            else ""
-        )
-        word = self._word(direct, adapted)
-        if direct.queries < self.queries or word == "not shown":
-            return "not shown", f"{self._undecided(direct, adapted)}; {routes}; {alone}.{more}"
-        if word == "worse":
-            return word, f"{alone}: refreshing the gallery would not pay, and {routes}.{more}"
-        how = ""
-        if word == "compatible after an adapter" and self._serving(adapted).estimated:
-            how = f"; make an adapter with  evergallery adapt {new} {old}"
-        return word, f"{routes}; {alone}{how}.{more}"
-
     def serves_through(self, direct: Evidence, adapted: Evidence) -> bool:
         """Whether queries go through an adapter: it is stored, and meets what the direct route does not."""
         return not adapted.estimated and self.compatible(adapted) and not self.compatible(direct)
-
-    def _word(self, direct: Evidence, adapted: Sequence[Evidence]) -> Verdict:
-        """The verdict, whatever the number of queries."""
-        if self.compatible(direct):
-            return "compatible"
-        if any(self.compatible(one) for one in adapted):
-            return "compatible after an adapter"
-        if direct.self_change.high < 0:
-            return "worse"
-        if direct.self_change.low > 0 and all(self.incompatible(one) for one in (direct, *adapted)):
-            return "needs refresh"
-        return "not shown"
-
-    def _serving(self, adapted: Sequence[Evidence]) -> Evidence:
-        """The best route through an adapter among those that serve; stored ones before those that are yet to be made."""
-        serving = [one for one in adapted if self.compatible(one)]
-        return max(serving, key=lambda one: (not one.estimated, one.score("cross")))
-
-    def _undecided(self, direct: Evidence, adapted: Sequence[Evidence]) -> str:
-        """How many more queries would decide, and what, where the differences stay as they are."""
-        word, needed = self._power(direct, adapted)
-        if needed is None:
-            return "no number of queries would decide while the difference that was measured is 0"
-        total = max(needed, self.queries, direct.queries + 1)
-        counted = f"{total - direct.queries} more quer{'y' if total - direct.queries == 1 else 'ies'} would decide"
-        return f"{counted}, {total} in all, where the differences stay as they are: {word}, with a power of {100 * POWER:g} %"
-
-    def _power(self, direct: Evidence, adapted: Sequence[Evidence]) -> tuple[Verdict, int | None]:
-        """The verdict that the measured means lead to, and the queries in all that show it."""
-        if (word := self._word(direct, adapted)) != "not shown":
-            return word, direct.queries
-        routes = [(one, self._queries_to_serve(one)) for one in (direct, *adapted)]
-        serving = [(needed, one) for one, needed in routes if needed is not None]
-        if serving:
-            needed, one = min(serving, key=lambda pair: pair[0])
-            return ("compatible" if one is direct else "compatible after an adapter"), needed
-        change = direct.self_change
-        alone = queries_needed(
-            _deviation(change, direct.queries, self.confidence), change.mean, confidence=self.confidence
-        )
-        if change.mean <= 0 or alone is None:
-            return "worse", alone
-        failing = [self._queries_to_fail(one) for one in (direct, *adapted)]
-        return "needs refresh", None if None in failing else max(alone, *(one for one in failing if one is not None))
-
-    def _queries_to_serve(self, evidence: Evidence) -> int | None:
-        """Queries that show a route to be compatible; ``None`` where the measured figures say that it is not."""
-        if self.negative_flips is not None and 100 * evidence.negative_flips > self.negative_flips:
-            return None
-        distance = self._above_limit(evidence)
-        return self._queries_for(evidence, distance) if distance > 0 else None
-
-    def _queries_to_fail(self, evidence: Evidence) -> int | None:
-        """Queries that show a route to be incompatible; ``None`` where the measured figures lie on the limit."""
-        if self.incompatible(evidence):
-            return evidence.queries
-        found = [self._queries_for(evidence, distance)] if (distance := self._above_limit(evidence)) < 0 else []
-        share = evidence.negative_flips
-        if self.negative_flips is not None and 100 * share > self.negative_flips:
-            over, deviation = share - self.negative_flips / 100, math.sqrt(share * (1 - share))
-            found.append(queries_needed(deviation, over, confidence=self.confidence))
-        return min((one for one in found if one is not None), default=None)
-
-    def _above_limit(self, evidence: Evidence) -> float:
-        """How far the cross-test's mean lies above what the policy asks for, in [-1, 1]; without a policy 1."""
-        return 1.0 if self.cross_test is None else evidence.cross_change.mean - self.cross_test / 100
-
-    def _queries_for(self, evidence: Evidence, distance: float) -> int | None:
-        deviation = _deviation(evidence.cross_change, evidence.queries, self.confidence)
-        return queries_needed(deviation, distance, confidence=self.confidence)
-
-    def _ways(self, direct: Evidence, adapted: Sequence[Evidence]) -> str:
-        """Every route with its recall@1, or nDCG@1, and its change."""
-        ways = [
-            f"{_percent(one.score('cross'))} {one.path()} ({self._interval(one.cross_change)})"
-            for one in (direct, *adapted)
-        ]
-        listed = ways[0] if len(ways) == 1 else f"{', '.join(ways[:-1])} and {ways[-1]}"
-        return f"{listed}, {direct.old} alone {_percent(direct.score('old self'))}"
-
-    def _interval(self, change: Interval) -> str:
-        return f"{_points(change.mean)}, {100 * self.confidence:g} % interval {_points(change.low)} to {_points(change.high)}"
 
     def _queries(self, evidence: Evidence) -> Condition:
         return Condition("queries", f"at least {self.queries}", str(evidence.queries), evidence.queries >= self.queries)
@@ -272,7 +170,7 @@ class Gate(BaseModel):
         return Condition(
             "negative flips",
             f"at most {self.negative_flips:g} %",
-            _percent(evidence.negative_flips),
+            percent(evidence.negative_flips),
             100 * evidence.negative_flips <= self.negative_flips,
         )
 
@@ -291,22 +189,16 @@ def _at_least(name: str, limit: float, change: Interval, of: str) -> Condition:
     return Condition(
         name,
         f"lower end at least {limit:+.1f} points",
-        f"{_points(change.mean)} ({_points(change.low)} to {_points(change.high)}) {of}",
+        f"{points(change.mean)} ({points(change.low)} to {points(change.high)}) {of}",
         100 * change.low >= limit,
     )
 
 
-def _deviation(change: Interval, queries: int, confidence: float) -> float:
-    """Of one query's difference; of checks that did not keep it, from the width of the interval."""
-    if change.deviation is not None:
-        return change.deviation
-    half = (change.high - change.low) / 2
-    return half * math.sqrt(queries) / NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in words."""
     return f"{100 * share:.1f} %"
 
 
-def _points(difference: float) -> str:
+def points(difference: float) -> str:
+    """A difference of two shares in points."""
     return f"{100 * difference:+.1f}"

@@ -12,10 +12,23 @@ from evergallery.errors import BusyError, InputError, NotFoundError, RefusedErro
 from evergallery.gallery.items import View
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Pair, now
-from evergallery.upgrade.gate import Condition
+from evergallery.upgrade.gate import Condition, Judged
 
 if TYPE_CHECKING:
     from evergallery.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A space that a promotion is judged against.
+
+    Attributes:
+        space: which.
+        judged: whether it answers now, so that both generations alone are compared, and whether it would be searched.
+    """
+
+    space: Space
+    judged: Judged
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,19 @@ class Judgement:
     def failed(self) -> list[str]:
         """The conditions that are not met, in words."""
         return [f"{space}: {condition}" for space, condition in self.conditions if condition.failed]
+
+    def next_step(self, generation: str) -> str:
+        """What may open the gate to a generation that is refused, in a sentence with its command."""
+        failed = {condition.name for _, condition in self.conditions if condition.failed}
+        if failed <= {"cross-test", "negative flips"}:
+            return (
+                f"Alone it passes: run  evergallery refresh {generation}  , whose vectors wait in the shadow, and promote it "
+                f"then."
+            )
+        return (
+            f"To show more, give more held-out images to  evergallery check {generation} --data HELD_OUT  , which says how many "
+            f"would decide."
+        )
 
 
 @dataclass(frozen=True)
@@ -77,34 +103,50 @@ class Promotion(Sequence[tuple[str, Condition]]):
         return len(self.conditions)
 
 
+def comparisons(workspace: "Workspace", candidate: Space) -> list[Comparison]:
+    """What a promotion of a generation is judged on, as the gallery stands.
+
+    Raises:
+        RefusedError: the generation that answers now is not here.
+    """
+    answering = _answering(workspace, candidate)
+    held = {space.fingerprint: space for space in workspace.stored(view=_view_with(workspace, candidate.name))}
+    others = ({answering.fingerprint: answering} if answering else {}) | held
+    return [
+        Comparison(space, Judged(answering is not None and fingerprint == answering.fingerprint, fingerprint in held))
+        for fingerprint, space in others.items()
+        if fingerprint != candidate.fingerprint
+    ]
+
+
 def judge(workspace: "Workspace", generation: str) -> Judgement:
     """See ``Workspace.judge``."""
     candidate = Space(workspace.generation(generation))
-    answering = _answering(workspace, candidate)
-    held = {space.fingerprint: space for space in workspace.stored(view=_view_with(workspace, generation))}
-    others = ({answering.fingerprint: answering} if answering else {}) | held
+    compared = comparisons(workspace, candidate)
+    empty = not workspace.stored(view=_view_with(workspace, generation))
     judged: list[str] = []
     conditions: list[tuple[str, Condition]] = []
-    for fingerprint, space in others.items():
-        if fingerprint == candidate.fingerprint:
-            continue
-        alone, route = answering is not None and fingerprint == answering.fingerprint, fingerprint in held
+    for one in compared:
+        space, asked = one.space, one.judged
         evidence = workspace.evidence(candidate, space)
-        if evidence is None and not held:
+        if evidence is None and empty:
             continue
         if evidence is None:
-            why = "answers queries now" if alone else "has vectors in the gallery that it would search"
+            why = "answers queries now" if asked.alone else "has vectors in the gallery that it would search"
             raise RefusedError(
                 f"{candidate.name} has not been checked against {space.name}, which {why}: run  evergallery check "
                 f"{candidate.name} --against {space.name} --data HELD_OUT  first."
             )
-        judged += [f"{candidate.name} alone against {space.name} alone"] if alone else []
-        judged += [f"queries of {candidate.name} in vectors of {space.name} {evidence.path()}"] if route else []
-        conditions += [(space.name, one) for one in workspace.gate.conditions(evidence, searched=route, alone=alone)]
+        judged += [f"{candidate.name} alone against {space.name} alone"] if asked.alone else []
+        judged += (
+            [f"queries of {candidate.name} in vectors of {space.name} {evidence.path()}"] if asked.searched else []
+        )
+        found = workspace.gate.conditions(evidence, asked)
+        conditions += [(space.name, condition) for condition in found]
     if not judged:
         judged = [
             "nothing, because no generation has answered before"
-            if answering is None
+            if workspace.state.promoted is None
             else "nothing, because the gallery is empty, so that no answer can become worse"
         ]
     return Judgement(" and ".join(judged), tuple(conditions))
@@ -123,7 +165,9 @@ def promote(workspace: "Workspace", generation: str, *, force: bool, why: str | 
     try:
         found = judge(workspace, generation)
         if found.failed:
-            raise RefusedError(f"The gate refuses {candidate.name}. {'; '.join(found.failed)}.")
+            raise RefusedError(
+                f"The gate refuses {candidate.name}. {'; '.join(found.failed)}. {found.next_step(candidate.name)}"
+            )
         workspace.require_compatible(candidate, stored)
     except RefusedError as refusal:
         if not force:
