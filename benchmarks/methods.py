@@ -46,15 +46,15 @@ def one(name: str, backbone: str, steps: int) -> dict[str, float]:
 
     def a_network(classes: int, seed: int = 0) -> Network:
         embedder = Embedder(Architecture(backbone=backbone), seed=seed)
-        return Network(embedder, Head(embedder.dimension, 0, method.head or "unit-rows").grow(classes, seed))
+        return Network(embedder, Head(embedder.dimension, 0, method.needs.head or "unit-rows").grow(classes, seed))
 
     parent = a_network(OLD)
-    images = some_images(steps, range(0 if method.needs_old_images else OLD, ALL))
+    images = some_images(steps, range(0 if method.needs.old_images else OLD, ALL))
     old = some_images(2, range(OLD))
     known = outputs_of(parent, old, PREPROCESSING)
     memory = METHODS[PLAIN]().remember("v1", Memory(), torch.from_numpy(old.labels), known, None, dict)
     network = a_network(ALL, 1)
-    if method.starts_from_parent:
+    if method.needs.parent_weights:
         network.embedder.load_state_dict(parent.embedder.state_dict())
 
     def another(beginning: Beginning) -> Network:
@@ -75,7 +75,7 @@ def one(name: str, backbone: str, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         train(
             network, method, images, None, PREPROCESSING, Settings(epochs=1, batch_size=BATCH), Path(directory),
-            parent=parent, root=a_network(OLD) if method.reads_root else None, inherited=method.starts_from_parent,
+            parent=parent, root=a_network(OLD) if method.needs.root else None, inherited=method.needs.parent_weights,
             memory=memory, another_network=another,
             on_progress=lambda progress: ticks.append((progress.step, time.perf_counter())),
         )  # fmt: skip

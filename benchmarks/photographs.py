@@ -55,11 +55,11 @@ def run(
         generations = [shop.generation("v1")]
         for number, task in enumerate(tasks):
             before = [name for part in tasks[:number] for name in part]
-            old = train.of_classes(before) if chosen.needs_old_images and before else None
+            old = train.of_classes(before) if chosen.needs.old_images and before else None
             generations.append(
                 shop.learn(
                     train.of_classes(task),
-                    method=METHODS["finetune"]() if chosen.needs_old_images and old is None else chosen,
+                    method=METHODS["finetune"]() if chosen.needs.old_images and old is None else chosen,
                     parent=generations[-1].name,
                     old_data=old,
                     settings={"init_seed": seed, "data_seed": seed, "validation_seed": seed},

@@ -80,7 +80,9 @@ def plain(
             optimizer.param_groups[0]["lr"] = settings.rate((epoch + step / len(loader)) / epochs)
             with torch.set_grad_enabled(through):
                 old = teacher(inputs)
-            losses = method.losses(Step(labels, network(inputs), old, head=network.head, old_head=teacher.head))
+            losses = method.losses(
+                Step(labels, network(inputs), old, head=network.head, state=None, old_head=teacher.head)
+            )
             optimizer.zero_grad()
             sum(losses.values()).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)

@@ -64,7 +64,9 @@ class Variant:
                 old = Outputs(*(one.float() for one in self.teacher(inputs)))
             at.append(time.perf_counter())
             new = Outputs(*(one.float() for one in self.network(inputs)))
-        losses = CSD().losses(Step(self.labels, new, old, head=self.network.head, old_head=self.teacher.head))
+        losses = CSD().losses(
+            Step(self.labels, new, old, head=self.network.head, state=None, old_head=self.teacher.head)
+        )
         at.append(time.perf_counter())
         self.optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]

@@ -590,7 +590,7 @@ class Workspace:
         """
         state = self.state
         ancestor = self.generation(parent) if parent else (self.promoted if state.promoted else None)
-        if ancestor and not ancestor.can_be_parent and parent is None and method and not method.needs_parent:
+        if ancestor and not ancestor.can_be_parent and parent is None and method and not method.needs.parent:
             ancestor = None  # What only answers queries is no reason not to begin a lineage.
         if ancestor is not None:
             ancestor.require_network()

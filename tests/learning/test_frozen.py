@@ -145,7 +145,7 @@ def test_every_method_learns_from_features(name: str, shop: Workspace) -> None:
     method = METHODS[name]()
     cache = FeatureCache(shop.directory / "cache", embedder_of(first), first.preprocessing)
     learned = shop.learn(
-        some(4), method=method, parent="v2", old_data=some(0) if method.needs_old_images else None,
+        some(4), method=method, parent="v2", old_data=some(0) if method.needs.old_images else None,
         settings={"epochs": 1, "batch_size": 16},
     )  # fmt: skip
     assert learned.card.settings["train"] == "neck"

@@ -65,6 +65,16 @@ def test_index_has_one_row_for_each_card() -> None:
     assert {path.stem for path in CARDS} == {"README", *METHODS, *ADAPTERS}
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_table_says_what_the_method_says_that_it_needs(name: str) -> None:
+    lines = card("README").splitlines()
+    head = next(line for line in lines if line.startswith("| method |"))
+    row = next(line for line in lines if line.startswith(f"| [{name}]("))
+    cells = dict(zip(head.strip("| ").split(" | "), row.strip("| ").split(" | "), strict=True))
+    wanted = METHODS[name].needs.cells(METHODS[name]().old_images())
+    assert {column: cells[column] for column in wanted} == wanted
+
+
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
 def test_relative_links_resolve(path: Path) -> None:
     links = [link.partition("#")[0] for link in LINK.findall(path.read_text())]

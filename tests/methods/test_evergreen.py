@@ -52,6 +52,7 @@ def a_step(labels: Tensor = LABELS, width: int = WIDTH, kept: Memory | None = No
         labels,
         outputs(rows(len(labels), width, seed=2)),
         given.old,
+        head=Head(width, 0).grow(ALL, 0),
         old_head=Head(WIDTH, 0).grow(OLD, 0),
         state=Evergreen().begin(given).double(),
     )

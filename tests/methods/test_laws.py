@@ -31,7 +31,7 @@ WIDTH = 8
 def a_network(classes: int, method: Method, seed: int = 1, width: int | None = None) -> Network:
     architecture = Architecture(dimension=width, neck="linear" if width else "none")
     embedder = Embedder(architecture, seed=seed)
-    return Network(embedder, Head(embedder.dimension, 0, method.head or "cosine").grow(classes, seed))
+    return Network(embedder, Head(embedder.dimension, 0, method.needs.head or "cosine").grow(classes, seed))
 
 
 def new_images(each: int = 12) -> ImageSet:
@@ -62,7 +62,7 @@ def learn(
     width = arguments.pop("width", None)
     parent = a_network(OLD, method).eval()
     network = a_network(ALL, method, width=width)
-    if width is None and method.starts_from_parent:
+    if width is None and method.needs.parent_weights:
         network.embedder.load_state_dict(parent.embedder.state_dict())
 
     def another(beginning: Beginning) -> Network:
@@ -117,7 +117,7 @@ def a_step(
     generator = torch.Generator().manual_seed(0)
     new = torch.randn(len(labels), width, generator=generator, dtype=dtype).requires_grad_()
     old = torch.randn(len(labels), WIDTH, generator=generator, dtype=dtype).requires_grad_()
-    kind = method.head or "cosine"
+    kind = method.needs.head or "cosine"
     old_head = Head(WIDTH, 0, kind).grow(4, 0).to(dtype).requires_grad_(False)
     head = Head(width, 0, kind).grow(8, 1).to(dtype)
     parent = Network(_Fixed(old.detach()), old_head)
@@ -138,7 +138,7 @@ def a_step(
     step = Step(
         labels,
         _outputs(new, head),
-        _outputs(old.detach(), old_head) if method.runs_parent else None,
+        _outputs(old.detach(), old_head) if method.needs.old_batches else None,
         head=head,
         old_head=old_head,
         state=None if state is None else state.to(dtype),
@@ -166,7 +166,7 @@ def _outputs(features: Tensor, head: Head) -> Outputs:
 @EVERY_METHOD
 class TestEveryMethod:
     def test_learns_and_leaves_the_parent_alone(self, method: Method, quick: Quick, tmp_path: Path) -> None:
-        images = old_and_new_images() if method.needs_old_images else new_images()
+        images = old_and_new_images() if method.needs.old_images else new_images()
         settings = quick(epochs=6, learning_rate=2e-3, select="last")
         before = weights(a_network(OLD, method))
         network, parent, trained = learn(method, images, settings, tmp_path)
@@ -197,9 +197,9 @@ class TestEveryMethod:
         assert trained.precision == "bf16"
 
     def test_changes_the_dimension_or_says_that_it_cannot(self, method: Method, quick: Quick, shop: Workspace) -> None:
-        old = coloured_images(OLD, each=4) if method.needs_old_images else None
+        old = coloured_images(OLD, each=4) if method.needs.old_images else None
         arguments = {"method": method, "parent": "v1", "old_data": old, "dim": 48, "settings": quick(epochs=1)}
-        if method.same_dimension:
+        if method.needs.same_dimension:
             with pytest.raises(InputError, match="have 64 dimensions and not 48"):
                 shop.learn(coloured_images(OLD, each=4, first=OLD), **arguments)
         else:
@@ -207,7 +207,7 @@ class TestEveryMethod:
 
     @pytest.mark.parametrize("width", [WIDTH - 3, WIDTH + 3], ids=["narrower", "wider"])
     def test_losses_of_another_dimension_are_finite(self, method: Method, width: int) -> None:
-        if method.same_dimension:
+        if method.needs.same_dimension:
             return
         step, new, _ = a_step(method, torch.tensor([4, 4, 5, 5]), width=width)
         torch.stack(list(method.losses(step).values())).sum().backward()
@@ -263,7 +263,7 @@ def test_csd_weights_are_really_applied() -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [method() for method in METHODS.values() if method.reads_old_head != "needed"], ids=lambda one: one.name
+    "method", [method() for method in METHODS.values() if method.needs.old_head != "needed"], ids=lambda one: one.name
 )
 def test_parent_without_a_classifier(method: Method, quick: Quick, tmp_path: Path) -> None:
     images, network, parent = coloured_images(6, each=4), a_network(6, method), a_network(0, method).eval()

@@ -163,9 +163,9 @@ class TestFinetuneAndJoint:
         assert (gradient(terms["classification"], new).abs().sum(1) > 0).all(), "old classes are classified too"
 
     def test_only_joint_training_and_cores_begin_from_scratch(self) -> None:
-        assert [method for method in RIVALS if not method.starts_from_parent] == [Joint, CoReS]
-        assert not any((Finetune.needs_parent, Finetune.needs_old_images))
-        assert Joint.needs_old_images
+        assert [method for method in RIVALS if not method.needs.parent_weights] == [Joint, CoReS]
+        assert not any((Finetune.needs.parent, Finetune.needs.old_images))
+        assert Joint.needs.old_images
         assert Joint().old_images() is None
 
 
@@ -308,7 +308,9 @@ class TestNewToOld:
             return outputs(torch.tensor(rows, dtype=torch.float64))
 
         # A classification among coordinates, which is not looked at.
-        return method.losses(Step(torch.tensor(labels), embedded(new), embedded(old)))[TERMS[method.name]].item()
+        return method.losses(Step(torch.tensor(labels), embedded(new), embedded(old), head=Head(4, 0), state=None))[
+            TERMS[method.name]
+        ].item()
 
     @pytest.mark.parametrize(
         ("plain", "ract"),
@@ -407,7 +409,8 @@ class TestUniBCT:
         assert torch.equal(resumed.rows, state.rows)
 
     def step(self, state: RefinedPrototypes, task: Task, features: Tensor) -> Step:
-        return Step(task.labels, outputs(features, Head(6, 4).double()), task.old, state=state)
+        head = Head(6, 4).double()
+        return Step(task.labels, outputs(features, head), task.old, head=head, state=state)
 
     def test_is_silent_until_the_first_refinement(self) -> None:
         task, now = self.task()
@@ -525,7 +528,7 @@ class TestLCE:
         head = Head(4, 2, "simplex")
         labels, features = torch.tensor([0, 0, 1, 1]), torch.eye(4)
         state = Centres(features, labels, 2)
-        terms = LCE().losses(Step(labels, outputs(features, head), outputs(features), head, state=state))
+        terms = LCE().losses(Step(labels, outputs(features, head), outputs(features), head=head, state=state))
         expected = 100 * (head.weight[:2] - state.centres).square().mean()
         assert terms["alignment"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -539,7 +542,9 @@ class TestCoReS:
         embedder, head = torch.nn.Linear(16, 8), Head(8, classes, kind)
         optimizer = torch.optim.SGD([*embedder.parameters(), *head.parameters()], lr=0.05)
         for _ in range(300):
-            value = CoReS().losses(Step(labels, outputs(embedder(images), head)))["classification"]
+            value = CoReS().losses(Step(labels, outputs(embedder(images), head), head=head, state=None))[
+                "classification"
+            ]
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -579,7 +584,7 @@ class TestCoReS:
             assert recall < 0.5
 
     def test_asks_for_the_simplex_and_not_for_the_parent(self) -> None:
-        assert CoReS.head == "simplex"
-        assert not any((CoReS.needs_parent, CoReS.needs_old_outputs))
-        assert CoReS.needs_old_images, "every generation learns from all images so far"
-        assert [method for method in RIVALS if method.head] == [CoReS]
+        assert CoReS.needs.head == "simplex"
+        assert not any((CoReS.needs.parent, CoReS.needs.old_outputs))
+        assert CoReS.needs.old_images, "every generation learns from all images so far"
+        assert [method for method in RIVALS if method.needs.head] == [CoReS]

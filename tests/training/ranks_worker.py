@@ -25,7 +25,7 @@ def step_of(method: str, directory: Path, count: int = 43) -> dict[str, Tensor]:
         epochs=1, batch_size=count, optimizer="sgd", learning_rate=0.01, weight_decay=0, clip_norm=None,
         schedule="constant", precision="float32", device="cpu", padding=1,
     )  # fmt: skip
-    images = old_and_new_images() if METHODS[method].needs_old_images else new_images()
+    images = old_and_new_images() if METHODS[method].needs.old_images else new_images()
     images = images.select(np.linspace(0, len(images) - 1, count).astype(np.int64))
     network, _, trained = learn(METHODS[method](), images, settings, directory)
     losses = trained.history[0]["losses"]
@@ -37,7 +37,7 @@ def start_of(method: str) -> dict[str, Tensor]:
     """The weights that ``step_of`` begins with."""
     chosen = METHODS[method]()
     network, parent = a_network(ALL, chosen), a_network(OLD, chosen)
-    if chosen.starts_from_parent:
+    if chosen.needs.parent_weights:
         network.embedder.load_state_dict(parent.embedder.state_dict())
     return {name: tensor.clone() for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
 

@@ -301,7 +301,7 @@ def _initial(job: Job, watcher: Watcher) -> Workspace:
     method = job.contender.method(protocol)
     images = _images(job, watcher)
     tasks = _tasks(job, images)
-    own_head = method.head if method is not None else None
+    own_head = method.needs.head if method is not None else None
     directory = job.work / (INITIAL if own_head is None else f"{INITIAL}-{own_head}")
     if not (directory / "workspace.json").is_file():
         preprocessing = protocol.preprocessing(plan)
@@ -341,15 +341,15 @@ def _learn_chain(
             reset_peak_memory()
             seen = tuple(dict.fromkeys(name for task in tasks[: number - 1] for name in task))
             arriving = tasks[number - 1]
-            if method.needs_old_images:
+            if method.needs.old_images:
                 # Where a task holds old classes too, their images come once, with the others of the past.
                 arriving = tuple(name for name in arriving if name not in set(seen))
-            scratch = not method.starts_from_parent or (protocol.update_backbone is not None and number == 2)
+            scratch = not method.needs.parent_weights or (protocol.update_backbone is not None and number == 2)
             workspace.learn(
                 train.of_classes(arriving),
                 method=method,
                 parent=f"v{number - 1}",
-                old_data=train.of_classes(seen) if method.needs_old_images else None,
+                old_data=train.of_classes(seen) if method.needs.old_images else None,
                 backbone=protocol.update_backbone,
                 settings=plan.first if scratch else plan.update,
                 watcher=watcher,
@@ -383,10 +383,10 @@ def _given(contender: Contender, method: Method | None, tasks: int) -> list[str]
     """What the method had besides the new images."""
     if method is None:
         return []
-    given = ["parent's weights"] if method.starts_from_parent else []
-    given += ["parent network"] if method.needs_parent else []
-    given += ["first network"] if method.reads_root and tasks > 2 else []
-    given += ["old images"] if method.needs_old_images else []
+    given = ["parent's weights"] if method.needs.parent_weights else []
+    given += ["parent network"] if method.needs.parent else []
+    given += ["first network"] if method.needs.root and tasks > 2 else []
+    given += ["old images"] if method.needs.old_images else []
     given += [f"adapter: {contender.adapter}"] if contender.adapter else []
     return given
 
@@ -464,8 +464,8 @@ def _expected_cost(job: Job) -> float:
     method = job.contender.method(protocol)
     if method is None:
         return 0.5
-    weight = 1.0 + 0.4 * (method.needs_parent and method.runs_parent) + 1.0 * (job.contender.base == "mutual")
-    epochs = plan.update.epochs if method.starts_from_parent else 2 * plan.first.epochs
+    weight = 1.0 + 0.4 * method.needs.old_batches + 1.0 * (method.needs.beside == "network")
+    epochs = plan.update.epochs if method.needs.parent_weights else 2 * plan.first.epochs
     return weight * epochs
 
 

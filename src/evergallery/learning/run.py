@@ -85,7 +85,7 @@ def learn(
     new_classes = tuple(name for name in images.classes if normal(name) not in known)
     classes = old_classes + new_classes
     images = relabel(images, classes)
-    root = root_of(directory, parent, method) if parent and method.reads_root else None
+    root = root_of(directory, parent, method) if parent and method.needs.root else None
     method_card = MethodCard(name=method.name, parameters=method.parameters())
     data = {"images": len(images), "classes": len(np.unique(images.labels)), "fingerprint": images.fingerprint()}
     asked = {
@@ -117,7 +117,7 @@ def learn(
             f"as it is, and this one begins by itself; delete it if those images do not come back"
         )
     solved = solves(method, start, parent)
-    if method.reads_old_head == "optional" and parent is not None and parent.head_card.classes == 0 and not solved:
+    if method.needs.old_head == "optional" and parent is not None and parent.head_card.classes == 0 and not solved:
         watcher.said(f"{parent.name} has no classifier: {method.name} leaves out what it would read from it")
     run_directory.mkdir(parents=True, exist_ok=True)
     if ranks.is_first:
@@ -164,7 +164,7 @@ def learn(
             preprocessing,
             settings,
             run_directory,
-            parent=lessons.fit(old, parent.preprocessing) if old and parent and method.needs_parent else None,
+            parent=lessons.fit(old, parent.preprocessing) if old and parent and method.needs.parent else None,
             root=lessons.fit(first, root.preprocessing) if first and root else None,
             inherited=parent is not None and start.beginning == "parent",
             memory=parent.memory() if parent else None,

@@ -125,10 +125,10 @@ def decide_start(
     part: TrainedPart = train or ("neck" if known else "all")
     if part == "neck" and (architecture.neck == "none" or (neck is None and dim is not None)):
         architecture = changed_architecture(architecture, None, architecture.dimension, "unit-linear")
-    kind = (method.head if method else None) or head or (parent.head_card.kind if parent else default_head)
+    kind = (method.needs.head if method else None) or head or (parent.head_card.kind if parent else default_head)
     # A neck that begins as the identity goes on where a network without one was.
     goes_on = architecture == before or (part == "neck" and same_backbone and before.neck == "none" and dim is None)
-    inherits = parent is not None and same_backbone and goes_on and (method is None or method.starts_from_parent)
+    inherits = parent is not None and same_backbone and goes_on and (method is None or method.needs.parent_weights)
     beginning: Beginning = "parent" if inherits else "pretrained" if published else "scratch"
     recipe: Recipe = "cifar"
     if known and part != "neck":
@@ -195,7 +195,7 @@ def with_neck(network: Network, architecture: Architecture) -> Network:
 
 def solves(method: Method, start: Start, parent: Generation | None) -> bool:
     """Whether the neck is solved in closed form: the line's vectors are features, or a map of them that was solved too."""
-    if not (method.solves and start.frozen and start.architecture.neck == "unit-linear"):
+    if not (method.needs.closed_form and start.frozen and start.architecture.neck == "unit-linear"):
         return False
     if start.architecture.dimension is not None or (parent is not None and start.beginning != "parent"):
         return False
@@ -214,19 +214,19 @@ def check_images(method: Method, has_old_data: bool, parent: Generation | None, 
     Raises:
         InputError: one sentence.
     """
-    if method.needs_old_images and parent is not None and not has_old_data:
+    if method.needs.old_images and parent is not None and not has_old_data:
         raise InputError(
             f"The method {method.name!r} learns from the old images too: name them with --old-data, "
             f"or choose a method that does not need them, such as evergreen."
         )
-    if has_old_data and not method.needs_old_images:
+    if has_old_data and not method.needs.old_images:
         raise InputError(f"The method {method.name!r} does not read old images: leave --old-data out, or use joint.")
-    if method.reads_old_head == "needed" and parent is not None and parent.head_card.classes == 0:
+    if method.needs.old_head == "needed" and parent is not None and parent.head_card.classes == 0:
         raise InputError(
             f"The method {method.name!r} learns from the scores of its parent's classes and {parent.name} has none: choose "
             f"a method that learns from its embeddings, such as evergreen or dual-tuning."
         )
-    if method.needs_parent and parent is None and not solves(method, start, parent):
+    if method.needs.parent and parent is None and not solves(method, start, parent):
         raise InputError(
             f"The method {method.name!r} learns from a parent and there is no generation yet: "
             f"learn the first one with  --method finetune."
@@ -264,7 +264,7 @@ def check_space(method: Method, architecture: Architecture, parent: Generation |
     Raises:
         InputError: one sentence.
     """
-    if not (method.same_dimension and parent):
+    if not (method.needs.same_dimension and parent):
         return
     dimension = Embedder(architecture).dimension
     if dimension != parent.card.dimension:

@@ -15,6 +15,7 @@ from evergallery.methods.lwf import LwF
 from evergallery.methods.method import Beginning, Method, Step, Task
 from evergallery.methods.mmd import MMD
 from evergallery.methods.mutual import Mutual
+from evergallery.methods.needs import Needs
 from evergallery.methods.new_to_old import RACT, NewToOldContrastive, NewToOldTriplet
 from evergallery.methods.relation import RelationDistillation
 from evergallery.methods.replay import Replay
@@ -54,6 +55,7 @@ __all__ = [
     "LwF",
     "Method",
     "Mutual",
+    "Needs",
     "NewToOldContrastive",
     "NewToOldTriplet",
     "RelationDistillation",

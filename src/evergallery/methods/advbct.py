@@ -11,13 +11,15 @@ from torch.nn import functional as F
 from evergallery.losses import elastic_boundary, reverse_gradient
 from evergallery.memory import class_means, largest_distances
 from evergallery.methods.method import Method, Step, Task, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Positive, Weight
 
 HIDDEN = 100
 STEEPNESS = 10.0
 
 
 @dataclass(frozen=True)
-class AdvBCT(Method):
+class AdvBCT(Method["Adversary"]):
     """No discriminator tells new features from old ones, and new features stay inside an elastic boundary of their class.
 
     The discriminator is trained beside the network, which learns against it through a reversed gradient whose strength
@@ -35,23 +37,19 @@ class AdvBCT(Method):
     """
 
     name: ClassVar[str] = "advbct"
-    needs_parent: ClassVar[bool] = True
-    needs_old_outputs: ClassVar[bool] = True
-    same_dimension: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True, old_outputs=True, same_dimension=True, beside="discriminator")
     triplet_margin: float = 1.0
-    adversarial_weight: float = 1.0
-    boundary_weight: float = 1.0
-    threshold: float = 1.0
+    adversarial_weight: Weight = 1.0
+    boundary_weight: Weight = 1.0
+    threshold: Positive = 1.0
 
     def begin(self, task: Task) -> "Adversary":
         """The discriminator, and old centres with their radii; a class of one image has none."""
-        assert task.old is not None
-        return Adversary(task.old.embeddings, task.labels, task.classes)
+        return Adversary(task.old_outputs.embeddings, task.labels, task.classes)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step["Adversary"]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet``, ``adversary`` and ``boundary``."""
         state, p = step.state, step.progress
-        assert isinstance(state, Adversary)
         new = state.discriminator(reverse_gradient(step.new.features, 2 / (1 + math.exp(-STEEPNESS * p)) - 1))
         old = state.discriminator(step.parent.features)
         zeros = torch.zeros_like(step.labels)

@@ -9,13 +9,15 @@ from torch.nn import functional as F
 
 from evergallery.losses import fit_width
 from evergallery.memory import class_means
-from evergallery.methods.method import Method, Need, Step, Task, classification_and_triplet
+from evergallery.methods.method import Method, Step, Task, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Weight
 from evergallery.network import Head
 from evergallery.network.heads import scores
 
 
 @dataclass(frozen=True)
-class BCT(Method):
+class BCT(Method["PseudoOldHead"]):
     """The old classifier still reads the new features: ``L = L(new head) + λ L(old head, frozen)``.
 
     The old head knows none of the new classes; for them it gets rows that are the parent's mean features of their
@@ -30,23 +32,17 @@ class BCT(Method):
     """
 
     name: ClassVar[str] = "bct"
-    needs_parent: ClassVar[bool] = True
-    reads_old_head: ClassVar[Need] = "optional"
-    runs_parent: ClassVar[bool] = False
-    needs_old_outputs: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_outputs=True, old_head="optional")
     triplet_margin: float = 1.0
-    weight: float = 1.0
+    weight: Weight = 1.0
 
     def begin(self, task: Task) -> "PseudoOldHead":
         """The old head with a row for every new class."""
-        assert task.parent is not None
-        assert task.old is not None
-        means = class_means(task.old.features, task.labels, task.classes)
-        return PseudoOldHead(task.parent.head, means, torch.bincount(task.labels, minlength=task.classes) > 0)
+        means = class_means(task.old_outputs.features, task.labels, task.classes)
+        return PseudoOldHead(task.parent_network.head, means, torch.bincount(task.labels, minlength=task.classes) > 0)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step["PseudoOldHead"]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``influence``."""
-        assert isinstance(step.state, PseudoOldHead)
         return {
             **classification_and_triplet(step, self.triplet_margin),
             "influence": self.weight * F.cross_entropy(step.state(step.new.features), step.labels),

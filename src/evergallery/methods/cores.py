@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evergallery.methods.method import Method, Step
-from evergallery.network import HeadKind
+from evergallery.methods.needs import Needs
 
 
 @dataclass(frozen=True)
-class CoReS(Method):
+class CoReS(Method[None]):
     """A classifier that never moves: directions of all classes to come are the corners of a simplex from the beginning.
 
     Generations are compatible because all of them learn under the same corners, so the first one must learn by this
@@ -24,11 +24,8 @@ class CoReS(Method):
     """
 
     name: ClassVar[str] = "cores"
-    needs_old_images: ClassVar[bool] = True
-    starts_from_parent: ClassVar[bool] = False
-    same_dimension: ClassVar[bool] = True
-    head: ClassVar[HeadKind | None] = "simplex"
+    needs: ClassVar[Needs] = Needs(old_images=True, parent_weights=False, same_dimension=True, head="simplex")
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """The term ``classification``; features are not normalised, as published."""
         return {"classification": F.cross_entropy(step.new.logits, step.labels)}

@@ -11,11 +11,13 @@ from evergallery.losses import (
     logit_distillation,
     new_class_cross_entropy,
 )
-from evergallery.methods.method import Method, Need, Step
+from evergallery.methods.method import Method, Step
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Positive, Weight
 
 
 @dataclass(frozen=True)
-class CSD(Method):
+class CSD(Method[None]):
     """New classes without the old images; the parent teaches by its logits and, contrastively, by its embeddings.
 
     The published code's quirks, mended: its weights ``lambda_kd`` and ``lambda_csd`` are never applied (here they
@@ -32,21 +34,18 @@ class CSD(Method):
     """
 
     name: ClassVar[str] = "csd"
-    needs_parent: ClassVar[bool] = True
-    reads_old_head: ClassVar[Need] = "needed"
-    same_dimension: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True, old_head="needed", same_dimension=True)
     triplet_margin: float = 1.0
-    logit_weight: float = 1.0
-    logit_temperature: float = 2.0
-    contrastive_weight: float = 1.0
-    contrastive_temperature: float = 0.07
+    logit_weight: Weight = 1.0
+    logit_temperature: Positive = 2.0
+    contrastive_weight: Weight = 1.0
+    contrastive_temperature: Positive = 0.07
     teacher_only: bool = False
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet``, ``logit distillation`` and ``contrastive distillation``."""
         new, old = step.new, step.parent
-        assert step.old_head is not None
-        old_classes = step.old_head.classes
+        old_classes = step.parent_head.classes
         return {
             "classification": new_class_cross_entropy(new.logits, step.labels, old_classes),
             "triplet": batch_hard_triplet(new.features, step.labels, self.triplet_margin),

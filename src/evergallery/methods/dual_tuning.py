@@ -10,11 +10,13 @@ from torch.nn import functional as F
 from evergallery.errors import InputError
 from evergallery.losses import arcface, batch_hard_triplet, centre_triplet, fit_width, metric_loss
 from evergallery.memory import class_means, robust_class_means
-from evergallery.methods.method import Method, Need, Step, Task
+from evergallery.methods.method import Method, Step, Task
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import MetricLoss, Positive, Share, Weight
 
 
 @dataclass(frozen=True)
-class DualTuning(Method):
+class DualTuning(Method["Prototypes"]):
     """New features that the old space can read, and an old space that the new head can read.
 
     Prototype transfer: the parent's class means of the *new* images, of all classes among them, are a frozen classifier
@@ -41,34 +43,29 @@ class DualTuning(Method):
     """
 
     name: ClassVar[str] = "dual-tuning"
-    needs_parent: ClassVar[bool] = True
-    reads_old_head: ClassVar[Need] = "optional"
-    needs_old_outputs: ClassVar[bool] = True
-    loss: str = "triplet"
-    label_smoothing: float = 0.1
-    prototype_weight: float = 0.1
-    structure_weight: float = 0.2
+    needs: ClassVar[Needs] = Needs(old_batches=True, old_outputs=True, old_head="optional")
+    loss: Literal["cross-entropy", "arcface"] | MetricLoss = "triplet"
+    label_smoothing: Share = 0.1
+    prototype_weight: Weight = 0.1
+    structure_weight: Weight = 0.2
     prototypes: Literal["mean", "robust", "mixed"] = "mean"
     prototype_loss: Literal["inner", "cosine", "triplet"] = "inner"
-    scale: float = 16.0
+    scale: Positive = 16.0
     margin: float = 0.3
 
     def begin(self, task: Task) -> "Prototypes":
         """The parent's class means (K, d_old) of the new images."""
-        assert task.old is not None
         if self.loss == "arcface" and task.head != "cosine":
             raise InputError(
                 f"ArcFace is a margin on cosines, and the head is {task.head!r}: learn with --head cosine."
             )
         means = robust_class_means if self.prototypes == "robust" else class_means
         present = torch.bincount(task.labels, minlength=task.classes) > 0
-        return Prototypes(means(task.old.features, task.labels, task.classes), present)
+        return Prototypes(means(task.old_outputs.features, task.labels, task.classes), present)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step["Prototypes"]) -> dict[str, Tensor]:
         """Terms of the task, ``prototypes``, ``new in old head`` (where there is one) and ``old in new head``."""
         new, old, state = step.new, step.parent, step.state
-        assert isinstance(state, Prototypes)
-        assert step.head is not None
         in_old_width = fit_width(new.features, old.features.shape[1])
         terms = {
             **self._task(step),
@@ -84,9 +81,8 @@ class DualTuning(Method):
             terms["new in old head"] = self.structure_weight * rows.where(known, 0).sum() / known.sum().clamp(min=1)
         return terms
 
-    def _task(self, step: Step) -> dict[str, Tensor]:
+    def _task(self, step: Step["Prototypes"]) -> dict[str, Tensor]:
         new, labels = step.new, step.labels
-        assert step.head is not None
         if self.loss == "arcface":
             return {"classification": arcface(new.logits, labels, scale=step.head.scale, margin=self.margin)}
         classification = F.cross_entropy(new.logits, labels, label_smoothing=self.label_smoothing)

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,10 +16,12 @@ from evergallery.losses import (
 )
 from evergallery.memory import Scatter, Trial, best_emphasis, class_means, discriminant_whitening, emphasis_ranks
 from evergallery.methods.method import Method, Solution, Step, Task
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import PartOfTheWay, Positive, Weight
 
 
 @dataclass(frozen=True)
-class Evergreen(Method):
+class Evergreen(Method["Prototypes"]):
     """CSD's contrast, stronger, around images that stay where the parent put them, among prototypes of every class.
 
     Each paper lacks what another has. CSD's contrast binds classes across generations but lets single images wander;
@@ -55,20 +56,17 @@ class Evergreen(Method):
     """
 
     name: ClassVar[str] = "evergreen"
-    needs_parent: ClassVar[bool] = True
-    reads_root: ClassVar[bool] = True
-    needs_old_outputs: ClassVar[bool] = True
-    solves: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True, old_outputs=True, root=True, closed_form=True)
     triplet_margin: float = 1.0
-    contrastive_weight: float = 6.0
-    contrastive_temperature: float = 0.07
-    anchor_weight: float = 30.0
-    root_weight: float = 30.0
-    new_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    prototype_weight: float = 1.0
-    prototype_scale: float = 16.0
-    shrinkage: Annotated[float, Field(gt=0)] = 0.2
-    emphasis: Annotated[float, Field(ge=0)] | None = None
+    contrastive_weight: Weight = 6.0
+    contrastive_temperature: Positive = 0.07
+    anchor_weight: Weight = 30.0
+    root_weight: Weight = 30.0
+    new_share: PartOfTheWay = 0.5
+    prototype_weight: Weight = 1.0
+    prototype_scale: Positive = 16.0
+    shrinkage: Positive = 0.2
+    emphasis: Weight | None = None
 
     def solve(self, scatter: Scatter, trials: Callable[[], Sequence[Trial]], earlier: Mapping[str, Any]) -> Solution:
         """The discriminant whitening of the features of all images of the lineage.
@@ -92,18 +90,16 @@ class Evergreen(Method):
 
     def begin(self, task: Task) -> "Prototypes":
         """Unit prototypes in the parent's space: of the new images' classes, and of those it remembers."""
-        assert task.old is not None
-        vectors = F.normalize(class_means(task.old.embeddings, task.labels, task.classes))
+        vectors = F.normalize(class_means(task.old_outputs.embeddings, task.labels, task.classes))
         present = torch.bincount(task.labels, minlength=task.classes) > 0
         if task.memory.means:
             classes, remembered = task.memory.prototypes()
             vectors[classes], present[classes] = remembered.to(vectors), True
         return Prototypes(vectors, present)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step["Prototypes"]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet``, ``contrastive distillation``, ``anchor``, ``prototypes``, perhaps ``root``."""
         new, old, state, labels = step.new, step.parent, step.state, step.labels
-        assert isinstance(state, Prototypes)
         in_old_space = F.normalize(fit_width(new.features, old.features.shape[1]))
         to_prototypes = self.prototype_scale * in_old_space @ state.vectors.T
         terms = {

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from evergallery.losses import FeatureDistance, feature_distillation
 from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Weight
 
 
 @dataclass(frozen=True)
-class FeatureDistillation(Method):
+class FeatureDistillation(Method[None]):
     """Every image stays where the parent put it: the plainest way to keep stored vectors searchable.
 
     CL2R distils on replayed images of old classes, under a simplex head; here on the new images, since there are no
@@ -23,13 +25,12 @@ class FeatureDistillation(Method):
     """
 
     name: ClassVar[str] = "feature-distillation"
-    needs_parent: ClassVar[bool] = True
-    same_dimension: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True, same_dimension=True)
     triplet_margin: float = 1.0
-    weight: float = 5.0
+    weight: Weight = 5.0
     distance: FeatureDistance = "cosine"
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``feature distillation``."""
         return {
             **classification_and_triplet(step, self.triplet_margin),

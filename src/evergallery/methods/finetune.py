@@ -9,7 +9,7 @@ from evergallery.methods.method import Method, Step, classification_and_triplet
 
 
 @dataclass(frozen=True)
-class Finetune(Method):
+class Finetune(Method[None]):
     """Cross-entropy and triplets on the new images, from the parent's weights; also how a first generation learns.
 
     The baseline that forgets: nothing holds the old categories or the old coordinates.
@@ -18,6 +18,6 @@ class Finetune(Method):
     name: ClassVar[str] = "finetune"
     triplet_margin: float = 1.0
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification`` and ``triplet``."""
         return classification_and_triplet(step, self.triplet_margin)

@@ -6,10 +6,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.needs import Needs
 
 
 @dataclass(frozen=True)
-class Joint(Method):
+class Joint(Method[None]):
     """The upper bound on recall, and the price that the other methods avoid.
 
     It needs every image ever seen, and since it starts from scratch its space has nothing in common with the
@@ -17,10 +18,9 @@ class Joint(Method):
     """
 
     name: ClassVar[str] = "joint"
-    needs_old_images: ClassVar[bool] = True
-    starts_from_parent: ClassVar[bool] = False
+    needs: ClassVar[Needs] = Needs(old_images=True, parent_weights=False)
     triplet_margin: float = 1.0
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification`` and ``triplet``."""
         return classification_and_triplet(step, self.triplet_margin)

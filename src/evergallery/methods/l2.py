@@ -7,10 +7,12 @@ from torch import Tensor
 
 from evergallery.losses import fit_width, unit_mean_squared_error
 from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Weight
 
 
 @dataclass(frozen=True)
-class L2(Method):
+class L2(Method[None]):
     """Squared distance of the unit embeddings to the parent's, beside the loss on the new images.
 
     OpenCompatible's form, times D: it takes the mean over coordinates too. openBCT's learns from this term alone.
@@ -22,11 +24,11 @@ class L2(Method):
     """
 
     name: ClassVar[str] = "l2"
-    needs_parent: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True)
     triplet_margin: float = 1.0
-    weight: float = 10.0
+    weight: Weight = 10.0
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``squared distance``."""
         old = step.parent.features
         width = old.shape[1]

@@ -10,10 +10,12 @@ from torch.nn import functional as F
 from evergallery.losses import centre_alignment, cosine_boundary
 from evergallery.memory import class_means, smallest_cosines
 from evergallery.methods.method import Method, Step, Task, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Weight
 
 
 @dataclass(frozen=True)
-class LCE(Method):
+class LCE(Method["Centres"]):
     """The rows of the new head lie on the old class centres, and the new features inside the old class boundaries.
 
     Centres are the parent's, of the classes that the training images show, old ones among them where there are any.
@@ -27,24 +29,18 @@ class LCE(Method):
     """
 
     name: ClassVar[str] = "lce"
-    needs_parent: ClassVar[bool] = True
-    runs_parent: ClassVar[bool] = False
-    needs_old_outputs: ClassVar[bool] = True
-    same_dimension: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_outputs=True, same_dimension=True)
     triplet_margin: float = 1.0
-    alignment_weight: float = 100.0
-    boundary_weight: float = 1.0
+    alignment_weight: Weight = 100.0
+    boundary_weight: Weight = 1.0
 
     def begin(self, task: Task) -> "Centres":
         """Old class centres and boundaries."""
-        assert task.old is not None
-        return Centres(task.old.embeddings, task.labels, task.classes)
+        return Centres(task.old_outputs.embeddings, task.labels, task.classes)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step["Centres"]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet``, ``alignment`` and ``boundary``."""
         state = step.state
-        assert isinstance(state, Centres)
-        assert step.head is not None
         rows = step.head.weight[: step.head.classes]
         return {
             **classification_and_triplet(step, self.triplet_margin),

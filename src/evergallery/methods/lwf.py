@@ -6,11 +6,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from evergallery.losses import logit_distillation
-from evergallery.methods.method import Method, Need, Step, classification_and_triplet
+from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Positive, Weight
 
 
 @dataclass(frozen=True)
-class LwF(Method):
+class LwF(Method[None]):
     """The new images, seen by the parent: its scores of the old classes are kept.
 
     It keeps decisions between classes and promises nothing about coordinates. Published for classification with a head
@@ -24,16 +26,14 @@ class LwF(Method):
     """
 
     name: ClassVar[str] = "lwf"
-    needs_parent: ClassVar[bool] = True
-    reads_old_head: ClassVar[Need] = "needed"
+    needs: ClassVar[Needs] = Needs(old_batches=True, old_head="needed")
     triplet_margin: float = 1.0
-    logit_weight: float = 1.0
-    logit_temperature: float = 2.0
+    logit_weight: Weight = 1.0
+    logit_temperature: Positive = 2.0
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``logit distillation``."""
-        assert step.old_head is not None
-        known = step.old_head.classes
+        known = step.parent_head.classes
         return {
             **classification_and_triplet(step, self.triplet_margin),
             "logit distillation": self.logit_weight

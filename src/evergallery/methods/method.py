@@ -1,21 +1,34 @@
-"""What every method shares: the task it begins with, the step it sees, and what it says about its needs."""
+"""What every method shares: the task it begins with, the step it sees, and values that are checked however it is made."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, cast, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import TypeVar
 
 from evergallery.errors import InputError
 from evergallery.losses import batch_hard_triplet
 from evergallery.memory import ClassMeans, Memory, Scatter, Trial
+from evergallery.methods.needs import Needs
 from evergallery.network import Head, HeadKind, Network, Outputs
 
 Beginning = Literal["scratch", "pretrained", "parent"]
-Need = Literal["never", "optional", "needed"]
+"""Where the weights of a network come from before it learns: drawn, published (or of a file), or the parent's."""
+State = TypeVar("State", bound=nn.Module | None, default=Any)
+"""What a method keeps beside the network while it learns; ``None`` for most."""
+Value = TypeVar("Value")
+
+
+def _declared(value: Value | None, need: str) -> Value:
+    """What a method reads, which is there because its ``needs`` say so."""
+    if value is None:
+        raise RuntimeError(f"A method reads what it has not asked for: its needs have to say {need}.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -38,15 +51,29 @@ class Task:
     parent: Network | None = None
     """Frozen."""
     old: Outputs | None = None
-    """The parent's outputs of the N images without augmentation; only for methods with ``needs_old_outputs``."""
+    """The parent's outputs of the N images without augmentation; only for methods that need them."""
     memory: Memory = field(default_factory=Memory)
     """The parent's."""
     another_network: Callable[[Beginning], Network] | None = None
     """Makes a network like the one that learns."""
 
+    @property
+    def parent_network(self) -> Network:
+        """``parent``, for methods that learn from one."""
+        return _declared(self.parent, "old_batches or old_outputs")
+
+    @property
+    def old_outputs(self) -> Outputs:
+        """``old``, for methods that need ``old_outputs``."""
+        return _declared(self.old, "old_outputs")
+
+    def second_network(self, beginning: Beginning) -> Network:
+        """A network like the one that learns, for methods that train it beside."""
+        return _declared(self.another_network, "beside")(beginning)
+
 
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[State]):
     """What the networks made of one batch."""
 
     labels: Tensor
@@ -55,24 +82,33 @@ class Step:
     """Of the network that learns."""
     old: Outputs | None = None
     """Of the frozen parent, in evaluation mode and without a graph; ``None`` where the method does not read them."""
-    head: Head | None = None
+    _: KW_ONLY
+    head: Head
     """Of the network that learns."""
+    state: State
+    """What the method's ``begin`` made."""
     old_head: Head | None = None
     """The frozen parent's; ``None`` where it has no classes."""
-    state: nn.Module | None = None
-    """What the method's ``begin`` made."""
+    root: Outputs | None = None
+    """Of the frozen first generation of a line that the method has carried on, where the parent is not that one itself."""
     run: Callable[[Network], Outputs] | None = None
     """Runs another network on the same batch."""
     progress: float = 1.0
     """Share of the training that is done."""
-    root: Outputs | None = None
-    """Of the frozen first generation of a line that the method has carried on, where the parent is not that one itself."""
 
     @property
     def parent(self) -> Outputs:
-        """``old``, for methods with ``needs_parent`` and ``runs_parent``."""
-        assert self.old is not None, "only a method with needs_parent and runs_parent reads the parent's outputs"
-        return self.old
+        """``old``, for methods that need ``old_batches``."""
+        return _declared(self.old, "old_batches")
+
+    @property
+    def parent_head(self) -> Head:
+        """``old_head``, for methods that need it."""
+        return _declared(self.old_head, 'old_head="needed"')
+
+    def through(self, network: Network) -> Outputs:
+        """What a network that is trained beside makes of the same batch."""
+        return _declared(self.run, "beside")(network)
 
 
 class Solution(NamedTuple):
@@ -87,33 +123,28 @@ class Solution(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Method(ABC):
+class Method(ABC, Generic[State]):
     """Hyper-parameters of a way to learn, and its losses.
 
-    A subclass is a frozen dataclass with a ``name``; it knows neither the trainer, nor files, nor devices.
+    A subclass is a frozen dataclass with a ``name``, what it ``needs``, and annotations that say which values it takes; it
+    knows neither the trainer, nor files, nor devices.
+
+    Raises:
+        InputError: a value does not fit.
     """
 
     name: ClassVar[str]
-    needs_parent: ClassVar[bool] = False
-    """Learns from the frozen parent."""
-    runs_parent: ClassVar[bool] = True
-    """Where there is a parent to learn from: whether its outputs of every batch are read, not only those before it all."""
-    reads_root: ClassVar[bool] = False
-    """Reads what the root says of every batch: the generation whose space the parent inherited by this very method."""
-    needs_old_outputs: ClassVar[bool] = False
-    """Reads the parent's outputs of all training images before the first step, for instance for prototypes."""
-    needs_old_images: ClassVar[bool] = False
-    """Learns from images of the old classes too."""
-    same_dimension: ClassVar[bool] = False
-    """Compares coordinates with the parent's, so it cannot change the dimension of the embedding."""
-    reads_old_head: ClassVar[Need] = "never"
-    """Whether it learns from the scores of the parent's classes, which a model from elsewhere does not come with."""
-    solves: ClassVar[bool] = False
-    """Has a closed form for the neck of a frozen backbone, which needs no parent."""
-    starts_from_parent: ClassVar[bool] = True
-    """The network begins with the parent's weights, where it is of the same architecture, not from scratch."""
-    head: ClassVar[HeadKind | None] = None
-    """The only kind of head it works with; None for any."""
+    needs: ClassVar[Needs] = Needs()
+
+    def __post_init__(self) -> None:
+        """Check the values by their annotations; words become what they say, and ``2`` becomes ``2.0``."""
+        for name, adapter in _adapters(type(self)).items():
+            given = getattr(self, name)
+            try:
+                object.__setattr__(self, name, adapter.validate_python(given))
+            except ValidationError as error:
+                message = error.errors()[0]["msg"]
+                raise InputError(f"{name}={given} is not usable for {self.name!r}: {message}.") from error
 
     @classmethod
     def with_options(cls, given: Mapping[str, Any]) -> Self:
@@ -126,24 +157,17 @@ class Method(ABC):
         for key in given:
             if key not in known:
                 raise InputError(f"{cls.name!r} has no hyper-parameter {key!r}: it has {', '.join(known) or 'none'}.")
-        try:
-            # Checks and converts by the annotations of the dataclass.
-            return TypeAdapter(cls).validate_python(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(
-                f"{first['loc'][0]}={first['input']} is not usable for {cls.name!r}: {first['msg']}."
-            ) from error
+        return cls(**given)
 
-    def begin(self, task: Task) -> nn.Module | None:
+    def begin(self, task: Task) -> State:
         """What is kept or trained beside the network, and thrown away with the run: prototypes, a second network.
 
         The same for the same task, since a run that is resumed calls it again before restoring its tensors.
         """
-        return None
+        return cast(State, None)
 
     @abstractmethod
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[State]) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is minimised."""
 
     def solve(
@@ -171,7 +195,7 @@ class Method(ABC):
         """
         return 1.0
 
-    def epoch_begins(self, state: nn.Module | None, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
+    def epoch_begins(self, state: State, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
         """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands.
 
         What it changes are tensors of ``state``, which a run that is resumed within an epoch finds in its checkpoint.
@@ -197,6 +221,14 @@ class Method(ABC):
     def parameters(self) -> dict[str, Any]:
         """The hyper-parameters, for the card."""
         return asdict(self)
+
+
+@cache
+def _adapters(kind: type[Method]) -> dict[str, TypeAdapter[Any]]:
+    """What checks each hyper-parameter."""
+    hints = get_type_hints(kind, include_extras=True)
+    finite = ConfigDict(allow_inf_nan=False)
+    return {one.name: TypeAdapter(hints[one.name], config=finite) for one in fields(kind)}
 
 
 def classification_and_triplet(step: Step, margin: float) -> dict[str, Tensor]:

@@ -6,11 +6,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from evergallery.losses import logit_distillation, maximum_mean_discrepancy
-from evergallery.methods.method import Method, Need, Step, classification_and_triplet
+from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Positive, Weight
 
 
 @dataclass(frozen=True)
-class MMD(Method):
+class MMD(Method[None]):
     """Soft labels keep the old classes, and the distribution of the embeddings stays that of the parent's.
 
     Inferred: both weights, which could not be found; the discrepancy of unit embeddings; the bandwidth. The research
@@ -25,19 +27,16 @@ class MMD(Method):
     """
 
     name: ClassVar[str] = "mmd"
-    needs_parent: ClassVar[bool] = True
-    reads_old_head: ClassVar[Need] = "needed"
-    same_dimension: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True, old_head="needed", same_dimension=True)
     triplet_margin: float = 1.0
-    logit_weight: float = 1.0
-    logit_temperature: float = 2.0
-    mmd_weight: float = 1.0
-    bandwidth: float = 0.5
+    logit_weight: Weight = 1.0
+    logit_temperature: Positive = 2.0
+    mmd_weight: Weight = 1.0
+    bandwidth: Positive = 0.5
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet``, ``logit distillation`` and ``discrepancy``."""
-        assert step.old_head is not None
-        known = step.old_head.classes
+        known = step.parent_head.classes
         return {
             **classification_and_triplet(step, self.triplet_margin),
             "logit distillation": self.logit_weight

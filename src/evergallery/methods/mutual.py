@@ -10,11 +10,13 @@ from torch.nn import functional as F
 from evergallery.losses import metric_loss, relation_distillation
 from evergallery.memory import ClassMeans, Memory, Weighting, virtual_features
 from evergallery.methods.method import Beginning, Method, Step, Task
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import MetricLoss, Positive, Weight
 from evergallery.network import Network, Outputs
 
 
 @dataclass(frozen=True)
-class Mutual(Method):
+class Mutual(Method["Support"]):
     """Old and new knowledge with equal weight: the parent teaches relations, and so does a network without a past.
 
     A supporting network learns the new task beside the current one and is thrown away; the two teach each other. From
@@ -42,29 +44,25 @@ class Mutual(Method):
     """
 
     name: ClassVar[str] = "mutual"
-    needs_parent: ClassVar[bool] = True
-    loss: str = "hard-mining"
-    classification_weight: float = 0.0
-    old_weight: float = 10.0
-    virtual_weight: float = 10.0
-    mutual_weight: float = 1.0
-    temperature: float = 4.0
+    needs: ClassVar[Needs] = Needs(old_batches=True, beside="network")
+    loss: MetricLoss = "hard-mining"
+    classification_weight: Weight = 0.0
+    old_weight: Weight = 10.0
+    virtual_weight: Weight = 10.0
+    mutual_weight: Weight = 1.0
+    temperature: Positive = 4.0
     reference: Literal["current", "old"] = "current"
     supporting: Beginning = "scratch"
     weighting: Weighting = "clamped"
     drift: Literal["chained", "one-jump"] = "chained"
 
-    def begin(self, task: Task) -> "Beside":
+    def begin(self, task: Task) -> "Support":
         """The supporting network, and the class means of the generations before the parent."""
-        assert task.another_network is not None
-        return Beside(task.another_network(self.supporting), task.memory.earlier())
+        return Support(task.second_network(self.supporting), task.memory.earlier())
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step["Support"]) -> dict[str, Tensor]:
         """Terms ``metric``, ``supporting metric``, ``old relations``, ``mutual relations``, ``virtual relations``."""
-        beside, old = step.state, step.parent
-        assert isinstance(beside, Beside)
-        assert step.run is not None
-        new, supporting = step.new, step.run(beside.supporting)
+        new, old, supporting = step.new, step.parent, step.through(step.state.supporting)
         loss = metric_loss(self.loss)
         terms = {
             "metric": loss(new.features, step.labels),
@@ -77,7 +75,7 @@ class Mutual(Method):
                 + relation_distillation(new.embeddings, supporting.embeddings, self.temperature)
             ),
         }
-        earlier = beside.earlier_means()
+        earlier = step.state.earlier_means()
         if earlier:
             virtual = [
                 virtual_features(old.features, old.embeddings, means.unit, means.drift, self.weighting)
@@ -110,7 +108,7 @@ class Mutual(Method):
         return relation_distillation(first, second, self.temperature)
 
 
-class Beside(nn.Module):
+class Support(nn.Module):
     """What mutual distillation needs beside the network: a peer, and class means of earlier generations."""
 
     def __init__(self, supporting: Network, earlier: list[ClassMeans]) -> None:

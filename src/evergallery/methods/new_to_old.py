@@ -7,10 +7,12 @@ from torch import Tensor
 
 from evergallery.losses import new_to_old_contrast, new_to_old_triplet
 from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Count, Positive, Weight
 
 
 @dataclass(frozen=True)
-class NewToOldContrastive(Method):
+class NewToOldContrastive(Method[None]):
     """Each new embedding is nearer to its own old one than to those of other classes, by a softmax.
 
     OpenCompatible's form, whose only positive is the image's own old vector; openBCT's averages over all old vectors of
@@ -24,14 +26,13 @@ class NewToOldContrastive(Method):
     """
 
     name: ClassVar[str] = "contrastive"
-    needs_parent: ClassVar[bool] = True
-    same_dimension: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True, same_dimension=True)
     triplet_margin: float = 1.0
-    weight: float = 1.0
-    temperature: float = 0.05
-    hardest: int | None = None
+    weight: Weight = 1.0
+    temperature: Positive = 0.05
+    hardest: Count | None = None
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``new to old``."""
         contrast = new_to_old_contrast(
             step.new.embeddings, step.parent.embeddings, step.labels, self.temperature, hardest=self.hardest
@@ -40,7 +41,7 @@ class NewToOldContrastive(Method):
 
 
 @dataclass(frozen=True)
-class NewToOldTriplet(Method):
+class NewToOldTriplet(Method[None]):
     """Each new embedding is nearer to its own old one than to those of other classes, by a margin.
 
     Attributes:
@@ -51,14 +52,13 @@ class NewToOldTriplet(Method):
     """
 
     name: ClassVar[str] = "triplet-new-to-old"
-    needs_parent: ClassVar[bool] = True
-    same_dimension: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True, same_dimension=True)
     triplet_margin: float = 1.0
-    weight: float = 1.0
+    weight: Weight = 1.0
     margin: float = 0.8
-    hardest: int = 10
+    hardest: Count = 10
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``new to old``."""
         triplets = new_to_old_triplet(
             step.new.embeddings, step.parent.embeddings, step.labels, self.margin, hardest=self.hardest
@@ -67,7 +67,7 @@ class NewToOldTriplet(Method):
 
 
 @dataclass(frozen=True)
-class RACT(Method):
+class RACT(Method[None]):
     """Regression-alleviating compatible training: new vectors of other classes are negatives too.
 
     While a gallery is refreshed item by item, old and new vectors stand side by side in it; a new one of another class
@@ -83,16 +83,15 @@ class RACT(Method):
     """
 
     name: ClassVar[str] = "ract"
-    needs_parent: ClassVar[bool] = True
-    same_dimension: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_batches=True, same_dimension=True)
     triplet_margin: float = 1.0
     form: Literal["contrastive", "triplet"] = "contrastive"
-    weight: float = 1.0
-    temperature: float = 0.01
+    weight: Weight = 1.0
+    temperature: Positive = 0.01
     margin: float = 0.8
-    hardest: int = 10
+    hardest: Count = 10
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``new to old and new``."""
         new, old, labels = step.new.embeddings, step.parent.embeddings, step.labels
         if self.form == "contrastive":

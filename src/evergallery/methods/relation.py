@@ -7,10 +7,12 @@ from torch import Tensor
 
 from evergallery.losses import metric_loss, relation_distillation
 from evergallery.methods.method import Method, Step
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import MetricLoss, Positive, Weight
 
 
 @dataclass(frozen=True)
-class RelationDistillation(Method):
+class RelationDistillation(Method[None]):
     """The similarities within a batch remain what they were for the parent.
 
     Mutual distillation without the second network and without virtual features. FECD's estimate of earlier generations,
@@ -23,12 +25,12 @@ class RelationDistillation(Method):
     """
 
     name: ClassVar[str] = "relation"
-    needs_parent: ClassVar[bool] = True
-    loss: str = "hard-mining"
-    weight: float = 10.0
-    temperature: float = 4.0
+    needs: ClassVar[Needs] = Needs(old_batches=True)
+    loss: MetricLoss = "hard-mining"
+    weight: Weight = 10.0
+    temperature: Positive = 4.0
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``metric`` and ``old relations``; the current network's relations are the reference, as published."""
         return {
             "metric": metric_loss(self.loss)(step.new.features, step.labels),

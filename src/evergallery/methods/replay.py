@@ -6,10 +6,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Count
 
 
 @dataclass(frozen=True)
-class Replay(Method):
+class Replay(Method[None]):
     """Fine-tuning that may keep some of the old images: between the method that has none and the one that has all.
 
     Images are drawn at random, as CL2R does (Biondi et al. 2023), not by iCaRL's herding (Rebuffi et al. 2017), and are not
@@ -21,14 +23,14 @@ class Replay(Method):
     """
 
     name: ClassVar[str] = "replay"
-    needs_old_images: ClassVar[bool] = True
-    old_images_per_class: int = 20
+    needs: ClassVar[Needs] = Needs(old_images=True)
+    old_images_per_class: Count = 20
     triplet_margin: float = 1.0
 
     def old_images(self) -> int | None:
         """``old_images_per_class``."""
         return self.old_images_per_class
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification`` and ``triplet``."""
         return classification_and_triplet(step, self.triplet_margin)

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from evergallery.losses import fit_width
 from evergallery.memory import diffused_class_means
 from evergallery.methods.method import Method, Step, Task, classification_and_triplet
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Positive, ShareBelowOne, Weight
 from evergallery.network import Outputs
 
 REFRESHES = (10 / 35, 20 / 35)
@@ -18,7 +20,7 @@ REFRESHES = (10 / 35, 20 / 35)
 
 
 @dataclass(frozen=True)
-class UniBCT(Method):
+class UniBCT(Method["RefinedPrototypes"]):
     """A frozen classifier of old prototypes, refined by what the new network has learned of their images.
 
     Images that are alone in the new space, outliers of their class, weigh less in its prototype. Until the first
@@ -36,30 +38,25 @@ class UniBCT(Method):
     """
 
     name: ClassVar[str] = "unibct"
-    needs_parent: ClassVar[bool] = True
-    runs_parent: ClassVar[bool] = False
-    needs_old_outputs: ClassVar[bool] = True
+    needs: ClassVar[Needs] = Needs(old_outputs=True, own_passes=2)
     triplet_margin: float = 1.0
-    weight: float = 1.0
-    share: float = 0.9
-    temperature: float = 0.05
+    weight: Weight = 1.0
+    share: ShareBelowOne = 0.9
+    temperature: Positive = 0.05
 
     def begin(self, task: Task) -> "RefinedPrototypes":
         """Room for the prototypes."""
-        assert task.old is not None
-        present = torch.bincount(task.labels, minlength=task.classes) > 0
-        return RefinedPrototypes(task.old.features.new_zeros(task.classes, task.old.features.shape[1]), present)
+        old, present = task.old_outputs.features, torch.bincount(task.labels, minlength=task.classes) > 0
+        return RefinedPrototypes(old.new_zeros(task.classes, old.shape[1]), present)
 
-    def epoch_begins(self, state: nn.Module | None, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
+    def epoch_begins(self, state: "RefinedPrototypes", task: Task, progress: float, now: Callable[[], Outputs]) -> None:
         """Refine the prototypes when it is time."""
-        assert isinstance(state, RefinedPrototypes)
-        assert task.old is not None
         due = sum(progress >= share for share in REFRESHES)
         if due > int(state.refreshes):
             state.rows.copy_(
                 diffused_class_means(
                     now().embeddings,
-                    task.old.features,
+                    task.old_outputs.features,
                     task.labels,
                     task.classes,
                     share=self.share,
@@ -68,10 +65,9 @@ class UniBCT(Method):
             )
             state.refreshes.fill_(due)
 
-    def losses(self, step: Step) -> dict[str, Tensor]:
+    def losses(self, step: Step["RefinedPrototypes"]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``prototypes``."""
         state = step.state
-        assert isinstance(state, RefinedPrototypes)
         in_old_space = F.normalize(fit_width(step.new.features, state.rows.shape[1]))
         logits = (in_old_space @ state.rows.T).masked_fill(~state.present, -torch.inf)
         return {

@@ -109,13 +109,13 @@ def train(
         OSError: the disk is full; likewise.
         StoppedError: the process was sent SIGTERM; what was done is kept.
     """
-    if method.needs_parent and parent is None:
+    if method.needs.parent and parent is None:
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
     fabric = _fabric(settings)
     ranks = Ranks(fabric.global_rank, fabric.world_size, fabric.device)
     network = network.to(memory_format=torch.channels_last)
-    teacher = _frozen(parent, fabric) if method.needs_parent and parent is not None else None
-    first = _frozen(root, fabric) if method.reads_root and root is not None else None
+    teacher = _frozen(parent, fabric) if method.needs.parent and parent is not None else None
+    first = _frozen(root, fabric) if method.needs.root and root is not None else None
     task = Task(
         labels=torch.from_numpy(images.labels),
         dimension=network.embedder.dimension,
@@ -123,13 +123,13 @@ def train(
         head=network.head.kind,
         old_classes=0 if parent is None else parent.head.classes,
         parent=teacher,
-        old=outputs_of(teacher, images, preprocessing, ranks=ranks) if teacher and method.needs_old_outputs else None,
+        old=outputs_of(teacher, images, preprocessing, ranks=ranks) if teacher and method.needs.old_outputs else None,
         memory=memory or Memory(),
         another_network=another_network,
     )
     beside = method.begin(task)
     if beside is not None:
-        beside = beside.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        beside = beside.to(fabric.device, memory_format=torch.channels_last)
     if ranks.size > 1:
         for one in [network, *(beside.modules() if beside is not None else ())]:
             # What else a method keeps sees whole batches on every rank.
@@ -329,7 +329,7 @@ def _step(run: _Run, batch: Tensor, labels: Tensor, progress: float) -> Step:
             return whole(Outputs(*(output.float() for output in other(batch))))
 
     with torch.no_grad():
-        old = outputs(run.teacher) if run.teacher is not None and run.method.runs_parent else None
+        old = outputs(run.teacher) if run.teacher is not None and run.method.needs.old_batches else None
         root = outputs(run.root) if run.root is not None else None
     return Step(
         labels=labels,
