@@ -95,13 +95,13 @@ class Contender:
         """Why it cannot run on a protocol, in a sentence; ``None`` where it can."""
         method = self.method(protocol)
         # A simplex has the dimension of its classes, whatever the backbone.
-        if method is None or protocol.update_backbone is None or method.head == "simplex":
+        if method is None or protocol.update_backbone is None or method.needs.head == "simplex":
             return None
         old, new = (protocol.dimension(one) for one in (protocol.backbone, protocol.update_backbone))
         if old == new:
             return None
         change = f"and the protocol {protocol.name!r} goes from {old} dimensions to {new}: leave it out of --methods."
-        if method.same_dimension:
+        if method.needs.same_dimension:
             return f"{self.name} compares coordinates with its parent's, {change}"
         if self.adapter is not None and not ADAPTERS[self.adapter].between_dimensions:
             return f"{self.name} maps between spaces of one dimension, {change}"
