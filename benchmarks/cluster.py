@@ -31,7 +31,7 @@ from evergallery.data.sources import find
 from evergallery.data.streaming import Picture, processors
 from evergallery.extraction.cluster import Cluster, connected
 from evergallery.extraction.extraction import Extraction, Here, Seen
-from evergallery.indexing.indexing import index_images
+from evergallery.indexing.pipeline import index_images
 from evergallery.watching import Watcher
 from extraction import photographs, registered
 

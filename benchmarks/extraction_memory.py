@@ -25,7 +25,7 @@ from evergallery.data.streaming import grouped
 from evergallery.extraction.extraction import Here
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item, PutCounts
-from evergallery.indexing.indexing import index_images
+from evergallery.indexing.pipeline import index_images
 from evergallery.network import Extractor
 from evergallery.watching import Watcher
 

@@ -388,7 +388,7 @@ class TestVectors:
     def test_interrupted_import_goes_on(
         self, space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("evergallery.exchange.exchange.BATCH", 2)
+        monkeypatch.setattr("evergallery.exchange.vectors.BATCH", 2)
         table(tmp_path / "v.npz")
 
         class Stops(Watcher):

@@ -124,7 +124,7 @@ def test_a_kill_before_the_change_leaves_the_earlier_gallery(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Workspace, "changing", killed)
+        patched.setattr("evergallery.holdings.restoring.changing", killed)
         shop.restore(tmp_path / "snapshot", force=True)
     assert len(names(shop)) == 39
     shop.restore(tmp_path / "snapshot", force=True)

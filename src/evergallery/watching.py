@@ -37,3 +37,7 @@ class Watcher:
     def confirms(self, question: str) -> bool:
         """Whether somebody says yes; nobody is there to be asked."""
         return False
+
+
+SILENT = Watcher()
+"""Hears of progress and does nothing."""

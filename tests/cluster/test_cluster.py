@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 
 from conftest import coloured_images, evergallery
-from evergallery import Workspace, indexing
+from evergallery import Workspace
 from evergallery.errors import BusyError, InputError, MissingExtraError, NotFoundError
 from evergallery.extraction import cluster as clusters
 from evergallery.extraction.cluster import Cluster, connected
 from evergallery.gallery.items import Item
-from evergallery.upgrade import refresh as refreshing
+from evergallery.indexing import pipeline
+from evergallery.upgrade import refreshing
 from evergallery.watching import Watcher
 from shops import HERE, environment, make_photos, vectors
 
@@ -69,7 +70,7 @@ def workers(ray: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clus
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of sixteen."""
-    monkeypatch.setattr(indexing, "batch_size", lambda size: 16)
+    monkeypatch.setattr(pipeline, "batch_size", lambda size: 16)
     monkeypatch.setattr(clusters, "batch_size", lambda size: 16)
     monkeypatch.setattr(refreshing, "BATCH", 16)
 
@@ -281,7 +282,7 @@ class TestAddresses:
     ) -> None:
         pytest.importorskip("ray", reason="ray is not installed")
         monkeypatch.setattr("ray.is_initialized", lambda: False)
-        monkeypatch.setattr(indexing, "Spool", lambda *_: pytest.fail("the listing was read"))
+        monkeypatch.setattr(pipeline, "Spool", lambda *_: pytest.fail("the listing was read"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"

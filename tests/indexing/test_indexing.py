@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from conftest import as_json, coloured_images
-from evergallery import Workspace, indexing
+from evergallery import Workspace
 from evergallery.data import streaming
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
+from evergallery.holdings.images import load_images
+from evergallery.indexing import pipeline
 
 batches: list[int] = []
 """How many images the model has seen at each call."""
@@ -33,7 +35,7 @@ def model(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    monkeypatch.setattr(indexing, "batch_size", lambda size: 16)
+    monkeypatch.setattr(pipeline, "batch_size", lambda size: 16)
     with Workspace.create(tmp_path / "shop", size=16) as space:
         space.register(model, size=16)
         space.embed(sample(tmp_path / "sample.png"), space.promoted)  # Loads the model, which is probed then.
@@ -65,7 +67,7 @@ def stored(shop: Workspace) -> dict[str, Item]:
 def test_vectors_are_those_of_images_read_as_a_whole(shop: Workspace, photos: Path) -> None:
     done = shop.index(photos)
     assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (60, 0, 0, 0)
-    images = shop.load(photos, shop.promoted.preprocessing, require_labels=False)
+    images = load_images(shop, photos, shop.promoted.preprocessing, require_labels=False)
     expected = shop.extract(shop.promoted, images, keep=False)
     items = stored(shop)
     for index, content in enumerate(images.hashes):
@@ -176,7 +178,7 @@ def test_files_of_one_picture_say_together_what_is_known_of_it(shop: Workspace, 
 def test_bad_files_are_counted_and_named_in_a_table_where_they_are_many(
     shop: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "SKIPPED_KEPT", 3)
+    monkeypatch.setattr(pipeline, "SKIPPED_KEPT", 3)
     bad = sorted(photos.rglob("*.png"))[::12]
     for path in bad[:3]:
         path.write_bytes(path.read_bytes()[:60])

@@ -62,7 +62,7 @@ def test_models_stay_loaded_and_load_once(shop: Workspace, monkeypatch: pytest.M
     monkeypatch.setattr(Generation, "embedder", lambda one: loaded.append(one.name) or load(one))
     with ThreadPoolExecutor(4) as threads:
         names = ["v1", "v2", "v3"] * 20
-        found = list(threads.map(lambda name: shop.embedder(shop.generation(name)), names))
+        found = list(threads.map(lambda name: shop.loaded.embedder(shop.generation(name)), names))
     assert sorted(loaded) == ["v1", "v2", "v3"]
     assert len({id(one) for one in found}) == 3
 
@@ -78,7 +78,7 @@ class TestCheck:
     def test_no_image_is_extracted_twice(self, made: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
         images = coloured_images(classes=10, each=25, seed=31)
         first = made.check("v2", images, against="all").to_dict()
-        monkeypatch.setattr("evergallery.workspace.extract", None)
+        monkeypatch.setattr("evergallery.holdings.embedding.extract_images", None)
         again = made.check("v2", images, against="all").to_dict()
         for result in (first, again):
             for pair in result["pairs"]:
@@ -349,7 +349,7 @@ class TestPromotion:
         self, shop: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shop.check("v2", held_out())
-        monkeypatch.setattr("evergallery.workspace.WAIT", 0.1)
+        monkeypatch.setattr("evergallery.holdings.holdings.WAIT", 0.1)
         with lock(shop.directory / ".lock", "another promotion"):
             with pytest.raises(BusyError, match=rf"in use: process {os.getpid()} \(another promotion\)"):
                 shop.promote("v2")

@@ -204,13 +204,15 @@ def search(
     json: JsonOption = False,
 ) -> None:
     """Find the stored items most like a picture."""
+    from evergallery.holdings.comparing import space_of
+
     with open_workspace(workspace) as space:
         where = item_filter(space, label, within)
         matches = space.search(
             None if image is None else str(image), item=item, generation=generation, k=k, where=where,
             minimum_score=min_score, minimum_probability=min_probability, exact=exact,
         )  # fmt: skip
-        names = {one: space.space_of(one).name for one in {match.item.generation for match in matches}}
+        names = {one: space_of(space, one).name for one in {match.item.generation for match in matches}}
     rows = [
         {
             "rank": rank,

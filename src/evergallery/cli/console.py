@@ -20,7 +20,7 @@ from evergallery.watching import Watcher
 if TYPE_CHECKING:
     from evergallery.data.images import Skipped
     from evergallery.gallery.items import LabelConflict
-    from evergallery.indexing.indexing import Indexed
+    from evergallery.indexing.pipeline import Indexed
     from evergallery.training import Progress as TrainingProgress
 
 PLAIN_LINE_EVERY_SECONDS = 5.0

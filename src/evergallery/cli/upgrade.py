@@ -23,10 +23,10 @@ from evergallery.cli.console import err, out, print_json, print_table, say, watc
 
 if TYPE_CHECKING:
     from evergallery.memory import Fidelity
-    from evergallery.upgrade.adapt import Adapted
+    from evergallery.upgrade.adapting import Adapted
     from evergallery.upgrade.check import Check, PairCheck
+    from evergallery.upgrade.overview import Status
     from evergallery.upgrade.plan import Plan
-    from evergallery.upgrade.status import Status
 
 SHOWN = 10
 ImagesOption = Annotated[

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,14 @@ from evergallery.errors import InputError
 from evergallery.evaluation import measure, protocol
 from evergallery.files import new_file
 from evergallery.generations.generation import Generation
-from evergallery.network import Embedder, ExpandedEmbedder, extract
+from evergallery.holdings.embedding import extract
+from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.images import load_images
+from evergallery.network import Embedder, ExpandedEmbedder
+from evergallery.network import extract as extract_images
 from evergallery.network.foreign import onnx_model
 from evergallery.network.onnx_export import export_onnx, probe_cosine, quantise
-from evergallery.watching import Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.watching import SILENT, Watcher
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
@@ -70,17 +70,38 @@ class ExportedModel:
 
 
 def export_model(
-    workspace: "Workspace",
-    maker: Generation,
-    path: Path,
+    holdings: Holdings,
+    path: str | Path,
     *,
-    int8: bool,
-    calibrate: str | Path | ImageSet | None,
-    data: str | Path | ImageSet | None,
-    data_dir: Path | None,
-    watcher: Watcher,
+    generation: str | None = None,
+    int8: bool = False,
+    calibrate: str | Path | ImageSet | None = None,
+    data: str | Path | ImageSet | None = None,
+    data_dir: Path | None = None,
+    watcher: Watcher = SILENT,
 ) -> ExportedModel:
-    """Write a generation's embedder to an ONNX file; see ``Workspace.export_model``."""
+    """Write a generation's embedder to an ONNX file, which ``register`` and other programs read.
+
+    It takes normalised images (B, 3, S, S) and gives unit embeddings (B, D); the preprocessing is written into it. In
+    float32 its vectors are the generation's, which is made sure of on fixed pictures. In 8 bits they are others: registered,
+    the file is a generation of its own, which ``check`` may show to be compatible with the vectors of this one.
+
+    Args:
+        path: ends in ``.onnx``.
+        generation: the promoted one by default.
+        int8: write weights and activations in 8 bits.
+        calibrate: for that, images like those to come, not those it is measured on; 256 of them are used.
+        data: held-out images with labels, on which recall@1 of the file is measured beside the generation's.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
+
+    Raises:
+        RefusedError: the file does not do what the generation does.
+        InputError: the generation is no network, or the arguments do not fit together.
+        MissingExtraError: without onnx, onnxscript or onnxruntime.
+    """
+    path = Path(path)
+    maker = holdings.generation(generation) if generation else holdings.promoted
     if path.suffix.lower() != ".onnx":
         raise InputError(f"{path} is no name of an ONNX file: let it end in .onnx.")
     if not path.parent.is_dir():
@@ -90,8 +111,8 @@ def export_model(
     if not maker.can_be_parent:
         raise InputError(f"{maker.name} is no network of this workspace: only those are exported.")
     preprocessing = maker.preprocessing
-    held_out = None if data is None else workspace.load(data, preprocessing, data_dir, watcher)
-    sample = None if calibrate is None else _sample(workspace, calibrate, maker, data_dir, watcher)
+    held_out = None if data is None else load_images(holdings, data, preprocessing, data_dir, watcher)
+    sample = None if calibrate is None else _sample(holdings, calibrate, maker, data_dir, watcher)
     embedder = maker.embedder()
     assert isinstance(embedder, Embedder | ExpandedEmbedder)
     with new_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
@@ -105,10 +126,10 @@ def export_model(
             watcher.said(f"calibrating on {len(sample)} images")
             quantise(exact, written, _batches(sample, maker))
             cosine = probe_cosine(embedder, preprocessing, written)
-        recall = None if held_out is None else _recall(workspace, maker, written, held_out, watcher)
+        recall = None if held_out is None else _recall(holdings, maker, written, held_out, watcher)
         written.replace(temporary)
     done = ExportedModel(maker.name, path, path.stat().st_size, "int8" if int8 else "float32", cosine, recall)
-    workspace.journal.record(
+    holdings.journal.record(
         "export-model", generation=maker.name, file=str(path), numbers=done.numbers, cosine=round(cosine, 6),
         **({} if recall is None else {"recall": recall.file, "cross": recall.cross, "own": recall.generation}),
     )  # fmt: skip
@@ -116,9 +137,9 @@ def export_model(
 
 
 def _sample(
-    workspace: "Workspace", data: str | Path | ImageSet, maker: Generation, data_dir: Path | None, watcher: Watcher
+    holdings: Holdings, data: str | Path | ImageSet, maker: Generation, data_dir: Path | None, watcher: Watcher
 ) -> ImageSet:
-    images = workspace.load(data, maker.preprocessing, data_dir, watcher, require_labels=False)
+    images = load_images(holdings, data, maker.preprocessing, data_dir, watcher, require_labels=False)
     order = np.random.default_rng(0).permutation(len(images))
     return images.select(np.sort(order[:CALIBRATION_IMAGES]))
 
@@ -130,11 +151,11 @@ def _batches(images: ImageSet, maker: Generation) -> Iterator[NDArray[np.float32
         yield normalise(batch, prepared.mean, prepared.std).contiguous().numpy()
 
 
-def _recall(workspace: "Workspace", maker: Generation, file: Path, images: ImageSet, watcher: Watcher) -> Recall:
+def _recall(holdings: Holdings, maker: Generation, file: Path, images: ImageSet, watcher: Watcher) -> Recall:
     chosen = protocol(images)
-    own = workspace.extract(maker, images, watcher)
+    own = extract(holdings, maker, images, watcher)
     model = onnx_model(file, maker.preprocessing.size, maker.card.dimension)
-    made = extract(
+    made = extract_images(
         model,
         images,
         maker.preprocessing,

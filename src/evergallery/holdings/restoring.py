@@ -4,33 +4,44 @@ import shutil
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from evergallery.errors import DamagedError, RefusedError
 from evergallery.files import lock
 from evergallery.gallery import snapshot as snapshots
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.places import is_url
+from evergallery.holdings.comparing import space_of
+from evergallery.holdings.holdings import HELD, Holdings, changing
 from evergallery.holdings.state import State
-from evergallery.watching import Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.watching import SILENT, Watcher
 
 
-def restore_gallery(workspace: "Workspace", path: Path, force: bool, watcher: Watcher) -> snapshots.Snapshot:
-    """Search the gallery of a snapshot from now on; see ``Workspace.restore``."""
+def restore(
+    holdings: Holdings, path: str | Path, *, force: bool = False, watcher: Watcher = SILENT
+) -> snapshots.Snapshot:
+    """Search the gallery of a snapshot from now on, as it was searched then; one atomic change, after verification.
+
+    The generation that answers queries stays. An earlier gallery that holds anything stays on disk, where it was.
+
+    Raises:
+        RefusedError: the gallery holds vectors and ``force`` is not given; or the snapshot holds vectors of a space that
+            is not here.
+        InputError: there is no snapshot, or it is of another format or engine.
+        DamagedError: the snapshot is not what was written.
+        BusyError: another process has the gallery.
+    """
+    path = Path(path)
     snapshot = snapshots.read(path)
     state = State.model_validate(snapshot.state)
-    _require_known(workspace, snapshot)
-    place = workspace.state.store
+    _require_known(holdings, snapshot)
+    place = holdings.state.store
     if is_url(place):
         raise RefusedError(
             f"The gallery is {place}: copy the snapshot's into another one with  evergallery gallery copy {path / 'gallery'} "
             f"URL  , then  evergallery gallery use URL"
         )
-    workspace.close()
-    earlier = workspace.directory / workspace.state.store
+    holdings.close()
+    earlier = holdings.directory / holdings.state.store
     earlier.mkdir(exist_ok=True)
     held = _vectors(earlier)
     if held and not force:
@@ -40,13 +51,13 @@ def restore_gallery(workspace: "Workspace", path: Path, force: bool, watcher: Wa
         )
     # Nobody fills a gallery that is about to be left.
     with lock(earlier / ".lock", "restoring a snapshot"):
-        directory = _free_name(workspace.directory / "gallery")
+        directory = _free_name(holdings.directory / "gallery")
         snapshots.restore(
             path,
             directory,
             on_progress=lambda done, total: watcher.counted("copying the gallery, MiB", done >> 20, total >> 20),
         )
-        with workspace.changing("restoring a snapshot") as now:
+        with changing(holdings, "restoring a snapshot") as now:
             now.store = directory.name
             # Marks on the vectors are of the refreshes of that moment; what was promoted since shows its own.
             now.refreshes = max(now.refreshes, state.refreshes)
@@ -56,19 +67,20 @@ def restore_gallery(workspace: "Workspace", path: Path, force: bool, watcher: Wa
                 now.refresh = now.refresh.model_copy(update={"shown": True})
         if held == 0:
             shutil.rmtree(earlier)
-    workspace.journal.record("restore", path=str(path), vectors=snapshot.vectors, made=snapshot.made)
+    (holdings.directory / HELD).unlink(missing_ok=True)
+    holdings.journal.record("restore", path=str(path), vectors=snapshot.vectors, made=snapshot.made)
     return snapshot
 
 
-def _require_known(workspace: "Workspace", snapshot: snapshots.Snapshot) -> None:
+def _require_known(holdings: Holdings, snapshot: snapshots.Snapshot) -> None:
     for fingerprint, vectors in snapshot.generations.items():
         if vectors:
             try:
-                workspace.space_of(fingerprint)
+                space_of(holdings, fingerprint)
             except RefusedError:
                 raise RefusedError(
                     f"The snapshot holds {vectors} vectors of a generation or adapter {fingerprint[:12]} that is not in "
-                    f"{workspace.directory}: put its directory back under generations/ or adapters/ first."
+                    f"{holdings.directory}: put its directory back under generations/ or adapters/ first."
                 ) from None
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import EvergalleryError, InputError
 from evergallery.evaluation import GROUPS
 from evergallery.generations.generation import Generation
+from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.report.prototypes import PrototypeMap, prototype_map
 from evergallery.report.refreshing import Curves, measured_curves
@@ -17,12 +17,11 @@ from evergallery.retrieval.bootstrap import Interval
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.check import Check, Measured, PairCheck, agreement, check_pair, compatibility
 from evergallery.upgrade.checking import through_adapters
+from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.held_out import holds_embeddings, read_held_out
 from evergallery.upgrade.plan import Plan
+from evergallery.upgrade.refreshing import plan
 from evergallery.watching import Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Measurements:
         return interval_of(share, queries, self.confidence)
 
 
-def choose(workspace: "Workspace", generation: str | None, against: str | None) -> tuple[Generation, Generation | None]:
+def choose(holdings: Holdings, generation: str | None, against: str | None) -> tuple[Generation, Generation | None]:
     """The generation in question, the newest by default, and the one whose vectors it would search.
 
     That one is by default the promoted generation, or where this is the newest itself its parent, or the one before it.
@@ -92,10 +91,10 @@ def choose(workspace: "Workspace", generation: str | None, against: str | None) 
         NotFoundError: no such generation.
         InputError: the one that would be searched is not older.
     """
-    everything = workspace.generations()
-    candidate = workspace.generation(generation) if generation else everything[-1]
+    everything = holdings.generations()
+    candidate = holdings.generation(generation) if generation else everything[-1]
     if against is not None:
-        base = workspace.generation(against)
+        base = holdings.generation(against)
         if base.number >= candidate.number:
             raise InputError(
                 f"{against} is not older than {candidate.name}: name an older generation with --against, or a newer one with "
@@ -103,14 +102,14 @@ def choose(workspace: "Workspace", generation: str | None, against: str | None) 
             )
         return candidate, base
     older = {one.name: one for one in everything if one.number < candidate.number}
-    for name in (workspace.state.promoted, candidate.card.parent, *reversed(older)):
+    for name in (holdings.state.promoted, candidate.card.parent, *reversed(older)):
         if name in older:
             return candidate, older[name]
     return candidate, None
 
 
 def measure_held_out(
-    workspace: "Workspace",
+    holdings: Holdings,
     data: str | Path | ImageSet,
     candidate: Generation,
     base: Generation | None,
@@ -123,7 +122,7 @@ def measure_held_out(
     """Look at held-out images with every generation and lay them side by side.
 
     Args:
-        workspace: whose generations these are.
+        holdings: whose generations these are.
         data: held-out images as ``Workspace.check`` takes them.
         candidate: the generation in question.
         base: the one whose vectors it would search.
@@ -135,12 +134,12 @@ def measure_held_out(
     Raises:
         InputError: the images cannot be used.
     """
-    everything = workspace.generations()
+    everything = holdings.generations()
     asked = {candidate.name, base.name if base else None}
     # Of vectors without a model only stored images are known, which would shrink what the others are measured on.
     shown = [one for one in everything if one.extracts or one.name in asked]
     held_out = read_held_out(
-        workspace, data, [Space(one) for one in shown], queries=queries, gallery=gallery, data_dir=data_dir,
+        holdings, data, [Space(one) for one in shown], queries=queries, gallery=gallery, data_dir=data_dir,
         watcher=watcher,
     )  # fmt: skip
     protocol, spaces = held_out.protocol, held_out.spaces
@@ -150,7 +149,7 @@ def measure_held_out(
         )
     names = tuple(one.name for one in shown)
     left_out = tuple(one.name for one in everything if one not in shown)
-    policy = workspace.gate
+    policy = gate_of(holdings)
     if not held_out.labelled:
         agreements = (agreement(protocol, spaces[candidate.name], spaces[base.name]),) if base else ()
         check = Check(candidate.name, names, protocol.description, protocol, held_out.excluded, {}, (), agreements)
@@ -166,7 +165,7 @@ def measure_held_out(
             if maker.number > base.number:
                 updates[maker.name] = check_pair(
                     protocol, spaces[maker.name], spaces[base.name], policy, excluded=held_out.excluded,
-                    adapters=through_adapters(workspace, spaces[maker.name], spaces[base.name]),
+                    adapters=through_adapters(holdings, spaces[maker.name], spaces[base.name]),
                 )  # fmt: skip
     pairs = (updates[candidate.name],) if base else ()
     check = Check(candidate.name, names, protocol.description, protocol, held_out.excluded, matrix, pairs)
@@ -181,13 +180,13 @@ def measure_held_out(
         pair, old, new = updates[candidate.name], spaces[base.name], spaces[candidate.name]
         way = pair.serves
         direct = in_width_of(new.embeddings, old.embeddings), old.embeddings
-        mapped, searched = through_adapters(workspace, new, old).get(way.adapter or "", direct)
+        mapped, searched = through_adapters(holdings, new, old).get(way.adapter or "", direct)
         curves = measured_curves(
             protocol, old.embeddings, mapped, new.embeddings, (way.calibrations["cross"], way.calibrations["new self"]),
             searched=searched,
         )  # fmt: skip
         prototypes = prototype_map(old.embeddings, new.embeddings, images.labels, images.classes, base.card.classes)
-        plan, no_plan = _plan(workspace, candidate, data, data_dir, watcher)
+        plan, no_plan = _plan(holdings, candidate, data, data_dir, watcher)
     present = {images.classes[label] for label in set(images.labels.tolist())}
     return Measurements(
         check, base.name if base else None, len(present & set(old_classes)), updates, spaces, left_out, policy.confidence,
@@ -196,11 +195,11 @@ def measure_held_out(
 
 
 def _plan(
-    workspace: "Workspace", candidate: Generation, data: str | Path | ImageSet, data_dir: Path | None, watcher: Watcher
+    holdings: Holdings, candidate: Generation, data: str | Path | ImageSet, data_dir: Path | None, watcher: Watcher
 ) -> tuple[Plan | None, str]:
     try:
         # Held-out images are often those that were indexed; a table of embeddings has none.
         images = None if isinstance(data, str | Path) and holds_embeddings(Path(data)) else data
-        return workspace.plan(candidate.name, images=images, data_dir=data_dir, watcher=watcher), ""
+        return plan(holdings, candidate.name, images=images, data_dir=data_dir, watcher=watcher), ""
     except EvergalleryError as error:
         return None, str(error)

@@ -2,21 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evergallery._version import __version__
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
+from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import now
 from evergallery.report import comparison, standing
 from evergallery.report.flips import flips
 from evergallery.report.measurements import Measurements, choose, measure_held_out
 from evergallery.report.page import write_page
 from evergallery.report.words import counted, listed, moment
-from evergallery.watching import Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.watching import SILENT, Watcher
 
 FILE = "report.html"
 
@@ -34,40 +32,56 @@ class Report:
     findings: tuple[str, ...]
 
 
-def write_report(
-    workspace: "Workspace",
-    data: str | Path | ImageSet | None,
+def report(
+    holdings: Holdings,
+    data: str | Path | ImageSet | None = None,
     *,
-    path: str | Path | None,
-    generation: str | None,
-    against: str | None,
-    queries: str | None,
-    gallery: str | None,
-    data_dir: Path | None,
-    watcher: Watcher,
+    path: str | Path | None = None,
+    generation: str | None = None,
+    against: str | None = None,
+    queries: str | None = None,
+    gallery: str | None = None,
+    data_dir: Path | None = None,
+    watcher: Watcher = SILENT,
 ) -> Report:
-    """See ``Workspace.report``."""
-    target = _target(Path(path) if path is not None else workspace.directory / FILE)
+    """Write one HTML file about this workspace that needs no network; what is measured for it is not remembered.
+
+    Args:
+        data: held-out labelled images, as ``check`` takes them; without them nothing is measured, and the page says so.
+        path: of the page; ``report.html`` in the workspace by default.
+        generation: the one in question; the newest by default.
+        against: whose vectors it would search; by default the promoted one's, or where it is the promoted one itself
+            its parent's.
+        queries: split of the queries.
+        gallery: split of the gallery.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
+
+    Raises:
+        NotFoundError: no such generation.
+        InputError: the images cannot be used, or ``against`` is not older than ``generation``.
+    """
+    target = _target(Path(path) if path is not None else holdings.directory / FILE)
     found, subject = None, None
     for name in (generation, against):
         if name is not None:
-            workspace.generation(name)
-    if workspace.generations():
-        candidate, base = choose(workspace, generation, against)
+            holdings.generation(name)
+    if holdings.generations():
+        candidate, base = choose(holdings, generation, against)
         subject = (candidate.name, base.name if base else None)
         if data is not None:
             found = measure_held_out(
-                workspace, data, candidate, base, queries=queries, gallery=gallery, data_dir=data_dir, watcher=watcher
+                holdings, data, candidate, base, queries=queries, gallery=gallery, data_dir=data_dir, watcher=watcher
             )
     watcher.said("writing the report")
-    where = standing.standing(workspace)
-    lineage = standing.lineage(workspace)
+    where = standing.standing(holdings)
+    lineage = standing.lineage(holdings)
     sections = _compared(found)
     findings = _findings(where, sections, subject, found)
     write_page(
         target,
         "report.html",
-        name=workspace.directory.resolve().name,
+        name=holdings.directory.resolve().name,
         made=moment(now()),
         version=__version__,
         subject=subject,
@@ -77,8 +91,8 @@ def write_report(
         sections=sections,
         missing=_missing(found, subject),
         protocol=None if found is None else _protocol(found),
-        checks=standing.earlier_checks(workspace),
-        history=standing.history(workspace),
+        checks=standing.earlier_checks(holdings),
+        history=standing.history(holdings),
     )
     return Report(target, tuple(findings))
 

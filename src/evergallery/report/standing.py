@@ -1,27 +1,27 @@
 """What a report says without any held-out image: where things stand, the lineage, earlier checks, what was done."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from evergallery.errors import DamagedError
 from evergallery.files import read_json
 from evergallery.generations.generation import KINDS, Card
+from evergallery.holdings.holdings import Holdings
 from evergallery.report.lineage import lineage_rows
 from evergallery.report.words import counted, duration, interval_of, listed, moment, percent, points
 from evergallery.upgrade.evidence import Evidence
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.upgrade.gate import gate_of
+from evergallery.upgrade.overview import log, status
 
 ENTRIES_SHOWN = 30
 LANE = 22
 
 
-def standing(workspace: "Workspace") -> dict[str, Any]:
+def standing(holdings: Holdings) -> dict[str, Any]:
     """Items by space and state, the open refresh, problems, what runs."""
-    found = workspace.status()
+    found = status(holdings)
     sentences = []
     if found.promoted:
         sentences.append(f"{found.promoted} answers queries; {counted(found.generations, 'generation')} in all.")
@@ -50,13 +50,13 @@ def standing(workspace: "Workspace") -> dict[str, Any]:
     return {"sentences": sentences, "spaces": found.spaces or ()}
 
 
-def lineage(workspace: "Workspace") -> dict[str, Any]:
+def lineage(holdings: Holdings) -> dict[str, Any]:
     """Every generation with its place in the graph, and the adapters between them."""
-    cards = [one.card for one in workspace.generations()]
+    cards = [one.card for one in holdings.generations()]
     rows = lineage_rows({card.name: card.parent for card in cards})
     width = 1 + max((row.lane for row in rows), default=0)
-    promoted = workspace.state.promoted
-    adapters = [stored.card for stored in workspace.adapters()]
+    promoted = holdings.state.promoted
+    adapters = [stored.card for stored in holdings.adapters()]
     return {
         "width": width * LANE,
         "generations": [
@@ -84,11 +84,11 @@ def lineage(workspace: "Workspace") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def earlier_checks(workspace: "Workspace") -> dict[str, Any]:
+def earlier_checks(holdings: Holdings) -> dict[str, Any]:
     """What every check so far has left behind, newest first."""
     rows, damaged = [], []
-    confidence = workspace.gate.confidence
-    folder = workspace.directory / "checks"
+    confidence = gate_of(holdings).confidence
+    folder = holdings.directory / "checks"
     for path in sorted(folder.glob("*-in-*.json")) if folder.is_dir() else ():
         try:
             content = read_json(path)
@@ -115,9 +115,9 @@ def earlier_checks(workspace: "Workspace") -> dict[str, Any]:
     return {"rows": rows, "damaged": damaged}
 
 
-def history(workspace: "Workspace") -> dict[str, Any]:
+def history(holdings: Holdings) -> dict[str, Any]:
     """The last entries of the log, newest first."""
-    entries = workspace.log()
+    entries = log(holdings)
     rows = [
         (moment(entry["time"]), entry["who"], entry["operation"], told(entry)) for entry in entries[-ENTRIES_SHOWN:]
     ]

@@ -11,7 +11,9 @@ from evergallery.adapters import Adapter
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
+from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import State
 from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.width import in_width_of
 
@@ -100,6 +102,15 @@ class Route:
             kept = [match for match in scored if minimum_score is None or match.score >= minimum_score]
             ranked.append(sorted(kept, key=lambda match: (-match.score, match.item.id))[:k])
         return ranked
+
+
+def route_to(holdings: Holdings, asker: Space, space: Space, state: State | None = None) -> Route:
+    """How queries of one space reach the vectors of another, as the last check has shown."""
+    state = state or holdings.state
+    pair = state.pair(asker.fingerprint, space.fingerprint) if asker.fingerprint != space.fingerprint else None
+    adapter = holdings.loaded.adapter(holdings.adapter(pair.adapter)) if pair and pair.adapter else None
+    scale = state.scale(asker.fingerprint, space.fingerprint, pair.adapter if pair else None)
+    return Route(space, adapter, Calibration(scale.slope, scale.intercept) if scale else None)
 
 
 def search_routes(

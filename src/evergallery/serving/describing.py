@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.gallery.items import Filter, Item, Scalar, View
+from evergallery.holdings.comparing import space_of
 from evergallery.redaction import redacted, redacted_values
 from evergallery.serving import schemas
 from evergallery.serving.pictures import GIVEN_URI, picture_of
@@ -14,7 +15,7 @@ from evergallery.workspace import Workspace
 def name_of(workspace: Workspace, fingerprint: str) -> str:
     """The name of a space, or the beginning of its fingerprint where nobody knows it."""
     try:
-        return workspace.space_of(fingerprint).name
+        return space_of(workspace, fingerprint).name
     except RefusedError:
         return fingerprint[:12]
 

@@ -6,6 +6,7 @@ from typing import Any
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.files import read_json
 from evergallery.generations.generation import Generation
+from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.spaces import Space
 from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
@@ -109,7 +110,7 @@ def _would_change(workspace: Workspace, candidate: Generation) -> str:
     after = state.model_copy(deep=True)
     after.promote(candidate.name, "")
     counts = workspace.gallery.count_by_generation(view=after.view())
-    held = {space.name: counts[space.fingerprint] for space in workspace.stored(view=after.view())}
+    held = {space.name: counts[space.fingerprint] for space in stored_spaces(workspace, view=after.view())}
     searched = " and ".join(f"{count} vectors of {space}" for space, count in held.items()) or "no vectors yet"
     sentence = f"{candidate.name} answers queries in place of {state.promoted or 'nobody'}, and searches {searched}."
     if state.refresh is not None and state.view() != after.view():

@@ -20,9 +20,12 @@ from evergallery.errors import InputError, NotFoundError
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.generations.generation import Generation
+from evergallery.holdings.comparing import space_of
+from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.searching.routes import Result
+from evergallery.searching.searching import answering, search_vectors
 from evergallery.serving import schemas
 from evergallery.serving.batching import Batcher
 from evergallery.serving.counts import Counts
@@ -111,7 +114,7 @@ class Searches:
         """Have a generation's model in memory, and let it look at a first image, which takes longer than all others."""
         if generation.extracts:
             size = generation.preprocessing.size
-            self._workspace.embed_pixels(np.zeros((1, size, size, 3), np.uint8), generation)
+            embed_pixels(self._workspace, np.zeros((1, size, size, 3), np.uint8), generation)
 
     async def by_stored(self, body: schemas.Search, state: State | None = None) -> schemas.Answer:
         """Search with a vector or a stored item.
@@ -126,7 +129,7 @@ class Searches:
         """Search with a picture, which is not kept."""
 
         async def ask(state: State) -> Found:
-            maker = self._workspace.answering(options.generation, state)
+            maker = answering(self._workspace, options.generation, state)
             vector = await self.embed(await self._threads.decode(self._prepared, data, maker), maker)
             return await self._search(vector, Space(maker), options, state)
 
@@ -139,10 +142,10 @@ class Searches:
 
     async def _stored(self, body: schemas.Search, state: State) -> Found:
         if body.vector is not None:
-            asker = Space(self._workspace.answering(body.generation, state))
+            asker = Space(answering(self._workspace, body.generation, state))
             return await self._search(_unit(body.vector), asker, body, state)
         item = await self._threads.run(self._item, body, state)
-        asker, vector = self._workspace.space_of(item.generation), item.embedding
+        asker, vector = space_of(self._workspace, item.generation), item.embedding
         if body.generation is not None and body.generation != asker.name:
             asker = Space(self._workspace.generation(body.generation))
             vector = await self._embed_stored(item, asker.maker)
@@ -205,7 +208,7 @@ class Searches:
                 raise InputError(f"The picture cannot be searched with: {error}") from error
 
     def _embed_now(self, name: str, images: Sequence[Image]) -> list[Vector]:
-        return list(self._workspace.embed_pixels(np.stack(images), self._workspace.generation(name)))
+        return list(embed_pixels(self._workspace, np.stack(images), self._workspace.generation(name)))
 
     def _item(self, body: schemas.Search, state: State) -> Item:
         if body.item is not None:
@@ -217,7 +220,7 @@ class Searches:
         first = together[0]
         options, asker, state = first.options, first.asker, first.state
         where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
-        answers = self._workspace.search_vectors(
+        answers = search_vectors(self._workspace,
             np.stack([asked.vector for asked in together]), asker, k=options.k + (first.without is not None), where=where,
             state=state, minimum_score=options.min_score, minimum_probability=options.min_probability, exact=options.exact,
         )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from evergallery._version import __version__
 from evergallery.errors import EvergalleryError
+from evergallery.holdings.comparing import space_of
 from evergallery.holdings.state import State
 from evergallery.redaction import redacted_text
 from evergallery.serving import schemas
@@ -207,7 +208,7 @@ class Service:
         running = job if job is not None and job.state == "running" else None
         counts = self.searches.counts.of(self.workspace.state.view())
         return self.metrics.read(
-            items={self.workspace.space_of(one).name: count for one, count in counts.items()},
+            items={space_of(self.workspace, one).name: count for one, count in counts.items()},
             promoted=self.workspace.state.promoted,
             job=None if running is None else (running.kind, running.done / running.total if running.total else 0.0),
             problems=self.workspace.notes.problems_by_kind(),

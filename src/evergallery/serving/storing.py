@@ -13,6 +13,7 @@ from evergallery.data.images import Preprocessing, pixels
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Item, PutCounts, Scalar
 from evergallery.generations.generation import Generation
+from evergallery.holdings.comparing import require_compatible, stored_spaces
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
@@ -156,7 +157,7 @@ class Storing:
         with self._who_answers, self._pictures.changing():
             if self._workspace.state.promoted != maker.name:
                 return None
-            self._workspace.require_compatible(Space(maker), self._workspace.stored())
+            require_compatible(self._workspace, Space(maker), stored_spaces(self._workspace))
             items = [
                 Item(
                     id=identifier, embedding=one.vector, generation=maker.fingerprint, label=label and normal(label),

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.files import ReadOnce, lock, read_json, write_json
+from evergallery.holdings.holdings import changing
 from evergallery.holdings.state import now
 from evergallery.workspace import Workspace
 
@@ -98,7 +99,7 @@ class Tokens:
         """
         workspace = Workspace(self.path.parent)
         if workspace.state.require_token != demanded:
-            with workspace.changing("demanding tokens") as state:
+            with changing(workspace, "demanding tokens") as state:
                 state.require_token = demanded
 
     def revoke(self, name: str) -> None:

@@ -2,51 +2,73 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import BusyError, RefusedError
-from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
+from evergallery.holdings.comparing import stored_spaces
+from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
-from evergallery.holdings.state import Pair, Scale, State, now
-from evergallery.retrieval.calibration import Calibration
-from evergallery.upgrade.check import Check, Measured, PairCheck, Vectors, agreement, check_pair, compatibility
-from evergallery.upgrade.evidence import Evidence
-from evergallery.upgrade.gate import ALL, Gate, Judged
+from evergallery.upgrade.check import Check, Measured, Vectors, agreement, check_pair, compatibility
+from evergallery.upgrade.gate import ALL, Judged, gate_of
 from evergallery.upgrade.held_out import read_held_out
 from evergallery.upgrade.promotion import comparisons
-from evergallery.watching import Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.watching import SILENT, Watcher
 
 
-def check_generation(
-    workspace: "Workspace",
+def check(
+    holdings: Holdings,
     generation: str,
     data: str | Path | ImageSet,
     *,
-    against: str | None,
-    best: str | None,
-    old_classes: Sequence[str] | None,
-    answers: str | Path | None,
-    queries: str | None,
-    gallery: str | None,
-    data_dir: Path | None,
-    watcher: Watcher,
+    against: str | None = None,
+    best: str | None = None,
+    old_classes: Sequence[str] | None = None,
+    answers: str | Path | None = None,
+    queries: str | None = None,
+    gallery: str | None = None,
+    data_dir: Path | None = None,
+    watcher: Watcher = SILENT,
 ) -> Check:
-    """See ``Workspace.check``."""
-    policy = workspace.gate
-    new = Space(workspace.generation(generation))
-    others = [space for space in opponents(workspace, new.maker, against, watcher) if space.name != new.name]
-    reference = [Space(workspace.generation(best))] if best else []
+    """Measure a generation beside others on held-out images, and remember which spaces may be compared.
+
+    Images that one of them has learned from are left out and counted. Which answers are right is said by labels, or by
+    ``answers``; without both only the agreement of the result lists is measured, and nothing is remembered.
+
+    Args:
+        generation: the one that would query.
+        data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries. Where nothing can be
+            extracted, a table of embeddings will do: an ``.npz`` with an array (N, D) for each generation under its name, or
+            Parquet with such columns of lists; and (N,) ``labels`` (``label`` in Parquet), ``split``, ``ids`` (``id``) and
+            ``answers`` (``answer``), each optional. ``@gallery`` stands for the stored items that have a label.
+        against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for
+            the whole lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery
+            holds.
+        best: a generation trained without the constraint of compatibility, for update gain and price.
+        old_classes: names of the classes that the older generation knew, on which forgetting is measured. By default those
+            that it has learned; where it knows none, as a registered model, the labels of its items in the gallery.
+        answers: a ``.csv`` or Parquet table ``query,item[,grade]`` that says which items of the gallery are right for which
+            queries: one row for one right answer, several rows for several, with grades above 0 for better and worse ones.
+            Queries and items are named by item id, address, or file name. In place of labels.
+        queries: split of the queries.
+        gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
+
+    Raises:
+        InputError: the images cannot be used, or none is left.
+        NotFoundError: no such generation.
+    """
+    policy = gate_of(holdings)
+    new = Space(holdings.generation(generation))
+    others = [space for space in opponents(holdings, new.maker, against, watcher) if space.name != new.name]
+    reference = [Space(holdings.generation(best))] if best else []
     lineup = {space.name: space for space in (*others, *reference, new)}
     ordered = sorted(lineup.values(), key=lambda space: (space.maker.number, space.adapter is not None))
     held_out = read_held_out(
-        workspace, data, ordered, old_classes=old_classes, answers=answers, queries=queries, gallery=gallery,
+        holdings, data, ordered, old_classes=old_classes, answers=answers, queries=queries, gallery=gallery,
         data_dir=data_dir, watcher=watcher,
     )  # fmt: skip
     measured, images = held_out.spaces, held_out.protocol
@@ -60,7 +82,7 @@ def check_generation(
     pairs = tuple(
         check_pair(
             images, measured[new.name], measured[other.name], policy,
-            adapters=through_adapters(workspace, measured[new.name], measured[other.name]),
+            adapters=through_adapters(holdings, measured[new.name], measured[other.name]),
             best=measured[best] if best else None, excluded=held_out.excluded,
             judged=judged.get(other.fingerprint, ALL),
         )
@@ -78,25 +100,25 @@ def check_generation(
         pairs,
         conclusion=held_out.conclusion,
     )
-    remember(workspace, result)
+    remember(holdings, result)
     return result
 
 
-def _judged(workspace: "Workspace", new: Space) -> dict[str, Judged]:
+def _judged(holdings: Holdings, new: Space) -> dict[str, Judged]:
     """By fingerprint of each space that a promotion is judged against, what it asks for."""
-    if workspace.state.promoted == new.name:
+    if holdings.state.promoted == new.name:
         return {}
     try:
-        return {one.space.fingerprint: one.judged for one in comparisons(workspace, new)}
+        return {one.space.fingerprint: one.judged for one in comparisons(holdings, new)}
     except (BusyError, RefusedError):
         # Nobody knows what would be searched, or what answers is gone: everything is asked for.
         return {}
 
 
-def through_adapters(workspace: "Workspace", new: Measured, old: Measured) -> dict[str, tuple[Vectors, Vectors]]:
+def through_adapters(holdings: Holdings, new: Measured, old: Measured) -> dict[str, tuple[Vectors, Vectors]]:
     """By name of each stored adapter of queries of ``new`` among vectors of ``old``: both as it compares them, (N, E)."""
     found = {}
-    for stored in workspace.adapters():
+    for stored in holdings.adapters():
         card = stored.card
         spaces = card.source.fingerprint, card.target.fingerprint
         if card.direction == "query" and spaces == (new.fingerprint, old.fingerprint):
@@ -108,87 +130,21 @@ def through_adapters(workspace: "Workspace", new: Measured, old: Measured) -> di
     return found
 
 
-def evidence_between(workspace: "Workspace", new: Space, old: Space) -> Evidence | None:
-    """See ``Workspace.evidence``."""
-    path = _evidence_path(workspace, new.name, old.name)
-    if not path.is_file():
-        return None
-    content = read_json(path)
-    pair = workspace.state.pair(new.fingerprint, old.fingerprint)
-    through = content["adapted"] if pair and pair.adapter and content["adapted"] else content["direct"]
-    evidence = Evidence.model_validate(through)
-    return evidence if evidence.fingerprints == (new.fingerprint, old.fingerprint) else None
-
-
-def opponents(workspace: "Workspace", new: Generation, against: str | None, watcher: Watcher) -> list[Space]:
+def opponents(holdings: Holdings, new: Generation, against: str | None, watcher: Watcher) -> list[Space]:
     """The spaces that ``against`` means, for a generation ``new``."""
-    by_name = {generation.name: generation for generation in workspace.generations()}
+    by_name = {generation.name: generation for generation in holdings.generations()}
     if against == "all":
         return [Space(generation) for generation in by_name.values()]
     if against is not None and against != "promoted":
-        return [workspace.space(against)]
-    promoted = workspace.promoted.name
+        return [holdings.space(against)]
+    promoted = holdings.promoted.name
     name = promoted if promoted != new.name else new.card.parent
     found = [Space(by_name[name])] if name in by_name else []
     if against == "promoted":
         return found
     try:
-        stored = workspace.stored()
+        stored = stored_spaces(holdings)
     except BusyError:
         watcher.said("the gallery is in use, so that only the promoted generation is compared with")
         return found
     return [*found, *(space for space in stored if space.name not in {one.name for one in found})]
-
-
-def remember(workspace: "Workspace", result: Check) -> None:
-    """Keep the evidence, what it allows to be compared, and the scales of the cosines."""
-    folder = workspace.directory / "checks"
-    folder.mkdir(exist_ok=True)
-    for pair in result.pairs:
-        direct, adapted = pair.evidence, pair.adapted
-        write_json(
-            _evidence_path(workspace, direct.new, direct.old),
-            {
-                "verdict": pair.verdict,
-                "reason": pair.reason,
-                "direct": direct.model_dump(mode="json", by_alias=True),
-                "adapted": adapted.model_dump(mode="json", by_alias=True)
-                if adapted and not adapted.estimated
-                else None,
-            },
-        )
-    with workspace.changing("remembering a check") as state:
-        for pair in result.pairs:
-            _allow(state, pair, workspace.gate)
-    for pair in result.pairs:
-        workspace.journal.record(
-            "check", generation=pair.evidence.new, against=pair.evidence.old, verdict=pair.verdict,
-            reason=pair.reason, conditions=[str(one) for one in pair.conditions], data=pair.evidence.data,
-        )  # fmt: skip
-
-
-def _allow(state: State, pair: PairCheck, gate: Gate) -> None:
-    direct, through = pair.evidence, pair.serves
-    if through.queries >= gate.queries and gate.compatible(through):
-        state.accept(
-            Pair(new=direct.new, old=direct.old, fingerprints=direct.fingerprints, shown_by="check",
-                 evidence=pair.reason, time=now(), adapter=through.adapter)
-        )  # fmt: skip
-    else:
-        state.withdraw(*direct.fingerprints)
-    new, old = direct.fingerprints
-    scales: list[tuple[str, str, str | None, Calibration | None]] = [
-        (new, old, None, direct.calibrations["cross"]),
-        (new, new, None, direct.calibrations["new self"]),
-        (old, old, None, direct.calibrations["old self"]),
-    ]
-    scales += [(new, old, route.adapter, route.calibrations["cross"]) for route in pair.routes if not route.estimated]
-    for query, item, adapter, scale in scales:
-        if scale is not None:
-            state.keep_scale(
-                Scale(query=query, item=item, adapter=adapter, slope=scale.slope, intercept=scale.intercept)
-            )
-
-
-def _evidence_path(workspace: "Workspace", new: str, old: str) -> Path:
-    return workspace.directory / "checks" / f"{new}-in-{old}.json"

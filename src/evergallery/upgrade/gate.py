@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evergallery.errors import InputError
+from evergallery.holdings.holdings import Holdings
 from evergallery.retrieval.bootstrap import Interval, wilson
 from evergallery.upgrade.evidence import Evidence
 
@@ -183,6 +184,15 @@ class Gate(BaseModel):
             return Condition("forgetting", required, why, None)
         met = 100 * evidence.forgetting <= self.forgetting
         return Condition("forgetting", required, f"{100 * evidence.forgetting:.1f} points", met)
+
+
+def gate_of(holdings: Holdings) -> Gate:
+    """What a generation must show before it is promoted, from ``gate.toml``.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
+    return Gate.read(holdings.directory / FILE)
 
 
 def _at_least(name: str, limit: float, change: Interval, of: str) -> Condition:

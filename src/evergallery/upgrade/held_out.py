@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,13 @@ from evergallery.evaluation import Protocol, protocol
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation, short_hashes
+from evergallery.holdings.embedding import extract, known_embeddings
+from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.images import load_images
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.answers import PARQUET, Judged, judgements_of, parquet_arrays, parquet_columns, read_answers
 from evergallery.upgrade.check import Measured, without
 from evergallery.watching import Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
 
 Vectors = NDArray[np.float32]
 STORED = "@gallery"
@@ -82,7 +82,7 @@ class _Part:
 
 
 def read_held_out(
-    workspace: "Workspace",
+    holdings: Holdings,
     data: str | Path | ImageSet,
     spaces: Sequence[Space],
     *,
@@ -97,7 +97,7 @@ def read_held_out(
     """Embed held-out images in every space, by whichever generation makes its vectors.
 
     Args:
-        workspace: whose generations these are.
+        holdings: whose generations these are.
         data: images in any form that ``learn`` reads, an image set, a table of embeddings (see ``Workspace.check``), or
             ``@gallery`` for the stored items that have a label.
         spaces: to embed in, oldest first.
@@ -119,21 +119,21 @@ def read_held_out(
     splits = (None, None) if beside else (queries, gallery)
     if data == STORED:
         wanted = None if answers is None else {item for one in judged for item in (one.query, one.item)}
-        part = _stored(workspace, spaces, watcher, exclude, wanted)
+        part = _stored(holdings, spaces, watcher, exclude, wanted)
     elif not isinstance(data, ImageSet) and holds_embeddings(Path(data)):
         part = _read_embeddings(Path(data), spaces, *splits)
     else:
-        part = _extract(workspace, data, spaces, *splits, data_dir, watcher, exclude)
+        part = _extract(holdings, data, spaces, *splits, data_dir, watcher, exclude)
     judged = judged or list(part.judged)
     if beside:
-        part = _beside(workspace, part, queries, judged, spaces, watcher, exclude)
+        part = _beside(holdings, part, queries, judged, spaces, watcher, exclude)
     chosen = part.protocol
     if judged:
         source = str(answers or data)
         chosen = replace(chosen, judgements=judgements_of(chosen, judged, source, watcher))
     used = np.union1d(chosen.query, chosen.gallery)
     measured = {
-        space.name: _measured(workspace, space, space.map(part.vectors[space.maker.name]), old_classes)
+        space.name: _measured(holdings, space, space.map(part.vectors[space.maker.name]), old_classes)
         for space in spaces
     }
     labelled = chosen.judgements is not None or bool((chosen.images.labels[used] >= 0).all())
@@ -141,7 +141,7 @@ def read_held_out(
 
 
 def _beside(
-    workspace: "Workspace",
+    holdings: Holdings,
     asked: _Part,
     queries: str | None,
     judged: Sequence[Judged],
@@ -153,7 +153,7 @@ def _beside(
     images = asked.protocol.images
     rows = np.arange(len(images)) if queries is None else protocol(images, queries, queries).query
     labelled = not judged and bool((images.labels[rows] >= 0).all())
-    stored = _stored(workspace, spaces, watcher, exclude, None if labelled else {one.item for one in judged})
+    stored = _stored(holdings, spaces, watcher, exclude, None if labelled else {one.item for one in judged})
     items = stored.protocol.images
     known = np.isin(np.asarray(images.hashes)[rows], np.asarray(items.hashes))
     if known.any():
@@ -170,19 +170,19 @@ def _beside(
     )
 
 
-def _measured(workspace: "Workspace", space: Space, embeddings: Vectors, old_classes: Sequence[str] | None) -> Measured:
+def _measured(holdings: Holdings, space: Space, embeddings: Vectors, old_classes: Sequence[str] | None) -> Measured:
     """A space with the classes that count as old in it: those given, those it learned, or its items' in the gallery."""
     learned = space.maker.card.classes
     if old_classes is not None or learned:
         given = old_classes is not None
         classes = learned if old_classes is None else tuple(old_classes)
         return Measured(space.name, space.fingerprint, embeddings, classes, "given" if given else "learned")
-    state = workspace.state
+    state = holdings.state
     why = "no item of it in the gallery has a label"
     labels: dict[str, int] = {}
     try:
         view = state.view().before(state.refresh.id) if state.refresh else state.view()
-        labels = workspace.gallery.count_by_label(Filter(generations=(space.fingerprint,)), view=view)
+        labels = holdings.gallery.count_by_label(Filter(generations=(space.fingerprint,)), view=view)
     except BusyError:
         why = "the gallery is in use"
     why = f"{space.name} knows no class, and {why}: name the old classes with --old-classes"
@@ -190,7 +190,7 @@ def _measured(workspace: "Workspace", space: Space, embeddings: Vectors, old_cla
 
 
 def _extract(
-    workspace: "Workspace",
+    holdings: Holdings,
     data: str | Path | ImageSet,
     spaces: Sequence[Space],
     queries: str | None,
@@ -201,21 +201,22 @@ def _extract(
 ) -> _Part:
     makers = {space.maker.name: space.maker for space in spaces}
     # Where nothing extracts, the images serve only to name items.
-    usual = Preprocessing.from_dict(workspace.state.preprocessing)
+    usual = Preprocessing.from_dict(holdings.state.preprocessing)
     sizes = list(dict.fromkeys(maker.preprocessing for maker in makers.values() if maker.extracts)) or [usual]
     if len(sizes) > 1 and isinstance(data, ImageSet):
         raise InputError(
             f"{', '.join(makers)} read images of different sizes: give the held-out images as files, not decoded ones."
         )
     read = {
-        size: workspace.load(data, size, data_dir=data_dir, require_labels=False, watcher=watcher) for size in sizes
+        size: load_images(holdings, data, size, data_dir=data_dir, require_labels=False, watcher=watcher)
+        for size in sizes
     }
     images = read[sizes[-1]]
     if any(one.hashes != images.hashes for one in read.values()):
         raise InputError("The held-out images changed while they were read: try again.")
     chosen = protocol(images, queries, gallery)
-    seen = _learned_from(workspace, makers.values(), images) if exclude else np.zeros(len(images), dtype=bool)
-    vectors = {name: workspace.known_embeddings(maker, images) for name, maker in makers.items() if not maker.extracts}
+    seen = _learned_from(holdings, makers.values(), images) if exclude else np.zeros(len(images), dtype=bool)
+    vectors = {name: known_embeddings(holdings, maker, images) for name, maker in makers.items() if not maker.extracts}
     left_out = seen | np.any([missing for _, missing in vectors.values()] or [np.zeros_like(seen)], axis=0)
     if left_out.any():
         chosen = without(chosen, left_out)
@@ -226,7 +227,7 @@ def _extract(
             f"give images that no generation has seen."
         )
     made = {
-        name: workspace.extract(maker, read[maker.preprocessing].select(kept), watcher)
+        name: extract(holdings, maker, read[maker.preprocessing].select(kept), watcher)
         if maker.extracts
         else vectors[name][0][kept]
         for name, maker in makers.items()
@@ -235,23 +236,23 @@ def _extract(
 
 
 def _stored(
-    workspace: "Workspace", spaces: Sequence[Space], watcher: Watcher, exclude: bool, wanted: set[str] | None
+    holdings: Holdings, spaces: Sequence[Space], watcher: Watcher, exclude: bool, wanted: set[str] | None
 ) -> _Part:
     """Items of the gallery: stored vectors, or their images extracted.
 
     Args:
-        workspace: whose gallery.
+        holdings: whose gallery.
         spaces: that they are embedded in.
         watcher: hears of progress.
         exclude: leave out images that a generation has learned from.
         wanted: ids or addresses of items that must be among them, which labelled or not are then taken at random; ``None``
             for labelled ones, whole classes at a time.
     """
-    state = workspace.state
+    state = holdings.state
     view = state.view().before(state.refresh.id) if state.refresh else state.view()
     items = [
         item
-        for batch in workspace.gallery.iterate(view=view)
+        for batch in holdings.gallery.iterate(view=view)
         for item in batch
         if wanted is not None or item.label is not None
     ]
@@ -273,18 +274,18 @@ def _stored(
         tuple(item.id for item in items),
     )
     makers = {space.maker.name: space.maker for space in spaces}
-    seen = _learned_from(workspace, makers.values(), images) if exclude else np.zeros(len(images), dtype=bool)
+    seen = _learned_from(holdings, makers.values(), images) if exclude else np.zeros(len(images), dtype=bool)
     made: dict[str, Vectors] = {}
     left_out = seen.copy()
     for name, maker in makers.items():
-        vectors, missing = workspace.known_embeddings(maker, images)
+        vectors, missing = known_embeddings(holdings, maker, images)
         if maker.extracts and missing.any():
             rows = np.flatnonzero(missing)
-            found = find_images([items[row] for row in rows], maker.preprocessing, workspace.roots)
+            found = find_images([items[row] for row in rows], maker.preprocessing, holdings.roots)
             there = {item.id for item in found.items}
             rows = np.array([row for row in rows if items[row].id in there], dtype=np.int64)
             if len(rows):
-                vectors[rows] = workspace.extract(maker, found.images, watcher, keep=False)
+                vectors[rows] = extract(holdings, maker, found.images, watcher, keep=False)
                 missing[rows] = False
         made[name], left_out = vectors, left_out | missing
     chosen = protocol(images)
@@ -299,9 +300,9 @@ def _stored(
     return _Part(chosen, {name: vectors[kept] for name, vectors in made.items()}, int(seen.sum()))
 
 
-def _learned_from(workspace: "Workspace", generations: Iterable[Generation], images: ImageSet) -> NDArray[np.bool_]:
+def _learned_from(holdings: Holdings, generations: Iterable[Generation], images: ImageSet) -> NDArray[np.bool_]:
     """(N,) which images a generation, or one that it descends from, has learned from."""
-    by_name = {generation.name: generation for generation in workspace.generations()}
+    by_name = {generation.name: generation for generation in holdings.generations()}
     seen: set[int] = set()
     pending = [generation.name for generation in generations]
     done: set[str] = set()

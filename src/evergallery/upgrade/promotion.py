@@ -6,16 +6,16 @@ that it would search: each from the last check of the two, while that is of the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
 from evergallery.gallery.items import View
+from evergallery.holdings.comparing import require_compatible, stored_spaces
+from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Pair, now
-from evergallery.upgrade.gate import Condition, Judged
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.upgrade.checks import evidence_between
+from evergallery.upgrade.gate import Condition, Judged, gate_of
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ class Promotion(Sequence[tuple[str, Condition]]):
         return len(self.conditions)
 
 
-def comparisons(workspace: "Workspace", candidate: Space) -> list[Comparison]:
+def comparisons(holdings: Holdings, candidate: Space) -> list[Comparison]:
     """What a promotion of a generation is judged on, as the gallery stands.
 
     Raises:
         RefusedError: the generation that answers now is not here.
     """
-    answering = _answering(workspace, candidate)
-    held = {space.fingerprint: space for space in workspace.stored(view=_view_with(workspace, candidate.name))}
+    answering = _answering(holdings, candidate)
+    held = {space.fingerprint: space for space in stored_spaces(holdings, view=_view_with(holdings, candidate.name))}
     others = ({answering.fingerprint: answering} if answering else {}) | held
     return [
         Comparison(space, Judged(answering is not None and fingerprint == answering.fingerprint, fingerprint in held))
@@ -119,16 +119,23 @@ def comparisons(workspace: "Workspace", candidate: Space) -> list[Comparison]:
     ]
 
 
-def judge(workspace: "Workspace", generation: str) -> Judgement:
-    """See ``Workspace.judge``."""
-    candidate = Space(workspace.generation(generation))
-    compared = comparisons(workspace, candidate)
-    empty = not workspace.stored(view=_view_with(workspace, generation))
+def judge(holdings: Holdings, generation: str) -> Judgement:
+    """What a promotion would be judged on as the gallery stands: the last checks, by the policy of this moment.
+
+    The generation alone is compared with the one that answers now, alone, and its queries with those of every other space
+    whose vectors it would search. While the gallery is empty no check is asked for; one that was made counts.
+
+    Raises:
+        RefusedError: it has not been checked against one of them.
+    """
+    candidate = Space(holdings.generation(generation))
+    compared = comparisons(holdings, candidate)
+    empty = not stored_spaces(holdings, view=_view_with(holdings, generation))
     judged: list[str] = []
     conditions: list[tuple[str, Condition]] = []
     for one in compared:
         space, asked = one.space, one.judged
-        evidence = workspace.evidence(candidate, space)
+        evidence = evidence_between(holdings, candidate, space)
         if evidence is None and empty:
             continue
         if evidence is None:
@@ -141,7 +148,7 @@ def judge(workspace: "Workspace", generation: str) -> Judgement:
         judged += (
             [f"queries of {candidate.name} in vectors of {space.name} {evidence.path()}"] if asked.searched else []
         )
-        found = workspace.gate.conditions(evidence, asked)
+        found = gate_of(holdings).conditions(evidence, asked)
         conditions += [(space.name, condition) for condition in found]
     if not judged:
         judged = [
@@ -152,31 +159,52 @@ def judge(workspace: "Workspace", generation: str) -> Judgement:
     return Judgement(" and ".join(judged), tuple(conditions))
 
 
-def promote(workspace: "Workspace", generation: str, *, force: bool, why: str | None) -> Promotion:
-    """See ``Workspace.promote``."""
-    candidate = Space(workspace.generation(generation))
+def conditions(holdings: Holdings, generation: str) -> list[tuple[str, Condition]]:
+    """The gate's conditions on a generation as it stands, each with the name of the space that is compared with.
+
+    Raises:
+        RefusedError: see ``judge``.
+    """
+    return list(judge(holdings, generation).conditions)
+
+
+def promote(holdings: Holdings, generation: str, *, force: bool = False, why: str | None = None) -> Promotion:
+    """Let a generation answer queries from now on; one atomic change. Where it answers already, nothing changes.
+
+    Vectors that were refreshed for it, and not shown so far, are shown from the same moment.
+
+    Returns:
+        What was done and what it was judged on; as a sequence, the conditions of the gate, each with the name of the space
+        that is compared with.
+
+    Raises:
+        RefusedError: the gate has not been passed, see ``judge``, or nobody has shown that it may search a space whose
+            vectors the gallery holds; ``force`` with a reason ``why`` accepts that, and both are recorded.
+        BusyError: another promotion, or a refresh, came between.
+    """
+    candidate = Space(holdings.generation(generation))
     if force and not why:
         raise InputError("Promoting against the evidence needs a reason: give it with --why.")
-    basis = workspace.state
+    basis = holdings.state
     if candidate.name == basis.promoted:
         return Promotion(candidate.name, candidate.name, "nothing, because nothing was changed")
     found, refused = Judgement("nothing, because there is no evidence", ()), None
-    stored = workspace.stored(view=_view_with(workspace, generation))
+    stored = stored_spaces(holdings, view=_view_with(holdings, generation))
     try:
-        found = judge(workspace, generation)
+        found = judge(holdings, generation)
         if found.failed:
             raise RefusedError(
                 f"The gate refuses {candidate.name}. {'; '.join(found.failed)}. {found.next_step(candidate.name)}"
             )
-        workspace.require_compatible(candidate, stored)
+        require_compatible(holdings, candidate, stored)
     except RefusedError as refusal:
         if not force:
-            workspace.journal.record("promote refused", generation=candidate.name, reason=str(refusal))
+            holdings.journal.record("promote refused", generation=candidate.name, reason=str(refusal))
             raise RefusedError(
                 f"{refusal} To promote it all the same, give --force and the reason with --why."
             ) from refusal
         refused = str(refusal)
-    with workspace.changing("promoting a generation") as state:
+    with changing(holdings, "promoting a generation") as state:
         if (state.promoted, state.view()) != (basis.promoted, basis.view()):
             raise BusyError(f"What answers queries changed while {candidate.name} was judged: promote it again.")
         if force:
@@ -192,43 +220,47 @@ def promote(workspace: "Workspace", generation: str, *, force: bool, why: str | 
             judged=found.judged,
             refused=refused,
         )
-    workspace.journal.record(
+    holdings.journal.record(
         "promote", generation=candidate.name, before=basis.promoted, forced=refused is not None, why=why, refused=refused,
         judged=found.judged, conditions=[f"{space}: {condition}" for space, condition in found.conditions],
     )  # fmt: skip
     return Promotion(candidate.name, basis.promoted, found.judged, found.conditions, refused)
 
 
-def roll_back(workspace: "Workspace") -> str:
-    """See ``Workspace.rollback``."""
-    with workspace.changing("rolling back") as state:
+def roll_back(holdings: Holdings) -> str:
+    """Let the generation that was promoted before answer queries again, over the vectors that it searched; atomic.
+
+    Raises:
+        RefusedError: there was none before, or the vectors that it searched were given up by a commit.
+    """
+    with changing(holdings, "rolling back") as state:
         left = state.promoted
         name = state.roll_back()
-        before = Space(workspace.generation(name))
-        for space in workspace.stored(view=state.view()):
+        before = Space(holdings.generation(name))
+        for space in stored_spaces(holdings, view=state.view()):
             if not state.may_compare(before.fingerprint, space.fingerprint):
                 raise RefusedError(
                     f"The gallery holds vectors of {space.name} that {name} has not been shown to be compatible with: "
                     f"check it against them, or promote it with --force."
                 )
-    workspace.journal.record("rollback", generation=name, left=left)
+    holdings.journal.record("rollback", generation=name, left=left)
     return name
 
 
-def _answering(workspace: "Workspace", candidate: Space) -> Space | None:
+def _answering(holdings: Holdings, candidate: Space) -> Space | None:
     """The generation that answers now, with vectors of its own."""
-    if workspace.state.promoted is None:
+    if holdings.state.promoted is None:
         return None
     try:
-        return Space(workspace.promoted)
+        return Space(holdings.promoted)
     except NotFoundError as error:
         raise RefusedError(
             f"{error} Nothing can be compared with it: promote {candidate.name} with --force and --why."
         ) from error
 
 
-def _view_with(workspace: "Workspace", generation: str) -> View:
+def _view_with(holdings: Holdings, generation: str) -> View:
     """What searches would see once ``generation`` is promoted."""
-    state = workspace.state.model_copy(deep=True)
+    state = holdings.state.model_copy(deep=True)
     state.promote(generation, "")
     return state.view()

@@ -1,45 +1,35 @@
-"""What other systems have made: their models become generations, their vectors items, and items tables again."""
+"""Vectors that other systems have made become items, and items tables again."""
 
 import time as clock
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from evergallery.data.images import Preprocessing, Skipped
-from evergallery.data.vectors import VectorBatch, VectorTable, write_vectors
+from evergallery.data.images import Skipped
+from evergallery.data.vectors import VectorBatch, VectorTable, open_vectors, write_vectors
 from evergallery.errors import InputError, NotFoundError, RefusedError
+from evergallery.exchange.known import known_generation, next_place
+from evergallery.files import lock
 from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generations.generation import (
     Generation,
     MethodCard,
-    directory_name,
-    fingerprint_of,
     vectors_fingerprint,
 )
+from evergallery.holdings.comparing import require_compatible, stored_spaces
+from evergallery.holdings.holdings import Holdings, promote_first
+from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
-from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone
-from evergallery.network.backbones import load_weights
-from evergallery.network.foreign import (
-    PROBE_CELLS,
-    function_model,
-    function_name,
-    onnx_model,
-    onnx_preprocessing,
-    probe,
-    probe_batch,
-    vectors_of,
-)
 from evergallery.redaction import redacted
-from evergallery.watching import Watcher
+from evergallery.upgrade.refreshing import open_refresh
+from evergallery.watching import SILENT, Watcher
 
-# Of models that do not say what they expect: what most networks were trained with.
-USUAL = {"size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 BATCH = 1000
+REFRESHED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -80,92 +70,77 @@ class Exported:
     files: tuple[Path, ...]
 
 
-def register(
-    existing: Sequence[Generation],
-    directory: Path,
-    model: str | Path | Callable[..., Any],
+def import_vectors(
+    holdings: Holdings,
+    path: str | Path,
     *,
-    weights: str | Path | None,
-    pretrained: bool,
-    seed: int,
-    head: HeadKind,
-    **preprocessing: Any,
-) -> Generation:
-    """Write the generation of a foreign model, or return the one there is; see ``Workspace.register``.
+    into: str | None = None,
+    ids: str | Path | None = None,
+    skip_bad: bool = False,
+    refresh: bool = False,
+    relabel: bool = False,
+    watcher: Watcher = SILENT,
+) -> Imported:
+    """Keep vectors made elsewhere in the gallery; what is there already is left as it is.
+
+    What is known of an item stays where the table says nothing of it, and its label even where the table says another one.
+    The whole table is checked before the first vector is kept; see ``evergallery.data.vectors.open_vectors``.
 
     Args:
-        existing: the generations there are.
-        directory: where they lie.
-        model: what to register.
-        weights: file of weights, or ``None``.
-        pretrained: whether published weights are loaded.
-        seed: of initial weights.
-        head: kind of the empty head that a network gets.
-        **preprocessing: values of ``Preprocessing`` that are not the model's own.
+        path: an ``.npz``, ``.npy`` or Parquet file.
+        into: the generation that made them. By default the one that the file names, where it was exported from this
+            workspace; else a generation of vectors only, which the same table finds again.
+        ids: a text file with an id on each line, for ``.npy``.
+        skip_bad: leave out bad rows instead of refusing the table.
+        refresh: the rows are new vectors of stored items, by their ids: they wait beside the earlier ones, as those of
+            ``refresh`` do, until their generation is promoted. Rows of no stored item are left out.
+        relabel: a label, or the address of the same picture, takes the place of another one that is known.
+        watcher: hears of progress.
+
+    Raises:
+        InputError: the table is damaged or has a bad row, or vectors of another dimension than the generation's.
+        RefusedError: the gallery holds vectors of a space that has not been shown compatible with it.
     """
-    name, place = _next(existing, directory)
-    is_onnx = isinstance(model, str | Path) and str(model).lower().endswith(".onnx")
-    if is_onnx or callable(model) or ":" in str(model):
-        if weights is not None:
-            raise InputError(f"{model} has its weights inside: leave --weights out.")
-        return _register_foreign(existing, place, name, model, preprocessing, is_onnx)
-    return _register_network(existing, place, name, str(model), weights, pretrained, seed, head, preprocessing)
-
-
-def _register_network(
-    existing: Sequence[Generation],
-    place: Path,
-    name: str,
-    model: str,
-    weights: str | Path | None,
-    pretrained: bool,
-    seed: int,
-    head: HeadKind,
-    given: dict[str, Any],
-) -> Generation:
-    own = build_backbone(model, seed=seed)
-    usual = {"size": own.size, "interpolation": own.interpolation, "mean": own.mean, "std": own.std}
-    preprocessing = Preprocessing(**{**usual, **given})
-    embedder = Embedder(Architecture(backbone=model), pretrained=pretrained and weights is None, seed=seed)
-    if weights is not None:
-        load_weights(embedder.backbone, Path(weights).expanduser())
-    network = Network(embedder, Head(embedder.dimension, 0, head)).eval()
-    _check_on_probe(model, embedder, preprocessing)
-    known = _known(existing, fingerprint_of(embedder, preprocessing))
-    if known:
-        return known
-    origin = str(weights) if weights is not None else "pretrained" if pretrained else f"seed {seed}"
-    method = MethodCard(name="register", parameters={"model": model, "weights": origin})
-    return Generation.write(place, network, preprocessing, name=name, kind="model", parent=None, method=method)
-
-
-def _register_foreign(
-    existing: Sequence[Generation], place: Path, name: str, model: Any, given: dict[str, Any], is_onnx: bool
-) -> Generation:
-    path = Path(model).expanduser() if is_onnx else None
-    if path is not None and not path.is_file():
-        raise InputError(f"There is no file {path}: name an .onnx file.")
-    own = {} if path is None else onnx_preprocessing(path)
-    preprocessing = Preprocessing(**{**USUAL, **own, **given})
-    found = (
-        function_model(function_name(model), preprocessing.size)
-        if path is None
-        else onnx_model(path, preprocessing.size)
+    table = open_vectors(path, ids=ids, skip_bad=skip_bad)
+    with lock(holdings.directory / "generations" / ".lock", "import"):
+        maker, is_new = generation_of(
+            table, holdings.generations(), holdings.directory / "generations", holdings.generation(into) if into else None,
+            occupied=bool(stored_spaces(holdings)) and not refresh,
+        )  # fmt: skip
+        if not refresh:
+            require_compatible(holdings, Space(maker), stored_spaces(holdings))
+        promote_first(holdings, maker)
+    if refresh:
+        return _refresh_from_table(holdings, table, maker, is_new, watcher)
+    done = _put_table(holdings.gallery, table, maker, is_new, watcher, relabel=relabel)
+    holdings.journal.record(
+        "import",
+        generation=maker.name,
+        file=str(path),
+        added=done.added,
+        replaced=done.replaced,
+        unchanged=done.unchanged,
+        conflicts=done.conflict_count,
     )
-    method = MethodCard(name="register", parameters={"model": found.name})
-    known = _known(existing, fingerprint_of(found, preprocessing))
-    return known or Generation.write_foreign(place, found, preprocessing, name=name, method=method)
+    return done
 
 
-def _check_on_probe(model: str, embedder: Embedder, preprocessing: Preprocessing) -> None:
-    def run(_: object) -> object:
-        return probe(embedder, preprocessing).numpy()
+def export_vectors(
+    holdings: Holdings, path: str | Path, *, generation: str | None = None, watcher: Watcher = SILENT
+) -> Exported:
+    """Write the stored vectors of a generation to a table that ``import_vectors`` reads.
 
-    vectors = vectors_of(model, run, probe_batch(len(PROBE_CELLS), preprocessing.size))
-    if vectors.shape[1] != embedder.dimension:
-        raise InputError(
-            f"{model} makes vectors of {vectors.shape[1]} dimensions and says {embedder.dimension}: choose another model."
-        )
+    Args:
+        path: ``.npz``, ``.parquet``, or ``.npy``, which keeps ids in a file beside it and leaves out the rest.
+        generation: whose vectors; may be left out where the gallery holds those of one only.
+        watcher: hears of progress.
+
+    Raises:
+        NotFoundError: the gallery holds none.
+        InputError: it holds those of several generations and none is named, or the file cannot be written.
+    """
+    makers = [holdings.generation(generation)] if generation else [space.maker for space in stored_spaces(holdings)]
+    return _write_table(holdings.gallery, makers, Path(path), watcher)
 
 
 def generation_of(
@@ -197,7 +172,9 @@ def generation_of(
             )
         return into, False
     fingerprint = vectors_fingerprint(table.content, table.dimension)
-    known = (_known(existing, table.space) if table.space else None) or _known(existing, fingerprint)
+    known = (known_generation(existing, table.space) if table.space else None) or known_generation(
+        existing, fingerprint
+    )
     if known:
         return known, False
     if occupied:
@@ -205,13 +182,13 @@ def generation_of(
             f"The gallery holds vectors already, and nothing says that those of {table.path} can be compared with them: "
             f"name the generation that made them with --into, or import them into another workspace."
         )
-    name, place = _next(existing, directory)
+    name, place = next_place(existing, directory)
     method = MethodCard(name="import", parameters={"table": table.path.name})
     made = Generation.write_vectors(place, name=name, dimension=table.dimension, content=table.content, method=method)
     return made, True
 
 
-def import_vectors(
+def _put_table(
     store: GalleryStore, table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher, *, relabel: bool = False
 ) -> Imported:
     """Put the vectors of a table into the gallery as those of ``maker``, each batch durable before the next."""
@@ -238,7 +215,7 @@ def import_vectors(
     )
 
 
-def export_vectors(store: GalleryStore, makers: Sequence[Generation], path: Path, watcher: Watcher) -> Exported:
+def _write_table(store: GalleryStore, makers: Sequence[Generation], path: Path, watcher: Watcher) -> Exported:
     """Write the vectors of one generation to a table, batch by batch.
 
     Args:
@@ -272,6 +249,38 @@ def export_vectors(store: GalleryStore, makers: Sequence[Generation], path: Path
     return Exported(maker.name, rows, tuple(files))
 
 
+def _refresh_from_table(
+    holdings: Holdings, table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher
+) -> Imported:
+    """New vectors of stored items, made elsewhere, as an open refresh for the generation that made them.
+
+    Raises:
+        RefusedError: another refresh is open.
+    """
+    space = Space(maker)
+    opened = open_refresh(holdings, space, space, None)
+    started, done, gained, unknown = clock.perf_counter(), 0, 0, []
+    view = holdings.state.view().before(opened.id)
+    for batch in table.batches(REFRESHED_AT_ONCE):
+        new = []
+        for identifier, embedding in zip(batch.ids, batch.embeddings, strict=True):
+            item = holdings.gallery.get(identifier, view=view)
+            if item is None:
+                unknown.append(Skipped(identifier, "no stored item has this id"))
+            else:
+                new.append(replace(item, embedding=embedding, generation=maker.fingerprint))
+        gained += holdings.gallery.refresh(new, opened.id)
+        done += len(batch)
+        watcher.counted("importing", done, table.rows)
+    holdings.journal.record(
+        "import", generation=maker.name, file=str(table.path), refresh=opened.id, replaced=gained, skipped=len(unknown)
+    )
+    return Imported(
+        maker.name, is_new, 0, gained, done - gained - len(unknown), table.normalised, (*table.skipped, *unknown),
+        clock.perf_counter() - started,
+    )  # fmt: skip
+
+
 def _items(batch: VectorBatch, fingerprint: str, time: str) -> Iterator[Item]:
     columns = (batch.ids, batch.embeddings, batch.labels, batch.uris, batch.content_hashes, batch.metadata)
     for identifier, embedding, label, uri, content, metadata in zip(*columns, strict=True):
@@ -287,12 +296,3 @@ def _batch(items: Sequence[Item]) -> VectorBatch:
         content_hashes=tuple(item.content_hash for item in items),
         metadata=tuple(item.metadata for item in items),
     )
-
-
-def _known(existing: Sequence[Generation], fingerprint: str) -> Generation | None:
-    return next((generation for generation in existing if generation.fingerprint == fingerprint), None)
-
-
-def _next(existing: Sequence[Generation], directory: Path) -> tuple[str, Path]:
-    number = max((generation.number for generation in existing), default=0) + 1
-    return f"v{number}", directory / directory_name(number)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,12 +12,10 @@ from evergallery.adapters.stored import StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.files import lock
+from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.held_out import read_held_out
-from evergallery.watching import Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.watching import SILENT, Watcher
 
 
 @dataclass(frozen=True)
@@ -30,25 +27,38 @@ class Adapted:
 
 
 def adapt(
-    workspace: "Workspace",
+    holdings: Holdings,
     new: str,
     old: str,
     pairs: str | Path | ImageSet,
     *,
-    direction: Direction,
-    kind: str | None,
-    data_dir: Path | None,
-    watcher: Watcher,
+    direction: Direction = "query",
+    kind: str | None = None,
+    data_dir: Path | None = None,
+    watcher: Watcher = SILENT,
 ) -> Adapted:
-    """Fit adapters between two generations and store the one that does best on pairs that it has not seen.
+    """Make an adapter between two generations that nobody can or will retrain.
+
+    Kinds of adapters are fitted to a part of the pairs and judged on the rest; the best is stored. It serves once
+    ``check`` has shown that it may: queries then go through it by themselves.
+
+    Args:
+        new: the generation that queries.
+        old: the generation whose vectors are stored.
+        pairs: images that both look at, in any form that ``learn`` reads, labels optional; or an ``.npz`` with their
+            embeddings, see ``check``.
+        direction: ``query`` maps new queries into the old space; ``gallery`` maps stored vectors into the new one, for
+            ``refresh(..., adapter=...)``, without any image.
+        kind: one of ``evergallery.adapters.ADAPTERS``; by default all that fit are tried.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
 
     Raises:
-        InputError: the pairs cannot be used, or no such kind.
-        BusyError: another process makes an adapter.
+        InputError: the pairs cannot be used.
     """
     if kind is not None and kind not in ADAPTERS:
         raise InputError(f"There is no adapter {kind!r}: choose {', '.join(ADAPTERS)}.")
-    spaces = Space(workspace.generation(new)), Space(workspace.generation(old))
+    spaces = Space(holdings.generation(new)), Space(holdings.generation(old))
     if new == old:
         raise InputError(f"{new} and {old} are the same generation: there is nothing to adapt.")
     source, target = spaces if direction == "query" else spaces[::-1]
@@ -62,7 +72,7 @@ def adapt(
             f"The adapter {kind!r} does not map {source.dimension} to {target.dimension} dimensions for the {direction}: "
             f"choose {', '.join(default_fits(direction, source.dimension, target.dimension))}."
         )
-    held_out = read_held_out(workspace, pairs, spaces, data_dir=data_dir, watcher=watcher, exclude=False)
+    held_out = read_held_out(holdings, pairs, spaces, data_dir=data_dir, watcher=watcher, exclude=False)
     images = held_out.protocol.images
     watcher.said(f"fitting {kind or f'{len(fits)} kinds of adapters'} to {len(images)} pairs")
     selection = select_adapter(
@@ -72,10 +82,10 @@ def adapt(
         direction=direction,
         fits=fits,
     )
-    folder = workspace.directory / "adapters"
+    folder = holdings.directory / "adapters"
     folder.mkdir(exist_ok=True)
     with lock(folder / ".lock", "making an adapter"):
-        number = max((stored.number for stored in workspace.adapters()), default=0) + 1
+        number = max((stored.number for stored in holdings.adapters()), default=0) + 1
         stored = StoredAdapter.write(
             folder / adapter_directory_name(number),
             selection.adapter,
@@ -88,7 +98,7 @@ def adapt(
             figures=selection.to_dict(),
         )
     chosen = selection.chosen
-    workspace.journal.record(
+    holdings.journal.record(
         "adapt", adapter=stored.name, kind=selection.name, source=source.name, target=target.name, direction=direction,
         pairs=selection.pairs, measure=selection.measure, in_sample=round(chosen.in_sample.recall, 4),
         out_of_sample=round(chosen.worse.recall, 4),

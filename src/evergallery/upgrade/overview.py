@@ -2,14 +2,13 @@
 
 import os
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from evergallery.errors import BusyError, RefusedError
 from evergallery.files import holder
 from evergallery.generations.generation import Generation
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.holdings.comparing import space_of
+from evergallery.holdings.holdings import Holdings
 
 ItemState = Literal["current", "compatible", "needs refresh", "unknown"]
 """Of items whose vector is the promoted generation's own; one that it may search; one that it may not; nobody's."""
@@ -67,39 +66,49 @@ class Status:
         return asdict(self)
 
 
-def status_of(workspace: "Workspace") -> Status:
-    """Read the state of a workspace; nothing is waited for but a moment, and nothing is changed."""
-    state = workspace.state
-    folders = (workspace.directory / "generations", workspace.directory / state.store)
+def status(holdings: Holdings) -> Status:
+    """Items by space and state, the open refresh, what runs now."""
+    state = holdings.state
+    folders = (holdings.directory / "generations", holdings.directory / state.store)
     mine = f"process {os.getpid()} "
     running = tuple(
         who for folder in folders if (who := holder(folder / ".lock")) is not None and not who.startswith(mine)
     )
-    problems = workspace.notes.problems()
+    problems = holdings.notes.problems()
     try:
-        spaces: tuple[SpaceStatus, ...] | None = _spaces(workspace)
-        opened = _refresh(workspace)
+        spaces: tuple[SpaceStatus, ...] | None = _spaces(holdings)
+        opened = _refresh(holdings)
     except BusyError:
         spaces, opened = None, None
     return Status(
         promoted=state.promoted,
         forced=state.forced,
-        generations=len(workspace.generations()),
+        generations=len(holdings.generations()),
         spaces=spaces,
         refresh=opened,
-        problems=dict(workspace.notes.problems_by_kind()),
+        problems=dict(holdings.notes.problems_by_kind()),
         reasons={problem.item: problem.reason for problem in problems},
         running=running,
     )
 
 
-def _spaces(workspace: "Workspace") -> tuple[SpaceStatus, ...]:
-    state = workspace.state
-    promoted = workspace.promoted.fingerprint if state.promoted else None
+def log(holdings: Holdings) -> list[dict[str, Any]]:
+    """Every operation on this workspace, oldest first: when, who, what, figures."""
+    return holdings.journal.entries()
+
+
+def diff(holdings: Holdings, one: str, other: str) -> dict[str, tuple[Any, Any]]:
+    """What two generations differ in, by name; time and checksums left out, classes told as those that only one of them knows."""
+    return differences(holdings.generation(one), holdings.generation(other))
+
+
+def _spaces(holdings: Holdings) -> tuple[SpaceStatus, ...]:
+    state = holdings.state
+    promoted = holdings.promoted.fingerprint if state.promoted else None
     found = []
-    for fingerprint, count in workspace.gallery.count_by_generation().items():
+    for fingerprint, count in holdings.gallery.count_by_generation().items():
         try:
-            name = workspace.space_of(fingerprint).name
+            name = space_of(holdings, fingerprint).name
         except RefusedError:
             found.append(SpaceStatus(fingerprint[:12], count, "unknown"))
             continue
@@ -112,18 +121,18 @@ def _spaces(workspace: "Workspace") -> tuple[SpaceStatus, ...]:
     return tuple(sorted(found, key=lambda one: one.name))
 
 
-def _refresh(workspace: "Workspace") -> RefreshStatus | None:
-    opened = workspace.state.refresh
+def _refresh(holdings: Holdings) -> RefreshStatus | None:
+    opened = holdings.state.refresh
     if opened is None:
         return None
-    view = workspace.state.view()
-    left = workspace.gallery.count_by_generation(view=view.remaining(opened.id))
+    view = holdings.state.view()
+    left = holdings.gallery.count_by_generation(view=view.remaining(opened.id))
     remaining = sum(count for fingerprint, count in left.items() if fingerprint != opened.fingerprint)
-    before = workspace.gallery.count(view=view.before(opened.id))
+    before = holdings.gallery.count(view=view.before(opened.id))
     refreshed = before - sum(left.values())
     paces = [
         entry["seconds"] / entry["refreshed"]
-        for entry in workspace.journal.entries()
+        for entry in holdings.journal.entries()
         if entry["operation"] == "refresh" and entry["refresh"] == opened.id and entry["refreshed"]
     ]
     return RefreshStatus(

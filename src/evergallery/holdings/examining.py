@@ -9,10 +9,12 @@ from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX, lock
 from evergallery.gallery.store import GalleryStore
 from evergallery.generations.generation import Generation, generation_directories
+from evergallery.holdings.holdings import Holdings
 
 
-def examine(directory: Path, promoted: str | None, gallery: GalleryStore) -> list[str]:
-    """What is wrong with a workspace, a sentence each; empty where all is well."""
+def doctor(holdings: Holdings) -> list[str]:
+    """Verify every checksum and count; returns what is wrong, a sentence each."""
+    directory, promoted, gallery = holdings.directory, holdings.state.promoted, holdings.gallery
     found: list[str] = []
     names, fingerprints = set(), set()
     for path in generation_directories(directory / "generations"):
@@ -50,13 +52,14 @@ def examine(directory: Path, promoted: str | None, gallery: GalleryStore) -> lis
     return found
 
 
-def mend(directory: Path, gallery: GalleryStore) -> list[Path]:
-    """Delete what killed processes have left, and pictures that clients have added and no item has any more.
+def mend(holdings: Holdings) -> list[Path]:
+    """Delete what killed processes have left, and added pictures that no item has any more; returns what was deleted.
 
     Raises:
         BusyError: another process is changing the workspace.
         DamagedError: the gallery cannot be read: then no picture is deleted.
     """
+    directory, gallery = holdings.directory, holdings.gallery
     gone: list[Path] = []
     with ExitStack() as held:
         for folder in (directory, directory / "generations", directory / "images"):
@@ -65,6 +68,8 @@ def mend(directory: Path, gallery: GalleryStore) -> list[Path]:
         for path in [*_left(directory), *_pictures_of_nobody(directory, gallery)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             gone.append(path)
+    if gone:
+        holdings.journal.record("mend", deleted=len(gone))
     return gone
 
 

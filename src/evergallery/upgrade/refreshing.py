@@ -10,24 +10,26 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import Skipped
 from evergallery.data.roots import EVERYWHERE, Roots
 from evergallery.data.tasks import whole_classes
-from evergallery.data.vectors import VectorTable
 from evergallery.errors import BusyError, InputError, RefusedError
-from evergallery.exchange.exchange import Imported
 from evergallery.extraction.extraction import Renewed
 from evergallery.extraction.images import Known, by_content, find_images
+from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Filter, Item, View
-from evergallery.generations.generation import Generation
+from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
+from evergallery.holdings.embedding import extract
+from evergallery.holdings.holdings import Holdings, changing
+from evergallery.holdings.images import load_images
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Map, Space, maps_to
 from evergallery.holdings.state import Refresh, now
+from evergallery.searching.routes import route_to
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.plan import (
     LEAST_SAMPLE,
@@ -39,10 +41,7 @@ from evergallery.upgrade.plan import (
     order_of,
     share_for,
 )
-from evergallery.watching import Stopped, Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
+from evergallery.watching import SILENT, Stopped, Watcher
 
 BATCH = 256
 FINE_SHARES = tuple(step / 20 for step in range(21))
@@ -73,41 +72,65 @@ class Refreshed:
     shown: bool
 
 
-def plan_refresh(
-    workspace: "Workspace",
+def plan(
+    holdings: Holdings,
     generation: str,
     *,
     adapter: str | None = None,
     images: str | Path | ImageSet | None = None,
-    shares: Sequence[float] = SHARES,
-    orders: Sequence[str] = tuple(ORDERS),
     data_dir: Path | None = None,
-    watcher: Watcher,
+    watcher: Watcher = SILENT,
 ) -> Plan:
-    """Price and expected recall of a refresh, measured on a sample of the stored items; nothing is changed.
+    """What refreshing the gallery for a generation would cost, and what each share of it is expected to give.
+
+    Nothing is changed. Recall is measured on a sample of the stored items that have labels and whose images are found.
+
+    Args:
+        generation: that would query.
+        adapter: that would map the stored vectors, in place of extracting images again.
+        images: where to look for the images first, by content; each item's URI otherwise.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
 
     Raises:
-        InputError: nothing is stored that could be refreshed, or the images of too few labelled items were found.
+        InputError: there is nothing to refresh.
     """
-    target = _target(workspace, generation, adapter)
-    asker = Space(workspace.generation(generation))
-    view = _before(workspace)
+    return _planned(
+        holdings, generation, adapter=adapter, images=images, shares=SHARES, orders=tuple(ORDERS), data_dir=data_dir,
+        watcher=watcher,
+    )  # fmt: skip
+
+
+def _planned(
+    holdings: Holdings,
+    generation: str,
+    *,
+    adapter: str | None,
+    images: str | Path | ImageSet | None,
+    shares: Sequence[float],
+    orders: Sequence[str],
+    data_dir: Path | None,
+    watcher: Watcher,
+) -> Plan:
+    target = _target(holdings, generation, adapter)
+    asker = Space(holdings.generation(generation))
+    view = _before(holdings)
     counts = {
-        workspace.space_of(one).name: count
-        for one, count in workspace.gallery.count_by_generation(view=view).items()
+        space_of(holdings, one).name: count
+        for one, count in holdings.gallery.count_by_generation(view=view).items()
         if one != target.fingerprint
     }
-    items = _to_refresh(workspace, target, view, vectors=False)
+    items = _to_refresh(holdings, target, view, vectors=False)
     if not items:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
-    given = _given(workspace, images, asker, data_dir, watcher)
+    given = _given(holdings, images, asker, data_dir, watcher)
     rows = whole_classes([item.label for item in items], SAMPLE)
     labelled = len(rows) >= LEAST_SAMPLE
     if not labelled:
         rows = np.random.default_rng(0).permutation(len(items))[: SAMPLE // 4]
-    asked = [item for row in rows if (item := workspace.gallery.get(items[row].id, view=view)) is not None]
+    asked = [item for row in rows if (item := holdings.gallery.get(items[row].id, view=view)) is not None]
     watcher.said(f"measuring on {len(asked)} stored items")
-    maps = _maps(workspace, target)
+    maps = _maps(holdings, target)
     mapped = target.adapter is None and all(item.generation in maps for item in items)
     started = time.perf_counter()
     present, missing, queries = asked, 0, None
@@ -116,17 +139,17 @@ def plan_refresh(
         ((_, made),) = _mapped(iter([asked]), maps)
         queries = np.stack([one for one in made if not isinstance(one, Problem)])
     else:
-        found = find_images(asked, asker.maker.preprocessing, _roots(workspace, asked, given, watcher), given)
+        found = find_images(asked, asker.maker.preprocessing, _roots(holdings, asked, given, watcher), given)
         present, missing = found.items, len(found.problems)
-        queries = workspace.extract(asker.maker, found.images, watcher, keep=False) if present else None
+        queries = extract(holdings, asker.maker, found.images, watcher, keep=False) if present else None
     seconds = time.perf_counter() - started
     curves: tuple[int, dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]] = (0, {}, {})
     if labelled and queries is not None and len(present) >= LEAST_SAMPLE:
         refreshed = target.map(np.stack([one.embedding for one in present])) if target.adapter else queries
         spaces = {*(one.generation for one in present), target.fingerprint}
-        routes = {one: workspace.route(asker, workspace.space_of(one)) for one in spaces}
+        routes = {one: route_to(holdings, asker, space_of(holdings, one)) for one in spaces}
         sample = Sample(present, queries, refreshed, routes, target.fingerprint)
-        counted = workspace.notes.times_found()
+        counted = holdings.notes.times_found()
         # Before anything was searched for, nothing is popular.
         orders = [order for order in orders if order != "popular" or counted]
         curves = expected_recall(sample, counted, shares, orders)
@@ -150,7 +173,7 @@ def plan_refresh(
 
 
 def refresh(
-    workspace: "Workspace",
+    holdings: Holdings,
     generation: str,
     *,
     adapter: str | None = None,
@@ -163,45 +186,64 @@ def refresh(
     data_dir: Path | None = None,
     cluster: str | None = None,
     workers: int | None = None,
-    watcher: Watcher,
+    watcher: Watcher = SILENT,
 ) -> Refreshed:
-    """Give stored items new vectors; the same call goes on after an interruption.
+    """Give stored items new vectors, by a newer generation or by an adapter; resumable, safe beside searches and adds.
+
+    Where the generation is promoted, searches see each new vector at once; otherwise all of them wait in the shadow
+    until it is. The earlier vectors stay until ``commit``, so that ``rollback`` is exact. Items whose image is gone
+    keep their vector and are named.
+
+    Args:
+        generation: that queries the new vectors.
+        adapter: maps the stored vectors, and no image is read.
+        order: one of ``evergallery.upgrade.orders.ORDERS``.
+        fraction: of the items, in (0, 1].
+        budget: seconds after which to stop.
+        until: stop where this recall@1 is to be expected, by the curve that ``plan`` measures.
+        rate: items a second, at most.
+        images: where to look for the images first, by content; each item's URI otherwise.
+        data_dir: where named sets lie.
+        cluster: the address of a Ray cluster whose workers extract, as of ``index``.
+        workers: how many of the cluster's there are to be.
+        watcher: hears of progress.
 
     Raises:
         RefusedError: another refresh is open, or mapped vectors have not been shown to serve.
-        InputError: an argument is out of range, or the recall of ``until`` is not to be expected.
-        BusyError: another process refreshes, or has the gallery.
+        InputError: an argument is out of range, or the recall asked for is not to be expected.
+        BusyError: another process has the gallery.
+        NotFoundError: nothing answers at the cluster's address.
     """
     _check_arguments(order, fraction, budget, rate)
     if adapter is not None and cluster is not None:
         raise InputError(f"{adapter} maps stored vectors, which this process does alone: leave out the cluster.")
     started = time.monotonic()
-    target = _target(workspace, generation, adapter)
-    asker = Space(workspace.generation(generation))
+    target = _target(holdings, generation, adapter)
+    asker = Space(holdings.generation(generation))
     if until is not None:
-        plan = plan_refresh(
-            workspace, generation, adapter=adapter, images=images, shares=FINE_SHARES, orders=(order,),
+        planned = _planned(
+            holdings, generation, adapter=adapter, images=images, shares=FINE_SHARES, orders=(order,),
             data_dir=data_dir, watcher=watcher,
         )  # fmt: skip
-        fraction = min(fraction, _share_until(until, plan, order, watcher))
-    items = _to_refresh(workspace, target, _before(workspace))
+        fraction = min(fraction, _share_until(until, planned, order, watcher))
+    items = _to_refresh(holdings, target, _before(holdings))
     if not items:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
-    maps = _maps(workspace, target)
+    maps = _maps(holdings, target)
     with ExitStack() as stack:
         extraction = given = None
-        roots = workspace.roots
+        roots = holdings.roots
         unmapped = [item for item in items if item.generation not in maps]
         if unmapped and target.adapter is None:
-            extraction = stack.enter_context(workspace.extraction(asker.maker, cluster, workers, watcher))
-            given = _given(workspace, images, asker, data_dir, watcher)
-            roots = _roots(workspace, unmapped, given, watcher)
-        opened = _open(workspace, asker, target, adapter)
-        tidy(workspace)
-        ordered = [items[index] for index in order_of(order, items, workspace.notes.times_found())]
+            extraction = stack.enter_context(extracting(holdings, asker.maker, cluster, workers, watcher))
+            given = _given(holdings, images, asker, data_dir, watcher)
+            roots = _roots(holdings, unmapped, given, watcher)
+        opened = open_refresh(holdings, asker, target, adapter)
+        tidy(holdings)
+        ordered = [items[index] for index in order_of(order, items, holdings.notes.times_found())]
         wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
-        remaining = workspace.state.view().remaining(opened.id)
-        left = {item.id for item in _to_refresh(workspace, target, remaining, vectors=False)}
+        remaining = holdings.state.view().remaining(opened.id)
+        left = {item.id for item in _to_refresh(holdings, target, remaining, vectors=False)}
         pending = [item for item in wanted if item.id in left]
         done, gained, problems = len(wanted) - len(pending), 0, []
         stopped_by = "done" if fraction == 1 else "fraction"
@@ -216,9 +258,9 @@ def refresh(
                 for item, answer in zip(batch, answers, strict=True)
                 if not isinstance(answer, Problem)
             ]
-            gained += workspace.gallery.refresh(new, opened.id)
-            workspace.notes.record(failed)
-            workspace.notes.solved(item.id for item in new)
+            gained += holdings.gallery.refresh(new, opened.id)
+            holdings.notes.record(failed)
+            holdings.notes.solved(item.id for item in new)
             problems += failed
             done += len(batch)
             try:
@@ -233,12 +275,12 @@ def refresh(
             if budget is not None and done < len(wanted) and began - started >= budget:
                 stopped_by = "budget"
                 break
-    current = workspace.state.refresh or opened
+    current = holdings.state.refresh or opened
     result = Refreshed(
         opened.id, generation, gained, len(left) - gained, tuple(problems), time.monotonic() - started, stopped_by,
         current.shown,
     )  # fmt: skip
-    workspace.journal.record(
+    holdings.journal.record(
         "refresh", refresh=opened.id, generation=generation, adapter=adapter, order=order, fraction=fraction,
         refreshed=gained, remaining=result.remaining, problems=len(problems), stopped_by=stopped_by,
         seconds=round(result.seconds, 1),
@@ -246,45 +288,13 @@ def refresh(
     return result
 
 
-def refresh_from_table(
-    workspace: "Workspace", table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher
-) -> Imported:
-    """New vectors of stored items, made elsewhere, as an open refresh for the generation that made them.
-
-    Raises:
-        RefusedError: another refresh is open.
-    """
-    space = Space(maker)
-    opened = _open(workspace, space, space, None)
-    started, done, gained, unknown = time.perf_counter(), 0, 0, []
-    view = workspace.state.view().before(opened.id)
-    for batch in table.batches(BATCH):
-        new = []
-        for identifier, embedding in zip(batch.ids, batch.embeddings, strict=True):
-            item = workspace.gallery.get(identifier, view=view)
-            if item is None:
-                unknown.append(Skipped(identifier, "no stored item has this id"))
-            else:
-                new.append(replace(item, embedding=embedding, generation=maker.fingerprint))
-        gained += workspace.gallery.refresh(new, opened.id)
-        done += len(batch)
-        watcher.counted("importing", done, table.rows)
-    workspace.journal.record(
-        "import", generation=maker.name, file=str(table.path), refresh=opened.id, replaced=gained, skipped=len(unknown)
-    )
-    return Imported(
-        maker.name, is_new, 0, gained, done - gained - len(unknown), table.normalised, (*table.skipped, *unknown),
-        time.perf_counter() - started,
-    )  # fmt: skip
-
-
-def commit(workspace: "Workspace", watcher: Watcher) -> int:
-    """Give up the earlier vectors of refreshed items for good; returns how many.
+def commit(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
+    """Give up the earlier vectors of refreshed items for good; returns how many were deleted.
 
     Raises:
         RefusedError: no refresh is open, or its vectors are not shown yet.
     """
-    with workspace.changing("committing a refresh") as state:
+    with changing(holdings, "committing a refresh") as state:
         opened = _opened(state.refresh)
         if not opened.shown:
             raise RefusedError(
@@ -293,46 +303,46 @@ def commit(workspace: "Workspace", watcher: Watcher) -> int:
             )
         state.refresh = None
         state.committed.append(opened.id)
-    workspace.journal.record("commit", refresh=opened.id, generation=opened.generation)
-    return _settle_all(workspace, watcher)
+    holdings.journal.record("commit", refresh=opened.id, generation=opened.generation)
+    return _settle_all(holdings, watcher)
 
 
-def discard(workspace: "Workspace", watcher: Watcher) -> int:
-    """Give up the new vectors, so that the earlier ones serve again; returns how many.
+def discard(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
+    """Give up the new vectors of an open refresh; returns how many were deleted.
 
     Raises:
-        RefusedError: no refresh is open, or the promoted generation has not been shown to serve the earlier vectors.
+        RefusedError: no refresh is open, or the promoted generation cannot search the earlier vectors.
     """
-    opened = _opened(workspace.state.refresh)
-    before = workspace.stored(view=workspace.state.view().before(opened.id))
-    workspace.require_compatible(Space(workspace.promoted), before)
-    with workspace.changing("discarding a refresh") as state:
+    opened = _opened(holdings.state.refresh)
+    before = stored_spaces(holdings, view=holdings.state.view().before(opened.id))
+    require_compatible(holdings, Space(holdings.promoted), before)
+    with changing(holdings, "discarding a refresh") as state:
         state.refresh = None
         state.discarded.append(opened.id)
-    workspace.journal.record("discard", refresh=opened.id, generation=opened.generation)
-    return _settle_all(workspace, watcher)
+    holdings.journal.record("discard", refresh=opened.id, generation=opened.generation)
+    return _settle_all(holdings, watcher)
 
 
-def tidy(workspace: "Workspace", watcher: Watcher | None = None) -> int:
+def tidy(holdings: Holdings, watcher: Watcher | None = None) -> int:
     """Delete what earlier commits and discards gave up and were killed before deleting; returns how many vectors."""
-    state, watcher = workspace.state, watcher or Watcher()
+    state, watcher = holdings.state, watcher or Watcher()
     pending: list[tuple[str, Literal["new", "old"]]] = [
         *((one, "new") for one in state.committed), *((one, "old") for one in state.discarded)
     ]  # fmt: skip
     deleted = 0
     for one, keep in pending:
-        deleted += workspace.gallery.settle(
+        deleted += holdings.gallery.settle(
             one, keep, on_progress=lambda done, total: watcher.counted("deleting vectors", done, total)
         )
-        with workspace.changing("settling a refresh") as changed:
+        with changing(holdings, "settling a refresh") as changed:
             changed.committed = [other for other in changed.committed if other != one]
             changed.discarded = [other for other in changed.discarded if other != one]
     return deleted
 
 
-def _settle_all(workspace: "Workspace", watcher: Watcher) -> int:
+def _settle_all(holdings: Holdings, watcher: Watcher) -> int:
     try:
-        return tidy(workspace, watcher)
+        return tidy(holdings, watcher)
     except BusyError:
         # The state says already what is to go: whoever opens the gallery next deletes it.
         watcher.said("the gallery is in use: the vectors are hidden now and are deleted when it is next refreshed")
@@ -345,13 +355,13 @@ def _opened(refresh: Refresh | None) -> Refresh:
     return refresh
 
 
-def _target(workspace: "Workspace", generation: str, adapter: str | None) -> Space:
-    maker = workspace.generation(generation)
+def _target(holdings: Holdings, generation: str, adapter: str | None) -> Space:
+    maker = holdings.generation(generation)
     if adapter is None:
         if not maker.extracts:
             raise InputError(f"{generation} has vectors only: nothing can be extracted with it.")
         return Space(maker)
-    space = workspace.space(adapter)
+    space = holdings.space(adapter)
     assert space.adapter is not None
     card = space.adapter.card
     if card.direction != "gallery" or card.target.name != generation:
@@ -362,8 +372,19 @@ def _target(workspace: "Workspace", generation: str, adapter: str | None) -> Spa
     return space
 
 
-def _open(workspace: "Workspace", asker: Space, target: Space, adapter: str | None) -> Refresh:
-    with workspace.changing("beginning a refresh") as state:
+def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str | None) -> Refresh:
+    """The open refresh into a space, begun where none is open.
+
+    Args:
+        holdings: whose.
+        asker: the space of the queries that it is for.
+        target: the space of the new vectors.
+        adapter: that maps them, if one does.
+
+    Raises:
+        RefusedError: another refresh is open, or mapped vectors have not been shown to serve.
+    """
+    with changing(holdings, "beginning a refresh") as state:
         opened = state.refresh
         if opened is not None:
             if opened.fingerprint != target.fingerprint:
@@ -386,11 +407,11 @@ def _open(workspace: "Workspace", asker: Space, target: Space, adapter: str | No
         return state.refresh
 
 
-def _maps(workspace: "Workspace", target: Space) -> dict[str, Map]:
+def _maps(holdings: Holdings, target: Space) -> dict[str, Map]:
     """How stored vectors become those of a target without their images, by the fingerprint of their space."""
-    held = workspace.gallery.generations(view=_before(workspace))
-    makers = [one for one in workspace.generations() if one.fingerprint in held]
-    return maps_to(target, makers, workspace.embedder)
+    held = holdings.gallery.generations(view=_before(holdings))
+    makers = [one for one in holdings.generations() if one.fingerprint in held]
+    return maps_to(target, makers, holdings.loaded.embedder)
 
 
 def _mapped(
@@ -419,15 +440,15 @@ def _batches(items: Sequence[Item], rate: float | None) -> Iterator[Sequence[Ite
         yield items[start : start + size]
 
 
-def _before(workspace: "Workspace") -> View:
+def _before(holdings: Holdings) -> View:
     """The gallery as it is without the open refresh."""
-    state = workspace.state
+    state = holdings.state
     return state.view().before(state.refresh.id) if state.refresh else state.view()
 
 
-def _to_refresh(workspace: "Workspace", target: Space, view: View, *, vectors: bool = True) -> list[Item]:
+def _to_refresh(holdings: Holdings, target: Space, view: View, *, vectors: bool = True) -> list[Item]:
     """The items of a view whose vectors lie in another space than the target."""
-    batches = workspace.gallery.iterate(Filter(), with_embeddings=vectors, view=view)
+    batches = holdings.gallery.iterate(Filter(), with_embeddings=vectors, view=view)
     return [item for batch in batches for item in batch if item.generation != target.fingerprint]
 
 
@@ -450,9 +471,9 @@ def _share_until(recall: float, plan: Plan, order: str, watcher: Watcher) -> flo
     return share
 
 
-def _roots(workspace: "Workspace", items: Sequence[Item], given: Known | None, watcher: Watcher) -> Roots:
+def _roots(holdings: Holdings, items: Sequence[Item], given: Known | None, watcher: Watcher) -> Roots:
     """Below which the images of items may be opened; whoever watches is asked about those that lie elsewhere."""
-    roots = workspace.roots
+    roots = holdings.roots
     elsewhere = (
         [item.uri for item in items if item.uri is not None and not roots.admits(item.uri)] if given is None else []
     )
@@ -465,10 +486,12 @@ def _roots(workspace: "Workspace", items: Sequence[Item], given: Known | None, w
 
 
 def _given(
-    workspace: "Workspace", images: str | Path | ImageSet | None, asker: Space, data_dir: Path | None, watcher: Watcher
+    holdings: Holdings, images: str | Path | ImageSet | None, asker: Space, data_dir: Path | None, watcher: Watcher
 ) -> Known | None:
     if images is None:
         return None
     return by_content(
-        workspace.load(images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher)
+        load_images(
+            holdings, images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher
+        )
     )

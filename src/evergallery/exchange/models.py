@@ -1,0 +1,166 @@
+"""Models that other systems have made become generations."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evergallery.data.images import Fit, Interpolation, Preprocessing
+from evergallery.errors import InputError
+from evergallery.exchange.known import known_generation, next_place
+from evergallery.files import lock
+from evergallery.generations.generation import Generation, MethodCard, fingerprint_of
+from evergallery.holdings.holdings import Holdings, promote_first
+from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone
+from evergallery.network.backbones import load_weights
+from evergallery.network.foreign import (
+    PROBE_CELLS,
+    function_model,
+    function_name,
+    onnx_model,
+    onnx_preprocessing,
+    probe,
+    probe_batch,
+    vectors_of,
+)
+
+# Of models that do not say what they expect: what most networks were trained with.
+USUAL = {"size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def register(
+    holdings: Holdings,
+    model: str | Path | Callable[..., Any],
+    *,
+    weights: str | Path | None = None,
+    pretrained: bool = True,
+    seed: int = 0,
+    size: int | None = None,
+    fit: Fit | None = None,
+    interpolation: Interpolation | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Generation:
+    """Make a generation of a model that somebody else has trained; the first one is promoted at once.
+
+    A model that is registered already, with the same preprocessing, is returned as it is.
+
+    Args:
+        model: a timm model, ``torchvision/NAME``, an ``.onnx`` file, or a Python function that turns a normalised
+            float32 array (B, 3, H, W) into vectors (B, D): itself, or its name ``package.module:function``.
+        weights: a file of weights, safetensors or a plain state dict, for a timm or torchvision model.
+        pretrained: where no file is given, load the published weights rather than initial ones.
+        seed: of the initial weights.
+        size: side of the input in pixels; the model's own by default, 224 where nobody knows. An ONNX file that
+            ``export_model`` has written says itself what preprocessing it wants.
+        fit: how an image that is not square becomes square; crop where nobody knows.
+        interpolation: the model's own by default, bilinear where nobody knows.
+        mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
+        std: likewise what each channel is divided by.
+
+    Raises:
+        InputError: there is no such model, or it fails on a batch of pictures.
+        MissingExtraError: an ONNX model without onnxruntime.
+    """
+    given = {"size": size, "fit": fit, "interpolation": interpolation, "mean": mean, "std": std}
+    with lock(holdings.directory / "generations" / ".lock", "register"):
+        generation = _registered(
+            holdings.generations(),
+            holdings.directory / "generations",
+            model,
+            weights=weights,
+            pretrained=pretrained,
+            seed=seed,
+            head=holdings.state.head,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        promote_first(holdings, generation)
+    holdings.journal.record("register", generation=generation.name, kind=generation.card.kind, model=str(model))
+    return generation
+
+
+def _registered(
+    existing: Sequence[Generation],
+    directory: Path,
+    model: str | Path | Callable[..., Any],
+    *,
+    weights: str | Path | None,
+    pretrained: bool,
+    seed: int,
+    head: HeadKind,
+    **preprocessing: Any,
+) -> Generation:
+    """Write the generation of a foreign model, or return the one there is.
+
+    Args:
+        existing: the generations there are.
+        directory: where they lie.
+        model: what to register.
+        weights: file of weights, or ``None``.
+        pretrained: whether published weights are loaded.
+        seed: of initial weights.
+        head: kind of the empty head that a network gets.
+        **preprocessing: values of ``Preprocessing`` that are not the model's own.
+    """
+    name, place = next_place(existing, directory)
+    is_onnx = isinstance(model, str | Path) and str(model).lower().endswith(".onnx")
+    if is_onnx or callable(model) or ":" in str(model):
+        if weights is not None:
+            raise InputError(f"{model} has its weights inside: leave --weights out.")
+        return _register_foreign(existing, place, name, model, preprocessing, is_onnx)
+    return _register_network(existing, place, name, str(model), weights, pretrained, seed, head, preprocessing)
+
+
+def _register_network(
+    existing: Sequence[Generation],
+    place: Path,
+    name: str,
+    model: str,
+    weights: str | Path | None,
+    pretrained: bool,
+    seed: int,
+    head: HeadKind,
+    given: dict[str, Any],
+) -> Generation:
+    own = build_backbone(model, seed=seed)
+    usual = {"size": own.size, "interpolation": own.interpolation, "mean": own.mean, "std": own.std}
+    preprocessing = Preprocessing(**{**usual, **given})
+    embedder = Embedder(Architecture(backbone=model), pretrained=pretrained and weights is None, seed=seed)
+    if weights is not None:
+        load_weights(embedder.backbone, Path(weights).expanduser())
+    network = Network(embedder, Head(embedder.dimension, 0, head)).eval()
+    _check_on_probe(model, embedder, preprocessing)
+    known = known_generation(existing, fingerprint_of(embedder, preprocessing))
+    if known:
+        return known
+    origin = str(weights) if weights is not None else "pretrained" if pretrained else f"seed {seed}"
+    method = MethodCard(name="register", parameters={"model": model, "weights": origin})
+    return Generation.write(place, network, preprocessing, name=name, kind="model", parent=None, method=method)
+
+
+def _register_foreign(
+    existing: Sequence[Generation], place: Path, name: str, model: Any, given: dict[str, Any], is_onnx: bool
+) -> Generation:
+    path = Path(model).expanduser() if is_onnx else None
+    if path is not None and not path.is_file():
+        raise InputError(f"There is no file {path}: name an .onnx file.")
+    own = {} if path is None else onnx_preprocessing(path)
+    preprocessing = Preprocessing(**{**USUAL, **own, **given})
+    found = (
+        function_model(function_name(model), preprocessing.size)
+        if path is None
+        else onnx_model(path, preprocessing.size)
+    )
+    method = MethodCard(name="register", parameters={"model": found.name})
+    known = known_generation(existing, fingerprint_of(found, preprocessing))
+    return known or Generation.write_foreign(place, found, preprocessing, name=name, method=method)
+
+
+def _check_on_probe(model: str, embedder: Embedder, preprocessing: Preprocessing) -> None:
+    def run(_: object) -> object:
+        return probe(embedder, preprocessing).numpy()
+
+    vectors = vectors_of(model, run, probe_batch(len(PROBE_CELLS), preprocessing.size))
+    if vectors.shape[1] != embedder.dimension:
+        raise InputError(
+            f"{model} makes vectors of {vectors.shape[1]} dimensions and says {embedder.dimension}: choose another model."
+        )

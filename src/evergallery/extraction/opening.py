@@ -1,0 +1,46 @@
+"""Where images are read and embedded: in this process, or on a cluster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from evergallery.errors import InputError
+from evergallery.extraction.extraction import Extraction, Here
+from evergallery.generations.generation import Generation
+from evergallery.holdings.holdings import Holdings
+from evergallery.watching import SILENT, Watcher
+
+
+@contextmanager
+def extracting(
+    holdings: Holdings,
+    generation: Generation,
+    cluster: str | None = None,
+    workers: int | None = None,
+    watcher: Watcher = SILENT,
+) -> Iterator[Extraction]:
+    """Where images are read and embedded by a generation: in this process, or on a cluster.
+
+    Args:
+        generation: that looks at them.
+        cluster: the address of a Ray cluster.
+        workers: how many there are to be on it.
+        watcher: hears how many there are.
+
+    Raises:
+        InputError: a number of workers that cannot be.
+        MissingExtraError: a cluster without ray.
+        NotFoundError: nothing answers at its address.
+    """
+    if workers is not None and (cluster is None or workers < 1):
+        raise InputError("Workers are a cluster's, at least one: give  --cluster ADDRESS --workers N")
+    if cluster is None:
+        yield Here(holdings.loaded.embedder(generation), generation.preprocessing)
+        return
+    from evergallery.extraction.cluster import Cluster
+
+    with Cluster(cluster, generation, workers) as found:
+        watcher.said(f"{generation.name} extracts on {found.size} workers of the cluster {cluster}")
+        before = found.deaths
+        yield found
+        if found.deaths > before:
+            watcher.said(f"workers that died on the way and were replaced: {found.deaths - before}")

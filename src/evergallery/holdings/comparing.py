@@ -1,0 +1,51 @@
+"""Which spaces a workspace's gallery holds, and which of them may be compared."""
+
+from collections.abc import Sequence
+
+from evergallery.errors import RefusedError
+from evergallery.gallery.items import Filter, View
+from evergallery.gallery.store import NO_FILTER
+from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import State
+
+
+def stored_spaces(holdings: Holdings, where: Filter = NO_FILTER, view: View | None = None) -> list[Space]:
+    """The spaces whose vectors the gallery holds, as far as ``where`` admits them."""
+    held = sorted(holdings.gallery.generations(view=view))
+    return [space_of(holdings, name) for name in held if not where.generations or name in where.generations]
+
+
+def space_of(holdings: Holdings, fingerprint: str) -> Space:
+    """The space of a fingerprint.
+
+    Raises:
+        RefusedError: it is of no generation and no adapter here.
+    """
+    by_name = {generation.name: generation for generation in holdings.generations()}
+    for generation in by_name.values():
+        if generation.fingerprint == fingerprint:
+            return Space(generation)
+    for stored in holdings.adapters():
+        if stored.card.fingerprint == fingerprint and stored.card.source.name in by_name:
+            return Space(by_name[stored.card.source.name], stored)
+    raise RefusedError(
+        f"No generation of {holdings.directory} has the fingerprint {fingerprint[:12]}…: vectors of an unknown space cannot "
+        f"be compared; list the known ones with  evergallery generations"
+    )
+
+
+def require_compatible(holdings: Holdings, asker: Space, stored: Sequence[Space], state: State | None = None) -> None:
+    """Refuse to compare what nobody has shown to be comparable.
+
+    Raises:
+        RefusedError: the message names the command that would show it.
+    """
+    state = state or holdings.state
+    for other in stored:
+        if not state.may_compare(asker.fingerprint, other.fingerprint):
+            newer, older = sorted((asker, other), key=lambda space: -space.maker.number)
+            raise RefusedError(
+                f"The gallery holds vectors of {other.name}, and {asker.name} has not been shown to be compatible with "
+                f"them: run  evergallery check {newer.name} --against {older.name} --data HELD_OUT  first."
+            )

@@ -1,0 +1,94 @@
+"""Images to vectors, by the generations of a workspace."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import decode, pixels
+from evergallery.errors import NotFoundError
+from evergallery.gallery.items import Filter
+from evergallery.generations.generation import Generation
+from evergallery.holdings.embedding_cache import EmbeddingCache
+from evergallery.holdings.holdings import Holdings
+from evergallery.network import extract as extract_images
+from evergallery.watching import SILENT, Watcher
+
+
+def extract(
+    holdings: Holdings, generation: Generation, images: ImageSet, watcher: Watcher = SILENT, *, keep: bool = True
+) -> NDArray[np.float32]:
+    """Unit embeddings (N, D) of N images by a generation.
+
+    Args:
+        generation: that looks at them.
+        images: N.
+        watcher: hears of progress.
+        keep: whether they are kept, by content, so that no image is extracted twice for a check.
+    """
+    if not keep:
+        return _extract(holdings, generation, images, watcher)
+    cache = EmbeddingCache(holdings.directory / "cache" / "embeddings")
+    known = cache.get(generation.fingerprint, images.hashes)
+    missing = [index for index, one in enumerate(images.hashes) if one not in known]
+    if missing:
+        made = _extract(holdings, generation, images.select(np.array(missing)), watcher)
+        hashes = [images.hashes[index] for index in missing]
+        cache.add(generation.fingerprint, hashes, made)
+        known |= dict(zip(hashes, made, strict=True))
+    return np.stack([known[one] for one in images.hashes])
+
+
+def _extract(holdings: Holdings, generation: Generation, images: ImageSet, watcher: Watcher) -> NDArray[np.float32]:
+    return extract_images(
+        holdings.loaded.embedder(generation),
+        images,
+        generation.preprocessing,
+        on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
+    )
+
+
+def known_embeddings(
+    holdings: Holdings, generation: Generation, images: ImageSet
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The gallery's vectors (N, D) of N images by a generation that cannot extract, and (N,) which are missing.
+
+    An image is the stored item that has its id, where the images' table names ids, or its content.
+    """
+    names = images.item_ids or (None,) * len(images)
+    by_id = {name: index for index, name in enumerate(names) if name is not None}
+    by_content = {content: index for index, content in enumerate(images.hashes)}
+    vectors = np.zeros((len(images), generation.card.dimension), np.float32)
+    missing = np.ones(len(images), dtype=bool)
+    state = holdings.state
+    view = state.view()
+    if state.refresh is not None:
+        # New vectors are seen before they are shown, and earlier ones after: both can be measured.
+        is_new = state.refresh.fingerprint == generation.fingerprint
+        view = view.after(state.refresh.id) if is_new else view.before(state.refresh.id)
+    for batch in holdings.gallery.iterate(Filter(generations=(generation.fingerprint,)), view=view):
+        for item in batch:
+            index = by_id.get(item.id, by_content.get(item.content_hash or ""))
+            if index is not None:
+                vectors[index], missing[index] = item.embedding, False
+    return vectors, missing
+
+
+def embed(holdings: Holdings, path: str | Path, generation: Generation) -> NDArray[np.float32]:
+    """The unit embedding (D,) of an image file."""
+    if not Path(path).is_file():
+        raise NotFoundError(f"There is no image {path}.")
+    prepared = generation.preprocessing
+    array = pixels(decode(Path(path), decoding=prepared.decoding), prepared)
+    vector: NDArray[np.float32] = embed_pixels(holdings, array[None], generation)[0]
+    return vector
+
+
+def embed_pixels(holdings: Holdings, images: NDArray[np.uint8], generation: Generation) -> NDArray[np.float32]:
+    """The unit embeddings (N, D) of images (N, S, S, 3) that ``data.images.pixels`` has brought to its size S."""
+    unnamed = ImageSet(
+        pixels=images, rows=np.arange(len(images)), labels=np.full(len(images), -1), classes=(),
+        uris=("",) * len(images), hashes=("",) * len(images),
+    )  # fmt: skip
+    return extract_images(holdings.loaded.embedder(generation), unnamed, generation.preprocessing)

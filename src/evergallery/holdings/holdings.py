@@ -1,0 +1,206 @@
+"""What the directory of a workspace holds; the verbs of the product are functions of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from evergallery.adapters.stored import CARD as ADAPTER_CARD
+from evergallery.adapters.stored import StoredAdapter, adapter_directories
+from evergallery.data.roots import Roots, roots_at
+from evergallery.errors import EvergalleryError, NotFoundError
+from evergallery.files import ReadOnce, lock, read_json, write_json
+from evergallery.gallery.edge import CONTENTS
+from evergallery.gallery.items import View
+from evergallery.gallery.opening import open_store
+from evergallery.gallery.places import is_url
+from evergallery.gallery.store import GalleryStore
+from evergallery.generations.generation import CARD, Generation, generation_directories
+from evergallery.holdings.journal import Journal
+from evergallery.holdings.loaded import Loaded
+from evergallery.holdings.notes import Notes
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import State
+
+HELD = "held.json"
+WAIT = 10.0
+"""Seconds to wait for another process that changes ``workspace.json``, which takes it milliseconds."""
+
+
+class Holdings:
+    """What lies in the directory of a workspace, read when it is asked for.
+
+    Args:
+        directory: of the workspace.
+
+    Raises:
+        NotFoundError: there is none.
+        DamagedError: ``workspace.json`` cannot be read, or is of a newer format.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.loaded = Loaded()
+        self._state = ReadOnce(State.read)
+        self._generations = ReadOnce(lambda card: Generation.load(card.parent))
+        self._stored_adapters = ReadOnce(lambda card: StoredAdapter.load(card.parent))
+        if not self._state_path.is_file():
+            raise NotFoundError(f"{self.directory} is not a workspace: create one with  evergallery init {directory}")
+        _ = self.state
+
+    @property
+    def _state_path(self) -> Path:
+        return self.directory / "workspace.json"
+
+    @property
+    def state(self) -> State:
+        """``workspace.json`` as it is now; shared with other readers, so that only ``changing`` changes it.
+
+        Raises:
+            DamagedError: it cannot be read, or is of a newer format.
+        """
+        return self._state.get(self._state_path)
+
+    def generations(self) -> list[Generation]:
+        """Every generation, oldest first."""
+        return [self._generations.get(path / CARD) for path in generation_directories(self.directory / "generations")]
+
+    def generation(self, name: str) -> Generation:
+        """A generation by name.
+
+        Raises:
+            NotFoundError: there is none of that name; the message lists those there are.
+        """
+        for generation in self.generations():
+            if generation.name == name:
+                return generation
+        known = ", ".join(generation.name for generation in self.generations()) or "none yet: run  evergallery learn"
+        raise NotFoundError(f"{self.directory} has no generation {name!r}; there is {known}.")
+
+    @property
+    def promoted(self) -> Generation:
+        """The generation that answers queries.
+
+        Raises:
+            NotFoundError: nothing has been learned yet.
+        """
+        name = self.state.promoted
+        if name is None:
+            raise NotFoundError(f"{self.directory} has no generation yet: run  evergallery learn  first.")
+        return self.generation(name)
+
+    def adapters(self) -> list[StoredAdapter]:
+        """Every adapter, oldest first."""
+        folder = self.directory / "adapters"
+        if not folder.is_dir():
+            return []
+        return [self._stored_adapters.get(path / ADAPTER_CARD) for path in adapter_directories(folder)]
+
+    def adapter(self, name: str) -> StoredAdapter:
+        """An adapter by name.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        for stored in self.adapters():
+            if stored.card.name == name:
+                return stored
+        raise NotFoundError(f"{self.directory} has no adapter {name!r}: make one with  evergallery adapt NEW OLD")
+
+    def space(self, name: str) -> Space:
+        """The space of a generation (``v1``), or of the vectors that an adapter has mapped (``a1``).
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        if name.startswith("a"):
+            stored = self.adapter(name)
+            return Space(self.generation(stored.card.source.name), stored)
+        return Space(self.generation(name))
+
+    @cached_property
+    def gallery(self) -> GalleryStore:
+        """The stored items; opened when first used, by one process at a time where the engine serves one.
+
+        Raises:
+            BusyError: another process has it open.
+            NotFoundError: its server does not answer.
+        """
+        place = self.state.store
+        # A directory is made where it is missing; what a URL names was made with the workspace, or by a copy.
+        if is_url(place):
+            return open_store(place, view=lambda: self.state.view(), create=False)
+        where = self.directory / place
+        held = self._held()
+        if held and not (where / CONTENTS).is_file():
+            raise NotFoundError(
+                f"The gallery {where} is gone, and it held {held} items: mount its disk, restore a snapshot with  evergallery "
+                f"gallery restore  , or delete {self.directory / HELD} to begin with an empty one."
+            )
+        return open_store(where, view=lambda: self.state.view())
+
+    def _held(self) -> int:
+        """How many items the gallery had when it was last closed after a change."""
+        path = self.directory / HELD
+        held = read_json(path).get("items") if path.is_file() else None
+        return held if isinstance(held, int) else 0
+
+    def _remember(self) -> None:
+        """Note how many items the gallery has, so that its loss is not taken for emptiness."""
+        with suppress(OSError, EvergalleryError):
+            count = self.gallery.count(view=View())
+            if count != self._held():
+                write_json(self.directory / HELD, {"items": count})
+
+    @property
+    def roots(self) -> Roots:
+        """Where the images of stored items may be opened: what was indexed or allowed, and what clients of the server add."""
+        return roots_at((*self.state.image_roots, str(self.directory / "images")))
+
+    @property
+    def journal(self) -> Journal:
+        """What was done to this workspace, by whom."""
+        return Journal(self.directory / "log.jsonl")
+
+    @cached_property
+    def notes(self) -> Notes:
+        """How often each item was found, and why one could not be refreshed."""
+        return Notes(self.directory / "notes.sqlite")
+
+    def close(self) -> None:
+        """Release the gallery for other processes."""
+        if "notes" in self.__dict__:
+            self.notes.flush()
+        if "gallery" in self.__dict__:
+            if not is_url(self.state.store):
+                self._remember()
+            self.gallery.close()
+            del self.__dict__["gallery"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def changing(holdings: Holdings, purpose: str) -> Iterator[State]:
+    """The state, to be changed; written in one rename when the block ends, unless it raises.
+
+    Raises:
+        BusyError: another process keeps the state for longer than such a change takes.
+    """
+    path = holdings.directory / "workspace.json"
+    with lock(holdings.directory / ".lock", purpose, wait=WAIT):
+        state = State.read(path)
+        yield state
+        state.write(path)
+
+
+def promote_first(holdings: Holdings, generation: Generation) -> None:
+    """Let a generation answer queries where none does yet: there is nothing that it could be compared with."""
+    if holdings.state.promoted is None:
+        with changing(holdings, "promoting a generation") as state:
+            state.promote(generation.name, why="the first generation")

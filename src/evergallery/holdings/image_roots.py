@@ -1,0 +1,64 @@
+"""Which images of stored items may be opened again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evergallery.data.roots import Indexing, root_of
+from evergallery.errors import NotFoundError
+from evergallery.holdings.holdings import Holdings, changing
+from evergallery.watching import Watcher
+
+
+def allow_images(holdings: Holdings, *places: str | Path) -> list[str]:
+    """Let images be opened again that lie below these folders or URLs, by the server and by a refresh; returns all roots.
+
+    Folders and tables that are indexed need not be allowed. What vectors were imported with, and what a table names outside
+    of its folder, is an address that anybody may have written.
+
+    Raises:
+        InputError: no image can lie there.
+    """
+    with changing(holdings, "allowing images") as state:
+        state.image_roots = list(dict.fromkeys([*state.image_roots, *map(root_of, places)]))
+    holdings.journal.record("allow images", places=[root_of(place) for place in places])
+    return list(holdings.state.image_roots)
+
+
+def forbid_images(holdings: Holdings, *places: str | Path) -> list[str]:
+    """Let nothing be opened below these roots any more, unless it lies below another; returns the roots that are left.
+
+    Raises:
+        NotFoundError: one of them is no root.
+    """
+    gone = list(map(root_of, places))
+    for place in gone:
+        if place not in holdings.state.image_roots:
+            raise NotFoundError(f"{place} is not allowed anyway: list what is with  evergallery gallery images-from")
+    with changing(holdings, "forbidding images") as state:
+        state.image_roots = [root for root in state.image_roots if root not in gone]
+    holdings.journal.record("forbid images", places=gone)
+    return list(holdings.state.image_roots)
+
+
+@contextmanager
+def allowing(holdings: Holdings, places: Indexing, watcher: Watcher) -> Iterator[None]:
+    """Record where what is indexed in the block lies: what was named by whoever indexes may be opened again."""
+
+    def record(*roots: str) -> None:
+        new = [root for root in roots if root not in holdings.state.image_roots]
+        if new:
+            with changing(holdings, "indexing") as state:
+                state.image_roots = list(dict.fromkeys([*state.image_roots, *new]))
+
+    if places.root is not None:
+        record(places.root)
+    try:
+        yield
+    finally:
+        record(*sorted(places.links))
+    if places.outside:
+        watcher.said(
+            f"{places.outside} images lie elsewhere than what was indexed, such as {places.example}: no server shows them, "
+            f"and no refresh opens them, until you allow their folder with  evergallery gallery images-from FOLDER"
+        )

@@ -1,0 +1,44 @@
+"""Models of a workspace that stay in memory: loading one costs more than a search."""
+
+import threading
+
+from evergallery.adapters import Adapter
+from evergallery.adapters.stored import StoredAdapter
+from evergallery.generations.generation import Generation
+from evergallery.network import Extractor
+
+EMBEDDERS = 4
+"""How many stay in memory: queries come by the promoted generation, and by those that are laid beside it."""
+
+
+class Loaded:
+    """The last few embedders, and every adapter that was asked for. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._embedders: dict[str, Extractor] = {}
+        self._one_loader = threading.Lock()
+        self._adapters: dict[str, Adapter] = {}
+
+    def embedder(self, generation: Generation) -> Extractor:
+        """What embeds images for a generation.
+
+        Raises:
+            InputError: the generation has vectors only.
+            DamagedError: its weights are missing or altered.
+        """
+        known = self._embedders.get(generation.fingerprint)
+        if known is not None:
+            return known
+        # Queries of a generation that is loaded go on while another one loads.
+        with self._one_loader:
+            loaded = dict(self._embedders)
+            if generation.fingerprint not in loaded:
+                loaded[generation.fingerprint] = generation.embedder()
+                self._embedders = dict(list(loaded.items())[-EMBEDDERS:])
+            return loaded[generation.fingerprint]
+
+    def adapter(self, stored: StoredAdapter) -> Adapter:
+        """An adapter with its tensors."""
+        if stored.name not in self._adapters:
+            self._adapters[stored.name] = stored.adapter()
+        return self._adapters[stored.name]

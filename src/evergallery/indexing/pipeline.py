@@ -1,0 +1,397 @@
+"""Images into a gallery: read and decoded while the network embeds, and stored batch by batch, each durable before the next.
+
+Nothing that grows with the number of images is kept in memory, and no pixels are kept on disk: an image that is stored
+already is known by its hash, so the next pass over it reads its file and no more.
+"""
+
+import csv
+import itertools
+import time as clock
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Skipped
+from evergallery.data.listing import Listing
+from evergallery.data.places import is_below, is_file
+from evergallery.data.sources import check_classes
+from evergallery.data.spool import Addresses, Met, Spool
+from evergallery.data.streaming import Picture, batch_size, blocks, pictures_of
+from evergallery.errors import InputError
+from evergallery.extraction.extraction import Extraction, Seen
+from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
+from evergallery.gallery.store import GalleryStore
+from evergallery.generations.generation import Generation
+from evergallery.holdings.state import now
+from evergallery.indexing.copies import at_known_addresses
+from evergallery.redaction import redacted, redacted_text
+from evergallery.watching import Watcher
+
+NAMES_KEPT = 100
+AT_ONCE = 5000
+SKIPPED_KEPT = 1000
+"""Of so many files that were skipped the names are returned; of more, all are in a file."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What ``index`` did.
+
+    Attributes:
+        generation: that made the vectors.
+        added: items.
+        replaced: items of the same id that said something else.
+        unchanged: items that were there already; of these only the files were read.
+        copies: files of a picture that is stored under another address, which stays.
+        copied: those files; the first 100.
+        conflicts: items that have another label than these images say, and keep it; the first 100.
+        conflict_count: how many those are in all.
+        moved: items of pictures that were met at another address than theirs, where they no longer are.
+        changed: items whose address has another picture by now.
+        gone: items whose address has nothing any more, where that was looked for.
+        outdated: addresses of what is changed or gone; the first 100.
+        pruned: how many of those items were deleted.
+        skipped: what could not be read; the first 1 000 where there are more.
+        skipped_count: how many those are in all.
+        skipped_file: a table of all of them, where there are more than 1 000.
+        seconds: spent.
+    """
+
+    generation: str
+    added: int
+    replaced: int
+    unchanged: int
+    skipped: tuple[Skipped, ...]
+    seconds: float
+    skipped_count: int = 0
+    skipped_file: Path | None = None
+    copies: int = 0
+    copied: tuple[str, ...] = ()
+    conflicts: tuple[LabelConflict, ...] = ()
+    conflict_count: int = 0
+    moved: int = 0
+    changed: int = 0
+    gone: int = 0
+    outdated: tuple[str, ...] = ()
+    pruned: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images on their way into the gallery.
+
+    Attributes:
+        new: items without an embedding; their pictures go beside the batch.
+        rewritten: items whose vector is known, but of which something else is said now.
+        unchanged: how many are there already.
+        again: pictures whose id came by before, as items without an embedding.
+        skipped: what could not be read.
+        passed: how many images this was.
+        found: address and hash of each picture, and whether the gallery lacks it.
+    """
+
+    new: list[Item]
+    rewritten: list[Item]
+    unchanged: int
+    again: list[Item]
+    skipped: list[Skipped]
+    passed: int
+    found: list[tuple[str, str, bool]]
+
+
+def index_images(
+    store: GalleryStore,
+    maker: Generation,
+    extraction: Extraction,
+    images: ImageSet | Listing,
+    watcher: Watcher,
+    *,
+    source: str,
+    split: str | None = None,
+    relabel: bool = False,
+    skipped_file: Path,
+    root: str | None = None,
+    prune: Callable[[str], bool] = lambda question: False,
+) -> Indexed:
+    """Store the images' vectors by ``maker``; an image that two files hold is stored once, with what either says of it.
+
+    Args:
+        store: the gallery.
+        maker: the generation.
+        extraction: where the images are read and embedded by it.
+        images: decoded already, or a listing of files.
+        watcher: hears of progress.
+        source: what the images are called in messages.
+        split: only the images of this split.
+        relabel: whether a label, or an address, takes the place of another one that is stored.
+        skipped_file: written where there are too many names of bad files to return.
+        root: folder that all items below it are compared with; by default only those at addresses of new pictures are.
+        prune: asked, with a question for people, whether items are deleted whose picture is no longer at its address.
+
+    Raises:
+        InputError: the listing is wrong, there is no such split, or none of the files can be read.
+    """
+    started = clock.perf_counter()
+    done, copies, moved, counts = 0, 0, 0, PutCounts(0, 0, 0)
+    copied: list[str] = []
+    with ExitStack() as stack:
+        if isinstance(images, Listing):
+            spool = stack.enter_context(closing(Spool(images, split)))
+            check_classes(spool.labels(), 1, source)
+            refused = list(spool.refused())
+            total = len(spool) + len(refused)
+            done = len(refused)
+            found: Iterable[Picture | Skipped] = stack.enter_context(closing(extraction.read(spool)))
+        else:
+            images = images.of_split(split) if split is not None else images
+            refused = []
+            total = len(images)
+            found = itertools.chain(images.skipped, pictures_of(images))
+        before = store.count()
+        addresses = stack.enter_context(closing(Addresses()))
+        met = stack.enter_context(closing(Met()))
+        skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
+        skipped.add(refused)
+        size = batch_size(maker.preprocessing.size)
+        prepared = (_prepared(block, store, maker, met) for block in blocks(found, size))
+        for batch, answers in stack.enter_context(closing(extraction.embed(prepared))):
+            items, bad = _answered(batch, answers, met)
+            known = _stored(store, items)
+            placed = items if relabel else at_known_addresses(items, known)
+            moved += sum(_is_moved(one, known.get(one.id)) for one in placed)
+            _note(addresses, batch, bad)
+            others = [one.uri for one, there in zip(items, placed, strict=True) if one.uri != there.uri]
+            others += [one.uri for one in batch.again]
+            copies += len(others)
+            copied += [str(uri) for uri in others[: NAMES_KEPT - len(copied)]]
+            counts += store.put(placed, relabel=relabel) + PutCounts(0, 0, batch.unchanged)
+            counts += _said_again(store, batch.again)
+            skipped.add(bad)
+            done += batch.passed
+            watcher.counted("indexing", min(done, total), total)
+        outdated = Outdated()
+        if root is not None:
+            for one in refused:
+                addresses.add(one.uri, None, False)
+            outdated.look(addresses, store.iterate(with_embeddings=False), root)
+            pruned = outdated.prune(addresses, store, prune)
+        else:
+            pruned = 0
+            for uris in addresses.new(AT_ONCE) if before else ():
+                outdated.look(addresses, store.iterate(Filter(uris=tuple(uris)), with_embeddings=False))
+    if skipped.count == total and skipped.first:
+        one = skipped.first[0]
+        raise InputError(f"None of the {total} images of {source} can be read, the first: {one.uri}: {one.reason}")
+    return Indexed(
+        maker.name,
+        counts.added,
+        counts.replaced,
+        counts.unchanged,
+        tuple(skipped.first),
+        clock.perf_counter() - started,
+        skipped.count,
+        skipped_file if skipped.is_written else None,
+        copies,
+        tuple(copied),
+        counts.conflicts,
+        counts.conflict_count,
+        moved,
+        outdated.changed,
+        outdated.gone,
+        tuple(outdated.first),
+        pruned,
+    )
+
+
+class Outdated:
+    """Items whose picture is no longer at their address."""
+
+    def __init__(self) -> None:
+        self.changed = self.gone = 0
+        self.first: list[str] = []
+
+    def look(self, addresses: Addresses, items: Iterable[Sequence[Item]], root: str | None = None) -> None:
+        """Go through stored items; those that are outdated are noted with the addresses."""
+        for batch in items:
+            for item in batch:
+                if not item.uri or (root is not None and not is_below(item.uri, root)):
+                    continue
+                found, content = addresses.get(item.uri)
+                if not found and (root is None or is_file(item.uri)):
+                    continue
+                # Hashes of other tools need not be of a file's bytes; 64 hex digits are.
+                if found and (
+                    content is None or len(item.content_hash or "") != len(content) or item.content_hash == content
+                ):
+                    continue
+                self.changed += found
+                self.gone += not found
+                if self.changed + self.gone <= NAMES_KEPT:
+                    self.first.append(item.uri)
+                addresses.outdated(item.id)
+
+    def prune(self, addresses: Addresses, store: GalleryStore, agreed: Callable[[str], bool]) -> int:
+        """Delete them, if somebody agrees; returns how many."""
+        count = self.changed + self.gone
+        example = next(iter(self.first), "")
+        question = (
+            f"The pictures of {count} items are no longer at their addresses, such as {example}. Delete these items?"
+        )
+        if not count or not agreed(question):
+            return 0
+        return sum(store.delete(identifiers) for identifiers in addresses.all_outdated(AT_ONCE))
+
+
+def _note(addresses: Addresses, batch: "Batch", bad: Sequence[Skipped]) -> None:
+    for uri, content, is_new in batch.found:
+        addresses.add(uri, content, is_new)
+    for one in bad:
+        addresses.add(one.uri, None, False)
+
+
+def _is_moved(item: Item, known: Item | None) -> bool:
+    same = known is not None and item.content_hash is not None and item.content_hash == known.content_hash
+    return same and known is not None and known.uri is not None and item.uri != known.uri
+
+
+class SkippedNames:
+    """Bad files: counted, the first of them by name, and where they are many all of them in a table on disk.
+
+    Args:
+        path: of the table, ``uri,reason``; an earlier one is replaced when this one begins.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.first: list[Skipped] = []
+        self._file: IO[str] | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the table was needed."""
+        return self._file is not None
+
+    def add(self, skipped: Sequence[Skipped]) -> None:
+        """These too."""
+        for one in skipped:
+            self.count += 1
+            if self.count <= SKIPPED_KEPT:
+                self.first.append(one)
+            else:
+                self._write(one)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, one: Skipped) -> None:
+        if self._file is None:
+            self._file = self.path.open("w", newline="", encoding="utf-8")
+            rows = [("uri", "reason"), *map(_redacted, self.first)]
+            csv.writer(self._file).writerows(rows)
+        csv.writer(self._file).writerow(_redacted(one))
+
+
+def _redacted(one: Skipped) -> tuple[str, str]:
+    return redacted(one.uri), redacted_text(one.reason)
+
+
+def _prepared(
+    block: Sequence[Picture | Skipped], store: GalleryStore, maker: Generation, met: Met
+) -> tuple[Batch, list[Picture]]:
+    """What is to be done about a block of images, nothing where the gallery holds what it says; and which are to be embedded."""
+    found = [one for one in block if isinstance(one, Picture)]
+    is_first = met.first_times([_identifier(one) for one in found])
+    firsts = [one for one, first in zip(found, is_first, strict=True) if first]
+    time = now()
+    items = [_item(one, maker.fingerprint, time) for one in firsts]
+    stored = _stored(store, items)
+    new: list[Item] = []
+    pictures: list[Picture] = []
+    known: list[Item] = []
+    unchanged = 0
+    for item, picture in zip(items, firsts, strict=True):
+        there = stored.get(item.id)
+        if there is None or (there.generation, there.content_hash) != (item.generation, item.content_hash):
+            new.append(item)
+            pictures.append(picture)
+        elif item.keeping(there).same_but_for_time(there):
+            unchanged += 1
+        else:
+            known.append(item)
+    vectors = store.get_many([item.id for item in known]) if known else {}
+    lacking = {item.id for item in new}
+    batch = Batch(
+        new,
+        [replace(item, embedding=vectors[item.id].embedding) for item in known],
+        unchanged,
+        [_item(one, maker.fingerprint, time) for one, first in zip(found, is_first, strict=True) if not first],
+        [one for one in block if isinstance(one, Skipped)],
+        len(block),
+        [(one.entry.uri, one.content, _identifier(one) in lacking) for one in found],
+    )
+    return batch, pictures
+
+
+def _answered(batch: Batch, answers: Sequence[Seen], met: Met) -> tuple[list[Item], list[Skipped]]:
+    """What is to be stored of a batch, and what could not be read or decoded."""
+    items, bad = list(batch.rewritten), list(batch.skipped)
+    for item, answer in zip(batch.new, answers, strict=True):
+        if isinstance(answer, Skipped):
+            bad.append(answer)
+            met.blame(item.id, answer.reason)
+        else:
+            items.append(replace(item, embedding=answer))
+    for item in list(batch.again):
+        reason = met.blamed(item.id)
+        if reason is not None:
+            bad.append(Skipped(str(item.uri), reason))
+            batch.again.remove(item)
+    return items, bad
+
+
+def _said_again(store: GalleryStore, again: Sequence[Item]) -> PutCounts:
+    """Store what further files of pictures that were just stored say of them; returns their conflicts alone."""
+    stored = _stored(store, again)
+    adding = [item for item in again if item.id in stored and _says_more(item, stored[item.id])]
+    vectors = store.get_many([item.id for item in adding]) if adding else {}
+    counts = PutCounts(0, 0, 0)
+    # One at a time: two of them may be of one picture.
+    for item in adding:
+        known = vectors[item.id]
+        counts += store.put([replace(item, embedding=known.embedding, uri=None)])
+    return PutCounts(0, 0, 0, counts.conflicts, counts.conflict_count)
+
+
+def _says_more(item: Item, known: Item) -> bool:
+    same_picture = (item.generation, item.content_hash) == (known.generation, known.content_hash)
+    return same_picture and not replace(item, uri=None).keeping(known).same_but_for_time(known)
+
+
+def _stored(store: GalleryStore, items: Sequence[Item]) -> dict[str, Item]:
+    return store.get_many([item.id for item in items], with_embeddings=False) if items else {}
+
+
+def _identifier(picture: Picture) -> str:
+    return picture.entry.item_id or picture.content
+
+
+def _item(picture: Picture, fingerprint: str, time: str) -> Item:
+    entry = picture.entry
+    return Item(
+        id=_identifier(picture),
+        embedding=np.empty(0, np.float32),
+        generation=fingerprint,
+        label=entry.label,
+        uri=entry.uri,
+        content_hash=picture.content,
+        added=time,
+        metadata=entry.metadata,
+    )

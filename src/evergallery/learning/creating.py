@@ -1,0 +1,71 @@
+"""The verb ``create``: a workspace, by what its first generation is to be made of."""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+from evergallery.data.images import Fit, Preprocessing
+from evergallery.errors import InputError, RefusedError
+from evergallery.exchange.models import register
+from evergallery.files import new_directory
+from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.items import Precision, View
+from evergallery.gallery.opening import open_store
+from evergallery.gallery.places import is_url, without_password
+from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.state import State
+from evergallery.learning.start import changed_architecture
+from evergallery.network import Architecture, HeadKind, Neck, build_backbone
+from evergallery.upgrade.gate import DEFAULT, FILE
+
+
+def create(
+    directory: str | Path,
+    *,
+    backbone: str,
+    dim: int | None,
+    neck: Neck | None,
+    size: int | None,
+    fit: Fit,
+    head: HeadKind,
+    store: str,
+    precision: Precision,
+    pretrained: bool,
+    weights: str | Path | None,
+) -> None:
+    """Create the directory of a workspace; see ``Workspace.create``."""
+    path = Path(directory)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists and is not empty: name a new directory for the workspace.")
+    if (pretrained or weights is not None) and (dim is not None or neck is not None):
+        raise InputError(
+            f"The first generation is {backbone} as it was published: leave --dim and --neck out here, and give them to "
+            f"evergallery learn."
+        )
+    architecture = changed_architecture(Architecture(), backbone, dim, neck)
+    built = build_backbone(backbone)
+    preprocessing = Preprocessing(
+        size=size or built.size, fit=fit, interpolation=built.interpolation, mean=built.mean, std=built.std
+    )
+    place = without_password(store)
+    if is_url(place):
+        with closing(open_store(place, precision=precision)) as gallery:
+            if gallery.count(view=View()):
+                raise RefusedError(f"The gallery {place} is not empty: name another one, or another name in the URL.")
+    state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head, store=place)
+    if path.exists():
+        path.rmdir()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_directory(path) as temporary:
+        for name in ("generations", "runs", "cache"):
+            (temporary / name).mkdir()
+        (temporary / FILE).write_text(DEFAULT)
+        if not is_url(place) and precision != "float32":
+            EdgeStore(temporary / state.store, precision=precision).close()
+        state.write(temporary / "workspace.json")
+    if pretrained or weights is not None:
+        try:
+            register(Holdings(path), backbone, weights=weights, pretrained=pretrained, size=size, fit=fit)
+        except BaseException:
+            shutil.rmtree(path)
+            raise

@@ -1,0 +1,78 @@
+"""The last check of each pair of spaces: its evidence in ``checks/``, and what it allows in ``workspace.json``."""
+
+from pathlib import Path
+
+from evergallery.files import read_json, write_json
+from evergallery.holdings.holdings import Holdings, changing
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import Pair, Scale, State, now
+from evergallery.retrieval.calibration import Calibration
+from evergallery.upgrade.check import Check, PairCheck
+from evergallery.upgrade.evidence import Evidence
+from evergallery.upgrade.gate import Gate, gate_of
+
+
+def evidence_between(holdings: Holdings, new: Space, old: Space) -> Evidence | None:
+    """What the last check of two spaces found: directly, or through the adapter that serves; ``None`` without one."""
+    path = _evidence_path(holdings, new.name, old.name)
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    pair = holdings.state.pair(new.fingerprint, old.fingerprint)
+    through = content["adapted"] if pair and pair.adapter and content["adapted"] else content["direct"]
+    evidence = Evidence.model_validate(through)
+    return evidence if evidence.fingerprints == (new.fingerprint, old.fingerprint) else None
+
+
+def remember(holdings: Holdings, result: Check) -> None:
+    """Keep the evidence, what it allows to be compared, and the scales of the cosines."""
+    folder = holdings.directory / "checks"
+    folder.mkdir(exist_ok=True)
+    for pair in result.pairs:
+        direct, adapted = pair.evidence, pair.adapted
+        write_json(
+            _evidence_path(holdings, direct.new, direct.old),
+            {
+                "verdict": pair.verdict,
+                "reason": pair.reason,
+                "direct": direct.model_dump(mode="json", by_alias=True),
+                "adapted": adapted.model_dump(mode="json", by_alias=True)
+                if adapted and not adapted.estimated
+                else None,
+            },
+        )
+    with changing(holdings, "remembering a check") as state:
+        for pair in result.pairs:
+            _allow(state, pair, gate_of(holdings))
+    for pair in result.pairs:
+        holdings.journal.record(
+            "check", generation=pair.evidence.new, against=pair.evidence.old, verdict=pair.verdict,
+            reason=pair.reason, conditions=[str(one) for one in pair.conditions], data=pair.evidence.data,
+        )  # fmt: skip
+
+
+def _allow(state: State, pair: PairCheck, gate: Gate) -> None:
+    direct, through = pair.evidence, pair.serves
+    if through.queries >= gate.queries and gate.compatible(through):
+        state.accept(
+            Pair(new=direct.new, old=direct.old, fingerprints=direct.fingerprints, shown_by="check",
+                 evidence=pair.reason, time=now(), adapter=through.adapter)
+        )  # fmt: skip
+    else:
+        state.withdraw(*direct.fingerprints)
+    new, old = direct.fingerprints
+    scales: list[tuple[str, str, str | None, Calibration | None]] = [
+        (new, old, None, direct.calibrations["cross"]),
+        (new, new, None, direct.calibrations["new self"]),
+        (old, old, None, direct.calibrations["old self"]),
+    ]
+    scales += [(new, old, route.adapter, route.calibrations["cross"]) for route in pair.routes if not route.estimated]
+    for query, item, adapter, scale in scales:
+        if scale is not None:
+            state.keep_scale(
+                Scale(query=query, item=item, adapter=adapter, slope=scale.slope, intercept=scale.intercept)
+            )
+
+
+def _evidence_path(holdings: Holdings, new: str, old: str) -> Path:
+    return holdings.directory / "checks" / f"{new}-in-{old}.json"
