@@ -29,7 +29,8 @@ from evergallery.data.images import Skipped
 from evergallery.data.listing import Entry, Listing
 from evergallery.data.sources import find
 from evergallery.data.streaming import Picture, processors
-from evergallery.extraction.cluster import Cluster, connected
+from evergallery.extraction.cluster import Cluster
+from evergallery.extraction.connecting import connected
 from evergallery.extraction.extraction import Extraction, Here, Seen
 from evergallery.indexing.pipeline import index_images
 from evergallery.watching import Watcher

@@ -19,7 +19,8 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.vectors import open_vectors
 from evergallery.errors import DamagedError, InputError, MissingExtraError, NotFoundError, RefusedError
 from evergallery.gallery.items import Filter
-from evergallery.generations.generation import CARD, Generation
+from evergallery.generations.card import CARD
+from evergallery.generations.generation import Generation
 from evergallery.methods import BCT, CSD, DualTuning, Evergreen, Finetune, LwF
 from evergallery.network import Embedder, build_backbone
 from evergallery.training import Settings

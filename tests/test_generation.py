@@ -9,14 +9,9 @@ import torch
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX
-from evergallery.generations.generation import (
-    CARD,
-    EMBEDDER,
-    Generation,
-    MethodCard,
-    fingerprint_of,
-    generation_directories,
-)
+from evergallery.generations.card import CARD, MethodCard
+from evergallery.generations.fingerprint import fingerprint_of
+from evergallery.generations.generation import EMBEDDER, Generation, generation_directories
 from evergallery.network import Architecture, Embedder, ExpandedEmbedder, Head, Network
 
 PREPROCESSING = Preprocessing(size=16)

@@ -25,6 +25,9 @@ class Stopped(Exception):  # noqa: N818
 class Watcher:
     """Hears of progress and shows nothing; subclasses show it. Any method may raise ``Stopped``."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def counted(self, activity: str, done: int, total: int) -> None:
         """``done`` of ``total`` images are through ``activity``, for instance ``"reading images"``."""
 

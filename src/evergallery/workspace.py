@@ -13,7 +13,7 @@ from evergallery.learning import creating, learning
 from evergallery.network import HeadKind, Neck
 from evergallery.report import report_page
 from evergallery.searching import searching
-from evergallery.upgrade import adapting, checking, checks, overview, promotion, refreshing, virtual
+from evergallery.upgrade import adapting, checking, checks, overview, planning, promotion, refreshing, settling, virtual
 from evergallery.upgrade.gate import Gate, gate_of
 
 
@@ -128,10 +128,10 @@ class Workspace(Holdings):
         return gate_of(self)
 
     # Refreshing what pays
-    plan = refreshing.plan
+    plan = planning.plan
     refresh = refreshing.refresh
-    commit = refreshing.commit
-    discard = refreshing.discard
+    commit = settling.commit
+    discard = settling.discard
 
     # Looking
     status = overview.status

@@ -17,10 +17,12 @@ import pytest
 from PIL import Image
 
 from conftest import coloured_images, evergallery
-from evergallery import Workspace
+from evergallery import Workspace, __version__
 from evergallery.errors import BusyError, InputError, MissingExtraError, NotFoundError
 from evergallery.extraction import cluster as clusters
-from evergallery.extraction.cluster import Cluster, connected
+from evergallery.extraction.cluster import Cluster
+from evergallery.extraction.connecting import connected
+from evergallery.extraction.worker import Refusal, Worker
 from evergallery.gallery.items import Item
 from evergallery.indexing import pipeline
 from evergallery.upgrade import refreshing
@@ -209,7 +211,7 @@ def test_image_that_kills_is_skipped_by_name(
 
 KILLED = """
 import sys
-from evergallery import Workspace
+from evergallery import Workspace, __version__
 from evergallery.watching import Watcher
 
 class Told(Watcher):
@@ -267,12 +269,12 @@ def test_cluster_without_room_is_said(workers: Cluster, small: None, tmp_path: P
 
 
 def test_generation_that_the_machines_cannot_run_is_said(workers: Cluster) -> None:
-    other = clusters.Worker(1, on_gpu=False)
+    other = Worker(1, on_gpu=False)
     found = other.prepare("0.0.0", workers._files)
-    assert isinstance(found, clusters.Refusal)
+    assert isinstance(found, Refusal)
     assert "has Evergallery" in found.reason
-    found = other.prepare(clusters.__version__, {**workers._files, "probe.safetensors": b""})
-    assert isinstance(found, clusters.Refusal)
+    found = other.prepare(__version__, {**workers._files, "probe.safetensors": b""})
+    assert isinstance(found, Refusal)
     assert "cannot run the generation" in found.reason
 
 

@@ -18,7 +18,7 @@ from evergallery.data import streaming
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
 from evergallery.holdings.images import load_images
-from evergallery.indexing import pipeline
+from evergallery.indexing import pipeline, skipped_names
 
 batches: list[int] = []
 """How many images the model has seen at each call."""
@@ -178,7 +178,7 @@ def test_files_of_one_picture_say_together_what_is_known_of_it(shop: Workspace, 
 def test_bad_files_are_counted_and_named_in_a_table_where_they_are_many(
     shop: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "SKIPPED_KEPT", 3)
+    monkeypatch.setattr(skipped_names, "SKIPPED_KEPT", 3)
     bad = sorted(photos.rglob("*.png"))[::12]
     for path in bad[:3]:
         path.write_bytes(path.read_bytes()[:60])

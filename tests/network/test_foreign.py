@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
-from evergallery.generations.generation import fingerprint_of
+from evergallery.generations.fingerprint import fingerprint_of
 from evergallery.network import build_backbone, extract
 from evergallery.network.foreign import PROBE_CELLS, ForeignModel, probe, probe_images
 

@@ -13,7 +13,7 @@ from evergallery import Workspace
 from evergallery.data.images import Skipped
 from evergallery.data.vectors import open_vectors
 from evergallery.errors import InputError
-from evergallery.indexing.pipeline import SKIPPED_KEPT, SkippedNames
+from evergallery.indexing.skipped_names import SKIPPED_KEPT, SkippedNames
 from evergallery.serving.tokens import Tokens
 
 SECRET = "hunter2"

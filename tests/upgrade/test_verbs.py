@@ -19,7 +19,9 @@ from evergallery.errors import BusyError, DamagedError, InputError, NotFoundErro
 from evergallery.files import LOOK_SECONDS, lock, read_json, write_json
 from evergallery.generations.generation import Generation
 from evergallery.methods import Finetune
+from evergallery.searching import searching
 from evergallery.training import Settings
+from evergallery.upgrade import promotion
 from shops import environment, held_out, make_photos, make_shop, vectors
 
 
@@ -40,14 +42,14 @@ def test_a_search_is_of_one_state(shop: Workspace, monkeypatch: pytest.MonkeyPat
     shop.refresh("v2")
     query = shop.embed(next((shop.directory.parent / "photos").rglob("*.png")), shop.generation("v1"))
     before = [(one.item.id, one.item.generation, one.score) for one in shop.search(query)]
-    answering = shop.answering
+    answering = searching.answering
 
     def promote_meanwhile(*arguments: object) -> Generation:
         found = answering(*arguments)
         shop.promote("v2")
         return found
 
-    monkeypatch.setattr(shop, "answering", promote_meanwhile)
+    monkeypatch.setattr(searching, "answering", promote_meanwhile)
     assert [(one.item.id, one.item.generation, one.score) for one in shop.search(query)] == before
     assert shop.state.promoted == "v2"
     monkeypatch.undo()
@@ -333,14 +335,14 @@ class TestPromotion:
     ) -> None:
         shop.check("v2", held_out())
         shop.check("v3", held_out())
-        allowed = shop.require_compatible
+        allowed = promotion.require_compatible
 
         def meanwhile(*arguments: object) -> None:
             monkeypatch.undo()
             shop.promote("v3", force=True, why="came between")
             allowed(*arguments)
 
-        monkeypatch.setattr(shop, "require_compatible", meanwhile)
+        monkeypatch.setattr(promotion, "require_compatible", meanwhile)
         with pytest.raises(BusyError, match="changed while v2 was judged"):
             shop.promote("v2")
         assert shop.promoted.name == "v3"

@@ -56,7 +56,7 @@ app = typer.Typer(
 def version(value: bool) -> None:
     """Print the version and stop."""
     if value:
-        from evergallery import __version__
+        from evergallery._version import __version__
 
         out.print(__version__)
         raise typer.Exit

@@ -16,7 +16,8 @@ from evergallery.demo.result import Contender, DemoResult
 from evergallery.errors import InputError
 from evergallery.evaluation import Protocol, measure
 from evergallery.files import write_json
-from evergallery.methods import CSD, Evergreen, Finetune, Joint
+from evergallery.generations.generation import Generation
+from evergallery.methods import CSD, Evergreen, Finetune, Joint, Method
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
@@ -27,6 +28,11 @@ GLYPH_CLASSES = 200
 SIZE = 24
 MINIMUM_PER_CLASS = 4
 TEST_SHARE = 0.3
+UPDATES: tuple[tuple[str, Method, str], ...] = (
+    ("v2 fine-tuned", Finetune(), "v2 learns the other classes by fine-tuning"),
+    ("v3 CSD", CSD(), "v3 learns the other classes by CSD"),
+    ("v4 evergreen", Evergreen(), "v4 learns the other classes by evergreen"),
+)
 
 
 def run_demo(
@@ -57,55 +63,27 @@ def run_demo(
         images, remarks = _prepare(images, limit, seed)
         train, test = images.of_split("train"), images.of_split("test")
         old_classes, new_classes = halves(images.classes, seed)
-        # Characters must not be mirrored; photographs may.
-        settings: dict[str, Any] = {
-            "flip": data != "glyphs", "images_per_class": 4, "padding": 3, "batch_size": 64,
-            "init_seed": seed, "data_seed": seed, "validation_seed": seed,
-        }  # fmt: skip
-        first, update = Settings(epochs=12, **settings), Settings.update(epochs=6, **settings)
-
+        first, update = _settings(data, seed)
         watcher.said(f"v1 learns {len(old_classes)} of {len(images.classes)} classes")
         old_images, new_images = train.of_classes(old_classes), train.of_classes(new_classes)
-        initial = workspace.learn(old_images, settings=first, watcher=watcher)
+        made = {"v1 untouched": workspace.learn(old_images, settings=first, watcher=watcher)}
         watcher.said("the gallery: held-out images of all classes, as vectors of v1")
         workspace.index(test, watcher=watcher)
-        watcher.said("v2 learns the other classes by fine-tuning")
-        finetuned = workspace.learn(new_images, method=Finetune(), parent="v1", settings=update, watcher=watcher)
-        watcher.said("v3 learns the other classes by CSD")
-        distilled = workspace.learn(new_images, method=CSD(), parent="v1", settings=update, watcher=watcher)
-        watcher.said("v4 learns the other classes by evergreen")
-        evergreen = workspace.learn(new_images, method=Evergreen(), parent="v1", settings=update, watcher=watcher)
+        for title, method, told in UPDATES:
+            watcher.said(told)
+            made[title] = workspace.learn(new_images, method=method, parent="v1", settings=update, watcher=watcher)
         watcher.said("v5 learns everything from scratch: what an update costs today")
-        joint = workspace.learn(
+        made["v5 joint"] = workspace.learn(
             new_images, method=Joint(), parent="v1", old_data=old_images, settings=first, watcher=watcher
         )
-
         everything = np.arange(len(test))
         held_out = Protocol(test, everything, everything, "every held-out image among the others")
         stored = _stored_vectors(workspace, test)
-        contenders = []
-        embeddings = {}
-        for title, generation in (
-            ("v1 untouched", initial),
-            ("v2 fine-tuned", finetuned),
-            ("v3 CSD", distilled),
-            ("v4 evergreen", evergreen),
-            ("v5 joint", joint),
-        ):
-            vectors = workspace.extract(generation, test, watcher)
-            embeddings[generation.name] = vectors
-            contenders.append(
-                Contender(
-                    title,
-                    generation,
-                    self_test=measure(held_out, vectors, vectors, old_classes),
-                    cross_test=measure(held_out, vectors, stored, old_classes),
-                    images=generation.card.data["training"],
-                    seconds=generation.card.training["seconds"],
-                )
-            )
+        embeddings = {one.name: workspace.extract(one, test, watcher) for one in made.values()}
+        contenders = [
+            _contender(title, one, held_out, embeddings[one.name], stored, old_classes) for title, one in made.items()
+        ]
         comparison = workspace.check("v4", test, against="v1", watcher=watcher)
-
     result = DemoResult(
         title="Recall@1 in %, queries by each generation: self = in vectors of its own, cross = in the stored vectors of v1",
         contenders=contenders,
@@ -120,6 +98,34 @@ def run_demo(
     write_demo_page(result, held_out, stored, embeddings, old_classes)
     write_json(directory / MARKER, result.to_dict())
     return result
+
+
+def _settings(data: str, seed: int) -> tuple[Settings, Settings]:
+    """Of a first generation, and of an update."""
+    # Characters must not be mirrored; photographs may.
+    settings: dict[str, Any] = {
+        "flip": data != "glyphs", "images_per_class": 4, "padding": 3, "batch_size": 64,
+        "init_seed": seed, "data_seed": seed, "validation_seed": seed,
+    }  # fmt: skip
+    return Settings(epochs=12, **settings), Settings.update(epochs=6, **settings)
+
+
+def _contender(
+    title: str,
+    generation: Generation,
+    held_out: Protocol,
+    vectors: NDArray[np.float32],
+    stored: NDArray[np.float32],
+    old_classes: Sequence[str],
+) -> Contender:
+    return Contender(
+        title,
+        generation,
+        self_test=measure(held_out, vectors, vectors, old_classes),
+        cross_test=measure(held_out, vectors, stored, old_classes),
+        images=generation.card.data["training"],
+        seconds=generation.card.training["seconds"],
+    )
 
 
 def _make_room(directory: Path) -> None:

@@ -8,7 +8,9 @@ from evergallery.data.images import Fit, Interpolation, Preprocessing
 from evergallery.errors import InputError
 from evergallery.exchange.known import known_generation, next_place
 from evergallery.files import lock
-from evergallery.generations.generation import Generation, MethodCard, fingerprint_of
+from evergallery.generations.card import MethodCard
+from evergallery.generations.fingerprint import fingerprint_of
+from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings, promote_first
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone
 from evergallery.network.backbones import load_weights

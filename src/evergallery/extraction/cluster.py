@@ -5,51 +5,36 @@ whose worker died is done again by another one, and its answers are taken once. 
 parted until the image that kills is found, which is then skipped by name.
 """
 
-import logging
-import os
 import queue
-import secrets
-import signal
-import socket
-import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from evergallery._version import __version__
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Entry
-from evergallery.data.places import local_path
 from evergallery.data.roots import Roots
 from evergallery.data.streaming import (
-    READERS,
     Picture,
-    ahead,
     batch_size,
     grouped,
-    processors,
-    read_pictures,
-    with_data,
-    working,
 )
-from evergallery.errors import BusyError, EvergalleryError, InputError, MissingExtraError, NotFoundError
-from evergallery.extraction.extraction import Carried, Renewed, Seen, decoded_by, embedded, renewed
-from evergallery.extraction.images import FAILED, MISSING, Known, find_images
+from evergallery.errors import BusyError, InputError
+from evergallery.extraction.connecting import connected
+from evergallery.extraction.extraction import Carried, Renewed, Seen
+from evergallery.extraction.images import FAILED, Known
+from evergallery.extraction.worker import ItemToRenew, Refusal, Work, Worker
 from evergallery.gallery.items import Item
-from evergallery.generations.generation import CARD, HEAD, LEARNED_FROM, MEMORY, Generation
+from evergallery.generations.card import CARD
+from evergallery.generations.generation import HEAD, LEARNED_FROM, MEMORY, Generation
 from evergallery.holdings.notes import Problem
-from evergallery.network import embedding
 
 PER_WORKER = 2
 """Batches that a worker has at once: it decodes one while its network looks at the other."""
@@ -59,21 +44,6 @@ DEATHS_IN_A_ROW = 12
 """Workers that die without one batch done between them: it is not the images then."""
 PATIENCE = 300.0
 """Seconds to wait for the first worker; a cluster that grows needs minutes for a machine."""
-ANSWER_WITHIN = 5.0
-"""Seconds to wait for whoever listens at an address; Ray itself would wait for minutes."""
-OBJECT_STORE = 512 << 20
-"""Bytes at most that a cluster on this machine shares between its processes."""
-
-Work = Literal["read", "embed", "renew"]
-ItemToRenew = tuple[Item, NDArray[np.uint8] | None, Roots]
-"""With the pixels of its image, where they are known, and below which places it may be opened."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """What a worker says where the whole job cannot be done; its exceptions need not survive the way."""
-
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -83,84 +53,6 @@ class Fatal:
     reason: str = (
         "the worker that looked at it was killed, and so was the next one: it may want more memory than there is."
     )
-
-
-class Worker:
-    """What runs on the cluster: an embedder, and threads that read and decode for it.
-
-    Args:
-        threads: that decode.
-        on_gpu: whether the network runs on one.
-    """
-
-    def __init__(self, threads: int, on_gpu: bool) -> None:
-        self.threads = threads
-        self.device = "cuda" if on_gpu else "cpu"
-        self.machine = socket.gethostname()
-        self._stack = ExitStack()
-        self._one_at_a_time = threading.Lock()
-
-    def prepare(self, version: str, files: dict[str, bytes]) -> Refusal | None:
-        """Open a generation from its files, which are verified here as anywhere."""
-        if version != __version__:
-            return Refusal(
-                f"The machine {self.machine} of the cluster has Evergallery {__version__}, this one {version}: install the same."
-            )
-        # A stored vector does not depend on a machine's taste for reduced precision.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        try:
-            with tempfile.TemporaryDirectory() as name:
-                for file, content in files.items():
-                    (Path(name) / file).write_bytes(content)
-                generation = Generation.load(Path(name))
-                embedder = generation.embedder(self.device)
-        except EvergalleryError as error:
-            return Refusal(f"The machine {self.machine} of the cluster cannot run the generation: {error}")
-        self.preprocessing = generation.preprocessing
-        self._embed = self._stack.enter_context(embedding(embedder, self.preprocessing))
-        self._readers: ThreadPoolExecutor = self._stack.enter_context(working(READERS))
-        self._decoders: ThreadPoolExecutor = self._stack.enter_context(working(self.threads))
-        return None
-
-    def do(self, work: Work, inputs: Sequence[Any]) -> list[Any] | Refusal:
-        """One of the methods below, by name."""
-        try:
-            answers: list[Any] = getattr(self, work)(inputs)
-        except EvergalleryError as error:
-            return Refusal(f"The machine {self.machine} of the cluster: {error}")
-        return answers
-
-    def read(self, entries: Sequence[Entry]) -> list[Picture | Skipped]:
-        """Read and hash files; their data stays behind."""
-        found = read_pictures(self._readers, entries)
-        return [replace(one, data=None) if isinstance(one, Picture) else self._seen_from_here(one) for one in found]
-
-    def embed(self, pictures: Sequence[Picture]) -> list[Seen]:
-        """The vectors of pictures, whose files are read again where they come without data."""
-        files = ahead(self._readers, with_data, pictures, READERS)
-        decoded = decoded_by(self._decoders, self.threads, files, self.preprocessing)
-        with self._one_at_a_time:
-            return embedded(decoded, self._embed)
-
-    def renew(self, items: Sequence[ItemToRenew]) -> list[Renewed]:
-        """New vectors of stored items."""
-        known = {item.content_hash: pixels for item, pixels, _ in items if pixels is not None}
-        asked, roots = [item for item, _, _ in items], items[0][2]
-        found = find_images(asked, self.preprocessing, roots, known.get, self.threads)
-        with self._one_at_a_time:
-            answers = renewed(asked, found, self._embed)
-        return [
-            replace(one, reason=f"{one.reason} on the machine {self.machine} of the cluster")
-            if isinstance(one, Problem) and one.kind == MISSING
-            else one
-            for one in answers
-        ]
-
-    def _seen_from_here(self, skipped: Skipped) -> Skipped:
-        path = local_path(skipped.uri)
-        if path is None or path.exists():
-            return skipped
-        return replace(skipped, reason=f"there is no such file on the machine {self.machine} of the cluster.")
 
 
 @dataclass(eq=False)
@@ -464,81 +356,6 @@ class Cluster:
         for one in self._employed:
             with suppress(self._ray.exceptions.RayError):
                 self._ray.kill(one.actor)
-
-
-@contextmanager
-def connected(address: str, workers: int | None = None) -> Iterator[ModuleType]:
-    """Ray, connected to a cluster for the time of the block; a process that is connected already stays so.
-
-    Args:
-        address: ``HOST:PORT``, ``ray://HOST:PORT``, ``auto``, or ``local``.
-        workers: that a cluster on this machine must have room for.
-
-    Raises:
-        MissingExtraError: ray is not installed.
-        NotFoundError: nothing answers there.
-        InputError: the address is none, or the cluster there cannot be used.
-    """
-    # Read when Ray is imported: it tells nobody that it is used. One on this machine listens to this machine alone, and obeys
-    # whoever has the token, which is not written down.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address == "local":
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("Extracting on a cluster", "ray") from error
-    if ray.is_initialized():
-        yield ray
-        return
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
-    with ExitStack() as stack:
-        if address == "local":
-            # Its sockets lie there too, whose paths must be short; so not below TMPDIR.
-            scratch = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
-            )
-            options |= {
-                "num_cpus": max(processors(), workers or 0),
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE,
-                "_temp_dir": scratch,
-            }
-        else:
-            _require_answer(address)
-        on_main = threading.current_thread() is threading.main_thread()
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(address, **options)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            raise InputError(f"The cluster {address} cannot be used: {reason}.") from error
-        stack.callback(ray.shutdown)
-        # It would tell of workers that died, on standard output, where results go; there is no official way to keep it quiet.
-        console: Any = ray._private.worker
-        console._worker_logs_enabled = False
-        stack.callback(setattr, console, "_worker_logs_enabled", True)
-        if on_main and handler is not None:
-            # Ray's own would print a page of addresses and abort.
-            signal.signal(signal.SIGTERM, handler)
-        yield ray
-
-
-def _require_answer(address: str) -> None:
-    if address == "auto":
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InputError(f"{address!r} is no cluster's address: give HOST:PORT, ray://HOST:PORT, auto, or local.")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN).close()
-    except OSError as error:
-        raise NotFoundError(
-            f"Nothing answers at {address} ({error.strerror or error}): start a cluster there with  ray start --head, or give "
-            f"local for one on this machine."
-        ) from error
 
 
 def _files_of(generation: Generation) -> dict[str, bytes]:

@@ -1,118 +1,29 @@
 """A generation: one embedder, or only the vectors of one, with its card. Written once, whole or not at all, checksummed."""
 
-import hashlib
-import json
-import platform
 import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
-from evergallery._version import __version__
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, EvergalleryError, InputError
 from evergallery.files import new_directory, sha256_of
-from evergallery.files.cards import read_card, write_card
-from evergallery.files.tensors import hash_tensors, load_tensors, save_tensors
+from evergallery.files.cards import read_card
+from evergallery.files.tensors import load_tensors, save_tensors
+from evergallery.generations.card import CARD, FORMAT, KINDS, Card, HeadCard, MethodCard, new_card
+from evergallery.generations.fingerprint import fingerprint_of, short_hashes, vectors_fingerprint
 from evergallery.memory import Memory
-from evergallery.network import Architecture, Embedder, ExpandedEmbedder, Extractor, Head, HeadKind, Network
+from evergallery.network import Architecture, Embedder, ExpandedEmbedder, Extractor, Head, Network
 from evergallery.network.foreign import SAME, ForeignModel, function_model, onnx_model, probe
 
-FORMAT = 3
-"""The newest. Older versions read the cards of trained generations (1) and of other kinds (2); 3 is expanded."""
-CARD, EMBEDDER, HEAD, MEMORY = "card.json", "embedder.safetensors", "head.safetensors", "memory.safetensors"
+EMBEDDER, HEAD, MEMORY = "embedder.safetensors", "head.safetensors", "memory.safetensors"
 LEARNED_FROM = "learned_from.safetensors"
 ONNX, PROBE = "model.onnx", "probe.safetensors"
-
-Kind = Literal["trained", "model", "onnx", "callable", "vectors"]
-KINDS = {
-    "trained": "a trained network",
-    "model": "a registered model",
-    "onnx": "an ONNX model",
-    "callable": "a Python function",
-    "vectors": "vectors only",
-}
-
-
-class MethodCard(BaseModel):
-    """The method of a generation and its hyper-parameters."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    parameters: dict[str, Any]
-
-
-class HeadCard(BaseModel):
-    """The head of a generation."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: HeadKind
-    scale: float
-    classes: int
-
-
-class Card(BaseModel):
-    """Everything about a generation but its tensors.
-
-    Attributes:
-        name: ``v1``, ``v2``, …
-        kind: ``trained`` here; a ``model`` of timm or torchvision that was registered with its weights; an ``onnx`` file;
-            a Python function (``callable``); or ``vectors`` that were imported, whose model nobody here has.
-        fingerprint: identifies the embedding space: weights, preprocessing, normalisation, dimension.
-        parent: name of the generation that it learned from, or ``None``.
-        run: identifies the training run, so that a run killed at its very end is not repeated; empty without one.
-        method: how it learned, or ``register`` or ``import``.
-        architecture: of the network that learns, where there is one.
-        root: of the network whose embeddings are the first part of its own; where it was expanded.
-        preprocessing: from a file to the embedder's input; empty where there are vectors only.
-        dimension: D of its embeddings.
-        head: shape and kind of the head, where there is a network.
-        model: what else it takes to run a foreign model, or to know vectors again.
-        classes: names of the head's rows: the parent's first, then the new ones.
-        new_classes: those that this generation learned.
-        data: counts and fingerprint of the images that it learned from; empty where it did not learn here.
-        settings: of the training, seeds included; likewise.
-        training: likewise epochs, seconds, device, precision, figures on the validation part.
-        memory: names of the generations whose class means it remembers, oldest first.
-        versions: of the libraries.
-        created: ISO 8601, UTC.
-        checksums: SHA-256 of the tensor files.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = 1
-    name: str
-    kind: Kind = "trained"
-    fingerprint: str
-    parent: str | None
-    run: str = ""
-    method: MethodCard
-    architecture: Architecture | None = None
-    root: Architecture | None = None
-    preprocessing: dict[str, Any] = Field(default_factory=dict)
-    dimension: int
-    head: HeadCard | None = None
-    model: dict[str, Any] = Field(default_factory=dict)
-    classes: tuple[str, ...] = ()
-    new_classes: tuple[str, ...] = ()
-    data: dict[str, Any] = Field(default_factory=dict)
-    settings: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
-    memory: tuple[str, ...] = ()
-    versions: dict[str, str] = Field(default_factory=dict)
-    created: str
-    checksums: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,7 +78,7 @@ class Generation:
                 MEMORY: save_tensors(temporary / MEMORY, memory.tensors()),
                 LEARNED_FROM: save_tensors(temporary / LEARNED_FROM, {"hashes": short_hashes(learned_from)}),
             }
-            card = _write_card(
+            card = new_card(
                 temporary,
                 fingerprint=fingerprint_of(embedder, preprocessing),
                 architecture=network.embedder.architecture,
@@ -203,7 +114,7 @@ class Generation:
             if model.file is not None:
                 shutil.copyfile(model.file, temporary / ONNX)
                 checksums[ONNX] = sha256_of(temporary / ONNX)
-            card = _write_card(
+            card = new_card(
                 temporary,
                 name=name,
                 kind="callable" if model.file is None else "onnx",
@@ -231,7 +142,7 @@ class Generation:
             method: how they came here.
         """
         with new_directory(directory) as temporary:
-            card = _write_card(
+            card = new_card(
                 temporary,
                 name=name,
                 kind="vectors",
@@ -451,12 +362,6 @@ class Generation:
         return load_tensors(self.directory / name, self.card.checksums[name], "restore it from a backup")
 
 
-def short_hashes(hashes: Sequence[str]) -> torch.Tensor:
-    """(N,) int64: the first eight bytes of each SHA-256, sorted; enough to tell images apart, and small."""
-    parts = [int.from_bytes(bytes.fromhex(one)[:8], "little", signed=True) for one in hashes]
-    return torch.tensor(parts, dtype=torch.int64).sort().values
-
-
 def directory_name(number: int) -> str:
     """``v0001`` for 1."""
     return f"v{number:04d}"
@@ -466,59 +371,3 @@ def generation_directories(directory: Path) -> list[Path]:
     """The directories of generations, in order of their numbers."""
     found = [path for path in directory.iterdir() if re.fullmatch(r"v\d{4,}", path.name)]
     return sorted(found, key=lambda path: int(path.name[1:]))
-
-
-def fingerprint_of(embedder: Extractor, preprocessing: Preprocessing, probes: torch.Tensor | None = None) -> str:
-    """SHA-256 of the embedding space: weights, architecture, preprocessing, dimension, and the cosine it is used with.
-
-    Two models of equal dimension have different fingerprints; two copies of one model have the same. A foreign model is
-    known by its file, or where it is a Python function by its name and by what it makes of the probe pictures, which the
-    next version of its code may change.
-
-    Args:
-        embedder: of any kind.
-        preprocessing: of its input.
-        probes: (P, D) what a function made of the probe pictures; made now by default.
-    """
-    if isinstance(embedder, Embedder | ExpandedEmbedder):
-        parts = [embedder] if isinstance(embedder, Embedder) else [embedder.evolving, embedder.root]
-        names = ("architecture", "root")
-        identity: dict[str, Any] = {
-            "weights": hash_tensors(embedder.state_dict()),
-            **{name: part.architecture.model_dump() for name, part in zip(names, parts, strict=False)},
-        }
-    elif isinstance(embedder, ForeignModel) and embedder.file is not None:
-        identity = {"onnx": sha256_of(embedder.file)}
-    else:
-        made = probe(embedder, preprocessing) if probes is None else probes
-        identity = {"function": getattr(embedder, "name", ""), "probes": hash_tensors({"embeddings": made})}
-    space = {"preprocessing": preprocessing.to_dict(), "dimension": embedder.dimension, "normalisation": "l2"}
-    return _digest({**identity, **space})
-
-
-def vectors_fingerprint(content: str, dimension: int) -> str:
-    """SHA-256 of an embedding space of which nothing is known but vectors."""
-    return _digest({"vectors": content, "dimension": dimension, "normalisation": "l2"})
-
-
-def _write_card(directory: Path, **fields: Any) -> Card:
-    """Make a card of its fields, and write it with its checksum."""
-    trained, expanded = fields.get("kind", "trained") == "trained", fields.get("root") is not None
-    card = Card(
-        format=FORMAT if expanded else 1 if trained else 2,
-        versions={"evergallery": __version__, "python": platform.python_version(), **_versions()},
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        **fields,
-    )
-    # Fields that only others have are left out, so that older versions read the card of a generation like theirs.
-    only_others = [*([] if expanded else ["root"]), *(["kind", "model"] if trained else [])]
-    write_card(directory / CARD, card, leave_out=only_others)
-    return card
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "timm", "numpy", "pillow", "lightning-fabric")}

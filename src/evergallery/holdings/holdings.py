@@ -16,7 +16,8 @@ from evergallery.gallery.items import View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url
 from evergallery.gallery.store import GalleryStore
-from evergallery.generations.generation import CARD, Generation, generation_directories
+from evergallery.generations.card import CARD
+from evergallery.generations.generation import Generation, generation_directories
 from evergallery.holdings.journal import Journal
 from evergallery.holdings.loaded import Loaded
 from evergallery.holdings.notes import Notes

@@ -4,21 +4,18 @@ Nothing that grows with the number of images is kept in memory, and no pixels ar
 already is known by its hash, so the next pass over it reads its file and no more.
 """
 
-import csv
 import itertools
 import time as clock
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Listing
-from evergallery.data.places import is_below, is_file
 from evergallery.data.sources import check_classes
 from evergallery.data.spool import Addresses, Met, Spool
 from evergallery.data.streaming import Picture, batch_size, blocks, pictures_of
@@ -29,13 +26,9 @@ from evergallery.gallery.store import GalleryStore
 from evergallery.generations.generation import Generation
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
-from evergallery.redaction import redacted, redacted_text
+from evergallery.indexing.outdated import AT_ONCE, NAMES_KEPT, Outdated
+from evergallery.indexing.skipped_names import SkippedNames
 from evergallery.watching import Watcher
-
-NAMES_KEPT = 100
-AT_ONCE = 5000
-SKIPPED_KEPT = 1000
-"""Of so many files that were skipped the names are returned; of more, all are in a file."""
 
 
 @dataclass(frozen=True)
@@ -137,114 +130,126 @@ def index_images(
         InputError: the listing is wrong, there is no such split, or none of the files can be read.
     """
     started = clock.perf_counter()
-    done, copies, moved, counts = 0, 0, 0, PutCounts(0, 0, 0)
-    copied: list[str] = []
     with ExitStack() as stack:
-        if isinstance(images, Listing):
-            spool = stack.enter_context(closing(Spool(images, split)))
-            check_classes(spool.labels(), 1, source)
-            refused = list(spool.refused())
-            total = len(spool) + len(refused)
-            done = len(refused)
-            found: Iterable[Picture | Skipped] = stack.enter_context(closing(extraction.read(spool)))
-        else:
-            images = images.of_split(split) if split is not None else images
-            refused = []
-            total = len(images)
-            found = itertools.chain(images.skipped, pictures_of(images))
+        images_in = _opened(stack, images, split, source, extraction)
         before = store.count()
         addresses = stack.enter_context(closing(Addresses()))
         met = stack.enter_context(closing(Met()))
         skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
-        skipped.add(refused)
-        size = batch_size(maker.preprocessing.size)
-        prepared = (_prepared(block, store, maker, met) for block in blocks(found, size))
+        skipped.add(images_in.refused)
+        prepared = (
+            _prepared(block, store, maker, met)
+            for block in blocks(images_in.found, batch_size(maker.preprocessing.size))
+        )
+        told = _Told(done=len(images_in.refused))
         for batch, answers in stack.enter_context(closing(extraction.embed(prepared))):
             items, bad = _answered(batch, answers, met)
-            known = _stored(store, items)
-            placed = items if relabel else at_known_addresses(items, known)
-            moved += sum(_is_moved(one, known.get(one.id)) for one in placed)
             _note(addresses, batch, bad)
-            others = [one.uri for one, there in zip(items, placed, strict=True) if one.uri != there.uri]
-            others += [one.uri for one in batch.again]
-            copies += len(others)
-            copied += [str(uri) for uri in others[: NAMES_KEPT - len(copied)]]
-            counts += store.put(placed, relabel=relabel) + PutCounts(0, 0, batch.unchanged)
-            counts += _said_again(store, batch.again)
+            _store(store, batch, items, told, relabel)
             skipped.add(bad)
-            done += batch.passed
-            watcher.counted("indexing", min(done, total), total)
-        outdated = Outdated()
-        if root is not None:
-            for one in refused:
-                addresses.add(one.uri, None, False)
-            outdated.look(addresses, store.iterate(with_embeddings=False), root)
-            pruned = outdated.prune(addresses, store, prune)
-        else:
-            pruned = 0
-            for uris in addresses.new(AT_ONCE) if before else ():
-                outdated.look(addresses, store.iterate(Filter(uris=tuple(uris)), with_embeddings=False))
-    if skipped.count == total and skipped.first:
+            told.done += batch.passed
+            watcher.counted("indexing", min(told.done, images_in.total), images_in.total)
+        outdated, pruned = _outdated(store, addresses, images_in.refused, root, bool(before), prune)
+    if skipped.count == images_in.total and skipped.first:
         one = skipped.first[0]
-        raise InputError(f"None of the {total} images of {source} can be read, the first: {one.uri}: {one.reason}")
+        raise InputError(
+            f"None of the {images_in.total} images of {source} can be read, the first: {one.uri}: {one.reason}"
+        )
     return Indexed(
-        maker.name,
-        counts.added,
-        counts.replaced,
-        counts.unchanged,
-        tuple(skipped.first),
-        clock.perf_counter() - started,
-        skipped.count,
-        skipped_file if skipped.is_written else None,
-        copies,
-        tuple(copied),
-        counts.conflicts,
-        counts.conflict_count,
-        moved,
-        outdated.changed,
-        outdated.gone,
-        tuple(outdated.first),
-        pruned,
+        generation=maker.name,
+        added=told.counts.added,
+        replaced=told.counts.replaced,
+        unchanged=told.counts.unchanged,
+        skipped=tuple(skipped.first),
+        seconds=clock.perf_counter() - started,
+        skipped_count=skipped.count,
+        skipped_file=skipped_file if skipped.is_written else None,
+        copies=told.copies,
+        copied=tuple(told.copied),
+        conflicts=told.counts.conflicts,
+        conflict_count=told.counts.conflict_count,
+        moved=told.moved,
+        changed=outdated.changed,
+        gone=outdated.gone,
+        outdated=tuple(outdated.first),
+        pruned=pruned,
     )
 
 
-class Outdated:
-    """Items whose picture is no longer at their address."""
+@dataclass(frozen=True)
+class _Source:
+    """Images on their way in.
 
-    def __init__(self) -> None:
-        self.changed = self.gone = 0
-        self.first: list[str] = []
+    Attributes:
+        found: pictures as they are read, and what could not be.
+        refused: what the listing says cannot be read.
+        total: how many both are.
+    """
 
-    def look(self, addresses: Addresses, items: Iterable[Sequence[Item]], root: str | None = None) -> None:
-        """Go through stored items; those that are outdated are noted with the addresses."""
-        for batch in items:
-            for item in batch:
-                if not item.uri or (root is not None and not is_below(item.uri, root)):
-                    continue
-                found, content = addresses.get(item.uri)
-                if not found and (root is None or is_file(item.uri)):
-                    continue
-                # Hashes of other tools need not be of a file's bytes; 64 hex digits are.
-                if found and (
-                    content is None or len(item.content_hash or "") != len(content) or item.content_hash == content
-                ):
-                    continue
-                self.changed += found
-                self.gone += not found
-                if self.changed + self.gone <= NAMES_KEPT:
-                    self.first.append(item.uri)
-                addresses.outdated(item.id)
+    found: Iterable[Picture | Skipped]
+    refused: Sequence[Skipped]
+    total: int
 
-    def prune(self, addresses: Addresses, store: GalleryStore, agreed: Callable[[str], bool]) -> int:
-        """Delete them, if somebody agrees; returns how many."""
-        count = self.changed + self.gone
-        example = next(iter(self.first), "")
-        question = (
-            f"The pictures of {count} items are no longer at their addresses, such as {example}. Delete these items?"
-        )
-        if not count or not agreed(question):
-            return 0
-        return sum(store.delete(identifiers) for identifiers in addresses.all_outdated(AT_ONCE))
+
+@dataclass
+class _Told:
+    """What was done so far."""
+
+    done: int
+    counts: PutCounts = field(default_factory=lambda: PutCounts(0, 0, 0))
+    copies: int = 0
+    copied: list[str] = field(default_factory=list)
+    moved: int = 0
+
+
+def _opened(
+    stack: ExitStack, images: ImageSet | Listing, split: str | None, source: str, extraction: Extraction
+) -> _Source:
+    """Images that are read as they are asked for, until the stack is closed."""
+    if isinstance(images, Listing):
+        spool = stack.enter_context(closing(Spool(images, split)))
+        check_classes(spool.labels(), 1, source)
+        refused = list(spool.refused())
+        found = stack.enter_context(closing(extraction.read(spool)))
+        return _Source(found, refused, len(spool) + len(refused))
+    images = images.of_split(split) if split is not None else images
+    return _Source(itertools.chain(images.skipped, pictures_of(images)), [], len(images))
+
+
+def _store(store: GalleryStore, batch: Batch, items: Sequence[Item], told: _Told, relabel: bool) -> None:
+    """Store a batch, durable when this returns."""
+    known = _stored(store, items)
+    placed = items if relabel else at_known_addresses(items, known)
+    told.moved += sum(_is_moved(one, known.get(one.id)) for one in placed)
+    others = [one.uri for one, there in zip(items, placed, strict=True) if one.uri != there.uri]
+    others += [one.uri for one in batch.again]
+    told.copies += len(others)
+    told.copied += [str(uri) for uri in others[: NAMES_KEPT - len(told.copied)]]
+    told.counts += store.put(placed, relabel=relabel) + PutCounts(0, 0, batch.unchanged)
+    told.counts += _said_again(store, batch.again)
+
+
+def _outdated(
+    store: GalleryStore,
+    addresses: Addresses,
+    refused: Sequence[Skipped],
+    root: str | None,
+    occupied: bool,
+    prune: Callable[[str], bool],
+) -> tuple[Outdated, int]:
+    """Items whose picture is no longer at their address, and how many of them were deleted.
+
+    Below a root all items are looked at; without one, those at the addresses of new pictures in a gallery that held some.
+    """
+    outdated = Outdated()
+    if root is None:
+        for uris in addresses.new(AT_ONCE) if occupied else ():
+            outdated.look(addresses, store.iterate(Filter(uris=tuple(uris)), with_embeddings=False))
+        return outdated, 0
+    for one in refused:
+        addresses.add(one.uri, None, False)
+    outdated.look(addresses, store.iterate(with_embeddings=False), root)
+    return outdated, outdated.prune(addresses, store, prune)
 
 
 def _note(addresses: Addresses, batch: "Batch", bad: Sequence[Skipped]) -> None:
@@ -257,50 +262,6 @@ def _note(addresses: Addresses, batch: "Batch", bad: Sequence[Skipped]) -> None:
 def _is_moved(item: Item, known: Item | None) -> bool:
     same = known is not None and item.content_hash is not None and item.content_hash == known.content_hash
     return same and known is not None and known.uri is not None and item.uri != known.uri
-
-
-class SkippedNames:
-    """Bad files: counted, the first of them by name, and where they are many all of them in a table on disk.
-
-    Args:
-        path: of the table, ``uri,reason``; an earlier one is replaced when this one begins.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.count = 0
-        self.first: list[Skipped] = []
-        self._file: IO[str] | None = None
-
-    @property
-    def is_written(self) -> bool:
-        """Whether the table was needed."""
-        return self._file is not None
-
-    def add(self, skipped: Sequence[Skipped]) -> None:
-        """These too."""
-        for one in skipped:
-            self.count += 1
-            if self.count <= SKIPPED_KEPT:
-                self.first.append(one)
-            else:
-                self._write(one)
-
-    def close(self) -> None:
-        """Nothing more comes."""
-        if self._file is not None:
-            self._file.close()
-
-    def _write(self, one: Skipped) -> None:
-        if self._file is None:
-            self._file = self.path.open("w", newline="", encoding="utf-8")
-            rows = [("uri", "reason"), *map(_redacted, self.first)]
-            csv.writer(self._file).writerows(rows)
-        csv.writer(self._file).writerow(_redacted(one))
-
-
-def _redacted(one: Skipped) -> tuple[str, str]:
-    return redacted(one.uri), redacted_text(one.reason)
 
 
 def _prepared(

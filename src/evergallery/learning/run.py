@@ -20,7 +20,8 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.files import read_json, sha256_of, write_json
-from evergallery.generations.generation import Generation, MethodCard, directory_name, generation_directories
+from evergallery.generations.card import MethodCard
+from evergallery.generations.generation import Generation, directory_name, generation_directories
 from evergallery.learning.lessons import cut_validation, take_lessons
 from evergallery.learning.start import Start, solves, start_network, weights_seed, with_neck
 from evergallery.memory import ClassMeans, Memory, Scatter, Trial

@@ -1,6 +1,6 @@
 """Everything that a report says of held-out images; nothing in the workspace is changed, but for cached embeddings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.check import Check, Measured, PairCheck, agreement, check_pair, compatibility
 from evergallery.upgrade.checking import through_adapters
 from evergallery.upgrade.gate import gate_of
-from evergallery.upgrade.held_out import holds_embeddings, read_held_out
+from evergallery.upgrade.held_out import HeldOut, holds_embeddings, read_held_out
 from evergallery.upgrade.plan import Plan
-from evergallery.upgrade.refreshing import plan
+from evergallery.upgrade.planning import plan
 from evergallery.watching import Watcher
 
 
@@ -142,56 +142,106 @@ def measure_held_out(
         holdings, data, [Space(one) for one in shown], queries=queries, gallery=gallery, data_dir=data_dir,
         watcher=watcher,
     )  # fmt: skip
-    protocol, spaces = held_out.protocol, held_out.spaces
-    if protocol.judgements is not None:
+    if held_out.protocol.judgements is not None:
         raise InputError(
             "A report is made of labelled images: leave the answers out, and lay them before  evergallery check"
         )
+    updates: dict[str, PairCheck] = {}
+    if held_out.labelled:
+        watcher.said("comparing the generations")
+        updates = _updates(holdings, held_out, shown, base)
+    refresh = _Refresh()
+    if held_out.labelled and base is not None:
+        plan, no_plan = _plan(holdings, candidate, data, data_dir, watcher)
+        refresh = _refresh(holdings, held_out, candidate, base, updates[candidate.name], plan, no_plan)
+    return Measurements(
+        check=_check(held_out, shown, candidate, base, updates),
+        base=base.name if base else None,
+        old_classes=_old_classes(held_out, base or candidate),
+        updates=updates,
+        spaces=held_out.spaces,
+        left_out=tuple(one.name for one in everything if one not in shown),
+        confidence=gate_of(holdings).confidence,
+        curves=refresh.curves,
+        prototypes=refresh.prototypes,
+        plan=refresh.plan,
+        no_plan=refresh.no_plan if held_out.labelled else "",
+    )
+
+
+@dataclass(frozen=True)
+class _Refresh:
+    """What a refresh from the base to the candidate would give."""
+
+    curves: Curves | None = None
+    prototypes: PrototypeMap | None = None
+    plan: Plan | None = None
+    no_plan: str = "There is no older generation whose vectors could be refreshed."
+
+
+def _old_classes(held_out: HeldOut, known_to: Generation) -> int:
+    """How many of the classes that a generation knows there are among the images."""
+    if not held_out.labelled:
+        return 0
+    images = held_out.protocol.images
+    present = {images.classes[label] for label in set(images.labels.tolist())}
+    return len(present & set(held_out.spaces[known_to.name].classes))
+
+
+def _updates(
+    holdings: Holdings, held_out: HeldOut, shown: Sequence[Generation], base: Generation | None
+) -> dict[str, PairCheck]:
+    """By name, every generation after the base in its vectors."""
+    spaces, policy = held_out.spaces, gate_of(holdings)
+    return {
+        maker.name: check_pair(
+            held_out.protocol, spaces[maker.name], spaces[base.name], policy, excluded=held_out.excluded,
+            adapters=through_adapters(holdings, spaces[maker.name], spaces[base.name]),
+        )
+        for maker in shown
+        if base is not None and maker.number > base.number
+    }  # fmt: skip
+
+
+def _check(
+    held_out: HeldOut,
+    shown: Sequence[Generation],
+    candidate: Generation,
+    base: Generation | None,
+    updates: Mapping[str, PairCheck],
+) -> Check:
+    """The generations side by side; without labels no more than how far the results of two agree."""
+    protocol, spaces = held_out.protocol, held_out.spaces
     names = tuple(one.name for one in shown)
-    left_out = tuple(one.name for one in everything if one not in shown)
-    policy = gate_of(holdings)
     if not held_out.labelled:
         agreements = (agreement(protocol, spaces[candidate.name], spaces[base.name]),) if base else ()
-        check = Check(candidate.name, names, protocol.description, protocol, held_out.excluded, {}, (), agreements)
-        return Measurements(
-            check, base.name if base else None, 0, {}, spaces, left_out, policy.confidence, None, None, None, ""
-        )
-    watcher.said("comparing the generations")
-    old_classes = spaces[(base or candidate).name].classes
-    matrix = compatibility(protocol, [spaces[name] for name in names], old_classes)
-    updates: dict[str, PairCheck] = {}
-    if base is not None:
-        for maker in shown:
-            if maker.number > base.number:
-                updates[maker.name] = check_pair(
-                    protocol, spaces[maker.name], spaces[base.name], policy, excluded=held_out.excluded,
-                    adapters=through_adapters(holdings, spaces[maker.name], spaces[base.name]),
-                )  # fmt: skip
+        return Check(candidate.name, names, protocol.description, protocol, held_out.excluded, {}, (), agreements)
+    matrix = compatibility(protocol, [spaces[name] for name in names], spaces[(base or candidate).name].classes)
     pairs = (updates[candidate.name],) if base else ()
-    check = Check(candidate.name, names, protocol.description, protocol, held_out.excluded, matrix, pairs)
-    images = protocol.images
-    curves, prototypes, plan, no_plan = (
-        None,
-        None,
-        None,
-        "There is no older generation whose vectors could be refreshed.",
+    return Check(candidate.name, names, protocol.description, protocol, held_out.excluded, matrix, pairs)
+
+
+def _refresh(
+    holdings: Holdings,
+    held_out: HeldOut,
+    candidate: Generation,
+    base: Generation,
+    pair: PairCheck,
+    plan: Plan | None,
+    no_plan: str,
+) -> _Refresh:
+    """The curves of a refresh, where classes move, and what it would cost."""
+    images, old, new = held_out.protocol.images, held_out.spaces[base.name], held_out.spaces[candidate.name]
+    way = pair.serves
+    direct = in_width_of(new.embeddings, old.embeddings), old.embeddings
+    mapped, searched = through_adapters(holdings, new, old).get(way.adapter or "", direct)
+    scales = way.calibrations["cross"], way.calibrations["new self"]
+    return _Refresh(
+        measured_curves(held_out.protocol, old.embeddings, mapped, new.embeddings, scales, searched=searched),
+        prototype_map(old.embeddings, new.embeddings, images.labels, images.classes, base.card.classes),
+        plan,
+        no_plan,
     )
-    if base is not None:
-        pair, old, new = updates[candidate.name], spaces[base.name], spaces[candidate.name]
-        way = pair.serves
-        direct = in_width_of(new.embeddings, old.embeddings), old.embeddings
-        mapped, searched = through_adapters(holdings, new, old).get(way.adapter or "", direct)
-        curves = measured_curves(
-            protocol, old.embeddings, mapped, new.embeddings, (way.calibrations["cross"], way.calibrations["new self"]),
-            searched=searched,
-        )  # fmt: skip
-        prototypes = prototype_map(old.embeddings, new.embeddings, images.labels, images.classes, base.card.classes)
-        plan, no_plan = _plan(holdings, candidate, data, data_dir, watcher)
-    present = {images.classes[label] for label in set(images.labels.tolist())}
-    return Measurements(
-        check, base.name if base else None, len(present & set(old_classes)), updates, spaces, left_out, policy.confidence,
-        curves, prototypes, plan, no_plan,
-    )  # fmt: skip
 
 
 def _plan(

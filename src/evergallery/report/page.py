@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,6 +16,7 @@ from PIL import Image
 from evergallery.files import write_atomic
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.axes import Axes
 
 LIGHT = {"text": "#1c2430", "faint": "#c9d0d8"}
@@ -26,7 +26,10 @@ COLOURS = ("#3d7dca", "#d9772b", "#2f9e6e", "#9467bd", "#c94f6d")
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    # A workspace that writes no report does without it.
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
     environment = Environment(
         loader=PackageLoader("evergallery.report"),
         autoescape=select_autoescape(),

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from evergallery.errors import DamagedError
 from evergallery.files import read_json
-from evergallery.generations.generation import KINDS, Card
+from evergallery.generations.card import KINDS, Card
 from evergallery.holdings.holdings import Holdings
 from evergallery.report.lineage import lineage_rows
 from evergallery.report.words import counted, duration, interval_of, listed, moment, percent, points

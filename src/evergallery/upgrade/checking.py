@@ -12,6 +12,7 @@ from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.check import Check, Measured, Vectors, agreement, check_pair, compatibility
+from evergallery.upgrade.checks import remember
 from evergallery.upgrade.gate import ALL, Judged, gate_of
 from evergallery.upgrade.held_out import read_held_out
 from evergallery.upgrade.promotion import comparisons
@@ -72,7 +73,7 @@ def check(
         data_dir=data_dir, watcher=watcher,
     )  # fmt: skip
     measured, images = held_out.spaces, held_out.protocol
-    judged = _judged(workspace, new)
+    judged = _judged(holdings, new)
     if not held_out.labelled:
         agreements = tuple(agreement(images, measured[new.name], measured[other.name]) for other in others)
         names = tuple(space.name for space in ordered)

@@ -17,7 +17,8 @@ from evergallery.errors import BusyError, InputError
 from evergallery.evaluation import Protocol, protocol
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Filter
-from evergallery.generations.generation import Generation, short_hashes
+from evergallery.generations.fingerprint import short_hashes
+from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding import extract, known_embeddings
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.images import load_images

@@ -63,6 +63,21 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """What is to be expected of a sample while more and more of it is refreshed.
+
+    Attributes:
+        queries: that counted.
+        recall: recall@1 by order, one for each share, ranked as ``search`` ranks.
+        uncalibrated: the same ranked by raw cosine.
+    """
+
+    queries: int
+    recall: dict[str, tuple[float, ...]]
+    uncalibrated: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
 class Sample:
     """Stored items with a label and an image, as stored and as refreshed.
 
@@ -81,14 +96,8 @@ class Sample:
     new: str
 
 
-def expected_recall(
-    sample: Sample, found: Mapping[str, int], shares: Sequence[float], orders: Sequence[str]
-) -> tuple[int, dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]]:
-    """recall@1 of the sample's images among each other while more and more of them are refreshed.
-
-    Returns:
-        Queries that counted; recall by order, ranked as ``search`` ranks; and ranked by raw cosine.
-    """
+def expected_recall(sample: Sample, found: Mapping[str, int], shares: Sequence[float], orders: Sequence[str]) -> Curves:
+    """recall@1 of the sample's images among each other while more and more of them are refreshed."""
     labels = np.unique([str(item.label) for item in sample.items], return_inverse=True)[1]
     numbers = torch.from_numpy(labels)
     count = len(numbers)
@@ -111,7 +120,7 @@ def expected_recall(
         order = torch.from_numpy(order_of(name, sample.items, found))
         curves[name] = tuple(mixed_recall(before, after, hits, order=order, shares=shares))
         raw[name] = tuple(mixed_recall(before_raw, after_raw, hits, order=order, shares=shares))
-    return int(hits.any(1).sum()), curves, raw
+    return Curves(int(hits.any(1).sum()), curves, raw)
 
 
 def share_for(recall: float, shares: Sequence[float], values: Sequence[float]) -> float:

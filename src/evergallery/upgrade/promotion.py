@@ -153,7 +153,7 @@ def judge(holdings: Holdings, generation: str) -> Judgement:
     if not judged:
         judged = [
             "nothing, because no generation has answered before"
-            if workspace.state.promoted is None
+            if holdings.state.promoted is None
             else "nothing, because the gallery is empty, so that no answer can become worse"
         ]
     return Judgement(" and ".join(judged), tuple(conditions))

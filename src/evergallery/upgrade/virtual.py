@@ -51,12 +51,12 @@ def virtual_features(
         )
     held_out = protocol(load_images(holdings, data, later.preprocessing, data_dir, watcher))
     images = held_out.images.select(held_out.query)
-    labels, itworkspace = torch.from_numpy(images.labels), Exclusion(torch.arange(len(images)))
+    labels, itself = torch.from_numpy(images.labels), Exclusion(torch.arange(len(images)))
     outputs = outputs_of(later.network(), images, later.preprocessing)
     return {
         one.name: fidelity(
             outputs, torch.from_numpy(extract(holdings, one, images, watcher)), memory.means[one.name], labels,
-            weighting, itworkspace,
+            weighting, itself,
         )
         for one in earlier
     }  # fmt: skip

@@ -1,0 +1,125 @@
+"""What runs on the machines of a cluster: it reads, hashes, decodes and embeds, and keeps nothing."""
+
+import socket
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evergallery._version import __version__
+from evergallery.data.images import Skipped
+from evergallery.data.listing import Entry
+from evergallery.data.places import local_path
+from evergallery.data.roots import Roots
+from evergallery.data.streaming import (
+    READERS,
+    Picture,
+    ahead,
+    read_pictures,
+    with_data,
+    working,
+)
+from evergallery.errors import EvergalleryError
+from evergallery.extraction.extraction import Renewed, Seen, decoded_by, embedded, renewed
+from evergallery.extraction.images import MISSING, find_images
+from evergallery.gallery.items import Item
+from evergallery.generations.generation import Generation
+from evergallery.holdings.notes import Problem
+from evergallery.network import embedding
+
+Work = Literal["read", "embed", "renew"]
+ItemToRenew = tuple[Item, NDArray[np.uint8] | None, Roots]
+"""With the pixels of its image, where they are known, and below which places it may be opened."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a worker says where the whole job cannot be done; its exceptions need not survive the way."""
+
+    reason: str
+
+
+class Worker:
+    """What runs on the cluster: an embedder, and threads that read and decode for it.
+
+    Args:
+        threads: that decode.
+        on_gpu: whether the network runs on one.
+    """
+
+    def __init__(self, threads: int, on_gpu: bool) -> None:
+        self.threads = threads
+        self.device = "cuda" if on_gpu else "cpu"
+        self.machine = socket.gethostname()
+        self._stack = ExitStack()
+        self._one_at_a_time = threading.Lock()
+
+    def prepare(self, version: str, files: dict[str, bytes]) -> Refusal | None:
+        """Open a generation from its files, which are verified here as anywhere."""
+        if version != __version__:
+            return Refusal(
+                f"The machine {self.machine} of the cluster has Evergallery {__version__}, this one {version}: install the same."
+            )
+        # A stored vector does not depend on a machine's taste for reduced precision.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        try:
+            with tempfile.TemporaryDirectory() as name:
+                for file, content in files.items():
+                    (Path(name) / file).write_bytes(content)
+                generation = Generation.load(Path(name))
+                embedder = generation.embedder(self.device)
+        except EvergalleryError as error:
+            return Refusal(f"The machine {self.machine} of the cluster cannot run the generation: {error}")
+        self.preprocessing = generation.preprocessing
+        self._embed = self._stack.enter_context(embedding(embedder, self.preprocessing))
+        self._readers: ThreadPoolExecutor = self._stack.enter_context(working(READERS))
+        self._decoders: ThreadPoolExecutor = self._stack.enter_context(working(self.threads))
+        return None
+
+    def do(self, work: Work, inputs: Sequence[Any]) -> list[Any] | Refusal:
+        """One of the methods below, by name."""
+        try:
+            answers: list[Any] = getattr(self, work)(inputs)
+        except EvergalleryError as error:
+            return Refusal(f"The machine {self.machine} of the cluster: {error}")
+        return answers
+
+    def read(self, entries: Sequence[Entry]) -> list[Picture | Skipped]:
+        """Read and hash files; their data stays behind."""
+        found = read_pictures(self._readers, entries)
+        return [replace(one, data=None) if isinstance(one, Picture) else self._seen_from_here(one) for one in found]
+
+    def embed(self, pictures: Sequence[Picture]) -> list[Seen]:
+        """The vectors of pictures, whose files are read again where they come without data."""
+        files = ahead(self._readers, with_data, pictures, READERS)
+        decoded = decoded_by(self._decoders, self.threads, files, self.preprocessing)
+        with self._one_at_a_time:
+            return embedded(decoded, self._embed)
+
+    def renew(self, items: Sequence[ItemToRenew]) -> list[Renewed]:
+        """New vectors of stored items."""
+        known = {item.content_hash: pixels for item, pixels, _ in items if pixels is not None}
+        asked, roots = [item for item, _, _ in items], items[0][2]
+        found = find_images(asked, self.preprocessing, roots, known.get, self.threads)
+        with self._one_at_a_time:
+            answers = renewed(asked, found, self._embed)
+        return [
+            replace(one, reason=f"{one.reason} on the machine {self.machine} of the cluster")
+            if isinstance(one, Problem) and one.kind == MISSING
+            else one
+            for one in answers
+        ]
+
+    def _seen_from_here(self, skipped: Skipped) -> Skipped:
+        path = local_path(skipped.uri)
+        if path is None or path.exists():
+            return skipped
+        return replace(skipped, reason=f"there is no such file on the machine {self.machine} of the cluster.")

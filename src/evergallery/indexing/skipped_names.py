@@ -1,0 +1,56 @@
+"""Files that could not be read: counted, named, and where they are many in a table."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from evergallery.data.images import Skipped
+from evergallery.redaction import redacted, redacted_text
+
+SKIPPED_KEPT = 1000
+"""Of so many files that were skipped the names are returned; of more, all are in a file."""
+
+
+class SkippedNames:
+    """Bad files: counted, the first of them by name, and where they are many all of them in a table on disk.
+
+    Args:
+        path: of the table, ``uri,reason``; an earlier one is replaced when this one begins.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.first: list[Skipped] = []
+        self._file: IO[str] | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the table was needed."""
+        return self._file is not None
+
+    def add(self, skipped: Sequence[Skipped]) -> None:
+        """These too."""
+        for one in skipped:
+            self.count += 1
+            if self.count <= SKIPPED_KEPT:
+                self.first.append(one)
+            else:
+                self._write(one)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, one: Skipped) -> None:
+        if self._file is None:
+            self._file = self.path.open("w", newline="", encoding="utf-8")
+            rows = [("uri", "reason"), *map(_redacted, self.first)]
+            csv.writer(self._file).writerows(rows)
+        csv.writer(self._file).writerow(_redacted(one))
+
+
+def _redacted(one: Skipped) -> tuple[str, str]:
+    return redacted(one.uri), redacted_text(one.reason)

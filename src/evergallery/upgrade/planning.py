@@ -1,0 +1,177 @@
+"""The verb ``plan``: what a refresh would cost and give, measured on a sample of the stored items."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.tasks import whole_classes
+from evergallery.extraction.images import Known, find_images
+from evergallery.gallery.items import Item, View
+from evergallery.holdings.comparing import space_of
+from evergallery.holdings.embedding import extract
+from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.notes import Problem
+from evergallery.holdings.spaces import Space
+from evergallery.searching.routes import route_to
+from evergallery.upgrade.orders import ORDERS
+from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Curves, Plan, Sample, Vectors, expected_recall
+from evergallery.upgrade.renewal import (
+    before_refresh,
+    given_images,
+    mapped,
+    maps_into,
+    roots_for,
+    target_of,
+    to_refresh,
+)
+from evergallery.watching import SILENT, Watcher
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A sample as it would be refreshed.
+
+    Attributes:
+        items: whose image was found, or is not needed.
+        queries: (N, D) theirs by the generation that would query; ``None`` without any.
+        missing: items whose image was not found.
+        seconds: spent.
+        images: whether images were read.
+    """
+
+    items: Sequence[Item]
+    queries: Vectors | None
+    missing: int
+    seconds: float
+    images: bool
+
+
+def plan(
+    holdings: Holdings,
+    generation: str,
+    *,
+    adapter: str | None = None,
+    images: str | Path | ImageSet | None = None,
+    data_dir: Path | None = None,
+    watcher: Watcher = SILENT,
+) -> Plan:
+    """What refreshing the gallery for a generation would cost, and what each share of it is expected to give.
+
+    Nothing is changed. Recall is measured on a sample of the stored items that have labels and whose images are found.
+
+    Args:
+        generation: that would query.
+        adapter: that would map the stored vectors, in place of extracting images again.
+        images: where to look for the images first, by content; each item's URI otherwise.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
+
+    Raises:
+        InputError: there is nothing to refresh.
+    """
+    return measured_plan(
+        holdings, generation, adapter=adapter, images=images, shares=SHARES, orders=tuple(ORDERS), data_dir=data_dir,
+        watcher=watcher,
+    )  # fmt: skip
+
+
+def measured_plan(
+    holdings: Holdings,
+    generation: str,
+    *,
+    adapter: str | None,
+    images: str | Path | ImageSet | None,
+    shares: Sequence[float],
+    orders: Sequence[str],
+    data_dir: Path | None,
+    watcher: Watcher,
+) -> Plan:
+    """The plan of a refresh at some shares of the items and in some orders; see ``plan``."""
+    target, asker = target_of(holdings, generation, adapter), Space(holdings.generation(generation))
+    view = before_refresh(holdings)
+    counts = {
+        space_of(holdings, one).name: count
+        for one, count in holdings.gallery.count_by_generation(view=view).items()
+        if one != target.fingerprint
+    }
+    items = to_refresh(holdings, target, view, vectors=False)
+    given = given_images(holdings, images, asker, data_dir, watcher)
+    sampled, labelled = _sampled(holdings, items, view)
+    watcher.said(f"measuring on {len(sampled)} stored items")
+    made = _made(holdings, items, sampled, asker, target, given, watcher)
+    curves = Curves(0, {}, {})
+    if labelled and made.queries is not None and len(made.items) >= LEAST_SAMPLE:
+        curves = _curves(holdings, made.items, made.queries, asker, target, shares, orders)
+    count, size = sum(counts.values()), max(1, len(sampled))
+    # float32, and what is written of an item beside its vector, once as such and once to be searched by.
+    texts = [len(text or "") for item in sampled for text in (item.id, item.label, item.uri, item.content_hash)]
+    return Plan(
+        generation=generation,
+        adapter=adapter,
+        items=counts,
+        missing=made.missing / size,
+        seconds=made.seconds / size * count if target.adapter is None else 0.0,
+        bytes=(4 * target.dimension + 2 * sum(texts) // size) * count,
+        sample=len(made.items),
+        queries=curves.queries,
+        shares=tuple(shares),
+        recall=curves.recall,
+        uncalibrated=curves.uncalibrated,
+        images=made.images,
+    )
+
+
+def _sampled(holdings: Holdings, items: Sequence[Item], view: View) -> tuple[list[Item], bool]:
+    """Items to measure on, with their vectors, and whether enough of them have a label."""
+    rows = whole_classes([item.label for item in items], SAMPLE)
+    labelled = len(rows) >= LEAST_SAMPLE
+    if not labelled:
+        rows = np.random.default_rng(0).permutation(len(items))[: SAMPLE // 4]
+    found = (holdings.gallery.get(items[row].id, view=view) for row in rows)
+    return [item for item in found if item is not None], labelled
+
+
+def _made(
+    holdings: Holdings,
+    items: Sequence[Item],
+    sampled: Sequence[Item],
+    asker: Space,
+    target: Space,
+    given: Known | None,
+    watcher: Watcher,
+) -> _Made:
+    """What the generation that would query makes of a sample."""
+    maps = maps_into(holdings, target)
+    started = time.perf_counter()
+    if target.adapter is None and all(item.generation in maps for item in items):
+        # What the generation makes of an image follows from the stored vector.
+        ((_, vectors),) = mapped(iter([sampled]), maps)
+        queries = np.stack([one for one in vectors if not isinstance(one, Problem)])
+        return _Made(sampled, queries, 0, time.perf_counter() - started, images=False)
+    found = find_images(sampled, asker.maker.preprocessing, roots_for(holdings, sampled, given, watcher), given)
+    embeddings = extract(holdings, asker.maker, found.images, watcher, keep=False) if found.items else None
+    seconds = time.perf_counter() - started
+    return _Made(found.items, embeddings, len(found.problems), seconds, images=target.adapter is None)
+
+
+def _curves(
+    holdings: Holdings,
+    items: Sequence[Item],
+    queries: Vectors,
+    asker: Space,
+    target: Space,
+    shares: Sequence[float],
+    orders: Sequence[str],
+) -> Curves:
+    """What is to be expected of a sample, as a search ranks."""
+    refreshed = target.map(np.stack([one.embedding for one in items])) if target.adapter else queries
+    spaces = {*(one.generation for one in items), target.fingerprint}
+    routes = {one: route_to(holdings, asker, space_of(holdings, one)) for one in spaces}
+    sample = Sample(items, queries, refreshed, routes, target.fingerprint)
+    counted = holdings.notes.times_found()
+    # Before anything was searched for, nothing is popular.
+    return expected_recall(sample, counted, shares, [order for order in orders if order != "popular" or counted])

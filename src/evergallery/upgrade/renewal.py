@@ -1,0 +1,104 @@
+"""What a plan and a refresh share: which items get new vectors, into which space, and how without their images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.roots import EVERYWHERE, Roots
+from evergallery.errors import InputError
+from evergallery.extraction.extraction import Renewed
+from evergallery.extraction.images import Known, by_content
+from evergallery.gallery.items import Filter, Item, View
+from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.images import load_images
+from evergallery.holdings.spaces import Map, Space, maps_to
+from evergallery.watching import Watcher
+
+
+def target_of(holdings: Holdings, generation: str, adapter: str | None) -> Space:
+    """The space of the new vectors: a generation's, or that of an adapter that maps stored ones for it.
+
+    Raises:
+        InputError: the generation extracts nothing, or the adapter maps something else.
+    """
+    maker = holdings.generation(generation)
+    if adapter is None:
+        if not maker.extracts:
+            raise InputError(f"{generation} has vectors only: nothing can be extracted with it.")
+        return Space(maker)
+    space = holdings.space(adapter)
+    assert space.adapter is not None
+    card = space.adapter.card
+    if card.direction != "gallery" or card.target.name != generation:
+        raise InputError(
+            f"{adapter} maps {card.source.name} to {card.target.name} for the {card.direction}: stored vectors are mapped by "
+            f"one made with  evergallery adapt {generation} OLD --direction gallery"
+        )
+    return space
+
+
+def before_refresh(holdings: Holdings) -> View:
+    """The gallery as it is without the open refresh."""
+    state = holdings.state
+    return state.view().before(state.refresh.id) if state.refresh else state.view()
+
+
+def to_refresh(holdings: Holdings, target: Space, view: View, *, vectors: bool = True, some: bool = True) -> list[Item]:
+    """The items of a view whose vectors lie in another space than the target.
+
+    Raises:
+        InputError: there is none, and ``some`` are asked for.
+    """
+    batches = holdings.gallery.iterate(Filter(), with_embeddings=vectors, view=view)
+    found = [item for batch in batches for item in batch if item.generation != target.fingerprint]
+    if some and not found:
+        raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
+    return found
+
+
+def maps_into(holdings: Holdings, target: Space) -> dict[str, Map]:
+    """How stored vectors become those of a target without their images, by the fingerprint of their space."""
+    held = holdings.gallery.generations(view=before_refresh(holdings))
+    makers = [one for one in holdings.generations() if one.fingerprint in held]
+    return maps_to(target, makers, holdings.loaded.embedder)
+
+
+def mapped(
+    batches: Iterator[Sequence[Item]], maps: Mapping[str, Map]
+) -> Iterator[tuple[Sequence[Item], list[Renewed]]]:
+    """New vectors of items from their stored ones; no image is looked at."""
+    for batch in batches:
+        renewed: list[Renewed] = []
+        for space, items in groupby(batch, key=lambda item: item.generation):
+            renewed.extend(maps[space](np.stack([item.embedding for item in items])))
+        yield batch, renewed
+
+
+def roots_for(holdings: Holdings, items: Sequence[Item], given: Known | None, watcher: Watcher) -> Roots:
+    """Below which the images of items may be opened; whoever watches is asked about those that lie elsewhere."""
+    roots = holdings.roots
+    elsewhere = (
+        [item.uri for item in items if item.uri is not None and not roots.admits(item.uri)] if given is None else []
+    )
+    if elsewhere and watcher.confirms(
+        f"{len(elsewhere)} of {len(items)} images lie where nobody has allowed them to be opened, such as {elsewhere[0]!r}. "
+        f"Whoever wrote these addresses chooses what is read. Open them this once?"
+    ):
+        return EVERYWHERE
+    return roots
+
+
+def given_images(
+    holdings: Holdings, images: str | Path | ImageSet | None, asker: Space, data_dir: Path | None, watcher: Watcher
+) -> Known | None:
+    """The images that are looked at first, by content, as the asker reads them."""
+    if images is None:
+        return None
+    return by_content(
+        load_images(
+            holdings, images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher
+        )
+    )

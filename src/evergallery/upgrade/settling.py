@@ -1,0 +1,77 @@
+"""The verbs ``commit`` and ``discard``: one side of a refresh is given up for good."""
+
+from typing import Literal
+
+from evergallery.errors import BusyError, RefusedError
+from evergallery.holdings.comparing import require_compatible, stored_spaces
+from evergallery.holdings.holdings import Holdings, changing
+from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import Refresh
+from evergallery.watching import SILENT, Watcher
+
+
+def commit(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
+    """Give up the earlier vectors of refreshed items for good; returns how many were deleted.
+
+    Raises:
+        RefusedError: no refresh is open, or its vectors are not shown yet.
+    """
+    with changing(holdings, "committing a refresh") as state:
+        opened = _opened(state.refresh)
+        if not opened.shown:
+            raise RefusedError(
+                f"The vectors of {opened.id} are for {opened.generation}, which is not promoted: promote it first, or "
+                f"give them up with  evergallery refresh --discard"
+            )
+        state.refresh = None
+        state.committed.append(opened.id)
+    holdings.journal.record("commit", refresh=opened.id, generation=opened.generation)
+    return _settle_all(holdings, watcher)
+
+
+def discard(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
+    """Give up the new vectors of an open refresh; returns how many were deleted.
+
+    Raises:
+        RefusedError: no refresh is open, or the promoted generation cannot search the earlier vectors.
+    """
+    opened = _opened(holdings.state.refresh)
+    before = stored_spaces(holdings, view=holdings.state.view().before(opened.id))
+    require_compatible(holdings, Space(holdings.promoted), before)
+    with changing(holdings, "discarding a refresh") as state:
+        state.refresh = None
+        state.discarded.append(opened.id)
+    holdings.journal.record("discard", refresh=opened.id, generation=opened.generation)
+    return _settle_all(holdings, watcher)
+
+
+def tidy(holdings: Holdings, watcher: Watcher | None = None) -> int:
+    """Delete what earlier commits and discards gave up and were killed before deleting; returns how many vectors."""
+    state, watcher = holdings.state, watcher or Watcher()
+    pending: list[tuple[str, Literal["new", "old"]]] = [
+        *((one, "new") for one in state.committed), *((one, "old") for one in state.discarded)
+    ]  # fmt: skip
+    deleted = 0
+    for one, keep in pending:
+        deleted += holdings.gallery.settle(
+            one, keep, on_progress=lambda done, total: watcher.counted("deleting vectors", done, total)
+        )
+        with changing(holdings, "settling a refresh") as changed:
+            changed.committed = [other for other in changed.committed if other != one]
+            changed.discarded = [other for other in changed.discarded if other != one]
+    return deleted
+
+
+def _settle_all(holdings: Holdings, watcher: Watcher) -> int:
+    try:
+        return tidy(holdings, watcher)
+    except BusyError:
+        # The state says already what is to go: whoever opens the gallery next deletes it.
+        watcher.said("the gallery is in use: the vectors are hidden now and are deleted when it is next refreshed")
+        return 0
+
+
+def _opened(refresh: Refresh | None) -> Refresh:
+    if refresh is None:
+        raise RefusedError("No refresh is open: begin one with  evergallery refresh GENERATION")
+    return refresh
