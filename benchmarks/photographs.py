@@ -33,9 +33,10 @@ CLASSES = Path(__file__).with_name("photographs_classes.json")
 RESULT, LONG = "photographs_grocery_2", "photographs_cifar100_9"
 BACKBONE = "tf_efficientnet_lite0"
 Hits = NDArray[np.bool_]
+Vectors = NDArray[np.float32]
 
 
-def hits(queries: NDArray[np.float32], gallery: NDArray[np.float32], labels: NDArray[np.int64]) -> Hits:
+def hits(queries: Vectors, gallery: Vectors, labels: NDArray[np.int64]) -> Hits:
     """(N,) whether the nearest of the other N - 1 held-out images is of a query's class."""
     itself = Exclusion(torch.arange(len(labels)))
     found = nearest(torch.from_numpy(queries), torch.from_numpy(gallery), 1, exclusion=itself).indices[:, 0].numpy()
@@ -109,10 +110,12 @@ def link_cache(shop: Workspace, cache: Path) -> None:
     (shop.directory / "cache").symlink_to(cache.resolve(), target_is_directory=True)
 
 
-def read(name: str, path: Path, size: int, each: int, held_out: int) -> tuple[ImageSet, ImageSet]:
+def read(
+    name: str, path: Path, size: int, each: int, held_out: int, backbone: str = BACKBONE
+) -> tuple[ImageSet, ImageSet]:
     """Training and held-out images of the classes that were not developed on."""
     with tempfile.TemporaryDirectory() as folder:
-        shop = Workspace.create(Path(folder) / "shop", backbone=BACKBONE, size=size)
+        shop = Workspace.create(Path(folder) / "shop", backbone=backbone, size=size)
         images = shop.read(str(path))
         names = [one for one in json.loads(CLASSES.read_text())[name]["report"] if one in images.classes]
         images = images.of_classes(names)

@@ -131,7 +131,7 @@ class TestEvergreen:
 
     def test_all_of_it_may_learn(self, shop: Workspace, quick: Quick) -> None:
         learned = shop.learn(some(0), train="all", settings={"epochs": 1, "batch_size": 8})
-        before, after = embedder_of(shop.generation("v1")), embedder_of(learned)
+        before, after = embedder_of(shop.generation("v1")), learned.network().embedder
         assert learned.card.settings["train"] == "all"
         assert backbone_fingerprint(before, shop.promoted.preprocessing) != backbone_fingerprint(
             after, learned.preprocessing

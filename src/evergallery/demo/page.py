@@ -11,6 +11,7 @@ from evergallery.demo.result import Contender, DemoResult
 from evergallery.evaluation import Protocol
 from evergallery.report.page import COLOURS, picture, plot, write_page
 from evergallery.retrieval.knn import nearest
+from evergallery.retrieval.width import in_width_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +77,8 @@ def write_demo_page(
 
 def _results(queries: NDArray[np.float32], stored: NDArray[np.float32]) -> NDArray[np.int64]:
     """(N, 5) the nearest stored images of each, itself left out."""
-    found = nearest(torch.from_numpy(queries), torch.from_numpy(stored), RESULTS_SHOWN + 1).indices.numpy()
+    asked = torch.from_numpy(in_width_of(queries, stored))
+    found = nearest(asked, torch.from_numpy(stored), RESULTS_SHOWN + 1).indices.numpy()
     itself = found == np.arange(len(found))[:, None]
     # Where an image is not among its own nearest (possible across generations), the last one goes.
     itself[:, -1] |= ~itself.any(1)

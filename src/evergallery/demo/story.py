@@ -18,6 +18,7 @@ from evergallery.evaluation import Protocol, measure
 from evergallery.files import write_json
 from evergallery.generations.generation import Generation
 from evergallery.methods import CSD, Evergreen, Finetune, Joint, Method
+from evergallery.retrieval.width import in_width_of
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
@@ -122,7 +123,7 @@ def _contender(
         title,
         generation,
         self_test=measure(held_out, vectors, vectors, old_classes),
-        cross_test=measure(held_out, vectors, stored, old_classes),
+        cross_test=measure(held_out, in_width_of(vectors, stored), stored, old_classes),
         images=generation.card.data["training"],
         seconds=generation.card.training["seconds"],
     )

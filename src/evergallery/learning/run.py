@@ -23,8 +23,8 @@ from evergallery.files import read_json, sha256_of, write_json
 from evergallery.generations.card import MethodCard
 from evergallery.generations.generation import Generation, directory_name, generation_directories
 from evergallery.learning.lessons import cut_validation, take_lessons
-from evergallery.learning.start import Start, solves, start_network, weights_seed, with_neck
-from evergallery.memory import ClassMeans, Memory, Scatter, Trial
+from evergallery.learning.start import Start, memory_of, root_beside, solves, start_network, teacher_of, weights_seed
+from evergallery.memory import ClassMeans, Scatter, Trial
 from evergallery.methods import Method
 from evergallery.names import normal
 from evergallery.network import Network, Outputs
@@ -82,8 +82,8 @@ def learn(
         ranks: who learn together, all of whom call this; the first one writes.
     """
     old_classes = parent.card.classes if parent else ()
-    known = set(map(normal, old_classes))
-    new_classes = tuple(name for name in images.classes if normal(name) not in known)
+    had = set(map(normal, old_classes))
+    new_classes = tuple(name for name in images.classes if normal(name) not in had)
     classes = old_classes + new_classes
     images = relabel(images, classes)
     root = root_of(directory, parent, method) if parent and method.needs.root else None
@@ -132,8 +132,8 @@ def learn(
     network = start_network(start, len(classes), parent, seed=seed)
     if start.train == "last-stage":
         freeze_below_last_stage(network.embedder.backbone)
-    old = with_neck(parent.network(), start.architecture) if parent and start.beginning == "parent" else None
-    old = old or (parent.network() if parent else None)
+    old = teacher_of(parent, start) if parent else None
+    remembered = memory_of(parent, start)
     first = root.network() if root else None
     involved = [(network, preprocessing)]
     involved += [(old, parent.preprocessing)] if old and parent else []
@@ -168,7 +168,7 @@ def learn(
             parent=lessons.fit(old, parent.preprocessing) if old and parent and method.needs.parent else None,
             root=lessons.fit(first, root.preprocessing) if first and root else None,
             inherited=parent is not None and start.beginning == "parent",
-            memory=parent.memory() if parent else None,
+            memory=remembered,
             another_network=lambda beginning: lessons.fit(
                 start_network(start, len(classes), parent, seed=seed + 1, beginning=beginning),
                 preprocessing,
@@ -188,7 +188,7 @@ def learn(
 
     memory = method.remember(
         f"v{number}",
-        parent.memory() if parent else Memory(),
+        remembered,
         torch.from_numpy(training.labels),
         lessons.outputs(network, preprocessing, ranks),
         lessons.outputs(old, parent.preprocessing, ranks) if old and parent else None,
@@ -204,6 +204,7 @@ def learn(
         preprocessing,
         replace(memory, scatter=scatter),
         images.hashes,
+        root_beside(parent, start, preprocessing, method),
         name=f"v{number}",
         parent=parent.name if parent else None,
         run=run,

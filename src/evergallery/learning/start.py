@@ -9,8 +9,10 @@ import numpy as np
 from pydantic import ValidationError
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation
+from evergallery.memory import Memory
 from evergallery.methods import Beginning, Method
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Neck, Network
 from evergallery.network.backbones import build_backbone, load_weights
@@ -193,6 +195,45 @@ def with_neck(network: Network, architecture: Architecture) -> Network:
     return Network(Embedder(architecture).with_backbone(network.embedder.backbone), network.head).eval()
 
 
+def teacher_of(parent: Generation, start: Start) -> Network:
+    """The parent as the run learns from it: what learns on where the run goes on from it.
+
+    Another network cannot go on from the two parts of an expanded parent. It learns from the first, the root, with which its
+    vectors will be compared.
+    """
+    if start.beginning == "parent":
+        return with_neck(parent.network(), start.architecture)
+    root = parent.root()
+    return parent.network() if root is None else Network(root, Head(root.dimension, 0, start.head)).eval()
+
+
+def memory_of(parent: Generation | None, start: Start) -> Memory:
+    """What the parent remembers in the space of ``teacher_of``."""
+    if parent is None or (parent.is_expanded and start.beginning != "parent"):
+        return Memory()
+    return parent.memory()
+
+
+def root_beside(
+    parent: Generation | None, start: Start, preprocessing: Preprocessing, method: Method
+) -> Embedder | None:
+    """The network whose embeddings are served before those of the finished one, in one vector; ``None`` for these alone.
+
+    What goes on from an expanded parent keeps its root, by whatever method: its vectors are compared with the parent's.
+
+    Args:
+        parent: of the new generation.
+        start: how the run began.
+        preprocessing: of its input.
+        method: by which it learned.
+    """
+    if parent is None or start.beginning != "parent" or preprocessing != parent.preprocessing:
+        return None
+    if parent.is_expanded:
+        return parent.root()
+    return parent.network().embedder if method.expands and not start.frozen else None
+
+
 def solves(method: Method, start: Start, parent: Generation | None) -> bool:
     """Whether the neck is solved in closed form: the line's vectors are features, or a map of them that was solved too."""
     if not (method.needs.closed_form and start.frozen and start.architecture.neck == "unit-linear"):
@@ -221,7 +262,8 @@ def check_images(method: Method, has_old_data: bool, parent: Generation | None, 
         )
     if has_old_data and not method.needs.old_images:
         raise InputError(f"The method {method.name!r} does not read old images: leave --old-data out, or use joint.")
-    if method.needs.old_head == "needed" and parent is not None and parent.head_card.classes == 0:
+    other = parent is not None and parent.is_expanded and start.beginning != "parent"
+    if method.needs.old_head == "needed" and parent is not None and (parent.head_card.classes == 0 or other):
         raise InputError(
             f"The method {method.name!r} learns from the scores of its parent's classes and {parent.name} has none: choose "
             f"a method that learns from its embeddings, such as evergreen or dual-tuning."
@@ -264,7 +306,8 @@ def check_space(method: Method, architecture: Architecture, parent: Generation |
     Raises:
         InputError: one sentence.
     """
-    if not (method.needs.same_dimension and parent):
+    # What goes on from an expanded parent learns beside its root, and counts as the evolving part alone.
+    if not (method.needs.same_dimension and parent) or architecture == parent.architecture:
         return
     dimension = Embedder(architecture).dimension
     if dimension != parent.card.dimension:

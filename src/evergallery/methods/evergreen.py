@@ -35,6 +35,9 @@ class Evergreen(Method["Prototypes"]):
     on, images are held by the embedding of the root as well: the first generation of the line that this method carried
     on, whose vectors are the oldest in the gallery; and the finished weights are averaged with the parent's.
 
+    What is served has two parts, the embedding of the root and that of the network that learned (``expansion``): a query is
+    compared with the root's vectors by the first, which never changes, and with those of its own kind by both.
+
     It needs neither the parent's head nor its images. Features of another width are cut, or padded with zeros.
 
     Where the backbone is frozen nothing of this has to be learned by steps: the neck is solved from the second moments of
@@ -51,6 +54,8 @@ class Evergreen(Method["Prototypes"]):
             root.
         prototype_weight: of the cross-entropy over the prototypes.
         prototype_scale: of cosines in it.
+        expansion: serve the root's embeddings beside those of the network that learns. It costs a second network and as many
+            dimensions more; without it, an update on images of another kind can lose the old vectors.
         shrinkage: of the whitening of a frozen backbone's features; see ``discriminant_whitening``.
         emphasis: of the known classes in it; ``None`` chooses it on held-out parts of the new images.
     """
@@ -65,6 +70,7 @@ class Evergreen(Method["Prototypes"]):
     new_share: PartOfTheWay = 0.5
     prototype_weight: Weight = 1.0
     prototype_scale: Positive = 16.0
+    expansion: bool = True
     shrinkage: Positive = 0.2
     emphasis: Weight | None = None
 
@@ -87,6 +93,11 @@ class Evergreen(Method["Prototypes"]):
     def weight_share(self, *, carries_on: bool) -> float:
         """Part of the way from the second update on: what nine updates would add up to is averaged away."""
         return self.new_share if carries_on else 1.0
+
+    @property
+    def expands(self) -> bool:
+        """See ``expansion``."""
+        return self.expansion
 
     def begin(self, task: Task) -> "Prototypes":
         """Unit prototypes in the parent's space: of the new images' classes, and of those it remembers."""

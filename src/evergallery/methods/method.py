@@ -195,6 +195,14 @@ class Method(ABC, Generic[State]):
         """
         return 1.0
 
+    @property
+    def expands(self) -> bool:
+        """Whether a network that began with the parent's weights is served beside the parent's, in one vector.
+
+        Its first part never changes from then on, so nothing is lost in the vectors of the generation that the line began with.
+        """
+        return False
+
     def epoch_begins(self, state: State, task: Task, progress: float, now: Callable[[], Outputs]) -> None:
         """Called before each epoch; ``now()`` gives the network's outputs of the N training images as it stands.
 

@@ -7,7 +7,6 @@ import torch
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.evaluation import protocol
-from evergallery.holdings.embedding import extract
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.images import load_images
 from evergallery.memory import Fidelity, Weighting, fidelity
@@ -55,7 +54,7 @@ def virtual_features(
     outputs = outputs_of(later.network(), images, later.preprocessing)
     return {
         one.name: fidelity(
-            outputs, torch.from_numpy(extract(holdings, one, images, watcher)), memory.means[one.name], labels,
+            outputs, outputs_of(one.network(), images, one.preprocessing).embeddings, memory.means[one.name], labels,
             weighting, itself,
         )
         for one in earlier
