@@ -22,9 +22,12 @@ from evergallery.cli.common import (
 from evergallery.cli.console import err, out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from evergallery.memory import Fidelity
     from evergallery.upgrade.adapting import Adapted
     from evergallery.upgrade.check import Check, PairCheck
+    from evergallery.upgrade.options import Option
     from evergallery.upgrade.overview import Status
     from evergallery.upgrade.plan import Plan
 
@@ -32,6 +35,9 @@ SHOWN = 10
 ImagesOption = Annotated[
     str | None,
     typer.Option(help="Where to look for the stored items' images first; where they were indexed from otherwise."),
+]
+PriceOption = Annotated[
+    float | None, typer.Option(min=0, help="What an hour of this machine costs, in whatever currency.")
 ]
 AdapterOption = Annotated[
     str | None, typer.Option("--with", help="An adapter that maps the stored vectors; no image is read.")
@@ -72,6 +78,7 @@ def check(
     virtual: Annotated[
         bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
     ] = False,
+    price_per_hour: PriceOption = None,
     data_dir: DataDirOption = None,
     largest_image: LargestOption = None,
     json: JsonOption = False,
@@ -81,7 +88,8 @@ def check(
         remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
         result = space.check(
             generation, data, against=against, best=best, queries=queries, gallery=gallery, data_dir=data_dir,
-            old_classes=None if old_classes is None else _names(old_classes), answers=answers, watcher=watcher,
+            old_classes=None if old_classes is None else _names(old_classes), answers=answers,
+            price_per_hour=price_per_hour, watcher=watcher,
         )  # fmt: skip
     if json:
         more = {"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {}
@@ -155,6 +163,7 @@ def plan(
     workspace: WorkspaceOption = HERE,
     adapter: AdapterOption = None,
     images: ImagesOption = None,
+    price_per_hour: PriceOption = None,
     data_dir: DataDirOption = None,
     images_from: ImagesFromOption = None,
     json: JsonOption = False,
@@ -162,7 +171,9 @@ def plan(
     """What a refresh would cost and give, measured on a sample; nothing is changed."""
     with open_workspace(workspace) as space, watching(json) as watcher:
         allow(space, images_from)
-        result = space.plan(generation, adapter=adapter, images=images, data_dir=data_dir, watcher=watcher)
+        result = space.plan(
+            generation, adapter=adapter, images=images, price_per_hour=price_per_hour, data_dir=data_dir, watcher=watcher
+        )  # fmt: skip
     if json:
         print_json(result.to_dict())
     else:
@@ -381,6 +392,39 @@ def _print_pair(pair: "PairCheck") -> None:
         found = f"not measured, because {condition.measured}" if condition.met is None else condition.measured
         say(f"{mark} {condition.name}: {found}; required: {condition.required}")
     say(f"{pair.verdict.capitalize()}: {pair.reason}")
+    _print_options(pair.options, evidence.metric)
+    say(pair.advice.text)
+
+
+def _print_options(options: "Sequence[Option]", metric: str) -> None:
+    """Every way of answering beside what it gives and costs."""
+    from evergallery.report.words import duration, size
+
+    priced = any(one.money is not None for one in options)
+    rows = []
+    for one in options:
+        change = one.outcome.change
+        moved = f"{100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+        images = f"{one.images:.0f}, kept {one.images_kept:.1f}" if one.images else "0"
+        rows.append(
+            (
+                one.name, f"{100 * one.outcome.score:.1f}", "" if one.outcome.way == "wait" else moved,
+                "✓" if one.passes else "✗",
+                "?" if one.milliseconds is None else f"{one.milliseconds:.0f}", images,
+                "?" if one.seconds is None else duration(one.seconds) if one.seconds else "0",
+                "?" if one.bytes is None else size(one.bytes) if one.bytes else "0",
+                *([] if not priced else ["?" if one.money is None else f"{one.money:.2f}"]),
+            )
+        )  # fmt: skip
+    columns = (
+        "way of answering", f"{metric}\n%", "points beside\nold alone", "gate", "ms a\nquery", "images\na query",
+        "before it,\nin all", "bytes", *(["money"] if priced else []),
+    )  # fmt: skip
+    print_table("Ways of answering", columns, rows)
+    say(
+        "ms: the models alone, for one query on this machine while nothing is kept. Images: embedded for a query at first, and "
+        "on average over these queries in a row. In a larger gallery so many candidates reach less."
+    )
 
 
 def _print_adapted(made: "Adapted") -> None:
@@ -452,6 +496,9 @@ def _print_plan(result: "Plan") -> None:
     say(
         f"Best on the sample: {result.best_order()}. {result.queries} queries, each of the sample's images among the others."
     )
+    if result.advice is not None:
+        _print_options(result.options, "recall@1")
+        say(result.advice.text)
 
 
 def _print_status(result: "Status") -> None:

@@ -5,6 +5,7 @@ import threading
 from evergallery.adapters import Adapter
 from evergallery.adapters.stored import StoredAdapter
 from evergallery.generations.generation import Generation
+from evergallery.holdings.spaces import Map, Space, maps_to
 from evergallery.network import Extractor
 
 EMBEDDERS = 4
@@ -18,6 +19,7 @@ class Loaded:
         self._embedders: dict[str, Extractor] = {}
         self._one_loader = threading.Lock()
         self._adapters: dict[str, Adapter] = {}
+        self._between: dict[tuple[str, str], Map | None] = {}
 
     def embedder(self, generation: Generation) -> Extractor:
         """What embeds images for a generation.
@@ -42,3 +44,10 @@ class Loaded:
         if stored.name not in self._adapters:
             self._adapters[stored.name] = stored.adapter()
         return self._adapters[stored.name]
+
+    def between(self, source: Generation, target: Generation) -> Map | None:
+        """What turns vectors of one generation into another's without any image; ``None`` where nothing does."""
+        pair = source.fingerprint, target.fingerprint
+        if pair not in self._between:
+            self._between[pair] = maps_to(Space(target), [source], self.embedder).get(source.fingerprint)
+        return self._between[pair]

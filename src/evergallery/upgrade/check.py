@@ -22,7 +22,9 @@ from evergallery.retrieval.metrics import RetrievalMetrics
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import TESTS, Evidence, Figures, OldClasses, Test
 from evergallery.upgrade.gate import ALL, Condition, Gate, Judged
+from evergallery.upgrade.options import UNKNOWN, Cost, Option, Recommendation, options_of, recommend
 from evergallery.upgrade.verdict import Verdict, verdict
+from evergallery.upgrade.ways import Compared, outcomes
 
 Vectors = NDArray[np.float32]
 AGREEMENT_AT = 10
@@ -80,6 +82,8 @@ class PairCheck:
         conditions: of the gate, on the route that would serve; those that a promotion would ask for, where that is known.
         negative: queries that would be answered wrongly and were not.
         positive: queries the other way round.
+        options: every way of answering, with what it gives and costs.
+        advice: which of them to take.
     """
 
     evidence: Evidence
@@ -91,6 +95,8 @@ class PairCheck:
     conditions: tuple[Condition, ...]
     negative: tuple[Flip, ...] = field(repr=False)
     positive: tuple[Flip, ...] = field(repr=False)
+    options: tuple[Option, ...] = field(repr=False)
+    advice: Recommendation
 
     @property
     def passed(self) -> bool:
@@ -214,6 +220,8 @@ class Check:
                     "adapted": None if pair.adapted is None else pair.adapted.model_dump(mode="json", by_alias=True),
                     "negative flips": shown(pair.negative),
                     "positive flips": shown(pair.positive),
+                    "options": [option.to_dict() for option in pair.options],
+                    "advice": pair.advice.text,
                 }
                 for pair in self.pairs
             ],
@@ -250,6 +258,7 @@ def check_pair(
     best: Measured | None = None,
     excluded: int = 0,
     judged: Judged = ALL,
+    cost: Cost = UNKNOWN,
 ) -> PairCheck:
     """Measure queries of ``new`` in vectors of ``old`` and judge them.
 
@@ -264,6 +273,7 @@ def check_pair(
         best: the same recipe without the constraint of compatibility, for update gain and price.
         excluded: images that were left out.
         judged: what a promotion would be judged on.
+        cost: of looking at images, as far as it is known.
     """
     alone: _Searches = {
         "old self": _searched(protocol, old.embeddings, old.embeddings, old),
@@ -274,11 +284,25 @@ def check_pair(
         searches: _Searches = {**alone, "cross": _searched(protocol, query, gallery, old)}
         return _evidence(protocol, new, old, searches, gate, best, excluded)
 
-    direct, flips = through(in_width_of(new.embeddings, old.embeddings), old.embeddings)
+    fitting = in_width_of(new.embeddings, old.embeddings)
+    direct, flips = through(fitting, old.embeddings)
+    compared = {"direct": Compared(fitting, old.embeddings, direct.calibrations["cross"])}
     routes: list[tuple[Evidence, _Flips]] = []
-    for name, compared in (adapters or {}).items():
-        found, its_flips = through(*compared)
+    for name, queries_and_vectors in (adapters or {}).items():
+        found, its_flips = through(*queries_and_vectors)
         routes.append((found.model_copy(update={"adapter": name}), its_flips))
+        compared[name] = Compared(*queries_and_vectors, found.calibrations["cross"])
+    direct = direct.model_copy(
+        update={
+            "outcomes": outcomes(
+                protocol,
+                Compared(old.embeddings, old.embeddings, direct.calibrations["old self"]),
+                Compared(new.embeddings, new.embeddings, direct.calibrations["new self"]),
+                compared,
+                confidence=gate.confidence,
+            )
+        }
+    )
     if not adapters and not gate.compatible(direct) and len(protocol.images) >= 2 * LEAST_PAIRS:
         found, its_flips = through(_cross_fitted(new.embeddings, old.embeddings), old.embeddings)
         routes.append((found.model_copy(update={"adapter": "procrustes", "estimated": True}), its_flips))
@@ -290,7 +314,10 @@ def check_pair(
     if adapted is not None and gate.serves_through(direct, adapted):
         serves, flips = adapted, its_flips
     measured = tuple(one for one, _ in routes)
-    return PairCheck(direct, adapted, measured, serves, word, reason, gate.conditions(serves, judged), *flips)
+    options = options_of(direct, gate, cost)
+    advice = recommend(direct, options, gate, cost)
+    conditions = gate.conditions(serves, judged)
+    return PairCheck(direct, adapted, measured, serves, word, reason, conditions, *flips, options, advice)
 
 
 def agreement(protocol: Protocol, new: Measured, old: Measured, k: int = AGREEMENT_AT) -> Agreement:

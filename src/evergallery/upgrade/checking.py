@@ -15,6 +15,7 @@ from evergallery.upgrade.check import Check, Measured, Vectors, agreement, check
 from evergallery.upgrade.checks import remember
 from evergallery.upgrade.gate import ALL, Judged, gate_of
 from evergallery.upgrade.held_out import read_held_out
+from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.promotion import comparisons
 from evergallery.watching import SILENT, Watcher
 
@@ -30,6 +31,7 @@ def check(
     answers: str | Path | None = None,
     queries: str | None = None,
     gallery: str | None = None,
+    price_per_hour: float | None = None,
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Check:
@@ -55,6 +57,7 @@ def check(
             Queries and items are named by item id, address, or file name. In place of labels.
         queries: split of the queries.
         gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
+        price_per_hour: of this machine, in whatever currency, for what each way of answering costs.
         data_dir: where named sets lie.
         watcher: hears of progress.
 
@@ -85,7 +88,7 @@ def check(
             images, measured[new.name], measured[other.name], policy,
             adapters=through_adapters(holdings, measured[new.name], measured[other.name]),
             best=measured[best] if best else None, excluded=held_out.excluded,
-            judged=judged.get(other.fingerprint, ALL),
+            judged=judged.get(other.fingerprint, ALL), cost=cost_of(holdings, new.maker, other, price_per_hour),
         )
         for other in others
     )  # fmt: skip

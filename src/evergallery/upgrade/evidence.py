@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evergallery.holdings.answer import Answer
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.retrieval.calibration import Calibration
 
@@ -27,6 +28,43 @@ class Figures(BaseModel):
     dropped: int
     ndcg: dict[int, float] | None = None
     """nDCG@k by k, where judgements are graded."""
+
+
+class Setting(BaseModel):
+    """A way of answering, with a share of the gallery refreshed.
+
+    Attributes:
+        way: one of ``holdings.answer``; or ``wait``, the old generation alone, or ``refresh``, the new one alone.
+        candidates: older vectors that are scored again for a query, where any are.
+        through: name of the adapter that queries go through, or ``direct`` where re-scoring finds its candidates without the old
+            model.
+        share: of the gallery that is refreshed, in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    way: Literal["wait", "direct", "adapter", "dual", "rescore", "refresh"]
+    candidates: int | None = None
+    through: str | None = None
+    share: float = 0.0
+
+
+class Outcome(Setting):
+    """What a way gives.
+
+    Attributes:
+        score: recall@1, or nDCG@1 where judgements are graded, in [0, 1].
+        change: of it against the old generation alone, paired over queries.
+        negative_flips: share of queries that the old generation answers rightly and this way wrongly.
+        images: that are embedded for a query while nothing is kept.
+        images_kept: the same over the held-out queries in a row, each image once.
+    """
+
+    score: float
+    change: Interval
+    negative_flips: float
+    images: float = 0.0
+    images_kept: float = 0.0
 
 
 class Evidence(BaseModel):
@@ -55,6 +93,8 @@ class Evidence(BaseModel):
         price: recall@1 that ``best`` has over ``new``, each alone.
         best: name of the generation trained without the constraint of compatibility.
         calibrations: for the cosines of new queries in old vectors, and of each generation in its own.
+        answer: how queries get to the old vectors.
+        outcomes: what every way of answering gives, on the direct route; none in checks of older versions.
         time: ISO 8601, UTC.
     """
 
@@ -82,6 +122,8 @@ class Evidence(BaseModel):
     price: float | None = None
     best: str | None = None
     calibrations: dict[Test, Calibration | None]
+    answer: Answer = Answer()
+    outcomes: tuple[Outcome, ...] = ()
     time: str
 
     def recall(self, test: Test, group: str = "all", k: int = 1) -> float:
@@ -93,8 +135,48 @@ class Evidence(BaseModel):
         figures = self.figures[test][group]
         return figures.ndcg[1] if self.metric == "nDCG@1" and figures.ndcg else figures.recall[1]
 
+    def answered(self, answer: Answer, share: float, through: str | None = None) -> "Evidence | None":
+        """The same for a dual query, or for re-scoring, at the worst of the shares that a refresh has still to pass.
+
+        Args:
+            answer: how queries get to the old vectors.
+            share: of the gallery that is refreshed by now.
+            through: how re-scoring finds its candidates where the old model does not look at queries.
+
+        Returns:
+            ``None`` where that has not been measured.
+        """
+        found = [
+            one
+            for one in self.outcomes
+            if (one.way, one.through) == (answer.way, through)
+            and (answer.way == "dual" or one.candidates == self._measured(answer.candidates))
+        ]
+        last = max((one.share for one in found if one.share <= share), default=0.0)
+        ahead = [one for one in found if one.share >= last]
+        if not ahead:
+            return None
+        worst = min(ahead, key=lambda one: one.change.low)
+        return self.model_copy(
+            update={
+                "answer": answer,
+                "cross_change": worst.change,
+                "negative_flips": max(one.negative_flips for one in ahead),
+                "adapter": None,
+            }
+        )
+
+    def _measured(self, candidates: int) -> int | None:
+        """The largest number of candidates that was measured and is not above this one."""
+        numbers = [one.candidates for one in self.outcomes if one.candidates is not None]
+        return max((one for one in numbers if one <= candidates), default=None)
+
     def path(self) -> str:
         """How queries get from ``new`` to ``old``, for a sentence."""
+        if self.answer.way == "dual":
+            return f"by queries of {self.old} itself, at the worst share that is refreshed"
+        if self.answer.way == "rescore":
+            return f"through {self.answer.candidates} candidates that are scored again, at the worst share that is refreshed"
         if self.adapter is None:
             return "directly"
         return (

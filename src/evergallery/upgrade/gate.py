@@ -139,6 +139,11 @@ class Gate(BaseModel):
         pair = (self._cross_test(evidence), self._negative_flips(evidence))
         return all(one.met for one in pair if one)
 
+    def alone(self, evidence: Evidence) -> bool:
+        """Whether the new generation in vectors of its own meets the condition on it, whatever the number of queries."""
+        condition = self._self_test(evidence)
+        return condition is None or bool(condition.met)
+
     def incompatible(self, evidence: Evidence) -> bool:
         """Whether it is shown that new queries do not serve in the old vectors.
 

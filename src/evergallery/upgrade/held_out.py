@@ -267,7 +267,7 @@ def _stored(
         items = [items[row] for row in sorted(taken)]
     names, numbers = np.unique([item.label or "" for item in items], return_inverse=True)
     unlabelled = np.array([item.label is None for item in items], dtype=bool)
-    images = _without_pixels(
+    images = without_pixels(
         np.where(unlabelled, -1, numbers).astype(np.int64),
         tuple(names.tolist()),
         tuple(item.uri or item.id for item in items),
@@ -379,7 +379,7 @@ def _read_embeddings(path: Path, spaces: Sequence[Space], queries: str | None, g
     if len(names) and names[0] == "":
         names, numbers = names[1:], np.where(numbers < 0, -1, numbers - 1)
     images = replace(
-        _without_pixels(
+        without_pixels(
             numbers.astype(np.int64),
             tuple(names.tolist()),
             tuple(f"{path}#{index}" for index in range(count)),
@@ -409,7 +409,7 @@ def _only_names(images: ImageSet) -> ImageSet:
     )
 
 
-def _without_pixels(
+def without_pixels(
     labels: NDArray[np.int64],
     classes: tuple[str, ...],
     uris: tuple[str, ...],

@@ -12,6 +12,7 @@ from evergallery.errors import InputError
 from evergallery.gallery.items import Item
 from evergallery.retrieval.refresh_curve import mixed_recall
 from evergallery.searching.routes import Route
+from evergallery.upgrade.options import Option, Recommendation
 from evergallery.upgrade.orders import ORDERS, Stored
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -37,6 +38,9 @@ class Plan:
         shares: of the gallery that is refreshed.
         recall: recall@1 by order, one for each share, ranked as ``search`` ranks.
         uncalibrated: the same ranked by raw cosine.
+        images: whether images are read; the new vectors follow from the stored ones otherwise.
+        options: every way of answering on the sample, with what it gives and costs.
+        advice: which of them to take.
     """
 
     generation: str
@@ -51,11 +55,13 @@ class Plan:
     recall: Mapping[str, tuple[float, ...]]
     uncalibrated: Mapping[str, tuple[float, ...]]
     images: bool = True
-    """Whether images are read; the new vectors follow from the stored ones otherwise."""
+    options: tuple[Option, ...] = ()
+    advice: Recommendation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        advice = None if self.advice is None else self.advice.text
+        return asdict(self) | {"options": [option.to_dict() for option in self.options], "advice": advice}
 
     def best_order(self) -> str:
         """The order with the largest mean recall over the shares."""

@@ -1,14 +1,16 @@
 """The verb ``plan``: what a refresh would cost and give, measured on a sample of the stored items."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import whole_classes
+from evergallery.evaluation import protocol
 from evergallery.extraction.images import Known, find_images
 from evergallery.gallery.items import Item, View
 from evergallery.holdings.comparing import space_of
@@ -17,6 +19,11 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Space
 from evergallery.searching.routes import route_to
+from evergallery.upgrade.check import Measured, PairCheck, check_pair
+from evergallery.upgrade.checking import through_adapters
+from evergallery.upgrade.gate import gate_of
+from evergallery.upgrade.held_out import without_pixels
+from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Curves, Plan, Sample, Vectors, expected_recall
 from evergallery.upgrade.renewal import (
@@ -56,6 +63,7 @@ def plan(
     *,
     adapter: str | None = None,
     images: str | Path | ImageSet | None = None,
+    price_per_hour: float | None = None,
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Plan:
@@ -67,6 +75,7 @@ def plan(
         generation: that would query.
         adapter: that would map the stored vectors, in place of extracting images again.
         images: where to look for the images first, by content; each item's URI otherwise.
+        price_per_hour: of this machine, in whatever currency, for what each way of answering costs.
         data_dir: where named sets lie.
         watcher: hears of progress.
 
@@ -74,8 +83,8 @@ def plan(
         InputError: there is nothing to refresh.
     """
     return measured_plan(
-        holdings, generation, adapter=adapter, images=images, shares=SHARES, orders=tuple(ORDERS), data_dir=data_dir,
-        watcher=watcher,
+        holdings, generation, adapter=adapter, images=images, shares=SHARES, orders=tuple(ORDERS),
+        price_per_hour=price_per_hour, data_dir=data_dir, watcher=watcher,
     )  # fmt: skip
 
 
@@ -89,6 +98,7 @@ def measured_plan(
     orders: Sequence[str],
     data_dir: Path | None,
     watcher: Watcher,
+    price_per_hour: float | None = None,
 ) -> Plan:
     """The plan of a refresh at some shares of the items and in some orders; see ``plan``."""
     target, asker = target_of(holdings, generation, adapter), Space(holdings.generation(generation))
@@ -103,10 +113,12 @@ def measured_plan(
     sampled, labelled = _sampled(holdings, items, view)
     watcher.said(f"measuring on {len(sampled)} stored items")
     made = _made(holdings, items, sampled, asker, target, given, watcher)
-    curves = Curves(0, {}, {})
+    curves, pair = Curves(0, {}, {}), None
+    count, size = sum(counts.values()), max(1, len(sampled))
     if labelled and made.queries is not None and len(made.items) >= LEAST_SAMPLE:
         curves = _curves(holdings, made.items, made.queries, asker, target, shares, orders)
-    count, size = sum(counts.values()), max(1, len(sampled))
+        if target.adapter is None:
+            pair = _pair(holdings, made.items, made.queries, asker, made.seconds / size, price_per_hour)
     # float32, and what is written of an item beside its vector, once as such and once to be searched by.
     texts = [len(text or "") for item in sampled for text in (item.id, item.label, item.uri, item.content_hash)]
     return Plan(
@@ -122,6 +134,33 @@ def measured_plan(
         recall=curves.recall,
         uncalibrated=curves.uncalibrated,
         images=made.images,
+        options=() if pair is None else pair.options,
+        advice=None if pair is None else pair.advice,
+    )
+
+
+def _pair(
+    holdings: Holdings, items: Sequence[Item], queries: Vectors, asker: Space, pace: float, price_per_hour: float | None
+) -> PairCheck | None:
+    """The sample's images among each other, as ``check`` measures them: those of the space that most of them lie in."""
+    space, count = Counter(item.generation for item in items).most_common(1)[0]
+    if count < LEAST_SAMPLE:
+        return None
+    rows = [row for row, item in enumerate(items) if item.generation == space]
+    some = [items[row] for row in rows]
+    names, numbers = np.unique([str(item.label) for item in some], return_inverse=True)
+    images = without_pixels(
+        numbers.astype(np.int64),
+        tuple(names.tolist()),
+        tuple(item.uri or item.id for item in some),
+        tuple(item.content_hash or item.id for item in some),
+    )
+    old = space_of(holdings, space)
+    stored = Measured(old.name, space, np.stack([item.embedding for item in some]), ())
+    new = Measured(asker.name, asker.fingerprint, queries[rows], ())
+    cost = replace(cost_of(holdings, asker.maker, old, price_per_hour), each=pace)
+    return check_pair(
+        protocol(images), new, stored, gate_of(holdings), adapters=through_adapters(holdings, new, stored), cost=cost
     )
 
 

@@ -1,0 +1,180 @@
+"""Which way to answer, and when: every way, while more and more of a gallery of real images is refreshed.
+
+Pretrained networks make the vectors of both sides (``features.py``). One half of the queries calibrates, the other half is
+answered; halves, the pairs that the adapter is fitted to, and the order of the refresh are drawn by each seed. recall@1 counts a
+nearest item of the query's class. Queries are photographs that are neither in the gallery nor among the pairs.
+
+Without the folder of images there is nothing to measure, and it says so.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common import DOCS, record, recorded, table, write_between
+from evergallery.adapters import fit_bilateral
+from evergallery.data.image_set import ImageSet
+from evergallery.evaluation import Protocol
+from evergallery.retrieval.calibration import Calibration, fit_calibration
+from evergallery.retrieval.knn import nearest
+from evergallery.upgrade.evidence import Outcome, Setting
+from evergallery.upgrade.ways import Compared, outcomes
+from features import IMAGES, Case, image_case
+
+DATA = {"grocery": "groceries", "cifar100": "CIFAR-100"}
+PAIRS = {"Lite0 → Lite1": ("lite0", "lite1"), "Lite1 → Lite0": ("lite1", "lite0"), "Lite0 → Lite2": ("lite0", "lite2")}
+DIMENSIONS, FITTED, DEPTH = 256, 300, 20
+SHARES = (0.0, 0.25, 0.5, 0.75)
+README = DOCS.parent / "README.md"
+Vectors = NDArray[np.float32]
+
+ROWS: dict[str, tuple[str, int | None, str | None]] = {
+    "wait: the old model alone": ("wait", None, None),
+    "new queries as they are": ("direct", None, None),
+    "through an adapter": ("adapter", None, "adapter"),
+    "dual query": ("dual", None, None),
+    "re-score 10": ("rescore", 10, None),
+    "re-score 20": ("rescore", 20, None),
+    "re-score 50": ("rescore", 50, None),
+    "re-score 100": ("rescore", 100, None),
+    "re-score 100, found through the adapter": ("rescore", 100, "adapter"),
+}
+
+
+def main() -> None:
+    """Measure, record, and write the table of the README."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help=f"folder with {', '.join(IMAGES.values())}")
+    parser.add_argument("--work", type=Path, help="folder for embeddings, which are kept")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="only write the table, from the recorded result")
+    options = parser.parse_args()
+    if not options.table:
+        if options.images is None or options.work is None:
+            sys.exit("Skipped: name the folder of images and one for embeddings. See --help.")
+        missing = [str(options.images / one) for one in IMAGES.values() if not (options.images / one).exists()]
+        if missing:
+            sys.exit(f"Skipped: {', '.join(missing)} is not there. See --help for what is needed.")
+        torch.set_num_threads(options.threads)
+        record("answering", measured(options.images, options.work, options.seeds), options.seeds[0])
+    write_between(README, "answering", written(recorded("answering")))
+
+
+def measured(images: Path, work: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """By data set and pair of models, every way at every share."""
+    result: dict[str, Any] = {"seeds": list(seeds), "pairs that an adapter is fitted to": FITTED}
+    for data in DATA:
+        for pair, (old, new) in PAIRS.items():
+            case = image_case(images, work, data, (old, DIMENSIONS), (new, DIMENSIONS))
+            found = [by_setting(answered(case, seed)) for seed in seeds]
+            result[f"{data}|{pair}"] = {
+                "queries": len(case.query_labels) - len(case.query_labels) // 2,
+                "gallery": len(case.gallery_labels),
+                "everything refreshed": spread([one[Setting(way="refresh", share=1.0)] for one in found]),
+                **{
+                    name: {
+                        f"{100 * share:.0f} %": spread([one[key(row, share)] for one in found]) for share in shares(row)
+                    }
+                    for name, row in ROWS.items()
+                },
+                "images a query, re-score 20, nothing kept": found[0][key(ROWS["re-score 20"], 0.0)].images,
+                "images a query, re-score 20, kept": round(found[0][key(ROWS["re-score 20"], 0.0)].images_kept, 2),
+            }
+            print(data, pair, result[f"{data}|{pair}"], file=sys.stderr, flush=True)
+    return result
+
+
+def shares(row: tuple[str, int | None, str | None]) -> Sequence[float]:
+    """At which a way is told: waiting is the same at all of them."""
+    return (0.0,) if row[0] == "wait" else SHARES
+
+
+def key(row: tuple[str, int | None, str | None], share: float) -> Setting:
+    """What the outcome of a row is found by."""
+    return Setting.model_validate({"way": row[0], "candidates": row[1], "through": row[2], "share": share})
+
+
+def by_setting(found: Sequence[Outcome]) -> dict[Setting, Outcome]:
+    """Outcomes by what they are of."""
+    return {Setting.model_validate({name: getattr(one, name) for name in Setting.model_fields}): one for one in found}
+
+
+def spread(found: Sequence[Outcome]) -> dict[str, Any]:
+    """recall@1 in %, mean and every seed, and points beside the old model alone."""
+    return {
+        "mean": round(100 * statistics.mean(one.score for one in found), 2),
+        "seeds": [round(100 * one.score, 2) for one in found],
+        "beside the old model": round(100 * statistics.mean(one.change.mean for one in found), 2),
+        "lowest end": round(100 * min(one.change.low for one in found), 2),
+    }
+
+
+def answered(case: Case, seed: int) -> tuple[Outcome, ...]:
+    """One seed of a case."""
+    draw = np.random.default_rng(seed)
+    queries, items = len(case.query_labels), len(case.gallery_labels)
+    order = draw.permutation(queries)
+    calibrating, asked = order[: queries // 2], order[queries // 2 :]
+    pairs = torch.from_numpy(draw.permutation(items)[:FITTED])
+    adapter = fit_bilateral(case.new_gallery[pairs], case.old_gallery[pairs])
+    sides = {
+        "old": (case.old_queries, case.old_gallery),
+        "new": (case.new_queries, case.new_gallery),
+        "direct": (case.new_queries, case.old_gallery),
+        "adapter": (adapter.query_side(case.new_queries), adapter.stored_side(case.old_gallery)),
+    }
+    compared = {
+        name: Compared(
+            np.concatenate([query[asked].numpy(), np.zeros_like(gallery.numpy())]),
+            np.concatenate([np.zeros_like(query[asked].numpy()), gallery.numpy()]),
+            scale(query[calibrating], case.query_labels[calibrating], gallery, case.gallery_labels),
+        )
+        for name, (query, gallery) in sides.items()
+    }
+    labels = np.concatenate([case.query_labels[asked].numpy(), case.gallery_labels.numpy()])
+    classes, numbers = np.unique(labels, return_inverse=True)
+    count = len(labels)
+    images = ImageSet(
+        np.zeros((1, 1, 1, 3), np.uint8), np.zeros(count, np.int64), numbers.astype(np.int64),
+        tuple(map(str, classes)), uris=("",) * count, hashes=tuple(f"{row:064x}" for row in range(count)),
+    )  # fmt: skip
+    protocol = Protocol(images, np.arange(len(asked)), np.arange(len(asked), count), "queries beside a gallery")
+    routes = {name: compared[name] for name in ("direct", "adapter")}
+    return outcomes(protocol, compared["old"], compared["new"], routes, confidence=0.95, shares=SHARES, seed=seed)
+
+
+def scale(
+    queries: torch.Tensor, query_labels: torch.Tensor, gallery: torch.Tensor, gallery_labels: torch.Tensor
+) -> Calibration | None:
+    """The scale of a route's scores, from the half of the queries that calibrates."""
+    found = nearest(queries, gallery, DEPTH)
+    return fit_calibration(found.scores.flatten(), (gallery_labels[found.indices] == query_labels[:, None]).flatten())
+
+
+def written(result: dict[str, Any]) -> str:
+    """The table of the README."""
+    cases = [name for name in result if "|" in name]
+    rows = []
+    for name in ROWS:
+        cells = []
+        for case in cases:
+            found = result[case][name]
+            cells.append(
+                " / ".join(f"{found[share]['mean']:.1f}" for share in found if share in ("0 %", "25 %", "50 %"))
+            )
+        rows.append([name, *cells])
+    rows.append(["everything refreshed", *(f"{result[case]['everything refreshed']['mean']:.1f}" for case in cases)])
+    heads = [f"{DATA[case.partition('|')[0]]}, {case.partition('|')[2]}" for case in cases]
+    return table(["way of answering", *heads], rows)
+
+
+if __name__ == "__main__":
+    main()

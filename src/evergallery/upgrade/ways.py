@@ -1,0 +1,182 @@
+"""Every way of answering on the same held-out queries, while more and more of the gallery is refreshed."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evergallery.evaluation import Protocol
+from evergallery.retrieval.bootstrap import bootstrap_interval
+from evergallery.retrieval.calibration import Calibration
+from evergallery.retrieval.knn import Neighbours
+from evergallery.retrieval.metrics import count_positives
+from evergallery.upgrade.evidence import Outcome, Setting
+
+Vectors = NDArray[np.float32]
+SHARES = (0.0, 0.25, 0.5, 0.75)
+CANDIDATES = (10, 20, 50, 100)
+BLOCK = 4_000_000
+"""Scores of a route that are held at once."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Queries and vectors of N images as a route compares them, by their inner product.
+
+    Attributes:
+        queries: (N, E).
+        vectors: (N, E).
+        scale: of the scores, where it is known.
+    """
+
+    queries: Vectors
+    vectors: Vectors
+    scale: Calibration | None
+
+
+def outcomes(
+    protocol: Protocol,
+    old: Compared,
+    new: Compared,
+    routes: Mapping[str, Compared],
+    *,
+    confidence: float,
+    shares: Sequence[float] = SHARES,
+    candidates: Sequence[int] = CANDIDATES,
+    seed: int = 0,
+) -> tuple[Outcome, ...]:
+    """What each way answers, beside the old generation alone on the same queries.
+
+    Items are refreshed in one random order. A ranking over both kinds of vectors goes by calibrated probability where every scale
+    is known, and by score otherwise, as ``search`` ranks. Re-scored are the old vectors among so many first ones of it, each of
+    which is taken to have its image.
+
+    Args:
+        protocol: of N held-out images, of which it is known which answers are right.
+        old: the old generation in vectors of its own.
+        new: the new one in its own.
+        routes: new queries in old vectors, by ``direct`` or the name of an adapter.
+        confidence: of the intervals, in (0, 1).
+        shares: of the gallery that are refreshed, each in [0, 1).
+        candidates: numbers of candidates to re-score.
+        seed: of the order.
+    """
+    count = len(protocol.gallery)
+    place = torch.empty(count, dtype=torch.int64)
+    place[torch.from_numpy(np.random.default_rng(seed).permutation(count))] = torch.arange(count)
+    by_route = {"": old, **routes}
+    calibrated = all(one.scale for one in (new, *by_route.values()))
+    answers: dict[Setting, list[Tensor]] = defaultdict(list)
+    embedded: dict[Setting, Tensor] = defaultdict(lambda: torch.zeros(count, dtype=torch.bool))
+    images: dict[Setting, int] = defaultdict(int)
+    for rows in _blocks(len(protocol.query), count):
+        after = _scores(protocol, new, rows)
+        answers[Setting(way="refresh", share=1.0)].append(after.argmax(1))
+        for name, route in by_route.items():
+            before = _scores(protocol, route, rows)
+            if not name:
+                answers[Setting(way="wait")].append(before.argmax(1))
+            ranks = (_ranks(before, route.scale), _ranks(after, new.scale)) if calibrated else (before, after)
+            for share in shares:
+                refreshed = place < int(share * count)
+                mixed = torch.where(refreshed, ranks[1], ranks[0])
+                answers[_mixed(name, share)].append(mixed.argmax(1))
+                own = after.masked_fill(~refreshed, -torch.inf).max(1)
+                if not calibrated:
+                    # Scores of both kinds do not compare: candidates are the best of the old vectors.
+                    mixed = before.masked_fill(refreshed, -torch.inf)
+                found = mixed.topk(min(max(candidates), count), 1)
+                stale = ~refreshed[found.indices] & (found.values > -torch.inf)
+                again = after.gather(1, found.indices).masked_fill(~stale, -torch.inf)
+                for number in candidates:
+                    best = again[:, :number].max(1)
+                    first = found.indices.gather(1, best.indices[:, None])[:, 0]
+                    key = Setting(way="rescore", candidates=number, through=name or None, share=share)
+                    answers[key].append(torch.where(own.values > best.values, own.indices, first))
+                    asked = found.indices[:, :number][stale[:, :number]]
+                    embedded[key][asked] = True
+                    images[key] += len(asked)
+    worth = _Worth(protocol)
+    answered = {key: torch.cat(parts) for key, parts in answers.items()}
+    alone = answered[Setting(way="wait")]
+    queries = max(1, len(protocol.query))
+    return tuple(
+        Outcome(
+            **key.model_dump(),
+            score=worth.mean(first),
+            change=bootstrap_interval(worth.of(first) - worth.of(alone), confidence=confidence),
+            negative_flips=worth.lost(alone, first),
+            images=images[key] / queries if key in images else 0.0,
+            images_kept=int(embedded[key].sum()) / queries if key in embedded else 0.0,
+        )
+        for key, first in answered.items()
+    )
+
+
+class _Worth:
+    """What an answer is worth to each query that has a right one: 1 or 0, or nDCG@1 where judgements are graded."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        labels = torch.from_numpy(protocol.images.labels)
+        self._query, self._gallery = labels[protocol.query], labels[protocol.gallery]
+        self._judged = None if protocol.judgements is None else protocol.relevance(protocol.query, protocol.gallery)
+        exclusion = protocol.exclusion()
+        if self._judged is not None:
+            self._counted = self._judged.positives(exclusion) > 0
+            self._ideal = self._judged.ideal(1)[:, 0] if self._judged.is_graded else None
+        else:
+            self._counted = count_positives(self._query, self._gallery, exclusion) > 0
+
+    def of(self, found: Tensor) -> Tensor:
+        """(q,) float64 of the first answers (Q,) of those queries that count."""
+        if self._judged is None:
+            return (self._query == self._gallery[found])[self._counted].double()
+        grades = self._judged.grades(Neighbours(found[:, None], torch.zeros(len(found), 1)))[:, 0]
+        if self._ideal is None:
+            return (grades > 0)[self._counted].double()
+        return ((torch.exp2(grades) - 1) / (torch.exp2(self._ideal) - 1).clamp_min(1e-12))[self._counted]
+
+    def mean(self, found: Tensor) -> float:
+        """Over the queries that count; 0 without any."""
+        worth = self.of(found)
+        return float(worth.mean()) if len(worth) else 0.0
+
+    def lost(self, before: Tensor, after: Tensor) -> float:
+        """Share of the queries that were answered rightly and are not any more."""
+        lost = (self.of(before) > 0) & (self.of(after) == 0)
+        return float(lost.double().mean()) if len(lost) else 0.0
+
+
+def _mixed(route: str, share: float) -> Setting:
+    if not route:
+        return Setting(way="dual", share=share)
+    return (
+        Setting(way="direct", share=share) if route == "direct" else Setting(way="adapter", through=route, share=share)
+    )
+
+
+def _scores(protocol: Protocol, route: Compared, rows: slice) -> Tensor:
+    """(q, G) of some queries; what a query may not find has ``-inf``."""
+    query = protocol.query[rows]
+    scores = torch.from_numpy(route.queries[query]) @ torch.from_numpy(route.vectors[protocol.gallery]).T
+    exclusion = protocol.exclusion(query, protocol.gallery)
+    if exclusion.itself is not None:
+        inside = torch.nonzero(exclusion.itself >= 0).flatten()
+        scores[inside, exclusion.itself[inside]] = -torch.inf
+    groups = exclusion.groups()
+    return scores if groups is None else scores.masked_fill_(groups[0][:, None] == groups[1][None, :], -torch.inf)
+
+
+def _ranks(scores: Tensor, scale: Calibration | None) -> Tensor:
+    assert scale is not None
+    return scale.slope * scores + scale.intercept
+
+
+def _blocks(queries: int, items: int) -> Iterator[slice]:
+    rows = max(1, BLOCK // max(1, items))
+    for start in range(0, queries, rows):
+        yield slice(start, min(start + rows, queries))
