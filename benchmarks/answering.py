@@ -10,6 +10,8 @@ Without the folder of images there is nothing to measure, and it says so.
 import argparse
 import statistics
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,22 +19,32 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from common import DOCS, record, recorded, table, write_between
+from evergallery import Workspace
 from evergallery.adapters import fit_bilateral
 from evergallery.data.image_set import ImageSet
 from evergallery.evaluation import Protocol
+from evergallery.holdings.answer import Answer
 from evergallery.retrieval.calibration import Calibration, fit_calibration
 from evergallery.retrieval.knn import nearest
+from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import Outcome, Setting
 from evergallery.upgrade.ways import Compared, outcomes
-from features import IMAGES, Case, image_case
+from features import IMAGES, SIDE, Case, Part, image_case, image_sets
 
 DATA = {"grocery": "groceries", "cifar100": "CIFAR-100"}
-PAIRS = {"Lite0 → Lite1": ("lite0", "lite1"), "Lite1 → Lite0": ("lite1", "lite0"), "Lite0 → Lite2": ("lite0", "lite2")}
-DIMENSIONS, FITTED, DEPTH = 256, 300, 20
+PAIRS = {
+    "Lite0, 32-d → Lite1": (("lite0", 32), ("lite1", 256)),
+    "Lite0 → Lite1": (("lite0", 256), ("lite1", 256)),
+    "Lite1 → Lite0": (("lite1", 256), ("lite0", 256)),
+}
+"""An old model and a new one, with their dimensions: much better, hardly better, and no better."""
+FITTED, DEPTH = 300, 20
 SHARES = (0.0, 0.25, 0.5, 0.75)
-README = DOCS.parent / "README.md"
+LIVE = {"gallery": 1000, "query": 300, "background": 60}
+"""Photographs of the searches that are timed: stored, held out for the check, and searched with."""
 Vectors = NDArray[np.float32]
 
 ROWS: dict[str, tuple[str, int | None, str | None]] = {
@@ -49,7 +61,7 @@ ROWS: dict[str, tuple[str, int | None, str | None]] = {
 
 
 def main() -> None:
-    """Measure, record, and write the table of the README."""
+    """Measure, record, and write the tables of the README and of the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help=f"folder with {', '.join(IMAGES.values())}")
     parser.add_argument("--work", type=Path, help="folder for embeddings, which are kept")
@@ -64,8 +76,10 @@ def main() -> None:
         if missing:
             sys.exit(f"Skipped: {', '.join(missing)} is not there. See --help for what is needed.")
         torch.set_num_threads(options.threads)
-        record("answering", measured(options.images, options.work, options.seeds), options.seeds[0])
-    write_between(README, "answering", written(recorded("answering")))
+        result = measured(options.images, options.work, options.seeds) | {"live": live(options.images)}
+        record("answering", result, options.seeds[0])
+    for page, write in PAGES.items():
+        write_between(page, "answering", write(recorded("answering")))
 
 
 def measured(images: Path, work: Path, seeds: Sequence[int]) -> dict[str, Any]:
@@ -73,7 +87,7 @@ def measured(images: Path, work: Path, seeds: Sequence[int]) -> dict[str, Any]:
     result: dict[str, Any] = {"seeds": list(seeds), "pairs that an adapter is fitted to": FITTED}
     for data in DATA:
         for pair, (old, new) in PAIRS.items():
-            case = image_case(images, work, data, (old, DIMENSIONS), (new, DIMENSIONS))
+            case = image_case(images, work, data, old, new)
             found = [by_setting(answered(case, seed)) for seed in seeds]
             result[f"{data}|{pair}"] = {
                 "queries": len(case.query_labels) - len(case.query_labels) // 2,
@@ -90,6 +104,61 @@ def measured(images: Path, work: Path, seeds: Sequence[int]) -> dict[str, Any]:
             }
             print(data, pair, result[f"{data}|{pair}"], file=sys.stderr, flush=True)
     return result
+
+
+def live(images: Path) -> dict[str, Any]:
+    """Searches in a workspace of photographs on disk: milliseconds, and images that are embedded, query after query."""
+    parts = image_sets(images)["grocery"]()
+    with tempfile.TemporaryDirectory() as folder:
+        places = {name: written_out(parts[name].few(most), Path(folder) / name) for name, most in LIVE.items()}
+        queries = sorted(places["background"].rglob("*.png"))
+        with Workspace.create(
+            Path(folder) / "shop", backbone="tf_efficientnet_lite0", pretrained=True, size=SIDE
+        ) as shop:
+            shop.register("tf_efficientnet_lite1", size=SIDE)
+            # What is timed is timed whatever the gate says.
+            (shop.directory / "gate.toml").write_text("queries = 1\nself_test = false\n")
+            shop.index(places["gallery"])
+            shop.check("v2", places["query"])
+            found: dict[str, Any] = {"gallery": LIVE["gallery"], "queries": len(queries)}
+            found["v1 alone"] = timed(shop, queries)
+            for name, answer in {"dual query": Answer.of("dual"), "re-score 20": Answer.of("rescore", 20)}.items():
+                shop.promote("v2", answer=answer)
+                found[name] = timed(shop, queries)
+            found["re-score 20, the same queries again"] = timed(shop, queries)
+    return found
+
+
+def written_out(part: Part, folder: Path) -> Path:
+    """Images as files, a folder a class."""
+    for number, (read, label) in enumerate(zip(part.inputs, part.labels, strict=True)):
+        path = folder / f"{label:03d}" / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(read())).save(path)
+    return folder
+
+
+def timed(shop: Workspace, queries: Sequence[Path]) -> dict[str, Any]:
+    """Milliseconds of each search, and how many items it has given a new vector."""
+    milliseconds, made = [], []
+    for query in queries:
+        before = new_vectors(shop)
+        started = time.perf_counter()
+        shop.search(query)
+        milliseconds.append(1000 * (time.perf_counter() - started))
+        made.append(new_vectors(shop) - before)
+    tenth = max(1, len(queries) // 10)
+    return {
+        "median ms": round(statistics.median(milliseconds), 1),
+        "largest ms": round(max(milliseconds), 1),
+        "images a query, first tenth": round(statistics.mean(made[:tenth]), 1),
+        "images a query, last tenth": round(statistics.mean(made[-tenth:]), 1),
+    }
+
+
+def new_vectors(shop: Workspace) -> int:
+    """Items that have a vector of v2."""
+    return shop.gallery.count_by_generation().get(shop.generation("v2").fingerprint, 0)
 
 
 def shares(row: tuple[str, int | None, str | None]) -> Sequence[float]:
@@ -128,7 +197,7 @@ def answered(case: Case, seed: int) -> tuple[Outcome, ...]:
     sides = {
         "old": (case.old_queries, case.old_gallery),
         "new": (case.new_queries, case.new_gallery),
-        "direct": (case.new_queries, case.old_gallery),
+        "direct": (torch.from_numpy(in_width_of(case.new_queries.numpy(), case.old_gallery.numpy())), case.old_gallery),
         "adapter": (adapter.query_side(case.new_queries), adapter.stored_side(case.old_gallery)),
     }
     compared = {
@@ -159,21 +228,61 @@ def scale(
     return fit_calibration(found.scores.flatten(), (gallery_labels[found.indices] == query_labels[:, None]).flatten())
 
 
-def written(result: dict[str, Any]) -> str:
+WHEN = {
+    "wait: the old model alone": "the check does not show the new model to be better",
+    "new queries as they are": "the check calls them compatible: it costs nothing",
+    "through an adapter": "the check calls it compatible after an adapter: no image, no second model",
+    "dual query": "a refresh has begun: nothing is lost on the way, for a second look at each query",
+    "re-score 20": "the new model is better, and images are at hand: most of the upgrade on the first day",
+    "re-score 100": "the old model is so much worse that 20 candidates do not hold the answer",
+    "everything refreshed": "there is time for it: the end of every way, and the cheapest query",
+}
+"""When to take a way, for the rows of the README."""
+SHOWN = ("0 %", "50 %")
+
+
+def recalls(found: dict[str, Any], name: str) -> str:
+    """recall@1 of a row at the shares that are shown."""
+    row = found[name]
+    told = [row] if "mean" in row else [row[share] for share in SHOWN if share in row]
+    return " / ".join(f"{one['mean']:.1f}" for one in told)
+
+
+def short(result: dict[str, Any]) -> str:
     """The table of the README."""
-    cases = [name for name in result if "|" in name]
-    rows = []
-    for name in ROWS:
-        cells = []
-        for case in cases:
-            found = result[case][name]
-            cells.append(
-                " / ".join(f"{found[share]['mean']:.1f}" for share in found if share in ("0 %", "25 %", "50 %"))
-            )
-        rows.append([name, *cells])
-    rows.append(["everything refreshed", *(f"{result[case]['everything refreshed']['mean']:.1f}" for case in cases)])
+    cases = [f"{data}|{pair}" for data in DATA for pair in (*PAIRS,)[::2]]
     heads = [f"{DATA[case.partition('|')[0]]}, {case.partition('|')[2]}" for case in cases]
-    return table(["way of answering", *heads], rows)
+    rows = [[name, when, *(recalls(result[case], name) for case in cases)] for name, when in WHEN.items()]
+    return table(["way of answering", "take it when", *heads], rows)
+
+
+def latency(result: dict[str, Any]) -> str:
+    """The table of the searches that were timed."""
+    names = ("v1 alone", "dual query", "re-score 20", "re-score 20, the same queries again")
+    columns = tuple(result["live"]["v1 alone"])
+    rows = [[name, *(f"{result['live'][name][column]:.1f}" for column in columns)] for name in names]
+    return table(["way of answering", *columns], rows)
+
+
+def whole(result: dict[str, Any]) -> str:
+    """The table of the page, at every share."""
+    cases = [name for name in result if "|" in name]
+    heads = [f"{DATA[case.partition('|')[0]]}, {case.partition('|')[2]}" for case in cases]
+    rows = [
+        [name, *(" / ".join(f"{one['mean']:.1f}" for one in result[case][name].values()) for case in cases)]
+        for name in ROWS
+    ]
+    rows.append(["everything refreshed", *(f"{result[case]['everything refreshed']['mean']:.1f}" for case in cases)])
+    kept = "images a query, re-score 20, kept"
+    rows.append([kept, *(f"{result[case][kept]:.1f}" for case in cases)])
+    timed_on = (
+        f"Searches by photographs on disk, {result['live']['gallery']} stored, Lite0 to Lite1 at {SIDE} pixels, on the "
+        f"processor of the result file with one thread while others used it too:"
+    )
+    return f"{table(['way of answering', *heads], rows)}\n\n{timed_on}\n\n{latency(result)}"
+
+
+PAGES = {DOCS.parent / "README.md": short, DOCS / "upgrades.md": whole}
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ class Workspace(Holdings):
     index = indexing.index
     add = indexing.add
     search = searching.search
+    answer_vectors = searching.answer_vectors
     compact = keeping.compact
     snapshot = keeping.snapshot
     use_gallery = keeping.use_gallery

@@ -67,9 +67,8 @@ def plainly(protocol: Protocol, old: Compared, new: Compared, route: Compared, s
 
         if setting.way == "rescore":
             finds = old if setting.through is None else route
-            ranked = sorted(others, key=lambda item: -rank(new if item in refreshed else finds, item))
-            stale = [item for item in ranked[: setting.candidates] if item not in refreshed]
-            pool = stale + [item for item in others if item in refreshed]
+            ranked = sorted(others, key=lambda item: -score(finds, item))
+            pool = ranked[: setting.candidates] + [item for item in others if item in refreshed]
             answers.append(max(pool, key=lambda item: score(new, item)))
             continue
         before = {"wait": old, "dual": old, "refresh": new}.get(setting.way, route)
@@ -129,6 +128,17 @@ def test_without_a_scale_raw_scores_rank(protocol: Protocol, spaces: tuple[Compa
     same = Calibration(1.0, 0.0)
     plain = [Compared(one.queries, one.vectors, same) for one in (old, new)]
     assert raw == by_setting(outcomes(protocol, *plain, {}, confidence=0.95))[mixed]
+
+
+def test_a_route_without_a_scale_spoils_no_other(
+    protocol: Protocol, spaces: tuple[Compared, Compared, Compared]
+) -> None:
+    old, new, route = spaces
+    bare = Compared(route.queries, route.vectors, None)
+    found = [by_setting(outcomes(protocol, old, new, {"direct": one}, confidence=0.95)) for one in (route, bare)]
+    for setting in found[0]:
+        if setting.way in ("dual", "wait", "refresh") or (setting.way == "rescore" and setting.through is None):
+            assert found[0][setting] == found[1][setting]
 
 
 def test_graded_answers_count_by_their_worth(protocol: Protocol, spaces: tuple[Compared, Compared, Compared]) -> None:

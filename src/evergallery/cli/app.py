@@ -193,6 +193,12 @@ def search(
     within: Annotated[list[str] | None, typer.Option(help="Only vectors of this generation; may be repeated.")] = None,
     generation: Annotated[str | None, typer.Option(help="That embeds the query; the promoted one by default.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Smallest cosine.")] = None,
+    min_score_of: Annotated[
+        str | None,
+        typer.Option(
+            help="The generation on whose scores --min-score was settled; it is translated, as a check has measured."
+        ),
+    ] = None,
     min_probability: Annotated[
         float | None, typer.Option(help="Smallest calibrated probability of a match; needs a check.")
     ] = None,
@@ -210,7 +216,7 @@ def search(
         where = item_filter(space, label, within)
         matches = space.search(
             None if image is None else str(image), item=item, generation=generation, k=k, where=where,
-            minimum_score=min_score, minimum_probability=min_probability, exact=exact,
+            minimum_score=min_score, minimum_probability=min_probability, score_of=min_score_of, exact=exact,
         )  # fmt: skip
         names = {one: space_of(space, one).name for one in {match.item.generation for match in matches}}
     rows = [

@@ -132,18 +132,32 @@ def adapt(
 def promote(
     generation: Annotated[str, typer.Argument(help="Which shall answer queries.")],
     workspace: WorkspaceOption = HERE,
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            help="How older vectors are searched: direct, adapter, dual (by the generation that made them, which looks at the "
+            "query too) or rescore (candidates found so, scored again by new vectors, which are made on the way); by default as "
+            "the last check has shown."
+        ),
+    ] = None,
+    candidates: Annotated[int | None, typer.Option(help="For rescore: how many are scored again.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="For rescore: that a search may spend on images.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Although the gate refuses it.")] = False,
     why: Annotated[str | None, typer.Option(help="The reason, kept for ever.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Let a generation answer queries from now on; refused where the gate is not passed. See docs/upgrades.md."""
+    from evergallery.holdings.answer import Answer
+
+    given = answer is not None or candidates is not None or seconds is not None
+    chosen = Answer.of(answer, candidates, seconds) if given else None
     with open_workspace(workspace) as space:
-        done = space.promote(generation, force=force, why=why)
+        done = space.promote(generation, answer=chosen, force=force, why=why)
     if json:
         conditions = [{"space": name, **vars(one)} for name, one in done]
         print_json(
             {"promoted": generation, "changed": done.changed, "judged": done.judged, "refused": done.refused,
-             "conditions": conditions}
+             "answer": done.answer.model_dump(), "scores": done.scores, "conditions": conditions}
         )  # fmt: skip
         return
     for name, condition in done:
@@ -505,6 +519,8 @@ def _print_status(result: "Status") -> None:
     from evergallery.report.words import duration
 
     say(f"{result.promoted or 'No generation'} answers queries; {result.generations} generations.")
+    if result.answer is not None:
+        say(f"Way of answering: {result.answer}.")
     if result.forced:
         say(f"It was promoted against the gate: {result.forced}")
     if result.spaces is None:

@@ -35,6 +35,15 @@ def space_of(holdings: Holdings, fingerprint: str) -> Space:
     )
 
 
+def may_stand_together(state: State, asker: Space, stored: Space) -> bool:
+    """Whether queries of a space are answered from vectors of another too.
+
+    They have been shown to serve there; or the vectors are asked by queries of the generation that made them.
+    """
+    own = state.answer.looks_twice and stored.adapter is None
+    return own or state.may_compare(asker.fingerprint, stored.fingerprint)
+
+
 def require_compatible(holdings: Holdings, asker: Space, stored: Sequence[Space], state: State | None = None) -> None:
     """Refuse to compare what nobody has shown to be comparable.
 
@@ -43,7 +52,7 @@ def require_compatible(holdings: Holdings, asker: Space, stored: Sequence[Space]
     """
     state = state or holdings.state
     for other in stored:
-        if not state.may_compare(asker.fingerprint, other.fingerprint):
+        if not may_stand_together(state, asker, other):
             newer, older = sorted((asker, other), key=lambda space: -space.maker.number)
             raise RefusedError(
                 f"The gallery holds vectors of {other.name}, and {asker.name} has not been shown to be compatible with "

@@ -43,6 +43,8 @@ class Holdings:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.loaded = Loaded()
+        self.unreadable: dict[str, float] = {}
+        """Items whose image could not be opened for a query, and the monotonic time from which it is tried again."""
         self._state = ReadOnce(State.read)
         self._generations = ReadOnce(lambda card: Generation.load(card.parent))
         self._stored_adapters = ReadOnce(lambda card: StoredAdapter.load(card.parent))

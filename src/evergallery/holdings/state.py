@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from evergallery.errors import DamagedError, RefusedError
 from evergallery.files import read_json, write_json
 from evergallery.gallery.items import View
+from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.network import Architecture, HeadKind
 from evergallery.redaction import redacted
 
@@ -32,6 +33,14 @@ class Pair(BaseModel):
     time: str
     adapter: str | None = None
     """Name of the adapter that queries go through, where they do."""
+    best_adapter: str | None = None
+    """Name of the best adapter that was measured, whether queries go through it or not."""
+
+    def adapter_for(self, answer: Answer) -> str | None:
+        """Name of the adapter that queries go through where they are answered so; ``None`` where they go directly."""
+        if answer.way == "direct":
+            return None
+        return self.best_adapter or self.adapter if answer.way == "adapter" else self.adapter
 
 
 class Scale(BaseModel):
@@ -76,7 +85,9 @@ class State(BaseModel):
     head: HeadKind
     store: str = "gallery"
     promoted: str | None = None
-    promotions: list[dict[str, str | bool | None]] = Field(default_factory=list)
+    answer: Answer = CHECKED
+    """How queries are answered over vectors of other generations than the promoted one."""
+    promotions: list[dict[str, Any]] = Field(default_factory=list)
     compatible: list[Pair] = Field(default_factory=list)
     scales: list[Scale] = Field(default_factory=list)
     refresh: Refresh | None = None
@@ -167,32 +178,59 @@ class State(BaseModel):
             (shown if self.refresh.shown else hidden).add(self.refresh.id)
         return View(shown=frozenset(shown), hidden=frozenset(hidden))
 
-    def promote(self, name: str, why: str, *, judged: str | None = None, refused: str | None = None) -> None:
-        """Point to another generation; vectors that were refreshed for it are shown from now on.
+    def promote(
+        self,
+        name: str,
+        why: str,
+        *,
+        judged: str | None = None,
+        refused: str | None = None,
+        answer: Answer | None = None,
+    ) -> None:
+        """Point to another generation, or to another way of answering; vectors that were refreshed for it are shown from now on.
 
-        Nothing changes where it answers already, so that it never becomes its own predecessor.
+        Nothing changes where it answers so already, so that it never becomes its own predecessor.
 
         Args:
             name: of the generation.
             why: the reason.
             judged: what was compared, in words.
             refused: what the gate refused, where it was promoted all the same.
+            answer: how queries are answered; the usual way by default, or as now where the generation stays.
         """
-        if name == self.promoted:
+        stays = name == self.promoted
+        answer = answer or (self.answer if stays else CHECKED)
+        if stays and answer == self.answer:
             return
+        if stays and self.forced is not None:
+            # Another way of answering makes nobody forget what the gate refused.
+            why, refused = f"{self.forced}; {why}", refused or str(self.last_promotion["refused"])
         shown = self.refresh.shown if self.refresh else False
         self.promotions.append(
             {"promoted": name, "before": self.promoted, "why": why, "judged": judged, "refused": refused, "time": now(),
-             "refresh shown before": shown}
+             "refresh shown before": shown, "answer": answer.model_dump(), "answer before": self.answer.model_dump()}
         )  # fmt: skip
-        self.promoted = name
+        self.promoted, self.answer = name, answer
         if self.refresh and self.refresh.generation == name:
             self.refresh = self.refresh.model_copy(update={"shown": True})
 
+    def open_refresh(self, generation: str, fingerprint: str, adapter: str | None = None) -> Refresh:
+        """Begin a refresh for a generation, shown at once where it is the promoted one."""
+        self.refreshes += 1
+        self.refresh = Refresh(
+            id=f"r{self.refreshes}", generation=generation, fingerprint=fingerprint, adapter=adapter,
+            shown=self.promoted == generation, started=now(),
+        )  # fmt: skip
+        return self.refresh
+
     @property
-    def last_promotion(self) -> dict[str, str | bool | None]:
+    def last_promotion(self) -> dict[str, Any]:
         """The one that ``roll_back`` undoes; empty without one. Older versions recorded some that changed nothing."""
-        changed = (one for one in reversed(self.promotions) if one.get("before") != one.get("promoted"))
+        changed = (
+            one
+            for one in reversed(self.promotions)
+            if one.get("before") != one.get("promoted") or one.get("answer") != one.get("answer before")
+        )
         return next(changed, {})
 
     @property
@@ -202,7 +240,7 @@ class State(BaseModel):
         return str(last["why"]) if last.get("refused") else None
 
     def roll_back(self) -> str:
-        """Point to the generation before, show the vectors that it searched, and return its name.
+        """Point to the generation before, show the vectors that it searched, as it answered, and return its name.
 
         Raises:
             RefusedError: there was none.
@@ -214,6 +252,7 @@ class State(BaseModel):
         while self.promotions.pop() is not last:
             pass
         self.promoted = before
+        self.answer = Answer.model_validate(last.get("answer before") or {})
         if self.refresh:
             self.refresh = self.refresh.model_copy(update={"shown": bool(last.get("refresh shown before", False))})
         return before

@@ -1,7 +1,8 @@
 """One ranking over vectors of several generations: a route to each space, and one scale for their cosines."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -46,11 +47,13 @@ class Route:
         space: that is searched.
         adapter: that queries go through, or ``None``; queries of another width are then cut, or padded with zeros.
         calibration: of the cosines, where it is known.
+        by: fingerprint of the generation whose look at the query asks, where it is another one than the searcher's.
     """
 
     space: Space
     adapter: Adapter | None
     calibration: Calibration | None
+    by: str | None = None
 
     def queries(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Queries (Q, D) as they are compared with the space: (Q, D')."""
@@ -77,6 +80,7 @@ class Route:
         view: View,
         minimum_score: float | None,
         exact: bool | None,
+        with_embeddings: bool = False,
     ) -> list[list[Match]]:
         """The k best items of the space for each of the queries (Q, D), best first.
 
@@ -86,8 +90,9 @@ class Route:
         where = replace(where, generations=(self.space.fingerprint,))
         if self.adapter is None or not self.adapter.rescores:
             return store.search(
-                self.queries(embeddings), k, where=where, minimum_score=minimum_score, exact=exact, view=view
-            )
+                self.queries(embeddings), k, where=where, minimum_score=minimum_score, exact=exact,
+                with_embeddings=with_embeddings, view=view,
+            )  # fmt: skip
         found = store.search(
             self.queries(embeddings), max(k, CANDIDATES), where=where, exact=exact, with_embeddings=True, view=view
         )
@@ -104,13 +109,100 @@ class Route:
         return ranked
 
 
-def route_to(holdings: Holdings, asker: Space, space: Space, state: State | None = None) -> Route:
-    """How queries of one space reach the vectors of another, as the last check has shown."""
+def route_to(
+    holdings: Holdings, asker: Space, space: Space, state: State | None = None, seen: Collection[str] = ()
+) -> Route:
+    """How queries of one space reach the vectors of another: as the workspace answers, by what the last check has shown.
+
+    Args:
+        holdings: of the workspace.
+        asker: the space of the queries.
+        space: that is searched.
+        state: which says how queries are answered; as of now by default.
+        seen: fingerprints of other generations that have looked at the queries.
+    """
     state = state or holdings.state
+    maker = space.maker.fingerprint
+    if state.answer.looks_twice and space.adapter is None and maker != asker.fingerprint and maker in seen:
+        return Route(space, None, _calibration(state, maker, maker, None), by=maker)
     pair = state.pair(asker.fingerprint, space.fingerprint) if asker.fingerprint != space.fingerprint else None
-    adapter = holdings.loaded.adapter(holdings.adapter(pair.adapter)) if pair and pair.adapter else None
-    scale = state.scale(asker.fingerprint, space.fingerprint, pair.adapter if pair else None)
-    return Route(space, adapter, Calibration(scale.slope, scale.intercept) if scale else None)
+    name = pair.adapter_for(state.answer) if pair else None
+    adapter = holdings.loaded.adapter(holdings.adapter(name)) if name else None
+    return Route(space, adapter, _calibration(state, asker.fingerprint, space.fingerprint, name))
+
+
+@dataclass(frozen=True)
+class Found:
+    """An item that one of several routes has found.
+
+    Attributes:
+        rank: by which items of all routes are ranked: the logit of the calibrated probability where every route has one, the
+            score otherwise.
+        result: the item with its score.
+        route: that found it.
+    """
+
+    rank: float
+    result: Result
+    route: Route
+
+
+def find(
+    store: GalleryStore,
+    routes: Sequence[Route],
+    queries: NDArray[np.float32],
+    k: int,
+    *,
+    where: Filter,
+    view: View,
+    seen: Mapping[str, NDArray[np.float32]],
+    minimum_score: float | None = None,
+    minimum_probability: float | None = None,
+    exact: bool | None = None,
+    with_embeddings: bool = False,
+) -> list[list[Found]]:
+    """The k best items of each route for each query, best first; see ``search_routes`` for the arguments."""
+    calibrated = all(route.calibration is not None for route in routes)
+    found: list[list[Found]] = [[] for _ in queries]
+    for route in routes:
+        least = minimum_score
+        if minimum_probability is not None and route.calibration is not None:
+            least = max(-2.0 if least is None else least, route.calibration.score_at(minimum_probability))
+        asked = queries if route.by is None else seen[route.by]
+        matches = route.search(
+            store, asked, k, where=where, view=view, minimum_score=least, exact=exact, with_embeddings=with_embeddings
+        )
+        for results, more in zip(found, matches, strict=True):
+            results += [ranked(match.item, match.score, route, calibrated) for match in more]
+    return [sorted(results, key=lambda one: (-one.rank, one.result.item.id)) for results in found]
+
+
+def ranked(item: Item, score: float, route: Route, calibrated: bool) -> Found:
+    """An item with a score of a route, as it is ranked."""
+    scale = route.calibration
+    probability = None if scale is None else scale.probability(score)
+    # The logit orders where the probability itself has rounded to 1.
+    rank = scale.slope * score + scale.intercept if calibrated and scale else score
+    return Found(rank, Result(item, score, probability), route)
+
+
+def check_probability(routes: Sequence[Route], minimum: float | None) -> None:
+    """Refuse a smallest probability that cannot be told.
+
+    Raises:
+        InputError: it does not lie in (0, 1).
+        RefusedError: no check has measured it for every route.
+    """
+    if minimum is None:
+        return
+    if not 0 < minimum < 1:
+        raise InputError(f"A probability of {minimum} is not usable: give one between 0 and 1.")
+    unknown = [route.space.name for route in routes if route.calibration is None]
+    if unknown:
+        raise RefusedError(
+            f"No check has measured how probable a match in the vectors of {unknown[0]} is: run  evergallery check  "
+            f"with labelled held-out images first, or use --min-score."
+        )
 
 
 def search_routes(
@@ -121,6 +213,7 @@ def search_routes(
     *,
     where: Filter,
     view: View,
+    seen: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
     minimum_score: float | None = None,
     minimum_probability: float | None = None,
     exact: bool | None = None,
@@ -137,6 +230,7 @@ def search_routes(
         k: at least 1.
         where: which items.
         view: which versions of them.
+        seen: the same queries (Q, D') as other generations see them, by fingerprint, for the routes that ask by them.
         minimum_score: smallest score.
         minimum_probability: smallest probability, in (0, 1).
         exact: see ``GalleryStore.search``.
@@ -144,29 +238,14 @@ def search_routes(
     Raises:
         RefusedError: a probability is asked for where no check has measured one.
     """
-    if minimum_probability is not None:
-        if not 0 < minimum_probability < 1:
-            raise InputError(f"A probability of {minimum_probability} is not usable: give one between 0 and 1.")
-        unknown = [route.space.name for route in routes if route.calibration is None]
-        if unknown:
-            raise RefusedError(
-                f"No check has measured how probable a match in the vectors of {unknown[0]} is: run  evergallery check  "
-                f"with labelled held-out images first, or use --min-score."
-            )
-    calibrated = all(route.calibration is not None for route in routes)
-    found: list[list[tuple[float, Result]]] = [[] for _ in queries]
-    for route in routes:
-        least = minimum_score
-        if minimum_probability is not None and route.calibration is not None:
-            least = max(-2.0 if least is None else least, route.calibration.score_at(minimum_probability))
-        matches = route.search(store, queries, k, where=where, view=view, minimum_score=least, exact=exact)
-        scale = route.calibration
-        for results, more in zip(found, matches, strict=True):
-            for match in more:
-                probability = None if scale is None else scale.probability(match.score)
-                # The logit orders where the probability itself has rounded to 1.
-                rank = scale.slope * match.score + scale.intercept if calibrated and scale else match.score
-                results.append((rank, Result(match.item, match.score, probability)))
-    return [
-        [result for _, result in sorted(results, key=lambda one: (-one[0], one[1].item.id))[:k]] for results in found
-    ]
+    check_probability(routes, minimum_probability)
+    found = find(
+        store, routes, queries, k, where=where, view=view, seen=seen, minimum_score=minimum_score,
+        minimum_probability=minimum_probability, exact=exact,
+    )  # fmt: skip
+    return [[one.result for one in results[:k]] for results in found]
+
+
+def _calibration(state: State, asker: str, space: str, adapter: str | None) -> Calibration | None:
+    scale = state.scale(asker, space, adapter)
+    return Calibration(scale.slope, scale.intercept) if scale else None

@@ -1,12 +1,17 @@
 """The verb ``search``: which generation asks, which spaces it may search, and what they answer together."""
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.errors import InputError, NotFoundError
-from evergallery.gallery.items import Filter
+from evergallery.errors import InputError, NotFoundError, RefusedError
+from evergallery.gallery.items import Filter, Item
 from evergallery.gallery.store import NO_FILTER
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
@@ -14,12 +19,18 @@ from evergallery.holdings.embedding import embed
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
-from evergallery.searching.routes import Result, route_to, search_routes
+from evergallery.retrieval.calibration import Calibration
+from evergallery.searching.looking import look_at_stored, onlookers, require_looks, seen_by
+from evergallery.searching.rescoring import Rescored, rescore
+from evergallery.searching.routes import Found, Result, Route, check_probability, find, ranked, route_to, search_routes
+
+Vector = NDArray[np.float32]
+NOTHING = np.empty(0, np.float32)
 
 
 def search(
     holdings: Holdings,
-    query: str | Path | NDArray[np.float32] | None = None,
+    query: str | Path | Vector | Mapping[str, Vector] | None = None,
     *,
     item: str | None = None,
     generation: str | None = None,
@@ -27,18 +38,22 @@ def search(
     where: Filter = NO_FILTER,
     minimum_score: float | None = None,
     minimum_probability: float | None = None,
+    score_of: str | None = None,
     exact: bool | None = None,
 ) -> list[Result]:
     """The k items most like a query, best first.
 
     Args:
-        query: an image file, or a vector (D,) made by ``generation``.
+        query: an image file, or a vector (D,) made by ``generation``; or vectors of several generations by their names, where
+            each asks its own.
         item: id of a stored item to search with instead; it is left out of its own result.
         generation: that embeds the query; the promoted one by default.
         k: how many.
         where: labels, generations or metadata to search among.
         minimum_score: smallest cosine.
         minimum_probability: smallest calibrated probability that an item is of the query's class, in (0, 1).
+        score_of: the generation on whose scores, alone, ``minimum_score`` was settled: what was as probable a match there is
+            kept here.
         exact: compare with every item; by default only where no index was measured to find what exact search finds, see
             ``compact``.
 
@@ -52,46 +67,81 @@ def search(
         raise InputError("Search with an image, a vector or an item's id: give exactly one.")
     # Read once: who answers and which vectors are searched belong together.
     state = holdings.state
+    look: Callable[[Generation], Vector | None]
     if item is not None:
         stored = holdings.gallery.get(item, view=state.view())
         if stored is None:
             raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
         asker, vector = space_of(holdings, stored.generation), stored.embedding
+        look = partial(look_at_stored, holdings, stored, state)
     else:
+        assert query is not None
         maker = answering(holdings, generation, state)
         asker = Space(maker)
-        vector = query if isinstance(query, np.ndarray) else embed(holdings, str(query), maker)
-    found = search_vectors(
-        holdings,        vector[None], asker, k=k + (item is not None), where=where, state=state,
-        minimum_score=minimum_score, minimum_probability=minimum_probability, exact=exact,
-    )[0]  # fmt: skip
+        vector, look = _looked(holdings, query, maker)
+    seen = seen_by(holdings, vector, asker, onlookers(holdings, asker, state, where), look)
+    found = answer_vectors(
+        holdings, vector[None], asker, seen={name: one[None] for name, one in seen.items()},
+        k=k + (item is not None), where=where, state=state, rescoring=generation in (None, state.promoted),
+        minimum_score=minimum_score, minimum_probability=minimum_probability, score_of=score_of, exact=exact,
+    ).results[0]  # fmt: skip
     found = [result for result in found if result.item.id != item][:k]
     holdings.notes.found(result.item.id for result in found)
     return found
 
 
-def search_vectors(
+def _looked(
+    holdings: Holdings, query: str | Path | Vector | Mapping[str, Vector], maker: Generation
+) -> tuple[Vector, Callable[[Generation], Vector | None]]:
+    """A query as its generation sees it, and what tells how others do."""
+    if isinstance(query, Mapping):
+        given = {holdings.generation(name).fingerprint: vector for name, vector in query.items()}
+        if maker.fingerprint not in given:
+            raise InputError(f"The query has no vector of {maker.name}, which searches: give it with those of others.")
+        return given[maker.fingerprint], lambda other: given.get(other.fingerprint)
+    if isinstance(query, np.ndarray):
+        return query, lambda _: None
+    picture = str(query)
+    return embed(holdings, picture, maker), lambda other: embed(holdings, picture, other) if other.extracts else None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was found for each query, best first, and where candidates were scored again, how."""
+
+    results: list[list[Result]]
+    rescored: list[Rescored] | None = None
+
+
+def answer_vectors(
     holdings: Holdings,
-    queries: NDArray[np.float32],
+    queries: Vector,
     asker: Space,
     *,
+    seen: Mapping[str, Vector] = MappingProxyType({}),
     k: int = 10,
     where: Filter = NO_FILTER,
     state: State | None = None,
+    rescoring: bool = True,
     minimum_score: float | None = None,
     minimum_probability: float | None = None,
+    score_of: str | None = None,
     exact: bool | None = None,
-) -> list[list[Result]]:
-    """The k items most like each of (Q, D) unit rows of one space; see ``search``.
+) -> Answers:
+    """The k items most like each of (Q, D) unit rows of one space, as the workspace answers; see ``search``.
 
     Args:
+        holdings: of the workspace.
         queries: (Q, D) unit rows.
         asker: the space that they lie in.
+        seen: the same queries (Q, D') as other generations see them, by fingerprint; see ``searching.looking``.
         k: how many.
         where: labels, generations or metadata to search among.
         state: which vectors are seen and what may be compared, all as of one moment; as of now by default.
+        rescoring: whether candidates may be scored again, where the workspace answers so.
         minimum_score: smallest cosine.
         minimum_probability: smallest calibrated probability.
+        score_of: see ``search``.
         exact: see ``search``.
 
     Raises:
@@ -101,19 +151,129 @@ def search_vectors(
     asker.require_width(queries)
     queries = queries.astype(np.float32, copy=False)
     state = state or holdings.state
-    view = state.view()
+    view, answer = state.view(), state.answer
+    if score_of is not None:
+        minimum_probability = _probability(holdings, state, minimum_score, score_of, minimum_probability)
+        minimum_score = None
+    limits = {"minimum_score": minimum_score, "minimum_probability": minimum_probability}
+    # Who asks for vectors of some spaces gets those.
+    if rescoring and answer.way == "rescore" and not where.generations:
+        own = _own(holdings, asker, queries, seen, state)
+        if own is not None:
+            return _rescored(holdings, own, queries, asker, seen, k, where, state, exact=exact, **limits)
 
     def ask() -> list[list[Result]]:
-        searched = stored_spaces(holdings, where, view=view)
-        require_compatible(holdings, asker, searched, state)
-        routes = [route_to(holdings, asker, space, state) for space in searched]
+        routes = _routes(holdings, asker, stored_spaces(holdings, where, view=view), state, seen)
         return search_routes(
-            holdings.gallery, routes, queries, k, where=where, view=view, minimum_score=minimum_score,
-            minimum_probability=minimum_probability, exact=exact,
-        )  # fmt: skip
+            holdings.gallery, routes, queries, k, where=where, view=view, seen=seen, exact=exact, **limits
+        )
 
     # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
-    return holdings.gallery.at_one_moment(ask)
+    return Answers(holdings.gallery.at_one_moment(ask))
+
+
+def search_vectors(holdings: Holdings, queries: Vector, asker: Space, **options: Any) -> list[list[Result]]:
+    """What ``answer_vectors`` finds for each of (Q, D) unit rows, best first."""
+    return answer_vectors(holdings, queries, asker, **options).results
+
+
+def _routes(
+    holdings: Holdings, asker: Space, searched: Sequence[Space], state: State, seen: Mapping[str, Vector]
+) -> list[Route]:
+    """To each of the spaces, which may be searched."""
+    if state.answer.looks_twice:
+        require_looks(asker, searched, state, seen)
+    else:
+        require_compatible(holdings, asker, searched, state)
+    return [route_to(holdings, asker, space, state, seen) for space in searched]
+
+
+def _rescored(
+    holdings: Holdings,
+    own: tuple[Route, Vector],
+    queries: Vector,
+    asker: Space,
+    seen: Mapping[str, Vector],
+    k: int,
+    where: Filter,
+    state: State,
+    *,
+    minimum_score: float | None,
+    minimum_probability: float | None,
+    exact: bool | None,
+) -> Answers:
+    """Candidates by older vectors, which refreshed items keep until a commit, and items with vectors of the new generation."""
+    route, asked = own
+    target, view, opened = route.space.fingerprint, state.view(), state.refresh
+    earlier = view.before(opened.id) if opened and opened.fingerprint == target else view
+    most = max(state.answer.candidates, k)
+    store = holdings.gallery
+
+    def find_all() -> tuple[list[Route], list[list[Found]], list[list[Found]], dict[str, Item]]:
+        older = [space for space in stored_spaces(holdings, where, view=earlier) if space.fingerprint != target]
+        routes = _routes(holdings, asker, older, state, seen)
+        check_probability([*routes, route], minimum_probability)
+        found = find(
+            store, routes, queries, most, where=where, view=earlier, seen=seen, exact=exact, with_embeddings=True
+        )
+        candidates = [some[:most] for some in found]
+        refreshed = target in store.generations(view=view)
+        fresh = find(store, [route] if refreshed else [], asked, k, where=where, view=view, seen=seen, exact=exact)
+        names = list({one.result.item.id for some in candidates for one in some})
+        return routes, candidates, fresh, store.get_many(names, view=view)
+
+    routes, candidates, fresh, current = store.at_one_moment(find_all)
+    calibrated = all(one.calibration is not None for one in (*routes, route))
+    again = rescore(holdings, candidates, current, asked, route, seconds=state.answer.seconds, calibrated=calibrated)
+    least, likely = (-2.0 if minimum_score is None else minimum_score), minimum_probability or 0.0
+    results = []
+    for others, (ranking, _) in zip(fresh, again, strict=True):
+        known = {one.result.item.id for one in ranking}
+        ranking += [
+            ranked(one.result.item, one.result.score, route, calibrated)
+            for one in others
+            if one.result.item.id not in known
+        ]
+        kept = [
+            one
+            for one in ranking
+            if one.result.score >= least and (one.result.probability is None or one.result.probability >= likely)
+        ]
+        kept.sort(key=lambda one: (-one.rank, one.result.item.id))
+        results.append([_bare(one.result) for one in kept[:k]])
+    return Answers(results, [how for _, how in again])
+
+
+def _own(
+    holdings: Holdings, asker: Space, queries: Vector, seen: Mapping[str, Vector], state: State
+) -> tuple[Route, Vector] | None:
+    """From queries (Q, D) by the generation that answers to vectors of its own; ``None`` where it has not looked at them."""
+    if state.promoted is None:
+        return None
+    promoted = Space(holdings.generation(state.promoted))
+    asked = queries if asker.fingerprint == promoted.fingerprint else seen.get(promoted.fingerprint)
+    return None if asked is None else (route_to(holdings, promoted, promoted, state), asked)
+
+
+def _probability(
+    holdings: Holdings, state: State, minimum_score: float | None, score_of: str, minimum_probability: float | None
+) -> float:
+    """What a score of one generation alone means, as the probability of a match."""
+    if minimum_score is None or minimum_probability is not None:
+        raise InputError(f"A score of {score_of} is a smallest score: give --min-score with it, and no probability.")
+    space = holdings.space(score_of)
+    scale = state.scale(space.fingerprint, space.fingerprint, None)
+    if scale is None:
+        raise RefusedError(
+            f"No check has measured what a score of {score_of} means: run  evergallery check GENERATION --against {score_of} "
+            f"--data HELD_OUT  first."
+        )
+    # A score far from all matches is as good as never or always.
+    return min(1 - 1e-12, max(1e-12, Calibration(scale.slope, scale.intercept).probability(minimum_score)))
+
+
+def _bare(result: Result) -> Result:
+    return replace(result, item=replace(result.item, embedding=NOTHING))
 
 
 def answering(holdings: Holdings, name: str | None = None, state: State | None = None) -> Generation:

@@ -29,6 +29,12 @@ class Metrics:
         self._batches = Histogram(
             "evergallery_batch_images", "Images that the model looked at together.", buckets=SIZES, registry=registry
         )
+        self._rescored = Counter(
+            "evergallery_rescored_candidates",
+            "Candidates that were scored again, by how they came by their vector: kept, embedded; or gone, late: they had none.",
+            ("vector",),
+            registry=registry,
+        )
         self._items = Gauge(
             "evergallery_items", "Items by the space of their vector.", ("generation",), registry=registry
         )
@@ -56,6 +62,11 @@ class Metrics:
     def batched(self, size: int) -> None:
         """The model looked at so many images together."""
         self._batches.observe(size)
+
+    def rescored(self, counts: Mapping[str, int]) -> None:
+        """Candidates of a search were scored again, so many by each way to their vector."""
+        for name, count in counts.items():
+            self._rescored.labels(name).inc(count)
 
     def read(
         self,

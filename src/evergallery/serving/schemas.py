@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
+from evergallery.holdings.answer import Way
+
 Scope = Literal["read", "write", "admin"]
 Text = Annotated[str, Field(max_length=4096)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -56,6 +58,10 @@ class SearchOptions(Body):
     )
     metadata: Metadata | None = Field(None, description="Only items with these values under these names.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Smallest cosine.")
+    min_score_of: Name | None = Field(
+        None,
+        description="The generation on whose scores `min_score` was settled; it is translated, as a check has measured.",
+    )
     min_probability: float | None = Field(None, gt=0, lt=1, description="Smallest calibrated probability of a match.")
     exact: bool | None = Field(
         None,
@@ -74,11 +80,19 @@ class Search(SearchOptions):
     vector: Vector | None = Field(None, description="(D,) made by `generation`; brought to unit length.")
     item: Identifier | None = Field(None, description="Id of a stored item, which is left out of its own result.")
     uri: Identifier | None = Field(None, description="URI of a stored item; nothing is fetched.")
+    seen_by: dict[Name, Vector] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="Beside `vector`: the same query by other generations, each of which asks its own vectors where queries are "
+        "answered so.",
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Search":
         if sum(one is not None for one in (self.vector, self.item, self.uri)) != 1:
             raise ValueError("give exactly one of vector, item and uri")
+        if self.seen_by and self.vector is None:
+            raise ValueError("seen_by goes with vector")
         return self
 
 
@@ -125,6 +139,13 @@ class Promotion(Body):
     """A generation that shall answer queries."""
 
     generation: Name = Field(examples=["v2"])
+    answer: Way | None = Field(
+        None,
+        description="How older vectors are searched: directly, through an adapter, by the generation that made them (dual), or "
+        "for candidates that are scored again (rescore); as the last check has shown by default.",
+    )
+    candidates: int | None = Field(None, ge=1, le=1000, description="For rescore: how many are scored again.")
+    seconds: float | None = Field(None, gt=0, le=600, description="For rescore: that a search may spend on images.")
     force: bool = Field(False, description="Promote it against the evidence; needs `why`.")
     why: Text | None = Field(None, description="The reason, for the log.")
 
@@ -206,6 +227,16 @@ class Result(BaseModel):
     )
 
 
+class Rescored(BaseModel):
+    """How the candidates of a search got the vectors that they are ranked by."""
+
+    candidates: int
+    kept: int = Field(description="Whose new vector was there, or followed from the old one.")
+    embedded: int = Field(description="Whose image was embedded for this search.")
+    gone: int = Field(description="Whose image is not there; they keep their older score.")
+    late: int = Field(description="For which no time was left; they keep their older score.")
+
+
 class Answer(BaseModel):
     """What a search found; all of it by one generation."""
 
@@ -215,6 +246,8 @@ class Answer(BaseModel):
     milliseconds: float
     exact: bool = Field(description="Whether every vector was compared with, and no index answered.")
     searched: dict[str, int] = Field(description="How many vectors of each space were compared with.")
+    way: str = Field(description="How vectors of other generations were searched: see `answer` of `/promote`.")
+    rescored: Rescored | None = Field(None, description="How candidates were scored again, where they were.")
 
 
 class BatchAnswer(BaseModel):
@@ -407,6 +440,7 @@ class Status(BaseModel):
     """Where the workspace stands."""
 
     promoted: str | None
+    answer: str | None = Field(description="How it answers over older vectors, where that was chosen.")
     forced: str | None = Field(description="Why the promoted generation answers although the gate refused it.")
     items: int
     states: dict[str, int] = Field(
@@ -425,6 +459,7 @@ class Promoted(Status):
     changed: bool = Field(description="False where the generation answered already.")
     sentence: str = Field(description="What was done.")
     judged: str = Field(description="What was compared, in words.")
+    scores: str | None = Field(description="How a smallest score moves with the model.")
     refused: str | None = Field(description="What the gate refused, where the generation was promoted all the same.")
     conditions: list[GateCondition]
 

@@ -7,7 +7,7 @@ together in one batch, and the gallery is asked together for what was searched f
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +24,10 @@ from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
+from evergallery.searching.looking import look_at_stored, onlookers, seen_by
+from evergallery.searching.rescoring import Rescored
 from evergallery.searching.routes import Result
-from evergallery.searching.searching import answering, search_vectors
+from evergallery.searching.searching import answer_vectors, answering
 from evergallery.serving import schemas
 from evergallery.serving.batching import Batcher
 from evergallery.serving.counts import Counts
@@ -40,8 +42,11 @@ from evergallery.workspace import Workspace
 Vector = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-QUERY = {"vector", "item", "uri", "generation"}
+QUERY = {"vector", "seen_by", "item", "uri", "generation"}
 """What a search is for, among the options that it may share with others."""
+Look = Callable[[Generation], Awaitable[Vector | None]]
+"""The embedding (D,) of a query by another generation; ``None`` where it cannot look."""
+
 SEARCHES_AT_ONCE = 2
 """In the gallery, whose engine does not hold Python's lock; each of them may answer several questions."""
 TRIES = 3
@@ -52,15 +57,23 @@ class Asked:
     """A search in the gallery; those of equal ``key`` are answered together."""
 
     vector: Vector
+    seen: Mapping[str, Vector]
     asker: Space
     state: State
     options: schemas.SearchOptions
     without: str | None
 
     @property
-    def key(self) -> tuple[int, str, str, bool]:
-        """What searches must share: the very state, the space of the query, the options, and whether one item is left out."""
-        return id(self.state), self.asker.name, self.options.model_dump_json(exclude=QUERY), self.without is not None
+    def rescoring(self) -> bool:
+        """Whether candidates may be scored again: not where another generation than the promoted one is asked for."""
+        return self.options.generation in (None, self.state.promoted)
+
+    @property
+    def key(self) -> Hashable:
+        """What searches must share: the very state, who looked at the query, the options, and whether one item is left out."""
+        looked = self.asker.name, *sorted(self.seen)
+        told = self.options.model_dump_json(exclude=QUERY)
+        return id(self.state), looked, self.rescoring, told, self.without is not None
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,7 @@ class Found:
     results: list[schemas.Result]
     searched: dict[str, int]
     exact: bool
+    rescored: Rescored | None
 
 
 class Searches:
@@ -129,9 +143,14 @@ class Searches:
         """Search with a picture, which is not kept."""
 
         async def ask(state: State) -> Found:
+            async def look(other: Generation) -> Vector | None:
+                if not other.extracts:
+                    return None
+                return await self.embed(await self._threads.decode(self._prepared, data, other), other)
+
             maker = answering(self._workspace, options.generation, state)
             vector = await self.embed(await self._threads.decode(self._prepared, data, maker), maker)
-            return await self._search(vector, Space(maker), options, state)
+            return await self._search(vector, Space(maker), options, state, look)
 
         return await self._answered(ask, None)
 
@@ -142,14 +161,23 @@ class Searches:
 
     async def _stored(self, body: schemas.Search, state: State) -> Found:
         if body.vector is not None:
+            given = {self._workspace.generation(name).fingerprint: _unit(rows) for name, rows in body.seen_by.items()}
+
+            async def look_up(other: Generation) -> Vector | None:
+                return given.get(other.fingerprint)
+
             asker = Space(answering(self._workspace, body.generation, state))
-            return await self._search(_unit(body.vector), asker, body, state)
+            return await self._search(_unit(body.vector), asker, body, state, look_up)
         item = await self._threads.run(self._item, body, state)
         asker, vector = space_of(self._workspace, item.generation), item.embedding
         if body.generation is not None and body.generation != asker.name:
             asker = Space(self._workspace.generation(body.generation))
             vector = await self._embed_stored(item, asker.maker)
-        return await self._search(vector, asker, body, state, without=item.id)
+
+        async def look(other: Generation) -> Vector | None:
+            return await self._threads.run(look_at_stored, self._workspace, item, state, other)
+
+        return await self._search(vector, asker, body, state, look, without=item.id)
 
     async def _embed_stored(self, item: Item, maker: Generation) -> Vector:
         """The embedding of a stored item's picture by another generation than the one that made its vector."""
@@ -159,13 +187,40 @@ class Searches:
         return await self.embed(found.images.pixels[0], maker)
 
     async def _search(
-        self, vector: Vector, asker: Space, options: schemas.SearchOptions, state: State, without: str | None = None
+        self,
+        vector: Vector,
+        asker: Space,
+        options: schemas.SearchOptions,
+        state: State,
+        look: Look,
+        without: str | None = None,
     ) -> Found:
         # Before it joins others, which would fail with it.
         asker.require_width(vector[None])
-        asked = Asked(vector, asker, state, options, without)
+        seen = await self._seen(vector, asker, options, state, look)
+        asked = Asked(vector, seen, asker, state, options, without)
         with self._metrics.timing("search"):
             return await self._searching.ask(asked.key, asked)
+
+    async def _seen(
+        self, vector: Vector, asker: Space, options: schemas.SearchOptions, state: State, look: Look
+    ) -> dict[str, Vector]:
+        """The query as other generations see it, by fingerprint, where queries are answered so."""
+        if not state.answer.looks_twice:
+            return {}
+
+        def follows() -> tuple[list[Generation], dict[str, Vector]]:
+            where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
+            others = onlookers(self._workspace, asker, state, where)
+            return others, seen_by(self._workspace, vector, asker, others, lambda _: None)
+
+        others, seen = await self._threads.run(follows)
+        left = [other for other in others if other.fingerprint not in seen]
+        for other, found in zip(left, await asyncio.gather(*map(look, left)), strict=True):
+            if found is not None:
+                Space(other).require_width(found[None])
+                seen[other.fingerprint] = found
+        return seen
 
     async def _answered(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> schemas.Answer:
         began = time.perf_counter()
@@ -184,6 +239,8 @@ class Searches:
             milliseconds=round(1000 * (time.perf_counter() - began), 3),
             exact=found.exact,
             searched=found.searched,
+            way=found.state.answer.way,
+            rescored=None if found.rescored is None else schemas.Rescored(**vars(found.rescored)),
         )
 
     async def _of_one_state(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> Found:
@@ -220,17 +277,26 @@ class Searches:
         first = together[0]
         options, asker, state = first.options, first.asker, first.state
         where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
-        answers = search_vectors(self._workspace,
-            np.stack([asked.vector for asked in together]), asker, k=options.k + (first.without is not None), where=where,
-            state=state, minimum_score=options.min_score, minimum_probability=options.min_probability, exact=options.exact,
+        found = answer_vectors(
+            self._workspace, np.stack([asked.vector for asked in together]), asker,
+            seen={name: np.stack([asked.seen[name] for asked in together]) for name in first.seen},
+            k=options.k + (first.without is not None), where=where, state=state, rescoring=first.rescoring,
+            minimum_score=options.min_score, score_of=options.min_score_of, minimum_probability=options.min_probability,
+            exact=options.exact,
         )  # fmt: skip
+        rescored: Sequence[Rescored | None] = found.rescored or [None] * len(together)
+        for how in rescored:
+            if how is not None:
+                self._metrics.rescored({name: getattr(how, name) for name in ("kept", "embedded", "gone", "late")})
+        if any(how is not None and how.embedded for how in rescored):
+            self.counts.forget()
         counts = self.counts.of(state.view())
         searched = [one for one in counts if not where.generations or one in where.generations]
         told = {name_of(self._workspace, one): counts[one] for one in searched}
         exact = self._is_exact(searched, where, state.view(), options.exact)
         return [
-            Found(asker, state, self._told(results, asked), told, exact)
-            for asked, results in zip(together, answers, strict=True)
+            Found(asker, state, self._told(results, asked), told, exact, how)
+            for asked, results, how in zip(together, found.results, rescored, strict=True)
         ]
 
     def _told(self, results: Sequence[Result], asked: Asked) -> list[schemas.Result]:

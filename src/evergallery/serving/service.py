@@ -9,6 +9,7 @@ from typing import Any
 
 from evergallery._version import __version__
 from evergallery.errors import EvergalleryError
+from evergallery.holdings.answer import Answer
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.state import State
 from evergallery.redaction import redacted_text
@@ -126,7 +127,7 @@ class Service:
 
     # Switching
 
-    def promote(self, generation: str, *, force: bool, why: str | None) -> Promotion:
+    def promote(self, generation: str, *, answer: Answer | None, force: bool, why: str | None) -> Promotion:
         """Let a generation answer; its model is loaded before anything changes.
 
         Raises:
@@ -135,7 +136,7 @@ class Service:
         """
         self.searches.load(self.workspace.generation(generation))
         with self._who_answers:
-            done = self.workspace.promote(generation, force=force, why=why)
+            done = self.workspace.promote(generation, answer=answer, force=force, why=why)
         self._switched()
         return done
 
@@ -192,6 +193,7 @@ class Service:
         before, job = self._before(), self.jobs.last
         return schemas.Status(
             promoted=status.promoted,
+            answer=status.answer,
             forced=status.forced,
             items=sum(space.items for space in spaces),
             states=states,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from evergallery.files import read_json, write_json
+from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Pair, Scale, State, now
@@ -12,16 +13,36 @@ from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import Gate, gate_of
 
 
-def evidence_between(holdings: Holdings, new: Space, old: Space) -> Evidence | None:
-    """What the last check of two spaces found: directly, or through the adapter that serves; ``None`` without one."""
+def evidence_between(
+    holdings: Holdings, new: Space, old: Space, answer: Answer | None = None, share: float = 0.0
+) -> Evidence | None:
+    """What the last check of two spaces found; ``None`` without one.
+
+    Args:
+        holdings: of the workspace.
+        new: the space of the queries.
+        old: the space that is searched.
+        answer: how queries get there; by default directly, or through the adapter that serves.
+        share: of the gallery that is refreshed, for the ways of answering that depend on it.
+    """
     path = _evidence_path(holdings, new.name, old.name)
     if not path.is_file():
         return None
     content = read_json(path)
     pair = holdings.state.pair(new.fingerprint, old.fingerprint)
-    through = content["adapted"] if pair and pair.adapter and content["adapted"] else content["direct"]
-    evidence = Evidence.model_validate(through)
-    return evidence if evidence.fingerprints == (new.fingerprint, old.fingerprint) else None
+    answer = answer or CHECKED
+    served = "adapted" if pair and pair.adapter and content["adapted"] else "direct"
+    found = content[{"checked": served, "adapter": "adapted"}.get(answer.way, "direct")]
+    if found is None:
+        return None
+    evidence = Evidence.model_validate(found)
+    if evidence.fingerprints != (new.fingerprint, old.fingerprint):
+        return None
+    if not answer.looks_twice or old.adapter is not None:
+        return evidence
+    # Where the old model looks at no image, candidates are found as a check has shown that they may be.
+    through = pair.adapter or "direct" if pair and answer.way == "rescore" and not old.maker.extracts else None
+    return evidence.answered(answer, share, through)
 
 
 def remember(holdings: Holdings, result: Check) -> None:
@@ -56,7 +77,8 @@ def _allow(state: State, pair: PairCheck, gate: Gate) -> None:
     if through.queries >= gate.queries and gate.compatible(through):
         state.accept(
             Pair(new=direct.new, old=direct.old, fingerprints=direct.fingerprints, shown_by="check",
-                 evidence=pair.reason, time=now(), adapter=through.adapter)
+                 evidence=pair.reason, time=now(), adapter=through.adapter,
+                 best_adapter=pair.adapted.adapter if pair.adapted and not pair.adapted.estimated else None)
         )  # fmt: skip
     else:
         state.withdraw(*direct.fingerprints)

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evergallery.holdings.answer import Answer
+from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.retrieval.calibration import Calibration
 
@@ -122,7 +122,7 @@ class Evidence(BaseModel):
     price: float | None = None
     best: str | None = None
     calibrations: dict[Test, Calibration | None]
-    answer: Answer = Answer()
+    answer: Answer = CHECKED
     outcomes: tuple[Outcome, ...] = ()
     time: str
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from evergallery.errors import BusyError, EvergalleryError
 from evergallery.generations.generation import Generation
-from evergallery.holdings.answer import SECONDS, Answer
+from evergallery.holdings.answer import CHECKED, SECONDS, Answer
 from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
@@ -185,7 +185,7 @@ def recommend(evidence: Evidence, options: Sequence[Option], gate: Gate, cost: C
         return Recommendation(
             f"Refresh everything: the new vectors follow from the stored ones, and no image is read. Run  evergallery refresh "
             f"{new}  and then  {promote}",
-            Answer(),
+            CHECKED,
             refresh=True,
         )
     for one in options:
@@ -210,7 +210,7 @@ def recommend(evidence: Evidence, options: Sequence[Option], gate: Gate, cost: C
         f"Refresh first: everything refreshed gives {percent(full.outcome.score)}, {old} gives "
         f"{percent(evidence.score('old self'))}, and no way before that comes near and passes the gate. Run  evergallery refresh "
         f"{new}  , whose vectors wait in the shadow, and then  {promote}",
-        Answer(),
+        CHECKED,
         refresh=True,
     )
 

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from evergallery.errors import BusyError, RefusedError
 from evergallery.files import holder
 from evergallery.generations.generation import Generation
-from evergallery.holdings.comparing import space_of
+from evergallery.holdings.comparing import may_stand_together, space_of
 from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.spaces import Space
 
 ItemState = Literal["current", "compatible", "needs refresh", "unknown"]
 """Of items whose vector is the promoted generation's own; one that it may search; one that it may not; nobody's."""
@@ -44,6 +45,7 @@ class Status:
 
     Attributes:
         promoted: the generation that answers queries.
+        answer: how it does over older vectors, in words; ``None`` in the usual way, as the last check has shown.
         forced: why it does although the gate refused it, in the words of whoever decided that; ``None`` where it did not.
         generations: how many there are.
         spaces: the gallery's items; ``None`` while another process uses the gallery.
@@ -53,6 +55,7 @@ class Status:
     """
 
     promoted: str | None
+    answer: str | None
     forced: str | None
     generations: int
     spaces: tuple[SpaceStatus, ...] | None
@@ -82,6 +85,7 @@ def status(holdings: Holdings) -> Status:
         spaces, opened = None, None
     return Status(
         promoted=state.promoted,
+        answer=None if state.answer.way == "checked" else str(state.answer),
         forced=state.forced,
         generations=len(holdings.generations()),
         spaces=spaces,
@@ -104,20 +108,20 @@ def diff(holdings: Holdings, one: str, other: str) -> dict[str, tuple[Any, Any]]
 
 def _spaces(holdings: Holdings) -> tuple[SpaceStatus, ...]:
     state = holdings.state
-    promoted = holdings.promoted.fingerprint if state.promoted else None
+    promoted = Space(holdings.promoted) if state.promoted else None
     found = []
     for fingerprint, count in holdings.gallery.count_by_generation().items():
         try:
-            name = space_of(holdings, fingerprint).name
+            space = space_of(holdings, fingerprint)
         except RefusedError:
             found.append(SpaceStatus(fingerprint[:12], count, "unknown"))
             continue
         standing: ItemState = "needs refresh"
-        if fingerprint == promoted:
+        if promoted is not None and fingerprint == promoted.fingerprint:
             standing = "current"
-        elif promoted is not None and state.may_compare(promoted, fingerprint):
+        elif promoted is not None and may_stand_together(state, promoted, space):
             standing = "compatible"
-        found.append(SpaceStatus(name, count, standing))
+        found.append(SpaceStatus(space.name, count, standing))
     return tuple(sorted(found, key=lambda one: one.name))
 
 

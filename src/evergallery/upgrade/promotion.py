@@ -10,10 +10,12 @@ from typing import Any, overload
 
 from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
 from evergallery.gallery.items import View
-from evergallery.holdings.comparing import require_compatible, stored_spaces
+from evergallery.holdings.answer import CHECKED, Answer, Way
+from evergallery.holdings.comparing import may_stand_together, require_compatible, stored_spaces
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
-from evergallery.holdings.state import Pair, now
+from evergallery.holdings.state import Pair, State, now
+from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.checks import evidence_between
 from evergallery.upgrade.gate import Condition, Judged, gate_of
 
@@ -25,10 +27,12 @@ class Comparison:
     Attributes:
         space: which.
         judged: whether it answers now, so that both generations alone are compared, and whether it would be searched.
+        share: of the gallery that has vectors of the new generation, in [0, 1].
     """
 
     space: Space
     judged: Judged
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Judgement:
         if failed <= {"cross-test", "negative flips"}:
             return (
                 f"Alone it passes: run  evergallery refresh {generation}  , whose vectors wait in the shadow, and promote it "
-                f"then."
+                f"then; or choose a way of answering with --answer, of which  evergallery check  says what each gives."
             )
         return (
             f"To show more, give more held-out images to  evergallery check {generation} --data HELD_OUT  , which says how many "
@@ -72,6 +76,9 @@ class Promotion(Sequence[tuple[str, Condition]]):
         judged: what was compared, in words.
         conditions: of the gate.
         refused: what the gate refused, where it was promoted all the same.
+        answer: how queries are answered over older vectors.
+        scores: how a smallest score moves with the model, in a sentence; ``None`` where nothing moved.
+        changed: whether another generation answered before, or in another way.
     """
 
     generation: str
@@ -79,18 +86,18 @@ class Promotion(Sequence[tuple[str, Condition]]):
     judged: str
     conditions: tuple[tuple[str, Condition], ...] = ()
     refused: str | None = None
-
-    @property
-    def changed(self) -> bool:
-        """Whether another generation answered before."""
-        return self.generation != self.before
+    answer: Answer = CHECKED
+    scores: str | None = None
+    changed: bool = True
 
     def __str__(self) -> str:
         if not self.changed:
             return f"{self.generation} answers queries already: nothing was changed."
+        how = "" if self.answer.way == "checked" else f" Way of answering: {self.answer}."
+        moved = "" if self.scores is None else f" {self.scores}"
         if self.refused:
-            return f"{self.generation} answers queries now, against what was measured or is missing. {self.refused}"
-        return f"{self.generation} answers queries now. Judged: {self.judged}."
+            return f"{self.generation} answers queries now, against what was measured or is missing. {self.refused}{how}{moved}"
+        return f"{self.generation} answers queries now. Judged: {self.judged}.{how}{moved}"
 
     @overload
     def __getitem__(self, index: int) -> tuple[str, Condition]: ...
@@ -110,38 +117,51 @@ def comparisons(holdings: Holdings, candidate: Space) -> list[Comparison]:
         RefusedError: the generation that answers now is not here.
     """
     answering = _answering(holdings, candidate)
-    held = {space.fingerprint: space for space in stored_spaces(holdings, view=_view_with(holdings, candidate.name))}
+    view = _view_with(holdings, candidate.name)
+    counts = holdings.gallery.count_by_generation(view=view)
+    share = counts.get(candidate.fingerprint, 0) / max(1, sum(counts.values()))
+    held = {space.fingerprint: space for space in stored_spaces(holdings, view=view)}
     others = ({answering.fingerprint: answering} if answering else {}) | held
     return [
-        Comparison(space, Judged(answering is not None and fingerprint == answering.fingerprint, fingerprint in held))
+        Comparison(
+            space, Judged(answering is not None and fingerprint == answering.fingerprint, fingerprint in held), share
+        )
         for fingerprint, space in others.items()
         if fingerprint != candidate.fingerprint
     ]
 
 
-def judge(holdings: Holdings, generation: str) -> Judgement:
+def judge(holdings: Holdings, generation: str, answer: Answer | None = None) -> Judgement:
     """What a promotion would be judged on as the gallery stands: the last checks, by the policy of this moment.
 
     The generation alone is compared with the one that answers now, alone, and its queries with those of every other space
-    whose vectors it would search. While the gallery is empty no check is asked for; one that was made counts.
+    whose vectors it would search, in the way that they would be answered. While the gallery is empty no check is asked for; one
+    that was made counts.
+
+    Args:
+        holdings: of the workspace.
+        generation: that would answer.
+        answer: how it would; as it does where it answers already, and else as the last check has shown.
 
     Raises:
         RefusedError: it has not been checked against one of them.
     """
     candidate = Space(holdings.generation(generation))
+    answer = _chosen(holdings.state, generation, answer)
     compared = comparisons(holdings, candidate)
     empty = not stored_spaces(holdings, view=_view_with(holdings, generation))
     judged: list[str] = []
     conditions: list[tuple[str, Condition]] = []
     for one in compared:
         space, asked = one.space, one.judged
-        evidence = evidence_between(holdings, candidate, space)
+        evidence = evidence_between(holdings, candidate, space, answer, one.share)
         if evidence is None and empty:
             continue
         if evidence is None:
             why = "answers queries now" if asked.alone else "has vectors in the gallery that it would search"
+            how = f" in the way {answer.way}" if answer.way != "checked" else ""
             raise RefusedError(
-                f"{candidate.name} has not been checked against {space.name}, which {why}: run  evergallery check "
+                f"{candidate.name} has not been checked{how} against {space.name}, which {why}: run  evergallery check "
                 f"{candidate.name} --against {space.name} --data HELD_OUT  first."
             )
         judged += [f"{candidate.name} alone against {space.name} alone"] if asked.alone else []
@@ -159,19 +179,35 @@ def judge(holdings: Holdings, generation: str) -> Judgement:
     return Judgement(" and ".join(judged), tuple(conditions))
 
 
-def conditions(holdings: Holdings, generation: str) -> list[tuple[str, Condition]]:
+def conditions(holdings: Holdings, generation: str, answer: Answer | None = None) -> list[tuple[str, Condition]]:
     """The gate's conditions on a generation as it stands, each with the name of the space that is compared with.
 
     Raises:
         RefusedError: see ``judge``.
     """
-    return list(judge(holdings, generation).conditions)
+    return list(judge(holdings, generation, answer).conditions)
 
 
-def promote(holdings: Holdings, generation: str, *, force: bool = False, why: str | None = None) -> Promotion:
-    """Let a generation answer queries from now on; one atomic change. Where it answers already, nothing changes.
+def promote(
+    holdings: Holdings,
+    generation: str,
+    *,
+    answer: Answer | Way | None = None,
+    force: bool = False,
+    why: str | None = None,
+) -> Promotion:
+    """Let a generation answer queries from now on, in a way that is chosen; one atomic change.
 
-    Vectors that were refreshed for it, and not shown so far, are shown from the same moment.
+    Vectors that were refreshed for it, and not shown so far, are shown from the same moment. For re-scoring a refresh is opened,
+    which keeps what is made. Where the generation answers so already, nothing changes.
+
+    Args:
+        holdings: of the workspace.
+        generation: that shall answer.
+        answer: how older vectors are searched, or its name; as now where the generation answers already, and else as the last
+            check has shown.
+        force: although the gate refuses it.
+        why: the reason for that.
 
     Returns:
         What was done and what it was judged on; as a sequence, the conditions of the gate, each with the name of the space
@@ -186,45 +222,58 @@ def promote(holdings: Holdings, generation: str, *, force: bool = False, why: st
     if force and not why:
         raise InputError("Promoting against the evidence needs a reason: give it with --why.")
     basis = holdings.state
-    if candidate.name == basis.promoted:
-        return Promotion(candidate.name, candidate.name, "nothing, because nothing was changed")
+    chosen = _chosen(basis, generation, Answer.of(answer) if isinstance(answer, str) else answer)
+    if (candidate.name, chosen) == (basis.promoted, basis.answer):
+        return Promotion(
+            candidate.name, candidate.name, "nothing, because nothing was changed", answer=chosen, changed=False
+        )
     found, refused = Judgement("nothing, because there is no evidence", ()), None
     stored = stored_spaces(holdings, view=_view_with(holdings, generation))
+    _require_able(basis, candidate, chosen, stored)
     try:
-        found = judge(holdings, generation)
+        found = judge(holdings, generation, chosen)
         if found.failed:
             raise RefusedError(
                 f"The gate refuses {candidate.name}. {'; '.join(found.failed)}. {found.next_step(candidate.name)}"
             )
-        require_compatible(holdings, candidate, stored)
+        require_compatible(holdings, candidate, stored, basis.model_copy(update={"answer": chosen}))
     except RefusedError as refusal:
         if not force:
-            holdings.journal.record("promote refused", generation=candidate.name, reason=str(refusal))
+            holdings.journal.record(
+                "promote refused", generation=candidate.name, answer=str(chosen), reason=str(refusal)
+            )
             raise RefusedError(
                 f"{refusal} To promote it all the same, give --force and the reason with --why."
             ) from refusal
         refused = str(refusal)
     with changing(holdings, "promoting a generation") as state:
-        if (state.promoted, state.view()) != (basis.promoted, basis.view()):
+        if (state.promoted, state.answer, state.view()) != (basis.promoted, basis.answer, basis.view()):
             raise BusyError(f"What answers queries changed while {candidate.name} was judged: promote it again.")
         if force:
             for space in stored:
-                if not state.may_compare(candidate.fingerprint, space.fingerprint):
+                if not state.may_compare(candidate.fingerprint, space.fingerprint) and not chosen.looks_twice:
                     state.accept(
                         Pair(new=candidate.name, old=space.name, fingerprints=(candidate.fingerprint, space.fingerprint),
                              shown_by="force", evidence=str(why), time=now())
                     )  # fmt: skip
+        if chosen.way == "rescore" and state.refresh is None:
+            # In the shadow until the promotion, which shows it, so that a rollback hides what it will keep.
+            opened = state.open_refresh(candidate.name, candidate.fingerprint)
+            state.refresh = opened.model_copy(update={"shown": False})
         state.promote(
             candidate.name,
             why or f"the gate was passed, judged on {found.judged}",
             judged=found.judged,
             refused=refused,
+            answer=chosen,
         )
     holdings.journal.record(
-        "promote", generation=candidate.name, before=basis.promoted, forced=refused is not None, why=why, refused=refused,
-        judged=found.judged, conditions=[f"{space}: {condition}" for space, condition in found.conditions],
+        "promote", generation=candidate.name, before=basis.promoted, answer=str(chosen), forced=refused is not None, why=why,
+        refused=refused, judged=found.judged,
+        conditions=[f"{space}: {condition}" for space, condition in found.conditions],
     )  # fmt: skip
-    return Promotion(candidate.name, basis.promoted, found.judged, found.conditions, refused)
+    scores = _scores_moved(holdings.state, basis, candidate, holdings)
+    return Promotion(candidate.name, basis.promoted, found.judged, found.conditions, refused, chosen, scores)
 
 
 def roll_back(holdings: Holdings) -> str:
@@ -238,7 +287,7 @@ def roll_back(holdings: Holdings) -> str:
         name = state.roll_back()
         before = Space(holdings.generation(name))
         for space in stored_spaces(holdings, view=state.view()):
-            if not state.may_compare(before.fingerprint, space.fingerprint):
+            if not may_stand_together(state, before, space):
                 raise RefusedError(
                     f"The gallery holds vectors of {space.name} that {name} has not been shown to be compatible with: "
                     f"check it against them, or promote it with --force."
@@ -264,3 +313,44 @@ def _view_with(holdings: Holdings, generation: str) -> View:
     state = holdings.state.model_copy(deep=True)
     state.promote(generation, "")
     return state.view()
+
+
+def _chosen(state: State, generation: str, answer: Answer | None) -> Answer:
+    return answer or (state.answer if generation == state.promoted else CHECKED)
+
+
+def _require_able(state: State, candidate: Space, answer: Answer, stored: Sequence[Space]) -> None:
+    """Refuse a way of answering that cannot work, before anything is judged."""
+    if answer.way != "rescore":
+        return
+    name = candidate.name
+    if not candidate.maker.extracts and any(space.fingerprint != candidate.fingerprint for space in stored):
+        raise InputError(
+            f"{name} has vectors only and cannot look at images, so that nothing can be scored again: choose --answer dual, or "
+            f"import its vectors of all items with  evergallery import FILE --refresh"
+        )
+    opened = state.refresh
+    if opened is not None and opened.fingerprint != candidate.fingerprint:
+        raise RefusedError(
+            f"{opened.id}, a refresh for {opened.generation}, is open, and vectors that are scored again are kept in one for "
+            f"{name}: end it with  evergallery refresh --commit  or  --discard  first."
+        )
+
+
+def _scores_moved(state: State, before: State, candidate: Space, holdings: Holdings) -> str | None:
+    """That a smallest score of before means something else now, with an example where it is known."""
+    if before.promoted is None or before.promoted == candidate.name:
+        return None
+    old = Space(holdings.generation(before.promoted)).fingerprint
+    scales = [state.scale(one, one, None) for one in (old, candidate.fingerprint)]
+    told = (
+        f"Scores of {candidate.name} are not those of {before.promoted}: a smallest score that was settled there moves."
+    )
+    if scales[0] is None or scales[1] is None:
+        return f"{told} Settle it again, or run  evergallery check  , which measures what it becomes."
+    was, now_is = (Calibration(scale.slope, scale.intercept) for scale in scales if scale is not None)
+    example = was.score_at(0.5)
+    return (
+        f"{told} A match that was even with its opposite at {example:.2f} is so at {now_is.score_at(0.5):.2f} now; give  "
+        f"--min-score SCORE --min-score-of {before.promoted}  to have it translated."
+    )

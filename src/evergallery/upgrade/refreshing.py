@@ -20,7 +20,7 @@ from evergallery.gallery.items import Item
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Map, Space
-from evergallery.holdings.state import Refresh, now
+from evergallery.holdings.state import Refresh
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.plan import Plan, order_of, share_for
 from evergallery.upgrade.planning import measured_plan
@@ -207,12 +207,7 @@ def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str |
                 f"Vectors mapped by {target.name} have not been shown to serve queries of {asker.name}: run  evergallery "
                 f"check {asker.name} --against {target.name} --data HELD_OUT  first."
             )
-        state.refreshes += 1
-        state.refresh = Refresh(
-            id=f"r{state.refreshes}", generation=asker.name, fingerprint=target.fingerprint, adapter=adapter, shown=shown,
-            started=now(),
-        )  # fmt: skip
-        return state.refresh
+        return state.open_refresh(asker.name, target.fingerprint, adapter)
 
 
 def _queue(

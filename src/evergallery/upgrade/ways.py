@@ -51,9 +51,9 @@ def outcomes(
 ) -> tuple[Outcome, ...]:
     """What each way answers, beside the old generation alone on the same queries.
 
-    Items are refreshed in one random order. A ranking over both kinds of vectors goes by calibrated probability where every scale
-    is known, and by score otherwise, as ``search`` ranks. Re-scored are the old vectors among so many first ones of it, each of
-    which is taken to have its image.
+    Items are refreshed in one random order. A ranking over both kinds of vectors goes by calibrated probability where both scales
+    are known, and by score otherwise, as ``search`` ranks. Re-scored are the first ones by the old vectors of all items, each of
+    which is taken to have its image; those that are refreshed need none.
 
     Args:
         protocol: of N held-out images, of which it is known which answers are right.
@@ -69,7 +69,6 @@ def outcomes(
     place = torch.empty(count, dtype=torch.int64)
     place[torch.from_numpy(np.random.default_rng(seed).permutation(count))] = torch.arange(count)
     by_route = {"": old, **routes}
-    calibrated = all(one.scale for one in (new, *by_route.values()))
     answers: dict[Setting, list[Tensor]] = defaultdict(list)
     embedded: dict[Setting, Tensor] = defaultdict(lambda: torch.zeros(count, dtype=torch.bool))
     images: dict[Setting, int] = defaultdict(int)
@@ -80,18 +79,15 @@ def outcomes(
             before = _scores(protocol, route, rows)
             if not name:
                 answers[Setting(way="wait")].append(before.argmax(1))
+            calibrated = route.scale is not None and new.scale is not None
             ranks = (_ranks(before, route.scale), _ranks(after, new.scale)) if calibrated else (before, after)
+            found = before.topk(min(max(candidates), count), 1)
+            again = after.gather(1, found.indices).masked_fill(found.values == -torch.inf, -torch.inf)
             for share in shares:
                 refreshed = place < int(share * count)
-                mixed = torch.where(refreshed, ranks[1], ranks[0])
-                answers[_mixed(name, share)].append(mixed.argmax(1))
+                answers[_mixed(name, share)].append(torch.where(refreshed, ranks[1], ranks[0]).argmax(1))
                 own = after.masked_fill(~refreshed, -torch.inf).max(1)
-                if not calibrated:
-                    # Scores of both kinds do not compare: candidates are the best of the old vectors.
-                    mixed = before.masked_fill(refreshed, -torch.inf)
-                found = mixed.topk(min(max(candidates), count), 1)
                 stale = ~refreshed[found.indices] & (found.values > -torch.inf)
-                again = after.gather(1, found.indices).masked_fill(~stale, -torch.inf)
                 for number in candidates:
                     best = again[:, :number].max(1)
                     first = found.indices.gather(1, best.indices[:, None])[:, 0]

@@ -60,6 +60,7 @@ export function createGenerations(go) {
     head.replaceChildren(
       h("div", {}, h("h1", {}, "Generations"),
         h("p", { class: "faint" }, promoted ? [`${counted(session.generations.length, "generation")}; `, generation(promoted), " answers queries."] : "None answers queries yet."),
+        session.status.answer && h("p", { class: "faint" }, `Way of answering: ${session.status.answer}.`),
         session.status.forced && h("p", { class: "warning" }, ...prose(`${promoted} was promoted against the gate: ${session.status.forced}`).flat())),
       button || "",
     );

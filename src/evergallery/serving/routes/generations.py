@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
+from evergallery.holdings.answer import Answer
 from evergallery.serving import lineage, schemas
 from evergallery.serving.access import Admission, Served
 from evergallery.serving.bodies import Guarded
@@ -41,13 +42,16 @@ async def gate(generation: Named, service: Served) -> schemas.Gate:
 @router.post("/promote", dependencies=deciding)
 async def promote(body: schemas.Promotion, service: Served) -> schemas.Promoted:
     """Let a generation answer queries from now on. Its model is loaded first; no request fails or sees a blend."""
-    done = await service.threads.run(service.promote, body.generation, force=body.force, why=body.why)
+    given = body.answer is not None or body.candidates is not None or body.seconds is not None
+    chosen = Answer.of(body.answer, body.candidates, body.seconds) if given else None
+    done = await service.threads.run(service.promote, body.generation, answer=chosen, force=body.force, why=body.why)
     status = await service.threads.run(service.status)
     return schemas.Promoted(
         **status.model_dump(),
         changed=done.changed,
         sentence=service.told(str(done)),
         judged=done.judged,
+        scores=done.scores,
         refused=None if done.refused is None else service.told(done.refused),
         conditions=lineage.told_conditions(done.conditions),
     )

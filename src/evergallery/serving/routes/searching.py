@@ -32,6 +32,7 @@ async def search_image(
     generations: Annotated[list[str] | None, Form()] = None,
     metadata: Annotated[str | None, Form(description="A JSON object.")] = None,
     min_score: Annotated[float | None, Form(ge=-1, le=1)] = None,
+    min_score_of: Annotated[str | None, Form(description="Whose scores `min_score` is of.")] = None,
     min_probability: Annotated[float | None, Form(gt=0, lt=1)] = None,
     exact: Annotated[bool | None, Form()] = None,
 ) -> schemas.Answer:
@@ -39,7 +40,7 @@ async def search_image(
     try:
         options = schemas.SearchOptions(
             generation=generation or None, k=k, labels=labels, generations=generations, metadata=metadata_of(metadata),
-            min_score=min_score, min_probability=min_probability, exact=exact,
+            min_score=min_score, min_score_of=min_score_of or None, min_probability=min_probability, exact=exact,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
