@@ -112,6 +112,7 @@ class Workspace(Holdings):
 
     # Knowing before switching
     check = checking.check
+    compare = checking.compare
     evidence = checks.evidence_between
     judge = promotion.judge
     conditions = promotion.conditions

@@ -45,8 +45,12 @@ AdapterOption = Annotated[
 
 
 def check(
-    generation: Annotated[str, typer.Argument(help="The generation that would query.")],
     data: Annotated[str, typer.Option(help="Held-out images, in any form that learn reads; or an .npz of embeddings.")],
+    generation: Annotated[str | None, typer.Argument(help="The generation that would query.")] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option(help="In place of one generation several, with commas: intervals are corrected for their number."),
+    ] = None,
     workspace: WorkspaceOption = HERE,
     against: Annotated[
         str | None,
@@ -84,13 +88,23 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Measure a generation beside others: the matrix, the gate's conditions, the verdict. Exit status 1 if it fails."""
+    from evergallery.errors import InputError
+
+    if (generation is None) == (candidates is None):
+        raise InputError("Name the generation to check, or several with --candidates v2,v3: exactly one of both.")
+    options: dict[str, Any] = {
+        "against": against, "best": best, "queries": queries, "gallery": gallery, "answers": answers,
+        "old_classes": None if old_classes is None else _names(old_classes), "price_per_hour": price_per_hour,
+        "data_dir": data_dir,
+    }  # fmt: skip
     with open_workspace(workspace) as space, watching(json) as watcher:
+        if candidates is not None:
+            names = [name.strip() for name in candidates.split(",") if name.strip()]
+            _say_compared(space.compare(names, data, watcher=watcher, **options), json)
+            return
+        assert generation is not None
         remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
-        result = space.check(
-            generation, data, against=against, best=best, queries=queries, gallery=gallery, data_dir=data_dir,
-            old_classes=None if old_classes is None else _names(old_classes), answers=answers,
-            price_per_hour=price_per_hour, watcher=watcher,
-        )  # fmt: skip
+        result = space.check(generation, data, watcher=watcher, **options)
     if json:
         more = {"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {}
         print_json(result.to_dict() | more)
@@ -360,6 +374,37 @@ def _print_check(result: "Check", flips: int) -> None:
     within = "" if not result.matrix or result.images.judgements else " Old and new classes within their own galleries."
     foot = f"Held-out images: {result.protocol}.{within}"
     say(foot + (f" {result.excluded} images left out: a generation had learned from them." if result.excluded else ""))
+
+
+def _say_compared(results: "Sequence[Check]", json: bool) -> None:
+    """Several candidates beside each other. Exit status 1 where the gate would let none of them answer."""
+    if json:
+        print_json({"candidates": [one.to_dict() for one in results]})
+    else:
+        rows = []
+        for result in results:
+            for pair in result.pairs:
+                evidence = pair.evidence
+                own, change = evidence.score("new self"), evidence.self_change
+                moved = f"{100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+                rows.append(
+                    (result.candidate, evidence.old, f"{100 * own:.1f}", moved, f"{100 * evidence.score('cross'):.1f}",
+                     pair.verdict, "✓" if pair.passed else "✗")
+                )  # fmt: skip
+        columns = (
+            "candidate",
+            "against",
+            "alone\n%",
+            "points beside\nold alone",
+            "in old\nvectors %",
+            "verdict",
+            "gate",
+        )
+        print_table(f"{len(results)} candidates, the best alone first", columns, rows, numbers_from=2)
+        say(f"Intervals are corrected for {len(results)} candidates, and all of them hold at once.")
+        say(results[0].conclusion)
+    if any(one.pairs for one in results) and not any(one.passed for one in results):
+        raise typer.Exit(1)
 
 
 def _print_matrix(result: "Check") -> None:

@@ -8,7 +8,8 @@ from evergallery.errors import InputError
 
 Way = Literal["checked", "direct", "adapter", "dual", "rescore"]
 WAYS: tuple[Way, ...] = get_args(Way)
-CANDIDATES = 20
+CANDIDATES, LEAST_CANDIDATES = 20, 10
+"""By default, and the fewest that a check measures."""
 SECONDS = 2.0
 
 
@@ -30,7 +31,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     way: Way = "checked"
-    candidates: int = Field(default=CANDIDATES, ge=1, le=1000)
+    candidates: int = Field(default=CANDIDATES, ge=LEAST_CANDIDATES, le=1000)
     seconds: float = Field(default=SECONDS, gt=0, le=600)
 
     @classmethod

@@ -56,6 +56,7 @@ def seen_by(
         follows = None if asker.adapter else holdings.loaded.between(asker.maker, other)
         found = look(other) if follows is None else follows(vector[None])[0]
         if found is not None:
+            Space(other).require_width(found[None])
             seen[other.fingerprint] = found
     return seen
 

@@ -150,6 +150,7 @@ def answer_vectors(
     """
     asker.require_width(queries)
     queries = queries.astype(np.float32, copy=False)
+    seen = {name: rows.astype(np.float32, copy=False) for name, rows in seen.items()}
     state = state or holdings.state
     view, answer = state.view(), state.answer
     if score_of is not None:

@@ -144,7 +144,7 @@ class Promotion(Body):
         description="How older vectors are searched: directly, through an adapter, by the generation that made them (dual), or "
         "for candidates that are scored again (rescore); as the last check has shown by default.",
     )
-    candidates: int | None = Field(None, ge=1, le=1000, description="For rescore: how many are scored again.")
+    candidates: int | None = Field(None, ge=10, le=1000, description="For rescore: how many are scored again.")
     seconds: float | None = Field(None, gt=0, le=600, description="For rescore: that a search may spend on images.")
     force: bool = Field(False, description="Promote it against the evidence; needs `why`.")
     why: Text | None = Field(None, description="The reason, for the log.")

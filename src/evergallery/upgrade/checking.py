@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import BusyError, RefusedError
+from evergallery.errors import BusyError, InputError, RefusedError
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
@@ -32,6 +33,7 @@ def check(
     queries: str | None = None,
     gallery: str | None = None,
     price_per_hour: float | None = None,
+    among: int = 1,
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Check:
@@ -58,6 +60,8 @@ def check(
         queries: split of the queries.
         gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
         price_per_hour: of this machine, in whatever currency, for what each way of answering costs.
+        among: how many candidates this is one of. Each of so many intervals is wider, so that all of them hold at once with the
+            policy's confidence (Bonferroni); what is remembered is judged by them too.
         data_dir: where named sets lie.
         watcher: hears of progress.
 
@@ -65,7 +69,10 @@ def check(
         InputError: the images cannot be used, or none is left.
         NotFoundError: no such generation.
     """
+    if among < 1:
+        raise InputError(f"A generation is not one of {among}: say how many candidates there are, at least one.")
     policy = gate_of(holdings)
+    policy = policy.model_copy(update={"confidence": 1 - (1 - policy.confidence) / among})
     new = Space(holdings.generation(generation))
     others = [space for space in opponents(holdings, new.maker, against, watcher) if space.name != new.name]
     reference = [Space(holdings.generation(best))] if best else []
@@ -106,6 +113,33 @@ def check(
     )
     remember(holdings, result)
     return result
+
+
+def compare(holdings: Holdings, candidates: Sequence[str], data: str | Path | ImageSet, **options: Any) -> list[Check]:
+    """Measure several candidates for one place on the same held-out images; the best one alone first.
+
+    Who looks at enough models finds one that is better by chance. The intervals are wider by their number, so that with the
+    policy's confidence none of them misses.
+
+    Args:
+        holdings: of the workspace.
+        candidates: names of generations.
+        data: see ``check``.
+        **options: of ``check``, for each of them.
+
+    Raises:
+        InputError: fewer than two, or one twice.
+    """
+    if len(candidates) < 2 or len(set(candidates)) < len(candidates):
+        raise InputError(
+            f"{', '.join(candidates) or 'Nothing'} cannot be compared: name two candidates or more, each once."
+        )
+    for name in candidates:
+        holdings.generation(name)
+    found = [check(holdings, name, data, among=len(candidates), **options) for name in candidates]
+    return sorted(
+        found, key=lambda one: -one.matrix[one.candidate, one.candidate]["all"].recall[1] if one.matrix else 0.0
+    )
 
 
 def _judged(holdings: Holdings, new: Space) -> dict[str, Judged]:
