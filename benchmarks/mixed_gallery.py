@@ -99,8 +99,8 @@ def main() -> None:
         by_seed, first = [], []
         for seed in range(arguments.seeds):
             workspace = Workspace(arguments.work / f"seed{seed}" / learner)
-            images = protocol.images(None, protocol.plan("standard", seed), workspace.directory / "cache", Watcher())
-            test = images.of_split("test")
+            parts = protocol.parts(None, protocol.plan("standard", seed), workspace.directory / "cache", Watcher())
+            test = parts.images.of_split("test")
             old, new = (torch.from_numpy(workspace.extract(workspace.generation(name), test)) for name in ("v1", "v2"))
             first.append(alone(old, torch.from_numpy(test.labels)))
             by_seed.append(curves(old, new, torch.from_numpy(test.labels), bool(adapter)))

@@ -13,14 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import coloured_images
+from evergallery import Workspace
 from evergallery.benchmark import protocols, runner
+from evergallery.benchmark.known_data import described
 from evergallery.benchmark.measures import Chain, measures_of
+from evergallery.benchmark.parts import parts_of
 from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Plan
 from evergallery.benchmark.report import write_report
 from evergallery.benchmark.runner import Contender, run_benchmark
 from evergallery.benchmark.tables import COLUMNS, compare, read_runs, summary
+from evergallery.data.images import Preprocessing
+from evergallery.data.sources import load
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, NotFoundError
 from evergallery.evaluation import Protocol, measure
@@ -198,6 +204,117 @@ def chain(tasks: int = 3, seed: int = 0) -> Chain:
     )  # fmt: skip
 
 
+class TestSplits:
+    """Published splits are kept: what is asked for is never learned from."""
+
+    @pytest.fixture
+    def shop(self, tmp_path: Path) -> Path:
+        """Six identities to learn; four others asked for under camera 1 and found under 2, a distractor in the gallery."""
+        images = coloured_images(classes=11, each=12)
+        rows = ["path,label,split,camera"]
+        for index, label in enumerate(images.labels.tolist()):
+            Image.fromarray(images.pixels[index]).save(tmp_path / f"{index}.png")
+            camera = 1 + index % 2
+            split = "train" if label < 6 else "gallery" if label == 10 or camera == 2 else "query"
+            rows.append(f"{index}.png,{images.classes[label]},{split},{camera}")
+        (tmp_path / "shop.csv").write_text("\n".join(rows))
+        return tmp_path / "shop.csv"
+
+    def test_queries_and_gallery_are_not_learned_from(self, tiny: str, shop: Path, tmp_path: Path) -> None:
+        directory = run(str(shop), tmp_path / "out", ["initial", "finetune"])
+        found = results(directory)["finetune-seed0"]
+        assert (found["data"]["training"], found["data"]["test"]) == (72, 60)
+        assert found["data"]["split"] == "learned from its split 'train', tested on 'query' in 'gallery'"
+        assert found["data"]["tasks"] == [2, 2, 2]
+        assert found["options"] == {"data": str(shop)}
+        assert found["precision"] == "float32"
+        cells = found["measures"]["cells"]
+        assert cells["cross"]["queries"] == 24, "every query has its identity under the other camera"
+        assert set(found["measures"]["compatibility"]) == {"unseen", "all"}
+        assert found["measures"]["derived"]["average recall"] is None
+        learned = Workspace(directory / "work" / "seed0" / "finetune").generations()[-1].card.classes
+        assert set(learned) == {f"class {number}" for number in range(6)}
+        page = write_report(directory).read_text()
+        assert "queries in the gallery" in page
+        assert "--data" in page
+
+    def test_a_named_set_is_run_from_where_it_lies(self, tiny: str, tmp_path: Path) -> None:
+        root = tmp_path / "Market-1501"
+        images = coloured_images(classes=8, each=12)
+        for index, label in enumerate(images.labels.tolist()):
+            folder = "bounding_box_train" if label < 6 else "query" if index % 2 else "bounding_box_test"
+            path = root / folder / f"{label:04d}_c{1 + index % 2}s1_{index:06d}_00.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images.pixels[index]).save(path)
+        directory = run_benchmark(
+            "tiny", ["initial", "l2"], seeds=[0], data="market1501", data_dir=tmp_path, out=tmp_path / "out",
+            watcher=Watcher(),
+        )  # fmt: skip
+        found = results(directory)["l2-seed0"]
+        assert found["data"]["set"] == "market1501"
+        assert (found["data"]["training"], found["data"]["test"]) == (72, 24)
+        assert f"--data market1501 --data-dir {tmp_path}" in write_report(directory).read_text()
+        # Its own folder is known by what lies in it, and a part of it is not split again.
+        alone = PROTOCOLS["tiny"].parts(str(root), PROTOCOLS["tiny"].budgets["quick"], tmp_path / "cache", Watcher())
+        assert alone.images.fingerprint() == found["data"]["fingerprint"]
+        for part in ("bounding_box_train", "query"):
+            with pytest.raises(InputError, match="a part of a set whose split is published: .*--data market1501"):
+                run_benchmark(
+                    "tiny", ["initial"], seeds=[0], data=str(root / part), out=tmp_path / part, watcher=Watcher()
+                )
+
+    def test_cameras_and_gallery_are_those_of_the_set(self, shop: Path) -> None:
+        images = load(shop, Preprocessing(size=16))
+        parts = parts_of(images, "shop")
+        test = parts.images.select(np.flatnonzero(parts.images.split != "train"))
+        draw = np.random.default_rng(0).normal(size=(len(test), 4)).astype(np.float32)
+        vectors = draw / np.linalg.norm(draw, axis=1, keepdims=True)
+        found = measures_of(Chain(test, (("class 0", "class 1"), ("class 10",)), [vectors, vectors]))["cells"][
+            "new self"
+        ]["recall@1"]
+        hits = []
+        for query in np.flatnonzero(test.split == "query"):
+            among = np.flatnonzero(
+                (test.split == "gallery")
+                & ~((test.labels == test.labels[query]) & (test.cameras == test.cameras[query]))
+            )
+            nearest = among[np.argmax(vectors[among] @ vectors[query])]
+            hits.append(test.labels[nearest] == test.labels[query])
+        assert found == pytest.approx(np.mean(hits))
+
+    def test_learning_takes_no_class_that_is_only_asked_for(self, shop: Path, tmp_path: Path) -> None:
+        settings = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "float32"}
+        card = Workspace.create(tmp_path / "w", size=16).learn(shop, settings=settings).card
+        assert set(card.classes) == {f"class {number}" for number in range(6)}
+
+    @pytest.mark.parametrize(
+        ("splits", "message"),
+        [
+            (["query", "train"], "has a split 'query' alone"),
+            (["test", "val"], "one of them must be 'train'"),
+            (["a", "b", "test"], "has the splits a, b, test: one of them must be 'train'"),
+        ],
+    )
+    def test_splits_that_say_half_are_refused(self, splits: list[str], message: str) -> None:
+        images = replace(coloured_images(4, 12), split=np.resize(np.array(splits), 48))
+        with pytest.raises(InputError, match=message):
+            parts_of(images, "x.csv")
+
+    def test_what_is_tested_on(self) -> None:
+        images = coloured_images(4, 12)
+        for splits, tested in ((["train", "val"], "val"), (["train", "val", "test"], "test"), (["train"], None)):
+            parts = parts_of(replace(images, split=np.resize(np.array(splits), 48)), "x.csv")
+            if tested is None:
+                assert "30 % of each class held out here" in parts.words
+            else:
+                assert f"tested on {tested!r}" in parts.words
+                assert (parts.images.split == "test").sum() == 48 // len(splits)
+        assert (
+            "'val' left out"
+            in parts_of(replace(images, split=np.resize(np.array(["train", "val", "test"]), 48)), "").words
+        )
+
+
 class TestMeasures:
     def test_matrices_hold_what_a_direct_measurement_gives(self) -> None:
         one = chain()
@@ -254,8 +371,8 @@ def fake(method: str, seed: int, cross: float, self_: float = 0.8, commit: str =
     hardware = {"processor": "P", "cores": 2, "device": "cpu"}
     phase = {"phase": "task", "seconds": 10.0, "memory_mib": {"host": 100.0}}
     return {
-        "protocol": "tiny", "budget": "quick", "shows": "x", "method": method, "seed": seed, "given": [], "commit": commit,
-        "hardware": hardware, "data": {"classes": 4, "tasks": [2, 2], "training": 10, "test": 10},
+        "format": 2, "protocol": "tiny", "budget": "quick", "shows": "x", "method": method, "seed": seed, "given": [],
+        "commit": commit, "hardware": hardware, "data": {"classes": 4, "tasks": [2, 2], "training": 10, "test": 10},
         "phases": [phase, phase, phase],
         "measures": {
             "compatibility": dict.fromkeys(("old", "new", "all"), matrix), "derived": derived,
@@ -310,6 +427,53 @@ class TestTables:
         lines = (directory / "table.csv").read_text().splitlines()
         assert len(lines) == 4
         assert r"60.0 $\pm$ 14.1" in (directory / "table.tex").read_text()
+
+    def test_differences_are_shown_only_as_far_as_the_seeds_carry_them(self, written: Callable[..., Path]) -> None:
+        runs = [fake("finetune", seed, 0.3 + 0.1 * seed) for seed in range(3)]
+        # Always 20 points better, seed by seed; sometimes better and sometimes worse; and one seed alone.
+        runs += [fake("csd", seed, 0.5 + 0.1 * seed) for seed in range(3)]
+        runs += [fake("lwf", seed, 0.3 + 0.1 * seed + (-1) ** seed * 0.05) for seed in range(3)]
+        page = write_report(written("a", [*runs, fake("bct", 1, 0.5)])).read_text()
+        rows = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if line.startswith("| ")}
+        assert rows["csd"].endswith("(+0.0 ± 0.0) | +20.0 ± 0.0 |")
+        # Student's t of two degrees of freedom: 4.303 * 5.77 / sqrt(3).
+        assert rows["lwf"].endswith("(+1.7 ± 14.3) |")
+        assert rows["bct"].endswith("(+10.0, one seed) |")
+        assert "One seed alone: bct." in page
+        assert "Not run: initial, joint, finetune+procrustes." in page
+
+    def test_runs_that_began_like_the_first_generation_have_no_cross_test(self, written: Callable[..., Path]) -> None:
+        old = [{**one, "format": 1} for one in (fake("joint", 0, 0.5), fake("csd", 0, 0.45), fake("initial", 0, 0.6))]
+        page = write_report(written("old", old)).read_text()
+        rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in page.splitlines() if "|" in line}
+        table = page.partition("Differences")[0]
+        cells = next(line for line in table.splitlines() if line.startswith("| joint |")).split(" | ")
+        # Self-tests stand, and what they say of other methods: the price of CSD is what joint has more.
+        assert cells[1:7] == ["80.0", "n. m.", "80.0", "n. m.", "80.0", "n. m."]
+        assert "began each generation with the first one's initial weights" in table
+        assert "| csd | 80.0 | 45.0 |" in table
+        assert rows["joint"][-1] == "– |"
+        new = write_report(written("new", [{**one, "format": 2} for one in old])).read_text()
+        assert "n. m." not in new
+        long = write_report(written("long", [{**long_life("joint", 0, 0.0), "format": 1}])).read_text()
+        assert "| joint | 70.0 | – | – |" in long
+
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            ({"set": "x.csv", "split": "as it says", "fingerprint": "abc", "fingerprints": {"test": "d"}},
+             "Data: x.csv, as it says, digest `abc`"),
+            ({"set": "c.npz", "split": "", "fingerprint": "abc",
+              "fingerprints": {"test": "42d9afdbe2d9503a8abba4f688df36869d708cc5d66cfdcaeeac8e1e4d145a3d"}},
+             "CIFAR-100 pooled and split again, .*not the published split"),
+            # The digest of all images is that of the published set too: with another test part it is not the same split.
+            ({"set": "cifar100", "split": "published", "fingerprints": {"test": "other"},
+              "fingerprint": "f38a312d08694ca066f8da55b162b5996291cf7a041a9a57b226cac51c32e847"},
+             "Data: cifar100, published, digest `f38a312d0869`"),
+        ],
+    )  # fmt: skip
+    def test_data_are_named_by_their_test_part(self, data: dict[str, Any], words: str) -> None:
+        assert re.search(words, described(data))
 
     def test_comparison_is_paired_on_the_seed(self, written: Callable[..., Path]) -> None:
         one = read_runs(written("a", [fake("csd", seed, 0.5 + 0.1 * seed) for seed in range(3)]))
@@ -399,7 +563,7 @@ def test_open_set_protocol(tmp_path: Path) -> None:
     np.savez(tmp_path / "o.npz", images=images.pixels, labels=images.labels, names=names, split=split)
     omniglot = PROTOCOLS["omniglot"]
     plan = replace(omniglot.budgets["quick"], size=16)
-    found = omniglot.images(str(tmp_path / "o.npz"), plan, tmp_path / "cache", Watcher())
+    found = omniglot.parts(str(tmp_path / "o.npz"), plan, tmp_path / "cache", Watcher()).images
     assert set(found.split[found.labels >= 30]) == {"unseen"}
     assert set(found.split[found.labels < 30]) == {"train", "test"}
     tasks = omniglot.tasks(names[:30], 1)
@@ -409,7 +573,7 @@ def test_open_set_protocol(tmp_path: Path) -> None:
     assert sum(map(len, alphabets)) == 10 == len(set.union(*alphabets)), "an alphabet is learned as a whole"
     np.savez(tmp_path / "closed.npz", images=images.pixels, labels=images.labels, names=names)
     with pytest.raises(InputError, match="need a split 'evaluation' of such classes"):
-        omniglot.images(str(tmp_path / "closed.npz"), plan, tmp_path / "cache", Watcher())
+        omniglot.parts(str(tmp_path / "closed.npz"), plan, tmp_path / "cache", Watcher())
 
 
 def test_ten_tasks_of_drawn_characters() -> None:

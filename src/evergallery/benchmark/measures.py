@@ -15,7 +15,6 @@ from evergallery.evaluation import Protocol, measure
 from evergallery.losses import fit_width
 from evergallery.retrieval import continual
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
-from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
 from evergallery.retrieval.refresh_curve import random_order, refresh_curve
 
@@ -44,6 +43,17 @@ class Chain:
         classes = {name for task in self.tasks for name in task}
         member: NDArray[np.bool_] = np.array([name in classes for name in self.test.classes])[self.test.labels]
         return member
+
+    def measured(self) -> NDArray[np.bool_]:
+        """(N,) which test images the figures of all classes are of: those of a task's class, or all where no query is of one."""
+        seen = self.seen()
+        return seen if len(self.searched(seen).query) else np.ones_like(seen)
+
+    def searched(self, member: NDArray[np.bool_]) -> Protocol:
+        """Queries and gallery among some of the images: each is both, but for those of the parts ``query`` and ``gallery``."""
+        part = np.full(len(self.test), "test") if self.test.split is None else self.test.split
+        asked, found = (np.flatnonzero(member & (part != name)) for name in ("gallery", "query"))
+        return Protocol(self.test, asked, found, "")
 
     def pair(self, q: int, g: int) -> tuple[Vectors, Vectors]:
         """Queries by generation q and gallery by g; queries of another width are cut, or padded with zeros."""
@@ -100,18 +110,21 @@ def _cell(chain: Chain, q: int, g: int) -> dict[str, RetrievalMetrics]:
     """Old, new and all classes of the tasks, and those of no task among themselves."""
     query, gallery = chain.pair(q, g)
     seen = chain.seen()
-    groups = measure(_among_themselves(chain.test, np.flatnonzero(seen)), query, gallery, chain.tasks[0])
+    if not np.array_equal(chain.measured(), seen):
+        # A set whose queries are all of classes that nobody learns: one open set, with whatever else its gallery holds.
+        found = measure(chain.searched(chain.measured()), query, gallery, ())["all"]
+        return {"unseen": found, "all": found}
+    groups = measure(chain.searched(seen), query, gallery, chain.tasks[0])
     if not seen.all():
-        groups["unseen"] = measure(_among_themselves(chain.test, np.flatnonzero(~seen)), query, gallery, ())["all"]
+        groups["unseen"] = measure(chain.searched(~seen), query, gallery, ())["all"]
     return groups
 
 
-def _among_themselves(images: ImageSet, indices: NDArray[np.int64]) -> Protocol:
-    return Protocol(images, indices, indices, "every test image among the others")
-
-
 def continual_matrices(chain: Chain) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """A[t, k] on task k after task t, searched in the task's own gallery and in that of all classes seen so far."""
+    """A[t, k] on task k after task t, searched in the task's own gallery and in that of all classes seen so far.
+
+    NaN where there is no image to ask with.
+    """
     count = len(chain.tasks)
     own, pooled = ({name: np.full((count, count), np.nan) for name in METRICS} for _ in range(2))
     names = np.asarray(chain.test.classes, dtype=object)[chain.test.labels]
@@ -119,13 +132,15 @@ def continual_matrices(chain: Chain) -> tuple[dict[str, NDArray[np.float64]], di
     labels = torch.from_numpy(chain.test.labels)
     for t in range(count):
         vectors = torch.from_numpy(chain.embeddings[t])
-        seen = np.flatnonzero(np.any(members[: t + 1], axis=0))
+        everything = chain.searched(np.any(members[: t + 1], axis=0))
         for k in range(t + 1):
-            queries = np.flatnonzero(members[k])
-            for matrices, gallery in ((own, queries), (pooled, seen)):
+            alone = chain.searched(members[k])
+            if len(alone.query) == 0:
+                continue
+            for matrices, gallery in ((own, alone.gallery), (pooled, everything.gallery)):
                 found = evaluate(
-                    vectors[queries], labels[queries], vectors[gallery], labels[gallery], ks=(1,),
-                    exclusion=Exclusion(torch.from_numpy(np.searchsorted(gallery, queries))),
+                    vectors[alone.query], labels[alone.query], vectors[gallery], labels[gallery], ks=(1,),
+                    exclusion=alone.exclusion(alone.query, gallery),
                 ).to_dict()  # fmt: skip
                 for name in METRICS:
                     matrices[name][t, k] = found[name]
@@ -133,12 +148,14 @@ def continual_matrices(chain: Chain) -> tuple[dict[str, NDArray[np.float64]], di
 
 
 def _continual(matrix: NDArray[np.float64], suffix: str) -> dict[str, float | None]:
-    return {
-        f"average recall{suffix}": continual.average_recall(matrix),
-        f"forgetting{suffix}": continual.forgetting(matrix),
-        f"backward transfer{suffix}": continual.backward_transfer(matrix),
-        f"plasticity{suffix}": continual.plasticity(matrix),
+    figures = {
+        "average recall": continual.average_recall,
+        "forgetting": continual.forgetting,
+        "backward transfer": continual.backward_transfer,
+        "plasticity": continual.plasticity,
     }
+    known = not np.isnan(matrix[np.tril_indices(len(matrix))]).any()
+    return {f"{name}{suffix}": figure(matrix) if known else None for name, figure in figures.items()}
 
 
 def _refresh(chain: Chain, first: int, last: int) -> dict[str, Any] | None:
@@ -146,13 +163,13 @@ def _refresh(chain: Chain, first: int, last: int) -> dict[str, Any] | None:
     query, gallery = chain.pair(last, first)
     if query.shape[1] != chain.embeddings[last].shape[1] or (last, first) in chain.adapted:
         return None
-    seen = torch.from_numpy(np.flatnonzero(chain.seen()))
-    labels = torch.from_numpy(chain.test.labels)[seen]
-    old, new, queries = (torch.from_numpy(one)[seen] for one in (gallery, chain.embeddings[last], query))
+    searched = chain.searched(chain.measured())
+    labels = torch.from_numpy(chain.test.labels)
+    old, new = (torch.from_numpy(one)[searched.gallery] for one in (gallery, chain.embeddings[last]))
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     curve = refresh_curve(
-        queries, labels, old, new, labels,
-        order=random_order(len(seen), seed=0), shares=shares, exclusion=Exclusion(torch.arange(len(seen))),
+        torch.from_numpy(query)[searched.query], labels[searched.query], old, new, labels[searched.gallery],
+        order=random_order(len(searched.gallery), seed=0), shares=shares, exclusion=searched.exclusion(),
     )  # fmt: skip
     values = [metrics.recall[1] for metrics in curve]
     return {"shares": shares, "recall@1": values, "area": continual.area_under_refresh_curve(shares, values)}

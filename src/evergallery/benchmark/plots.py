@@ -1,12 +1,13 @@
 """Result files to pictures: who keeps the gallery, who keeps the past, and what refreshing buys."""
 
+import math
 import statistics
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evergallery.benchmark.tables import COLUMNS, Run, by_method
+from evergallery.benchmark.tables import COLUMNS, Run, begins_alike, by_method
 from evergallery.benchmark.updates import COURSES, is_long, mean_course
 from evergallery.methods import METHODS
 
@@ -17,6 +18,8 @@ PALETTE = (
 )  # fmt: skip
 
 
+ACROSS = ("self-cross", "refresh", "updates")
+"""Plots that set later generations beside the first one's vectors."""
 LINE = 0.2
 """Height of a label in inches."""
 
@@ -48,6 +51,8 @@ def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
     for name, draw in plots.items():
         with mpl.rc_context(settings_of_plots()):
             methods = by_method(runs)
+            if name in ACROSS:
+                methods = by_method([run for run in runs if not begins_alike(run)])
             figure, axes = plt.subplots(figsize=(7.2, max(4.4, 1.2 + LINE * len(methods))), layout="constrained")
             draw(axes, methods)
             path = directory / f"{name}.svg"
@@ -81,6 +86,8 @@ def _scatter(axes: Any, methods: Mapping[str, list[Run]], x: str, y: str) -> Non
     for name, runs in methods.items():
         colour = _colour(name)
         points = [(_value(run, x), _value(run, y)) for run in runs]
+        if any(math.isnan(value) for point in points for value in point):
+            continue  # A set whose tests are of classes that no task has knows no old and new ones.
         axes.scatter(*zip(*points, strict=True), s=10, color=colour, alpha=0.45, linewidths=0)
         mean = tuple(statistics.fmean(values) for values in zip(*points, strict=True))
         axes.scatter(*mean, s=42, color=colour, zorder=3)
@@ -130,13 +137,19 @@ def _over_tasks(axes: Any, methods: Mapping[str, list[Run]]) -> None:
     curves = {}
     for name, runs in methods.items():
         matrices = [run["measures"]["continual"]["pooled gallery"]["recall@1"] for run in runs]
+        if any(value is None for matrix in matrices for row, task in enumerate(matrix) for value in task[: row + 1]):
+            continue  # The tests are of classes that no task has.
         after = list(range(1, len(matrices[0]) + 1))
         curves[name] = (
             after,
             [100 * statistics.fmean(statistics.fmean(matrix[t - 1][:t]) for matrix in matrices) for t in after],
         )
     _lines(axes, curves)
-    axes.set(xlabel="tasks learned", ylabel="recall@1 over all classes seen (%)", xticks=after)
+    axes.set(
+        xlabel="tasks learned",
+        ylabel="recall@1 over all classes seen (%)",
+        xticks=next(iter(curves.values()), ([1], ()))[0],
+    )
 
 
 def _over_updates(axes: Any, methods: Mapping[str, list[Run]]) -> None:
@@ -144,11 +157,12 @@ def _over_updates(axes: Any, methods: Mapping[str, list[Run]]) -> None:
     curves = {}
     for name, runs in methods.items():
         values = [value for value in mean_course(runs, first_vectors) if value is not None]
-        curves[name] = range(len(values)), values
+        if values:
+            curves[name] = range(len(values)), values
     _lines(axes, curves)
     axes.set(
         xlabel="updates since the vectors were stored", ylabel="new queries in v1's vectors, v1's classes (recall@1, %)",
-        xticks=next(iter(curves.values()))[0],
+        xticks=next(iter(curves.values()), (range(1), ()))[0],
     )  # fmt: skip
 
 
@@ -170,7 +184,7 @@ def _colour(name: str) -> str:
 
 
 def _value(run: Run, column: str) -> float:
-    found = next(one for one in COLUMNS if one.title == column).value(run)
+    found = next(one for one in COLUMNS if one.title == column).of(run)
     return float("nan") if found is None else 100 * found
 
 

@@ -5,20 +5,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
+from evergallery.benchmark.parts import Parts, parts_of
 from evergallery.data.datasets import NAMED
-from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.published import layout_of
 from evergallery.data.sources import load
-from evergallery.data.tasks import Tasks, equal_groups, first_then_groups, halves, train_and_test
+from evergallery.data.tasks import Tasks, equal_groups, first_then_groups, halves
 from evergallery.errors import InputError
 from evergallery.network import HeadKind, Neck
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 
 Budget = Literal["quick", "standard", "paper"]
-TEST_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -75,40 +73,37 @@ class BenchmarkProtocol:
         seeds = {"init_seed": seed, "data_seed": seed, "validation_seed": seed}
         return replace(plan, first=plan.first.model_copy(update=seeds), update=plan.update.model_copy(update=seeds))
 
-    def images(self, data: str | None, plan: Plan, cache: Path, watcher: Watcher) -> ImageSet:
-        """The images with splits ``train``, ``test`` and perhaps ``unseen``.
+    def parts(self, data: str | None, plan: Plan, cache: Path, watcher: Watcher, data_dir: Path | None = None) -> Parts:
+        """The images, in the parts that they are learned from and tested on.
 
-        Where there is no test split, it is cut once and for all, whatever the seed of a run.
+        Args:
+            data: images, or a named set; where the protocol brings one, the directory where that lies will do.
+            plan: for the size of the images.
+            cache: where decoded images are kept.
+            watcher: hears of progress.
+            data_dir: where a named set lies.
 
         Raises:
             InputError: no data named for a protocol that needs it, or data without enough classes.
         """
-        preprocessing = self.preprocessing(plan)
         if self.data is None and data is None:
             raise InputError(f"The protocol {self.name!r} runs on images of your own: name them with --data.")
-        named = self.data is not None and (data is None or (self.data in NAMED and not Path(data).is_file()))
+        named = self.data is not None and (data is None or (self.data in NAMED and Path(data).is_dir()))
+        source = str(self.data if named else data)
+        inside = None if named else layout_of(Path(source).absolute().parent)
+        if inside is not None and Path(source).is_dir():
+            raise InputError(
+                f"{source} is a part of a set whose split is published: name all of it with  --data {inside} --data-dir "
+                f"{Path(source).absolute().parent}"
+            )
         images = load(
-            str(self.data if named else data),
-            preprocessing,
+            source,
+            self.preprocessing(plan),
             cache=cache,
-            data_dir=Path(data) if named and data else None,
-            minimum_per_class=4,
+            data_dir=Path(data) if named and data else data_dir,
             on_progress=lambda done, total: watcher.counted("reading images", done, total),
         )
-        split = np.full(len(images), "train") if images.split is None else images.split.astype("<U10")
-        split[split == self.test_split] = "test"
-        unseen = split == self.unseen_split
-        if self.unseen_split is not None and not unseen.any():
-            raise InputError(
-                f"The protocol {self.name!r} tests on classes that no generation has seen: the images need a split "
-                f"{self.unseen_split!r} of such classes."
-            )
-        split[unseen] = "unseen"
-        if not {"train", "test"} <= set(split.tolist()):
-            seen = np.flatnonzero(~unseen)
-            split[seen] = train_and_test(images.labels[seen], TEST_SHARE, seed=0)
-        images = replace(images, split=split)
-        return images.select(np.flatnonzero(np.isin(split, ("train", "test", "unseen"))))
+        return parts_of(images, source, test_split=self.test_split, unseen_split=self.unseen_split)
 
     def dimension(self, backbone: str) -> int:
         """D of the embedding with this backbone."""

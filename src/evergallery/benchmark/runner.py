@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from evergallery.adapters import ADAPTERS
 from evergallery.benchmark.measures import Chain, measures_of
+from evergallery.benchmark.parts import TRAIN, Parts
 from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Budget, Plan
 from evergallery.benchmark.provenance import peak_memory, provenance, reset_peak_memory
+from evergallery.benchmark.tables import EVERY_IMAGE
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.errors import InputError
@@ -37,7 +39,8 @@ from evergallery.workspace import Workspace
 INITIAL = "initial"
 USUAL = (INITIAL, "finetune", "lwf", "csd", "mutual", "dual-tuning", "evergreen", "joint", "procrustes")
 """The methods of a table where nobody names others."""
-FORMAT = 1
+FORMAT = 2
+"""Of result files. Those of 1 are of versions whose generations all began with one seed of weights."""
 Vectors = NDArray[np.float32]
 
 
@@ -123,6 +126,7 @@ class Job:
     seed: int
     budget: Budget
     data: str | None
+    data_dir: Path | None
     directory: Path
     """Of the results of this protocol and budget."""
 
@@ -144,6 +148,7 @@ def run_benchmark(
     seeds: Sequence[int],
     budget: Budget = "standard",
     data: str | None = None,
+    data_dir: Path | None = None,
     out: Path,
     watcher: Watcher,
 ) -> Path:
@@ -156,7 +161,8 @@ def run_benchmark(
         methods: names, see ``Contender``; by default those of ``USUAL`` that the protocol admits.
         seeds: of the runs.
         budget: how long to train.
-        data: images, for protocols that bring none.
+        data: images, for protocols that bring none: a source as ``learn`` takes it, or a named set.
+        data_dir: where a named set lies.
         out: for results; runs and work go to ``out/PROTOCOL-BUDGET``.
         watcher: hears of progress.
 
@@ -170,7 +176,7 @@ def run_benchmark(
         raise InputError(f"No budget is called {budget!r}: choose quick, standard or paper.")
     directory = out / f"{protocol}-{budget}"
     contenders = _contenders(PROTOCOLS[protocol], methods, watcher)
-    jobs = [Job(protocol, one, seed, budget, data, directory) for seed in seeds for one in contenders]
+    jobs = [Job(protocol, one, seed, budget, data, data_dir, directory) for seed in seeds for one in contenders]
     waiting = [job for job in jobs if not job.result.is_file()]
     if len(waiting) < len(jobs):
         watcher.said(f"{len(jobs) - len(waiting)} of {len(jobs)} runs were finished before")
@@ -229,7 +235,8 @@ def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
     """Learn the generations of one run, measure them, and write its result file; what is there already is kept."""
     protocol = PROTOCOLS[job.protocol]
     plan = _plan(job, device)
-    images = _images(job, watcher)
+    parts = _parts(job, watcher)
+    images = parts.images
     tasks = _tasks(job, images)
     generations, phases = _learn_chain(job, plan, images.of_split("train"), tasks, watcher)
     reset_peak_memory()
@@ -255,12 +262,20 @@ def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
             "given": _given(job.contender, method, len(tasks)),
             "seed": job.seed,
             "command": shlex.join(["evergallery", *sys.argv[1:]]),
+            "options": {name: str(value) for name in ("data", "data_dir") if (value := getattr(job, name)) is not None},
             **provenance(),
+            "precision": ", ".join(sorted({one.card.training["precision"] for one in generations})),
             "data": {
-                "source": protocol.data or "images of the user's own",
+                "set": _set_of(job),
+                "split": parts.words,
                 "fingerprint": images.fingerprint(),
-                "training": len(images.of_split("train")),
-                "test": len(images) - len(images.of_split("train")),
+                "fingerprints": {
+                    "training": images.of_split(TRAIN).fingerprint(),
+                    "test": images.select(np.flatnonzero(images.split != TRAIN)).fingerprint(),
+                },
+                "searched": "queries in the gallery" if "gallery" in parts.tested else EVERY_IMAGE,
+                "training": len(images.of_split(TRAIN)),
+                "test": len(images) - len(images.of_split(TRAIN)),
                 "classes": len(images.classes),
                 "tasks": [len(task) for task in tasks],
             },
@@ -279,13 +294,23 @@ def _plan(job: Job, device: str = "auto") -> Plan:
     )  # fmt: skip
 
 
-def _images(job: Job, watcher: Watcher) -> ImageSet:
-    return _read(job.protocol, job.budget, job.data, job.directory / "work" / "cache", watcher)
+def _parts(job: Job, watcher: Watcher) -> Parts:
+    return _read(job.protocol, job.budget, job.data, job.data_dir, job.directory / "work" / "cache", watcher)
 
 
 @lru_cache(maxsize=2)
-def _read(protocol: str, budget: Budget, data: str | None, cache: Path, watcher: Watcher) -> ImageSet:
-    return PROTOCOLS[protocol].images(data, PROTOCOLS[protocol].budgets[budget], cache, watcher)
+def _read(
+    protocol: str, budget: Budget, data: str | None, data_dir: Path | None, cache: Path, watcher: Watcher
+) -> Parts:
+    return PROTOCOLS[protocol].parts(data, PROTOCOLS[protocol].budgets[budget], cache, watcher, data_dir)
+
+
+def _set_of(job: Job) -> str:
+    """What the images are called: a named set by its name, others by that of their file or folder."""
+    own = PROTOCOLS[job.protocol].data
+    if own is not None and (job.data is None or Path(job.data).is_dir()):
+        return own
+    return str(job.data).rstrip("/").rpartition("/")[2]
 
 
 def _tasks(job: Job, images: ImageSet) -> Tasks:
@@ -299,7 +324,7 @@ def _initial(job: Job, watcher: Watcher) -> Workspace:
     protocol = PROTOCOLS[job.protocol]
     plan = _plan(job)
     method = job.contender.method(protocol)
-    images = _images(job, watcher)
+    images = _parts(job, watcher).images
     tasks = _tasks(job, images)
     own_head = method.needs.head if method is not None else None
     directory = job.work / (INITIAL if own_head is None else f"{INITIAL}-{own_head}")
@@ -426,7 +451,7 @@ def _virtual(
     if job.contender.base != Mutual.name or job.contender.adapter or len(generations) < 3:
         return {}
     watcher.said("comparing virtual features with real ones")
-    seen = np.flatnonzero(chain.seen())
+    seen = np.flatnonzero(chain.measured())
     images = chain.test.select(seen)
     outputs = outputs_of(last.network(), images, last.preprocessing)
     means = last.memory().means

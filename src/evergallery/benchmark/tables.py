@@ -4,15 +4,25 @@ import csv
 import io
 import json
 import math
+import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evergallery.benchmark.known_data import described
 from evergallery.errors import DamagedError, InputError, NotFoundError
+from evergallery.methods import METHODS
 
 Run = Mapping[str, Any]
+ALWAYS = ("initial", "finetune", "joint", "finetune+procrustes")
+"""What belongs into every table: nothing done, nothing held, everything known, and a map after the fact."""
+BESIDE: Mapping[str, tuple[str, ...]] = {"mutual": ("relation",)}
+"""Methods that a paper adds something to, and the methods without it: their difference is what the paper is about."""
+REFERENCES = ("initial", "finetune", "evergreen")
+"""What every other method of a table is compared with, seed by seed."""
+NOT_MEANT = "n. m."
 
 
 def _cell(group: str, q: int, g: int) -> Callable[[Run], float | None]:
@@ -35,30 +45,66 @@ class Column:
     value: Callable[[Run], float | None]
     explained: str
     percent: bool = True
+    across: bool = False
+    """Whether it sets a later generation beside the first one's vectors."""
+
+    def of(self, run: Run) -> float | None:
+        """Its value, where the run has one that means something."""
+        return None if self.across and begins_alike(run) else self.value(run)
+
+
+def begins_alike(run: Run) -> bool:
+    """Whether a run's later generations began with the very weights that the first one began with.
+
+    Result files of format 1 are of versions that had one seed of weights for both: what methods from scratch then find in old
+    vectors comes from that, and not from what they do.
+    """
+    method = METHODS.get(run["method"].partition("+")[0].partition("@")[0])
+    return run.get("format", 1) < 2 and method is not None and not method.needs.parent_weights
 
 
 COLUMNS: tuple[Column, ...] = (
     Column("old self", _cell("old", -1, -1), "first task's classes, queries and vectors of the last generation"),
-    Column("old cross", _cell("old", -1, 0), "first task's classes, queries of the last generation, vectors of the first"),
+    Column(
+        "old cross",
+        _cell("old", -1, 0),
+        "first task's classes, queries of the last generation, vectors of the first",
+        across=True,
+    ),
     Column("new self", _cell("new", -1, -1), "all later classes, last generation"),
-    Column("new cross", _cell("new", -1, 0), "all later classes, vectors of the first generation"),
+    Column("new cross", _cell("new", -1, 0), "all later classes, vectors of the first generation", across=True),
     Column("all self", _cell("all", -1, -1), "all classes pooled, last generation"),
-    Column("all cross", _cell("all", -1, 0), "all classes pooled, vectors of the first generation"),
+    Column("all cross", _cell("all", -1, 0), "all classes pooled, vectors of the first generation", across=True),
     Column("unseen self", _cell("unseen", -1, -1), "classes of no task, last generation"),
-    Column("unseen cross", _cell("unseen", -1, 0), "classes of no task, vectors of the first generation"),
+    Column("unseen cross", _cell("unseen", -1, 0), "classes of no task, vectors of the first generation", across=True),
     Column("avg recall", _derived("average recall"), "mean over tasks, own galleries, last generation"),
     Column("forgetting", _derived("forgetting"), "best earlier minus last, mean over earlier tasks, own galleries"),
-    Column("AM", _derived("AM"), "mean of the compatibility matrix, all classes"),
-    Column("AC", _derived("AC"), "share of cross-tests above the older self-test", percent=False),
-    Column("neg. flips", _derived("negative flips"), "queries right in the first generation, wrong in the last cross-test"),
-    Column("update gain", lambda run: run.get("update gain"), "(cross - old self) / (M* - old self), M* of joint", False),
-    Column("price", lambda run: run.get("price"), "M* of joint minus all self"),
-    Column("seconds", lambda run: sum(phase["seconds"] for phase in run["phases"][1:-1]), "of training, all updates", False),
+    Column("AM", _derived("AM"), "mean of the compatibility matrix, all classes", across=True),
+    Column("AC", _derived("AC"), "share of cross-tests above the older self-test", percent=False, across=True),
     Column(
-        "MiB", lambda run: max((p["memory_mib"].get("host", 0) for p in run["phases"][1:-1]), default=0) or None,
-        "peak memory of the process in training", False,
+        "neg. flips",
+        _derived("negative flips"),
+        "queries right in the first generation, wrong in the last cross-test",
+        across=True,
     ),
-)  # fmt: skip
+    Column(
+        "update gain",
+        lambda run: run.get("update gain"),
+        "(cross - old self) / (M* - old self), M* of joint",
+        False,
+        across=True,
+    ),
+    Column("price", lambda run: run.get("price"), "M* of joint minus all self"),
+    Column(
+        "seconds", lambda run: sum(phase["seconds"] for phase in run["phases"][1:-1]), "of training, all updates", False
+    ),
+    Column(
+        "MiB",
+        lambda run: max((p["memory_mib"].get("host", 0) for p in run["phases"][1:-1]), default=0) or None,
+        "peak memory of the process in training",
+        False,
+    ),
+)
 
 
 def read_runs(directory: Path) -> list[dict[str, Any]]:
@@ -100,15 +146,15 @@ def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
     ends = {"initial": -2, "finetune": -1, "joint": 1}
 
     def place(name: str) -> tuple[int, float]:
-        found = [_cell("all", -1, 0)(run) or 0.0 for run in methods[name]]
-        return ends.get(name, 0), statistics.fmean(found)
+        found = [_cell("all", -1, 0)(run) or 0.0 for run in methods[name] if not begins_alike(run)]
+        return ends.get(name, 0), statistics.fmean(found or [0.0])
 
     return {name: methods[name] for name in sorted(methods, key=place)}
 
 
 def summary(runs: Sequence[Run], column: Column) -> tuple[float, float] | None:
     """Mean and standard deviation over the seeds of one method; in points where the column is in percent."""
-    values = [value for run in runs if (value := column.value(run)) is not None]
+    values = [value for run in runs if (value := column.of(run)) is not None]
     if not values:
         return None
     factor = 100 if column.percent else 1
@@ -124,22 +170,95 @@ def table(runs: Sequence[Run]) -> tuple[list[Column], dict[str, list[tuple[float
 
 
 def markdown(runs: Sequence[Run]) -> str:
-    """The table with what it needs to be understood and made again."""
+    """The table with what it needs to be understood and made again, and the differences that the seeds carry."""
     columns, rows = table(runs)
     lines = [
-        "| method | " + " | ".join(column.title for column in columns) + " | given |",
-        "|---" + "|---:" * len(columns) + "|---|",
+        "| method | " + " | ".join(column.title for column in columns) + " | seeds | given |",
+        "|---" + "|---:" * len(columns) + "|---:|---|",
     ]
     groups = by_method(runs)
     for name, cells in rows.items():
         given = ", ".join(groups[name][0]["given"]) or "nothing"
-        lines.append(f"| {name} | " + " | ".join(map(_text, cells, columns)) + f" | {given} |")
-    return "\n".join([*lines, "", *_foot(runs, columns)]) + "\n"
+        texts = [_text(cell, column, groups[name]) for cell, column in zip(cells, columns, strict=True)]
+        lines.append(f"| {name} | " + " | ".join(texts) + f" | {_seeds_text(groups[name])} | {given} |")
+    return "\n".join([*lines, "", *_foot(runs, columns), "", *_differences(groups)]).rstrip() + "\n"
+
+
+def _seeds_text(runs: Sequence[Run]) -> str:
+    return f"{len(runs)}" if len(runs) > 1 else "**1**"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One method minus another over the seeds that both have, in points of a column.
+
+    Attributes:
+        mean: over the seeds.
+        half: half of its 95 % interval by Student's t; ``None`` for one seed.
+        seeds: how many.
+    """
+
+    mean: float
+    half: float | None
+    seeds: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the seeds show an order of the two."""
+        return self.half is not None and abs(self.mean) > self.half
+
+
+def difference(one: Sequence[Run], other: Sequence[Run], column: Column) -> Difference | None:
+    """``one`` minus ``other``, paired on the seed; ``None`` where they share none that has both values."""
+    first, second = ({run["seed"]: column.of(run) for run in runs} for runs in (one, other))
+    pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+    found = [(100 if column.percent else 1) * (a - b) for a, b in pairs if a is not None and b is not None]
+    return Difference(statistics.fmean(found), _half_interval(found), len(found)) if found else None
+
+
+def _differences(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Which order the seeds carry: each method minus the references, on all classes."""
+    columns = [column for column in COLUMNS if column.title in ("all self", "all cross")]
+    references = [name for name in REFERENCES if name in groups]
+    pairs = [(one, other, column) for other in references for column in columns for one in groups if one != other]
+    cells = {(one, other, column.title): difference(groups[one], groups[other], column) for one, other, column in pairs}
+    named = [one for one in groups if any(cells.get((one, other, c.title)) for other in references for c in columns)]
+    if not references or len(groups) < 2:
+        return []
+    heads = [f"{column.title} − {other}" for other in references for column in columns]
+    lines = [
+        "Differences, paired on the seed: mean ± half of the 95 % interval by Student's t over the seeds. In parentheses where "
+        "the interval holds 0, so that these seeds show no order; of one seed there is no interval, and no order is shown.",
+        "",
+        "| method | " + " | ".join(heads) + " |",
+        "|---" + "|---:" * len(heads) + "|",
+    ]
+    for one in named:
+        row = [_difference_text(cells.get((one, other, c.title))) for other in references for c in columns]
+        lines.append(f"| {one} | " + " | ".join(row) + " |")
+    for one, others in BESIDE.items():
+        for other in (name for name in others if name in groups and one in groups):
+            texts = [
+                f"{column.title} {_difference_text(difference(groups[one], groups[other], column))}"
+                for column in columns
+            ]
+            lines += ["", f"{one} − {other}: {', '.join(texts)}."]
+    return lines
+
+
+def _difference_text(found: Difference | None) -> str:
+    if found is None:
+        return "–"
+    text = f"{found.mean:+.1f}".replace("-", "−")
+    if found.half is None:
+        return f"({text}, one seed)"
+    return f"{text} ± {found.half:.1f}" if found.shown else f"({text} ± {found.half:.1f})"
 
 
 def latex(runs: Sequence[Run]) -> str:
     """The same as a ``tabular``."""
     columns, rows = table(runs)
+    groups = by_method(runs)
     lines = [
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
@@ -147,7 +266,7 @@ def latex(runs: Sequence[Run]) -> str:
         r"\midrule",
     ]
     for name, cells in rows.items():
-        values = [_text(cell, column).replace("±", r"$\pm$") for cell, column in zip(cells, columns, strict=True)]
+        values = [_text(*pair, groups[name]).replace("±", r"$\pm$") for pair in zip(cells, columns, strict=True)]
         lines.append(" & ".join([name.replace("_", r"\_"), *values]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -158,16 +277,16 @@ def comma_separated(runs: Sequence[Run]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["protocol", "budget", "method", "seed", *(column.title for column in COLUMNS)])
     for run in sorted(runs, key=lambda one: (one["method"], one["seed"])):
-        values = [column.value(run) for column in COLUMNS]
+        values = [column.of(run) for column in COLUMNS]
         writer.writerow(
             [run["protocol"], run["budget"], run["method"], run["seed"], *("" if v is None else v for v in values)]
         )
     return file.getvalue()
 
 
-def _text(cell: tuple[float, float] | None, column: Column) -> str:
+def _text(cell: tuple[float, float] | None, column: Column, runs: Sequence[Run]) -> str:
     if cell is None:
-        return "–"
+        return NOT_MEANT if column.across and any(map(begins_alike, runs)) else "–"
     digits = 0 if column.title in ("seconds", "MiB") else 1 if column.percent else 2
     mean, spread = cell
     return f"{mean:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")
@@ -176,23 +295,56 @@ def _text(cell: tuple[float, float] | None, column: Column) -> str:
 def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     first = runs[0]
     seeds = sorted({run["seed"] for run in runs})
+    groups = by_method(runs)
     data = first["data"]
     hardware = [run["hardware"] for run in runs]
     machines = sorted({f"{one['processor']}, {one['cores']} cores, {one['device']}" for one in hardware})
     commits = sorted({str(run["commit"]) for run in runs})
-    methods = ",".join(by_method(runs))
-    brought = "" if data.get("source") == "glyphs" else " --data IMAGES"
+    precisions = sorted({run.get("precision") or "precision not recorded" for run in runs})
+    alone = [name for name, found in groups.items() if len(found) == 1]
+    missing = [name for name in ALWAYS if name not in groups]
+    remarks = []
+    if alone and len(seeds) > 1:
+        remarks.append(f"One seed alone: {', '.join(alone)}.")
+    elif alone:
+        remarks.append("One seed: which method is ahead may change with another.")
+    if missing:
+        remarks.append(f"Not run: {', '.join(missing)}.")
+    if any(map(begins_alike, runs)):
+        remarks.append(
+            f"*{NOT_MEANT}*, not meant: these runs began each generation with the first one's initial weights, which is what "
+            "their cross-tests would show."
+        )
     return [
         f"Recall@1 in %, mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) > 1)} "
         f"({', '.join(map(str, seeds))}). Protocol `{first['protocol']}`, budget `{first['budget']}`: {first['shows']}. "
-        f"{data['classes']} classes in tasks of {', '.join(map(str, data['tasks']))}; {data['training']} training and "
-        f"{data['test']} test images; every test image queries the others of its group.",
+        f"{described(data)}; {data['classes']} classes in tasks of {', '.join(map(str, data['tasks']))}; {data['training']} "
+        f"training and {data['test']} test images; {data.get('searched', EVERY_IMAGE)}.",
+        *(["", " ".join(remarks)] if remarks else []),
         "",
         *(f"- *{column.title}*: {column.explained}." for column in columns),
         "",
-        f"Made by `evergallery benchmark {first['protocol']} --budget {first['budget']} --methods {methods} "
-        f"--seeds {len(seeds)}{brought}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)} on {'; '.join(machines)}.",
+        f"Made by `{_command(runs, seeds)}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)} on {'; '.join(machines)}, "
+        f"{', '.join(precisions)}.",
     ]
+
+
+EVERY_IMAGE = "every test image queries the others of its group"
+
+
+def _command(runs: Sequence[Run], seeds: Sequence[int]) -> str:
+    """The command that makes these runs again: what was given for one of them, with the methods and seeds of all."""
+    first = runs[0]
+    options = first.get("options")
+    if options is None:
+        # Format 1 has the command as it was typed, and nothing in it but the data matters to the runs.
+        words = shlex.split(first.get("command", ""))
+        options = {"data": words[words.index("--data") + 1]} if "--data" in words[:-1] else {}
+    words = ["evergallery", "benchmark", first["protocol"], "--budget", first["budget"]]
+    words += ["--methods", ",".join(by_method(runs)), "--seeds", str(max(seeds) + 1)]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def compare(one: Sequence[Run], other: Sequence[Run]) -> list[tuple[str, str, float, float, float | None]]:
@@ -213,7 +365,7 @@ def compare(one: Sequence[Run], other: Sequence[Run]) -> list[tuple[str, str, fl
     for method in dict.fromkeys(name for name, _ in shared):
         seeds = [seed for name, seed in shared if name == method]
         for column in COLUMNS:
-            pairs = [(column.value(first[method, seed]), column.value(second[method, seed])) for seed in seeds]
+            pairs = [(column.of(first[method, seed]), column.of(second[method, seed])) for seed in seeds]
             known = [(a, b) for a, b in pairs if a is not None and b is not None]
             if not known:
                 continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evergallery.benchmark.tables import Run, by_method
+from evergallery.benchmark.tables import Run, begins_alike, by_method
 from evergallery.retrieval import continual
 
 Value = float | None
@@ -21,6 +21,11 @@ class Course:
     explained: str
     percent: bool = True
 
+    def of(self, run: Run) -> list[Value]:
+        """Its values, where they mean something: before the first update they always do."""
+        values = self.values(run)
+        return [*values[:1], *[None] * (len(values) - 1)] if begins_alike(run) else values
+
 
 def _compatibility(run: Run, group: str) -> continual.Matrix:
     # What lies above the diagonal is stored as ``None`` and becomes NaN.
@@ -28,7 +33,12 @@ def _compatibility(run: Run, group: str) -> continual.Matrix:
 
 
 def _first_vectors(group: str) -> Callable[[Run], list[Value]]:
-    return lambda run: [float(value) for value in _compatibility(run, group)[:, 0]]
+    def values(run: Run) -> list[Value]:
+        if group not in run["measures"]["compatibility"]:
+            return [None] * len(run["data"]["tasks"])  # No test image is of a class of that group.
+        return [float(value) for value in _compatibility(run, group)[:, 0]]
+
+    return values
 
 
 def _along(figure: Callable[[continual.Matrix], Value]) -> Callable[[Run], list[Value]]:
@@ -60,7 +70,7 @@ def is_long(runs: Sequence[Run]) -> bool:
 def mean_course(runs: Sequence[Run], course: Course) -> list[Value]:
     """Mean over the runs of one method for each generation; in points where the course is in percent."""
     factor = 100 if course.percent else 1
-    columns = ([one for one in column if one is not None] for column in zip(*map(course.values, runs), strict=True))
+    columns = ([one for one in column if one is not None] for column in zip(*map(course.of, runs), strict=True))
     return [factor * statistics.fmean(column) if column else None for column in columns]
 
 

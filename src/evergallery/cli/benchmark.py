@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evergallery.cli.common import JsonOption
+from evergallery.cli.common import DataDirOption, JsonOption
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ def benchmark(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, …")] = 3,
     data: Annotated[
-        str | None, typer.Option(help="Images, or the directory where the protocol's named set lies.")
+        str | None,
+        typer.Option(help="Images, a named set such as cub200, or the directory where the protocol's own set lies."),
     ] = None,
+    data_dir: DataDirOption = None,
     budget: Annotated[str, typer.Option(help="quick, standard or paper.")] = "standard",
     out_directory: Annotated[Path, typer.Option("--out", help="Where results go.")] = Path("results"),
     list_protocols: Annotated[bool, typer.Option("--list", help="Show the protocols.")] = False,
@@ -37,11 +39,18 @@ def benchmark(
     elif protocol == "compare":
         _compare(sets or [], json)
     else:
-        _run(protocol, methods, seeds, data, budget, out_directory, json)  # type: ignore[arg-type]
+        _run(protocol, methods, seeds, data, data_dir, budget, out_directory, json)  # type: ignore[arg-type]
 
 
 def _run(
-    protocol: str, methods: str | None, seeds: int, data: str | None, budget: "Budget", directory: Path, json: bool
+    protocol: str,
+    methods: str | None,
+    seeds: int,
+    data: str | None,
+    data_dir: Path | None,
+    budget: "Budget",
+    directory: Path,
+    json: bool,
 ) -> None:
     from evergallery.benchmark.report import write_report
     from evergallery.benchmark.runner import run_benchmark
@@ -50,7 +59,14 @@ def _run(
     names = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     with watching(json) as watcher:
         results = run_benchmark(
-            protocol, names, seeds=range(seeds), budget=budget, data=data, out=directory, watcher=watcher
+            protocol,
+            names,
+            seeds=range(seeds),
+            budget=budget,
+            data=data,
+            data_dir=data_dir,
+            out=directory,
+            watcher=watcher,
         )
     page = write_report(results)
     runs = read_runs(results)

@@ -1,7 +1,6 @@
 """Image sets known by name: scikit-learn's digits, generated glyphs, and benchmarks in their published layouts."""
 
 import pickle
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from evergallery.data.image_arrays import fit_arrays
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.listing import Entry, Listing
+from evergallery.data.listing import Listing
+from evergallery.data.published import LAYOUTS, complete_root
 from evergallery.errors import InputError, MissingExtraError
 
 
@@ -41,76 +41,19 @@ def glyphs(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
 def cifar10(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
     """CIFAR-10 in its Python layout (Krizhevsky 2009)."""
     batches = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
-    root = _root("cifar10", data_dir, ["cifar-10-batches-py"], [*batches, "batches.meta"])
+    root = complete_root("cifar10", data_dir, ["cifar-10-batches-py"], [*batches, "batches.meta"])
     return _cifar(root, batches, "labels", "batches.meta", "label_names", preprocessing)
 
 
 def cifar100(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
     """CIFAR-100 in its Python layout, with fine labels (Krizhevsky 2009)."""
-    root = _root("cifar100", data_dir, ["cifar-100-python"], ["train", "test", "meta"])
+    root = complete_root("cifar100", data_dir, ["cifar-100-python"], ["train", "test", "meta"])
     return _cifar(root, ["train", "test"], "fine_labels", "meta", "fine_label_names", preprocessing)
 
 
-def cub200(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
-    """CUB-200-2011 with its train and test split (Wah et al. 2011)."""
-    tables = ["images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"]
-    root = _root("cub200", data_dir, ["CUB_200_2011"], tables)
-    paths, image_classes, names, is_train = (dict(_fields(root / table, 2)) for table in tables)
-    try:
-        return Listing(
-            [
-                _entry(
-                    root / "images" / path, names[image_classes[image]], "train" if is_train[image] == "1" else "test"
-                )
-                for image, path in paths.items()
-            ]
-        )
-    except KeyError as error:
-        raise InputError(f"The tables in {root} disagree on the number {error}: unpack the set again.") from None
-
-
-def cars196(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
-    """Cars-196 with its train and test split, as ``cars_annos.mat`` beside ``car_ims`` (Krause et al. 2013)."""
-    root = _root("cars196", data_dir, ["cars196"], ["cars_annos.mat", "car_ims"])
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise MissingExtraError("The set 'cars196'", "digits") from error
-    try:
-        content = loadmat(root / "cars_annos.mat", squeeze_me=True)
-        names = np.atleast_1d(content["class_names"])
-        annotations = np.atleast_1d(content["annotations"])
-        paths = tuple(root / str(path) for path in annotations["relative_im_path"])
-        labels = tuple(str(names[int(number) - 1]) for number in annotations["class"])
-        split = tuple("test" if int(flag) else "train" for flag in annotations["test"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{root / 'cars_annos.mat'} cannot be read ({error}): download it again.") from error
-    return Listing([_entry(*row) for row in zip(paths, labels, split, strict=True)])
-
-
-def sop(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
-    """Stanford Online Products with its train and test split (Song et al. 2016)."""
-    root = _root("sop", data_dir, ["Stanford_Online_Products"], ["Ebay_train.txt", "Ebay_test.txt"])
-    rows = [(split, row) for split in ("train", "test") for row in _fields(root / f"Ebay_{split}.txt", 4)[1:]]
-    return Listing([_entry(root / path, name, split) for split, (_, name, _, path) in rows])
-
-
-def market1501(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
-    """Market-1501 with the splits train, query and gallery, and its cameras (Zheng et al. 2015).
-
-    Junk (identity -1) is left out; distractors are the class ``0000``, which only the gallery holds.
-    """
-    folders = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-    root = _root("market1501", data_dir, ["Market-1501-v15.09.15", "Market-1501"], list(folders.values()))
-    entries: list[Entry] = []
-    for split, folder in folders.items():
-        for path in sorted((root / folder).glob("[!.]*.jpg")):
-            found = re.match(r"(-1|\d{4})_c(\d+)s\d+_", path.name)
-            if found is None:
-                raise InputError(f"{path} is not named like 0002_c1s1_000451_03.jpg: remove it from the set.")
-            if found[1] != "-1":
-                entries.append(_entry(path, found[1], split, found[2]))
-    return Listing(entries)
+def _published(name: str) -> Callable[[Path | None, Preprocessing], Listing]:
+    reader = LAYOUTS[name][0]
+    return lambda data_dir, preprocessing: reader(data_dir)
 
 
 NAMED: dict[str, Callable[[Path | None, Preprocessing], Listing | ImageSet]] = {
@@ -118,33 +61,8 @@ NAMED: dict[str, Callable[[Path | None, Preprocessing], Listing | ImageSet]] = {
     "digits": digits,
     "cifar10": cifar10,
     "cifar100": cifar100,
-    "cub200": cub200,
-    "cars196": cars196,
-    "sop": sop,
-    "market1501": market1501,
+    **{name: _published(name) for name in LAYOUTS},
 }
-
-
-def _entry(path: Path, label: str, split: str, camera: str | None = None) -> Entry:
-    return Entry(str(path.absolute()), label, split, camera)
-
-
-def _root(name: str, data_dir: Path | None, candidates: Sequence[str], needed: Sequence[str]) -> Path:
-    """The folder that holds everything ``needed``: a candidate below ``data_dir``, or ``data_dir`` itself."""
-    if data_dir is None:
-        raise InputError(
-            f"The set {name!r} is read from disk: say with data_dir which folder holds "
-            f"{candidates[0]}/ with {', '.join(needed)}."
-        )
-    roots = [*(data_dir / candidate for candidate in candidates), data_dir]
-    for root in roots:
-        if all((root / entry).exists() for entry in needed):
-            return root
-    root = next((root for root in roots[:-1] if root.is_dir()), roots[0])
-    missing = [entry for entry in needed if not (root / entry).exists()]
-    raise InputError(
-        f"The set {name!r} is not complete: {root} should hold {', '.join(needed)}, and lacks {', '.join(missing)}."
-    )
 
 
 def _cifar(
@@ -220,17 +138,3 @@ def _unpickle(path: Path) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _fields(path: Path, count: int) -> list[list[str]]:
-    """The lines of a table, each split at white space into ``count`` fields."""
-    try:
-        rows = [
-            line.split(maxsplit=count - 1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): download it again.") from error
-    for row in rows:
-        if len(row) != count:
-            raise InputError(f"{path} has the line {' '.join(row)!r} without {count} fields: download it again.")
-    return rows

@@ -17,11 +17,14 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, decode, pixels
 from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing, list_folder, list_table
 from evergallery.data.places import local_path, read
+from evergallery.data.published import layout_of
 from evergallery.errors import InputError
 from evergallery.names import natural, normal
 
 DECODING_THREADS = 4
 DECODING_BLOCK = 256
+TESTED = ("test", "query", "gallery")
+"""Splits that nothing is learned from."""
 
 
 def load(
@@ -41,7 +44,8 @@ def load(
         source: one of
 
             - a folder with a folder per class, or ``train``/``val``/``test``/``query``/``gallery`` folders of such;
-              without class folders only where labels are not required;
+              without class folders only where labels are not required; or the folder of a set in its published layout,
+              see ``evergallery.data.published.LAYOUTS``, where they are;
             - a ``.csv`` or ``.parquet`` table with ``path,label[,split,camera,item_id]``, paths relative to the table;
             - an ``.npz`` file with ``images`` (N, H, W[, 1 | 3 | 4]) uint8, ``labels`` and optionally ``names``,
               ``split``;
@@ -52,7 +56,7 @@ def load(
         cache: directory in which decoded images are kept, so that none is decoded twice.
         data_dir: where named sets lie.
         require_labels: whether every image must have a label.
-        minimum_per_class: fewest images that a class may have.
+        minimum_per_class: fewest images that a class may have, of those that may be learned from where there are splits.
         watched: sees the entries of a listing before any image is opened.
         on_progress: called with images done and in all.
 
@@ -66,14 +70,18 @@ def load(
     found = find(source, preprocessing, data_dir=data_dir, require_labels=require_labels)
     if isinstance(found, Listing):
         entries, refused = watched(found).in_order()
-        check_classes((entry.label for entry in entries), minimum_per_class, str(source))
+        check_classes(((entry.label, entry.split) for entry in entries), minimum_per_class, str(source))
         images = read_entries(entries, preprocessing, cache, on_progress)
         images = replace(images, skipped=(*refused, *images.skipped))
         if len(images) == 0:
             raise InputError(f"None of the {len(entries)} images of {source} can be read, the first: {_first(images)}")
     else:
         images = found
-    named = (images.classes[label] if label >= 0 else None for label in images.labels.tolist())
+    splits = images.split.tolist() if images.split is not None else [None] * len(images)
+    named = (
+        (images.classes[label] if label >= 0 else None, split)
+        for label, split in zip(images.labels.tolist(), splits, strict=True)
+    )
     check_classes(named, minimum_per_class, str(source))
     return images
 
@@ -123,6 +131,9 @@ def find(
     if path is None and suffix not in (*SUFFIXES, ".npz"):
         return list_folder(name, require_labels)
     if path is not None and path.is_dir():
+        layout = layout_of(path) if require_labels else None
+        if layout is not None:
+            return NAMED[layout](path, preprocessing)  # Its folders are not classes, and its split is published.
         return list_folder(name if path.is_absolute() else str(path.absolute()), require_labels)
     raise InputError(
         f"{name} is no source of {'labelled ' if require_labels else ''}images: "
@@ -224,20 +235,29 @@ def _open(
         return content, str(error)
 
 
-def check_classes(labels: Iterable[str | None], minimum: int, source: str) -> None:
+def check_classes(labels: Iterable[tuple[str | None, str | None]], minimum: int, source: str) -> None:
     """Refuse classes whose names differ only in case or spaces, or that have too few images.
 
-    Names that are read differently are different: ``m2`` and ``m²``, ``straße`` and ``strasse``.
+    Names that are read differently are different: ``m2`` and ``m²``, ``straße`` and ``strasse``. An image of a split that is
+    only asked for or found, such as ``test``, does not count, and a class of such images alone may have any number.
+
+    Args:
+        labels: label and split of each image.
+        minimum: of the images of a class.
+        source: for the message.
 
     Raises:
         InputError: there is such a class.
     """
     counts: dict[str, int] = {}
-    for label in labels:
+    names: dict[str, None] = {}
+    for label, split in labels:
         if label is not None:
-            counts[label] = counts.get(label, 0) + 1
+            names[label] = None
+            if split not in TESTED:
+                counts[label] = counts.get(label, 0) + 1
     alike: dict[str, str] = {}
-    for name in counts:
+    for name in names:
         key = " ".join(normal(name).lower().split())
         if alike.setdefault(key, name) != name:
             raise InputError(

@@ -208,7 +208,7 @@ def _opened(
     """Images that are read as they are asked for, until the stack is closed."""
     if isinstance(images, Listing):
         spool = stack.enter_context(closing(Spool(images, split)))
-        check_classes(spool.labels(), 1, source)
+        check_classes(((label, None) for label in spool.labels()), 1, source)
         refused = list(spool.refused())
         found = stack.enter_context(closing(extraction.read(spool)))
         return _Source(found, refused, len(spool) + len(refused))

@@ -28,10 +28,16 @@ from evergallery.watching import Watcher
 
 
 def training_part(images: ImageSet) -> ImageSet:
-    """The images that may be learned from: the ``train`` split where there are splits, with ``val`` beside it."""
+    """The images that may be learned from: the ``train`` split where there are splits, with ``val`` beside it.
+
+    Classes are those that there are training images of: the others, which are only asked for, would be rows of a head that
+    nothing trains.
+    """
     if images.split is None:
         return images
-    return images.select(np.flatnonzero(np.isin(images.split, ("train", "val"))))
+    learned = np.unique(images.labels[(images.split == "train") & (images.labels >= 0)])
+    may = images.select(np.flatnonzero(np.isin(images.split, ("train", "val"))))
+    return may.of_classes([images.classes[label] for label in learned])
 
 
 def left_out(images: ImageSet) -> str | None:

@@ -8,6 +8,7 @@ Two matrices, in both of which the entries above the diagonal do not exist and a
 A figure that needs at least two tasks or generations is ``None`` where there is only one.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -169,6 +170,37 @@ def price(best: float, new_self: float) -> float:
         new_self: the new generation alone.
     """
     return best - new_self
+
+
+def advbct_update(new_self: float, best: float) -> float:
+    """P_up of one test set, ``σ((M(new, new) - M*) / M*)`` with the logistic σ (AdvBCT, Pan et al. 2023); ½ is neutral.
+
+    The paper's figure is 100 times its mean over the test sets; the form is recovered from the published tables.
+
+    Args:
+        new_self: the new generation alone.
+        best: M*, the same recipe without constraint, above 0.
+    """
+    return _logistic((new_self - best) / best)
+
+
+def advbct_compatibility(new_old: float, old_old: float, best: float) -> float | None:
+    """P_comp of one test set, ``σ(Γ)`` of the update gain (AdvBCT, Pan et al. 2023); ½ is neutral.
+
+    Args:
+        new_old: queries of the new generation, gallery of the old one.
+        old_old: the old generation alone.
+        best: M*, the same recipe without constraint, both sides new.
+
+    Returns:
+        ``None`` where the update gain is.
+    """
+    gain = update_gain(new_old, old_old, best)
+    return None if gain is None else _logistic(gain)
+
+
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
 
 
 def area_under_refresh_curve(shares: Sequence[float], values: Sequence[float]) -> float:

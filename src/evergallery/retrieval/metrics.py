@@ -121,6 +121,18 @@ def average_precision(hits: Tensor, positives: Tensor) -> Tensor:
     return torch.zeros_like(positives, dtype=torch.float64).index_add_(0, query, precision / positives[query])
 
 
+def mean_inverse_negative_penalty(hits: Tensor, positives: Tensor) -> float:
+    """mINP, mean of ``R`` over the rank of the last positive (Ye et al. 2021, equation 10); over the full ranking.
+
+    Args:
+        hits: (Q, G) bool, with every positive in it.
+        positives: (Q,) R, at least 1.
+    """
+    ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
+    last = (hits * ranks).max(1).values
+    return (positives.double() / last.clamp(min=1)).mean().item()
+
+
 def mean_reciprocal_rank(hits: Tensor) -> float:
     """Mean of one over the rank of the first positive; 0 where it is beyond the matrix.
 
@@ -143,6 +155,7 @@ class RetrievalMetrics:
         mrr: mean reciprocal rank of the first positive, 0 for one beyond the ranks that recall, precision and mAP@R
             need (the largest k or the largest R).
         mean_average_precision: over the full ranking; ``None`` unless asked for.
+        minp: mINP, over the full ranking; ``None`` unless asked for.
         ndcg: nDCG@k by k, where judgements are graded.
         queries: how many counted; with none, every value is 0.
         dropped: queries without a positive in the gallery.
@@ -168,6 +181,7 @@ class RetrievalMetrics:
     valid: Tensor = field(repr=False, compare=False)
     gain_at_1: Tensor = field(repr=False, compare=False)
     ndcg: dict[int, float] | None = None
+    minp: float | None = None
 
     def __repr__(self) -> str:
         values = (f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}"
@@ -184,6 +198,7 @@ class RetrievalMetrics:
             "MRR": self.mrr,
             **{f"nDCG@{k}": value for k, value in (self.ndcg or {}).items()},
             **({"mAP": self.mean_average_precision} if self.mean_average_precision is not None else {}),
+            **({"mINP": self.minp} if self.minp is not None else {}),
             "queries": self.queries,
             "dropped": self.dropped,
         }
@@ -209,7 +224,7 @@ def evaluate(
         gallery_labels: (G,) any int64.
         ks: of recall@k and precision@k.
         exclusion: what each query must not find, for instance itself.
-        full_ranking: also mAP over all ranks, which sorts the whole gallery for every query.
+        full_ranking: also mAP and mINP over all ranks, which sorts the whole gallery for every query.
         memory_limit: bytes of working memory, about.
 
     Raises:
@@ -258,7 +273,7 @@ def metrics_of(
         hits_of: (q, k) bool, which of the neighbours of a slice of the queries are right.
         ks: of recall@k and precision@k.
         exclusion: what each query must not find.
-        full_ranking: also mAP over all ranks.
+        full_ranking: also mAP and mINP over all ranks.
         memory_limit: bytes of working memory, about.
 
     Raises:
@@ -274,7 +289,7 @@ def metrics_of(
     average_precisions = torch.zeros(len(valid), dtype=torch.float64, device=valid.device)
     nearest_item = torch.full_like(positives, -1)
     recall, precision = dict.fromkeys(ks, 0.0), dict.fromkeys(ks, 0.0)
-    map_at_r = r_precision_ = mrr = full = 0.0
+    map_at_r = r_precision_ = mrr = full = minp = 0.0
     # In parts, so that the ranks of all queries are never held at once: 32 bytes for each while metrics are computed.
     rows = max(1, memory_limit // 2 // (depth * 32))
     for start in range(0, len(query_embeddings), rows):
@@ -301,7 +316,9 @@ def metrics_of(
         map_at_r += share * of_each.mean().item()
         r_precision_ += share * r_precision(hits[:, :ranks], relevant)
         mrr += share * mean_reciprocal_rank(hits[:, :ranks])
-        full += share * mean_average_precision(hits, relevant) if full_ranking else 0.0
+        if full_ranking:
+            full += share * mean_average_precision(hits, relevant)
+            minp += share * mean_inverse_negative_penalty(hits, relevant)
     return RetrievalMetrics(
         recall=recall,
         precision=precision,
@@ -316,6 +333,7 @@ def metrics_of(
         nearest=nearest_item,
         valid=valid,
         gain_at_1=hits_at_1.double(),
+        minp=minp if full_ranking else None,
     )
 
 

@@ -1,0 +1,338 @@
+"""Image sets in the layouts in which they are published, each with the split that its papers use."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evergallery.data.columns import csv_records
+from evergallery.data.listing import Entry, Listing, list_folder
+from evergallery.errors import InputError, MissingExtraError
+
+ReID = re.compile(r"(?P<label>-1|\d{4})_c(?P<camera>\d+)")
+
+
+def cub200(data_dir: Path | None) -> Listing:
+    """CUB-200-2011 with its train and test split (Wah et al. 2011)."""
+    tables = ["images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"]
+    root = root_of("cub200", data_dir)
+    paths, image_classes, names, is_train = (dict(_fields(root / table, 2)) for table in tables)
+    try:
+        return Listing(
+            [
+                _entry(
+                    root / "images" / path, names[image_classes[image]], "train" if is_train[image] == "1" else "test"
+                )
+                for image, path in paths.items()
+            ]
+        )
+    except KeyError as error:
+        raise InputError(f"The tables in {root} disagree on the number {error}: unpack the set again.") from None
+
+
+def cars196(data_dir: Path | None) -> Listing:
+    """Cars-196 with its train and test split, as ``cars_annos.mat`` beside ``car_ims`` (Krause et al. 2013)."""
+    root = root_of("cars196", data_dir)
+    content = _matlab(root / "cars_annos.mat", "cars196")
+    try:
+        names = np.atleast_1d(content["class_names"])
+        annotations = np.atleast_1d(content["annotations"])
+        paths = tuple(root / str(path) for path in annotations["relative_im_path"])
+        labels = tuple(str(names[int(number) - 1]) for number in annotations["class"])
+        split = tuple("test" if int(flag) else "train" for flag in annotations["test"])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _damaged(root / "cars_annos.mat", error) from error
+    return Listing([_entry(*row) for row in zip(paths, labels, split, strict=True)])
+
+
+def dogs(data_dir: Path | None) -> Listing:
+    """Stanford Dogs with its train and test lists, as ``train_list.mat`` beside ``Images`` (Khosla et al. 2011)."""
+    root = root_of("dogs", data_dir)
+    entries = []
+    for split in ("train", "test"):
+        path = root / f"{split}_list.mat"
+        try:
+            files = [str(one) for one in np.atleast_1d(_matlab(path, "dogs")["file_list"])]
+        except KeyError as error:
+            raise _damaged(path, error) from error
+        entries += [_entry(root / "Images" / one, one.partition("/")[0], split) for one in files]
+    return Listing(entries)
+
+
+def sop(data_dir: Path | None) -> Listing:
+    """Stanford Online Products with its train and test split, whose classes are disjoint (Song et al. 2016)."""
+    root = root_of("sop", data_dir)
+    rows = [(split, row) for split in ("train", "test") for row in _fields(root / f"Ebay_{split}.txt", 4)[1:]]
+    return Listing([_entry(root / path, name, split) for split, (_, name, _, path) in rows])
+
+
+def inshop(data_dir: Path | None) -> Listing:
+    """In-shop Clothes Retrieval with the splits train, query and gallery (Liu et al. 2016)."""
+    root = root_of("inshop", data_dir)
+    table = next(path for path in (root / LIST_INSHOP, root / "Eval" / LIST_INSHOP) if path.is_file())
+    # A number of images and a line of headings come first, and the archive unpacks to Img or img.
+    folder = root / "Img" if (root / "Img").is_dir() else root
+    entries = [
+        _entry(folder / path, name, split)
+        for path, name, split in (line.split() for line in _lines(table)[2:] if len(line.split()) == 3)
+        if split in ("train", "query", "gallery")
+    ]
+    if not entries:
+        raise InputError(f"{table} lists no image as IMAGE ITEM train|query|gallery: download it again.")
+    return Listing(entries)
+
+
+def deepfashion2(data_dir: Path | None) -> Listing:
+    """DeepFashion2: a class is a style of a pair; consumers' photographs of the validation part ask, shops' are found.
+
+    An image with several items counts as its largest that has a style; where none has, it is left out (Ge et al. 2019).
+    """
+    root = root_of("deepfashion2", data_dir)
+    entries = []
+    for part in ("train", "validation"):
+        for path in sorted((root / part / "annos").glob("*.json")):
+            try:
+                found = json.loads(path.read_text())
+                items = [one for name, one in found.items() if name.startswith("item") and int(one["style"]) > 0]
+                if not items:
+                    continue
+                largest = max(items, key=lambda one: _area(one["bounding_box"]))
+                label = f"{int(found['pair_id']):06d}-{int(largest['style'])}-{int(largest['category_id'])}"
+                asks = found["source"] == "user"
+            except (ValueError, KeyError, TypeError) as error:
+                raise _damaged(path, error) from error
+            split = "train" if part == "train" else "query" if asks else "gallery"
+            entries.append(_entry(root / part / "image" / f"{path.stem}.jpg", label, split))
+    return Listing(entries)
+
+
+def market1501(data_dir: Path | None) -> Listing:
+    """Market-1501 with the splits train, query and gallery, and its cameras (Zheng et al. 2015).
+
+    Junk (identity -1) is left out; distractors are the class ``0000``, which only the gallery holds.
+    """
+    return _reid("market1501", data_dir, "bounding_box_train", "query", "bounding_box_test", "0002_c1s1_000451_03.jpg")
+
+
+def dukemtmc(data_dir: Path | None) -> Listing:
+    """DukeMTMC-reID with the splits train, query and gallery, and its cameras (Zheng et al. 2017)."""
+    return _reid("dukemtmc", data_dir, "bounding_box_train", "query", "bounding_box_test", "0001_c2_f0046182.jpg")
+
+
+def veri776(data_dir: Path | None) -> Listing:
+    """VeRi-776, vehicles, with the splits train, query and gallery, and its cameras (Liu et al. 2016)."""
+    return _reid("veri776", data_dir, "image_train", "image_query", "image_test", "0001_c001_00016450_0.jpg")
+
+
+def msmt17(data_dir: Path | None) -> Listing:
+    """MSMT17 with the splits train (its lists train and val), query and gallery, and its cameras (Wei et al. 2018).
+
+    Identities are counted from 0 in the training and in the test part, and are not the same: their names say which part.
+    """
+    root = root_of("msmt17", data_dir)
+    entries = []
+    for name, split in (("train", "train"), ("val", "train"), ("query", "query"), ("gallery", "gallery")):
+        part = "train" if split == "train" else "test"
+        folder = next((root / one for one in (part, f"mask_{part}_v2") if (root / one).is_dir()), root / part)
+        for path, number in _fields(root / f"list_{name}.txt", 2):
+            camera = path.rpartition("/")[2].split("_")[2:3]
+            if not camera or not number.isdigit():
+                raise InputError(f"{root / f'list_{name}.txt'} has the line {path} {number}: download it again.")
+            entries.append(_entry(folder / path, f"{part} {int(number):04d}", split, camera[0]))
+    return Listing(entries)
+
+
+def imagenet(data_dir: Path | None) -> Listing:
+    """ImageNet-1k as folders ``train/CLASS`` and ``val/CLASS`` (Russakovsky et al. 2015)."""
+    return list_folder(str(root_of("imagenet", data_dir).absolute()), True)
+
+
+def places365(data_dir: Path | None) -> Listing:
+    """Places365-Standard as folders ``train/CLASS`` and ``val/CLASS``, its layout for PyTorch (Zhou et al. 2018)."""
+    return list_folder(str(root_of("places365", data_dir).absolute()), True)
+
+
+def omniglot(data_dir: Path | None) -> Listing:
+    """Omniglot: characters ``ALPHABET/CHARACTER`` of the splits background and evaluation (Lake et al. 2015)."""
+    root = root_of("omniglot", data_dir)
+    entries = []
+    for split in ("background", "evaluation"):
+        for path in sorted((root / f"images_{split}").glob("*/*/*.png")):
+            entries.append(_entry(path, f"{path.parents[1].name}/{path.parent.name}", split))
+    return Listing(entries)
+
+
+def grocery(data_dir: Path | None) -> Listing:
+    """Grocery Store photographs with their train, val and test lists; a class is a product (Klasson et al. 2019)."""
+    root = root_of("grocery", data_dir)
+    entries = []
+    for split in ("train", "val", "test"):
+        for line in _lines(root / f"{split}.txt"):
+            path = line.split(",")[0].strip()
+            if path:
+                entries.append(_entry(root / path, Path(path).parent.name, split))
+    return Listing(entries)
+
+
+def gldv2(data_dir: Path | None) -> Listing:
+    """Google Landmarks v2, its cleaned training part: ``train_clean.csv``, ``train/0/1/2/012….jpg`` (Weyand et al. 2020)."""
+    root = root_of("gldv2", data_dir)
+    table = root / "train_clean.csv"
+
+    def entries() -> Iterator[Entry]:
+        with table.open(newline="", encoding="utf-8") as file:
+            for number, (line, row) in enumerate(csv_records(str(table), file)):
+                if number == 0 and row[:2] == ["landmark_id", "images"]:
+                    continue
+                if len(row) != 2:
+                    raise InputError(f"{table} has {len(row)} cells in line {line} in place of 2: download it again.")
+                for image in row[1].split():
+                    path = root / "train" / image[0] / image[1] / image[2] / f"{image}.jpg"
+                    yield _entry(path, row[0], "train")
+
+    return Listing(entries())
+
+
+def ms_celeb(data_dir: Path | None) -> Listing:
+    """Faces of MS-Celeb-1M, or of a part of it, as ``list.txt`` of lines ``PATH LABEL`` beside the images (Guo et al. 2016)."""
+    root = root_of("ms-celeb", data_dir)
+    return Listing([_entry(root / path, label, "train") for path, label in _fields(root / "list.txt", 2)])
+
+
+LIST_INSHOP = "list_eval_partition.txt"
+LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tuple[str, ...]]] = {
+    "cub200": (
+        cub200, ("CUB_200_2011",),
+        ("images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"),
+    ),
+    "cars196": (cars196, ("cars196",), ("cars_annos.mat", "car_ims")),
+    "dogs": (dogs, ("StanfordDogs", "stanford-dogs"), ("train_list.mat", "test_list.mat", "Images")),
+    "sop": (sop, ("Stanford_Online_Products",), ("Ebay_train.txt", "Ebay_test.txt")),
+    "inshop": (inshop, ("In-shop", "Inshop", "In_shop"), (LIST_INSHOP,)),
+    "deepfashion2": (deepfashion2, ("DeepFashion2", "deepfashion2"), ("train/annos", "validation/annos")),
+    "dukemtmc": (dukemtmc, ("DukeMTMC-reID",), ("bounding_box_train", "query", "bounding_box_test")),
+    "market1501": (
+        market1501, ("Market-1501-v15.09.15", "Market-1501"), ("bounding_box_train", "query", "bounding_box_test"),
+    ),
+    "veri776": (veri776, ("VeRi", "VeRi-776"), ("image_train", "image_query", "image_test")),
+    "msmt17": (
+        msmt17, ("MSMT17_V1", "MSMT17_V2", "MSMT17"),
+        ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"),
+    ),
+    "imagenet": (imagenet, ("imagenet", "ILSVRC/Data/CLS-LOC"), ("train", "val")),
+    "places365": (places365, ("places365_standard", "places365"), ("train", "val")),
+    "omniglot": (omniglot, ("omniglot", "omniglot-py"), ("images_background", "images_evaluation")),
+    "grocery": (
+        grocery, ("GroceryStoreDataset/dataset", "dataset"), ("train.txt", "val.txt", "test.txt", "train", "test")
+    ),
+    "gldv2": (gldv2, ("gldv2", "google-landmarks-v2"), ("train_clean.csv", "train")),
+    "ms-celeb": (ms_celeb, ("ms-celeb",), ("list.txt",)),
+}  # fmt: skip
+"""By name: the reader, the folders below the data directory that it looks in, and what one of them must hold."""
+PLAIN = frozenset({"imagenet", "places365", "ms-celeb"})
+"""Layouts that many sets share, so that a folder in one is not known by it."""
+
+
+def layout_of(folder: Path) -> str | None:
+    """The name of the set whose published layout a folder has; ``None`` where it is no set that is known."""
+    for name, (_, _, needed) in LAYOUTS.items():
+        if name not in PLAIN and all(_has(folder, entry) for entry in needed):
+            if name == "dukemtmc" and not any((folder / "query").glob("????_c*_f*.jpg")):
+                continue  # Market-1501's folders have the same names.
+            return name
+    return None
+
+
+def root_of(name: str, data_dir: Path | None) -> Path:
+    """The folder of a set: one of its usual names below ``data_dir``, or ``data_dir`` itself.
+
+    Raises:
+        InputError: none holds what the set consists of.
+    """
+    _, candidates, needed = LAYOUTS[name]
+    return complete_root(name, data_dir, candidates, needed)
+
+
+def complete_root(name: str, data_dir: Path | None, candidates: Sequence[str], needed: Sequence[str]) -> Path:
+    """The folder that holds everything ``needed``: a candidate below ``data_dir``, or ``data_dir`` itself.
+
+    Raises:
+        InputError: there is none.
+    """
+    if data_dir is None:
+        raise InputError(
+            f"The set {name!r} is read from disk: say with --data-dir (data_dir in Python) which folder holds "
+            f"{candidates[0]}/ with {', '.join(needed)}."
+        )
+    roots = [*(data_dir / candidate for candidate in candidates), data_dir]
+    for root in roots:
+        if all(_has(root, entry) for entry in needed):
+            return root
+    root = next((root for root in roots[:-1] if root.is_dir()), roots[0])
+    missing = [entry for entry in needed if not _has(root, entry)]
+    raise InputError(
+        f"The set {name!r} is not complete: {root} should hold {', '.join(needed)}, and lacks {', '.join(missing)}."
+    )
+
+
+def _has(root: Path, entry: str) -> bool:
+    # Some copies of In-shop keep the list in a folder of its own.
+    return (root / entry).exists() or (entry == LIST_INSHOP and (root / "Eval" / entry).exists())
+
+
+def _reid(name: str, data_dir: Path | None, train: str, query: str, gallery: str, example: str) -> Listing:
+    root = root_of(name, data_dir)
+    entries: list[Entry] = []
+    for split, folder in (("train", train), ("query", query), ("gallery", gallery)):
+        for path in sorted((root / folder).glob("[!.]*.jpg")):
+            found = ReID.match(path.name)
+            if found is None:
+                raise InputError(f"{path} is not named like {example}: remove it from the set.")
+            if found["label"] != "-1":
+                entries.append(_entry(path, found["label"], split, found["camera"]))
+    return Listing(entries)
+
+
+def _entry(path: Path, label: str, split: str, camera: str | None = None) -> Entry:
+    return Entry(str(path.absolute()), label, split, camera)
+
+
+def _area(box: Iterable[float]) -> float:
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
+
+
+def _matlab(path: Path, name: str) -> dict[str, Any]:
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise MissingExtraError(f"The set {name!r}", "digits") from error
+    try:
+        content: dict[str, Any] = loadmat(path, squeeze_me=True)
+    # Damaged files raise almost anything.
+    except Exception as error:
+        raise _damaged(path, error) from error
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read ({error}): download it again.")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _fields(path: Path, count: int) -> list[list[str]]:
+    """The lines of a table, each split at white space into ``count`` fields."""
+    rows = [line.split(maxsplit=count - 1) for line in _lines(path) if line.strip()]
+    for row in rows:
+        if len(row) != count:
+            raise InputError(f"{path} has the line {' '.join(row)!r} without {count} fields: download it again.")
+    return rows

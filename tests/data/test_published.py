@@ -1,0 +1,210 @@
+"""Sets in their published layouts, each as a toy copy: files, classes, splits and cameras."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.data.published import LAYOUTS, layout_of
+from evergallery.data.sources import load
+from evergallery.errors import InputError
+
+SMALL = Preprocessing(size=8)
+Fact = tuple[str, str, str, str | None]
+
+
+def paint(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (len(str(path)) % 256, sum(map(ord, name)) % 256, 7)).save(path)
+
+
+def facts(images: ImageSet, root: Path) -> set[Fact]:
+    assert images.split is not None
+    cameras = [None] * len(images) if images.cameras is None else images.cameras.tolist()
+    return {
+        (str(Path(uri).relative_to(root.absolute())), images.classes[label], split, camera)
+        for uri, label, split, camera in zip(
+            images.uris, images.labels.tolist(), images.split.tolist(), cameras, strict=True
+        )
+    }
+
+
+def dogs(root: Path) -> set[Fact]:
+    io = pytest.importorskip("scipy.io")
+    a, b = "n02085620-Chihuahua/n02085620_5927.jpg", "n02110958-pug/n02110958_1.jpg"
+    paint(root / "Images", a, b)
+    for split, files in (("train", [a]), ("test", [b])):
+        io.savemat(root / f"{split}_list.mat", {"file_list": np.array(files, dtype=object)})
+    return {(f"Images/{a}", "n02085620-Chihuahua", "train", None), (f"Images/{b}", "n02110958-pug", "test", None)}
+
+
+def inshop(root: Path) -> set[Fact]:
+    rows = [("img/WOMEN/Tees/id_1/1.jpg", "id_1", "train"), ("img/MEN/Tees/id_2/1.jpg", "id_2", "query"),
+            ("img/MEN/Tees/id_2/2.jpg", "id_2", "gallery")]  # fmt: skip
+    paint(root, *(row[0] for row in rows))
+    lines = ["3", "image_name item_id evaluation_status", *("  ".join(row) for row in rows)]
+    (root / "Eval").mkdir(exist_ok=True)
+    (root / "Eval/list_eval_partition.txt").write_text("\n".join(lines))
+    return {(*row, None) for row in rows}
+
+
+def deepfashion2(root: Path) -> set[Fact]:
+    def item(style: int, category: int, side: int) -> dict[str, object]:
+        return {"style": style, "category_id": category, "bounding_box": [0, 0, side, side]}
+
+    described = {
+        "train/000001": ("user", {"item1": item(1, 2, 4), "item2": item(2, 7, 9)}),
+        "train/000002": ("shop", {"item1": item(0, 2, 4)}),
+        "validation/000001": ("user", {"item1": item(1, 1, 4)}),
+        "validation/000002": ("shop", {"item1": item(1, 1, 4), "item2": item(0, 2, 9)}),
+    }
+    for name, (source, items) in described.items():
+        part, _, number = name.partition("/")
+        paint(root, f"{part}/image/{number}.jpg")
+        (root / part / "annos").mkdir(exist_ok=True)
+        (root / part / "annos" / f"{number}.json").write_text(json.dumps({"source": source, "pair_id": 31, **items}))
+    return {
+        ("train/image/000001.jpg", "000031-2-7", "train", None),
+        ("validation/image/000001.jpg", "000031-1-1", "query", None),
+        ("validation/image/000002.jpg", "000031-1-1", "gallery", None),
+    }
+
+
+def persons(train: str, query: str, gallery: str, ending: str) -> Callable[[Path], set[Fact]]:
+    def make(root: Path) -> set[Fact]:
+        rows = [(f"{train}/0002_c1{ending}", "0002", "train", "1"), (f"{query}/0005_c3{ending}", "0005", "query", "3"),
+                (f"{gallery}/0005_c6{ending}", "0005", "gallery", "6"),
+                (f"{gallery}/0000_c2{ending}", "0000", "gallery", "2")]  # fmt: skip
+        paint(root, f"{gallery}/-1_c1{ending}", *(row[0] for row in rows))
+        return set(rows)
+
+    return make
+
+
+def veri776(root: Path) -> set[Fact]:
+    rows = [("image_train/0001_c001_00016450_0.jpg", "0001", "train", "001"),
+            ("image_query/0002_c002_00030600_0.jpg", "0002", "query", "002"),
+            ("image_test/0002_c003_00030600_0.jpg", "0002", "gallery", "003")]  # fmt: skip
+    paint(root, *(row[0] for row in rows))
+    return set(rows)
+
+
+def msmt17(root: Path) -> set[Fact]:
+    names = {
+        "train": ("train", "0000/0000_000_01_0303morning_0015_0.jpg"), "val": ("train", "0001/0001_000_02_0303noon_1_0.jpg"),
+        "query": ("test", "0000/0000_000_03_0303morning_0015_0.jpg"), "gallery": ("test", "0000/0000_001_14_0303noon_2_0.jpg"),
+    }  # fmt: skip
+    found = set()
+    for name, (part, path) in names.items():
+        paint(root / part, path)
+        number = int(path[:4])
+        (root / f"list_{name}.txt").write_text(f"{path} {number}\n")
+        split = "train" if part == "train" else name
+        found.add((f"{part}/{path}", f"{part} {number:04d}", split, path.split("_")[2]))
+    return found
+
+
+def by_folder(root: Path) -> set[Fact]:
+    rows = [("train/n01440764/a.jpg", "n01440764", "train", None), ("train/n01443537/b.jpg", "n01443537", "train", None),
+            ("val/n01440764/c.jpg", "n01440764", "val", None)]  # fmt: skip
+    paint(root, *(row[0] for row in rows))
+    return set(rows)
+
+
+def omniglot(root: Path) -> set[Fact]:
+    rows = [("images_background/Greek/character01/0394_01.png", "Greek/character01", "background", None),
+            ("images_evaluation/Tengwar/character02/1_01.png", "Tengwar/character02", "evaluation", None)]  # fmt: skip
+    paint(root, *(row[0] for row in rows))
+    return set(rows)
+
+
+def grocery(root: Path) -> set[Fact]:
+    found = set()
+    for split in ("train", "val", "test"):
+        path = f"{split}/Fruit/Apple/Golden-Delicious/Golden-Delicious_001.jpg"
+        paint(root, path)
+        (root / f"{split}.txt").write_text(f"{path}, 0, 0\n")
+        found.add((path, "Golden-Delicious", split, None))
+    return found
+
+
+def gldv2(root: Path) -> set[Fact]:
+    paths = ["train/0/1/2/012abc.jpg", "train/f/f/0/ff01.jpg", "train/a/b/c/abc.jpg"]
+    paint(root, *paths)
+    (root / "train_clean.csv").write_text("landmark_id,images\n1,012abc ff01\n7,abc\n")
+    return {(paths[0], "1", "train", None), (paths[1], "1", "train", None), (paths[2], "7", "train", None)}
+
+
+def ms_celeb(root: Path) -> set[Fact]:
+    paint(root, "m.01/0.jpg", "m.02/0.jpg")
+    (root / "list.txt").write_text("m.01/0.jpg 0\nm.02/0.jpg 1\n")
+    return {("m.01/0.jpg", "0", "train", None), ("m.02/0.jpg", "1", "train", None)}
+
+
+TOYS: dict[str, Callable[[Path], set[Fact]]] = {
+    "dogs": dogs,
+    "inshop": inshop,
+    "deepfashion2": deepfashion2,
+    "market1501": persons("bounding_box_train", "query", "bounding_box_test", "s1_000451_03.jpg"),
+    "dukemtmc": persons("bounding_box_train", "query", "bounding_box_test", "_f0046182.jpg"),
+    "veri776": veri776,
+    "msmt17": msmt17,
+    "imagenet": by_folder,
+    "places365": by_folder,
+    "omniglot": omniglot,
+    "grocery": grocery,
+    "gldv2": gldv2,
+    "ms-celeb": ms_celeb,
+}
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_toy_copy_is_read_as_published(name: str, tmp_path: Path) -> None:
+    _, candidates, needed = LAYOUTS[name]
+    root = tmp_path / candidates[0]
+    root.mkdir(parents=True)
+    expected = TOYS[name](root)
+    assert facts(load(name, SMALL, data_dir=tmp_path), root) == expected
+    assert facts(load(name, SMALL, data_dir=root), root) == expected
+    if name in ("imagenet", "places365", "ms-celeb"):
+        assert layout_of(root) is None, "many sets look like that"
+    else:
+        assert layout_of(root) == name
+        assert facts(load(root, SMALL), root) == expected, "its folders are not taken for classes"
+    # Without one of its parts it is not complete, and says of which.
+    lost = needed[-1]
+    for path in (root / lost, root / "Eval" / lost):
+        if path.exists():
+            path.rename(tmp_path / "lost")
+    with pytest.raises(InputError, match=f"The set '{name}' is not complete: .* should hold .*, and lacks .*{lost}"):
+        load(name, SMALL, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "message"),
+    [
+        ("inshop", "Eval/list_eval_partition.txt", "1\nimage\n", "lists no image"),
+        ("msmt17", "list_query.txt", "odd.jpg x\n", "list_query.txt has the line odd.jpg x"),
+        ("gldv2", "train_clean.csv", "landmark_id,images\n1\n", "has 1 cells in line 2 in place of 2"),
+        ("deepfashion2", "train/annos/000001.json", '{"item1": {"style": 1}}', "000001.json cannot be read"),
+        ("dogs", "test_list.mat", "no matrix", "test_list.mat cannot be read"),
+        ("ms-celeb", "list.txt", "alone\n", "without 2 fields"),
+    ],
+)
+def test_damaged_tables_are_named(name: str, file: str, text: str, message: str, tmp_path: Path) -> None:
+    TOYS[name](tmp_path)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(InputError, match=message):
+        load(name, SMALL, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_has_a_toy(name: str) -> None:
+    assert name in TOYS or name in ("cub200", "cars196", "sop"), "those are tested with the named sets"
