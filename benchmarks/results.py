@@ -7,7 +7,7 @@ from typing import Any
 
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.report import write_report
-from evergallery.benchmark.tables import by_method, markdown, read_runs
+from evergallery.benchmark.tables import by_method, markdown, ranks_markdown, read_runs
 from evergallery.benchmark.updates import updates_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def section(title: str, directory: Path, page: Path) -> str:
     runs = read_runs(directory)
     place = os.path.relpath(directory, page.parent)
     plots = "\n".join(f"![{path.stem}]({place}/{path.name})" for path in sorted(directory.glob("*.svg")))
-    return f"## {title}\n\n{markdown(runs)}\n{updates_markdown(runs)}{plots}\n{virtual(runs)}"
+    return f"## {title}\n\n{markdown(runs)}\n{ranks_markdown(runs)}{updates_markdown(runs)}{plots}\n{virtual(runs)}"
 
 
 def virtual(runs: list[dict[str, Any]]) -> str:

@@ -107,7 +107,13 @@ def protocol(images: ImageSet, queries: str | None = None, gallery: str | None =
 
 
 def measure(
-    protocol: Protocol, query: NDArray[np.float32], gallery: NDArray[np.float32], old_classes: Sequence[str]
+    protocol: Protocol,
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    old_classes: Sequence[str],
+    *,
+    ks: Sequence[int] = KS,
+    full_ranking: bool = False,
 ) -> dict[str, RetrievalMetrics]:
     """Metrics of ``old`` and ``new`` classes, each within its own gallery, and of ``all`` classes pooled.
 
@@ -118,6 +124,8 @@ def measure(
         query: embeddings (N, D) by the generation that queries.
         gallery: embeddings (N, D) by the generation that made the gallery.
         old_classes: names of the classes that count as old; every other class is new.
+        ks: of recall@k and precision@k, where labels say which answers are right.
+        full_ranking: also mAP and mINP, likewise.
 
     Returns:
         By group; a group without a class is left out.
@@ -138,7 +146,8 @@ def measure(
             torch.from_numpy(images.labels[q]),
             torch.from_numpy(gallery[g]),
             torch.from_numpy(images.labels[g]),
-            ks=KS,
+            ks=ks,
+            full_ranking=full_ranking,
             exclusion=protocol.exclusion(q, g),
         )
     return found

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from conftest import coloured_images
 from evergallery import Workspace
@@ -21,11 +22,12 @@ from evergallery.benchmark import protocols, runner
 from evergallery.benchmark.known_data import described
 from evergallery.benchmark.measures import Chain, measures_of
 from evergallery.benchmark.parts import parts_of
-from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Plan
+from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Changes, Plan, is_reported
 from evergallery.benchmark.report import write_report
 from evergallery.benchmark.runner import Contender, run_benchmark
 from evergallery.benchmark.tables import COLUMNS, compare, read_runs, summary
 from evergallery.data.images import Preprocessing
+from evergallery.data.sampling import shuffled_batches
 from evergallery.data.sources import load
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, NotFoundError
@@ -33,7 +35,7 @@ from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
 from evergallery.learning.start import start_network
 from evergallery.methods import CSD
-from evergallery.network import Network
+from evergallery.network import Network, build_backbone
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 
@@ -202,6 +204,112 @@ def chain(tasks: int = 3, seed: int = 0) -> Chain:
         images, equal_groups(images.classes, tasks),
         [one / np.linalg.norm(one, axis=1, keepdims=True) for one in vectors],
     )  # fmt: skip
+
+
+class TestChanges:
+    def test_networks_may_be_others_and_results_lie_apart(self, tiny: str, tmp_path: Path) -> None:
+        weights = tmp_path / "weights.safetensors"
+        save_file(build_backbone("resnet32", seed=7).module.state_dict(), weights)
+        changes = Changes(backbone="resnet32", dim=12, head="unit-rows", weights=weights, epochs=1, ks=(2, 4))
+        directory = run_benchmark(
+            "tiny",
+            ["finetune", "joint"],
+            seeds=[0],
+            data=tiny,
+            changes=changes,
+            out=tmp_path / "out",
+            watcher=Watcher(),
+        )
+        assert directory.name == (
+            "tiny-standard@backbone=resnet32@dim=12@head=unit-rows@weights=weights.safetensors@epochs=1@ks=2,4"
+        )
+        found = results(directory)
+        network = found["joint-seed0"]["network"]
+        assert (network["backbone"], network["dim"], network["neck"]) == ("resnet32", 12, "linear")
+        assert found["joint-seed0"]["settings"]["first"]["epochs"] == 1
+        cross = found["joint-seed0"]["measures"]["cells"]["cross"]
+        assert {"recall@1", "recall@2", "recall@4", "recall@5", "recall@10"} <= set(cross)
+        generations = Workspace(directory / "work" / "seed0" / "joint").generations()
+        assert {one.architecture.backbone for one in generations} == {"resnet32"}
+        page = write_report(directory).read_text()
+        assert "| method | self R@1 | self R@2 | self R@4 | self R@5 | self R@10 | cross R@1 |" in page
+        assert "--backbone resnet32 --dim 12 --head unit-rows --weights" in page
+        assert "--epochs 1 --ks 2,4" in page
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (Changes(neck="thick"), "--neck 'thick' is not usable: it is one of none, linear"),  # type: ignore[arg-type]
+            (Changes(head="round"), "--head 'round' is not usable"),  # type: ignore[arg-type]
+            (Changes(epochs=0), "--epochs 0 is not usable"),
+            (Changes(precision="int3"), "--precision 'int3' is not usable"),  # type: ignore[arg-type]
+            (Changes(backbone="resnet20", dim=12, neck="bn"), "use neck 'linear'"),
+            (Changes(backbone="bn-inception", pretrained=True), "--weights FILE"),
+            (Changes(weights=Path("nowhere.safetensors")), "no file nowhere"),
+        ],
+    )
+    def test_what_cannot_be_had_is_refused_before_anything_is_read(
+        self, tiny: str, tmp_path: Path, changes: Changes, message: str
+    ) -> None:
+        with pytest.raises(InputError, match=message):
+            run_benchmark(
+                "tiny", ["initial"], seeds=[0], data="nowhere", changes=changes, out=tmp_path, watcher=Watcher()
+            )
+        assert not list(tmp_path.glob("tiny-*"))
+
+    def test_results_of_other_images_are_not_taken_for_these(self, tiny: str, tmp_path: Path) -> None:
+        run(tiny, tmp_path / "out", ["initial"])
+        with pytest.raises(
+            InputError, match=r"holds results of other images \(.*tiny.npz\): name another directory with --out"
+        ):
+            run("other.npz", tmp_path / "out", ["initial"])
+
+    def test_paper_budgets_have_the_settings_of_the_papers(self) -> None:
+        csd, mutual, dual, bct = (
+            (PROTOCOLS[name].changed("paper", Changes()), PROTOCOLS[name].budgets["paper"])
+            for name in ("csd-cifar100", "mutual-one-task", "dual-tuning", "bct-imagenet")
+        )
+        first = csd[1].first
+        assert (csd[0].head, first.border, first.precision, first.last_batch) == ("unit-rows", "zero", "float32", True)
+        assert (first.validation_fraction, first.batch_size, csd[1].update.learning_rate) == (0, 128, 1e-5)
+        # 500 images of 50 classes: 195 whole batches and one of 40.
+        assert len(shuffled_batches(25_000, 128, seed=0, epoch=0, drop_last=not first.last_batch)) == 196
+        assert [first.rate(epoch / 800) / 1e-3 for epoch in (0, 199, 200, 400, 600)] == pytest.approx(
+            [1, 1, 0.1, 0.01, 1e-3]
+        )
+        assert (mutual[0].backbone, mutual[0].dim, mutual[0].neck) == ("bn-inception", 512, "linear")
+        settings = mutual[1].first
+        assert (settings.epoch, settings.crop, settings.normalisation, settings.clip_norm) == (
+            "classes",
+            0.16,
+            "fixed",
+            None,
+        )
+        assert (dual[0].backbone, dual[0].update_backbone, dual[0].neck, dual[0].head) == (
+            "resnet18",
+            "resnet50",
+            "bn",
+            "linear",
+        )
+        assert Contender.named("dual-tuning").method(dual[0]).loss == "cross-entropy"  # type: ignore[union-attr]
+        settings = dual[1].first
+        assert (settings.batch_size, settings.images_per_class, settings.padding, settings.erase) == (64, 4, 10, 0.5)
+        assert [settings.rate(epoch / 120) / 3.5e-4 for epoch in (20, 41, 91)] == pytest.approx([1, 0.1, 0.01])
+        settings = bct[1].first
+        assert [settings.rate(epoch / 90) / 0.1 for epoch in (0, 29, 31, 61)] == pytest.approx([1, 1, 0.1, 0.01])
+        assert (settings.crop, settings.clip_norm) == (0.08, None)
+
+    def test_one_backbone_that_is_asked_for_is_that_of_all_updates(self) -> None:
+        found = PROTOCOLS["bct-imagenet"].changed("quick", Changes(backbone="resnet34"))
+        assert (found.backbone, found.update_backbone) == ("resnet34", None)
+        assert Contender.named("csd").misfit(found) is None
+
+    def test_photographs_are_of_classes_that_nothing_was_developed_on(self) -> None:
+        known = json.loads((Path(__file__).parents[2] / "benchmarks" / "photographs_classes.json").read_text())
+        for name in ("grocery", "cifar100"):
+            assert all(is_reported(name, one) for one in known[name]["report"])
+            assert not any(is_reported(name, one) for one in known[name]["development"])
+        assert PROTOCOLS["photos-grocery-reversed"].tasks(("a", "b", "c", "d"), 0) == (("d", "c"), ("b", "a"))
 
 
 class TestSplits:

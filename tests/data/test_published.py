@@ -131,7 +131,7 @@ def grocery(root: Path) -> set[Fact]:
         path = f"{split}/Fruit/Apple/Golden-Delicious/Golden-Delicious_001.jpg"
         paint(root, path)
         (root / f"{split}.txt").write_text(f"{path}, 0, 0\n")
-        found.add((path, "Golden-Delicious", split, None))
+        found.add((path, "000_Golden-Delicious", split, None))
     return found
 
 
@@ -195,6 +195,7 @@ def test_a_toy_copy_is_read_as_published(name: str, tmp_path: Path) -> None:
         ("gldv2", "train_clean.csv", "landmark_id,images\n1\n", "has 1 cells in line 2 in place of 2"),
         ("deepfashion2", "train/annos/000001.json", '{"item1": {"style": 1}}', "000001.json cannot be read"),
         ("dogs", "test_list.mat", "no matrix", "test_list.mat cannot be read"),
+        ("grocery", "val.txt", "val/a.jpg\n", "val.txt has the line 'val/a.jpg' without the number of a class"),
         ("ms-celeb", "list.txt", "alone\n", "without 2 fields"),
     ],
 )

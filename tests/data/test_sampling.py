@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergallery.data.sampling import balanced_batches, shuffled_batches
+from evergallery.data.sampling import balanced_batches, class_batches, shuffled_batches
 from evergallery.errors import InputError
 
 
@@ -65,3 +65,21 @@ def test_balanced_batches(sizes: list[int], p: int, k: int, epoch: int) -> None:
 def test_nothing_to_draw_from(call: object) -> None:
     with pytest.raises(InputError, match="at least 1"):
         call()
+
+
+def test_an_epoch_of_classes_holds_each_class_once() -> None:
+    labels = np.repeat(np.arange(11), np.arange(1, 12))
+    seen = [class_batches(labels, 4, 3, seed=1, epoch=epoch) for epoch in range(40)]
+    for batches in seen:
+        assert [len(batch) for batch in batches] == [12, 12], "three classes wait for the next epoch"
+        classes = [labels[batch].reshape(4, 3) for batch in batches]
+        assert all((rows == rows[:, :1]).all() for rows in classes)
+        assert len({int(row[0]) for rows in classes for row in rows}) == 8
+        for batch in batches:
+            large = batch[labels[batch] >= 2]
+            assert len(set(large.tolist())) == len(large), "an image comes twice only where there are too few"
+    everything = np.concatenate([batch for batches in seen for batch in batches])
+    assert set(everything.tolist()) == set(range(len(labels))), "in time every image has its turn"
+    assert [len(batch) for batch in class_batches(labels, 20, 2, seed=0, epoch=0)] == [22]
+    with pytest.raises(InputError, match="must be at least 1"):
+        class_batches(labels, 0, 2, seed=0, epoch=0)

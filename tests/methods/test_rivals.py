@@ -19,6 +19,7 @@ from evergallery.losses import elastic_boundary
 from evergallery.memory import class_means, diffused_class_means, largest_distances
 from evergallery.methods import (
     BCT,
+    CL2R,
     L2,
     LCE,
     METHODS,
@@ -588,3 +589,25 @@ class TestCoReS:
         assert not any((CoReS.needs.parent, CoReS.needs.old_outputs))
         assert CoReS.needs.old_images, "every generation learns from all images so far"
         assert [method for method in RIVALS if method.needs.head] == [CoReS]
+
+
+class TestCL2R:
+    def test_old_images_alone_are_held_and_the_weight_grows_with_what_is_new(self) -> None:
+        step, new, old = double(CL2R())
+        state = CL2R().begin(Task(LABELS, WIDTH, 7, "simplex", OLD))
+        terms = CL2R().losses(replace(step, state=state))
+        assert terms["classification"].item() == pytest.approx(cross_entropy(new @ step.head.weight.T, LABELS.tolist()))
+        held = [index for index, label in enumerate(LABELS.tolist()) if label < OLD]
+        apart = [1 - (new[i] @ old[i] / new[i].norm() / old[i].norm()).item() for i in held]
+        assert len(held) == 2
+        # Three new classes beside four old ones.
+        assert terms["feature distillation"].item() == pytest.approx(5 * (3 / 4) ** 0.5 * sum(apart) / 2)
+        pull = gradient(terms["feature distillation"], new).abs().sum(1)
+        assert (pull[held] > 0).all()
+        assert pull.sum().item() == pytest.approx(pull[held].sum().item()), "new images may go where they like"
+
+    def test_a_batch_of_new_images_is_not_held(self) -> None:
+        labels = torch.tensor([4, 4, 5, 5, 6, 6, 6, 4])
+        step, _, _ = double(CL2R(), labels)
+        terms = CL2R().losses(replace(step, state=CL2R().begin(Task(labels, WIDTH, 7, "simplex", OLD))))
+        assert terms["feature distillation"].item() == 0

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
-from evergallery.evaluation import Protocol, measure
+from evergallery.evaluation import KS, Protocol, measure
 from evergallery.losses import fit_width
 from evergallery.retrieval import continual
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
@@ -30,6 +30,7 @@ class Chain:
         test: N held-out images of all classes; those of classes in no task are an open set of their own.
         tasks: classes of each of T tasks.
         embeddings: T of (N, D), oldest first.
+        ks: of recall@k, in the self-tests and the cross-test of the first and the last generation.
         adapted: for a pair (q, g), q > g: query and gallery vectors (N, D) that an adapter has brought together.
     """
 
@@ -37,6 +38,7 @@ class Chain:
     tasks: Tasks
     embeddings: list[Vectors]
     adapted: Mapping[tuple[int, int], tuple[Vectors, Vectors]] = field(default_factory=dict)
+    ks: tuple[int, ...] = KS
 
     def seen(self) -> NDArray[np.bool_]:
         """(N,) which test images are of a class that a task has."""
@@ -110,13 +112,18 @@ def _cell(chain: Chain, q: int, g: int) -> dict[str, RetrievalMetrics]:
     """Old, new and all classes of the tasks, and those of no task among themselves."""
     query, gallery = chain.pair(q, g)
     seen = chain.seen()
+    last = len(chain.tasks) - 1
+    told = (q, g) in ((0, 0), (last, last), (last, 0))  # The cells whose figures are kept one by one.
+    ks = chain.ks if told else KS
+    # Who marks cameras, or queries and gallery, looks at the whole ranking.
+    full = told and (chain.test.cameras is not None or len(chain.searched(seen | True).query) < len(chain.test))
     if not np.array_equal(chain.measured(), seen):
         # A set whose queries are all of classes that nobody learns: one open set, with whatever else its gallery holds.
-        found = measure(chain.searched(chain.measured()), query, gallery, ())["all"]
+        found = measure(chain.searched(chain.measured()), query, gallery, (), ks=ks, full_ranking=full)["all"]
         return {"unseen": found, "all": found}
-    groups = measure(chain.searched(seen), query, gallery, chain.tasks[0])
+    groups = measure(chain.searched(seen), query, gallery, chain.tasks[0], ks=ks, full_ranking=full)
     if not seen.all():
-        groups["unseen"] = measure(chain.searched(~seen), query, gallery, ())["all"]
+        groups["unseen"] = measure(chain.searched(~seen), query, gallery, (), ks=ks, full_ranking=full)["all"]
     return groups
 
 

@@ -1,9 +1,13 @@
 """Named protocols: which classes form which task, which network learns, for how long."""
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from pydantic import ValidationError
 
 from evergallery.benchmark.parts import Parts, parts_of
 from evergallery.data.datasets import NAMED
@@ -14,6 +18,7 @@ from evergallery.data.tasks import Tasks, equal_groups, first_then_groups, halve
 from evergallery.errors import InputError
 from evergallery.network import HeadKind, Neck
 from evergallery.training import Settings
+from evergallery.training.settings import Precision
 from evergallery.watching import Watcher
 
 Budget = Literal["quick", "standard", "paper"]
@@ -29,6 +34,8 @@ class Plan:
     """Of every generation that begins with its parent's weights."""
     size: int | None = 32
     """Side of the images in pixels; ``None`` is the backbone's own."""
+    network: Mapping[str, Any] = field(default_factory=dict)
+    """What its networks are where the protocol's own are others: fields of it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,10 @@ class BenchmarkProtocol:
         overlapping: whether a task holds all classes so far, not only its own.
         test_split: name of the split that is tested on.
         unseen_split: name of a split whose classes are in no task: an open set.
+        pretrained: whether new networks begin with their published weights.
+        weights: a file of the backbone's weights in place of the published ones.
+        report_classes: name of a set of which only the classes count that nothing was developed on, see ``is_reported``.
+        ks: of recall@k, beside those that every table has.
         update_options: parameters of some methods that belong to this protocol.
     """
 
@@ -65,7 +76,23 @@ class BenchmarkProtocol:
     overlapping: bool = False
     test_split: str = "test"
     unseen_split: str | None = None
+    pretrained: bool = False
+    weights: Path | None = None
+    report_classes: str | None = None
+    ks: tuple[int, ...] = ()
     update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def changed(self, budget: Budget, changes: "Changes") -> "BenchmarkProtocol":
+        """With the networks of a budget, and what somebody wants otherwise."""
+        wanted = {**self.budgets[budget].network, **changes.network()}
+        for name, known in (("neck", get_args(Neck)), ("head", get_args(HeadKind))):
+            if wanted.get(name) not in (None, *known):
+                raise InputError(f"--{name} {wanted[name]!r} is not usable: it is one of {', '.join(known)}.")
+        if "backbone" in changes.network():
+            wanted["update_backbone"] = (
+                changes.update_backbone
+            )  # One backbone was asked for, and is that of every update.
+        return replace(self, **wanted, budgets={**self.budgets, budget: changes.of(self.budgets[budget])})
 
     def plan(self, budget: Budget, seed: int) -> Plan:
         """The plan with the seeds of run ``seed``: of weights, of data order and of the validation part."""
@@ -103,6 +130,8 @@ class BenchmarkProtocol:
             data_dir=Path(data) if named and data else data_dir,
             on_progress=lambda done, total: watcher.counted("reading images", done, total),
         )
+        if self.report_classes is not None:
+            images = images.of_classes([name for name in images.classes if is_reported(self.report_classes, name)])
         return parts_of(images, source, test_split=self.test_split, unseen_split=self.unseen_split)
 
     def dimension(self, backbone: str) -> int:
@@ -121,9 +150,86 @@ class BenchmarkProtocol:
         )
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What is to be otherwise than a protocol has it; ``None`` leaves it as it is.
+
+    Attributes:
+        backbone: of all generations.
+        update_backbone: of the later ones, where it is to be another.
+        dim: D of the embedding.
+        neck: between backbone and embedding.
+        head: kind of classifier.
+        pretrained: begin with published weights.
+        weights: begin with the backbone's weights in this file.
+        epochs: of every generation.
+        precision: ``auto``, ``bf16`` or ``float32``.
+        size: side of the images in pixels.
+        ks: of recall@k.
+    """
+
+    backbone: str | None = None
+    update_backbone: str | None = None
+    dim: int | None = None
+    neck: Neck | None = None
+    head: HeadKind | None = None
+    pretrained: bool | None = None
+    weights: Path | None = None
+    epochs: int | None = None
+    precision: Precision | None = None
+    size: int | None = None
+    ks: tuple[int, ...] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What was asked for, by name."""
+        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+
+    def network(self) -> dict[str, Any]:
+        """Of that, what a protocol is made of."""
+        given = {name: value for name, value in self.given().items() if name not in ("epochs", "precision", "size")}
+        if "weights" in given:
+            given["pretrained"] = False  # A file takes the place of the published weights.
+        if "dim" in given and "neck" not in given:
+            given["neck"] = "linear"
+        return given
+
+    def of(self, plan: Plan) -> Plan:
+        """The plan with what is to be otherwise.
+
+        Raises:
+            InputError: a value that cannot be.
+        """
+        changes = {name: self.given()[name] for name in ("epochs", "precision") if name in self.given()}
+        try:
+            first, update = (
+                Settings.model_validate({**one.model_dump(), **changes}) for one in (plan.first, plan.update)
+            )
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise InputError(f"--{wrong['loc'][0]} {wrong['input']!r} is not usable: {wrong['msg']}.") from error
+        return replace(plan, first=first, update=update, size=self.size or plan.size)
+
+
+NO_CHANGES = Changes()
+
+
+def is_reported(name: str, label: str) -> bool:
+    """Whether a class of a set is for reports: the SHA-256 of ``SET/NAME`` is odd. On the others methods were developed.
+
+    A number that stands before the name, as in ``000_Golden-Delicious``, does not count.
+    """
+    known = re.sub(r"^\d+_", "", label)
+    return hashlib.sha256(f"{name}/{known}".encode()).digest()[-1] % 2 == 1
+
+
 def natural_halves(classes: Sequence[str], seed: int) -> Tasks:
     """CSD's: the first half of the classes in their natural order, whatever the seed."""
     return halves(classes)
+
+
+def reversed_halves(classes: Sequence[str], seed: int) -> Tasks:
+    """The last half of the classes first."""
+    return halves(tuple(classes)[::-1])
 
 
 def seeded_halves(classes: Sequence[str], seed: int) -> Tasks:
@@ -166,24 +272,61 @@ def _photographs(epochs: int, update_epochs: int, size: int | None = 32) -> Plan
 GLYPHS: dict[Budget, Plan] = {"quick": _glyphs(4, 2), "standard": _glyphs(12, 6), "paper": _glyphs(40, 20)}
 # A tenth of the characters is seen ten times as often: otherwise a first generation would have no time to learn anything.
 GLYPHS_10: dict[Budget, Plan] = {"quick": _glyphs(12, 3), "standard": _glyphs(40, 12), "paper": _glyphs(120, 40)}
-CIFAR: dict[Budget, Plan] = {
-    "quick": _cifar(16, 4, 2),
-    "standard": _cifar(24, 12, 5),
-    "paper": Plan(
-        Settings(epochs=800, learning_rate=1e-3, schedule="multi-step", clip_norm=None),
-        Settings(epochs=800, learning_rate=1e-5, schedule="multi-step", clip_norm=None),
-        32,
-    ),
-}
+CIFAR: dict[Budget, Plan] = {"quick": _cifar(16, 4, 2), "standard": _cifar(24, 12, 5)}
+
+
+def _csd(rate: float) -> Settings:
+    # All 500 images of a class, all 196 steps of an epoch, black borders, no autocast; the last epoch, where the published code
+    # chooses the best one on the test images.
+    return Settings(
+        epochs=800, learning_rate=rate, schedule="multi-step", clip_norm=None, border="zero", last_batch=True,
+        precision="float32", validation_fraction=0, select="last",
+    )  # fmt: skip
+
+
+CSD: dict[Budget, Plan] = {**CIFAR, "paper": Plan(_csd(1e-3), _csd(1e-5), 32, {"head": "unit-rows"})}
+
+
+def _mutual(epochs: int) -> Settings:
+    # BN-Inception's: an epoch is each class once, batch normalisation keeps its statistics.
+    return Settings(
+        epochs=epochs, batch_size=80, images_per_class=5, epoch="classes", learning_rate=1e-5, schedule="constant",
+        clip_norm=None, crop=0.16, normalisation="fixed", validation_fraction=0, select="last",
+    )  # fmt: skip
+
+
 PHOTOGRAPHS: dict[Budget, Plan] = {
     "quick": _photographs(6, 3),
     "standard": _photographs(30, 15),
     "paper": Plan(
-        Settings(epochs=1500, batch_size=80, images_per_class=5, learning_rate=1e-5, schedule="constant"),
-        Settings(epochs=1000, batch_size=80, images_per_class=5, learning_rate=1e-5, schedule="constant"),
-        None,
+        _mutual(1500),
+        _mutual(1000),
+        224,
+        {"backbone": "bn-inception", "dim": 512, "neck": "linear", "pretrained": True},
     ),
 }
+
+
+def _dual_tuning() -> Settings:
+    # fast-reid's bag of tricks: × 0.1 at 40 and 90 of 120 epochs, a rising rate before.
+    return Settings(
+        epochs=120, batch_size=64, images_per_class=4, learning_rate=3.5e-4, schedule="multi-step", steps=(40 / 120, 90 / 120),
+        warmup=10 / 120, clip_norm=None, padding=10, border="zero", erase=0.5, validation_fraction=0, select="last",
+    )  # fmt: skip
+
+
+DUAL_TUNING: dict[Budget, Plan] = {
+    **CIFAR,
+    "paper": Plan(
+        _dual_tuning(),
+        _dual_tuning(),
+        256,
+        {
+            "backbone": "resnet18", "update_backbone": "resnet50", "neck": "bn", "head": "linear", "pretrained": True,
+            "update_options": {"dual-tuning": {"loss": "cross-entropy"}},
+        },
+    ),
+}  # fmt: skip
 
 OMNIGLOT: dict[Budget, Plan] = {
     "quick": replace(_glyphs(2, 1), size=28),
@@ -193,14 +336,17 @@ OMNIGLOT: dict[Budget, Plan] = {
 
 
 def _imagenet(epochs: int, size: int) -> Plan:
-    # openBCT's: every 30 of 90 epochs a tenth of the rate, which begins at 0.1.
+    # openBCT's: every 30 of 90 epochs a tenth of the rate, which begins at 0.1; nothing clipped.
     settings = Settings(
-        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", optimizer="sgd", weight_decay=1e-4
-    )
+        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", steps=(1 / 3, 2 / 3), optimizer="sgd",
+        weight_decay=1e-4, clip_norm=None, crop=0.08,
+    )  # fmt: skip
     return Plan(settings, settings, size)
 
 
 IMAGENET: dict[Budget, Plan] = {"quick": _imagenet(2, 64), "standard": _imagenet(20, 128), "paper": _imagenet(90, 224)}
+METRIC_LEARNING = (1, 2, 4, 8, 16, 32)
+"""k of recall@k in papers on CUB-200, Cars-196 and their like."""
 
 PROTOCOLS: dict[str, BenchmarkProtocol] = {
     protocol.name: protocol
@@ -234,14 +380,14 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             shows="CSD's protocol: CIFAR-100, 50 + 50 classes in natural order",
             data="cifar100",
             tasks=natural_halves,
-            budgets=CIFAR,
+            budgets=CSD,
         ),
         BenchmarkProtocol(
             name="cifar100-10",
             shows="ten tasks of ten classes: forgetting and compatibility after nine updates",
             data="cifar100",
             tasks=lambda classes, seed: equal_groups(classes, 10, seed),
-            budgets=CIFAR,
+            budgets=CSD,
         ),
         BenchmarkProtocol(
             name="mutual-one-task",
@@ -249,6 +395,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             data=None,
             tasks=natural_halves,
             budgets=PHOTOGRAPHS,
+            ks=METRIC_LEARNING,
         ),
         BenchmarkProtocol(
             name="mutual-multi-task",
@@ -256,13 +403,53 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             data=None,
             tasks=half_then_four,
             budgets=PHOTOGRAPHS,
+            ks=METRIC_LEARNING,
+        ),
+        *(
+            BenchmarkProtocol(
+                name=f"photos-grocery-{order}",
+                shows=f"Grocery Store photographs, the classes that nothing was developed on, in halves: {words}",
+                data=None,
+                tasks=tasks,
+                budgets=PHOTOGRAPHS,
+                report_classes="grocery",
+            )
+            for order, words, tasks in (
+                ("natural", "natural order", natural_halves),
+                ("reversed", "reversed order", reversed_halves),
+                ("random", "an order for each seed", seeded_halves),
+            )
+        ),
+        BenchmarkProtocol(
+            name="photos-cifar100-2",
+            shows="CIFAR-100, the classes that nothing was developed on, in halves of a seeded order",
+            data="cifar100",
+            tasks=seeded_halves,
+            budgets=CSD,
+            report_classes="cifar100",
+        ),
+        BenchmarkProtocol(
+            name="photos-cifar100-10",
+            shows="the same in ten tasks",
+            data="cifar100",
+            tasks=lambda classes, seed: equal_groups(classes, 10, seed),
+            budgets=CSD,
+            report_classes="cifar100",
+        ),
+        BenchmarkProtocol(
+            name="photos-omniglot",
+            shows="characters of alphabets that no generation has seen, for a pretrained network too",
+            data=None,
+            tasks=by_alphabets,
+            budgets=PHOTOGRAPHS,
+            unseen_split="evaluation",
         ),
         BenchmarkProtocol(
             name="dual-tuning",
             shows="Dual-Tuning's: old model on half of the classes, a larger new one with ArcFace on all",
             data=None,
             tasks=half_then_all,
-            budgets=CIFAR,
+            budgets=DUAL_TUNING,
             backbone="resnet20",
             update_backbone="resnet32",
             overlapping=True,

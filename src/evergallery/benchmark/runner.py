@@ -20,18 +20,20 @@ from numpy.typing import NDArray
 from evergallery.adapters import ADAPTERS
 from evergallery.benchmark.measures import Chain, measures_of
 from evergallery.benchmark.parts import TRAIN, Parts
-from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Budget, Plan
+from evergallery.benchmark.protocols import NO_CHANGES, PROTOCOLS, BenchmarkProtocol, Budget, Changes, Plan
 from evergallery.benchmark.provenance import peak_memory, provenance, reset_peak_memory
 from evergallery.benchmark.tables import EVERY_IMAGE
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.errors import InputError
+from evergallery.evaluation import KS
 from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
 from evergallery.memory import fidelity
 from evergallery.memory.drift import WEIGHTS
 from evergallery.methods import METHODS, Finetune, Method, Mutual
-from evergallery.network import outputs_of
+from evergallery.network import Architecture, Embedder, outputs_of
+from evergallery.network.backbones import load_weights
 from evergallery.retrieval.knn import Exclusion
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
@@ -127,8 +129,29 @@ class Job:
     budget: Budget
     data: str | None
     data_dir: Path | None
+    changes: Changes
+    """Of the protocol."""
     directory: Path
     """Of the results of this protocol and budget."""
+
+    @property
+    def definition(self) -> BenchmarkProtocol:
+        """The protocol as it is run."""
+        return PROTOCOLS[self.protocol].changed(self.budget, self.changes)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was asked for beside protocol, budget, methods and seeds, as JSON values."""
+        places = {name: value for name in ("data", "data_dir") if (value := getattr(self, name)) is not None}
+        given = {**places, **self.changes.given()}
+        return {
+            name: value
+            if isinstance(value, bool | int)
+            else ",".join(map(str, value))
+            if isinstance(value, tuple)
+            else str(value)
+            for name, value in given.items()
+        }
 
     @property
     def result(self) -> Path:
@@ -149,6 +172,7 @@ def run_benchmark(
     budget: Budget = "standard",
     data: str | None = None,
     data_dir: Path | None = None,
+    changes: Changes = NO_CHANGES,
     out: Path,
     watcher: Watcher,
 ) -> Path:
@@ -163,7 +187,8 @@ def run_benchmark(
         budget: how long to train.
         data: images, for protocols that bring none: a source as ``learn`` takes it, or a named set.
         data_dir: where a named set lies.
-        out: for results; runs and work go to ``out/PROTOCOL-BUDGET``.
+        changes: of the protocol; results of each are by themselves.
+        out: for results; runs and work go to ``out/PROTOCOL-BUDGET``, and to another directory for each set of changes.
         watcher: hears of progress.
 
     Raises:
@@ -174,9 +199,16 @@ def run_benchmark(
         raise InputError(f"No protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
     if budget not in PROTOCOLS[protocol].budgets:
         raise InputError(f"No budget is called {budget!r}: choose quick, standard or paper.")
-    directory = out / f"{protocol}-{budget}"
-    contenders = _contenders(PROTOCOLS[protocol], methods, watcher)
-    jobs = [Job(protocol, one, seed, budget, data, data_dir, directory) for seed in seeds for one in contenders]
+    definition = PROTOCOLS[protocol].changed(budget, changes)
+    directory = out / "@".join(
+        [f"{protocol}-{budget}", *(f"{name}={_short(value)}" for name, value in changes.given().items())]
+    )
+    contenders = _contenders(definition, methods, watcher)
+    jobs = [
+        Job(protocol, one, seed, budget, data, data_dir, changes, directory) for seed in seeds for one in contenders
+    ]
+    _check_networks(definition)
+    _check_images(jobs[0] if jobs else None, directory)
     waiting = [job for job in jobs if not job.result.is_file()]
     if len(waiting) < len(jobs):
         watcher.said(f"{len(jobs) - len(waiting)} of {len(jobs)} runs were finished before")
@@ -191,6 +223,41 @@ def run_benchmark(
             f"[{number}/{len(waiting)}] {job.contender.name}, seed {job.seed}: done; about {_duration(remaining)} left"
         )
     return directory
+
+
+def _short(value: Any) -> str:
+    """A value in the name of a directory."""
+    return (
+        ",".join(map(str, value)) if isinstance(value, tuple) else value.name if isinstance(value, Path) else str(value)
+    )
+
+
+def _check_networks(protocol: BenchmarkProtocol) -> None:
+    """Build what will learn, so that what cannot be had is known before anything is read."""
+    for backbone in dict.fromkeys((protocol.backbone, protocol.update_backbone or protocol.backbone)):
+        if protocol.weights is not None and protocol.update_backbone not in (None, protocol.backbone):
+            raise InputError(
+                f"{protocol.weights} holds the weights of one backbone, and the protocol {protocol.name!r} has two: begin with "
+                f"--pretrained, or name one backbone with --backbone."
+            )
+        embedder = Embedder(
+            Architecture(backbone=backbone, dimension=protocol.dim, neck=protocol.neck), pretrained=protocol.pretrained
+        )
+        if protocol.weights is not None:
+            load_weights(embedder.backbone, protocol.weights)
+
+
+def _check_images(job: Job | None, directory: Path) -> None:
+    """Results of other images are not those of this command."""
+    if job is None:
+        return
+    for path in sorted((directory / "runs").glob("*.json")):
+        before = read_json(path).get("options")
+        if before is not None and any(before.get(name) != job.options.get(name) for name in ("data", "data_dir")):
+            raise InputError(
+                f"{directory} holds results of other images ({before.get('data') or 'its own'}): name another directory with "
+                f"--out."
+            )
 
 
 def _contenders(protocol: BenchmarkProtocol, names: Sequence[str] | None, watcher: Watcher) -> list[Contender]:
@@ -233,7 +300,7 @@ def _run_on_device(job: Job, device: int) -> None:
 
 def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
     """Learn the generations of one run, measure them, and write its result file; what is there already is kept."""
-    protocol = PROTOCOLS[job.protocol]
+    protocol = job.definition
     plan = _plan(job, device)
     parts = _parts(job, watcher)
     images = parts.images
@@ -262,7 +329,15 @@ def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
             "given": _given(job.contender, method, len(tasks)),
             "seed": job.seed,
             "command": shlex.join(["evergallery", *sys.argv[1:]]),
-            "options": {name: str(value) for name in ("data", "data_dir") if (value := getattr(job, name)) is not None},
+            "options": job.options,
+            "network": {
+                "backbone": protocol.backbone,
+                "update_backbone": protocol.update_backbone,
+                "dim": protocol.dim,
+                "neck": protocol.neck,
+                "head": protocol.head,
+                "pretrained": protocol.pretrained,
+            },
             **provenance(),
             "precision": ", ".join(sorted({one.card.training["precision"] for one in generations})),
             "data": {
@@ -287,7 +362,7 @@ def run_job(job: Job, watcher: Watcher, *, device: str = "auto") -> None:
 
 
 def _plan(job: Job, device: str = "auto") -> Plan:
-    plan = PROTOCOLS[job.protocol].plan(job.budget, job.seed)
+    plan = job.definition.plan(job.budget, job.seed)
     chosen = {"device": device}
     return replace(
         plan, first=plan.first.model_copy(update=chosen), update=plan.update.model_copy(update=chosen)
@@ -295,19 +370,28 @@ def _plan(job: Job, device: str = "auto") -> Plan:
 
 
 def _parts(job: Job, watcher: Watcher) -> Parts:
-    return _read(job.protocol, job.budget, job.data, job.data_dir, job.directory / "work" / "cache", watcher)
+    return _read(
+        job.protocol, job.budget, job.changes, job.data, job.data_dir, job.directory / "work" / "cache", watcher
+    )
 
 
 @lru_cache(maxsize=2)
 def _read(
-    protocol: str, budget: Budget, data: str | None, data_dir: Path | None, cache: Path, watcher: Watcher
+    protocol: str,
+    budget: Budget,
+    changes: Changes,
+    data: str | None,
+    data_dir: Path | None,
+    cache: Path,
+    watcher: Watcher,
 ) -> Parts:
-    return PROTOCOLS[protocol].parts(data, PROTOCOLS[protocol].budgets[budget], cache, watcher, data_dir)
+    definition = PROTOCOLS[protocol].changed(budget, changes)
+    return definition.parts(data, definition.budgets[budget], cache, watcher, data_dir)
 
 
 def _set_of(job: Job) -> str:
     """What the images are called: a named set by its name, others by that of their file or folder."""
-    own = PROTOCOLS[job.protocol].data
+    own = job.definition.data
     if own is not None and (job.data is None or Path(job.data).is_dir()):
         return own
     return str(job.data).rstrip("/").rpartition("/")[2]
@@ -316,12 +400,12 @@ def _set_of(job: Job) -> str:
 def _tasks(job: Job, images: ImageSet) -> Tasks:
     """Of the classes that there are training images of."""
     trained = np.unique(images.of_split("train").labels)
-    return PROTOCOLS[job.protocol].tasks([images.classes[label] for label in trained], job.seed)
+    return job.definition.tasks([images.classes[label] for label in trained], job.seed)
 
 
 def _initial(job: Job, watcher: Watcher) -> Workspace:
     """The workspace with the first generation; shared by every method of the seed that takes the same head."""
-    protocol = PROTOCOLS[job.protocol]
+    protocol = job.definition
     plan = _plan(job)
     method = job.contender.method(protocol)
     images = _parts(job, watcher).images
@@ -343,7 +427,12 @@ def _initial(job: Job, watcher: Watcher) -> Workspace:
     workspace = Workspace(directory)
     if not workspace.generations():
         reset_peak_memory()
-        workspace.learn(images.of_split("train").of_classes(tasks[0]), settings=plan.first, watcher=watcher)
+        workspace.learn(
+            images.of_split("train").of_classes(tasks[0]),
+            settings=plan.first,
+            watcher=watcher,
+            **_new_weights(protocol),
+        )
         write_json(directory / "memory.json", peak_memory())
     return workspace
 
@@ -355,7 +444,7 @@ def _learn_chain(
     initial = _initial(job, watcher)
     first = initial.generations()[0]
     phases = [_phase("task 1 (shared)", first, initial.directory / "memory.json")]
-    protocol = PROTOCOLS[job.protocol]
+    protocol = job.definition
     method = job.contender.method(protocol)
     if method is None:
         return [first] * len(tasks), phases
@@ -378,10 +467,16 @@ def _learn_chain(
                 backbone=protocol.update_backbone,
                 settings=plan.first if scratch else plan.update,
                 watcher=watcher,
+                **(_new_weights(protocol) if scratch else {"train": "all"}),
             )
             write_json(peak_file, peak_memory())
         phases.append(_phase(f"task {number}", workspace.generation(f"v{number}"), peak_file))
     return workspace.generations()[: len(tasks)], phases
+
+
+def _new_weights(protocol: BenchmarkProtocol) -> dict[str, Any]:
+    """Where a network that has no parent's weights has its own from; all of it learns."""
+    return {"pretrained": protocol.pretrained, "weights": protocol.weights, "train": "all"}
 
 
 def _successors(initial: Workspace, directory: Path) -> Workspace:
@@ -425,9 +520,10 @@ def _measured_chain(
     by_fingerprint = {one.fingerprint: one for one in generations}
     extracted = {key: _embeddings(one, test, job.work, "test", watcher) for key, one in by_fingerprint.items()}
     embeddings = [extracted[one.fingerprint] for one in generations]
+    ks = tuple(sorted({*KS, *job.definition.ks}))
     adapter = job.contender.adapter
     if adapter is None:
-        return Chain(test, tasks, embeddings)
+        return Chain(test, tasks, embeddings, ks=ks)
     kind = ADAPTERS[adapter]
     train = images.of_split("train")
     adapted: dict[tuple[int, int], tuple[Vectors, Vectors]] = {}
@@ -440,7 +536,7 @@ def _measured_chain(
             adapted[q, g] = kind.fit(new, old)(torch.from_numpy(embeddings[q])).numpy(), embeddings[g]
         else:
             adapted[q, g] = embeddings[q], kind.fit(old, new)(torch.from_numpy(embeddings[g])).numpy()
-    return Chain(test, tasks, embeddings, adapted)
+    return Chain(test, tasks, embeddings, adapted, ks)
 
 
 def _virtual(
@@ -484,7 +580,7 @@ def _embeddings(generation: Generation, images: ImageSet, work: Path, part: str,
 
 def _expected_cost(job: Job) -> float:
     """Epochs, weighted by how many networks a method runs: only to estimate the time that is left."""
-    protocol = PROTOCOLS[job.protocol]
+    protocol = job.definition
     plan = protocol.budgets[job.budget]
     method = job.contender.method(protocol)
     if method is None:

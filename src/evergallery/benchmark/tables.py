@@ -13,7 +13,9 @@ from typing import Any
 
 from evergallery.benchmark.known_data import described
 from evergallery.errors import DamagedError, InputError, NotFoundError
+from evergallery.evaluation import KS
 from evergallery.methods import METHODS
+from evergallery.retrieval.continual import advbct_compatibility, advbct_update, price, update_gain
 
 Run = Mapping[str, Any]
 ALWAYS = ("initial", "finetune", "joint", "finetune+procrustes")
@@ -31,6 +33,12 @@ def _cell(group: str, q: int, g: int) -> Callable[[Run], float | None]:
         return None if matrices is None else matrices["recall@1"][q][g]
 
     return value
+
+
+def _halfway(run: Run) -> float | None:
+    """Old rate 50 between 100, the cross-test, and 0, the self-test (Dual-Tuning)."""
+    curve = run["measures"].get("refresh")
+    return curve["recall@1"][list(curve["shares"]).index(0.5)] if curve and 0.5 in curve["shares"] else None
 
 
 def _derived(name: str) -> Callable[[Run], float | None]:
@@ -94,6 +102,19 @@ COLUMNS: tuple[Column, ...] = (
         False,
         across=True,
     ),
+    Column(
+        "old rate 50",
+        _halfway,
+        "recall@1 of the last generation's queries when half of the first one's vectors are left",
+        across=True,
+    ),
+    Column("P_up", lambda run: run.get("P_up"), "AdvBCT's 100 σ((all self - M*) / M*), M* of joint; 50 is neutral"),
+    Column(
+        "P_comp",
+        lambda run: run.get("P_comp"),
+        "AdvBCT's 100 σ(update gain); 50 is neutral",
+        across=True,
+    ),
     Column("price", lambda run: run.get("price"), "M* of joint minus all self"),
     Column(
         "seconds", lambda run: sum(phase["seconds"] for phase in run["phases"][1:-1]), "of training, all updates", False
@@ -125,8 +146,6 @@ def read_runs(directory: Path) -> list[dict[str, Any]]:
             raise DamagedError(
                 f"{path} is not a result of a benchmark: delete it, and the run is made again."
             ) from error
-    from evergallery.retrieval.continual import price, update_gain
-
     best = {run["seed"]: _cell("all", -1, -1)(run) for run in runs if run["method"] == "joint"}
     for run in runs:
         unconstrained = best.get(run["seed"])
@@ -135,6 +154,9 @@ def read_runs(directory: Path) -> list[dict[str, Any]]:
             continue
         run["update gain"] = update_gain(cross, before, unconstrained)
         run["price"] = price(unconstrained, now)
+        if unconstrained > 0:
+            run["P_up"] = advbct_update(now, unconstrained)
+            run["P_comp"] = advbct_compatibility(cross, before, unconstrained)
     return runs
 
 
@@ -182,6 +204,37 @@ def markdown(runs: Sequence[Run]) -> str:
         texts = [_text(cell, column, groups[name]) for cell, column in zip(cells, columns, strict=True)]
         lines.append(f"| {name} | " + " | ".join(texts) + f" | {_seeds_text(groups[name])} | {given} |")
     return "\n".join([*lines, "", *_foot(runs, columns), "", *_differences(groups)]).rstrip() + "\n"
+
+
+def ranks_markdown(runs: Sequence[Run]) -> str:
+    """Recall at more ranks, mAP and mINP, of all classes, where runs have them; empty elsewhere."""
+    methods = {name: [one["measures"].get("cells") or {} for one in found] for name, found in by_method(runs).items()}
+    first: Mapping[str, float] = next(
+        (cells["new self"] for found in methods.values() for cells in found if "new self" in cells), {}
+    )
+    names = [name for name in first if name.startswith("recall@") or name in ("mAP", "mINP")]
+    if len(names) <= len(KS):
+        return ""
+    tests = {"self": "new self", "cross": "cross"}
+    heads = [f"{test} {name.replace('recall@', 'R@')}" for test in tests for name in names]
+    lines = [
+        "At more ranks, all classes pooled, in %, mean over the seeds; mAP and mINP over the full ranking.",
+        "",
+        "| method | " + " | ".join(heads) + " |",
+        "|---" + "|---:" * len(heads) + "|",
+    ]
+    groups = by_method(runs)
+    for name, found in methods.items():
+        texts = []
+        for test, cell in tests.items():
+            if test == "cross" and any(map(begins_alike, groups[name])):
+                texts += [NOT_MEANT] * len(names)
+                continue
+            for figure in names:
+                values = [cells[cell][figure] for cells in found if figure in cells.get(cell, {})]
+                texts.append(f"{100 * statistics.fmean(values):.1f}" if values else "–")
+        lines.append(f"| {name} | " + " | ".join(texts) + " |")
+    return "\n".join([*lines, "", ""])
 
 
 def _seeds_text(runs: Sequence[Run]) -> str:

@@ -9,7 +9,7 @@ from evergallery.cli.common import DataDirOption, JsonOption
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
-    from evergallery.benchmark.protocols import Budget
+    from evergallery.benchmark.protocols import Budget, Changes
 
 
 def benchmark(
@@ -29,6 +29,26 @@ def benchmark(
     ] = None,
     data_dir: DataDirOption = None,
     budget: Annotated[str, typer.Option(help="quick, standard or paper.")] = "standard",
+    backbone: Annotated[str | None, typer.Option(help="Of all generations, in place of the protocol's.")] = None,
+    update_backbone: Annotated[
+        str | None, typer.Option(help="Of the generations after the first, where it is another.")
+    ] = None,
+    dim: Annotated[int | None, typer.Option(help="Dimension of the embedding.")] = None,
+    neck: Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn or unit-linear.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")
+    ] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option("--pretrained/--from-scratch", help="Whether networks begin with their published weights."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Networks begin with the backbone's weights in this file.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of every generation.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
+    ks: Annotated[str | None, typer.Option("--ks", help="K,K,…: recall at these ranks too.")] = None,
     out_directory: Annotated[Path, typer.Option("--out", help="Where results go.")] = Path("results"),
     list_protocols: Annotated[bool, typer.Option("--list", help="Show the protocols.")] = False,
     json: JsonOption = False,
@@ -39,7 +59,25 @@ def benchmark(
     elif protocol == "compare":
         _compare(sets or [], json)
     else:
-        _run(protocol, methods, seeds, data, data_dir, budget, out_directory, json)  # type: ignore[arg-type]
+        from evergallery.benchmark.protocols import Changes
+        from evergallery.errors import InputError
+
+        if ks is not None and not all(part.isdigit() and int(part) for part in ks.split(",")):
+            raise InputError(f"--ks {ks!r} is not usable: name ranks such as 1,10,100,1000.")
+        changes = Changes(
+            backbone=backbone,
+            update_backbone=update_backbone,
+            dim=dim,
+            neck=neck,  # type: ignore[arg-type]
+            head=head,  # type: ignore[arg-type]
+            pretrained=pretrained,
+            weights=weights,
+            epochs=epochs,
+            precision=precision,  # type: ignore[arg-type]
+            size=size,
+            ks=None if ks is None else tuple(map(int, ks.split(","))),
+        )
+        _run(protocol, methods, seeds, data, data_dir, budget, changes, out_directory, json)  # type: ignore[arg-type]
 
 
 def _run(
@@ -49,6 +87,7 @@ def _run(
     data: str | None,
     data_dir: Path | None,
     budget: "Budget",
+    changes: "Changes",
     directory: Path,
     json: bool,
 ) -> None:
@@ -65,6 +104,7 @@ def _run(
             budget=budget,
             data=data,
             data_dir=data_dir,
+            changes=changes,
             out=directory,
             watcher=watcher,
         )

@@ -166,14 +166,20 @@ def omniglot(data_dir: Path | None) -> Listing:
 
 
 def grocery(data_dir: Path | None) -> Listing:
-    """Grocery Store photographs with their train, val and test lists; a class is a product (Klasson et al. 2019)."""
+    """Grocery Store photographs with their train, val and test lists; a class is a product, such as ``000_Golden-Delicious``.
+
+    Klasson et al. 2019.
+    """
     root = root_of("grocery", data_dir)
     entries = []
     for split in ("train", "val", "test"):
-        for line in _lines(root / f"{split}.txt"):
-            path = line.split(",")[0].strip()
-            if path:
-                entries.append(_entry(root / path, Path(path).parent.name, split))
+        for line in filter(str.strip, _lines(root / f"{split}.txt")):
+            path, *numbers = (part.strip() for part in line.split(","))
+            if not numbers or not numbers[0].isdigit():
+                raise InputError(
+                    f"{root / f'{split}.txt'} has the line {line!r} without the number of a class: download it again."
+                )
+            entries.append(_entry(root / path, f"{int(numbers[0]):03d}_{Path(path).parent.name}", split))
     return Listing(entries)
 
 

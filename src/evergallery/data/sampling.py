@@ -79,3 +79,41 @@ def balanced_batches(
         batches.append(np.concatenate([queues[index].pop() for index in waiting[:width]]))
     order = draw.permutation(len(batches))
     return [batches[index] for index in order]
+
+
+def class_batches(
+    labels: Indices, classes_per_batch: int, images_per_class: int, *, seed: int, epoch: int
+) -> list[Indices]:
+    """P×K batches that hold each class once an epoch, with K of its images: an epoch of deep metric learning.
+
+    Classes that do not fill a last batch wait for the next epoch; a class with fewer than K images gives some of them twice.
+
+    Args:
+        labels: (N,) classes.
+        classes_per_batch: P; where there are fewer classes, all of them.
+        images_per_class: K.
+        seed: of the order.
+        epoch: a different order, and different images, for each.
+
+    Returns:
+        Batches of P·K indices.
+
+    Raises:
+        InputError: no images, or P or K below 1.
+    """
+    if len(labels) == 0 or classes_per_batch < 1 or images_per_class < 1:
+        raise InputError(
+            f"{len(labels)} images cannot be drawn as {classes_per_batch} classes × {images_per_class} images: "
+            f"all three must be at least 1."
+        )
+    draw = np.random.default_rng([seed, epoch])
+    order = draw.permutation(np.unique(labels))
+    width = min(classes_per_batch, len(order))
+    batches = []
+    for start in range(0, len(order) - width + 1, width):
+        parts = []
+        for label in order[start : start + width]:
+            members = np.flatnonzero(labels == label)
+            parts.append(draw.choice(members, images_per_class, replace=len(members) < images_per_class))
+        batches.append(np.concatenate(parts))
+    return batches

@@ -2,6 +2,7 @@
 
 from evergallery.methods.advbct import AdvBCT
 from evergallery.methods.bct import BCT
+from evergallery.methods.cl2r import CL2R
 from evergallery.methods.cores import CoReS
 from evergallery.methods.csd import CSD
 from evergallery.methods.dual_tuning import DualTuning
@@ -31,13 +32,14 @@ METHODS: dict[str, type[Method]] = {
         # Against forgetting.
         LwF, FeatureDistillation, RelationDistillation, MMD, Replay,
         # For compatibility.
-        BCT, L2, NewToOldContrastive, NewToOldTriplet, RACT, LCE, UniBCT, AdvBCT, CoReS,
+        BCT, L2, NewToOldContrastive, NewToOldTriplet, RACT, LCE, UniBCT, AdvBCT, CoReS, CL2R,
     )
 }  # fmt: skip
 """Every method by the name that the command line and the cards use."""
 
 __all__ = [
     "BCT",
+    "CL2R",
     "CSD",
     "L2",
     "LCE",

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from evergallery.data.images import Interpolation
 from evergallery.errors import InputError
+from evergallery.network import bn_inception
 from evergallery.network.published import EXTRA, packaged, packaged_weights
 
 CIFAR_DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
@@ -96,7 +97,7 @@ class Backbone:
 
 
 def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = None) -> Backbone:
-    """Build a backbone by name: a CIFAR ResNet (``CIFAR_DEPTHS``), any timm model, or ``torchvision/NAME``.
+    """Build a backbone by name: a CIFAR ResNet (``CIFAR_DEPTHS``), ``bn-inception``, any timm model, or ``torchvision/NAME``.
 
     The module maps images ``(B, 3, H, W)`` to pooled features ``(B, width)``. ``size``, ``mean`` and ``std`` are the
     preprocessing it expects (their own for timm and torchvision models, CIFAR-100's channel statistics for the CIFAR
@@ -116,9 +117,16 @@ def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = No
         if name in CIFAR_DEPTHS:
             if pretrained:
                 raise InputError(f"{name} has no pretrained weights: drop --pretrained or choose a timm model.")
-            module = CifarResNet(CIFAR_DEPTHS[name])
+            module: nn.Module = CifarResNet(CIFAR_DEPTHS[name])
             # CIFAR-100's statistics, as CSD's code normalises.
             return Backbone(module, CIFAR_WIDTHS[-1], 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+        if name == bn_inception.NAME:
+            if pretrained:
+                raise InputError(
+                    f"The published weights of {name} are in no package: name a file of them with --weights FILE."
+                )
+            module = bn_inception.BNInception()
+            return Backbone(module, bn_inception.WIDTH, bn_inception.SIZE, bn_inception.MEAN, bn_inception.STD)
         if name.startswith(TORCHVISION):
             return _torchvision_backbone(name.removeprefix(TORCHVISION), pretrained)
         return _timm_backbone(name, pretrained)
@@ -217,7 +225,8 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
         near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
         hint = f"; similar names: {', '.join(near)}" if near else ""
         raise InputError(
-            f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)}, torchvision/NAME or a timm model{hint}."
+            f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)}, {bn_inception.NAME}, torchvision/NAME or a timm "
+            f"model{hint}."
         )
     module: Any = timm.create_model(name, num_classes=0) if not pretrained else _published(name)
     config: dict[str, Any] = module.pretrained_cfg

@@ -51,7 +51,7 @@ def augment(images: Tensor, settings: Settings, generator: torch.Generator, size
     if settings.crop is not None:
         images = resized_crop(images, torch.rand(len(images), 4, generator=generator), (settings.crop, 1.0))
     elif settings.padding:
-        images = pad_crop(images, settings.padding, generator)
+        images = pad_crop(images, settings.padding, generator, settings.border)
     if settings.colour:
         images = colour_jitter(images, torch.rand(len(images), 3, generator=generator), settings.colour)
     if settings.flip:

@@ -3,8 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
 
 import torch
 from numpy import cos, pi
@@ -27,9 +27,13 @@ class Settings(BaseModel):
         epochs: passes over the training part.
         batch_size: images a step.
         images_per_class: K of P×K balanced batches (P = batch_size / K); ``None`` shuffles plainly, as CSD does.
+        epoch: what an epoch of balanced batches goes through: all ``images``, or all ``classes`` once with K images of each, as
+            is usual in deep metric learning, so that it is a few steps.
+        last_batch: keep the last batch of an epoch where it is smaller than the others.
         learning_rate: peak of the schedule.
         schedule: ``one-cycle`` (Smith 2018: warm-up over the first quarter, then cosine to zero), ``cosine``,
-            ``multi-step`` (× 0.1 at 25, 50 and 75 %: CSD's 200/400/600 of 800 epochs) or ``constant``.
+            ``multi-step`` (× 0.1 at each of ``steps``) or ``constant``.
+        steps: shares of the run, rising; by default 25, 50 and 75 %: CSD's 200/400/600 of 800 epochs.
         optimizer: ``adam`` (L2 weight decay, as in the papers' code), ``adamw`` (decoupled) or ``sgd`` (momentum 0.9).
         weight_decay: L2 coefficient, or the decoupled one's.
         clip_norm: largest gradient norm; ``None`` does not clip.
@@ -44,7 +48,8 @@ class Settings(BaseModel):
         crop: smallest share of the area that a random crop keeps before it is scaled to the whole (Szegedy et al. 2015);
             ``None`` shifts by ``padding`` instead.
         colour: brightness, contrast and saturation change by up to this share.
-        padding: pixels of reflected padding before the random crop.
+        padding: pixels of padding before the random crop.
+        border: what the padding holds: the ``reflect``-ed image, or ``zero``, which is black.
         flip: mirror half of the images; wrong for characters and text.
         erase: probability of random erasing.
         start_size: first size in pixels of progressive resizing; ``None`` trains at full size throughout. It grows
@@ -63,8 +68,11 @@ class Settings(BaseModel):
     epochs: int = Field(default=12, ge=1)
     batch_size: int = Field(default=128, ge=2)
     images_per_class: int | None = Field(default=None, ge=2)
+    epoch: Literal["images", "classes"] = "images"
+    last_batch: bool = False
     learning_rate: float = Field(default=3e-3, gt=0)
     schedule: Literal["one-cycle", "cosine", "multi-step", "constant"] = "one-cycle"
+    steps: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.25, 0.5, 0.75)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = Field(default=5e-4, ge=0)
     clip_norm: float | None = Field(default=5.0, gt=0)
@@ -78,6 +86,7 @@ class Settings(BaseModel):
     crop: float | None = Field(default=None, gt=0, le=1)
     colour: float = Field(default=0.0, ge=0, lt=1)
     padding: int = Field(default=4, ge=0)
+    border: Literal["reflect", "zero"] = "reflect"
     flip: bool = True
     erase: float = Field(default=0.0, ge=0, le=1)
     start_size: int | None = Field(default=None, ge=8)
@@ -116,6 +125,8 @@ class Settings(BaseModel):
     def rate(self, progress: float) -> float:
         """Learning rate at ``progress`` in [0, 1] of the run, of new layers."""
         rising = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        if self.schedule == "multi-step":
+            return self.learning_rate * rising * multi_step(progress, self.steps)
         return self.learning_rate * rising * SCHEDULES[self.schedule](progress)
 
     def size(self, epoch: int, full_size: int) -> int:
@@ -126,10 +137,15 @@ class Settings(BaseModel):
         return min(full_size, round((self.start_size + share * (full_size - self.start_size)) / 4) * 4)
 
 
+def multi_step(progress: float, steps: Sequence[float] = (0.25, 0.5, 0.75)) -> float:
+    """A tenth after each of the steps that lie behind."""
+    return float(0.1 ** sum(progress >= step for step in steps))
+
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "one-cycle": lambda p: 0.04 + 0.96 * p / 0.25 if p < 0.25 else 0.5 * (1 + float(cos(pi * (p - 0.25) / 0.75))),
     "cosine": lambda p: 0.5 * (1 + float(cos(pi * p))),
-    "multi-step": lambda p: 0.1 ** int(min(p, 0.999) * 4),
+    "multi-step": multi_step,
     "constant": lambda p: 1.0,
 }
 """Multiplier of the learning rate by progress in [0, 1]: functions without state, so resuming needs none."""

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.sampling import balanced_batches, shuffled_batches
+from evergallery.data.sampling import balanced_batches, class_batches, shuffled_batches
 from evergallery.errors import StoppedError, TrainingError
 from evergallery.memory import Memory
 from evergallery.methods import Method, Step, Task
@@ -464,14 +464,14 @@ def _optimizer(network: Network, beside: nn.Module | None, settings: Settings) -
 
 
 def _batches(images: ImageSet | FeatureSet, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
-    if settings.images_per_class is None:
-        return shuffled_batches(len(images), settings.batch_size, seed=settings.data_seed, epoch=epoch)
-    return balanced_batches(
-        images.labels,
-        max(1, settings.batch_size // settings.images_per_class),
-        settings.images_per_class,
-        seed=settings.data_seed,
-        epoch=epoch,
+    per_class = settings.images_per_class
+    if per_class is None:
+        return shuffled_batches(
+            len(images), settings.batch_size, seed=settings.data_seed, epoch=epoch, drop_last=not settings.last_batch
+        )
+    draw = class_batches if settings.epoch == "classes" else balanced_batches
+    return draw(
+        images.labels, max(1, settings.batch_size // per_class), per_class, seed=settings.data_seed, epoch=epoch
     )
 
 

@@ -1,0 +1,61 @@
+"""CL2R: compatible lifelong learning representations (Biondi, Pernici, Bruni, Del Bimbo; ACM TOMM 2023, arXiv 2211.09032)."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evergallery.methods.method import Method, Step, Task
+from evergallery.methods.needs import Needs
+from evergallery.methods.values import Count, Weight
+
+
+@dataclass(frozen=True)
+class CL2R(Method["Past"]):
+    """CoReS's fixed corners, a few old images, and their features held where the parent has them.
+
+    Three parts that others have alone: ``cores``, which learns from all images from scratch; ``replay``, which holds no
+    feature; ``feature-distillation``, which distils on new images. Published with half of each batch from the memory; here a
+    batch holds old and new images in the proportion in which there are images.
+
+    Attributes:
+        old_images_per_class: how many of each old class are kept, its part of the validation included; published: 20.
+        weight: w₀ of the distillation, which grows with ``sqrt(new classes / old classes)``; 5 in the published configurations
+            (default of its code: 10).
+    """
+
+    name: ClassVar[str] = "cl2r"
+    needs: ClassVar[Needs] = Needs(old_batches=True, old_images=True, same_dimension=True, head="simplex")
+    old_images_per_class: Count = 20
+    weight: Weight = 5.0
+
+    def old_images(self) -> int | None:
+        """``old_images_per_class``."""
+        return self.old_images_per_class
+
+    def begin(self, task: Task) -> "Past":
+        """How many classes are old, and the weight that follows from it."""
+        new = task.classes - task.old_classes
+        return Past(task.old_classes, self.weight * math.sqrt(new / max(task.old_classes, 1)))
+
+    def losses(self, step: Step["Past"]) -> dict[str, Tensor]:
+        """Terms ``classification``, features not normalised, and ``feature distillation`` on the images of old classes."""
+        old = step.labels < step.state.old_classes
+        apart = 1 - F.cosine_similarity(step.new.features, step.parent.features)
+        held = torch.where(old, apart, 0.0).sum() / old.sum().clamp(min=1)
+        return {
+            "classification": F.cross_entropy(step.new.logits, step.labels),
+            "feature distillation": step.state.weight * held,
+        }
+
+
+class Past(nn.Module):
+    """What CL2R knows of the classes before the new ones."""
+
+    def __init__(self, old_classes: int, weight: float) -> None:
+        super().__init__()
+        self.old_classes = old_classes
+        self.weight = weight

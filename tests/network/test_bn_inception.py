@@ -1,0 +1,39 @@
+"""BN-Inception: the published architecture, and a file of weights by its names."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from evergallery.errors import InputError
+from evergallery.network.backbones import build_backbone, load_weights
+from evergallery.network.bn_inception import BLOCKS, BNInception
+
+
+def test_channels_are_those_of_the_published_table() -> None:
+    channels, found = 192, []
+    for block in BLOCKS.values():
+        channels = block.out(channels)
+        found.append(channels)
+    # 28, 14 and 7 pixels of an image of 224.
+    assert found == [256, 320, 576, 576, 576, 608, 608, 1056, 1024, 1024]
+    # 11 295 240 weights with the classifier of 1 000 classes, whose 1 025 000 are left out here.
+    assert sum(one.numel() for one in BNInception().parameters()) == 11_295_240 - 1_025_000
+
+
+def test_features_and_weights_from_a_file(tmp_path: Path) -> None:
+    built, other = (build_backbone("bn-inception", seed=seed) for seed in (0, 1))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        features = built.module.eval()(images)
+    assert features.shape == (2, built.width) == (2, 1024)
+    assert (built.size, [round(255 * one) for one in built.mean]) == (224, [128, 117, 104])
+    weights = {name: one.contiguous() for name, one in built.module.state_dict().items()}
+    # As published, with the classifier.
+    save_file(weights | {"last_linear.weight": torch.zeros(1000, 1024)}, tmp_path / "w.safetensors")
+    load_weights(other.module, tmp_path / "w.safetensors")
+    with torch.no_grad():
+        assert torch.equal(other.module.eval()(images), features)
+    with pytest.raises(InputError, match="name a file of them with --weights FILE"):
+        build_backbone("bn-inception", pretrained=True)
