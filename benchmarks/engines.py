@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from common import record
-from evergallery.gallery import Filter, GalleryStore, Item, open_store, postgres
+from evergallery.gallery import Filter, GalleryStore, Item, open_store
 from evergallery.gallery.copying import copy_gallery
+from evergallery.gallery.postgres import store as postgres
 from evergallery.watching import Watcher
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))

@@ -22,9 +22,11 @@ import qdrant_edge as engine
 from numpy.typing import NDArray
 
 from common import record
-from evergallery.gallery import EdgeStore, Filter, Item, shard
-from evergallery.gallery.points import payload, point_id
-from evergallery.gallery.shard import INDEXED
+from evergallery.gallery import Filter, Item
+from evergallery.gallery.edge import EdgeStore, shard
+from evergallery.gallery.edge.points import payload
+from evergallery.gallery.edge.shard import INDEXED
+from evergallery.gallery.items import point_id
 
 K, BATCH, DIMENSION, GENERATION = 10, 1000, 128, "a" * 64
 LABELS = 100

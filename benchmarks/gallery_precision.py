@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from common import record
 from evergallery import Workspace
 from evergallery.data.glyphs import generate
-from evergallery.gallery import EdgeStore, Item, shard
+from evergallery.gallery import Item
+from evergallery.gallery.edge import EdgeStore, shard
 from evergallery.gallery.items import Precision
 from evergallery.training import Settings
 

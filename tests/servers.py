@@ -101,7 +101,7 @@ def collection(patch: pytest.MonkeyPatch) -> Iterator[str]:
     Without it, in the local mode of Qdrant's client, which stands in for a server within one process.
     """
     pytest.importorskip("qdrant_client", reason="the extra qdrant is not installed")
-    from evergallery.gallery import qdrant
+    from evergallery.gallery.qdrant import store as qdrant
 
     name, server = f"test_{uuid.uuid4().hex}", os.environ.get("EVERGALLERY_QDRANT_URL")
     if server is None:

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from evergallery import Workspace, files
+from evergallery import Workspace
 from evergallery.errors import FullError, NotFoundError, ReadOnlyError, RefusedError
+from evergallery.files import durable as files
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import as_json, evergallery
 from evergallery import Workspace
 from evergallery.errors import BusyError, DamagedError, RefusedError
-from evergallery.gallery import EdgeStore, shard
+from evergallery.gallery.edge import EdgeStore, shard
 
 
 def table(path: Path, count: int, seed: int = 0, dimension: int = 8, first: int = 0) -> Path:

@@ -13,6 +13,8 @@ def normal(name: str) -> str:
 
 def forms(name: str) -> tuple[str, ...]:
     """The forms that a name may have been stored in, the given one first."""
+    if name.isascii():
+        return (name,)
     return tuple(dict.fromkeys((name, normal(name), unicodedata.normalize("NFD", name))))
 
 

@@ -6,7 +6,7 @@ from typing import Self
 from evergallery.data.images import Fit
 from evergallery.exchange import model_export, models, vectors
 from evergallery.gallery.items import Precision
-from evergallery.holdings import embedding, examining, image_roots, images, keeping, restoring
+from evergallery.holdings import embedding, examining, image_files, image_roots, images, keeping, restoring
 from evergallery.holdings.holdings import Holdings
 from evergallery.indexing import indexing
 from evergallery.learning import creating, learning
@@ -140,5 +140,6 @@ class Workspace(Holdings):
     log = overview.log
     diff = overview.diff
     report = report_page.report
+    image_files = image_files.image_files
     doctor = examining.doctor
     mend = examining.mend

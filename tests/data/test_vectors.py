@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from evergallery.data import vectors
 from evergallery.data.vectors import VectorBatch, VectorTable, open_vectors, write_vectors
 from evergallery.errors import InputError, MissingExtraError
 from evergallery.files import TEMPORARY_PREFIX
@@ -202,7 +201,7 @@ def test_rows_of_a_parquet_table_without_a_whole_vector(tmp_path: Path) -> None:
 
 
 def test_duplicates_far_apart_and_nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "BATCH", 2)
+    monkeypatch.setattr("evergallery.data.vectors.table.BATCH", 2)
     np.savez(tmp_path / "v.npz", embeddings=some(), ids=np.array(["a", "b", "c", "d", "a"]))
     with pytest.raises(InputError, match=r"row 4 \(id 'a'\)"):
         open_vectors(tmp_path / "v.npz")

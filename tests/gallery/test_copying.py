@@ -14,8 +14,9 @@ from many_versions import NEW, OLD, WIDE, item, unit
 from test_versions import AFTER, BEFORE, BOTH, contents
 
 from evergallery.errors import InputError, NotFoundError, RefusedError
-from evergallery.gallery import EdgeStore, GalleryStore, Item, copying, open_store
+from evergallery.gallery import GalleryStore, Item, copying, open_store
 from evergallery.gallery.copying import copy_gallery, require_same
+from evergallery.gallery.edge import EdgeStore
 from evergallery.watching import Watcher
 
 SILENT = Watcher()

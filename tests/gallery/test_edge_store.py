@@ -14,7 +14,9 @@ from test_odd_items import NEW, OLD, item, unit_rows
 
 from evergallery.errors import BusyError, DamagedError
 from evergallery.files import write_json
-from evergallery.gallery import EdgeStore, Item
+from evergallery.gallery import Item
+from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.edge import store as edge
 
 
 @pytest.fixture
@@ -113,17 +115,17 @@ def test_move_that_failed_is_finished_before_the_next_write(filled: Path, monkey
 
 
 def test_one_thread_writes_at_a_time(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    retrieve = EdgeStore._retrieve
+    retrieve = EdgeStore._held
     inside, most = [], []
 
-    def slow(store: EdgeStore, *asked: object) -> list[Item]:
+    def slow(store: EdgeStore, *asked: object) -> dict[str, list[Item]]:
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.02)
         inside.pop()
         return retrieve(store, *asked)
 
-    monkeypatch.setattr(EdgeStore, "_retrieve", slow)
+    monkeypatch.setattr(EdgeStore, "_held", slow)
     with EdgeStore(filled) as store:
         threads = [threading.Thread(target=store.put, args=([item(number)],)) for number in range(4)]
         for thread in threads:
@@ -156,11 +158,9 @@ def test_move_that_was_killed_half_way_is_finished_when_opened(tmp_path: Path) -
 
 
 def _upsert(items: list[Item]) -> object:
-    from evergallery.gallery import edge
-
     return edge.engine.UpdateOperation.upsert_points(
         [
-            edge.engine.Point(edge._point_id(one.id), one.embedding.tolist(), edge._payload(one, one.added))
+            edge.engine.Point(edge.point_id(one.id), one.embedding.tolist(), edge.payload(one, one.added))
             for one in items
         ]
     )

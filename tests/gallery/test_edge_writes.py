@@ -9,8 +9,9 @@ import pytest
 from many_versions import NEW, OLD, item
 from test_versions import AFTER, BEFORE, contents
 
-from evergallery.gallery import EdgeStore, edge
-from evergallery.gallery.shard import Shard
+from evergallery.gallery.edge import EdgeStore, directory
+from evergallery.gallery.edge import store as edge
+from evergallery.gallery.edge.shard import Shard
 
 OPERATIONS: dict[str, Callable[[EdgeStore], object]] = {
     "refresh": lambda store: store.refresh([item(number, NEW) for number in range(20, 40)], "r"),
@@ -64,7 +65,9 @@ def test_any_write_that_fails_leaves_all_or_nothing(
             with monkeypatch.context() as patched:
                 left = iter(range(allowed))
                 patched.setattr(Shard, "update", failing(Shard.update, left))
-                patched.setattr(edge, "write_json", failing(edge.write_json, left))
+                write = failing(edge.write_json, left)
+                patched.setattr(edge, "write_json", write)
+                patched.setattr(directory, "write_json", write)
                 try:
                     operation(store)
                     failed = False
@@ -72,7 +75,7 @@ def test_any_write_that_fails_leaves_all_or_nothing(
                     failed = True
             if reopened:
                 # As a kill leaves it: without the counts of a gallery that was closed.
-                store._writing = False
+                store._noted = False
                 store.close()
                 store.__init__(tmp_path / "gallery", view)
                 before, after = state(store)
@@ -137,7 +140,7 @@ def test_kill_while_a_shard_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
         with pytest.raises(Killed):
             store.compact()
     # As a kill leaves it: without the counts of a gallery that was closed.
-    store._writing = False
+    store._noted = False
     store.close()
     with EdgeStore(directory) as store:
         assert store.count_by_generation() == {NEW: 1}
@@ -151,7 +154,7 @@ def test_disk_that_is_full_when_a_shard_is_given_up_leaves_it(tmp_path: Path, mo
         store.put([item(1), item(2, NEW)])
         store.delete(["item 1"])
         with monkeypatch.context() as patched:
-            patched.setattr(edge, "write_json", failing(edge.write_json, iter(())))
+            patched.setattr(directory, "write_json", failing(directory.write_json, iter(())))
             with pytest.raises(OSError, match="No space left"):
                 store.compact()
         store.put([item(1)])

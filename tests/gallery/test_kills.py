@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evergallery.gallery import EdgeStore, Item, View, shard
+from evergallery.gallery import Item, View
+from evergallery.gallery.edge import EdgeStore, shard
 
 OLD, NEW = "a" * 64, "b" * 64
 DIMENSIONS = {OLD: 16, NEW: 24}

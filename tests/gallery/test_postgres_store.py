@@ -12,8 +12,9 @@ import pytest
 from plain_items import NEW, OLD, item, vector
 
 from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedError
-from evergallery.gallery import Filter, View, open_store, postgres
+from evergallery.gallery import Filter, View, open_store
 from evergallery.gallery.postgres import PostgresStore
+from evergallery.gallery.postgres import store as postgres
 from servers import schema
 
 
@@ -189,12 +190,13 @@ def test_index_is_built_measured_and_used_where_it_serves(
     exact = [match.item.id for match in store.search(query, 10, where=old)[0]]
     assert [match.item.id for match in store.search(query, 10, where=old, exact=False)[0]] == exact
     assert [match.item.id for match in store.search(query, 10, where=old, exact=None)[0]] == exact
-    assert store._by_index([OLD, NEW], old, View(), None) == [OLD]
-    assert store._by_index([OLD, NEW], Filter(labels=("class 1",)), View(), None) == []
-    assert store._by_index([OLD, NEW], old, View(hidden=frozenset("r")), None) == []
+    assert not store.is_exact(None, old)
+    assert store.is_exact(None, Filter(generations=(OLD,), labels=("class 1",)))
+    assert store.is_exact(None, old, view=View(hidden=frozenset("r")))
+    assert store.is_exact(False, Filter(generations=(NEW,)))
     store.delete([f"item {number}" for number in range(121)])
     assert store.indexes()[OLD].changed == 121
-    assert store._by_index([OLD], old, View(), None) == [], "until it is measured again"
+    assert store.is_exact(None, old), "until it is measured again"
     store.compact()
     assert store.indexes() == {}
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from evergallery import Workspace
+from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import DamagedError, InputError
-from evergallery.gallery import EdgeStore, Item, shard, snapshot
-from evergallery.gallery.items import UNIT_TOLERANCE
+from evergallery.gallery import Item
+from evergallery.gallery.edge import EdgeStore, shard
+from evergallery.gallery.restoring import restore
 
 OLD, NEW = "1" * 64, "2" * 64
 DIMENSION = 32
@@ -124,8 +126,8 @@ def test_a_gallery_from_before_there_were_precisions_is_of_float32(tmp_path: Pat
 def test_a_snapshot_keeps_the_precision(tmp_path: Path) -> None:
     with EdgeStore(tmp_path / "gallery", precision="float16") as store:
         store.put(items(5))
-        snapshot.take(store, tmp_path / "snapshot")
-    snapshot.restore(tmp_path / "snapshot", tmp_path / "again")
+        store.snapshot(tmp_path / "snapshot")
+    restore(tmp_path / "snapshot", tmp_path / "again")
     with EdgeStore(tmp_path / "again") as again:
         assert (again.precision, again.count(), again.verify()) == ("float16", 5, [])
 

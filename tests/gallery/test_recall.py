@@ -13,10 +13,12 @@ import qdrant_edge as engine
 
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX
-from evergallery.gallery import EdgeStore, Filter, Item, View, edge, shard
-from evergallery.gallery.compacting import compact_elsewhere
-from evergallery.gallery.points import point_id
-from evergallery.gallery.recall import FLOOR, LARGEST_CHANGE, Index, measured_recall
+from evergallery.gallery import Filter, Index, Item, View
+from evergallery.gallery.edge import EdgeStore, shard
+from evergallery.gallery.edge import store as edge
+from evergallery.gallery.edge.compacting import compact_elsewhere
+from evergallery.gallery.items import FLOOR, LARGEST_CHANGE, point_id
+from evergallery.gallery.recall import measured_recall
 
 ONE, OTHER = "1" * 64, "2" * 64
 DIMENSION = 16

@@ -13,7 +13,9 @@ import pytest
 
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import TEMPORARY_PREFIX, copy_hashed, sha256_of
-from evergallery.gallery import EdgeStore, Filter, Item, snapshot
+from evergallery.gallery import Filter, Item, snapshot
+from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.restoring import restore
 
 OLD, NEW = "1" * 64, "2" * 64
 DIMENSIONS = {OLD: 6, NEW: 9}
@@ -50,7 +52,7 @@ def store(tmp_path: Path) -> Iterator[EdgeStore]:
 
 @pytest.fixture
 def taken(store: EdgeStore, tmp_path: Path) -> Path:
-    snapshot.take(store, tmp_path / "snapshot", lambda: {"promoted": "v2"})
+    store.snapshot(tmp_path / "snapshot", lambda: {"promoted": "v2"})
     return tmp_path / "snapshot"
 
 
@@ -58,15 +60,13 @@ def test_what_was_there_comes_back_and_what_came_later_does_not(store: EdgeStore
     store.put([item(number, NEW) for number in range(30, 35)])
     before = items_of(store)
     heard: list[tuple[int, int]] = []
-    made = snapshot.take(
-        store, tmp_path / "snapshot", lambda: {"promoted": "v2"}, on_progress=lambda *now: heard.append(now)
-    )
+    made = store.snapshot(tmp_path / "snapshot", lambda: {"promoted": "v2"}, on_progress=lambda *now: heard.append(now))
     assert heard[-1][0] == heard[-1][1] > 0
     assert (made.generations, made.vectors, made.state) == ({OLD: 30, NEW: 5}, 35, {"promoted": "v2"})
     store.put([item(99), item(1, label="later")])
     store.delete(["item 2"])
     assert snapshot.verify(tmp_path / "snapshot") == made
-    assert snapshot.restore(tmp_path / "snapshot", tmp_path / "again") == made
+    assert restore(tmp_path / "snapshot", tmp_path / "again") == made
     with EdgeStore(tmp_path / "again") as again:
         assert again.verify() == []
         found = items_of(again)
@@ -78,8 +78,8 @@ def test_what_was_there_comes_back_and_what_came_later_does_not(store: EdgeStore
 
 def test_versions_of_an_open_refresh_come_back_with_their_marks(store: EdgeStore, tmp_path: Path) -> None:
     store.refresh([item(3, NEW)], "refresh 1")
-    snapshot.take(store, tmp_path / "snapshot")
-    snapshot.restore(tmp_path / "snapshot", tmp_path / "again")
+    store.snapshot(tmp_path / "snapshot")
+    restore(tmp_path / "snapshot", tmp_path / "again")
     with EdgeStore(tmp_path / "again") as again:
         assert again.count_by_generation() == {OLD: 30, NEW: 1}
         assert again.settle("refresh 1", "old") == 1
@@ -112,13 +112,13 @@ def test_others_write_and_search_while_it_is_taken(store: EdgeStore, tmp_path: P
     threads = [threading.Thread(target=write), threading.Thread(target=search)]
     for thread in threads:
         thread.start()
-    made = [snapshot.take(store, tmp_path / f"snapshot {number}") for number in range(2)]
+    made = [store.snapshot(tmp_path / f"snapshot {number}") for number in range(2)]
     stop.set()
     for thread in threads:
         thread.join()
     assert failures == []
     for number, one in enumerate(made):
-        snapshot.restore(tmp_path / f"snapshot {number}", tmp_path / f"again {number}")
+        restore(tmp_path / f"snapshot {number}", tmp_path / f"again {number}")
         with EdgeStore(tmp_path / f"again {number}") as again:
             assert again.verify() == []
             assert again.count() == one.vectors
@@ -140,7 +140,7 @@ def test_a_byte_that_changed_is_found(taken: Path, tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=message):
         snapshot.verify(taken)
     with pytest.raises(DamagedError, match=message):
-        snapshot.restore(taken, tmp_path / "again")
+        restore(taken, tmp_path / "again")
     assert not (tmp_path / "again").exists()
     assert not list(tmp_path.glob(TEMPORARY_PREFIX + "*"))
 
@@ -154,11 +154,11 @@ def test_a_file_that_is_cut_short_missing_or_new_is_found(taken: Path, tmp_path:
     path = a_file(taken)
     length = path.stat().st_size
     os.truncate(path, length - 1)
-    for ask in (lambda: snapshot.verify(taken), lambda: snapshot.restore(taken, tmp_path / "again")):
+    for ask in (lambda: snapshot.verify(taken), lambda: restore(taken, tmp_path / "again")):
         with pytest.raises(DamagedError, match=rf"{path.name} has {length - 1} bytes of {length}: use another"):
             ask()
     path.unlink()
-    for ask in (lambda: snapshot.verify(taken), lambda: snapshot.restore(taken, tmp_path / "again")):
+    for ask in (lambda: snapshot.verify(taken), lambda: restore(taken, tmp_path / "again")):
         with pytest.raises(DamagedError, match=rf"{path.name} is missing: use another snapshot"):
             ask()
     assert not (tmp_path / "again").exists()
@@ -193,14 +193,14 @@ def test_what_is_no_snapshot(store: EdgeStore, taken: Path, tmp_path: Path) -> N
         snapshot.read(taken)
     for path in (taken, tmp_path / "none" / "snapshot"):
         with pytest.raises(InputError, match="name a new directory in one that exists"):
-            snapshot.take(store, path)
+            store.snapshot(path)
 
 
 def test_a_snapshot_of_another_engine_is_not_opened(taken: Path, tmp_path: Path) -> None:
     path = taken / "snapshot.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"engine": "qdrant-edge 0.1.7"}))
     with pytest.raises(InputError, match=r"is of qdrant-edge 0\.1\.7 and qdrant-edge .* is installed"):
-        snapshot.restore(taken, tmp_path / "again")
+        restore(taken, tmp_path / "again")
 
 
 def test_a_full_disk_leaves_nothing(
@@ -214,7 +214,7 @@ def test_a_full_disk_leaves_nothing(
             raise OSError(28, "No space left on device")
         return copy_hashed(source, target)
 
-    asked = (lambda: snapshot.take(store, tmp_path / "more"), lambda: snapshot.restore(taken, tmp_path / "again"))
+    asked = (lambda: store.snapshot(tmp_path / "more"), lambda: restore(taken, tmp_path / "again"))
     for ask in asked:
         copied.clear()
         with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left on device"):

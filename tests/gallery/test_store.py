@@ -19,8 +19,7 @@ from plain_items import NEW, OLD, item, vector
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, open_store
-from evergallery.gallery.items import View
-from evergallery.gallery.points import NAMESPACE
+from evergallery.gallery.items import NAMESPACE, View
 
 Open = Callable[[], GalleryStore]
 

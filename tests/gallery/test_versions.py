@@ -326,7 +326,9 @@ COMMON = """
 import sys
 sys.path[:0] = {paths!r}
 from contextlib import closing
-from evergallery.gallery import View, edge, open_store, postgres
+from evergallery.gallery import View, open_store
+from evergallery.gallery.edge import store as edge
+from evergallery.gallery.postgres import store as postgres
 from many_versions import NEW, OLD, item
 edge.BATCH = postgres.BATCH = 50
 before, after = View().before("r"), View().after("r")

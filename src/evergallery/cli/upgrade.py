@@ -1,6 +1,7 @@
 """Commands that measure, switch, refresh and look back."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from evergallery.upgrade.plan import Plan
 
 SHOWN = 10
+MOST_FILES = 20_000
+"""So many image files are looked for by ``status``, which does not keep anybody waiting; ``doctor`` reads them all."""
 ImagesOption = Annotated[
     str | None,
     typer.Option(help="Where to look for the stored items' images first; where they were indexed from otherwise."),
@@ -265,13 +268,16 @@ def refresh(
 
 
 def status(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
-    """Items by generation and state, the open refresh, problems with their reasons, what runs now."""
+    """Items by generation and state, image files that are gone or changed, the open refresh, problems, what runs now."""
     with open_workspace(workspace) as space:
         result = space.status()
+        files = None if result.spaces is None else space.image_files(MOST_FILES)
     if json:
-        print_json(result.to_dict())
+        print_json({**result.to_dict(), "files": files and asdict(files)})
     else:
         _print_status(result)
+        for problem in files.problems() if files is not None else ():
+            say(problem)
 
 
 def log(

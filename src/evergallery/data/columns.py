@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from evergallery.data.metadata import Scalar
 from evergallery.errors import InputError
-
-Scalar = str | int | float | bool | None
 
 # Text in quotes with its quotes doubled, or without any.
 _CELL = r'(?:"(?:[^"]|"")*"|[^",\r\n]*)'

@@ -1,60 +1,22 @@
 """Which images there are, before any of them is opened: folders and tables, read entry by entry."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from evergallery.data.columns import csv_records, names_of, scalar_of, text_of
-from evergallery.data.images import OTHER_PICTURES, RAW_SUFFIXES, SUFFIXES, Skipped, kind_of
+from evergallery.data.images.kinds import NOT_PICTURES, OTHER_PICTURES, RAW_SUFFIXES, SUFFIXES, kind_of
+from evergallery.data.images.reading import Skipped
+from evergallery.data.metadata import is_name
 from evergallery.data.places import Child, children, head, identity, is_there, join, local_path, opened
 from evergallery.errors import InputError, MissingExtraError
 from evergallery.names import normal
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test", "testing": "test", "query": "query", "gallery": "gallery"}  # fmt: skip
-# What lies beside pictures everywhere and need not be opened to know that it is none.
-NOT_PICTURES = frozenset(
-    {
-        ".avi",
-        ".csv",
-        ".db",
-        ".html",
-        ".ini",
-        ".json",
-        ".jsonl",
-        ".log",
-        ".md",
-        ".mkv",
-        ".mov",
-        ".mp3",
-        ".mp4",
-        ".npy",
-        ".npz",
-    }
-    | {
-        ".parquet",
-        ".pdf",
-        ".pkl",
-        ".pq",
-        ".py",
-        ".pt",
-        ".tar",
-        ".gz",
-        ".txt",
-        ".wav",
-        ".xml",
-        ".xmp",
-        ".yaml",
-        ".yml",
-        ".zip",
-    }
-)
 TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
 COLUMNS = ("path", "label", "split", "camera", "item_id")
-NAME = "[A-Za-z0-9_-]+"
-"""What metadata may be called in a gallery."""
 ROWS = 4096
 
 Value = TypeVar("Value")
@@ -272,7 +234,7 @@ def _skipped(uri: str | Skipped, reason: str) -> Skipped:
 
 def _table(path: str, require_labels: bool, metadata: Sequence[str]) -> Iterator[Entry | Skipped]:
     for name in metadata:
-        if not re.fullmatch(NAME, name) or name in COLUMNS:
+        if not is_name(name) or name in COLUMNS:
             raise InputError(
                 f"The column {name!r} cannot be metadata: names are letters, digits, _ and -, and none of {', '.join(COLUMNS)}."
             )

@@ -1,8 +1,7 @@
 """The durable gallery: stored embeddings of several generations, behind one small interface."""
 
-from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.items import Filter, Item, Match, PutCounts, View
+from evergallery.gallery.items import Filter, Index, Item, Match, PutCounts, View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.store import GalleryStore
 
-__all__ = ["EdgeStore", "Filter", "GalleryStore", "Item", "Match", "PutCounts", "View", "open_store"]
+__all__ = ["Filter", "GalleryStore", "Index", "Item", "Match", "PutCounts", "View", "open_store"]

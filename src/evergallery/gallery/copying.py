@@ -13,9 +13,10 @@ from operator import itemgetter
 
 import numpy as np
 
+from evergallery.data.metadata import metadata_terms
 from evergallery.errors import RefusedError
-from evergallery.gallery.items import Item, Precision, View, metadata_terms
-from evergallery.gallery.store import EVERYTHING, GalleryStore
+from evergallery.gallery.items import EVERYTHING, Item, Precision, View
+from evergallery.gallery.store import GalleryStore
 from evergallery.gallery.versions import place
 from evergallery.watching import Watcher
 

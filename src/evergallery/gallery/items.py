@@ -1,28 +1,30 @@
 """What a gallery holds, and how it is asked."""
 
-import json
 import math
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.data.metadata import Scalar, metadata_terms, unstorable
+from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import InputError
 from evergallery.names import forms
 
 Precision = Literal["float32", "float16", "int8"]
 """How vectors are kept: as they are; rounded to half the bytes; or rounded, with an index that searches them as bytes."""
 
-Scalar = str | int | float | bool | None
-
-UNIT_TOLERANCE = 1e-3
 CONFLICTS_KEPT = 100
-
-# What every engine can hold as a whole number.
-LARGEST_INTEGER = 2**63 - 1
+FLOOR = 0.95
+"""Smallest recall@10 with which an index answers unasked."""
+LARGEST_CHANGE = 0.2
+"""Share of an index's vectors that may go before its recall has to be measured anew: the engine rebuilds it from there on."""
+NAMESPACE = uuid.UUID("6f2c3b1e-8a57-5d0b-9b3e-3f1f2a6f9c11")
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,27 +169,66 @@ class Filter:
     Attributes:
         labels: one of these labels, in whatever normal form of Unicode they were stored.
         generations: made by one of these fingerprints.
-        metadata: these values under these names; 1 equals 1.0, and neither equals ``True``.
+        metadata: these values under these names, texts in whatever form they were stored; 1 equals 1.0, and neither ``True``.
         uris: one of these URIs.
+        content_hashes: one of these is the hash of its content.
     """
 
     labels: tuple[str, ...] | None = None
     generations: tuple[str, ...] | None = None
     metadata: Mapping[str, Scalar] | None = None
     uris: tuple[str, ...] | None = None
+    content_hashes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.labels is not None:
             found = dict.fromkeys(form for label in self.labels for form in forms(label))
             object.__setattr__(self, "labels", tuple(found))
 
+    @property
+    def narrows(self) -> bool:
+        """Whether it leaves out some of the items of a generation that it admits."""
+        return bool(self.metadata) or any(one is not None for one in (self.labels, self.uris, self.content_hashes))
 
-def metadata_terms(metadata: Mapping[str, Scalar]) -> list[str]:
-    """One text for each name and value, sorted: metadata are equal where these are, as in JSON."""
-    return sorted(
-        json.dumps([name, int(value) if isinstance(value, float) and value.is_integer() else value], ensure_ascii=False)
-        for name, value in metadata.items()
-    )
+
+NO_FILTER = Filter()
+EVERYTHING = View()
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index over the vectors of one generation, as it was found when the gallery was compacted.
+
+    Attributes:
+        vectors: how many it holds.
+        recall: recall@10 of approximate against exact search without a filter, in [0, 1].
+        measured: when, ISO 8601 in UTC.
+        changed: how many of its vectors have been deleted or replaced since, at most.
+    """
+
+    vectors: int
+    recall: float
+    measured: str
+    changed: int = 0
+
+    @property
+    def serves(self) -> bool:
+        """Whether it answers where nobody asks for exact search."""
+        return self.recall >= FLOOR and self.changed <= LARGEST_CHANGE * self.vectors
+
+    def __str__(self) -> str:
+        found = f"recall@10 {100 * self.recall:.1f} % over {self.vectors} vectors"
+        if self.serves:
+            return f"index, {found}"
+        reason = "finds too little" if self.recall < FLOOR else f"has lost {self.changed} of them, compact again"
+        return f"exact; the index ({found}) {reason}"
+
+
+# Whoever writes a batch asks twice for each.
+@lru_cache(maxsize=4096)
+def point_id(identifier: str) -> uuid.UUID:
+    """Where an item stands in the order that all engines have; Qdrant calls it so. A function of the id alone."""
+    return uuid.uuid5(NAMESPACE, identifier)
 
 
 def check_items(items: Sequence[Item]) -> None:
@@ -212,12 +253,12 @@ def check_items(items: Sequence[Item]) -> None:
                 f"The embedding of {item.id!r} has shape {item.embedding.shape} and type {item.embedding.dtype}: "
                 f"it must be (D,), float32."
             )
-        for name, value in item.metadata.items():
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not _storable(value):
-                raise InputError(
-                    f"The metadata {name!r} of {item.id!r} cannot be stored: names are letters, digits, _ and -, values "
-                    f"are strings, finite numbers of up to 64 bits, booleans or null."
-                )
+        wrong = unstorable(item.metadata)
+        if wrong is not None:
+            raise InputError(
+                f"The metadata {wrong!r} of {item.id!r} cannot be stored: names are letters, digits, _ and -, values "
+                f"are strings, finite numbers of up to 64 bits, booleans or null."
+            )
         try:
             "".join(map(str, (item.id, item.label, item.uri, item.content_hash, *item.metadata.values()))).encode()
         except UnicodeEncodeError:
@@ -229,19 +270,11 @@ def check_items(items: Sequence[Item]) -> None:
             norms = np.linalg.norm(np.stack([item.embedding for item in items]), axis=1)
         else:
             norms = np.array([np.linalg.norm(item.embedding) for item in items])
-    wrong = np.flatnonzero(~(np.abs(norms - 1) <= UNIT_TOLERANCE))
-    if len(wrong):
-        item, norm = items[int(wrong[0])], norms[wrong[0]]
+    bad = np.flatnonzero(~(np.abs(norms - 1) <= UNIT_TOLERANCE))
+    if len(bad):
+        item, norm = items[int(bad[0])], norms[bad[0]]
         what = "is not finite" if not np.isfinite(norm) else f"has length {norm:.4g}, not 1"
         raise InputError(f"The embedding of {item.id!r} {what}: store finite vectors of unit length.")
-
-
-def _storable(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, int):
-        return abs(value) <= LARGEST_INTEGER
-    return value is None or isinstance(value, str)
 
 
 def check_queries(queries: NDArray[np.float32], k: int) -> None:

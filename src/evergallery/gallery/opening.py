@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-from evergallery.errors import InputError, NotFoundError
-from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.items import Precision, View
+from evergallery.errors import InputError
+from evergallery.gallery.items import EVERYTHING, Precision, View
 from evergallery.gallery.places import is_url
-from evergallery.gallery.store import EVERYTHING, GalleryStore
+from evergallery.gallery.store import GalleryStore
+
+
+class Opener(Protocol):
+    """What opens a gallery of one engine."""
+
+    def __call__(
+        self, place: str, view: Callable[[], View], /, *, precision: Precision | None, create: bool
+    ) -> GalleryStore:
+        """See ``open_store``."""
 
 
 def open_store(
@@ -31,19 +40,37 @@ def open_store(
         BusyError: another process has it open, where the engine serves one.
         DamagedError: it is not what was made.
     """
-    if not is_url(place):
-        if not create and not Path(place).is_dir():
-            raise NotFoundError(f"There is no gallery {place}: name its directory or its URL.")
-        return EdgeStore(Path(place), view, precision)
-    scheme = str(place).partition("://")[0]
-    if scheme in ("postgresql", "postgres"):
-        from evergallery.gallery.postgres import PostgresStore
+    scheme = str(place).partition("://")[0] if is_url(place) else None
+    if scheme not in ENGINES:
+        raise InputError(
+            f"No engine of galleries is called by {scheme}://: give a directory, or a URL postgresql://… or qdrant://…"
+        )
+    return ENGINES[scheme]()(str(place), view, precision=precision, create=create)
 
-        return PostgresStore(str(place), view, precision=precision, create=create)
-    if scheme in ("qdrant", "qdrant+https"):
-        from evergallery.gallery.qdrant import QdrantStore
 
-        return QdrantStore(str(place), view, precision=precision, create=create)
-    raise InputError(
-        f"No engine of galleries is called by {scheme}://: give a directory, or a URL postgresql://… or qdrant://…"
-    )
+def _edge() -> Opener:
+    from evergallery.gallery.edge import EdgeStore
+
+    return EdgeStore
+
+
+def _postgres() -> Opener:
+    from evergallery.gallery.postgres import PostgresStore
+
+    return PostgresStore
+
+
+def _qdrant() -> Opener:
+    from evergallery.gallery.qdrant import QdrantStore
+
+    return QdrantStore
+
+
+ENGINES: dict[str | None, Callable[[], Opener]] = {
+    None: _edge,
+    "postgresql": _postgres,
+    "postgres": _postgres,
+    "qdrant": _qdrant,
+    "qdrant+https": _qdrant,
+}
+"""By the scheme of its URLs; that of directories has none. An engine is loaded when its first gallery is opened."""

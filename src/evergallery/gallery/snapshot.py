@@ -1,4 +1,4 @@
-"""Snapshots of the embedded gallery: its files, copied while the process that has it goes on searching, and put back whole.
+"""Snapshots of a gallery in a directory: its files, copied while the process that has it goes on searching.
 
 A snapshot is a directory: the gallery's own files under ``gallery/``, and ``snapshot.json``, which names each with its length
 and checksum, and keeps the state of the workspace that the vectors belong to. It is written under another name, synced, and
@@ -6,9 +6,8 @@ renamed; what is restored is compared with the checksums as it is copied, and op
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from evergallery._version import __version__
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import copy_hashed, new_directory, read_json, sha256_of, write_json
-from evergallery.gallery.edge import CONTENTS, EdgeStore
 
 MANIFEST = "snapshot.json"
 FILES = "gallery"
@@ -57,18 +55,24 @@ class Snapshot(BaseModel):
 
 
 def take(
-    store: EdgeStore,
+    directory: Path,
     path: Path,
-    state: Callable[[], dict[str, Any]] = dict,
     *,
+    engine: str,
+    generations: dict[str, int],
+    state: Callable[[], dict[str, Any]],
+    instead: Mapping[str, object],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Snapshot:
-    """Copy a gallery to a new directory; searches go on meanwhile, and what is written waits.
+    """Copy the files of a gallery that nobody writes to meanwhile; see ``GalleryStore.snapshot``.
 
     Args:
-        store: to copy.
+        directory: of the gallery.
         path: must not exist.
-        state: asked once nobody writes, kept beside the vectors.
+        engine: what reads these files, with its version.
+        generations: how many vectors there are of each.
+        state: what is kept beside the vectors.
+        instead: JSON that the copy has in files of these names, in place of what is there.
         on_progress: hears after each file how many bytes are copied, and of how many.
 
     Raises:
@@ -77,25 +81,25 @@ def take(
     """
     if path.exists() or not path.parent.is_dir():
         raise InputError(f"A snapshot cannot be written to {path}: name a new directory in one that exists.")
-    with store.at_rest() as counts:
-        sources = _files(store.directory)
-        _check_room(sum(source.stat().st_blocks * 512 for source in sources), path.parent)
-        with new_directory(path) as temporary:
-            files = _copy(store.directory, [str(one.relative_to(store.directory)) for one in sources], temporary / FILES,
-                          on_progress)  # fmt: skip
-            # While it is written to, the gallery itself does not say how much it holds.
-            write_json(temporary / FILES / CONTENTS, counts)
-            written = temporary / FILES / CONTENTS
-            files[CONTENTS] = Entry(bytes=written.stat().st_size, sha256=sha256_of(written))
-            snapshot = Snapshot(
-                engine=_engine(),
-                evergallery=__version__,
-                made=datetime.now(UTC).isoformat(timespec="seconds"),
-                generations=counts,
-                state=state(),
-                files=files,
-            )
-            write_json(temporary / MANIFEST, snapshot.model_dump(mode="json"))
+    sources = files_of(directory)
+    check_room(sum(source.stat().st_blocks * 512 for source in sources), path.parent)
+    with new_directory(path) as temporary:
+        files = copy_files(
+            directory, [str(one.relative_to(directory)) for one in sources], temporary / FILES, on_progress
+        )
+        for name, content in instead.items():
+            written = temporary / FILES / name
+            write_json(written, content)
+            files[name] = Entry(bytes=written.stat().st_size, sha256=sha256_of(written))
+        snapshot = Snapshot(
+            engine=engine,
+            evergallery=__version__,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            generations=generations,
+            state=state(),
+            files=files,
+        )
+        write_json(temporary / MANIFEST, snapshot.model_dump(mode="json"))
     return snapshot
 
 
@@ -138,56 +142,26 @@ def verify(path: Path) -> Snapshot:
         DamagedError: a file is missing, too many, or not what was written; the message names it.
     """
     snapshot = read(path)
-    found = {str(one.relative_to(path / FILES)) for one in _files(path / FILES)}
+    found = {str(one.relative_to(path / FILES)) for one in files_of(path / FILES)}
     if found - snapshot.files.keys():
-        raise _damaged(path, min(found - snapshot.files.keys()), "was not there when it was made")
+        raise damaged(path, min(found - snapshot.files.keys()), "was not there when it was made")
     for name, entry in snapshot.files.items():
         file = path / FILES / name
-        _check_length(path, name, entry)
+        check_length(path, name, entry)
         if sha256_of(file) != entry.sha256:
-            raise _damaged(path, name, "is not what was written")
+            raise damaged(path, name, "is not what was written")
     return snapshot
 
 
-def restore(path: Path, directory: Path, *, on_progress: Callable[[int, int], None] | None = None) -> Snapshot:
-    """Make a gallery in a new directory of a snapshot, verified; it is there whole or not at all.
-
-    Args:
-        path: of the snapshot, which stays as it is.
-        directory: must not exist.
-        on_progress: hears after each file how many bytes are copied, and of how many.
-
-    Raises:
-        InputError: see ``read``; or the snapshot is of another version of the engine.
-        DamagedError: a file is not what was written; the message names it.
-        OSError: the disk is full; nothing is left behind.
-    """
-    snapshot = read(path)
-    if _minor(snapshot.engine) != _minor(_engine()):
-        raise InputError(
-            f"The snapshot {path} is of {snapshot.engine} and {_engine()} is installed: install the earlier one, restore, and "
-            f"take the vectors over with  evergallery export  and  import."
-        )
-    for name, entry in snapshot.files.items():
-        _check_length(path, name, entry)
-    _check_room(sum((path / FILES / name).stat().st_blocks * 512 for name in snapshot.files), directory.parent)
-    with new_directory(directory) as temporary:
-        copied = _copy(path / FILES, list(snapshot.files), temporary, on_progress)
-        for name, entry in snapshot.files.items():
-            if copied[name] != entry:
-                raise _damaged(path, name, "is not what was written")
-        # Whether the engine can read it, and finds as many vectors as there were.
-        EdgeStore(temporary).close()
-    return snapshot
-
-
-def _files(directory: Path) -> list[Path]:
+def files_of(directory: Path) -> list[Path]:
+    """Every file of a gallery but its lock."""
     return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != ".lock")
 
 
-def _copy(
+def copy_files(
     source: Path, names: list[str], target: Path, on_progress: Callable[[int, int], None] | None
 ) -> dict[str, Entry]:
+    """Copy files of these names below one directory to another; returns what was copied, by name."""
     total, done = sum((source / name).stat().st_size for name in names), 0
     entries = {}
     for name in names:
@@ -200,15 +174,17 @@ def _copy(
     return entries
 
 
-def _check_length(path: Path, name: str, entry: Entry) -> None:
+def check_length(path: Path, name: str, entry: Entry) -> None:
+    """Refuse a snapshot with a file that is missing or has another length than was written."""
     file = path / FILES / name
     if not file.is_file():
-        raise _damaged(path, name, "is missing")
+        raise damaged(path, name, "is missing")
     if file.stat().st_size != entry.bytes:
-        raise _damaged(path, name, f"has {file.stat().st_size} bytes of {entry.bytes}")
+        raise damaged(path, name, f"has {file.stat().st_size} bytes of {entry.bytes}")
 
 
-def _check_room(needed: int, directory: Path) -> None:
+def check_room(needed: int, directory: Path) -> None:
+    """Refuse to begin a copy of so many bytes for which there is no room."""
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise OSError(
@@ -218,13 +194,6 @@ def _check_room(needed: int, directory: Path) -> None:
         )
 
 
-def _damaged(path: Path, name: str, what: str) -> DamagedError:
+def damaged(path: Path, name: str, what: str) -> DamagedError:
+    """That a file of a snapshot is not what was written."""
     return DamagedError(f"The snapshot {path} is damaged, {FILES}/{name} {what}: use another snapshot.")
-
-
-def _engine() -> str:
-    return f"qdrant-edge {version('qdrant-edge-py')}"
-
-
-def _minor(engine: str) -> str:
-    return engine.rpartition(".")[0]

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from evergallery.data.metadata import metadata_terms
+from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import InputError
 from evergallery.gallery.items import (
     CONFLICTS_KEPT,
-    UNIT_TOLERANCE,
     Item,
     LabelConflict,
     Match,
@@ -18,16 +19,20 @@ from evergallery.gallery.items import (
     PutCounts,
     View,
     check_items,
-    metadata_terms,
+    point_id,
 )
-from evergallery.gallery.points import point_id
 from evergallery.names import normal
 
 
 def seen_of(versions: Sequence[Item], view: View) -> Item | None:
     """The version of one item that a view sees; the newer where it sees both."""
     visible = [one for one in versions if view.sees(one.refresh, one.superseded)]
-    return min(visible, key=lambda one: one.superseded is not None, default=None)
+    return newest(visible) if visible else None
+
+
+def newest(versions: Sequence[Item]) -> Item:
+    """Of the versions of one item the one that no other has superseded, where there is one."""
+    return versions[0] if len(versions) == 1 else min(versions, key=lambda one: one.superseded is not None)
 
 
 def changed_by(

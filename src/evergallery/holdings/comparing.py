@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from evergallery.errors import RefusedError
-from evergallery.gallery.items import Filter, View
-from evergallery.gallery.store import NO_FILTER
+from evergallery.gallery.items import NO_FILTER, Filter, View
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State

@@ -10,6 +10,7 @@ from evergallery.files import TEMPORARY_PREFIX, lock
 from evergallery.gallery.store import GalleryStore
 from evergallery.generations.generation import Generation, generation_directories
 from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.image_files import look_for_files
 
 
 def doctor(holdings: Holdings) -> list[str]:
@@ -40,6 +41,8 @@ def doctor(holdings: Holdings) -> list[str]:
         for fingerprint, count in gallery.count_by_generation().items():
             if fingerprint not in fingerprints:
                 found.append(f"The gallery holds {count} vectors of an unknown generation {fingerprint[:12]}.")
+        items = gallery.iterate(with_embeddings=False)
+        found += look_for_files(items, holdings.roots, thorough=True).problems()
     except DamagedError as error:
         found.append(str(error))
     for path in _left(directory):

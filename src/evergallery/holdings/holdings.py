@@ -11,7 +11,6 @@ from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.roots import Roots, roots_at
 from evergallery.errors import EvergalleryError, NotFoundError
 from evergallery.files import ReadOnce, lock, read_json, write_json
-from evergallery.gallery.edge import CONTENTS
 from evergallery.gallery.items import View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url
@@ -130,18 +129,20 @@ class Holdings:
             BusyError: another process has it open.
             NotFoundError: its server does not answer.
         """
-        place = self.state.store
-        # A directory is made where it is missing; what a URL names was made with the workspace, or by a copy.
-        if is_url(place):
-            return open_store(place, view=lambda: self.state.view(), create=False)
-        where = self.directory / place
-        held = self._held()
-        if held and not (where / CONTENTS).is_file():
-            raise NotFoundError(
-                f"The gallery {where} is gone, and it held {held} items: mount its disk, restore a snapshot with  evergallery "
-                f"gallery restore  , or delete {self.directory / HELD} to begin with an empty one."
-            )
-        return open_store(where, view=lambda: self.state.view())
+        place, held = self.state.store, self._held()
+        where = place if is_url(place) else self.directory / place
+        is_lost = held and isinstance(where, Path) and not where.is_dir()
+        if not is_lost:
+            # A directory is made where it is missing; what a URL names was made with the workspace, or by a copy.
+            gallery = open_store(where, view=lambda: self.state.view(), create=not is_url(place))
+            is_lost = held and gallery.is_blank()
+            if not is_lost:
+                return gallery
+            gallery.close()
+        raise NotFoundError(
+            f"The gallery {where} is gone, and it held {held} items: mount its disk, restore a snapshot with  evergallery "
+            f"gallery restore  , or delete {self.directory / HELD} to begin with an empty one."
+        )
 
     def _held(self) -> int:
         """How many items the gallery had when it was last closed after a change."""

@@ -3,13 +3,11 @@
 from contextlib import closing
 from pathlib import Path
 
-from evergallery.errors import RefusedError
 from evergallery.gallery.copying import require_same
-from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.items import Index
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url, without_password
-from evergallery.gallery.recall import Index
-from evergallery.gallery.snapshot import Snapshot, take
+from evergallery.gallery.snapshot import Snapshot
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.holdings import HELD, Holdings, changing
 from evergallery.watching import SILENT, Watcher
@@ -61,10 +59,7 @@ def snapshot(holdings: Holdings, path: str | Path, *, watcher: Watcher = SILENT)
         InputError: the path exists, or its directory does not.
         RefusedError: the gallery is in a database, which has its own ways to be backed up.
     """
-    if not isinstance(holdings.gallery, EdgeStore):
-        raise RefusedError("The gallery is in a database: back it up with the database's own tools.")
-    taken = take(
-        holdings.gallery,
+    taken = holdings.gallery.snapshot(
         Path(path),
         lambda: holdings.state.model_dump(mode="json"),
         on_progress=lambda done, total: watcher.counted("copying the gallery, MiB", done >> 20, total >> 20),

@@ -8,8 +8,10 @@ from pathlib import Path
 from evergallery.errors import DamagedError, RefusedError
 from evergallery.files import lock
 from evergallery.gallery import snapshot as snapshots
-from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.items import EVERYTHING
+from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url
+from evergallery.gallery.restoring import restore as made_of
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.holdings import HELD, Holdings, changing
 from evergallery.holdings.state import State
@@ -52,7 +54,7 @@ def restore(
     # Nobody fills a gallery that is about to be left.
     with lock(earlier / ".lock", "restoring a snapshot"):
         directory = _free_name(holdings.directory / "gallery")
-        snapshots.restore(
+        made_of(
             path,
             directory,
             on_progress=lambda done, total: watcher.counted("copying the gallery, MiB", done >> 20, total >> 20),
@@ -86,8 +88,8 @@ def _require_known(holdings: Holdings, snapshot: snapshots.Snapshot) -> None:
 
 def _vectors(directory: Path) -> int | None:
     """How many vectors a gallery holds, all versions counted; ``None`` where it is damaged."""
-    with suppress(DamagedError), EdgeStore(directory) as store, store.at_rest() as counts:
-        return sum(counts.values())
+    with suppress(DamagedError), open_store(directory) as store:
+        return sum(store.count_by_generation(view=EVERYTHING).values())
     return None
 
 

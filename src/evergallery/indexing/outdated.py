@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from evergallery.data.places import is_below, is_file
+from evergallery.data.places import is_below
 from evergallery.data.spool import Addresses
 from evergallery.gallery.items import Item
 from evergallery.gallery.store import GalleryStore
+from evergallery.holdings.image_files import NAMES_KEPT, differs, is_there
 
-NAMES_KEPT = 100
 AT_ONCE = 5000
 
 
@@ -25,12 +25,9 @@ class Outdated:
                 if not item.uri or (root is not None and not is_below(item.uri, root)):
                     continue
                 found, content = addresses.get(item.uri)
-                if not found and (root is None or is_file(item.uri)):
+                if not found and (root is None or is_there(item.uri)):
                     continue
-                # Hashes of other tools need not be of a file's bytes; 64 hex digits are.
-                if found and (
-                    content is None or len(item.content_hash or "") != len(content) or item.content_hash == content
-                ):
+                if found and not differs(item, content):
                     continue
                 self.changed += found
                 self.gone += not found

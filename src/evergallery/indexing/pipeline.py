@@ -24,9 +24,10 @@ from evergallery.extraction.extraction import Extraction, Seen
 from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generations.generation import Generation
+from evergallery.holdings.image_files import NAMES_KEPT
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
-from evergallery.indexing.outdated import AT_ONCE, NAMES_KEPT, Outdated
+from evergallery.indexing.outdated import AT_ONCE, Outdated
 from evergallery.indexing.skipped_names import SkippedNames
 from evergallery.watching import Watcher
 

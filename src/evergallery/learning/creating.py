@@ -8,7 +8,6 @@ from evergallery.data.images import Fit, Preprocessing
 from evergallery.errors import InputError, RefusedError
 from evergallery.exchange.models import register
 from evergallery.files import new_directory
-from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Precision, View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url, without_password
@@ -61,7 +60,7 @@ def create(
             (temporary / name).mkdir()
         (temporary / FILE).write_text(DEFAULT)
         if not is_url(place) and precision != "float32":
-            EdgeStore(temporary / state.store, precision=precision).close()
+            open_store(temporary / state.store, precision=precision).close()
         state.write(temporary / "workspace.json")
     if pretrained or weights is not None:
         try:

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.errors import InputError, NotFoundError, RefusedError
-from evergallery.gallery.items import Filter, Item
-from evergallery.gallery.store import NO_FILTER
+from evergallery.gallery.items import NO_FILTER, Filter, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
 from evergallery.holdings.embedding import embed

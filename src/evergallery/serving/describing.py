@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
+from evergallery.data.metadata import Scalar
 from evergallery.errors import NotFoundError, RefusedError
-from evergallery.gallery.items import Filter, Item, Scalar, View
+from evergallery.gallery.items import Filter, Item, View
 from evergallery.holdings.comparing import space_of
 from evergallery.redaction import redacted, redacted_values
 from evergallery.serving import schemas

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
+from evergallery.data.metadata import NAME
 from evergallery.holdings.answer import Way
 
 Scope = Literal["read", "write", "admin"]
@@ -23,9 +24,7 @@ def _few(names: Any) -> Any:
     return names
 
 
-Metadata = Annotated[
-    dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$", max_length=200)], Scalar], BeforeValidator(_few)
-]
+Metadata = Annotated[dict[Annotated[str, Field(pattern=f"^{NAME}$", max_length=200)], Scalar], BeforeValidator(_few)]
 # Lists end at their first fault: a fault for each of a million numbers would take a hundred times their memory.
 Vector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65_536, fail_fast=True)]
 MOST_RESULTS = 1000

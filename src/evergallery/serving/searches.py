@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from evergallery.data.images import pixels
 from evergallery.errors import InputError, NotFoundError
 from evergallery.extraction.images import find_images
-from evergallery.gallery.items import Filter, Item, View
+from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import embed_pixels
@@ -293,7 +293,7 @@ class Searches:
         counts = self.counts.of(state.view())
         searched = [one for one in counts if not where.generations or one in where.generations]
         told = {name_of(self._workspace, one): counts[one] for one in searched}
-        exact = self._is_exact(searched, where, state.view(), options.exact)
+        exact = self._workspace.gallery.is_exact(options.exact, where, view=state.view())
         return [
             Found(asker, state, self._told(results, asked), told, exact, how)
             for asked, results, how in zip(together, found.results, rescored, strict=True)
@@ -306,14 +306,6 @@ class Searches:
             schemas.Result(item=described(self._workspace, one.item), score=one.score, probability=one.probability)
             for one in kept
         ]
-
-    def _is_exact(self, searched: Sequence[str], where: Filter, view: View, asked: bool | None) -> bool:
-        """Whether no index has answered, as the gallery decides it."""
-        filtered = where.labels or where.metadata or view.shown or view.hidden
-        if asked or (asked is None and filtered):
-            return True
-        indexes = self._workspace.gallery.indexes()
-        return not any(one in indexes and (asked is False or indexes[one].serves) for one in searched)
 
 
 def _unit(numbers: Sequence[float]) -> Vector:

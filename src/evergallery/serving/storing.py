@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from evergallery.data.images import Preprocessing, pixels
+from evergallery.data.metadata import Scalar
 from evergallery.errors import InputError, RefusedError
-from evergallery.gallery.items import Item, PutCounts, Scalar
+from evergallery.gallery.items import Item, PutCounts
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import require_compatible, stored_spaces
 from evergallery.holdings.spaces import Space

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 
+from evergallery.data.metadata import Scalar
 from evergallery.errors import InputError
-from evergallery.gallery.items import Scalar
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Served
 from evergallery.serving.bodies import Guarded

@@ -1,31 +1,23 @@
 """Items as points of Qdrant Edge, and back."""
 
 import json
-import uuid
-from collections.abc import Collection, Sequence
-from functools import lru_cache
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import qdrant_edge as engine
 
+from evergallery.data.metadata import metadata_terms, term_forms, to_json
+from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import DamagedError
-from evergallery.gallery.items import UNIT_TOLERANCE, Filter, Item, View, metadata_terms
+from evergallery.gallery.items import Filter, Item, View, point_id
 
-NAMESPACE = uuid.UUID("6f2c3b1e-8a57-5d0b-9b3e-3f1f2a6f9c11")
 FIELDS = ("id", "generation", "label", "uri", "content_hash", "added", "metadata")
 # A search reads so many metadata that what json.loads does besides is felt.
 DECODER = json.JSONDecoder()
 NO_VECTOR = np.empty(0, np.float32)
 # Which refresh a version belongs to; an item that no unsettled refresh has touched has neither.
 MARKS = ("refresh", "superseded")
-
-
-# Whoever writes a batch asks twice for each.
-@lru_cache(maxsize=4096)
-def point_id(identifier: str) -> uuid.UUID:
-    """The engine takes numbers and UUIDs only; this one is a function of the id."""
-    return uuid.uuid5(NAMESPACE, identifier)
 
 
 def payload(item: Item, added: str) -> dict[str, Any]:
@@ -41,7 +33,7 @@ def payload(item: Item, added: str) -> dict[str, Any]:
         "uri": item.uri,
         "content_hash": item.content_hash,
         "added": added,
-        "metadata": json.dumps(dict(item.metadata), ensure_ascii=False),
+        "metadata": to_json(item.metadata),
         "metadata_terms": metadata_terms(item.metadata),
         **{name: mark for name in MARKS if (mark := getattr(item, name)) is not None},
     }
@@ -90,17 +82,16 @@ def marked(name: str, refreshes: Collection[str]) -> engine.FieldCondition:
     return engine.FieldCondition(name, match=engine.MatchAny(sorted(refreshes)))
 
 
-def condition(where: Filter, view: View, content_hashes: Sequence[str] | None = None) -> engine.Filter | None:
+def condition(where: Filter, view: View) -> engine.Filter | None:
     """What a filter and a view ask of the points of an admitted generation."""
-    must: list[Any] = []
-    if where.labels is not None:
-        must.append(engine.FieldCondition("label", match=engine.MatchAny(list(where.labels))))
-    if where.uris is not None:
-        must.append(engine.FieldCondition("uri", match=engine.MatchAny(list(where.uris))))
-    for term in metadata_terms(where.metadata or {}):
-        must.append(engine.FieldCondition("metadata_terms", match=engine.MatchValue(term)))
-    if content_hashes is not None:
-        must.append(engine.FieldCondition("content_hash", match=engine.MatchAny(list(content_hashes))))
+    wanted = {"label": where.labels, "uri": where.uris, "content_hash": where.content_hashes}
+    must: list[Any] = [
+        engine.FieldCondition(name, match=engine.MatchAny(list(values)))
+        for name, values in wanted.items()
+        if values is not None
+    ]
+    for terms in term_forms(where.metadata or {}):
+        must.append(engine.FieldCondition("metadata_terms", match=engine.MatchAny(terms)))
     hiding: dict[str, Collection[str]] = {"refresh": view.hidden, "superseded": view.shown}
     must_not: list[Any] = [marked(name, refreshes) for name, refreshes in hiding.items() if refreshes]
     return engine.Filter(must=must, must_not=must_not) if must or must_not else None

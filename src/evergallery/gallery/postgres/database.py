@@ -38,7 +38,7 @@ class Database:
             raise MissingExtraError("A gallery in PostgreSQL", "postgres") from None
         self.url = without_password(url)
         server, self.schema = _server_and_schema(self.url)
-        self._one_moment = threading.local()
+        self._transaction = threading.local()
         with self._explained():
             self.precision = self._prepare(server, precision, create)
             self._pool = ConnectionPool(
@@ -58,27 +58,28 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator["Cursor[Any]"]:
-        """Ask the rows as they are at one moment, of all questions that this thread asks within."""
-        held: Cursor[Any] | None = getattr(self._one_moment, "cursor", None)
+        """Ask the rows as they are at one moment, of all questions that this thread asks within, or within a write of its."""
+        held: Cursor[Any] | None = getattr(self._transaction, "cursor", None)
         if held is not None:
             yield held
             return
-        with self._transaction("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY") as cursor:
-            self._one_moment.cursor = cursor
-            try:
-                yield cursor
-            finally:
-                self._one_moment.cursor = None
+        with self._beginning("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY") as cursor:
+            yield cursor
 
     def writing(self) -> AbstractContextManager["Cursor[Any]"]:
         """Change the rows, all at once when the block ends; one process at a time, while readers go on."""
-        return self._transaction(f'LOCK TABLE "{self.schema}".spaces IN SHARE ROW EXCLUSIVE MODE')
+        return self._beginning(f'LOCK TABLE "{self.schema}".spaces IN SHARE ROW EXCLUSIVE MODE')
 
     @contextmanager
-    def _transaction(self, first: str) -> Iterator["Cursor[Any]"]:
+    def _beginning(self, first: str) -> Iterator["Cursor[Any]"]:
+        """A transaction, which is this thread's until it ends."""
         with self.connection() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
             cursor.execute(first)
-            yield cursor
+            self._transaction.cursor = cursor
+            try:
+                yield cursor
+            finally:
+                self._transaction.cursor = None
 
     @contextmanager
     def connection(self) -> Iterator["Connection[Any]"]:

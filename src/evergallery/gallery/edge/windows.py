@@ -4,12 +4,13 @@ So an item that moves from one shard to another between two windows is met exact
 """
 
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import cast
 
 import qdrant_edge as engine
 
-from evergallery.gallery.shard import Shard
+from evergallery.gallery.edge.shard import Shard
 
 # Ids are spread evenly, so that parts of the shards in proportion to their sizes end near one another; this much more is read
 # of each, lest a small shard end the window early.
@@ -28,9 +29,8 @@ def window(
     size: int,
     *,
     with_vector: bool,
-    fields: Sequence[str] | None = None,
-) -> tuple[list[engine.Record], uuid.UUID | None]:
-    """At most ``size`` points that satisfy a condition from an id on, one for each id; and where the next window starts.
+) -> tuple[list[list[engine.Record]], uuid.UUID | None]:
+    """At most ``size`` ids from one on, each with its points that satisfy a condition; and where the next window starts.
 
     Args:
         shards: with how much to read of each.
@@ -38,18 +38,15 @@ def window(
         start: smallest id; ``None`` to begin.
         size: at most so many.
         with_vector: whether to read vectors too.
-        fields: of the payload, ``superseded`` among them; all by default.
     """
-    found: dict[uuid.UUID, engine.Record] = {}
+    found: defaultdict[uuid.UUID, list[engine.Record]] = defaultdict(list)
     ends: list[uuid.UUID] = []
     for shard, share in shards:
-        records, following = shard.page(condition, start, share, with_vector=with_vector, fields=fields)
+        records, following = shard.page(condition, start, share, with_vector=with_vector)
         if following is not None:
             ends.append(following)
         for record in records:
-            point = cast(uuid.UUID, record.id)
-            if point not in found or (found[point].payload or {}).get("superseded") is not None:
-                found[point] = record
+            found[cast(uuid.UUID, record.id)].append(record)
     end = min(ends, default=None)
     complete = sorted(point for point in found if end is None or point < end)
     if len(complete) > size:

@@ -24,10 +24,9 @@ import qdrant_edge as engine
 
 from evergallery.errors import DamagedError, EvergalleryError
 from evergallery.files import copy_hashed, new_directory, read_json, require_room, sync_directory, write_json
-from evergallery.gallery.compacting import compact_elsewhere
-from evergallery.gallery.items import Precision
-from evergallery.gallery.points import MARKS
-from evergallery.gallery.recall import Index
+from evergallery.gallery.edge.compacting import compact_elsewhere
+from evergallery.gallery.edge.points import MARKS
+from evergallery.gallery.items import Index, Precision
 
 SPACE = "space.json"
 INDEX = "index.json"

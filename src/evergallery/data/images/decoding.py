@@ -1,0 +1,249 @@
+"""From the bytes of a file to an image: upright, in 8-bit sRGB, in bounded memory."""
+
+import functools
+import io
+import os
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
+
+from evergallery.data.images.colours import eight_bits, rgb
+from evergallery.data.images.kinds import FORMATS, kind_of
+from evergallery.data.images.preprocessing import DECODING
+from evergallery.data.images.reading import read_bytes
+from evergallery.errors import InputError
+
+MAX_PIXELS = 64_000_000
+LARGEST_IMAGE = "EVERGALLERY_LARGEST_IMAGE"
+"""Name of the environment variable with another largest number of pixels; ``--largest-image`` sets it."""
+
+
+def largest_image() -> int:
+    """Pixels of the largest image that is decoded in full.
+
+    Raises:
+        InputError: the environment names no such number.
+    """
+    said = os.environ.get(LARGEST_IMAGE, "")
+    if not said:
+        return MAX_PIXELS
+    if not said.isdecimal() or int(said) < 1:
+        raise InputError(f"{LARGEST_IMAGE} is {said!r}: it must be a number of pixels, such as {MAX_PIXELS}.")
+    return int(said)
+
+
+def decode(source: Path | bytes, *, max_pixels: int | None = None, decoding: int = DECODING) -> Image.Image:
+    """The image of a file, upright, as 8-bit sRGB; the first frame of an animation.
+
+    Transparent pixels lie on white. Integers of more than 8 bits are scaled from the fewest of 8, 10, 12, 14 and 16 bits that
+    hold the image's values, floats within [0, 1] or [0, 255] by that range, others by their own. A JPEG that is too large is
+    decoded at a half, a quarter or an eighth of its size.
+
+    Args:
+        source: a file, or its bytes.
+        max_pixels: larger images are refused before they are decoded; ``largest_image()`` by default.
+        decoding: as in ``Preprocessing``.
+
+    Raises:
+        InputError: corrupt, truncated, empty, no image, too large or unreadable; the message is the reason, and names
+            the file where ``source`` is one.
+    """
+    if isinstance(source, bytes):
+        return _decode(source, max_pixels or largest_image(), decoding)
+    try:
+        return _decode(read_bytes(source), max_pixels or largest_image(), decoding)
+    except InputError as error:
+        raise InputError(f"{source} cannot be read as an image: {error}") from error
+
+
+def _decode(data: bytes, max_pixels: int, decoding: int) -> Image.Image:
+    if not data:
+        raise InputError("the file is empty.")
+    try:
+        try:
+            return _decoded(data, max_pixels, decoding)
+        except OSError as error:
+            if "truncated" not in str(error) or not data.startswith(b"\xff\xd8"):
+                raise
+            return _without_end_marker(data, error, max_pixels, decoding)
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(_unread(kind_of(data[:64]))) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise InputError(
+            f"it has more than the {max_pixels:,} pixels allowed: allow more with --largest-image."
+        ) from None
+    # Decoders answer damaged bytes with almost any exception: struct.error, zlib.error, SyntaxError, KeyError, ...
+    except Exception as error:
+        raise InputError(f"it is damaged or truncated ({str(error).strip() or type(error).__name__}).") from error
+
+
+def _unread(kind: str | None) -> str:
+    """Why bytes that no reader knows cannot be read."""
+    if kind == "HEIC" and "HEIF" not in Image.OPEN:
+        return "it is a HEIC image: install its reader with  pip install 'evergallery[heif]'"
+    if kind == "raw":
+        return "it is in a camera's raw format: convert it to JPEG, PNG or TIFF."
+    if kind is not None and kind not in Image.OPEN:
+        return f"it is a {kind} image, which is not read here: convert it to JPEG, PNG or TIFF."
+    return "it is not an image, or its header is damaged."
+
+
+def _decoded(data: bytes, max_pixels: int, decoding: int) -> Image.Image:
+    with _quiet(max_pixels), _opened(data) as opened:
+        image: Image.Image = opened
+        if image.format == "TIFF" and (data[8:10] == b"CR" or _DNG_VERSION in getattr(image, "tag_v2", ())):
+            raise InputError(_unread("raw"))
+        width, height = image.size
+        if width * height > max_pixels and isinstance(opened, JpegImagePlugin.JpegImageFile):
+            scale = next((one for one in (2, 4, 8) if width * height <= max_pixels * one**2), 8)
+            opened.draft(None, (width // scale, height // scale))
+        if image.size[0] * image.size[1] > max_pixels:
+            raise InputError(
+                f"it has {width} x {height} pixels, more than the {max_pixels:,} allowed: allow more with --largest-image."
+            )
+        tiles = list(opened.tile)
+        image.load()
+        if decoding > 1 and _is_deep(tiles):
+            image = _all_bits(data, image, tiles)
+        if decoding > 1 and image.format == "JPEG2000" and "exif" not in image.info:
+            image.info["exif"] = _exif_of_jpeg2000(data)
+        return rgb(_upright(image), decoding)
+
+
+_DNG_VERSION = 50706
+
+
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    # Opened by Pillow's function, a photo of more than 89 million pixels would be taken for an attack; here each is measured.
+    if data.startswith(b"\xff\xd8") and not _is_stack(data):
+        try:
+            return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        except SyntaxError as error:
+            raise UnidentifiedImageError from error
+    return Image.open(io.BytesIO(data), formats=_formats())
+
+
+def _is_stack(data: bytes) -> bool:
+    """Whether a JPEG is one of several images in a file, which Pillow has a reader of its own for."""
+    return b"MPF\0" in data[: 1 << 16]
+
+
+def _without_end_marker(data: bytes, error: OSError, max_pixels: int, decoding: int) -> Image.Image:
+    """A JPEG whose end marker alone is missing: what is written in its place then changes no pixel."""
+    whole = data.removesuffix(b"\xff")
+    fillers = (b"", b"\x55\xaa" * 512, b"\xaa\x33" * 512)
+    images = [_decoded(whole + filler + b"\xff\xd9", max_pixels, decoding) for filler in fillers]
+    if any(one.tobytes() != images[0].tobytes() for one in images[1:]):
+        raise error
+    return images[0]
+
+
+_OTHER_BYTE = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
+
+
+def _all_bits(data: bytes, image: Image.Image, tiles: list[Any]) -> Image.Image:
+    """A colour image of 16 bits a channel, of which Pillow takes the upper byte alone, with what the lower one says.
+
+    Only where the values fill 14 bits or fewer, which would come out dark or black otherwise.
+    """
+    upper = np.asarray(image)
+    colours = upper[..., :3]
+    if image.mode not in ("RGB", "RGBA") or colours.max() >= 1 << 6:
+        return image
+    with _opened(data) as again:
+        again.tile = [_other_byte(tile) for tile in tiles]
+        again.load()
+        values = (upper.astype(np.uint16) << 8) | np.asarray(again)
+    grey = eight_bits(values[..., :3])
+    made = Image.fromarray(grey if image.mode == "RGB" else np.dstack([grey, upper[..., 3]]))
+    made.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return made
+
+
+def _other_byte(tile: Any) -> Any:
+    """The same part of a file, read as if its bytes were in the other order."""
+    arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+    mode, _, depth = str(arguments[0]).partition(";")
+    changed = (f"{mode};{_OTHER_BYTE[depth]}", *arguments[1:])
+    return tile._replace(args=changed if isinstance(tile.args, tuple) else changed[0])
+
+
+def _is_deep(tiles: list[Any]) -> bool:
+    """Whether parts of a file hold colours of 16 bits a channel."""
+    modes = [str(tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args) for tile in tiles]
+    return bool(modes) and all(re.fullmatch(r"RGBA?;16[BLN]", mode) for mode in modes)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # The orientation is lost with damaged EXIF data, the picture is not.
+        return image
+
+
+def _exif_of_jpeg2000(data: bytes) -> bytes:
+    """The EXIF data that a JPEG 2000 file holds in a box of its own; none where it has none."""
+    start = data.find(_JPEG2000_EXIF)
+    if start < 4 or data[start - 4 : start] != b"uuid":
+        return b""
+    length = int.from_bytes(data[start - 8 : start - 4], "big")
+    exif = data[start + 16 : start - 8 + length if length else None]
+    return exif if exif.startswith(b"Exif\0\0") else b"Exif\0\0" + exif
+
+
+_JPEG2000_EXIF = b"JpgTiffExif->JP2"
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_manager: Any = None
+_pillows_limit: int | None = None
+
+
+@contextmanager
+def _quiet(max_pixels: int) -> Iterator[None]:
+    """Silence the warnings of Pillow, and its own limit of pixels where it is below ours.
+
+    Both are global to the process, so the first thread in saves them and the last one out restores them:
+    with ``catch_warnings`` in each thread, filters that one thread set would outlive it.
+    """
+    global _quiet_depth, _quiet_manager, _pillows_limit
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            _quiet_manager = warnings.catch_warnings()
+            _quiet_manager.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            _pillows_limit = Image.MAX_IMAGE_PIXELS
+        if Image.MAX_IMAGE_PIXELS is not None:
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0:
+                _quiet_manager.__exit__(None, None, None)
+                Image.MAX_IMAGE_PIXELS = _pillows_limit

@@ -1,0 +1,116 @@
+"""From an image to the square of pixels that a network sees."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evergallery.errors import InputError
+
+Fit = Literal["crop", "pad", "stretch"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos"]
+
+DECODING = 2
+"""How files become pixels by now; see ``Preprocessing``."""
+WHITE = (255, 255, 255)
+
+_RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a file to network input; part of the fingerprint of an embedding space.
+
+    Attributes:
+        size: side of the square output, in pixels.
+        fit: ``crop`` scales the shorter side to ``size`` and keeps the centre, ``pad`` scales the longer side and fills
+            the rest with white, ``stretch`` ignores the aspect ratio.
+        interpolation: antialiased resampling filter.
+        mean: subtracted from each channel, in [0, 1].
+        std: each channel is divided by it.
+        decoding: 2, or 1 as generations of earlier versions have it: colours as they are stored whatever their profile, and
+            integers of more than 8 bits as if they filled 16.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    size: int = 32
+    fit: Fit = "crop"
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    decoding: int = DECODING
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or not 1 <= self.size <= 4096:
+            raise InputError(f"The image size is {self.size!r}: it must be a whole number of pixels from 1 to 4096.")
+        for name, value, known in (
+            ("fit", self.fit, ("crop", "pad", "stretch")),
+            ("interpolation", self.interpolation, tuple(_RESAMPLING)),
+            ("decoding", self.decoding, tuple(range(1, DECODING + 1))),
+        ):
+            if value not in known:
+                raise InputError(f"The {name} is {value!r}: it must be one of {', '.join(map(str, known))}.")
+        for name in ("mean", "std"):
+            try:
+                numbers = tuple(float(value) for value in getattr(self, name))
+            except (TypeError, ValueError):
+                numbers = ()
+            if len(numbers) != 3 or not np.isfinite(numbers).all() or (name == "std" and min(numbers) <= 0):
+                kind = "positive numbers" if name == "std" else "numbers"
+                raise InputError(f"The {name} is {getattr(self, name)!r}: it must be three {kind}, one per channel.")
+            object.__setattr__(self, name, numbers)
+
+    @property
+    def recipe(self) -> str:
+        """What decides the decoded pixels, as a directory name: everything but ``mean`` and ``std``."""
+        return f"{self.size}-{self.fit}-{self.interpolation}" + ("" if self.decoding == 1 else f"-{self.decoding}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; what earlier versions did not know is left out where it is as it was then."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        if self.decoding == 1:
+            del values["decoding"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From what ``to_dict`` gave.
+
+        Raises:
+            InputError: an unknown name or a value out of range.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise InputError(f"Preprocessing has no setting {unknown[0]!r}: it has {', '.join(_names(cls))}.")
+        return cls(**{"decoding": 1, **values})
+
+
+def pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """An RGB image at the size of the network's input: (size, size, 3)."""
+    size, resampling = preprocessing.size, _RESAMPLING[preprocessing.interpolation]
+    width, height = image.size
+    if preprocessing.fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.resize((size, size), resampling, box=(left, top, left + side, top + side))
+    elif preprocessing.fit == "stretch":
+        image = image.resize((size, size), resampling)
+    else:
+        scale = size / max(width, height)
+        fitted = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), resampling)
+        image = Image.new("RGB", (size, size), WHITE)
+        image.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _names(cls: type[Preprocessing]) -> list[str]:
+    return [field.name for field in fields(cls)]

@@ -1,0 +1,45 @@
+"""All bytes of a file, or the reason why not."""
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from evergallery.errors import InputError
+
+MAX_BYTES = 1 << 30
+
+
+class MissingFileError(InputError):
+    """There is no such file."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that could not be read, and why."""
+
+    uri: str
+    reason: str
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a regular file.
+
+    Raises:
+        MissingFileError: there is none.
+        InputError: the reason why not, without the path.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError("it is a directory.")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError("it is not a regular file.")
+        if status.st_size > MAX_BYTES:
+            raise InputError(f"it has {status.st_size:,} bytes, more than the {MAX_BYTES:,} allowed.")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError("there is no such file.") from None
+    except PermissionError:
+        raise InputError("permission to read it is denied.") from None
+    except OSError as error:
+        raise InputError(f"the file system reports: {error.strerror or error}.") from error

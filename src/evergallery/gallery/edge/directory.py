@@ -1,0 +1,106 @@
+"""The directory of an embedded gallery: which shards there are, what they must hold, and in which precision.
+
+``contents.json`` says which generations the directory must hold and, while nobody writes, how many vectors of each: the
+engine would forget some kinds of lost files in silence.
+"""
+
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_args
+
+from evergallery.errors import DamagedError, InputError
+from evergallery.files import TEMPORARY_PREFIX, read_json, write_json
+from evergallery.gallery.edge.shard import Shard, precision_of
+from evergallery.gallery.items import Precision
+
+CONTENTS = "contents.json"
+PRECISION = "precision.json"
+
+
+def opened_shards(directory: Path) -> dict[str, Shard]:
+    """The shards by generation, once what a kill has left is deleted.
+
+    Raises:
+        DamagedError: a file is missing or unreadable.
+    """
+    shards: dict[str, Shard] = {}
+    try:
+        for path in _shard_directories(directory):
+            shard = Shard(path)
+            shards[shard.generation] = shard
+        _check_contents(directory, shards)
+    except BaseException:
+        for shard in shards.values():
+            shard.close()
+        raise
+    return shards
+
+
+def _shard_directories(directory: Path) -> list[Path]:
+    """Those of the shards, after what a kill has left is deleted: of two of one generation the compacted one is whole."""
+    newest: dict[str, Path] = {}
+    for path in sorted((path for path in directory.iterdir() if path.is_dir()), key=_number):
+        if path.name.startswith(TEMPORARY_PREFIX):
+            shutil.rmtree(path)
+            continue
+        generation = path.name.partition("-")[0]
+        if generation in newest:
+            shutil.rmtree(newest[generation])
+        newest[generation] = path
+    return sorted(newest.values())
+
+
+def _number(path: Path) -> int:
+    """How many times a shard was compacted into a new directory, and one."""
+    number = path.name.partition("-")[2]
+    return int(number) if number.isdigit() else 1
+
+
+def next_directory(path: Path) -> Path:
+    """Where a shard is compacted to."""
+    return path.with_name(f"{path.name.partition('-')[0]}-{_number(path) + 1}")
+
+
+def write_contents(directory: Path, counts: Mapping[str, int | None]) -> None:
+    """Note which generations there are, with how many vectors where nobody writes."""
+    write_json(directory / CONTENTS, dict(counts))
+
+
+def _check_contents(directory: Path, shards: Mapping[str, Shard]) -> None:
+    path = directory / CONTENTS
+    counts: dict[str, int | None] = read_json(path) if path.is_file() else {}
+    for generation, count in counts.items():
+        held = shards[generation].count() if generation in shards else None
+        if held is None or count not in (None, held):
+            raise DamagedError(
+                f"The gallery {directory} has lost vectors of {generation[:12]} ({held or 0} of "
+                f"{'some' if count is None else count} are left): restore it from a backup, or delete {path} to go on "
+                f"with what is left."
+            )
+
+
+def kept_precision(directory: Path, asked: Precision | None) -> Precision:
+    """The precision of a gallery, of a new one the one that is asked for.
+
+    Raises:
+        InputError: there is no such precision, or the gallery has another.
+    """
+    path = directory / PRECISION
+    if asked is not None and asked not in get_args(Precision):
+        raise InputError(f"There is no precision {asked!r}: give {', '.join(get_args(Precision))}.")
+    kept = precision_of(read_json(path), path) if path.is_file() else "float32"
+    if asked is not None and asked != kept:
+        if path.is_file() or any(entry.is_dir() for entry in directory.iterdir()):
+            raise InputError(
+                f"The gallery {directory} keeps its vectors in {kept}, not {asked}: open it as it is, or copy it to "
+                f"a new one of {asked}."
+            )
+        write_json(path, {"precision": asked})
+    return asked or kept
+
+
+def engine_version() -> str:
+    """What reads these files, with its version."""
+    return f"qdrant-edge {version('qdrant-edge-py')}"

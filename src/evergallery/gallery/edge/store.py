@@ -1,0 +1,508 @@
+"""The embedded engine: Qdrant Edge in this process, one shard per generation, so that each has its own dimension.
+
+``contents.json`` says which generations the directory must hold and, while nobody writes, how many vectors of each: the
+engine would forget some kinds of lost files in silence. ``moving.json`` exists while items change in two generations at once:
+only each alone is atomic, so what is meant is written down first, and finished by the next opening or the next write.
+
+An item has one version, or two while a refresh is not settled: the old one is marked ``superseded`` by it, the new one, in
+another generation's shard, bears its name as ``refresh``. A ``View`` says which of the two is seen, so that taking one in place
+of the other changes nothing here.
+"""
+
+import shutil
+import tempfile
+import threading
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import qdrant_edge as engine
+from numpy.typing import NDArray
+
+from evergallery.errors import DamagedError, NotFoundError, ReadOnlyError
+from evergallery.files import (
+    TEMPORARY_PREFIX,
+    copy_hashed,
+    lock,
+    read_json,
+    require_room,
+    shared_lock,
+    sync_directory,
+    write_json,
+)
+from evergallery.gallery.edge.directory import (
+    CONTENTS,
+    engine_version,
+    kept_precision,
+    next_directory,
+    opened_shards,
+    write_contents,
+)
+from evergallery.gallery.edge.points import MARKS, condition, item_of, marked, payload, problem_of, seen
+from evergallery.gallery.edge.shard import Shard, search_parameters
+from evergallery.gallery.edge.windows import shares, window
+from evergallery.gallery.engine import Mark
+from evergallery.gallery.items import EVERYTHING, NO_FILTER, Filter, Index, Item, Match, Precision, View, point_id
+from evergallery.gallery.recall import measured_recall
+from evergallery.gallery.snapshot import Snapshot, take
+from evergallery.gallery.store import BATCH, GalleryStore
+from evergallery.gallery.versions import by_generation
+
+MOVING = "moving.json"
+# A search that has met so many moves waits for the writer instead.
+HASTY_READS = 3
+
+Answer = TypeVar("Answer")
+
+
+class EdgeStore(GalleryStore):
+    """A gallery in a directory; see ``GalleryStore`` for what its methods promise.
+
+    Args:
+        directory: made where it is missing.
+        view: asked by every reading method at its start which versions are seen.
+        precision: that vectors are kept in; by default as the gallery has it, ``float32`` for a new one.
+        create: whether it is made where it is missing.
+
+    Raises:
+        NotFoundError: it is missing.
+        InputError: the gallery keeps its vectors in another precision.
+        BusyError: another process has it open; the message names that process.
+        DamagedError: a file is missing or unreadable.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        view: Callable[[], View] = lambda: EVERYTHING,
+        precision: Precision | None = None,
+        create: bool = True,
+    ) -> None:
+        super().__init__(view)
+        directory = Path(directory)
+        if not create and not directory.is_dir():
+            raise NotFoundError(f"There is no gallery {directory}: name its directory or its URL.")
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+        self._opened = ExitStack()
+        self._read_only: str | None = None
+        try:
+            self._opened.enter_context(lock(directory / ".lock", "using the gallery"))
+        except ReadOnlyError as error:
+            directory, self._read_only = self._copied(directory), str(error)
+        self.directory = directory
+        self._shards: dict[str, Shard] = {}
+        self._noted = False
+        self._one_writer = threading.RLock()
+        # Odd while items move between shards.
+        self._moves = 0
+        try:
+            self._precision = kept_precision(directory, precision)
+            self._shards = opened_shards(directory)
+            self._finish_moving()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def precision(self) -> Precision:
+        """How the vectors are kept."""
+        return self._precision
+
+    def close(self) -> None:
+        """Release it for other processes."""
+        with self._one_writer, self._opened:
+            try:
+                if self._noted:
+                    write_contents(self.directory, {name: shard.count() for name, shard in self._shards.items()})
+                    self._noted = False
+            finally:
+                for shard in self._shards.values():
+                    shard.close()
+                self._shards.clear()
+
+    def _copied(self, directory: Path) -> Path:
+        """A copy among the temporary files, which goes with this store: the engine writes to what it reads."""
+        copy = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="evergallery-")))
+        with shared_lock(directory / ".lock"):
+            files = [path for path in directory.rglob("*") if path.is_file() and path.name != ".lock"]
+            require_room(
+                copy, sum(512 * path.stat().st_blocks for path in files), "a copy of the gallery, which is read-only,"
+            )
+            for path in files:
+                target = copy / path.relative_to(directory)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_hashed(path, target)
+        return copy
+
+    def _require_writable(self) -> None:
+        if self._read_only is not None:
+            raise ReadOnlyError(self._read_only)
+        if not self.directory.is_dir():
+            raise NotFoundError(f"The gallery {self.directory} is gone: put its directory back, and open it again.")
+
+    # The whole
+
+    def is_blank(self) -> bool:
+        """Whether nothing was ever stored here."""
+        return not self._shards and not (self.directory / CONTENTS).is_file()
+
+    def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask all shards as they are at one moment as far as moves go: an item that moves is in none twice, and in one."""
+        for _ in range(HASTY_READS):
+            moves = self._moves
+            answer = ask()
+            if moves == self._moves and moves % 2 == 0:
+                return answer
+        with self._one_writer:
+            return ask()
+
+    def compact(self) -> None:
+        """Give back room and index what is large; see ``GalleryStore.compact``."""
+        self._require_writable()
+        self._drop_empty()
+        with self._one_writer:
+            for generation, shard in self._shards.items():
+                if shard.is_large():
+                    # The engine lets no other thread run while it works, for minutes then.
+                    self._shards[generation] = compacted = shard.compacted(next_directory(shard.path))
+                    shutil.rmtree(shard.path)
+                    shard = compacted
+                else:
+                    shard.optimize()
+                if vectors := shard.indexed():
+                    recall = measured_recall(self, generation)
+                    shard.keep_index(Index(vectors, recall, datetime.now(UTC).isoformat(timespec="seconds")))
+
+    def _drop_empty(self) -> None:
+        """Give up the shards of generations that have no vector left: each has threads, open files and room on disk."""
+        with self._one_writer:
+            self._finish_moving()
+            for generation, shard in list(self._shards.items()):
+                if shard.count():
+                    continue
+                # First it need not be there, then it is not found any more: a kill in between leaves an empty shard or none.
+                write_contents(self.directory, dict.fromkeys(other for other in self._shards if other != generation))
+                self._noted = True
+                gone = shard.path.rename(shard.path.with_name(TEMPORARY_PREFIX + shard.path.name))
+                # Not closed: it ends with the last search that is going on in it.
+                del self._shards[generation], shard
+                shutil.rmtree(gone)
+
+    def indexes(self) -> dict[str, Index]:
+        """The indexes that ``compact`` has built, by generation."""
+        return {generation: shard.index for generation, shard in list(self._shards.items()) if shard.index is not None}
+
+    def snapshot(
+        self,
+        path: Path,
+        state: Callable[[], dict[str, Any]] = dict,
+        *,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Snapshot:
+        """Copy its files, once everything is on disk; see ``GalleryStore.snapshot``."""
+        with self._writing():
+            for shard in self._shards.values():
+                shard.flush()
+            counts = {generation: shard.count() for generation, shard in self._shards.items()}
+            return take(
+                self.directory, path, engine=engine_version(), generations=counts, state=state,
+                # While it is written to, the gallery itself does not say how much it holds.
+                instead={CONTENTS: counts}, on_progress=on_progress,
+            )  # fmt: skip
+
+    def verify(self) -> list[str]:
+        """Read every item and say what is wrong, a sentence each."""
+        view = self._view()
+        problems = []
+        shards = list(self._shards.values())
+        for index, shard in enumerate(shards):
+            read = 0
+            try:
+                for records in shard.pages(None, 1000, with_vector=True):
+                    read += len(records)
+                    for record in records:
+                        problem = problem_of(record, shard.generation, shard.dimension)
+                        if problem:
+                            problems.append(f"In the gallery, {problem}: delete it and index it again.")
+                    here = {_point(record): record for record in records if seen(record, view)}
+                    problems += [
+                        f"In the gallery, {_name(here[_point(twin)])} is in two generations: index it again."
+                        for other in shards[index + 1 :]
+                        for twin in other.retrieve(list(here), with_vector=False, fields=MARKS)
+                        if seen(twin, view)
+                    ]
+                counted = shard.count()
+                if read != counted:
+                    problems.append(
+                        f"The gallery counts {counted} vectors of {shard.generation[:12]} and holds {read}."
+                    )
+            except DamagedError as error:
+                problems.append(str(error))
+        return problems
+
+    # Writing
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._one_writer:
+            self._finish_moving()
+            yield
+
+    def _admit(self, dimensions: Mapping[str, int]) -> None:
+        """A shard is made when its first vector comes."""
+
+    def _replace(self, items: Sequence[Item], held: Mapping[str, Sequence[Item]]) -> None:
+        for generation, group in by_generation(items):
+            makers = [{version.generation for version in held.get(item.id, ())} for item in group]
+            elsewhere = [item for item, others in zip(group, makers, strict=True) if others - {generation}]
+            self._write(generation, group, elsewhere, replaced=sum(generation in others for others in makers))
+
+    def _supersede(self, items: Sequence[Item], refresh: str) -> None:
+        for generation, group in by_generation(items):
+            self._write(generation, group, group, refresh)
+
+    def _add(self, versions: Sequence[Item]) -> None:
+        for generation, group in by_generation(versions):
+            self._write(generation, group, [])
+
+    def _delete(self, held: Mapping[str, Sequence[Item]]) -> None:
+        intent = {"ids": list(held)}
+        if any(len(versions) > 1 for versions in held.values()):
+            with self._moving(intent):
+                self._finish_moving()
+        else:
+            self._complete(intent)
+
+    def _count_marked(self, refresh: str) -> int:
+        conditions = [engine.Filter(must=[marked(mark, [refresh])]) for mark in MARKS]
+        return sum(shard.count(one) for one in conditions for shard in list(self._shards.values()))
+
+    def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
+        # All losers first: an item bears the marks of both until it has one version.
+        for mark in sorted(MARKS, key=lambda mark: mark != losing):
+            for shard in self._shards.values():
+                having = engine.Filter(must=[marked(mark, [refresh])])
+                records, _ = shard.page(having, None, BATCH, with_vector=False, fields=[])
+                if not records:
+                    continue
+                points = [_point(record) for record in records]
+                twins = self._elsewhere(shard, points) if mark == losing else set()
+                gone = [point for point in points if point in twins]
+                kept = [point for point in points if point not in twins]
+                if gone:
+                    self._update(shard.generation, _deletion(gone), len(gone))
+                if kept:
+                    unmarking = engine.UpdateOperation.delete_payload([*kept], [mark])
+                    self._update(shard.generation, unmarking, len(kept))
+                return len(points), len(gone)
+        self._drop_empty()
+        return 0, 0
+
+    def _write(
+        self,
+        generation: str,
+        items: list[Item],
+        elsewhere: list[Item],
+        refresh: str | None = None,
+        *,
+        replaced: int = 0,
+    ) -> None:
+        """Store versions of items, some of which have others elsewhere: those are deleted, or superseded by a refresh."""
+        self._require_writable()
+        if generation not in self._shards:
+            self._shards[generation] = Shard.create(
+                self.directory / generation[:16], generation, len(items[0].embedding), self.precision
+            )
+            self._begin_writing()
+        if any(item.refresh or item.superseded for item in items):
+            for shard in self._shards.values():
+                shard.index_marks()
+        points = [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items]
+        intent = {"to": generation, "ids": [item.id for item in elsewhere]} | ({"refresh": refresh} if refresh else {})
+        with self._moving(intent) if elsewhere else nullcontext():
+            size = sum(item.embedding.nbytes + 512 + len(str(item.metadata)) for item in items)
+            self._update(generation, engine.UpdateOperation.upsert_points(points), replaced, size)
+            if elsewhere:
+                self._finish_moving()
+
+    @contextmanager
+    def _moving(self, intent: dict[str, Any]) -> Iterator[None]:
+        write_json(self.directory / MOVING, intent)
+        self._moves += 1
+        try:
+            yield
+        finally:
+            self._moves += 1
+
+    def _finish_moving(self) -> None:
+        path = self.directory / MOVING
+        if path.is_file():
+            self._complete(read_json(path))
+            path.unlink()
+            # Come back after a loss of power, it would undo what was written since.
+            sync_directory(self.directory)
+
+    def _complete(self, intent: dict[str, Any]) -> None:
+        points: list[uuid.UUID] = [point_id(identifier) for identifier in intent["ids"]]
+        refresh, target = intent.get("refresh"), self._shards.get(intent.get("to", ""))
+        if "to" in intent:
+            # A version that was there before the move bears other marks than the one that was to arrive.
+            arrived = target.retrieve(points, with_vector=False, fields=MARKS) if target else []
+            points = [_point(record) for record in arrived if (record.payload or {}) == _marks(refresh)]
+        for generation, shard in self._shards.items():
+            mine = shard.holds(points) if shard is not target else []
+            if mine and refresh is not None:
+                # A point whose indexed payload changes leaves the index.
+                marking = engine.UpdateOperation.set_payload([*mine], {"superseded": refresh})
+                self._update(generation, marking, len(mine))
+            elif mine:
+                self._update(generation, _deletion(mine), len(mine))
+
+    def _begin_writing(self) -> None:
+        write_contents(self.directory, dict.fromkeys(self._shards))
+        self._noted = True
+
+    def _update(self, generation: str, operation: engine.UpdateOperation, changed: int = 0, size: int = 0) -> None:
+        self._require_writable()
+        if not self._noted:
+            self._begin_writing()
+        self._shards[generation].update(operation, changed, size)
+
+    # Reading
+
+    def _dimensions(self) -> dict[str, int]:
+        return {generation: shard.dimension for generation, shard in list(self._shards.items())}
+
+    def _held(self, identifiers: Sequence[str], with_embeddings: bool = True) -> dict[str, list[Item]]:
+        points: list[uuid.UUID] = [point_id(identifier) for identifier in identifiers]
+
+        def ask() -> dict[str, list[Item]]:
+            held: defaultdict[str, list[Item]] = defaultdict(list)
+            for shard in list(self._shards.values()):
+                for record in shard.retrieve(points, with_vector=with_embeddings):
+                    item = item_of(record)
+                    held[item.id].append(item)
+            return dict(held)
+
+        return self.at_one_moment(ask)
+
+    def _counts(self, where: Filter, view: View) -> dict[str, int]:
+        having = self._condition(where, view)
+        return self.at_one_moment(lambda: {shard.generation: shard.count(having) for shard in self._admitted(where)})
+
+    def _holds(self, generation: str, view: View) -> bool:
+        shard = self._shards.get(generation)
+        having = condition(NO_FILTER, view)
+        return shard is not None and bool(
+            shard.count() and shard.page(having, None, 1, with_vector=False, fields=[])[0]
+        )
+
+    def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
+        """How many items each label has."""
+        having = self._condition(where, view or self._view())
+        counted = self.at_one_moment(lambda: [shard.count_by("label", having) for shard in self._admitted(where)])
+        return dict(sum(map(Counter, counted), Counter[str]()))
+
+    def _pages(
+        self, where: Filter, view: View, after: str | None, size: int, *, with_embeddings: bool
+    ) -> Iterator[list[list[Item]]]:
+        having = self._condition(where, view)
+        # Pages begin with their first point: that is the next one there could be.
+        start = None if after is None else uuid.UUID(int=point_id(after).int + 1)
+
+        def read() -> tuple[list[list[engine.Record]], uuid.UUID | None]:
+            shards = self._admitted(where)
+            # A shard that is newer than the counts has the margin as its share.
+            parts = shares([counts[shard.generation] for shard in shards], size)
+            return window(list(zip(shards, parts, strict=True)), having, start, size, with_vector=with_embeddings)
+
+        counts = defaultdict(int, {shard.generation: shard.count(having) for shard in self._admitted(where)})
+        while True:
+            points, start = self.at_one_moment(read)
+            if points:
+                yield [list(map(item_of, records)) for records in points]
+            if start is None:
+                return
+
+    def _nearest(
+        self,
+        generation: str,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Filter,
+        view: View,
+        *,
+        exact: bool,
+        minimum_score: float | None,
+        with_embeddings: bool,
+    ) -> list[list[Match]]:
+        shard = self._shards.get(generation)
+        if shard is None:
+            return [[] for _ in queries]
+        # The engine leaves out what equals its threshold, and compares in float32.
+        threshold = (
+            None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
+        )
+        having, parameters = self._condition(where, view), search_parameters(exact, shard.precision)
+
+        def request(query: NDArray[np.float32], limit: int) -> engine.QueryRequest:
+            return engine.QueryRequest(
+                limit=limit,
+                query=engine.Query.Nearest(query.tolist()),
+                with_payload=True,
+                with_vector=with_embeddings,
+                filter=having,
+                score_threshold=threshold,
+                params=parameters,
+            )
+
+        # One more than asked for tells whether equal scores were cut apart; an index may have missed some of them anyway.
+        answers = shard.query([request(query, k + (1 if exact else 0)) for query in queries])
+        found = []
+        for query, points in zip(queries, answers, strict=True):
+            limit = k + 1
+            while exact and len(points) == limit and points[k - 1].score == points[-1].score:
+                limit *= 2
+                points = shard.query([request(query, limit)])[0]
+            # Whole only where equal scores have to be put in order.
+            best = points if limit > k + 1 else points[:k]
+            found.append([Match(item_of(point), point.score) for point in best])
+        return found
+
+    def _admitted(self, where: Filter) -> list[Shard]:
+        shards = list(self._shards.values())
+        return [shard for shard in shards if where.generations is None or shard.generation in where.generations]
+
+    def _condition(self, where: Filter, view: View) -> engine.Filter | None:
+        if where.uris is not None:
+            # Few are ever asked for by URI, so that the index is made when the first one is.
+            with self._one_writer:
+                for shard in self._shards.values():
+                    shard.index_fields(("uri",))
+        return condition(where, view)
+
+    def _elsewhere(self, shard: Shard, points: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        """Which of these points other shards hold too."""
+        return {point for other in self._shards.values() if other is not shard for point in other.holds(points)}
+
+
+def _marks(refresh: str | None) -> dict[str, str]:
+    return {} if refresh is None else {"refresh": refresh}
+
+
+def _deletion(points: Sequence[uuid.UUID]) -> engine.UpdateOperation:
+    return engine.UpdateOperation.delete_points(list(points))
+
+
+def _point(record: engine.Record) -> uuid.UUID:
+    return uuid.UUID(str(record.id))
+
+
+def _name(record: engine.Record) -> str:
+    return repr((record.payload or {}).get("id"))
