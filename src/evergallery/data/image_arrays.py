@@ -12,6 +12,7 @@ from evergallery.data.columns import text_of
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing, from_array, pixels
 from evergallery.data.listing import split_of
+from evergallery.data.unpacking import read_npz
 from evergallery.errors import InputError
 from evergallery.names import natural, normal
 
@@ -19,8 +20,7 @@ from evergallery.names import natural, normal
 def read_arrays(path: Path, preprocessing: Preprocessing, require_labels: bool) -> ImageSet:
     """An ``.npz`` file; integer labels are named by ``names`` where there is one, else by themselves."""
     try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("images", "labels", "names", "split") if name in file.files}
+        arrays, _ = read_npz(path, ("images", "labels", "names", "split"))
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an .npz file of plain arrays ({error}).") from error
     for name in ("images", "labels") if require_labels else ("images",):

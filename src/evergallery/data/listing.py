@@ -10,7 +10,8 @@ from evergallery.data.images.kinds import NOT_PICTURES, OTHER_PICTURES, RAW_SUFF
 from evergallery.data.images.reading import Skipped
 from evergallery.data.metadata import is_name
 from evergallery.data.places import Child, children, head, identity, is_there, join, local_path, opened
-from evergallery.errors import InputError, MissingExtraError
+from evergallery.data.unpacking import import_arrow, opened_parquet, parquet_batches
+from evergallery.errors import InputError
 from evergallery.names import normal
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -307,22 +308,18 @@ def _csv_rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """A row of nothing, which has all columns, then where each row of the table is and what it has in those wanted."""
+    arrow, _ = import_arrow()
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise MissingExtraError("Reading a Parquet table", "parquet") from error
-    try:
-        with opened(path) as file:
-            table = parquet.ParquetFile(file)
+        with opened(path) as file, opened_parquet(path, file, wanted) as table:
             names = names_of(path, table.schema_arrow.names)
             yield "", dict.fromkeys(names)
             number = 0
-            for batch in table.iter_batches(ROWS, columns=[name for name in wanted if name in names]):
+            for batch in parquet_batches(path, table, ROWS, [name for name in wanted if name in names]):
                 for row in batch.to_pylist():
                     number += 1
                     yield (
                         f"row {number}",
                         {name: value.strip() if isinstance(value, str) else value for name, value in row.items()},
                     )
-    except (OSError, ArrowException) as error:
+    except (OSError, arrow.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a Parquet table ({str(error).splitlines()[0]}).") from error

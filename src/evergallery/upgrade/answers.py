@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import InputError, MissingExtraError
+from evergallery.data.unpacking import bounded_parts, import_arrow
+from evergallery.errors import InputError
 from evergallery.evaluation import Judgements, Protocol
 from evergallery.watching import Watcher
 
@@ -111,7 +112,8 @@ def parquet_arrays(path: Path, vectors: Sequence[str], texts: Mapping[str, str])
         MissingExtraError: without pyarrow.
     """
     there = parquet_columns(path)
-    table = _parquet(path).read(columns=[name for name in (*vectors, *texts) if name in there])
+    columns = [name for name in (*vectors, *texts) if name in there]
+    table = _parquet(path, columns).read(columns=columns)
     found: dict[str, NDArray[Any]] = {}
     for name in (one for one in vectors if one in there):
         try:
@@ -157,9 +159,8 @@ def _csv_rows(path: Path) -> list[Mapping[str, Any]]:
 def _parquet_rows(path: Path) -> list[Mapping[str, Any]]:
     names = parquet_columns(path)
     _require_columns(path, names)
-    rows: list[Mapping[str, Any]] = (
-        _parquet(path).read(columns=[name for name in ("query", "item", "grade") if name in names]).to_pylist()
-    )
+    columns = [name for name in ("query", "item", "grade") if name in names]
+    rows: list[Mapping[str, Any]] = _parquet(path, columns).read(columns=columns).to_pylist()
     return rows
 
 
@@ -171,14 +172,14 @@ def _require_columns(path: Path, names: Sequence[str]) -> None:
             )
 
 
-def _parquet(path: Path) -> Any:
+def _parquet(path: Path, columns: Sequence[str] = ()) -> Any:
+    """A Parquet file of which these columns may be read whole."""
+    arrow, parquet = import_arrow()
     try:
-        from pyarrow import ArrowInvalid, parquet
-    except ImportError as error:
-        raise MissingExtraError("Reading a Parquet table", "parquet") from error
-    try:
-        return parquet.ParquetFile(path)
-    except (OSError, ArrowInvalid) as error:
+        opened = parquet.ParquetFile(path)
+        bounded_parts(path, opened, columns)
+        return opened
+    except (OSError, arrow.ArrowInvalid) as error:
         raise InputError(f"{path} cannot be read as a Parquet table ({str(error).splitlines()[0]}).") from error
 
 

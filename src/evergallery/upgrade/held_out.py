@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing
 from evergallery.data.tasks import whole_classes
+from evergallery.data.unpacking import read_npz
 from evergallery.errors import BusyError, InputError
 from evergallery.evaluation import Protocol, protocol
 from evergallery.extraction.images import find_images
@@ -345,8 +346,7 @@ def _read_embeddings(path: Path, spaces: Sequence[Space], queries: str | None, g
             path, tuple(makers), {"label": "labels", "split": "split", "id": "ids", "answer": "answers"}
         )
     else:
-        with np.load(path, allow_pickle=False) as arrays:
-            content = {name: arrays[name] for name in arrays.files}
+        content, _ = read_npz(path)
     missing = [name for name in makers if name not in content]
     if missing:
         raise InputError(

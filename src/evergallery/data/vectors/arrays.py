@@ -1,6 +1,5 @@
 """Vectors in arrays: ``.npz`` and ``.npy`` files."""
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.data.unpacking import read_npz
 from evergallery.data.vectors.table import TEXTS, Rows, VectorTable, readable
 from evergallery.errors import InputError
 
@@ -39,18 +39,13 @@ class ArrayTable(VectorTable):
     def of_npz(cls, path: Path) -> "ArrayTable":
         """Several arrays in one file, read into memory."""
         known = ("embeddings", "ids", *TEXTS, "metadata", "space")
-        # numpy takes what is no archive for a pickle, and says so.
-        with (
-            readable(path, "an .npz file of plain arrays"),
-            zipfile.ZipFile(path),
-            np.load(path, allow_pickle=False) as file,
-        ):
-            arrays = {name: file[name] for name in known if name in file.files}
-            found = ", ".join(file.files) or "none"
+        with readable(path, "an .npz file of plain arrays"):
+            arrays, found = read_npz(path, known)
         for name in ("embeddings", "ids"):
             if name not in arrays:
                 raise InputError(
-                    f"{path} has no array {name!r}: it needs embeddings (N, D) and ids (N,), and has {found}."
+                    f"{path} has no array {name!r}: it needs embeddings (N, D) and ids (N,), and has "
+                    f"{', '.join(found) or 'none'}."
                 )
         return cls(path, arrays, None)
 

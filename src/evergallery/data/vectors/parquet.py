@@ -8,8 +8,9 @@ import numpy as np
 
 from evergallery.data.columns import scalar_of, text_of
 from evergallery.data.metadata import Scalar, is_name, of_json
+from evergallery.data.unpacking import import_arrow, opened_parquet, parquet_batches
 from evergallery.data.vectors.table import BATCH, SPACE, TEXTS, Rows, VectorTable, readable
-from evergallery.errors import InputError, MissingExtraError
+from evergallery.errors import InputError
 
 
 class ParquetTable(VectorTable):
@@ -17,8 +18,8 @@ class ParquetTable(VectorTable):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.arrow, self.parquet = import_arrow()
-        with readable(path, "a Parquet table"), self.parquet.ParquetFile(path) as file:
+        self.arrow, _ = import_arrow()
+        with readable(path, "a Parquet table"), opened_parquet(path, path) as file:
             schema = file.schema_arrow
         types = self.arrow.types
         for name in ("embedding", "id"):
@@ -75,8 +76,8 @@ class ParquetTable(VectorTable):
         raise InputError(f"{self.path} holds no vector that can be used.")
 
     def _columns(self, size: int) -> Iterator[dict[str, Any]]:
-        with readable(self.path, "a Parquet table"), self.parquet.ParquetFile(self.path, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=size, use_threads=False):
+        with readable(self.path, "a Parquet table"), opened_parquet(self.path, self.path) as file:
+            for batch in parquet_batches(self.path, file, size):
                 yield dict(zip(batch.schema.names, batch.columns, strict=True))
 
     def _lengths(self, column: Any) -> list[int | None]:
@@ -131,17 +132,3 @@ class ParquetTable(VectorTable):
             metadata,
             problems,
         )
-
-
-def import_arrow() -> tuple[Any, Any]:
-    """pyarrow and its reader of Parquet.
-
-    Raises:
-        MissingExtraError: the extra ``parquet`` is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("A Parquet table", "parquet") from error
-    return pyarrow, parquet

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.metadata import to_json
-from evergallery.data.vectors.parquet import import_arrow
+from evergallery.data.unpacking import import_arrow
 from evergallery.data.vectors.table import SPACE, SUFFIXES, TEXTS, VectorBatch
 from evergallery.errors import InputError
 from evergallery.files import new_file
