@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -56,8 +57,16 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace ``path`` by ``content``: after a crash it holds the old bytes or the new ones, never a mixture."""
+def write_atomic(path: Path, content: bytes | str, *, private: bool = False) -> None:
+    """Replace ``path`` by ``content``: after a crash it holds the old bytes or the new ones, never a mixture.
+
+    It has the owner and the mode of the file that it replaces; a new file is its directory's owner's, and as open as that.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        private: whether a new file is for its owner alone.
+    """
     data = content.encode() if isinstance(content, str) else content
     descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
     try:
@@ -65,6 +74,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        _hand_over(Path(temporary), path, private)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -72,9 +82,36 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     sync_directory(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def _hand_over(temporary: Path, path: Path, private: bool = False) -> None:
+    """Give what is about to become ``path`` the owner and the mode of what is there, or of the directory that it comes to."""
+    replaced = path.is_file()
+    like = (path if replaced else path.parent).stat()
+    mode = 0o600 if private and not replaced else stat.S_IMODE(like.st_mode)
+    temporary.chmod(mode if temporary.is_dir() else mode & 0o666)
+    _give(temporary, like.st_uid, like.st_gid)
+
+
+def _give(path: Path, owner: int, group: int) -> None:
+    """Let a file have this owner, where this process may do that."""
+    status = path.lstat()
+    if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (owner, group):
+        with suppress(OSError):
+            os.chown(path, owner, group, follow_symlinks=False)
+
+
+def give_to_owner(directory: Path) -> None:
+    """Let whoever owns a directory own all that root has made in it: a service could not write to it otherwise."""
+    owner = directory.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        for path in directory.rglob("*"):
+            with suppress(FileNotFoundError):
+                if path.lstat().st_uid == 0:
+                    _give(path, owner.st_uid, owner.st_gid)
+
+
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
+    """Write ``value`` as indented JSON, atomically; see ``write_atomic``."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", private=private)
 
 
 def read_json(path: Path) -> Any:
@@ -129,6 +166,8 @@ def new_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        if path.is_file():
+            _hand_over(temporary, path)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -137,10 +176,15 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
+def new_directory(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary directory that becomes ``path`` when the block ends, or vanishes if the block fails.
 
-    ``path`` must not exist; it appears complete and synced, in one rename.
+    It appears complete and synced, in one rename; it and all in it are the owner's of the directory that it comes to, and as
+    open as that.
+
+    Args:
+        path: must not exist.
+        private: whether it is for whoever makes it alone.
     """
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
     try:
@@ -149,6 +193,9 @@ def new_directory(path: Path) -> Iterator[Path]:
             if entry.is_file():
                 with entry.open("rb") as file:
                     os.fsync(file.fileno())
+        if not private:
+            for entry in (temporary, *temporary.rglob("*")):
+                _hand_over(entry, path)
         sync_directory(temporary)
         temporary.rename(path)
     except BaseException:

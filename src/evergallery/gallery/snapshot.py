@@ -83,7 +83,7 @@ def take(
         raise InputError(f"A snapshot cannot be written to {path}: name a new directory in one that exists.")
     sources = files_of(directory)
     check_room(sum(source.stat().st_blocks * 512 for source in sources), path.parent)
-    with new_directory(path) as temporary:
+    with new_directory(path, private=True) as temporary:
         files = copy_files(
             directory, [str(one.relative_to(directory)) for one in sources], temporary / FILES, on_progress
         )

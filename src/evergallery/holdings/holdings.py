@@ -10,7 +10,7 @@ from evergallery.adapters.stored import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.roots import Roots, roots_at
 from evergallery.errors import EvergalleryError, NotFoundError
-from evergallery.files import ReadOnce, lock, read_json, write_json
+from evergallery.files import ReadOnce, give_to_owner, lock, read_json, write_json
 from evergallery.gallery.items import View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url
@@ -181,6 +181,8 @@ class Holdings:
                 self._remember()
             self.gallery.close()
             del self.__dict__["gallery"]
+            with suppress(OSError):
+                give_to_owner(self.directory)
 
     def __enter__(self) -> Self:
         return self

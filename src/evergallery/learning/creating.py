@@ -55,7 +55,7 @@ def create(
     if path.exists():
         path.rmdir()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with new_directory(path) as temporary:
+    with new_directory(path, private=True) as temporary:
         for name in ("generations", "runs", "cache"):
             (temporary / name).mkdir()
         (temporary / FILE).write_text(DEFAULT)

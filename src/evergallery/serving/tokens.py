@@ -126,8 +126,8 @@ class Tokens:
         return None
 
     def _write(self, tokens: list[Token]) -> None:
-        # The rename keeps the mode of the temporary file, which its owner alone may read.
-        write_json(self.path, {"tokens": [one.model_dump() for one in tokens]})
+        # For its owner alone, however open the workspace is.
+        write_json(self.path, {"tokens": [one.model_dump() for one in tokens]}, private=True)
 
 
 def _hash(salt: str, token: str) -> str:
