@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -147,3 +149,40 @@ def test_what_kills_have_left_is_named_and_mended(shop: Path) -> None:
         assert sorted(space.mend()) == sorted(left)
         assert space.doctor() == []
         assert (shop / "images" / "needed.png").is_file()
+
+
+def mirrored(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    return model(images[..., ::-1])
+
+
+def test_a_generation_is_checked_in_a_workspace_that_cannot_be_written(shop: Path, tmp_path: Path) -> None:
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("nothing may be mounted here")
+    draw = np.random.default_rng(0)
+    for kind in ("cats", "dogs"):
+        for number in range(4):
+            path = tmp_path / "held out" / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path)
+    with Workspace(shop) as space:
+        space.register(mirrored, size=16)
+    before = {path: path.read_bytes() for path in shop.rglob("*") if path.is_file()}
+    checking = [
+        sys.executable,
+        "-m",
+        "evergallery",
+        "check",
+        "v2",
+        "--data",
+        str(tmp_path / "held out"),
+        "-w",
+        str(shop),
+    ]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"', shop, *checking],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    assert "nothing of this check is remembered" in done.stderr
+    assert "recall@1" in done.stdout
+    assert before == {path: path.read_bytes() for path in shop.rglob("*") if path.is_file()}

@@ -279,6 +279,11 @@ def shared_lock(path: Path) -> Iterator[None]:
         yield
 
 
+def is_writable(directory: Path) -> bool:
+    """Whether something can be written to a directory: its disk is not read-only, and its permissions allow it."""
+    return os.access(directory, os.W_OK)
+
+
 def require_room(directory: Path, needed: int, purpose: str) -> None:
     """Refuse what a disk has no room for, before it is begun: who writes through a map of a file is killed otherwise.
 

@@ -1,6 +1,7 @@
 """Embeddings of held-out images, kept by fingerprint of the space and content of the image: T extractions, not T²."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from evergallery.files import lock, write_atomic
+from evergallery.files import is_writable, lock, write_atomic
 
 Vectors = NDArray[np.float32]
 
@@ -17,11 +18,12 @@ class EmbeddingCache:
     """One file for each space; what cannot be read is made again.
 
     Args:
-        directory: made where it is missing.
+        directory: made where it is missing; where it cannot be written nothing is added.
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
 
     def get(self, fingerprint: str, hashes: Sequence[str]) -> dict[str, Vectors]:
@@ -36,6 +38,8 @@ class EmbeddingCache:
         Raises:
             BusyError: another process is adding.
         """
+        if not is_writable(self.directory):
+            return
         with lock(self.directory / ".lock", "keeping embeddings"):
             keys, vectors = self._read(fingerprint)
             known = set(keys)

@@ -6,6 +6,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.roots import Indexing
 from evergallery.data.sources import load
+from evergallery.files import is_writable
 from evergallery.holdings.holdings import Holdings
 from evergallery.watching import SILENT, Watcher
 
@@ -31,7 +32,7 @@ def load_images(
     return load(
         data,
         preprocessing,
-        cache=holdings.directory / "cache",
+        cache=holdings.directory / "cache" if is_writable(holdings.directory) else None,
         data_dir=data_dir,
         require_labels=require_labels,
         minimum_per_class=minimum_per_class,

@@ -8,6 +8,7 @@ import torch
 
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import BusyError, InputError, RefusedError
+from evergallery.files import is_writable
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
@@ -39,7 +40,8 @@ def check(
 ) -> Check:
     """Measure a generation beside others on held-out images, and remember which spaces may be compared.
 
-    Images that one of them has learned from are left out and counted. Which answers are right is said by labels, or by
+    In a workspace that cannot be written nothing is remembered. Images that one of them has learned from are left out and
+    counted. Which answers are right is said by labels, or by
     ``answers``; without both only the agreement of the result lists is measured, and nothing is remembered.
 
     Args:
@@ -111,7 +113,10 @@ def check(
         pairs,
         conclusion=held_out.conclusion,
     )
-    remember(holdings, result)
+    if is_writable(holdings.directory):
+        remember(holdings, result)
+    else:
+        watcher.said("the workspace cannot be written, so that nothing of this check is remembered")
     return result
 
 
