@@ -16,6 +16,8 @@ from PIL import Image
 from evergallery import Workspace
 from evergallery.errors import FullError, NotFoundError, ReadOnlyError, RefusedError
 from evergallery.files import durable as files
+from evergallery.gallery import open_store
+from servers import collection
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -186,3 +188,72 @@ def test_a_generation_is_checked_in_a_workspace_that_cannot_be_written(shop: Pat
     assert "nothing of this check is remembered" in done.stderr
     assert "recall@1" in done.stdout
     assert before == {path: path.read_bytes() for path in shop.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("where", [".", "gallery", "images", "generations"])
+def test_what_a_kill_has_left_is_swept_at_the_next_opening(shop: Path, where: str) -> None:
+    (shop / "images").mkdir(exist_ok=True)
+    (shop / "backups" / ".writing-snapshot" / "gallery").mkdir(parents=True)
+    left = [
+        shop / "backups" / ".writing-snapshot",
+        shop / "images" / f"{'0' * 64}.png",
+        shop / "generations" / ".writing-x",
+    ]
+    for path in left[1:]:
+        path.write_bytes(b"half")
+    with Workspace(shop) as space:
+        assert space.gallery.count() == 6
+    assert all(path.exists() for path in left), "nobody was killed"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from evergallery.files import lock\n"
+        "with lock(Path(sys.argv[1]) / '.lock', 'dying'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, shop / where], check=False)
+    assert killed.returncode == -9
+    with Workspace(shop) as space:
+        assert space.gallery.count() == 6
+        assert not any(path.exists() for path in left)
+        assert space.doctor() == []
+
+
+def test_a_gallery_that_is_gone_is_known_from_the_journal(shop: Path) -> None:
+    (shop / "held.json").unlink()
+    shutil.rmtree(shop / "gallery")
+    with Workspace(shop) as space, pytest.raises(NotFoundError, match="is gone, and it held 6 items") as refused:
+        space.gallery.count()
+    command = str(refused.value).partition("empty one:  ")[2]
+    done = subprocess.run(
+        command.replace("evergallery ", f"{sys.executable} -m evergallery ", 1),
+        shell=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with Workspace(shop) as space:
+        assert space.gallery.count() == 0
+
+
+def test_a_note_of_another_shape_is_no_gallery_lost(shop: Path) -> None:
+    (shop / "held.json").write_text("[6]")
+    with Workspace(shop) as space:
+        assert space.gallery.count() == 6
+
+
+def test_a_gallery_behind_a_url_that_was_made_anew_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
+    np.savez(tmp_path / "vectors.npz", ids=np.arange(30), embeddings=vectors)
+    with collection(monkeypatch) as url:
+        with Workspace.create(tmp_path / "shop", store=url) as space:
+            space.import_vectors(tmp_path / "vectors.npz")
+        with Workspace(tmp_path / "shop") as space:
+            space.gallery.delete([str(number) for number in range(30)])
+        with Workspace(tmp_path / "shop") as space:
+            assert space.gallery.count() == 0, "what was deleted is not lost"
+        with open_store(url) as store:
+            store._client.delete_collection(url.rpartition("/")[2])
+        open_store(url).close()
+        with Workspace(tmp_path / "shop") as space, pytest.raises(NotFoundError, match="is gone, and it held 30 items"):
+            space.gallery.count()
+        with Workspace(tmp_path / "shop") as space:
+            space.use_gallery(url, force=True)
+            assert space.gallery.count() == 0

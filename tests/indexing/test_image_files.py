@@ -11,6 +11,7 @@ from PIL import Image
 
 from conftest import as_json, evergallery
 from evergallery import Workspace
+from evergallery.data.image_set import ImageSet
 
 
 def model(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,3 +80,11 @@ def test_pictures_in_a_file_of_arrays_are_there_as_long_as_it_is(shop: Path, tmp
         assert (space.image_files().looked_at, space.image_files().gone) == (9, 0)
         (tmp_path / "photos" / "more.npz").unlink()
         assert space.image_files().gone == 3
+
+
+def test_names_of_pictures_that_come_from_no_file_are_not_looked_for(shop: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), dtype=np.uint8)
+    with Workspace(shop) as space:
+        space.index(ImageSet.from_arrays(images, np.zeros(3, np.int64), ["cats"], uris=["a#0", "a#1", "a#2"]))
+        assert space.image_files().looked_at == 6
+        assert space.doctor() == []

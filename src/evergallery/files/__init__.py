@@ -16,6 +16,7 @@ from evergallery.files.durable import (
     sha256_of,
     shared_lock,
     sync_directory,
+    was_killed,
     write_atomic,
     write_json,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "sha256_of",
     "shared_lock",
     "sync_directory",
+    "was_killed",
     "write_atomic",
     "write_json",
 ]

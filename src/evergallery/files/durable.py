@@ -239,8 +239,10 @@ def lock(path: Path, purpose: str, *, wait: float = 0) -> Iterator[None]:
                 f"{path.parent} is in use: {holder}; wait for it to end or stop it, then try again."
             ) from None
         _say_who(path, f"process {os.getpid()} ({purpose})")
-        yield
-        _say_who(path, "")
+        try:
+            yield
+        finally:
+            _say_who(path, "")
 
 
 def _opened_for_writing(path: Path) -> IO[str]:
@@ -296,6 +298,11 @@ def require_room(directory: Path, needed: int, purpose: str) -> None:
             f"The disk of {directory} has {free / 2**20:.0f} MiB free, and {purpose} takes up to {needed / 2**20:.0f} MiB: make "
             f"room, then give the same command again; nothing that was stored is lost."
         )
+
+
+def was_killed(path: Path) -> bool:
+    """Whether the last holder of a lock ended without giving it back, so that its name is still there."""
+    return path.is_file() and holder(path) is None and bool(path.read_text().strip())
 
 
 def holder(path: Path) -> str | None:

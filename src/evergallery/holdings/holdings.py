@@ -18,6 +18,7 @@ from evergallery.gallery.store import GalleryStore
 from evergallery.generations.card import CARD
 from evergallery.generations.generation import Generation, generation_directories
 from evergallery.holdings.journal import Journal
+from evergallery.holdings.leftovers import somebody_was_killed, sweep
 from evergallery.holdings.loaded import Loaded
 from evergallery.holdings.notes import Notes
 from evergallery.holdings.spaces import Space
@@ -129,32 +130,54 @@ class Holdings:
             BusyError: another process has it open.
             NotFoundError: its server does not answer.
         """
-        place, held = self.state.store, self._held()
+        place = self.state.store
         where = place if is_url(place) else self.directory / place
-        is_lost = held and isinstance(where, Path) and not where.is_dir()
-        if not is_lost:
-            # A directory is made where it is missing; what a URL names was made with the workspace, or by a copy.
+        # A directory is made where it is missing; what a URL names was made with the workspace, or by a copy.
+        if is_url(place) or Path(where).is_dir() or not self._held():
+            is_left = somebody_was_killed(self.directory, None if is_url(place) else Path(where))
             gallery = open_store(where, view=lambda: self.state.view(), create=not is_url(place))
-            is_lost = held and gallery.is_blank()
-            if not is_lost:
+            if not gallery.is_blank() or not self._held():
+                if is_left:
+                    # What cannot be swept now is swept next time, or by  evergallery doctor --mend
+                    with suppress(OSError, EvergalleryError):
+                        sweep(self.directory, gallery)
                 return gallery
             gallery.close()
+        making = "" if is_url(place) else f"mkdir -p {where} && "
         raise NotFoundError(
-            f"The gallery {where} is gone, and it held {held} items: mount its disk, restore a snapshot with  evergallery "
-            f"gallery restore  , or delete {self.directory / HELD} to begin with an empty one."
+            f"The gallery {where} is gone, and it held {self._held()} items: bring its disk or its database back, restore a "
+            f"snapshot with  evergallery gallery restore  , or begin with an empty one:  {making}evergallery gallery use {where} "
+            f"--force -w {self.directory}"
         )
 
     def _held(self) -> int:
-        """How many items the gallery had when it was last closed after a change."""
+        """How many items the gallery had when it was last closed, or as many as were added where nobody has noted that."""
         path = self.directory / HELD
-        held = read_json(path).get("items") if path.is_file() else None
-        return held if isinstance(held, int) else 0
+        if not path.is_file():
+            return self._added()
+        held = read_json(path)
+        items = held.get("items") if isinstance(held, dict) else None
+        return items if isinstance(items, int) else 0
+
+    def _added(self) -> int:
+        """How many items were added since the gallery was taken, as the journal has it."""
+        count = 0
+        for entry in self.journal.entries():
+            if entry["operation"] in ("use", "restore"):
+                count = 0
+            elif entry["operation"] in ("index", "import", "add", "delete"):
+                count += entry.get("added", 0) - entry.get("pruned", 0) - entry.get("deleted", 0)
+        return max(0, count)
 
     def _remember(self) -> None:
         """Note how many items the gallery has, so that its loss is not taken for emptiness."""
+        is_noted = (self.directory / HELD).is_file()
+        if is_noted and self._held() and is_url(self.state.store):
+            # That there were any is what matters, and counting them takes a database its time.
+            return
         with suppress(OSError, EvergalleryError):
             count = self.gallery.count(view=View())
-            if count != self._held():
+            if not is_noted or count != self._held():
                 write_json(self.directory / HELD, {"items": count})
 
     @property
@@ -177,8 +200,7 @@ class Holdings:
         if "notes" in self.__dict__:
             self.notes.flush()
         if "gallery" in self.__dict__:
-            if not is_url(self.state.store):
-                self._remember()
+            self._remember()
             self.gallery.close()
             del self.__dict__["gallery"]
             with suppress(OSError):

@@ -70,7 +70,9 @@ def look_for_files(
     looked_at = gone = changed = 0
     outdated: list[str] = []
     for item in (item for batch in items for item in batch):
-        if not item.uri or local_path(item.uri) is None or not roots.admits(item.uri):
+        path = local_path(item.uri) if item.uri else None
+        # What is no whole path is a name that somebody has given to a picture of no file.
+        if item.uri is None or path is None or not path.is_absolute() or not roots.admits(item.uri):
             continue
         if looked_at == most:
             break

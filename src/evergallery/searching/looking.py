@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from evergallery.errors import EvergalleryError, RefusedError
 from evergallery.extraction.images import find_images
-from evergallery.gallery.items import Filter, Item
-from evergallery.gallery.store import NO_FILTER
+from evergallery.gallery.items import NO_FILTER, Filter, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import embed_pixels
