@@ -40,7 +40,7 @@ PAIRS = {
     "Lite0 → Lite1": (("lite0", 256), ("lite1", 256)),
     "Lite1 → Lite0": (("lite1", 256), ("lite0", 256)),
 }
-"""An old model and a new one, with their dimensions: much better, hardly better, and no better."""
+"""An old model and a new one, with their dimensions: one that is clearly better, and two that are as good as each other."""
 FITTED, DEPTH = 300, 20
 SHARES = (0.0, 0.25, 0.5, 0.75)
 LIVE = {"gallery": 1000, "query": 300, "background": 60}
@@ -231,10 +231,11 @@ def scale(
 WHEN = {
     "wait: the old model alone": "the check does not show the new model to be better",
     "new queries as they are": "the check calls them compatible: it costs nothing",
-    "through an adapter": "the check calls it compatible after an adapter: no image, no second model",
-    "dual query": "a refresh has begun: nothing is lost on the way, for a second look at each query",
-    "re-score 20": "the new model is better, and images are at hand: most of the upgrade on the first day",
-    "re-score 100": "the old model is so much worse that 20 candidates do not hold the answer",
+    "through an adapter": "the check calls it compatible after an adapter: no image, no second look",
+    "dual query": "no image can be read while a query waits: as before until a refresh begins, then between both models, at times "
+    "below the old one",
+    "re-score 20": "the new model is better and images are at hand: most of the upgrade on the first day",
+    "re-score 100": "20 candidates of the old model do not hold the answer, and a query may wait",
     "everything refreshed": "there is time for it: the end of every way, and the cheapest query",
 }
 """When to take a way, for the rows of the README."""
@@ -253,7 +254,8 @@ def short(result: dict[str, Any]) -> str:
     cases = [f"{data}|{pair}" for data in DATA for pair in (*PAIRS,)[::2]]
     heads = [f"{DATA[case.partition('|')[0]]}, {case.partition('|')[2]}" for case in cases]
     rows = [[name, when, *(recalls(result[case], name) for case in cases)] for name, when in WHEN.items()]
-    return table(["way of answering", "take it when", *heads], rows)
+    # Words stand to the left.
+    return table(["way of answering", "take it when", *heads], rows).replace("| --- | ---: |", "| --- | --- |", 1)
 
 
 def latency(result: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from evergallery.holdings.answer import Answer
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import embed
 from evergallery.holdings.spaces import Space
+from evergallery.searching import rescoring
 from shops import held_out, make_photos, make_shop, spaces, vectors
 
 
@@ -173,6 +174,27 @@ class TestRescoring:
         assert 0 < how.embedded < 60
         assert how.late == 100 - how.embedded
         assert len(found.results[0]) == 10
+
+    def test_a_commit_in_the_middle_of_a_search_leaves_no_item_twice(
+        self, shop: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shop.promote("v3", answer="rescore")
+        first, second = photos(shop, 2)
+        shop.search(first)
+        looked = rescoring.find_images
+
+        def commit_meanwhile(*arguments: object, **named: object) -> object:
+            monkeypatch.undo()
+            shop.commit()
+            return looked(*arguments, **named)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(rescoring, "find_images", commit_meanwhile)
+        shop.search(second)
+        assert sum(spaces(shop).values()) == 200
+        assert shop.doctor() == []
+        assert shop.state.refresh is None
+        found = shop.search(second)
+        assert len({one.item.id for one in found}) == len(found)
 
     def test_filters_and_limits_hold(self, shop: Workspace) -> None:
         from evergallery.gallery.items import Filter

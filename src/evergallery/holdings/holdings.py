@@ -227,6 +227,17 @@ def changing(holdings: Holdings, purpose: str) -> Iterator[State]:
         state.write(path)
 
 
+@contextmanager
+def unchanging(holdings: Holdings, purpose: str) -> Iterator[State]:
+    """The state, which nobody changes until the block ends.
+
+    Raises:
+        BusyError: another process keeps the state for longer than a change takes.
+    """
+    with lock(holdings.directory / ".lock", purpose, wait=WAIT):
+        yield State.read(holdings.directory / "workspace.json")
+
+
 def promote_first(holdings: Holdings, generation: Generation) -> None:
     """Let a generation answer queries where none does yet: there is nothing that it could be compared with."""
     if holdings.state.promoted is None:

@@ -22,13 +22,10 @@ def onlookers(holdings: Holdings, asker: Space, state: State, where: Filter = NO
     """Other generations whose look at a query is wanted: the makers of what is searched, and for re-scoring who answers."""
     if not state.answer.looks_twice:
         return []
-    views = [state.view()]
-    if state.answer.way == "rescore" and state.refresh is not None:
-        # Candidates are found by older vectors, of refreshed items too.
-        views.append(state.view().before(state.refresh.id))
-    found = [
-        space.maker for view in views for space in stored_spaces(holdings, where, view=view) if space.adapter is None
-    ]
+    # Re-scoring finds its candidates by older vectors, of refreshed items too.
+    opened = state.refresh if state.answer.way == "rescore" else None
+    view = state.view().before(opened.id) if opened else state.view()
+    found = [space.maker for space in stored_spaces(holdings, where, view=view) if space.adapter is None]
     if state.answer.way == "rescore" and state.promoted is not None:
         found.append(holdings.generation(state.promoted))
     return list({one.fingerprint: one for one in found if one.fingerprint != asker.fingerprint}.values())

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.errors import InputError
+from evergallery.errors import EvergalleryError
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import embed_pixels
-from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.holdings import Holdings, unchanging
+from evergallery.holdings.state import State
 from evergallery.searching.routes import Found, Route, ranked
 
 Vector = NDArray[np.float32]
@@ -144,12 +145,22 @@ class _Made:
 
 def _keep(holdings: Holdings, target: Generation, items: Sequence[Item]) -> None:
     """Put new vectors into the open refresh for their generation, if there is one that searches see."""
-    opened = holdings.state.refresh
-    if not items or opened is None or opened.fingerprint != target.fingerprint or not opened.shown:
+    if not items or not _keeps(holdings.state, target):
         return
     try:
-        holdings.gallery.refresh([replace(item, generation=target.fingerprint) for item in items], opened.id)
-    except InputError:
-        # An item has two versions of a refresh that is still to be settled: the next one keeps it.
+        # A commit that came between would settle the refresh and know nothing of these.
+        with unchanging(holdings, "keeping vectors of a search") as state:
+            if state.refresh is None or not _keeps(state, target):
+                return
+            kept = [replace(item, generation=target.fingerprint) for item in items]
+            holdings.gallery.refresh(kept, state.refresh.id)
+    except EvergalleryError:
+        # Somebody changes the state, nothing can be written here, or an item has two versions of a refresh that is to be settled:
+        # the answer does not depend on it, and a later search keeps it.
         return
     holdings.notes.solved(item.id for item in items)
+
+
+def _keeps(state: State, target: Generation) -> bool:
+    opened = state.refresh
+    return opened is not None and opened.fingerprint == target.fingerprint and opened.shown

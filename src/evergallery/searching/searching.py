@@ -217,8 +217,7 @@ def _rescored(
             store, routes, queries, most, where=where, view=earlier, seen=seen, exact=exact, with_embeddings=True
         )
         candidates = [some[:most] for some in found]
-        refreshed = target in store.generations(view=view)
-        fresh = find(store, [route] if refreshed else [], asked, k, where=where, view=view, seen=seen, exact=exact)
+        fresh = find(store, [route], asked, k, where=where, view=view, seen=seen, exact=exact)
         names = list({one.result.item.id for some in candidates for one in some})
         return routes, candidates, fresh, store.get_many(names, view=view)
 
