@@ -232,8 +232,8 @@ WHEN = {
     "wait: the old model alone": "the check does not show the new model to be better",
     "new queries as they are": "the check calls them compatible: it costs nothing",
     "through an adapter": "the check calls it compatible after an adapter: no image, no second look",
-    "dual query": "no image can be read while a query waits: as before until a refresh begins, then between both models, at times "
-    "below the old one",
+    "dual query": "no image can be read while a query waits: as before until a refresh begins, then between both models, at "
+    "times below the old one",
     "re-score 20": "the new model is better and images are at hand: most of the upgrade on the first day",
     "re-score 100": "20 candidates of the old model do not hold the answer, and a query may wait",
     "everything refreshed": "there is time for it: the end of every way, and the cheapest query",
