@@ -315,3 +315,34 @@ def test_in_every_engine(tmp_path: Path, new_place: Callable[[], AbstractContext
         assert vectors(shop) == held
         assert [answers(shop, path) for path in queries] == before
         shop.close()
+
+
+class TestWhileARefreshIsCommitted:
+    """Old vectors are given up between the moments in which a search reads the state, its item, and the gallery."""
+
+    def test_a_search_by_an_item_answers_from_what_is_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shop = Workspace.create(tmp_path / "shop", size=16)
+        draw = np.random.default_rng(0)
+        for name in ("v1", "v2"):
+            table = draw.normal(size=(50, 8)).astype(np.float32)
+            table /= np.linalg.norm(table, axis=1, keepdims=True)
+            np.savez(tmp_path / f"{name}.npz", embeddings=table, ids=np.arange(50).astype(str))
+            shop.import_vectors(tmp_path / f"{name}.npz", refresh=name == "v2")
+        gallery, committed = shop.gallery, []
+        before = gallery.at_one_moment
+
+        def late(ask: Callable[[], object]) -> object:
+            if not committed:
+                committed.append(True)
+                other = Workspace(shop.directory)
+                other.__dict__["gallery"] = gallery
+                other.promote("v2", force=True, why="a rehearsal")
+                other.commit()
+            return before(ask)
+
+        monkeypatch.setattr(gallery, "at_one_moment", late)
+        found = shop.search(item="7", k=5)
+        assert committed
+        assert len(found) == 5

@@ -178,6 +178,10 @@ class State(BaseModel):
             (shown if self.refresh.shown else hidden).add(self.refresh.id)
         return View(shown=frozenset(shown), hidden=frozenset(hidden))
 
+    def may_miss(self, now: "State") -> bool:
+        """Whether vectors that searches see in this state may have been given up since: the refresh was settled meanwhile."""
+        return self.refresh is not None and (now.refresh is None or now.refresh.id != self.refresh.id)
+
     def promote(
         self,
         name: str,

@@ -64,8 +64,46 @@ def search(
     """
     if (query is None) == (item is None):
         raise InputError("Search with an image, a vector or an item's id: give exactly one.")
-    # Read once: who answers and which vectors are searched belong together.
-    state = holdings.state
+
+    def ask(state: State) -> list[Result]:
+        return _search(
+            holdings, state, query, item, generation, k, where=where, minimum_score=minimum_score,
+            minimum_probability=minimum_probability, score_of=score_of, exact=exact,
+        )  # fmt: skip
+
+    found = _of_one_state(holdings, ask)
+    holdings.notes.found(result.item.id for result in found)
+    return found
+
+
+def _of_one_state(holdings: Holdings, ask: Callable[[State], list[Result]]) -> list[Result]:
+    """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
+    while True:
+        # Read once: who answers and which vectors are searched belong together.
+        state = holdings.state
+        try:
+            found = ask(state)
+        except RefusedError:
+            # A query that is a stored vector may be of a generation that is gone by now.
+            if not state.may_miss(holdings.state):
+                raise
+        else:
+            if not state.may_miss(holdings.state):
+                return found
+
+
+def _search(
+    holdings: Holdings,
+    state: State,
+    query: str | Path | Vector | Mapping[str, Vector] | None,
+    item: str | None,
+    generation: str | None,
+    k: int,
+    *,
+    where: Filter,
+    **options: Any,
+) -> list[Result]:
+    """What ``search`` finds as of one state."""
     look: Callable[[Generation], Vector | None]
     if item is not None:
         stored = holdings.gallery.get(item, view=state.view())
@@ -81,12 +119,9 @@ def search(
     seen = seen_by(holdings, vector, asker, onlookers(holdings, asker, state, where), look)
     found = answer_vectors(
         holdings, vector[None], asker, seen={name: one[None] for name, one in seen.items()},
-        k=k + (item is not None), where=where, state=state, rescoring=generation in (None, state.promoted),
-        minimum_score=minimum_score, minimum_probability=minimum_probability, score_of=score_of, exact=exact,
+        k=k + (item is not None), where=where, state=state, rescoring=generation in (None, state.promoted), **options,
     ).results[0]  # fmt: skip
-    found = [result for result in found if result.item.id != item][:k]
-    holdings.notes.found(result.item.id for result in found)
-    return found
+    return [result for result in found if result.item.id != item][:k]
 
 
 def _looked(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.images import pixels
-from evergallery.errors import InputError, NotFoundError
+from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
@@ -245,14 +245,19 @@ class Searches:
 
     async def _of_one_state(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> Found:
         """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
-        for _ in range(TRIES):
+        for _ in range(TRIES - 1):
             asked = state or self._workspace.state
-            found = await ask(asked)
-            current = self._workspace.state.refresh
-            if asked.refresh is None or (current is not None and current.id == asked.refresh.id):
-                break
+            try:
+                found = await ask(asked)
+            except RefusedError:
+                # A query that is a stored vector may be of a generation that is gone by now.
+                if not asked.may_miss(self._workspace.state):
+                    raise
+            else:
+                if not asked.may_miss(self._workspace.state):
+                    return found
             state = None
-        return found
+        return await ask(self._workspace.state)
 
     # In threads
 
