@@ -45,18 +45,29 @@ def serve(
     backups: Annotated[
         Path | None, typer.Option(help="Where snapshots go; backups in the workspace by default.")
     ] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option(help="A generation that answers a sample of the searches by picture too; see the status."),
+    ] = None,
+    sample: Annotated[float, typer.Option(help="For --shadow: share of the searches.")] = 0.05,
+    shadow_answer: Annotated[
+        str | None, typer.Option(help="For --shadow: how it would answer: checked, direct, adapter or dual.")
+    ] = None,
 ) -> None:
     """Serve the gallery: an HTTP API, and a page at the same address."""
+    from evergallery.holdings.answer import Answer
     from evergallery.serving.limits import Limits
 
     with _extra():
         from evergallery.serving import server
+        from evergallery.serving.shadow import Shadowing
+    shadowing = None if shadow is None else Shadowing(shadow, sample, Answer.of(shadow_answer))
     limits = Limits(
         rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
     )
     server.serve(
         workspace, host=host, port=port, names=name or (), proxies=proxy or (), allow_writes=allow_writes,
-        require_token=require_token, images_from=images_from or (), limits=limits, backups=backups,
+        require_token=require_token, images_from=images_from or (), limits=limits, backups=backups, shadowing=shadowing,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from evergallery.serving.logs import RequestLog
 from evergallery.serving.routes import generations, health, items, operating, searching
 from evergallery.serving.schemas import Scope
 from evergallery.serving.service import Service
+from evergallery.serving.shadow import Shadowing
 from evergallery.serving.tokens import Tokens
 
 PAGE = Path(str(files("evergallery.serving") / "page"))
@@ -36,6 +37,7 @@ def create_app(
     anonymous: Scope | None = "read",
     names: Collection[str] | None = None,
     backups: Path | None = None,
+    shadowing: Shadowing | None = None,
 ) -> FastAPI:
     """An application that serves a workspace; its gallery is opened when it starts, and closed when it ends.
 
@@ -45,12 +47,13 @@ def create_app(
         anonymous: what callers without a token may do while the workspace demands none; ``None`` for nothing.
         names: hosts that the server is called by; ``None`` for any.
         backups: where snapshots go; ``backups`` in the workspace by default.
+        shadowing: which generation answers a sample of the searches too, and how.
 
     Raises:
         NotFoundError: there is no workspace.
     """
     limits = limits or Limits()
-    service = Service(directory, limits, backups)
+    service = Service(directory, limits, backups, shadowing)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -61,6 +64,8 @@ def create_app(
             yield
         finally:
             watching.cancel()
+            if service.searches.shadow is not None:
+                service.searches.shadow.close()
             with suppress(asyncio.CancelledError):
                 await watching
             await asyncio.to_thread(service.close)

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 Step = Literal["decode", "embed", "search", "total"]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SHARES = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999)
 SIZES = (1, 2, 4, 8, 16, 32)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -34,6 +35,20 @@ class Metrics:
             "Candidates that were scored again, by how they came by their vector: kept, embedded; or gone, late: they had none.",
             ("vector",),
             registry=registry,
+        )
+        self._shadow = Counter(
+            "evergallery_shadow_searches", "Searches that were drawn for the shadow: compared, left out, failed.",
+            ("outcome",), registry=registry,
+        )  # fmt: skip
+        self._shadow_overlap = Histogram(
+            "evergallery_shadow_overlap", "Share of the results that both have.", buckets=SHARES, registry=registry
+        )
+        self._shadow_first = Counter(
+            "evergallery_shadow_first", "Compared searches by whether the first result is the same.", ("same",),
+            registry=registry,
+        )  # fmt: skip
+        self._shadow_seconds = Histogram(
+            "evergallery_shadow_seconds", "Of answers in the shadow.", buckets=SECONDS, registry=registry
         )
         self._items = Gauge(
             "evergallery_items", "Items by the space of their vector.", ("generation",), registry=registry
@@ -67,6 +82,16 @@ class Metrics:
         """Candidates of a search were scored again, so many by each way to their vector."""
         for name, count in counts.items():
             self._rescored.labels(name).inc(count)
+
+    def shadowed(self, outcome: str) -> None:
+        """A search was drawn for the shadow."""
+        self._shadow.labels(outcome).inc()
+
+    def compared(self, overlap: float, same_first: bool, seconds: float) -> None:
+        """A search was answered in the shadow too."""
+        self._shadow_overlap.observe(overlap)
+        self._shadow_first.labels(str(same_first).lower()).inc()
+        self._shadow_seconds.observe(seconds)
 
     def read(
         self,

@@ -435,6 +435,22 @@ class Refresh(BaseModel):
     seconds_left: float | None
 
 
+class Shadow(BaseModel):
+    """What another generation would have answered, on a sample of the searches since the server was started."""
+
+    generation: str
+    sample: float = Field(description="Share of the searches by picture.")
+    way: str = Field(description="How it would answer over vectors of other generations.")
+    compared: int
+    left_out: int = Field(description="Drawn while another one was compared.")
+    failed: int
+    problem: str | None = Field(description="Why one failed.")
+    overlap: float | None = Field(description="Mean share of the results that both have.")
+    same_first: float | None = Field(description="Share of the searches whose first result is the same.")
+    score_shift: float | None = Field(description="Mean difference of the first scores, which are of two models.")
+    milliseconds: float | None = Field(description="Mean of an answer in the shadow.")
+
+
 class Status(BaseModel):
     """Where the workspace stands."""
 
@@ -447,6 +463,7 @@ class Status(BaseModel):
     )
     by_generation: dict[str, int]
     refresh: Refresh | None
+    shadow: Shadow | None = None
     job: Job | None
     can_roll_back_to: str | None
     would_roll_back: str

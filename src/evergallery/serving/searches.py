@@ -36,6 +36,7 @@ from evergallery.serving.failures import OverloadedError
 from evergallery.serving.limits import Limits
 from evergallery.serving.metrics import Metrics
 from evergallery.serving.pictures import Pictures
+from evergallery.serving.shadow import Shadow
 from evergallery.serving.threads import Threads
 from evergallery.workspace import Workspace
 
@@ -119,6 +120,7 @@ class Searches:
             at_once=SEARCHES_AT_ONCE,
         )
         self.counts = Counts(workspace.gallery)
+        self.shadow: Shadow | None = None
 
     def close(self) -> None:
         """Let the model finish what it looks at."""
@@ -143,16 +145,39 @@ class Searches:
         """Search with a picture, which is not kept."""
 
         async def ask(state: State) -> Found:
-            async def look(other: Generation) -> Vector | None:
-                if not other.extracts:
-                    return None
-                return await self.embed(await self._threads.decode(self._prepared, data, other), other)
-
             maker = answering(self._workspace, options.generation, state)
-            vector = await self.embed(await self._threads.decode(self._prepared, data, maker), maker)
+            vector, look = await self._looked(data, maker)
             return await self._search(vector, Space(maker), options, state, look)
 
-        return await self._answered(ask, None)
+        answer = await self._answered(ask, None)
+        if self.shadow is not None:
+            self.shadow.offer(data, options, answer)
+        return answer
+
+    async def as_if(self, data: bytes, options: schemas.SearchOptions, state: State) -> Sequence[Result]:
+        """What a search by picture would find in another state than the workspace's; nothing is noted of it."""
+        maker = answering(self._workspace, None, state)
+        vector, look = await self._looked(data, maker)
+        seen = await self._seen(vector, Space(maker), options, state, look)
+
+        def search() -> Sequence[Result]:
+            where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
+            return answer_vectors(
+                self._workspace, vector[None], Space(maker), seen={name: one[None] for name, one in seen.items()},
+                k=options.k, where=where, state=state, rescoring=False, exact=options.exact,
+            ).results[0]  # fmt: skip
+
+        return await self._threads.run(search)
+
+    async def _looked(self, data: bytes, maker: Generation) -> tuple[Vector, Look]:
+        """A picture as a generation sees it, and what tells how others do."""
+
+        async def look(other: Generation) -> Vector | None:
+            if not other.extracts:
+                return None
+            return await self.embed(await self._threads.decode(self._prepared, data, other), other)
+
+        return await self.embed(await self._threads.decode(self._prepared, data, maker), maker), look
 
     async def embed(self, image: Image, maker: Generation) -> Vector:
         """The embedding (D,) of an image (S, S, 3) by a generation, looked at together with others that wait."""

@@ -16,6 +16,7 @@ from evergallery.serving.guards import is_loopback
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import log_to_stderr
 from evergallery.serving.service import Service
+from evergallery.serving.shadow import Shadowing
 from evergallery.serving.tokens import Tokens
 from evergallery.workspace import Workspace
 
@@ -38,6 +39,7 @@ def serve(
     images_from: Sequence[str] = (),
     limits: Limits | None = None,
     backups: Path | None = None,
+    shadowing: Shadowing | None = None,
 ) -> None:
     """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
 
@@ -53,6 +55,7 @@ def serve(
         images_from: folders below which pictures of stored items may be opened, from now on.
         limits: of what a request may ask for.
         backups: where snapshots go; ``backups`` in the workspace by default.
+        shadowing: which generation answers a sample of the searches too, and how.
 
     Raises:
         NotFoundError: there is no workspace.
@@ -84,6 +87,7 @@ def serve(
         anonymous=None if demanded else "admin" if allow_writes else "read",
         names=(*LOOPBACK_NAMES, *names) if local or names else None,
         backups=backups,
+        shadowing=shadowing,
     )
     service: Service = app.state.service
     with listen(host, port) as listening:

@@ -21,6 +21,7 @@ from evergallery.serving.limits import Limits
 from evergallery.serving.metrics import Metrics
 from evergallery.serving.pictures import Pictures
 from evergallery.serving.searches import Searches
+from evergallery.serving.shadow import Shadow, Shadowing
 from evergallery.serving.storing import Storing
 from evergallery.serving.threads import Threads
 from evergallery.upgrade.promotion import Promotion
@@ -40,12 +41,15 @@ class Service:
         directory: of the workspace.
         limits: of what a request may ask for.
         backups: where snapshots go; ``backups`` in the workspace by default.
+        shadowing: which generation answers a sample of the searches too, and how.
 
     Raises:
         NotFoundError: there is no workspace.
     """
 
-    def __init__(self, directory: Path, limits: Limits, backups: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, limits: Limits, backups: Path | None = None, shadowing: Shadowing | None = None
+    ) -> None:
         # Absolute, so that messages can be told without it, and pictures are found wherever the server runs.
         self.workspace = Workspace(directory.resolve())
         self.limits = limits
@@ -56,6 +60,7 @@ class Service:
         self.events = Events(limits.streams)
         self.jobs = Jobs(self._job_moved, self.explain)
         self.pictures = Pictures(self.workspace.directory, limits.upload_pixels)
+        self._shadowing = shadowing
         self.ready = False
         self._who_answers = threading.Lock()
         self._changed = True
@@ -77,6 +82,9 @@ class Service:
             workspace, self.pictures, self.searches, self.threads, self._who_answers, self._items_changed
         )
         self.pictures.prepare()
+        if self._shadowing is not None:
+            self.searches.shadow = Shadow(workspace, self._shadowing, self.searches.as_if, self.metrics)
+            self.searches.load(workspace.generation(self._shadowing.generation))
         if workspace.state.promoted is not None:
             self.searches.load(workspace.promoted)
             self.ready = True
@@ -199,6 +207,7 @@ class Service:
             states=states,
             by_generation={space.name: space.items for space in spaces},
             refresh=schemas.Refresh.model_validate(vars(status.refresh)) if status.refresh else None,
+            shadow=self._shadow(),
             job=schemas.Job.model_validate(job.to_dict()) if job else None,
             can_roll_back_to=before,
             would_roll_back=self._would_roll_back(before),
@@ -223,6 +232,12 @@ class Service:
         """The generation that a rollback would promote."""
         name = self.workspace.state.last_promotion.get("before")
         return name if isinstance(name, str) else None
+
+    def _shadow(self) -> schemas.Shadow | None:
+        if self.searches.shadow is None:
+            return None
+        found = self.searches.shadow.told()
+        return found.model_copy(update={"problem": None if found.problem is None else self.told(found.problem)})
 
     def _would_roll_back(self, before: str | None) -> str:
         state = self.workspace.state

@@ -6,6 +6,13 @@ import { announce, capital, Choice, count, counted, field, generation, h, moment
 import { lineage } from "./lineage.js";
 import { change, missing, onChange, reloadGenerations, session } from "./session.js";
 
+function shadowed(one) {
+  const where = `${one.generation} answers ${percent(one.sample)} of the searches by picture in the shadow (${one.way})`;
+  if (one.problem && !one.compared) return `${where}, and fails: ${one.problem}`;
+  if (!one.compared) return `${where}; none has been compared yet.`;
+  return `${where}: ${count(one.compared)} compared, ${percent(one.overlap)} of the results in common, the same first one for ${percent(one.same_first)}, ${Math.round(one.milliseconds)} ms.`;
+}
+
 export function createGenerations(go) {
   let chosen = null;
   let group = "all";
@@ -61,6 +68,7 @@ export function createGenerations(go) {
       h("div", {}, h("h1", {}, "Generations"),
         h("p", { class: "faint" }, promoted ? [`${counted(session.generations.length, "generation")}; `, generation(promoted), " answers queries."] : "None answers queries yet."),
         session.status.answer && h("p", { class: "faint" }, `Way of answering: ${session.status.answer}.`),
+        session.status.shadow && h("p", { class: "faint" }, shadowed(session.status.shadow)),
         session.status.forced && h("p", { class: "warning" }, ...prose(`${promoted} was promoted against the gate: ${session.status.forced}`).flat())),
       button || "",
     );
