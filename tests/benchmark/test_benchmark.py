@@ -566,6 +566,16 @@ class TestTables:
         long = write_report(written("long", [{**long_life("joint", 0, 0.0), "format": 1}])).read_text()
         assert "| joint | 70.0 | – | – |" in long
 
+    def test_runs_of_an_earlier_version_of_a_method_are_named(self, written: Callable[..., Path]) -> None:
+        now = CSD().parameters()
+        old = {name: value for name, value in now.items() if name != "teacher_only"}
+        pages = [
+            write_report(written(name, [{**fake("csd", 0, 0.5), "parameters": parameters}])).read_text()
+            for name, parameters in (("now", now), ("old", old))
+        ]
+        remark = "so that the command gives other figures by now: csd (without teacher_only)."
+        assert [remark in page for page in pages] == [False, True]
+
     @pytest.mark.parametrize(
         ("data", "words"),
         [

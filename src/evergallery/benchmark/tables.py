@@ -7,7 +7,7 @@ import math
 import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -363,6 +363,12 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
         remarks.append("One seed: which method is ahead may change with another.")
     if missing:
         remarks.append(f"Not run: {', '.join(missing)}.")
+    if earlier := [
+        f"{name} (without {', '.join(new)})" for name, found in groups.items() if (new := _new_options(found[0]))
+    ]:
+        remarks.append(
+            f"By an earlier version of the method, so that the command gives other figures by now: {', '.join(earlier)}."
+        )
     if any(map(begins_alike, runs)):
         remarks.append(
             f"*{NOT_MEANT}*, not meant: these runs began each generation with the first one's initial weights, which is what "
@@ -380,6 +386,13 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
         f"Made by `{_command(runs, seeds)}` at commit{'s' * (len(commits) > 1)} {', '.join(commits)} on {'; '.join(machines)}, "
         f"{', '.join(precisions)}.",
     ]
+
+
+def _new_options(run: Run) -> list[str]:
+    """Hyper-parameters that the method has and had not when the run was made."""
+    method = METHODS.get(run["method"].partition("+")[0].partition("@")[0])
+    known = run.get("parameters")
+    return [] if method is None or known is None else [one.name for one in fields(method) if one.name not in known]
 
 
 EVERY_IMAGE = "every test image queries the others of its group"
