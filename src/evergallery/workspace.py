@@ -13,7 +13,18 @@ from evergallery.learning import creating, learning
 from evergallery.network import HeadKind, Neck
 from evergallery.report import report_page
 from evergallery.searching import searching
-from evergallery.upgrade import adapting, checking, checks, overview, planning, promotion, refreshing, settling, virtual
+from evergallery.upgrade import (
+    adapting,
+    checking,
+    checks,
+    doctor,
+    overview,
+    planning,
+    promotion,
+    refreshing,
+    settling,
+    virtual,
+)
 from evergallery.upgrade.gate import Gate, gate_of
 
 
@@ -141,5 +152,5 @@ class Workspace(Holdings):
     diff = overview.diff
     report = report_page.report
     image_files = image_files.image_files
-    doctor = examining.doctor
+    doctor = doctor.doctor
     mend = examining.mend

@@ -126,6 +126,23 @@ def read_json(path: Path) -> Any:
         raise DamagedError(f"{path} cannot be read as JSON ({error}); restore it from a backup.") from error
 
 
+def read_object(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
+    """Read a JSON object, which has values of these types under these names, and others besides.
+
+    Raises:
+        DamagedError: the file is missing, is not JSON, or is JSON of another shape.
+    """
+    content = read_json(path)
+    wrong = (
+        next((name for name, kind in kinds.items() if not isinstance(content.get(name), kind)), None)
+        if isinstance(content, dict)
+        else "object"
+    )
+    if wrong is not None:
+        raise DamagedError(f"{path} is JSON of another shape than was written (its {wrong}): restore it from a backup.")
+    return dict(content)
+
+
 class ReadOnce(Generic[Content]):
     """What files hold, read again only where a file was replaced; threads may share it.
 

@@ -220,6 +220,10 @@ class GalleryStore(Engine):
         view = view or self._view()
         return self.at_one_moment(lambda: {name for name in self._dimensions() if self._holds(name, view)})
 
+    def dimensions(self) -> dict[str, int]:
+        """The dimension of every generation that has, or had, vectors, by fingerprint."""
+        return self._dimensions()
+
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
         """How many items each generation has made, by fingerprint; generations without items are left out."""
         counts = self._counts(NO_FILTER, view or self._view())

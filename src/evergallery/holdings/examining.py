@@ -1,54 +1,80 @@
 """Verify what a workspace holds: every checksum and count."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
-from evergallery.errors import DamagedError
+from evergallery.errors import DamagedError, EvergalleryError
+from evergallery.files import read_object
 from evergallery.generations.generation import Generation, generation_directories
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_files import look_for_files
 from evergallery.holdings.leftovers import left, pictures_of_nobody, sweep
 
 
-def doctor(holdings: Holdings) -> list[str]:
-    """Verify every checksum and count; returns what is wrong, a sentence each."""
-    directory, promoted, gallery = holdings.directory, holdings.state.promoted, holdings.gallery
-    found: list[str] = []
-    names, fingerprints = set(), set()
-    for path in generation_directories(directory / "generations"):
-        try:
-            generation = Generation.load(path)
-            names.add(generation.name)
-            fingerprints.add(generation.fingerprint)
-            found += generation.problems()
-        except DamagedError as error:
-            found.append(str(error))
-    adapters = directory / "adapters"
-    for path in adapter_directories(adapters) if adapters.is_dir() else []:
-        try:
-            stored = StoredAdapter.load(path)
-            fingerprints.add(stored.fingerprint)
-            found += stored.problems()
-        except DamagedError as error:
-            found.append(str(error))
-    if promoted is not None and promoted not in names:
-        found.append(f"The promoted generation {promoted} is missing: promote another.")
+def examine(holdings: Holdings) -> list[str]:
+    """What is wrong with models, vectors and files, a sentence each; ``doctor`` looks at the checks and the gate, too."""
+    found, dimensions = _problems_of_models(holdings)
     try:
-        found += gallery.verify()
-        for fingerprint, count in gallery.count_by_generation().items():
-            if fingerprint not in fingerprints:
-                found.append(f"The gallery holds {count} vectors of an unknown generation {fingerprint[:12]}.")
-        items = gallery.iterate(with_embeddings=False)
-        found += look_for_files(items, holdings.roots, thorough=True).problems()
+        found += _problems_of_gallery(holdings, dimensions)
+    except EvergalleryError as error:
+        found.append(str(error))
+    for path in left(holdings.directory):
+        found.append(f"{path} was left by a process that was killed: delete it with  evergallery doctor --mend")
+    tokens = holdings.directory / "tokens.json"
+    try:
+        if tokens.is_file() and not all(isinstance(one, dict) for one in read_object(tokens, tokens=list)["tokens"]):
+            found.append(f"{tokens} does not hold tokens: restore it from a backup, or delete it and make new ones.")
     except DamagedError as error:
         found.append(str(error))
-    for path in left(directory):
-        found.append(f"{path} was left by a process that was killed: delete it with  evergallery doctor --mend")
-    try:
-        for path in pictures_of_nobody(directory, gallery):
-            found.append(f"{path} is the picture of no item: delete it with  evergallery doctor --mend")
-    except DamagedError:
-        pass  # It is among the problems already.
+    return found
+
+
+def _problems_of_models(holdings: Holdings) -> tuple[list[str], dict[str, int | None]]:
+    """What is wrong with generations and adapters; and their fingerprints, those of generations with their dimension."""
+    found: list[str] = []
+    dimensions: dict[str, int | None] = {}
+    named: dict[str, Path] = {}
+    adapters = holdings.directory / "adapters"
+    paths = [
+        *generation_directories(holdings.directory / "generations"),
+        *(adapter_directories(adapters) if adapters.is_dir() else []),
+    ]
+    for path in paths:
+        try:
+            made = StoredAdapter.load(path) if path.parent == adapters else Generation.load(path)
+            if named.setdefault(made.card.name, path) != path:
+                found.append(
+                    f"{path} and {named[made.card.name]} both call themselves {made.card.name}: move the copy "
+                    f"out of the workspace."
+                )
+            dimensions[made.fingerprint] = made.card.dimension if isinstance(made, Generation) else None
+            found += made.problems()
+        except DamagedError as error:
+            found.append(str(error))
+    promoted = holdings.state.promoted
+    if promoted is not None and promoted not in named:
+        found.append(f"The promoted generation {promoted} is missing: promote another.")
+    return found, dimensions
+
+
+def _problems_of_gallery(holdings: Holdings, dimensions: Mapping[str, int | None]) -> list[str]:
+    """What is wrong with stored vectors, and with the images of their items."""
+    gallery = holdings.gallery
+    found = gallery.verify()
+    widths = gallery.dimensions()
+    for fingerprint, count in gallery.count_by_generation().items():
+        if fingerprint not in dimensions:
+            found.append(f"The gallery holds {count} vectors of an unknown generation {fingerprint[:12]}.")
+        elif dimensions[fingerprint] not in (None, widths.get(fingerprint)):
+            found.append(
+                f"The gallery holds {count} vectors of {widths.get(fingerprint)} dimensions of the generation "
+                f"{fingerprint[:12]}, which makes {dimensions[fingerprint]}: restore it from a backup, or index the images again."
+            )
+    items = gallery.iterate(with_embeddings=False)
+    found += look_for_files(items, holdings.roots, thorough=True).problems()
+    for path in pictures_of_nobody(holdings.directory, gallery):
+        found.append(f"{path} is the picture of no item: delete it with  evergallery doctor --mend")
     return found
 
 

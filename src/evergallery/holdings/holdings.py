@@ -9,8 +9,8 @@ from typing import Self
 from evergallery.adapters.stored import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.roots import Roots, roots_at
-from evergallery.errors import EvergalleryError, NotFoundError
-from evergallery.files import ReadOnce, give_to_owner, lock, read_json, write_json
+from evergallery.errors import DamagedError, EvergalleryError, NotFoundError
+from evergallery.files import ReadOnce, give_to_owner, lock, read_object, write_json
 from evergallery.gallery.items import View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url
@@ -155,9 +155,10 @@ class Holdings:
         path = self.directory / HELD
         if not path.is_file():
             return self._added()
-        held = read_json(path)
-        items = held.get("items") if isinstance(held, dict) else None
-        return items if isinstance(items, int) else 0
+        try:
+            return int(read_object(path, items=int)["items"])
+        except DamagedError:
+            return self._added()
 
     def _added(self) -> int:
         """How many items were added since the gallery was taken, as the journal has it."""

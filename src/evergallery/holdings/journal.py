@@ -44,7 +44,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def entries(self) -> list[dict[str, Any]]:
-        """Every entry, oldest first; a line that a kill cut short is left out."""
+        """Every entry, oldest first; a line that is none is left out."""
         return _parsed(self.path.read_bytes().splitlines()) if self.path.is_file() else []
 
     def last(self, count: int) -> list[dict[str, Any]]:
@@ -69,9 +69,11 @@ def _parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         try:
-            found.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
             continue
+        if isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("time", "who", "operation")):
+            found.append(entry)
     return found
 
 

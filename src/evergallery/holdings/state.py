@@ -110,7 +110,7 @@ class State(BaseModel):
             DamagedError: it cannot be read, or is of a newer format.
         """
         content = read_json(path)
-        if isinstance(content, dict) and content.get("format", 0) > FORMAT:
+        if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
             raise DamagedError(
                 f"{path} has format {content['format']} and this version of Evergallery reads up to {FORMAT}: "
                 f"install a newer Evergallery."

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from evergallery.errors import NotFoundError, RefusedError
-from evergallery.files import read_json
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.spaces import Space
 from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
+from evergallery.upgrade.checks import read_check
 from evergallery.upgrade.evidence import Evidence, Test
 from evergallery.upgrade.gate import Condition
 from evergallery.workspace import Workspace
@@ -89,7 +89,7 @@ def gate(workspace: Workspace, name: str) -> schemas.Gate:
     spaces = failed or [space for space, _ in found.conditions]
     if not spaces:
         return schemas.Gate(**told, verdict=None, reason=f"Judged: {found.judged}.")
-    check = read_json(workspace.directory / "checks" / f"{name}-in-{spaces[0]}.json")
+    check = read_check(workspace.directory / "checks" / f"{name}-in-{spaces[0]}.json")
     return schemas.Gate(**told, verdict=check["verdict"], reason=check["reason"])
 
 

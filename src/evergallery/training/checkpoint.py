@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evergallery.files import read_json, write_json
+from evergallery.files import read_object, write_json
 from evergallery.files.tensors import load_tensors, save_tensors
 
 STATE = "state.json"
@@ -38,7 +38,7 @@ def save(
         "last": f"epoch-{state['epoch']:05d}-{state['step']:06d}.safetensors",
         "best": f"best-{state['best_epoch']:05d}.safetensors",
     }
-    checksums = read_json(directory / STATE)["sha256"] if (directory / STATE).is_file() else {}
+    checksums = read_object(directory / STATE, sha256=dict)["sha256"] if (directory / STATE).is_file() else {}
     checksums["last"] = save_tensors(directory / files["last"], tensors)
     if is_best:
         checksums["best"] = save_tensors(directory / files["best"], weights)
@@ -58,7 +58,7 @@ def load(
     """
     if not (directory / STATE).is_file():
         return None
-    state: dict[str, Any] = read_json(directory / STATE)
+    state = read_object(directory / STATE, files=dict, sha256=dict)
     tensors = _tensors(directory, state, "last")
     for prefix, module in (("network.", network), ("beside.", beside)):
         if module is not None:
@@ -85,7 +85,7 @@ def load_best(directory: Path) -> dict[str, Tensor]:
     Raises:
         DamagedError: they are not what was written.
     """
-    return _tensors(directory, read_json(directory / STATE), "best")
+    return _tensors(directory, read_object(directory / STATE, files=dict, sha256=dict), "best")
 
 
 def _tensors(directory: Path, state: dict[str, Any], which: str) -> dict[str, Tensor]:

@@ -1,8 +1,12 @@
 """The last check of each pair of spaces: its evidence in ``checks/``, and what it allows in ``workspace.json``."""
 
 from pathlib import Path
+from typing import Any
 
-from evergallery.files import read_json, write_json
+from pydantic import ValidationError
+
+from evergallery.errors import DamagedError
+from evergallery.files import read_object, write_json
 from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
@@ -28,7 +32,7 @@ def evidence_between(
     path = _evidence_path(holdings, new.name, old.name)
     if not path.is_file():
         return None
-    content = read_json(path)
+    content = read_check(path)
     pair = holdings.state.pair(new.fingerprint, old.fingerprint)
     answer = answer or CHECKED
     served = "adapted" if pair and pair.adapter and content["adapted"] else "direct"
@@ -43,6 +47,24 @@ def evidence_between(
     # Where the old model looks at no image, candidates are found as a check has shown that they may be.
     through = pair.adapter or "direct" if pair and answer.way == "rescore" and not old.maker.extracts else None
     return evidence.answered(answer, share, through)
+
+
+def read_check(path: Path) -> dict[str, Any]:
+    """What is kept of a check.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    content = read_object(path, verdict=str, reason=str, direct=dict, adapted=(dict, type(None)))
+    try:
+        for found in (content["direct"], content["adapted"]):
+            if found is not None:
+                Evidence.model_validate(found)
+    except ValidationError as error:
+        raise DamagedError(
+            f"{path} is not the evidence of a check ({error.errors()[0]['msg']}): run  evergallery check  again."
+        ) from error
+    return content
 
 
 def remember(holdings: Holdings, result: Check) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from evergallery.errors import DamagedError, InputError
-from evergallery.files import TEMPORARY_PREFIX, read_json, write_json
+from evergallery.files import TEMPORARY_PREFIX, read_json, read_object, write_json
 from evergallery.gallery.edge.shard import Shard, precision_of
 from evergallery.gallery.items import Precision
 
@@ -70,7 +70,7 @@ def write_contents(directory: Path, counts: Mapping[str, int | None]) -> None:
 
 def _check_contents(directory: Path, shards: Mapping[str, Shard]) -> None:
     path = directory / CONTENTS
-    counts: dict[str, int | None] = read_json(path) if path.is_file() else {}
+    counts: dict[str, int | None] = read_object(path) if path.is_file() else {}
     for generation, count in counts.items():
         held = shards[generation].count() if generation in shards else None
         if held is None or count not in (None, held):

@@ -23,7 +23,15 @@ from typing import Any, TypeVar, cast, get_args
 import qdrant_edge as engine
 
 from evergallery.errors import DamagedError, EvergalleryError
-from evergallery.files import copy_hashed, new_directory, read_json, require_room, sync_directory, write_json
+from evergallery.files import (
+    copy_hashed,
+    new_directory,
+    read_json,
+    read_object,
+    require_room,
+    sync_directory,
+    write_json,
+)
 from evergallery.gallery.edge.compacting import compact_elsewhere
 from evergallery.gallery.edge.points import MARKS
 from evergallery.gallery.items import Index, Precision
@@ -166,7 +174,9 @@ class Shard:
     def _kept_index(self) -> Index | None:
         path = self.path / INDEX
         try:
-            return Index(**read_json(path)) if path.is_file() else None
+            return (
+                Index(**read_object(path, vectors=int, recall=(float, int), measured=str)) if path.is_file() else None
+            )
         except TypeError as error:
             raise DamagedError(
                 f"{path} does not describe an index ({error}): delete it and run  evergallery gallery compact"

@@ -29,7 +29,7 @@ from evergallery.files import (
     TEMPORARY_PREFIX,
     copy_hashed,
     lock,
-    read_json,
+    read_object,
     require_room,
     shared_lock,
     sync_directory,
@@ -343,7 +343,10 @@ class EdgeStore(GalleryStore):
     def _finish_moving(self) -> None:
         path = self.directory / MOVING
         if path.is_file():
-            self._complete(read_json(path))
+            intent = read_object(path, ids=list)
+            if not all(isinstance(identifier, str) for identifier in intent["ids"]):
+                raise DamagedError(f"{path} does not say which items move: restore the gallery from a backup.")
+            self._complete(intent)
             path.unlink()
             # Come back after a loss of power, it would undo what was written since.
             sync_directory(self.directory)
