@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import get_args
 
 from evergallery.errors import DamagedError, InputError
-from evergallery.files import TEMPORARY_PREFIX, read_json, read_object, write_json
+from evergallery.files import (
+    TEMPORARY_PREFIX,
+    copy_hashed,
+    read_json,
+    read_object,
+    require_room,
+    shared_lock,
+    write_json,
+)
 from evergallery.gallery.edge.shard import Shard, precision_of
 from evergallery.gallery.items import Precision
 
@@ -56,6 +64,24 @@ def _number(path: Path) -> int:
     """How many times a shard was compacted into a new directory, and one."""
     number = path.name.partition("-")[2]
     return int(number) if number.isdigit() else 1
+
+
+def copy_gallery_files(directory: Path, copy: Path) -> None:
+    """Copy the files of a gallery that cannot be written to a directory that can.
+
+    Raises:
+        BusyError: another process writes to it.
+        FullError: there is no room for the copy.
+    """
+    with shared_lock(directory / ".lock"):
+        files = [path for path in directory.rglob("*") if path.is_file() and path.name != ".lock"]
+        require_room(
+            copy, sum(512 * path.stat().st_blocks for path in files), "a copy of the gallery, which is read-only,"
+        )
+        for path in files:
+            target = copy / path.relative_to(directory)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_hashed(path, target)
 
 
 def next_directory(path: Path) -> Path:

@@ -27,16 +27,14 @@ from numpy.typing import NDArray
 from evergallery.errors import DamagedError, NotFoundError, ReadOnlyError
 from evergallery.files import (
     TEMPORARY_PREFIX,
-    copy_hashed,
     lock,
     read_object,
-    require_room,
-    shared_lock,
     sync_directory,
     write_json,
 )
 from evergallery.gallery.edge.directory import (
     CONTENTS,
+    copy_gallery_files,
     engine_version,
     kept_precision,
     next_directory,
@@ -94,7 +92,10 @@ class EdgeStore(GalleryStore):
         try:
             self._opened.enter_context(lock(directory / ".lock", "using the gallery"))
         except ReadOnlyError as error:
-            directory, self._read_only = self._copied(directory), str(error)
+            # The engine writes to what it reads; the copy goes with this store.
+            copy = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="evergallery-")))
+            copy_gallery_files(directory, copy)
+            directory, self._read_only = copy, str(error)
         self.directory = directory
         self._shards: dict[str, Shard] = {}
         self._noted = False
@@ -125,20 +126,6 @@ class EdgeStore(GalleryStore):
                 for shard in self._shards.values():
                     shard.close()
                 self._shards.clear()
-
-    def _copied(self, directory: Path) -> Path:
-        """A copy among the temporary files, which goes with this store: the engine writes to what it reads."""
-        copy = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="evergallery-")))
-        with shared_lock(directory / ".lock"):
-            files = [path for path in directory.rglob("*") if path.is_file() and path.name != ".lock"]
-            require_room(
-                copy, sum(512 * path.stat().st_blocks for path in files), "a copy of the gallery, which is read-only,"
-            )
-            for path in files:
-                target = copy / path.relative_to(directory)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                copy_hashed(path, target)
-        return copy
 
     def _require_writable(self) -> None:
         if self._read_only is not None:
