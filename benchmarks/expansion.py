@@ -30,6 +30,7 @@ PROTOCOL = {"grocery": "mutual-multi-task", "cifar100": "csd-cifar100"}
 """Whose network, size and length of training are taken."""
 PAGE = DOCS / "methods" / "evergreen.md"
 WAYS = ("v1, not updated", "the network alone", "beside its root")
+PARENTS, ITS_OWN = "in the parent's vectors, its classes", "the parent in its own, the same"
 FIGURES = ("v1's classes in v1's vectors", "all classes in v1's vectors", "learned classes, self", "all classes, self")
 
 
@@ -66,8 +67,8 @@ def run(name: str, train: ImageSet, test: ImageSet, tasks: Sequence[Sequence[str
         figures |= {f"{way}: {figure}": value for figure, value in zip(FIGURES, values, strict=True)}
     before = np.isin(test.labels, [test.classes.index(one) for task in tasks[:-1] for one in task])
     if len(tasks) > 2:
-        figures["in the parent's vectors, its classes"] = share(made[-1], made[-2], before)
-        figures["the parent in its own, the same"] = share(made[-2], made[-2], before)
+        figures[PARENTS] = share(made[-1], made[-2], before)
+        figures[ITS_OWN] = share(made[-2], made[-2], before)
     return {"figures": figures}
 
 
@@ -88,7 +89,18 @@ def page(results: Sequence[dict[str, Any]]) -> str:
         for result in results
         for way in WAYS
     ]
-    return table(("", "served", *FIGURES), rows)
+    return "\n\n".join([table(("", "served", *FIGURES), rows), *filter(None, map(later, results))])
+
+
+def later(result: dict[str, Any]) -> str:
+    """What the last of several updates finds in the vectors of the generation before it, in a sentence."""
+    if PARENTS not in result["summary"]:
+        return ""
+    found, own = ("{} ± {}".format(*result["summary"][name]) for name in (PARENTS, ITS_OWN))
+    return (
+        f"{result['data']['set'].capitalize()}, {result['tasks']} tasks: in its parent's vectors of two parts, on the parent's "
+        f"classes, the last generation finds {found}, where the parent finds {own}."
+    )
 
 
 def main() -> None:
@@ -128,7 +140,7 @@ def main() -> None:
 
 def committed() -> list[Path]:
     """The files of results, in the order of the table."""
-    return sorted((Path(__file__).parent / "results").glob("expansion_*.json"), reverse=True)
+    return sorted((Path(__file__).parent / "results").glob("expansion_*.json"))
 
 
 if __name__ == "__main__":
