@@ -185,11 +185,14 @@ class TestRuns:
         watcher.said = said.append  # type: ignore[method-assign]
         with pytest.raises(InputError, match="images of your own"):
             run_benchmark("bct-imagenet", seeds=[0], out=tmp_path, watcher=watcher)
-        assert said[:-1] == [
-            "csd is left out: it does not change the dimension of its vectors, which this protocol does"
-        ]
+        assert said[:-1] == ["csd is left out, as this protocol does not admit it"]
         assert Contender.named("cores").misfit(PROTOCOLS["bct-imagenet"]) is None
         assert Contender.named("csd").misfit(PROTOCOLS["dual-tuning"]) is None
+        arcface = Contender.named("dual-tuning@loss=arcface")
+        assert arcface.misfit(PROTOCOLS["glyphs"]) is None
+        reason = arcface.misfit(PROTOCOLS["glyphs"].changed("quick", Changes(head="linear")))
+        assert reason is not None
+        assert "a margin on cosines" in reason
 
     def test_data_of_ones_own_are_asked_for(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="'mutual-one-task' runs on images of your own: name them with --data"):

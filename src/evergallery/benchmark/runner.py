@@ -99,6 +99,11 @@ class Contender:
     def misfit(self, protocol: BenchmarkProtocol) -> str | None:
         """Why it cannot run on a protocol, in a sentence; ``None`` where it can."""
         method = self.method(protocol)
+        if getattr(method, "loss", None) == "arcface" and protocol.head != "cosine":
+            return (
+                f"{self.name} learns by ArcFace, a margin on cosines, and the head of the protocol {protocol.name!r} is "
+                f"{protocol.head!r}: name another with --head cosine, or another loss with @loss=triplet."
+            )
         # A simplex has the dimension of its classes, whatever the backbone.
         if method is None or protocol.update_backbone is None or method.needs.head == "simplex":
             return None
@@ -267,9 +272,7 @@ def _contenders(protocol: BenchmarkProtocol, names: Sequence[str] | None, watche
     if names is not None and misfits:
         raise InputError(next(iter(misfits.values())))
     for one in misfits:
-        watcher.said(
-            f"{one.name} is left out: it does not change the dimension of its vectors, which this protocol does"
-        )
+        watcher.said(f"{one.name} is left out, as this protocol does not admit it")
     return [one for one in found if one not in misfits]
 
 

@@ -120,6 +120,9 @@ def _run(
         (name, *("" if (cell := summary(found, column)) is None else f"{cell[0]:.1f}" for column in shown))
         for name, found in by_method(runs).items()
     ]
+    # A set whose tests are of classes that no task has knows no old and new ones.
+    full = [index for index in range(len(shown)) if any(row[index + 1] for row in rows)]
+    shown, rows = [shown[index] for index in full], [(row[0], *(row[index + 1] for index in full)) for row in rows]
     columns = ("method", *(column.title.replace(" ", "\n") for column in shown))
     print_table(f"{protocol}, budget {budget}: recall@1 in %, mean over the seeds", columns, rows)
     out.print(f"Tables and plots: {page}", markup=False, soft_wrap=True)
