@@ -259,3 +259,33 @@ def test_a_gallery_behind_a_url_that_was_made_anew_is_gone(tmp_path: Path, monke
         with Workspace(tmp_path / "shop") as space:
             space.use_gallery(url, force=True)
             assert space.gallery.count() == 0
+
+
+def test_what_else_lies_in_the_directory_of_a_gallery_is_left_alone(shop: Path) -> None:
+    (shop / "gallery" / "lost+found").mkdir()
+    (shop / "gallery" / "notes.txt").write_text("ours")
+    with Workspace(shop) as space:
+        assert space.gallery.count() == 6
+        assert space.doctor() == []
+    assert (shop / "gallery" / "lost+found").is_dir()
+
+
+def test_an_address_with_nul_is_skipped_and_the_rest_goes_on(shop: Path, tmp_path: Path) -> None:
+    new = tmp_path / "photos" / "cats" / "new.png"
+    Image.new("RGB", (16, 16), (7, 99, 3)).save(new)
+    (tmp_path / "table.csv").write_text(f"path,label\na\0b.png,cats\n{new},cats\n")
+    with Workspace(shop) as space:
+        done = space.index(tmp_path / "table.csv")
+        assert (done.added, done.skipped_count) == (1, 1)
+        assert "NUL" in done.skipped[0].reason
+        assert space.image_files().gone == 0
+
+
+def test_a_file_system_without_locks_has_no_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".lock").write_text("process 1 (doing something)")
+
+    def nowhere(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", nowhere)
+    assert files.holder(tmp_path / ".lock") is None

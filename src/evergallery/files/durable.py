@@ -330,7 +330,9 @@ def holder(path: Path) -> str | None:
         try:
             # Shared, so that those who look are not in each other's way.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            return file.read().strip() or "another process"
+        except OSError as error:
+            # A file system that knows no locks has no holder either.
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                file.seek(0)
+                return file.read().strip() or "another process"
     return None

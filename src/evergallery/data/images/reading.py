@@ -41,5 +41,7 @@ def read_bytes(path: Path) -> bytes:
         raise MissingFileError("there is no such file.") from None
     except PermissionError:
         raise InputError("permission to read it is denied.") from None
+    except ValueError:
+        raise InputError("its address holds the character NUL, which no file's name can.") from None
     except OSError as error:
         raise InputError(f"the file system reports: {error.strerror or error}.") from error

@@ -4,6 +4,7 @@
 engine would forget some kinds of lost files in silence.
 """
 
+import re
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -47,11 +48,16 @@ def opened_shards(directory: Path) -> dict[str, Shard]:
 
 
 def _shard_directories(directory: Path) -> list[Path]:
-    """Those of the shards, after what a kill has left is deleted: of two of one generation the compacted one is whole."""
+    """Those of the shards, after what a kill has left is deleted: of two of one generation the compacted one is whole.
+
+    What else lies there, such as the ``lost+found`` of a disk of its own, is left alone.
+    """
     newest: dict[str, Path] = {}
     for path in sorted((path for path in directory.iterdir() if path.is_dir()), key=_number):
         if path.name.startswith(TEMPORARY_PREFIX):
             shutil.rmtree(path)
+            continue
+        if not re.fullmatch(r"[0-9a-f]+(-[0-9]+)?", path.name):
             continue
         generation = path.name.partition("-")[0]
         if generation in newest:
