@@ -23,7 +23,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.memory import Memory
 from evergallery.methods import METHODS, Beginning
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
-from evergallery.training import Settings, train
+from evergallery.training import Past, Settings, train
 
 OLD, ALL, BATCH = 30, 60, 128
 """Classes; a simplex in the 64 dimensions of the network has corners for 65."""
@@ -75,8 +75,10 @@ def one(name: str, backbone: str, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         train(
             network, method, images, None, PREPROCESSING, Settings(epochs=1, batch_size=BATCH), Path(directory),
-            parent=parent, root=a_network(OLD) if method.needs.root else None, inherited=method.needs.parent_weights,
-            memory=memory, another_network=another,
+            past=Past(
+                parent, root=a_network(OLD) if method.needs.root else None, inherited=method.needs.parent_weights,
+                memory=memory, another_network=another,
+            ),
             on_progress=lambda progress: ticks.append((progress.step, time.perf_counter())),
         )  # fmt: skip
     peak = peak_memory()

@@ -29,7 +29,7 @@ from evergallery.methods import CSD, Finetune, Step
 from evergallery.network import Architecture, Embedder, Head, Network, extract
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
-from evergallery.training import Settings, train
+from evergallery.training import Past, Settings, train
 
 BATCH = 128
 PREPROCESSING = Preprocessing(size=32)
@@ -97,7 +97,7 @@ def ours(
     settings = Settings.model_validate({"epochs": epochs, "batch_size": BATCH, "data_seed": seed, **changes})
     with tempfile.TemporaryDirectory() as directory:
         train(
-            network, CSD(), images, None, PREPROCESSING, settings, Path(directory), parent=teacher,
+            network, CSD(), images, None, PREPROCESSING, settings, Path(directory), past=Past(teacher),
             on_progress=lambda progress: tick(progress.epoch * progress.steps + progress.step),
         )  # fmt: skip
 

@@ -33,7 +33,7 @@ from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, NotFoundError
 from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
-from evergallery.learning.start import start_network
+from evergallery.learning.networks import start_network
 from evergallery.methods import CSD
 from evergallery.network import Network, build_backbone
 from evergallery.training import Settings
@@ -144,7 +144,7 @@ class TestRuns:
         def rows(network: Network, name: str) -> set[bytes]:
             return {row.numpy().tobytes() for row in network.state_dict()[name].flatten(1)}
 
-        monkeypatch.setattr("evergallery.learning.run.start_network", start)
+        monkeypatch.setattr("evergallery.learning.networks.start_network", start)
         for method in ("joint", "cores", "mutual", "finetune"):
             run(tiny, tmp_path / method, [method])
         # Mutual distillation trains a second network beside each of its two updates.

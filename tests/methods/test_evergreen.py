@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from conftest import coloured_images
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
-from evergallery.learning.run import root_of
+from evergallery.learning.decision import root_of
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import METHODS, Evergreen, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
-from evergallery.training import Settings, train
+from evergallery.training import Past, Settings, train
 from evergallery.workspace import Workspace
 
 OLD, ALL, WIDTH = 3, 5, 4
@@ -122,7 +122,7 @@ def test_training_leaves_the_root_alone(tmp_path: Path, quick: Callable[..., Set
     root, before = a_network(3), a_network(3).state_dict()
     trained = train(
         a_network(1), Evergreen(), coloured_images(ALL, each=4), None, Preprocessing(size=16), quick(epochs=1), tmp_path,
-        parent=a_network(2), root=root,
+        past=Past(a_network(2), root),
     )  # fmt: skip
     # Batch statistics included: it runs in evaluation mode.
     assert all(torch.equal(before[name], tensor) for name, tensor in root.state_dict().items())
@@ -137,7 +137,7 @@ def test_finished_embedder_goes_a_part_of_the_way_from_the_second_update_on(
         network, parent, first = (a_network(seed) for seed in (1, 1, 3))
         train(
             network, Evergreen(new_share=share), coloured_images(ALL, each=4), None, Preprocessing(size=16), quick(epochs=1),
-            tmp_path / f"{share}-{inherited}", parent=parent, root=first if root else None, inherited=inherited,
+            tmp_path / f"{share}-{inherited}", past=Past(parent, first if root else None, inherited),
         )  # fmt: skip
         return network
 

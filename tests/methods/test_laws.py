@@ -16,7 +16,7 @@ from evergallery.errors import InputError
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import CSD, METHODS, Beginning, Method, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
-from evergallery.training import Progress, Settings, Trained, train
+from evergallery.training import Past, Progress, Settings, Trained, train
 from evergallery.workspace import Workspace
 
 PREPROCESSING = Preprocessing(size=16)
@@ -73,7 +73,7 @@ def learn(
 
     trained = train(
         network, method, images, images, PREPROCESSING, settings, directory,
-        parent=parent, memory=some_memory(parent.embedder.dimension), another_network=another, **arguments,
+        past=Past(parent, memory=some_memory(parent.embedder.dimension), another_network=another), **arguments,
     )  # fmt: skip
     return network, parent, trained
 
@@ -269,7 +269,7 @@ def test_parent_without_a_classifier(method: Method, quick: Quick, tmp_path: Pat
     images, network, parent = coloured_images(6, each=4), a_network(6, method), a_network(0, method).eval()
     trained = train(
         network, method, images, None, PREPROCESSING, quick(epochs=1), tmp_path,
-        parent=parent, another_network=lambda _: a_network(6, method, seed=2),
+        past=Past(parent, another_network=lambda _: a_network(6, method, seed=2)),
     )  # fmt: skip
     assert "new in old head" not in trained.history[0]["losses"]
     assert not equal(weights(a_network(6, method)), weights(network))

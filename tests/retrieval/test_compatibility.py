@@ -11,6 +11,7 @@ from evergallery.errors import InputError
 from evergallery.retrieval.compatibility import (
     compatibility_matrix,
     negative_flip_rate,
+    neighbour_agreement,
     positive_flip_rate,
 )
 from evergallery.retrieval.knn import Exclusion
@@ -70,3 +71,21 @@ def test_the_difference_of_flips_is_the_gain(pairs: list[tuple[bool, bool]]) -> 
 def test_outcomes_that_do_not_fit(old: Tensor, new: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         negative_flip_rate(old, new)
+
+
+class TestNeighbourAgreement:
+    def test_counts_images_that_keep_their_neighbour(self) -> None:
+        generator = torch.Generator().manual_seed(3)
+        old = F.normalize(torch.randn(60, 8, generator=generator))
+        new = F.normalize(old + 0.4 * torch.randn(60, 8, generator=generator))
+        cosines = [queries @ old.T - 2 * torch.eye(60) for queries in (old, new)]
+        expected = float((cosines[0].argmax(1) == cosines[1].argmax(1)).float().mean())
+        assert 0.2 < expected < 0.9
+        assert neighbour_agreement(new, old) == pytest.approx(expected)
+
+    def test_what_did_not_move_agrees(self) -> None:
+        old = F.normalize(torch.randn(20, 4, generator=torch.Generator().manual_seed(1)))
+        assert neighbour_agreement(old, old) == 1
+
+    def test_two_images_have_no_other_neighbour_to_prefer(self) -> None:
+        assert neighbour_agreement(torch.eye(2), torch.eye(2).flip(0)) == 1

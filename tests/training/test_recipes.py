@@ -12,7 +12,7 @@ from evergallery.generations.generation import Generation
 from evergallery.methods import Finetune
 from evergallery.network import Embedder, build_backbone
 from evergallery.training import Settings
-from evergallery.training.batches import augment
+from evergallery.training.augmentation import augment
 
 TINY = {"cnn": "test_resnet.r160_in1k", "transformer": "test_vit.r160_in1k"}
 
@@ -68,7 +68,7 @@ def test_only_the_last_stage_learns_where_it_is_asked_for(tmp_path: Path) -> Non
 
 
 def test_rates_rise_and_fall() -> None:
-    settings = Settings.finetune(warmup=0.2)
+    settings = Settings.of("finetune", warmup=0.2)
     rates = [settings.rate(step / 100) for step in range(100)]
     assert rates[0] == 0
     assert max(rates) <= settings.learning_rate

@@ -27,7 +27,17 @@ from evergallery.errors import DamagedError, InputError, StoppedError, TrainingE
 from evergallery.memory import Memory
 from evergallery.methods import CSD, METHODS, Finetune, Method, Step
 from evergallery.network import Architecture, Embedder, Head, Network, extract
-from evergallery.training import Progress, Settings, Trained, check_compiler, resolve_device, train, trainer
+from evergallery.training import (
+    Past,
+    Progress,
+    Settings,
+    Trained,
+    check_compiler,
+    resolve_device,
+    train,
+    trainer,
+    validation,
+)
 from evergallery.training.batches import resident
 from evergallery.training.settings import SCHEDULES
 
@@ -95,9 +105,11 @@ def test_run_interrupted_within_an_epoch_goes_on_from_that_step(
     def arguments() -> dict[str, object]:
         parent = new_network(4, seed=3).eval()
         return {
-            "method": METHODS[method](), "parent": parent, "validation": images,
-            "another_network": lambda _: new_network(4, seed=5),
-            "memory": Memory().after("v1", torch.arange(4), parent(torch.rand(4, 3, 16, 16)), None),
+            "method": METHODS[method](), "validation": images,
+            "past": Past(
+                parent, another_network=lambda _: new_network(4, seed=5),
+                memory=Memory().after("v1", torch.arange(4), parent(torch.rand(4, 3, 16, 16)), None),
+            ),
         }  # fmt: skip
 
     settings = quick(epochs=3, erase=0.5)
@@ -154,7 +166,7 @@ def test_run_that_is_stopped_while_it_validates_goes_on_there(
 
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "termination", lambda: nullcontext(asked))
-        patched.setattr(trainer, "extract", stopped_in_the_second)
+        patched.setattr(validation, "extract", stopped_in_the_second)
         with pytest.raises(StoppedError, match="in epoch 2 after step 4"):
             run(new_network(), images, settings, tmp_path / "parts", validation=images)
     state = json.loads((tmp_path / "parts" / "state.json").read_text())
@@ -376,7 +388,7 @@ def test_compiled_steps_learn_what_others_learn(
     learned = []
     for compile in (False, True):
         network, parent = new_network(), new_network(3, seed=1)
-        run(network, images, quick(epochs=1, compile=compile), tmp_path / str(compile), method=CSD(), parent=parent)
+        run(network, images, quick(epochs=1, compile=compile), tmp_path / str(compile), method=CSD(), past=Past(parent))
         learned.append(weights(network))
     assert network in compiled
     assert parent in compiled, "the teacher too"

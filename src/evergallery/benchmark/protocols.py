@@ -310,8 +310,9 @@ PHOTOGRAPHS: dict[Budget, Plan] = {
 def _dual_tuning() -> Settings:
     # fast-reid's bag of tricks: × 0.1 at 40 and 90 of 120 epochs, a rising rate before.
     return Settings(
-        epochs=120, batch_size=64, images_per_class=4, learning_rate=3.5e-4, schedule="multi-step", steps=(40 / 120, 90 / 120),
-        warmup=10 / 120, clip_norm=None, padding=10, border="zero", erase=0.5, validation_fraction=0, select="last",
+        epochs=120, batch_size=64, images_per_class=4, learning_rate=3.5e-4,
+        schedule="multi-step", milestones=(40 / 120, 90 / 120), warmup=10 / 120,
+        clip_norm=None, padding=10, border="zero", erase=0.5, validation_fraction=0, select="last",
     )  # fmt: skip
 
 
@@ -338,7 +339,7 @@ OMNIGLOT: dict[Budget, Plan] = {
 def _imagenet(epochs: int, size: int) -> Plan:
     # openBCT's: every 30 of 90 epochs a tenth of the rate, which begins at 0.1; nothing clipped.
     settings = Settings(
-        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", steps=(1 / 3, 2 / 3), optimizer="sgd",
+        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(1 / 3, 2 / 3), optimizer="sgd",
         weight_decay=1e-4, clip_norm=None, crop=0.08,
     )  # fmt: skip
     return Plan(settings, settings, size)

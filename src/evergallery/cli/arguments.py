@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError
-from evergallery.learning import training_part
+from evergallery.learning.lessons import training_part
 from evergallery.methods import METHODS, Method
 from evergallery.watching import Watcher
 

@@ -1,7 +1,7 @@
 """``evergallery learn``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,13 +15,16 @@ from evergallery.cli.common import (
     open_workspace,
 )
 from evergallery.cli.console import err, out, print_json, watching
+from evergallery.cli.settings import with_settings
 
 if TYPE_CHECKING:
     from evergallery.generations.generation import Generation
 
 
+@with_settings
 def learn(
     data: DataArgument,
+    settings: dict[str, Any],
     workspace: WorkspaceOption = HERE,
     method: Annotated[
         str | None,
@@ -43,53 +46,9 @@ def learn(
     ] = None,
     task: Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")] = None,
     class_order_seed: Annotated[int | None, typer.Option(help="Of the groups; natural order by default.")] = None,
-    train: Annotated[
-        str | None,
-        typer.Option(
-            help="What learns: neck (on cached features of a frozen backbone; the default where the backbone was trained "
-            "elsewhere), last-stage, or all."
-        ),
-    ] = None,
-    views: Annotated[
-        int | None, typer.Option(help="Augmented views of an image whose features are kept, for --train neck.")
-    ] = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    images_per_class: Annotated[int | None, typer.Option(help="K of P×K balanced batches.")] = None,
-    learning_rate: float | None = None,
-    schedule: Annotated[str | None, typer.Option(help="one-cycle, cosine, multi-step or constant.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.")] = None,
-    weight_decay: float | None = None,
-    backbone_rate: Annotated[
-        float | None, typer.Option(help="Learning rate of a pretrained backbone, as a share of that of new layers.")
-    ] = None,
-    layer_decay: Annotated[
-        float | None, typer.Option(help="Factor of the rate from each group of layers to the one below it.")
-    ] = None,
-    warmup: Annotated[float | None, typer.Option(help="Share of the run in which the rate rises.")] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
-    normalisation: Annotated[
-        str | None, typer.Option(help="Statistics of batch normalisation: batch, or fixed as they were.")
-    ] = None,
-    crop: Annotated[float | None, typer.Option(help="Smallest share of the area that a random crop keeps.")] = None,
-    colour: Annotated[float | None, typer.Option(help="How far colours change, in [0, 1).")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    padding: Annotated[int | None, typer.Option(help="Pixels of random shift.")] = None,
-    flip: Annotated[bool | None, typer.Option(help="Mirror half of the images; wrong for characters.")] = None,
-    erase: Annotated[float | None, typer.Option(help="Probability of random erasing.")] = None,
-    compile: Annotated[
-        bool | None, typer.Option("--compile", help="Compile the network first: pays in runs of minutes.")
-    ] = None,
-    start_size: Annotated[int | None, typer.Option(help="First size of progressive resizing.")] = None,
-    validation_fraction: float | None = None,
-    select: Annotated[str | None, typer.Option(help="Keep the best epoch on the validation part, or the last.")] = None,
-    init_seed: int | None = None,
-    data_seed: int | None = None,
-    validation_seed: int | None = None,
     backbone: Annotated[str | None, typer.Option(help="Another backbone than the parent's.")] = None,
     dim: Annotated[int | None, typer.Option(help="Another dimension of the embedding.")] = None,
-    neck: Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn or unit-linear.")] = None,
+    neck: Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn, unit-linear or mlp.")] = None,
     head: Annotated[
         str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")
     ] = None,
@@ -112,38 +71,9 @@ def learn(
     from evergallery.training import resolve_device
 
     space = open_workspace(workspace)
-    given = {
-        "views": views,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "images_per_class": images_per_class,
-        "learning_rate": learning_rate,
-        "schedule": schedule,
-        "optimizer": optimizer,
-        "weight_decay": weight_decay,
-        "backbone_rate": backbone_rate,
-        "layer_decay": layer_decay,
-        "warmup": warmup,
-        "clip_norm": clip_norm,
-        "normalisation": normalisation,
-        "crop": crop,
-        "colour": colour,
-        "precision": precision,
-        "device": device,
-        "padding": padding,
-        "flip": flip,
-        "erase": erase,
-        "start_size": start_size,
-        "compile": compile,
-        "validation_fraction": validation_fraction,
-        "select": select,
-        "init_seed": init_seed,
-        "data_seed": data_seed,
-        "validation_seed": validation_seed,
-    }
     options = [*(option or []), *([f"loss={loss}"] if loss is not None else [])]
     chosen = choose_method(method, options)
-    ranks = join(resolve_device(device or "auto"))
+    ranks = join(resolve_device(settings.get("device", "auto")))
     with watching(json) as watcher:
         wanted = ranks.in_turn(lambda: choose_classes(space, data, data_dir, classes, task, class_order_seed, watcher))
         generation = space.learn(
@@ -152,12 +82,11 @@ def learn(
             parent=parent,
             old_data=old_data,
             classes=wanted,
-            settings={name: value for name, value in given.items() if value is not None},
+            settings=settings,
             backbone=backbone,
             dim=dim,
             neck=neck,  # type: ignore[arg-type]
             head=head,  # type: ignore[arg-type]
-            train=train,  # type: ignore[arg-type]
             pretrained=pretrained,
             weights=weights,
             from_scratch=from_scratch,

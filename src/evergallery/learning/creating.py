@@ -13,7 +13,7 @@ from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url, without_password
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import State
-from evergallery.learning.start import changed_architecture
+from evergallery.learning.decision import changed_architecture
 from evergallery.network import Architecture, HeadKind, Neck, build_backbone
 from evergallery.upgrade.gate import DEFAULT, FILE
 

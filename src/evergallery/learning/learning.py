@@ -2,22 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evergallery.data.image_set import ImageSet, concatenate
-from evergallery.data.images import Preprocessing
 from evergallery.data.tasks import at_most_per_class
 from evergallery.errors import InputError
 from evergallery.files import lock
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings, promote_first
 from evergallery.holdings.images import load_images
+from evergallery.learning.decision import Ground, Request, decide
+from evergallery.learning.learner import Learner
 from evergallery.learning.lessons import in_two_classes, left_out, training_part
-from evergallery.learning.run import learn as run_learning
-from evergallery.learning.run import tidy_up
-from evergallery.learning.start import check_images, check_space, decide_start, said_train
-from evergallery.methods import Evergreen, Finetune, Method
+from evergallery.learning.run import Run
+from evergallery.learning.runs import tidy_up
+from evergallery.methods import Method
 from evergallery.network import HeadKind, Neck
 from evergallery.network.ranks import join
 from evergallery.training import Settings, TrainedPart, check_compiler, resolve_device
@@ -77,62 +78,68 @@ def learn(
         BusyError: another process is learning in this workspace.
         TrainingError: a loss is not finite.
     """
-    state = holdings.state
-    ancestor = holdings.generation(parent) if parent else (holdings.promoted if state.promoted else None)
-    if ancestor and not ancestor.can_be_parent and parent is None and method and not method.needs.parent:
-        ancestor = None  # What only answers queries is no reason not to begin a lineage.
-    if ancestor is not None:
-        ancestor.require_network()
-    start = decide_start(
-        state.architecture, state.head, ancestor, method, backbone=backbone, dim=dim, neck=neck, head=head,
+    ancestor = _parent(holdings, parent, method)
+    request = Request(
+        method=method, settings=settings, backbone=backbone, dim=dim, neck=neck, head=head, train=train,
         pretrained=pretrained, weights=None if weights is None else Path(weights).expanduser(),
-        from_scratch=from_scratch, train=train or said_train(settings),
+        from_scratch=from_scratch, old_images=old_data is not None,
     )  # fmt: skip
-    method = method or (Evergreen() if ancestor or start.frozen else Finetune())
-    check_images(method, old_data is not None, ancestor, start)
-    preprocessing = ancestor.preprocessing if ancestor else Preprocessing.from_dict(state.preprocessing)
-    check_space(method, start.architecture, ancestor)
-    chosen = start.settings(settings)
-    check_compiler(chosen)
-    ranks = join(resolve_device(chosen.device))
+    run = decide(request, Ground.of(ancestor, holdings.state), _next_number(holdings), holdings.directory)
+    check_compiler(run.settings)
+    ranks = join(resolve_device(run.settings.device))
     watcher = watcher if ranks.is_first else SILENT
 
     def read(source: str | Path | ImageSet) -> ImageSet:
-        found = load_images(holdings, source, preprocessing, data_dir, watcher, minimum_per_class=2)
-        for remark in (left_out(found), in_two_classes(training_part(found))):
-            if remark is not None:
-                watcher.said(remark)
-        return training_part(found)
+        return ranks.in_turn(lambda: _read(holdings, run, source, data_dir, watcher))
 
     with lock(holdings.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
-        images = ranks.in_turn(lambda: read(data))
+        images = read(data)
         if classes is not None:
             images = images.of_classes(classes)
         if old_data is not None:
-            old = ranks.in_turn(lambda: read(old_data))
-            old = old.of_classes(ancestor.card.classes) if ancestor else old
-            most = method.old_images()
-            if most is not None:
-                old = old.select(at_most_per_class(old.labels, most, chosen.data_seed))
-            images = concatenate([old, images])
+            images = concatenate([_of_the_past(run, read(old_data)), images])
         if len(images) == 0:
             raise InputError("There is no image to learn from: the data has no split 'train'.")
-        generation = run_learning(
-            holdings.directory,
-            ranks.agreed(max((generation.number for generation in holdings.generations()), default=0) + 1),
-            images,
-            method,
-            chosen,
-            parent=ancestor,
-            start=start,
-            preprocessing=preprocessing,
-            watcher=watcher,
-            ranks=ranks,
-        )
+        # Nobody else writes a generation while this is locked.
+        run = replace(run, number=ranks.agreed(_next_number(holdings)))
+        generation = Learner(holdings.directory, run, images, watcher, ranks).learn()
         if ranks.is_first:
             _learned(holdings, generation)
     ranks.wait()
     return generation
+
+
+def _parent(holdings: Holdings, name: str | None, method: Method | None) -> Generation | None:
+    """The generation that is named, or else the promoted one."""
+    if name is not None:
+        return holdings.generation(name)
+    promoted = holdings.promoted if holdings.state.promoted else None
+    if promoted is not None and not promoted.can_be_parent and method is not None and not method.needs.parent:
+        return None  # What only answers queries is no reason not to begin a lineage.
+    return promoted
+
+
+def _next_number(holdings: Holdings) -> int:
+    return max((generation.number for generation in holdings.generations()), default=0) + 1
+
+
+def _read(
+    holdings: Holdings, run: Run, source: str | Path | ImageSet, data_dir: Path | None, watcher: Watcher
+) -> ImageSet:
+    """Images that may be learned from; what is left out of them is said."""
+    found = load_images(holdings, source, run.preprocessing, data_dir, watcher, minimum_per_class=2)
+    for remark in (left_out(found), in_two_classes(training_part(found))):
+        if remark is not None:
+            watcher.said(remark)
+    return training_part(found)
+
+
+def _of_the_past(run: Run, images: ImageSet) -> ImageSet:
+    """Images of the parent's classes, as many of each as the method takes."""
+    if run.parent is not None:
+        images = images.of_classes(run.parent.card.classes)
+    most = run.method.old_images()
+    return images if most is None else images.select(at_most_per_class(images.labels, most, run.settings.data_seed))
 
 
 def _learned(holdings: Holdings, generation: Generation) -> None:

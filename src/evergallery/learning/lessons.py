@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.listing import SPLITS
 from evergallery.data.tasks import stratified_validation
+from evergallery.names import normal
 from evergallery.network import Network, Outputs, outputs_of
 from evergallery.network.features import (
     FeatureCache,
@@ -62,6 +63,13 @@ def in_two_classes(images: ImageSet) -> str | None:
     one, other = found[0]
     names = [f"{images.uris[index]} ({images.classes[images.labels[index]]})" for index in (one, other)]
     return f"the same picture is in two classes, {len(found)} times, first as {names[0]} and {names[1]}: leave one out"
+
+
+def relabel(images: ImageSet, classes: Sequence[str]) -> ImageSet:
+    """The same images with labels that index ``classes``, which hold every class of theirs."""
+    row = {normal(name): index for index, name in enumerate(classes)}
+    labels = np.array([row[normal(name)] for name in images.classes], dtype=np.int64)[images.labels]
+    return replace(images, labels=labels, classes=tuple(classes))
 
 
 def cut_validation(images: ImageSet, fraction: float, seed: int) -> tuple[ImageSet, ImageSet | None]:

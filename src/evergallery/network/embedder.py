@@ -12,7 +12,9 @@ from evergallery.errors import InputError
 from evergallery.network.backbones import build_backbone
 from evergallery.network.heads import Head
 
-Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear"]
+Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear", "mlp"]
+IDENTITIES = ("unit-linear", "mlp")
+"""Necks that begin as the identity, where they keep the dimension."""
 
 
 class Architecture(BaseModel):
@@ -23,8 +25,9 @@ class Architecture(BaseModel):
         dimension: D of the embedding; ``None`` keeps the backbone's own width.
         neck: between backbone and embedding. ``none`` (the pooled features are the embedding, as in CSD), ``linear``,
             ``bn`` (batch norm, Luo et al. 2019), ``linear-bn``, or ``unit-linear``: a linear map of the features at unit
-            length, which begins as the identity where it keeps their dimension. A dimension other than the backbone's
-            needs a linear one.
+            length, which begins as the identity where it keeps their dimension; or ``mlp``: to the features at unit length a
+            small network adds what it has learned, nothing at first. A dimension other than the backbone's needs a linear
+            one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,8 +92,10 @@ class Embedder(Extractor):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
             self.neck = nn.Sequential()
-            if architecture.neck == "unit-linear":
+            if architecture.neck in IDENTITIES:
                 self.neck.append(UnitRows())
+            if architecture.neck == "mlp":
+                self.neck.append(Residual(dimension))
             if "linear" in architecture.neck:
                 linear = nn.Linear(backbone.width, dimension)
                 if architecture.neck == "unit-linear":
@@ -123,6 +128,25 @@ class UnitRows(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, W) to (B, W)."""
         return F.normalize(features)
+
+
+class Residual(nn.Module):
+    """``x + W₂ gelu(W₁ x + b₁) + b₂`` of rows (B, W), as wide within; it begins as the identity.
+
+    Args:
+        width: W.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, width)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, W) to (B, W)."""
+        added: Tensor = self.outer(F.gelu(self.inner(features)))
+        return features + added
 
 
 class Columns(nn.Module):

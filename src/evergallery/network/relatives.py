@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evergallery.data.images import Preprocessing
-from evergallery.network.embedder import Embedder
+from evergallery.network.embedder import IDENTITIES, Embedder
 from evergallery.network.features import backbone_fingerprint
 
 Vectors = NDArray[np.float32]
@@ -38,7 +38,7 @@ def vectors_between(
         return None
     inverse = unit_features(source[0])
     applied = target[0].neck
-    if inverse is None or (len(applied) and target[0].architecture.neck != "unit-linear"):
+    if inverse is None or (len(applied) and target[0].architecture.neck not in IDENTITIES):
         return None
 
     @torch.inference_mode()

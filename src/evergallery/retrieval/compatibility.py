@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from evergallery.errors import InputError
+from evergallery.retrieval.knn import Exclusion, nearest
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
 
 
@@ -76,6 +77,26 @@ def positive_flip_rate(old_correct: Tensor, new_correct: Tensor) -> float:
         InputError: not two (Q,) bool tensors of the same length, or no query.
     """
     return negative_flip_rate(new_correct, old_correct)
+
+
+def neighbour_agreement(new: Tensor, old: Tensor) -> float:
+    """Share of images whose nearest other image is the same to a new query as to an old one, both among the old vectors.
+
+    What an update did to old vectors shows on the new images, which everybody has: where these keep their neighbours, so do the
+    old ones. The plain cosine of new and old misleads, since it does not say how close the next image is.
+
+    Args:
+        new: (N, D) unit embeddings after the update.
+        old: (N, D) unit embeddings of the same images before it.
+
+    Returns:
+        In [0, 1]; 1 where fewer than three images leave nothing to choose from.
+    """
+    if len(old) < 3:
+        return 1.0
+    itself = Exclusion(torch.arange(len(old)))
+    after, before = (nearest(queries, old, 1, exclusion=itself).indices for queries in (new, old))
+    return float((after == before).float().mean())
 
 
 def _check(first: Tensor, second: Tensor) -> None:

@@ -1,7 +1,39 @@
-"""The one training loop, its settings, and its checkpoints."""
+"""The one training loop, its settings, and its checkpoints; what loads torch is imported when it is asked for."""
 
-from evergallery.training.settings import Settings, TrainedPart, check_compiler, resolve_device
-from evergallery.training.trainer import Trained, train
-from evergallery.watching import Progress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Progress", "Settings", "Trained", "TrainedPart", "check_compiler", "resolve_device", "train"]
+from evergallery.training.settings import Recipe, Settings, TrainedPart
+
+if TYPE_CHECKING:
+    from evergallery.training.device import check_compiler, resolve_device
+    from evergallery.training.standing import Trained
+    from evergallery.training.trainer import Past, train
+    from evergallery.watching import Progress
+
+__all__ = [
+    "Past",
+    "Progress",
+    "Recipe",
+    "Settings",
+    "Trained",
+    "TrainedPart",
+    "check_compiler",
+    "resolve_device",
+    "train",
+]
+
+_HOMES = {
+    "Past": "evergallery.training.trainer",
+    "Progress": "evergallery.watching",
+    "Trained": "evergallery.training.standing",
+    "check_compiler": "evergallery.training.device",
+    "resolve_device": "evergallery.training.device",
+    "train": "evergallery.training.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'evergallery.training' has no attribute {name!r}")

@@ -7,10 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evergallery.data.augment import colour_jitter, erase, flip, normalise, pad_crop, resize, resized_crop
+from evergallery.data.augment import normalise
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.sampling import balanced_batches, class_batches, shuffled_batches
+from evergallery.training.augmentation import augment
 from evergallery.training.settings import Settings
 
 RESIDENT_SHARE = 0.25
@@ -21,6 +23,23 @@ Reader = Callable[[NDArray[np.int64]], Tensor]
 Inputs = Callable[[NDArray[np.int64], torch.Generator, int, slice], Tensor]
 """What a network takes of a batch: of images by their numbers (B,), augmented by draws from a generator at a size in pixels,
 the share of the batch that a rank looks at."""
+
+
+def batches_of(images: ImageSet | FeatureSet, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
+    """The batches of an epoch, as indices of images."""
+    per_class, seed = settings.images_per_class, settings.data_seed
+    if per_class is None:
+        drop_last = not settings.last_batch
+        return shuffled_batches(len(images), settings.batch_size, seed=seed, epoch=epoch, drop_last=drop_last)
+    draw = class_batches if settings.epoch == "classes" else balanced_batches
+    return draw(images.labels, max(1, settings.batch_size // per_class), per_class, seed=seed, epoch=epoch)
+
+
+def parts_of(indices: NDArray[np.int64], settings: Settings) -> list[NDArray[np.int64]]:
+    """A batch in ``accumulate`` parts of about one size, each with whole classes of a balanced batch."""
+    together = settings.images_per_class or 1
+    starts = np.array_split(np.arange(0, len(indices), together), settings.accumulate)
+    return [indices[part[0] : part[-1] + together] for part in starts if len(part)]
 
 
 def inputs(
@@ -43,22 +62,6 @@ def inputs(
         return normalise(augmented, preprocessing.mean, preprocessing.std)
 
     return pixels
-
-
-def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
-    """Random crop, colours, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
-    images = resize(images, size)
-    if settings.crop is not None:
-        images = resized_crop(images, torch.rand(len(images), 4, generator=generator), (settings.crop, 1.0))
-    elif settings.padding:
-        images = pad_crop(images, settings.padding, generator, settings.border)
-    if settings.colour:
-        images = colour_jitter(images, torch.rand(len(images), 3, generator=generator), settings.colour)
-    if settings.flip:
-        images = flip(images, generator)
-    if settings.erase:
-        images = erase(images, generator, probability=settings.erase)
-    return images
 
 
 def reader(images: ImageSet, device: torch.device) -> Reader:

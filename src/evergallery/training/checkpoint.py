@@ -1,5 +1,6 @@
 """Checkpoints of an unfinished run: safetensors and JSON, replaced in one rename."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,25 @@ STATE = "state.json"
 
 def save(
     directory: Path,
-    network: nn.Module,
-    beside: nn.Module | None,
+    modules: Mapping[str, nn.Module | None],
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     *,
-    is_best: bool,
+    best: nn.Module | None,
 ) -> None:
-    """Write a checkpoint of the network, what the method keeps beside it, the optimiser and ``state``.
+    """Write a checkpoint of modules by name, the optimiser and ``state``.
 
     ``state`` is JSON, with ``epoch``, ``step`` and ``best_epoch``.
 
     Tensors go to files of their own, which ``state.json`` names together with their checksums: a kill at any moment
-    leaves the previous checkpoint or this one. Where ``is_best``, the network is kept as the best so far.
+    leaves the previous checkpoint or this one. ``best`` is kept as the best network so far, where there is a better one.
     """
-    weights = network.state_dict()
-    tensors = {f"network.{name}": tensor for name, tensor in weights.items()}
-    if beside is not None:
-        tensors.update({f"beside.{name}": tensor for name, tensor in beside.state_dict().items()})
+    tensors = {
+        f"{prefix}.{name}": tensor
+        for prefix, module in modules.items()
+        if module is not None
+        for name, tensor in module.state_dict().items()
+    }
     for index, values in optimizer.state_dict()["state"].items():
         tensors.update({f"optimizer.{index}.{name}": value for name, value in values.items()})
     files = {
@@ -40,8 +42,8 @@ def save(
     }
     checksums = read_object(directory / STATE, sha256=dict)["sha256"] if (directory / STATE).is_file() else {}
     checksums["last"] = save_tensors(directory / files["last"], tensors)
-    if is_best:
-        checksums["best"] = save_tensors(directory / files["best"], weights)
+    if best is not None:
+        checksums["best"] = save_tensors(directory / files["best"], best.state_dict())
     write_json(directory / STATE, {**state, "files": files, "sha256": checksums})
     for path in directory.glob("*.safetensors"):
         if path.name not in files.values():
@@ -49,7 +51,7 @@ def save(
 
 
 def load(
-    directory: Path, network: nn.Module, beside: nn.Module | None, optimizer: torch.optim.Optimizer
+    directory: Path, modules: Mapping[str, nn.Module | None], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any] | None:
     """Restore the last checkpoint in place and return its state, or ``None`` where there is none.
 
@@ -60,10 +62,11 @@ def load(
         return None
     state = read_object(directory / STATE, files=dict, sha256=dict)
     tensors = _tensors(directory, state, "last")
-    for prefix, module in (("network.", network), ("beside.", beside)):
+    for name, module in modules.items():
         if module is not None:
+            prefix = f"{name}."
             module.load_state_dict(
-                {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+                {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
             )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     restored: dict[int, dict[str, Tensor]] = {}

@@ -1,187 +1,244 @@
-"""How long and how fast to learn; the same for every method, so that comparisons are fair."""
+"""How long and how fast to learn; the same for every method, so that comparisons are fair.
 
-import os
-import re
-import shutil
+The command line makes its options of the fields, so nothing heavy is imported here.
+"""
+
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from math import pi
+from typing import Annotated, Any, Literal
 
-import torch
-from numpy import cos, pi
 from pydantic import BaseModel, ConfigDict, Field
-
-from evergallery.errors import InputError
 
 Precision = Literal["auto", "bf16", "float32"]
 DEVICE = r"auto|cpu|cuda(:\d+)?"
 TrainedPart = Literal["neck", "last-stage", "all"]
 """What of a network learns: the neck, on features that its frozen backbone made once; also the last stage; or all of it."""
+Group = Literal["What learns", "Length and rate", "Augmentation", "Choice of the epoch", "Machine", "Seeds"]
+"""Of settings that belong together."""
+
+
+def _setting(group: Group, says: str, default: Any, **limits: Any) -> Any:
+    """A field, with what the help says of it."""
+    return Field(default=default, description=says, json_schema_extra={"group": group}, **limits)
 
 
 class Settings(BaseModel):
-    """Settings of one training run.
-
-    Attributes:
-        train: what learns: ``neck``, on cached features of a frozen backbone; ``last-stage`` of the backbone too; or ``all``.
-        views: augmented views of an image whose features are kept beside its own, where the neck learns.
-        epochs: passes over the training part.
-        batch_size: images a step.
-        images_per_class: K of P×K balanced batches (P = batch_size / K); ``None`` shuffles plainly, as CSD does.
-        epoch: what an epoch of balanced batches goes through: all ``images``, or all ``classes`` once with K images of each, as
-            is usual in deep metric learning, so that it is a few steps.
-        last_batch: keep the last batch of an epoch where it is smaller than the others.
-        learning_rate: peak of the schedule.
-        schedule: ``one-cycle`` (Smith 2018: warm-up over the first quarter, then cosine to zero), ``cosine``,
-            ``multi-step`` (× 0.1 at each of ``steps``) or ``constant``.
-        steps: shares of the run, rising; by default 25, 50 and 75 %: CSD's 200/400/600 of 800 epochs.
-        optimizer: ``adam`` (L2 weight decay, as in the papers' code), ``adamw`` (decoupled) or ``sgd`` (momentum 0.9).
-        weight_decay: L2 coefficient, or the decoupled one's.
-        clip_norm: largest gradient norm; ``None`` does not clip.
-        precision: ``auto`` is bf16 autocast where the hardware has it, else float32.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        backbone_rate: learning rate of a backbone that comes with weights, as a share of that of new layers.
-        layer_decay: factor by which the rate falls from each group of the backbone's layers to the one below it.
-        warmup: share of the run in which the rate rises linearly, for schedules that begin at their peak.
-        normalisation: what batch normalisation learns its statistics from: the ``batch``, or nothing, so that they stay
-            ``fixed`` at those that the network began with.
-        compile: run steps through ``torch.compile``: faster after some thousand images, and it needs a C++ compiler.
-        crop: smallest share of the area that a random crop keeps before it is scaled to the whole (Szegedy et al. 2015);
-            ``None`` shifts by ``padding`` instead.
-        colour: brightness, contrast and saturation change by up to this share.
-        padding: pixels of padding before the random crop.
-        border: what the padding holds: the ``reflect``-ed image, or ``zero``, which is black.
-        flip: mirror half of the images; wrong for characters and text.
-        erase: probability of random erasing.
-        start_size: first size in pixels of progressive resizing; ``None`` trains at full size throughout. It grows
-            linearly and reaches full size for the last 30 % of the epochs.
-        validation_fraction: share of each class cut from the training images to choose the epoch by.
-        select: keep the ``best`` epoch by recall@1 on the validation part, or the ``last``.
-        init_seed: of new weights, from which each generation has a seed of its own.
-        data_seed: of the order of images and of augmentation.
-        validation_seed: of the validation part.
-    """
+    """Settings of one training run; the description of each field says what it does."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    train: TrainedPart = "all"
-    views: int = Field(default=3, ge=0, le=64)
-    epochs: int = Field(default=12, ge=1)
-    batch_size: int = Field(default=128, ge=2)
-    images_per_class: int | None = Field(default=None, ge=2)
-    epoch: Literal["images", "classes"] = "images"
-    last_batch: bool = False
-    learning_rate: float = Field(default=3e-3, gt=0)
-    schedule: Literal["one-cycle", "cosine", "multi-step", "constant"] = "one-cycle"
-    steps: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.25, 0.5, 0.75)
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    weight_decay: float = Field(default=5e-4, ge=0)
-    clip_norm: float | None = Field(default=5.0, gt=0)
-    backbone_rate: float = Field(default=1.0, gt=0, le=1)
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    warmup: float = Field(default=0.0, ge=0, lt=1)
-    normalisation: Literal["batch", "fixed"] = "batch"
-    precision: Precision = "auto"
-    device: str = Field(default="auto", pattern=f"^({DEVICE})$")
-    compile: bool = False
-    crop: float | None = Field(default=None, gt=0, le=1)
-    colour: float = Field(default=0.0, ge=0, lt=1)
-    padding: int = Field(default=4, ge=0)
-    border: Literal["reflect", "zero"] = "reflect"
-    flip: bool = True
-    erase: float = Field(default=0.0, ge=0, le=1)
-    start_size: int | None = Field(default=None, ge=8)
-    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
-    select: Literal["best", "last"] = "best"
-    init_seed: int = 0
-    data_seed: int = 0
-    validation_seed: int = 0
+    train: TrainedPart = _setting(
+        "What learns",
+        "What learns: neck (on cached features of a frozen backbone; the default where the backbone was trained elsewhere), "
+        "last-stage of the backbone too, or all.",
+        "all",
+    )
+    views: int = _setting(
+        "What learns", "Augmented views of an image whose features are kept, where the neck learns.", 3, ge=0, le=64
+    )
+    normalisation: Literal["batch", "fixed"] = _setting(
+        "What learns", "Statistics of batch normalisation: of each batch, or fixed as they were.", "batch"
+    )
+    epochs: int = _setting("Length and rate", "Passes over the training part.", 12, ge=1)
+    steps: int | None = _setting(
+        "Length and rate",
+        "Batches to learn from, in place of epochs: a budget, whatever the number of images.",
+        None,
+        ge=1,
+    )
+    batch_size: int = _setting("Length and rate", "Images a step.", 128, ge=2)
+    accumulate: int = _setting(
+        "Length and rate",
+        "Parts that a batch goes through the network in, so that a large one fits into memory; pairs of images are formed "
+        "within a part.",
+        1,
+        ge=1,
+    )
+    images_per_class: int | None = _setting(
+        "Length and rate", "K of P×K balanced batches; plainly shuffled ones by default.", None, ge=2
+    )
+    epoch: Literal["images", "classes"] = _setting(
+        "Length and rate",
+        "What an epoch of balanced batches goes through: all images, or all classes once with K images of each, as is usual in "
+        "deep metric learning.",
+        "images",
+    )
+    last_batch: bool = _setting(
+        "Length and rate", "Keep the last batch of an epoch where it is smaller than the others.", False
+    )
+    learning_rate: float = _setting("Length and rate", "Peak of the schedule.", 3e-3, gt=0)
+    schedule: Literal["one-cycle", "cosine", "multi-step", "constant"] = _setting(
+        "Length and rate",
+        "one-cycle (Smith 2018: warm-up over the first quarter, then cosine to zero), cosine, multi-step (a tenth at each "
+        "milestone), or constant.",
+        "one-cycle",
+    )
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = _setting(
+        "Length and rate",
+        "Shares of the run after which multi-step goes on at a tenth; by default 0.25, 0.5 and 0.75: CSD's 200, 400 and 600 of "
+        "800 epochs.",
+        (0.25, 0.5, 0.75),
+    )
+    warmup: float = _setting(
+        "Length and rate",
+        "Share of the run in which the rate rises, for schedules that begin at their peak.",
+        0.0,
+        ge=0,
+        lt=1,
+    )
+    backbone_rate: float = _setting(
+        "Length and rate", "Learning rate of a pretrained backbone, as a share of that of new layers.", 1.0, gt=0, le=1
+    )
+    layer_decay: float = _setting(
+        "Length and rate",
+        "Factor of the rate from each group of the backbone's layers to the one below it.",
+        1.0,
+        gt=0,
+        le=1,
+    )
+    optimizer: Literal["adam", "adamw", "sgd"] = _setting(
+        "Length and rate",
+        "adam (L2 weight decay, as in the papers' code), adamw (decoupled), or sgd (momentum 0.9).",
+        "adam",
+    )
+    weight_decay: float = _setting("Length and rate", "L2 coefficient, or the decoupled one's.", 5e-4, ge=0)
+    clip_norm: float | None = _setting("Length and rate", "Largest norm of the gradient.", 5.0, gt=0)
+    ema: float | None = _setting(
+        "Length and rate",
+        "Decay of a moving average of the weights, such as 0.999: the average is validated and kept in place of the weights.",
+        None,
+        ge=0,
+        lt=1,
+    )
+    crop: float | None = _setting(
+        "Augmentation",
+        "Smallest share of the area that a random crop keeps before it is scaled to the whole (Szegedy et al. 2015); by "
+        "default images are shifted by the padding instead.",
+        None,
+        gt=0,
+        le=1,
+    )
+    padding: int = _setting("Augmentation", "Pixels of random shift.", 4, ge=0)
+    border: Literal["reflect", "zero"] = _setting(
+        "Augmentation", "What comes in at the border of a shifted image: itself, mirrored, or black.", "reflect"
+    )
+    colour: float = _setting(
+        "Augmentation", "Brightness, contrast and saturation change by up to this share.", 0.0, ge=0, lt=1
+    )
+    flip: bool = _setting("Augmentation", "Mirror half of the images; wrong for characters and text.", True)
+    erase: float = _setting("Augmentation", "Probability of random erasing.", 0.0, ge=0, le=1)
+    start_size: int | None = _setting(
+        "Augmentation",
+        "First size in pixels of progressive resizing, which reaches full size for the last 30 % of the run.",
+        None,
+        ge=8,
+    )
+    validation_fraction: float = _setting(
+        "Choice of the epoch",
+        "Share of each class cut from the training images to choose the epoch by.",
+        0.1,
+        ge=0,
+        lt=1,
+    )
+    select: Literal["best", "balanced", "last"] = _setting(
+        "Choice of the epoch",
+        "Keep the best epoch by recall@1 on the validation part, by a balanced figure that sees the parent's class means and "
+        "neighbours too, or the last one.",
+        "best",
+    )
+    precision: Precision = _setting("Machine", "bf16 where the hardware has it, by default, or float32.", "auto")
+    device: Annotated[str, Field(pattern=f"^({DEVICE})$")] = _setting("Machine", "auto, cpu, cuda or cuda:N.", "auto")
+    compile: bool = _setting(
+        "Machine", "Run steps through torch.compile: pays in runs of minutes, and needs a C++ compiler.", False
+    )
+    init_seed: int = _setting("Seeds", "Of new weights.", 0)
+    data_seed: int = _setting("Seeds", "Of the order of images and of augmentation.", 0)
+    validation_seed: int = _setting("Seeds", "Of the validation part.", 0)
+
+    @classmethod
+    def of(cls, recipe: "Recipe", **changes: object) -> "Settings":
+        """The usual ones of a recipe, with some of them changed."""
+        return cls.model_validate({**RECIPES[recipe], **changes})
 
     @classmethod
     def update(cls, **changes: object) -> "Settings":
-        """Defaults for a generation that has a parent: fewer epochs, a lower rate, no warm-up."""
-        return cls.model_validate({"epochs": 6, "learning_rate": 1e-3, "schedule": "cosine", **changes})
+        """The usual ones of a generation that begins with its parent's weights."""
+        return cls.of("update", **changes)
 
     @classmethod
     def neck(cls, **changes: object) -> "Settings":
-        """Defaults for a neck on cached features: epochs cost seconds, and the backbone is not at risk."""
-        usual = {"train": "neck", "epochs": 20, "learning_rate": 3e-4, "optimizer": "adamw", "weight_decay": 1e-4}
-        return cls.model_validate({**usual, **changes})
+        """The usual ones of a neck on cached features."""
+        return cls.of("neck", **changes)
 
-    @classmethod
-    def finetune(cls, **changes: object) -> "Settings":
-        """Defaults for a pretrained convolutional network that learns as a whole: gently, its statistics as they were."""
-        usual = {
-            "epochs": 10, "batch_size": 64, "learning_rate": 1e-3, "backbone_rate": 0.1, "schedule": "cosine",
-            "warmup": 0.1, "optimizer": "adamw", "weight_decay": 1e-4, "normalisation": "fixed", "crop": 0.4, "colour": 0.2,
-        }  # fmt: skip
-        return cls.model_validate({**usual, **changes})
+    def identity(self) -> dict[str, Any]:
+        """What makes a run this one: not where it runs, for it may go on elsewhere.
 
-    @classmethod
-    def transformer(cls, **changes: object) -> "Settings":
-        """The same for a pretrained transformer, whose lower layers learn less (Bao et al. 2022)."""
-        usual = {"backbone_rate": 0.05, "layer_decay": 0.75, "weight_decay": 0.05, "clip_norm": 1.0}
-        return cls.finetune(**{**usual, **changes})
+        A setting that came later is left out at the value that says what was done before it, so that runs which an earlier
+        version began are known again.
+        """
+        values = self.model_dump(exclude={"device", "compile"})
+        later = {name for name, before in LATER.items() if values[name] == before}
+        return {name: value for name, value in values.items() if name not in later}
 
     def rate(self, progress: float) -> float:
         """Learning rate at ``progress`` in [0, 1] of the run, of new layers."""
         rising = min(1.0, progress / self.warmup) if self.warmup else 1.0
         if self.schedule == "multi-step":
-            return self.learning_rate * rising * multi_step(progress, self.steps)
+            return self.learning_rate * rising * multi_step(progress, self.milestones)
         return self.learning_rate * rising * SCHEDULES[self.schedule](progress)
 
-    def size(self, epoch: int, full_size: int) -> int:
-        """Training size in pixels at ``epoch``: a multiple of 4 up to ``full_size``."""
+    def size(self, epoch: int, full_size: int, epochs: int | None = None) -> int:
+        """Training size in pixels at ``epoch`` of ``epochs``: a multiple of 4 up to ``full_size``."""
         if self.start_size is None or self.start_size >= full_size:
             return full_size
-        share = min(1.0, epoch / max(1.0, 0.7 * self.epochs))
+        share = min(1.0, epoch / max(1.0, 0.7 * (epochs or self.epochs)))
         return min(full_size, round((self.start_size + share * (full_size - self.start_size)) / 4) * 4)
 
 
-def multi_step(progress: float, steps: Sequence[float] = (0.25, 0.5, 0.75)) -> float:
-    """A tenth after each of the steps that lie behind."""
-    return float(0.1 ** sum(progress >= step for step in steps))
+LATER: dict[str, Any] = {
+    "steps": None, "accumulate": 1, "ema": None, "epoch": "images", "last_batch": False, "border": "reflect",
+    "milestones": (0.25, 0.5, 0.75),
+}  # fmt: skip
+"""Settings that came later, and the value at which they change nothing."""
+
+Recipe = Literal["scratch", "update", "neck", "finetune", "transformer"]
+"""Whose usual settings fit a run."""
+_FINETUNE: dict[str, Any] = {
+    "epochs": 10, "batch_size": 64, "learning_rate": 1e-3, "backbone_rate": 0.1, "schedule": "cosine", "warmup": 0.1,
+    "optimizer": "adamw", "weight_decay": 1e-4, "normalisation": "fixed", "crop": 0.4, "colour": 0.2,
+}  # fmt: skip
+RECIPES: dict[Recipe, dict[str, Any]] = {
+    # A network that begins with new weights.
+    "scratch": {},
+    # One that goes on from such a one: fewer epochs, a lower rate, no warm-up.
+    "update": {"epochs": 6, "learning_rate": 1e-3, "schedule": "cosine"},
+    # A neck on cached features: epochs cost seconds, and the backbone is not at risk.
+    "neck": {"train": "neck", "epochs": 20, "learning_rate": 3e-4, "optimizer": "adamw", "weight_decay": 1e-4},
+    # A pretrained convolutional network that learns as a whole: gently, its statistics as they were.
+    "finetune": _FINETUNE,
+    # A pretrained transformer, whose lower layers learn less (Bao et al. 2022).
+    "transformer": {**_FINETUNE, "backbone_rate": 0.05, "layer_decay": 0.75, "weight_decay": 0.05, "clip_norm": 1.0},
+}
+"""What differs from the defaults of ``Settings``."""
+
+
+def multi_step(progress: float, milestones: Sequence[float] = (0.25, 0.5, 0.75)) -> float:
+    """A tenth after each of the milestones that lie behind."""
+    return float(0.1 ** sum(progress >= milestone for milestone in milestones))
+
+
+def _falling(angle: float) -> float:
+    """From 1 at 0 to 0 at π."""
+    # Of numpy, whose last bit decides whether a run ends with the weights of an earlier version; loaded when it is needed.
+    from numpy import cos
+
+    return 0.5 * (1 + float(cos(angle)))
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
-    "one-cycle": lambda p: 0.04 + 0.96 * p / 0.25 if p < 0.25 else 0.5 * (1 + float(cos(pi * (p - 0.25) / 0.75))),
-    "cosine": lambda p: 0.5 * (1 + float(cos(pi * p))),
+    "one-cycle": lambda p: 0.04 + 0.96 * p / 0.25 if p < 0.25 else _falling(pi * (p - 0.25) / 0.75),
+    "cosine": lambda p: _falling(pi * p),
     "multi-step": multi_step,
     "constant": lambda p: 1.0,
 }
 """Multiplier of the learning rate by progress in [0, 1]: functions without state, so resuming needs none."""
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto`` to CUDA where there is one, else CPU.
-
-    Raises:
-        InputError: a GPU is named and is not there, or the name is of no device.
-    """
-    if not re.fullmatch(DEVICE, device):
-        raise InputError(f"--device {device!r} is not usable: it is auto, cpu, cuda or cuda:N.")
-    count = torch.cuda.device_count()
-    if device == "auto":
-        return torch.device("cuda" if count else "cpu")
-    named = torch.device(device)
-    if named.type == "cuda" and (named.index or 0) >= count:
-        seen = f"torch sees {count}, counted from 0" if count else "torch sees no GPU here"
-        raise InputError(f"There is no device {device!r} ({seen}): leave --device out to use what there is.")
-    return named
-
-
-def check_compiler(settings: Settings) -> None:
-    """See that ``settings.compile`` can be had.
-
-    Raises:
-        InputError: there is no C++ compiler.
-    """
-    if settings.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise InputError("--compile needs a C++ compiler, and there is none: install g++, or leave the option out.")
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether bf16 is faster than float32 there, not merely emulated."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Private in torch, so its absence means no.
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())

@@ -1,12 +1,11 @@
 """The one training loop: any method, one device or several, resumable bit for bit."""
 
-import json
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,46 +19,50 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.sampling import balanced_batches, class_batches, shuffled_batches
 from evergallery.errors import StoppedError, TrainingError
 from evergallery.memory import Memory
-from evergallery.methods import Method, Step, Task
-from evergallery.methods.method import Beginning
-from evergallery.network import Network, Outputs, extract, outputs_of
+from evergallery.methods import Beginning, Method, Step, Task
+from evergallery.network import Network, Outputs, outputs_of
 from evergallery.network.batch_norm import synchronise
 from evergallery.network.ranks import Ranks, together
-from evergallery.network.stages import layer_groups
-from evergallery.retrieval.knn import Exclusion
-from evergallery.retrieval.metrics import evaluate
 from evergallery.training import checkpoint
-from evergallery.training.batches import Inputs, inputs
-from evergallery.training.settings import Settings, has_bf16, resolve_device
+from evergallery.training.averaging import average_weights, moving_average
+from evergallery.training.batches import batches_of, inputs, parts_of
+from evergallery.training.checks import check_losses, check_weights, device_trouble
+from evergallery.training.device import precision_of, resolve_device
+from evergallery.training.log import Log
+from evergallery.training.optimizer import optimizer_of, parameters_of
+from evergallery.training.settings import Settings
+from evergallery.training.standing import Clock, Standing, Sums, Trained
 from evergallery.training.termination import termination
+from evergallery.training.validation import FIGURES, Reference, score, validate
 from evergallery.watching import Progress, Stopped
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-LOG = "log.jsonl"
+OnProgress = Callable[[Progress], None]
 REPORT_EVERY_SECONDS = 0.1
 CHECKPOINT_EVERY_SECONDS = 600
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a run did."""
+class Past:
+    """What a run has of the generations before; none of it is changed.
 
-    epochs: int
-    best_epoch: int
-    """1-based; the epoch whose weights were kept."""
-    images_seen: int
-    seconds: float
-    """Of training and validation, over all of its parts where it was resumed."""
-    validation: dict[str, float]
-    """Figures of the kept epoch on the validation part; empty where there was none."""
-    history: list[dict[str, Any]] = field(repr=False)
-    device: str = "cpu"
-    precision: str = "float32"
+    Attributes:
+        parent: for methods that learn from it, and for the choice of the epoch.
+        root: the first generation of the parent's line, for methods that read it.
+        inherited: whether the network begins with the parent's weights, so that the two can be averaged.
+        memory: the parent's.
+        another_network: makes a network like the one that learns, for methods that train a second.
+    """
+
+    parent: Network | None = None
+    root: Network | None = None
+    inherited: bool = False
+    memory: Memory = field(default_factory=Memory)
+    another_network: Callable[[Beginning], Network] | None = None
 
 
 def train(
@@ -71,12 +74,8 @@ def train(
     settings: Settings,
     directory: Path,
     *,
-    parent: Network | None = None,
-    root: Network | None = None,
-    inherited: bool = False,
-    memory: Memory | None = None,
-    another_network: Callable[[Beginning], Network] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    past: Past | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Trained:
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
 
@@ -96,11 +95,7 @@ def train(
         preprocessing: of the network's input.
         settings: how long, how fast, on what.
         directory: for checkpoints and logs; a checkpoint found there is continued.
-        parent: the frozen parent, for methods that need it. It is not changed.
-        root: frozen, the first generation of the parent's line, for methods that read it. It is not changed.
-        inherited: whether the network begins with the parent's weights, so that the two can be averaged.
-        memory: the parent's.
-        another_network: makes a network like this one, for methods that train a second.
+        past: what there is of the generations before.
         on_progress: called a few times a second.
 
     Raises:
@@ -109,295 +104,325 @@ def train(
         OSError: the disk is full; likewise.
         StoppedError: the process was sent SIGTERM; what was done is kept.
     """
-    if method.needs.parent and parent is None:
+    past = past or Past()
+    if method.needs.parent and past.parent is None:
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
-    fabric = _fabric(settings)
-    ranks = Ranks(fabric.global_rank, fabric.world_size, fabric.device)
-    network = network.to(memory_format=torch.channels_last)
-    teacher = _frozen(parent, fabric) if method.needs.parent and parent is not None else None
-    first = _frozen(root, fabric) if method.needs.root and root is not None else None
-    task = Task(
-        labels=torch.from_numpy(images.labels),
-        dimension=network.embedder.dimension,
-        classes=network.head.classes,
-        head=network.head.kind,
-        old_classes=0 if parent is None else parent.head.classes,
-        parent=teacher,
-        old=outputs_of(teacher, images, preprocessing, ranks=ranks) if teacher and method.needs.old_outputs else None,
-        memory=memory or Memory(),
-        another_network=another_network,
-    )
-    beside = method.begin(task)
-    if beside is not None:
-        beside = beside.to(fabric.device, memory_format=torch.channels_last)
-    if ranks.size > 1:
-        for one in [network, *(beside.modules() if beside is not None else ())]:
-            # What else a method keeps sees whole batches on every rank.
-            if isinstance(one, Network):
-                synchronise(one, ranks)
-    optimizer = _optimizer(network, beside, settings)
-    module, optimizer = fabric.setup(_compiled(network, settings), optimizer)
-    run = _Run(
-        fabric, ranks, network, module, teacher and _compiled(teacher, settings), first and _compiled(first, settings),
-        beside, optimizer, method, images, inputs(images, preprocessing, settings, fabric.device), settings,
-    )  # fmt: skip
+    return Trainer(network, method, images, validation, preprocessing, settings, directory, past, on_progress).train()
 
-    state = {
-        "epoch": 0, "step": 0, "sums": {}, "best_epoch": 0, "best_recall": -1.0, "seconds": 0.0, "images_seen": 0,
-        "history": [], **(checkpoint.load(directory, network, beside, optimizer) or {}),
-    }  # fmt: skip
-    clock = _Clock(state["seconds"])
 
-    def keep(*, is_best: bool = False) -> None:
-        state["seconds"] = clock.seconds()
-        if ranks.is_first:
-            checkpoint.save(directory, network, beside, optimizer, state, is_best=is_best)
-        clock.kept()
+class Trainer:
+    """One run, from the first epoch that is not done yet to the weights that are kept; see ``train``."""
 
-    def pause(step: int, sums: Mapping[str, Tensor | float]) -> None:
-        stop = ranks.total(torch.tensor(float(asked.is_set()))) > 0
-        if stop or clock.since_kept() > CHECKPOINT_EVERY_SECONDS:
-            known = {name: float(value) for name, value in sums.items()}
-            _check_finite(known, state["epoch"], step - 1, optimizer.param_groups[0]["lr"])
-            _check_weights(network, state["epoch"], optimizer.param_groups[0]["lr"])
-            state.update(step=step, sums=known)
-            keep()
+    def __init__(
+        self,
+        network: Network,
+        method: Method,
+        images: ImageSet | FeatureSet,
+        validation: ImageSet | FeatureSet | None,
+        preprocessing: Preprocessing,
+        settings: Settings,
+        directory: Path,
+        past: Past,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.fabric = _fabric(settings)
+        self.ranks = Ranks(self.fabric.global_rank, self.fabric.world_size, self.fabric.device)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.method, self.images, self.validation = method, images, validation
+        self.preprocessing, self.settings, self.directory = preprocessing, settings, directory
+        self.past, self.on_progress = past, on_progress
+        self.teacher = self._frozen(past.parent) if past.parent is not None and method.needs.parent else None
+        self.root = self._frozen(past.root) if past.root is not None and method.needs.root else None
+        self.task = self._task()
+        self.state = self._state()
+        self._synchronise()
+        optimizer = optimizer_of(self.network, self.state, settings)
+        self.module, self.optimizer = self.fabric.setup(_compiled(self.network, settings), optimizer)
+        self.compiled_teacher = self.teacher and _compiled(self.teacher, settings)
+        self.compiled_root = self.root and _compiled(self.root, settings)
+        self.average = moving_average(self.network, settings.ema) if settings.ema is not None else None
+        self.reference = self._reference()
+        self.inputs = inputs(images, preprocessing, settings, self.fabric.device)
+        self.asked = threading.Event()
+
+    def train(self) -> Trained:
+        """Go on from the last checkpoint, to the end."""
+        self.resume()
+        with (
+            termination() as self.asked,
+            Log(self.directory, self.standing.history) if self.ranks.is_first else nullcontext() as log,
+        ):
+            while self.progress(0, 1) < 1:
+                batches = self.batches()
+                sums = self.one_epoch(batches)
+                figures = self.validate(batches, sums)
+                record = self.close_epoch(batches, sums, figures)
+                if log is not None:
+                    log.write(record)
+        return self.finish()
+
+    def resume(self) -> None:
+        """Stand where the last checkpoint was written, or at the beginning."""
+        kept = checkpoint.load(self.directory, self._modules(), self.optimizer)
+        self.standing = Standing.kept(kept or {})
+        self.clock = Clock(self.standing.seconds)
+
+    def batches(self) -> list[NDArray[np.int64]]:
+        """Those of the next epoch, as far as the budget of steps goes."""
+        settings, standing = self.settings, self.standing
+        batches = batches_of(self.images, settings, standing.epoch)
+        self.epochs = settings.epochs
+        if settings.steps is not None:
+            left = settings.steps - standing.steps
+            self.epochs = standing.epoch + math.ceil(left / len(batches))
+            batches = batches[:left]
+        return batches
+
+    def progress(self, step: int, steps: int) -> float:
+        """Share of the run that is done after so many of the steps of the next epoch; in [0, 1]."""
+        budget = self.settings.steps
+        if budget is not None:
+            return (self.standing.steps + step) / budget
+        return (self.standing.epoch + step / steps) / self.settings.epochs
+
+    def one_epoch(self, batches: list[NDArray[np.int64]]) -> Sums:
+        """One pass over the batches that are still to come; returns what the terms came to in all of them."""
+        standing, epoch = self.standing, self.standing.epoch
+        if standing.step == 0:
+            self.method.epoch_begins(self.state, self.task, self.progress(0, 1), lambda: self._outputs(self.network))
+        self._learn_or_keep_statistics()
+        sums, begin, done = Sums(standing.sums, self.fabric.device), standing.step, 0
+        start = last_report = time.perf_counter()
+        with device_trouble(self.settings, epoch), torch.random.fork_rng(devices=[]):
+            for step, indices in enumerate(batches[begin:], begin):
+                sums.add(self.one_step(indices, step, len(batches)))
+                done += len(indices)
+                now = time.perf_counter()
+                due = now - last_report > REPORT_EVERY_SECONDS or step + 1 == len(batches)
+                # Reading a loss waits for a GPU, so there it is done only when somebody looks.
+                if due or self.fabric.device.type == "cpu":
+                    means = {name: value / (step + 1) for name, value in sums.values().items()}
+                    check_losses(means, epoch, step, self.rate)
+                if due:
+                    last_report = now
+                    self._report(step + 1, len(batches), means, done / max(now - start, 1e-9))
+                if step + 1 < len(batches):
+                    self.pause(step + 1, sums)
+            check_weights(self.network, epoch, self.rate)
+        return sums
+
+    def one_step(self, indices: NDArray[np.int64], step: int, steps: int) -> dict[str, Tensor]:
+        """Learn from one batch, part by part; returns the terms of its loss."""
+        progress, draws = self.progress(step, steps), self._draws(step)
+        self._set_rate(progress)
+        self.optimizer.zero_grad()
+        terms: dict[str, Tensor] = {}
+        for part in parts_of(indices, self.settings):
+            # A part counts as many of the batch's images as it has, so that their mean is that of the batch.
+            share = len(part) / len(indices)
+            losses = {name: share * value for name, value in self._losses(part, draws, progress).items()}
+            self.fabric.backward(torch.stack(list(losses.values())).sum())
+            for name, value in losses.items():
+                terms[name] = terms.get(name, 0) + value.detach()
+        self.ranks.average_gradients(parameters_of(self.network, self.state))
+        self._clip()
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return terms
+
+    def validate(self, batches: list[NDArray[np.int64]], sums: Sums) -> dict[str, float]:
+        """Figures on the validation part after an epoch; empty where there is none."""
+        try:
+            return validate(self.evaluated, self.validation, self.preprocessing, self.ranks, self.asked, self.reference)
+        except Stopped:
+            self.pause(len(batches), sums)  # Which raises, now that the weights are kept.
+            raise
+
+    def close_epoch(self, batches: list[NDArray[np.int64]], sums: Sums, figures: dict[str, float]) -> dict[str, Any]:
+        """Keep what was learned, as the best so far where it is; returns the record of the epoch."""
+        standing, settings = self.standing, self.settings
+        record = {
+            "epoch": standing.epoch + 1,
+            "size": settings.size(standing.epoch, self.preprocessing.size, self.epochs),
+            "learning_rate": settings.rate(self.progress(len(batches), len(batches))),
+            "losses": {name: value / len(batches) for name, value in sums.values().items()},
+            **figures,
+        }
+        # Nothing is as good as the last epoch where nothing can be told, or nothing is asked for.
+        standing.close_epoch(record, batches, -1.0 if settings.select == "last" or not figures else score(figures))
+        self.keep(self.evaluated if standing.is_best else None)
+        return record
+
+    def keep(self, best: Network | None = None) -> None:
+        """Write a checkpoint, and the best network so far where there is a better one."""
+        self.standing.seconds = self.clock.seconds()
+        if self.ranks.is_first:
+            checkpoint.save(self.directory, self._modules(), self.optimizer, self.standing.state(), best=best)
+        self.clock.kept()
+
+    def pause(self, step: int, sums: Sums) -> None:
+        """Keep what was learned in so many steps of the epoch, where it is time to, or where somebody asked to stop.
+
+        Raises:
+            StoppedError: somebody did.
+            TrainingError: it is not finite.
+        """
+        stop = self.ranks.total(torch.tensor(float(self.asked.is_set()))) > 0
+        epoch = self.standing.epoch
+        if stop or self.clock.since_kept() > CHECKPOINT_EVERY_SECONDS:
+            known = sums.values()
+            check_losses(known, epoch, step - 1, self.rate)
+            check_weights(self.network, epoch, self.rate)
+            self.standing.step, self.standing.sums = step, known
+            self.keep()
         if stop:
             raise StoppedError(
-                f"The process was asked to stop, in epoch {state['epoch'] + 1} after step {step}: the same command goes on "
-                f"from there."
+                f"The process was asked to stop, in epoch {epoch + 1} after step {step}: the same command goes on from there."
             )
 
-    with termination() as asked, Log(directory, state["history"]) if ranks.is_first else nullcontext() as log:
-        for epoch in range(state["epoch"], settings.epochs):
-            recall = state["history"][-1].get("recall@1") if state["history"] else None
-            batches = _batches(images, settings, epoch)
-            size = settings.size(epoch, preprocessing.size)
-            if state["step"] == 0:
-                method.epoch_begins(
-                    beside, task, epoch / settings.epochs,
-                    lambda: outputs_of(network, images, preprocessing, ranks=ranks),
-                )  # fmt: skip
-            report = _reporter(on_progress if ranks.is_first else None, epoch, settings.epochs, recall)
-            with _device_trouble(settings, epoch):
-                sums = _epoch(run, batches, epoch, size, report, state["step"], state["sums"], pause)
-                _check_weights(network, epoch, optimizer.param_groups[0]["lr"])
-            try:
-                figures = _validate(network, validation, preprocessing, ranks, asked)
-            except Stopped:
-                pause(len(batches), sums)  # Which raises, now that the weights are kept.
-            losses = {name: value / len(batches) for name, value in sums.items()}
-            rate = settings.rate((epoch + 1) / settings.epochs)
-            record = {"epoch": epoch + 1, "size": size, "learning_rate": rate, "losses": losses, **figures}
-            is_best = settings.select == "last" or not figures or figures["recall@1"] >= state["best_recall"]
-            if is_best:
-                state.update(best_epoch=epoch + 1, best_recall=figures.get("recall@1", -1.0))
-            state.update(epoch=epoch + 1, step=0, sums={})
-            state["images_seen"] += sum(map(len, batches))
-            state["history"].append(record)
-            keep(is_best=is_best)
-            if log is not None:
-                log.write(record)
+    def finish(self) -> Trained:
+        """Take the weights of the chosen epoch, averaged with the parent's where the method says so."""
+        self.ranks.wait()
+        standing = self.standing
+        best = self.evaluated.state_dict() if standing.is_best else checkpoint.load_best(self.directory)
+        self.network.load_state_dict(best)
+        kept = standing.history[standing.best_epoch - 1]
+        share = self.method.weight_share(carries_on=self.past.root is not None)
+        if self.past.inherited and self.teacher is not None and share < 1:
+            average_weights(self.network.embedder, self.teacher.embedder, share)
+            kept = validate(self.network, self.validation, self.preprocessing, self.ranks, reference=self.reference)
+        return Trained(
+            epochs=standing.epoch,
+            best_epoch=standing.best_epoch,
+            images_seen=standing.images_seen,
+            seconds=standing.seconds,
+            validation={name: kept[name] for name in FIGURES if name in kept},
+            history=standing.history,
+            device=str(self.fabric.device),
+            precision=precision_of(self.settings),
+        )
 
-    ranks.wait()
-    if state["best_epoch"] != state["epoch"]:
-        network.load_state_dict(checkpoint.load_best(directory))
-    kept = state["history"][state["best_epoch"] - 1]
-    share = method.weight_share(carries_on=root is not None)
-    if inherited and teacher is not None and share < 1:
-        average_weights(network.embedder, teacher.embedder, share)
-        kept = _validate(network, validation, preprocessing, ranks)
-    return Trained(
-        epochs=settings.epochs,
-        best_epoch=state["best_epoch"],
-        images_seen=state["images_seen"],
-        seconds=state["seconds"],
-        validation={name: kept[name] for name in ("recall@1", "mAP@R") if name in kept},
-        history=state["history"],
-        device=str(fabric.device),
-        precision=precision_of(settings),
-    )
+    @property
+    def evaluated(self) -> Network:
+        """What is validated and kept: the network, or the moving average of it."""
+        return self.network if self.average is None else cast(Network, self.average.module)
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of new layers in the last step."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
 
-@dataclass(frozen=True)
-class _Run:
-    """What stays the same from epoch to epoch."""
+    def _frozen(self, network: Network) -> Network:
+        moved: Network = network.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return moved.eval().requires_grad_(False)
 
-    fabric: "Fabric"
-    ranks: Ranks
-    network: Network
-    module: nn.Module
-    """``network`` as the fabric runs it."""
-    teacher: Network | None
-    root: Network | None
-    beside: nn.Module | None
-    optimizer: torch.optim.Optimizer
-    method: Method
-    images: ImageSet | FeatureSet
-    inputs: Inputs
-    settings: Settings
+    def _task(self) -> Task:
+        return Task(
+            labels=torch.from_numpy(self.images.labels),
+            dimension=self.network.embedder.dimension,
+            classes=self.network.head.classes,
+            head=self.network.head.kind,
+            old_classes=0 if self.teacher is None else self.teacher.head.classes,
+            parent=self.teacher,
+            old=self._outputs(self.teacher) if self.teacher and self.method.needs.old_outputs else None,
+            memory=self.past.memory,
+            another_network=self.past.another_network,
+        )
 
+    def _state(self) -> nn.Module | None:
+        state: nn.Module | None = self.method.begin(self.task)
+        if state is None:
+            return None
+        moved: nn.Module = state.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return moved
 
-def _epoch(
-    run: _Run,
-    batches: list[NDArray[np.int64]],
-    epoch: int,
-    size: int,
-    report: Callable[[int, int, dict[str, float], float], None],
-    begin: int,
-    known: dict[str, float],
-    pause: Callable[[int, Mapping[str, Tensor | float]], None],
-) -> dict[str, float]:
-    """One pass over the batches from step ``begin`` on, before which the terms had come to ``known``.
+    def _synchronise(self) -> None:
+        """Several ranks have one batch, and so have its statistics; what else a method keeps sees whole batches anyway."""
+        if self.ranks.size > 1:
+            for one in [self.network, *(self.state.modules() if self.state is not None else ())]:
+                if isinstance(one, Network):
+                    synchronise(one, self.ranks)
 
-    After each step ``pause`` hears how many are done and what the terms have come to. Returns the sum of each term.
-    """
-    fabric, settings, ranks = run.fabric, run.settings, run.ranks
-    generator = torch.Generator()
-    # In double precision, so that their sums are the same where the epoch was interrupted.
-    sums = {name: torch.tensor(value, dtype=torch.float64, device=fabric.device) for name, value in known.items()}
-    done = 0
-    start = last_report = time.perf_counter()
-    run.module.train()
-    if settings.normalisation == "fixed":
-        for module in run.network.embedder.backbone.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-    if run.beside is not None:
-        run.beside.train()
-    with torch.random.fork_rng(devices=[]):
-        for step, indices in enumerate(batches[begin:], begin):
-            generator.manual_seed(_seed(settings.data_seed, epoch, step))
-            # Layers that draw for themselves (dropout, stochastic depth) use the global state.
-            torch.manual_seed(_seed(settings.data_seed, epoch, step, 1 + ranks.rank))
-            rate = settings.rate((epoch + step / len(batches)) / settings.epochs)
-            for group in run.optimizer.param_groups:
-                group["lr"] = rate * group["share"]
-            batch = run.inputs(indices, generator, size, ranks.share(len(indices)))
-            labels = torch.from_numpy(run.images.labels[indices]).to(fabric.device)
+    def _outputs(self, network: Network) -> Outputs:
+        return outputs_of(network, self.images, self.preprocessing, ranks=self.ranks)
 
-            losses = run.method.losses(_step(run, batch, labels, (epoch + step / len(batches)) / settings.epochs))
-            run.optimizer.zero_grad()
-            fabric.backward(torch.stack(list(losses.values())).sum())
-            ranks.average_gradients(_parameters(run.network, run.beside))
-            if settings.clip_norm is not None:
-                fabric.clip_gradients(run.module, run.optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
-                if run.beside is not None:
-                    nn.utils.clip_grad_norm_(list(run.beside.parameters()), settings.clip_norm)
-            run.optimizer.step()
+    def _modules(self) -> dict[str, nn.Module | None]:
+        """What a checkpoint holds, by name."""
+        return {"network": self.network, "beside": self.state, "average": self.average}
 
-            done += len(indices)
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0) + value.detach().double()
-            now = time.perf_counter()
-            due = now - last_report > REPORT_EVERY_SECONDS or step + 1 == len(batches)
-            # Reading a loss waits for a GPU, so there it is done only when somebody looks.
-            if due or fabric.device.type == "cpu":
-                means = {name: float(value) / (step + 1) for name, value in sums.items()}
-                _check_finite(means, epoch, step, rate)
-            if due:
-                last_report = now
-                report(step + 1, len(batches), means, done / max(now - start, 1e-9))
-            if step + 1 < len(batches):
-                pause(step + 1, sums)
-    return {name: float(value) for name, value in sums.items()}
+    def _reference(self) -> Reference | None:
+        """Where the epoch is chosen by what is kept too, and the parent remembers anything that could be."""
+        parent, memory, validation = self.past.parent, self.past.memory, self.validation
+        if self.settings.select != "balanced" or parent is None or validation is None or not memory.means:
+            return None
+        if parent.embedder.dimension != self.network.embedder.dimension or len(validation) == 0:
+            return None
+        return Reference.of(self._frozen(parent), memory, validation, self.preprocessing, self.ranks)
 
+    def _learn_or_keep_statistics(self) -> None:
+        self.module.train()
+        if self.settings.normalisation == "fixed":
+            for module in self.network.embedder.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        if self.state is not None:
+            self.state.train()
 
-class _Clock:
-    """Seconds of a run over all of its parts, and since its last checkpoint."""
+    def _set_rate(self, progress: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate(progress) * group["share"]
 
-    def __init__(self, before: float) -> None:
-        self._started = time.perf_counter() - before
-        self.kept()
+    def _draws(self, step: int) -> torch.Generator:
+        """Of augmentation; every draw comes from the numbers of epoch and step."""
+        seed, epoch = self.settings.data_seed, self.standing.epoch
+        # Layers that draw for themselves (dropout, stochastic depth) use the global state.
+        torch.manual_seed(_seed(seed, epoch, step, 1 + self.ranks.rank))
+        return torch.Generator().manual_seed(_seed(seed, epoch, step))
 
-    def seconds(self) -> float:
-        return time.perf_counter() - self._started
+    def _losses(self, indices: NDArray[np.int64], draws: torch.Generator, progress: float) -> dict[str, Tensor]:
+        """What the method says of these images."""
+        size = self.settings.size(self.standing.epoch, self.preprocessing.size, self.epochs)
+        batch = self.inputs(indices, draws, size, self.ranks.share(len(indices)))
+        labels = torch.from_numpy(self.images.labels[indices]).to(self.fabric.device)
 
-    def kept(self) -> None:
-        self._kept = time.perf_counter()
+        def whole(outputs: Outputs) -> Outputs:
+            return Outputs(*(self.ranks.whole(output, len(labels)) for output in outputs))
 
-    def since_kept(self) -> float:
-        return time.perf_counter() - self._kept
+        def through(other: Network) -> Outputs:
+            with self.fabric.autocast():
+                return whole(Outputs(*(output.float() for output in other(batch))))
 
+        teacher, root = self.compiled_teacher, self.compiled_root
+        with torch.no_grad():
+            old = through(teacher) if teacher is not None and self.method.needs.old_batches else None
+            oldest = through(root) if root is not None else None
+        return self.method.losses(
+            Step(
+                labels=labels,
+                new=whole(self.module(batch)),
+                old=old,
+                root=oldest,
+                head=self.network.head,
+                old_head=teacher.head if teacher is not None and teacher.head.classes else None,
+                state=self.state,
+                run=through,
+                progress=progress,
+            )
+        )
 
-def _step(run: _Run, batch: Tensor, labels: Tensor, progress: float) -> Step:
-    def whole(outputs: Outputs) -> Outputs:
-        return Outputs(*(run.ranks.whole(output, len(labels)) for output in outputs))
+    def _clip(self) -> None:
+        largest = self.settings.clip_norm
+        if largest is not None:
+            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=largest, error_if_nonfinite=False)
+            if self.state is not None:
+                nn.utils.clip_grad_norm_(list(self.state.parameters()), largest)
 
-    def outputs(other: Network) -> Outputs:
-        with run.fabric.autocast():
-            return whole(Outputs(*(output.float() for output in other(batch))))
-
-    with torch.no_grad():
-        old = outputs(run.teacher) if run.teacher is not None and run.method.needs.old_batches else None
-        root = outputs(run.root) if run.root is not None else None
-    return Step(
-        labels=labels,
-        new=whole(run.module(batch)),
-        old=old,
-        root=root,
-        head=run.network.head,
-        old_head=run.teacher.head if run.teacher is not None and run.teacher.head.classes else None,
-        state=run.beside,
-        run=outputs,
-        progress=progress,
-    )
-
-
-def _reporter(
-    on_progress: Callable[[Progress], None] | None, epoch: int, epochs: int, recall: float | None
-) -> Callable[[int, int, dict[str, float], float], None]:
-    def report(step: int, steps: int, losses: dict[str, float], images_per_second: float) -> None:
-        if on_progress:
-            on_progress(Progress(epoch, epochs, step, steps, losses, images_per_second, recall))
-
-    return report
-
-
-def precision_of(settings: Settings) -> str:
-    """The precision that ``settings`` come to on this machine: ``bf16`` or ``float32``."""
-    if settings.precision != "auto":
-        return settings.precision
-    return "bf16" if has_bf16(resolve_device(settings.device)) else "float32"
-
-
-class Log:
-    """One JSON line per epoch, and TensorBoard event files where TensorBoard is installed."""
-
-    def __init__(self, directory: Path, history: list[dict[str, Any]]) -> None:
-        # What a killed run wrote after its last checkpoint is dropped: it will be written again.
-        (directory / LOG).write_text("".join(json.dumps(record) + "\n" for record in history))
-        self.file = (directory / LOG).open("a")
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError:
-            self.board: Any = None
-        else:
-            self.board = SummaryWriter(str(directory / "tensorboard"), purge_step=len(history) + 1)
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Append the record of one epoch."""
-        self.file.write(json.dumps(record) + "\n")
-        self.file.flush()
-        if self.board is not None:
-            for name, value in _flat(record):
-                self.board.add_scalar(name, value, record["epoch"])
-
-    def __enter__(self) -> "Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-        if self.board is not None:
-            self.board.close()
-
-
-def _flat(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}/{term}", number) for term, number in value.items())
-        elif name != "epoch":
-            yield name, value
+    def _report(self, step: int, steps: int, losses: dict[str, float], images_per_second: float) -> None:
+        if self.on_progress is not None and self.ranks.is_first:
+            standing, epochs = self.standing, self.epochs
+            self.on_progress(Progress(standing.epoch, epochs, step, steps, losses, images_per_second, standing.recall))
 
 
 def _fabric(settings: Settings) -> "Fabric":
@@ -415,127 +440,10 @@ def _fabric(settings: Settings) -> "Fabric":
     return fabric
 
 
-def average_weights(new: nn.Module, old: nn.Module, share: float) -> None:
-    """Set every weight and batch statistic of ``new`` to ``share · new + (1 - share) · old`` (WiSE-FT, Wortsman et al. 2022).
-
-    Args:
-        new: changed in place.
-        old: of the same architecture.
-        share: in [0, 1].
-    """
-    before = old.state_dict()
-    with torch.no_grad():
-        for name, tensor in new.state_dict().items():
-            if tensor.is_floating_point():
-                tensor.lerp_(before[name].to(tensor), 1 - share)
-
-
 def _compiled(network: Network, settings: Settings) -> Network:
     """The network as the steps run it: it has the same weights and attributes, and others go on without the compiler."""
     return cast(Network, torch.compile(network)) if settings.compile else network
 
 
-def _frozen(network: Network, fabric: "Fabric") -> Network:
-    moved: Network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved.eval().requires_grad_(False)
-
-
-def _parameters(network: nn.Module, beside: nn.Module | None) -> list[nn.Parameter]:
-    modules = (network,) if beside is None else (network, beside)
-    return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-
-
-def _optimizer(network: Network, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
-    backbone = layer_groups(network.embedder.backbone)
-    of_backbone = {id(one) for group in backbone for one in group}
-    new = [one for one in _parameters(network, beside) if id(one) not in of_backbone]
-    shares = [settings.backbone_rate * settings.layer_decay ** (len(backbone) - 1 - i) for i in range(len(backbone))]
-    # As few groups as there are rates: the optimiser does each by itself.
-    by_share: dict[float, list[nn.Parameter]] = {1.0: new}
-    for group, share in zip(backbone, shares, strict=True):
-        by_share.setdefault(share, []).extend(one for one in group if one.requires_grad)
-    groups = [{"params": learning, "share": share} for share, learning in by_share.items() if learning]
-    common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, **common)
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **common)
-    return torch.optim.SGD(groups, momentum=0.9, **common)
-
-
-def _batches(images: ImageSet | FeatureSet, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
-    per_class = settings.images_per_class
-    if per_class is None:
-        return shuffled_batches(
-            len(images), settings.batch_size, seed=settings.data_seed, epoch=epoch, drop_last=not settings.last_batch
-        )
-    draw = class_batches if settings.epoch == "classes" else balanced_batches
-    return draw(
-        images.labels, max(1, settings.batch_size // per_class), per_class, seed=settings.data_seed, epoch=epoch
-    )
-
-
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint32)[0])
-
-
-@contextmanager
-def _device_trouble(settings: Settings, epoch: int) -> Iterator[None]:
-    """Say in a sentence what a device does to a run."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"A batch of {settings.batch_size} images does not fit into the device's memory in epoch {epoch + 1}: choose a "
-            f"smaller --batch-size, or more processes."
-        ) from error
-    except torch.AcceleratorError as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(
-            f"The device failed in epoch {epoch + 1} ({reason}): what was done is kept, and the same command goes on from "
-            f"there, here or on another device."
-        ) from error
-
-
-def _check_finite(means: dict[str, float], epoch: int, step: int, rate: float) -> None:
-    for name, value in means.items():
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss term {name!r} became {value} in epoch {epoch + 1}, step {step + 1}, at learning rate "
-                f"{rate:.2g}: lower the learning rate, clip gradients, or train in float32."
-            )
-
-
-def _check_weights(network: nn.Module, epoch: int, rate: float) -> None:
-    """Before they are kept: a loss may be finite where its gradient is not, and the next step, which would tell, is to come."""
-    tensors = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
-    # Together, because reading from a GPU waits for it.
-    if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
-        raise TrainingError(
-            f"The weights became not finite in epoch {epoch + 1}, at learning rate {rate:.2g}, though the losses were: the "
-            f"checkpoint before is kept; lower the learning rate, or train in float32."
-        )
-
-
-def _validate(
-    network: Network,
-    validation: ImageSet | FeatureSet | None,
-    preprocessing: Preprocessing,
-    ranks: Ranks,
-    asked: threading.Event | None = None,
-) -> dict[str, float]:
-    """Figures on the validation part; raises ``Stopped`` where ``asked`` is set meanwhile and nobody waits for this rank."""
-
-    def go_on(*_: int) -> None:
-        if asked is not None and asked.is_set() and ranks.size == 1:
-            raise Stopped
-
-    if validation is None or len(validation) == 0:
-        return {}
-    embeddings = torch.from_numpy(extract(network.embedder, validation, preprocessing, on_progress=go_on, ranks=ranks))
-    labels = torch.from_numpy(validation.labels)
-    itself = Exclusion(torch.arange(len(labels)))
-    metrics = evaluate(embeddings, labels, embeddings, labels, ks=(1,), exclusion=itself)
-    if metrics.queries == 0:
-        return {}
-    return {"recall@1": metrics.recall[1], "mAP@R": metrics.map_at_r}

@@ -1,0 +1,62 @@
+"""What a run must have before anything is read for it."""
+
+from evergallery.errors import InputError
+from evergallery.learning.run import Run
+from evergallery.network import Embedder
+
+
+def check_old_images(run: Run, *, given: bool) -> None:
+    """Refuse images of old classes that the method does not read, or the lack of those it needs.
+
+    Raises:
+        InputError: one sentence.
+    """
+    needed = run.method.needs.old_images
+    if needed and run.parent is not None and not given:
+        raise InputError(
+            f"The method {run.method.name!r} learns from the old images too: name them with --old-data, "
+            f"or choose a method that does not need them, such as evergreen."
+        )
+    if given and not needed:
+        raise InputError(
+            f"The method {run.method.name!r} does not read old images: leave --old-data out, or use joint."
+        )
+
+
+def check_parent(run: Run) -> None:
+    """Refuse a parent that has not what the method reads of it, or the lack of one.
+
+    Raises:
+        InputError: one sentence.
+    """
+    needs, parent = run.method.needs, run.parent
+    other = parent is not None and parent.is_expanded and not run.inherits
+    if needs.old_head == "needed" and parent is not None and (parent.head_card.classes == 0 or other):
+        raise InputError(
+            f"The method {run.method.name!r} learns from the scores of its parent's classes and {parent.name} has none: "
+            f"choose a method that learns from its embeddings, such as evergreen or dual-tuning."
+        )
+    if needs.parent and parent is None and not run.solves:
+        raise InputError(
+            f"The method {run.method.name!r} learns from a parent and there is no generation yet: "
+            f"learn the first one with  --method finetune."
+        )
+
+
+def check_space(run: Run) -> None:
+    """Refuse a change of dimension that the method cannot bridge.
+
+    Raises:
+        InputError: one sentence.
+    """
+    parent = run.parent
+    # What goes on from an expanded parent learns beside its root, and counts as the evolving part alone.
+    if not run.method.needs.same_dimension or parent is None or run.architecture == parent.architecture:
+        return
+    dimension = Embedder(run.architecture).dimension
+    if dimension != parent.card.dimension:
+        raise InputError(
+            f"The method {run.method.name!r} compares coordinates with those of {parent.name}, which have "
+            f"{parent.card.dimension} dimensions and not {dimension}: keep the dimension with --dim "
+            f"{parent.card.dimension}, or choose a method that changes it, such as dual-tuning."
+        )

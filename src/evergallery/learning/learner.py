@@ -1,0 +1,189 @@
+"""A run from its images to the generation: a network learns from its lessons, or its neck is solved from them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evergallery.data.features import FeatureSet
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.errors import InputError
+from evergallery.generations.generation import Generation, directory_name, generation_directories
+from evergallery.learning.lessons import Lessons, cut_validation, relabel, take_lessons
+from evergallery.learning.networks import Networks, another_network, memory_of, root_beside
+from evergallery.learning.run import Run
+from evergallery.learning.runs import begin, finished, on_other_images, run_directory
+from evergallery.learning.solving import lineage_scatter, solve
+from evergallery.memory import ClassMeans, Memory
+from evergallery.network import Network, Outputs
+from evergallery.network.ranks import Ranks
+from evergallery.redaction import redacted_text
+from evergallery.training import Past, Trained, train
+from evergallery.watching import Watcher
+
+
+class Learner:
+    """From the images of one run to its generation.
+
+    The run's directory stays until ``tidy_up``, so that a process killed in between does not learn it again.
+
+    Args:
+        directory: of the workspace.
+        run: how to learn.
+        images: training images, validation still among them.
+        watcher: hears of progress.
+        ranks: who learn together, all of whom do the same; the first one writes.
+    """
+
+    def __init__(self, directory: Path, run: Run, images: ImageSet, watcher: Watcher, ranks: Ranks) -> None:
+        self.directory, self.run, self.watcher, self.ranks = directory, run, watcher, ranks
+        self.images = relabel(images, run.old_classes + run.new_classes(images))
+        self.data = {
+            "images": len(images), "classes": len(np.unique(images.labels)), "fingerprint": self.images.fingerprint(),
+        }  # fmt: skip
+        self.identity = run.identity(self.images, self.data)
+        if ranks.agreed(self.identity) != self.identity:
+            raise InputError("The processes have read different images: learn again once nobody changes them.")
+
+    def learn(self) -> Generation:
+        """Take the lessons, learn from them, remember them, and write the generation; an interrupted run is continued."""
+        done = self.ranks.agreed(finished(self.directory, self.identity))
+        if done:
+            return Generation.load(done)
+        self.begin()
+        networks = Networks.of(self.run, len(self.images.classes))
+        lessons = self.lessons(networks)
+        features, scatter = lessons.training, None
+        if isinstance(features, FeatureSet):
+            scatter = lineage_scatter(self.run, networks.new, features)
+        if self.run.solves and isinstance(features, FeatureSet) and scatter is not None:
+            trained, solved = solve(self.run, networks.new, features, scatter)
+        else:
+            trained, solved = self.train(networks, lessons), None
+        self.watcher.said("remembering the class means")
+        memory = replace(self.memory(networks, lessons), scatter=scatter)
+        path = self.directory / "generations" / directory_name(self.run.number)
+        if self.ranks.is_first:
+            Generation.write(
+                path,
+                networks.new,
+                self.run.preprocessing,
+                memory,
+                self.images.hashes,
+                root_beside(self.run),
+                **self.card(lessons, trained, solved),
+            )
+        self.ranks.wait()
+        return Generation.load(path)
+
+    def begin(self) -> None:
+        """Make the run's directory, and say what of other runs or of the parent is worth knowing."""
+        run, parent = self.run, self.run.parent
+        mine = run_directory(self.directory, self.identity)
+        if mine.is_dir():
+            self.watcher.said("continuing the run that was interrupted")
+        for other in on_other_images(self.directory, self.identity, run):
+            self.watcher.said(
+                f"{other} is the unfinished run of this same command on other images, or on the same in another order: it is "
+                f"left as it is, and this one begins by itself; delete it if those images do not come back"
+            )
+        optional = run.method.needs.old_head == "optional" and not run.solves
+        if optional and parent is not None and parent.head_card.classes == 0:
+            self.watcher.said(
+                f"{parent.name} has no classifier: {run.method.name} leaves out what it would read from it"
+            )
+        mine.mkdir(parents=True, exist_ok=True)
+        if self.ranks.is_first:
+            begin(mine, run)
+
+    def lessons(self, networks: Networks) -> Lessons:
+        """What is learned from, and what the epoch is chosen by."""
+        settings = self.run.settings
+        # Where nothing is chosen by it, a validation part would only be images that nobody learns from.
+        fraction = 0 if self.run.solves else settings.validation_fraction
+        training, validation = cut_validation(self.images, fraction, settings.validation_seed)
+        cache = self.directory / "cache"
+        return take_lessons(training, validation, networks.involved, settings, cache, self.watcher, self.ranks)
+
+    def train(self, networks: Networks, lessons: Lessons) -> Trained:
+        """Learn by steps."""
+        run = self.run
+        parent, root = networks.parent, networks.root
+        another = another_network(run, len(self.images.classes))
+        past = Past(
+            parent=lessons.fit(parent, run.parent.preprocessing) if parent and run.parent else None,
+            root=lessons.fit(root, run.root.preprocessing) if root and run.root else None,
+            inherited=run.inherits,
+            memory=memory_of(run),
+            another_network=lambda beginning: lessons.fit(another(beginning), run.preprocessing),
+        )
+        return train(
+            lessons.fit(networks.new, run.preprocessing),
+            run.method,
+            lessons.training,
+            lessons.validation,
+            run.preprocessing,
+            run.settings,
+            run_directory(self.directory, self.identity),
+            past=past,
+            on_progress=self.watcher.trained,
+        )
+
+    def memory(self, networks: Networks, lessons: Lessons) -> Memory:
+        """What the generation remembers of its images, and its parent of those before."""
+        run, parent = self.run, self.run.parent
+
+        def outputs(network: Network, preprocessing: Preprocessing) -> Outputs:
+            return lessons.outputs(network, preprocessing, self.ranks)
+
+        def ancestors() -> dict[str, tuple[ClassMeans, Outputs]]:
+            # Where a generation was deleted from disk, only the drift that was chained through it is known.
+            kept = map(Generation.load, generation_directories(self.directory / "generations"))
+            return {
+                one.name: (one.memory().means[one.name], outputs(one.network(), one.preprocessing))
+                for one in kept
+                if parent is not None and one.name in parent.card.memory
+            }
+
+        return run.method.remember(
+            run.name,
+            memory_of(run),
+            torch.from_numpy(lessons.training.labels),
+            outputs(networks.new, run.preprocessing),
+            outputs(networks.parent, parent.preprocessing) if networks.parent and parent else None,
+            ancestors,
+        )
+
+    def card(self, lessons: Lessons, trained: Trained, solved: dict[str, Any] | None) -> dict[str, Any]:
+        """What the card of the generation says of the run."""
+        run, images = self.run, self.images
+        return {
+            "name": run.name,
+            "parent": run.parent.name if run.parent else None,
+            "run": self.identity,
+            "method": run.method_card,
+            "classes": images.classes,
+            "new_classes": run.new_classes(images),
+            "data": {
+                **self.data,
+                "training": len(lessons.training),
+                "validation": len(lessons.validation) if lessons.validation else 0,
+                "skipped": [redacted_text(f"{skipped.uri}: {skipped.reason}") for skipped in images.skipped],
+            },
+            "settings": run.settings.model_dump(),
+            "training": {
+                "epochs": trained.epochs,
+                "best_epoch": trained.best_epoch,
+                "images_seen": trained.images_seen,
+                "seconds": round(trained.seconds, 2),
+                **({"root": run.root.name} if run.root and solved is None else {}),
+                **({"solved": solved} if solved is not None else {}),
+                "device": trained.device,
+                "precision": trained.precision,
+                **({"processes": self.ranks.size} if self.ranks.size > 1 else {}),
+                "validation": trained.validation,
+            },
+        }

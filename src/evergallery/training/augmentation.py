@@ -1,0 +1,23 @@
+"""How the images of a batch are changed before they are learned from."""
+
+import torch
+from torch import Tensor
+
+from evergallery.data.augment import colour_jitter, erase, flip, pad_crop, resize, resized_crop
+from evergallery.training.settings import Settings
+
+
+def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
+    """Random crop, colours, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
+    images = resize(images, size)
+    if settings.crop is not None:
+        images = resized_crop(images, torch.rand(len(images), 4, generator=generator), (settings.crop, 1.0))
+    elif settings.padding:
+        images = pad_crop(images, settings.padding, generator, settings.border)
+    if settings.colour:
+        images = colour_jitter(images, torch.rand(len(images), 3, generator=generator), settings.colour)
+    if settings.flip:
+        images = flip(images, generator)
+    if settings.erase:
+        images = erase(images, generator, probability=settings.erase)
+    return images

@@ -1,0 +1,35 @@
+"""Which parameters learn, and how fast each of them."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from evergallery.network import Network
+from evergallery.network.stages import layer_groups
+from evergallery.training.settings import Settings
+
+
+def parameters_of(network: nn.Module, beside: nn.Module | None) -> list[nn.Parameter]:
+    """What learns of a network and of what a method keeps beside it."""
+    modules = (network,) if beside is None else (network, beside)
+    return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+
+
+def optimizer_of(network: Network, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
+    """The optimiser, with a group for each rate: ``share`` of a group is its part of the rate of new layers."""
+    backbone = layer_groups(network.embedder.backbone)
+    of_backbone = {id(one) for group in backbone for one in group}
+    new = [one for one in parameters_of(network, beside) if id(one) not in of_backbone]
+    shares = [settings.backbone_rate * settings.layer_decay ** (len(backbone) - 1 - i) for i in range(len(backbone))]
+    # As few groups as there are rates: the optimiser does each by itself.
+    by_share: dict[float, list[nn.Parameter]] = {1.0: new}
+    for group, share in zip(backbone, shares, strict=True):
+        by_share.setdefault(share, []).extend(one for one in group if one.requires_grad)
+    groups = [{"params": learning, "share": share} for share, learning in by_share.items() if learning]
+    common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, **common)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **common)
+    return torch.optim.SGD(groups, momentum=0.9, **common)

@@ -1,0 +1,120 @@
+"""How to learn is decided once, from what is asked for and from what the run begins on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from conftest import coloured_images
+from evergallery import Workspace
+from evergallery.learning.decision import Ground, Request, decide
+from evergallery.learning.run import Run
+from evergallery.methods import DualTuning, Evergreen, Finetune, Joint
+from evergallery.network import Architecture, Embedder, build_backbone
+from evergallery.network.relatives import vectors_between
+from evergallery.training import Settings
+
+TINY = "test_resnet.r160_in1k"
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("pretrained")
+    save_file(build_backbone(TINY, seed=5).module.state_dict(), folder / "published.safetensors")
+    return Workspace.create(folder / "shop", backbone=TINY, size=SIZE, weights=folder / "published.safetensors")
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    shop = Workspace.create(tmp_path_factory.mktemp("scratch") / "shop", size=16)
+    shop.learn(coloured_images(3, each=4), settings={"epochs": 1, "batch_size": 8})
+    return shop
+
+
+def decided(shop: Workspace, **asked: object) -> Run:
+    return decide(Request(**asked), Ground.of(shop.promoted, shop.state), 2, shop.directory)
+
+
+class TestFromScratch:
+    @pytest.mark.parametrize("backbone", [None, "resnet20"])
+    def test_an_update_goes_on_gently(self, backbone: str | None, scratch: Workspace) -> None:
+        run = decided(scratch, backbone=backbone)
+        assert (run.beginning, run.method) == ("parent", Evergreen())
+        assert run.settings == Settings.update(train="all")
+
+    @pytest.mark.parametrize(
+        "asked",
+        [{"from_scratch": True}, {"backbone": "resnet32"}, {"dim": 32}, {"method": Joint(), "old_images": True}],
+    )
+    def test_what_begins_anew_learns_as_long_as_a_first_one(self, asked: dict[str, object], scratch: Workspace) -> None:
+        run = decided(scratch, **asked)
+        assert run.beginning == "scratch"
+        assert run.settings == Settings(train="all")
+
+    def test_what_is_given_stays(self, scratch: Workspace) -> None:
+        run = decided(scratch, settings={"epochs": 3})
+        assert run.settings == Settings.update(epochs=3, train="all")
+        assert decided(scratch, settings=Settings(epochs=3)).settings.learning_rate == Settings().learning_rate
+
+
+class TestPretrained:
+    @pytest.mark.parametrize(("neck", "beginning"), [(None, "parent"), ("mlp", "parent"), ("linear", "scratch")])
+    def test_a_neck_goes_on_where_it_begins_as_the_identity(
+        self, neck: str | None, beginning: str, pretrained: Workspace
+    ) -> None:
+        run = decided(pretrained, neck=neck, method=Finetune())
+        assert (run.settings.train, run.architecture.neck) == ("neck", neck or "unit-linear")
+        assert run.beginning == beginning
+        assert run.settings == Settings.neck()
+
+    def test_only_a_linear_neck_is_solved(self, pretrained: Workspace) -> None:
+        assert decided(pretrained).solves
+        assert not decided(pretrained, neck="mlp").solves
+        assert not decided(pretrained, method=Finetune()).solves
+
+    def test_a_residual_neck_learns_from_where_the_network_was(self, pretrained: Workspace) -> None:
+        bare, residual = Embedder(Architecture(backbone=TINY)), Embedder(Architecture(backbone=TINY, neck="mlp"))
+        images = torch.rand(3, 3, SIZE, SIZE)
+        with torch.no_grad():
+            torch.testing.assert_close(residual.eval().embed(images), bare.eval().embed(images))
+        learned = pretrained.learn(
+            coloured_images(4, each=6, size=SIZE),
+            method=DualTuning(),
+            neck="mlp",
+            settings={"epochs": 8, "batch_size": 8, "learning_rate": 1e-2},
+        )
+        again = pretrained.learn(
+            coloured_images(2, each=6, size=SIZE, first=4), parent=learned.name, settings={"epochs": 1}
+        )
+        assert again.architecture.neck == "mlp"
+        images = coloured_images(4, each=3, size=SIZE, seed=3)
+        first, second = (pretrained.generation(name) for name in ("v1", learned.name))
+        between = vectors_between((first.embedder(), first.preprocessing), (second.embedder(), second.preprocessing))
+        old, wanted = (pretrained.extract(one, images, keep=False) for one in (first, second))
+        assert (between(old) * wanted).sum(1).min() > 0.9999
+        assert (old * wanted).sum(1).min() < 0.9999, "it has learned something"
+        assert (
+            vectors_between((second.embedder(), second.preprocessing), (first.embedder(), first.preprocessing)) is None
+        )
+
+
+class TestIdentity:
+    def test_settings_that_came_later_do_not_change_a_run_that_waits(self) -> None:
+        before = {
+            "train", "views", "epochs", "batch_size", "images_per_class", "learning_rate", "schedule", "optimizer",
+            "weight_decay", "clip_norm", "backbone_rate", "layer_decay", "warmup", "normalisation", "precision", "crop",
+            "colour", "padding", "flip", "erase", "start_size", "validation_fraction", "select", "init_seed", "data_seed",
+            "validation_seed",
+        }  # fmt: skip
+        assert set(Settings(device="cpu", compile=True).identity()) == before
+        assert set(Settings(steps=9, ema=0.5, accumulate=2).identity()) == before | {"steps", "ema", "accumulate"}
+
+    def test_it_follows_from_what_is_asked_for_and_from_the_images(self, scratch: Workspace, tmp_path: Path) -> None:
+        images = coloured_images(3, each=4, first=3)
+        same, other = decided(scratch, settings={"epochs": 3}), decided(scratch, settings={"epochs": 4})
+        data = {"images": len(images)}
+        assert same.identity(images, data) == decided(scratch, settings={"epochs": 3}).identity(images, data)
+        assert same.identity(images, data) != other.identity(images, data)
+        assert same.identity(images, data) != same.identity(images.select([*range(1, 12), 0]), data)
