@@ -200,7 +200,7 @@ def test_another_process_may_have_the_gallery(shop: Workspace, tmp_path: Path) -
 
 
 def test_adapters_are_listed_and_serve_once_they_are_stored(shop: Workspace, tmp_path: Path) -> None:
-    copy = shutil.copytree(shop.directory, tmp_path / "shop", ignore=shutil.ignore_patterns("gallery", ".lock"))
+    copy = shutil.copytree(shop.directory, tmp_path / "shop", ignore=shutil.ignore_patterns(".lock"))
     with Workspace(copy) as space:
         made = space.adapt("v3", "v1", HELD_OUT, kind="procrustes").adapter.card
         text = space.report().path.read_text()
