@@ -1,6 +1,8 @@
 # make demo   the whole story in minutes, on generated images
 # make serve-demo   the same, as a page in the browser on which everything may be tried
+# make quick  formatting, types and the fast tests
 # make test   everything that a change must pass
+# make docs   the documentation as a site in build/site, with its links checked
 # make stress  the tests under other instruction sets, numbers of threads, orders and loads: hours, or a part by
 #              make stress STRESS="--only AVX2 tests/network"
 # make bench  the speed benchmarks; their results go to benchmarks/results
@@ -10,8 +12,12 @@ VENV   ?= .venv
 PORT   ?= 8765
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+FAST   := tests/adapters tests/losses tests/memory tests/retrieval tests/cli/test_hints.py tests/cli/test_usage.py \
+	tests/test_files.py tests/test_redaction.py tests/test_journal_and_notes.py tests/upgrade/test_gate.py
+# PyTorch's own wheels for this machine: where there is no GPU, those for the CPU alone, which are a tenth of the size.
+TORCH  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo auto || echo cpu)
 
-.PHONY: demo serve-demo test stress lint bench clean
+.PHONY: demo serve-demo quick test stress lint docs bench clean
 
 demo: $(READY)
 	$(BIN)/evergallery demo
@@ -20,6 +26,11 @@ demo: $(READY)
 serve-demo: $(READY)
 	@$(BIN)/python -m evergallery.cli.demo_pictures evergallery-demo
 	@$(BIN)/evergallery serve --workspace evergallery-demo --port $(PORT) --allow-writes
+
+quick: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -q $(FAST) && wait $$types
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -49,6 +60,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/upgrade_simulation.py
 
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	$(BIN)/python docs/site.py build/pages
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 # uv where it can be had, because it installs several times faster; else pip alone.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -56,7 +73,8 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): PyTorch is large, this takes a minute or more the first time."
 	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null; then \
-		$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+		$(INSTALL) --torch-backend=$(TORCH) 2>$(VENV)/install.log || \
+			{ echo "PyTorch's own wheels cannot be had here, or do not fit: taking those of the package index."; $(INSTALL); }; \
 	else \
 		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; \
 	fi

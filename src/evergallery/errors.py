@@ -3,21 +3,45 @@
     EvergalleryError            base: catch this one
     ├── InputError              the data or an argument cannot be used            exit status 2
     ├── MissingExtraError       an optional dependency is not installed           exit status 2
-    ├── NotFoundError           a generation, item or workspace is not there      exit status 1
+    ├── NotFoundError           a generation, item or workspace is not there      exit status 3
     ├── RefusedError            it would be wrong, for instance mixing two spaces exit status 1
-    ├── BusyError               another process holds the lock                    exit status 1
-    ├── ReadOnlyError           the disk, or its permissions, let nothing be written exit status 1
-    ├── FullError               a disk has too little room                        exit status 1
-    ├── DamagedError            a stored file is not what was written             exit status 1
-    ├── TrainingError           training cannot go on, for instance a loss is NaN exit status 1
+    ├── BusyError               another process holds the lock                    exit status 4
+    ├── ReadOnlyError           the disk, or its permissions, let nothing be written exit status 5
+    ├── FullError               a disk has too little room                        exit status 5
+    ├── DamagedError            a stored file is not what was written             exit status 6
+    ├── TrainingError           training cannot go on, for instance a loss is NaN exit status 7
     └── StoppedError            somebody asked the process to stop (SIGTERM)      exit status 143
 
 A message is one sentence that says what is wrong, where, and what to do.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import ClassVar
 
 from evergallery.redaction import redacted_text
+
+EXIT_STATUSES: dict[int, str] = {
+    0: "done",
+    1: "no: the gate is not passed, or what was asked for is refused because it would be wrong",
+    2: "the command line, a file or another input cannot be used as given, or an extra is not installed",
+    3: "not found: a workspace, a generation, an item, an image; a search that finds nothing",
+    4: "busy: another process does something that excludes this; try again",
+    5: "the disk is full or read-only, or permission is denied",
+    6: "a stored file is missing, truncated or altered",
+    7: "training cannot go on",
+    70: "a fault of Evergallery's own, with a traceback",
+    130: "stopped by Ctrl-C; the same command goes on",
+    143: "stopped by SIGTERM; the same command goes on",
+}
+"""What the exit status of a command says."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'evergreen'?`` with the known names that are nearest to one that is not known; else nothing."""
+    near = get_close_matches(name.lower(), list(known), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 class EvergalleryError(Exception):
@@ -45,8 +69,23 @@ class MissingExtraError(EvergalleryError):
         super().__init__(f"{feature} needs an optional dependency: install it with  pip install 'evergallery[{extra}]'")
 
 
+@contextmanager
+def extra(feature: str, name: str) -> Iterator[None]:
+    """Imports of an extra: where it is not installed, what needs it, and how it is installed, is said.
+
+    Raises:
+        MissingExtraError: a module is not there.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature, name) from error
+
+
 class NotFoundError(EvergalleryError):
     """What was asked for does not exist."""
+
+    exit_status = 3
 
 
 class RefusedError(EvergalleryError):
@@ -56,21 +95,31 @@ class RefusedError(EvergalleryError):
 class BusyError(EvergalleryError):
     """Another process is doing something that excludes this."""
 
+    exit_status = 4
+
 
 class ReadOnlyError(EvergalleryError):
     """Nothing may be written where it would have to be."""
+
+    exit_status = 5
 
 
 class FullError(EvergalleryError):
     """A disk has too little room for what would be written; nothing was."""
 
+    exit_status = 5
+
 
 class DamagedError(EvergalleryError):
     """A stored file is missing, truncated or altered."""
 
+    exit_status = 6
+
 
 class TrainingError(EvergalleryError):
     """Training cannot go on."""
+
+    exit_status = 7
 
 
 class StoppedError(EvergalleryError):

@@ -75,8 +75,8 @@ def test_register(shop: Path) -> None:
         (["register", TINY, "--no-pretrained", "--std", "1,1"], 2, "it must be three positive numbers"),
         (["import", "none.npz"], 2, "There is no file none.npz"),
         (["import", "table.csv"], 2, "is no table of vectors"),
-        (["export", "out.npz"], 1, "there is nothing to export"),
-        (["export", "out.npz", "--generation", "v9"], 1, "no generation 'v9'"),
+        (["export", "out.npz"], 3, "there is nothing to export"),
+        (["export", "out.npz", "--generation", "v9"], 3, "no generation 'v9'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

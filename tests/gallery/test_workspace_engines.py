@@ -66,7 +66,7 @@ def test_workspace_moves_there_and_back(url: str, table: Path, tmp_path: Path) -
     evergallery("init", shop)
     evergallery("import", table, "-w", shop)
     before = as_json("search", "--item", "item 3", "-k", 8, "-w", shop)
-    assert "There is no gallery" in evergallery("gallery", "use", url, "-w", shop, expect=1).stderr
+    assert "There is no gallery" in evergallery("gallery", "use", url, "-w", shop, expect=3).stderr
     copied = as_json("gallery", "copy", shop / "gallery", url)
     assert (copied["items"], copied["copied"]) == (30, 30)
     assert as_json("gallery", "use", url, "-w", shop) == {"store": url}

@@ -201,7 +201,7 @@ def test_a_running_request_is_finished_before_the_end(directory: Path, served_wo
 def test_a_gallery_in_use_and_an_address_in_use_are_one_sentence(directory: Path, tmp_path: Path) -> None:
     with Workspace(directory) as shop:
         assert shop.gallery.count() == 200
-        assert "is in use: process" in evergallery("serve", "-w", directory, "--port", 0, expect=1).stderr
+        assert "is in use: process" in evergallery("serve", "-w", directory, "--port", 0, expect=4).stderr
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = evergallery("serve", "-w", directory, "--port", port, expect=2).stderr

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
+from evergallery.upgrade.refreshing import Budget
 from shops import environment, held_out, make_photos, make_shop, spaces, vectors
 
 
@@ -42,8 +44,8 @@ class TestPlan:
         assert (plan.sample, plan.queries, plan.missing) == (200, 200, 0)
         assert plan.seconds > 0
         assert plan.bytes >= 200 * 4 * 8
-        assert set(plan.recall) == {"random", "uncertain", "typical", "oldest"}, (
-            "nothing was searched for, nothing is popular"
+        assert set(plan.recall) == {"random", "uncertain", "typical"}, (
+            "nothing was searched for, nothing is popular; all came at once, nothing is older"
         )
         ends = {(curve[0], curve[-1]) for curve in plan.recall.values()}
         assert len(ends) == 1, "orders differ on the way only"
@@ -53,6 +55,16 @@ class TestPlan:
         assert switched.state.refresh is None, "a plan begins nothing"
         switched.search(str(photo(switched)))
         assert "popular" in switched.plan("v2").recall
+        switched.index(make_photos(switched.directory.parent / "more", each=2, seed=5))
+        assert "oldest" in switched.plan("v2").recall
+
+    def test_calls_no_order_best_that_chance_may_have_made_so(self, switched: Workspace) -> None:
+        plan = switched.plan("v2")
+        lead = {"random": (0.5, 0.60, 0.70, 0.9), "typical": (0.5, 0.66, 0.75, 0.9)}
+        assert replace(plan, recall=lead, queries=100).best_order() is None
+        assert replace(plan, recall=lead, queries=10_000).best_order() == "typical"
+        assert replace(plan, recall={"random": lead["random"]}, queries=10_000).best_order() is None
+        assert replace(plan, recall=lead, queries=100, shares=(0.0, 1.0)).best_order() is None
 
     def test_is_what_a_refresh_then_reaches(self, switched: Workspace) -> None:
         plan = switched.plan("v2")
@@ -187,11 +199,28 @@ class TestRefresh:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(time, "sleep", slept.append)
             patch.setattr(time, "monotonic", lambda: sum(slept))
-            # On this clock only sleeping takes time: a batch of 40 each second, until one second is spent.
+            # On this clock only sleeping takes time: 40 items a second.
             done = switched.refresh("v2", rate=40, budget=1.5)
         assert done.stopped_by == "budget"
-        assert done.refreshed == 80
+        assert sum(slept) <= 1.5 * 1.25, "no batch is so large that it ends long after the time"
+        assert 40 <= done.refreshed <= 75
         assert switched.refresh("v2").remaining == 0
+
+    def test_batches_shrink_with_the_time_that_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = [100.0]
+        monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+        budget = Budget(100.0, 20.0)
+        budget.begin()
+        sizes = []
+        while not budget.is_spent:
+            sizes.append(budget.batch(256))
+            clock[0] += sizes[-1] * 0.12
+            budget.done += sizes[-1]
+        assert sizes[0] == 16
+        assert max(sizes) < 256
+        assert clock[0] < 100 + 20 + 1, "the last batch ends within a second of the time"
+        assert sum(sizes) > 0.9 * 20 / 0.12, "and little of the time is lost"
+        assert Budget(100.0, None).batch(256) == 256
 
     def test_until_stops_where_the_plan_expects_the_recall(self, switched: Workspace) -> None:
         done = switched.refresh("v2", until=0.9)
@@ -298,9 +327,13 @@ from evergallery import Workspace
 from evergallery.watching import Watcher
 
 class Told(Watcher):
+    begun = False
+
     def counted(self, activity, done, total):
-        if activity.startswith("refreshing"):
+        # What is heard first is where it begins.
+        if activity.startswith("refreshing") and self.begun:
             print(done, flush=True)
+        self.begun = self.begun or activity.startswith("refreshing")
 
 shop = Workspace(Path(sys.argv[1]))
 shop.refresh("v5", rate=20, watcher=Told())

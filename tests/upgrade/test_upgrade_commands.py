@@ -1,12 +1,14 @@
 """The whole upgrade on the command line, as a user meets it: words, JSON, exit statuses, wrong input."""
 
 import errno
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import as_json, evergallery
+from conftest import as_json, evergallery, evergallery_any
+from evergallery.cli.console import COMMAND
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item
 from shops import make_photos, make_shop
@@ -53,12 +55,13 @@ def test_an_upgrade_from_the_first_question_to_the_way_back(place: Path) -> None
         in promoted
     )
 
-    assert "would cost and give:  evergallery plan v2" in evergallery("status", *here).stdout
+    assert f"would cost and give:  evergallery plan v2 -w {place / 'shop'}\n" in evergallery("status", *here).stdout
     plan = as_json("plan", "v2", *here)
     assert plan["items"] == {"v1": 200}
     told = evergallery("plan", "v2", *here).stdout
     assert "200 items to refresh (200 vectors of v1)" in told
-    assert "Best on the sample: " in told
+    assert "No order is better than random beyond chance." in told
+    assert "Next:  evergallery refresh v2" in told
 
     first = evergallery("refresh", "v2", "--fraction", 0.25, "--order", "uncertain", *here).stdout
     assert "r1: 50 refreshed" in first
@@ -70,12 +73,13 @@ def test_an_upgrade_from_the_first_question_to_the_way_back(place: Path) -> None
     assert evergallery("rollback", *here).stdout == "v1 answers queries again.\n"
     assert as_json("status", *here)["spaces"] == [{"name": "v1", "items": 200, "state": "current"}]
     evergallery("promote", "v2", *here)
-    assert evergallery("refresh", "--commit", *here).stdout == "200 earlier vectors deleted.\n"
+    assert evergallery("refresh", "--commit", "--yes", *here).stdout == "200 earlier vectors deleted.\n"
     assert evergallery("doctor", *here).stdout.startswith("All is well")
 
     log = [entry["operation"] for entry in as_json("log", *here)]
     assert log[-5:] == ["refresh", "refresh", "rollback", "promote", "commit"]
-    assert "commit  refresh r1, generation v2" in evergallery("log", "--limit", 1, *here).stdout
+    assert "commit  by " in evergallery("log", "--limit", 1, *here).stdout
+    assert "  refresh r1, generation v2\n" in evergallery("log", "--limit", 1, *here).stdout
     assert "models:better" in evergallery("diff", "v1", "v2", *here).stdout
     assert as_json("diff", "v1", "v4", *here)["dimension"] == {"v1": 8, "v4": 12}
 
@@ -97,12 +101,96 @@ def test_adapter_between_models_that_nobody_retrains(tmp_path: Path) -> None:
     evergallery("check", "v3", "--data", held, "--against", "v1", *here, expect=1)
     shadow = evergallery("refresh", "v3", "--with", "a2", *here).stdout
     assert "r1: 200 refreshed" in shadow
-    assert "wait in the shadow until  evergallery promote v3" in shadow
+    assert "wait in the shadow until v3 is promoted" in shadow
     assert as_json("promote", "v3", *here)["promoted"] == "v3"
     assert as_json("status", *here)["spaces"] == [{"name": "a2", "items": 200, "state": "compatible"}]
     assert as_json("gallery", *here)["by_generation"] == {"a2": 200}
     assert len(as_json("gallery", "list", "--within", "a2", "--limit", 5, *here)) == 5
     assert as_json("search", tmp_path / "photos" / "class 3" / "060.png", *here)[0]["generation"] == "a2"
+
+
+def commands(text: str) -> list[list[str]]:
+    """What a message says to do next."""
+    return [shlex.split(found[0])[1:] for found in COMMAND.finditer(text)]
+
+
+@pytest.mark.parametrize(
+    ("generation", "verbs"),
+    [
+        ("v2", ["check", "promote"]),
+        ("v3", ["check", "adapt", "check", "promote"]),
+    ],
+)
+def test_who_follows_what_is_said_gets_there(tmp_path: Path, generation: str, verbs: list[str]) -> None:
+    make_shop(tmp_path).close()
+    places = {
+        "HELD_OUT": str(make_photos(tmp_path / "held-out", each=30, seed=7)),
+        "IMAGES": str(make_photos(tmp_path / "pairs", each=30, seed=21)),
+    }
+    refused = evergallery("promote", generation, "-w", tmp_path / "shop", expect=1).stderr
+    following = commands(refused)[0]
+    done = []
+    while following[0] != "promote":
+        done.append(following[0])
+        told = evergallery_any(*(places.get(word, word) for word in following))
+        following = commands(told)[-1]
+    assert [*done, "promote"] == verbs
+    assert f"{generation} answers queries now" in evergallery(*following).stdout
+
+
+def test_a_refresh_is_followed_by_the_check_and_the_promotion_that_it_needs(tmp_path: Path) -> None:
+    make_shop(tmp_path).close()
+    here = ("-w", tmp_path / "shop")
+    held = make_photos(tmp_path / "held-out", each=30, seed=7)
+    part = evergallery("refresh", "v3", "--fraction", 0.5, *here).stdout
+    assert commands(part)[-1][:2] == ["refresh", "v3"]
+    whole = evergallery(*commands(part)[-1]).stdout
+    assert commands(whole)[-1][:2] == ["check", "v3"]
+    told = evergallery_any("check", "v3", "--data", held, *here)
+    assert commands(told)[-1][:2] == ["promote", "v3"], "its own vectors wait, so that those of v1 do not matter"
+    evergallery(*commands(told)[-1])
+    assert commands(evergallery("status", *here).stdout)[-1][:2] == ["refresh", "--commit"]
+
+
+def test_committing_asks_and_deletes_nothing_unasked(tmp_path: Path) -> None:
+    shop = make_shop(tmp_path)
+    shop.close()
+    here = ("-w", tmp_path / "shop")
+    evergallery("promote", "v3", "--force", "--why", "a rehearsal", *here)
+    evergallery("refresh", "v3", *here)
+    refused = evergallery("refresh", "--commit", *here, expect=2).stderr
+    assert "Delete 200 earlier vectors for good?" in refused
+    assert commands(refused)[0][:3] == ["refresh", "--commit", "--yes"]
+    assert as_json("rollback", *here)["promoted"] == "v1", "the way back is there"
+    evergallery("promote", "v3", "--force", "--why", "a rehearsal", *here)
+    assert "promote against the gate  by" in evergallery("log", "--limit", 1, *here).stdout
+    counted = evergallery(*commands(refused)[0])
+    assert counted.stdout == "200 earlier vectors deleted.\n"
+    assert "settling earlier and new versions: " in counted.stderr
+    assert "--yes answers" in evergallery("refresh", "v3", "--yes", *here, expect=2).stderr
+
+
+def test_the_report_says_by_what_right_a_generation_answers(tmp_path: Path) -> None:
+    make_shop(tmp_path).close()
+    here = ("-w", tmp_path / "shop")
+    held = ("--data", make_photos(tmp_path / "held-out", each=30, seed=7))
+    report = ("report", "--generation", "v3", "--against", "v1", *held, *here)
+    evergallery_any("check", "v3", *held, *here)
+    assert any("The gate is not passed" in one for one in as_json(*report)["findings"])
+    evergallery("refresh", "v3", *here)
+    evergallery("promote", "v3", *here)
+    evergallery("refresh", "--commit", "--yes", *here)
+    findings = as_json(*report)["findings"]
+    assert not any("not passed" in one or "refused" in one for one in findings)
+    assert any("the gate was passed then, judged on v3 alone against v1 alone" in one for one in findings)
+    assert any("No vectors of v1 are searched" in one for one in findings)
+    evergallery("promote", "v4", "--force", "--why", "a rehearsal", *here)
+    marked = as_json("report", "--generation", "v4", "--against", "v1", *held, *here)["findings"]
+    assert any("v4 answers queries since" in one and "against the gate: a rehearsal" in one for one in marked)
+    assert "v4 (promoted against the gate)" in evergallery("generations", *here).stdout
+    log = evergallery("log", "--limit", 1, *here).stdout
+    assert "promote against the gate  by" in log
+    assert "the gate said: " in log
 
 
 def test_full_disk_in_the_middle_of_a_refresh_is_one_line_and_loses_nothing(
@@ -122,7 +210,7 @@ def test_full_disk_in_the_middle_of_a_refresh_is_one_line_and_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(EdgeStore, "refresh", full_at_the_third)
-        error = evergallery("refresh", "v3", "--rate", 50, *here, expect=1).stderr
+        error = evergallery("refresh", "v3", "--rate", 50, *here, expect=5).stderr
     assert error.splitlines()[-1].startswith("evergallery: No space left on device for the gallery")
     assert "Traceback" not in error
     status = as_json("status", *here)
@@ -151,11 +239,11 @@ def test_label_free_check_says_what_it_cannot_conclude(place: Path, tmp_path: Pa
         (["refresh", "--commit"], 1, "No refresh is open"),
         (["refresh", "v2", "--budget", "soon"], 2, "--budget 'soon' is not a time"),
         (["refresh", "v2", "--until", "good"], 2, "--until 'good' is not a recall"),
-        (["refresh", "v2", "--with", "a9"], 1, "no adapter 'a9'"),
-        (["plan", "v9"], 1, "no generation 'v9'"),
+        (["refresh", "v2", "--with", "a9"], 3, "no adapter 'a9'"),
+        (["plan", "v9"], 3, "no generation 'v9'"),
         (["adapt", "v2", "v1", "--pairs", "nowhere"], 2, "nowhere"),
-        (["adapt", "v2", "v1", "--pairs", ".", "--direction", "up"], 2, "neither query nor gallery"),
-        (["diff", "v1", "v9"], 1, "no generation 'v9'"),
+        (["adapt", "v2", "v1", "--pairs", ".", "--direction", "up"], 2, "'up' is not one of 'query', 'gallery'"),
+        (["diff", "v1", "v9"], 3, "no generation 'v9'"),
         (["learn", ".", "--loss", "arcface"], 2, "name the method with --method"),
     ],
 )
@@ -214,7 +302,7 @@ def test_a_worse_model_is_refused_however_completely_it_was_refreshed(tmp_path: 
     evergallery("import", tmp_path / "v1.npz", *here)
     evergallery("import", tmp_path / "random.npz", "--refresh", *here)
     refused = evergallery("promote", "v2", *here, expect=1).stderr
-    assert "run  evergallery check v2 --against v1 --data HELD_OUT  first" in refused
+    assert f"run  evergallery check v2 --against v1 --data HELD_OUT -w {here[1]}  first" in refused
     assert as_json("check", "v2", "--data", "@gallery", *here, expect=1)["pairs"][0]["verdict"] == "worse"
     refused = evergallery("promote", "v2", *here, expect=1).stderr
     assert "NOT MET: self-test" in refused

@@ -25,7 +25,7 @@ from evergallery.benchmark.provenance import peak_memory, provenance, reset_peak
 from evergallery.benchmark.tables import EVERY_IMAGE
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
-from evergallery.errors import InputError
+from evergallery.errors import InputError, did_you_mean
 from evergallery.evaluation import KS
 from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
@@ -201,7 +201,9 @@ def run_benchmark(
             is trained.
     """
     if protocol not in PROTOCOLS:
-        raise InputError(f"No protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
+        raise InputError(
+            f"No protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}.{did_you_mean(protocol, PROTOCOLS)}"
+        )
     if budget not in PROTOCOLS[protocol].budgets:
         raise InputError(f"No budget is called {budget!r}: choose quick, standard or paper.")
     definition = PROTOCOLS[protocol].changed(budget, changes)

@@ -2,50 +2,77 @@
 
 import errno
 import sys
+import traceback
 
 
 def main() -> None:
-    """Run ``evergallery``; an error is one line on standard error and an exit status, never a traceback."""
+    """Run ``evergallery``; an error is one line on standard error and an exit status, see ``errors.EXIT_STATUSES``.
+
+    A fault of this package itself also has its traceback.
+    """
+    import typer
+
     from evergallery.cli.app import app
+    from evergallery.cli.console import Terminal
     from evergallery.errors import EvergalleryError
 
+    # typer brings a copy of click whose exceptions it does not export, but for this one and what it is made of.
+    usage: type[Exception] = typer.BadParameter.__mro__[1]
+    Terminal.workspace, Terminal.hides_progress = None, False
     try:
-        app()
-    except SystemExit as stop:
-        if _was_interrupted(stop):
-            print(
-                "evergallery: stopped; nothing that was stored is lost, and the same command goes on from there "
-                "(a demo begins anew).",
-                file=sys.stderr,
-            )
-            sys.exit(130)
-        raise
-    except EvergalleryError as error:
-        print(f"evergallery: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        status = app(standalone_mode=False, prog_name="evergallery")
+    except (EvergalleryError, usage) as error:
+        message = str(error) if isinstance(error, EvergalleryError) else _usage(error)
+        if message:
+            _tell(message)
+        sys.exit(error.exit_status if isinstance(error, EvergalleryError) else 2)
     except OSError as error:
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            print(
-                f"evergallery: {error.filename or 'a file'} cannot be used ({error.strerror}): the disk is read-only, or "
-                f"permission is denied; give it, or work on a copy.",
-                file=sys.stderr,
-            )
-            sys.exit(1)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        print(
-            f"evergallery: {error.strerror}: make room; nothing that was stored is lost, and the same command goes on from "
-            f"there.",
-            file=sys.stderr,
+        reason = _disk(error)
+        if reason is None:
+            _internal()
+        _tell(str(reason))
+        sys.exit(5)
+    except Exception:
+        _internal()
+    if status == 130:
+        _tell("stopped; nothing that was stored is lost, and the same command goes on from there (a demo begins anew).")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _tell(message: str) -> None:
+    from evergallery.cli.console import err
+
+    err.print(f"evergallery: {message}", markup=False, soft_wrap=True)
+
+
+def _usage(error: Exception) -> str:
+    """A mistake on the command line in one sentence, and where the right way stands; empty where help was the answer."""
+    context = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+        return ""
+    message = message.replace("Value error, ", "").replace("Input should", "it should").removesuffix(".")
+    path = context.command_path if context else "evergallery"
+    return f"{message}{'' if message.endswith('?') else '.'} See  {path} --help"
+
+
+def _disk(error: OSError) -> str | None:
+    """What a disk that takes nothing has to say; ``None`` for any other fault."""
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return (
+            f"{error.filename or 'a file'} cannot be used ({error.strerror}): the disk is read-only, or permission is denied; "
+            f"give it, or work on a copy."
         )
-        sys.exit(1)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}: make room; nothing that was stored is lost, and the same command goes on from there."
+    return None
 
 
-def _was_interrupted(stop: SystemExit) -> bool:
-    """Whether Ctrl-C is what ended the command: typer swallows it, but it stays in the chain of causes."""
-    cause = stop.__context__
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            return True
-        cause = cause.__context__
-    return False
+def _internal() -> None:
+    traceback.print_exc()
+    _tell(
+        "this is a fault of Evergallery's own: please report it with the lines above. What was stored is as it was; "
+        "evergallery doctor  verifies it."
+    )
+    sys.exit(70)

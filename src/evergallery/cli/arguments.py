@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergallery.data.tasks import equal_groups
-from evergallery.errors import InputError
+from evergallery.errors import InputError, did_you_mean
 from evergallery.learning.lessons import training_part
 from evergallery.methods import METHODS, Method
 from evergallery.watching import Watcher
@@ -21,7 +21,9 @@ def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | Non
             raise InputError("--option and --loss set hyper-parameters of a method: name the method with --method.")
         return None
     if name not in METHODS:
-        raise InputError(f"No method is called {name!r}: choose one of {', '.join(METHODS)}.")
+        raise InputError(
+            f"No method is called {name!r}: choose one of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
+        )
     given = {key.replace("-", "_"): value for key, _, value in (option.partition("=") for option in options)}
     return METHODS[name].with_options(given)
 

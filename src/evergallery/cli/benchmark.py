@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evergallery.cli.choices import Budget, Head, Neck
 from evergallery.cli.common import DataDirOption, JsonOption
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
-    from evergallery.benchmark.protocols import Budget, Changes
+    from evergallery.benchmark.protocols import Changes
 
 
 def benchmark(
@@ -28,16 +29,14 @@ def benchmark(
         typer.Option(help="Images, a named set such as cub200, or the directory where the protocol's own set lies."),
     ] = None,
     data_dir: DataDirOption = None,
-    budget: Annotated[str, typer.Option(help="quick, standard or paper.")] = "standard",
+    budget: Annotated[Budget, typer.Option(help="How long to train.")] = "standard",
     backbone: Annotated[str | None, typer.Option(help="Of all generations, in place of the protocol's.")] = None,
     update_backbone: Annotated[
         str | None, typer.Option(help="Of the generations after the first, where it is another.")
     ] = None,
-    dim: Annotated[int | None, typer.Option(help="Dimension of the embedding.")] = None,
-    neck: Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn or unit-linear.")] = None,
-    head: Annotated[
-        str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")
-    ] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Dimension of the embedding.")] = None,
+    neck: Annotated[Neck | None, typer.Option(help="Layers after the backbone.")] = None,
+    head: Annotated[Head | None, typer.Option(help="Classifier in training.")] = None,
     pretrained: Annotated[
         bool | None,
         typer.Option("--pretrained/--from-scratch", help="Whether networks begin with their published weights."),
@@ -47,7 +46,7 @@ def benchmark(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Of every generation.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, max=4096, help="Side of the images in pixels.")] = None,
     ks: Annotated[str | None, typer.Option("--ks", help="K,K,…: recall at these ranks too.")] = None,
     out_directory: Annotated[Path, typer.Option("--out", help="Where results go.")] = Path("results"),
     list_protocols: Annotated[bool, typer.Option("--list", help="Show the protocols.")] = False,
@@ -68,8 +67,8 @@ def benchmark(
             backbone=backbone,
             update_backbone=update_backbone,
             dim=dim,
-            neck=neck,  # type: ignore[arg-type]
-            head=head,  # type: ignore[arg-type]
+            neck=neck,
+            head=head,
             pretrained=pretrained,
             weights=weights,
             epochs=epochs,
@@ -77,7 +76,7 @@ def benchmark(
             size=size,
             ks=None if ks is None else tuple(map(int, ks.split(","))),
         )
-        _run(protocol, methods, seeds, data, data_dir, budget, changes, out_directory, json)  # type: ignore[arg-type]
+        _run(protocol, methods, seeds, data, data_dir, budget, changes, out_directory, json)
 
 
 def _run(
@@ -86,7 +85,7 @@ def _run(
     seeds: int,
     data: str | None,
     data_dir: Path | None,
-    budget: "Budget",
+    budget: Budget,
     changes: "Changes",
     directory: Path,
     json: bool,
@@ -94,7 +93,9 @@ def _run(
     from evergallery.benchmark.report import write_report
     from evergallery.benchmark.runner import run_benchmark
     from evergallery.benchmark.tables import COLUMNS, by_method, read_runs, summary
+    from evergallery.report.page import require_plots
 
+    require_plots("A benchmark")
     names = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     with watching(json) as watcher:
         results = run_benchmark(

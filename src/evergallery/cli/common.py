@@ -1,12 +1,15 @@
 """Options and steps that several commands share."""
 
+import inspect
 import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evergallery.cli.console import err, print_json, say
+from evergallery.cli.console import Terminal, err, print_json, say
 
 if TYPE_CHECKING:
     from evergallery.gallery.items import Filter
@@ -20,14 +23,34 @@ def _set_largest(pixels: int | None) -> int | None:
     return pixels
 
 
+def _chosen(context: typer.Context, given: Path) -> Path:
+    """The workspace: named after the verb, or else before it, or else by the environment, or else here."""
+    source = context.get_parameter_source("workspace")
+    before = context.find_root().params.get("place")
+    if source is not None and source.name != "COMMANDLINE" and before is not None:
+        given = before
+    elif source is None or source.name != "COMMANDLINE":
+        return given
+    Terminal.workspace = given
+    return given
+
+
 WorkspaceOption = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar="EVERGALLERY_WORKSPACE", help="The workspace's directory.")
+    Path,
+    typer.Option(
+        "--workspace",
+        "-w",
+        envvar="EVERGALLERY_WORKSPACE",
+        callback=_chosen,
+        show_default="this directory",
+        help="The workspace's directory; it may also stand before the verb.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DataArgument = Annotated[
     str, typer.Argument(help="A folder with a folder per class, a .csv/.parquet table, an .npz file, or a named set.")
 ]
-DataDirOption = Annotated[Path | None, typer.Option(help="Where named sets such as cifar100 lie.")]
+DataDirOption = Annotated[Path | None, typer.Option(help="Where named sets such as cifar100 lie; needed for them.")]
 ClusterOption = Annotated[
     str | None,
     typer.Option(
@@ -102,9 +125,35 @@ def say_if_password(place: str) -> None:
         )  # fmt: skip
 
 
+def say_if(sentence: str | None) -> None:
+    """Say it, where there is something to say."""
+    if sentence:
+        say(sentence)
+
+
 def say_result(result: dict[str, Any], sentence: str, json: bool) -> None:
     """A result that is one sentence, or JSON."""
     if json:
         print_json(result)
     else:
         say(sentence)
+
+
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show no progress: only results, warnings and errors.")
+]
+
+
+def with_quiet(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb that also takes ``--quiet``, as each does."""
+
+    @wraps(verb)
+    def run(*arguments: Any, quiet: bool, **options: Any) -> None:
+        Terminal.hides_progress = Terminal.hides_progress or quiet
+        verb(*arguments, **options)
+
+    signature = inspect.signature(verb)
+    last = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=QuietOption)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), last])  # type: ignore[attr-defined]
+    run.__annotations__ = {**verb.__annotations__, "quiet": QuietOption}
+    return run

@@ -1,11 +1,15 @@
 """What a terminal shows: progress bars on a terminal, plain lines elsewhere, results as tables or JSON."""
 
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich import box
 from rich.console import Console
@@ -27,17 +31,48 @@ PLAIN_LINE_EVERY_SECONDS = 5.0
 SKIPPED_SHOWN = 10
 
 
-class Redacting(Console):
-    """A terminal that shows no secret of an address."""
+WIDTH_OF_A_PIPE = 160
+COMMAND = re.compile(r"(?<=  )evergallery (?:(?!  ).)+?(?=  |[.:,;]?(?:  |\n|$))")
+"""A command to copy, as messages have it: after two spaces, and before two or the end of the message or a line."""
+WITHOUT_WORKSPACE = ("init", "demo", "benchmark", "gallery copy", "gallery verify")
+
+
+class Terminal(Console):
+    """A terminal that shows no secret of an address, and commands as they work where they are read.
+
+    Attributes:
+        workspace: what ``--workspace`` named, which commands in messages name too; ``None`` where it was left out.
+        hides_progress: whether nothing is shown of how far something is; ``--quiet``.
+    """
+
+    workspace: ClassVar[Path | None] = None
+    hides_progress: ClassVar[bool] = False
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print; see ``rich``."""
-        super().print(*(redacted_text(one) if isinstance(one, str) else one for one in objects), **options)
+        super().print(*(to_copy(redacted_text(one)) if isinstance(one, str) else one for one in objects), **options)
 
 
-# Pipes and logs have no width to fold a table to.
-out = Redacting(highlight=False, width=None if sys.stdout.isatty() else 160)
-err = Redacting(stderr=True, highlight=False)
+def to_copy(text: str) -> str:
+    """A message whose commands name the workspace that this command was told of."""
+    if Terminal.workspace is None:
+        return text
+    place = quote(str(Terminal.workspace))
+
+    def completed(found: re.Match[str]) -> str:
+        command = found[0]
+        verb = command.removeprefix("evergallery ")
+        if " -w " in command or command.endswith(" --help") or verb.startswith(WITHOUT_WORKSPACE):
+            return command
+        return f"{command} -w {place}"
+
+    return COMMAND.sub(completed, text)
+
+
+# Pipes and logs have no width, but for what COLUMNS says.
+has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+out = Terminal(highlight=False, width=None if has_width else WIDTH_OF_A_PIPE)
+err = Terminal(stderr=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
@@ -62,11 +97,16 @@ def say(sentence: str) -> None:
     out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
 
 
+def warn(sentence: str) -> None:
+    """A sentence on standard error that stands out."""
+    err.print(sentence, style="yellow", markup=False, soft_wrap=True)
+
+
 def print_skipped(skipped: "Sequence[Skipped]", what: str = "image", count: int | None = None) -> None:
     """Name the files, or whatever else, that could not be read; ``count`` where there are more than are given."""
     count = len(skipped) if count is None else count
     if skipped:
-        err.print(f"[yellow]{count} {what}{'s' * (count > 1)} skipped:[/yellow]")
+        warn(f"{count} {what}{'s' * (count > 1)} skipped:")
         for one in skipped[:SKIPPED_SHOWN]:
             err.print(f"  {one.uri}: {one.reason}", markup=False)
         if count > SKIPPED_SHOWN:
@@ -77,7 +117,7 @@ def print_conflicts(conflicts: "Sequence[LabelConflict]", count: int) -> None:
     """Name the items that keep their label though another one was said; ``count`` where there are more than are given."""
     if count:
         whose = "item keeps its label" if count == 1 else "items keep their labels"
-        err.print(f"[yellow]{count} {whose}, and another one was said (--relabel takes that):[/yellow]", soft_wrap=True)
+        warn(f"{count} {whose}, and another one was said (--relabel takes that):")
         for one in conflicts[:SKIPPED_SHOWN]:
             err.print(f"  {one.uri or one.item}: {one.known!r}, not {one.said!r}", markup=False)
         if count > SKIPPED_SHOWN:
@@ -93,7 +133,7 @@ def print_outdated(done: "Indexed") -> None:
         say(f"{done.pruned} items were deleted, whose pictures are no longer at their addresses.")
     elif count:
         what = f"{done.changed} items have an address with another picture by now, {done.gone} one with none"
-        err.print(f"[yellow]{what}; delete them with  index FOLDER --sync --prune[/yellow]", soft_wrap=True)
+        warn(f"{what}; delete them with  evergallery index FOLDER --sync --prune")
         for uri in done.outdated[:SKIPPED_SHOWN]:
             err.print(f"  {uri}", markup=False)
         if count > SKIPPED_SHOWN:
@@ -183,8 +223,8 @@ def describe(progress: "TrainingProgress") -> str:
 
 @contextmanager
 def watching(quiet: bool = False) -> Iterator[Watcher]:
-    """A watcher for this terminal: bars, plain lines, or nothing."""
-    if quiet:
+    """A watcher for this terminal: bars, plain lines, or with ``quiet``, or ``--quiet``, only what must be heard."""
+    if quiet or Terminal.hides_progress:
         yield QuietWatcher()
     elif not err.is_terminal:
         yield PlainWatcher()

@@ -2,10 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
+from evergallery.cli.choices import Fit, Interpolation
 from evergallery.cli.common import (
     HERE,
     DataDirOption,
@@ -32,9 +34,13 @@ def register(
     ] = None,
     pretrained: Annotated[bool, typer.Option(help="Load the published weights where no file is given.")] = True,
     seed: Annotated[int, typer.Option(help="Of initial weights, with --no-pretrained.")] = 0,
-    size: Annotated[int | None, typer.Option(help="Side of the input in pixels; the model's own by default.")] = None,
-    fit: Annotated[str | None, typer.Option(help="How an image becomes square: crop (usual), pad or stretch.")] = None,
-    interpolation: Annotated[str | None, typer.Option(help="bilinear, bicubic or lanczos.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Side of the input in pixels; the model's own by default.")
+    ] = None,
+    fit: Annotated[Fit | None, typer.Option(help="How an image becomes square; crop where nobody knows.")] = None,
+    interpolation: Annotated[
+        Interpolation | None, typer.Option(help="How an image is resampled; the model's own by default.")
+    ] = None,
     mean: Annotated[
         str | None, typer.Option(help="Of each channel, as 0.5,0.5,0.5; the model's own by default.")
     ] = None,
@@ -45,7 +51,7 @@ def register(
     with open_workspace(workspace) as space:
         generation = space.register(
             model, weights=weights, pretrained=pretrained, seed=seed, size=size,
-            fit=fit, interpolation=interpolation,  # type: ignore[arg-type]
+            fit=fit, interpolation=interpolation,
             mean=_numbers("--mean", mean), std=_numbers("--std", std),
         )  # fmt: skip
         promoted = space.state.promoted
@@ -144,7 +150,7 @@ def export_model(
             f"{100 * found.file:.1f} % by the file, {100 * found.cross:.1f} % by the file in vectors of {done.generation}; "
             f"smallest cosine of an image's two vectors {found.smallest_cosine:.4f}."
         )
-    say(f"Next:  evergallery register {done.file} -w {workspace}")
+    say(f"Next:  evergallery register {quote(str(done.file))}")
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

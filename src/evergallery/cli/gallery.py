@@ -3,10 +3,11 @@
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergallery.cli.choices import Precision
 from evergallery.cli.common import (
     HERE,
     JsonOption,
@@ -16,8 +17,10 @@ from evergallery.cli.common import (
     say_if_password,
     say_result,
     space_names,
+    with_quiet,
 )
 from evergallery.cli.console import out, print_json, print_table, say, watching
+from evergallery.errors import NotFoundError
 
 if TYPE_CHECKING:
     from evergallery.gallery.items import Item
@@ -42,13 +45,14 @@ def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, j
         described = {name: {**asdict(index), "serves": index.serves} for name, index in indexes.items()}
         print_json({"items": sum(counts.values()), "by_generation": by_name, "indexes": described})
     elif not by_name:
-        out.print(f"The gallery is empty. Next:  evergallery index IMAGES -w {workspace}", markup=False, soft_wrap=True)
+        out.print("The gallery is empty. Next:  evergallery index IMAGES", markup=False, soft_wrap=True)
     else:
         rows = [(name, str(indexes.get(name, "exact")), str(count)) for name, count in by_name.items()]
         print_table("Gallery", ("vectors of", "search", "items"), rows, numbers_from=2)
 
 
-@gallery_app.command("compact")
+@gallery_app.command("compact", epilog="Example:  evergallery gallery compact")
+@with_quiet
 def gallery_compact(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
     """Give back the room of what was deleted, index what is large, and measure what the indexes find; may take minutes."""
     with open_workspace(workspace) as space:
@@ -62,12 +66,13 @@ def gallery_compact(workspace: WorkspaceOption = HERE, json: JsonOption = False)
         print_table("Indexes", ("vectors of", "search"), rows, numbers_from=2)
 
 
-@gallery_app.command("list")
+@gallery_app.command("list", epilog="Example:  evergallery gallery list --label tulip --limit 20")
+@with_quiet
 def gallery_list(
     workspace: WorkspaceOption = HERE,
     label: Annotated[list[str] | None, typer.Option(help="Only items with this label.")] = None,
     within: Annotated[list[str] | None, typer.Option(help="Only vectors of this generation.")] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     json: JsonOption = False,
 ) -> None:
     """List stored items."""
@@ -85,13 +90,12 @@ def gallery_list(
         print_table("Items", ("id", "label", "vector of", "image"), rows, numbers_from=9)
 
 
-@gallery_app.command("show")
+@gallery_app.command("show", epilog="Example:  evergallery gallery show ITEM")
+@with_quiet
 def gallery_show(
     item: Annotated[str, typer.Argument(help="Its id.")], workspace: WorkspaceOption = HERE, json: JsonOption = False
 ) -> None:
     """Show one stored item."""
-    from evergallery.errors import NotFoundError
-
     with open_workspace(workspace) as space:
         found = space.gallery.get(item)
         if found is None:
@@ -100,7 +104,8 @@ def gallery_show(
     print_json({**described, "embedding": found.embedding.tolist()} if json else described)
 
 
-@gallery_app.command("images-from")
+@gallery_app.command("images-from", epilog="Example:  evergallery gallery images-from photos/catalogue")
+@with_quiet
 def gallery_images_from(
     roots: Annotated[list[str] | None, typer.Argument(help="Folders or URLs to allow.")] = None,
     workspace: WorkspaceOption = HERE,
@@ -125,27 +130,27 @@ def gallery_images_from(
         out.print(root, markup=False, soft_wrap=True)
 
 
-@gallery_app.command("delete")
+@gallery_app.command("delete", epilog="Example:  evergallery gallery delete ITEM")
+@with_quiet
 def gallery_delete(
     items: Annotated[list[str], typer.Argument(help="Their ids.")],
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:
-    """Delete stored items. Exit status 1 if none of them was there."""
+    """Delete stored items. Exit status 3 if none of them was there."""
     with open_workspace(workspace) as space:
         deleted = space.gallery.delete(items)
     say_result({"deleted": deleted}, f"{deleted} deleted.", json)
     if not deleted:
-        raise typer.Exit(1)
+        raise typer.Exit(NotFoundError.exit_status)
 
 
-@gallery_app.command("copy")
+@gallery_app.command("copy", epilog="Example:  evergallery gallery copy shop/gallery postgresql://localhost/shop")
+@with_quiet
 def gallery_copy(
     source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery's directory, or its URL.")],
     target: Annotated[str, typer.Argument(metavar="TO", help="An empty gallery, or what an earlier copy has left.")],
-    precision: Annotated[
-        Literal["float32", "float16", "int8"] | None, typer.Option(help="Of the vectors of a new gallery.")
-    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Of the vectors of a new gallery.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Copy a gallery into another engine, every version of every item, and compare both.
@@ -164,12 +169,13 @@ def gallery_copy(
         done = copy_gallery(one, other, watcher)
     sentence = (
         f"{done.items} items with {done.versions} vectors are in both galleries, {done.copied} of them copied now, in "
-        f"{done.seconds:.1f} s. Next:  evergallery gallery use {without_password(target)} -w WORKSPACE"
+        f"{done.seconds:.1f} s. Next:  evergallery gallery use {without_password(target)}"
     )
     say_result(asdict(done), sentence, json)
 
 
-@gallery_app.command("use")
+@gallery_app.command("use", epilog="Example:  evergallery gallery use postgresql://localhost/shop")
+@with_quiet
 def gallery_use(
     place: Annotated[str, typer.Argument(metavar="PLACE", help="A gallery's directory, or its URL.")],
     workspace: WorkspaceOption = HERE,
@@ -184,7 +190,8 @@ def gallery_use(
     say_result({"store": written}, f"{workspace} uses the gallery {written} from now on; the other is as it was.", json)
 
 
-@gallery_app.command("snapshot")
+@gallery_app.command("snapshot", epilog="Example:  evergallery gallery snapshot backups/monday")
+@with_quiet
 def gallery_snapshot(
     path: Annotated[Path, typer.Argument(help="A new directory.")],
     workspace: WorkspaceOption = HERE,
@@ -196,9 +203,10 @@ def gallery_snapshot(
     say_result(_describe_snapshot(taken), f"{taken.vectors} vectors copied to {path}.", json)
 
 
-@gallery_app.command("verify")
+@gallery_app.command("verify", epilog="Example:  evergallery gallery verify backups/monday")
+@with_quiet
 def gallery_verify(path: Annotated[Path, typer.Argument(help="Of the snapshot.")], json: JsonOption = False) -> None:
-    """Compare every file of a snapshot with its checksum. Exit status 1 if one is not what was written."""
+    """Compare every file of a snapshot with its checksum. Exit status 6 if one is not what was written."""
     from evergallery.gallery.snapshot import verify
 
     found = verify(path)
@@ -209,7 +217,8 @@ def gallery_verify(path: Annotated[Path, typer.Argument(help="Of the snapshot.")
     )
 
 
-@gallery_app.command("restore")
+@gallery_app.command("restore", epilog="Example:  evergallery gallery restore backups/monday")
+@with_quiet
 def gallery_restore(
     path: Annotated[Path, typer.Argument(help="Of the snapshot.")],
     workspace: WorkspaceOption = HERE,

@@ -14,7 +14,7 @@ from evergallery.cli.common import (
     WorkspaceOption,
     open_workspace,
 )
-from evergallery.cli.console import err, out, print_json, watching
+from evergallery.cli.console import err, out, print_json, warn, watching
 from evergallery.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -107,12 +107,12 @@ def learn(
     )  # fmt: skip
     _print_skipped_of(generation)
     if space.state.promoted != card.name:
-        out.print(f"Next:  evergallery check {card.name} --data HELD_OUT -w {workspace}", markup=False, soft_wrap=True)
+        out.print(f"Next:  evergallery check {card.name} --data HELD_OUT", markup=False, soft_wrap=True)
 
 
 def _print_skipped_of(generation: "Generation") -> None:
     skipped = generation.card.data["skipped"]
     if skipped:
-        err.print(f"[yellow]{len(skipped)} image{'s' * (len(skipped) > 1)} skipped:[/yellow]")
+        warn(f"{len(skipped)} image{'s' * (len(skipped) > 1)} skipped:")
         for one in skipped[:10]:
             err.print(f"  {one}", markup=False)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evergallery.cli.common import HERE, ImagesFromOption, JsonOption, WorkspaceOption, open_workspace, say_result
+from evergallery.cli.choices import Scope
+from evergallery.cli.common import (
+    HERE,
+    ImagesFromOption,
+    JsonOption,
+    WorkspaceOption,
+    open_workspace,
+    say_result,
+    with_quiet,
+)
 from evergallery.cli.console import out, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -71,26 +80,24 @@ def serve(
     )  # fmt: skip
 
 
-@token_app.command("create")
+@token_app.command("create", epilog="Example:  evergallery token create --name till --scope read")
+@with_quiet
 def token_create(
     name: Annotated[str, typer.Option(help="Whose it is, for the log.")],
-    scope: Annotated[str, typer.Option(help="read, write or admin.")],
+    scope: Annotated[Scope, typer.Option(help="What it lets somebody do.")],
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:
     """Make a token and print it. It cannot be shown again: the workspace keeps a hash of it."""
-    from evergallery.errors import InputError
-
-    if scope not in ("read", "write", "admin"):
-        raise InputError(f"There is no scope {scope!r}: choose read, write or admin.")
-    token = _tokens(workspace).create(name, scope)  # type: ignore[arg-type]
+    token = _tokens(workspace).create(name, scope)
     if json:
         print_json({"name": name, "scope": scope, "token": token})
     else:
         out.print(token, markup=False, soft_wrap=True)
 
 
-@token_app.command("list")
+@token_app.command("list", epilog="Example:  evergallery token list")
+@with_quiet
 def token_list(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
     """List the tokens by name."""
     known = _tokens(workspace).all()
@@ -104,7 +111,8 @@ def token_list(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> N
         print_table("Tokens", ("name", "scope", "created"), [(one.name, one.scope, one.created) for one in known], 9)
 
 
-@token_app.command("revoke")
+@token_app.command("revoke", epilog="Example:  evergallery token revoke till")
+@with_quiet
 def token_revoke(
     name: Annotated[str, typer.Argument(help="Of the token.")],
     workspace: WorkspaceOption = HERE,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergallery.cli.choices import AdapterKind, Direction, Order
 from evergallery.cli.common import (
     HERE,
     ClusterOption,
@@ -18,21 +19,26 @@ from evergallery.cli.common import (
     WorkspaceOption,
     allow,
     open_workspace,
+    say_if,
     say_result,
 )
-from evergallery.cli.console import err, out, print_json, print_table, say, watching
+from evergallery.cli.console import print_json, print_table, say, watching
+from evergallery.cli.printing import (
+    print_adapted,
+    print_check,
+    print_compared,
+    print_log,
+    print_plan,
+    print_refreshed,
+    print_status,
+    print_virtual,
+    short,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from evergallery.watching import Watcher
+    from evergallery.workspace import Workspace
 
-    from evergallery.memory import Fidelity
-    from evergallery.upgrade.adapting import Adapted
-    from evergallery.upgrade.check import Check, PairCheck
-    from evergallery.upgrade.options import Option
-    from evergallery.upgrade.overview import Status
-    from evergallery.upgrade.plan import Plan
-
-SHOWN = 10
 MOST_FILES = 20_000
 """So many image files are looked for by ``status``, which does not keep anybody waiting; ``doctor`` reads them all."""
 ImagesOption = Annotated[
@@ -40,7 +46,8 @@ ImagesOption = Annotated[
     typer.Option(help="Where to look for the stored items' images first; where they were indexed from otherwise."),
 ]
 PriceOption = Annotated[
-    float | None, typer.Option(min=0, help="What an hour of this machine costs, in whatever currency.")
+    float | None,
+    typer.Option(min=0, help="What an hour of this machine costs, in whatever currency; by default nothing is priced."),
 ]
 AdapterOption = Annotated[
     str | None, typer.Option("--with", help="An adapter that maps the stored vectors; no image is read.")
@@ -90,8 +97,9 @@ def check(
     largest_image: LargestOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure a generation beside others: the matrix, the gate's conditions, the verdict. Exit status 1 if it fails."""
+    """Measure a generation beside others: the matrix, the gate's conditions, the verdict. Exit status 1 if it is not passed."""
     from evergallery.errors import InputError
+    from evergallery.upgrade.advice import next_step
 
     if (generation is None) == (candidates is None):
         raise InputError("Name the generation to check, or several with --candidates v2,v3: exactly one of both.")
@@ -103,18 +111,26 @@ def check(
     with open_workspace(workspace) as space, watching(json) as watcher:
         if candidates is not None:
             names = [name.strip() for name in candidates.split(",") if name.strip()]
-            _say_compared(space.compare(names, data, watcher=watcher, **options), json)
+            found = space.compare(names, data, watcher=watcher, **options)
+            if json:
+                print_json({"candidates": [one.to_dict() for one in found]})
+            else:
+                print_compared(found)
+            if any(one.pairs for one in found) and not any(one.passed for one in found):
+                raise typer.Exit(1)
             return
         assert generation is not None
         remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
         result = space.check(generation, data, watcher=watcher, **options)
+        following = None if json else next_step(space, generation, result)
     if json:
         more = {"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {}
         print_json(result.to_dict() | more)
     else:
-        _print_check(result, flips)
+        print_check(result, flips)
         if remembered:
-            _print_virtual(generation, remembered)
+            print_virtual(generation, remembered)
+        say_if(following)
     if result.pairs and not result.passed:
         raise typer.Exit(1)
 
@@ -125,25 +141,19 @@ def adapt(
     pairs: Annotated[str, typer.Option(help="Images that both look at, labels optional; or an .npz of embeddings.")],
     workspace: WorkspaceOption = HERE,
     direction: Annotated[
-        str, typer.Option(help="query: new queries into the old space. gallery: stored vectors into the new one.")
+        Direction, typer.Option(help="query: new queries into the old space. gallery: stored vectors into the new one.")
     ] = "query",
-    kind: Annotated[str | None, typer.Option(help="Only this kind; all that fit are tried by default.")] = None,
+    kind: Annotated[AdapterKind | None, typer.Option(help="Only this kind; all that fit are tried by default.")] = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make a map between two models that nobody can retrain; the best kind on pairs that it has not seen."""
-    from evergallery.errors import InputError
-
-    if direction not in ("query", "gallery"):
-        raise InputError(f"--direction {direction!r} is neither query nor gallery.")
     with open_workspace(workspace) as space, watching(json) as watcher:
-        made = space.adapt(
-            new, old, pairs, direction=direction, kind=kind, data_dir=data_dir, watcher=watcher  # type: ignore[arg-type]
-        )  # fmt: skip
+        made = space.adapt(new, old, pairs, direction=direction, kind=kind, data_dir=data_dir, watcher=watcher)
     if json:
         print_json({**made.adapter.card.model_dump(mode="json"), "warning": made.selection.warning})
     else:
-        _print_adapted(made)
+        print_adapted(made)
 
 
 def promote(
@@ -208,7 +218,7 @@ def plan(
     if json:
         print_json(result.to_dict())
     else:
-        _print_plan(result)
+        print_plan(result)
 
 
 def refresh(
@@ -216,13 +226,18 @@ def refresh(
     workspace: WorkspaceOption = HERE,
     adapter: AdapterOption = None,
     order: Annotated[
-        str, typer.Option(help="Which items first: random, uncertain, typical, oldest or popular.")
+        Order, typer.Option(help="Which items first; plan tells what each is expected to give.")
     ] = "random",
-    fraction: Annotated[float, typer.Option(help="Share of the items.")] = 1.0,
-    budget: Annotated[str | None, typer.Option(help="Time after which to stop: 90s, 10m, 2h.")] = None,
-    until: Annotated[str | None, typer.Option(help="recall=0.9: stop where this recall@1 is to be expected.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Items a second, at most.")] = None,
-    commit: Annotated[bool, typer.Option("--commit", help="Give up the earlier vectors for good.")] = False,
+    fraction: Annotated[float, typer.Option(help="Share of the items, above 0 and up to 1.")] = 1.0,
+    budget: Annotated[str | None, typer.Option(help="Time after which to stop: 90s, 10m, 2h; by default none.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="recall=0.9: stop where this recall@1 is to be expected; by default nowhere.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Items a second, at most; by default as many as it can.")] = None,
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Give up the earlier vectors for good; asks first, and has no way back.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Let --commit ask nothing.")] = False,
     discard: Annotated[bool, typer.Option("--discard", help="Give up the new vectors.")] = False,
     images: ImagesOption = None,
     data_dir: DataDirOption = None,
@@ -234,11 +249,16 @@ def refresh(
 ) -> None:
     """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""
     from evergallery.errors import InputError
+    from evergallery.upgrade.advice import next_step
 
+    if yes and not commit:
+        raise InputError("--yes answers what --commit asks: give both, or neither.")
     if commit + discard + (generation is not None) != 1:
         raise InputError("Name the generation to refresh for, or give --commit, or --discard: exactly one of them.")
     with open_workspace(workspace) as space, watching(json) as watcher:
         allow(space, images_from)
+        if commit and not yes:
+            _confirm(space, watcher)
         if commit or discard:
             deleted = space.commit(watcher=watcher) if commit else space.discard(watcher=watcher)
             which = "earlier" if commit else "new"
@@ -250,34 +270,46 @@ def refresh(
             budget=None if budget is None else _seconds(budget), until=None if until is None else _recall(until),
             rate=rate, images=images, data_dir=data_dir, cluster=cluster, workers=workers, watcher=watcher,
         )  # fmt: skip
+        through = f" --with {adapter}" if adapter else ""
+        following = (
+            next_step(space, generation)
+            if done.stopped_by == "done"
+            else f"Go on with  evergallery refresh {generation}{through}"
+        )
     if json:
         print_json({**vars(done), "problems": [vars(one) for one in done.problems]})
         return
-    say(
-        f"{done.refresh}: {done.refreshed} refreshed in {done.seconds:.0f} s, {done.remaining} keep their vector "
-        f"({'all that could be' if done.stopped_by == 'done' else 'stopped by the ' + done.stopped_by})."
-    )
-    for problem in done.problems[:SHOWN]:
-        err.print(f"  {problem.item[:16]}: {problem.reason}", markup=False, soft_wrap=True)
-    if len(done.problems) > SHOWN:
-        err.print(f"  and {len(done.problems) - SHOWN} more; all of them:  evergallery status --json")
-    if done.shown:
-        say("Searches use the new vectors. The earlier ones stay until  evergallery refresh --commit")
-    else:
-        say(f"The new vectors wait in the shadow until  evergallery promote {generation}")
+    print_refreshed(done)
+    say_if(following)
+
+
+def _confirm(space: "Workspace", watcher: "Watcher") -> None:
+    from evergallery.errors import InputError
+    from evergallery.upgrade.settling import superseded
+
+    count = superseded(space)
+    question = f"Delete {count} earlier vectors for good? After that neither rollback nor --discard brings them back."
+    if not watcher.confirms(question):
+        raise InputError(
+            f"{question} Nobody said yes: nothing was deleted. To delete them unasked:  evergallery refresh --commit --yes"
+        )
 
 
 def status(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
     """Items by generation and state, image files that are gone or changed, the open refresh, problems, what runs now."""
+    from evergallery.upgrade.advice import next_step
+
     with open_workspace(workspace) as space:
         result = space.status()
         files = None if result.spaces is None else space.image_files(MOST_FILES)
+        following = next_step(space, result.promoted) if result.promoted and not json else None
     if json:
         print_json({**result.to_dict(), "files": files and asdict(files)})
     else:
-        _print_status(result)
+        print_status(result)
         for problem in files.problems() if files is not None else ():
             say(problem)
+        say_if(following)
 
 
 def log(
@@ -290,16 +322,7 @@ def log(
     if json:
         print_json(entries)
         return
-    for entry in entries:
-        told = {
-            key: value
-            for key, value in entry.items()
-            if key not in ("time", "who", "operation") and value not in (None, [])
-        }
-        words = ", ".join(
-            f"{key} {'; '.join(value) if isinstance(value, list) else value}" for key, value in told.items()
-        )
-        out.print(f"{entry['time']}  {entry['who']}  {entry['operation']}  {words}", markup=False, soft_wrap=True)
+    print_log(entries)
     if not entries:
         say("Nothing has been done here yet.")
 
@@ -317,14 +340,8 @@ def diff(
     elif not found:
         say(f"{one} and {other} differ in nothing but their name and time.")
     else:
-        rows = [(name, *(_short(value) for value in values)) for name, values in found.items()]
+        rows = [(name, *(short(value) for value in values)) for name, values in found.items()]
         print_table(f"{one} and {other}", ("", one, other), rows, numbers_from=9)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value[:6])) + (f" and {len(value) - 6} more" if len(value) > 6 else "")
-    return "" if value is None else str(value)
 
 
 def _seconds(text: str) -> float:
@@ -360,237 +377,3 @@ def _recall(text: str) -> float:
     if not found:
         raise InputError(f"--until {text!r} is not a recall: give recall=0.9, a share between 0 and 1.")
     return float(found[1])
-
-
-def _print_check(result: "Check", flips: int) -> None:
-    for one in result.agreements:
-        say(
-            f"{one.new} and {one.old} show {100 * one.overlap:.1f} % of the same {one.k} items among the vectors of {one.old}, "
-            f"and the same first one for {100 * one.same_first:.1f} % of {one.queries} queries."
-        )
-    if result.matrix:
-        _print_matrix(result)
-    for pair in result.pairs:
-        _print_pair(pair)
-        for title, changed in (("Lost", pair.negative), ("Won", pair.positive)):
-            images = result.images.images
-            for flip in changed[:flips]:
-                say(f"  {title}: {images.uris[flip.query]}: {images.uris[flip.before]} → {images.uris[flip.after]}")
-    say(result.conclusion)
-    within = "" if not result.matrix or result.images.judgements else " Old and new classes within their own galleries."
-    foot = f"Held-out images: {result.protocol}.{within}"
-    say(foot + (f" {result.excluded} images left out: a generation had learned from them." if result.excluded else ""))
-
-
-def _say_compared(results: "Sequence[Check]", json: bool) -> None:
-    """Several candidates beside each other. Exit status 1 where the gate would let none of them answer."""
-    if json:
-        print_json({"candidates": [one.to_dict() for one in results]})
-    else:
-        rows = []
-        for result in results:
-            for pair in result.pairs:
-                evidence = pair.evidence
-                own, change = evidence.score("new self"), evidence.self_change
-                moved = f"{100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
-                rows.append(
-                    (result.candidate, evidence.old, f"{100 * own:.1f}", moved, f"{100 * evidence.score('cross'):.1f}",
-                     pair.verdict, "✓" if pair.passed else "✗")
-                )  # fmt: skip
-        columns = (
-            "candidate",
-            "against",
-            "alone\n%",
-            "points beside\nold alone",
-            "in old\nvectors %",
-            "verdict",
-            "gate",
-        )
-        print_table(f"{len(results)} candidates, the best alone first", columns, rows, numbers_from=2)
-        say(f"Intervals are corrected for {len(results)} candidates, and all of them hold at once.")
-        say(results[0].conclusion)
-    if any(one.pairs for one in results) and not any(one.passed for one in results):
-        raise typer.Exit(1)
-
-
-def _print_matrix(result: "Check") -> None:
-    values = result.values()
-    rows = [
-        (query, *("" if g > q else f"{100 * values[q, g]:.1f}" for g in range(len(result.generations))))
-        for q, query in enumerate(result.generations)
-    ]
-    print_table("recall@1 in %, all classes: queries of a row's generation in the vectors of a column's",
-                ("", *result.generations), rows)  # fmt: skip
-    if len(result.generations) > 2:
-        named = {name: value for name, value in result.lineage().items() if value is not None}
-        say("  ".join(f"{name} {100 * value:.1f}" for name, value in named.items()) + " (%)")
-
-
-def _print_pair(pair: "PairCheck") -> None:
-    evidence = pair.evidence
-    rows = []
-    titles = {
-        "old self": f"{evidence.old} in its own vectors",
-        "new self": f"{evidence.new} in its own vectors (self-test)",
-        "cross": f"{evidence.new} in the vectors of {evidence.old} (cross-test)",
-    }
-    shown = [(titles[test], groups) for test, groups in evidence.figures.items()]
-    shown += [(f"the same {route.path()}", route.figures["cross"]) for route in pair.routes]
-    for title, groups in shown:
-        for group, figures in groups.items():
-            recalls = tuple(f"{100 * value:.1f}" for value in figures.recall.values())
-            graded = tuple(f"{100 * value:.1f}" for value in (figures.ndcg or {}).values())
-            rows.append((title, group, *recalls, f"{100 * figures.map_at_r:.1f}", *graded, str(figures.queries)))
-    figures = evidence.figures["cross"]["all"]
-    graded = tuple(f"nDCG@{k}" for k in figures.ndcg or ())
-    columns = ("queries of", "classes", *(f"recall@{k}" for k in figures.recall), "mAP@R", *graded, "queries")
-    print_table(f"{evidence.new} against {evidence.old}, in %", columns, rows, numbers_from=2)
-    say(
-        f"Flips against {evidence.old} alone: {100 * evidence.negative_flips:.1f} % lost, "
-        f"{100 * evidence.positive_flips:.1f} % won."
-    )
-    if evidence.best is not None:
-        gain = "undefined" if evidence.update_gain is None else f"{evidence.update_gain:.2f}"
-        say(f"Update gain {gain}, price {100 * (evidence.price or 0):.1f} points, against {evidence.best}.")
-    for condition in pair.conditions:
-        mark = "–" if condition.met is None else "✓" if condition.met else "✗"
-        found = f"not measured, because {condition.measured}" if condition.met is None else condition.measured
-        say(f"{mark} {condition.name}: {found}; required: {condition.required}")
-    say(f"{pair.verdict.capitalize()}: {pair.reason}")
-    _print_options(pair.options, evidence.metric)
-    say(pair.advice.text)
-
-
-def _print_options(options: "Sequence[Option]", metric: str) -> None:
-    """Every way of answering beside what it gives and costs."""
-    from evergallery.report.words import duration, size
-
-    priced = any(one.money is not None for one in options)
-    rows = []
-    for one in options:
-        change = one.outcome.change
-        moved = f"{100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
-        images = f"{one.images:.0f}, kept {one.images_kept:.1f}" if one.images else "0"
-        rows.append(
-            (
-                one.name, f"{100 * one.outcome.score:.1f}", "" if one.outcome.way == "wait" else moved,
-                "✓" if one.passes else "✗",
-                "?" if one.milliseconds is None else f"{one.milliseconds:.0f}", images,
-                "?" if one.seconds is None else duration(one.seconds) if one.seconds else "0",
-                "?" if one.bytes is None else size(one.bytes) if one.bytes else "0",
-                *([] if not priced else ["?" if one.money is None else f"{one.money:.2f}"]),
-            )
-        )  # fmt: skip
-    columns = (
-        "way of answering", f"{metric}\n%", "points beside\nold alone", "gate", "ms a\nquery", "images\na query",
-        "before it,\nin all", "bytes", *(["money"] if priced else []),
-    )  # fmt: skip
-    print_table("Ways of answering", columns, rows)
-    say(
-        "ms: the models alone, for one query on this machine while nothing is kept. Images: embedded for a query at first, and "
-        "on average over these queries in a row. In a larger gallery so many candidates reach less."
-    )
-
-
-def _print_adapted(made: "Adapted") -> None:
-    card, selection = made.adapter.card, made.selection
-    rows = []
-    for trial in selection.trials:
-        unseen = f"{100 * trial.unseen_classes.recall:.1f}" if trial.unseen_classes else ""
-        rows.append(
-            (
-                trial.name + (" (chosen)" if trial.name == selection.name else ""),
-                f"{100 * trial.in_sample.recall:.1f}", f"{100 * trial.out_of_sample.recall:.1f}", unseen,
-                f"{trial.worse.reciprocal_rank:.3f}", f"{trial.seconds:.1f}", f"{trial.microseconds:.0f}",
-            )
-        )  # fmt: skip
-    columns = (
-        "",
-        "fitted\nimages",
-        "other\nimages",
-        "other\nclasses",
-        "partner's\nrank",
-        "seconds\nto fit",
-        "µs a\nquery",
-    )
-    print_table(f"{card.name}: {card.source.name} to {card.target.name}, {selection.measure} in %", columns, rows)
-    say(
-        f"Vectors of {card.target.name} themselves: {100 * selection.target_recall:.1f} %. {selection.pairs} pairs; the chosen "
-        f"kind was then fitted to all of them."
-    )
-    if selection.warning:
-        err.print(f"[yellow]{selection.warning}[/yellow]", soft_wrap=True)
-    new, old = (card.source, card.target) if card.direction == "query" else (card.target, card.source)
-    against = old.name if card.direction == "query" else card.name
-    say(f"Next:  evergallery check {new.name} --against {against} --data HELD_OUT")
-
-
-def _print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
-    print_table(
-        f"Earlier generations as {generation} remembers them: its virtual features, and its own embeddings untouched",
-        ("", "cosine", "untouched", "recall@1 real", "virtual", "untouched"),
-        [
-            (
-                name, f"{one.cosine:.3f}", f"{one.cosine_untouched:.3f}",
-                *(f"{100 * value:.1f} %" for value in (one.recall_real, one.recall_virtual, one.recall_untouched)),
-            )
-            for name, one in remembered.items()
-        ],
-    )  # fmt: skip
-    say("Queries are the earlier generation's; cosines are with its real embeddings.")
-
-
-def _print_plan(result: "Plan") -> None:
-    from evergallery.report.words import duration, size
-
-    total = sum(result.items.values())
-    of = ", ".join(f"{count} vectors of {name}" for name, count in result.items.items())
-    made = f"mapped by {result.adapter}" if result.adapter else "computed from the stored vectors"
-    way = f"about {duration(result.seconds)}" if result.images else f"{made}, no image is read"
-    say(f"{total} items to refresh ({of}): {way}, {size(result.bytes)} for the new vectors.")
-    if result.missing:
-        say(f"The images of {100 * result.missing:.0f} % of the sample were not found: such items keep their vector.")
-    if not result.recall:
-        say("What recall to expect cannot be told: too few stored items have a label and an image that is found.")
-        return
-    print_table(
-        f"Expected recall@1 in % of {result.generation} by share refreshed, on a sample of {result.sample} items",
-        ("order", *(f"{100 * share:.0f} %" for share in result.shares)),
-        [(order, *(f"{100 * value:.1f}" for value in values)) for order, values in result.recall.items()],
-    )
-    say(
-        f"Best on the sample: {result.best_order()}. {result.queries} queries, each of the sample's images among the others."
-    )
-    if result.advice is not None:
-        _print_options(result.options, "recall@1")
-        say(result.advice.text)
-
-
-def _print_status(result: "Status") -> None:
-    from evergallery.report.words import duration
-
-    say(f"{result.promoted or 'No generation'} answers queries; {result.generations} generations.")
-    if result.answer is not None:
-        say(f"Way of answering: {result.answer}.")
-    if result.forced:
-        say(f"It was promoted against the gate: {result.forced}")
-    if result.spaces is None:
-        say("The gallery is in use by another process; its items are not counted now.")
-    elif not result.spaces:
-        say("The gallery is empty.")
-    else:
-        print_table("Items", ("vectors of", "state", "items"),
-                    [(one.name, one.state, str(one.items)) for one in result.spaces], numbers_from=2)  # fmt: skip
-    if result.refresh is None and any(one.state != "current" for one in result.spaces or ()):
-        say(f"What refreshing the others would cost and give:  evergallery plan {result.promoted}")
-    if result.refresh is not None:
-        one = result.refresh
-        left = "" if one.seconds_left is None else f", about {duration(one.seconds_left)} for the rest"
-        seen = "searches use them" if one.shown else f"they wait for the promotion of {one.generation}"
-        say(f"{one.id}, a refresh for {one.generation}: {one.refreshed} done, {one.remaining} to go{left}; {seen}.")
-    for kind, count in result.problems.items():
-        say(f"{count} items could not be refreshed: {kind}.")
-    for item, reason in list(result.reasons.items())[:SHOWN]:
-        say(f"  {item[:16]}: {reason}")
-    for who in result.running:
-        say(f"Running: {who}")

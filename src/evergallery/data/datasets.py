@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.data.downloads import flowers102, food101
 from evergallery.data.image_arrays import fit_arrays
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
@@ -62,6 +63,8 @@ NAMED: dict[str, Callable[[Path | None, Preprocessing], Listing | ImageSet]] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     **{name: _published(name) for name in LAYOUTS},
+    "flowers102": flowers102,
+    "food101": food101,
 }
 
 

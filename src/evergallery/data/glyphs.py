@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import InputError
+from evergallery.errors import InputError, extra
 
+CHARACTERS = "The set 'glyphs', drawn in fonts of matplotlib,"
 FONTS = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique",
     "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic",
@@ -199,14 +200,16 @@ def _font(name: str, points: int) -> ImageFont.FreeTypeFont:
 @cache
 def _covered(name: str) -> frozenset[int]:
     """The code points that a font has."""
-    from fontTools.ttLib import TTFont
+    with extra(CHARACTERS, "report"):
+        from fontTools.ttLib import TTFont
 
     with TTFont(_font_file(name), lazy=True) as font:
         return frozenset(font.getBestCmap())
 
 
 def _font_file(name: str) -> Path:
-    import matplotlib as mpl
+    with extra(CHARACTERS, "report"):
+        import matplotlib as mpl
 
     return Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
 

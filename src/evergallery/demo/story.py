@@ -18,6 +18,7 @@ from evergallery.evaluation import Protocol, measure
 from evergallery.files import write_json
 from evergallery.generations.generation import Generation
 from evergallery.methods import CSD, Evergreen, Finetune, Joint, Method
+from evergallery.report.page import require_plots
 from evergallery.retrieval.width import in_width_of
 from evergallery.training import Settings
 from evergallery.watching import Watcher
@@ -54,7 +55,9 @@ def run_demo(
 
     Raises:
         InputError: ``directory`` holds something else, or the images do not make two tasks.
+        MissingExtraError: the extra ``report`` is not installed.
     """
+    require_plots("The demo")
     _make_room(directory)
     workspace = Workspace.create(directory, size=SIZE)
     write_json(directory / MARKER, {"data": data, "limit": limit, "seed": seed})
@@ -88,7 +91,7 @@ def run_demo(
     result = DemoResult(
         title="Recall@1 in %, queries by each generation: self = in vectors of its own, cross = in the stored vectors of v1",
         contenders=contenders,
-        findings=[*_findings(contenders, len(test)), f"evergallery check v4 --against v1: {comparison.verdict}"],
+        findings=[*_findings(contenders, len(test)), f"The check of v4 against v1 says: {comparison.verdict}"],
         foot=(
             f"{len(images.classes)} classes, {len(train)} training and {len(test)} held-out images of {SIZE}×{SIZE}; "
             f"{held_out.description}; old and new classes within their own galleries, all pooled; one seed ({seed}). {remarks}"

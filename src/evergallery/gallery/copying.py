@@ -79,7 +79,7 @@ def require_same(one: GalleryStore, other: GalleryStore, watcher: Watcher) -> in
         if problem:
             raise RefusedError(
                 f"The galleries are not the same: {identifier!r} {problem}. Stop what writes to them, then copy into an empty "
-                f"gallery with  evergallery gallery copy"
+                f"gallery with  evergallery gallery copy FROM TO"
             )
         refreshes |= {mark for version in ours for mark in (version.refresh, version.superseded) if mark}
         items += 1

@@ -28,7 +28,7 @@ def restore(path: Path, directory: Path, *, on_progress: Callable[[int, int], No
     if _minor(snapshot.engine) != _minor(engine_version()):
         raise InputError(
             f"The snapshot {path} is of {snapshot.engine} and {engine_version()} is installed: install the earlier one, "
-            f"restore, and take the vectors over with  evergallery export  and  import."
+            f"restore, and take the vectors over with  evergallery export FILE  and  evergallery import FILE"
         )
     for name, entry in snapshot.files.items():
         check_length(path, name, entry)

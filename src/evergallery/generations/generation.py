@@ -211,7 +211,7 @@ class Generation:
         if not self.can_be_parent:
             raise InputError(
                 f"{self.name} is {KINDS[self.card.kind]}, which nothing can learn from: learn a generation without a parent "
-                f"(--method finetune), and fit a map between the two with  evergallery adapt"
+                f"(--method finetune), and fit a map between the two with  evergallery adapt NEW {self.name} --pairs IMAGES"
             )
 
     @property

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Self
 
 from evergallery.adapters.stored import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.roots import Roots, roots_at
-from evergallery.errors import DamagedError, EvergalleryError, NotFoundError
+from evergallery.errors import DamagedError, EvergalleryError, NotFoundError, did_you_mean
 from evergallery.files import ReadOnce, give_to_owner, lock, read_object, write_json
 from evergallery.gallery.items import View
 from evergallery.gallery.opening import open_store
@@ -49,7 +50,9 @@ class Holdings:
         self._generations = ReadOnce(lambda card: Generation.load(card.parent))
         self._stored_adapters = ReadOnce(lambda card: StoredAdapter.load(card.parent))
         if not self._state_path.is_file():
-            raise NotFoundError(f"{self.directory} is not a workspace: create one with  evergallery init {directory}")
+            raise NotFoundError(
+                f"{self.directory} is not a workspace: create one with  evergallery init {quote(str(directory))}"
+            )
         _ = self.state
 
     @property
@@ -78,8 +81,11 @@ class Holdings:
         for generation in self.generations():
             if generation.name == name:
                 return generation
-        known = ", ".join(generation.name for generation in self.generations()) or "none yet: run  evergallery learn"
-        raise NotFoundError(f"{self.directory} has no generation {name!r}; there is {known}.")
+        known = [generation.name for generation in self.generations()]
+        there = ", ".join(known) or "none yet: make one with  evergallery learn IMAGES"
+        raise NotFoundError(
+            f"{self.directory} has no generation {name!r}; there is {there}.{did_you_mean(name, known)}"
+        )
 
     @property
     def promoted(self) -> Generation:
@@ -90,7 +96,7 @@ class Holdings:
         """
         name = self.state.promoted
         if name is None:
-            raise NotFoundError(f"{self.directory} has no generation yet: run  evergallery learn  first.")
+            raise NotFoundError(f"{self.directory} has no generation yet: make one with  evergallery learn IMAGES")
         return self.generation(name)
 
     def adapters(self) -> list[StoredAdapter]:
@@ -109,7 +115,9 @@ class Holdings:
         for stored in self.adapters():
             if stored.card.name == name:
                 return stored
-        raise NotFoundError(f"{self.directory} has no adapter {name!r}: make one with  evergallery adapt NEW OLD")
+        raise NotFoundError(
+            f"{self.directory} has no adapter {name!r}: make one with  evergallery adapt NEW OLD --pairs IMAGES"
+        )
 
     def space(self, name: str) -> Space:
         """The space of a generation (``v1``), or of the vectors that an adapter has mapped (``a1``).
@@ -146,8 +154,8 @@ class Holdings:
         making = "" if is_url(place) else f"mkdir -p {where} && "
         raise NotFoundError(
             f"The gallery {where} is gone, and it held {self._held()} items: bring its disk or its database back, restore a "
-            f"snapshot with  evergallery gallery restore  , or begin with an empty one:  {making}evergallery gallery use {where} "
-            f"--force -w {self.directory}"
+            f"snapshot with  evergallery gallery restore SNAPSHOT  or begin with an empty one:  "
+            f"{making}evergallery gallery use {where} --force -w {self.directory}"
         )
 
     def _held(self) -> int:

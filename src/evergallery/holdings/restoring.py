@@ -4,6 +4,7 @@ import shutil
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
+from shlex import quote
 
 from evergallery.errors import DamagedError, RefusedError
 from evergallery.files import lock
@@ -39,8 +40,8 @@ def restore(
     place = holdings.state.store
     if is_url(place):
         raise RefusedError(
-            f"The gallery is {place}: copy the snapshot's into another one with  evergallery gallery copy {path / 'gallery'} "
-            f"URL  , then  evergallery gallery use URL"
+            f"The gallery is {place}: copy the snapshot's into another one with  evergallery gallery copy "
+            f"{quote(str(path / 'gallery'))} URL  and then use that with  evergallery gallery use URL"
         )
     holdings.close()
     earlier = holdings.directory / holdings.state.store

@@ -1,10 +1,13 @@
 """The verb ``create``: a workspace, by what its first generation is to be made of."""
 
+import os
 import shutil
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
+from shlex import quote
 
-from evergallery.data.images import Fit, Preprocessing
+from evergallery.data.images import SUFFIXES, Fit, Preprocessing
 from evergallery.errors import InputError, RefusedError
 from evergallery.exchange.models import register
 from evergallery.files import new_directory
@@ -16,6 +19,9 @@ from evergallery.holdings.state import State
 from evergallery.learning.decision import changed_architecture
 from evergallery.network import Architecture, HeadKind, Neck, build_backbone
 from evergallery.upgrade.gate import DEFAULT, FILE
+
+LOOKED_AT = 1000
+"""Files among which pictures are looked for, where no workspace can be made."""
 
 
 def create(
@@ -35,16 +41,20 @@ def create(
     """Create the directory of a workspace; see ``Workspace.create``."""
     path = Path(directory)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path} exists and is not empty: name a new directory for the workspace.")
+        raise InputError(_occupied(path))
     if (pretrained or weights is not None) and (dim is not None or neck is not None):
         raise InputError(
             f"The first generation is {backbone} as it was published: leave --dim and --neck out here, and give them to "
-            f"evergallery learn."
+            f"the generation that learns from it, with  evergallery learn IMAGES --neck linear"
         )
     architecture = changed_architecture(Architecture(), backbone, dim, neck)
     built = build_backbone(backbone)
     preprocessing = Preprocessing(
-        size=size or built.size, fit=fit, interpolation=built.interpolation, mean=built.mean, std=built.std
+        size=built.size if size is None else size,
+        fit=fit,
+        interpolation=built.interpolation,
+        mean=built.mean,
+        std=built.std,
     )
     place = without_password(store)
     if is_url(place):
@@ -68,3 +78,14 @@ def create(
         except BaseException:
             shutil.rmtree(path)
             raise
+
+
+def _occupied(path: Path) -> str:
+    """Why no workspace is made in a place that is in use; somebody who stands among their pictures is told the way."""
+    if path.is_dir() and any(one.suffix.lower() in SUFFIXES for one in islice(path.rglob("*"), LOOKED_AT)):
+        shop = quote(os.path.relpath(path.resolve().parent / "shop"))
+        return (
+            f"{path} holds pictures, and a workspace is a directory of its own: make one beside them with  evergallery init "
+            f"{shop}  and put the pictures into it with  evergallery index {quote(str(path))} -w {shop}"
+        )
+    return f"{path} exists and is not empty: name a new directory for the workspace."

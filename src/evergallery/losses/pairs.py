@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, extra
 from evergallery.losses.triplet import batch_hard_triplet
 
 
@@ -79,13 +79,15 @@ def metric_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
 
     Raises:
         InputError: there is none of that name, or it has weights of its own, which a generation would not keep.
+        MissingExtraError: a loss of the library without the extra ``losses``.
     """
     return METRIC_LOSSES[name] if name in METRIC_LOSSES else _of_library(name)
 
 
 @cache
 def _of_library(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    from pytorch_metric_learning import losses
+    with extra(f"The metric loss {name!r}, or any other of pytorch-metric-learning,", "losses"):
+        from pytorch_metric_learning import losses
 
     found: Any = getattr(losses, name, None)
     try:

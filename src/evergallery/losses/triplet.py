@@ -1,19 +1,8 @@
-"""Batch-hard triplets (Hermans et al. 2017), from pytorch-metric-learning."""
+"""Batch-hard triplets (Hermans et al. 2017)."""
 
-from functools import cache
-from typing import Any
-
+import torch
 from torch import Tensor
-
-
-@cache
-def _miner_and_loss(margin: float) -> tuple[Any, Any]:
-    from pytorch_metric_learning.distances import CosineSimilarity
-    from pytorch_metric_learning.losses import TripletMarginLoss
-    from pytorch_metric_learning.miners import BatchHardMiner
-
-    distance = CosineSimilarity()
-    return BatchHardMiner(distance=distance), TripletMarginLoss(margin=margin, distance=distance)
+from torch.nn import functional as F
 
 
 def batch_hard_triplet(embeddings: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
@@ -27,6 +16,12 @@ def batch_hard_triplet(embeddings: Tensor, labels: Tensor, margin: float = 1.0) 
     Returns:
         A scalar; zero, with a graph, where no anchor has both a positive and a negative.
     """
-    miner, loss = _miner_and_loss(margin)
-    value: Tensor = loss(embeddings, labels, miner(embeddings, labels))
-    return value
+    unit = F.normalize(embeddings)
+    cosines = unit @ unit.T
+    same = labels[:, None] == labels[None]
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    has_both = positive.any(1) & (~same).any(1)
+    farthest = cosines.masked_fill(~positive, torch.inf).amin(1)
+    nearest = cosines.masked_fill(same, -torch.inf).amax(1)
+    terms = F.relu((nearest - farthest)[has_both] + margin)
+    return terms.sum() / (terms > 0).sum().clamp(min=1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.data.images import Interpolation
-from evergallery.errors import InputError
+from evergallery.errors import InputError, did_you_mean
 from evergallery.network import bn_inception
 from evergallery.network.published import EXTRA, packaged, packaged_weights
 
@@ -191,9 +191,9 @@ def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
 
     known = [one for one in models.list_models(module=models) if one not in WITH_AUXILIARY_HEADS]
     if name not in known:
-        near = [one for one in known if one[:5] == name[:5]][:5]
-        hint = f", such as {', '.join(near)}" if near else ""
-        raise InputError(f"No model of torchvision is called {name!r}: name one of its image classifiers{hint}.")
+        raise InputError(
+            f"No model of torchvision is called {name!r}: name one of its image classifiers.{did_you_mean(name, known)}"
+        )
     published = models.get_model_weights(name).DEFAULT
     try:
         module: nn.Module = models.get_model(name, weights=published if pretrained else None)
@@ -222,11 +222,10 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
     import timm
 
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
-        hint = f"; similar names: {', '.join(near)}" if near else ""
+        near = did_you_mean(name.partition(".")[0], [*CIFAR_DEPTHS, *timm.list_models()])
         raise InputError(
             f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)}, {bn_inception.NAME}, torchvision/NAME or a timm "
-            f"model{hint}."
+            f"model.{near}"
         )
     module: Any = timm.create_model(name, num_classes=0) if not pretrained else _published(name)
     config: dict[str, Any] = module.pretrained_cfg

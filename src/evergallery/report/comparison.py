@@ -1,12 +1,13 @@
 """What held-out images show, as sections of a report: a sentence that concludes, a plot, a table."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evergallery.report.measurements import Measurements
 from evergallery.report.page import COLOURS, plot
-from evergallery.report.words import counted, direction, duration, listed, percent, points, size
+from evergallery.report.words import counted, direction, duration, listed, moment, percent, points, size
 from evergallery.upgrade.check import PairCheck
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, PURPLE, RED = COLOURS
 GROUP_COLOURS = {"old": BLUE, "new": ORANGE, "all": GREEN}
 MOST_MOVED = 5
+SEARCHED = ("cross-test", "negative flips")
+"""Conditions on queries in the vectors of the base."""
 
 
 def verdict(found: Measurements) -> dict[str, Any]:
@@ -32,9 +35,31 @@ def verdict(found: Measurements) -> dict[str, Any]:
             "conditions": (),
         }
     pair = found.updates[found.candidate]
-    missed = [one.name for one in pair.conditions if one.failed]
-    gate = f"The gate is not passed; not met: {listed(missed)}." if missed else "Every condition of the gate is met."
-    return {"sentences": [f"{pair.verdict.capitalize()}: {pair.reason}", gate], "conditions": pair.conditions}
+    conditions = [one for one in pair.conditions if found.searched or one.name not in SEARCHED]
+    missed = [one.name for one in conditions if one.failed]
+    if found.promotion is not None:
+        sentences = [_answers(found, found.promotion)]
+        sentences += (
+            [f"By these held-out images it would be refused today; not met: {listed(missed)}."] if missed else []
+        )
+    else:
+        sentences = [
+            f"The gate is not passed; not met: {listed(missed)}." if missed else "Every condition of the gate is met."
+        ]
+    if not found.searched:
+        sentences.append(
+            f"No vectors of {found.base} are searched, so that only what {found.candidate} does in vectors of its own counts."
+        )
+    return {"sentences": [f"{pair.verdict.capitalize()}: {pair.reason}", *sentences], "conditions": conditions}
+
+
+def _answers(found: Measurements, promotion: Mapping[str, str | bool | None]) -> str:
+    """Since when the candidate answers queries, and by what right."""
+    since = f"{found.candidate} answers queries since {moment(str(promotion.get('time', '')))}"
+    if promotion.get("refused"):
+        return f"{since}, against the gate: {promotion['why']}"
+    judged = promotion.get("judged")
+    return f"{since}; the gate was passed then, judged on {judged}." if judged else f"{since}."
 
 
 def matrix(found: Measurements) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import EvergalleryError, InputError
+from evergallery.errors import BusyError, EvergalleryError, InputError
 from evergallery.evaluation import GROUPS
 from evergallery.generations.generation import Generation
+from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.report.prototypes import PrototypeMap, prototype_map
@@ -21,6 +22,7 @@ from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.held_out import HeldOut, holds_embeddings, read_held_out
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.planning import plan
+from evergallery.upgrade.promotion import view_with
 from evergallery.watching import Watcher
 
 
@@ -41,6 +43,8 @@ class Measurements:
         prototypes: of the base and the candidate.
         plan: of the same refresh for the items in the gallery.
         no_plan: why there is none.
+        searched: whether queries of the candidate meet vectors of the base: while it answers, or once it does.
+        promotion: of the candidate, where it answers queries.
     """
 
     check: Check
@@ -54,6 +58,8 @@ class Measurements:
     prototypes: PrototypeMap | None
     plan: Plan | None
     no_plan: str
+    searched: bool = True
+    promotion: Mapping[str, str | bool | None] | None = None
 
     @property
     def candidate(self) -> str:
@@ -144,7 +150,8 @@ def measure_held_out(
     )  # fmt: skip
     if held_out.protocol.judgements is not None:
         raise InputError(
-            "A report is made of labelled images: leave the answers out, and lay them before  evergallery check"
+            "A report is made of labelled images: leave the answers out here, and give them to  evergallery check "
+            f"{shown[-1].name} --data HELD_OUT --answers ANSWERS"
         )
     updates: dict[str, PairCheck] = {}
     if held_out.labelled:
@@ -166,7 +173,18 @@ def measure_held_out(
         prototypes=refresh.prototypes,
         plan=refresh.plan,
         no_plan=refresh.no_plan if held_out.labelled else "",
+        searched=_searches(holdings, candidate, base),
+        promotion=holdings.state.last_promotion if holdings.state.promoted == candidate.name else None,
     )
+
+
+def _searches(holdings: Holdings, candidate: Generation, base: Generation | None) -> bool:
+    """Whether the candidate's queries meet vectors of the base; also while nobody can look, or the gallery is empty."""
+    try:
+        held = {space.fingerprint for space in stored_spaces(holdings, view=view_with(holdings, candidate.name))}
+    except BusyError:
+        return True
+    return not held or base is None or base.fingerprint in held
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
+from evergallery.errors import extra
 from evergallery.files import write_atomic
 
 if TYPE_CHECKING:
@@ -73,6 +74,16 @@ def plot(draw: "Callable[[Axes], None]", alternative: str, size: tuple[float, fl
     return Markup(
         '<picture><source media="(prefers-color-scheme: dark)" srcset="{}"><img class="plot" src="{}" alt="{}"></picture>'
     ).format(uris[1], uris[0], alternative)
+
+
+def require_plots(feature: str) -> None:
+    """See that plots can be drawn, before anything is measured for them.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    with extra(feature, "report"):
+        import matplotlib  # noqa: F401
 
 
 def _svg(draw: "Callable[[Axes], None]", palette: dict[str, str], size: tuple[float, float]) -> str:

@@ -12,7 +12,7 @@ from evergallery.holdings.state import now
 from evergallery.report import comparison, standing
 from evergallery.report.flips import flips
 from evergallery.report.measurements import Measurements, choose, measure_held_out
-from evergallery.report.page import write_page
+from evergallery.report.page import require_plots, write_page
 from evergallery.report.words import counted, listed, moment
 from evergallery.watching import SILENT, Watcher
 
@@ -60,7 +60,9 @@ def report(
     Raises:
         NotFoundError: no such generation.
         InputError: the images cannot be used, or ``against`` is not older than ``generation``.
+        MissingExtraError: the extra ``report`` is not installed.
     """
+    require_plots("A report")
     target = _target(Path(path) if path is not None else holdings.directory / FILE)
     found, subject = None, None
     for name in (generation, against):

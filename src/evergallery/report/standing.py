@@ -18,6 +18,9 @@ from evergallery.upgrade.overview import log, status
 ENTRIES_SHOWN = 30
 LANE = 22
 
+LABELS = {"refused": "the gate said"}
+"""Names of figures in the log that say something else to whoever reads them."""
+
 
 def standing(holdings: Holdings) -> dict[str, Any]:
     """Items by space and state, the open refresh, problems, what runs."""
@@ -40,7 +43,11 @@ def standing(holdings: Holdings) -> dict[str, Any]:
             sentences.append(f"Those of {listed(waiting)} have to be refreshed, or shown to be compatible by a check.")
     if found.refresh:
         one = found.refresh
-        left = "" if one.seconds_left is None else f", about {duration(one.seconds_left)} for the rest"
+        left = (
+            ""
+            if one.seconds_left is None or not one.remaining
+            else f", about {duration(one.seconds_left)} for the rest"
+        )
         seen = "searches use the new vectors" if one.shown else f"they wait for the promotion of {one.generation}"
         sentences.append(
             f"{one.id}, a refresh for {one.generation}, is open: {one.refreshed} done, {one.remaining} to go{left}; {seen}."
@@ -119,17 +126,22 @@ def history(holdings: Holdings) -> dict[str, Any]:
     """The last entries of the log, newest first."""
     entries = log(holdings)
     rows = [
-        (moment(entry["time"]), entry["who"], entry["operation"], told(entry)) for entry in entries[-ENTRIES_SHOWN:]
+        (moment(entry["time"]), entry["who"], operation_of(entry), told(entry)) for entry in entries[-ENTRIES_SHOWN:]
     ]
     return {"rows": rows[::-1], "total": len(entries)}
+
+
+def operation_of(entry: Mapping[str, Any]) -> str:
+    """What was done, marked where it was done against the gate."""
+    return f"{entry['operation']}{' against the gate' if entry.get('forced') else ''}"
 
 
 def told(entry: Mapping[str, Any]) -> str:
     """An entry of the log in words, but for when, who and what."""
     return ", ".join(
-        f"{key} {'; '.join(map(str, value)) if isinstance(value, list) else value}"
+        f"{LABELS.get(key, key)} {'; '.join(map(str, value)) if isinstance(value, list) else value}"
         for key, value in entry.items()
-        if key not in ("time", "who", "operation") and value not in (None, [], "")
+        if key not in ("time", "who", "operation", "forced") and value not in (None, [], "")
     )
 
 

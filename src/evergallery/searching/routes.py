@@ -200,8 +200,8 @@ def check_probability(routes: Sequence[Route], minimum: float | None) -> None:
     unknown = [route.space.name for route in routes if route.calibration is None]
     if unknown:
         raise RefusedError(
-            f"No check has measured how probable a match in the vectors of {unknown[0]} is: run  evergallery check  "
-            f"with labelled held-out images first, or use --min-score."
+            f"No check has measured how probable a match in the vectors of {unknown[0]} is: measure it with  evergallery "
+            f"check GENERATION --data HELD_OUT  on labelled images, or use --min-score."
         )
 
 

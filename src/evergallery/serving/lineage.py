@@ -66,7 +66,7 @@ def matrix(workspace: Workspace) -> schemas.Matrix:
         generations=[one.name for one in workspace.generations()],
         metric="recall@1",
         cells=[cell for _, cell in cells.values()],
-        protocol="Nothing has been measured yet: run  evergallery check."
+        protocol="Nothing has been measured yet: run  evergallery check GENERATION --data HELD_OUT"
         if latest is None
         else f"{latest.protocol}; 95 % Wilson intervals; the last check was made {latest.time}.",
     )

@@ -105,7 +105,7 @@ def serve(
         address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
         may = "everything" if allow_writes else "what a token says" if demanded else "reading"
         if demanded and not tokens:
-            may = "nothing until there is a token: evergallery token create"
+            may = "nothing until there is a token, made with  evergallery token create --scope read --name NAME"
         _say_if_nothing_is_shown(service)
         print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
         _Server(config, service).run(sockets=[listening])

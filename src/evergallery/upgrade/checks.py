@@ -62,7 +62,8 @@ def read_check(path: Path) -> dict[str, Any]:
                 Evidence.model_validate(found)
     except ValidationError as error:
         raise DamagedError(
-            f"{path} is not the evidence of a check ({error.errors()[0]['msg']}): run  evergallery check  again."
+            f"{path} is not the evidence of a check ({error.errors()[0]['msg']}): make it again with  "
+            f"evergallery check GENERATION --data HELD_OUT"
         ) from error
     return content
 

@@ -63,9 +63,20 @@ class Plan:
         advice = None if self.advice is None else self.advice.text
         return asdict(self) | {"options": [option.to_dict() for option in self.options], "advice": advice}
 
-    def best_order(self) -> str:
-        """The order with the largest mean recall over the shares."""
-        return max(self.recall, key=lambda order: float(np.mean(self.recall[order])))
+    def best_order(self) -> str | None:
+        """The order with the largest mean recall over the shares between none and all, where the orders differ.
+
+        ``None`` where it leads the order *random* by less than twice the standard error that the difference of two shares
+        of so many queries has: chance alone brings that about.
+        """
+        between = [number for number, share in enumerate(self.shares) if 0 < share < 1]
+        if not between:
+            return None
+        means = {order: float(np.mean([curve[at] for at in between])) for order, curve in self.recall.items()}
+        best = max(means, key=lambda order: means[order])
+        usual = means.get("random", min(means.values()))
+        spread = float(np.sqrt((usual * (1 - usual) + means[best] * (1 - means[best])) / max(1, self.queries)))
+        return best if means[best] - usual > 2 * spread else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +36,9 @@ from evergallery.upgrade.renewal import (
     to_refresh,
 )
 from evergallery.watching import SILENT, Watcher
+
+ARRIVALS = ("index", "import", "add")
+"""Operations of the journal by which items come into the gallery."""
 
 
 @dataclass(frozen=True)
@@ -212,5 +215,11 @@ def _curves(
     routes = {one: route_to(holdings, asker, space_of(holdings, one)) for one in spaces}
     sample = Sample(items, queries, refreshed, routes, target.fingerprint)
     counted = holdings.notes.times_found()
-    # Before anything was searched for, nothing is popular.
-    return expected_recall(sample, counted, shares, [order for order in orders if order != "popular" or counted])
+    known = [order for order in orders if order not in _uninformed(holdings, counted)]
+    return expected_recall(sample, counted, shares, known)
+
+
+def _uninformed(holdings: Holdings, counted: Mapping[str, int]) -> set[str]:
+    """Orders of which nothing is known: before a search nothing is popular, and what came in one go has one age."""
+    arrivals = [entry for entry in holdings.journal.entries() if entry["operation"] in ARRIVALS and entry.get("added")]
+    return ({"popular"} if not counted else set()) | ({"oldest"} if len(arrivals) < 2 else set())

@@ -58,7 +58,8 @@ class Judgement:
         if failed <= {"cross-test", "negative flips"}:
             return (
                 f"Alone it passes: run  evergallery refresh {generation}  , whose vectors wait in the shadow, and promote it "
-                f"then; or choose a way of answering with --answer, of which  evergallery check  says what each gives."
+                f"then; or choose a way of answering with --answer, of which  evergallery check {generation} --data HELD_OUT  "
+                f"says what each gives."
             )
         return (
             f"To show more, give more held-out images to  evergallery check {generation} --data HELD_OUT  , which says how many "
@@ -117,7 +118,7 @@ def comparisons(holdings: Holdings, candidate: Space) -> list[Comparison]:
         RefusedError: the generation that answers now is not here.
     """
     answering = _answering(holdings, candidate)
-    view = _view_with(holdings, candidate.name)
+    view = view_with(holdings, candidate.name)
     counts = holdings.gallery.count_by_generation(view=view)
     share = counts.get(candidate.fingerprint, 0) / max(1, sum(counts.values()))
     held = {space.fingerprint: space for space in stored_spaces(holdings, view=view)}
@@ -149,7 +150,7 @@ def judge(holdings: Holdings, generation: str, answer: Answer | None = None) -> 
     candidate = Space(holdings.generation(generation))
     answer = _chosen(holdings.state, generation, answer)
     compared = comparisons(holdings, candidate)
-    empty = not stored_spaces(holdings, view=_view_with(holdings, generation))
+    empty = not stored_spaces(holdings, view=view_with(holdings, generation))
     judged: list[str] = []
     conditions: list[tuple[str, Condition]] = []
     for one in compared:
@@ -228,7 +229,7 @@ def promote(
             candidate.name, candidate.name, "nothing, because nothing was changed", answer=chosen, changed=False
         )
     found, refused = Judgement("nothing, because there is no evidence", ()), None
-    stored = stored_spaces(holdings, view=_view_with(holdings, generation))
+    stored = stored_spaces(holdings, view=view_with(holdings, generation))
     _require_able(basis, candidate, chosen, stored)
     try:
         found = judge(holdings, generation, chosen)
@@ -243,7 +244,7 @@ def promote(
                 "promote refused", generation=candidate.name, answer=str(chosen), reason=str(refusal)
             )
             raise RefusedError(
-                f"{refusal} To promote it all the same, give --force and the reason with --why."
+                f"{refusal} To promote it all the same:  evergallery promote {candidate.name} --force --why REASON"
             ) from refusal
         refused = str(refusal)
     with changing(holdings, "promoting a generation") as state:
@@ -290,7 +291,7 @@ def roll_back(holdings: Holdings) -> str:
             if not may_stand_together(state, before, space):
                 raise RefusedError(
                     f"The gallery holds vectors of {space.name} that {name} has not been shown to be compatible with: "
-                    f"check it against them, or promote it with --force."
+                    f"run  evergallery check {name} --against {space.name} --data HELD_OUT  and then  evergallery promote {name}"
                 )
     holdings.journal.record("rollback", generation=name, left=left)
     return name
@@ -303,12 +304,10 @@ def _answering(holdings: Holdings, candidate: Space) -> Space | None:
     try:
         return Space(holdings.promoted)
     except NotFoundError as error:
-        raise RefusedError(
-            f"{error} Nothing can be compared with it: promote {candidate.name} with --force and --why."
-        ) from error
+        raise RefusedError(f"{error} Nothing can be compared with {candidate.name}.") from error
 
 
-def _view_with(holdings: Holdings, generation: str) -> View:
+def view_with(holdings: Holdings, generation: str) -> View:
     """What searches would see once ``generation`` is promoted."""
     state = holdings.state.model_copy(deep=True)
     state.promote(generation, "")
@@ -347,7 +346,7 @@ def _scores_moved(state: State, before: State, candidate: Space, holdings: Holdi
         f"Scores of {candidate.name} are not those of {before.promoted}: a smallest score that was settled there moves."
     )
     if scales[0] is None or scales[1] is None:
-        return f"{told} Settle it again, or run  evergallery check  , which measures what it becomes."
+        return f"{told} Settle it again, or measure what it becomes:  evergallery check GENERATION --data HELD_OUT"
     was, now_is = (Calibration(scale.slope, scale.intercept) for scale in scales if scale is not None)
     example = was.score_at(0.5)
     return (

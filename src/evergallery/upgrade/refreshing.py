@@ -37,6 +37,8 @@ from evergallery.upgrade.settling import tidy
 from evergallery.watching import SILENT, Stopped, Watcher
 
 BATCH = 256
+FIRST_BATCH = 16
+"""Items of the first batch of a refresh with a budget, which tells the pace of the others."""
 FINE_SHARES = tuple(step / 20 for step in range(21))
 
 Answers = Generator[tuple[Sequence[Item], list[Renewed]], None, None]
@@ -81,6 +83,42 @@ class _Queue:
     wanted: int
     pending: Sequence[Item]
     left: int
+
+
+class Budget:
+    """The time of a refresh, and batches small enough to keep it.
+
+    Args:
+        started: when the call began, in seconds of ``time.monotonic``.
+        seconds: from then on; ``None`` for as many as it takes.
+
+    Attributes:
+        done: items so far.
+    """
+
+    def __init__(self, started: float, seconds: float | None) -> None:
+        self.end = None if seconds is None else started + seconds
+        self.began = started
+        self.done = 0
+
+    def begin(self) -> None:
+        """From now on the pace is measured."""
+        self.began = time.monotonic()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no time is left."""
+        return self.end is not None and time.monotonic() >= self.end
+
+    def batch(self, most: int) -> int:
+        """How many items the next batch may have: a quarter of the time left, because the one after it is read meanwhile."""
+        if self.end is None:
+            return most
+        if not self.done:
+            return min(most, FIRST_BATCH)
+        now = time.monotonic()
+        pace = max(now - self.began, 1e-9) / self.done
+        return max(1, min(most, int((self.end - now) / (4 * pace))))
 
 
 @dataclass
@@ -159,9 +197,9 @@ def refresh(
         opened = open_refresh(holdings, asker, target, adapter)
         tidy(holdings)
         queue = _queue(holdings, items, target, opened, order, fraction)
-        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, rate)))
-        ends = None if budget is None else started + budget
-        progress = _store(holdings, target, opened, queue, answers, rate=rate, ends=ends, watcher=watcher)
+        time_left = Budget(started, budget)
+        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, rate, time_left)))
+        progress = _store(holdings, target, opened, queue, answers, rate=rate, budget=time_left, watcher=watcher)
     result = Refreshed(
         refresh=opened.id,
         generation=generation,
@@ -197,8 +235,8 @@ def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str |
         if opened is not None:
             if opened.fingerprint != target.fingerprint:
                 raise RefusedError(
-                    f"{opened.id}, a refresh for {opened.generation}, is open: end it with  evergallery refresh --commit  "
-                    f"or  --discard  first."
+                    f"{opened.id}, a refresh for {opened.generation}, is open: end it first, with  evergallery refresh --commit  "
+                    f"or  evergallery refresh --discard"
                 )
             return opened
         shown = state.promoted == asker.name
@@ -225,10 +263,11 @@ def _answers(
     maps: Mapping[str, Map],
     renew: Callable[[Iterator[Sequence[Item]]], Answers],
     rate: float | None,
+    budget: Budget,
 ) -> Answers:
     """New vectors: first of the items whose stored vectors tell them, then of those whose images are looked at."""
-    yield from mapped(_batches([item for item in pending if item.generation in maps], rate), maps)
-    with closing(renew(_batches([item for item in pending if item.generation not in maps], rate))) as renewed:
+    yield from mapped(_batches([item for item in pending if item.generation in maps], rate, budget), maps)
+    with closing(renew(_batches([item for item in pending if item.generation not in maps], rate, budget))) as renewed:
         yield from renewed
 
 
@@ -240,11 +279,13 @@ def _store(
     answers: Answers,
     *,
     rate: float | None,
-    ends: float | None,
+    budget: Budget,
     watcher: Watcher,
 ) -> _Progress:
     """Store new vectors as they come, at a rate, until all are there, somebody stops it, or its time is up."""
     progress = _Progress(queue.wanted - len(queue.pending))
+    watcher.counted(f"refreshing with {target.name}", progress.done, queue.wanted)
+    budget.begin()
     began = time.monotonic()
     for batch, made in answers:
         failed = [one for one in made if isinstance(one, Problem)]
@@ -258,6 +299,7 @@ def _store(
         holdings.notes.solved(item.id for item in new)
         progress.problems += failed
         progress.done += len(batch)
+        budget.done += len(batch)
         try:
             watcher.counted(f"refreshing with {target.name}", progress.done, queue.wanted)
         except Stopped:
@@ -267,7 +309,7 @@ def _store(
             time.sleep(max(0.0, len(batch) / rate - (time.monotonic() - began)))
         began = time.monotonic()
         # What was made is stored first: a short budget makes headway too.
-        if ends is not None and progress.done < queue.wanted and began >= ends:
+        if progress.done < queue.wanted and budget.is_spent:
             progress.stopped_by = "budget"
             break
     return progress
@@ -284,11 +326,14 @@ def _without_images(target: Space) -> Callable[[Iterator[Sequence[Item]]], Answe
     return refused
 
 
-def _batches(items: Sequence[Item], rate: float | None) -> Iterator[Sequence[Item]]:
+def _batches(items: Sequence[Item], rate: float | None, budget: Budget) -> Iterator[Sequence[Item]]:
     # A limit of a few images a second would otherwise work for seconds and sleep for minutes.
-    size = BATCH if rate is None else max(1, min(BATCH, int(rate)))
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    most = BATCH if rate is None else max(1, min(BATCH, int(rate)))
+    start = 0
+    while start < len(items):
+        batch = items[start : start + budget.batch(most)]
+        yield batch
+        start += len(batch)
 
 
 def _check_arguments(order: str, fraction: float, budget: float | None, rate: float | None) -> None:

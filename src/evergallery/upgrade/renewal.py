@@ -35,7 +35,7 @@ def target_of(holdings: Holdings, generation: str, adapter: str | None) -> Space
     if card.direction != "gallery" or card.target.name != generation:
         raise InputError(
             f"{adapter} maps {card.source.name} to {card.target.name} for the {card.direction}: stored vectors are mapped by "
-            f"one made with  evergallery adapt {generation} OLD --direction gallery"
+            f"one made with  evergallery adapt {generation} OLD --pairs IMAGES --direction gallery"
         )
     return space
 

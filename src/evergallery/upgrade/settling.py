@@ -17,12 +17,7 @@ def commit(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
         RefusedError: no refresh is open, or its vectors are not shown yet.
     """
     with changing(holdings, "committing a refresh") as state:
-        opened = _opened(state.refresh)
-        if not opened.shown:
-            raise RefusedError(
-                f"The vectors of {opened.id} are for {opened.generation}, which is not promoted: promote it first, or "
-                f"give them up with  evergallery refresh --discard"
-            )
+        opened = _shown(state.refresh)
         state.refresh = None
         state.committed.append(opened.id)
     holdings.journal.record("commit", refresh=opened.id, generation=opened.generation)
@@ -54,7 +49,7 @@ def tidy(holdings: Holdings, watcher: Watcher | None = None) -> int:
     deleted = 0
     for one, keep in pending:
         deleted += holdings.gallery.settle(
-            one, keep, on_progress=lambda done, total: watcher.counted("deleting vectors", done, total)
+            one, keep, on_progress=lambda done, total: watcher.counted("settling earlier and new versions", done, total)
         )
         with changing(holdings, "settling a refresh") as changed:
             changed.committed = [other for other in changed.committed if other != one]
@@ -69,6 +64,28 @@ def _settle_all(holdings: Holdings, watcher: Watcher) -> int:
         # The state says already what is to go: whoever opens the gallery next deletes it.
         watcher.said("the gallery is in use: the vectors are hidden now and are deleted when it is next refreshed")
         return 0
+
+
+def superseded(holdings: Holdings) -> int:
+    """How many earlier vectors ``commit`` would give up.
+
+    Raises:
+        RefusedError: no refresh is open, or its vectors are not shown yet.
+    """
+    opened = _shown(holdings.state.refresh)
+    view = holdings.state.view()
+    left = holdings.gallery.count(view=view.remaining(opened.id))
+    return holdings.gallery.count(view=view.before(opened.id)) - left
+
+
+def _shown(refresh: Refresh | None) -> Refresh:
+    opened = _opened(refresh)
+    if not opened.shown:
+        raise RefusedError(
+            f"The vectors of {opened.id} are for {opened.generation}, which is not promoted: promote it first, with  "
+            f"evergallery promote {opened.generation}  or give them up with  evergallery refresh --discard"
+        )
+    return opened
 
 
 def _opened(refresh: Refresh | None) -> Refresh:

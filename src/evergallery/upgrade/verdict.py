@@ -42,7 +42,7 @@ def verdict(gate: Gate, direct: Evidence, *adapted: Evidence) -> tuple[Verdict, 
         return word, f"{alone}: refreshing the gallery would not pay, and {routes}.{more}"
     how = ""
     if word == "compatible after an adapter" and pair.serving().estimated:
-        how = f"; make an adapter with  evergallery adapt {new} {old}"
+        how = f"; make an adapter with  evergallery adapt {new} {old} --pairs IMAGES"
     return word, f"{routes}; {alone}{how}.{more}"
 
 

@@ -125,7 +125,8 @@ class Database:
             if connection.execute("SELECT to_regclass(%s)", [f'"{schema}".gallery']).fetchone() == (None,):
                 if not create:
                     raise NotFoundError(
-                        f"There is no gallery {self.url}: make one with  evergallery init --store  or  evergallery gallery copy"
+                        f"There is no gallery {self.url}: make one with  evergallery init DIRECTORY --store {self.url}  or "
+                        f" evergallery gallery copy FROM {self.url}"
                     )
                 self._require_pgvector(connection)
                 precision = precision or "float32"
@@ -148,7 +149,7 @@ class Database:
         if precision not in (None, held):
             raise InputError(
                 f"The gallery {self.url} keeps vectors as {held}, not as {precision}: copy it into another one with  "
-                f"evergallery gallery copy"
+                f"evergallery gallery copy {self.url} TO --precision {precision}"
             )
         return held
 

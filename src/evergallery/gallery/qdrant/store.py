@@ -101,7 +101,8 @@ class QdrantStore(GalleryStore):
             if not self._client.collection_exists(self._collection):
                 if not create:
                     raise NotFoundError(
-                        f"There is no gallery {self.url}: make one with  evergallery init --store  or  evergallery gallery copy"
+                        f"There is no gallery {self.url}: make one with  evergallery init DIRECTORY --store {self.url}  or "
+                        f" evergallery gallery copy FROM {self.url}"
                     )
                 self._create(precision or "float32")
             about = self._client.get_collection(self._collection).config.metadata or {}
@@ -114,7 +115,7 @@ class QdrantStore(GalleryStore):
         if precision not in (None, held):
             raise InputError(
                 f"The gallery {self.url} keeps vectors as {held}, not as {precision}: copy it into another one with  "
-                f"evergallery gallery copy"
+                f"evergallery gallery copy {self.url} TO --precision {precision}"
             )
         return held
 

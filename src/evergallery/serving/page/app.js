@@ -77,7 +77,7 @@ async function askForToken(because = null) {
     because ? "This server asks for a token" : "Token",
     [
       notice.element,
-      h("p", {}, "Whoever runs the server makes one with ", h("code", {}, "evergallery token create"), ". It is kept until this tab is closed."),
+      h("p", {}, "Whoever runs the server makes one with ", h("code", {}, "evergallery token create --scope read --name NAME"), ". It is kept until this tab is closed."),
       field("Token", input),
       known && h("p", {}, h("button", { type: "button", class: "quiet", onclick: () => { token.set(null); location.reload(); } }, "Forget the token in use")),
     ],

@@ -1,0 +1,305 @@
+"""What the verbs of an upgrade found, as a terminal shows it."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evergallery.cli.console import err, out, print_table, say, warn
+
+if TYPE_CHECKING:
+    from evergallery.memory import Fidelity
+    from evergallery.upgrade.adapting import Adapted
+    from evergallery.upgrade.check import Check, PairCheck
+    from evergallery.upgrade.options import Option
+    from evergallery.upgrade.overview import Status
+    from evergallery.upgrade.plan import Plan
+    from evergallery.upgrade.refreshing import Refreshed
+
+SHOWN = 10
+SHORT = 60
+"""Characters of a value that stands beside others on a line."""
+
+
+def print_check(result: "Check", flips: int) -> None:
+    """The matrix, each pair with its conditions and verdict, and so many of the queries that flipped."""
+    for one in result.agreements:
+        say(
+            f"{one.new} and {one.old} show {100 * one.overlap:.1f} % of the same {one.k} items among the vectors of {one.old}, "
+            f"and the same first one for {100 * one.same_first:.1f} % of {one.queries} queries."
+        )
+    if result.matrix:
+        _print_matrix(result)
+    for pair in result.pairs:
+        _print_pair(pair)
+        for title, changed in (("Lost", pair.negative), ("Won", pair.positive)):
+            images = result.images.images
+            for flip in changed[:flips]:
+                say(f"  {title}: {images.uris[flip.query]}: {images.uris[flip.before]} → {images.uris[flip.after]}")
+    say(result.conclusion)
+    within = "" if not result.matrix or result.images.judgements else " Old and new classes within their own galleries."
+    foot = f"Held-out images: {result.protocol}.{within}"
+    say(foot + (f" {result.excluded} images left out: a generation had learned from them." if result.excluded else ""))
+
+
+def _print_matrix(result: "Check") -> None:
+    values = result.values()
+    rows = [
+        (query, *("" if g > q else f"{100 * values[q, g]:.1f}" for g in range(len(result.generations))))
+        for q, query in enumerate(result.generations)
+    ]
+    print_table("recall@1 in %, all classes: queries of a row's generation in the vectors of a column's",
+                ("", *result.generations), rows)  # fmt: skip
+    if len(result.generations) > 2:
+        named = {name: value for name, value in result.lineage().items() if value is not None}
+        say("  ".join(f"{name} {100 * value:.1f}" for name, value in named.items()) + " (%)")
+
+
+def _print_pair(pair: "PairCheck") -> None:
+    evidence = pair.evidence
+    rows = []
+    titles = {
+        "old self": f"{evidence.old} in its own vectors",
+        "new self": f"{evidence.new} in its own vectors (self-test)",
+        "cross": f"{evidence.new} in the vectors of {evidence.old} (cross-test)",
+    }
+    shown = [(titles[test], groups) for test, groups in evidence.figures.items()]
+    shown += [(f"the same {route.path()}", route.figures["cross"]) for route in pair.routes]
+    for title, groups in shown:
+        for group, figures in groups.items():
+            recalls = tuple(f"{100 * value:.1f}" for value in figures.recall.values())
+            graded = tuple(f"{100 * value:.1f}" for value in (figures.ndcg or {}).values())
+            rows.append((title, group, *recalls, f"{100 * figures.map_at_r:.1f}", *graded, str(figures.queries)))
+    figures = evidence.figures["cross"]["all"]
+    graded = tuple(f"nDCG@{k}" for k in figures.ndcg or ())
+    columns = ("queries of", "classes", *(f"recall@{k}" for k in figures.recall), "mAP@R", *graded, "queries")
+    print_table(f"{evidence.new} against {evidence.old}, in %", columns, rows, numbers_from=2)
+    say(
+        f"Flips against {evidence.old} alone: {100 * evidence.negative_flips:.1f} % lost, "
+        f"{100 * evidence.positive_flips:.1f} % won."
+    )
+    if evidence.best is not None:
+        gain = "undefined" if evidence.update_gain is None else f"{evidence.update_gain:.2f}"
+        say(f"Update gain {gain}, price {100 * (evidence.price or 0):.1f} points, against {evidence.best}.")
+    for condition in pair.conditions:
+        mark = "–" if condition.met is None else "✓" if condition.met else "✗"
+        found = f"not measured, because {condition.measured}" if condition.met is None else condition.measured
+        say(f"{mark} {condition.name}: {found}; required: {condition.required}")
+    say(f"{pair.verdict.capitalize()}: {pair.reason}")
+    print_options(pair.options, evidence.metric)
+    say(pair.advice.text)
+
+
+def print_options(options: "Sequence[Option]", metric: str) -> None:
+    """Every way of answering beside what it gives and costs."""
+    from evergallery.report.words import duration, size
+
+    priced = any(one.money is not None for one in options)
+    rows = []
+    for one in options:
+        change = one.outcome.change
+        moved = f"{100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+        images = f"{one.images:.0f}, kept {one.images_kept:.1f}" if one.images else "0"
+        rows.append(
+            (
+                one.name, f"{100 * one.outcome.score:.1f}", "" if one.outcome.way == "wait" else moved,
+                "✓" if one.passes else "✗",
+                "?" if one.milliseconds is None else f"{one.milliseconds:.0f}", images,
+                "?" if one.seconds is None else duration(one.seconds) if one.seconds else "0",
+                "?" if one.bytes is None else size(one.bytes) if one.bytes else "0",
+                *([] if not priced else ["?" if one.money is None else f"{one.money:.2f}"]),
+            )
+        )  # fmt: skip
+    columns = (
+        "way of answering", f"{metric}\n%", "points beside\nold alone", "gate", "ms a\nquery", "images\na query",
+        "before it,\nin all", "bytes", *(["money"] if priced else []),
+    )  # fmt: skip
+    print_table("Ways of answering", columns, rows)
+    say(
+        "ms: the models alone, for one query on this machine while nothing is kept. Images: embedded for a query at first, and "
+        "on average over these queries in a row. In a larger gallery so many candidates reach less."
+    )
+
+
+def print_compared(results: "Sequence[Check]") -> None:
+    """Several candidates beside each other."""
+    rows = []
+    for result in results:
+        for pair in result.pairs:
+            evidence = pair.evidence
+            own, change = evidence.score("new self"), evidence.self_change
+            moved = f"{100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+            rows.append(
+                (result.candidate, evidence.old, f"{100 * own:.1f}", moved, f"{100 * evidence.score('cross'):.1f}",
+                 pair.verdict, "✓" if pair.passed else "✗")
+            )  # fmt: skip
+    columns = (
+        "candidate",
+        "against",
+        "alone\n%",
+        "points beside\nold alone",
+        "in old\nvectors %",
+        "verdict",
+        "gate",
+    )
+    print_table(f"{len(results)} candidates, the best alone first", columns, rows, numbers_from=2)
+    say(f"Intervals are corrected for {len(results)} candidates, and all of them hold at once.")
+    say(results[0].conclusion)
+
+
+def print_adapted(made: "Adapted") -> None:
+    """Every kind that was tried, and the one that was chosen."""
+    card, selection = made.adapter.card, made.selection
+    rows = []
+    for trial in selection.trials:
+        unseen = f"{100 * trial.unseen_classes.recall:.1f}" if trial.unseen_classes else ""
+        rows.append(
+            (
+                trial.name + (" (chosen)" if trial.name == selection.name else ""),
+                f"{100 * trial.in_sample.recall:.1f}", f"{100 * trial.out_of_sample.recall:.1f}", unseen,
+                f"{trial.worse.reciprocal_rank:.3f}", f"{trial.seconds:.1f}", f"{trial.microseconds:.0f}",
+            )
+        )  # fmt: skip
+    columns = (
+        "",
+        "fitted\nimages",
+        "other\nimages",
+        "other\nclasses",
+        "partner's\nrank",
+        "seconds\nto fit",
+        "µs a\nquery",
+    )
+    print_table(f"{card.name}: {card.source.name} to {card.target.name}, {selection.measure} in %", columns, rows)
+    say(
+        f"Vectors of {card.target.name} themselves: {100 * selection.target_recall:.1f} %. {selection.pairs} pairs; the chosen "
+        f"kind was then fitted to all of them."
+    )
+    if selection.warning:
+        warn(selection.warning)
+    new, old = (card.source, card.target) if card.direction == "query" else (card.target, card.source)
+    against = old.name if card.direction == "query" else card.name
+    say(f"Next:  evergallery check {new.name} --against {against} --data HELD_OUT")
+
+
+def print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
+    """How well virtual features stand in for earlier generations."""
+    print_table(
+        f"Earlier generations as {generation} remembers them: its virtual features, and its own embeddings untouched",
+        ("", "cosine", "untouched", "recall@1 real", "virtual", "untouched"),
+        [
+            (
+                name, f"{one.cosine:.3f}", f"{one.cosine_untouched:.3f}",
+                *(f"{100 * value:.1f} %" for value in (one.recall_real, one.recall_virtual, one.recall_untouched)),
+            )
+            for name, one in remembered.items()
+        ],
+    )  # fmt: skip
+    say("Queries are the earlier generation's; cosines are with its real embeddings.")
+
+
+def print_plan(result: "Plan") -> None:
+    """What a refresh costs, and gives by share and order."""
+    from evergallery.report.words import duration, size
+
+    total = sum(result.items.values())
+    of = ", ".join(f"{count} vectors of {name}" for name, count in result.items.items())
+    made = f"mapped by {result.adapter}" if result.adapter else "computed from the stored vectors"
+    way = f"about {duration(result.seconds)}" if result.images else f"{made}, no image is read"
+    say(f"{total} items to refresh ({of}): {way}, {size(result.bytes)} for the new vectors.")
+    if result.missing:
+        say(f"The images of {100 * result.missing:.0f} % of the sample were not found: such items keep their vector.")
+    if not result.recall:
+        say("What recall to expect cannot be told: too few stored items have a label and an image that is found.")
+        return
+    print_table(
+        f"Expected recall@1 in % of {result.generation} by share refreshed, on a sample of {result.sample} items",
+        ("order", *(f"{100 * share:.0f} %" for share in result.shares)),
+        [(order, *(f"{100 * value:.1f}" for value in values)) for order, values in result.recall.items()],
+    )
+    best = result.best_order()
+    found = f"Best on the sample: {best}." if best else "No order is better than random beyond chance."
+    say(f"{found} {result.queries} queries, each of the sample's images among the others.")
+    if result.advice is not None:
+        print_options(result.options, "recall@1")
+        say(result.advice.text)
+    order = f" --order {best}" if best and best != "random" else ""
+    say(f"Next:  evergallery refresh {result.generation}{f' --with {result.adapter}' if result.adapter else ''}{order}")
+
+
+def print_status(result: "Status") -> None:
+    """Who answers, the items by space and state, the open refresh, problems."""
+    from evergallery.report.words import duration
+
+    say(f"{result.promoted or 'No generation'} answers queries; {result.generations} generations.")
+    if result.answer is not None:
+        say(f"Way of answering: {result.answer}.")
+    if result.forced:
+        say(f"It was promoted against the gate: {result.forced}")
+    if result.spaces is None:
+        say("The gallery is in use by another process; its items are not counted now.")
+    elif not result.spaces:
+        say("The gallery is empty.")
+    else:
+        print_table("Items", ("vectors of", "state", "items"),
+                    [(one.name, one.state, str(one.items)) for one in result.spaces], numbers_from=2)  # fmt: skip
+    if result.refresh is not None:
+        one = result.refresh
+        left = (
+            ""
+            if one.seconds_left is None or not one.remaining
+            else f", about {duration(one.seconds_left)} for the rest"
+        )
+        seen = "searches use them" if one.shown else f"they wait for the promotion of {one.generation}"
+        say(f"{one.id}, a refresh for {one.generation}: {one.refreshed} done, {one.remaining} to go{left}; {seen}.")
+    for kind, count in result.problems.items():
+        say(f"{count} items could not be refreshed: {kind}.")
+    for item, reason in list(result.reasons.items())[:SHOWN]:
+        say(f"  {item[:16]}: {reason}")
+    for who in result.running:
+        say(f"Running: {who}")
+
+
+def short(value: Any) -> str:
+    """A value in a cell: the first few of a list."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:6])) + (f" and {len(value) - 6} more" if len(value) > 6 else "")
+    return "" if value is None else str(value)
+
+
+def print_refreshed(done: "Refreshed") -> None:
+    """What a call of ``refresh`` did."""
+    say(
+        f"{done.refresh}: {done.refreshed} refreshed in {done.seconds:.0f} s, {done.remaining} keep their vector "
+        f"({'all that could be' if done.stopped_by == 'done' else 'stopped by the ' + done.stopped_by})."
+    )
+    for problem in done.problems[:SHOWN]:
+        err.print(f"  {problem.item[:16]}: {problem.reason}", markup=False, soft_wrap=True)
+    if len(done.problems) > SHOWN:
+        err.print(
+            f"  and {len(done.problems) - SHOWN} more; all of them:  evergallery status --json",
+            markup=False,
+            soft_wrap=True,
+        )
+    if not done.shown:
+        say(f"The new vectors wait in the shadow until {done.generation} is promoted.")
+
+
+def print_log(entries: "Sequence[Mapping[str, Any]]") -> None:
+    """Each operation on some lines: when, what and who, then its figures, then each of its sentences on a line."""
+    from evergallery.report.standing import LABELS, operation_of
+
+    for entry in entries:
+        out.print(f"{entry['time']}  {operation_of(entry)}  by {entry['who']}", markup=False, soft_wrap=True)
+        told = {
+            LABELS.get(name, name): value
+            for name, value in entry.items()
+            if name not in ("time", "who", "operation", "forced") and value not in (None, [], "")
+        }
+        short = {
+            name: value for name, value in told.items() if not isinstance(value, list) and len(str(value)) <= SHORT
+        }
+        if short:
+            out.print(
+                f"  {', '.join(f'{name} {value}' for name, value in short.items())}", markup=False, soft_wrap=True
+            )
+        for name, value in told.items():
+            for line in [] if name in short else value if isinstance(value, list) else [value]:
+                out.print(f"  {name}: {line}", markup=False, soft_wrap=True)

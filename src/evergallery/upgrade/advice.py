@@ -1,0 +1,53 @@
+"""What to do next with a generation: after a check, after a refresh, or whenever somebody looks."""
+
+from evergallery.errors import BusyError, RefusedError
+from evergallery.holdings.comparing import require_compatible, stored_spaces
+from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.spaces import Space
+from evergallery.upgrade.check import Check, PairCheck
+from evergallery.upgrade.promotion import judge, view_with
+
+
+def next_step(holdings: Holdings, generation: str, check: Check | None = None) -> str | None:
+    """What to do with a generation next, in a sentence with a command, as promotion would judge it now.
+
+    Args:
+        holdings: whose generation it is.
+        generation: in question.
+        check: that has just been made of it, which may know that an adapter would help.
+
+    Returns:
+        ``None`` where nothing is to be done, or another process has the gallery.
+    """
+    candidate = Space(holdings.generation(generation))
+    try:
+        if generation == holdings.state.promoted:
+            return _next_of_answering(holdings)
+        found = judge(holdings, generation)
+        if found.failed:
+            mapped = [pair.evidence.old for pair in check.pairs if _wants_adapter(pair)] if check else []
+            if mapped:
+                return f"Next:  evergallery adapt {generation} {mapped[0]} --pairs IMAGES"
+            return found.next_step(generation)
+        require_compatible(holdings, candidate, stored_spaces(holdings, view=view_with(holdings, generation)))
+    except RefusedError as refusal:
+        return str(refusal)
+    except BusyError:
+        return None
+    return f"Next:  evergallery promote {generation}"
+
+
+def _wants_adapter(pair: PairCheck) -> bool:
+    """Whether an adapter that nobody has made yet would let the queries pass."""
+    return pair.verdict == "compatible after an adapter" and pair.serves.adapter is None
+
+
+def _next_of_answering(holdings: Holdings) -> str | None:
+    opened, promoted = holdings.state.refresh, holdings.promoted
+    if opened is not None and opened.shown:
+        return (
+            "Searches use the new vectors. The earlier ones stay, for the way back, until  evergallery refresh --commit"
+        )
+    if any(space.fingerprint != promoted.fingerprint for space in stored_spaces(holdings)):
+        return f"What new vectors of the stored items would cost and give:  evergallery plan {promoted.name}"
+    return None

@@ -1,0 +1,179 @@
+"""Mistakes on the command line have one kind of answer; the workspace may be named in three places; pipes have a width."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+
+from conftest import as_json, evergallery
+from evergallery.adapters.adapter import Direction
+from evergallery.adapters.kinds import ADAPTERS
+from evergallery.benchmark.protocols import Budget
+from evergallery.cli import choices
+from evergallery.cli.app import app
+from evergallery.data.images import Fit, Interpolation
+from evergallery.errors import did_you_mean
+from evergallery.gallery.items import Precision
+from evergallery.network import HeadKind
+from evergallery.network.embedder import Neck
+from evergallery.serving.tokens import Scope
+from evergallery.upgrade.orders import ORDERS
+
+
+def test_words_that_options_take_are_those_that_are_known() -> None:
+    known = {
+        choices.Head: get_args(HeadKind), choices.Neck: get_args(Neck), choices.Fit: get_args(Fit),
+        choices.Interpolation: get_args(Interpolation), choices.Precision: get_args(Precision),
+        choices.Direction: get_args(Direction), choices.Order: tuple(ORDERS), choices.Scope: get_args(Scope),
+        choices.Budget: get_args(Budget), choices.AdapterKind: tuple(ADAPTERS),
+    }  # fmt: skip
+    for literal, words in known.items():
+        assert set(get_args(literal)) == set(words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["init", "shop", "--head", "foo"], ["--head", "'foo'", "cosine"]),
+        (["init", "shop", "--size", "0"], ["--size", "1"]),
+        (["init", "shop", "--dim", "-3"], ["--dim", "1"]),
+        (["init", "shop", "--dim", "many"], ["--dim"]),
+        (["init", "shop", "--neck", "long"], ["--neck", "'long'"]),
+        (["init", "shop", "--fit", "tight"], ["--fit", "'tight'"]),
+        (["init", "shop", "--precision", "int7"], ["--precision", "'int7'"]),
+        (["init"], ["directory"]),
+        (["refresh", "v2", "--order", "newest"], ["--order", "'newest'", "oldest"]),
+        (["refresh", "v2", "--fraction", "half"], ["--fraction"]),
+        (["adapt", "v2", "v1", "--pairs", "x", "--kind", "bent"], ["--kind", "'bent'"]),
+        (["register", "resnet18", "--interpolation", "none"], ["--interpolation", "'none'"]),
+        (["token", "create", "--name", "me", "--scope", "root"], ["--scope", "'root'", "admin"]),
+        (["benchmark", "glyphs", "--budget", "huge"], ["--budget", "'huge'"]),
+        (["search", "x.png", "-k", "0"], ["-k"]),
+        (["lern"], ["'lern'", "'learn'"]),
+        (["gallery", "lst"], ["'lst'", "'list'"]),
+        (["status", "--jsn"], ["--jsn", "--json"]),
+        (["init", "shop", "--backbone", "resnet2O"], ["'resnet2O'", "'resnet20'"]),
+        (["init", "shop", "--backbone", "efficientnet_light0"], ["efficientnet_lite0"]),
+    ],
+    ids=lambda value: " ".join(value),
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_the_way_out_and_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = evergallery(*arguments, expect=2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("evergallery: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+    assert not any(tmp_path.iterdir()), "nothing was made"
+
+
+def test_near_names() -> None:
+    assert did_you_mean("Evergren", ["evergreen", "csd"]) == " Did you mean 'evergreen'?"
+    assert did_you_mean("xyz", ["evergreen", "csd"]) == ""
+
+
+def test_init_in_a_folder_of_pictures_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "roses").mkdir(parents=True)
+    (tmp_path / "photos" / "roses" / "a.JPG").write_bytes(b"")
+    told = evergallery("init", "photos", expect=2).stderr
+    assert "photos holds pictures" in told
+    assert "  evergallery init shop  " in told
+    assert "  evergallery index photos -w shop\n" in told
+    monkeypatch.chdir(tmp_path / "photos")
+    assert "  evergallery init ../shop  " in evergallery("init", ".", expect=2).stderr
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("")
+    assert "is not empty" in evergallery("init", "other", expect=2).stderr
+
+
+def test_the_workspace_is_named_after_the_verb_or_before_it_or_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two", "three"):
+        evergallery("init", name, "--backbone", "resnet20")
+        (Path(name) / "generations" / "note").write_text(name)
+    where = ("gallery", "images-from")
+    for name in ("one", "two", "three"):
+        evergallery(*where, tmp_path / name, "-w", name)
+
+    def asked(*arguments: str) -> str:
+        return Path(as_json(*arguments)["images_from"][0]).name
+
+    assert asked("-w", "one", *where) == "one"
+    assert asked("--workspace", "one", *where) == "one"
+    assert asked("-w", "one", *where, "-w", "two") == "two"
+    monkeypatch.setenv("EVERGALLERY_WORKSPACE", "three")
+    assert asked(*where) == "three"
+    assert asked("-w", "one", *where) == "one"
+    assert asked(*where, "-w", "two") == "two"
+    assert "-w two" in evergallery("-w", "two", "generations").stdout
+
+
+def test_quiet_shows_results_and_no_progress(tmp_path: Path) -> None:
+    table = tmp_path / "vectors.npz"
+    import numpy as np
+
+    np.savez(table, embeddings=np.eye(8, dtype=np.float32), ids=[f"item {row}" for row in range(8)])
+    for number, arguments in enumerate(
+        (("import", table, "--quiet"), ("import", table, "-q"), ("-q", "import", table))
+    ):
+        evergallery("init", tmp_path / f"shop {number}")
+        done = evergallery(*arguments, "-w", tmp_path / f"shop {number}")
+        assert "8 added" in done.stdout
+        assert done.stderr == ""
+    evergallery("init", tmp_path / "loud")
+    assert "8/8" in evergallery("import", table, "-w", tmp_path / "loud").stderr
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("60", 60), ("", 160)])
+def test_a_table_in_a_pipe_is_as_wide_as_columns_says(columns: str, widest: int) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "evergallery", "benchmark", "--list"],
+        env={**os.environ, "COLUMNS": columns}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert max(map(len, shown.splitlines())) <= widest
+    assert (max(map(len, shown.splitlines())) > 100) == (widest == 160)
+
+
+def test_every_verb_is_in_a_group_and_has_an_example_and_every_option_a_text() -> None:
+    def verbs(group: Any, path: str = "") -> list[tuple[str, Any]]:
+        found = []
+        for name, command in group.commands.items():
+            found += verbs(command, f"{name} ") if hasattr(command, "commands") else [(path + name, command)]
+        return found
+
+    root: Any = typer.main.get_command(app)
+    for command in root.commands.values():
+        assert command.rich_help_panel
+    for name, verb in verbs(root):
+        assert verb.help, name
+        assert (verb.epilog or "").startswith(f"Example:  evergallery {name}"), name
+        for parameter in verb.params:
+            if name != "learn":
+                assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def test_a_fault_of_its_own_has_a_traceback_and_a_status_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evergallery import Workspace
+
+    evergallery("init", tmp_path / "shop")
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("nobody thought of it")
+
+    monkeypatch.setattr(Workspace, "status", broken)
+    told = evergallery("status", "-w", tmp_path / "shop", expect=70).stderr
+    assert "ZeroDivisionError: nobody thought of it" in told
+    assert told.splitlines()[-1].startswith("evergallery: this is a fault of Evergallery's own")

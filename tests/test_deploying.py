@@ -1,0 +1,136 @@
+"""What lies beside the package: image, compose file, workflows, dashboard and alerts, metadata of the distribution."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from evergallery import __version__
+from evergallery.serving.metrics import Metrics
+
+ROOT = Path(__file__).parents[1]
+SCHEMAS = {
+    "compose.yaml": "vendor.compose-spec",
+    ".github/workflows/test.yml": "vendor.github-workflows",
+    ".github/workflows/nightly.yml": "vendor.github-workflows",
+    ".github/workflows/release.yml": "vendor.github-workflows",
+    ".github/dependabot.yml": "vendor.dependabot",
+}
+
+
+@pytest.fixture(scope="module")
+def project() -> Any:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_image_is_linted() -> None:
+    linter = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    if linter is None:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([linter, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_runs_as_nobody_and_says_how_it_is() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert any(line.startswith("USER ") and line != "USER root" for line in lines)
+    assert any(line.startswith("HEALTHCHECK ") for line in lines)
+
+
+@pytest.mark.parametrize(("file", "schema"), SCHEMAS.items())
+def test_file_is_of_its_schema(file: str, schema: str) -> None:
+    pytest.importorskip("check_jsonschema")
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, ROOT / file],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_compose_mounts_is_there_and_no_password_is_written_down() -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    assert set(compose["services"]) == {"server", "database", "prometheus", "grafana"}
+    for service in compose["services"].values():
+        for volume in service["volumes"]:
+            source = volume.partition(":")[0]
+            if source.startswith("./") and source != "./deploy/token":
+                assert (ROOT / source).exists(), source
+        for name, value in service.get("environment", {}).items():
+            if "PASSWORD" in name:
+                assert value.startswith("${"), name
+
+
+def known_metrics() -> set[str]:
+    text = (
+        Metrics()
+        .read(items={"v1": 1}, promoted="v1", job=("refresh", 0.5), problems={"failed": 1}, ready=True)
+        .decode()
+    )
+    names = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    return names | {f"{name}_{part}" for name in names for part in ("bucket", "sum", "count", "total")}
+
+
+@pytest.mark.parametrize(
+    "file", ["deploy/grafana/dashboards/evergallery.json", "deploy/alerts.yml", "docs/operations.md"]
+)
+def test_metrics_that_are_asked_for_are_there(file: str) -> None:
+    asked = set(re.findall(r"\bevergallery_\w+", (ROOT / file).read_text()))
+    assert asked
+    assert asked <= known_metrics()
+
+
+def test_the_dashboard_is_whole() -> None:
+    board = json.loads((ROOT / "deploy/grafana/dashboards/evergallery.json").read_text())
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) >= 10
+    for panel in board["panels"]:
+        assert panel["targets"]
+        assert panel["datasource"]["uid"] == "prometheus"
+
+
+def test_the_distribution_says_who_and_where(project: Any) -> None:
+    assert {"Homepage", "Documentation", "Source", "Issues", "Changelog"} <= set(project["urls"])
+    assert project["authors"]
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)} <= set(project["classifiers"])
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (cited["version"], cited["license"]) == (__version__, project["license"])
+    assert cited["repository-code"] == project["urls"]["Source"]
+
+
+def test_every_extra_is_in_all_and_named_by_the_readme(project: Any) -> None:
+    extras = set(project["optional-dependencies"]) - {"all", "dev", "docs"}
+    (everything,) = project["optional-dependencies"]["all"]
+    assert set(everything.removeprefix("evergallery[").removesuffix("]").split(",")) == extras
+    readme = (ROOT / "README.md").read_text()
+    for extra in extras:
+        assert f"`{extra}`" in readme
+
+
+@pytest.mark.parametrize("heavy", ["matplotlib", "sklearn", "scipy", "pytorch_metric_learning"])
+def test_a_server_needs_nothing_that_is_heavy_and_not_its_own(heavy: str) -> None:
+    script = (
+        f"import sys; sys.modules[{heavy!r}] = None\n"
+        "import evergallery.serving.app, evergallery.workspace, evergallery.methods, evergallery.demo.story\n"
+        "from evergallery import methods\nmethods.Evergreen(), methods.CSD(), methods.DualTuning()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_what_needs_an_extra_says_which(tmp_path: Path) -> None:
+    script = (
+        "import sys\nsys.modules['matplotlib'] = sys.modules['pytorch_metric_learning'] = None\n"
+        "from evergallery import Workspace\nfrom evergallery.errors import MissingExtraError\n"
+        "from evergallery.data.glyphs import generate\nfrom evergallery.losses.pairs import metric_loss\n"
+        f"shop = Workspace.create({str(tmp_path / 'shop')!r})\n"
+        "for name, act in {'report': shop.report, 'losses': lambda: metric_loss('CircleLoss')}.items():\n"
+        "    try: act()\n"
+        "    except MissingExtraError as error: assert f'evergallery[{name}]' in str(error), error\n"
+        "    else: raise SystemExit(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
