@@ -1,6 +1,8 @@
 """The verbs of the product, in Python: the main job, refusals, damage and kills."""
 
+import inspect
 import os
+import pydoc
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from evergallery.errors import BusyError, DamagedError, InputError, NotFoundErro
 from evergallery.files import lock, read_json, write_json
 from evergallery.gallery.items import Filter, Item
 from evergallery.generations.generation import Generation
+from evergallery.holdings.holdings import Holdings
 from evergallery.methods import CSD, CoReS, DualTuning, Finetune, Joint, Mutual, Replay
 from evergallery.training import Settings
 
@@ -370,3 +373,36 @@ def test_killed_learning_goes_on_and_ends_the_same(tmp_path: Path, quick: Quick,
     assert [generation.name for generation in space.generations()] == ["v1"]
     assert space.promoted.name == "v1"
     assert not [path for path in (space.directory / "runs").iterdir() if path.name != "v0001"]
+
+
+class TestListOfVerbs:
+    PLUMBING = ("changing", "load", "embedder", "stored", "space_of", "route", "require_compatible", "search_vectors")
+
+    def test_a_verb_takes_what_a_workspace_holds_and_is_documented_once(self) -> None:
+        for name, verb in vars(Workspace).items():
+            if name.startswith("_") or not inspect.isfunction(verb):
+                continue
+            first = next(iter(inspect.signature(verb).parameters.values()))
+            assert first.annotation is Holdings, f"{name} takes {first.annotation}"
+            assert verb.__module__ != Workspace.__module__, f"{name} is written in the list"
+            assert verb.__doc__, name
+            assert pydoc.render_doc(getattr(Workspace, name), renderer=pydoc.plaintext).count(
+                verb.__doc__.split("\n")[0]
+            )
+
+    def test_plumbing_does_not_stand_beside_the_verbs(self) -> None:
+        assert not {name for name in self.PLUMBING if hasattr(Workspace, name)}
+        verbs = {
+            "learn",
+            "index",
+            "search",
+            "check",
+            "promote",
+            "rollback",
+            "plan",
+            "refresh",
+            "commit",
+            "report",
+            "doctor",
+        }
+        assert verbs <= {name for name in dir(Workspace) if not name.startswith("_")}

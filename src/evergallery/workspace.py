@@ -16,8 +16,8 @@ from evergallery.searching import searching
 from evergallery.upgrade import (
     adapting,
     checking,
-    checks,
     doctor,
+    kept_evidence,
     overview,
     planning,
     promotion,
@@ -124,7 +124,7 @@ class Workspace(Holdings):
     # Knowing before switching
     check = checking.check
     compare = checking.compare
-    evidence = checks.evidence_between
+    evidence = kept_evidence.evidence_between
     judge = promotion.judge
     conditions = promotion.conditions
     promote = promotion.promote

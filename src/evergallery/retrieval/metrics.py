@@ -281,15 +281,9 @@ def metrics_of(
     """
     if not ks or min(ks) < 1:
         raise InputError(f"recall@k is asked for k in {tuple(ks)}: every k must be at least 1.")
-    valid = positives > 0
-    queries = int(valid.sum())
     ranks = max(*ks, int(positives.max()) if len(positives) else 0)
     depth = max(ranks, len(gallery_embeddings)) if full_ranking else ranks
-    hits_at_1 = torch.zeros_like(valid)
-    average_precisions = torch.zeros(len(valid), dtype=torch.float64, device=valid.device)
-    nearest_item = torch.full_like(positives, -1)
-    recall, precision = dict.fromkeys(ks, 0.0), dict.fromkeys(ks, 0.0)
-    map_at_r = r_precision_ = mrr = full = minp = 0.0
+    totals = _Totals(positives, ks, ranks, full_ranking)
     # In parts, so that the ranks of all queries are never held at once: 32 bytes for each while metrics are computed.
     rows = max(1, memory_limit // 2 // (depth * 32))
     for start in range(0, len(query_embeddings), rows):
@@ -301,40 +295,70 @@ def metrics_of(
             exclusion=None if exclusion is None else exclusion.of(part),
             memory_limit=memory_limit // 2,
         )
-        hits = hits_of(part, neighbours)
-        hits_at_1[part] = hits[:, 0]
-        nearest_item[part] = neighbours.indices[:, 0]
-        hits, relevant = hits[valid[part]], positives[part][valid[part]]
+        totals.add(part, neighbours, hits_of(part, neighbours))
+    return totals.metrics()
+
+
+class _Totals:
+    """Metrics over the parts of the queries that were searched for so far.
+
+    Args:
+        positives: (Q,) right answers that each query may find; queries without any count nowhere.
+        ks: of recall@k and precision@k.
+        ranks: that metrics other than the full mAP look at.
+        full_ranking: whether mAP over all ranks is asked for.
+    """
+
+    def __init__(self, positives: Tensor, ks: Sequence[int], ranks: int, full_ranking: bool) -> None:
+        self.positives, self.valid = positives, positives > 0
+        self.queries = int(self.valid.sum())
+        self.ranks, self.full_ranking = ranks, full_ranking
+        self.hits_at_1 = torch.zeros_like(self.valid)
+        self.average_precision = torch.zeros(len(positives), dtype=torch.float64, device=positives.device)
+        self.nearest = torch.full_like(positives, -1)
+        self.recall, self.precision = dict.fromkeys(ks, 0.0), dict.fromkeys(ks, 0.0)
+        self.map_at_r = self.r_precision = self.mrr = self.full = self.minp = 0.0
+
+    def add(self, part: slice, neighbours: Neighbours, hits: Tensor) -> None:
+        """Count the hits (q, k) of a slice of the queries among their neighbours."""
+        self.hits_at_1[part] = hits[:, 0]
+        self.nearest[part] = neighbours.indices[:, 0]
+        valid = self.valid[part]
+        hits, relevant = hits[valid], self.positives[part][valid]
         if len(hits) == 0:
-            continue
-        share = len(hits) / queries
-        for k in recall:
-            recall[k] += share * recall_at_k(hits, k)
-            precision[k] += share * precision_at_k(hits, k)
-        of_each = average_precision(_within_r(hits[:, :ranks], relevant), relevant)
-        average_precisions[torch.nonzero(valid[part]).flatten() + start] = of_each
-        map_at_r += share * of_each.mean().item()
-        r_precision_ += share * r_precision(hits[:, :ranks], relevant)
-        mrr += share * mean_reciprocal_rank(hits[:, :ranks])
-        if full_ranking:
-            full += share * mean_average_precision(hits, relevant)
-            minp += share * mean_inverse_negative_penalty(hits, relevant)
-    return RetrievalMetrics(
-        recall=recall,
-        precision=precision,
-        map_at_r=map_at_r,
-        r_precision=r_precision_,
-        mrr=mrr,
-        mean_average_precision=full if full_ranking else None,
-        queries=queries,
-        dropped=len(valid) - queries,
-        hits_at_1=hits_at_1,
-        average_precision_at_r=average_precisions,
-        nearest=nearest_item,
-        valid=valid,
-        gain_at_1=hits_at_1.double(),
-        minp=minp if full_ranking else None,
-    )
+            return
+        share = len(hits) / self.queries
+        for k in self.recall:
+            self.recall[k] += share * recall_at_k(hits, k)
+            self.precision[k] += share * precision_at_k(hits, k)
+        looked_at = hits[:, : self.ranks]
+        of_each = average_precision(_within_r(looked_at, relevant), relevant)
+        self.average_precision[torch.nonzero(valid).flatten() + part.start] = of_each
+        self.map_at_r += share * of_each.mean().item()
+        self.r_precision += share * r_precision(looked_at, relevant)
+        self.mrr += share * mean_reciprocal_rank(looked_at)
+        if self.full_ranking:
+            self.full += share * mean_average_precision(hits, relevant)
+            self.minp += share * mean_inverse_negative_penalty(hits, relevant)
+
+    def metrics(self) -> RetrievalMetrics:
+        """Of all parts."""
+        return RetrievalMetrics(
+            recall=self.recall,
+            precision=self.precision,
+            map_at_r=self.map_at_r,
+            r_precision=self.r_precision,
+            mrr=self.mrr,
+            mean_average_precision=self.full if self.full_ranking else None,
+            queries=self.queries,
+            dropped=len(self.valid) - self.queries,
+            hits_at_1=self.hits_at_1,
+            average_precision_at_r=self.average_precision,
+            nearest=self.nearest,
+            valid=self.valid,
+            gain_at_1=self.hits_at_1.double(),
+            minp=self.minp if self.full_ranking else None,
+        )
 
 
 def _count(queries: Tensor, gallery: Tensor) -> Tensor:

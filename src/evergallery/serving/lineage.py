@@ -10,9 +10,9 @@ from evergallery.holdings.spaces import Space
 from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
-from evergallery.upgrade.checks import read_check
 from evergallery.upgrade.evidence import Evidence, Test
 from evergallery.upgrade.gate import Condition
+from evergallery.upgrade.kept_evidence import read_check
 from evergallery.workspace import Workspace
 
 PRIVATE = ("checksums", "run", "classes", "new_classes")

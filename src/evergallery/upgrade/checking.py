@@ -14,9 +14,9 @@ from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.check import Check, Measured, Vectors, agreement, check_pair, compatibility
-from evergallery.upgrade.checks import remember
 from evergallery.upgrade.gate import ALL, Judged, gate_of
 from evergallery.upgrade.held_out import read_held_out
+from evergallery.upgrade.kept_evidence import remember
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.promotion import comparisons
 from evergallery.watching import SILENT, Watcher

@@ -3,8 +3,8 @@
 from evergallery.errors import DamagedError, InputError
 from evergallery.holdings.examining import examine
 from evergallery.holdings.holdings import Holdings
-from evergallery.upgrade.checks import read_check
 from evergallery.upgrade.gate import gate_of
+from evergallery.upgrade.kept_evidence import read_check
 
 
 def doctor(holdings: Holdings) -> list[str]:

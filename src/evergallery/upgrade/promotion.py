@@ -16,8 +16,8 @@ from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Pair, State, now
 from evergallery.retrieval.calibration import Calibration
-from evergallery.upgrade.checks import evidence_between
 from evergallery.upgrade.gate import Condition, Judged, gate_of
+from evergallery.upgrade.kept_evidence import evidence_between
 
 
 @dataclass(frozen=True)
