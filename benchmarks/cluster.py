@@ -31,7 +31,7 @@ from evergallery.data.sources import find
 from evergallery.data.streaming import Picture, processors
 from evergallery.extraction.cluster import Cluster
 from evergallery.extraction.connecting import connected
-from evergallery.extraction.extraction import Extraction, Here, Seen
+from evergallery.extraction.extraction import Extraction, LocalExtraction, PictureAnswer
 from evergallery.indexing.pipeline import index_images
 from evergallery.watching import Watcher
 from extraction import photographs, registered
@@ -61,7 +61,9 @@ class Instant:
         for entry in entries:
             yield Picture(entry, hashlib.sha256(entry.uri.encode()).hexdigest(), None)
 
-    def embed(self, batches: Iterable[tuple[Any, Sequence[Picture]]]) -> Generator[tuple[Any, list[Seen]], None, None]:
+    def embed(
+        self, batches: Iterable[tuple[Any, Sequence[Picture]]]
+    ) -> Generator[tuple[Any, list[PictureAnswer]], None, None]:
         for carried, pictures in batches:
             yield carried, list(self.vectors[: len(pictures)])
 
@@ -90,12 +92,12 @@ def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
 
 def process_of(cluster: Cluster, ray: ModuleType) -> int:
     """Of one of the workers."""
-    one = cluster._employed[0].actor
+    one = cluster._workers[0].actor
     return int(ray.get(one.__ray_call__.remote(lambda worker: os.getpid())))
 
 
 def all_ready(cluster: Cluster) -> None:
-    while not (len(cluster._employed) == cluster.size and all(one.is_ready for one in cluster._employed)):
+    while not (len(cluster._workers) == cluster.size and all(one.is_ready for one in cluster._workers)):
         time.sleep(0.1)
 
 
@@ -131,7 +133,7 @@ def main() -> None:
         folder = photographs(Path(name) / "photographs", options.photographs, (500, 375), ".jpg")
         template = registered(Path(name) / "template", options.backbone, options.size)
         maker = template.promoted
-        here = Here(maker.embedder(), maker.preprocessing)
+        here = LocalExtraction(maker.embedder(), maker.preprocessing)
         start = time.perf_counter()
         with connected("local", options.workers) as ray:
             started = {"cluster": round(time.perf_counter() - start, 1)}

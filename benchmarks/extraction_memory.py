@@ -22,7 +22,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.listing import Entry, Listing, list_folder
 from evergallery.data.spool import Met, Spool
 from evergallery.data.streaming import grouped
-from evergallery.extraction.extraction import Here
+from evergallery.extraction.extraction import LocalExtraction
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item, PutCounts
 from evergallery.indexing.pipeline import index_images
@@ -103,7 +103,7 @@ def growth(folder: Path, count: int, store: Any, scratch: Path) -> dict[str, Any
     reset_peak_memory()
     before = peak_memory()["host"]
     index_images(
-        store, Maker(), Here(StandIn(), Maker.preprocessing), list_folder(str(folder), False), gauge,  # type: ignore[arg-type]
+        store, Maker(), LocalExtraction(StandIn(), Maker.preprocessing), list_folder(str(folder), False), gauge,  # type: ignore[arg-type]
         source="pictures", skipped_file=scratch / "skipped.csv",
     )  # fmt: skip
     return {"before": before, **gauge.peaks}

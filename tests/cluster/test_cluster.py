@@ -111,7 +111,7 @@ def assert_same(one: Workspace, other: Workspace) -> None:
 
 def process_of(workers: Cluster, ray: Any) -> int:
     """Of a worker that is ready."""
-    one = next(one for one in workers._employed if one.is_ready)
+    one = next(one for one in workers._workers if one.is_ready)
     return int(ray.get(one.actor.__ray_call__.remote(lambda self: os.getpid())))
 
 
@@ -180,7 +180,7 @@ def test_killed_worker_loses_nothing_and_nothing_comes_twice(
     shared: Cluster, ray: Any, tmp_path: Path, small: None
 ) -> None:
     photos = make_photos(tmp_path / "photos", each=20)
-    before = set(map(id, shared._employed))
+    before = set(map(id, shared._workers))
     process = process_of(shared, ray)
     with make_space(tmp_path / "here", MODEL) as here, make_space(tmp_path / "there", MODEL) as there:
         told = Told(lambda: os.kill(process, signal.SIGKILL))
@@ -190,8 +190,8 @@ def test_killed_worker_loses_nothing_and_nothing_comes_twice(
         assert_same(here, there)
         assert there.doctor() == []
     assert told.lines[1:] == ["workers that died on the way and were replaced: 1"]
-    assert len(shared._employed) == 2
-    assert len(before & set(map(id, shared._employed))) == 1, "another one was started in its place"
+    assert len(shared._workers) == 2
+    assert len(before & set(map(id, shared._workers))) == 1, "another one was started in its place"
 
 
 def test_image_that_kills_is_skipped_by_name(

@@ -28,8 +28,8 @@ from evergallery.data.streaming import (
 )
 from evergallery.errors import BusyError, InputError
 from evergallery.extraction.connecting import connected
-from evergallery.extraction.extraction import Carried, Renewed, Seen
-from evergallery.extraction.images import FAILED, Known
+from evergallery.extraction.extraction import ItemAnswer, PictureAnswer, Tag
+from evergallery.extraction.images import FAILED, PixelSource
 from evergallery.extraction.worker import ItemToRenew, Refusal, Work, Worker
 from evergallery.gallery.items import Item
 from evergallery.generations.card import CARD
@@ -47,7 +47,7 @@ PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
-class Fatal:
+class WorkerDeath:
     """The answer for an input whose workers died."""
 
     reason: str = (
@@ -97,7 +97,7 @@ class Part:
 
 
 @dataclass(eq=False)
-class Employed:
+class WorkerHandle:
     """A worker as this process sees it.
 
     Attributes:
@@ -146,7 +146,7 @@ class Cluster:
         self._stack = ExitStack()
         self._happened: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._waiting: deque[Part] = deque()
-        self._employed: list[Employed] = []
+        self._workers: list[WorkerHandle] = []
         self.deaths = 0
         """How many workers have died so far."""
         self._deaths_in_a_row = 0
@@ -170,7 +170,7 @@ class Cluster:
             stack.callback(self._dismiss)
             self._thread.start()
             for _ in range(self.size):
-                self._happened.put(self._employ)
+                self._happened.put(self._hire)
             try:
                 self._first.result(PATIENCE)
             except TimeoutError:
@@ -188,14 +188,14 @@ class Cluster:
             yield from found
 
     def embed(
-        self, batches: Iterable[tuple[Carried, Sequence[Picture]]]
-    ) -> Generator[tuple[Carried, list[Seen]], None, None]:
+        self, batches: Iterable[tuple[Tag, Sequence[Picture]]]
+    ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures."""
         yield from self._done("embed", batches, lambda picture, reason: Skipped(picture.entry.uri, reason))
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: Known | None, roots: Roots
-    ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
+        self, batches: Iterable[Sequence[Item]], known: PixelSource | None, roots: Roots
+    ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items; what is known of their images is sent along."""
 
         def sent(item: Item) -> ItemToRenew:
@@ -208,21 +208,21 @@ class Cluster:
     def _done(
         self,
         work: Work,
-        batches: Iterable[tuple[Carried, Sequence[Any]]],
+        batches: Iterable[tuple[Tag, Sequence[Any]]],
         fatal: Callable[[Any, str], Any],
-    ) -> Generator[tuple[Carried, list[Any]], None, None]:
+    ) -> Generator[tuple[Tag, list[Any]], None, None]:
         """The answers to each batch, in order; a few more are begun than the workers have."""
-        begun: deque[tuple[Carried, Job]] = deque()
+        begun: deque[tuple[Tag, Job]] = deque()
 
-        def first() -> tuple[Carried, list[Any]]:
-            carried, job = begun.popleft()
+        def first() -> tuple[Tag, list[Any]]:
+            tag, job = begun.popleft()
             answers = zip(job.inputs, job.future.result(), strict=True)
-            return carried, [
-                fatal(one, answer.reason) if isinstance(answer, Fatal) else answer for one, answer in answers
+            return tag, [
+                fatal(one, answer.reason) if isinstance(answer, WorkerDeath) else answer for one, answer in answers
             ]
 
-        for carried, inputs in batches:
-            begun.append((carried, self._ask(work, inputs)))
+        for tag, inputs in batches:
+            begun.append((tag, self._ask(work, inputs)))
             if len(begun) > (PER_WORKER + 1) * self.size:
                 yield first()
         while begun:
@@ -252,7 +252,7 @@ class Cluster:
                 self._fail(error)
 
     def _require_workers(self) -> None:
-        if self._waiting and not any(one.is_ready for one in self._employed):
+        if self._waiting and not any(worker.is_ready for worker in self._workers):
             raise self._no_room()
 
     def _no_room(self) -> BusyError:
@@ -267,23 +267,23 @@ class Cluster:
             self._fail(self._failure)
 
     def _hand_out(self) -> None:
-        for one in sorted(self._employed, key=lambda one: len(one.parts)):
-            while self._waiting and one.has_room(self._waiting[0]):
+        for worker in sorted(self._workers, key=lambda worker: len(worker.parts)):
+            while self._waiting and worker.has_room(self._waiting[0]):
                 part = self._waiting.popleft()
-                one.parts.append(part)
-                made = one.actor.do.remote(part.work, part.job.inputs[part.start : part.stop])
-                self._when_made(made, one, partial(self._answered, one, part))
+                worker.parts.append(part)
+                made = worker.actor.do.remote(part.work, part.job.inputs[part.start : part.stop])
+                self._when_made(made, worker, partial(self._answered, worker, part))
 
-    def _when_made(self, made: Any, one: Employed, then: Callable[[Any], None]) -> None:
+    def _when_made(self, made: Any, worker: WorkerHandle, then: Callable[[Any], None]) -> None:
         """Once Ray has what a worker made, or knows that it died, go on with it here."""
 
         def hear(future: "Future[Any]") -> None:
-            self._happened.put(lambda: self._heard(future, one, then))
+            self._happened.put(lambda: self._heard(future, worker, then))
 
         made.future().add_done_callback(hear)
 
-    def _heard(self, future: "Future[Any]", one: Employed, then: Callable[[Any], None]) -> None:
-        if one.is_gone:
+    def _heard(self, future: "Future[Any]", worker: WorkerHandle, then: Callable[[Any], None]) -> None:
+        if worker.is_gone:
             # What it had is done again already.
             return
         error = future.exception()
@@ -295,36 +295,36 @@ class Cluster:
         elif isinstance(error, self._ray.exceptions.RayError) and not isinstance(
             error, self._ray.exceptions.RayTaskError
         ):
-            self._died(one, error)
+            self._died(worker, error)
         else:
             raise error
 
-    def _employ(self) -> None:
+    def _hire(self) -> None:
         if self._failure is None:
-            one = Employed(self._remote.remote(self._threads, self._on_gpu))
-            self._employed.append(one)
-            self._when_made(one.actor.prepare.remote(__version__, self._sent), one, lambda _: self._ready(one))
+            worker = WorkerHandle(self._remote.remote(self._threads, self._on_gpu))
+            self._workers.append(worker)
+            self._when_made(worker.actor.prepare.remote(__version__, self._sent), worker, lambda _: self._ready(worker))
 
-    def _ready(self, one: Employed) -> None:
-        one.is_ready = True
+    def _ready(self, worker: WorkerHandle) -> None:
+        worker.is_ready = True
         if not self._first.done():
             self._first.set_result(None)
 
-    def _answered(self, one: Employed, part: Part, answers: Sequence[Any]) -> None:
+    def _answered(self, worker: WorkerHandle, part: Part, answers: Sequence[Any]) -> None:
         self._deaths_in_a_row = 0
-        one.parts.remove(part)
+        worker.parts.remove(part)
         part.answer(answers)
 
-    def _died(self, one: Employed, error: BaseException) -> None:
-        one.is_gone = True
-        self._employed.remove(one)
-        self._ray.kill(one.actor)
-        for part in reversed(one.parts):
+    def _died(self, worker: WorkerHandle, error: BaseException) -> None:
+        worker.is_gone = True
+        self._workers.remove(worker)
+        self._ray.kill(worker.actor)
+        for part in reversed(worker.parts):
             part.deaths += 1
             if part.deaths == 1:
                 self._waiting.appendleft(part)
             elif part.stop - part.start == 1:
-                part.answer([Fatal()])
+                part.answer([WorkerDeath()])
             else:
                 self._waiting.extendleft(reversed(part.parted()))
         self.deaths += 1
@@ -335,16 +335,16 @@ class Cluster:
                 f"{DEATHS_IN_A_ROW} workers of the cluster {self.address} have died in a row, the last one so: {reason}. What is "
                 f"stored stays; see that its machines have Evergallery and memory enough, and run the command again."
             )
-        self._employ()
+        self._hire()
 
     def _fail(self, error: Exception) -> None:
         """Nothing more can be done: whoever waits is told."""
         self._failure = error
-        parts = [*self._waiting, *(part for one in self._employed for part in one.parts)]
+        parts = [*self._waiting, *(part for worker in self._workers for part in worker.parts)]
         self._waiting.clear()
-        for one in self._employed:
-            one.parts.clear()
-            one.is_gone = True
+        for worker in self._workers:
+            worker.parts.clear()
+            worker.is_gone = True
         for job in {id(part.job): part.job for part in parts}.values():
             job.future.set_exception(error)
         if not self._first.done():
@@ -353,9 +353,9 @@ class Cluster:
     def _dismiss(self) -> None:
         self._happened.put(None)
         self._thread.join()
-        for one in self._employed:
+        for worker in self._workers:
             with suppress(self._ray.exceptions.RayError):
-                self._ray.kill(one.actor)
+                self._ray.kill(worker.actor)
 
 
 def _files_of(generation: Generation) -> dict[str, bytes]:

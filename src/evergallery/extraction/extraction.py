@@ -26,17 +26,17 @@ from evergallery.data.streaming import (
     read_pictures,
     working,
 )
-from evergallery.extraction.images import Found, Known, find_images
+from evergallery.extraction.images import ItemImages, PixelSource, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.notes import Problem
 from evergallery.network import Extractor, embedding
 
-Carried = TypeVar("Carried")
+Tag = TypeVar("Tag")
 Embed = Callable[[Tensor], NDArray[np.float32]]
 """Decoded images (B, 3, S, S) uint8 to unit embeddings (B, D)."""
-Seen = NDArray[np.float32] | Skipped
+PictureAnswer = NDArray[np.float32] | Skipped
 """A picture's vector (D,), or why it has none."""
-Renewed = NDArray[np.float32] | Problem
+ItemAnswer = NDArray[np.float32] | Problem
 """A stored item's new vector (D,), or why it keeps the old one."""
 
 
@@ -48,19 +48,19 @@ class Extraction(Protocol):
         ...
 
     def embed(
-        self, batches: Iterable[tuple[Carried, Sequence[Picture]]]
-    ) -> Generator[tuple[Carried, list[Seen]], None, None]:
-        """The vectors of pictures, each batch with whatever was carried beside it."""
+        self, batches: Iterable[tuple[Tag, Sequence[Picture]]]
+    ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
+        """The vectors of pictures, each batch with the tag that came with it."""
         ...
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: Known | None, roots: Roots
-    ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
+        self, batches: Iterable[Sequence[Item]], known: PixelSource | None, roots: Roots
+    ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items, whose images are looked for in what is ``known``, then where they were."""
         ...
 
 
-class Here:
+class LocalExtraction:
     """This process: files are read and decoded by threads, one batch ahead of the network.
 
     Args:
@@ -78,21 +78,19 @@ class Here:
             yield from read_pictures(readers, entries)
 
     def embed(
-        self, batches: Iterable[tuple[Carried, Sequence[Picture]]]
-    ) -> Generator[tuple[Carried, list[Seen]], None, None]:
+        self, batches: Iterable[tuple[Tag, Sequence[Picture]]]
+    ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures with their data."""
         threads = processors()
         with working(threads) as decoders, embedding(self.embedder, self.preprocessing) as embed:
-            decoded = (
-                (carried, decoded_by(decoders, threads, pictures, self.preprocessing)) for carried, pictures in batches
-            )
+            decoded = ((tag, decoded_by(decoders, threads, pictures, self.preprocessing)) for tag, pictures in batches)
             with in_background(decoded) as ready:
-                for carried, answers in ready:
-                    yield carried, embedded(answers, embed)
+                for tag, answers in ready:
+                    yield tag, embedded(answers, embed)
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: Known | None, roots: Roots
-    ) -> Generator[tuple[Sequence[Item], list[Renewed]], None, None]:
+        self, batches: Iterable[Sequence[Item]], known: PixelSource | None, roots: Roots
+    ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items."""
         found = ((batch, find_images(batch, self.preprocessing, roots, known)) for batch in batches)
         with embedding(self.embedder, self.preprocessing) as embed, in_background(found) as ready:
@@ -107,16 +105,16 @@ def decoded_by(
     return list(ahead(decoders, lambda one: decode_picture(one, preprocessing), pictures, 8 * threads))
 
 
-def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> list[Seen]:
+def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> list[PictureAnswer]:
     """The vectors of pixels (S, S, 3), which go through the network together."""
     found = [one for one in decoded if not isinstance(one, Skipped)]
     vectors = iter(embed(as_batch(np.stack(found))) if found else ())
     return [one if isinstance(one, Skipped) else next(vectors) for one in decoded]
 
 
-def renewed(items: Sequence[Item], found: Found, embed: Embed) -> list[Renewed]:
+def renewed(items: Sequence[Item], found: ItemImages, embed: Embed) -> list[ItemAnswer]:
     """The new vectors of items whose images were looked for."""
     vectors = embed(as_batch(found.images.pixels)) if found.items else ()
-    answers: dict[str, Renewed] = {problem.item: problem for problem in found.problems}
+    answers: dict[str, ItemAnswer] = {problem.item: problem for problem in found.problems}
     answers |= {item.id: vector for item, vector in zip(found.items, vectors, strict=True)}
     return [answers[item.id] for item in items]

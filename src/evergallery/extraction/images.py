@@ -18,14 +18,14 @@ from evergallery.holdings.notes import Problem
 
 MISSING, FAILED = "image missing", "failed"
 
-Known = Callable[[str], NDArray[np.uint8] | None]
+PixelSource = Callable[[str], NDArray[np.uint8] | None]
 """The pixels (S, S, 3) of the image with a content hash, where they are at hand."""
 File = tuple[Item, bytes | NDArray[np.uint8] | Problem]
 """An item with its file, with its pixels where they are known, or with what is wrong."""
 
 
 @dataclass(frozen=True)
-class Found:
+class ItemImages:
     """The images of some items.
 
     Attributes:
@@ -39,7 +39,7 @@ class Found:
     problems: list[Problem]
 
 
-def by_content(images: ImageSet) -> Known:
+def by_content(images: ImageSet) -> PixelSource:
     """What finds an image of a set by its content."""
     row = {content: index for index, content in enumerate(images.hashes)}
 
@@ -53,9 +53,9 @@ def find_images(
     items: Sequence[Item],
     preprocessing: Preprocessing,
     roots: Roots,
-    known: Known | None = None,
+    known: PixelSource | None = None,
     threads: int | None = None,
-) -> Found:
+) -> ItemImages:
     """Read the images of stored items as a generation wants them.
 
     An image is taken from what is ``known`` by its content, or else from the item's URI, a path or whatever fsspec reads below
@@ -87,7 +87,7 @@ def find_images(
         uris=tuple(item.uri or "" for item, _ in kept),
         hashes=tuple(item.content_hash or "" for item, _ in kept),
     )
-    return Found([item for item, _ in kept], images, [answer for answer in answers if isinstance(answer, Problem)])
+    return ItemImages([item for item, _ in kept], images, [answer for answer in answers if isinstance(answer, Problem)])
 
 
 def _read(item: Item, roots: Roots) -> bytes | Problem:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from evergallery.errors import InputError
-from evergallery.extraction.extraction import Extraction, Here
+from evergallery.extraction.extraction import Extraction, LocalExtraction
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.watching import SILENT, Watcher
@@ -34,7 +34,7 @@ def extracting(
     if workers is not None and (cluster is None or workers < 1):
         raise InputError("Workers are a cluster's, at least one: give  --cluster ADDRESS --workers N")
     if cluster is None:
-        yield Here(holdings.loaded.embedder(generation), generation.preprocessing)
+        yield LocalExtraction(holdings.loaded.embedder(generation), generation.preprocessing)
         return
     from evergallery.extraction.cluster import Cluster
 

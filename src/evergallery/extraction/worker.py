@@ -28,7 +28,7 @@ from evergallery.data.streaming import (
     working,
 )
 from evergallery.errors import EvergalleryError
-from evergallery.extraction.extraction import Renewed, Seen, decoded_by, embedded, renewed
+from evergallery.extraction.extraction import ItemAnswer, PictureAnswer, decoded_by, embedded, renewed
 from evergallery.extraction.images import MISSING, find_images
 from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
@@ -97,14 +97,14 @@ class Worker:
         found = read_pictures(self._readers, entries)
         return [replace(one, data=None) if isinstance(one, Picture) else self._seen_from_here(one) for one in found]
 
-    def embed(self, pictures: Sequence[Picture]) -> list[Seen]:
+    def embed(self, pictures: Sequence[Picture]) -> list[PictureAnswer]:
         """The vectors of pictures, whose files are read again where they come without data."""
         files = ahead(self._readers, with_data, pictures, READERS)
         decoded = decoded_by(self._decoders, self.threads, files, self.preprocessing)
         with self._one_at_a_time:
             return embedded(decoded, self._embed)
 
-    def renew(self, items: Sequence[ItemToRenew]) -> list[Renewed]:
+    def renew(self, items: Sequence[ItemToRenew]) -> list[ItemAnswer]:
         """New vectors of stored items."""
         known = {item.content_hash: pixels for item, pixels, _ in items if pixels is not None}
         asked, roots = [item for item, _, _ in items], items[0][2]

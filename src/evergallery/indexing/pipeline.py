@@ -20,7 +20,7 @@ from evergallery.data.sources import check_classes
 from evergallery.data.spool import Addresses, Met, Spool
 from evergallery.data.streaming import Picture, batch_size, blocks, pictures_of
 from evergallery.errors import InputError
-from evergallery.extraction.extraction import Extraction, Seen
+from evergallery.extraction.extraction import Extraction, PictureAnswer
 from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generations.generation import Generation
@@ -302,7 +302,7 @@ def _prepared(
     return batch, pictures
 
 
-def _answered(batch: Batch, answers: Sequence[Seen], met: Met) -> tuple[list[Item], list[Skipped]]:
+def _answered(batch: Batch, answers: Sequence[PictureAnswer], met: Met) -> tuple[list[Item], list[Skipped]]:
     """What is to be stored of a batch, and what could not be read or decoded."""
     items, bad = list(batch.rewritten), list(batch.skipped)
     for item, answer in zip(batch.new, answers, strict=True):

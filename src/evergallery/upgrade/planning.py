@@ -11,7 +11,7 @@ import numpy as np
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import whole_classes
 from evergallery.evaluation import protocol
-from evergallery.extraction.images import Known, find_images
+from evergallery.extraction.images import PixelSource, find_images
 from evergallery.gallery.items import Item, View
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import extract
@@ -183,7 +183,7 @@ def _made(
     sampled: Sequence[Item],
     asker: Space,
     target: Space,
-    given: Known | None,
+    given: PixelSource | None,
     watcher: Watcher,
 ) -> _Made:
     """What the generation that would query makes of a sample."""

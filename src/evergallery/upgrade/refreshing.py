@@ -14,7 +14,7 @@ import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError, RefusedError
-from evergallery.extraction.extraction import Renewed
+from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Item
 from evergallery.holdings.holdings import Holdings, changing
@@ -41,7 +41,7 @@ FIRST_BATCH = 16
 """Items of the first batch of a refresh with a budget, which tells the pace of the others."""
 FINE_SHARES = tuple(step / 20 for step in range(21))
 
-Answers = Generator[tuple[Sequence[Item], list[Renewed]], None, None]
+Answers = Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]
 """Batches of items, each with their new vectors or why they have none."""
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from evergallery.data.image_set import ImageSet
 from evergallery.data.roots import EVERYWHERE, Roots
 from evergallery.errors import InputError
-from evergallery.extraction.extraction import Renewed
-from evergallery.extraction.images import Known, by_content
+from evergallery.extraction.extraction import ItemAnswer
+from evergallery.extraction.images import PixelSource, by_content
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.images import load_images
@@ -68,16 +68,16 @@ def maps_into(holdings: Holdings, target: Space) -> dict[str, Map]:
 
 def mapped(
     batches: Iterator[Sequence[Item]], maps: Mapping[str, Map]
-) -> Iterator[tuple[Sequence[Item], list[Renewed]]]:
+) -> Iterator[tuple[Sequence[Item], list[ItemAnswer]]]:
     """New vectors of items from their stored ones; no image is looked at."""
     for batch in batches:
-        renewed: list[Renewed] = []
+        renewed: list[ItemAnswer] = []
         for space, items in groupby(batch, key=lambda item: item.generation):
             renewed.extend(maps[space](np.stack([item.embedding for item in items])))
         yield batch, renewed
 
 
-def roots_for(holdings: Holdings, items: Sequence[Item], given: Known | None, watcher: Watcher) -> Roots:
+def roots_for(holdings: Holdings, items: Sequence[Item], given: PixelSource | None, watcher: Watcher) -> Roots:
     """Below which the images of items may be opened; whoever watches is asked about those that lie elsewhere."""
     roots = holdings.roots
     elsewhere = (
@@ -93,7 +93,7 @@ def roots_for(holdings: Holdings, items: Sequence[Item], given: Known | None, wa
 
 def given_images(
     holdings: Holdings, images: str | Path | ImageSet | None, asker: Space, data_dir: Path | None, watcher: Watcher
-) -> Known | None:
+) -> PixelSource | None:
     """The images that are looked at first, by content, as the asker reads them."""
     if images is None:
         return None
