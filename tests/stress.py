@@ -47,7 +47,7 @@ CONCURRENT = (
     "tests/serving/test_jobs.py",
     "tests/serving/test_server.py",
     "tests/test_changing_images.py",
-    "tests/test_files.py",
+    "tests/files/test_files.py",
     "tests/upgrade/test_refresh.py",
     "tests/upgrade/test_verbs.py",
 )
