@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ def imported(code: str, known: Iterable[str]) -> set[str]:
     return {name for name in found if name in known}
 
 
+@cache
 def graph() -> dict[str, set[str]]:
     """By module, the modules that it imports."""
     known = modules()

@@ -1,18 +1,19 @@
 """Models that other systems have made become generations."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evergallery.data.images import Fit, Interpolation, Preprocessing
 from evergallery.errors import InputError
-from evergallery.exchange.known import known_generation, next_place
+from evergallery.exchange.known import known_generation, next_generation
 from evergallery.files import lock
 from evergallery.generations.card import MethodCard
 from evergallery.generations.fingerprint import fingerprint_of
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings, promote_first
-from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone
+from evergallery.network import Architecture, Embedder, Head, Network, build_backbone
 from evergallery.network.backbones import load_weights
 from evergallery.network.foreign import (
     PROBE_CELLS,
@@ -64,85 +65,59 @@ def register(
         MissingExtraError: an ONNX model without onnxruntime.
     """
     given = {"size": size, "fit": fit, "interpolation": interpolation, "mean": mean, "std": std}
+    given = {name: value for name, value in given.items() if value is not None}
     with lock(holdings.directory / "generations" / ".lock", "register"):
-        generation = _registered(
-            holdings.generations(),
-            holdings.directory / "generations",
-            model,
-            weights=weights,
-            pretrained=pretrained,
-            seed=seed,
-            head=holdings.state.head,
-            **{name: value for name, value in given.items() if value is not None},
-        )
+        if _is_onnx(model) or callable(model) or ":" in str(model):
+            if weights is not None:
+                raise InputError(f"{model} has its weights inside: leave --weights out.")
+            generation = _register_foreign(holdings, model, given)
+        else:
+            generation = _register_network(holdings, str(model), _Weights(weights, pretrained, seed), given)
         promote_first(holdings, generation)
     holdings.journal.record("register", generation=generation.name, kind=generation.card.kind, model=str(model))
     return generation
 
 
-def _registered(
-    existing: Sequence[Generation],
-    directory: Path,
-    model: str | Path | Callable[..., Any],
-    *,
-    weights: str | Path | None,
-    pretrained: bool,
-    seed: int,
-    head: HeadKind,
-    **preprocessing: Any,
-) -> Generation:
-    """Write the generation of a foreign model, or return the one there is.
+@dataclass(frozen=True)
+class _Weights:
+    """Where a network's weights come from: a file, or else the published ones, or else initial ones of a seed."""
 
-    Args:
-        existing: the generations there are.
-        directory: where they lie.
-        model: what to register.
-        weights: file of weights, or ``None``.
-        pretrained: whether published weights are loaded.
-        seed: of initial weights.
-        head: kind of the empty head that a network gets.
-        **preprocessing: values of ``Preprocessing`` that are not the model's own.
-    """
-    name, place = next_place(existing, directory)
-    is_onnx = isinstance(model, str | Path) and str(model).lower().endswith(".onnx")
-    if is_onnx or callable(model) or ":" in str(model):
-        if weights is not None:
-            raise InputError(f"{model} has its weights inside: leave --weights out.")
-        return _register_foreign(existing, place, name, model, preprocessing, is_onnx)
-    return _register_network(existing, place, name, str(model), weights, pretrained, seed, head, preprocessing)
+    file: str | Path | None
+    pretrained: bool
+    seed: int
+
+    def __str__(self) -> str:
+        if self.file is not None:
+            return str(self.file)
+        return "pretrained" if self.pretrained else f"seed {self.seed}"
 
 
-def _register_network(
-    existing: Sequence[Generation],
-    place: Path,
-    name: str,
-    model: str,
-    weights: str | Path | None,
-    pretrained: bool,
-    seed: int,
-    head: HeadKind,
-    given: dict[str, Any],
-) -> Generation:
-    own = build_backbone(model, seed=seed)
+def _is_onnx(model: str | Path | Callable[..., Any]) -> bool:
+    return isinstance(model, str | Path) and str(model).lower().endswith(".onnx")
+
+
+def _register_network(holdings: Holdings, model: str, weights: _Weights, given: dict[str, Any]) -> Generation:
+    """Write a network of timm or torchvision, or return the generation that it is already."""
+    own = build_backbone(model, seed=weights.seed)
     usual = {"size": own.size, "interpolation": own.interpolation, "mean": own.mean, "std": own.std}
     preprocessing = Preprocessing(**{**usual, **given})
-    embedder = Embedder(Architecture(backbone=model), pretrained=pretrained and weights is None, seed=seed)
-    if weights is not None:
-        load_weights(embedder.backbone, Path(weights).expanduser())
-    network = Network(embedder, Head(embedder.dimension, 0, head)).eval()
+    pretrained = weights.pretrained and weights.file is None
+    embedder = Embedder(Architecture(backbone=model), pretrained=pretrained, seed=weights.seed)
+    if weights.file is not None:
+        load_weights(embedder.backbone, Path(weights.file).expanduser())
+    network = Network(embedder, Head(embedder.dimension, 0, holdings.state.head)).eval()
     _check_on_probe(model, embedder, preprocessing)
-    known = known_generation(existing, fingerprint_of(embedder, preprocessing))
+    known = known_generation(holdings, fingerprint_of(embedder, preprocessing))
     if known:
         return known
-    origin = str(weights) if weights is not None else "pretrained" if pretrained else f"seed {seed}"
-    method = MethodCard(name="register", parameters={"model": model, "weights": origin})
+    name, place = next_generation(holdings)
+    method = MethodCard(name="register", parameters={"model": model, "weights": str(weights)})
     return Generation.write(place, network, preprocessing, name=name, kind="model", parent=None, method=method)
 
 
-def _register_foreign(
-    existing: Sequence[Generation], place: Path, name: str, model: Any, given: dict[str, Any], is_onnx: bool
-) -> Generation:
-    path = Path(model).expanduser() if is_onnx else None
+def _register_foreign(holdings: Holdings, model: Any, given: dict[str, Any]) -> Generation:
+    """Write an ONNX file or a Python function, or return the generation that it is already."""
+    path = Path(model).expanduser() if _is_onnx(model) else None
     if path is not None and not path.is_file():
         raise InputError(f"There is no file {path}: name an .onnx file.")
     own = {} if path is None else onnx_preprocessing(path)
@@ -152,9 +127,12 @@ def _register_foreign(
         if path is None
         else onnx_model(path, preprocessing.size)
     )
+    known = known_generation(holdings, fingerprint_of(found, preprocessing))
+    if known:
+        return known
+    name, place = next_generation(holdings)
     method = MethodCard(name="register", parameters={"model": found.name})
-    known = known_generation(existing, fingerprint_of(found, preprocessing))
-    return known or Generation.write_foreign(place, found, preprocessing, name=name, method=method)
+    return Generation.write_foreign(place, found, preprocessing, name=name, method=method)
 
 
 def _check_on_probe(model: str, embedder: Embedder, preprocessing: Preprocessing) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from evergallery.data.images import Skipped
 from evergallery.data.vectors import VectorBatch, VectorTable, open_vectors, write_vectors
 from evergallery.errors import InputError, NotFoundError, RefusedError
-from evergallery.exchange.known import known_generation, next_place
+from evergallery.exchange.known import known_generation, next_generation
 from evergallery.files import lock
 from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
@@ -101,10 +101,7 @@ def import_vectors(
     """
     table = open_vectors(path, ids=ids, skip_bad=skip_bad)
     with lock(holdings.directory / "generations" / ".lock", "import"):
-        maker, is_new = generation_of(
-            table, holdings.generations(), holdings.directory / "generations", holdings.generation(into) if into else None,
-            occupied=bool(stored_spaces(holdings)) and not refresh,
-        )  # fmt: skip
+        maker, is_new = _generation_of(holdings, table, into, refresh=refresh)
         if not refresh:
             require_compatible(holdings, Space(maker), stored_spaces(holdings))
         promote_first(holdings, maker)
@@ -141,46 +138,40 @@ def export_vectors(
     return _write_table(holdings.gallery, makers, Path(path), watcher)
 
 
-def generation_of(
-    table: VectorTable,
-    existing: Sequence[Generation],
-    directory: Path,
-    into: Generation | None,
-    *,
-    occupied: bool,
+def _generation_of(
+    holdings: Holdings, table: VectorTable, into: str | None, *, refresh: bool
 ) -> tuple[Generation, bool]:
     """The generation that a table's vectors belong to, and whether it was made for them.
 
     Args:
+        holdings: what there is.
         table: the vectors.
-        existing: the generations there are.
-        directory: where they lie.
-        into: the one that the user named, if any.
-        occupied: whether the gallery holds vectors, which those of a new space cannot be compared with.
+        into: name of the generation that the user named, if any.
+        refresh: whether the vectors are of stored items, beside theirs.
 
     Raises:
         InputError: another dimension than that of ``into``.
-        RefusedError: the space is new and the gallery is not empty.
+        RefusedError: the space is new, and the gallery holds vectors that it cannot be compared with.
     """
     if into is not None:
-        if table.dimension != into.card.dimension:
+        maker = holdings.generation(into)
+        if table.dimension != maker.card.dimension:
             raise InputError(
-                f"{table.path} has vectors of {table.dimension} dimensions and {into.name} makes vectors of "
-                f"{into.card.dimension}: name the generation that made them with --into."
+                f"{table.path} has vectors of {table.dimension} dimensions and {maker.name} makes vectors of "
+                f"{maker.card.dimension}: name the generation that made them with --into."
             )
-        return into, False
+        return maker, False
     fingerprint = vectors_fingerprint(table.content, table.dimension)
-    known = (known_generation(existing, table.space) if table.space else None) or known_generation(
-        existing, fingerprint
-    )
+    known = known_generation(holdings, table.space) if table.space else None
+    known = known or known_generation(holdings, fingerprint)
     if known:
         return known, False
-    if occupied:
+    if stored_spaces(holdings) and not refresh:
         raise RefusedError(
             f"The gallery holds vectors already, and nothing says that those of {table.path} can be compared with them: "
             f"name the generation that made them with --into, or import them into another workspace."
         )
-    name, place = next_place(existing, directory)
+    name, place = next_generation(holdings)
     method = MethodCard(name="import", parameters={"table": table.path.name})
     made = Generation.write_vectors(place, name=name, dimension=table.dimension, content=table.content, method=method)
     return made, True
