@@ -173,11 +173,11 @@ class Shard:
 
     def _kept_index(self) -> Index | None:
         path = self.path / INDEX
+        if not path.is_file():
+            return None
         try:
-            return (
-                Index(**read_object(path, vectors=int, recall=(float, int), measured=str)) if path.is_file() else None
-            )
-        except TypeError as error:
+            return Index(**read_object(path, vectors=int, recall=(float, int), measured=str))
+        except (TypeError, DamagedError) as error:
             raise DamagedError(
                 f"{path} does not describe an index ({error}): delete it and run  evergallery gallery compact"
             ) from error
