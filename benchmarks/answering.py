@@ -27,7 +27,8 @@ from evergallery.adapters import fit_bilateral
 from evergallery.data.image_set import ImageSet
 from evergallery.evaluation import Protocol
 from evergallery.holdings.answer import Answer
-from evergallery.retrieval.calibration import Calibration, fit_calibration
+from evergallery.retrieval.calibrating import fit_calibration
+from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import Outcome, Setting

@@ -16,7 +16,7 @@ from common import record
 from evergallery import Workspace
 from evergallery.adapters import fit_procrustes
 from evergallery.benchmark.protocols import PROTOCOLS
-from evergallery.retrieval.calibration import calibrate
+from evergallery.retrieval.calibrating import calibrate
 from evergallery.retrieval.continual import area_under_refresh_curve
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.refresh_curve import farthest_from_class_mean_first, mixed_recall, random_order

@@ -1,31 +1,51 @@
 """The workspace: a directory with the generations of a model, their lineage, and the gallery that they share."""
 
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from evergallery.data.images import Fit
-from evergallery.exchange import model_export, models, vectors
 from evergallery.gallery.items import Precision
-from evergallery.holdings import embedding, examining, image_files, image_roots, images, keeping, restoring
 from evergallery.holdings.holdings import Holdings
-from evergallery.indexing import indexing
-from evergallery.learning import creating, learning
-from evergallery.network import HeadKind, Neck
-from evergallery.report import report_page
-from evergallery.searching import searching
-from evergallery.upgrade import (
-    adapting,
-    checking,
-    doctor,
-    kept_evidence,
-    overview,
-    planning,
-    promotion,
-    refreshing,
-    settling,
-    virtual,
-)
+from evergallery.late import LateModule
+from evergallery.network.architecture import HeadKind, Neck
 from evergallery.upgrade.gate import Gate, gate_of
+
+if TYPE_CHECKING:
+    from evergallery.exchange import model_export, models, vectors
+    from evergallery.holdings import embedding, examining, image_files, image_roots, images, keeping, restoring
+    from evergallery.indexing import indexing
+    from evergallery.learning import learning
+    from evergallery.report import report_page
+    from evergallery.searching import searching
+    from evergallery.upgrade import (
+        adapting,
+        checking,
+        doctor,
+        kept_evidence,
+        overview,
+        planning,
+        promotion,
+        refreshing,
+        settling,
+        virtual,
+    )
+else:
+    # A verb loads its room when it is called: who looks at a card waits for no network.
+    model_export, models, vectors = LateModule.of("evergallery.exchange", "model_export", "models", "vectors")
+    embedding, examining, image_files, image_roots, images, keeping, restoring = LateModule.of(
+        "evergallery.holdings", "embedding", "examining", "image_files", "image_roots", "images", "keeping",
+        "restoring",
+    )  # fmt: skip
+    (indexing,) = LateModule.of("evergallery.indexing", "indexing")
+    (learning,) = LateModule.of("evergallery.learning", "learning")
+    (report_page,) = LateModule.of("evergallery.report", "report_page")
+    (searching,) = LateModule.of("evergallery.searching", "searching")
+    adapting, checking, doctor, kept_evidence, overview = LateModule.of(
+        "evergallery.upgrade", "adapting", "checking", "doctor", "kept_evidence", "overview"
+    )
+    planning, promotion, refreshing, settling, virtual = LateModule.of(
+        "evergallery.upgrade", "planning", "promotion", "refreshing", "settling", "virtual"
+    )
 
 
 class Workspace(Holdings):
@@ -90,7 +110,9 @@ class Workspace(Holdings):
             NotFoundError: the gallery's server does not answer.
             RefusedError: the gallery is not empty.
         """
-        creating.create(
+        from evergallery.learning.creating import create
+
+        create(
             directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head, store=store,
             precision=precision, pretrained=pretrained, weights=weights,
         )  # fmt: skip

@@ -9,10 +9,9 @@ from torch.nn import functional as F
 
 from evergallery.adapters import ADAPTERS, Adapter, fit_linear, fit_procrustes
 from evergallery.adapters import stored as module
+from evergallery.adapters.card import CARD, Space
 from evergallery.adapters.stored import (
     ADAPTER,
-    CARD,
-    Space,
     StoredAdapter,
     adapter_directories,
     adapter_directory_name,

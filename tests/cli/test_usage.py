@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from conftest import as_json, evergallery
-from evergallery.adapters.adapter import Direction
+from evergallery.adapters.card import Direction
 from evergallery.adapters.kinds import ADAPTERS
 from evergallery.benchmark.protocols import Budget
 from evergallery.cli import choices

@@ -6,7 +6,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from evergallery.errors import InputError
-from evergallery.retrieval.calibration import Calibration, calibrate, fit_calibration
+from evergallery.retrieval.calibrating import calibrate, fit_calibration
+from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import Exclusion
 
 

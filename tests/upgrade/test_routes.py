@@ -88,7 +88,7 @@ def test_what_is_found_is_ranked_by_the_score(spaces: tuple[Vectors, Vectors]) -
         np.testing.assert_allclose([score for _, score in some], expected[best], atol=1e-5)
     plain = [[match.item.id for match in some] for some in engine.search(route.queries(queries), 5)]
     assert plain != [[name for name, _ in some] for some in found]
-    np.testing.assert_allclose(route.scores(queries, vectors).numpy(), scores, atol=1e-6)
+    np.testing.assert_allclose(route.scores(queries, vectors), scores, atol=1e-6)
 
 
 def test_enough_candidates_and_no_more_results_than_asked_for(spaces: tuple[Vectors, Vectors]) -> None:

@@ -1,14 +1,11 @@
 """What an adapter is: a map of unit rows to unit rows, learned from pairs of the same images."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from evergallery.errors import InputError
-
-Direction = Literal["query", "gallery"]
-"""``query``: from new embeddings into the old space. ``gallery``: from stored embeddings into the new one."""
 
 MINIMUM_PAIRS = 2
 TINY = 1e-12

@@ -6,8 +6,9 @@ from functools import partial
 
 from torch import Tensor
 
-from evergallery.adapters.adapter import Adapter, Direction
+from evergallery.adapters.adapter import Adapter
 from evergallery.adapters.bilateral import BilateralAdapter, fit_bilateral
+from evergallery.adapters.card import Direction
 from evergallery.adapters.drift import DriftAdapter, fit_drift
 from evergallery.adapters.lambda_orthogonal import LambdaOrthogonalAdapter, fit_lambda_orthogonal
 from evergallery.adapters.linear import LinearAdapter, fit_linear

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from evergallery.adapters.adapter import Adapter, Direction, check_pairs
+from evergallery.adapters.adapter import Adapter, check_pairs
+from evergallery.adapters.card import Direction
 from evergallery.adapters.held_out import ENOUGH, best_of, folds, reciprocal_ranks
 from evergallery.adapters.ridge import Ridge, RidgePaths, ridge_paths
 from evergallery.errors import InputError

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evergallery.adapters.adapter import Adapter, Direction, check_pairs
+from evergallery.adapters.adapter import Adapter, check_pairs
+from evergallery.adapters.card import Direction
 from evergallery.adapters.held_out import folds, reciprocal_ranks
 from evergallery.adapters.kinds import ADAPTERS
 from evergallery.errors import InputError

@@ -8,68 +8,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Any
 
 from evergallery._version import __version__
-from evergallery.adapters.adapter import Adapter, Direction
-from evergallery.adapters.kinds import adapter_from_tensors
+from evergallery.adapters.card import CARD, FORMAT, AdapterCard, Direction, Space
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import new_directory
 from evergallery.files.cards import read_card, write_card
-from evergallery.files.tensors import hash_tensors, load_tensors, save_tensors
+from evergallery.files.tensor_files import require_written, stored_tensors_hash
 
-FORMAT = 1
-CARD, ADAPTER = "card.json", "adapter.safetensors"
+if TYPE_CHECKING:
+    import torch
+
+    from evergallery.adapters.adapter import Adapter
+
+ADAPTER = "adapter.safetensors"
 REMEDY = "restore it from a backup"
-
-
-class Space(BaseModel):
-    """An embedding space by the name of what makes it, and the fingerprint that identifies it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    fingerprint: str
-
-
-class AdapterCard(BaseModel):
-    """Everything about an adapter but its tensors.
-
-    Attributes:
-        name: ``a1``, ``a2``, …
-        fingerprint: identifies the map, and the space of the vectors that it makes.
-        kind: a name of ``ADAPTERS``.
-        direction: ``query``, new embeddings into the old space, or ``gallery``, stored vectors into the new one.
-        source: the space that it maps from.
-        target: the space that it was fitted to.
-        dimension: of the vectors that it makes.
-        pairs: how many it was fitted to.
-        data: fingerprint of the images of the pairs.
-        figures: how it was chosen, ``Selection.to_dict()``; empty where it was not.
-        created: ISO 8601, UTC.
-        versions: of the libraries.
-        checksums: SHA-256 of the tensor file.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = FORMAT
-    name: str
-    fingerprint: str
-    kind: str
-    direction: Direction
-    source: Space
-    target: Space
-    dimension: int
-    pairs: int
-    data: str
-    figures: dict[str, Any]
-    created: str
-    versions: dict[str, str]
-    checksums: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -96,7 +50,7 @@ class StoredAdapter:
     def write(
         cls,
         directory: Path,
-        adapter: Adapter,
+        adapter: "Adapter",
         *,
         name: str,
         direction: Direction,
@@ -119,6 +73,8 @@ class StoredAdapter:
             data: fingerprint of the images of the pairs.
             figures: how it was chosen.
         """
+        from evergallery.files.tensors import save_tensors
+
         with new_directory(directory) as temporary:
             card = AdapterCard(
                 name=name,
@@ -157,29 +113,41 @@ class StoredAdapter:
         """Identifies the map, and the space of the vectors that it makes."""
         return self.card.fingerprint
 
-    def adapter(self, device: torch.device | str = "cpu") -> Adapter:
+    def adapter(self, device: "torch.device | str" = "cpu") -> "Adapter":
         """The map.
 
         Raises:
             DamagedError: its tensors are missing, altered, or not those of its card.
         """
+        # Torch is loaded where a map is made, so that who reads cards does not wait for it.
+        from evergallery.adapters.kinds import adapter_from_tensors
+        from evergallery.files.tensors import load_tensors
+
         path = self.directory / ADAPTER
         tensors = load_tensors(path, self.card.checksums[ADAPTER], REMEDY)
         try:
             adapter = adapter_from_tensors(self.card.kind, tensors)
         except InputError as error:
             raise DamagedError(f"{path} is not the adapter of its card ({error}): {REMEDY}.") from error
-        if fingerprint_of(adapter, self.card.source.fingerprint, self.card.target.fingerprint) != self.fingerprint:
-            raise DamagedError(f"{path} holds another map than its card says: {REMEDY}.")
+        self._require_fingerprint(fingerprint_of(adapter, self.card.source.fingerprint, self.card.target.fingerprint))
         return adapter.to(device)
 
     def problems(self) -> list[str]:
         """What is wrong with its files, a sentence each; empty where all is well."""
+        path, card = self.directory / ADAPTER, self.card
         try:
-            self.adapter()
+            require_written(path, card.checksums[ADAPTER], REMEDY)
+            tensors = stored_tensors_hash(path)
+            self._require_fingerprint(
+                _fingerprint(card.kind, tensors, card.source.fingerprint, card.target.fingerprint)
+            )
         except DamagedError as error:
             return [str(error)]
         return []
+
+    def _require_fingerprint(self, found: str) -> None:
+        if found != self.fingerprint:
+            raise DamagedError(f"{self.directory / ADAPTER} holds another map than its card says: {REMEDY}.")
 
 
 def adapter_directory_name(number: int) -> str:
@@ -193,10 +161,16 @@ def adapter_directories(directory: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[1:]))
 
 
-def fingerprint_of(adapter: Adapter, source: str, target: str) -> str:
+def fingerprint_of(adapter: "Adapter", source: str, target: str) -> str:
     """SHA-256 of the map and of what it maps between: its kind, its tensors, and the fingerprints of both spaces.
 
     Vectors that were mapped are neither of the one space nor of the other; this identifies theirs.
     """
-    parts = {"kind": adapter.kind, "tensors": hash_tensors(adapter.tensors()), "source": source, "target": target}
+    from evergallery.files.tensors import hash_tensors
+
+    return _fingerprint(adapter.kind, hash_tensors(adapter.tensors()), source, target)
+
+
+def _fingerprint(kind: str, tensors: str, source: str, target: str) -> str:
+    parts = {"kind": kind, "tensors": tensors, "source": source, "target": target}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

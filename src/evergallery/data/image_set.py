@@ -4,14 +4,16 @@ import hashlib
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from evergallery.data.images import Skipped
 from evergallery.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class ImageSet:
         """Side of the images in pixels."""
         return int(self.pixels.shape[1])
 
-    def batch(self, indices: NDArray[np.int64]) -> torch.Tensor:
+    def batch(self, indices: NDArray[np.int64]) -> "torch.Tensor":
         """Images as a uint8 tensor (B, 3, S, S) in channels_last memory format, copied once."""
         return as_batch(np.take(self.pixels, self.rows[indices], axis=0))
 
@@ -184,8 +186,10 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
     )
 
 
-def as_batch(pixels: NDArray[np.uint8]) -> torch.Tensor:
+def as_batch(pixels: NDArray[np.uint8]) -> "torch.Tensor":
     """Pixels (B, S, S, 3) as a tensor (B, 3, S, S) in channels_last memory format, not copied."""
+    import torch
+
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 

@@ -15,8 +15,8 @@ from evergallery.files import lock
 from evergallery.gallery.items import Filter, Item, LabelConflict, PutCounts
 from evergallery.gallery.store import GalleryStore
 from evergallery.generations.card import MethodCard
-from evergallery.generations.fingerprint import vectors_fingerprint
 from evergallery.generations.generation import Generation
+from evergallery.generations.identity import vectors_fingerprint
 from evergallery.holdings.comparing import require_compatible, stored_spaces
 from evergallery.holdings.holdings import Holdings, promote_first
 from evergallery.holdings.spaces import Space

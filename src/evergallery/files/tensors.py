@@ -1,6 +1,5 @@
 """Tensors on disk: safetensors, never pickle; durable, and identified by what they hold."""
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from evergallery.errors import DamagedError
 from evergallery.files.durable import TEMPORARY_PREFIX, sha256_of, sync_directory
+from evergallery.files.tensor_files import hash_of_tensors, require_written
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
@@ -45,10 +45,7 @@ def load_tensors(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
     Raises:
         DamagedError: the file is missing or altered; the message ends with ``remedy``.
     """
-    if not path.is_file():
-        raise DamagedError(f"{path} is missing: {remedy}.")
-    if sha256_of(path) != sha256:
-        raise DamagedError(f"{path} is not the file that was written (its checksum differs): {remedy}.")
+    require_written(path, sha256, remedy)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -57,9 +54,8 @@ def load_tensors(path: Path, sha256: str, remedy: str) -> dict[str, Tensor]:
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and values, whatever the order and the memory layout."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    flat = ((name, tensors[name].detach().cpu().contiguous()) for name in sorted(tensors))
+    return hash_of_tensors(
+        (name, str(tensor.dtype), tuple(tensor.shape), [tensor.reshape(-1).view(torch.uint8).numpy().tobytes()])
+        for name, tensor in flat
+    )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evergallery._version import __version__
 from evergallery.files.cards import write_card
-from evergallery.network import Architecture, HeadKind
+from evergallery.network.architecture import Architecture, HeadKind
 
 FORMAT = 3
 """The newest. Older versions read the cards of trained generations (1) and of other kinds (2); 3 is expanded."""

@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, EvergalleryError, InputError
 from evergallery.files import new_directory, sha256_of
 from evergallery.files.cards import read_card
-from evergallery.files.tensors import load_tensors, save_tensors
+from evergallery.files.tensor_files import stored_tensors_hash
 from evergallery.generations.card import CARD, FORMAT, KINDS, Card, HeadCard, MethodCard, new_card
-from evergallery.generations.fingerprint import fingerprint_of, short_hashes, vectors_fingerprint
-from evergallery.memory import Memory
-from evergallery.network import Architecture, Embedder, ExpandedEmbedder, Extractor, Head, Network
-from evergallery.network.foreign import SAME, ForeignModel, function_model, onnx_model, probe
+from evergallery.generations.identity import network_fingerprint, vectors_fingerprint
+from evergallery.network.architecture import Architecture
+
+if TYPE_CHECKING:
+    import torch
+
+    from evergallery.memory import Memory
+    from evergallery.network import Embedder, ExpandedEmbedder, Extractor, Network
+    from evergallery.network.foreign import ForeignModel
 
 EMBEDDER, HEAD, MEMORY = "embedder.safetensors", "head.safetensors", "memory.safetensors"
 LEARNED_FROM = "learned_from.safetensors"
@@ -28,7 +31,9 @@ ONNX, PROBE = "model.onnx", "probe.safetensors"
 
 @dataclass(frozen=True)
 class Generation:
-    """A generation on disk.
+    """A generation on disk: its card, and what is made of its files when it is asked for.
+
+    Who reads cards needs no torch: it is imported where tensors are written or a network is built.
 
     >>> generation = Generation.load(Path("shop/generations/v0001"))
     >>> generation.card.method.name, generation.embedder().dimension
@@ -50,11 +55,11 @@ class Generation:
     def write(
         cls,
         directory: Path,
-        network: Network,
+        network: "Network",
         preprocessing: Preprocessing,
-        memory: Memory | None = None,
+        memory: "Memory | None" = None,
         learned_from: Sequence[str] = (),
-        root: Embedder | None = None,
+        root: "Embedder | None" = None,
         **description: Any,
     ) -> "Generation":
         """Write a new generation: the directory appears complete, or not at all.
@@ -68,6 +73,11 @@ class Generation:
             root: whose embeddings are served before the network's own, in one vector; ``None`` for the network's alone.
             **description: the fields of ``Card`` that do not follow from the network.
         """
+        from evergallery.files.tensors import save_tensors
+        from evergallery.generations.fingerprint import fingerprint_of, short_hashes
+        from evergallery.memory import Memory
+        from evergallery.network import ExpandedEmbedder
+
         head = network.head
         embedder = network.embedder if root is None else ExpandedEmbedder(root, network.embedder)
         memory = memory or Memory()
@@ -94,7 +104,7 @@ class Generation:
 
     @classmethod
     def write_foreign(
-        cls, directory: Path, model: ForeignModel, preprocessing: Preprocessing, *, name: str, method: MethodCard
+        cls, directory: Path, model: "ForeignModel", preprocessing: Preprocessing, *, name: str, method: MethodCard
     ) -> "Generation":
         """Write the generation of a model that is only run: its file where it has one, and what it makes of the probes.
 
@@ -108,6 +118,10 @@ class Generation:
         Raises:
             InputError: the model fails on the probe pictures.
         """
+        from evergallery.files.tensors import save_tensors
+        from evergallery.generations.fingerprint import fingerprint_of
+        from evergallery.network.foreign import probe
+
         probes = probe(model, preprocessing)
         with new_directory(directory) as temporary:
             checksums = {PROBE: save_tensors(temporary / PROBE, {"embeddings": probes})}
@@ -236,7 +250,7 @@ class Generation:
         assert self.card.head is not None
         return self.card.head
 
-    def embedder(self, device: torch.device | str = "cpu") -> Extractor:
+    def embedder(self, device: "torch.device | str" = "cpu") -> "Extractor":
         """What embeds images, in evaluation mode: an ``Embedder`` where it is a network, else the foreign model.
 
         Args:
@@ -250,7 +264,7 @@ class Generation:
         self._require_model()
         return self._foreign_model() if self.card.architecture is None else self._embedder(device)
 
-    def network(self) -> Network:
+    def network(self) -> "Network":
         """The network that learns with its head, on the CPU, in evaluation mode; the head of a registered model is empty.
 
         Of an expanded generation it is the part that goes on learning, without the root.
@@ -259,6 +273,8 @@ class Generation:
             InputError: it is no network.
             DamagedError: weights are missing or altered.
         """
+        from evergallery.network import ExpandedEmbedder, Head, Network
+
         card = self.head_card
         embedder = self._embedder("cpu")
         evolving = embedder.evolving if isinstance(embedder, ExpandedEmbedder) else embedder
@@ -266,29 +282,35 @@ class Generation:
         head.load_state_dict(self._tensors(HEAD))
         return Network(evolving, head).eval()
 
-    def root(self) -> Embedder | None:
+    def root(self) -> "Embedder | None":
         """The network whose embeddings are the first part of its own; ``None`` where it was not expanded.
 
         Raises:
             DamagedError: weights are missing or altered.
         """
+        from evergallery.network import ExpandedEmbedder
+
         embedder = self._embedder("cpu") if self.is_expanded else None
         return embedder.root if isinstance(embedder, ExpandedEmbedder) else None
 
-    def memory(self) -> Memory:
+    def memory(self) -> "Memory":
         """What it remembers of its task and of those before; empty for a generation that kept nothing.
 
         Raises:
             DamagedError: the file is missing or altered.
         """
+        from evergallery.memory import Memory
+
         return Memory.from_tensors(self._tensors(MEMORY), self.card.memory) if self.card.memory else Memory()
 
-    def learned_from(self) -> torch.Tensor:
+    def learned_from(self) -> "torch.Tensor":
         """(N,) ``short_hashes`` of the images that it has seen itself, sorted; empty where nobody wrote them down.
 
         Raises:
             DamagedError: the file is missing or altered.
         """
+        from evergallery.generations.fingerprint import short_hashes
+
         if LEARNED_FROM not in self.card.checksums:
             return short_hashes(())
         return self._tensors(LEARNED_FROM)["hashes"]
@@ -315,15 +337,21 @@ class Generation:
             found.append(str(error))
         return found
 
-    def _embedder(self, device: torch.device | str) -> Embedder | ExpandedEmbedder:
+    def _embedder(self, device: "torch.device | str") -> "Embedder | ExpandedEmbedder":
+        import torch
+
+        from evergallery.network import Embedder, ExpandedEmbedder
+
         embedder: Embedder | ExpandedEmbedder = Embedder(self.architecture)
         if self.card.root is not None:
             embedder = ExpandedEmbedder(Embedder(self.card.root), Embedder(self.architecture))
         embedder.load_state_dict(self._tensors(EMBEDDER))
         return embedder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
-    def _foreign_model(self) -> ForeignModel:
+    def _foreign_model(self) -> "ForeignModel":
         """The model, which still makes of the probe pictures what it made when it was registered."""
+        from evergallery.network.foreign import SAME, function_model, onnx_model, probe
+
         size, dimension = self.preprocessing.size, self.card.dimension
         if self.card.kind == "callable":
             model = function_model(self.card.model["function"], size, dimension)
@@ -342,7 +370,7 @@ class Generation:
         model.eval()
         return model
 
-    def _probes(self) -> torch.Tensor:
+    def _probes(self) -> "torch.Tensor":
         return self._tensors(PROBE)["embeddings"]
 
     def _require_model(self) -> None:
@@ -356,9 +384,18 @@ class Generation:
         card = self.card
         if card.kind == "vectors":
             return vectors_fingerprint(card.model["content"], card.dimension)
+        if card.architecture is not None:
+            weights = stored_tensors_hash(self.directory / EMBEDDER)
+            return network_fingerprint(
+                weights, card.architecture, card.root, self.preprocessing.to_dict(), card.dimension
+            )
+        from evergallery.generations.fingerprint import fingerprint_of
+
         return fingerprint_of(self.embedder(), self.preprocessing, self._probes() if card.kind == "callable" else None)
 
-    def _tensors(self, name: str) -> dict[str, torch.Tensor]:
+    def _tensors(self, name: str) -> "dict[str, torch.Tensor]":
+        from evergallery.files.tensors import load_tensors
+
         return load_tensors(self.directory / name, self.card.checksums[name], "restore it from a backup")
 
 

@@ -12,7 +12,6 @@ from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding_cache import EmbeddingCache
 from evergallery.holdings.holdings import Holdings
-from evergallery.network import extract as extract_images
 from evergallery.watching import SILENT, Watcher
 
 
@@ -40,8 +39,13 @@ def extract(
     return np.stack([known[one] for one in images.hashes])
 
 
-def _extract(holdings: Holdings, generation: Generation, images: ImageSet, watcher: Watcher) -> NDArray[np.float32]:
-    return extract_images(
+def _extract(
+    holdings: Holdings, generation: Generation, images: ImageSet, watcher: Watcher = SILENT
+) -> NDArray[np.float32]:
+    # Only here is a network run: callers that only look at stored vectors wait for none.
+    from evergallery.network import extract
+
+    return extract(
         holdings.loaded.embedder(generation),
         images,
         generation.preprocessing,
@@ -91,4 +95,4 @@ def embed_pixels(holdings: Holdings, images: NDArray[np.uint8], generation: Gene
         pixels=images, rows=np.arange(len(images)), labels=np.full(len(images), -1), classes=(),
         uris=("",) * len(images), hashes=("",) * len(images),
     )  # fmt: skip
-    return extract_images(holdings.loaded.embedder(generation), unnamed, generation.preprocessing)
+    return _extract(holdings, generation, unnamed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Self
 
-from evergallery.adapters.stored import CARD as ADAPTER_CARD
+from evergallery.adapters.card import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.roots import Roots, roots_at
 from evergallery.errors import DamagedError, EvergalleryError, NotFoundError, did_you_mean

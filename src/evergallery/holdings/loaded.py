@@ -1,12 +1,16 @@
 """Models of a workspace that stay in memory: loading one costs more than a search."""
 
 import threading
+from typing import TYPE_CHECKING
 
-from evergallery.adapters import Adapter
 from evergallery.adapters.stored import StoredAdapter
 from evergallery.generations.generation import Generation
-from evergallery.holdings.spaces import Map, Space, maps_to
-from evergallery.network import Extractor
+from evergallery.holdings.maps import Map, maps_to
+from evergallery.holdings.spaces import Space
+
+if TYPE_CHECKING:
+    from evergallery.adapters import Adapter
+    from evergallery.network import Extractor
 
 EMBEDDERS = 4
 """How many stay in memory: queries come by the promoted generation, and by those that are laid beside it."""
@@ -21,7 +25,7 @@ class Loaded:
         self._adapters: dict[str, Adapter] = {}
         self._between: dict[tuple[str, str], Map | None] = {}
 
-    def embedder(self, generation: Generation) -> Extractor:
+    def embedder(self, generation: Generation) -> "Extractor":
         """What embeds images for a generation.
 
         Raises:
@@ -39,7 +43,7 @@ class Loaded:
                 self._embedders = dict(list(loaded.items())[-EMBEDDERS:])
             return loaded[generation.fingerprint]
 
-    def adapter(self, stored: StoredAdapter) -> Adapter:
+    def adapter(self, stored: StoredAdapter) -> "Adapter":
         """An adapter with its tensors."""
         if stored.name not in self._adapters:
             self._adapters[stored.name] = stored.adapter()

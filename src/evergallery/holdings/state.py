@@ -14,7 +14,7 @@ from evergallery.errors import DamagedError, RefusedError
 from evergallery.files import read_json, write_json
 from evergallery.gallery.items import View
 from evergallery.holdings.answer import CHECKED, Answer
-from evergallery.network import Architecture, HeadKind
+from evergallery.network.architecture import Architecture, HeadKind
 from evergallery.redaction import redacted
 
 FORMAT = 2

@@ -1,40 +1,19 @@
 """The embedder, which is served, and the network (embedder and head), which learns."""
 
 import copy
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.errors import InputError
+from evergallery.network.architecture import Architecture
 from evergallery.network.backbones import build_backbone
 from evergallery.network.heads import Head
 
-Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear", "mlp"]
 IDENTITIES = ("unit-linear", "mlp")
 """Necks that begin as the identity, where they keep the dimension."""
-
-
-class Architecture(BaseModel):
-    """What an embedder is made of; enough to build it again before its weights are loaded.
-
-    Attributes:
-        backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
-        dimension: D of the embedding; ``None`` keeps the backbone's own width.
-        neck: between backbone and embedding. ``none`` (the pooled features are the embedding, as in CSD), ``linear``,
-            ``bn`` (batch norm, Luo et al. 2019), ``linear-bn``, or ``unit-linear``: a linear map of the features at unit
-            length, which begins as the identity where it keeps their dimension; or ``mlp``: to the features at unit length a
-            small network adds what it has learned, nothing at first. A dimension other than the backbone's needs a linear
-            one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: str = "resnet20"
-    dimension: int | None = Field(default=None, ge=2)
-    neck: Neck = "none"
 
 
 class Outputs(NamedTuple):

@@ -1,15 +1,13 @@
 """Classifier heads: used while a generation learns, never when it is served."""
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.errors import InputError
-
-HeadKind = Literal["linear", "unit-rows", "cosine", "simplex"]
+from evergallery.network.architecture import HeadKind
 
 
 class Head(nn.Module):

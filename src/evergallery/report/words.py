@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 
-from evergallery.retrieval.bootstrap import Interval, bootstrap_interval
+from evergallery.retrieval.bootstrap import Interval, interval_of_counts
 
 
 def interval_of(share: float, queries: int, confidence: float) -> Interval:
@@ -12,9 +12,9 @@ def interval_of(share: float, queries: int, confidence: float) -> Interval:
 
     A hit is 1 and a miss 0, so that the share and Q say how many there are of each: all that resampling needs.
     """
-    hits = torch.zeros(queries, dtype=torch.float64)
-    hits[: round(share * queries)] = 1
-    return bootstrap_interval(hits, confidence=confidence)
+    hits = round(share * queries)
+    counts = np.array([queries - hits, hits])
+    return interval_of_counts(np.array([0.0, 1.0])[counts > 0], counts[counts > 0], confidence=confidence)
 
 
 def percent(value: Interval | None) -> str:

@@ -3,12 +3,15 @@
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from evergallery.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RESAMPLES = 2000
 POWER = 0.8
@@ -33,7 +36,7 @@ class Interval:
 
 
 def bootstrap_interval(
-    values: Tensor, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    values: "Tensor", *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """Percentile interval of the mean of one value for each query (Efron and Tibshirani 1993, chapter 13).
 
@@ -48,13 +51,38 @@ def bootstrap_interval(
     Raises:
         InputError: no query, a value that is not finite, or a confidence outside (0, 1).
     """
-    if values.ndim != 1 or len(values) == 0 or not torch.isfinite(values).all():
+    if values.ndim != 1 or len(values) == 0 or not values.isfinite().all():
         raise InputError(f"An interval needs a finite value for each query, at least one: got {tuple(values.shape)}.")
+    distinct, counts = np.unique(values.double().cpu().numpy(), return_counts=True)
+    return interval_of_counts(distinct, counts, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def interval_of_counts(
+    distinct: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """The same of values that are known by how often each of them occurs.
+
+    Args:
+        distinct: (V,) values, rising.
+        counts: (V,) queries with each, at least 1.
+        confidence: in (0, 1).
+        resamples: how many times the queries are drawn with replacement.
+        seed: of the draws.
+
+    Raises:
+        InputError: no query, or a confidence outside (0, 1).
+    """
+    if len(distinct) == 0:
+        raise InputError("An interval needs at least one query: there is none.")
     if not 0 < confidence < 1:
         raise InputError(f"A confidence of {confidence} is not usable: give a share between 0 and 1, such as 0.95.")
     # Drawing queries with replacement is drawing how often each distinct value occurs: a few counts in place of Q rows.
-    distinct, counts = np.unique(values.double().cpu().numpy(), return_counts=True)
-    total = len(values)
+    total = int(counts.sum())
     draw = np.random.default_rng(seed)
     at_once = max(1, MOST_AT_ONCE // len(distinct))
     means = np.concatenate(

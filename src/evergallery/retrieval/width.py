@@ -1,11 +1,9 @@
 """Queries of one width in a gallery of another."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
-from evergallery.losses import fit_width
+TINY = 1e-12
 
 
 def in_width_of(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -20,5 +18,8 @@ def in_width_of(query: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDA
     """
     if query.shape[1] == gallery.shape[1]:
         return query
-    found: NDArray[np.float32] = F.normalize(fit_width(torch.from_numpy(query), gallery.shape[1])).numpy()
+    fitted = np.zeros((len(query), gallery.shape[1]), query.dtype)
+    width = min(query.shape[1], gallery.shape[1])
+    fitted[:, :width] = query[:, :width]
+    found: NDArray[np.float32] = fitted / np.maximum(np.linalg.norm(fitted, axis=1, keepdims=True), TINY)
     return found

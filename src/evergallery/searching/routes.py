@@ -3,12 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from evergallery.adapters import Adapter
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
@@ -17,6 +16,9 @@ from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.width import in_width_of
+
+if TYPE_CHECKING:
+    from evergallery.adapters import Adapter
 
 CANDIDATES = 100
 """Stored vectors that an engine finds for a query whose adapter has a score of its own, at least; the score ranks them."""
@@ -51,24 +53,32 @@ class Route:
     """
 
     space: Space
-    adapter: Adapter | None
+    adapter: "Adapter | None"
     calibration: Calibration | None
     by: str | None = None
 
     def queries(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Queries (Q, D) as they are compared with the space: (Q, D')."""
         if self.adapter is not None:
+            import torch
+
             mapped: NDArray[np.float32] = self.adapter(torch.from_numpy(embeddings)).numpy()
             return mapped
         width = np.empty((0, self.space.dimension), np.float32)
         return in_width_of(embeddings, width)
 
-    def scores(self, embeddings: NDArray[np.float32], vectors: NDArray[np.float32]) -> torch.Tensor:
+    def scores(self, embeddings: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """(Q, N) of queries (Q, D) and vectors (N, D') of the space, by which its items are ranked."""
-        stored = torch.from_numpy(vectors)
         if self.adapter is None:
-            return torch.from_numpy(self.queries(embeddings)) @ stored.T
-        return self.adapter.query_side(torch.from_numpy(embeddings)) @ self.adapter.stored_side(stored).T
+            direct: NDArray[np.float32] = self.queries(embeddings) @ vectors.T
+            return direct
+        import torch
+
+        adapter, stored = self.adapter, torch.from_numpy(vectors)
+        through: NDArray[np.float32] = (
+            adapter.query_side(torch.from_numpy(embeddings)) @ adapter.stored_side(stored).T
+        ).numpy()
+        return through
 
     def search(
         self,

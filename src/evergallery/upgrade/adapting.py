@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from evergallery.adapters import ADAPTERS, Direction
+from evergallery.adapters.card import Space as CardSpace
 from evergallery.adapters.selection import Selection, default_fits, select_adapter
-from evergallery.adapters.stored import Space as CardSpace
 from evergallery.adapters.stored import StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError

@@ -1,14 +1,18 @@
 """What to do next with a generation: after a check, after a refresh, or whenever somebody looks."""
 
+from typing import TYPE_CHECKING
+
 from evergallery.errors import BusyError, RefusedError
 from evergallery.holdings.comparing import require_compatible, stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
-from evergallery.upgrade.check import Check, PairCheck
 from evergallery.upgrade.promotion import judge, view_with
 
+if TYPE_CHECKING:
+    from evergallery.upgrade.check import Check, PairCheck
 
-def next_step(holdings: Holdings, generation: str, check: Check | None = None) -> str | None:
+
+def next_step(holdings: Holdings, generation: str, check: "Check | None" = None) -> str | None:
     """What to do with a generation next, in a sentence with a command, as promotion would judge it now.
 
     Args:
@@ -37,7 +41,7 @@ def next_step(holdings: Holdings, generation: str, check: Check | None = None) -
     return f"Next:  evergallery promote {generation}"
 
 
-def _wants_adapter(pair: PairCheck) -> bool:
+def _wants_adapter(pair: "PairCheck") -> bool:
     """Whether an adapter that nobody has made yet would let the queries pass."""
     return pair.verdict == "compatible after an adapter" and pair.serves.adapter is None
 

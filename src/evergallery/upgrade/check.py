@@ -15,7 +15,8 @@ from evergallery.holdings.state import now
 from evergallery.redaction import redacted
 from evergallery.retrieval import continual
 from evergallery.retrieval.bootstrap import bootstrap_interval
-from evergallery.retrieval.calibration import DEPTH, Calibration, calibrate, fit_calibration
+from evergallery.retrieval.calibrating import DEPTH, calibrate, fit_calibration
+from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import RetrievalMetrics

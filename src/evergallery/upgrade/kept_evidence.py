@@ -1,7 +1,7 @@
 """The last check of each pair of spaces: its evidence in ``checks/``, and what it allows in ``workspace.json``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -12,9 +12,11 @@ from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Pair, Scale, State, now
 from evergallery.retrieval.calibration import Calibration
-from evergallery.upgrade.check import Check, PairCheck
 from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import Gate, gate_of
+
+if TYPE_CHECKING:
+    from evergallery.upgrade.check import Check, PairCheck
 
 
 def evidence_between(
@@ -68,7 +70,7 @@ def read_check(path: Path) -> dict[str, Any]:
     return content
 
 
-def remember(holdings: Holdings, result: Check) -> None:
+def remember(holdings: Holdings, result: "Check") -> None:
     """Keep the evidence, what it allows to be compared, and the scales of the cosines."""
     folder = holdings.directory / "checks"
     folder.mkdir(exist_ok=True)
@@ -95,7 +97,7 @@ def remember(holdings: Holdings, result: Check) -> None:
         )  # fmt: skip
 
 
-def _allow(state: State, pair: PairCheck, gate: Gate) -> None:
+def _allow(state: State, pair: "PairCheck", gate: Gate) -> None:
     direct, through = pair.evidence, pair.serves
     if through.queries >= gate.queries and gate.compatible(through):
         state.accept(

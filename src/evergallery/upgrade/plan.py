@@ -180,6 +180,6 @@ def order_of(name: str, items: Sequence[Item], found: Mapping[str, int]) -> NDAr
 
 
 def _scores(route: Route, queries: Vectors, vectors: Vectors, calibrated: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    scores = route.scores(queries, vectors)
+    scores = torch.from_numpy(route.scores(queries, vectors))
     scale = route.calibration
     return scores, scale.slope * scores + scale.intercept if calibrated and scale else scores

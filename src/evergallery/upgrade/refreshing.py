@@ -18,8 +18,9 @@ from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Item
 from evergallery.holdings.holdings import Holdings, changing
+from evergallery.holdings.maps import Map
 from evergallery.holdings.notes import Problem
-from evergallery.holdings.spaces import Map, Space
+from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Refresh
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.plan import Plan, order_of, share_for

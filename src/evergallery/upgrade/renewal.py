@@ -14,7 +14,8 @@ from evergallery.extraction.images import PixelSource, by_content
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.images import load_images
-from evergallery.holdings.spaces import Map, Space, maps_to
+from evergallery.holdings.maps import Map, maps_to
+from evergallery.holdings.spaces import Space
 from evergallery.watching import Watcher
 
 

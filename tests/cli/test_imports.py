@@ -1,0 +1,103 @@
+"""What each verb loads: who reads cards and stored vectors waits for no network. Each runs in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conftest import as_json, coloured_images
+from evergallery import Workspace
+
+HEAVY = {"torch", "torchvision", "timm", "lightning", "matplotlib", "scipy", "sklearn", "onnx", "onnxruntime"}
+SCRIPT = """\
+import json, sys
+from evergallery.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(name for name in sys.modules if "." not in name)), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two generations of small networks, of which v2 answers queries in vectors of v1; and a picture."""
+    folder = tmp_path_factory.mktemp("imports")
+    images = coloured_images(4, 5)
+    for index in range(len(images)):
+        path = folder / "photos" / images.classes[images.labels[index]] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.pixels[index]).save(path)
+    with Workspace.create(folder / "shop", size=16) as shop:
+        shop.register("resnet20", size=16, pretrained=False)
+        shop.index(folder / "photos")
+        shop.register("resnet20", size=16, pretrained=False, seed=1)
+        shop.promote("v2", force=True, why="to go back from")
+    return folder / "shop"
+
+
+def loaded(*arguments: object, expect: int = 0) -> set[str]:
+    """Top-level modules that a process has when it has run a command."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == expect, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("--version",), ("--help",), ("search", "--help"),
+        ("generations",), ("generations", "v1"), ("status",), ("log",), ("diff", "v1", "v2"), ("doctor",),
+        ("gallery",), ("gallery", "list"), ("gallery", "images-from"), ("gallery", "compact"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_reads_cards_and_vectors_loads_nothing_heavy(shop: Path, verb: tuple[str, ...]) -> None:
+    place = [] if verb[-1].startswith("--") else ["-w", shop]
+    assert loaded(*verb, *place) & HEAVY == set()
+
+
+def test_a_search_by_a_stored_item_loads_nothing_heavy(shop: Path) -> None:
+    item = as_json("gallery", "list", "-w", shop, "--limit", 1, "--json")[0]["id"]
+    assert loaded("search", "--item", item, "-w", shop) & HEAVY == set()
+    assert loaded("gallery", "show", item, "-w", shop) & HEAVY == set()
+
+
+def test_going_back_and_forth_loads_nothing_heavy(shop: Path) -> None:
+    assert loaded("rollback", "-w", shop) & HEAVY == set()
+    assert loaded("promote", "v2", "--force", "--why", "as before", "-w", shop) & HEAVY == set()
+
+
+def test_snapshots_load_nothing_heavy(shop: Path, tmp_path: Path) -> None:
+    assert loaded("gallery", "snapshot", tmp_path / "copy", "-w", shop) & HEAVY == set()
+    assert loaded("gallery", "verify", tmp_path / "copy") & HEAVY == set()
+
+
+def test_a_vector_searches_without_torch(shop: Path) -> None:
+    script = (
+        "import sys, numpy, evergallery\n"
+        f"with evergallery.Workspace({str(shop)!r}) as shop:\n"
+        "    vector = numpy.eye(64, dtype='f4')[0]\n"
+        "    assert len(shop.search(vector, k=3)) == 3\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_mistake_is_told_before_anything_heavy_is_loaded(shop: Path) -> None:
+    assert loaded("search", "-w", shop, expect=2) & HEAVY == set()
+    assert loaded("search", "--item", "nobody", "-w", shop, expect=1) & HEAVY == set()
+    assert loaded("generations", "v9", "-w", shop, expect=1) & HEAVY == set()
+
+
+def test_a_picture_loads_the_network_and_nothing_that_its_network_does_not_need(shop: Path) -> None:
+    picture = next((shop.parent / "photos").rglob("*.png"))
+    for verb in (("search", picture), ("index", shop.parent / "photos")):
+        found = loaded(*verb, "-w", shop)
+        assert "torch" in found
+        assert found & (HEAVY - {"torch"}) == set()
