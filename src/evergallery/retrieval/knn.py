@@ -1,16 +1,20 @@
 """Exact nearest neighbours by blocked matmul, in bounded memory, on CPU and CUDA alike."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from evergallery.errors import InputError
+from evergallery.retrieval.ranking import first
 
 MEMORY_LIMIT = 256 * 2**20
 # On a CPU, blocks that stay near the cache are faster than larger ones.
 CPU_BLOCK = 32 * 2**20
+LONG = 128
+"""From so many neighbours on, merging the best of blocks takes longer than looking at whole rows of scores."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,9 @@ def nearest(
     if exclusion is not None:
         exclusion.check(len(queries), len(gallery))
     dtype = torch.float64 if queries.dtype == gallery.dtype == torch.float64 else torch.float32
+    rows_at_once = _whole_rows(queries, gallery, k, memory_limit, dtype)
+    if rows_at_once:
+        return _from_whole_rows(queries, gallery, k, exclusion, rows_at_once)
     if queries.device.type == "cpu":
         memory_limit = min(memory_limit, CPU_BLOCK)
     row_blocks, column_blocks = _blocks(queries, gallery, k, memory_limit, dtype)
@@ -137,12 +144,7 @@ def nearest(
         best: tuple[Tensor, Tensor] | None = None
         for columns in _slices(len(gallery), column_blocks):
             block = some @ gallery[columns].to(dtype).T
-            if exclusion is not None and exclusion.itself is not None:
-                itself = exclusion.itself[rows]
-                inside = torch.nonzero((itself >= columns.start) & (itself < columns.stop)).flatten()
-                block[inside, itself[inside] - columns.start] = -torch.inf
-            if groups is not None:
-                block.masked_fill_(groups[0][rows, None] == groups[1][None, columns], -torch.inf)
+            _exclude(block, exclusion, groups, rows, columns)
             found, where = _top(block, min(k, block.shape[1]))
             where += columns.start
             if best is not None:
@@ -156,6 +158,49 @@ def nearest(
             scores[rows, :width] = best[0]
             indices[rows, :width] = best[1].masked_fill_(best[0] == -torch.inf, -1)
     return Neighbours(indices, scores)
+
+
+def _whole_rows(queries: Tensor, gallery: Tensor, k: int, memory_limit: int, dtype: torch.dtype) -> int:
+    """Queries whose scores with the whole gallery are held at once; 0 where k is small or a row is too large."""
+    if queries.device.type != "cpu" or dtype != torch.float32 or not LONG <= k < len(gallery):
+        return 0
+    # A score, and for each thread the mask and the candidates of one row.
+    row, work = 4 * len(gallery), 24 * len(gallery) * torch.get_num_threads()
+    return min(len(queries), max(0, (memory_limit - work) // row))
+
+
+def _from_whole_rows(queries: Tensor, gallery: Tensor, k: int, exclusion: Exclusion | None, at_once: int) -> Neighbours:
+    groups = None if exclusion is None else exclusion.groups()
+    indices = torch.empty(len(queries), k, dtype=torch.int64)
+    scores = torch.empty(len(queries), k)
+    block = torch.empty(at_once, len(gallery))
+    columns = max(1, CPU_BLOCK // (4 * (at_once + gallery.shape[1])))
+
+    def rank(row: int, place: int) -> None:
+        found = torch.from_numpy(first(block[place].numpy(), k))
+        scores[row] = block[place, found]
+        indices[row] = found
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for rows in _slices(len(queries), at_once):
+            some, part = queries[rows].float(), block[: rows.stop - rows.start]
+            for some_columns in _slices(len(gallery), columns):
+                part[:, some_columns] = some @ gallery[some_columns].float().T
+            _exclude(part, exclusion, groups, rows, slice(0, len(gallery)))
+            list(threads.map(rank, range(rows.start, rows.stop), range(len(part))))
+    return Neighbours(indices.masked_fill_(scores == -torch.inf, -1), scores)
+
+
+def _exclude(
+    block: Tensor, exclusion: Exclusion | None, groups: tuple[Tensor, Tensor] | None, rows: slice, columns: slice
+) -> None:
+    """Give no score to what queries must not find."""
+    if exclusion is not None and exclusion.itself is not None:
+        itself = exclusion.itself[rows]
+        inside = torch.nonzero((itself >= columns.start) & (itself < columns.stop)).flatten()
+        block[inside, itself[inside] - columns.start] = -torch.inf
+    if groups is not None:
+        block.masked_fill_(groups[0][rows, None] == groups[1][None, columns], -torch.inf)
 
 
 def joint_numbers(*columns: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

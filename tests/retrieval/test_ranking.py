@@ -1,0 +1,84 @@
+"""Long rankings: exactly those of a stable sort, however scores are spread and whatever they tie with."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from evergallery.retrieval import knn
+from evergallery.retrieval.knn import Exclusion, nearest
+from evergallery.retrieval.metrics import evaluate
+from evergallery.retrieval.ranking import first
+
+
+def brute(scores: np.ndarray, k: int) -> list[int]:
+    return np.argsort(-scores, kind="stable")[:k].tolist()  # type: ignore[no-any-return]
+
+
+SCORES = st.one_of(
+    st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, -np.inf]),
+    st.floats(-2, 2, width=32),
+    st.floats(width=32, allow_nan=False),
+)
+
+
+@given(st.lists(SCORES, min_size=1, max_size=300), st.data())
+def test_the_first_are_those_of_a_stable_sort(scores: list[float], data: st.DataObject) -> None:
+    row = np.array(scores, np.float32)
+    k = data.draw(st.integers(1, len(row)))
+    assert first(row, k).tolist() == brute(row, k)
+
+
+@pytest.mark.parametrize("kind", ["spread", "equal", "few values", "rising", "falling", "a sample that misleads"])
+@pytest.mark.parametrize("k", [1, 200, 5000, 19_999, 20_000])
+def test_so_they_are_in_long_rows(kind: str, k: int) -> None:
+    draw = np.random.default_rng(0)
+    count = 20_000
+    row = {
+        "spread": draw.standard_normal(count),
+        "equal": np.zeros(count),
+        "few values": draw.integers(-2, 3, count) / 4,
+        "rising": np.arange(count),
+        "falling": -np.arange(count),
+        "a sample that misleads": np.where(np.arange(count) % 61 == 0, 2.0, draw.standard_normal(count)),
+    }[kind].astype(np.float32)
+    assert first(row, k).tolist() == brute(row, k)
+
+
+@pytest.mark.parametrize("limit", [2**19, 2**28])
+def test_a_search_for_many_finds_what_one_for_few_finds(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of signs, whose products are exact wherever in a block they are computed, with many ties.
+    draw = torch.Generator().manual_seed(0)
+    gallery = torch.randn(900, 8, generator=draw).sign()
+    queries = gallery[:50]
+    labels = torch.randint(3, (900,), generator=draw)
+    cameras = torch.randint(2, (900,), generator=draw)
+    for exclusion in (None, Exclusion(torch.arange(50)), Exclusion(None, labels[:50], labels, cameras[:50], cameras)):
+        monkeypatch.setattr(knn, "LONG", 10**9)
+        blocks = nearest(queries, gallery, 500, exclusion=exclusion)
+        monkeypatch.setattr(knn, "LONG", 1)
+        whole = nearest(queries, gallery, 500, exclusion=exclusion, memory_limit=limit)
+        assert torch.equal(blocks.indices, whole.indices)
+        assert torch.equal(blocks.scores, whole.scores)
+
+
+def test_metrics_of_large_classes_are_those_of_the_definition() -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = F.normalize(torch.randn(1200, 6, generator=draw))
+    labels = torch.randint(4, (1200,), generator=draw)
+    queries = slice(0, 40)
+    found = evaluate(rows[queries], labels[queries], rows, labels, exclusion=Exclusion(torch.arange(40)))
+    precision, average = [], []
+    for index in range(40):
+        scores = (rows.double() @ rows[index].double()).numpy()
+        scores[index] = -np.inf
+        right = (labels == labels[index]).numpy()
+        count = int(right.sum()) - 1
+        hits = right[np.argsort(-scores, kind="stable")[:count]]
+        precision.append(hits.mean())
+        average.append((hits * hits.cumsum() / np.arange(1, count + 1)).sum() / count)
+    # A pair of scores may round to the other order.
+    assert found.r_precision == pytest.approx(np.mean(precision), abs=1e-4)
+    assert found.map_at_r == pytest.approx(np.mean(average), abs=1e-4)
