@@ -1,8 +1,8 @@
-"""Writes the tables of docs/performance.md from the result files of training_step, training, methods, evaluation and growth."""
+"""Writes the tables of docs/performance.md from the result files of other benchmarks."""
 
 from typing import Any
 
-from common import DOCS, recorded, table, write_between
+from common import DOCS, recorded, spaced, table, write_between
 
 PAGE = DOCS / "performance.md"
 
@@ -82,6 +82,22 @@ def growth_table(found: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def metrics_table(found: dict[str, Any]) -> str:
+    rows = []
+    for count, one in found["vectors"].items():
+        blocks, whole = one["seconds"]["by blocks"], one["seconds"]["by whole rows"]
+        rows.append((spaced(int(count)), f"{blocks:.2f}", f"{whole:.2f}", f"{blocks / whole:.1f}"))
+    return table(("N", "before, s", "now, s", "times as fast"), rows)
+
+
+def command_line_table(found: dict[str, Any]) -> str:
+    rows = [
+        (f"`{verb}`", *(f"{one['seconds'][name]:.2f}" for name in ("before", "now")), f"{one['times as fast']:.1f}")
+        for verb, one in found["verbs"].items()
+    ]
+    return table(("verb", "before, s", "now, s", "times as fast"), rows)
+
+
 def tables() -> dict[str, str]:
     """The page's tables by the names of their marks."""
     learning = recorded("training")
@@ -90,6 +106,8 @@ def tables() -> dict[str, str]:
         "learning": speed_table(learning) + "\n\n" + runs_table(learning),
         "methods": methods_table(recorded("methods")),
         "growth": growth_table(recorded("growth")),
+        "metrics": metrics_table(recorded("metrics")),
+        "command line": command_line_table(recorded("command_line")),
     }
 
 
