@@ -18,6 +18,7 @@ from PIL import Image
 
 from conftest import coloured_images, evergallery
 from evergallery import Workspace, __version__
+from evergallery.data.images.decoding import LARGEST_IMAGE
 from evergallery.errors import BusyError, InputError, MissingExtraError, NotFoundError
 from evergallery.extraction import cluster as clusters
 from evergallery.extraction.cluster import Cluster
@@ -118,6 +119,18 @@ def process_of(workers: Cluster, ray: Any) -> int:
 def black(path: Path) -> Path:
     Image.new("RGB", (16, 16)).save(path)
     return path
+
+
+def test_workers_refuse_the_images_that_are_refused_here(
+    workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they were started: the limit goes to them with the job."""
+    monkeypatch.setenv(LARGEST_IMAGE, "100")
+    black(tmp_path / "black.png")
+    with Cluster("local", workers.generation, 1) as strict, make_space(tmp_path / "shop", MODEL) as space:
+        monkeypatch.setattr(clusters, "Cluster", lambda *_: nullcontext(strict))
+        with pytest.raises(InputError, match="more than the 100 allowed"):
+            space.index(tmp_path / "black.png", cluster="local")
 
 
 def test_indexing_gives_what_one_process_gives(shared: Cluster, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from evergallery._version import __version__
 from evergallery.data.images import Skipped
+from evergallery.data.images.decoding import largest_image
 from evergallery.data.listing import Entry
 from evergallery.data.roots import Roots
 from evergallery.data.streaming import (
@@ -301,7 +302,7 @@ class Cluster:
 
     def _hire(self) -> None:
         if self._failure is None:
-            worker = WorkerHandle(self._remote.remote(self._threads, self._on_gpu))
+            worker = WorkerHandle(self._remote.remote(self._threads, self._on_gpu, largest_image()))
             self._workers.append(worker)
             self._when_made(worker.actor.prepare.remote(__version__, self._sent), worker, lambda _: self._ready(worker))
 

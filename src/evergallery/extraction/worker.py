@@ -1,5 +1,6 @@
 """What runs on the machines of a cluster: it reads, hashes, decodes and embeds, and keeps nothing."""
 
+import os
 import socket
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from evergallery._version import __version__
 from evergallery.data.images import Skipped
+from evergallery.data.images.decoding import LARGEST_IMAGE, MAX_PIXELS
 from evergallery.data.listing import Entry
 from evergallery.data.places import local_path
 from evergallery.data.roots import Roots
@@ -53,9 +55,11 @@ class Worker:
     Args:
         threads: that decode.
         on_gpu: whether the network runs on one.
+        largest: pixels of the largest image that is decoded in full, as where the pictures are asked for.
     """
 
-    def __init__(self, threads: int, on_gpu: bool) -> None:
+    def __init__(self, threads: int, on_gpu: bool, largest: int = MAX_PIXELS) -> None:
+        os.environ[LARGEST_IMAGE] = str(largest)
         self.threads = threads
         self.device = "cuda" if on_gpu else "cpu"
         self.machine = socket.gethostname()
