@@ -71,17 +71,17 @@ def test_the_doctor_sees_it(shop: Path, name: str) -> None:
     assert as_json("doctor", "-w", shop)["problems"] == []
     path = FILES[name](shop)
     path.write_text("[")
-    problems = as_json("doctor", "-w", shop, expect=1)["problems"]
+    problems = as_json("doctor", "-w", shop, expect=6)["problems"]
     assert any(str(path) in problem for problem in problems)
 
 
 def test_the_doctor_sees_two_cards_of_one_name(shop: Path) -> None:
     shutil.copytree(shop / "generations" / "v0002", shop / "generations" / "v0009")
-    (problem,) = as_json("doctor", "-w", shop, expect=1)["problems"]
+    (problem,) = as_json("doctor", "-w", shop, expect=6)["problems"]
     assert "both call themselves v2" in problem
 
 
 def test_the_doctor_sees_an_altered_dimension(shop: Path) -> None:
     path = next(shop.glob("gallery/*/space.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "dimension": 7}))
-    assert as_json("doctor", "-w", shop, expect=1)["problems"]
+    assert as_json("doctor", "-w", shop, expect=6)["problems"]

@@ -180,7 +180,7 @@ class TestNotFound:
             learned.generation("v9")
 
     def test_generation_in_an_empty_workspace(self, space: Workspace) -> None:
-        with pytest.raises(NotFoundError, match="no generation yet: run  evergallery learn"):
+        with pytest.raises(NotFoundError, match="no generation yet: make one with  evergallery learn IMAGES"):
             _ = space.promoted
 
     def test_image_and_item(self, learned: Workspace) -> None:

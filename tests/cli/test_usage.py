@@ -19,7 +19,7 @@ from evergallery.data.images import Fit, Interpolation
 from evergallery.errors import did_you_mean
 from evergallery.gallery.items import Precision
 from evergallery.network import HeadKind
-from evergallery.network.embedder import Neck
+from evergallery.network.architecture import Neck
 from evergallery.serving.tokens import Scope
 from evergallery.upgrade.orders import ORDERS
 

@@ -229,7 +229,7 @@ from evergallery.watching import Watcher
 
 class Told(Watcher):
     def counted(self, activity, done, total):
-        if activity.startswith("refreshing"):
+        if activity.startswith("refreshing") and done:
             print(done, flush=True)
 
 Workspace(sys.argv[1]).refresh("v2", rate=20, cluster=sys.argv[2], workers=1, watcher=Told())

@@ -10,6 +10,7 @@ from many_versions import NEW, OLD, item
 from test_versions import AFTER, BEFORE, contents
 
 from evergallery.gallery.edge import EdgeStore, directory
+from evergallery.gallery.edge import directory as directories
 from evergallery.gallery.edge import store as edge
 from evergallery.gallery.edge.shard import Shard
 
@@ -136,7 +137,7 @@ def test_kill_while_a_shard_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     store.put([item(1), item(2, NEW)])
     store.delete(["item 1"])
     with monkeypatch.context() as patched:
-        patched.setattr({"write_json": edge, "rename": Path, "rmtree": shutil}[when], when, kill)
+        patched.setattr({"write_json": directories, "rename": Path, "rmtree": shutil}[when], when, kill)
         with pytest.raises(Killed):
             store.compact()
     # As a kill leaves it: without the counts of a gallery that was closed.

@@ -107,7 +107,7 @@ def test_a_gallerys_url_is_said_and_written_without_secrets(directory: Path, pla
     pytest.importorskip("psycopg_pool")
     pytest.importorskip("qdrant_client")
     place = place.format(SECRET, SECRET)
-    refused = evergallery("gallery", "use", place, "--force", "-w", directory, expect=1)
+    refused = evergallery("gallery", "use", place, "--force", "-w", directory, expect=3)
     assert SECRET not in refused.stdout + refused.stderr
     # As earlier versions wrote it down.
     state = directory / "workspace.json"

@@ -435,8 +435,8 @@ class TestAdapters:
         assert (done.refreshed, done.problems) == (0, ())
         shop.promote("v3")
         assert spaces(shop) == {"a1": 200}
-        assert shop.doctor() == []
         (tmp_path / "lost").rename(tmp_path / "photos")
+        assert shop.doctor() == []
         assert recall(shop) > 0.4, "a tenth would be chance"
         assert shop.rollback() == "v1"
 

@@ -12,7 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.prompt import Confirm
@@ -31,7 +31,7 @@ PLAIN_LINE_EVERY_SECONDS = 5.0
 SKIPPED_SHOWN = 10
 
 
-WIDTH_OF_A_PIPE = 160
+WIDTH_OF_A_PIPE, LINES_OF_A_PIPE = 160, 25
 COMMAND = re.compile(r"(?<=  )evergallery (?:(?!  ).)+?(?=  |[.:,;]?(?:  |\n|$))")
 """A command to copy, as messages have it: after two spaces, and before two or the end of the message or a line."""
 WITHOUT_WORKSPACE = ("init", "demo", "benchmark", "gallery copy", "gallery verify")
@@ -47,6 +47,15 @@ class Terminal(Console):
 
     workspace: ClassVar[Path | None] = None
     hides_progress: ClassVar[bool] = False
+
+    @property
+    def size(self) -> ConsoleDimensions:  # type: ignore[override]
+        """Columns and lines, as they are now: pipes and logs have no width, but for what COLUMNS says."""
+        said = os.environ.get("COLUMNS", "")
+        if not (said.isdigit() or self.is_terminal):
+            return ConsoleDimensions(WIDTH_OF_A_PIPE, LINES_OF_A_PIPE)
+        width, height = super().size
+        return ConsoleDimensions(int(said) if said.isdigit() else width, height)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print; see ``rich``."""
@@ -69,9 +78,7 @@ def to_copy(text: str) -> str:
     return COMMAND.sub(completed, text)
 
 
-# Pipes and logs have no width, but for what COLUMNS says.
-has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-out = Terminal(highlight=False, width=None if has_width else WIDTH_OF_A_PIPE)
+out = Terminal(highlight=False)
 err = Terminal(stderr=True, highlight=False)
 
 
