@@ -131,7 +131,9 @@ def test_check_and_plan_recommend_what_works(shop: Workspace) -> None:
     shop.discard()
 
 
-def test_on_the_command_line(shop: Workspace, tmp_path: Path) -> None:
+def test_on_the_command_line(shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Wide enough for every column; other tests of this process may have said otherwise.
+    monkeypatch.setenv("COLUMNS", "200")
     images = held_out()
     vectors = {name: shop.extract(shop.generation(name), images) for name in ("v1", "v3")}
     np.savez(tmp_path / "held-out.npz", labels=images.labels, **vectors)
