@@ -48,8 +48,8 @@ class Terminal(Console):
     workspace: ClassVar[Path | None] = None
     hides_progress: ClassVar[bool] = False
 
-    @property
-    def size(self) -> ConsoleDimensions:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
         """Columns and lines, as they are now: pipes and logs have no width, but for what COLUMNS says."""
         said = os.environ.get("COLUMNS", "")
         if not (said.isdigit() or self.is_terminal):
