@@ -37,7 +37,6 @@ from evergallery.gallery.versions import (
     rounded,
     seen_of,
 )
-from evergallery.names import forms, normal
 
 BATCH = 1000
 """Items that are read or written together: large enough that forcing them to disk is a small part of it."""
@@ -68,7 +67,7 @@ class GalleryStore(Engine):
     def put(self, items: Sequence[Item], *, relabel: bool = False) -> PutCounts:
         """Add items, or replace those of the same id, whatever generation had made them, with all their versions.
 
-        An id, and a text in the metadata, means the same in every normal form of Unicode; a new one is stored in NFC.
+        An id is known by its exact letters. A text in the metadata means the same in every normal form of Unicode.
         What is known of an item stays where the new one says nothing of it: its label, its address, what it has in its metadata.
         An item of which nothing new is said is left as it is, but for ``added``. Marks of refreshes are not taken over.
 
@@ -83,7 +82,6 @@ class GalleryStore(Engine):
         check_items(items)
         with self._writing():
             self._make_room(items)
-            items = self._as_known(items)
             held = self._held([item.id for item in items])
             changed, counts = changed_by(rounded(items, self.precision), held, self._view(), relabel)
             self._replace(changed, held)
@@ -107,7 +105,6 @@ class GalleryStore(Engine):
         check_items(items)
         with self._writing():
             self._make_room(items)
-            items = self._as_known(items)
             held = self._held([item.id for item in items], with_embeddings=False)
             awaited = awaited_by(refresh, items, held, self._view())
             self._supersede(awaited, refresh)
@@ -146,8 +143,7 @@ class GalleryStore(Engine):
     def delete(self, identifiers: Sequence[str]) -> int:
         """Delete items with all their versions; returns how many items were seen."""
         with self._writing():
-            found = self._versions_of(identifiers, with_embeddings=False).values()
-            held = {versions[0].id: versions for versions in found}
+            held = self._held(identifiers, with_embeddings=False)
             if held:
                 self._delete(held)
         return sum(seen_of(versions, self._view()) is not None for versions in held.values())
@@ -168,12 +164,6 @@ class GalleryStore(Engine):
             self._make_room(versions)
             self._add(versions)
 
-    def _as_known(self, items: Sequence[Item]) -> list[Item]:
-        """Items by the ids that the gallery has for them: some may have been stored in another form."""
-        named = [item.id for item in items if not item.id.isascii()]
-        stored = self._versions_of(named, with_embeddings=False) if named else {}
-        return [replace(item, id=stored[item.id][0].id) if item.id in stored else item for item in items]
-
     def _make_room(self, items: Sequence[Item]) -> None:
         """Refuse vectors of a wrong dimension, and let the engine know the generations that are new."""
         known = self._dimensions()
@@ -182,23 +172,16 @@ class GalleryStore(Engine):
     # Reading
 
     def get(self, identifier: str, *, view: View | None = None) -> Item | None:
-        """The item of this id, in whatever form it was stored, or ``None``."""
+        """The item of this id, or ``None``."""
         return self.get_many([identifier], view=view).get(identifier)
 
     def get_many(
         self, identifiers: Sequence[str], *, with_embeddings: bool = True, view: View | None = None
     ) -> dict[str, Item]:
-        """The items of these ids that are there, by the ids that were asked for; without embeddings it is faster."""
+        """The items of these ids that are there, by id; without embeddings it is faster."""
         view = view or self._view()
-        found = self._versions_of(identifiers, with_embeddings)
+        found = self._held(identifiers, with_embeddings)
         return {name: item for name, versions in found.items() if (item := seen_of(versions, view))}
-
-    def _versions_of(self, identifiers: Sequence[str], with_embeddings: bool) -> dict[str, list[Item]]:
-        """Every version of these items, by the ids that were asked for, in whatever form they were stored."""
-        asked = {name: forms(name) for name in identifiers}
-        held = self._held([form for named in asked.values() for form in named], with_embeddings)
-        stored = {name: next((form for form in named if form in held), None) for name, named in asked.items()}
-        return {name: held[form] for name, form in stored.items() if form is not None}
 
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
         """Which of these ids are there."""
@@ -421,6 +404,4 @@ class GalleryStore(Engine):
 
 def _normalised(item: Item) -> Item:
     metadata = normalised(item.metadata)
-    if item.id.isascii() and metadata is item.metadata:
-        return item
-    return replace(item, id=normal(item.id), metadata=metadata)
+    return item if metadata is item.metadata else replace(item, metadata=metadata)
