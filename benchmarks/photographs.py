@@ -72,6 +72,7 @@ def run(
     ):
         link_cache(shop, cache)
         generations = [shop.generation("v1")]
+        verdicts = []
         for number, task in enumerate(tasks):
             before = [name for part in tasks[:number] for name in part]
             old = train.of_classes(before) if chosen.needs.old_images and before else None
@@ -87,6 +88,7 @@ def run(
                     settings={"init_seed": seed, "data_seed": seed, "validation_seed": seed},
                 )
             )
+            verdicts.append(shop.check(generations[-1].name, test).pairs[0].verdict)
         made = [shop.extract(one, test) for one in generations]
         pairs = [[shop.extract(one, train.of_classes(task)) for one in generations] for task in tasks]
         seconds = [one.card.training.get("seconds") for one in generations[1:]]
@@ -113,6 +115,7 @@ def run(
 
     return {
         "seconds": seconds,
+        "verdicts": verdicts,
         "figures": {
             "untouched, all": share((0, 0)),
             "v2, learned classes": share((1, 1), first_task),
