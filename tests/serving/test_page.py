@@ -176,13 +176,46 @@ def test_two_generations_side_by_side_say_what_moved(reading: str, show: Open) -
     tab.wait_for_selector(".moves:has-text('the same items in the same order')")
 
 
-def test_a_list_that_is_refused_says_so_beside_the_other(reading: str, show: Open) -> None:
+def test_before_the_decision_a_generation_is_previewed_in_vectors_of_its_own(reading: str, show: Open) -> None:
     tab = show(reading, expected="409")
-    tab.goto(f"{reading}/#/search?item={quote(an_item(tab))}&compare=v1~v3")
-    tab.wait_for_selector("section[aria-label='Results of v3'] .problem")
-    said = tab.locator("section[aria-label='Results of v3'] .problem").inner_text()
-    assert "v3" in said
-    assert "evergallery" in said, "the way out is named"
+    item = an_item(tab)
+    tab.goto(f"{reading}/#/search?item={quote(item)}&compare=v1~v3")
+    tab.wait_for_selector("section[aria-label='Results of v3'] .badge.preview")
+    assert "A preview" in tab.locator("section[aria-label='Results of v3'] .said").inner_text()
+    assert tiles(tab, 'section[aria-label="Results of v3"]') == asked(
+        tab, item=item, k=24, generation="v3", vectors="own"
+    )
+    assert len(tiles(tab, 'section[aria-label="Results of v1"]')) == 24
+    assert tab.locator("section[aria-label='Results of v1'] .badge.preview").count() == 0
+    assert tab.locator(".moved").count() > 24, "what became of each is said of previews too"
+    tab.goto(f"{reading}/#/search?item={quote(item)}&compare=v1~v2")
+    tab.get_by_role("button", name="Each in its own").click()
+    tab.wait_for_selector("section[aria-label='Results of v2'] .badge.preview")
+    assert "own=1" in tab.url
+    assert "in vectors of its own" in tab.locator("section[aria-label='Results of v1'] .said").inner_text()
+
+
+def test_on_a_phone_two_generations_are_one_list_with_both_ranks(reading: str, show: Open) -> None:
+    tab = show(reading, viewport={"width": 390, "height": 844})
+    item = an_item(tab)
+    tab.goto(f"{reading}/#/search?item={quote(item)}&compare=v1~v2&k=12")
+    tab.wait_for_selector("section[aria-label='Results of both'] .tile")
+    before, after = asked(tab, item=item, k=12, generation="v1"), asked(tab, item=item, k=12, generation="v2")
+    shown = tiles(tab)
+    assert sorted(shown) == sorted(set(before) | set(after)), "each once"
+    places = [min(one.index(each) for one in (before, after) if each in one) for each in shown]
+    assert places == sorted(places), "by the better of its places"
+    ranks = dict(zip(shown, tab.locator(".moved").all_inner_texts(), strict=True))
+    for one in shown:
+        assert ranks[one] == " → ".join(str(side.index(one) + 1) if one in side else "–" for side in (before, after))
+    tab.set_viewport_size({"width": 1200, "height": 844})
+    tab.wait_for_selector("section[aria-label='Results of v2'] .tile")
+
+
+def test_a_list_that_cannot_be_made_says_so_beside_the_other(reading: str, show: Open) -> None:
+    tab = show(reading, expected="404|409")
+    tab.goto(f"{reading}/#/search?item={quote(an_item(tab))}&compare=v1~v9")
+    tab.wait_for_selector("section[aria-label='Results of v9'] .problem:has-text('v9')")
     assert len(tiles(tab, 'section[aria-label="Results of v1"]')) == 24
 
 

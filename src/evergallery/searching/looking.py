@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evergallery.errors import EvergalleryError, RefusedError
 from evergallery.extraction.images import find_images
-from evergallery.gallery.items import NO_FILTER, Filter, Item
+from evergallery.gallery.items import NO_FILTER, Filter, Item, View
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import embed_pixels
@@ -22,13 +22,19 @@ def onlookers(holdings: Holdings, asker: Space, state: State, where: Filter = NO
     """Other generations whose look at a query is wanted: the makers of what is searched, and for re-scoring who answers."""
     if not state.answer.looks_twice:
         return []
-    # Re-scoring finds its candidates by older vectors, of refreshed items too.
-    opened = state.refresh if state.answer.way == "rescore" else None
-    view = state.view().before(opened.id) if opened else state.view()
-    found = [space.maker for space in stored_spaces(holdings, where, view=view) if space.adapter is None]
+    view, answers = state.view(), []
     if state.answer.way == "rescore" and state.promoted is not None:
-        found.append(holdings.generation(state.promoted))
+        answers = [holdings.generation(state.promoted)]
+        view = older_view(state, answers[0].fingerprint)
+    found = [space.maker for space in stored_spaces(holdings, where, view=view) if space.adapter is None] + answers
     return list({one.fingerprint: one for one in found if one.fingerprint != asker.fingerprint}.values())
+
+
+def older_view(state: State, target: str) -> View:
+    """Among what re-scoring for a generation, by fingerprint, finds its candidates: items that were refreshed for it are seen
+    by their earlier vectors."""
+    opened = state.refresh
+    return state.view().before(opened.id) if opened and opened.fingerprint == target else state.view()
 
 
 def seen_by(

@@ -19,7 +19,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.retrieval.calibration import Calibration
-from evergallery.searching.looking import look_at_stored, onlookers, require_looks, seen_by
+from evergallery.searching.looking import look_at_stored, older_view, onlookers, require_looks, seen_by
 from evergallery.searching.rescoring import Rescored, rescore
 from evergallery.searching.routes import Found, Result, Route, check_probability, find, ranked, route_to, search_routes
 
@@ -239,8 +239,8 @@ def _rescored(
 ) -> Answers:
     """Candidates by older vectors, which refreshed items keep until a commit, and items with vectors of the new generation."""
     route, asked = own
-    target, view, opened = route.space.fingerprint, state.view(), state.refresh
-    earlier = view.before(opened.id) if opened and opened.fingerprint == target else view
+    target, view = route.space.fingerprint, state.view()
+    earlier = older_view(state, target)
     most = max(state.answer.candidates, k)
     store = holdings.gallery
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,6 +25,7 @@ from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.searching.looking import look_at_stored, onlookers, seen_by
+from evergallery.searching.previewing import own_vectors
 from evergallery.searching.rescoring import Rescored
 from evergallery.searching.routes import Result
 from evergallery.searching.searching import answer_vectors, answering
@@ -87,6 +88,7 @@ class Found:
     searched: dict[str, int]
     exact: bool
     rescored: Rescored | None
+    preview: bool = False
 
 
 class Searches:
@@ -139,7 +141,7 @@ class Searches:
             body: what is searched for.
             state: to answer from; that of now by default.
         """
-        return await self._answered(partial(self._stored, body), state)
+        return await self._answered(partial(self._stored, body), body, state)
 
     async def by_picture(self, data: bytes, options: schemas.SearchOptions) -> schemas.Answer:
         """Search with a picture, which is not kept."""
@@ -149,7 +151,7 @@ class Searches:
             vector, look = await self._looked(data, maker)
             return await self._search(vector, Space(maker), options, state, look)
 
-        answer = await self._answered(ask, None)
+        answer = await self._answered(ask, options, None)
         if self.shadow is not None:
             self.shadow.offer(data, options, answer)
         return answer
@@ -247,12 +249,15 @@ class Searches:
                 seen[other.fingerprint] = found
         return seen
 
-    async def _answered(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> schemas.Answer:
+    async def _answered(
+        self, ask: Callable[[State], Awaitable[Found]], options: schemas.SearchOptions, state: State | None
+    ) -> schemas.Answer:
         began = time.perf_counter()
+        own = partial(self._by_its_own, ask, options.generation)
         with self._metrics.timing("total"):
             try:
                 async with asyncio.timeout(self._limits.answer_seconds):
-                    found = await self._of_one_state(ask, state)
+                    found = await self._of_one_state(own if options.vectors == "own" else ask, state)
             except TimeoutError:
                 raise OverloadedError(
                     f"The search took more than {self._limits.answer_seconds:g} seconds: try again in a moment."
@@ -264,9 +269,18 @@ class Searches:
             milliseconds=round(1000 * (time.perf_counter() - began), 3),
             exact=found.exact,
             searched=found.searched,
-            way=found.state.answer.way,
+            way="own" if options.vectors == "own" else found.state.answer.way,
+            preview=found.preview,
             rescored=None if found.rescored is None else schemas.Rescored(**vars(found.rescored)),
         )
+
+    async def _by_its_own(
+        self, ask: Callable[[State], Awaitable[Found]], generation: str | None, state: State
+    ) -> Found:
+        """What is found by vectors of the generation that asks, made on the way where they are missing."""
+        maker = answering(self._workspace, generation, state)
+        own = await self._threads.run(own_vectors, state, maker, self.counts.of)
+        return replace(await ask(own.state), state=state, preview=own.preview)
 
     async def _of_one_state(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> Found:
         """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""

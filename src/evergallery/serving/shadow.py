@@ -77,7 +77,7 @@ class Shadow:
     def offer(self, picture: bytes, options: schemas.SearchOptions, answer: schemas.Answer) -> None:
         """Take an answer into the sample, or not; returns at once."""
         asked_plainly = options.generation is None and options.min_score is None and options.min_probability is None
-        if not asked_plainly or answer.generation == self._shadowing.generation:
+        if options.vectors == "own" or not asked_plainly or answer.generation == self._shadowing.generation:
             return
         if self._draw.random() >= self._shadowing.sample:
             return

@@ -4,7 +4,7 @@ import { ask, thumbnail } from "./api.js";
 import { open } from "./dialog.js";
 import { announce, count, counted, field, generation, h, icon, Notice, offer, select } from "./dom.js";
 import { deleteItems, showItem } from "./item.js";
-import { arrows } from "./search.js";
+import { arrows } from "./results.js";
 import { can, missing, reloadItems, session } from "./session.js";
 import { TypeAhead } from "./typeahead.js";
 

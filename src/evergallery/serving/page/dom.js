@@ -134,7 +134,8 @@ export function colour(name) {
 
 const whole = new Intl.NumberFormat("en-GB");
 
-export const capital = (sentence) => sentence.charAt(0).toUpperCase() + sentence.slice(1);
+/** A sentence with a capital; names of generations and adapters keep their letter. */
+export const capital = (sentence) => (/^[av]\d/.test(sentence) ? sentence : sentence.charAt(0).toUpperCase() + sentence.slice(1));
 export const count = (number) => whole.format(number);
 export const counted = (number, noun, plural = `${noun}s`) => `${count(number)} ${number === 1 ? noun : plural}`;
 export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;

@@ -1,8 +1,10 @@
 // Search: a picture in, the gallery's nearest items out, by one generation or by two side by side.
 
 import { ask, thumbnail } from "./api.js";
+import { compared, narrow } from "./comparing.js";
 import { announce, Choice, count, counted, field, generation, h, icon, Notice, offer, percent, select } from "./dom.js";
 import { showItem } from "./item.js";
+import { grid, measureOf, said, skeleton } from "./results.js";
 import { onChange, session } from "./session.js";
 import { TypeAhead } from "./typeahead.js";
 
@@ -17,6 +19,7 @@ export function createSearch(go) {
   let state = {};
   let asked = new AbortController();
   let shown = "";
+  let last = [];
   // Whether the query was one of the results: the keyboard goes on among the new ones.
   let pressed = false;
 
@@ -72,7 +75,8 @@ export function createSearch(go) {
   const alone = field("Answered by", by);
   const beside = [field("Compare", sides[0]), field("and", sides[1])];
   const lists = new Choice("Lists", [["one", "One list"], ["two", "Side by side"]], async (which) => refine({ compare: which === "two" ? (state.compare ?? (await pair())) : null }));
-  const bar = h("div", { class: "bar" }, h("div", { class: "by" }, alone, beside), lists.element);
+  const vectors = new Choice("Vectors", [["searched", "As stored"], ["own", "Each in its own"]], (which) => refine({ own: which === "own" ? "1" : null }));
+  const bar = h("div", { class: "bar" }, h("div", { class: "by" }, alone, beside), h("div", { class: "by" }, vectors.element, lists.element));
   const answers = h("div", { class: "answers-of", "aria-busy": "false" });
   const results = h("section", { class: "results", "aria-label": "Results" }, bar, answers);
   const body = h("div", { class: "search-body", hidden: true }, aside, results);
@@ -82,8 +86,8 @@ export function createSearch(go) {
   // From a query to its address, and from the address to the answers
 
   const address = (changes) => {
-    const { item, upload, by, compare, label, within, min, k } = { ...state, ...changes };
-    return { item, upload, by, compare: compare?.join("~"), label, within, min, k };
+    const { item, upload, by, compare, own, label, within, min, k } = { ...state, ...changes };
+    return { item, upload, by, compare: compare?.join("~"), own: compare ? own : null, label, within, min, k };
   };
   const ask_ = (what) => go("search", address({ item: null, upload: null, ...what }));
   const refine = (changes) => go("search", address(changes), { replace: true });
@@ -92,7 +96,7 @@ export function createSearch(go) {
     const compare = parameters.get("compare")?.split("~");
     return {
       item: parameters.get("item"), upload: parameters.get("upload"), by: parameters.get("by"),
-      compare: compare?.length === 2 ? compare : null, label: parameters.getAll("label"), within: parameters.getAll("within"),
+      compare: compare?.length === 2 ? compare : null, own: parameters.get("own"), label: parameters.getAll("label"), within: parameters.getAll("within"),
       min: Number(parameters.get("min")) || null, k: parameters.get("k"),
     };
   }
@@ -155,7 +159,7 @@ export function createSearch(go) {
     }
     shown = asking;
     const generations = state.compare ?? [state.by];
-    const found = await Promise.allSettled(generations.map((one) => searchBy(one, upload?.picture, signal)));
+    const found = await Promise.allSettled(generations.map((one) => answerOf(one, upload?.picture, signal)));
     if (signal.aborted) return;
     answers.setAttribute("aria-busy", "false");
     draw(found);
@@ -174,13 +178,25 @@ export function createSearch(go) {
     return known.item;
   }
 
-  async function searchBy(generation, picture, signal) {
+  /** What a generation finds; beside another one, where it may not search what is stored, in vectors of its own. */
+  async function answerOf(generation, picture, signal) {
+    if (!state.compare) return searchBy(generation, picture, signal);
+    try {
+      return await searchBy(generation, picture, signal, state.own ? "own" : "searched");
+    } catch (error) {
+      if (state.own || error.code !== "refused") throw error;
+      return searchBy(generation, picture, signal, "own");
+    }
+  }
+
+  async function searchBy(generation, picture, signal, vectors = "searched") {
     // Left to choose, the server takes the stored vector, of whatever generation it is. What answers is to be what the
     // page says that it is, where there is a picture from which it can answer.
     if (!generation && (picture || (await itemOf(state.item).catch(() => null))?.thumbnail)) generation = session.info.promoted;
     const options = { k: Number(state.k) || DEFAULT_MANY };
     options.k = Math.min(options.k, session.info.limits?.k ?? options.k);
     if (generation) options.generation = generation;
+    if (vectors !== "searched") options.vectors = vectors;
     if (state.label.length) options.labels = state.label;
     if (state.within.length) options.generations = state.within;
     if (state.min) options.min_probability = state.min;
@@ -194,11 +210,14 @@ export function createSearch(go) {
   // Drawing
 
   function draw(found) {
-    const [first, second] = found;
+    last = found;
+    const [first] = found;
     const good = found.filter((one) => one.status === "fulfilled").map((one) => one.value);
     drawMinimum(good);
     if (state.compare) {
-      answers.replaceChildren(sideBySide(first, second));
+      const { element: pair, summary } = compared(state.compare, found, (side, list = found[side].value.results) => acts(list));
+      answers.replaceChildren(pair);
+      if (summary) announce(summary);
     } else if (first.status === "rejected") {
       answers.replaceChildren();
       const upload = state.upload && uploads.get(state.upload);
@@ -206,92 +225,18 @@ export function createSearch(go) {
     } else {
       const answer = first.value;
       by.value = answer.generation;
-      answers.replaceChildren(h("p", { class: "said" }, said(answer)), grid(answer.results) ?? nothing());
+      answers.replaceChildren(h("p", { class: "said" }, said(answer)), answer.results.length ? grid(answer.results, acts(answer.results)) : nothing());
       announce(`${counted(answer.results.length, "result")} by ${answer.generation}.`);
     }
   }
 
-  function said({ generation: by, results, milliseconds, exact, searched }) {
-    const spaces = Object.entries(searched ?? {});
-    const total = spaces.reduce((sum, [, items]) => sum + items, 0);
-    const scale = results.length && results[0].probability === null
-      ? "ranked by cosine, which no check has calibrated"
-      : "ranked by probability of a match";
-    return [
-      h("strong", {}, counted(results.length, "result")), " by ", generation(by), `, ${scale}. `,
-      h("span", { class: "faint" }, `${counted(total, "vector")} ${spaces.length > 1 ? `(${spaces.map(([name, items]) => `${name}: ${count(items)}`).join(", ")}) ` : spaces.length ? `of ${spaces[0][0]} ` : ""}searched ${exact ? "exactly" : "approximately"} in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms.`),
-    ];
-  }
+  /** What a press does in a list of results. */
+  const acts = (list) => ({
+    search: (item) => ask_({ item: item.id }),
+    about: (place) => showItem(list[place].item, { go, measure: measureOf(list[place]) }),
+  });
 
   const nothing = () => h("p", { class: "empty" }, state.label.length || state.within.length || state.min ? "Nothing is found with these filters." : "The gallery has nothing to find.");
-
-  function grid(found, moved = null) {
-    if (!found.length) return null;
-    const list = h("ol", { class: "grid", onkeydown: arrows });
-    list.append(...found.map((result, index) => tile(result, index, moved?.(result.item.id, index))));
-    return list;
-  }
-
-  function tile({ item, score, probability }, index, moved) {
-    const name = item.label ?? item.id;
-    const measure = probability === null ? `${score.toFixed(3)} cosine` : percent(probability, probability > 0.995 || probability < 0.01 ? 1 : 0);
-    const spoken = `Search with ${name}: ${measure}, vector of ${item.generation}${moved ? `, ${moved.words}` : ""}`;
-    const strength = Math.max(0, Math.min(1, probability ?? score));
-    return h(
-      "li",
-      { class: `tile ${moved?.kind ?? ""}`, dataset: { item: item.id } },
-      h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": spoken, onclick: () => ask_({ item: item.id }) },
-        thumbnail(item, 256, ""), moved && h("span", { class: `moved ${moved.kind}`, "aria-hidden": "true" }, moved.sign)),
-      h("button", { type: "button", class: "about", tabindex: "-1", "aria-label": `About ${name}`, title: "About this item (i)", onclick: () => showItem(item, { go, measure }) }, icon("details")),
-      h("div", { class: "strength", "aria-hidden": "true" }, h("div", { style: { width: percent(strength).replace("\u00a0", "") } })),
-      h("div", { class: "of" }, h("span", { class: "name", title: name }, name)),
-      h("div", { class: "figures" }, h("span", {}, measure), generation(item.generation)),
-    );
-  }
-
-  function sideBySide(left, right) {
-    const lists = [left, right].map((one) => (one.status === "fulfilled" ? one.value.results : null));
-    const places = lists.map((list) => new Map((list ?? []).map(({ item }, index) => [item.id, index])));
-    const both = lists.every(Boolean);
-    const movements = [
-      (id) => (both && !places[1].has(id) ? { kind: "gone", sign: "gone", words: `not found by ${state.compare[1]}` } : null),
-      (id, index) => {
-        if (!both) return null;
-        if (!places[0].has(id)) return { kind: "new", sign: "new", words: `not found by ${state.compare[0]}` };
-        const up = places[0].get(id) - index;
-        if (!up) return { kind: "same", sign: "=", words: "at the same place" };
-        return up > 0 ? { kind: "up", sign: `▲ ${up}`, words: `up by ${up}` } : { kind: "down", sign: `▼ ${-up}`, words: `down by ${-up}` };
-      },
-    ];
-    const columns = [left, right].map((one, side) => {
-      const title = h("h2", {}, generation(state.compare[side]));
-      if (one.status === "rejected") {
-        const notice = new Notice();
-        notice.show(one.reason);
-        return h("section", { class: "column", "aria-label": `Results of ${state.compare[side]}` }, title, notice.element);
-      }
-      return h("section", { class: "column", "aria-label": `Results of ${state.compare[side]}` }, title,
-        h("p", { class: "said" }, said(one.value)), grid(one.value.results, movements[side]) ?? nothing());
-    });
-    const box = h("div", { class: "columns" }, columns);
-    const link = (event) => {
-      const id = event.target.closest?.(".tile")?.dataset.item;
-      for (const one of box.querySelectorAll(".tile")) one.classList.toggle("linked", id !== undefined && one.dataset.item === id);
-    };
-    for (const kind of ["mouseover", "focusin"]) box.addEventListener(kind, link);
-    for (const kind of ["mouseleave", "focusout"]) box.addEventListener(kind, link.bind(null, { target: {} }));
-    const summary = both && moves(places);
-    if (summary) announce(summary);
-    return h("div", {}, summary && h("p", { class: "moves" }, summary), box);
-  }
-
-  function moves([before, after]) {
-    const kept = [...after.keys()].filter((id) => before.has(id));
-    const stayed = kept.filter((id) => before.get(id) === after.get(id)).length;
-    const [one, other] = state.compare;
-    if (kept.length === before.size && stayed === kept.length && before.size === after.size) return `${one} and ${other} find the same items in the same order.`;
-    return `${counted(kept.length, "item")} in both, ${count(stayed)} of them at the same place; ${count(after.size - kept.length)} only by ${other}, ${count(before.size - kept.length)} only by ${one}.`;
-  }
 
   function drawQuery() {
     const upload = state.upload && uploads.get(state.upload);
@@ -320,6 +265,8 @@ export function createSearch(go) {
     sides.forEach((side, index) => offer(side, options, state.compare?.[index] ?? promoted));
     lists.element.hidden = options.length < 2;
     lists.set(state.compare ? "two" : "one");
+    vectors.element.hidden = !state.compare;
+    vectors.set(state.own ? "own" : "searched");
   }
 
   /** The generation that answers beside the one that did before it, or else the one that does best in the same vectors. */
@@ -417,6 +364,7 @@ export function createSearch(go) {
     if (event.dataTransfer.files[0]) upload(event.dataTransfer.files[0]);
   });
 
+  narrow.addEventListener("change", () => element.isConnected && state.compare && !body.hidden && draw(last));
   onChange((values) => {
     if (!element.isConnected) return;
     if (values.status || values.info || values.labels) drawFilters();
@@ -426,24 +374,4 @@ export function createSearch(go) {
   });
 
   return { title: "Search", element, show, focus: () => text.focus() };
-}
-
-const skeleton = () => h("div", { class: "grid", "aria-hidden": "true" }, Array.from({ length: 12 }, () => h("div", { class: "tile waiting" }, h("div", { class: "square" }), h("div", { class: "line" }))));
-
-/** Arrow keys move among the pictures of a grid, as they are laid out; Home and End go to its ends. */
-export function arrows(event) {
-  const buttons = [...event.currentTarget.querySelectorAll(".search-with")];
-  const at = buttons.indexOf(event.target);
-  if (at < 0) return;
-  const top = (button) => button.getBoundingClientRect().top;
-  const columns = Math.max(1, buttons.findIndex((button) => top(button) > top(buttons[0]) + 1));
-  const wide = columns === 1 && top(buttons.at(-1)) - top(buttons[0]) < 1 ? buttons.length : columns;
-  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + wide, ArrowUp: at - wide, Home: 0, End: buttons.length - 1 }[event.key];
-  if (event.key === "i" && !event.ctrlKey && !event.metaKey) event.target.closest(".tile").querySelector(".about").click();
-  if (to === undefined) return;
-  event.preventDefault();
-  if (!buttons[to]) return;
-  buttons[at].tabIndex = -1;
-  buttons[to].tabIndex = 0;
-  buttons[to].focus();
 }

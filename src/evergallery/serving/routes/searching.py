@@ -35,12 +35,16 @@ async def search_image(
     min_score_of: Annotated[str | None, Form(description="Whose scores `min_score` is of.")] = None,
     min_probability: Annotated[float | None, Form(gt=0, lt=1)] = None,
     exact: Annotated[bool | None, Form()] = None,
+    vectors: Annotated[
+        schemas.Searched, Form(description="`own` to search in vectors of `generation` alone.")
+    ] = "searched",
 ) -> schemas.Answer:
     """Find the stored items most like an uploaded picture."""
     try:
         options = schemas.SearchOptions(
             generation=generation or None, k=k, labels=labels, generations=generations, metadata=metadata_of(metadata),
             min_score=min_score, min_score_of=min_score_of or None, min_probability=min_probability, exact=exact,
+            vectors=vectors,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]

@@ -1,0 +1,77 @@
+// What a search found: tiles in a grid, and the line that says how it was found.
+
+import { thumbnail } from "./api.js";
+import { count, counted, generation, h, icon, percent } from "./dom.js";
+
+/** How near a result is, as it is written; the probability where a check has calibrated it. */
+export const measureOf = ({ score, probability }) =>
+  probability === null ? `${score.toFixed(3)} cosine` : percent(probability, probability > 0.995 || probability < 0.01 ? 1 : 0);
+
+/**
+ * The results as a list in which arrow keys move.
+ *
+ * @param {object[]} found as the server answers.
+ * @param {{search: (item: object) => void, about: (place: number) => void}} acts
+ * @param {?(id: string, index: number) => ?{kind: string, sign: string, words: string}} moved what became of a result.
+ */
+export function grid(found, acts, moved = null) {
+  return h("ol", { class: "grid", onkeydown: arrows }, found.map((result, index) => tile(result, index, acts, moved?.(result.item.id, index))));
+}
+
+function tile(result, index, { search, about }, moved) {
+  const { item, score, probability } = result;
+  const name = item.label ?? item.id;
+  const measure = measureOf(result);
+  const spoken = `Search with ${name}: ${measure}, vector of ${item.generation}${moved ? `, ${moved.words}` : ""}`;
+  const strength = Math.max(0, Math.min(1, probability ?? score));
+  return h(
+    "li",
+    { class: `tile ${moved?.kind ?? ""}`, dataset: { item: item.id } },
+    h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": spoken, onclick: () => search(item) },
+      thumbnail(item, 256, ""), moved && h("span", { class: `moved ${moved.kind}`, "aria-hidden": "true" }, moved.sign)),
+    h("button", { type: "button", class: "about", tabindex: "-1", "aria-label": `About ${name}`, title: "About this item (i)", onclick: () => about(index) }, icon("details")),
+    h("div", { class: "strength", "aria-hidden": "true" }, h("div", { style: { width: percent(strength).replace("\u00a0", "") } })),
+    h("div", { class: "of" }, h("span", { class: "name", title: name }, name)),
+    h("div", { class: "figures" }, h("span", {}, measure), generation(item.generation)),
+  );
+}
+
+/** By whom, by what measure, in how many vectors and how fast. */
+export function said({ generation: by, results, milliseconds, exact, searched, preview, rescored, way }) {
+  const scale = results.length && results[0].probability === null
+    ? "ranked by cosine, which no check has calibrated"
+    : "ranked by probability of a match";
+  const took = `in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
+  const head = [h("strong", {}, counted(results.length, "result")), " by ", generation(by), way === "own" ? " in vectors of its own" : "", `, ${scale}. `];
+  if (preview) return [...head, h("span", { class: "faint" }, `${previewed(by, rescored)}, ${took}.`)];
+  const spaces = Object.entries(searched ?? {});
+  const total = spaces.reduce((sum, [, items]) => sum + items, 0);
+  const whose = spaces.length > 1 ? `(${spaces.map(([name, items]) => `${name}: ${count(items)}`).join(", ")}) ` : spaces.length ? `of ${spaces[0][0]} ` : "";
+  return [...head, h("span", { class: "faint" }, `${counted(total, "vector")} ${whose}searched ${exact ? "exactly" : "approximately"} ${took}.`)];
+}
+
+function previewed(by, { candidates, kept, embedded, gone, late }) {
+  const left = gone + late ? `, and ${count(gone + late)} keep their place without one` : "";
+  return `A preview: ${counted(candidates, "item")} that the stored vectors find, ranked by vectors of ${by}, ${count(embedded)} of them made just now${kept ? `, ${count(kept)} known` : ""}${left}`;
+}
+
+/** What stands there while nothing is found yet. */
+export const skeleton = () => h("div", { class: "grid", "aria-hidden": "true" }, Array.from({ length: 12 }, () => h("div", { class: "tile waiting" }, h("div", { class: "square" }), h("div", { class: "line" }))));
+
+/** Arrow keys move among the pictures of a grid, as they are laid out; Home and End go to its ends. */
+export function arrows(event) {
+  const buttons = [...event.currentTarget.querySelectorAll(".search-with")];
+  const at = buttons.indexOf(event.target);
+  if (at < 0) return;
+  const top = (button) => button.getBoundingClientRect().top;
+  const columns = Math.max(1, buttons.findIndex((button) => top(button) > top(buttons[0]) + 1));
+  const wide = columns === 1 && top(buttons.at(-1)) - top(buttons[0]) < 1 ? buttons.length : columns;
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + wide, ArrowUp: at - wide, Home: 0, End: buttons.length - 1 }[event.key];
+  if (event.key === "i" && !event.ctrlKey && !event.metaKey) event.target.closest(".tile").querySelector(".about").click();
+  if (to === undefined) return;
+  event.preventDefault();
+  if (!buttons[to]) return;
+  buttons[at].tabIndex = -1;
+  buttons[to].tabIndex = 0;
+  buttons[to].focus();
+}

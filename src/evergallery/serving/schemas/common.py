@@ -1,0 +1,57 @@
+"""What all bodies are made of: names and values with their bounds, and what is said when something is wrong."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+
+from evergallery.data.metadata import NAME
+
+Scope = Literal["read", "write", "admin"]
+Text = Annotated[str, Field(max_length=4096)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Identifier = Annotated[str, Field(min_length=1, max_length=4096)]
+Scalar = (
+    Annotated[str, Field(max_length=65_536)] | bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | FiniteFloat | None
+)
+MOST_NAMES = 1000
+
+
+def _few(names: Any) -> Any:
+    # Before they are looked at: a fault for each of a hundred thousand values takes ten seconds to tell.
+    if isinstance(names, dict) and len(names) > MOST_NAMES:
+        raise ValueError(f"give up to {MOST_NAMES} names")
+    return names
+
+
+Metadata = Annotated[dict[Annotated[str, Field(pattern=f"^{NAME}$", max_length=200)], Scalar], BeforeValidator(_few)]
+# Lists end at their first fault: a fault for each of a million numbers would take a hundred times their memory.
+Vector = Annotated[list[FiniteFloat], Field(min_length=1, max_length=65_536, fail_fast=True)]
+MOST_QUERIES = 256
+
+
+class Body(BaseModel):
+    """What a client sends: names that nobody knows are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """What went wrong, for a program and for a person."""
+
+    code: Literal[
+        "refused", "not_found", "invalid", "busy", "too_large", "unauthorised", "forbidden", "rate_limited",
+        "unavailable", "internal",
+    ]  # fmt: skip
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """Any answer that is not what was asked for."""
+
+    error: Problem
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"error": {"code": "not_found", "message": "The gallery has no item 'sku-1'."}}]
+        }
+    )

@@ -1,0 +1,91 @@
+"""Stored items over the wire."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from evergallery.serving.schemas.common import MOST_QUERIES, Body, Identifier, Metadata, Name, Text, Vector
+
+
+class NewVector(Body):
+    """A vector made elsewhere."""
+
+    id: Identifier
+    embedding: Vector = Field(description="(D,) of unit length.")
+    label: Text | None = None
+    uri: Text | None = Field(None, description="Where the image is, as a note: it is kept and shown, and never opened.")
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class NewVectors(Body):
+    """Vectors of one generation."""
+
+    generation: Name = Field(examples=["v2"])
+    items: list[NewVector] = Field(min_length=1, max_length=MOST_QUERIES, fail_fast=True)
+    relabel: bool = Field(False, description="Let a label take the place of another one that is known.")
+
+
+class Deletion(Body):
+    """Items to delete."""
+
+    ids: list[Identifier] = Field(min_length=1, max_length=10_000, fail_fast=True)
+
+
+class Item(BaseModel):
+    """A stored item."""
+
+    id: str
+    label: str | None
+    uri: str | None
+    generation: str = Field(description="Name of the space of its vector.", examples=["v1"])
+    added: str = Field(description="ISO 8601, UTC.")
+    metadata: dict[str, Any]
+    content_hash: str | None
+    thumbnail: str | None = Field(description="Where a small picture of it is, if it has one.")
+
+
+class Items(BaseModel):
+    """A page of items."""
+
+    items: list[Item]
+    next: str | None = Field(description="Give it as `after` for the next page.")
+    total: int
+
+
+class Labels(BaseModel):
+    """How many items each label has."""
+
+    labels: dict[str, int]
+
+
+class SkippedImage(BaseModel):
+    """An image that could not be added."""
+
+    name: str
+    reason: str
+
+
+class Conflict(BaseModel):
+    """An item that has a label, which it keeps, and was said to have another one."""
+
+    item: str
+    known: str
+    said: str
+
+
+class Added(BaseModel):
+    """What adding did. What is known of an item stays where nothing else is said of it."""
+
+    added: int
+    replaced: int
+    unchanged: int
+    conflicts: list[Conflict] = Field(description="Items that keep another label than was said; the first 100.")
+    conflict_count: int
+    items: list[Item]
+    skipped: list[SkippedImage]
+
+
+class Deleted(BaseModel):
+    """What deleting did."""
+
+    deleted: int

@@ -1,0 +1,154 @@
+"""Where the workspace stands, and work in the background, over the wire."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from evergallery.serving.schemas.common import Body, Name, Scope, Text
+
+
+class CheckRequest(Body):
+    """A generation to be measured on the stored items that have a label."""
+
+    generation: Name = Field(examples=["v2"])
+    against: Name | None = Field(
+        None, description="Whose vectors are searched; the promoted one's and all that are stored by default."
+    )
+    old_classes: list[Text] | None = Field(
+        None, min_length=1, max_length=10_000, description="Labels on which forgetting is measured."
+    )
+
+
+class PlanRequest(Body):
+    """What refreshing for a generation would cost."""
+
+    generation: Name = Field(examples=["v2"])
+    adapter: Name | None = Field(None, description="That would map the stored vectors in place of reading images.")
+
+
+class RefreshRequest(PlanRequest):
+    """New vectors for stored items."""
+
+    order: Literal["random", "uncertain", "typical", "oldest", "popular"] = "random"
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the items.")
+    budget_seconds: float | None = Field(None, gt=0, le=1e9)
+    until: float | None = Field(None, ge=0, le=1, description="Stop where this recall@1 is to be expected.")
+    rate: float | None = Field(None, gt=0, le=1e9, description="Items a second, at most.")
+
+
+class InfoLimits(BaseModel):
+    """What one request may ask for."""
+
+    upload_bytes: int
+    upload_pixels: int
+    k: int
+    batch: int
+
+
+class Info(BaseModel):
+    """What this server is."""
+
+    name: str
+    version: str
+    promoted: str | None
+    items: int
+    generations: list[str]
+    limits: InfoLimits
+    writes: bool = Field(description="Whether this caller may change anything.")
+
+
+class Me(BaseModel):
+    """What this caller may do."""
+
+    scopes: list[Scope]
+    anonymous: bool
+
+
+class Job(BaseModel):
+    """Work in the background, one at a time."""
+
+    id: str
+    kind: Literal["check", "plan", "refresh", "commit", "discard", "snapshot"]
+    state: Literal["running", "done", "stopped", "failed"]
+    done: int
+    total: int | None
+    phase: str
+    seconds: float
+    remaining_seconds: float | None
+    error: str | None
+    result: dict[str, Any] | None
+    arguments: dict[str, Any]
+
+
+class Refresh(BaseModel):
+    """A refresh that is not settled."""
+
+    id: str
+    generation: str
+    adapter: str | None
+    shown: bool
+    started: str
+    refreshed: int
+    remaining: int
+    seconds_left: float | None
+
+
+class Shadow(BaseModel):
+    """What another generation would have answered, on a sample of the searches since the server was started."""
+
+    generation: str
+    sample: float = Field(description="Share of the searches by picture.")
+    way: str = Field(description="How it would answer over vectors of other generations.")
+    compared: int
+    left_out: int = Field(description="Drawn while another one was compared.")
+    failed: int
+    problem: str | None = Field(description="Why one failed.")
+    overlap: float | None = Field(description="Mean share of the results that both have.")
+    same_first: float | None = Field(description="Share of the searches whose first result is the same.")
+    score_shift: float | None = Field(description="Mean difference of the first scores, which are of two models.")
+    milliseconds: float | None = Field(description="Mean of an answer in the shadow.")
+
+
+class Status(BaseModel):
+    """Where the workspace stands."""
+
+    promoted: str | None
+    answer: str | None = Field(description="How it answers over older vectors, where that was chosen.")
+    forced: str | None = Field(description="Why the promoted generation answers although the gate refused it.")
+    items: int
+    states: dict[str, int] = Field(
+        description="Items by state; those with a problem keep an old vector, and count there too."
+    )
+    by_generation: dict[str, int]
+    refresh: Refresh | None
+    shadow: Shadow | None = None
+    job: Job | None
+    can_roll_back_to: str | None
+    would_roll_back: str
+
+
+class ItemProblem(BaseModel):
+    """Why an item keeps its old vector."""
+
+    id: str
+    state: str
+    reason: str
+
+
+class Problems(BaseModel):
+    """A page of problems."""
+
+    problems: list[ItemProblem]
+    next: str | None
+
+
+class Log(BaseModel):
+    """Operations, newest first."""
+
+    log: list[dict[str, Any]]
+
+
+class Health(BaseModel):
+    """Whether the process lives, or is ready."""
+
+    status: str
