@@ -1,5 +1,6 @@
 """Benchmark runs: shared, resumed, measured; tables from result files whose figures are known."""
 
+import ast
 import copy
 import itertools
 import json
@@ -18,13 +19,14 @@ from safetensors.torch import save_file
 
 from conftest import coloured_images
 from evergallery import Workspace
-from evergallery.benchmark import protocols, runner
+from evergallery.benchmark import contenders, job, protocols
+from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender
 from evergallery.benchmark.known_data import described
 from evergallery.benchmark.measures import Chain, measures_of
 from evergallery.benchmark.parts import parts_of
 from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Changes, Plan, is_reported
 from evergallery.benchmark.report import write_report
-from evergallery.benchmark.runner import Contender, run_benchmark
+from evergallery.benchmark.runner import run_benchmark
 from evergallery.benchmark.tables import COLUMNS, compare, read_runs, summary
 from evergallery.data.images import Preprocessing
 from evergallery.data.sampling import shuffled_batches
@@ -34,7 +36,7 @@ from evergallery.errors import InputError, NotFoundError
 from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
 from evergallery.learning.networks import start_network
-from evergallery.methods import CSD
+from evergallery.methods import CSD, METHODS
 from evergallery.network import Network, build_backbone
 from evergallery.training import Settings
 from evergallery.watching import Watcher
@@ -56,7 +58,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
         backbone="resnet20",
     )
     monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
-    runner._read.cache_clear()
+    job.read_parts.cache_clear()
     return str(tmp_path / "tiny.npz")
 
 
@@ -107,7 +109,7 @@ class TestRuns:
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         learned: list[str] = []
-        original = runner.Workspace.learn
+        original = Workspace.learn
 
         def counting(self: Any, *arguments: Any, **options: Any) -> Generation:
             generation = original(self, *arguments, **options)
@@ -116,7 +118,7 @@ class TestRuns:
                 raise KeyboardInterrupt
             return generation
 
-        monkeypatch.setattr(runner.Workspace, "learn", counting)
+        monkeypatch.setattr(Workspace, "learn", counting)
         with pytest.raises(KeyboardInterrupt):
             run(tiny, tmp_path / "out", ["finetune", "csd"])
         assert learned == ["initial:v1", "finetune:v2"]
@@ -165,6 +167,7 @@ class TestRuns:
         [
             (["nothing"], "No method is called 'nothing': choose among initial, finetune"),
             (["csd+nothing"], "No adapter is called 'nothing': choose one of"),
+            ([], "Nothing is to be run: name a method"),
         ],
     )
     def test_unknown_names(self, tiny: str, tmp_path: Path, methods: list[str], message: str) -> None:
@@ -192,7 +195,7 @@ class TestRuns:
         assert arcface.misfit(PROTOCOLS["glyphs"]) is None
         reason = arcface.misfit(PROTOCOLS["glyphs"].changed("quick", Changes(head="linear")))
         assert reason is not None
-        assert "a margin on cosines" in reason
+        assert "learns with a head of kind 'cosine'" in reason
 
     def test_data_of_ones_own_are_asked_for(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="'mutual-one-task' runs on images of your own: name them with --data"):
@@ -675,6 +678,16 @@ def test_names_of_contenders() -> None:
         Contender.named("csd@logit_weight=heavy")
     with pytest.raises(InputError, match="No method is called 'initial'"):
         Contender.named("initial@weight=1")
+
+
+def test_what_a_method_is_for_is_read_where_it_says_it() -> None:
+    assert [BASELINE, BOUND, OWN] == ["finetune", "joint", "evergreen"]
+    assert {method.adds_to for method in METHODS.values()} <= {None, *METHODS}
+    for path in Path(contenders.__file__).parent.glob("*.py"):
+        if path.name != "protocols.py":  # A protocol of a paper may be called like its method, and has options for it.
+            texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+            # A processor has cores, too.
+            assert not texts & (set(METHODS) - {"cores"}), f"{path.name} knows a method by its name"
 
 
 def test_open_set_protocol(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from evergallery.benchmark.contenders import Contender
 from evergallery.benchmark.protocols import PROTOCOLS, Changes
-from evergallery.benchmark.runner import Contender
 from evergallery.benchmark.tables import markdown, read_runs
 from evergallery.data.datasets import NAMED
 

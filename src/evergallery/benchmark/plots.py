@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evergallery.benchmark.contenders import INITIAL
 from evergallery.benchmark.tables import COLUMNS, Run, begins_alike, by_method
 from evergallery.benchmark.updates import COURSES, is_long, mean_course
 from evergallery.methods import METHODS
@@ -66,7 +67,7 @@ def _self_against_cross(axes: Any, methods: Mapping[str, list[Run]]) -> None:
     _scatter(axes, methods, "all self", "all cross")
     low, high = axes.get_xlim()
     axes.axline((high, high), slope=1, color=GRID, zorder=0)
-    before = methods.get("initial")
+    before = methods.get(INITIAL)
     if before:
         axes.axhline(_mean(before, "all self"), color=MUTED, linestyle=":", linewidth=1)
         axes.annotate("first generation alone", (low, _mean(before, "all self")), color=MUTED, fontsize=8, va="bottom")
@@ -121,13 +122,13 @@ def _refresh(axes: Any, methods: Mapping[str, list[Run]]) -> None:
     curves = {}
     for name, runs in methods.items():
         found = [run["measures"]["refresh"] for run in runs if run["measures"]["refresh"]]
-        if found and name != "initial":
+        if found and name != INITIAL:
             shares = [100 * share for share in found[0]["shares"]]
             columns = zip(*(curve["recall@1"] for curve in found), strict=True)
             curves[name] = shares, [100 * statistics.fmean(column) for column in columns]
     _lines(axes, curves)
-    if "initial" in methods:
-        before = _mean(methods["initial"], "all self")
+    if INITIAL in methods:
+        before = _mean(methods[INITIAL], "all self")
         axes.axhline(before, color=MUTED, linestyle=":", linewidth=1)
         axes.annotate("first generation alone", (0, before), color=MUTED, fontsize=8, va="bottom")
     axes.set(xlabel="share of the gallery extracted again (%)", ylabel="recall@1 of new queries (%)")
@@ -177,7 +178,7 @@ def _lines(axes: Any, curves: Mapping[str, tuple[Sequence[float], Sequence[float
 
 def _colour(name: str) -> str:
     """The same in every plot, whatever else is in it."""
-    names = ["initial", *METHODS]
+    names = [INITIAL, *METHODS]
     if name in names:
         return PALETTE[names.index(name) % len(PALETTE)]
     return PALETTE[zlib.crc32(name.encode()) % len(PALETTE)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from evergallery.benchmark.contenders import ALWAYS, BASELINE, BOUND, INITIAL, REFERENCES
 from evergallery.benchmark.known_data import described
 from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.evaluation import KS
@@ -18,12 +19,6 @@ from evergallery.methods import METHODS
 from evergallery.retrieval.continual import advbct_compatibility, advbct_update, price, update_gain
 
 Run = Mapping[str, Any]
-ALWAYS = ("initial", "finetune", "joint", "finetune+procrustes")
-"""What belongs into every table: nothing done, nothing held, everything known, and a map after the fact."""
-BESIDE: Mapping[str, tuple[str, ...]] = {"mutual": ("relation",)}
-"""Methods that a paper adds something to, and the methods without it: their difference is what the paper is about."""
-REFERENCES = ("initial", "finetune", "evergreen")
-"""What every other method of a table is compared with, seed by seed."""
 NOT_MEANT = "n. m."
 
 
@@ -146,7 +141,7 @@ def read_runs(directory: Path) -> list[dict[str, Any]]:
             raise DamagedError(
                 f"{path} is not a result of a benchmark: delete it, and the run is made again."
             ) from error
-    best = {run["seed"]: _cell("all", -1, -1)(run) for run in runs if run["method"] == "joint"}
+    best = {run["seed"]: _cell("all", -1, -1)(run) for run in runs if run["method"] == BOUND}
     for run in runs:
         unconstrained = best.get(run["seed"])
         cross, before, now = (_cell("all", q, g)(run) for q, g in ((-1, 0), (0, 0), (-1, -1)))
@@ -161,11 +156,11 @@ def read_runs(directory: Path) -> list[dict[str, Any]]:
 
 
 def by_method(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of each method, in the order of the table: initial, fine-tuning, the others by cross-test, joint."""
+    """Runs of each method, in the order of the table: initial, the baseline, the others by cross-test, the bound."""
     methods: dict[str, list[Run]] = {}
     for run in runs:
         methods.setdefault(run["method"], []).append(run)
-    ends = {"initial": -2, "finetune": -1, "joint": 1}
+    ends = {INITIAL: -2, BASELINE: -1, BOUND: 1}
 
     def place(name: str) -> tuple[int, float]:
         found = [_cell("all", -1, 0)(run) or 0.0 for run in methods[name] if not begins_alike(run)]
@@ -289,13 +284,14 @@ def _differences(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     for one in named:
         row = [_difference_text(cells.get((one, other, c.title))) for other in references for c in columns]
         lines.append(f"| {one} | " + " | ".join(row) + " |")
-    for one, others in BESIDE.items():
-        for other in (name for name in others if name in groups and one in groups):
+    for name, method in METHODS.items():
+        without = method.adds_to
+        if without is not None and name in groups and without in groups:
             texts = [
-                f"{column.title} {_difference_text(difference(groups[one], groups[other], column))}"
+                f"{column.title} {_difference_text(difference(groups[name], groups[without], column))}"
                 for column in columns
             ]
-            lines += ["", f"{one} − {other}: {', '.join(texts)}."]
+            lines += ["", f"{name} − {without}: {', '.join(texts)}."]
     return lines
 
 

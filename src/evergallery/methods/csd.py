@@ -11,7 +11,7 @@ from evergallery.losses import (
     logit_distillation,
     new_class_cross_entropy,
 )
-from evergallery.methods.method import Method, Step
+from evergallery.methods.method import Method, Role, Step
 from evergallery.methods.needs import Needs
 from evergallery.methods.values import Positive, Weight
 
@@ -35,6 +35,7 @@ class CSD(Method[None]):
 
     name: ClassVar[str] = "csd"
     needs: ClassVar[Needs] = Needs(old_batches=True, old_head="needed", same_dimension=True)
+    role: ClassVar[Role] = "central"
     triplet_margin: float = 1.0
     logit_weight: Weight = 1.0
     logit_temperature: Positive = 2.0

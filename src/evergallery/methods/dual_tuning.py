@@ -10,9 +10,10 @@ from torch.nn import functional as F
 from evergallery.errors import InputError
 from evergallery.losses import arcface, batch_hard_triplet, centre_triplet, fit_width, metric_loss
 from evergallery.memory import class_means, robust_class_means
-from evergallery.methods.method import Method, Step, Task
+from evergallery.methods.method import Method, Role, Step, Task
 from evergallery.methods.needs import Needs
 from evergallery.methods.values import MetricLoss, Positive, Share, Weight
+from evergallery.network import HeadKind
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class DualTuning(Method["Prototypes"]):
 
     name: ClassVar[str] = "dual-tuning"
     needs: ClassVar[Needs] = Needs(old_batches=True, old_outputs=True, old_head="optional")
+    role: ClassVar[Role] = "central"
     loss: Literal["cross-entropy", "arcface"] | MetricLoss = "triplet"
     label_smoothing: Share = 0.1
     prototype_weight: Weight = 0.1
@@ -53,9 +55,14 @@ class DualTuning(Method["Prototypes"]):
     scale: Positive = 16.0
     margin: float = 0.3
 
+    @property
+    def head_kind(self) -> HeadKind | None:
+        """ArcFace is a margin on cosines; every other loss takes any head."""
+        return "cosine" if self.loss == "arcface" else None
+
     def begin(self, task: Task) -> "Prototypes":
         """The parent's class means (K, d_old) of the new images."""
-        if self.loss == "arcface" and task.head != "cosine":
+        if self.head_kind not in (None, task.head):
             raise InputError(
                 f"ArcFace is a margin on cosines, and the head is {task.head!r}: learn with --head cosine."
             )

@@ -15,7 +15,7 @@ from evergallery.losses import (
     fit_width,
 )
 from evergallery.memory import Scatter, Trial, best_emphasis, class_means, discriminant_whitening, emphasis_ranks
-from evergallery.methods.method import Method, Solution, Step, Task
+from evergallery.methods.method import Method, Role, Solution, Step, Task
 from evergallery.methods.needs import Needs
 from evergallery.methods.values import PartOfTheWay, Positive, Weight
 
@@ -62,6 +62,7 @@ class Evergreen(Method["Prototypes"]):
 
     name: ClassVar[str] = "evergreen"
     needs: ClassVar[Needs] = Needs(old_batches=True, old_outputs=True, root=True, closed_form=True)
+    role: ClassVar[Role] = "own"
     triplet_margin: float = 1.0
     contrastive_weight: Weight = 6.0
     contrastive_temperature: Positive = 0.07

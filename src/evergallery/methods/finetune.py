@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.method import Method, Role, Step, classification_and_triplet
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Finetune(Method[None]):
     """
 
     name: ClassVar[str] = "finetune"
+    role: ClassVar[Role] = "baseline"
     triplet_margin: float = 1.0
 
     def losses(self, step: Step[None]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.method import Method, Role, Step, classification_and_triplet
 from evergallery.methods.needs import Needs
 
 
@@ -19,6 +19,7 @@ class Joint(Method[None]):
 
     name: ClassVar[str] = "joint"
     needs: ClassVar[Needs] = Needs(old_images=True, parent_weights=False)
+    role: ClassVar[Role] = "bound"
     triplet_margin: float = 1.0
 
     def losses(self, step: Step[None]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from evergallery.losses import logit_distillation
-from evergallery.methods.method import Method, Step, classification_and_triplet
+from evergallery.methods.method import Method, Role, Step, classification_and_triplet
 from evergallery.methods.needs import Needs
 from evergallery.methods.values import Positive, Weight
 
@@ -27,6 +27,7 @@ class LwF(Method[None]):
 
     name: ClassVar[str] = "lwf"
     needs: ClassVar[Needs] = Needs(old_batches=True, old_head="needed")
+    role: ClassVar[Role] = "central"
     triplet_margin: float = 1.0
     logit_weight: Weight = 1.0
     logit_temperature: Positive = 2.0

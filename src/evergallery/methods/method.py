@@ -19,6 +19,11 @@ from evergallery.network import Head, HeadKind, Network, Outputs
 
 Beginning = Literal["scratch", "pretrained", "parent"]
 """Where the weights of a network come from before it learns: drawn, published (or of a file), or the parent's."""
+Role = Literal["baseline", "bound", "own", "central", "other"]
+"""What a method is for in a comparison; ``METHODS`` has one ``baseline``, one ``bound`` and one of this project's ``own``.
+
+``baseline`` holds nothing, ``bound`` has every image and reaches the most, ``central`` ones are compared unless others are named.
+"""
 State = TypeVar("State", bound=nn.Module | None, default=Any)
 """What a method keeps beside the network while it learns; ``None`` for most."""
 Value = TypeVar("Value")
@@ -135,6 +140,9 @@ class Method(ABC, Generic[State]):
 
     name: ClassVar[str]
     needs: ClassVar[Needs] = Needs()
+    role: ClassVar[Role] = "other"
+    adds_to: ClassVar[str | None] = None
+    """Name of the method without what its paper adds, where that is a method of its own: their difference is what it is about."""
 
     def __post_init__(self) -> None:
         """Check the values by their annotations; words become what they say, and ``2`` becomes ``2.0``."""
@@ -158,6 +166,11 @@ class Method(ABC, Generic[State]):
             if key not in known:
                 raise InputError(f"{cls.name!r} has no hyper-parameter {key!r}: it has {', '.join(known) or 'none'}.")
         return cls(**given)
+
+    @property
+    def head_kind(self) -> HeadKind | None:
+        """The kind of head that it learns with, by what it needs or by its hyper-parameters; ``None`` for any."""
+        return self.needs.head
 
     def begin(self, task: Task) -> State:
         """What is kept or trained beside the network, and thrown away with the run: prototypes, a second network.

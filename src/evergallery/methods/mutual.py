@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from evergallery.losses import metric_loss, relation_distillation
 from evergallery.memory import ClassMeans, Memory, Weighting, virtual_features
-from evergallery.methods.method import Beginning, Method, Step, Task
+from evergallery.methods.method import Beginning, Method, Role, Step, Task
 from evergallery.methods.needs import Needs
 from evergallery.methods.values import MetricLoss, Positive, Weight
 from evergallery.network import Network, Outputs
@@ -44,7 +44,9 @@ class Mutual(Method["Support"]):
     """
 
     name: ClassVar[str] = "mutual"
-    needs: ClassVar[Needs] = Needs(old_batches=True, beside="network")
+    needs: ClassVar[Needs] = Needs(old_batches=True, earlier_means=True, beside="network")
+    role: ClassVar[Role] = "central"
+    adds_to: ClassVar[str | None] = "relation"
     loss: MetricLoss = "hard-mining"
     classification_weight: Weight = 0.0
     old_weight: Weight = 10.0

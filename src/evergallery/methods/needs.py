@@ -18,6 +18,7 @@ class Needs:
         old_outputs: the frozen parent's outputs of all training images, once, before the first step: for prototypes.
         old_head: whether it learns from the scores of the parent's classes, which a model from elsewhere does not come with.
         old_images: images of the old classes.
+        earlier_means: class means of the generations before the parent, as its memory has them: it estimates their features.
         root: what the root says of every batch: the generation whose space the parent inherited by this very method.
         parent_weights: the network begins with the parent's weights, where it is of the same architecture.
         same_dimension: it compares coordinates with the parent's, so it cannot change the dimension of the embedding.
@@ -31,6 +32,7 @@ class Needs:
     old_outputs: bool = False
     old_head: OldHead = "never"
     old_images: bool = False
+    earlier_means: bool = False
     root: bool = False
     parent_weights: bool = True
     same_dimension: bool = False

@@ -1,0 +1,127 @@
+"""The rows of a table: methods with their hyper-parameters, and adapters after them, by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from evergallery.adapters import ADAPTERS, ProcrustesAdapter
+from evergallery.benchmark.protocols import BenchmarkProtocol
+from evergallery.errors import InputError
+from evergallery.methods import METHODS, Method, Role
+from evergallery.watching import Watcher
+
+
+def with_role(role: Role) -> list[str]:
+    """Names of the methods that have a role in a comparison."""
+    return [name for name, method in METHODS.items() if method.role == role]
+
+
+INITIAL = "initial"
+"""The first generation untouched."""
+(BASELINE,) = with_role("baseline")
+(BOUND,) = with_role("bound")
+(OWN,) = with_role("own")
+ADAPTED = f"{BASELINE}+{ProcrustesAdapter.kind}"
+"""The simplest map after the fact."""
+USUAL = (INITIAL, BASELINE, *with_role("central"), OWN, BOUND, ADAPTED)
+"""The rows of a table where nobody names others."""
+ALWAYS = (INITIAL, BASELINE, BOUND, ADAPTED)
+"""What belongs into every table: nothing done, nothing held, everything known, and a map after the fact."""
+REFERENCES = (INITIAL, BASELINE, OWN)
+"""What every other row of a table is compared with, seed by seed."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row of the table: ``METHOD[@NAME=VALUE…][+ADAPTER]``, a method, its hyper-parameters and an adapter after it.
+
+    ``initial`` is the first generation untouched; ``procrustes`` alone is ``finetune+procrustes``.
+    """
+
+    name: str
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Check a name.
+
+        Raises:
+            InputError: an unknown method or adapter, or a hyper-parameter that the method does not take.
+        """
+        contender = cls(f"{BASELINE}+{name}" if name in ADAPTERS else name)
+        base, adapter = contender.base, contender.adapter
+        if base not in (INITIAL, *METHODS) or (base == INITIAL and contender.options):
+            raise InputError(
+                f"No method is called {base!r}: choose among {INITIAL}, {', '.join(METHODS)}, each with "
+                f"@HYPERPARAMETER=VALUE and +ADAPTER if wanted, ADAPTER one of {', '.join(ADAPTERS)}."
+            )
+        if adapter is not None and adapter not in ADAPTERS:
+            raise InputError(f"No adapter is called {adapter!r}: choose one of {', '.join(ADAPTERS)}.")
+        if base != INITIAL:
+            METHODS[base].with_options(contender.options)
+        return contender
+
+    @property
+    def learner(self) -> str:
+        """The name without an adapter."""
+        return self.name.partition("+")[0]
+
+    @property
+    def base(self) -> str:
+        """Name of the method."""
+        return self.learner.partition("@")[0]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Hyper-parameters by name, in words."""
+        words = self.learner.split("@")[1:]
+        return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+    @property
+    def adapter(self) -> str | None:
+        """Name of the adapter after it."""
+        return self.name.partition("+")[2] or None
+
+    def misfit(self, protocol: BenchmarkProtocol) -> str | None:
+        """Why it cannot run on a protocol, in a sentence; ``None`` where it can."""
+        method = self.method(protocol)
+        if method is None:
+            return None
+        # A head that the method always needs is built for it; one that its hyper-parameters ask for has to be the protocol's.
+        if method.needs.head is None and method.head_kind not in (None, protocol.head):
+            return (
+                f"{self.name} learns with a head of kind {method.head_kind!r}, and that of the protocol {protocol.name!r} is "
+                f"{protocol.head!r}: name another with --head {method.head_kind}, or another loss with @loss=NAME."
+            )
+        # A simplex has the dimension of its classes, whatever the backbone.
+        if protocol.update_backbone is None or method.needs.head == "simplex":
+            return None
+        old, new = protocol.dimension(protocol.backbone), protocol.dimension(protocol.update_backbone)
+        if old == new:
+            return None
+        change = f"and the protocol {protocol.name!r} goes from {old} dimensions to {new}: leave it out of --methods."
+        if method.needs.same_dimension:
+            return f"{self.name} compares coordinates with its parent's, {change}"
+        if self.adapter is not None and not ADAPTERS[self.adapter].between_dimensions:
+            return f"{self.name} maps between spaces of one dimension, {change}"
+        return None
+
+    def method(self, protocol: BenchmarkProtocol) -> Method | None:
+        """The method with its options, and those that the protocol has for it; ``None`` for the initial generation."""
+        if self.base == INITIAL:
+            return None
+        return METHODS[self.base].with_options({**protocol.update_options.get(self.base, {}), **self.options})
+
+
+def contenders_of(protocol: BenchmarkProtocol, names: Sequence[str] | None, watcher: Watcher) -> list[Contender]:
+    """Those that are named, each once; or the usual ones without those that the protocol does not admit.
+
+    Raises:
+        InputError: an unknown name, or one that the protocol does not admit.
+    """
+    found = list(dict.fromkeys(map(Contender.named, USUAL if names is None else names)))
+    misfits = {contender: reason for contender in found if (reason := contender.misfit(protocol)) is not None}
+    if names is not None and misfits:
+        raise InputError(next(iter(misfits.values())))
+    for contender in misfits:
+        watcher.said(f"{contender.name} is left out, as this protocol does not admit it")
+    return [contender for contender in found if contender not in misfits]

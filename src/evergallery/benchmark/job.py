@@ -1,0 +1,117 @@
+"""One run of a benchmark: what is asked for, and what follows from it before anything is learned."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evergallery.benchmark.contenders import Contender
+from evergallery.benchmark.parts import TRAIN, Parts
+from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Budget, Changes, Plan
+from evergallery.data.image_set import ImageSet
+from evergallery.data.tasks import Tasks
+from evergallery.methods import Method
+from evergallery.watching import Watcher
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, of one contender and one seed."""
+
+    protocol: str
+    contender: Contender
+    seed: int
+    budget: Budget
+    data: str | None
+    data_dir: Path | None
+    changes: Changes
+    """Of the protocol."""
+    directory: Path
+    """Of the results of this protocol and budget."""
+    device: str = "auto"
+    """That it learns on."""
+
+    @property
+    def definition(self) -> BenchmarkProtocol:
+        """The protocol as it is run."""
+        return PROTOCOLS[self.protocol].changed(self.budget, self.changes)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was asked for beside protocol, budget, methods and seeds, as JSON values."""
+        places = {name: value for name in ("data", "data_dir") if (value := getattr(self, name)) is not None}
+        given = {**places, **self.changes.given()}
+        return {
+            name: value
+            if isinstance(value, bool | int)
+            else ",".join(map(str, value))
+            if isinstance(value, tuple)
+            else str(value)
+            for name, value in given.items()
+        }
+
+    @property
+    def result(self) -> Path:
+        """Its result file."""
+        return self.directory / "runs" / f"{self.contender.name}-seed{self.seed}.json"
+
+    @property
+    def work(self) -> Path:
+        """Where the generations of its seed are kept, for runs that share them and for resuming."""
+        return self.directory / "work" / f"seed{self.seed}"
+
+    @property
+    def method(self) -> Method | None:
+        """How it learns; ``None`` where nothing learns after the first generation."""
+        return self.contender.method(self.definition)
+
+    @property
+    def image_name(self) -> str:
+        """What the images are called: a named set by its name, others by that of their file or folder."""
+        own = self.definition.data
+        if own is not None and (self.data is None or Path(self.data).is_dir()):
+            return own
+        return str(self.data).rstrip("/").rpartition("/")[2]
+
+    def plan(self) -> Plan:
+        """The settings, with the seeds of the run and the device that it learns on."""
+        plan = self.definition.plan(self.budget, self.seed)
+        chosen = {"device": self.device}
+        return replace(plan, first=plan.first.model_copy(update=chosen), update=plan.update.model_copy(update=chosen))
+
+    def parts(self, watcher: Watcher) -> Parts:
+        """The images, read once for all runs of a protocol."""
+        cache = self.directory / "work" / "cache"
+        return read_parts(self.protocol, self.budget, self.changes, self.data, self.data_dir, cache, watcher)
+
+    def tasks(self, images: ImageSet) -> Tasks:
+        """Of the classes that there are training images of."""
+        trained = np.unique(images.of_split(TRAIN).labels)
+        return self.definition.tasks([images.classes[label] for label in trained], self.seed)
+
+    def cost(self) -> float:
+        """Epochs, weighted by how many networks a method runs: only to estimate the time that is left."""
+        plan = self.definition.budgets[self.budget]
+        method = self.method
+        if method is None:
+            return 0.5
+        weight = 1.0 + 0.4 * method.needs.old_batches + 1.0 * (method.needs.beside == "network")
+        epochs = plan.update.epochs if method.needs.parent_weights else 2 * plan.first.epochs
+        return weight * epochs
+
+
+@lru_cache(maxsize=2)
+def read_parts(
+    protocol: str,
+    budget: Budget,
+    changes: Changes,
+    data: str | None,
+    data_dir: Path | None,
+    cache: Path,
+    watcher: Watcher,
+) -> Parts:
+    """The images of a protocol in their parts; those of the last two are kept in memory."""
+    definition = PROTOCOLS[protocol].changed(budget, changes)
+    return definition.parts(data, definition.budgets[budget], cache, watcher, data_dir)

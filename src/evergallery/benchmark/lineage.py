@@ -1,0 +1,110 @@
+"""The generations of a run: the first one shared by the methods of a seed, then one for each task."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from evergallery.benchmark.contenders import INITIAL
+from evergallery.benchmark.job import Job
+from evergallery.benchmark.parts import TRAIN
+from evergallery.benchmark.protocols import BenchmarkProtocol
+from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
+from evergallery.data.image_set import ImageSet
+from evergallery.data.tasks import Tasks
+from evergallery.files import read_json, write_json
+from evergallery.generations.generation import Generation
+from evergallery.watching import Watcher
+from evergallery.workspace import Workspace
+
+
+def first_generation(job: Job, watcher: Watcher) -> Workspace:
+    """The workspace with the first generation; shared by every method of the seed that takes the same head."""
+    protocol, plan, method = job.definition, job.plan(), job.method
+    images = job.parts(watcher).images
+    tasks = job.tasks(images)
+    own_head = method.needs.head if method is not None else None
+    directory = job.work / (INITIAL if own_head is None else f"{INITIAL}-{own_head}")
+    if not (directory / "workspace.json").is_file():
+        preprocessing = protocol.preprocessing(plan)
+        # A simplex has one class more than it has dimensions.
+        dim = protocol.dim if own_head != "simplex" else len({name for task in tasks for name in task}) - 1
+        Workspace.create(
+            directory,
+            backbone=protocol.backbone,
+            dim=dim,
+            neck=None if protocol.neck == "none" else protocol.neck,
+            size=preprocessing.size,
+            head=own_head or protocol.head,
+        )
+    workspace = Workspace(directory)
+    if not workspace.generations():
+        reset_peak_memory()
+        first = images.of_split(TRAIN).of_classes(tasks[0])
+        workspace.learn(first, settings=plan.first, watcher=watcher, **_new_weights(protocol))
+        write_json(directory / "memory.json", peak_memory())
+    return workspace
+
+
+def lineage(job: Job, train: ImageSet, tasks: Tasks, watcher: Watcher) -> tuple[list[Generation], list[dict[str, Any]]]:
+    """One generation for each task, those that are there kept, and what each took."""
+    initial = first_generation(job, watcher)
+    first = initial.generations()[0]
+    phases = [_phase("task 1 (shared)", first, initial.directory / "memory.json")]
+    if job.method is None:
+        return [first] * len(tasks), phases
+    workspace = _successors(initial, job.work / job.contender.learner)
+    for number in range(2, len(tasks) + 1):
+        peak_file = workspace.directory / f"memory-v{number}.json"
+        if len(workspace.generations()) < number:
+            reset_peak_memory()
+            _learn_task(job, workspace, train, tasks, number, watcher)
+            write_json(peak_file, peak_memory())
+        phases.append(_phase(f"task {number}", workspace.generation(f"v{number}"), peak_file))
+    return workspace.generations()[: len(tasks)], phases
+
+
+def _learn_task(job: Job, workspace: Workspace, train: ImageSet, tasks: Tasks, number: int, watcher: Watcher) -> None:
+    """Learn generation ``number`` from the classes of its task, and from the old ones where the method reads them."""
+    protocol, plan, method = job.definition, job.plan(), job.method
+    assert method is not None
+    seen = tuple(dict.fromkeys(name for task in tasks[: number - 1] for name in task))
+    arriving = tasks[number - 1]
+    if method.needs.old_images:
+        # Where a task holds old classes too, their images come once, with the others of the past.
+        arriving = tuple(name for name in arriving if name not in set(seen))
+    scratch = not method.needs.parent_weights or (protocol.update_backbone is not None and number == 2)
+    workspace.learn(
+        train.of_classes(arriving),
+        method=method,
+        parent=f"v{number - 1}",
+        old_data=train.of_classes(seen) if method.needs.old_images else None,
+        backbone=protocol.update_backbone,
+        settings=plan.first if scratch else plan.update,
+        watcher=watcher,
+        **(_new_weights(protocol) if scratch else {"train": "all"}),
+    )
+
+
+def _new_weights(protocol: BenchmarkProtocol) -> dict[str, Any]:
+    """Where a network that has no parent's weights has its own from; all of it learns."""
+    return {"pretrained": protocol.pretrained, "weights": protocol.weights, "train": "all"}
+
+
+def _successors(initial: Workspace, directory: Path) -> Workspace:
+    """A workspace of a method's own that begins with the shared first generation."""
+    if not directory.is_dir():
+        unfinished = directory.with_name(f".{directory.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(initial.directory, unfinished)
+        unfinished.rename(directory)
+    return Workspace(directory)
+
+
+def _phase(name: str, generation: Generation, peak_file: Path) -> dict[str, Any]:
+    return {
+        "phase": name,
+        "seconds": generation.card.training["seconds"],
+        "images": generation.card.data["training"],
+        # Killed after the generation was written and before its peak was: nobody knows it.
+        "memory_mib": read_json(peak_file) if peak_file.is_file() else {},
+    }

@@ -1,0 +1,87 @@
+"""The result file of a run: what was run, where, on which images, and what it measured."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evergallery.benchmark.contenders import Contender
+from evergallery.benchmark.job import Job
+from evergallery.benchmark.parts import TRAIN, Parts
+from evergallery.benchmark.provenance import provenance
+from evergallery.benchmark.tables import EVERY_IMAGE
+from evergallery.data.tasks import Tasks
+from evergallery.generations.generation import Generation
+from evergallery.methods import Method
+
+FORMAT = 2
+"""Of result files. Those of 1 are of versions whose generations all began with one seed of weights."""
+
+
+def result_of(
+    job: Job,
+    parts: Parts,
+    tasks: Tasks,
+    generations: Sequence[Generation],
+    phases: Sequence[dict[str, Any]],
+    measures: dict[str, Any],
+) -> dict[str, Any]:
+    """The file as JSON values: ``phases`` is what each step took, ``measures`` what ``measures_of`` found."""
+    protocol, plan, method = job.definition, job.plan(), job.method
+    return {
+        "format": FORMAT,
+        "protocol": job.protocol,
+        "shows": protocol.shows,
+        "budget": job.budget,
+        "method": job.contender.name,
+        "parameters": method.parameters() if method else {},
+        "given": _given(job.contender, method, len(tasks)),
+        "seed": job.seed,
+        "command": shlex.join(["evergallery", *sys.argv[1:]]),
+        "options": job.options,
+        "network": {
+            "backbone": protocol.backbone,
+            "update_backbone": protocol.update_backbone,
+            "dim": protocol.dim,
+            "neck": protocol.neck,
+            "head": protocol.head,
+            "pretrained": protocol.pretrained,
+        },
+        **provenance(),
+        "precision": ", ".join(sorted({generation.card.training["precision"] for generation in generations})),
+        "data": _data(job, parts, tasks),
+        "settings": {"first": plan.first.model_dump(), "update": plan.update.model_dump(), "size": plan.size},
+        "phases": list(phases),
+        "measures": measures,
+    }
+
+
+def _data(job: Job, parts: Parts, tasks: Tasks) -> dict[str, Any]:
+    """Which images there were, by their digests too, and how they were split."""
+    images = parts.images
+    train, test = images.of_split(TRAIN), images.select(np.flatnonzero(images.split != TRAIN))
+    return {
+        "set": job.image_name,
+        "split": parts.words,
+        "fingerprint": images.fingerprint(),
+        "fingerprints": {"training": train.fingerprint(), "test": test.fingerprint()},
+        "searched": "queries in the gallery" if "gallery" in parts.tested else EVERY_IMAGE,
+        "training": len(train),
+        "test": len(test),
+        "classes": len(images.classes),
+        "tasks": [len(task) for task in tasks],
+    }
+
+
+def _given(contender: Contender, method: Method | None, tasks: int) -> list[str]:
+    """What the method had besides the new images."""
+    if method is None:
+        return []
+    given = ["parent's weights"] if method.needs.parent_weights else []
+    given += ["parent network"] if method.needs.parent else []
+    given += ["first network"] if method.needs.root and tasks > 2 else []
+    given += ["old images"] if method.needs.old_images else []
+    given += [f"adapter: {contender.adapter}"] if contender.adapter else []
+    return given
