@@ -238,7 +238,8 @@ class TestChanges:
         generations = Workspace(directory / "work" / "seed0" / "joint").generations()
         assert {one.architecture.backbone for one in generations} == {"resnet32"}
         page = write_report(directory).read_text()
-        assert "| method | self R@1 | self R@2 | self R@4 | self R@5 | self R@10 | cross R@1 |" in page
+        assert "| method | self R@1 | self R@2 | self R@4 | self R@5 | self R@10 | self mAP@R | cross R@1 |" in page
+        assert "R@k, share of queries with a positive among the k nearest items; mAP@R, mean average precision" in page
         assert "--backbone resnet32 --dim 12 --head unit-rows --weights" in page
         assert "--epochs 1 --ks 2,4" in page
 

@@ -1,6 +1,7 @@
 """Search and metrics against per-query loops in float64, hand-worked cases, and laws."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +13,18 @@ from numpy.typing import NDArray
 from evergallery.errors import InputError
 from evergallery.retrieval.knn import Exclusion, nearest
 from evergallery.retrieval.metrics import (
+    METRICS,
     RetrievalMetrics,
+    average_precision,
+    average_precision_at_r,
     count_positives,
     evaluate,
-    mean_average_precision,
-    mean_average_precision_at_r,
-    mean_reciprocal_rank,
+    inverse_negative_penalty,
+    metric_named,
     precision_at_k,
     r_precision,
     recall_at_k,
+    reciprocal_rank,
 )
 
 KS = (1, 3, 5)
@@ -96,6 +100,7 @@ def brute_force(p: Problem, kind: str) -> dict[str, float]:
         values["R-precision"] = sum(hits[:relevant]) / relevant
         values["mAP@R"] = sum(precision[r] for r in range(relevant) if hits[r]) / relevant
         values["mAP"] = sum(precision[r] for r in range(len(hits)) if hits[r]) / relevant
+        values["mINP"] = relevant / (len(hits) - hits[::-1].index(True))
         depth = max(*KS, max_positives(p, kind))
         first = hits.index(True)
         values["MRR"] = 1 / (first + 1) if first < depth else 0.0
@@ -125,8 +130,17 @@ def test_equals_the_loops_whatever_the_memory(kind: str, seed: int, levels: int 
     p = problem(seed, levels=levels)
     found = p.evaluate(kind, full_ranking=True, memory_limit=limit).to_dict()
     expected = brute_force(p, kind)
+    assert set(found) == set(expected), "brute_force has every metric"
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_every_metric_stands_in_the_glossary_as_the_table_explains_it() -> None:
+    rows = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text().splitlines()
+    for name, metric in METRICS.items():
+        assert f"| **{name}** | {metric.explained} |" in rows, f"docs/glossary.md lacks the row of {name}"
+    assert metric_named("recall@17") is METRICS["recall@k"]
+    assert metric_named("nDCG@5") is None, "which is of grades"
 
 
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 30), limit=st.sampled_from([1, 500, 2**28]))
@@ -161,7 +175,7 @@ def test_ranges_and_order(seed: int) -> None:
     values = [value for name, value in metrics.to_dict().items() if name not in ("queries", "dropped")]
     assert all(0 <= value <= 1 for value in values)
     assert metrics.recall[1] <= metrics.recall[3] <= metrics.recall[5]
-    assert metrics.map_at_r <= metrics.r_precision + 1e-9
+    assert metrics.map_at_r <= metrics.values["R-precision"] + 1e-9
 
 
 @given(seed=st.integers(0, 10_000))
@@ -182,7 +196,7 @@ def test_random_features_give_chance_and_not_one_hundred_per_cent() -> None:
     labels = torch.arange(2000) % 20
     metrics = evaluate(embeddings, labels, embeddings, labels, exclusion=Exclusion(torch.arange(2000)))
     assert metrics.recall[1] == pytest.approx(99 / 1999, abs=0.02)
-    assert metrics.r_precision == pytest.approx(99 / 1999, abs=0.01)
+    assert metrics.values["R-precision"] == pytest.approx(99 / 1999, abs=0.01)
 
 
 class TestByHand:
@@ -190,12 +204,12 @@ class TestByHand:
     positives = torch.tensor([2, 3])
 
     def test_values(self) -> None:
-        assert recall_at_k(self.hits, 1) == 0.5
-        assert recall_at_k(self.hits, 2) == 1.0
-        assert precision_at_k(self.hits, 4) == 0.5
-        assert r_precision(self.hits, self.positives) == pytest.approx((1 / 2 + 1 / 3) / 2)
-        assert mean_average_precision_at_r(self.hits, self.positives) == pytest.approx(((1 / 2) / 2 + 1 / 3) / 2)
-        assert mean_reciprocal_rank(self.hits) == pytest.approx((1 / 2 + 1) / 2)
+        assert recall_at_k(self.hits, 1).tolist() == [0, 1]
+        assert recall_at_k(self.hits, 2).tolist() == [1, 1]
+        assert precision_at_k(self.hits, 4).tolist() == [0.5, 0.5]
+        assert r_precision(self.hits, self.positives).tolist() == pytest.approx([1 / 2, 1 / 3])
+        assert average_precision_at_r(self.hits, self.positives).tolist() == pytest.approx([(1 / 2) / 2, 1 / 3])
+        assert reciprocal_rank(self.hits).tolist() == pytest.approx([1 / 2, 1])
 
     def test_queries_without_a_positive_are_dropped_and_counted(self) -> None:
         embeddings = torch.eye(4)
@@ -210,14 +224,15 @@ class TestByHand:
 
     def test_full_ranking(self) -> None:
         hits = torch.tensor([[0, 1, 1, 0, 0], [1, 0, 0, 1, 1]], dtype=torch.bool)
-        expected = ((1 / 2 + 2 / 3) / 2 + (1 + 2 / 4 + 3 / 5) / 3) / 2
-        assert mean_average_precision(hits, self.positives) == pytest.approx(expected)
+        expected = [(1 / 2 + 2 / 3) / 2, (1 + 2 / 4 + 3 / 5) / 3]
+        assert average_precision(hits, self.positives).tolist() == pytest.approx(expected)
+        assert inverse_negative_penalty(hits, self.positives).tolist() == pytest.approx([2 / 3, 3 / 5])
 
     def test_empty_sides(self) -> None:
         labels, none = torch.tensor([1, 2]), torch.zeros(0, dtype=torch.int64)
         outside = Exclusion(torch.tensor([-1, -1]))
         metrics = evaluate(torch.eye(2), labels, torch.zeros(0, 2), none, exclusion=outside, full_ranking=True)
-        assert (metrics.queries, metrics.dropped, metrics.mean_average_precision) == (0, 2, 0.0)
+        assert (metrics.queries, metrics.dropped, metrics.values["mAP"]) == (0, 2, 0.0)
         metrics = evaluate(torch.zeros(0, 2), none, torch.eye(2), labels)
         assert (metrics.queries, metrics.dropped) == (0, 0)
 

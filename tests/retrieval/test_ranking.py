@@ -80,5 +80,5 @@ def test_metrics_of_large_classes_are_those_of_the_definition() -> None:
         precision.append(hits.mean())
         average.append((hits * hits.cumsum() / np.arange(1, count + 1)).sum() / count)
     # A pair of scores may round to the other order.
-    assert found.r_precision == pytest.approx(np.mean(precision), abs=1e-4)
+    assert found.values["R-precision"] == pytest.approx(np.mean(precision), abs=1e-4)
     assert found.map_at_r == pytest.approx(np.mean(average), abs=1e-4)

@@ -17,6 +17,7 @@ from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.evaluation import KS
 from evergallery.methods import METHODS
 from evergallery.retrieval.continual import advbct_compatibility, advbct_update, price, update_gain
+from evergallery.retrieval.metrics import metric_named
 
 Run = Mapping[str, Any]
 NOT_MEANT = "n. m."
@@ -202,18 +203,24 @@ def markdown(runs: Sequence[Run]) -> str:
 
 
 def ranks_markdown(runs: Sequence[Run]) -> str:
-    """Recall at more ranks, mAP and mINP, of all classes, where runs have them; empty elsewhere."""
+    """Every metric that tables show, of all classes, where runs have other ones than every run has; empty elsewhere."""
     methods = {name: [one["measures"].get("cells") or {} for one in found] for name, found in by_method(runs).items()}
     first: Mapping[str, float] = next(
         (cells["new self"] for found in methods.values() for cells in found if "new self" in cells), {}
     )
-    names = [name for name in first if name.startswith("recall@") or name in ("mAP", "mINP")]
-    if len(names) <= len(KS):
+    metrics = {name: metric for name in first if (metric := metric_named(name)) is not None and metric.shown}
+    if set(metrics) <= {*(f"recall@{k}" for k in KS), "mAP@R"}:
         return ""
     tests = {"self": "new self", "cross": "cross"}
-    heads = [f"{test} {name.replace('recall@', 'R@')}" for test in tests for name in names]
+    ranks = {name: name.rpartition("@")[2] for name in metrics}
+    heads = [
+        f"{test} {metric.heading.replace('@k', '@' + ranks[n])}" for test in tests for n, metric in metrics.items()
+    ]
+    explained = {metric.heading: metric.explained for metric in metrics.values()}
     lines = [
-        "At more ranks, all classes pooled, in %, mean over the seeds; mAP and mINP over the full ranking.",
+        "More metrics, all classes pooled, in %, mean over the seeds: "
+        + "; ".join(f"{heading}, {words}" for heading, words in explained.items())
+        + ".",
         "",
         "| method | " + " | ".join(heads) + " |",
         "|---" + "|---:" * len(heads) + "|",
@@ -223,9 +230,9 @@ def ranks_markdown(runs: Sequence[Run]) -> str:
         texts = []
         for test, cell in tests.items():
             if test == "cross" and any(map(begins_alike, groups[name])):
-                texts += [NOT_MEANT] * len(names)
+                texts += [NOT_MEANT] * len(metrics)
                 continue
-            for figure in names:
+            for figure in metrics:
                 values = [cells[cell][figure] for cells in found if figure in cells.get(cell, {})]
                 texts.append(f"{100 * statistics.fmean(values):.1f}" if values else "–")
         lines.append(f"| {name} | " + " | ".join(texts) + " |")

@@ -54,6 +54,8 @@ def _print_matrix(result: "Check") -> None:
 
 
 def _print_pair(pair: "PairCheck") -> None:
+    from evergallery.retrieval.metrics import metric_named
+
     evidence = pair.evidence
     rows = []
     titles = {
@@ -63,14 +65,13 @@ def _print_pair(pair: "PairCheck") -> None:
     }
     shown = [(titles[test], groups) for test, groups in evidence.figures.items()]
     shown += [(f"the same {route.path()}", route.figures["cross"]) for route in pair.routes]
+    every = evidence.figures["cross"]["all"].by_name()
+    names = [name for name in every if (metric := metric_named(name)) is None or metric.shown]
     for title, groups in shown:
         for group, figures in groups.items():
-            recalls = tuple(f"{100 * value:.1f}" for value in figures.recall.values())
-            graded = tuple(f"{100 * value:.1f}" for value in (figures.ndcg or {}).values())
-            rows.append((title, group, *recalls, f"{100 * figures.map_at_r:.1f}", *graded, str(figures.queries)))
-    figures = evidence.figures["cross"]["all"]
-    graded = tuple(f"nDCG@{k}" for k in figures.ndcg or ())
-    columns = ("queries of", "classes", *(f"recall@{k}" for k in figures.recall), "mAP@R", *graded, "queries")
+            values = figures.by_name()
+            rows.append((title, group, *(f"{100 * values[name]:.1f}" for name in names), str(figures.queries)))
+    columns = ("queries of", "classes", *names, "queries")
     print_table(f"{evidence.new} against {evidence.old}, in %", columns, rows, numbers_from=2)
     say(
         f"Flips against {evidence.old} alone: {100 * evidence.negative_flips:.1f} % lost, "

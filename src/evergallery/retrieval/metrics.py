@@ -5,6 +5,7 @@ its gallery is dropped and counted; similarity is the inner product of unit embe
 takes the kept queries only.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,58 +57,48 @@ def count_positives(query_labels: Tensor, gallery_labels: Tensor, exclusion: Exc
     return positives
 
 
-def recall_at_k(hits: Tensor, k: int) -> float:
-    """Share of queries with a positive among their k nearest (CMC rank-k).
+def recall_at_k(hits: Tensor, k: int) -> Tensor:
+    """(Q,) whether a positive is among the k nearest, as 0 or 1 (CMC rank-k).
 
     Args:
         hits: (Q, ≥ k) bool.
         k: at least 1.
     """
-    return hits[:, :k].any(1).double().mean().item()
+    return hits[:, :k].any(1).double()
 
 
-def precision_at_k(hits: Tensor, k: int) -> float:
-    """Mean share of positives among the k nearest.
+def precision_at_k(hits: Tensor, k: int) -> Tensor:
+    """(Q,) share of positives among the k nearest.
 
     Args:
         hits: (Q, ≥ k) bool.
         k: at least 1.
     """
-    return (hits[:, :k].sum(1).double() / k).mean().item()
+    return hits[:, :k].sum(1).double() / k
 
 
-def r_precision(hits: Tensor, positives: Tensor) -> float:
-    """Mean of ``r / R``: with R positives in the gallery, r of them among the R nearest (Musgrave et al. 2020).
-
-    Args:
-        hits: (Q, ≥ max R) bool.
-        positives: (Q,) R, at least 1.
-    """
-    return (_within_r(hits, positives).sum(1) / positives.double()).mean().item()
-
-
-def mean_average_precision_at_r(hits: Tensor, positives: Tensor) -> float:
-    """mAP@R, mean of ``1/R Σ_{i ≤ R} precision@i · hit_i`` (Musgrave et al. 2020, equation 7).
+def r_precision(hits: Tensor, positives: Tensor) -> Tensor:
+    """(Q,) ``r / R``: with R positives in the gallery, r of them among the R nearest (Musgrave et al. 2020).
 
     Args:
         hits: (Q, ≥ max R) bool.
         positives: (Q,) R, at least 1.
     """
-    return mean_average_precision(_within_r(hits, positives), positives)
+    return _within_r(hits, positives).sum(1) / positives.double()
 
 
-def mean_average_precision(hits: Tensor, positives: Tensor) -> float:
-    """mAP, mean of ``1/R Σ_{hits} precision at its rank``; over the full ranking, which needs a column for every item.
+def average_precision_at_r(hits: Tensor, positives: Tensor) -> Tensor:
+    """(Q,) ``1/R Σ_{i ≤ R} precision@i · hit_i``, whose mean is mAP@R (Musgrave et al. 2020, equation 7).
 
     Args:
-        hits: (Q, G) bool.
+        hits: (Q, ≥ max R) bool.
         positives: (Q,) R, at least 1.
     """
-    return average_precision(hits, positives).mean().item()
+    return average_precision(_within_r(hits, positives), positives)
 
 
 def average_precision(hits: Tensor, positives: Tensor) -> Tensor:
-    """(Q,) ``1/R Σ_{hits} precision at its rank`` of each query, float64.
+    """(Q,) ``1/R Σ_{hits} precision at its rank``, whose mean is mAP where there is a column for every item.
 
     Args:
         hits: (Q, k) bool.
@@ -121,8 +112,8 @@ def average_precision(hits: Tensor, positives: Tensor) -> Tensor:
     return torch.zeros_like(positives, dtype=torch.float64).index_add_(0, query, precision / positives[query])
 
 
-def mean_inverse_negative_penalty(hits: Tensor, positives: Tensor) -> float:
-    """mINP, mean of ``R`` over the rank of the last positive (Ye et al. 2021, equation 10); over the full ranking.
+def inverse_negative_penalty(hits: Tensor, positives: Tensor) -> Tensor:
+    """(Q,) ``R`` over the rank of the last positive, whose mean is mINP (Ye et al. 2021, equation 10).
 
     Args:
         hits: (Q, G) bool, with every positive in it.
@@ -130,17 +121,96 @@ def mean_inverse_negative_penalty(hits: Tensor, positives: Tensor) -> float:
     """
     ranks = torch.arange(1, hits.shape[1] + 1, device=hits.device)
     last = (hits * ranks).max(1).values
-    return (positives.double() / last.clamp(min=1)).mean().item()
+    return positives.double() / last.clamp(min=1)
 
 
-def mean_reciprocal_rank(hits: Tensor) -> float:
-    """Mean of one over the rank of the first positive; 0 where it is beyond the matrix.
+def reciprocal_rank(hits: Tensor) -> Tensor:
+    """(Q,) one over the rank of the first positive; 0 where it is beyond the matrix.
 
     Args:
         hits: (Q, k) bool; exact where k reaches the last rank, a lower bound otherwise.
     """
     first = hits.to(torch.uint8).argmax(1) + 1
-    return torch.where(hits.any(1), 1 / first.double(), 0.0).mean().item()
+    return torch.where(hits.any(1), 1 / first.double(), 0.0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a search: the mean over its queries of what each of them reaches.
+
+    Attributes:
+        of: (q,) float64 in [0, 1], from the hits (q, ranks) and the positives (q,) of some queries, and from k.
+        heading: of its column in a table.
+        explained: what it is.
+        full_ranking: whether it looks at every rank, which sorts the whole gallery for every query.
+        shown: whether tables for people have a column of it; files have all metrics.
+    """
+
+    of: Callable[[Tensor, Tensor, int], Tensor]
+    heading: str
+    explained: str
+    full_ranking: bool = False
+    shown: bool = True
+
+
+METRICS: dict[str, Metric] = {
+    "recall@k": Metric(
+        lambda hits, positives, k: recall_at_k(hits, k),
+        "R@k",
+        "share of queries with a positive among the k nearest items",
+    ),
+    "precision@k": Metric(
+        lambda hits, positives, k: precision_at_k(hits, k),
+        "P@k",
+        "share of positives among the k nearest items",
+        shown=False,
+    ),
+    "mAP@R": Metric(
+        lambda hits, positives, k: average_precision_at_r(hits, positives),
+        "mAP@R",
+        "mean average precision over the R nearest items of a query that has R positives",
+    ),
+    "R-precision": Metric(
+        lambda hits, positives, k: r_precision(hits, positives),
+        "R-precision",
+        "share of positives among the R nearest items of a query that has R positives",
+        shown=False,
+    ),
+    "MRR": Metric(
+        lambda hits, positives, k: reciprocal_rank(hits),
+        "MRR",
+        "mean of one over the rank of the first positive, 0 beyond the ranks that the other metrics need",
+        shown=False,
+    ),
+    "mAP": Metric(
+        lambda hits, positives, k: average_precision(hits, positives),
+        "mAP",
+        "mean average precision over all ranks",
+        full_ranking=True,
+    ),
+    "mINP": Metric(
+        lambda hits, positives, k: inverse_negative_penalty(hits, positives),
+        "mINP",
+        "mean of the number of positives over the rank of the last one",
+        full_ranking=True,
+    ),
+}
+"""Every metric of hits by name; one that ends in ``@k`` is taken at several ranks."""
+
+
+def metric_named(name: str) -> Metric | None:
+    """The metric of a figure, such as ``recall@5``; ``None`` for what is no metric of hits."""
+    return METRICS.get(re.sub(r"@\d+$", "@k", name))
+
+
+def figure_names(ks: Sequence[int], *, full_ranking: bool) -> dict[str, tuple[Metric, int]]:
+    """Every figure of a search by its name, in the order of ``METRICS``: its metric, and the rank that it is taken at."""
+    return {
+        f"{name[:-1]}{k}" if name.endswith("@k") else name: (metric, k)
+        for name, metric in METRICS.items()
+        if full_ranking or not metric.full_ranking
+        for k in (ks if name.endswith("@k") else (0,))
+    }
 
 
 @dataclass(frozen=True)
@@ -148,15 +218,7 @@ class RetrievalMetrics:
     """What one search protocol gave; fractions in [0, 1].
 
     Attributes:
-        recall: recall@k by k.
-        precision: precision@k by k.
-        map_at_r: mAP@R.
-        r_precision: R-precision.
-        mrr: mean reciprocal rank of the first positive, 0 for one beyond the ranks that recall, precision and mAP@R
-            need (the largest k or the largest R).
-        mean_average_precision: over the full ranking; ``None`` unless asked for.
-        minp: mINP, over the full ranking; ``None`` unless asked for.
-        ndcg: nDCG@k by k, where judgements are graded.
+        values: every figure by name: those of ``METRICS``, such as ``recall@5``, and ``nDCG@k`` where judgements are graded.
         queries: how many counted; with none, every value is 0.
         dropped: queries without a positive in the gallery.
         hits_at_1: (Q,) bool, of all queries, whether the nearest item is a positive.
@@ -167,12 +229,7 @@ class RetrievalMetrics:
         valid: (Q,) bool, which queries counted.
     """
 
-    recall: dict[int, float]
-    precision: dict[int, float]
-    map_at_r: float
-    r_precision: float
-    mrr: float
-    mean_average_precision: float | None
+    values: dict[str, float]
     queries: int
     dropped: int
     hits_at_1: Tensor = field(repr=False, compare=False)
@@ -180,8 +237,31 @@ class RetrievalMetrics:
     nearest: Tensor = field(repr=False, compare=False)
     valid: Tensor = field(repr=False, compare=False)
     gain_at_1: Tensor = field(repr=False, compare=False)
-    ndcg: dict[int, float] | None = None
-    minp: float | None = None
+
+    @property
+    def recall(self) -> dict[int, float]:
+        """recall@k by k."""
+        return self.at_ranks("recall")
+
+    @property
+    def ndcg(self) -> dict[int, float] | None:
+        """nDCG@k by k; ``None`` where judgements are not graded."""
+        return self.at_ranks("nDCG") or None
+
+    @property
+    def map_at_r(self) -> float:
+        """mAP@R."""
+        return self.values["mAP@R"]
+
+    @property
+    def score(self) -> float:
+        """What two searches are compared by: recall@1, or nDCG@1 where judgements are graded."""
+        return self.recall[1] if self.ndcg is None else self.ndcg[1]
+
+    def at_ranks(self, name: str) -> dict[int, float]:
+        """``NAME@k`` by k."""
+        found = (figure.rpartition("@") for figure in self.values)
+        return {int(k): self.values[f"{name}@{k}"] for base, _, k in found if base == name}
 
     def __repr__(self) -> str:
         values = (f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}"
@@ -190,18 +270,7 @@ class RetrievalMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            **{f"recall@{k}": value for k, value in self.recall.items()},
-            **{f"precision@{k}": value for k, value in self.precision.items()},
-            "mAP@R": self.map_at_r,
-            "R-precision": self.r_precision,
-            "MRR": self.mrr,
-            **{f"nDCG@{k}": value for k, value in (self.ndcg or {}).items()},
-            **({"mAP": self.mean_average_precision} if self.mean_average_precision is not None else {}),
-            **({"mINP": self.minp} if self.minp is not None else {}),
-            "queries": self.queries,
-            "dropped": self.dropped,
-        }
+        return {**self.values, "queries": self.queries, "dropped": self.dropped}
 
 
 def evaluate(
@@ -224,7 +293,7 @@ def evaluate(
         gallery_labels: (G,) any int64.
         ks: of recall@k and precision@k.
         exclusion: what each query must not find, for instance itself.
-        full_ranking: also mAP and mINP over all ranks, which sorts the whole gallery for every query.
+        full_ranking: also the metrics over all ranks, mAP and mINP, which sort the whole gallery for every query.
         memory_limit: bytes of working memory, about.
 
     Raises:
@@ -305,19 +374,19 @@ class _Totals:
     Args:
         positives: (Q,) right answers that each query may find; queries without any count nowhere.
         ks: of recall@k and precision@k.
-        ranks: that metrics other than the full mAP look at.
-        full_ranking: whether mAP over all ranks is asked for.
+        ranks: that the other metrics look at.
+        full_ranking: whether metrics over all ranks are asked for.
     """
 
     def __init__(self, positives: Tensor, ks: Sequence[int], ranks: int, full_ranking: bool) -> None:
         self.positives, self.valid = positives, positives > 0
         self.queries = int(self.valid.sum())
-        self.ranks, self.full_ranking = ranks, full_ranking
+        self.ranks = ranks
         self.hits_at_1 = torch.zeros_like(self.valid)
         self.average_precision = torch.zeros(len(positives), dtype=torch.float64, device=positives.device)
         self.nearest = torch.full_like(positives, -1)
-        self.recall, self.precision = dict.fromkeys(ks, 0.0), dict.fromkeys(ks, 0.0)
-        self.map_at_r = self.r_precision = self.mrr = self.full = self.minp = 0.0
+        self.figures = figure_names(ks, full_ranking=full_ranking)
+        self.values = dict.fromkeys(self.figures, 0.0)
 
     def add(self, part: slice, neighbours: Neighbours, hits: Tensor) -> None:
         """Count the hits (q, k) of a slice of the queries among their neighbours."""
@@ -328,28 +397,17 @@ class _Totals:
         if len(hits) == 0:
             return
         share = len(hits) / self.queries
-        for k in self.recall:
-            self.recall[k] += share * recall_at_k(hits, k)
-            self.precision[k] += share * precision_at_k(hits, k)
         looked_at = hits[:, : self.ranks]
-        of_each = average_precision(_within_r(looked_at, relevant), relevant)
-        self.average_precision[torch.nonzero(valid).flatten() + part.start] = of_each
-        self.map_at_r += share * of_each.mean().item()
-        self.r_precision += share * r_precision(looked_at, relevant)
-        self.mrr += share * mean_reciprocal_rank(looked_at)
-        if self.full_ranking:
-            self.full += share * mean_average_precision(hits, relevant)
-            self.minp += share * mean_inverse_negative_penalty(hits, relevant)
+        for name, (metric, k) in self.figures.items():
+            of_each = metric.of(hits if metric.full_ranking else looked_at, relevant, k)
+            self.values[name] += share * of_each.mean().item()
+            if name == "mAP@R":
+                self.average_precision[torch.nonzero(valid).flatten() + part.start] = of_each
 
     def metrics(self) -> RetrievalMetrics:
         """Of all parts."""
         return RetrievalMetrics(
-            recall=self.recall,
-            precision=self.precision,
-            map_at_r=self.map_at_r,
-            r_precision=self.r_precision,
-            mrr=self.mrr,
-            mean_average_precision=self.full if self.full_ranking else None,
+            values=self.values,
             queries=self.queries,
             dropped=len(self.valid) - self.queries,
             hits_at_1=self.hits_at_1,
@@ -357,7 +415,6 @@ class _Totals:
             nearest=self.nearest,
             valid=self.valid,
             gain_at_1=self.hits_at_1.double(),
-            minp=self.minp if self.full_ranking else None,
         )
 
 

@@ -372,7 +372,7 @@ def _evidence(
         metric="recall@1" if before.ndcg is None else "nDCG@1",
         cross_change=_change(worth["cross"], worth["old self"], gate),
         self_change=_change(worth["new self"], worth["old self"], gate),
-        forgetting=_worth(found["old self"]["old"]) - _worth(found["new self"]["old"])
+        forgetting=found["old self"]["old"].score - found["new self"]["old"].score
         if "old" in found["old self"]
         else None,
         old_classes=old.classes_from if old.classes else None,
@@ -397,15 +397,12 @@ def _evidence(
 
 
 def _figures(metrics: RetrievalMetrics) -> Figures:
-    return Figures.model_validate(
+    found = Figures.model_validate(
         {"recall": metrics.recall, "mAP@R": metrics.map_at_r, "queries": metrics.queries, "dropped": metrics.dropped,
          "ndcg": metrics.ndcg}
     )  # fmt: skip
-
-
-def _worth(metrics: RetrievalMetrics) -> float:
-    """recall@1, or nDCG@1 where judgements are graded."""
-    return metrics.recall[1] if metrics.ndcg is None else metrics.ndcg[1]
+    known = found.by_name()
+    return found.model_copy(update={"others": {n: value for n, value in metrics.values.items() if n not in known}})
 
 
 def _change(after: Tensor, before: Tensor, gate: Gate) -> Any:

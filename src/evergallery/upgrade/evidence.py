@@ -28,6 +28,14 @@ class Figures(BaseModel):
     dropped: int
     ndcg: dict[int, float] | None = None
     """nDCG@k by k, where judgements are graded."""
+    others: dict[str, float] = Field(default_factory=dict)
+    """Every other metric by name; none in checks of older versions."""
+
+    def by_name(self) -> dict[str, float]:
+        """Every metric by name, as ``RetrievalMetrics.values`` has them."""
+        recall = {f"recall@{k}": value for k, value in self.recall.items()}
+        graded = {f"nDCG@{k}": value for k, value in (self.ndcg or {}).items()}
+        return {**recall, "mAP@R": self.map_at_r, **self.others, **graded}
 
 
 class Setting(BaseModel):
