@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.memory import ClassMeans, Memory
-from evergallery.methods import CSD, METHODS, Beginning, Method, Step, Task
+from evergallery.methods import CSD, METHODS, Beginning, Method, Needs, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
 from evergallery.training import Past, Progress, Settings, Trained, train
 from evergallery.workspace import Workspace
@@ -110,18 +111,19 @@ def stop_in(epoch: int) -> Callable[[Progress], None]:
 def a_step(
     method: Method, labels: Tensor, dtype: torch.dtype = torch.float32, width: int = WIDTH
 ) -> tuple[Step, Tensor, Tensor]:
-    """A step of random outputs, the new features (B, width) and the old ones (B, WIDTH), which must get no gradient.
+    """A step of random outputs with all that the method needs, the new features (B, width) and the parent's (B, WIDTH).
 
-    Eight classes, four of them old.
+    Eight classes, four of them old. The new features get a gradient.
     """
     generator = torch.Generator().manual_seed(0)
     new = torch.randn(len(labels), width, generator=generator, dtype=dtype).requires_grad_()
-    old = torch.randn(len(labels), WIDTH, generator=generator, dtype=dtype).requires_grad_()
+    old = torch.randn(len(labels), WIDTH, generator=generator, dtype=dtype)
     kind = method.needs.head or "cosine"
     old_head = Head(WIDTH, 0, kind).grow(4, 0).to(dtype).requires_grad_(False)
     head = Head(width, 0, kind).grow(8, 1).to(dtype)
-    parent = Network(_Fixed(old.detach()), old_head)
+    parent = Network(_Fixed(old), old_head)
     other = torch.randn(len(labels), width, generator=generator, dtype=dtype).requires_grad_()
+    root = torch.randn(len(labels), WIDTH, generator=generator, dtype=dtype)
     task = Task(
         labels=labels,
         dimension=width,
@@ -129,7 +131,7 @@ def a_step(
         head=kind,
         old_classes=4,
         parent=parent,
-        old=_outputs(old.detach(), old_head),
+        old=_outputs(old, old_head),
         memory=some_memory(WIDTH),
         another_network=lambda _: Network(_Fixed(other), Head(width, 0).grow(8, 3).to(dtype)),
     )
@@ -138,10 +140,11 @@ def a_step(
     step = Step(
         labels,
         _outputs(new, head),
-        _outputs(old.detach(), old_head) if method.needs.old_batches else None,
+        _outputs(old, old_head) if method.needs.old_batches else None,
         head=head,
         old_head=old_head,
         state=None if state is None else state.to(dtype),
+        root=_outputs(root, old_head) if method.needs.root else None,
         run=lambda network: _outputs(network.embedder(labels), network.head),
         progress=0.5,
     )
@@ -205,32 +208,22 @@ class TestEveryMethod:
         else:
             assert shop.learn(coloured_images(OLD, each=4, first=OLD), **arguments).card.dimension == 48
 
-    @pytest.mark.parametrize("width", [WIDTH - 3, WIDTH + 3], ids=["narrower", "wider"])
-    def test_losses_of_another_dimension_are_finite(self, method: Method, width: int) -> None:
-        if method.needs.same_dimension:
-            return
-        step, new, _ = a_step(method, torch.tensor([4, 4, 5, 5]), width=width)
-        torch.stack(list(method.losses(step).values())).sum().backward()
-        assert torch.isfinite(new.grad).all()
-        assert new.grad.abs().sum() > 0
-
     @pytest.mark.parametrize(
         "labels", [[5] * 8, [4, 5] * 4, list(range(8)), [0, 1, 2, 3] * 2],
         ids=["one class", "pairs", "no positives", "old classes only"],
     )  # fmt: skip
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-    def test_losses_are_finite_and_reach_the_new_network_only(
+    def test_losses_are_finite_and_reach_the_new_network(
         self, method: Method, labels: list[int], dtype: torch.dtype
     ) -> None:
-        step, new, old = a_step(method, torch.tensor(labels), dtype)
+        step, new, _ = a_step(method, torch.tensor(labels), dtype)
         losses = method.losses(step)
         assert losses
         assert all(torch.isfinite(value) and value.ndim == 0 for value in losses.values()), losses
         torch.stack([value.float() for value in losses.values()]).sum().backward()
         assert new.grad is not None
         assert torch.isfinite(new.grad).all()
-        assert old.grad is None
-        assert all(parameter.grad is None for parameter in step.old_head.parameters())
+        assert new.grad.abs().sum() > 0
 
     def test_losses_do_not_depend_on_the_order_of_the_batch(self, method: Method) -> None:
         labels = torch.tensor([4, 4, 5, 5, 6, 6, 7, 7])
@@ -248,10 +241,55 @@ class TestEveryMethod:
             labels=labels[order],
             new=mixed(step.new),
             old=step.old and mixed(step.old),
+            root=step.root and mixed(step.root),
             run=lambda n: mixed(run(n)),
         )
         for name, value in method.losses(shuffled).items():
             assert value.item() == pytest.approx(straight[name].item(), abs=1e-9), name
+
+
+def that_need(need: Callable[[Needs], bool]) -> pytest.MarkDecorator:
+    """The methods whose needs are such."""
+    found = [method() for method in METHODS.values() if need(method.needs)]
+    return pytest.mark.parametrize("method", found, ids=[method.name for method in found])
+
+
+ANOTHER_WIDTH = pytest.mark.parametrize("width", [WIDTH - 3, WIDTH + 3], ids=["narrower", "wider"])
+
+
+@ANOTHER_WIDTH
+@that_need(lambda needs: not needs.same_dimension)
+def test_losses_of_another_dimension_are_finite(method: Method, width: int) -> None:
+    step, new, _ = a_step(method, torch.tensor([4, 4, 5, 5]), width=width)
+    torch.stack(list(method.losses(step).values())).sum().backward()
+    assert new.grad is not None
+    assert torch.isfinite(new.grad).all()
+    assert new.grad.abs().sum() > 0
+
+
+@ANOTHER_WIDTH
+@that_need(lambda needs: needs.same_dimension and needs.parent)
+def test_what_compares_coordinates_has_no_losses_of_another_dimension(method: Method, width: int) -> None:
+    """Else it need not ask for the same dimension."""
+    with pytest.raises((RuntimeError, InputError), match=r"[Ss]ize|shape|simplex"):
+        method.losses(a_step(method, torch.tensor([4, 4, 5, 5]), width=width)[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "source"),
+    [(method(), "old") for method in METHODS.values() if method.needs.old_batches]
+    + [(method(), "root") for method in METHODS.values() if method.needs.root],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_what_a_method_needs_of_a_batch_changes_its_losses(method: Method, source: Literal["old", "root"]) -> None:
+    step, _, _ = a_step(method, torch.tensor([0, 0, 4, 4, 5, 5]), torch.float64)
+    needed = step.old if source == "old" else step.root
+    assert needed is not None
+    assert step.old_head is not None
+    others = _outputs(1 + needed.features.flip(1), step.old_head)
+    before = sum(method.losses(step).values()).item()
+    after = sum(method.losses(replace(step, **{source: others})).values()).item()
+    assert abs(after - before) > 1e-6, f"it asks for {source} and does not read it"
 
 
 def test_csd_weights_are_really_applied() -> None:

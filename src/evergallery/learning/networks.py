@@ -132,4 +132,4 @@ def root_beside(run: Run) -> Embedder | None:
         return None
     if parent.is_expanded:
         return parent.root()
-    return parent.network().embedder if run.method.expands and not run.frozen else None
+    return parent.network().embedder if run.method.expansion and not run.frozen else None

@@ -95,11 +95,6 @@ class Evergreen(Method["Prototypes"]):
         """Part of the way from the second update on: what nine updates would add up to is averaged away."""
         return self.new_share if carries_on else 1.0
 
-    @property
-    def expands(self) -> bool:
-        """See ``expansion``."""
-        return self.expansion
-
     def begin(self, task: Task) -> "Prototypes":
         """Unit prototypes in the parent's space: of the new images' classes, and of those it remembers."""
         vectors = F.normalize(class_means(task.old_outputs.embeddings, task.labels, task.classes))

@@ -209,7 +209,7 @@ class Method(ABC, Generic[State]):
         return 1.0
 
     @property
-    def expands(self) -> bool:
+    def expansion(self) -> bool:
         """Whether a network that began with the parent's weights is served beside the parent's, in one vector.
 
         Its first part never changes from then on, so nothing is lost in the vectors of the generation that the line began with.
