@@ -68,36 +68,22 @@ def outcomes(
     count = len(protocol.gallery)
     place = torch.empty(count, dtype=torch.int64)
     place[torch.from_numpy(np.random.default_rng(seed).permutation(count))] = torch.arange(count)
-    by_route = {"": old, **routes}
-    answers: dict[Setting, list[Tensor]] = defaultdict(list)
-    embedded: dict[Setting, Tensor] = defaultdict(lambda: torch.zeros(count, dtype=torch.bool))
-    images: dict[Setting, int] = defaultdict(int)
+    seen = _Answers(count)
     for rows in _blocks(len(protocol.query), count):
         after = _scores(protocol, new, rows)
-        answers[Setting(way="refresh", share=1.0)].append(after.argmax(1))
-        for name, route in by_route.items():
+        seen.first[Setting(way="refresh", share=1.0)].append(after.argmax(1))
+        for name, route in {"": old, **routes}.items():
             before = _scores(protocol, route, rows)
             if not name:
-                answers[Setting(way="wait")].append(before.argmax(1))
+                seen.first[Setting(way="wait")].append(before.argmax(1))
             calibrated = route.scale is not None and new.scale is not None
             ranks = (_ranks(before, route.scale), _ranks(after, new.scale)) if calibrated else (before, after)
-            found = before.topk(min(max(candidates), count), 1)
-            again = after.gather(1, found.indices).masked_fill(found.values == -torch.inf, -torch.inf)
             for share in shares:
                 refreshed = place < int(share * count)
-                answers[_mixed(name, share)].append(torch.where(refreshed, ranks[1], ranks[0]).argmax(1))
-                own = after.masked_fill(~refreshed, -torch.inf).max(1)
-                stale = ~refreshed[found.indices] & (found.values > -torch.inf)
-                for number in candidates:
-                    best = again[:, :number].max(1)
-                    first = found.indices.gather(1, best.indices[:, None])[:, 0]
-                    key = Setting(way="rescore", candidates=number, through=name or None, share=share)
-                    answers[key].append(torch.where(own.values > best.values, own.indices, first))
-                    asked = found.indices[:, :number][stale[:, :number]]
-                    embedded[key][asked] = True
-                    images[key] += len(asked)
+                seen.first[_mixed(name, share)].append(torch.where(refreshed, ranks[1], ranks[0]).argmax(1))
+                seen.rescore(name, share, before, after, refreshed, candidates)
     worth = _Worth(protocol)
-    answered = {key: torch.cat(parts) for key, parts in answers.items()}
+    answered = {key: torch.cat(parts) for key, parts in seen.first.items()}
     alone = answered[Setting(way="wait")]
     queries = max(1, len(protocol.query))
     return tuple(
@@ -106,11 +92,53 @@ def outcomes(
             score=worth.mean(first),
             change=bootstrap_interval(worth.of(first) - worth.of(alone), confidence=confidence),
             negative_flips=worth.lost(alone, first),
-            images=images[key] / queries if key in images else 0.0,
-            images_kept=int(embedded[key].sum()) / queries if key in embedded else 0.0,
+            images=seen.images[key] / queries if key in seen.images else 0.0,
+            images_kept=int(seen.embedded[key].sum()) / queries if key in seen.embedded else 0.0,
         )
         for key, first in answered.items()
     )
+
+
+class _Answers:
+    """The first answers of every way so far, and which images were looked at again for them.
+
+    Args:
+        items: G of the gallery.
+    """
+
+    def __init__(self, items: int) -> None:
+        self.first: dict[Setting, list[Tensor]] = defaultdict(list)
+        """(q,) indices of items, for each block of queries."""
+        self.images: dict[Setting, int] = defaultdict(int)
+        """How many images were embedded while a query waited."""
+        self.embedded: dict[Setting, Tensor] = defaultdict(lambda: torch.zeros(items, dtype=torch.bool))
+        """(G,) whose images."""
+
+    def rescore(
+        self, route: str, share: float, before: Tensor, after: Tensor, refreshed: Tensor, candidates: Sequence[int]
+    ) -> None:
+        """Take the best of what is refreshed and of the first candidates by the old vectors, both by the new ones.
+
+        Args:
+            route: by which the candidates are found.
+            share: of the gallery that is refreshed.
+            before: (q, G) scores by the route.
+            after: (q, G) scores by the new generation.
+            refreshed: (G,) which items are.
+            candidates: how many, each number by itself.
+        """
+        found = before.topk(min(max(candidates), len(refreshed)), 1)
+        again = after.gather(1, found.indices).masked_fill(found.values == -torch.inf, -torch.inf)
+        own = after.masked_fill(~refreshed, -torch.inf).max(1)
+        stale = ~refreshed[found.indices] & (found.values > -torch.inf)
+        for number in candidates:
+            best = again[:, :number].max(1)
+            first = found.indices.gather(1, best.indices[:, None])[:, 0]
+            key = Setting(way="rescore", candidates=number, through=route or None, share=share)
+            self.first[key].append(torch.where(own.values > best.values, own.indices, first))
+            asked = found.indices[:, :number][stale[:, :number]]
+            self.embedded[key][asked] = True
+            self.images[key] += len(asked)
 
 
 class _Worth:
