@@ -16,6 +16,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common import DOCS, record, recorded, write_between
+from common import DOCS, RESULTS, record, recorded, write_between
+from common import table as markdown
 from evergallery import Workspace
 from evergallery.adapters.procrustes import fit_procrustes
 from evergallery.benchmark.protocols import is_reported
@@ -197,10 +199,19 @@ COLUMNS = {
     "in v2's, its classes": "last in v2's vectors, v2's classes",
 }
 """Headings of the table by name of the figure; the first three of v2, the others of v3."""
-PAGES = (Path(__file__).parents[1] / "README.md", DOCS / "pretrained.md")
+README = Path(__file__).parents[1] / "README.md"
+PAGE = DOCS / "pretrained.md"
+SHORT = ("evergreen", "finetune", "csd", "mutual", "dual-tuning", "joint")
+"""The front page's choice: what is usual, the three papers, and the bound."""
+SETS = {
+    "grocery": "Grocery photographs",
+    "cifar100": "CIFAR-100, enlarged, in a split of this project's own",
+    "omniglot": "Omniglot's drawn characters of evaluation alphabets, fourteen drawers to learn from and six to search by",
+}
+NETWORKS = {"tf_efficientnet_lite0": "EfficientNet-Lite0", "tf_efficientnet_lite1": "EfficientNet-Lite1"}
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any], methods: Sequence[str] | None = None) -> str:
     """What the updates give, in Markdown: recall@1 in % with its standard deviation over the seeds."""
     heads = [f"v2 {name}" for name in list(COLUMNS)[:3]] + [f"v3 {name}".strip() for name in list(COLUMNS)[3:]]
     first = next(iter(result["summary"].values()))
@@ -210,17 +221,61 @@ def table(result: dict[str, Any]) -> str:
         "|---|" + "---:|" * len(heads),
         f"| v1, not updated | {its_classes} | {untouched} | {untouched} | {untouched} | {untouched} | – |",
     ]
-    for method, figures in result["summary"].items():
+    for method in methods or result["summary"]:
+        figures = result["summary"][method]
         cells = [f"{figures[name][0]} ± {figures[name][1]}" for name in COLUMNS.values()]
         name = f"**{method}**" if method == "evergreen" else method
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     data = result["data"]
     return "\n".join(rows) + (
-        f"\n\n{data['set'].capitalize()} photographs: {data['classes']} classes in two halves, {data['training']} training "
-        f"and {data['held out']} held-out images;\nEfficientNet-Lite0 at {result['size']} pixels, {result['seeds']} class "
-        "orders. `joint` had the images of both halves, the others those of the\nsecond alone. Classes that the recipe was "
-        "developed on are left out."
+        f"\n\n{SETS[data['set']]}: {data['classes']} classes in two halves, {data['training']} training and "
+        f"{data['held out']} held-out images;\n{NETWORKS[result['backbone']]} at {result['size']} pixels, {result['seeds']} "
+        "class orders. `joint` had the images of both halves, the others those of the\nsecond alone. Classes that the recipe "
+        f"was developed on are left out. {verdicts(result)}"
     )
+
+
+def verdicts(result: dict[str, Any]) -> str:
+    """What ``check`` says of evergreen's generations in vectors of their parent, in a sentence."""
+    said = Counter(word for life in result["runs"]["evergreen"] for word in life["verdicts"])
+    return f"What `check` says of evergreen's {sum(said.values())} updates: " + (
+        ", ".join(f"{count} × {word}" for word, count in said.most_common()) + "."
+    )
+
+
+def differences(result: dict[str, Any]) -> str:
+    """Evergreen minus each other method, paired over the class orders, in Markdown."""
+    names = list(COLUMNS.values())
+
+    def cell(method: str, name: str) -> str:
+        apart = [
+            ours["figures"][name] - theirs["figures"][name]
+            for ours, theirs in zip(result["runs"]["evergreen"], result["runs"][method], strict=True)
+        ]
+        return f"{statistics.mean(apart):+.1f} ± {statistics.stdev(apart):.1f}"
+
+    heads = [f"v2 {name}" for name in list(COLUMNS)[:3]] + [f"v3 {name}".strip() for name in list(COLUMNS)[3:]]
+    others = [method for method in result["summary"] if method != "evergreen"]
+    return markdown(
+        ("evergreen minus", *heads), [(method, *(cell(method, name) for name in names)) for method in others]
+    )
+
+
+def others() -> list[str]:
+    """The committed results of two tasks on other images, or of another network."""
+    found = sorted(path.stem for path in RESULTS.glob("photographs_*_2*.json"))
+    return [name for name in found if name != RESULT]
+
+
+def pages() -> dict[tuple[Path, str], str]:
+    """What stands between which marks of which page."""
+    grocery = recorded(RESULT)
+    return {
+        (README, "photographs"): table(grocery, SHORT),
+        (PAGE, "photographs"): f"{table(grocery)}\n\nThe same, paired over the class orders:\n\n{differences(grocery)}",
+        (PAGE, "long life"): long_life(recorded(LONG)),
+        (PAGE, "other photographs"): "\n\n".join(table(recorded(name)) for name in others()),
+    }
 
 
 FIRST = "last in v2's vectors, all"
@@ -260,9 +315,8 @@ def main() -> None:
     parser.add_argument("--train", choices=get_args(TrainedPart), default="neck", help="What learns.")
     given = parser.parse_args()
     if given.pages:
-        for page in PAGES:
-            write_between(page, "photographs", table(recorded(RESULT)))
-        write_between(PAGES[1], "long life", long_life(recorded(LONG)))
+        for (page, name), text in pages().items():
+            write_between(page, name, text)
         return
     if not given.data.exists():
         sys.exit(f"There is no {given.data}: name the images.")

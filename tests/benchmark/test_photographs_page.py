@@ -12,14 +12,9 @@ def test_pages_say_what_the_result_says(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import photographs
 
-    wanted = photographs.table(photographs.recorded(photographs.RESULT))
-    for page in photographs.PAGES:
-        between = page.read_text().partition("<!-- photographs -->")[2].partition("<!-- end of photographs -->")[0]
-        assert between.strip() == wanted, page
-    between = (
-        photographs.PAGES[1].read_text().partition("<!-- long life -->")[2].partition("<!-- end of long life -->")[0]
-    )
-    assert between.strip() == photographs.long_life(photographs.recorded(photographs.LONG))
+    for (page, name), wanted in photographs.pages().items():
+        between = page.read_text().partition(f"<!-- {name} -->")[2].partition(f"<!-- end of {name} -->")[0]
+        assert between.strip() == wanted, (page, name)
     for name in ("photographs", "common"):
         sys.modules.pop(name, None)
 
