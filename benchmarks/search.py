@@ -30,7 +30,7 @@ MAIN: dict[str, str] = {
 """The weight of each method that says how much its past counts."""
 FACTORS = (0.25, 1, 4, 16)
 """Of the default, which is the published value where there is one."""
-EPOCHS, SEEDS = 6, (0, 1)
+SIZE, SEEDS = 16, (0, 1)
 
 
 def contender(method: str, factor: float) -> str:
@@ -79,24 +79,28 @@ def found(directory: Path) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Search, and record what was found once every method has been searched for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("search"), help="where the runs go; they resume")
+    parser.add_argument("--methods", default=",".join(MAIN), help="search for these alone")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     images = options.work / "development.npz"
     if not images.is_file():
         development_images(images)
-    names = ["initial", *(contender(method, factor) for method in MAIN for factor in FACTORS)]
-    directory = run_benchmark(
-        "glyphs",
-        names,
-        seeds=SEEDS,
-        data=str(images),
-        changes=Changes(epochs=EPOCHS),
-        out=options.work,
-        watcher=Watcher(),
-    )
-    record("search", {"epochs": EPOCHS, "seeds": list(SEEDS), "factors": list(FACTORS), "methods": found(directory)})
+    for seed in SEEDS:
+        names = ["initial", *(contender(method, factor) for method in options.methods.split(",") for factor in FACTORS)]
+        directory = run_benchmark(
+            "glyphs",
+            names,
+            seeds=[seed],
+            data=str(images),
+            changes=Changes(size=SIZE),
+            out=options.work,
+            watcher=Watcher(),
+        )
+    if {contender(method, factor) for method in MAIN for factor in FACTORS} <= by_method(read_runs(directory)).keys():
+        record("search", {"size": SIZE, "seeds": list(SEEDS), "factors": list(FACTORS), "methods": found(directory)})
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         promotion,
         refreshing,
         settling,
+        verifying,
         virtual,
     )
 else:
@@ -43,8 +44,8 @@ else:
     adapting, checking, doctor, kept_evidence, overview = LateModule.of(
         "evergallery.upgrade", "adapting", "checking", "doctor", "kept_evidence", "overview"
     )
-    planning, promotion, refreshing, settling, virtual = LateModule.of(
-        "evergallery.upgrade", "planning", "promotion", "refreshing", "settling", "virtual"
+    planning, promotion, refreshing, settling, verifying, virtual = LateModule.of(
+        "evergallery.upgrade", "planning", "promotion", "refreshing", "settling", "verifying", "virtual"
     )
 
 
@@ -146,6 +147,7 @@ class Workspace(Holdings):
     # Knowing before switching
     check = checking.check
     compare = checking.compare
+    verify = verifying.verify
     evidence = kept_evidence.evidence_between
     judge = promotion.judge
     conditions = promotion.conditions

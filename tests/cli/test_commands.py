@@ -76,6 +76,23 @@ def test_search_by_file_and_by_item(shop: Path, photos: Path) -> None:
     assert evergallery("search", query, "-w", shop, "--min-score", "1.5", expect=3).stderr.startswith("Nothing found")
 
 
+def test_pairs_are_verified_alone_and_across_generations(shop: Path, photos: Path, tmp_path: Path) -> None:
+    files = {label: sorted((photos / "held-out" / f"class {label}").iterdir()) for label in range(8)}
+    pairs = [(files[label][0], files[(label + step) % 8][1], step == 0) for label in range(8) for step in (0, 1)]
+    lines = [f"{one},{other},{int(same)},{index % 2}" for index, (one, other, same) in enumerate(pairs)]
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(["first,second,same,fold", *lines]) + "\n")
+    found = as_json("verify", "v2", "--data", table, "--against", "v1", "-w", shop)
+    tests = {(one["queries"], one["vectors"]): one for one in found["figures"]}
+    assert set(tests) == {("v1", "v1"), ("v2", "v2"), ("v2", "v1")}
+    assert all(0 <= one["accuracy"] <= 1 and 0 <= one["TAR@FAR 0"] <= 1 for one in tests.values())
+    assert found["images"] == 16
+    shown = evergallery("verify", "v1", "--data", table, "-w", shop).stdout
+    assert "v1 in v1" in shown
+    assert f"{100 * tests['v1', 'v1']['accuracy']:.2f}" in shown
+    assert "name one of lfw" in evergallery("verify", "v1", "--data", "flw", "-w", shop, expect=2).stderr
+
+
 def test_generations_and_cards(shop: Path) -> None:
     listed = as_json("generations", "-w", shop)
     assert [card["name"] for card in listed["generations"]] == ["v1", "v2"]
@@ -204,7 +221,10 @@ def test_benchmark_lists_its_protocols() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_input_is_one_sentence(shop: Path, arguments: list[str], status: int, message: str) -> None:
+def test_wrong_input_is_one_sentence(
+    shop: Path, arguments: list[str], status: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop)  # Nobody knows what lies where the tests are run from.
     place = [] if arguments[0] in ("init", "fly", "benchmark") or "-w" in arguments else ["-w", str(shop)]
     done = evergallery(*arguments, *place, expect=status)
     text = " ".join(done.stderr.replace("│", " ").split())

@@ -80,7 +80,7 @@ def test_cifar_pickles_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load("cifar100", SMALL, data_dir=tmp_path)
     assert not (tmp_path / "attacked").exists()
     (folder / "train").write_bytes(b"junk")
-    with pytest.raises(InputError, match="cannot be read as a batch"):
+    with pytest.raises(InputError, match="cannot be read"):
         load("cifar100", SMALL, data_dir=tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Test images through the generations of a run, the adapter's maps between them, and the features that a memory estimates."""
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ import torch
 
 from evergallery.adapters import ADAPTERS
 from evergallery.benchmark.job import Job
-from evergallery.benchmark.measures import Chain, Vectors
+from evergallery.benchmark.measures import Chain, Vectors, evaluated
 from evergallery.benchmark.parts import TRAIN
+from evergallery.data.evaluation_sets import evaluation_set
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.evaluation import KS
@@ -33,22 +35,46 @@ def measured_chain(
     extracted = {key: _embeddings(one, test, job.work, "test", watcher) for key, one in by_fingerprint.items()}
     embeddings = [extracted[one.fingerprint] for one in generations]
     ks = tuple(sorted({*KS, *job.definition.ks}))
-    adapter = job.contender.adapter
-    if adapter is None:
+    if job.contender.adapter is None:
         return Chain(test, tasks, embeddings, ks=ks)
-    kind = ADAPTERS[adapter]
-    train = images.of_split(TRAIN)
-    adapted: dict[tuple[int, int], tuple[Vectors, Vectors]] = {}
-    for q, g in itertools.combinations(range(len(generations) - 1, -1, -1), 2):
-        pairs = train.of_classes(tasks[q])
-        new, old = (
-            torch.from_numpy(_embeddings(generations[one], pairs, job.work, f"task{q + 1}", watcher)) for one in (q, g)
-        )
-        if kind.directions[0] == "query":
-            adapted[q, g] = kind.fit(new, old)(torch.from_numpy(embeddings[q])).numpy(), embeddings[g]
-        else:
-            adapted[q, g] = embeddings[q], kind.fit(old, new)(torch.from_numpy(embeddings[g])).numpy()
+    adapted = {
+        (q, g): _adapt(job, generations[q], generations[g], images, tasks[q], embeddings[q], embeddings[g], watcher)
+        for q, g in itertools.combinations(range(len(generations) - 1, -1, -1), 2)
+    }
     return Chain(test, tasks, embeddings, adapted, ks)
+
+
+def evaluations_of(
+    job: Job, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Figures of each evaluation set by the first generation, by the last, and by the last in the first one's vectors."""
+    first, last = generations[0], generations[-1]
+    found = {}
+    for name in job.definition.evaluate:
+        chosen = evaluation_set(name, job.data_dir)
+        shown = chosen.images(first.preprocessing, job.directory / "work" / "cache", watcher)
+        part = f"{chosen.name}-{hashlib.sha256(''.join(shown.hashes).encode()).hexdigest()[:16]}"
+        old, new = (_embeddings(one, shown, job.work, part, watcher) for one in (first, last))
+        between = None
+        if job.contender.adapter is not None:
+            between = _adapt(job, last, first, images, tasks[-1], new, old, watcher)
+        found[chosen.name] = evaluated(chosen, old, new, between)
+    return found
+
+
+def _adapt(
+    job: Job, new: Generation, old: Generation, images: ImageSet, task: Sequence[str], query: Vectors, gallery: Vectors,
+    watcher: Watcher,
+) -> tuple[Vectors, Vectors]:  # fmt: skip
+    """Vectors (N, D) of queries and gallery, brought together by the adapter as it fits the training images of a task."""
+    assert job.contender.adapter is not None
+    kind = ADAPTERS[job.contender.adapter]
+    pairs = images.of_split(TRAIN).of_classes(task)
+    part = f"task-{pairs.fingerprint()[:16]}"
+    source, target = (torch.from_numpy(_embeddings(one, pairs, job.work, part, watcher)) for one in (new, old))
+    if kind.directions[0] == "query":
+        return kind.fit(source, target)(torch.from_numpy(query)).numpy(), gallery
+    return query, kind.fit(target, source)(torch.from_numpy(gallery)).numpy()
 
 
 def virtual_features_of(

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
+from evergallery.data.evaluation_sets import EvaluationSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.evaluation import KS, Protocol, measure
-from evergallery.losses import fit_width
 from evergallery.retrieval import continual
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
 from evergallery.retrieval.refresh_curve import random_order, refresh_curve
+from evergallery.retrieval.width import in_width_of
 
 Vectors = NDArray[np.float32]
 METRICS = ("recall@1", "mAP@R")
@@ -61,10 +61,7 @@ class Chain:
         """Queries by generation q and gallery by g; queries of another width are cut, or padded with zeros."""
         if (q, g) in self.adapted:
             return self.adapted[q, g]
-        query, gallery = self.embeddings[q], self.embeddings[g]
-        if query.shape[1] != gallery.shape[1]:
-            query = F.normalize(fit_width(torch.from_numpy(query), gallery.shape[1])).numpy()
-        return query, gallery
+        return in_width_of(self.embeddings[q], self.embeddings[g]), self.embeddings[g]
 
 
 def measures_of(chain: Chain) -> dict[str, Any]:
@@ -106,6 +103,22 @@ def measures_of(chain: Chain) -> dict[str, Any]:
             for name, cell in {"old self": (first, first), "new self": (last, last), "cross": (last, first)}.items()
         },
     }
+
+
+def evaluated(
+    chosen: EvaluationSet, old: Vectors, new: Vectors, between: tuple[Vectors, Vectors] | None = None
+) -> dict[str, dict[str, float]]:
+    """Figures of an evaluation set of N images by the first generation, by the last, and by the last in the first one's vectors.
+
+    Args:
+        chosen: the set.
+        old: (N, D) by the first generation.
+        new: (N, D') by the last.
+        between: queries and gallery of the cross-test where an adapter has brought them together.
+    """
+    query, gallery = between or (in_width_of(new, old), old)
+    cells = {"old self": (old, old), "new self": (new, new), "cross": (query, gallery)}
+    return {name: chosen.figures(*map(torch.from_numpy, pair)) for name, pair in cells.items()}
 
 
 def _cell(chain: Chain, q: int, g: int) -> dict[str, RetrievalMetrics]:

@@ -10,7 +10,6 @@ from evergallery.data.sources import check_classes
 from evergallery.data.tasks import train_and_test
 from evergallery.errors import InputError
 
-TEST_SHARE = 0.3
 TRAIN, UNSEEN = "train", "unseen"
 SEARCHING = ("query", "gallery")
 TESTED = ("test", "val")
@@ -32,7 +31,9 @@ class Parts:
     tested: tuple[str, ...]
 
 
-def parts_of(images: ImageSet, source: str, *, test_split: str = "test", unseen_split: str | None = None) -> Parts:
+def parts_of(
+    images: ImageSet, source: str, *, test_split: str = "test", unseen_split: str | None = None, held_out: float = 0.3
+) -> Parts:
     """The parts of a set.
 
     Where it has a split ``train``, that is learned from, and its ``query`` in its ``gallery``, its ``test`` or its ``val`` is
@@ -43,6 +44,7 @@ def parts_of(images: ImageSet, source: str, *, test_split: str = "test", unseen_
         source: for messages.
         test_split: which split is tested on, where it is there.
         unseen_split: of classes in no task.
+        held_out: share of each class that is tested on, where no part is.
 
     Raises:
         InputError: splits that say what is tested on and not what is learned from, or too few images of a class.
@@ -73,8 +75,8 @@ def parts_of(images: ImageSet, source: str, *, test_split: str = "test", unseen_
     else:
         cut = np.flatnonzero(part == TRAIN)
         check_classes(((images.classes[label], None) for label in images.labels[cut].tolist()), 4, source)
-        part[cut] = train_and_test(images.labels[cut], TEST_SHARE, seed=0)
-        words = f"{TEST_SHARE:.0%} of each class held out here".replace("%", " %")
+        part[cut] = train_and_test(images.labels[cut], held_out, seed=0)
+        words = f"{held_out:.0%} of each class held out here".replace("%", " %")
     left = sorted(set(named[part == ""].tolist()))
     words += f", {unseen_split!r} unseen" if unseen_split else ""
     words += f", {' and '.join(map(repr, left))} left out" if left else ""

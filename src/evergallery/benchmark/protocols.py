@@ -60,6 +60,8 @@ class BenchmarkProtocol:
         weights: a file of the backbone's weights in place of the published ones.
         report_classes: name of a set of which only the classes count that nothing was developed on, see ``is_reported``.
         ks: of recall@k, beside those that every table has.
+        evaluate: evaluation sets that the first and the last generation are measured on too, see ``evaluation_set``.
+        held_out: share of each class that is tested on, of sets that have no test part of their own.
         update_options: parameters of some methods that belong to this protocol.
     """
 
@@ -80,6 +82,8 @@ class BenchmarkProtocol:
     weights: Path | None = None
     report_classes: str | None = None
     ks: tuple[int, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    held_out: float = 0.3
     update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def changed(self, budget: Budget, changes: "Changes") -> "BenchmarkProtocol":
@@ -132,7 +136,9 @@ class BenchmarkProtocol:
         )
         if self.report_classes is not None:
             images = images.of_classes([name for name in images.classes if is_reported(self.report_classes, name)])
-        return parts_of(images, source, test_split=self.test_split, unseen_split=self.unseen_split)
+        return parts_of(
+            images, source, test_split=self.test_split, unseen_split=self.unseen_split, held_out=self.held_out
+        )
 
     def dimension(self, backbone: str) -> int:
         """D of the embedding with this backbone."""
@@ -166,6 +172,7 @@ class Changes:
         precision: ``auto``, ``bf16`` or ``float32``.
         size: side of the images in pixels.
         ks: of recall@k.
+        evaluate: evaluation sets.
     """
 
     backbone: str | None = None
@@ -179,6 +186,7 @@ class Changes:
     precision: Precision | None = None
     size: int | None = None
     ks: tuple[int, ...] | None = None
+    evaluate: tuple[str, ...] | None = None
 
     def given(self) -> dict[str, Any]:
         """What was asked for, by name."""
@@ -240,6 +248,12 @@ def seeded_halves(classes: Sequence[str], seed: int) -> Tasks:
 def half_then_all(classes: Sequence[str], seed: int) -> Tasks:
     """Dual-Tuning's: the old model knows half of the classes, the new data cover all of them."""
     first, second = halves(classes, seed)
+    return first, first + second
+
+
+def less_than_a_third_then_all(classes: Sequence[str], seed: int) -> Tasks:
+    """AdvBCT's: the old model knows three of ten classes, the new data cover all of them."""
+    first, second = first_then_groups(classes, max(1, len(classes) * 3 // 10), 1, seed)
     return first, first + second
 
 
@@ -346,6 +360,33 @@ def _imagenet(epochs: int, size: int) -> Plan:
 
 
 IMAGENET: dict[Budget, Plan] = {"quick": _imagenet(2, 64), "standard": _imagenet(20, 128), "paper": _imagenet(90, 224)}
+
+
+def _faces(epochs: int, size: int) -> Plan:
+    settings = Settings(
+        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(0.4, 0.7, 0.9),
+        optimizer="sgd", weight_decay=5e-4, border="zero", padding=size // 16,
+    )  # fmt: skip
+    return Plan(settings, settings, size)
+
+
+FACES: dict[Budget, Plan] = {"quick": _faces(2, 32), "standard": _faces(10, 64), "paper": _faces(20, 112)}
+
+
+def _landmarks(epochs: int, size: int) -> Plan:
+    # AdvBCT's published command: × 0.1 at 5, 10 and 20 of 30 epochs.
+    settings = Settings(
+        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(1 / 6, 1 / 3, 2 / 3),
+        optimizer="sgd", weight_decay=1e-4, clip_norm=None, crop=0.2,
+    )  # fmt: skip
+    return Plan(settings, settings, size)
+
+
+LANDMARKS: dict[Budget, Plan] = {
+    "quick": _landmarks(2, 64),
+    "standard": _landmarks(10, 128),
+    "paper": replace(_landmarks(30, 224), network={"pretrained": True}),
+}
 METRIC_LEARNING = (1, 2, 4, 8, 16, 32)
 """k of recall@k in papers on CUB-200, Cars-196 and their like."""
 
@@ -467,6 +508,33 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             head="linear",
             overlapping=True,
             test_split="val",
+        ),
+        BenchmarkProtocol(
+            name="faces",
+            shows="an old model on half of the identities, a larger new one on all; pairs and templates of other people",
+            data=None,
+            tasks=half_then_all,
+            budgets=FACES,
+            backbone="resnet18",
+            update_backbone="resnet50",
+            dim=512,
+            neck="linear-bn",
+            overlapping=True,
+            evaluate=("lfw", "ijb-c"),
+            held_out=0.1,
+        ),
+        BenchmarkProtocol(
+            name="landmarks",
+            shows="AdvBCT's, more classes: three of ten landmarks, then all; revisited Oxford and Paris",
+            data=None,
+            tasks=less_than_a_third_then_all,
+            budgets=LANDMARKS,
+            backbone="resnet18",
+            dim=256,
+            neck="linear-bn",
+            overlapping=True,
+            evaluate=("roxford5k", "rparis6k"),
+            held_out=0.1,
         ),
         BenchmarkProtocol(
             name="omniglot",

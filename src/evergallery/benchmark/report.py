@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evergallery.benchmark.plots import write_plots
-from evergallery.benchmark.tables import comma_separated, latex, markdown, ranks_markdown, read_runs
+from evergallery.benchmark.tables import comma_separated, evaluated_markdown, latex, markdown, ranks_markdown, read_runs
 from evergallery.benchmark.updates import updates_markdown
 
 
@@ -19,6 +19,6 @@ def write_report(directory: Path) -> Path:
     plots = write_plots(runs, directory)
     pictures = "\n".join(f"![{path.stem}]({path.name})" for path in plots)
     path = directory / "table.md"
-    tables = f"{markdown(runs)}\n{ranks_markdown(runs)}{updates_markdown(runs)}"
+    tables = f"{markdown(runs)}\n{ranks_markdown(runs)}{evaluated_markdown(runs)}{updates_markdown(runs)}"
     path.write_text(f"# {runs[0]['protocol']}, budget {runs[0]['budget']}\n\n{tables}{pictures}\n")
     return path

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from evergallery.benchmark.contenders import contenders_of
-from evergallery.benchmark.embeddings import measured_chain, virtual_features_of
+from evergallery.benchmark.embeddings import evaluations_of, measured_chain, virtual_features_of
 from evergallery.benchmark.job import Job
 from evergallery.benchmark.lineage import first_generation, lineage
 from evergallery.benchmark.measures import measures_of
@@ -19,6 +19,7 @@ from evergallery.benchmark.parts import TRAIN
 from evergallery.benchmark.protocols import NO_CHANGES, PROTOCOLS, BenchmarkProtocol, Budget, Changes
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.benchmark.result import result_of
+from evergallery.data.evaluation_sets import evaluation_set
 from evergallery.errors import InputError, did_you_mean
 from evergallery.files import read_json, write_json
 from evergallery.network import Architecture, Embedder
@@ -107,6 +108,8 @@ def _jobs(
         raise InputError("Nothing is to be run: name a method and a seed at least, or leave both out.")
     _check_networks(definition)
     _check_images(jobs[0])
+    for name in definition.evaluate:
+        evaluation_set(name, data_dir)  # What is not there is known before anything is trained.
     return jobs
 
 
@@ -180,6 +183,8 @@ def run_job(job: Job, watcher: Watcher) -> None:
     measures = measures_of(chain)
     if virtual := virtual_features_of(job, generations, chain, watcher):
         measures["virtual"] = virtual
+    if found := evaluations_of(job, generations, images, tasks, watcher):
+        measures["evaluated"] = found
     seconds = round(time.perf_counter() - started, 1)
     phases.append({"phase": "evaluation", "seconds": seconds, "memory_mib": peak_memory()})
     write_json(job.result, result_of(job, parts, tasks, generations, phases, measures))

@@ -16,7 +16,7 @@ from evergallery.benchmark.known_data import described
 from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.evaluation import KS
 from evergallery.methods import METHODS
-from evergallery.retrieval.continual import advbct_compatibility, advbct_update, price, update_gain
+from evergallery.retrieval.continual import advbct_both, advbct_compatibility, advbct_update, price, update_gain
 from evergallery.retrieval.metrics import metric_named
 
 Run = Mapping[str, Any]
@@ -237,6 +237,51 @@ def ranks_markdown(runs: Sequence[Run]) -> str:
                 texts.append(f"{100 * statistics.fmean(values):.1f}" if values else "–")
         lines.append(f"| {name} | " + " | ".join(texts) + " |")
     return "\n".join([*lines, "", ""])
+
+
+def evaluated_markdown(runs: Sequence[Run]) -> str:
+    """Pairs, templates and landmarks, where runs were measured on them, with AdvBCT's composites; empty elsewhere."""
+    measured = [run for run in runs if run["measures"].get("evaluated")]
+    if not measured:
+        return ""
+    names = [
+        (one, figure) for one, tests in measured[0]["measures"]["evaluated"].items() for figure in tests["new self"]
+    ]
+    heads = [f"{one} {figure} {test}" for one, figure in names for test in ("self", "cross")]
+    lines = [
+        "On sets that are only tested on, in %, mean over the seeds. P_up, P_comp and their harmonic mean P_1 are AdvBCT's, mean "
+        "over the sets of the first figure of each, M* of joint; 50 is neutral.",
+        "",
+        "| method | " + " | ".join([*heads, "P_up", "P_comp", "P_1"]) + " |",
+        "|---" + "|---:" * (len(heads) + 3) + "|",
+    ]
+    best = {run["seed"]: run for run in measured if run["method"] == "joint"}
+    for method, found in by_method(measured).items():
+        columns = [
+            [run["measures"]["evaluated"][one][cell][figure] for run in found]
+            for one, figure in names
+            for cell in ("new self", "cross")
+        ]
+        told = [values for run in found if run["seed"] in best if (values := _composites(run, best[run["seed"]]))]
+        columns += [[values[index] for values in told] for index in range(3)]
+        texts = [f"{100 * statistics.fmean(values):.1f}" if values else "–" for values in columns]
+        lines.append(f"| {method} | " + " | ".join(texts) + " |")
+    return "\n".join([*lines, "", ""])
+
+
+def _composites(run: Run, best: Run) -> tuple[float, float, float] | None:
+    """P_up, P_comp and P_1 of a run, mean over its sets; ``None`` where one of them has none."""
+    found = []
+    for name, tests in run["measures"]["evaluated"].items():
+        figure = next(iter(tests["new self"]))
+        unconstrained = best["measures"]["evaluated"][name]["new self"][figure]
+        update = advbct_update(tests["new self"][figure], unconstrained) if unconstrained > 0 else None
+        kept = advbct_compatibility(tests["cross"][figure], tests["old self"][figure], unconstrained)
+        if update is None or kept is None:
+            return None
+        found.append((update, kept, advbct_both(update, kept)))
+    update, kept, both = (statistics.fmean(values) for values in zip(*found, strict=True))
+    return update, kept, both
 
 
 def _seeds_text(runs: Sequence[Run]) -> str:

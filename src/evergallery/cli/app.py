@@ -15,7 +15,7 @@ from evergallery.cli.images import index, search
 from evergallery.cli.learn import learn
 from evergallery.cli.report import report
 from evergallery.cli.serve import serve, token_app
-from evergallery.cli.upgrade import adapt, check, diff, log, plan, promote, refresh, rollback, status
+from evergallery.cli.upgrade import adapt, check, diff, log, plan, promote, refresh, rollback, status, verify
 from evergallery.cli.workspaces import demo, doctor, generations, init
 
 VERBS: dict[str, dict[str, tuple[Callable[..., None], str]]] = {
@@ -53,6 +53,7 @@ VERBS: dict[str, dict[str, tuple[Callable[..., None], str]]] = {
     },
     "Measure": {
         "benchmark": (benchmark, "evergallery benchmark glyphs --budget quick"),
+        "verify": (verify, "evergallery verify v2 --data pairs.csv --against v1"),
     },
 }
 

@@ -48,6 +48,12 @@ def benchmark(
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
     size: Annotated[int | None, typer.Option(min=1, max=4096, help="Side of the images in pixels.")] = None,
     ks: Annotated[str | None, typer.Option("--ks", help="K,K,…: recall at these ranks too.")] = None,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            help="A,B,…: measure on lfw, ijb-c, roxford5k or rparis6k in --data-dir too, or on a .csv table of pairs."
+        ),
+    ] = None,
     out_directory: Annotated[Path, typer.Option("--out", help="Where results go.")] = Path("results"),
     list_protocols: Annotated[bool, typer.Option("--list", help="Show the protocols.")] = False,
     json: JsonOption = False,
@@ -75,6 +81,7 @@ def benchmark(
             precision=precision,  # type: ignore[arg-type]
             size=size,
             ks=None if ks is None else tuple(map(int, ks.split(","))),
+            evaluate=None if evaluate is None else tuple(name.strip() for name in evaluate.split(",") if name.strip()),
         )
         _run(protocol, methods, seeds, data, data_dir, budget, changes, out_directory, json)
 

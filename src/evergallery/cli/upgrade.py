@@ -135,6 +135,34 @@ def check(
         raise typer.Exit(1)
 
 
+def verify(
+    generation: Annotated[str, typer.Argument(help="The generation that asks.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="lfw, ijb-c, roxford5k or rparis6k, or a .csv table first,second,same[,fold] of pairs, paths relative to it."
+        ),
+    ],
+    workspace: WorkspaceOption = HERE,
+    against: Annotated[str | None, typer.Option(help="Another generation, whose vectors would be stored.")] = None,
+    data_dir: DataDirOption = None,
+    largest_image: LargestOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Verification of pairs and templates, search 1:N and landmarks with junk: by one generation, and across two."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        result = space.verify(generation, data, against=against, data_dir=data_dir, watcher=watcher)
+    if json:
+        print_json(result.to_dict())
+        return
+    names = list(dict.fromkeys(name for found in result.figures.values() for name in found))
+    rows = [
+        (f"{one} in {other}", *(f"{100 * found[name]:.2f}" if name in found else "–" for name in names))
+        for (one, other), found in result.figures.items()
+    ]
+    print_table(f"{result.set}, {result.images} images, in %", ("queries in vectors", *names), rows)
+
+
 def adapt(
     new: Annotated[str, typer.Argument(help="The generation that queries.")],
     old: Annotated[str, typer.Argument(help="The generation whose vectors are stored.")],

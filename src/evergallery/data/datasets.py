@@ -1,10 +1,7 @@
 """Image sets known by name: scikit-learn's digits, generated glyphs, and benchmarks in their published layouts."""
 
-import pickle
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +11,7 @@ from evergallery.data.image_arrays import fit_arrays
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.listing import Listing
+from evergallery.data.pickles import unpickled
 from evergallery.data.published import LAYOUTS, complete_root
 from evergallery.errors import InputError, MissingExtraError
 
@@ -77,12 +75,12 @@ def _cifar(
     uris: list[str] = []
     try:
         for batch in batches:
-            content = _unpickle(root / batch)
+            content = unpickled(root / batch)
             images.append(np.asarray(content["data"], dtype=np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
             labels += content[label_key]
             splits += ["test" if batch.startswith("test") else "train"] * len(images[-1])
             uris += [f"{(root / batch).absolute()}#{index}" for index in range(len(images[-1]))]
-        names = [_text(name) for name in _unpickle(root / meta)[names_key]]
+        names = list(unpickled(root / meta)[names_key])
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{root} is not the Python layout of CIFAR ({error}): download it again.") from error
     if len(labels) != len(uris) or not all(0 <= label < len(names) for label in labels):
@@ -96,48 +94,3 @@ def _cifar(
         split=np.array(splits),
         originals=originals,
     )
-
-
-# A pickle may name any function to be called; arrays need these alone, which NumPy 1 and 2 keep in different modules.
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-    ("numeric", "_frombuffer"): np.zeros(0).__reduce_ex__(5)[0],
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays, lists, dictionaries, strings and numbers, and refuses everything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"):
-            module = module.rpartition(".")[2]
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which images do not need")
-        return _ALLOWED[module, name]
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            # NumPy warns of how files of 2009 write the flags of a type.
-            warnings.simplefilter("ignore")
-            content = _ArrayUnpickler(file, encoding="bytes").load()
-        return {_text(key): value for key, value in content.items()}
-    # Damaged pickles raise almost anything.
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as a batch of CIFAR ({error}): download it again.") from error
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

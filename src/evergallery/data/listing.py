@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from evergallery.data.columns import csv_records, names_of, scalar_of, text_of
 from evergallery.data.images.kinds import NOT_PICTURES, OTHER_PICTURES, RAW_SUFFIXES, SUFFIXES, kind_of
+from evergallery.data.images.parts import Part
 from evergallery.data.images.reading import Skipped
 from evergallery.data.metadata import is_name
 from evergallery.data.places import Child, children, head, identity, is_there, join, local_path, opened
@@ -34,6 +35,7 @@ class Entry:
         camera: for re-identification.
         item_id: what the item is to be called, where it is not by its content.
         metadata: whatever else a table says of it.
+        part: what of it is looked at, where it is not all of it.
     """
 
     uri: str
@@ -42,6 +44,7 @@ class Entry:
     camera: str | None = None
     item_id: str | None = None
     metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    part: Part | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def cub200(data_dir: Path | None) -> Listing:
     """CUB-200-2011 with its train and test split (Wah et al. 2011)."""
     tables = ["images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"]
     root = root_of("cub200", data_dir)
-    paths, image_classes, names, is_train = (dict(_fields(root / table, 2)) for table in tables)
+    paths, image_classes, names, is_train = (dict(fields(root / table, 2)) for table in tables)
     try:
         return Listing(
             [
@@ -44,7 +44,7 @@ def cars196(data_dir: Path | None) -> Listing:
         labels = tuple(str(names[int(number) - 1]) for number in annotations["class"])
         split = tuple("test" if int(flag) else "train" for flag in annotations["test"])
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise _damaged(root / "cars_annos.mat", error) from error
+        raise damaged(root / "cars_annos.mat", error) from error
     return Listing([_entry(*row) for row in zip(paths, labels, split, strict=True)])
 
 
@@ -57,7 +57,7 @@ def dogs(data_dir: Path | None) -> Listing:
         try:
             files = [str(one) for one in np.atleast_1d(_matlab(path, "dogs")["file_list"])]
         except KeyError as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         entries += [_entry(root / "Images" / one, one.partition("/")[0], split) for one in files]
     return Listing(entries)
 
@@ -65,7 +65,7 @@ def dogs(data_dir: Path | None) -> Listing:
 def sop(data_dir: Path | None) -> Listing:
     """Stanford Online Products with its train and test split, whose classes are disjoint (Song et al. 2016)."""
     root = root_of("sop", data_dir)
-    rows = [(split, row) for split in ("train", "test") for row in _fields(root / f"Ebay_{split}.txt", 4)[1:]]
+    rows = [(split, row) for split in ("train", "test") for row in fields(root / f"Ebay_{split}.txt", 4)[1:]]
     return Listing([_entry(root / path, name, split) for split, (_, name, _, path) in rows])
 
 
@@ -77,7 +77,7 @@ def inshop(data_dir: Path | None) -> Listing:
     folder = root / "Img" if (root / "Img").is_dir() else root
     entries = [
         _entry(folder / path, name, split)
-        for path, name, split in (line.split() for line in _lines(table)[2:] if len(line.split()) == 3)
+        for path, name, split in (line.split() for line in lines(table)[2:] if len(line.split()) == 3)
         if split in ("train", "query", "gallery")
     ]
     if not entries:
@@ -103,7 +103,7 @@ def deepfashion2(data_dir: Path | None) -> Listing:
                 label = f"{int(found['pair_id']):06d}-{int(largest['style'])}-{int(largest['category_id'])}"
                 asks = found["source"] == "user"
             except (ValueError, KeyError, TypeError) as error:
-                raise _damaged(path, error) from error
+                raise damaged(path, error) from error
             split = "train" if part == "train" else "query" if asks else "gallery"
             entries.append(_entry(root / part / "image" / f"{path.stem}.jpg", label, split))
     return Listing(entries)
@@ -137,7 +137,7 @@ def msmt17(data_dir: Path | None) -> Listing:
     for name, split in (("train", "train"), ("val", "train"), ("query", "query"), ("gallery", "gallery")):
         part = "train" if split == "train" else "test"
         folder = next((root / one for one in (part, f"mask_{part}_v2") if (root / one).is_dir()), root / part)
-        for path, number in _fields(root / f"list_{name}.txt", 2):
+        for path, number in fields(root / f"list_{name}.txt", 2):
             camera = path.rpartition("/")[2].split("_")[2:3]
             if not camera or not number.isdigit():
                 raise InputError(f"{root / f'list_{name}.txt'} has the line {path} {number}: download it again.")
@@ -173,7 +173,7 @@ def grocery(data_dir: Path | None) -> Listing:
     root = root_of("grocery", data_dir)
     entries = []
     for split in ("train", "val", "test"):
-        for line in filter(str.strip, _lines(root / f"{split}.txt")):
+        for line in filter(str.strip, lines(root / f"{split}.txt")):
             path, *numbers = (part.strip() for part in line.split(","))
             if not numbers or not numbers[0].isdigit():
                 raise InputError(
@@ -205,7 +205,7 @@ def gldv2(data_dir: Path | None) -> Listing:
 def ms_celeb(data_dir: Path | None) -> Listing:
     """Faces of MS-Celeb-1M, or of a part of it, as ``list.txt`` of lines ``PATH LABEL`` beside the images (Guo et al. 2016)."""
     root = root_of("ms-celeb", data_dir)
-    return Listing([_entry(root / path, label, "train") for path, label in _fields(root / "list.txt", 2)])
+    return Listing([_entry(root / path, label, "train") for path, label in fields(root / "list.txt", 2)])
 
 
 LIST_INSHOP = "list_eval_partition.txt"
@@ -320,24 +320,26 @@ def _matlab(path: Path, name: str) -> dict[str, Any]:
         content: dict[str, Any] = loadmat(path, squeeze_me=True)
     # Damaged files raise almost anything.
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return content
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
+def damaged(path: Path, error: Exception) -> InputError:
+    """That a file of a set is not what it should be."""
     return InputError(f"{path} cannot be read ({error}): download it again.")
 
 
-def _lines(path: Path) -> list[str]:
+def lines(path: Path) -> list[str]:
+    """The lines of a text file."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
-def _fields(path: Path, count: int) -> list[list[str]]:
+def fields(path: Path, count: int) -> list[list[str]]:
     """The lines of a table, each split at white space into ``count`` fields."""
-    rows = [line.split(maxsplit=count - 1) for line in _lines(path) if line.strip()]
+    rows = [line.split(maxsplit=count - 1) for line in lines(path) if line.strip()]
     for row in rows:
         if len(row) != count:
             raise InputError(f"{path} has the line {' '.join(row)!r} without {count} fields: download it again.")

@@ -177,7 +177,7 @@ def read_entries(
         for start in range(0, total, DECODING_BLOCK):
             block = entries[start : start + DECODING_BLOCK]
             new: dict[str, NDArray[np.uint8]] = {}
-            opened = threads.map(lambda entry: _open(entry.uri, preprocessing, known), block)
+            opened = threads.map(lambda entry: _open(entry, preprocessing, known), block)
             for entry, (content, image) in zip(block, opened, strict=True):
                 if isinstance(image, str):
                     skipped.append(Skipped(entry.uri, image))
@@ -220,17 +220,23 @@ def _column(values: Sequence[str | None]) -> NDArray[np.str_] | None:
 
 
 def _open(
-    uri: str, preprocessing: Preprocessing, known: Callable[[str], bool]
+    entry: Entry, preprocessing: Preprocessing, known: Callable[[str], bool]
 ) -> tuple[str, NDArray[np.uint8] | str | None]:
-    """The SHA-256 of a file with its pixels, with ``None`` where they are known, or with the reason why not."""
+    """The SHA-256 of a file with its pixels, with ``None`` where they are known, or with the reason why not.
+
+    Where a part of it is looked at, the part is in the digest.
+    """
     # The bytes go before the next file is read: a block of photographs would fill gigabytes.
     content = ""
     try:
-        data = read(uri)
+        data = read(entry.uri)
         content = hashlib.sha256(data).hexdigest()
+        if entry.part is not None:
+            content = hashlib.sha256(f"{content}:{entry.part}".encode()).hexdigest()
         if known(content):
             return content, None
-        return content, pixels(decode(data, decoding=preprocessing.decoding), preprocessing)
+        image = decode(data, decoding=preprocessing.decoding)
+        return content, pixels(image if entry.part is None else entry.part.of(image), preprocessing)
     except InputError as error:
         return content, str(error)
 

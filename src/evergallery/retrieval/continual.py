@@ -199,6 +199,11 @@ def advbct_compatibility(new_old: float, old_old: float, best: float) -> float |
     return None if gain is None else _logistic(gain)
 
 
+def advbct_both(update: float, compatibility: float) -> float:
+    """P_1 of one test set, the harmonic mean of its P_up and P_comp (AdvBCT, Pan et al. 2023); ½ is neutral."""
+    return 2 * update * compatibility / (update + compatibility)
+
+
 def _logistic(value: float) -> float:
     return 1 / (1 + math.exp(-value))
 

@@ -13,21 +13,30 @@ from torch.nn import functional as F
 from evergallery.errors import InputError
 
 
-def templates(embeddings: Tensor, template: Tensor) -> Tensor:
+def templates(embeddings: Tensor, template: Tensor, media: Tensor | None = None) -> Tensor:
     """(T, D) unit rows: the mean of the unit embeddings of each template, as IJB-C is evaluated (Maze et al. 2018).
 
     Args:
         embeddings: (N, D) unit rows.
         template: (N,) index 0 … T - 1 of the template that an image belongs to; each has at least one.
+        media: (N,) number of the photograph or video that it comes from: the frames of a video count as their mean, once.
 
     Raises:
         InputError: not one index for each embedding, or a template without an image.
     """
-    if template.ndim != 1 or len(template) != len(embeddings) or (len(template) and int(template.min()) < 0):
-        raise InputError(f"{len(embeddings)} embeddings need an index of a template each: got {tuple(template.shape)}.")
+    for index in (template, template if media is None else media):
+        if index.ndim != 1 or len(index) != len(embeddings) or (len(index) and int(index.min()) < 0):
+            raise InputError(
+                f"{len(embeddings)} embeddings need an index of a template each: got {tuple(index.shape)}."
+            )
     counts = torch.bincount(template)
     if (counts == 0).any():
         raise InputError(f"Template {int((counts == 0).nonzero()[0])} has no image.")
+    if media is not None:
+        _, medium = torch.unique(media, return_inverse=True)
+        source = template * (int(medium.max()) + 1) + medium
+        _, source, frames = torch.unique(source, return_inverse=True, return_counts=True)
+        embeddings = embeddings / frames[source].unsqueeze(1)
     sums = embeddings.new_zeros(len(counts), embeddings.shape[1]).index_add(0, template, embeddings)
     return F.normalize(sums)
 

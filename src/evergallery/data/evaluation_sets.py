@@ -1,0 +1,366 @@
+"""Sets that are only tested on, each with a question of its own: pairs of faces, templates of several images, landmarks.
+
+A set knows its images, and what follows from the vectors of two generations: of the one that asks, and of the one whose vectors
+are stored.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evergallery.data.columns import csv_records
+from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
+from evergallery.data.images.parts import Box, Face
+from evergallery.data.listing import Entry
+from evergallery.data.pickles import unpickled
+from evergallery.data.published import complete_root, damaged, fields, lines
+from evergallery.data.sources import read_entries
+from evergallery.errors import InputError
+from evergallery.retrieval.revisited import RELEVANT, Landmark, revisited_map
+from evergallery.retrieval.verification import pair_accuracy, tar_at_far, templates, tpir_at_fpir
+from evergallery.watching import SILENT, Watcher
+
+Figures = dict[str, float]
+FALSE_ACCEPT = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+FALSE_POSITIVE = (1e-1, 1e-2)
+AT_ONCE = 4096
+"""Searches of templates that are scored together."""
+
+
+@dataclass(frozen=True)
+class EvaluationSet(ABC):
+    """N images and a question.
+
+    Attributes:
+        name: of the set.
+        entries: N of them.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+
+    @abstractmethod
+    def figures(self, query: Tensor, gallery: Tensor) -> Figures:
+        """By name, in [0, 1]; the first is the one that sums it up.
+
+        Args:
+            query: unit embeddings (N, D) of the images by the generation that asks.
+            gallery: likewise by the one whose vectors are stored.
+
+        Raises:
+            InputError: the set has nothing to tell apart.
+        """
+
+    def images(self, preprocessing: Preprocessing, cache: Path | None, watcher: Watcher = SILENT) -> ImageSet:
+        """The images as a network sees them, in the order of the entries.
+
+        Raises:
+            InputError: one cannot be read: figures of the others could be compared with nobody's.
+        """
+        found = read_entries(
+            self.entries, preprocessing, cache, lambda done, total: watcher.counted(f"reading {self.name}", done, total)
+        )
+        if found.skipped:
+            first = found.skipped[0]
+            raise InputError(
+                f"{len(found.skipped)} of {len(self.entries)} images of {self.name} cannot be read, the first is {first.uri} "
+                f"({first.reason}): unpack the set again, or take what is missing out of its list."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class PairSet(EvaluationSet):
+    """Are these two the same? The first of each pair asks, the second is stored.
+
+    Attributes:
+        first: (P,) index of an image.
+        second: likewise.
+        same: (P,) bool.
+        fold: (P,) of which fold a pair is; one fold alone has no accuracy, as its threshold would be chosen on itself.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    fold: NDArray[np.int64]
+
+    def figures(self, query: Tensor, gallery: Tensor) -> Figures:
+        """Mean accuracy over the folds where there are several, and TAR at each FAR that so many impostors can tell."""
+        scores = (query[self.first] * gallery[self.second]).sum(dim=1)
+        same, fold = torch.from_numpy(self.same), torch.from_numpy(self.fold)
+        found = {"accuracy": pair_accuracy(scores, same, fold)} if len(np.unique(self.fold)) > 1 else {}
+        return found | _tar(scores, same)
+
+
+@dataclass(frozen=True)
+class TemplateSet(EvaluationSet):
+    """People by several images each.
+
+    Attributes:
+        template: (N,) index of the template that an image belongs to, of T.
+        media: (N,) number of the photograph or video that it comes from.
+        first: (P,) index of a template, which asks.
+        second: likewise, which is stored.
+        same: (P,) bool.
+        galleries: templates of each gallery of the search 1:N.
+        probes: (Q,) templates that search in each gallery.
+        subject: (T,) number of the person, of probes and galleries at least.
+    """
+
+    template: NDArray[np.int64]
+    media: NDArray[np.int64]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    galleries: tuple[NDArray[np.int64], ...]
+    probes: NDArray[np.int64]
+    subject: NDArray[np.int64]
+
+    def figures(self, query: Tensor, gallery: Tensor) -> Figures:
+        """TAR at each FAR of the pairs; TPIR at each FPIR and rank 1 of the searches, mean over the galleries."""
+        template, media = torch.from_numpy(self.template), torch.from_numpy(self.media)
+        asking, stored = (templates(one, template, media) for one in (query, gallery))
+        scores = torch.cat(
+            [
+                (asking[self.first[start : start + AT_ONCE]] * stored[self.second[start : start + AT_ONCE]]).sum(dim=1)
+                for start in range(0, len(self.first), AT_ONCE)
+            ]
+        )
+        found = _tar(scores, torch.from_numpy(self.same))
+        told = [self._searched(asking, stored, gallery) for gallery in self.galleries]
+        shared = [name for name in (told[0] if told else {}) if all(name in one for one in told)]
+        return found | {name: float(np.mean([one[name] for one in told])) for name in shared}
+
+    def _searched(self, asking: Tensor, stored: Tensor, gallery: NDArray[np.int64]) -> Figures:
+        blocks = [
+            (asking[self.probes[start : start + AT_ONCE]] @ stored[gallery].T).max(dim=1)
+            for start in range(0, len(self.probes), AT_ONCE)
+        ]
+        best, place = (torch.cat([block[part] for block in blocks]) for part in (0, 1))
+        wanted, there = self.subject[self.probes], self.subject[gallery]
+        mated = torch.from_numpy(np.isin(wanted, there))
+        hits = torch.from_numpy(there[place.numpy()] == wanted)[mated]
+        rates = [rate for rate in FALSE_POSITIVE if int((~mated).sum()) * rate >= 1]
+        found = tpir_at_fpir(best[mated], best[~mated], hits, rates) if rates else {}
+        return {
+            **{f"TPIR@FPIR {rate:g}": value for rate, value in found.items()},
+            "rank 1": hits.double().mean().item(),
+        }
+
+
+@dataclass(frozen=True)
+class LandmarkSet(EvaluationSet):
+    """Where else is this building? The last images ask, those before them are the gallery.
+
+    Attributes:
+        landmarks: Q of them, one for each query: indices of gallery images.
+    """
+
+    landmarks: tuple[Landmark, ...]
+
+    def figures(self, query: Tensor, gallery: Tensor) -> Figures:
+        """mAP of the protocols medium, hard and easy."""
+        count = len(self.entries) - len(self.landmarks)
+        ranking = (query[count:] @ gallery[:count].T).argsort(dim=1, descending=True, stable=True)
+        order = sorted(RELEVANT, key=lambda name: name != "medium")
+        return {f"mAP {name}": revisited_map(ranking, self.landmarks, name) for name in order}
+
+
+def lfw(data_dir: Path | None) -> PairSet:
+    """LFW's 6 000 pairs in ten folds: ``pairs.txt`` beside folders of people, or beside a folder of them (Huang et al. 2007).
+
+    The images are taken as they lie there: align them as those that a network has learned from.
+    """
+    root = complete_root("lfw", data_dir, ("lfw", "lfw-py", "LFW"), ("pairs.txt",))
+    folders = ("lfw-deepfunneled", "lfw_funneled", "lfw")
+    folder = next((root / name for name in folders if (root / name).is_dir()), root)
+    table = root / "pairs.txt"
+    numbers, *rows = [line.split() for line in lines(table) if line.strip()]
+    try:
+        folds, each = (1, int(numbers[0])) if len(numbers) == 1 else map(int, numbers)
+        pairs = [
+            ((row[0], int(row[1])), (row[-2], int(row[-1])), row)
+            if len(row) == 4
+            else ((row[0], int(row[1])), (row[0], int(row[2])), row)
+            for row in rows
+        ]
+    except (ValueError, IndexError) as error:
+        raise damaged(table, error) from error
+    if len(pairs) != 2 * folds * each or each < 1:
+        raise InputError(f"{table} has {len(pairs)} pairs, not {folds} times {each} of each kind: download it again.")
+
+    def file(name: str, number: int) -> str:
+        return str(folder / name / f"{name}_{number:04d}.jpg")
+
+    return _pair_set(
+        "lfw",
+        [
+            (file(*one), file(*other), len(row) == 3, str(index // (2 * each)))
+            for index, (one, other, row) in enumerate(pairs)
+        ],
+    )
+
+
+def ijb_c(data_dir: Path | None) -> TemplateSet:
+    """IJB-C as its crops are published for evaluation: ``loose_crop`` beside ``meta`` (Maze et al. 2018).
+
+    Faces are aligned by their five points. Pairs are those of ``ijbc_template_pair_label.txt``; the search 1:N is there where
+    ``ijbc_1N_gallery_G1.csv``, ``…_G2.csv`` and ``ijbc_1N_probe_mixed.csv`` are. Images of one medium count as their mean;
+    nothing is weighted by how sure a detector was.
+    """
+    tables = ("meta/ijbc_face_tid_mid.txt", "meta/ijbc_template_pair_label.txt", "meta/ijbc_name_5pts_score.txt")
+    root = complete_root("ijb-c", data_dir, ("IJBC", "IJB-C"), (*tables, "loose_crop"))
+    faces, pairs, points = fields(root / tables[0], 3), fields(root / tables[1], 3), fields(root / tables[2], 12)
+    if [row[0] for row in faces] != [row[0] for row in points]:
+        raise InputError(f"{root / tables[0]} and {root / tables[2]} name different images: download them again.")
+    galleries = [root / f"meta/ijbc_1N_gallery_G{number}.csv" for number in (1, 2)]
+    probes = root / "meta/ijbc_1N_probe_mixed.csv"
+    searched = probes.is_file() and all(path.is_file() for path in galleries)
+    try:
+        number = {name: index for index, name in enumerate(dict.fromkeys(int(row[1]) for row in faces))}
+        subject = np.full(len(number), -1, dtype=np.int64)
+
+        def members(path: Path) -> NDArray[np.int64]:
+            # The tables have a line for each image of a template.
+            found = {number[int(row[0])]: int(row[1]) for _, row in _records(path)}
+            subject[list(found)] = list(found.values())
+            return np.array(list(found), dtype=np.int64)
+
+        return TemplateSet(
+            "ijb-c",
+            tuple(
+                Entry(str((root / "loose_crop" / row[0]).absolute()), part=Face(_points(row[1:11]))) for row in points
+            ),
+            template=np.array([number[int(row[1])] for row in faces]),
+            media=np.array([int(row[2]) for row in faces]),
+            first=np.array([number[int(row[0])] for row in pairs]),
+            second=np.array([number[int(row[1])] for row in pairs]),
+            same=np.array([row[2] == "1" for row in pairs]),
+            galleries=tuple(map(members, galleries)) if searched else (),
+            probes=members(probes) if searched else np.empty(0, dtype=np.int64),
+            subject=subject,
+        )
+    except (ValueError, KeyError, IndexError) as error:
+        raise damaged(root / "meta", error) from error
+
+
+def roxford5k(data_dir: Path | None) -> LandmarkSet:
+    """Revisited Oxford: ``gnd_roxford5k.pkl`` beside ``jpg``; of a query its box is looked at (Radenović et al. 2018)."""
+    return _revisited("roxford5k", data_dir)
+
+
+def rparis6k(data_dir: Path | None) -> LandmarkSet:
+    """Revisited Paris, likewise."""
+    return _revisited("rparis6k", data_dir)
+
+
+EVALUATION_SETS: dict[str, Callable[[Path | None], EvaluationSet]] = {
+    "lfw": lfw,
+    "ijb-c": ijb_c,
+    "roxford5k": roxford5k,
+    "rparis6k": rparis6k,
+}
+"""By name."""
+
+
+def evaluation_set(name: str, data_dir: Path | None = None) -> EvaluationSet:
+    """A set by its name, or pairs of one's own: a ``.csv`` table ``first,second,same[,fold]``, paths relative to it.
+
+    ``same`` is 1 or 0; without folds there are figures at false-accept rates, and no accuracy.
+
+    Raises:
+        InputError: there is no such set or table, or it is not complete.
+    """
+    if name.lower() in EVALUATION_SETS:
+        return EVALUATION_SETS[name.lower()](data_dir)
+    table = Path(name).expanduser()
+    if table.suffix.lower() != ".csv" or not table.is_file():
+        raise InputError(
+            f"There is no evaluation set {name!r}: name one of {', '.join(EVALUATION_SETS)}, or a .csv table "
+            f"first,second,same[,fold]."
+        )
+    return _pair_set(table.name, list(_rows(table)))
+
+
+def _rows(table: Path) -> Iterator[tuple[str, str, bool, str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        records = csv_records(str(table), file)
+        head = [name.strip().lower() for name in next(records, (0, []))[1]]
+        if head[:3] != ["first", "second", "same"] or head[3:] not in ([], ["fold"]):
+            raise InputError(
+                f"{table} has the columns {', '.join(head)}: pairs need first,second,same, and may have fold."
+            )
+        for line, row in records:
+            if len(row) != len(head) or row[2].strip() not in ("0", "1"):
+                raise InputError(
+                    f"{table} has no pair in line {line}: give two images, and 1 or 0 for the same or not."
+                )
+            first, second = (str((table.parent / cell.strip()).absolute()) for cell in row[:2])
+            yield first, second, row[2].strip() == "1", row[3].strip() if len(row) > 3 else ""
+
+
+def _pair_set(name: str, pairs: Sequence[tuple[str, str, bool, str]]) -> PairSet:
+    """From the addresses of both images of each pair, whether they are the same, and the fold's name."""
+    if not pairs:
+        raise InputError(f"{name} has no pair.")
+    number = {uri: index for index, uri in enumerate(dict.fromkeys(uri for pair in pairs for uri in pair[:2]))}
+    return PairSet(
+        name,
+        tuple(map(Entry, number)),
+        first=np.array([number[pair[0]] for pair in pairs]),
+        second=np.array([number[pair[1]] for pair in pairs]),
+        same=np.array([pair[2] for pair in pairs]),
+        fold=np.unique([pair[3] for pair in pairs], return_inverse=True)[1].astype(np.int64),
+    )
+
+
+def _revisited(name: str, data_dir: Path | None) -> LandmarkSet:
+    truth = f"gnd_{name}.pkl"
+    root = complete_root(name, data_dir, (name,), (truth, "jpg"))
+    content: Any = unpickled(root / truth)
+    try:
+        gallery, asked = ([str(one) for one in content[key]] for key in ("imlist", "qimlist"))
+        boxes = [Box(*map(float, one["bbx"])) for one in content["gnd"]]
+        landmarks = tuple(
+            Landmark(*([int(index) for index in one[kind]] for kind in ("easy", "hard", "junk")))
+            for one in content["gnd"]
+        )
+        known = {index for one in landmarks for index in (*one.easy, *one.hard, *one.junk)}
+        if len(asked) != len(landmarks) or not known <= set(range(len(gallery))):
+            raise ValueError("its lists do not fit each other")
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(root / truth, error) from error
+    files = {one: str((root / "jpg" / f"{one}.jpg").absolute()) for one in (*gallery, *asked)}
+    return LandmarkSet(
+        name,
+        (*(Entry(files[one]) for one in gallery), *(Entry(files[one], part=box) for one, box in zip(asked, boxes, strict=True))),
+        landmarks,
+    )  # fmt: skip
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table below its head."""
+    with path.open(newline="", encoding="utf-8") as file:
+        records = csv_records(str(path), file)
+        next(records, None)
+        yield from records
+
+
+def _points(words: Sequence[str]) -> tuple[tuple[float, float], ...]:
+    values = list(map(float, words))
+    return tuple(zip(values[::2], values[1::2], strict=True))
+
+
+def _tar(scores: Tensor, same: Tensor) -> Figures:
+    impostors = int((~same).sum())
+    rates = [rate for rate in FALSE_ACCEPT if impostors * rate >= 1] or [0.0]
+    return {f"TAR@FAR {rate:g}": value for rate, value in tar_at_far(scores, same, rates).items()}

@@ -1,0 +1,80 @@
+"""The verb ``verify``: pairs, templates and landmarks, by one generation and across two."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evergallery.data.evaluation_sets import Figures, evaluation_set
+from evergallery.files import is_writable
+from evergallery.holdings.embedding import extract
+from evergallery.holdings.holdings import Holdings
+from evergallery.retrieval.width import in_width_of
+from evergallery.watching import SILENT, Watcher
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What generations make of an evaluation set.
+
+    Attributes:
+        set: its name.
+        images: how many.
+        figures: by name, in [0, 1], of each test: by the generation that asks and the one whose vectors are stored.
+    """
+
+    set: str
+    images: int
+    figures: dict[tuple[str, str], Figures]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        tests = [{"queries": one, "vectors": other, **found} for (one, other), found in self.figures.items()]
+        return {**asdict(self), "figures": tests}
+
+
+def verify(
+    holdings: Holdings,
+    generation: str,
+    data: str | Path,
+    *,
+    against: str | None = None,
+    data_dir: Path | None = None,
+    watcher: Watcher = SILENT,
+) -> Verification:
+    """Measure a generation on pairs, templates or landmarks, alone and in the vectors of an earlier one.
+
+    It opens no gate: these images are nobody's gallery. Queries of another width than the vectors are cut, or padded with zeros.
+
+    Args:
+        generation: the one that asks.
+        data: ``lfw`` (pairs in ten folds), ``ijb-c`` (templates), ``roxford5k`` or ``rparis6k`` (landmarks with junk), or a
+            ``.csv`` table ``first,second,same[,fold]`` of pairs of one's own.
+        against: another generation, whose vectors would be stored.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
+
+    Raises:
+        InputError: the set is not complete, or has an image that cannot be read.
+        NotFoundError: no such generation.
+    """
+    new = holdings.generation(generation)
+    old = None if against is None else holdings.generation(against)
+    chosen = evaluation_set(str(data), data_dir)
+    cache = holdings.directory / "cache" if is_writable(holdings.directory) else None
+    vectors = {}
+    for maker in (new,) if old is None else (old, new):
+        images = chosen.images(maker.preprocessing, cache, watcher)
+        vectors[maker.name] = extract(holdings, maker, images, watcher)
+    tests = [(new.name, new.name)] if old is None else [(old.name,) * 2, (new.name,) * 2, (new.name, old.name)]
+    return Verification(
+        chosen.name,
+        len(chosen.entries),
+        {
+            (one, other): chosen.figures(
+                torch.from_numpy(in_width_of(vectors[one], vectors[other])), torch.from_numpy(vectors[other])
+            )
+            for one, other in dict.fromkeys(tests)
+        },
+    )

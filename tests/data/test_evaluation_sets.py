@@ -1,0 +1,180 @@
+"""Sets that are only tested on, each as a toy copy of its published layout: images, questions, figures worked out by hand."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evaluation_toys import make_toy, paint
+from evergallery.data.evaluation_sets import (
+    EVALUATION_SETS,
+    EvaluationSet,
+    LandmarkSet,
+    PairSet,
+    TemplateSet,
+    evaluation_set,
+)
+from evergallery.data.images import Preprocessing
+from evergallery.data.images.parts import FACE, FACE_POINTS, Box, Face
+from evergallery.errors import InputError
+from evergallery.retrieval.revisited import Landmark
+
+SMALL = Preprocessing(size=8)
+
+
+def unit(*degrees: float) -> torch.Tensor:
+    """Vectors in the plane, by their angles."""
+    angles = torch.tensor(degrees).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def toy(name: str, directory: Path) -> EvaluationSet:
+    make_toy(name, directory)
+    return evaluation_set(name, directory)
+
+
+@pytest.mark.parametrize("name", EVALUATION_SETS)
+def test_every_set_reads_its_layout_and_says_what_it_lacks(name: str, tmp_path: Path) -> None:
+    chosen = toy(name, tmp_path)
+    images = chosen.images(SMALL, tmp_path / "cache")
+    assert len(images) == len(chosen.entries) > 3
+    vectors = torch.nn.functional.normalize(torch.randn(len(images), 5, generator=torch.Generator().manual_seed(0)))
+    assert all(0 <= value <= 1 for value in chosen.figures(vectors, vectors).values())
+    with pytest.raises(InputError, match=f"The set '{name}' is read from disk: say with --data-dir"):
+        evaluation_set(name)
+    with pytest.raises(InputError, match=f"The set '{name}' is not complete"):
+        evaluation_set(name, tmp_path / "elsewhere")
+    Path(chosen.entries[0].uri).unlink()
+    with pytest.raises(InputError, match=f"1 of {len(images)} images of {name} cannot be read"):
+        chosen.images(SMALL, None)
+
+
+def test_lfw_has_its_folds_and_both_kinds_of_pairs(tmp_path: Path) -> None:
+    found = toy("lfw", tmp_path)
+    assert isinstance(found, PairSet)
+    names = [Path(entry.uri).stem for entry in found.entries]
+    assert [names[index] for index in found.first[:4]] == ["Ann_A_0001", "Bob_B_0001", "Ann_A_0001", "Ann_A_0003"]
+    assert [names[index] for index in found.second[:4]] == ["Ann_A_0002", "Bob_B_0003", "Bob_B_0002", "Bob_B_0001"]
+    assert found.same.tolist() == [True, True, False, False] * 2
+    assert found.fold.tolist() == [0] * 4 + [1] * 4
+    # Ann looks one way and Bob another: everything is told apart.
+    vectors = unit(*(0 if name.startswith("Ann") else 90 for name in names))
+    assert found.figures(vectors, vectors) == {"accuracy": 1.0, "TAR@FAR 0": 1.0}
+    # The stored vectors of another model, turned by a right angle: every answer is wrong.
+    turned = unit(*(90 if name.startswith("Ann") else 0 for name in names))
+    assert found.figures(vectors, turned)["TAR@FAR 0"] == 0.0
+    (tmp_path / "lfw/pairs.txt").write_text("2\t2\nAnn_A\t1\t2\n")
+    with pytest.raises(InputError, match="has 1 pairs, not 2 times 2 of each kind"):
+        evaluation_set("lfw", tmp_path)
+
+
+def test_ijb_c_counts_a_video_once_and_searches_both_galleries(tmp_path: Path) -> None:
+    found = toy("ijb-c", tmp_path)
+    assert isinstance(found, TemplateSet)
+    assert found.template.tolist() == [0, 0, 0, 1, 2, 3]
+    assert [one.tolist() for one in found.galleries] == [[0], [2]]
+    assert found.probes.tolist() == [1, 3]
+    assert found.subject[[0, 1, 2, 3]].tolist() == [1, 1, 2, 2]
+    # Two frames at 0° and a photograph at 90°: the template lies at 45°, and so do template 20's; without the media at 27°.
+    # At 36° template 30 is nearer to the latter, and farther from the former than template 20.
+    vectors = unit(0, 0, 90, 50, 25, 160)
+    figures = found.figures(vectors, vectors)
+    assert figures["TAR@FAR 0"] == 1.0
+    assert figures["rank 1"] == 1.0
+    no_media = TemplateSet(**{**vars(found), "media": np.arange(6)})
+    assert no_media.figures(vectors, vectors)["TAR@FAR 0"] == 0.0
+    # Without the tables of the search there are pairs alone.
+    (tmp_path / "IJBC/meta/ijbc_1N_probe_mixed.csv").unlink()
+    assert set(evaluation_set("ijb-c", tmp_path).figures(vectors, vectors)) == {"TAR@FAR 0"}
+    (tmp_path / "IJBC/meta/ijbc_template_pair_label.txt").write_text("10 99 1\n")
+    with pytest.raises(InputError, match="meta cannot be read"):
+        evaluation_set("ijb-c", tmp_path)
+
+
+def test_searches_1_to_n_are_by_hand() -> None:
+    """Ten probes of strangers and two of the gallery's people: TPIR at the FPIR that ten can tell."""
+    angles = [0, 90, 10, 80, *(30 + index for index in range(9)), 2]
+    vectors = unit(*angles)
+    count = len(angles)
+    chosen = TemplateSet(
+        "toy", (), template=np.arange(count), media=np.arange(count), first=np.array([0, 0]), second=np.array([2, 1]),
+        same=np.array([True, False]), galleries=(np.array([0, 1]),), probes=np.arange(2, count),
+        subject=np.array([1, 2, 1, 2, *range(3, 13)]),
+    )  # fmt: skip
+    figures = chosen.figures(vectors, vectors)
+    # The nearest stranger at 2° may pass at a rate of 0.1; the next is at 30°, farther than both mates at 10°.
+    assert figures["TPIR@FPIR 0.1"] == 1.0
+    assert figures["rank 1"] == 1.0
+    assert "TPIR@FPIR 0.01" not in figures, "ten strangers cannot tell it"
+    vectors[2:4] = unit(40, 85)
+    assert chosen.figures(vectors, vectors)["TPIR@FPIR 0.1"] == 0.5
+
+
+def test_revisited_sets_look_at_the_box_of_a_query(tmp_path: Path) -> None:
+    found = toy("roxford5k", tmp_path)
+    assert isinstance(found, LandmarkSet)
+    assert found.landmarks == (Landmark([0], [1, 3], [2]),)
+    images = found.images(SMALL, None)
+    (query,) = images.pixels[images.rows[-1:]]
+    assert query.mean() > 190, "its right half alone is bright"
+    # Gallery by similarity: 2 (junk), 0 (easy), 1 (hard), 3 (hard).
+    vectors = unit(10, 20, 0, 30, 0)
+    assert found.figures(vectors, vectors) == {"mAP medium": 1.0, "mAP hard": 1.0, "mAP easy": 1.0}
+    # Now 3 is behind what no list names: nothing but junk and the lists are in this gallery, so 0 behind 1 hurts easy alone.
+    assert found.figures(unit(25, 20, 0, 30, 0), unit(25, 20, 0, 30, 0))["mAP easy"] == 1.0, (
+        "hard ones are junk to easy"
+    )
+    (tmp_path / "roxford5k/gnd_roxford5k.pkl").write_bytes(pickle.dumps({"imlist": [], "qimlist": ["q"], "gnd": []}))
+    with pytest.raises(InputError, match="do not fit each other"):
+        evaluation_set("roxford5k", tmp_path)
+
+
+def write_pairs(path: Path, lines: Sequence[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_pairs_of_ones_own(tmp_path: Path) -> None:
+    for index, name in enumerate("abcd"):
+        paint(tmp_path / f"{name}.png", (index, 2, 3))
+    table = write_pairs(tmp_path / "pairs.csv", ["first,second,same", "a.png,b.png,1", "a.png,c.png,0"])
+    found = evaluation_set(str(table))
+    assert [Path(entry.uri).name for entry in found.entries] == ["a.png", "b.png", "c.png"]
+    assert found.figures(unit(0, 5, 90), unit(0, 5, 90)) == {"TAR@FAR 0": 1.0}
+    folds = ["first,second,same,fold", *(f"a.png,b.png,1,{fold}\na.png,c.png,0,{fold}" for fold in "xy")]
+    assert evaluation_set(str(write_pairs(table, folds))).figures(unit(0, 5, 90), unit(0, 5, 90))["accuracy"] == 1.0
+    for lines, message in (
+        (["one,two,same", "a,b,1"], "has the columns one, two, same"),
+        (["first,second,same", "a.png,b.png,yes"], "has no pair in line 2"),
+        (["first,second,same"], "has no pair"),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluation_set(str(write_pairs(table, lines)))
+    with pytest.raises(InputError, match="There is no evaluation set 'lwf': name one of lfw, ijb-c"):
+        evaluation_set("lwf")
+
+
+def test_a_face_is_brought_upright_by_its_points() -> None:
+    """A picture with a mark at each of five points, turned and enlarged: the marks come back to where they belong."""
+    angle, scale = np.deg2rad(25), 2.0
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = np.array(FACE_POINTS) @ turn.T + (130, 20)
+    canvas = np.zeros((320, 360, 3), dtype=np.uint8)
+    for x, y in points.round().astype(int):
+        canvas[y - 6 : y + 7, x - 6 : x + 7] = 255
+    upright = np.asarray(Face(tuple(map(tuple, points))).of(Image.fromarray(canvas)))
+    assert upright.shape == (FACE, FACE, 3)
+    for x, y in np.array(FACE_POINTS).round().astype(int):
+        assert upright[y, x].min() > 200
+    assert (upright > 100).mean() < 5 * 121 / FACE**2, "marks, and nothing else"
+
+
+def test_a_box_stays_inside_of_its_image() -> None:
+    image = Image.new("RGB", (20, 10))
+    assert Box(5.4, 2, 15.2, 8).of(image).size == (10, 6)
+    assert Box(-5, -5, 500, 500).of(image).size == (20, 10)
+    assert Box(19.8, 9.9, 19.9, 9.9).of(image).size == (1, 1)
