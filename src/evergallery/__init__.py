@@ -18,10 +18,12 @@ from evergallery._version import __version__
 if TYPE_CHECKING:
     from evergallery import data, errors, losses, methods, network, retrieval
     from evergallery.generations.generation import Generation
+    from evergallery.network.endpoint import Endpoint
     from evergallery.training import Settings
     from evergallery.workspace import Workspace
 
 __all__ = [
+    "Endpoint",
     "Generation",
     "Settings",
     "Workspace",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Endpoint": "evergallery.network.endpoint",
     "Generation": "evergallery.generations.generation",
     "Settings": "evergallery.training",
     "Workspace": "evergallery.workspace",

@@ -6,6 +6,7 @@
     ├── NotFoundError           a generation, item or workspace is not there      exit status 3
     ├── RefusedError            it would be wrong, for instance mixing two spaces exit status 1
     ├── BusyError               another process holds the lock                    exit status 4
+    ├── UnavailableError        a server that was asked does not answer           exit status 4
     ├── ReadOnlyError           the disk, or its permissions, let nothing be written exit status 5
     ├── FullError               a disk has too little room                        exit status 5
     ├── DamagedError            a stored file is not what was written             exit status 6
@@ -27,7 +28,7 @@ EXIT_STATUSES: dict[int, str] = {
     1: "no: the gate is not passed, or what was asked for is refused because it would be wrong",
     2: "the command line, a file or another input cannot be used as given, or an extra is not installed",
     3: "not found: a workspace, a generation, an item, an image; a search that finds nothing",
-    4: "busy: another process does something that excludes this; try again",
+    4: "busy: another process does something that excludes this, or a server does not answer; try again",
     5: "the disk is full or read-only, or permission is denied",
     6: "a stored file is missing, truncated or altered",
     7: "training cannot go on",
@@ -94,6 +95,12 @@ class RefusedError(EvergalleryError):
 
 class BusyError(EvergalleryError):
     """Another process is doing something that excludes this."""
+
+    exit_status = 4
+
+
+class UnavailableError(EvergalleryError):
+    """A server that had to be asked does not answer, or not now."""
 
     exit_status = 4
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,11 +21,17 @@ from evergallery.cli.common import (
 )
 from evergallery.cli.console import print_conflicts, print_json, print_skipped, say, watching
 
+if TYPE_CHECKING:
+    from evergallery.network.endpoint import Endpoint
+
 
 def register(
     model: Annotated[
         str,
-        typer.Argument(help="A timm model, torchvision/NAME, an .onnx file, or a function package.module:function."),
+        typer.Argument(
+            help="A timm model, torchvision/NAME, an .onnx file, a function package.module:function, or the address of an "
+            "endpoint that embeds pictures."
+        ),
     ],
     workspace: WorkspaceOption = HERE,
     weights: Annotated[
@@ -45,12 +51,41 @@ def register(
         str | None, typer.Option(help="Of each channel, as 0.5,0.5,0.5; the model's own by default.")
     ] = None,
     std: Annotated[str | None, typer.Option(help="Likewise what each channel is divided by.")] = None,
+    model_name: Annotated[str | None, typer.Option("--model", help="Endpoint: the model's name there.")] = None,
+    body: Annotated[
+        str | None,
+        typer.Option(help="Endpoint: what every request says besides, as JSON, such as '{\"dimensions\": 512}'."),
+    ] = None,
+    key_env: Annotated[
+        str | None, typer.Option(help="Endpoint: the environment variable that holds the key, which is never kept.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Endpoint: pictures in a request; 16 by default.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Endpoint: seconds for a request; 30 by default.")] = None,
+    tries: Annotated[int | None, typer.Option(help="Endpoint: of a request, in all; 5 by default.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Endpoint: requests a second, at most; any number by default.")
+    ] = None,
+    price_per_1000: Annotated[
+        float | None, typer.Option("--price-per-1000", help="Endpoint: of so many pictures, in whatever currency.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Endpoint: that may be spent in all; no end by default.")
+    ] = None,
+    max_pictures: Annotated[
+        int | None, typer.Option(help="Endpoint: that may be asked for in all; no end by default.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a generation of a model that you have trained elsewhere."""
+    """Make a generation of a model that you have trained elsewhere, or that answers at an address."""
+    asked = {
+        "model": model_name, "body": None if body is None else _object("--body", body), "key_env": key_env, "batch": batch,
+        "timeout": timeout, "tries": tries, "rate": rate, "price_per_1000": price_per_1000, "max_cost": max_cost,
+        "max_pictures": max_pictures,
+    }  # fmt: skip
+    what = _model(model, {name: value for name, value in asked.items() if value is not None})
     with open_workspace(workspace) as space:
         generation = space.register(
-            model, weights=weights, pretrained=pretrained, seed=seed, size=size,
+            what, weights=weights, pretrained=pretrained, seed=seed, size=size,
             fit=fit, interpolation=interpolation,
             mean=_numbers("--mean", mean), std=_numbers("--std", std),
         )  # fmt: skip
@@ -60,7 +95,7 @@ def register(
         print_json(card.model_dump(mode="json"))
         return
     queries = "it answers queries now" if promoted == card.name else f"queries are answered by {promoted}"
-    say(f"{card.name}: {model}, {card.dimension} dimensions, images of {card.preprocessing['size']} pixels; {queries}.")
+    say(f"{card.name}: {what}, {card.dimension} dimensions, images of {card.preprocessing['size']} pixels; {queries}.")
 
 
 def import_(
@@ -151,6 +186,36 @@ def export_model(
             f"smallest cosine of an image's two vectors {found.smallest_cosine:.4f}."
         )
     say(f"Next:  evergallery register {quote(str(done.file))}")
+
+
+def _model(model: str, asked: dict[str, Any]) -> "str | Endpoint":
+    """What was named: an endpoint where it is an address."""
+    from evergallery.errors import InputError
+
+    if model.lower().startswith(("http://", "https://")):
+        from evergallery.network.endpoint import Endpoint
+
+        return Endpoint.of(model, **asked)
+    if asked:
+        named = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
+        raise InputError(f"{named} belong to an endpoint: give its address, such as https://HOST/v1/embeddings.")
+    return model
+
+
+def _object(option: str, text: str) -> dict[str, Any]:
+    from json import loads
+
+    from evergallery.errors import InputError
+
+    try:
+        found = loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"{option} {text!r} is not JSON ({error}): write an object, such as '{{\"dimensions\": 512}}'."
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"{option} {text!r} is no JSON object: write one, such as '{{\"dimensions\": 512}}'.")
+    return found
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

@@ -11,10 +11,12 @@ from evergallery.exchange.known import known_generation, next_generation
 from evergallery.files import lock
 from evergallery.generations.card import MethodCard
 from evergallery.generations.fingerprint import fingerprint_of
-from evergallery.generations.generation import Generation
+from evergallery.generations.generation import Generation, account_path
 from evergallery.holdings.holdings import Holdings, promote_first
 from evergallery.network import Architecture, Embedder, Head, Network, build_backbone
 from evergallery.network.backbones import load_weights
+from evergallery.network.endpoint import MEAN, STD, Endpoint, EndpointModel, asking, first_look
+from evergallery.network.endpoint_account import Account
 from evergallery.network.foreign import (
     PROBE_CELLS,
     function_model,
@@ -32,7 +34,7 @@ USUAL = {"size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225
 
 def register(
     holdings: Holdings,
-    model: str | Path | Callable[..., Any],
+    model: "str | Path | Endpoint | Callable[..., Any]",
     *,
     weights: str | Path | None = None,
     pretrained: bool = True,
@@ -45,11 +47,13 @@ def register(
 ) -> Generation:
     """Make a generation of a model that somebody else has trained; the first one is promoted at once.
 
-    A model that is registered already, with the same preprocessing, is returned as it is.
+    A model that is registered already, with the same preprocessing, is returned as it is; of an endpoint the terms are then
+    those given now.
 
     Args:
         model: a timm model, ``torchvision/NAME``, an ``.onnx`` file, or a Python function that turns a normalised
-            float32 array (B, 3, H, W) into vectors (B, D): itself, or its name ``package.module:function``.
+            float32 array (B, 3, H, W) into vectors (B, D): itself, or its name ``package.module:function``; or an
+            ``Endpoint``, or only its address, that embeds pictures as OpenAI's embeddings do.
         weights: a file of weights, safetensors or a plain state dict, for a timm or torchvision model.
         pretrained: where no file is given, load the published weights rather than initial ones.
         seed: of the initial weights.
@@ -63,11 +67,17 @@ def register(
     Raises:
         InputError: there is no such model, or it fails on a batch of pictures.
         MissingExtraError: an ONNX model without onnxruntime.
+        UnavailableError: an endpoint does not answer.
+        RefusedError: its terms do not allow so many pictures.
     """
+    if isinstance(model, str) and model.lower().startswith(("http://", "https://")):
+        model = Endpoint.of(model)
     given = {"size": size, "fit": fit, "interpolation": interpolation, "mean": mean, "std": std}
     given = {name: value for name, value in given.items() if value is not None}
     with lock(holdings.directory / "generations" / ".lock", "register"):
-        if _is_onnx(model) or callable(model) or ":" in str(model):
+        if isinstance(model, Endpoint):
+            generation = _register_endpoint(holdings, model, given, weights)
+        elif _is_onnx(model) or callable(model) or ":" in str(model):
             if weights is not None:
                 raise InputError(f"{model} has its weights inside: leave --weights out.")
             generation = _register_foreign(holdings, model, given)
@@ -92,7 +102,7 @@ class _Weights:
         return "pretrained" if self.pretrained else f"seed {self.seed}"
 
 
-def _is_onnx(model: str | Path | Callable[..., Any]) -> bool:
+def _is_onnx(model: object) -> bool:
     return isinstance(model, str | Path) and str(model).lower().endswith(".onnx")
 
 
@@ -133,6 +143,37 @@ def _register_foreign(holdings: Holdings, model: Any, given: dict[str, Any]) -> 
     name, place = next_generation(holdings)
     method = MethodCard(name="register", parameters={"model": found.name})
     return Generation.write_foreign(place, found, preprocessing, name=name, method=method)
+
+
+def _register_endpoint(
+    holdings: Holdings, endpoint: Endpoint, given: dict[str, Any], weights: str | Path | None
+) -> Generation:
+    """Write an endpoint, or take its new terms where it is known: it still makes of the probe pictures what it did."""
+    inside = [name for name in ("mean", "std") if name in given] + (["weights"] if weights is not None else [])
+    if inside:
+        raise InputError(f"An endpoint is sent pictures as they are: leave --{' and --'.join(inside)} out.")
+    preprocessing = Preprocessing(**{"size": USUAL["size"], **given, "mean": MEAN, "std": STD})
+    same = [
+        one
+        for one in holdings.generations()
+        if one.is_asked and one.card.model == endpoint.identity and one.preprocessing == preprocessing
+    ]
+    for one in same:
+        Account.open(one.account_path, endpoint.terms)
+    name, place = next_generation(holdings)
+    account = Account.open(account_path(place), endpoint.terms)
+    try:
+        probes = first_look(endpoint, asking(endpoint, account), preprocessing.size)
+        known = next((one for one in same if one.makes(probes)), None)
+    except BaseException:
+        account.forget()
+        raise
+    if known is not None:
+        account.forget()
+        return known
+    model = EndpointModel(endpoint, account, probes.shape[1])
+    method = MethodCard(name="register", parameters={"model": str(endpoint)})
+    return Generation.write_foreign(place, model, preprocessing, name=name, method=method, probes=probes)
 
 
 def _check_on_probe(model: str, embedder: Embedder, preprocessing: Preprocessing) -> None:

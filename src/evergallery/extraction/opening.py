@@ -33,6 +33,10 @@ def extracting(
     """
     if workers is not None and (cluster is None or workers < 1):
         raise InputError("Workers are a cluster's, at least one: give  --cluster ADDRESS --workers N")
+    if cluster is not None and generation.is_asked:
+        raise InputError(
+            f"{generation.name} is asked over HTTP, and a cluster would ask no faster: leave --cluster out."
+        )
     if cluster is None:
         yield LocalExtraction(holdings.loaded.embedder(generation), generation.preprocessing)
         return

@@ -12,16 +12,17 @@ from evergallery._version import __version__
 from evergallery.files.cards import write_card
 from evergallery.network.architecture import Architecture, HeadKind
 
-FORMAT = 3
-"""The newest. Older versions read the cards of trained generations (1) and of other kinds (2); 3 is expanded."""
+FORMAT = 4
+"""The newest. Older versions read cards of trained generations (1) and of other kinds (2); 3 is expanded, 4 an endpoint."""
 CARD = "card.json"
 
-Kind = Literal["trained", "model", "onnx", "callable", "vectors"]
+Kind = Literal["trained", "model", "onnx", "callable", "endpoint", "vectors"]
 KINDS = {
     "trained": "a trained network",
     "model": "a registered model",
     "onnx": "an ONNX model",
     "callable": "a Python function",
+    "endpoint": "an HTTP endpoint",
     "vectors": "vectors only",
 }
 
@@ -51,7 +52,7 @@ class Card(BaseModel):
     Attributes:
         name: ``v1``, ``v2``, …
         kind: ``trained`` here; a ``model`` of timm or torchvision that was registered with its weights; an ``onnx`` file;
-            a Python function (``callable``); or ``vectors`` that were imported, whose model nobody here has.
+            a Python function (``callable``); an HTTP ``endpoint``; or imported ``vectors``, whose model nobody here has.
         fingerprint: identifies the embedding space: weights, preprocessing, normalisation, dimension.
         parent: name of the generation that it learned from, or ``None``.
         run: identifies the training run, so that a run killed at its very end is not repeated; empty without one.
@@ -101,9 +102,10 @@ class Card(BaseModel):
 
 def new_card(directory: Path, **fields: Any) -> Card:
     """Make a card of its fields, and write it with its checksum."""
-    trained, expanded = fields.get("kind", "trained") == "trained", fields.get("root") is not None
+    kind = fields.get("kind", "trained")
+    trained, expanded = kind == "trained", fields.get("root") is not None
     card = Card(
-        format=FORMAT if expanded else 1 if trained else 2,
+        format=4 if kind == "endpoint" else 3 if expanded else 1 if trained else 2,
         versions={"evergallery": __version__, "python": platform.python_version(), **_versions()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **fields,

@@ -1,6 +1,7 @@
 """What tells an embedding space, and an image that was learned from, from all others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -9,6 +10,7 @@ from evergallery.files import sha256_of
 from evergallery.files.tensors import hash_tensors
 from evergallery.generations.identity import network_fingerprint, space_fingerprint
 from evergallery.network import Embedder, ExpandedEmbedder, Extractor
+from evergallery.network.endpoint import EndpointModel
 from evergallery.network.foreign import ForeignModel, probe
 
 
@@ -17,7 +19,7 @@ def fingerprint_of(embedder: Extractor, preprocessing: Preprocessing, probes: to
 
     Two models of equal dimension have different fingerprints; two copies of one model have the same. A foreign model is
     known by its file, or where it is a Python function by its name and by what it makes of the probe pictures, which the
-    next version of its code may change.
+    next version of its code may change; an endpoint by its address, its model's name, and what it made of these pictures.
 
     Args:
         embedder: of any kind.
@@ -34,8 +36,18 @@ def fingerprint_of(embedder: Extractor, preprocessing: Preprocessing, probes: to
     if isinstance(embedder, ForeignModel) and embedder.file is not None:
         return space_fingerprint({"onnx": sha256_of(embedder.file)}, form, dimension)
     made = probe(embedder, preprocessing) if probes is None else probes
+    if isinstance(embedder, EndpointModel):
+        return endpoint_fingerprint(embedder.endpoint.identity, made, form, dimension)
     function = {"function": getattr(embedder, "name", ""), "probes": hash_tensors({"embeddings": made})}
     return space_fingerprint(function, form, dimension)
+
+
+def endpoint_fingerprint(
+    identity: Mapping[str, Any], probes: torch.Tensor, preprocessing: Mapping[str, Any], dimension: int
+) -> str:
+    """Of what an endpoint makes: where it is, how its model is called there, and what it made of the probe pictures (P, D)."""
+    made_of = {"endpoint": dict(identity), "probes": hash_tensors({"embeddings": probes})}
+    return space_fingerprint(made_of, preprocessing, dimension)
 
 
 def short_hashes(hashes: Sequence[str]) -> torch.Tensor:

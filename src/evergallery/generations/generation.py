@@ -13,7 +13,7 @@ from evergallery.errors import DamagedError, EvergalleryError, InputError
 from evergallery.files import new_directory, sha256_of
 from evergallery.files.cards import read_card
 from evergallery.files.tensor_files import stored_tensors_hash
-from evergallery.generations.card import CARD, FORMAT, KINDS, Card, HeadCard, MethodCard, new_card
+from evergallery.generations.card import CARD, FORMAT, KINDS, Card, HeadCard, Kind, MethodCard, new_card
 from evergallery.generations.identity import network_fingerprint, vectors_fingerprint
 from evergallery.network.architecture import Architecture
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EMBEDDER, HEAD, MEMORY = "embedder.safetensors", "head.safetensors", "memory.safetensors"
 LEARNED_FROM = "learned_from.safetensors"
 ONNX, PROBE = "model.onnx", "probe.safetensors"
+ENDPOINTS = "endpoints"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,14 @@ class Generation:
 
     @classmethod
     def write_foreign(
-        cls, directory: Path, model: "ForeignModel", preprocessing: Preprocessing, *, name: str, method: MethodCard
+        cls,
+        directory: Path,
+        model: "ForeignModel",
+        preprocessing: Preprocessing,
+        *,
+        name: str,
+        method: MethodCard,
+        probes: "torch.Tensor | None" = None,
     ) -> "Generation":
         """Write the generation of a model that is only run: its file where it has one, and what it makes of the probes.
 
@@ -114,15 +122,24 @@ class Generation:
             preprocessing: of its input.
             name: ``v1``, ``v2``, …
             method: how it came here.
+            probes: unit rows (P, D) that it made of the probe pictures; asked for by default.
 
         Raises:
             InputError: the model fails on the probe pictures.
         """
         from evergallery.files.tensors import save_tensors
         from evergallery.generations.fingerprint import fingerprint_of
+        from evergallery.network.endpoint import EndpointModel
         from evergallery.network.foreign import probe
 
-        probes = probe(model, preprocessing)
+        probes = probe(model, preprocessing) if probes is None else probes
+        kind: Kind = "onnx"
+        if isinstance(model, EndpointModel):
+            kind, told = "endpoint", model.endpoint.identity
+        elif model.file is None:
+            kind, told = "callable", {"function": model.name}
+        else:
+            told = {"file": model.file.name}
         with new_directory(directory) as temporary:
             checksums = {PROBE: save_tensors(temporary / PROBE, {"embeddings": probes})}
             if model.file is not None:
@@ -131,13 +148,13 @@ class Generation:
             card = new_card(
                 temporary,
                 name=name,
-                kind="callable" if model.file is None else "onnx",
+                kind=kind,
                 parent=None,
                 fingerprint=fingerprint_of(model, preprocessing, probes),
                 method=method,
                 preprocessing=preprocessing.to_dict(),
                 dimension=model.dimension,
-                model={"function": model.name} if model.file is None else {"file": model.file.name},
+                model=told,
                 checksums=checksums,
             )
         return cls(directory, card)
@@ -197,6 +214,22 @@ class Generation:
     def extracts(self) -> bool:
         """Whether it can look at an image; not where only vectors are known."""
         return self.card.kind != "vectors"
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody else's server embeds for it, which takes money perhaps."""
+        return self.card.kind == "endpoint"
+
+    @property
+    def account_path(self) -> Path:
+        """Where it is counted how much an endpoint was asked, beside the terms on which it is."""
+        return account_path(self.directory)
+
+    def makes(self, probes: "torch.Tensor") -> bool:
+        """Whether it made so of the probe pictures, of which somebody has unit rows (P, D)."""
+        from evergallery.network.foreign import SAME, least_cosine
+
+        return least_cosine(probes, self._probes()) >= SAME
 
     @property
     def can_be_parent(self) -> bool:
@@ -260,6 +293,7 @@ class Generation:
             InputError: there are vectors only, or a Python function cannot be imported.
             DamagedError: weights are missing or altered, or the model behind a foreign generation has changed.
             MissingExtraError: an ONNX model without onnxruntime.
+            UnavailableError: an endpoint does not answer.
         """
         self._require_model()
         return self._foreign_model() if self.card.architecture is None else self._embedder(device)
@@ -350,9 +384,11 @@ class Generation:
 
     def _foreign_model(self) -> "ForeignModel":
         """The model, which still makes of the probe pictures what it made when it was registered."""
-        from evergallery.network.foreign import SAME, function_model, onnx_model, probe
+        from evergallery.network.foreign import SAME, function_model, least_cosine, onnx_model, probe
 
         size, dimension = self.preprocessing.size, self.card.dimension
+        if self.card.kind == "endpoint":
+            return self._endpoint_model()
         if self.card.kind == "callable":
             model = function_model(self.card.model["function"], size, dimension)
         else:
@@ -360,13 +396,24 @@ class Generation:
             if not path.is_file() or sha256_of(path) != self.card.checksums[ONNX]:
                 raise DamagedError(f"{path} is not the file that was written: restore it from a backup.")
             model = onnx_model(path, size, dimension=dimension)
-        now = probe(model, self.preprocessing)
-        cosine = float((now * self._probes()).sum(1).min())
+        cosine = least_cosine(probe(model, self.preprocessing), self._probes())
         if cosine < SAME:
             raise DamagedError(
                 f"The model behind {self.name} has changed (fixed pictures are embedded at a cosine of {cosine:.3f} with "
                 f"what they were): register it as a new generation."
             )
+        model.eval()
+        return model
+
+    def _endpoint_model(self) -> "ForeignModel":
+        from evergallery.network.endpoint import Endpoint, EndpointModel
+        from evergallery.network.endpoint_account import Account
+
+        account = Account(self.account_path)
+        endpoint = Endpoint(**self.card.model, terms=account.terms)
+        size, dimension = self.preprocessing.size, self.card.dimension
+        model = EndpointModel(endpoint, account, dimension, kept=self._probes(), size=size)
+        model.require_same()
         model.eval()
         return model
 
@@ -389,14 +436,23 @@ class Generation:
             return network_fingerprint(
                 weights, card.architecture, card.root, self.preprocessing.to_dict(), card.dimension
             )
-        from evergallery.generations.fingerprint import fingerprint_of
+        from evergallery.generations.fingerprint import endpoint_fingerprint, fingerprint_of
 
+        if card.kind == "endpoint":
+            # What it makes now is another question, and asked too.
+            self.embedder()
+            return endpoint_fingerprint(card.model, self._probes(), card.preprocessing, card.dimension)
         return fingerprint_of(self.embedder(), self.preprocessing, self._probes() if card.kind == "callable" else None)
 
     def _tensors(self, name: str) -> "dict[str, torch.Tensor]":
         from evergallery.files.tensors import load_tensors
 
         return load_tensors(self.directory / name, self.card.checksums[name], "restore it from a backup")
+
+
+def account_path(directory: Path) -> Path:
+    """Where the generation of a directory has its endpoint's account."""
+    return directory.parent.parent / ENDPOINTS / f"{directory.name}.json"
 
 
 def directory_name(number: int) -> str:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
-from evergallery.errors import InputError, MissingExtraError
+from evergallery.errors import EvergalleryError, InputError, MissingExtraError
 from evergallery.network.embedder import Extractor
 
 PROBE_CELLS = (2, 4, 8, 16)
@@ -73,7 +73,7 @@ def vectors_of(name: str, run: Run, images: NDArray[np.float32]) -> NDArray[np.f
     try:
         made = run(np.ascontiguousarray(images))
         vectors = np.array(made.detach().cpu().numpy() if isinstance(made, Tensor) else made, dtype=np.float32)
-    except InputError:
+    except EvergalleryError:
         raise
     # It is somebody else's code: anything may come out of it.
     except Exception as error:
@@ -111,6 +111,11 @@ def probe(model: Extractor, preprocessing: Preprocessing) -> Tensor:
     """
     images = normalise(probe_images(preprocessing.size), preprocessing.mean, preprocessing.std)
     return model.eval().embed(images.to(model.device)).cpu().clone()
+
+
+def least_cosine(probes: Tensor, kept: Tensor) -> float:
+    """Of what a model makes of the probe pictures with what it made before, unit rows (P, D) both; 0 where D differs."""
+    return float((probes * kept).sum(1).min()) if probes.shape == kept.shape else 0.0
 
 
 def function_name(function: Callable[..., Any] | str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.errors import EvergalleryError
+from evergallery.errors import EvergalleryError, RefusedError, UnavailableError
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
@@ -134,9 +134,13 @@ class _Made:
                 holdings.unreadable[problem.item] = now + AGAIN_SECONDS
             holdings.notes.record(looked.problems)
             if looked.items:
-                for item, vector in zip(
-                    looked.items, embed_pixels(holdings, looked.images.pixels, target), strict=True
-                ):
+                try:
+                    made = embed_pixels(holdings, looked.images.pixels, target)
+                except (UnavailableError, RefusedError):
+                    # An endpoint that does not answer, or may be asked no more: the older scores stand.
+                    how |= {item.id: "late" for item in (*looked.items, *left)}
+                    break
+                for item, vector in zip(looked.items, made, strict=True):
                     new[item.id], how[item.id] = vector, "embedded"
             pace, size = (time.monotonic() - now) / len(chunk), TOGETHER
         _keep(holdings, target, [replace(current[name], embedding=vector) for name, vector in new.items()])

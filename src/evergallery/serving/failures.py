@@ -21,6 +21,7 @@ from evergallery.errors import (
     MissingExtraError,
     NotFoundError,
     RefusedError,
+    UnavailableError,
 )
 from evergallery.serving.schemas import ErrorAnswer
 
@@ -37,6 +38,7 @@ KINDS: dict[type[EvergalleryError], tuple[int, str]] = {
     RefusedError: (409, "refused"),
     BusyError: (423, "busy"),
     DamagedError: (503, "unavailable"),
+    UnavailableError: (503, "unavailable"),
     MissingExtraError: (503, "unavailable"),
     OverloadedError: (503, "unavailable"),
 }

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import BusyError, InputError, RefusedError
+from evergallery.errors import BusyError, InputError, RefusedError, UnavailableError
 from evergallery.files import is_writable
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import stored_spaces
@@ -84,6 +84,7 @@ def check(
         holdings, data, ordered, old_classes=old_classes, answers=answers, queries=queries, gallery=gallery,
         data_dir=data_dir, watcher=watcher,
     )  # fmt: skip
+    _require_same(holdings, [space.maker for space in ordered], watcher)
     measured, images = held_out.spaces, held_out.protocol
     judged = _judged(holdings, new)
     if not held_out.labelled:
@@ -145,6 +146,20 @@ def compare(holdings: Holdings, candidates: Sequence[str], data: str | Path | Im
     return sorted(
         found, key=lambda one: -one.matrix[one.candidate, one.candidate]["all"].recall[1] if one.matrix else 0.0
     )
+
+
+def _require_same(holdings: Holdings, makers: Sequence[Generation], watcher: Watcher) -> None:
+    """Ask endpoints for their probe pictures: what is kept of their embeddings would say nothing of another model there.
+
+    Raises:
+        DamagedError: one is not the model that was registered.
+    """
+    for maker in makers:
+        if maker.is_asked:
+            try:
+                holdings.loaded.embedder(maker)
+            except (UnavailableError, InputError) as error:
+                watcher.said(f"nobody knows whether the model behind {maker.name} is still the same: {error}")
 
 
 def _judged(holdings: Holdings, new: Space) -> dict[str, Judged]:
