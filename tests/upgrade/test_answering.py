@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import models
+from conftest import as_json, evergallery
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
 from evergallery.holdings.answer import Answer
@@ -15,6 +16,7 @@ from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import embed
 from evergallery.holdings.spaces import Space
 from evergallery.searching import rescoring
+from evergallery.upgrade.promotion import judge
 from shops import held_out, make_photos, make_shop, spaces, vectors
 
 
@@ -192,9 +194,28 @@ class TestRescoring:
         shop.search(second)
         assert sum(spaces(shop).values()) == 200
         assert shop.doctor() == []
-        assert shop.state.refresh is None
+        assert shop.state.refresh is not None
+        assert (shop.state.refresh.id, shop.state.refresh.shown) == ("r2", True), "what was made is kept in another one"
         found = shop.search(second)
         assert len({one.item.id for one in found}) == len(found)
+
+    def test_after_a_commit_searches_keep_what_they_make(self, shop: Workspace) -> None:
+        first, second = photos(shop, 2)
+        shop.promote("v3", answer="rescore")
+        shop.search(first)
+        shop.commit()
+        committed = spaces(shop)["v3"]
+        assert shop.state.refresh is None
+        told = shop.search(second)
+        assert spaces(shop)["v3"] > committed
+        again = shop.search(second)
+        assert [(one.item.id, one.score) for one in again] == [(one.item.id, pytest.approx(one.score)) for one in told]
+        shop.promote("v3", answer="dual")
+        shop.commit()
+        settled = spaces(shop)["v3"]
+        shop.search(first)
+        assert (shop.state.refresh, spaces(shop)["v3"]) == (None, settled), "who answers otherwise keeps nothing"
+        assert shop.doctor() == []
 
     def test_filters_and_limits_hold(self, shop: Workspace) -> None:
         from evergallery.gallery.items import Filter
@@ -346,3 +367,38 @@ class TestWhileARefreshIsCommitted:
         found = shop.search(item="7", k=5)
         assert committed
         assert len(found) == 5
+
+
+class TestJudgedInAWay:
+    def test_check_judges_what_promote_would(self, shop: Workspace) -> None:
+        usual = shop.check("v3", held_out())
+        assert not usual.passed
+        assert usual.pairs[0].answer is None
+        for way in ("dual", Answer.of("rescore", 50), "direct", "adapter"):
+            found = shop.check("v3", held_out(), answer=way)  # type: ignore[arg-type]
+            try:
+                promoted = list(judge(shop, "v3", found.pairs[0].answer).conditions)
+            except RefusedError:
+                promoted = []
+            assert [("v1", one) for one in found.pairs[0].conditions] == promoted or way == "adapter"
+            assert found.passed == (way not in ("direct", "adapter"))
+            assert found.verdict == usual.verdict, "what was measured stays what it is"
+        missing = shop.check("v3", held_out(), answer="adapter").pairs[0].conditions
+        assert [(one.name, one.met, one.measured) for one in missing] == [
+            ("way of answering", False, "no adapter is stored for it")
+        ]
+        assert shop.promote("v3", answer="dual").changed
+
+    def test_on_the_command_line(self, shop: Workspace, tmp_path: Path) -> None:
+        made = make_photos(tmp_path / "held", each=25, seed=3)
+        shop.close()
+        common = ("check", "v3", "--data", made, "-w", shop.directory)
+        evergallery(*common, expect=1)
+        said = " ".join(evergallery(*common, "--answer", "dual").stdout.split())
+        assert "Judged is the way dual" in said
+        assert "evergallery promote v3 --answer dual" in said
+        told = as_json(*common, "--answer", "rescore", "--answer-candidates", "50")
+        assert told["pairs"][0]["answer"]["candidates"] == 50
+        assert told["passed"]
+        evergallery(*common, "--answer", "direct", expect=1)
+        assert "no way 'both'" in evergallery(*common, "--answer", "both", expect=2).stderr

@@ -80,6 +80,8 @@ def _print_pair(pair: "PairCheck") -> None:
     if evidence.best is not None:
         gain = "undefined" if evidence.update_gain is None else f"{evidence.update_gain:.2f}"
         say(f"Update gain {gain}, price {100 * (evidence.price or 0):.1f} points, against {evidence.best}.")
+    if pair.answer is not None:
+        say(f"Judged is the way {pair.answer.way}: {pair.answer}.")
     for condition in pair.conditions:
         mark = "–" if condition.met is None else "✓" if condition.met else "✗"
         found = f"not measured, because {condition.measured}" if condition.met is None else condition.measured

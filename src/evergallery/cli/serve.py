@@ -62,6 +62,29 @@ def serve(
     shadow_answer: Annotated[
         str | None, typer.Option(help="For --shadow: how it would answer: checked, direct, adapter or dual.")
     ] = None,
+    canary: Annotated[
+        str | None,
+        typer.Option(help="A generation that answers some of the clients, always the same ones, after the gate."),
+    ] = None,
+    share: Annotated[float, typer.Option(help="For --canary: share of the clients.")] = 0.05,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="For --canary: what a client is known by: token, address, a header's name, or client for the token and without "
+            "one the address."
+        ),
+    ] = "client",
+    canary_answer: Annotated[
+        str | None, typer.Option(help="For --canary: how it answers: checked, direct, adapter or dual.")
+    ] = None,
+    drift_reference: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Searches with which later ones are compared, to see whether queries drift; 0 for none."
+        ),
+    ] = 2000,
+    force: Annotated[bool, typer.Option("--force", help="For --canary: although the gate refuses it.")] = False,
+    why: Annotated[str | None, typer.Option(help="For --canary: the reason for that, kept in the log.")] = None,
 ) -> None:
     """Serve the gallery: an HTTP API, and a page at the same address."""
     from evergallery.holdings.answer import Answer
@@ -69,14 +92,17 @@ def serve(
 
     with _extra():
         from evergallery.serving import server
+        from evergallery.serving.canary import Canarying
         from evergallery.serving.shadow import Shadowing
     shadowing = None if shadow is None else Shadowing(shadow, sample, Answer.of(shadow_answer))
+    canarying = None if canary is None else Canarying(canary, share, by, Answer.of(canary_answer), force, why)
     limits = Limits(
         rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
     )
     server.serve(
         workspace, host=host, port=port, names=name or (), proxies=proxy or (), allow_writes=allow_writes,
         require_token=require_token, images_from=images_from or (), limits=limits, backups=backups, shadowing=shadowing,
+        canarying=canarying, drift_reference=drift_reference,
     )  # fmt: skip
 
 

@@ -83,6 +83,17 @@ def check(
         str | None,
         typer.Option(help="In place of labels: a .csv or .parquet table query,item[,grade] of which items are right."),
     ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            help="The way of answering that is judged, as promote --answer would: direct, adapter, dual or rescore; by default "
+            "as this check shows."
+        ),
+    ] = None,
+    rescored: Annotated[
+        int | None,
+        typer.Option("--answer-candidates", help="For --answer rescore: how many candidates are scored again."),
+    ] = None,
     queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
     gallery: Annotated[
         str | None,
@@ -99,14 +110,16 @@ def check(
 ) -> None:
     """Measure a generation beside others: the matrix, the gate's conditions, the verdict. Exit status 1 if it is not passed."""
     from evergallery.errors import InputError
+    from evergallery.holdings.answer import CHECKED, Answer
     from evergallery.upgrade.advice import next_step
 
     if (generation is None) == (candidates is None):
         raise InputError("Name the generation to check, or several with --candidates v2,v3: exactly one of both.")
+    way = None if answer is None and rescored is None else Answer.of(answer, rescored)
     options: dict[str, Any] = {
         "against": against, "best": best, "queries": queries, "gallery": gallery, "answers": answers,
         "old_classes": None if old_classes is None else _names(old_classes), "price_per_hour": price_per_hour,
-        "data_dir": data_dir,
+        "data_dir": data_dir, "answer": way,
     }  # fmt: skip
     with open_workspace(workspace) as space, watching(json) as watcher:
         if candidates is not None:
@@ -122,7 +135,7 @@ def check(
         assert generation is not None
         remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
         result = space.check(generation, data, watcher=watcher, **options)
-        following = None if json else next_step(space, generation, result)
+        following = None if json else next_step(space, generation, result, way or CHECKED)
     if json:
         more = {"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {}
         print_json(result.to_dict() | more)

@@ -60,6 +60,14 @@ class Answer(BaseModel):
         """Whether older generations look at a query too."""
         return self.way in ("dual", "rescore")
 
+    @property
+    def flags(self) -> str:
+        """What a command is told to have it, with a space before; nothing for the usual way."""
+        if self.way == "checked":
+            return ""
+        figures = f" --candidates {self.candidates} --seconds {self.seconds:g}" if self.way == "rescore" else ""
+        return f" --answer {self.way}{figures}"
+
     def __str__(self) -> str:
         words = {
             "checked": "older vectors are searched as the last check has shown",

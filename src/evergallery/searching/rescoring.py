@@ -13,7 +13,7 @@ from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import embed_pixels
-from evergallery.holdings.holdings import Holdings, unchanging
+from evergallery.holdings.holdings import Holdings, changing, unchanging
 from evergallery.holdings.state import State
 from evergallery.searching.routes import Found, Route, ranked
 
@@ -148,10 +148,14 @@ class _Made:
 
 
 def _keep(holdings: Holdings, target: Generation, items: Sequence[Item]) -> None:
-    """Put new vectors into the open refresh for their generation, if there is one that searches see."""
-    if not items or not _keeps(holdings.state, target):
+    """Put new vectors into the refresh for their generation that searches see; where it was ended, into another."""
+    if not items or not (_keeps(holdings.state, target) or _begins(holdings.state, target)):
         return
     try:
+        if _begins(holdings.state, target):
+            with changing(holdings, "keeping vectors of searches") as state:
+                if _begins(state, target):
+                    state.open_refresh(target.name, target.fingerprint)
         # A commit that came between would settle the refresh and know nothing of these.
         with unchanging(holdings, "keeping vectors of a search") as state:
             if state.refresh is None or not _keeps(state, target):
@@ -168,3 +172,9 @@ def _keep(holdings: Holdings, target: Generation, items: Sequence[Item]) -> None
 def _keeps(state: State, target: Generation) -> bool:
     opened = state.refresh
     return opened is not None and opened.fingerprint == target.fingerprint and opened.shown
+
+
+def _begins(state: State, target: Generation) -> bool:
+    """Whether searches may begin a refresh: they are answered by re-scoring, and nothing is left to be settled."""
+    answers = state.answer.way == "rescore" and state.promoted == target.name
+    return answers and state.refresh is None and not state.committed and not state.discarded

@@ -12,6 +12,8 @@ from fastapi.staticfiles import StaticFiles
 
 from evergallery._version import __version__
 from evergallery.serving.access import Access, KnownCallers
+from evergallery.serving.canary import Canarying
+from evergallery.serving.drift import REFERENCE
 from evergallery.serving.failures import RESPONSES, Unforeseen, explain_failures
 from evergallery.serving.guards import LeftBodies, OwnNames, SecurityHeaders
 from evergallery.serving.limits import Limits
@@ -38,6 +40,8 @@ def create_app(
     names: Collection[str] | None = None,
     backups: Path | None = None,
     shadowing: Shadowing | None = None,
+    canarying: Canarying | None = None,
+    drift_reference: int = REFERENCE,
 ) -> FastAPI:
     """An application that serves a workspace; its gallery is opened when it starts, and closed when it ends.
 
@@ -48,12 +52,14 @@ def create_app(
         names: hosts that the server is called by; ``None`` for any.
         backups: where snapshots go; ``backups`` in the workspace by default.
         shadowing: which generation answers a sample of the searches too, and how.
+        canarying: which generation answers some of the clients, and how.
+        drift_reference: searches with which later ones are compared, to see whether queries drift; 0 for none.
 
     Raises:
         NotFoundError: there is no workspace.
     """
     limits = limits or Limits()
-    service = Service(directory, limits, backups, shadowing)
+    service = Service(directory, limits, backups, shadowing, canarying, drift_reference)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.images import pixels
-from evergallery.errors import InputError, NotFoundError, RefusedError
+from evergallery.errors import EvergalleryError, InputError, NotFoundError, RefusedError
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
@@ -31,8 +32,10 @@ from evergallery.searching.routes import Result
 from evergallery.searching.searching import answer_vectors, answering
 from evergallery.serving import schemas
 from evergallery.serving.batching import Batcher
+from evergallery.serving.canary import Canary
 from evergallery.serving.counts import Counts
 from evergallery.serving.describing import described, filter_of, item_at, name_of, stored_item
+from evergallery.serving.drift import Drift
 from evergallery.serving.failures import OverloadedError
 from evergallery.serving.limits import Limits
 from evergallery.serving.metrics import Metrics
@@ -80,7 +83,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found, by queries of whom, in which state."""
+    """What a search found, by queries of whom, in which state; who is promoted, and which canary answered, if one did."""
 
     asker: Space
     state: State
@@ -89,6 +92,13 @@ class Found:
     exact: bool
     rescored: Rescored | None
     preview: bool = False
+    promoted: str | None = None
+    canary: str | None = None
+
+
+Ask = Callable[[State, bool], Awaitable[Found]]
+"""A search in a state, which may be the canary's."""
+Options = TypeVar("Options", bound=schemas.SearchOptions)
 
 
 class Searches:
@@ -123,6 +133,8 @@ class Searches:
         )
         self.counts = Counts(workspace.gallery)
         self.shadow: Shadow | None = None
+        self.canary: Canary | None = None
+        self.drift: Drift | None = None
 
     def close(self) -> None:
         """Let the model finish what it looks at."""
@@ -134,25 +146,38 @@ class Searches:
             size = generation.preprocessing.size
             embed_pixels(self._workspace, np.zeros((1, size, size, 3), np.uint8), generation)
 
-    async def by_stored(self, body: schemas.Search, state: State | None = None) -> schemas.Answer:
+    async def by_stored(
+        self, body: schemas.Search, state: State | None = None, *, drawn: bool = False
+    ) -> schemas.Answer:
         """Search with a vector or a stored item.
 
         Args:
             body: what is searched for.
             state: to answer from; that of now by default.
+            drawn: whether the client is the canary's, which answers where no generation is named, and no vector of one is given.
         """
-        return await self._answered(partial(self._stored, body), body, state)
 
-    async def by_picture(self, data: bytes, options: schemas.SearchOptions) -> schemas.Answer:
-        """Search with a picture, which is not kept."""
+        async def ask(state: State, is_canary: bool) -> Found:
+            return await self._stored(self._as_meant(body, state) if is_canary else body, state)
 
-        async def ask(state: State) -> Found:
+        return await self._answered(ask, body, state, drawn=drawn and body.vector is None)
+
+    async def by_picture(self, data: bytes, options: schemas.SearchOptions, *, drawn: bool = False) -> schemas.Answer:
+        """Search with a picture, which is not kept; by the canary where the client is one of its own."""
+        looked: list[tuple[Generation, Vector]] = []
+
+        async def ask(state: State, is_canary: bool) -> Found:
             maker = answering(self._workspace, options.generation, state)
             vector, look = await self._looked(data, maker)
-            return await self._search(vector, Space(maker), options, state, look)
+            looked.append((maker, vector))
+            meant = self._as_meant(options, state) if is_canary else options
+            return await self._search(vector, Space(maker), meant, state, look)
 
-        answer = await self._answered(ask, options, None)
-        if self.shadow is not None:
+        answer = await self._answered(ask, options, None, drawn=drawn)
+        if self.drift is not None and answer.canary is None and answer.results and _is_plain(options):
+            maker, vector = looked[-1]
+            self.drift.observe(maker, answer.way, vector, answer.results[0].score)
+        if self.shadow is not None and answer.canary is None:
             self.shadow.offer(data, options, answer)
         return answer
 
@@ -250,23 +275,36 @@ class Searches:
         return seen
 
     async def _answered(
-        self, ask: Callable[[State], Awaitable[Found]], options: schemas.SearchOptions, state: State | None
+        self, ask: Ask, options: schemas.SearchOptions, state: State | None, *, drawn: bool
     ) -> schemas.Answer:
         began = time.perf_counter()
+        drawn = drawn and options.generation is None and options.vectors != "own"
         own = partial(self._by_its_own, ask, options.generation)
         with self._metrics.timing("total"):
             try:
                 async with asyncio.timeout(self._limits.answer_seconds):
-                    found = await self._of_one_state(own if options.vectors == "own" else ask, state)
+                    found = await self._of_one_state(own if options.vectors == "own" else ask, state, drawn=drawn)
+            except EvergalleryError:
+                self._metrics.unanswered_by(self._who(drawn))
+                raise
             except TimeoutError:
+                self._metrics.unanswered_by(self._who(drawn))
                 raise OverloadedError(
                     f"The search took more than {self._limits.answer_seconds:g} seconds: try again in a moment."
                 ) from None
+        seconds = time.perf_counter() - began
+        if found.canary is not None and self.canary is not None:
+            self.canary.answered()
+        self._metrics.answered_by(found.canary or options.generation or found.promoted or found.asker.name, seconds)
+        if found.results:
+            space = found.results[0].item.generation
+            self._metrics.scored(found.asker.name, space, [one.score for one in found.results[:2]])
         return schemas.Answer(
             generation=found.asker.name,
-            promoted=found.state.promoted,
+            promoted=found.promoted,
+            canary=found.canary,
             results=found.results,
-            milliseconds=round(1000 * (time.perf_counter() - began), 3),
+            milliseconds=round(1000 * seconds, 3),
             exact=found.exact,
             searched=found.searched,
             way="own" if options.vectors == "own" else found.state.answer.way,
@@ -274,20 +312,18 @@ class Searches:
             rescored=None if found.rescored is None else schemas.Rescored(**vars(found.rescored)),
         )
 
-    async def _by_its_own(
-        self, ask: Callable[[State], Awaitable[Found]], generation: str | None, state: State
-    ) -> Found:
+    async def _by_its_own(self, ask: Ask, generation: str | None, state: State, _: bool) -> Found:
         """What is found by vectors of the generation that asks, made on the way where they are missing."""
         maker = answering(self._workspace, generation, state)
         own = await self._threads.run(own_vectors, state, maker, self.counts.of)
-        return replace(await ask(own.state), state=state, preview=own.preview)
+        return replace(await ask(own.state, False), state=state, preview=own.preview)
 
-    async def _of_one_state(self, ask: Callable[[State], Awaitable[Found]], state: State | None) -> Found:
+    async def _of_one_state(self, ask: Ask, state: State | None, *, drawn: bool) -> Found:
         """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
         for _ in range(TRIES - 1):
             asked = state or self._workspace.state
             try:
-                found = await ask(asked)
+                found = await self._asked(ask, asked, drawn)
             except RefusedError:
                 # A query that is a stored vector may be of a generation that is gone by now.
                 if not asked.may_miss(self._workspace.state):
@@ -296,7 +332,33 @@ class Searches:
                 if not asked.may_miss(self._workspace.state):
                     return found
             state = None
-        return await ask(self._workspace.state)
+        return await self._asked(ask, self._workspace.state, drawn)
+
+    async def _asked(self, ask: Ask, state: State, drawn: bool) -> Found:
+        """What ``ask`` finds in a state, or as the canary sees it."""
+        canary = self.canary if drawn else None
+        seen = None if canary is None else await self._threads.run(canary.seen_from, state)
+        found = await ask(seen or state, seen is not None)
+        return replace(found, promoted=state.promoted, canary=None if seen is None else seen.promoted)
+
+    def _who(self, drawn: bool) -> str:
+        """Who answers a client."""
+        if drawn and self.canary is not None and self.canary.answers:
+            return self.canary.generation
+        return self._workspace.state.promoted or "none"
+
+    def _as_meant(self, options: Options, state: State) -> Options:
+        """What a client means who does not know that the canary answers: a smallest score is one of the promoted generation's.
+
+        It is translated where a check has measured both scales, and otherwise stays the number that it is.
+        """
+        known = state.last_promotion.get("before")
+        if options.min_score is None or options.min_score_of is not None or known is None or state.promoted is None:
+            return options
+        prints = [self._workspace.generation(name).fingerprint for name in (known, state.promoted)]
+        if any(state.scale(one, one, None) is None for one in prints):
+            return options
+        return options.model_copy(update={"min_score_of": known})
 
     # In threads
 
@@ -350,6 +412,11 @@ class Searches:
             schemas.Result(item=described(self._workspace, one.item), score=one.score, probability=one.probability)
             for one in kept
         ]
+
+
+def _is_plain(options: schemas.SearchOptions) -> bool:
+    """Whether a search goes to everything, by whoever answers."""
+    return not options.model_dump(exclude={"k", "exact"}, exclude_defaults=True)
 
 
 def _unit(numbers: Sequence[float]) -> Vector:

@@ -11,7 +11,9 @@ import uvicorn
 
 from evergallery.errors import InputError, RefusedError
 from evergallery.serving.app import create_app
+from evergallery.serving.canary import Canarying
 from evergallery.serving.connections import Patience, room_for
+from evergallery.serving.drift import REFERENCE
 from evergallery.serving.guards import is_loopback
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import log_to_stderr
@@ -40,6 +42,8 @@ def serve(
     limits: Limits | None = None,
     backups: Path | None = None,
     shadowing: Shadowing | None = None,
+    canarying: Canarying | None = None,
+    drift_reference: int = REFERENCE,
 ) -> None:
     """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
 
@@ -56,10 +60,13 @@ def serve(
         limits: of what a request may ask for.
         backups: where snapshots go; ``backups`` in the workspace by default.
         shadowing: which generation answers a sample of the searches too, and how.
+        canarying: which generation answers some of the clients, and how.
+        drift_reference: searches with which later ones are compared, to see whether queries drift; 0 for none.
 
     Raises:
         NotFoundError: there is no workspace.
-        RefusedError: others could reach it, and nobody needs a token; or tokens shall not be demanded, and there are some.
+        RefusedError: others could reach it, and nobody needs a token; or tokens shall not be demanded, and there are some; or the
+            gate refuses the canary.
         BusyError: another process has the gallery.
         InputError: the address cannot be listened at.
     """
@@ -88,6 +95,8 @@ def serve(
         names=(*LOOPBACK_NAMES, *names) if local or names else None,
         backups=backups,
         shadowing=shadowing,
+        canarying=canarying,
+        drift_reference=drift_reference,
     )
     service: Service = app.state.service
     with listen(host, port) as listening:

@@ -15,6 +15,8 @@ from evergallery.holdings.state import State
 from evergallery.redaction import redacted_text
 from evergallery.serving import schemas
 from evergallery.serving.budget import Budget
+from evergallery.serving.canary import Canary, Canarying
+from evergallery.serving.drift import REFERENCE, WATCHED, Drift
 from evergallery.serving.events import Events
 from evergallery.serving.jobs import Jobs, Kind
 from evergallery.serving.limits import Limits
@@ -42,13 +44,21 @@ class Service:
         limits: of what a request may ask for.
         backups: where snapshots go; ``backups`` in the workspace by default.
         shadowing: which generation answers a sample of the searches too, and how.
+        canarying: which generation answers some of the clients, and how.
+        drift_reference: searches with which later ones are compared, to see whether queries drift; 0 for none.
 
     Raises:
         NotFoundError: there is no workspace.
     """
 
     def __init__(
-        self, directory: Path, limits: Limits, backups: Path | None = None, shadowing: Shadowing | None = None
+        self,
+        directory: Path,
+        limits: Limits,
+        backups: Path | None = None,
+        shadowing: Shadowing | None = None,
+        canarying: Canarying | None = None,
+        drift_reference: int = REFERENCE,
     ) -> None:
         # Absolute, so that messages can be told without it, and pictures are found wherever the server runs.
         self.workspace = Workspace(directory.resolve())
@@ -61,6 +71,8 @@ class Service:
         self.jobs = Jobs(self._job_moved, self.explain)
         self.pictures = Pictures(self.workspace.directory, limits.upload_pixels)
         self._shadowing = shadowing
+        self._canarying = canarying
+        self.drift = Drift(self.workspace.directory, drift_reference, self.threads.pool) if drift_reference else None
         self.ready = False
         self._who_answers = threading.Lock()
         self._changed = True
@@ -72,19 +84,32 @@ class Service:
 
         Raises:
             BusyError: another process has the gallery.
+            RefusedError: the gate refuses the canary.
         """
         if hasattr(self, "searches"):
             return
+        try:
+            self._open()
+        except EvergalleryError:
+            # Nobody serves it: others may have it.
+            self.workspace.close()
+            raise
+
+    def _open(self) -> None:
         workspace = self.workspace
         _ = workspace.gallery, workspace.notes
         self.searches = Searches(workspace, self.pictures, self.threads, self.limits, self.metrics)
         self.storing = Storing(
             workspace, self.pictures, self.searches, self.threads, self._who_answers, self._items_changed
         )
+        self.searches.drift = self.drift
         self.pictures.prepare()
         if self._shadowing is not None:
             self.searches.shadow = Shadow(workspace, self._shadowing, self.searches.as_if, self.metrics)
             self.searches.load(workspace.generation(self._shadowing.generation))
+        if self._canarying is not None:
+            self.searches.canary = Canary(workspace, self._canarying)
+            self.searches.load(workspace.generation(self._canarying.generation))
         if workspace.state.promoted is not None:
             self.searches.load(workspace.promoted)
             self.ready = True
@@ -93,6 +118,8 @@ class Service:
         """Stop the running job where it can go on, finish what is being answered, and release the gallery."""
         self.stop()
         self.jobs.close()
+        if self.drift is not None:
+            self.drift.close()
         self.threads.close()
         if hasattr(self, "searches"):
             self.searches.close()
@@ -208,6 +235,8 @@ class Service:
             by_generation={space.name: space.items for space in spaces},
             refresh=schemas.Refresh.model_validate(vars(status.refresh)) if status.refresh else None,
             shadow=self._shadow(),
+            canary=self._canary(),
+            drift=None if self.drift is None else self.drift.told(),
             job=schemas.Job.model_validate(job.to_dict()) if job else None,
             can_roll_back_to=before,
             would_roll_back=self._would_roll_back(before),
@@ -224,6 +253,7 @@ class Service:
             job=None if running is None else (running.kind, running.done / running.total if running.total else 0.0),
             problems=self.workspace.notes.problems_by_kind(),
             ready=self.ready,
+            drift=self._drift_figures(),
         )
 
     # Inside
@@ -238,6 +268,19 @@ class Service:
             return None
         found = self.searches.shadow.told()
         return found.model_copy(update={"problem": None if found.problem is None else self.told(found.problem)})
+
+    def _drift_figures(self) -> dict[str, dict[str, float]]:
+        told = None if self.drift is None else self.drift.told()
+        if told is None:
+            return {}
+        alarm = {name: float(name in told.alarms) for name in WATCHED}
+        return {"distance": told.distances, "limit": told.limits, "alarm": alarm}
+
+    def _canary(self) -> schemas.Canary | None:
+        if self.searches.canary is None:
+            return None
+        found = self.searches.canary.told()
+        return found.model_copy(update={"refused": None if found.refused is None else self.told(found.refused)})
 
     def _would_roll_back(self, before: str | None) -> str:
         state = self.workspace.state

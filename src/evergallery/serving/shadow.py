@@ -14,6 +14,7 @@ from evergallery.holdings.state import State
 from evergallery.searching.routes import Result
 from evergallery.serving import schemas
 from evergallery.serving.metrics import Metrics
+from evergallery.upgrade.promotion import as_promoted
 
 log = logging.getLogger("evergallery.serving")
 
@@ -112,8 +113,9 @@ class Shadow:
     async def _compare(self, picture: bytes, options: schemas.SearchOptions, answer: schemas.Answer) -> None:
         began = time.perf_counter()
         try:
-            state = self._holdings.state.model_copy(deep=True)
-            state.promote(self._shadowing.generation, "in the shadow", answer=self._shadowing.answer)
+            state = as_promoted(
+                self._holdings, self._holdings.state, self._shadowing.generation, self._shadowing.answer
+            )
             found = await self._ask(picture, options, state)
         except EvergalleryError as error:
             self._failed += 1

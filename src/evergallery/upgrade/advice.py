@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from evergallery.errors import BusyError, RefusedError
+from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.holdings.comparing import require_compatible, stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
@@ -12,13 +13,16 @@ if TYPE_CHECKING:
     from evergallery.upgrade.check import Check, PairCheck
 
 
-def next_step(holdings: Holdings, generation: str, check: "Check | None" = None) -> str | None:
+def next_step(
+    holdings: Holdings, generation: str, check: "Check | None" = None, answer: Answer = CHECKED
+) -> str | None:
     """What to do with a generation next, in a sentence with a command, as promotion would judge it now.
 
     Args:
         holdings: whose generation it is.
         generation: in question.
         check: that has just been made of it, which may know that an adapter would help.
+        answer: how it would answer.
 
     Returns:
         ``None`` where nothing is to be done, or another process has the gallery.
@@ -27,18 +31,19 @@ def next_step(holdings: Holdings, generation: str, check: "Check | None" = None)
     try:
         if generation == holdings.state.promoted:
             return _next_of_answering(holdings)
-        found = judge(holdings, generation)
+        found = judge(holdings, generation, answer)
         if found.failed:
             mapped = [pair.evidence.old for pair in check.pairs if _wants_adapter(pair)] if check else []
             if mapped:
                 return f"Next:  evergallery adapt {generation} {mapped[0]} --pairs IMAGES"
             return found.next_step(generation)
-        require_compatible(holdings, candidate, stored_spaces(holdings, view=view_with(holdings, generation)))
+        stored = stored_spaces(holdings, view=view_with(holdings, generation))
+        require_compatible(holdings, candidate, stored, holdings.state.model_copy(update={"answer": answer}))
     except RefusedError as refusal:
         return str(refusal)
     except BusyError:
         return None
-    return f"Next:  evergallery promote {generation}"
+    return f"Next:  evergallery promote {generation}{answer.flags}"
 
 
 def _wants_adapter(pair: "PairCheck") -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evergallery.adapters import fit_procrustes
 from evergallery.evaluation import Protocol, measure
+from evergallery.holdings.answer import Answer
 from evergallery.holdings.state import now
 from evergallery.redaction import redacted
 from evergallery.retrieval import continual
@@ -85,6 +86,7 @@ class PairCheck:
         positive: queries the other way round.
         options: every way of answering, with what it gives and costs.
         advice: which of them to take.
+        answer: the way of answering that the conditions are on, where one was asked for; else as the check shows.
     """
 
     evidence: Evidence
@@ -98,6 +100,7 @@ class PairCheck:
     positive: tuple[Flip, ...] = field(repr=False)
     options: tuple[Option, ...] = field(repr=False)
     advice: Recommendation
+    answer: Answer | None = None
 
     @property
     def passed(self) -> bool:
@@ -215,6 +218,7 @@ class Check:
                     "verdict": pair.verdict,
                     "reason": pair.reason,
                     "passed": pair.passed,
+                    "answer": None if pair.answer is None else pair.answer.model_dump(),
                     "conditions": [vars(condition) for condition in pair.conditions],
                     "evidence": pair.evidence.model_dump(mode="json", by_alias=True),
                     "routes": [route.model_dump(mode="json", by_alias=True) for route in pair.routes],

@@ -1,24 +1,26 @@
 """The verb ``check``: which generations are laid beside each other, and what is remembered of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import BusyError, InputError, RefusedError, UnavailableError
+from evergallery.errors import BusyError, InputError, ReadOnlyError, RefusedError, UnavailableError
 from evergallery.files import is_writable
 from evergallery.generations.generation import Generation
+from evergallery.holdings.answer import Answer, Way
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
-from evergallery.upgrade.check import Check, Measured, Vectors, agreement, check_pair, compatibility
-from evergallery.upgrade.gate import ALL, Judged, gate_of
+from evergallery.upgrade.check import Check, Measured, PairCheck, Vectors, agreement, check_pair, compatibility
+from evergallery.upgrade.gate import ALL, Condition, Gate, Judged, gate_of
 from evergallery.upgrade.held_out import read_held_out
-from evergallery.upgrade.kept_evidence import remember
+from evergallery.upgrade.kept_evidence import evidence_between, remember
 from evergallery.upgrade.options import cost_of
-from evergallery.upgrade.promotion import comparisons
+from evergallery.upgrade.promotion import Comparison, comparisons
 from evergallery.watching import SILENT, Watcher
 
 
@@ -35,6 +37,7 @@ def check(
     gallery: str | None = None,
     price_per_hour: float | None = None,
     among: int = 1,
+    answer: Answer | Way | None = None,
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Check:
@@ -64,13 +67,20 @@ def check(
         price_per_hour: of this machine, in whatever currency, for what each way of answering costs.
         among: how many candidates this is one of. Each of so many intervals is wider, so that all of them hold at once with the
             policy's confidence (Bonferroni); what is remembered is judged by them too.
+        answer: the way of answering that is judged, as ``promote`` would with it; by default as the check shows.
         data_dir: where named sets lie.
         watcher: hears of progress.
 
     Raises:
         InputError: the images cannot be used, or none is left.
         NotFoundError: no such generation.
+        ReadOnlyError: a way of answering is to be judged, which goes by what is remembered, and nothing can be.
     """
+    wanted = Answer.of(answer) if isinstance(answer, str) else answer
+    if wanted is not None and not is_writable(holdings.directory):
+        raise ReadOnlyError(
+            f"{holdings.directory} cannot be written, and a way of answering is judged by what is remembered: leave --answer out."
+        )
     if among < 1:
         raise InputError(f"A generation is not one of {among}: say how many candidates there are, at least one.")
     policy = gate_of(holdings)
@@ -98,7 +108,7 @@ def check(
             images, measured[new.name], measured[other.name], policy,
             adapters=through_adapters(holdings, measured[new.name], measured[other.name]),
             best=measured[best] if best else None, excluded=held_out.excluded,
-            judged=judged.get(other.fingerprint, ALL), cost=cost_of(holdings, new.maker, other, price_per_hour),
+            judged=_asked(judged, other), cost=cost_of(holdings, new.maker, other, price_per_hour),
         )
         for other in others
     )  # fmt: skip
@@ -118,7 +128,13 @@ def check(
         remember(holdings, result)
     else:
         watcher.said("the workspace cannot be written, so that nothing of this check is remembered")
-    return result
+    if wanted is None:
+        return result
+    by_way = [
+        _in_way(holdings, pair, new, other, wanted, judged.get(other.fingerprint), policy)
+        for pair, other in zip(pairs, others, strict=True)
+    ]
+    return replace(result, pairs=tuple(by_way))
 
 
 def compare(holdings: Holdings, candidates: Sequence[str], data: str | Path | ImageSet, **options: Any) -> list[Check]:
@@ -162,12 +178,29 @@ def _require_same(holdings: Holdings, makers: Sequence[Generation], watcher: Wat
                 watcher.said(f"nobody knows whether the model behind {maker.name} is still the same: {error}")
 
 
-def _judged(holdings: Holdings, new: Space) -> dict[str, Judged]:
+def _in_way(
+    holdings: Holdings, pair: PairCheck, new: Space, old: Space, answer: Answer, asked: Comparison | None, policy: Gate
+) -> PairCheck:
+    """A pair with the conditions that a promotion in a way of answering asks for."""
+    evidence = evidence_between(holdings, new, old, answer, 0.0 if asked is None else asked.share)
+    if evidence is None:
+        what = "no adapter is stored for it" if answer.way == "adapter" else "nobody has measured it"
+        missing = Condition("way of answering", answer.way, what, False)
+        return replace(pair, conditions=(missing,), answer=answer)
+    return replace(pair, conditions=policy.conditions(evidence, ALL if asked is None else asked.judged), answer=answer)
+
+
+def _asked(judged: Mapping[str, Comparison], other: Space) -> Judged:
+    found = judged.get(other.fingerprint)
+    return ALL if found is None else found.judged
+
+
+def _judged(holdings: Holdings, new: Space) -> dict[str, Comparison]:
     """By fingerprint of each space that a promotion is judged against, what it asks for."""
     if holdings.state.promoted == new.name:
         return {}
     try:
-        return {one.space.fingerprint: one.judged for one in comparisons(holdings, new)}
+        return {one.space.fingerprint: one for one in comparisons(holdings, new)}
     except (BusyError, RefusedError):
         # Nobody knows what would be searched, or what answers is gone: everything is asked for.
         return {}

@@ -228,35 +228,20 @@ def promote(
         return Promotion(
             candidate.name, candidate.name, "nothing, because nothing was changed", answer=chosen, changed=False
         )
-    found, refused = Judgement("nothing, because there is no evidence", ()), None
     stored = stored_spaces(holdings, view=view_with(holdings, generation))
     _require_able(basis, candidate, chosen, stored)
-    try:
-        found = judge(holdings, generation, chosen)
-        if found.failed:
-            raise RefusedError(
-                f"The gate refuses {candidate.name}. {'; '.join(found.failed)}. {found.next_step(candidate.name)}"
-            )
-        require_compatible(holdings, candidate, stored, basis.model_copy(update={"answer": chosen}))
-    except RefusedError as refusal:
-        if not force:
-            holdings.journal.record(
-                "promote refused", generation=candidate.name, answer=str(chosen), reason=str(refusal)
-            )
-            raise RefusedError(
-                f"{refusal} To promote it all the same:  evergallery promote {candidate.name} --force --why REASON"
-            ) from refusal
-        refused = str(refusal)
+    found, refusal = judged(holdings, generation, chosen, basis)
+    if refusal is not None and not force:
+        holdings.journal.record("promote refused", generation=candidate.name, answer=str(chosen), reason=str(refusal))
+        raise RefusedError(
+            f"{refusal} To promote it all the same:  evergallery promote {candidate.name} --force --why REASON"
+        ) from refusal
+    refused = None if refusal is None else str(refusal)
     with changing(holdings, "promoting a generation") as state:
         if (state.promoted, state.answer, state.view()) != (basis.promoted, basis.answer, basis.view()):
             raise BusyError(f"What answers queries changed while {candidate.name} was judged: promote it again.")
         if force:
-            for space in stored:
-                if not state.may_compare(candidate.fingerprint, space.fingerprint) and not chosen.looks_twice:
-                    state.accept(
-                        Pair(new=candidate.name, old=space.name, fingerprints=(candidate.fingerprint, space.fingerprint),
-                             shown_by="force", evidence=str(why), time=now())
-                    )  # fmt: skip
+            _accept(state, candidate, stored, chosen, str(why))
         if chosen.way == "rescore" and state.refresh is None:
             # In the shadow until the promotion, which shows it, so that a rollback hides what it will keep.
             opened = state.open_refresh(candidate.name, candidate.fingerprint)
@@ -275,6 +260,59 @@ def promote(
     )  # fmt: skip
     scores = _scores_moved(holdings.state, basis, candidate, holdings)
     return Promotion(candidate.name, basis.promoted, found.judged, found.conditions, refused, chosen, scores)
+
+
+def judged(holdings: Holdings, generation: str, answer: Answer, state: State) -> tuple[Judgement, RefusedError | None]:
+    """What the gate says of a generation that would answer in a way, and why it refuses that; nothing is changed.
+
+    Args:
+        holdings: of the workspace.
+        generation: that would answer.
+        answer: how it would.
+        state: of now.
+    """
+    candidate = Space(holdings.generation(generation))
+    found = Judgement("nothing, because there is no evidence", ())
+    try:
+        found = judge(holdings, generation, answer)
+        if found.failed:
+            raise RefusedError(
+                f"The gate refuses {candidate.name}. {'; '.join(found.failed)}. {found.next_step(candidate.name)}"
+            )
+        stored = stored_spaces(holdings, view=view_with(holdings, generation))
+        require_compatible(holdings, candidate, stored, state.model_copy(update={"answer": answer}))
+    except RefusedError as refusal:
+        return found, refusal
+    return found, None
+
+
+def as_promoted(
+    holdings: Holdings, state: State, generation: str, answer: Answer, *, forced: str | None = None
+) -> State:
+    """A state in which a generation answers, and that nobody writes down.
+
+    Args:
+        holdings: of the workspace.
+        state: that it follows.
+        generation: that answers.
+        answer: how it does.
+        forced: why, where the gate refuses it.
+    """
+    copy = state.model_copy(deep=True)
+    copy.promote(generation, "for some clients", answer=answer)
+    if forced is not None:
+        _accept(copy, Space(holdings.generation(generation)), stored_spaces(holdings, view=copy.view()), answer, forced)
+    return copy
+
+
+def _accept(state: State, candidate: Space, stored: Sequence[Space], answer: Answer, why: str) -> None:
+    """Let a generation search all that is stored, because somebody says so."""
+    for space in stored:
+        if not state.may_compare(candidate.fingerprint, space.fingerprint) and not answer.looks_twice:
+            state.accept(
+                Pair(new=candidate.name, old=space.name, fingerprints=(candidate.fingerprint, space.fingerprint),
+                     shown_by="force", evidence=why, time=now())
+            )  # fmt: skip
 
 
 def roll_back(holdings: Holdings) -> str:

@@ -235,9 +235,14 @@ def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str |
         opened = state.refresh
         if opened is not None:
             if opened.fingerprint != target.fingerprint:
+                again = (
+                    f". Searches of {opened.generation} are scored again and would begin another one: let it answer otherwise "
+                    f"before, with  evergallery promote {opened.generation} --answer dual"
+                )
                 raise RefusedError(
                     f"{opened.id}, a refresh for {opened.generation}, is open: end it first, with  evergallery refresh --commit  "
                     f"or  evergallery refresh --discard"
+                    + (again if state.answer.way == "rescore" and state.promoted == opened.generation else "")
                 )
             return opened
         shown = state.promoted == asker.name

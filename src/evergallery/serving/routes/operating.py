@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from evergallery.errors import NotFoundError
+from evergallery.holdings.answer import Answer
 from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
@@ -113,10 +114,11 @@ async def stop(service: Served) -> schemas.Job:
 @router.post("/check", status_code=202, dependencies=deciding)
 async def check(body: schemas.CheckRequest, service: Served) -> schemas.Job:
     """Measure a generation on the stored items that have a label, as evidence for the gate."""
+    way = None if body.answer is None and body.candidates is None else Answer.of(body.answer, body.candidates)
 
     def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
         found = workspace.check(
-            body.generation, STORED, against=body.against, old_classes=body.old_classes, watcher=watcher
+            body.generation, STORED, against=body.against, old_classes=body.old_classes, answer=way, watcher=watcher
         )
         pairs = [
             {"new": pair.evidence.new, "old": pair.evidence.old, "verdict": pair.verdict, "reason": pair.reason,
@@ -162,6 +164,15 @@ async def commit(service: Served) -> schemas.Job:
 async def discard(service: Served) -> schemas.Job:
     """Give up the new vectors of the open refresh."""
     return service.begin("discard", {}, lambda workspace, watcher: {"deleted": workspace.discard(watcher=watcher)})
+
+
+@router.delete("/drift", dependencies=deciding)
+async def forget_drift(service: Served) -> schemas.Status:
+    """Begin a new reference: what is searched for from now on is what later queries are compared with."""
+    if service.drift is None:
+        raise NotFoundError("This server compares no queries: start it with --drift-reference 2000.")
+    await service.threads.run(service.drift.forget)
+    return await service.threads.run(service.status)
 
 
 @router.post("/snapshot", status_code=202, dependencies=deciding)

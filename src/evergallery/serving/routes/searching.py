@@ -3,12 +3,12 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import ValidationError
 
 from evergallery.errors import EvergalleryError, InputError
 from evergallery.serving import schemas
-from evergallery.serving.access import Admission, Served
+from evergallery.serving.access import Admission, Called, Served
 from evergallery.serving.bodies import Guarded
 from evergallery.serving.failures import status_of
 from evergallery.serving.forms import metadata_of, read_upload
@@ -16,15 +16,28 @@ from evergallery.serving.forms import metadata_of, read_upload
 router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["search"])
 
 
+def drawn_by(request: Request, service: Served, caller: Called) -> bool:
+    """Whether the canary answers whoever makes a request."""
+    canary = service.searches.canary
+    if canary is None:
+        return False
+    address = request.client.host if request.client else ""
+    return canary.drawn(None if caller.anonymous else caller.name, address, request.headers)
+
+
+Drawn = Annotated[bool, Depends(drawn_by)]
+
+
 @router.post("/search", dependencies=[Depends(Admission("read"))])
-async def search(body: schemas.Search, service: Served) -> schemas.Answer:
+async def search(body: schemas.Search, service: Served, drawn: Drawn) -> schemas.Answer:
     """Find the stored items most like a vector, or like a stored item."""
-    return await service.searches.by_stored(body)
+    return await service.searches.by_stored(body, drawn=drawn)
 
 
 @router.post("/search/image", dependencies=[Depends(Admission("read", "picture"))])
 async def search_image(
     service: Served,
+    drawn: Drawn,
     image: Annotated[UploadFile, File(description="The picture to search with; it is not kept.")],
     generation: Annotated[str | None, Form(description="That embeds the query; the promoted one by default.")] = None,
     k: Annotated[int, Form(ge=1, le=schemas.MOST_RESULTS)] = 10,
@@ -49,17 +62,17 @@ async def search_image(
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    return await service.searches.by_picture(await read_upload(image, service.limits), options)
+    return await service.searches.by_picture(await read_upload(image, service.limits), options, drawn=drawn)
 
 
 @router.post("/search/batch", dependencies=[Depends(Admission("read", "many"))])
-async def search_batch(body: schemas.SearchBatch, service: Served) -> schemas.BatchAnswer:
+async def search_batch(body: schemas.SearchBatch, service: Served, drawn: Drawn) -> schemas.BatchAnswer:
     """Several searches, all answered from the same state; a query that fails does not fail the others."""
     state = service.workspace.state
 
     async def one(query: schemas.Search) -> schemas.Answer | schemas.ErrorAnswer:
         try:
-            return await service.searches.by_stored(query, state)
+            return await service.searches.by_stored(query, state, drawn=drawn)
         except EvergalleryError as error:
             problem = schemas.Problem(code=status_of(error)[1], message=service.explain(error))  # type: ignore[arg-type]
             return schemas.ErrorAnswer(error=problem)

@@ -38,7 +38,9 @@ from evergallery.serving.schemas.items import (
     SkippedImage,
 )
 from evergallery.serving.schemas.operating import (
+    Canary,
     CheckRequest,
+    Drift,
     Health,
     Info,
     InfoLimits,
@@ -75,11 +77,13 @@ __all__ = [
     "Answer",
     "BatchAnswer",
     "Body",
+    "Canary",
     "Cell",
     "CheckRequest",
     "Conflict",
     "Deleted",
     "Deletion",
+    "Drift",
     "ErrorAnswer",
     "Gate",
     "GateCondition",

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from evergallery.holdings.answer import Way
 from evergallery.serving.schemas.common import Body, Name, Scope, Text
 
 
@@ -17,6 +18,8 @@ class CheckRequest(Body):
     old_classes: list[Text] | None = Field(
         None, min_length=1, max_length=10_000, description="Labels on which forgetting is measured."
     )
+    answer: Way | None = Field(None, description="The way of answering that is judged, as of `/promote`.")
+    candidates: int | None = Field(None, ge=10, le=1000, description="For rescore: how many are scored again.")
 
 
 class PlanRequest(Body):
@@ -109,6 +112,32 @@ class Shadow(BaseModel):
     milliseconds: float | None = Field(description="Mean of an answer in the shadow.")
 
 
+class Canary(BaseModel):
+    """Another generation that answers some clients; counted since the server was started."""
+
+    generation: str
+    share: float = Field(description="Of the clients.")
+    by: str = Field(description="What clients are known by.")
+    way: str = Field(description="How it answers over vectors of other generations.")
+    answering: bool = Field(description="False where the gate refuses it by now, or where it was promoted.")
+    judged: str = Field(description="What was compared, in words.")
+    refused: str | None = Field(description="What the gate refuses.")
+    why: str | None = Field(description="Why it answers all the same.")
+    answered: int
+
+
+class Drift(BaseModel):
+    """Whether queries are still drawn as they were."""
+
+    generation: str = Field(description="That answers.")
+    reference: int = Field(description="Searches that the reference has.")
+    of: int = Field(description="Searches that it shall have before anything is compared.")
+    windows: int = Field(description="Of searches that were compared with it.")
+    distances: dict[str, float] = Field(description="Of the last window, for scores and for queries, in [0, 1].")
+    limits: dict[str, float] = Field(description="From which they raise an alarm.")
+    alarms: dict[str, str] = Field(description="When each was raised.")
+
+
 class Status(BaseModel):
     """Where the workspace stands."""
 
@@ -122,6 +151,8 @@ class Status(BaseModel):
     by_generation: dict[str, int]
     refresh: Refresh | None
     shadow: Shadow | None = None
+    canary: Canary | None = None
+    drift: Drift | None = None
     job: Job | None
     can_roll_back_to: str | None
     would_roll_back: str

@@ -112,6 +112,7 @@ class Answer(BaseModel):
 
     generation: str = Field(description="Of the query.")
     promoted: str | None
+    canary: str | None = Field(None, description="Which generation answers this client in place of the promoted one.")
     results: list[Result]
     milliseconds: float
     exact: bool = Field(description="Whether every vector was compared with, and no index answered.")

@@ -1,0 +1,52 @@
+"""Whether queries are still drawn as they were: two samples compared again and again, with one bound on all false alarms."""
+
+import hashlib
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIRECTIONS = 4
+"""Fixed directions that a query's embedding is seen from."""
+FALSE_ALARMS = 0.01
+"""Probability that there is ever a false alarm, over all windows that one reference is compared with."""
+LEAST = 0.1
+"""A distance below this is no alarm, however sure it is: a tenth of the queries would have to change to make it."""
+
+
+def kolmogorov_distance(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Largest difference of two samples' distribution functions, in [0, 1] (Smirnov 1939).
+
+    Args:
+        one: (N,) values.
+        other: (M,) values.
+    """
+    values = np.sort(np.concatenate([one, other]))
+    below = [np.searchsorted(np.sort(sample), values, side="right") / len(sample) for sample in (one, other)]
+    return float(np.abs(below[0] - below[1]).max())
+
+
+def alarm_distance(reference: int, window: int, number: int, *, samples: int = 1, rate: float = FALSE_ALARMS) -> float:
+    """The distance from which a window differs from the reference, so that all windows together rarely do by chance.
+
+    The k-th window may spend ``rate · 6 / (π² k²)``, which adds up to ``rate`` over all windows: a union bound, which does
+    not mind that windows share a reference. The tail is that of Dvoretzky, Kiefer and Wolfowitz for two samples,
+    ``2 exp(-2 d² n m / (n + m))`` (Wei and Dudley 2012).
+
+    Args:
+        reference: n, values in the reference.
+        window: m, values in the window.
+        number: k of the window, from 1.
+        samples: how many statistics share the rate.
+        rate: of false alarms in all, in (0, 1).
+    """
+    spent = rate * 6 / (math.pi * number) ** 2 / samples
+    return max(LEAST, math.sqrt(math.log(2 / spent) / 2 * (1 / reference + 1 / window)))
+
+
+def directions(fingerprint: str, dimension: int) -> NDArray[np.float32]:
+    """(P, D) unit rows, the same for a generation for ever: fixed before any query is seen, so that queries stay comparable."""
+    seed = int.from_bytes(hashlib.sha256(fingerprint.encode()).digest()[:8], "big")
+    rows = np.random.default_rng(seed).normal(size=(DIRECTIONS, dimension))
+    made: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return made
