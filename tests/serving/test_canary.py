@@ -175,6 +175,10 @@ def test_evidence_that_is_withdrawn_ends_it(
         assert told(asking)["answering"] is False
         assert "self-test" in told(asking)["refused"]
         assert caplog.text.count("answers nobody any more") == 1
+        path.write_text("no evidence")
+        (directory / "workspace.json").write_text(json.dumps(state))
+        assert ask(asking, query)["canary"] is None, "what cannot be read costs no client an answer"
+        assert "cannot be read" in told(asking)["refused"]
 
 
 def test_promotion_ends_it(served_workspace: Path, tmp_path: Path, query: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from evergallery.errors import InputError, RefusedError
+from evergallery.errors import EvergalleryError, InputError, RefusedError
 from evergallery.files import is_writable
 from evergallery.holdings.answer import Answer
 from evergallery.holdings.holdings import Holdings
@@ -123,7 +123,12 @@ class Canary:
         """What the canary answers from in a state; ``None`` where the gate refuses it by now, or where it is promoted."""
         with self._one_at_a_time:
             if state is not self._basis or time.monotonic() >= self._until:
-                self._judge(state)
+                try:
+                    self._judge(state)
+                except EvergalleryError as error:
+                    # A policy or evidence that cannot be read lets nobody through, and costs no client an answer.
+                    self._state, self._refused = None, str(error)
+                    log.warning("the canary %s answers nobody: %s", self.generation, error)
             return self._state
 
     @property

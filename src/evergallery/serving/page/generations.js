@@ -13,6 +13,17 @@ function shadowed(one) {
   return `${where}: ${count(one.compared)} compared, ${percent(one.overlap)} of the results in common, the same first one for ${percent(one.same_first)}, ${Math.round(one.milliseconds)} ms.`;
 }
 
+function canaried(one) {
+  const who = `${one.generation} is the canary of ${percent(one.share)} of the clients, known by their ${one.by === "client" ? "token or address" : one.by}`;
+  if (!one.answering) return `${who}; it answers nobody${one.refused ? `: ${one.refused}` : "."}`;
+  return `${who}: ${counted(one.answered, "answer")}.${one.refused ? ` The gate refuses it (${one.refused}); the reason was: ${one.why}` : ""}`;
+}
+
+function drifted(one) {
+  const since = Object.entries(one.alarms).map(([what, when]) => `${what === "score" ? "scores of first results" : "pictures"} since ${moment(when)}`);
+  return `Queries are no longer those that ${one.generation} began with: ${since.join(", ")}.`;
+}
+
 export function createGenerations(go) {
   let chosen = null;
   let group = "all";
@@ -69,6 +80,8 @@ export function createGenerations(go) {
         h("p", { class: "faint" }, promoted ? [`${counted(session.generations.length, "generation")}; `, generation(promoted), " answers queries."] : "None answers queries yet."),
         session.status.answer && h("p", { class: "faint" }, `Way of answering: ${session.status.answer}.`),
         session.status.shadow && h("p", { class: "faint" }, shadowed(session.status.shadow)),
+        session.status.canary && h("p", { class: session.status.canary.refused ? "warning" : "faint" }, canaried(session.status.canary)),
+        Object.keys(session.status.drift?.alarms ?? {}).length > 0 && h("p", { class: "warning" }, drifted(session.status.drift)),
         session.status.forced && h("p", { class: "warning" }, ...prose(`${promoted} was promoted against the gate: ${session.status.forced}`).flat())),
       button || "",
     );
