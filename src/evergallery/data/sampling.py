@@ -53,11 +53,7 @@ def balanced_batches(
     Raises:
         InputError: no images, or P or K below 1.
     """
-    if len(labels) == 0 or classes_per_batch < 1 or images_per_class < 1:
-        raise InputError(
-            f"{len(labels)} images cannot be drawn as {classes_per_batch} classes × {images_per_class} images: "
-            f"all three must be at least 1."
-        )
+    _check_drawn(len(labels), classes_per_batch, images_per_class)
     draw = np.random.default_rng([seed, epoch])
     queues: list[list[Indices]] = []
     for label in np.unique(labels):
@@ -101,11 +97,7 @@ def class_batches(
     Raises:
         InputError: no images, or P or K below 1.
     """
-    if len(labels) == 0 or classes_per_batch < 1 or images_per_class < 1:
-        raise InputError(
-            f"{len(labels)} images cannot be drawn as {classes_per_batch} classes × {images_per_class} images: "
-            f"all three must be at least 1."
-        )
+    _check_drawn(len(labels), classes_per_batch, images_per_class)
     draw = np.random.default_rng([seed, epoch])
     order = draw.permutation(np.unique(labels))
     width = min(classes_per_batch, len(order))
@@ -117,3 +109,11 @@ def class_batches(
             parts.append(draw.choice(members, images_per_class, replace=len(members) < images_per_class))
         batches.append(np.concatenate(parts))
     return batches
+
+
+def _check_drawn(images: int, classes_per_batch: int, images_per_class: int) -> None:
+    if images == 0 or classes_per_batch < 1 or images_per_class < 1:
+        raise InputError(
+            f"{images} images cannot be drawn as {classes_per_batch} classes × {images_per_class} images: "
+            f"all three must be at least 1."
+        )

@@ -70,16 +70,7 @@ def run_demo(
         first, update = _settings(data, seed)
         watcher.said(f"v1 learns {len(old_classes)} of {len(images.classes)} classes")
         old_images, new_images = train.of_classes(old_classes), train.of_classes(new_classes)
-        made = {"v1 untouched": workspace.learn(old_images, settings=first, watcher=watcher)}
-        watcher.said("the gallery: held-out images of all classes, as vectors of v1")
-        workspace.index(test, watcher=watcher)
-        for title, method, told in UPDATES:
-            watcher.said(told)
-            made[title] = workspace.learn(new_images, method=method, parent="v1", settings=update, watcher=watcher)
-        watcher.said("v5 learns everything from scratch: what an update costs today")
-        made["v5 joint"] = workspace.learn(
-            new_images, method=Joint(), parent="v1", old_data=old_images, settings=first, watcher=watcher
-        )
+        made = _generations(workspace, old_images, new_images, test, first, update, watcher)
         everything = np.arange(len(test))
         held_out = Protocol(test, everything, everything, "every held-out image among the others")
         stored = _stored_vectors(workspace, test)
@@ -102,6 +93,29 @@ def run_demo(
     write_demo_page(result, held_out, stored, embeddings, old_classes)
     write_json(directory / MARKER, result.to_dict())
     return result
+
+
+def _generations(
+    workspace: Workspace,
+    old_images: ImageSet,
+    new_images: ImageSet,
+    test: ImageSet,
+    first: Settings,
+    update: Settings,
+    watcher: Watcher,
+) -> dict[str, Generation]:
+    """Learn v1 to v5, each by its title; the gallery is made of the held-out images by v1."""
+    made = {"v1 untouched": workspace.learn(old_images, settings=first, watcher=watcher)}
+    watcher.said("the gallery: held-out images of all classes, as vectors of v1")
+    workspace.index(test, watcher=watcher)
+    for title, method, told in UPDATES:
+        watcher.said(told)
+        made[title] = workspace.learn(new_images, method=method, parent="v1", settings=update, watcher=watcher)
+    watcher.said("v5 learns everything from scratch: what an update costs today")
+    made["v5 joint"] = workspace.learn(
+        new_images, method=Joint(), parent="v1", old_data=old_images, settings=first, watcher=watcher
+    )
+    return made
 
 
 def _settings(data: str, seed: int) -> tuple[Settings, Settings]:

@@ -7,7 +7,7 @@ import torch
 
 from evergallery.adapters import ADAPTERS, Direction
 from evergallery.adapters.card import Space as CardSpace
-from evergallery.adapters.selection import Selection, default_fits, select_adapter
+from evergallery.adapters.selection import Fit, Selection, default_fits, select_adapter
 from evergallery.adapters.stored import StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
@@ -56,22 +56,11 @@ def adapt(
     Raises:
         InputError: the pairs cannot be used.
     """
-    if kind is not None and kind not in ADAPTERS:
-        raise InputError(f"There is no adapter {kind!r}: choose {', '.join(ADAPTERS)}.")
     spaces = Space(holdings.generation(new)), Space(holdings.generation(old))
     if new == old:
         raise InputError(f"{new} and {old} are the same generation: there is nothing to adapt.")
     source, target = spaces if direction == "query" else spaces[::-1]
-    fits = (
-        default_fits(direction, source.dimension, target.dimension)
-        if kind is None
-        else {kind: ADAPTERS[kind].fit_for(direction)}
-    )
-    if kind is not None and not ADAPTERS[kind].serves(direction, source.dimension, target.dimension):
-        raise InputError(
-            f"The adapter {kind!r} does not map {source.dimension} to {target.dimension} dimensions for the {direction}: "
-            f"choose {', '.join(default_fits(direction, source.dimension, target.dimension))}."
-        )
+    fits = _fits(kind, direction, source, target)
     held_out = read_held_out(holdings, pairs, spaces, data_dir=data_dir, watcher=watcher, exclude=False)
     images = held_out.protocol.images
     watcher.said(f"fitting {kind or f'{len(fits)} kinds of adapters'} to {len(images)} pairs")
@@ -82,21 +71,7 @@ def adapt(
         direction=direction,
         fits=fits,
     )
-    folder = holdings.directory / "adapters"
-    folder.mkdir(exist_ok=True)
-    with lock(folder / ".lock", "making an adapter"):
-        number = max((stored.number for stored in holdings.adapters()), default=0) + 1
-        stored = StoredAdapter.write(
-            folder / adapter_directory_name(number),
-            selection.adapter,
-            name=f"a{number}",
-            direction=direction,
-            source=CardSpace(name=source.name, fingerprint=source.fingerprint),
-            target=CardSpace(name=target.name, fingerprint=target.fingerprint),
-            pairs=selection.pairs,
-            data=images.fingerprint(),
-            figures=selection.to_dict(),
-        )
+    stored = _store(holdings, selection, direction, source, target, images.fingerprint())
     chosen = selection.chosen
     holdings.journal.record(
         "adapt", adapter=stored.name, kind=selection.name, source=source.name, target=target.name, direction=direction,
@@ -104,3 +79,43 @@ def adapt(
         out_of_sample=round(chosen.worse.recall, 4),
     )  # fmt: skip
     return Adapted(stored, selection)
+
+
+def _fits(kind: str | None, direction: Direction, source: Space, target: Space) -> dict[str, Fit]:
+    """What is tried: the kind that is asked for, or all that fit.
+
+    Raises:
+        InputError: there is no such kind, or it does not fit.
+    """
+    fitting = default_fits(direction, source.dimension, target.dimension)
+    if kind is None:
+        return fitting
+    if kind not in ADAPTERS:
+        raise InputError(f"There is no adapter {kind!r}: choose {', '.join(ADAPTERS)}.")
+    if not ADAPTERS[kind].serves(direction, source.dimension, target.dimension):
+        raise InputError(
+            f"The adapter {kind!r} does not map {source.dimension} to {target.dimension} dimensions for the {direction}: "
+            f"choose {', '.join(fitting)}."
+        )
+    return {kind: ADAPTERS[kind].fit_for(direction)}
+
+
+def _store(
+    holdings: Holdings, selection: Selection, direction: Direction, source: Space, target: Space, data: str
+) -> StoredAdapter:
+    """Write the chosen adapter under the next number; ``data`` is the fingerprint of the pairs."""
+    folder = holdings.directory / "adapters"
+    folder.mkdir(exist_ok=True)
+    with lock(folder / ".lock", "making an adapter"):
+        number = max((stored.number for stored in holdings.adapters()), default=0) + 1
+        return StoredAdapter.write(
+            folder / adapter_directory_name(number),
+            selection.adapter,
+            name=f"a{number}",
+            direction=direction,
+            source=CardSpace(name=source.name, fingerprint=source.fingerprint),
+            target=CardSpace(name=target.name, fingerprint=target.fingerprint),
+            pairs=selection.pairs,
+            data=data,
+            figures=selection.to_dict(),
+        )

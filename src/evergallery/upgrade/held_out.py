@@ -17,7 +17,7 @@ from evergallery.data.unpacking import read_npz
 from evergallery.errors import BusyError, InputError
 from evergallery.evaluation import Protocol, protocol
 from evergallery.extraction.images import find_images
-from evergallery.gallery.items import Filter
+from evergallery.gallery.items import Filter, Item
 from evergallery.generations.fingerprint import short_hashes
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding import extract, known_embeddings
@@ -252,44 +252,16 @@ def _stored(
     """
     state = holdings.state
     view = state.view().before(state.refresh.id) if state.refresh else state.view()
-    items = [
-        item
-        for batch in holdings.gallery.iterate(view=view)
-        for item in batch
-        if wanted is not None or item.label is not None
-    ]
-    if wanted is None:
-        items = [items[row] for row in whole_classes([item.label for item in items], MOST_STORED)]
-    elif len(items) > MOST_STORED:
-        order = np.random.default_rng(0).permutation(len(items))
-        first = [row for row in order if items[row].id in wanted or items[row].uri in wanted]
-        chosen_first = set(first)
-        taken = [*first, *(row for row in order if row not in chosen_first)][:MOST_STORED]
-        items = [items[row] for row in sorted(taken)]
-    names, numbers = np.unique([item.label or "" for item in items], return_inverse=True)
-    unlabelled = np.array([item.label is None for item in items], dtype=bool)
-    images = without_pixels(
-        np.where(unlabelled, -1, numbers).astype(np.int64),
-        tuple(names.tolist()),
-        tuple(item.uri or item.id for item in items),
-        tuple(item.content_hash or hashlib.sha256(item.id.encode()).hexdigest() for item in items),
-        tuple(item.id for item in items),
-    )
+    every = (item for batch in holdings.gallery.iterate(view=view) for item in batch)
+    items = _sample([item for item in every if wanted is not None or item.label is not None], wanted)
+    images = _images_of(items)
     makers = {space.maker.name: space.maker for space in spaces}
     seen = _learned_from(holdings, makers.values(), images) if exclude else np.zeros(len(images), dtype=bool)
     made: dict[str, Vectors] = {}
     left_out = seen.copy()
     for name, maker in makers.items():
-        vectors, missing = known_embeddings(holdings, maker, images)
-        if maker.extracts and missing.any():
-            rows = np.flatnonzero(missing)
-            found = find_images([items[row] for row in rows], maker.preprocessing, holdings.roots)
-            there = {item.id for item in found.items}
-            rows = np.array([row for row in rows if items[row].id in there], dtype=np.int64)
-            if len(rows):
-                vectors[rows] = extract(holdings, maker, found.images, watcher, keep=False)
-                missing[rows] = False
-        made[name], left_out = vectors, left_out | missing
+        made[name], missing = _known_or_extracted(holdings, maker, items, images, watcher)
+        left_out |= missing
     chosen = protocol(images)
     if left_out.any():
         chosen = without(chosen, left_out)
@@ -300,6 +272,49 @@ def _stored(
         )
     kept = np.flatnonzero(~left_out)
     return _Part(chosen, {name: vectors[kept] for name, vectors in made.items()}, int(seen.sum()))
+
+
+def _sample(items: list[Item], wanted: set[str] | None) -> list[Item]:
+    """As many as are checked: whole classes, or, where some are wanted, these and others at random."""
+    if wanted is None:
+        return [items[row] for row in whole_classes([item.label for item in items], MOST_STORED)]
+    if len(items) <= MOST_STORED:
+        return items
+    order = np.random.default_rng(0).permutation(len(items))
+    first = [row for row in order if items[row].id in wanted or items[row].uri in wanted]
+    chosen = set(first)
+    taken = [*first, *(row for row in order if row not in chosen)][:MOST_STORED]
+    return [items[row] for row in sorted(taken)]
+
+
+def _images_of(items: Sequence[Item]) -> ImageSet:
+    """Stored items as images without pixels; a label of -1 for those without one."""
+    names, numbers = np.unique([item.label or "" for item in items], return_inverse=True)
+    unlabelled = np.array([item.label is None for item in items], dtype=bool)
+    return without_pixels(
+        np.where(unlabelled, -1, numbers).astype(np.int64),
+        tuple(names.tolist()),
+        tuple(item.uri or item.id for item in items),
+        tuple(item.content_hash or hashlib.sha256(item.id.encode()).hexdigest() for item in items),
+        tuple(item.id for item in items),
+    )
+
+
+def _known_or_extracted(
+    holdings: Holdings, maker: Generation, items: list[Item], images: ImageSet, watcher: Watcher
+) -> tuple[Vectors, NDArray[np.bool_]]:
+    """Vectors (N, D) of stored items by a generation, and (N,) which of them it has none of: no vector, and no image either."""
+    vectors, missing = known_embeddings(holdings, maker, images)
+    if not maker.extracts or not missing.any():
+        return vectors, missing
+    rows = np.flatnonzero(missing)
+    found = find_images([items[row] for row in rows], maker.preprocessing, holdings.roots)
+    there = {item.id for item in found.items}
+    rows = np.array([row for row in rows if items[row].id in there], dtype=np.int64)
+    if len(rows):
+        vectors[rows] = extract(holdings, maker, found.images, watcher, keep=False)
+        missing[rows] = False
+    return vectors, missing
 
 
 def _learned_from(holdings: Holdings, generations: Iterable[Generation], images: ImageSet) -> NDArray[np.bool_]:
