@@ -23,6 +23,7 @@ from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
 from evergallery.redaction import redacted
+from evergallery.upgrade.kept_evidence import forget
 from evergallery.upgrade.refreshing import open_refresh
 from evergallery.watching import SILENT, Watcher
 
@@ -91,7 +92,8 @@ def import_vectors(
         ids: a text file with an id on each line, for ``.npy``.
         skip_bad: leave out bad rows instead of refusing the table.
         refresh: the rows are new vectors of stored items, by their ids: they wait beside the earlier ones, as those of
-            ``refresh`` do, until their generation is promoted. Rows of no stored item are left out.
+            ``refresh`` do, until their generation is promoted. Rows of no stored item are left out. Where the generation has
+            vectors only, checks of it that were made before are taken back: check it when all of them are there.
         relabel: a label, or the address of the same picture, takes the place of another one that is known.
         watcher: hears of progress.
 
@@ -258,7 +260,10 @@ def _refresh_from_table(
                 unknown.append(Skipped(identifier, "no stored item has this id"))
             else:
                 new.append(replace(item, embedding=embedding, generation=maker.fingerprint))
-        gained += holdings.gallery.refresh(new, opened.id)
+        before, gained = gained, gained + holdings.gallery.refresh(new, opened.id)
+        if gained and not before and not is_new and not maker.extracts and holdings.state.promoted != maker.name:
+            # Of vectors alone nothing else is known than what was measured of them, and these are others.
+            forget(holdings, space)
         done += len(batch)
         watcher.counted("importing", done, table.rows)
     holdings.journal.record(

@@ -43,6 +43,13 @@ class Extractor(nn.Module):
         """Normalised images (B, 3, H, W) to unit embeddings (B, D)."""
         raise NotImplementedError
 
+    def require_same(self) -> None:
+        """Ask what runs elsewhere whether it is still what was registered; what runs here cannot change unseen.
+
+        Raises:
+            DamagedError: it is another model.
+        """
+
 
 class Embedder(Extractor):
     """Backbone, pooling and neck: normalised images (B, 3, H, W) to raw embeddings (B, D).

@@ -173,7 +173,7 @@ def _require_same(holdings: Holdings, makers: Sequence[Generation], watcher: Wat
     for maker in makers:
         if maker.is_asked:
             try:
-                holdings.loaded.embedder(maker)
+                holdings.loaded.embedder(maker).require_same()
             except (UnavailableError, InputError) as error:
                 watcher.said(f"nobody knows whether the model behind {maker.name} is still the same: {error}")
 

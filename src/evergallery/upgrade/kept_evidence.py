@@ -97,6 +97,16 @@ def remember(holdings: Holdings, result: "Check") -> None:
         )  # fmt: skip
 
 
+def forget(holdings: Holdings, space: Space) -> None:
+    """Take back what checks have shown of a space: it has other vectors than those that were measured. What was forced stands."""
+    for path in (holdings.directory / "checks").glob("*-in-*.json"):
+        if space.name in path.stem.split("-in-"):
+            path.unlink()
+    with changing(holdings, "taking checks back") as state:
+        for new, old in [pair.fingerprints for pair in state.compatible if space.fingerprint in pair.fingerprints]:
+            state.withdraw(new, old)
+
+
 def _allow(state: State, pair: "PairCheck", gate: Gate) -> None:
     direct, through = pair.evidence, pair.serves
     if through.queries >= gate.queries and gate.compatible(through):

@@ -218,6 +218,8 @@ def promote(
         RefusedError: the gate has not been passed, see ``judge``, or nobody has shown that it may search a space whose
             vectors the gallery holds; ``force`` with a reason ``why`` accepts that, and both are recorded.
         BusyError: another promotion, or a refresh, came between.
+        DamagedError: another model is behind its endpoint than was registered.
+        UnavailableError: its endpoint does not answer.
     """
     candidate = Space(holdings.generation(generation))
     if force and not why:
@@ -230,6 +232,9 @@ def promote(
         )
     stored = stored_spaces(holdings, view=view_with(holdings, generation))
     _require_able(basis, candidate, chosen, stored)
+    if candidate.maker.is_asked and not force:
+        # What was checked is the model that was registered, and not whatever is behind its name by now.
+        holdings.loaded.embedder(candidate.maker).require_same()
     found, refusal = judged(holdings, generation, chosen, basis)
     if refusal is not None and not force:
         holdings.journal.record("promote refused", generation=candidate.name, answer=str(chosen), reason=str(refusal))
