@@ -33,6 +33,7 @@ from evergallery.extraction.cluster import Cluster
 from evergallery.extraction.connecting import connected
 from evergallery.extraction.extraction import Extraction, LocalExtraction, PictureAnswer
 from evergallery.indexing.pipeline import index_images
+from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
 from extraction import photographs, registered
 
@@ -133,7 +134,8 @@ def main() -> None:
         folder = photographs(Path(name) / "photographs", options.photographs, (500, 375), ".jpg")
         template = registered(Path(name) / "template", options.backbone, options.size)
         maker = template.promoted
-        here = LocalExtraction(maker.embedder(), maker.preprocessing)
+        embed = in_torch(maker.embedder(), maker.preprocessing)
+        here = LocalExtraction(lambda _: embed, maker.preprocessing)
         start = time.perf_counter()
         with connected("local", options.workers) as ray:
             started = {"cluster": round(time.perf_counter() - start, 1)}

@@ -27,6 +27,7 @@ from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item, PutCounts
 from evergallery.indexing.pipeline import index_images
 from evergallery.network import Extractor
+from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
 
 
@@ -102,8 +103,9 @@ def growth(folder: Path, count: int, store: Any, scratch: Path) -> dict[str, Any
     gauge = Gauge(count // 6)
     reset_peak_memory()
     before = peak_memory()["host"]
+    embed = in_torch(StandIn(), Maker.preprocessing)
     index_images(
-        store, Maker(), LocalExtraction(StandIn(), Maker.preprocessing), list_folder(str(folder), False), gauge,  # type: ignore[arg-type]
+        store, Maker(), LocalExtraction(lambda _: embed, Maker.preprocessing), list_folder(str(folder), False), gauge,  # type: ignore[arg-type]
         source="pictures", skipped_file=scratch / "skipped.csv",
     )  # fmt: skip
     return {"before": before, **gauge.peaks}

@@ -1,6 +1,7 @@
 """What each verb loads: who reads cards and stored vectors waits for no network. Each runs in a process of its own."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,18 @@ from PIL import Image
 from conftest import as_json, coloured_images
 from evergallery import Workspace
 
-HEAVY = {"torch", "torchvision", "timm", "lightning", "matplotlib", "scipy", "sklearn", "onnx", "onnxruntime"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+}
 SCRIPT = """\
 import json, sys
 from evergallery.cli import main
@@ -101,3 +113,13 @@ def test_a_picture_loads_the_network_and_nothing_that_its_network_does_not_need(
         found = loaded(*verb, "-w", shop)
         assert "torch" in found
         assert found & (HEAVY - {"torch"}) == set()
+
+
+def test_a_picture_searches_without_torch_where_a_runtime_was_found(shop: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    copy = tmp_path / "shop"
+    shutil.copytree(shop, copy)
+    picture = next((shop.parent / "photos").rglob("*.png"))
+    search = ("search", picture, "-w", copy, "--runtime", "onnxruntime")
+    assert "torch" in loaded(*search)
+    assert loaded(*search) & HEAVY == {"onnxruntime"}

@@ -23,6 +23,16 @@ def _set_largest(pixels: int | None) -> int | None:
     return pixels
 
 
+def _set_runtime(runtime: str | None) -> str | None:
+    """What embeds images asks the environment likewise."""
+    if runtime is not None:
+        os.environ["EVERGALLERY_RUNTIME"] = runtime
+        from evergallery.network.runtimes import asked_for
+
+        asked_for()
+    return runtime
+
+
 def _chosen(context: typer.Context, given: Path) -> Path:
     """The workspace: named after the verb, or else before it, or else by the environment, or else here."""
     source = context.get_parameter_source("workspace")
@@ -81,6 +91,16 @@ LargestOption = Annotated[
         envvar="EVERGALLERY_LARGEST_IMAGE",
         callback=_set_largest,
         help="Images of more pixels are skipped; 64000000 by default.",
+    ),
+]
+RuntimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        envvar="EVERGALLERY_RUNTIME",
+        callback=_set_runtime,
+        help="That runs the network: torch, onnxruntime, openvino; by default the fastest here, once it was found.",
     ),
 ]
 HERE = Path()

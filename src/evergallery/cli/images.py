@@ -15,6 +15,7 @@ from evergallery.cli.common import (
     JsonOption,
     LargestOption,
     RelabelOption,
+    RuntimeOption,
     WorkersOption,
     WorkspaceOption,
     allow,
@@ -54,6 +55,7 @@ def index(
     workers: WorkersOption = None,
     images_from: ImagesFromOption = None,
     largest_image: LargestOption = None,
+    runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Extract images and keep their vectors in the gallery; folders and tables may be URLs such as s3://bucket/photos.
@@ -128,6 +130,7 @@ def search(
         typer.Option("--exact/--approximate", help="By default as  evergallery gallery  says of its indexes."),
     ] = None,
     largest_image: LargestOption = None,
+    runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the stored items most like a picture."""

@@ -12,6 +12,7 @@ from evergallery.cli.common import (
     HERE,
     ImagesFromOption,
     JsonOption,
+    RuntimeOption,
     WorkspaceOption,
     open_workspace,
     say_result,
@@ -85,6 +86,7 @@ def serve(
     ] = 2000,
     force: Annotated[bool, typer.Option("--force", help="For --canary: although the gate refuses it.")] = False,
     why: Annotated[str | None, typer.Option(help="For --canary: the reason for that, kept in the log.")] = None,
+    runtime: RuntimeOption = None,
 ) -> None:
     """Serve the gallery: an HTTP API, and a page at the same address."""
     from evergallery.holdings.answer import Answer

@@ -15,6 +15,7 @@ from evergallery.cli.common import (
     ImagesFromOption,
     JsonOption,
     LargestOption,
+    RuntimeOption,
     WorkersOption,
     WorkspaceOption,
     allow,
@@ -106,6 +107,7 @@ def check(
     price_per_hour: PriceOption = None,
     data_dir: DataDirOption = None,
     largest_image: LargestOption = None,
+    runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a generation beside others: the matrix, the gate's conditions, the verdict. Exit status 1 if it is not passed."""
@@ -286,6 +288,7 @@ def refresh(
     workers: WorkersOption = None,
     images_from: ImagesFromOption = None,
     largest_image: LargestOption = None,
+    runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""

@@ -189,13 +189,13 @@ class Cluster:
             yield from found
 
     def embed(
-        self, batches: Iterable[tuple[Tag, Sequence[Picture]]]
+        self, batches: Iterable[tuple[Tag, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures."""
         yield from self._done("embed", batches, lambda picture, reason: Skipped(picture.entry.uri, reason))
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: PixelSource | None, roots: Roots
+        self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items; what is known of their images is sent along."""
 

@@ -10,9 +10,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from evergallery.data.image_set import as_batch
 from evergallery.data.images import Preprocessing, Skipped
 from evergallery.data.listing import Entry
 from evergallery.data.roots import Roots
@@ -29,11 +27,9 @@ from evergallery.data.streaming import (
 from evergallery.extraction.images import ItemImages, PixelSource, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.notes import Problem
-from evergallery.network import Extractor, embedding
+from evergallery.network.runtimes import Embed
 
 Tag = TypeVar("Tag")
-Embed = Callable[[Tensor], NDArray[np.float32]]
-"""Decoded images (B, 3, S, S) uint8 to unit embeddings (B, D)."""
 PictureAnswer = NDArray[np.float32] | Skipped
 """A picture's vector (D,), or why it has none."""
 ItemAnswer = NDArray[np.float32] | Problem
@@ -48,15 +44,15 @@ class Extraction(Protocol):
         ...
 
     def embed(
-        self, batches: Iterable[tuple[Tag, Sequence[Picture]]]
+        self, batches: Iterable[tuple[Tag, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
-        """The vectors of pictures, each batch with the tag that came with it."""
+        """The vectors of pictures, each batch with the tag that came with it; ``most`` of them in all."""
         ...
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: PixelSource | None, roots: Roots
+        self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
-        """New vectors of stored items, whose images are looked for in what is ``known``, then where they were."""
+        """New vectors of ``most`` stored items, whose images are looked for in what is ``known``, then where they were."""
         ...
 
 
@@ -64,12 +60,12 @@ class LocalExtraction:
     """This process: files are read and decoded by threads, one batch ahead of the network.
 
     Args:
-        embedder: that looks at the images.
+        running: what embeds so many images best.
         preprocessing: of its input.
     """
 
-    def __init__(self, embedder: Extractor, preprocessing: Preprocessing) -> None:
-        self.embedder = embedder
+    def __init__(self, running: Callable[[int], Embed], preprocessing: Preprocessing) -> None:
+        self.running = running
         self.preprocessing = preprocessing
 
     def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
@@ -78,24 +74,38 @@ class LocalExtraction:
             yield from read_pictures(readers, entries)
 
     def embed(
-        self, batches: Iterable[tuple[Tag, Sequence[Picture]]]
+        self, batches: Iterable[tuple[Tag, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures with their data."""
         threads = processors()
-        with working(threads) as decoders, embedding(self.embedder, self.preprocessing) as embed:
+        embed = first_use(lambda: self.running(most))
+        with working(threads) as decoders:
             decoded = ((tag, decoded_by(decoders, threads, pictures, self.preprocessing)) for tag, pictures in batches)
             with in_background(decoded) as ready:
                 for tag, answers in ready:
                     yield tag, embedded(answers, embed)
 
     def renew(
-        self, batches: Iterable[Sequence[Item]], known: PixelSource | None, roots: Roots
+        self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items."""
+        embed = first_use(lambda: self.running(most))
         found = ((batch, find_images(batch, self.preprocessing, roots, known)) for batch in batches)
-        with embedding(self.embedder, self.preprocessing) as embed, in_background(found) as ready:
+        with in_background(found) as ready:
             for batch, one in ready:
                 yield batch, renewed(batch, one, embed)
+
+
+def first_use(opened: Callable[[], Embed]) -> Embed:
+    """What embeds, opened when there is a first image for it: not where all of them are known."""
+    kept: list[Embed] = []
+
+    def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if not kept:
+            kept.append(opened())
+        return kept[0](pixels)
+
+    return embed
 
 
 def decoded_by(
@@ -108,13 +118,13 @@ def decoded_by(
 def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> list[PictureAnswer]:
     """The vectors of pixels (S, S, 3), which go through the network together."""
     found = [one for one in decoded if not isinstance(one, Skipped)]
-    vectors = iter(embed(as_batch(np.stack(found))) if found else ())
+    vectors = iter(embed(np.stack(found)) if found else ())
     return [one if isinstance(one, Skipped) else next(vectors) for one in decoded]
 
 
 def renewed(items: Sequence[Item], found: ItemImages, embed: Embed) -> list[ItemAnswer]:
     """The new vectors of items whose images were looked for."""
-    vectors = embed(as_batch(found.images.pixels)) if found.items else ()
+    vectors = embed(found.images.pixels) if found.items else ()
     answers: dict[str, ItemAnswer] = {problem.item: problem for problem in found.problems}
     answers |= {item.id: vector for item, vector in zip(found.items, vectors, strict=True)}
     return [answers[item.id] for item in items]

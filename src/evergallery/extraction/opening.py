@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from evergallery.errors import InputError
 from evergallery.extraction.extraction import Extraction, LocalExtraction
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.runtimes import running
 from evergallery.watching import SILENT, Watcher
 
 
@@ -38,7 +40,9 @@ def extracting(
             f"{generation.name} is asked over HTTP, and a cluster would ask no faster: leave --cluster out."
         )
     if cluster is None:
-        yield LocalExtraction(holdings.loaded.embedder(generation), generation.preprocessing)
+        # Before anything is begun: a network that is damaged, or a runtime that is not there, is found out now.
+        running(holdings, generation, 1, watcher)
+        yield LocalExtraction(partial(running, holdings, generation, watcher=watcher), generation.preprocessing)
         return
     from evergallery.extraction.cluster import Cluster
 

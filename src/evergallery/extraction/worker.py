@@ -35,7 +35,7 @@ from evergallery.extraction.images import MISSING, find_images
 from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.notes import Problem
-from evergallery.network import embedding
+from evergallery.network.extraction import in_torch
 
 Work = Literal["read", "embed", "renew"]
 ItemToRenew = tuple[Item, NDArray[np.uint8] | None, Roots]
@@ -83,7 +83,7 @@ class Worker:
         except EvergalleryError as error:
             return Refusal(f"The machine {self.machine} of the cluster cannot run the generation: {error}")
         self.preprocessing = generation.preprocessing
-        self._embed = self._stack.enter_context(embedding(embedder, self.preprocessing))
+        self._embed = in_torch(embedder, self.preprocessing)
         self._readers: ThreadPoolExecutor = self._stack.enter_context(working(READERS))
         self._decoders: ThreadPoolExecutor = self._stack.enter_context(working(self.threads))
         return None

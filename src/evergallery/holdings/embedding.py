@@ -12,7 +12,10 @@ from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding_cache import EmbeddingCache
 from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.runtimes import running
 from evergallery.watching import SILENT, Watcher
+
+BATCH = 256
 
 
 def extract(
@@ -42,15 +45,15 @@ def extract(
 def _extract(
     holdings: Holdings, generation: Generation, images: ImageSet, watcher: Watcher = SILENT
 ) -> NDArray[np.float32]:
-    # Only here is a network run: callers that only look at stored vectors wait for none.
-    from evergallery.network import extract
-
-    return extract(
-        holdings.loaded.embedder(generation),
-        images,
-        generation.preprocessing,
-        on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
-    )
+    embeddings = np.zeros((len(images), generation.card.dimension), np.float32)
+    if not len(images):
+        return embeddings
+    embed = running(holdings, generation, len(images), watcher)
+    for start in range(0, len(images), BATCH):
+        stop = min(start + BATCH, len(images))
+        embeddings[start:stop] = embed(np.take(images.pixels, images.rows[start:stop], axis=0))
+        watcher.counted(f"extracting with {generation.name}", stop, len(images))
+    return embeddings
 
 
 def known_embeddings(

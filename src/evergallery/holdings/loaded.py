@@ -11,6 +11,7 @@ from evergallery.holdings.spaces import Space
 if TYPE_CHECKING:
     from evergallery.adapters import Adapter
     from evergallery.network import Extractor
+    from evergallery.network.runtimes import Runnable
 
 EMBEDDERS = 4
 """How many stay in memory: queries come by the promoted generation, and by those that are laid beside it."""
@@ -23,6 +24,7 @@ class Loaded:
         self._embedders: dict[str, Extractor] = {}
         self._one_loader = threading.Lock()
         self._adapters: dict[str, Adapter] = {}
+        self._runnable: dict[str, Runnable] = {}
         self._between: dict[tuple[str, str], Map | None] = {}
 
     def embedder(self, generation: Generation) -> "Extractor":
@@ -42,6 +44,15 @@ class Loaded:
                 loaded[generation.fingerprint] = generation.embedder()
                 self._embedders = dict(list(loaded.items())[-EMBEDDERS:])
             return loaded[generation.fingerprint]
+
+    def runnable(self, generation: Generation) -> "Runnable | None":
+        """A generation's network for the runtimes, where ``keep_runnable`` was told of it."""
+        return self._runnable.get(generation.fingerprint)
+
+    def keep_runnable(self, generation: Generation, network: "Runnable") -> None:
+        """Have a generation's network for the runtimes in memory."""
+        others = {name: one for name, one in self._runnable.items() if name != generation.fingerprint}
+        self._runnable = dict(list({**others, generation.fingerprint: network}.items())[-EMBEDDERS:])
 
     def adapter(self, stored: StoredAdapter) -> "Adapter":
         """An adapter with its tensors."""

@@ -13,6 +13,7 @@ from evergallery.gallery.items import Item, PutCounts
 from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_roots import allowing
+from evergallery.holdings.runtimes import ran_in
 from evergallery.holdings.spaces import Space
 from evergallery.indexing.pipeline import Indexed, index_images
 from evergallery.watching import SILENT, Watcher
@@ -91,6 +92,7 @@ def index(
     holdings.journal.record(
         "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
         conflicts=done.conflict_count, pruned=done.pruned, skipped=done.skipped_count, seconds=round(done.seconds, 1),
+        **({} if cluster else ran_in(holdings, maker)),
     )  # fmt: skip
     return done
 

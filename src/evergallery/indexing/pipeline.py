@@ -143,7 +143,7 @@ def index_images(
             for block in blocks(images_in.found, batch_size(maker.preprocessing.size))
         )
         told = _Told(done=len(images_in.refused))
-        for batch, answers in stack.enter_context(closing(extraction.embed(prepared))):
+        for batch, answers in stack.enter_context(closing(extraction.embed(prepared, images_in.total))):
             items, bad = _answered(batch, answers, met)
             _note(addresses, batch, bad)
             _store(store, batch, items, told, relabel)

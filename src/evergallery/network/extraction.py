@@ -10,16 +10,13 @@ from torch import Tensor, nn
 
 from evergallery.data.augment import normalise
 from evergallery.data.features import FeatureSet
-from evergallery.data.image_set import ImageSet
+from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Preprocessing
 from evergallery.network.embedder import Extractor, Network, Outputs
 from evergallery.network.ranks import Ranks
+from evergallery.network.runtimes import Embed, Pixels, part_size
 
 ALONE = Ranks()
-CPU_IMAGES = 64
-CPU_PIXELS = 2**18
-"""What goes through a network on a CPU at once: so many images or pixels at most. The maps of larger batches leave the caches,
-and are memory that the system takes back and fills with zeros for every layer."""
 
 
 def extract(
@@ -69,6 +66,16 @@ def embedding(embedder: Extractor, preprocessing: Preprocessing) -> Iterator[Cal
         yield embed
 
 
+def in_torch(embedder: Extractor, preprocessing: Preprocessing) -> Embed:
+    """What embeds pixels by a network in torch, or by somebody else's model wherever that runs."""
+
+    def embed(pixels: Pixels) -> NDArray[np.float32]:
+        with embedding(embedder, preprocessing) as run:
+            return run(as_batch(pixels))
+
+    return embed
+
+
 @torch.no_grad()
 def outputs_of(
     network: Network,
@@ -98,7 +105,7 @@ def in_parts(images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
     """A batch (B, 3, S, S) as a network on this device takes it best: on a GPU as a whole."""
     if device.type != "cpu" or len(images) == 0:
         return (images,)
-    return torch.split(images, min(CPU_IMAGES, max(1, CPU_PIXELS // images.shape[-1] ** 2)))
+    return torch.split(images, part_size(images.shape[-1]))
 
 
 def _inputs(batch: Tensor, preprocessing: Preprocessing, device: torch.device) -> Iterator[Tensor]:

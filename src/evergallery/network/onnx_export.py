@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
 from evergallery.errors import MissingExtraError, RefusedError
 from evergallery.network.embedder import Extractor
@@ -28,6 +29,18 @@ from evergallery.network.foreign import PREPROCESSING, onnx_model, probe, probe_
 PARITY = 0.9999
 """Least cosine of what the file and the embedder make of the probe pictures, in float32."""
 OPSET = 18
+
+
+class _Runnable(nn.Module):
+    """The embedder with the normalisation of images before it."""
+
+    def __init__(self, embedder: Extractor, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.mean, self.std = preprocessing.mean, preprocessing.std
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.embedder.embed(normalise(pixels.permute(0, 3, 1, 2), self.mean, self.std))
 
 
 class _Served(nn.Module):
@@ -60,20 +73,7 @@ def export_onnx(embedder: Extractor, preprocessing: Preprocessing, path: Path, *
     onnx = _onnx()
     # Two images, because the exporter takes a batch of one for a constant.
     example = torch.zeros(2, 3, preprocessing.size, preprocessing.size)
-    served = _Served(copy.deepcopy(embedder).to("cpu", memory_format=torch.contiguous_format)).eval()  # type: ignore[call-overload]
-    with _quiet():
-        torch.onnx.export(
-            served,
-            (example,),
-            path,
-            input_names=["images"],
-            output_names=["embeddings"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+    _write(_Served(_contiguous(embedder)), "images", example, path)
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {**description, PREPROCESSING: json.dumps(preprocessing.to_dict())})
     onnx.save(model, path)
@@ -84,6 +84,43 @@ def export_onnx(embedder: Extractor, preprocessing: Preprocessing, path: Path, *
             f"written, because its vectors would be others."
         )
     return cosine
+
+
+def export_runnable(embedder: Extractor, preprocessing: Preprocessing, path: Path) -> None:
+    """Write an embedder to one file for the runtimes: decoded ``pixels`` (B, S, S, 3) uint8 to ``embeddings`` (B, D), any B.
+
+    Args:
+        embedder: to be written.
+        preprocessing: of its input.
+        path: of the file.
+
+    Raises:
+        MissingExtraError: without onnx, onnxscript or onnxruntime.
+    """
+    _onnx()
+    example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
+    _write(_Runnable(_contiguous(embedder), preprocessing), "pixels", example, path)
+
+
+def _contiguous(embedder: Extractor) -> Extractor:
+    copied: Extractor = copy.deepcopy(embedder).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return copied
+
+
+def _write(module: nn.Module, name: str, example: Tensor, path: Path) -> None:
+    with _quiet():
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            path,
+            input_names=[name],
+            output_names=["embeddings"],
+            dynamic_shapes={name: {0: torch.export.Dim("batch")}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
 
 
 def probe_cosine(embedder: Extractor, preprocessing: Preprocessing, path: Path) -> float:
@@ -142,8 +179,6 @@ def quantise(path: Path, target: Path, batches: Iterator[NDArray[np.float32]]) -
 
 
 def _normalised(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    from evergallery.data.augment import normalise
-
     return normalise(images, preprocessing.mean, preprocessing.std)
 
 

@@ -20,6 +20,7 @@ from evergallery.gallery.items import Item
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.maps import Map
 from evergallery.holdings.notes import Problem
+from evergallery.holdings.runtimes import ran_in
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Refresh
 from evergallery.upgrade.orders import ORDERS
@@ -194,7 +195,7 @@ def refresh(
             extraction = stack.enter_context(extracting(holdings, asker.maker, cluster, workers, watcher))
             given = given_images(holdings, images, asker, data_dir, watcher)
             roots = roots_for(holdings, unmapped, given, watcher)
-            renew = lambda batches: extraction.renew(batches, given, roots)  # noqa: E731
+            renew = lambda batches: extraction.renew(batches, len(unmapped), given, roots)  # noqa: E731
         opened = open_refresh(holdings, asker, target, adapter)
         tidy(holdings)
         queue = _queue(holdings, items, target, opened, order, fraction)
@@ -215,6 +216,7 @@ def refresh(
         "refresh", refresh=opened.id, generation=generation, adapter=adapter, order=order, fraction=fraction,
         refreshed=result.refreshed, remaining=result.remaining, problems=len(result.problems),
         stopped_by=result.stopped_by, seconds=round(result.seconds, 1),
+        **({} if cluster or adapter else ran_in(holdings, asker.maker)),
     )  # fmt: skip
     return result
 

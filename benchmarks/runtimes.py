@@ -1,0 +1,217 @@
+"""The bare network in every runtime, and ``index`` from JPEGs with torch and with the fastest, all in turn in one process.
+
+Photographs are those of ``extraction.py``. A network's weights are its initial ones: speed does not depend on them, and cosines
+are those of the vectors that they make of noise.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from common import interleaved, record
+from evergallery import Workspace
+from evergallery.data.image_set import as_batch
+from evergallery.data.streaming import processors
+from evergallery.holdings.runtimes import _processor
+from evergallery.network import Extractor, embedding
+from evergallery.network.extraction import in_torch
+from evergallery.network.onnx_export import export_runnable
+from evergallery.network.runtimes import RUNTIME, RUNTIMES, Embed, Pixels, of_file, part_size, version_of
+from extraction import files_of, photographs
+
+NETWORKS = {
+    "EfficientNet-Lite0": "tf_efficientnet_lite0",
+    "ResNet-50": "resnet50",
+    "ViT-S/16": "vit_small_patch16_224",
+}
+SIDE = 224
+
+
+def in_bfloat16(extractor: Extractor, embed: Embed) -> Embed:
+    """Torch with products in 16 bits."""
+
+    def reduced(pixels: Pixels) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return embed(pixels)
+
+    return reduced
+
+
+def openvino_in_bfloat16(path: Path, side: int) -> Embed:
+    import openvino
+
+    core, size = openvino.Core(), part_size(side)
+    model = core.read_model(path)
+    model.reshape({"pixels": [size, side, side, 3]})
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    return lambda pixels: np.array(request.infer({"pixels": pixels})[0])
+
+
+def bare(space: Workspace, name: str, repeats: int, scratch: Path) -> dict[str, Any]:
+    """Images a second of one network in each runtime, a part at a time as the product does, and how its vectors compare."""
+    maker = space.generation(name)
+    embedder, side = maker.embedder(), maker.preprocessing.size
+    file = scratch / f"{name}.onnx"
+    export_runnable(embedder, maker.preprocessing, file)
+    pixels = np.random.default_rng(0).integers(0, 256, (part_size(side), side, side, 3), dtype=np.uint8)
+    plain = maker.embedder().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    def contiguous(images: Pixels) -> Any:
+        with embedding(plain, maker.preprocessing) as run:
+            return run(as_batch(images).contiguous())
+
+    runs: dict[str, Embed] = {
+        "torch, channels first": contiguous,
+        "torch": in_torch(embedder, maker.preprocessing),
+        "ONNX Runtime": of_file("onnxruntime", file, side),
+        "OpenVINO": of_file("openvino", file, side),
+        "torch, bf16": in_bfloat16(embedder, in_torch(embedder, maker.preprocessing)),
+        "OpenVINO, bf16": openvino_in_bfloat16(file, side),
+    }
+    taken = interleaved({key: partial(run, pixels) for key, run in runs.items()}, repeats)
+    expected = runs["torch"](pixels).astype(np.float64)
+    return {
+        key: {
+            "images per second": round(len(pixels) / one["median_s"], 1),
+            "at best": round(len(pixels) / one["min_s"], 1),
+            "smallest cosine": round(float((runs[key](pixels) * expected).sum(1).min()), 6),
+        }
+        for key, one in taken.items()
+    }
+
+
+def seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def chosen(runtime: str) -> Any:
+    os.environ[RUNTIME] = runtime
+    try:
+        yield
+    finally:
+        del os.environ[RUNTIME]
+
+
+def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch: Path) -> dict[str, Any]:
+    """Indexing photographs into an empty gallery, beside the bare network on as many decoded images, in turn."""
+    with Workspace.create(template) as space:
+        space.register(backbone, pretrained=False, size=SIDE, interpolation="bilinear")
+        for runtime in RUNTIMES:
+            with chosen(runtime):
+                space.embed(files_of(folder)[0], space.promoted)
+    count, taken = len(files_of(folder)), {}
+    pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    for _ in range(repeats):
+        for runtime in RUNTIMES:
+            shutil.copytree(template, scratch / "shop")
+            with chosen(runtime), Workspace(scratch / "shop") as shop:
+                shop.embed(files_of(folder)[0], shop.promoted)  # Loads the network.
+                from evergallery.holdings.embedding import embed_pixels
+
+                each = taken.setdefault(runtime, {"bare": [], "index": []})
+                each["bare"].append(seconds(partial(embed_pixels, shop, pixels, shop.promoted)))
+                each["index"].append(seconds(partial(shop.index, folder)))
+                assert shop.gallery.count() == count
+                assert shop.journal.entries()[-1]["runtime"] == runtime
+            shutil.rmtree(scratch / "shop")
+    return {
+        "photographs": count,
+        "images per second": {
+            runtime: {what: round(count / statistics.median(times), 1) for what, times in each.items()}
+            for runtime, each in taken.items()
+        },
+        "index, share of the bare network": {
+            runtime: round(statistics.median(a / b for a, b in zip(each["bare"], each["index"], strict=True)), 3)
+            for runtime, each in taken.items()
+        },
+    }
+
+
+def decoding(folder: Path, repeats: int) -> dict[str, Any]:
+    """Photographs a second of one thread, by Pillow and by other decoders, to the square of pixels that a network sees."""
+    from evergallery.data.images import Preprocessing, decode, pixels
+
+    files = [path.read_bytes() for path in files_of(folder)[:64]]
+    wanted = Preprocessing(size=SIDE)
+    runs: dict[str, Callable[[], object]] = {
+        "Pillow, whole": lambda: [decode(data) for data in files],
+        "Pillow, whole, and resized": lambda: [pixels(decode(data), wanted) for data in files],
+    }
+
+    def drafted() -> None:
+        import io
+
+        for data in files:
+            image = Image.open(io.BytesIO(data))
+            image.draft("RGB", (SIDE, SIDE))
+            image.load()
+
+    runs["Pillow, draft"] = drafted
+    with contextlib.suppress(ImportError):
+        import simplejpeg
+
+        runs["simplejpeg, whole"] = lambda: [simplejpeg.decode_jpeg(data) for data in files]
+    with contextlib.suppress(ImportError):
+        from torchvision.io import decode_jpeg
+
+        runs["torchvision, whole"] = lambda: [
+            decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8)) for data in files
+        ]
+    found = interleaved(runs, repeats)
+    told: dict[str, Any] = {
+        "images per second": {name: round(len(files) / one["median_s"]) for name, one in found.items()}
+    }
+    with contextlib.suppress(ImportError):
+        import simplejpeg
+
+        told["pixels of simplejpeg equal those of Pillow"] = all(
+            np.array_equal(simplejpeg.decode_jpeg(data), np.asarray(decode(data))) for data in files
+        )
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photographs", type=int, default=192)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--index-repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=processors(), help="of the networks")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    result: dict[str, Any] = {
+        "threads": options.threads, "processor": _processor(), "pixels": SIDE, "images at once": part_size(SIDE),
+        "versions": {name: version_of(name) for name in RUNTIMES}, "networks": {},
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as name, torch.inference_mode():
+        scratch = Path(name)
+        folder = photographs(scratch / "photographs", options.photographs, (640, 480), ".jpg")
+        result["decoding, one thread"] = decoding(folder, options.repeats)
+        for title, backbone in NETWORKS.items():
+            with Workspace.create(scratch / backbone) as space:
+                made = space.register(backbone, pretrained=False, size=SIDE)
+                result["networks"][title] = bare(space, made.name, options.repeats, scratch)
+        lite = NETWORKS["EfficientNet-Lite0"]
+        result["index, EfficientNet-Lite0"] = indexing(
+            scratch / "shop-template", lite, folder, options.index_repeats, scratch
+        )
+    record("runtimes", result, seed=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Which runtime embeds images for a generation on this machine: found by a short trial, kept, and used from then on.
+
+What is kept in the cache of the workspace is one file of the network for the runtimes, and beside it what the trial found, for
+this processor and these versions of the libraries. Any of it may be deleted at any time.
+"""
+
+import hashlib
+import json
+import platform
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from evergallery.errors import EvergalleryError
+from evergallery.files import is_writable, new_file, sha256_of, write_json
+from evergallery.generations.generation import Generation
+from evergallery.holdings.holdings import Holdings
+from evergallery.network.runtimes import (
+    RUNTIMES,
+    Embed,
+    Runnable,
+    Runtime,
+    Trial,
+    asked_for,
+    is_installed,
+    threads,
+    version_of,
+)
+from evergallery.watching import SILENT, Watcher
+
+LONG_SECONDS = 30.0
+"""Images that torch would take so long for are worth a trial, which takes about half of that for a network of 13 MB."""
+FEW = 100
+"""So many images are never worth one."""
+
+
+def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> Embed:
+    """What embeds pixels (B, S, S, 3) uint8 for a generation, as float32 vectors (B, D) of unit length.
+
+    The runtime that ``--runtime`` names, or else the one that was found to be the fastest here; where nothing was found yet and
+    there are many images, it is found now. A runtime is used where it makes torch's vectors of fixed pictures, and torch
+    otherwise, which is said. A foreign model runs where it always does.
+
+    Args:
+        holdings: of the workspace.
+        generation: that looks at the images.
+        images: how many there are about to be.
+        watcher: hears which runtime was found, or why it is not the one that was asked for.
+
+    Raises:
+        InputError: the generation has vectors only, or no runtime has the name that was asked for.
+        MissingExtraError: the runtime is not installed.
+        DamagedError: the generation's weights are missing or altered.
+    """
+    asked = asked_for()
+    if not generation.can_be_parent or asked == "torch":
+        return _torch(holdings, generation)
+    network = holdings.loaded.runnable(generation)
+    if network is None:
+        network = _kept(holdings, generation)
+        if network is None and _is_worth_it(holdings, generation, images, asked, watcher):
+            network = _tried(holdings, generation, watcher)
+        if network is None:
+            return _torch(holdings, generation)
+        holdings.loaded.keep_runnable(generation, network)
+        wanted = asked or network.trial.runtime
+        if network.in_runtime(wanted) is None and wanted != "torch":
+            watcher.said(f"{generation.name} runs in torch, not in {wanted}: {network.refused[wanted]}")
+    found = network.in_runtime(asked or network.trial.runtime)
+    return _torch(holdings, generation) if found is None else found
+
+
+def runtime_of(holdings: Holdings, generation: Generation) -> Runtime | None:
+    """The runtime that embeds for a generation now; ``None`` where it is somebody else's model."""
+    if not generation.can_be_parent:
+        return None
+    network = holdings.loaded.runnable(generation)
+    if network is None:
+        return "torch"
+    chosen = asked_for() or network.trial.runtime
+    return "torch" if chosen in network.refused else chosen
+
+
+def ran_in(holdings: Holdings, generation: Generation) -> dict[str, str]:
+    """For the journal: what embedded for a generation, and in which numbers; nothing where it is somebody else's model."""
+    runtime = runtime_of(holdings, generation)
+    return {} if runtime is None else {"runtime": runtime, "numbers": "float32"}
+
+
+def _torch(holdings: Holdings, generation: Generation) -> Embed:
+    from evergallery.network.extraction import in_torch
+
+    return in_torch(holdings.loaded.embedder(generation), generation.preprocessing)
+
+
+def _is_worth_it(
+    holdings: Holdings, generation: Generation, images: int, asked: Runtime | None, watcher: Watcher
+) -> bool:
+    if not _others():
+        return False
+    if asked is not None:
+        if not is_writable(holdings.directory):
+            watcher.said(f"{generation.name} runs in torch, not in {asked}: {holdings.directory} cannot be written to")
+            return False
+        return True
+    if images < FEW or not is_writable(holdings.directory):
+        return False
+    from evergallery.network.trial import torch_seconds
+
+    each = torch_seconds(_torch(holdings, generation), generation.preprocessing.size)
+    return images * each > LONG_SECONDS
+
+
+def _others() -> list[Runtime]:
+    return [name for name in RUNTIMES if name != "torch" and is_installed(name)]
+
+
+def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> Runnable:
+    """Try the runtimes, and keep what is found."""
+    from evergallery.network.onnx_export import export_runnable
+    from evergallery.network.trial import tried
+
+    watcher.said(f"finding the fastest runtime for {generation.name} on this machine, once")
+    _folder(holdings).mkdir(parents=True, exist_ok=True)
+    file: Path | None = _file(holdings, generation)
+    try:
+        with new_file(_file(holdings, generation)) as temporary:
+            export_runnable(holdings.loaded.embedder(generation), generation.preprocessing, temporary)
+    except EvergalleryError:
+        raise
+    # The exporter's errors have no common base; a network that it cannot write runs in torch.
+    except Exception:
+        file = None
+    trial = tried(_torch(holdings, generation), file, generation.preprocessing, _others())
+    watcher.said(trial.told(generation.name))
+    content = {
+        "machine": _machine(),
+        "threads": threads(),
+        "file": None if file is None else sha256_of(file),
+        **trial.to_dict(),
+    }
+    write_json(_record(holdings, generation), content)
+    return Runnable(trial, file, generation.preprocessing.size)
+
+
+def _kept(holdings: Holdings, generation: Generation) -> Runnable | None:
+    """What an earlier trial on this machine has found, where its file is still what it was."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(_record(holdings, generation).read_text())
+        trial = Trial.from_dict(content)
+        file = None if content["file"] is None else _file(holdings, generation)
+        if file is None or sha256_of(file) == content["file"]:
+            return Runnable(trial, file, generation.preprocessing.size)
+    return None
+
+
+def _folder(holdings: Holdings) -> Path:
+    return holdings.directory / "cache" / "runtimes"
+
+
+def _file(holdings: Holdings, generation: Generation) -> Path:
+    return _folder(holdings) / f"{generation.fingerprint[:32]}.onnx"
+
+
+def _record(holdings: Holdings, generation: Generation) -> Path:
+    name = hashlib.sha256(json.dumps(_machine(), sort_keys=True).encode()).hexdigest()
+    return _folder(holdings) / f"{generation.fingerprint[:32]}-{name[:16]}.json"
+
+
+def _machine() -> dict[str, Any]:
+    """What a trial holds for: another processor or version may have another fastest runtime."""
+    return {
+        "processor": _processor(),
+        "versions": {name: version_of(name) for name in RUNTIMES if is_installed(name)},
+    }
+
+
+def _processor() -> str:
+    """Its name and what it can do, since virtual ones have the same name."""
+    lines: dict[str, str] = {}
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            lines.setdefault(name.strip(), value.strip())
+    features = lines.get("flags") or lines.get("Features") or ""
+    digest = hashlib.sha256(" ".join(sorted(features.split())).encode()).hexdigest()[:8]
+    return f"{lines.get('model name') or platform.processor() or 'processor'}, {platform.machine()}, features {digest}"

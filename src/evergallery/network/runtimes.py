@@ -1,0 +1,222 @@
+"""What runs a network on a processor: torch, or ONNX Runtime or OpenVINO with the network in a file. All in float32.
+
+A file takes pixels as they were decoded, and normalises them itself: who has one needs no torch.
+"""
+
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.data.streaming import processors
+from evergallery.errors import InputError, MissingExtraError, did_you_mean
+
+Runtime = Literal["torch", "onnxruntime", "openvino"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+RUNTIME = "EVERGALLERY_RUNTIME"
+"""Name of the environment variable with the runtime to use; ``--runtime`` sets it."""
+CPU_IMAGES = 64
+CPU_PIXELS = 2**18
+"""What goes through a network on a CPU at once: so many images or pixels at most. The maps of larger batches leave the caches,
+and are memory that the system takes back and fills with zeros for every layer."""
+
+Pixels = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+Embed = Callable[[Pixels], Vectors]
+"""Decoded images (B, S, S, 3) uint8 to unit embeddings (B, D)."""
+
+
+def part_size(side: int) -> int:
+    """Images of ``side`` × ``side`` pixels that a network on a CPU takes best at once."""
+    return min(CPU_IMAGES, max(1, CPU_PIXELS // side**2))
+
+
+def threads() -> int:
+    """Threads of a network: those that torch was told to use, or ``OMP_NUM_THREADS``, or one a processor."""
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.get_num_threads()
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(said) if said.isdecimal() and int(said) else processors()
+
+
+def asked_for() -> Runtime | None:
+    """The runtime that ``--runtime`` or the environment names; ``None`` where the fastest is to be found.
+
+    Raises:
+        InputError: there is none of that name.
+        MissingExtraError: it is not installed.
+    """
+    said = os.environ.get(RUNTIME, "")
+    if said in ("", "auto"):
+        return None
+    for name in RUNTIMES:
+        if name == said:
+            if not is_installed(name):
+                raise MissingExtraError(f"The runtime {name}", "fast")
+            return name
+    known = ("auto", *RUNTIMES)
+    raise InputError(
+        f"The runtime is {said!r}: it must be one of {', '.join(known)}, as --runtime or {RUNTIME} says."
+        f"{did_you_mean(said, known)}"
+    )
+
+
+def is_installed(runtime: Runtime) -> bool:
+    """Whether a runtime can be used: those that run a file need what writes it, too."""
+    needed = [runtime] if runtime == "torch" else [runtime, "onnx", "onnxscript"]
+    return all(importlib.util.find_spec(name) is not None for name in needed)
+
+
+def version_of(runtime: Runtime) -> str | None:
+    """The version that is installed."""
+    try:
+        return version(runtime)
+    except PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was found of the runtimes of a network.
+
+    Attributes:
+        runtime: the fastest of those that make the network's vectors.
+        speed: images a second of each that runs it.
+        cosine: the smallest one of a fixed picture's vector with torch's, of each that runs it.
+        refused: why the others are not used.
+    """
+
+    runtime: Runtime
+    speed: Mapping[Runtime, float]
+    cosine: Mapping[Runtime, float]
+    refused: Mapping[Runtime, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "runtime": self.runtime,
+            "images_per_second": {name: round(one, 1) for name, one in self.speed.items()},
+            "smallest_cosine": dict(self.cosine),
+            "refused": dict(self.refused),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From what ``to_dict`` gave."""
+        return cls(values["runtime"], values["images_per_second"], values["smallest_cosine"], values["refused"])
+
+    def told(self, name: str) -> str:
+        """It in one sentence."""
+        speeds = ", ".join(f"{runtime} {speed:.0f}" for runtime, speed in self.speed.items())
+        others = "".join(f"; not {runtime}: {why}" for runtime, why in self.refused.items())
+        return f"{name} runs in {self.runtime} on this machine (images a second: {speeds}{others})"
+
+
+class Runnable:
+    """A network for which the runtimes were tried, with its file, which each of them opens once.
+
+    Args:
+        trial: what was found.
+        file: as ``onnx_export.export_runnable`` writes it; ``None`` where it could not be written.
+        side: of the images, in pixels.
+    """
+
+    def __init__(self, trial: Trial, file: Path | None, side: int) -> None:
+        self.trial = trial
+        self.refused = dict(trial.refused)
+        self.file = file
+        self.side = side
+        self._opened: dict[Runtime, Embed] = {}
+        self._one_opener = threading.Lock()
+
+    def in_runtime(self, runtime: Runtime) -> Embed | None:
+        """What embeds pixels in a runtime; ``None`` for torch, and where it is refused, as ``refused`` says from then on."""
+        with self._one_opener:
+            if runtime != "torch" and runtime not in self._opened and runtime not in self.refused:
+                try:
+                    assert self.file is not None
+                    self._opened[runtime] = of_file(runtime, self.file, self.side)
+                # Runtimes have errors of their own without a common base.
+                except Exception as error:
+                    self.refused[runtime] = reason_of(error)
+            return self._opened.get(runtime)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a runtime is not used that fails."""
+    return f"it cannot run the network ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+
+
+def of_file(runtime: Runtime, path: Path, side: int) -> Embed:
+    """What embeds pixels by a network that ``onnx_export.export_runnable`` has written.
+
+    Args:
+        runtime: that runs the file.
+        path: of the file.
+        side: of the images, in pixels.
+    """
+    return _onnxruntime(path, side) if runtime == "onnxruntime" else _openvino(path, side)
+
+
+def _onnxruntime(path: Path, side: int) -> Embed:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    size = part_size(side)
+
+    def embed(pixels: Pixels) -> Vectors:
+        starts = range(0, len(pixels), size)
+        parts = [session.run(None, {"pixels": pixels[start : start + size]})[0] for start in starts]
+        return np.concatenate(parts)
+
+    return embed
+
+
+def _openvino(path: Path, side: int) -> Embed:
+    """With two models of fixed shapes, which are faster than one of any: for whole parts, and for one image."""
+    import openvino
+
+    core = openvino.Core()
+    # By itself it takes bfloat16 where the processor has it.
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "EXECUTION_MODE_HINT": "ACCURACY",
+        "INFERENCE_NUM_THREADS": threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+    size = part_size(side)
+    # A request has memory of its own for one call at a time.
+    one_at_a_time = threading.Lock()
+
+    def compiled(count: int) -> Callable[[Pixels], Vectors]:
+        model = core.read_model(path)
+        model.reshape({"pixels": [count, side, side, 3]})
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
+        # Copied, because its memory is written again by the next call.
+        return lambda pixels: np.array(request.infer({"pixels": pixels})[0], dtype=np.float32)
+
+    single = compiled(1)
+    whole = compiled(size) if size > 1 else single
+
+    def embed(pixels: Pixels) -> Vectors:
+        full = len(pixels) - len(pixels) % size
+        with one_at_a_time:
+            parts = [whole(pixels[start : start + size]) for start in range(0, full, size)]
+            parts += [single(pixels[start : start + 1]) for start in range(full, len(pixels))]
+        return np.concatenate(parts)
+
+    return embed

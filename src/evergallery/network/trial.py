@@ -1,0 +1,84 @@
+"""Which runtime is fastest with a network on this machine, among those that make its vectors."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evergallery.data.images import Preprocessing
+from evergallery.network.foreign import probe_images
+from evergallery.network.onnx_export import PARITY
+from evergallery.network.runtimes import Embed, Pixels, Runtime, Trial, of_file, part_size, reason_of
+
+SECONDS = 0.3
+"""How long each runtime is timed at least, in turns."""
+TURNS = 3
+WORTH = 1.1
+"""Another runtime is taken where it is so many times as fast as torch, whose vectors need no comparison."""
+
+
+def pictures(side: int) -> Pixels:
+    """The fixed pictures (P, side, side, 3) that runtimes are compared on, as many as go through a network at once, and one."""
+    probes = probe_images(side).permute(0, 2, 3, 1).numpy()
+    count = max(part_size(side), len(probes)) + 1
+    return np.ascontiguousarray(probes[np.arange(count) % len(probes)])
+
+
+def torch_seconds(torch: Embed, side: int) -> float:
+    """Seconds that torch takes for an image."""
+    images = pictures(side)[: part_size(side)]
+    torch(images)
+    started = time.perf_counter()
+    torch(images)
+    return (time.perf_counter() - started) / len(images)
+
+
+def tried(torch: Embed, file: Path | None, preprocessing: Preprocessing, others: Sequence[Runtime]) -> Trial:
+    """Run the network in each runtime, compare what it makes with what torch makes, and time it.
+
+    Args:
+        torch: the network in torch.
+        file: the network as ``export_runnable`` has written it; ``None`` where it could not be.
+        preprocessing: of its input.
+        others: the runtimes beside torch.
+    """
+    side = preprocessing.size
+    images = pictures(side)
+    expected = torch(images).astype(np.float64)
+    running: dict[Runtime, Embed] = {"torch": torch}
+    cosine: dict[Runtime, float] = {"torch": 1.0}
+    refused: dict[Runtime, str] = {}
+    for name in others:
+        if file is None:
+            refused[name] = "the network cannot be written as an ONNX file"
+            continue
+        try:
+            run = of_file(name, file, side)
+            made = run(images)
+        # Runtimes have errors of their own without a common base, and a network that one cannot run is not the user's mistake.
+        except Exception as error:
+            refused[name] = reason_of(error)
+            continue
+        least = float((made * expected).sum(1).min()) if made.shape == expected.shape else 0.0
+        if not least >= PARITY:
+            refused[name] = f"it embeds fixed pictures at a cosine of {least:.5f} with torch, below {PARITY}"
+            continue
+        running[name], cosine[name] = run, round(least, 7)
+    speed = _speeds(running, images[: part_size(side)])
+    fastest = max(speed, key=lambda name: speed[name])
+    chosen: Runtime = fastest if speed[fastest] >= WORTH * speed["torch"] else "torch"
+    return Trial(chosen, speed, cosine, refused)
+
+
+def _speeds(running: Mapping[Runtime, Embed], images: Pixels) -> dict[Runtime, float]:
+    """Images a second of each, timed in turn so that other work hits all alike; the best of its turns."""
+    best: dict[Runtime, float] = {}
+    for _ in range(TURNS):
+        for name, run in running.items():
+            started, calls = time.perf_counter(), 0
+            while (taken := time.perf_counter() - started) < SECONDS / TURNS or not calls:
+                run(images)
+                calls += 1
+            best[name] = max(best.get(name, 0.0), calls * len(images) / taken)
+    return best

@@ -1,0 +1,283 @@
+"""Runtimes behind the extractor: the vectors of torch, found by a trial that is kept, and never silently something else."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import coloured_images, evergallery
+from evergallery import Workspace
+from evergallery.errors import InputError, MissingExtraError
+from evergallery.holdings import runtimes as kept
+from evergallery.holdings.embedding import embed_pixels
+from evergallery.network import onnx_export, runtimes, trial
+from evergallery.network.runtimes import RUNTIMES, Pixels, Runtime, Vectors, part_size
+from evergallery.watching import Watcher
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+OTHERS: list[Runtime] = [name for name in RUNTIMES if name != "torch"]
+
+
+class Listener(Watcher):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def said(self, message: str) -> None:
+        self.heard.append(message)
+
+
+def noise(count: int, side: int = 16, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def embedded(shop: Workspace, pixels: Pixels) -> Vectors:
+    return embed_pixels(shop, pixels, shop.generation("v1"))
+
+
+def again(shop: Workspace) -> Workspace:
+    """The same workspace as another process would open it."""
+    shop.close()
+    return Workspace(shop.directory)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A workspace whose v1 is a small network, with a preprocessing that is nobody's default; and that network as a file."""
+    folder = tmp_path_factory.mktemp("runtimes")
+    with Workspace.create(folder / "shop", size=16) as space:
+        made = space.register("resnet20", pretrained=False, size=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+        onnx_export.export_runnable(made.embedder(), made.preprocessing, folder / "network.onnx")
+    return folder / "shop", folder / "network.onnx"
+
+
+@pytest.fixture
+def shop(template: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A copy of it, whose network is written in no time."""
+    monkeypatch.setenv("EVERGALLERY_RUNTIME", "auto")
+    monkeypatch.setattr(trial, "SECONDS", 0.01)
+    monkeypatch.setattr(onnx_export, "export_runnable", lambda *given: shutil.copyfile(template[1], given[-1]))
+    shutil.copytree(template[0], tmp_path / "shop")
+    with Workspace(tmp_path / "shop") as space:
+        yield space
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda name: monkeypatch.setenv("EVERGALLERY_RUNTIME", name)
+
+
+def trials_of(shop: Workspace) -> list[dict[str, object]]:
+    return [json.loads(path.read_text()) for path in sorted((shop.directory / "cache" / "runtimes").glob("*.json"))]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_runtime_makes_the_vectors_of_torch(shop: Workspace, use: Callable[[str], None], name: Runtime) -> None:
+    pytest.importorskip(name)
+    for count in (1, 2, part_size(16), part_size(16) + 3):
+        pixels = noise(count, seed=count)
+        use("torch")
+        expected = embedded(shop, pixels)
+        use(name)
+        made = embedded(shop, pixels)
+        assert made.dtype == np.float32
+        assert made.shape == expected.shape
+        # Numbers of 16 bits, which some runtimes take by themselves, would be a hundred times as far away.
+        np.testing.assert_allclose(made, expected, atol=2e-5)
+    assert kept.runtime_of(shop, shop.generation("v1")) == name
+
+
+def test_threads_may_share_a_runtime(shop: Workspace, use: Callable[[str], None]) -> None:
+    use(next(name for name in reversed(RUNTIMES) if runtimes.is_installed(name)))
+    pixels = noise(3)
+    expected = embedded(shop, pixels)
+    failures: list[Exception] = []
+
+    def look() -> None:
+        try:
+            for _ in range(20):
+                np.testing.assert_allclose(embedded(shop, pixels), expected, atol=1e-6)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_what_a_trial_found_is_kept(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("onnxruntime")
+    listener = Listener()
+    shop.index(coloured_images(3, 4), watcher=listener)
+    assert any("finding the fastest runtime" in one for one in listener.heard)
+    assert shop.journal.entries()[-1]["runtime"] == "onnxruntime"
+    assert shop.journal.entries()[-1]["numbers"] == "float32"
+    (found,) = trials_of(shop)
+    assert found["smallest_cosine"]["onnxruntime"] >= 0.9999  # type: ignore[index]
+    assert set(found["images_per_second"]) >= {"torch", "onnxruntime"}  # type: ignore[call-overload]
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was tried again")
+
+    monkeypatch.setattr(trial, "tried", never)
+    monkeypatch.setattr("evergallery.generations.generation.Generation.embedder", never)
+    # No network is built either.
+    assert len(embedded(again(shop), noise(2))) == 2
+
+
+def test_a_file_that_was_altered_is_written_anew(shop: Workspace, use: Callable[[str], None]) -> None:
+    use("onnxruntime")
+    expected = embedded(shop, noise(2))
+    (file,) = (shop.directory / "cache" / "runtimes").glob("*.onnx")
+    before = file.read_bytes()
+    file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    np.testing.assert_allclose(embedded(again(shop), noise(2)), expected, atol=1e-6)
+    assert trials_of(shop)[0]["file"] is not None
+    assert len(file.read_bytes()) == len(before)
+
+
+def test_other_libraries_or_another_processor_want_a_trial_of_their_own(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("onnxruntime")
+    embedded(shop, noise(1))
+    monkeypatch.setattr(kept, "_processor", lambda: "another one")
+    embedded(again(shop), noise(1))
+    assert len(trials_of(shop)) == 2
+
+
+def test_a_runtime_that_makes_other_vectors_is_not_used(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("torch")
+    expected = embedded(shop, noise(2))
+    use("onnxruntime")
+    right = runtimes.of_file
+
+    def wrong(name: Runtime, path: Path, side: int) -> Callable[[Pixels], Vectors]:
+        embed = right(name, path, side)
+
+        def off(pixels: Pixels) -> Vectors:
+            made = embed(pixels) + np.eye(1, 64, dtype=np.float32) * 0.05
+            return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), np.float32)
+
+        return off
+
+    monkeypatch.setattr(trial, "of_file", wrong)
+    listener = Listener()
+    shop.index(coloured_images(2, 2), watcher=listener)
+    (line,) = [one for one in listener.heard if "runs in torch, not in onnxruntime" in one]
+    assert "below 0.9999" in line
+    assert shop.journal.entries()[-1]["runtime"] == "torch"
+    np.testing.assert_allclose(embedded(shop, noise(2)), expected, atol=1e-6)
+
+
+def test_a_network_that_cannot_be_written_runs_in_torch_and_is_tried_once(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def fails(*_: object) -> None:
+        calls.append(1)
+        raise ValueError("no such operator")
+
+    monkeypatch.setattr(onnx_export, "export_runnable", fails)
+    use("onnxruntime")
+    for _ in range(2):
+        listener = Listener()
+        with again(shop) as space:
+            space.index(coloured_images(2, 2), watcher=listener)
+            assert [one for one in listener.heard if "runs in torch, not in onnxruntime" in one]
+            assert len(embedded(space, noise(1))) == 1
+    assert len(calls) == 1
+    assert not list((shop.directory / "cache" / "runtimes").glob("*.onnx"))
+
+
+def test_a_runtime_that_fails_later_gives_way_to_torch(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("onnxruntime")
+    expected = embedded(shop, noise(2))
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(runtimes, "of_file", fails)
+    listener = Listener()
+    with again(shop) as space:
+        space.index(coloured_images(2, 2), watcher=listener)
+        assert any("not in onnxruntime" in one and "no memory" in one for one in listener.heard)
+        assert space.journal.entries()[-1]["runtime"] == "torch"
+        np.testing.assert_allclose(embedded(space, noise(2)), expected, atol=2e-5)
+
+
+def test_few_images_are_worth_no_trial_and_many_are(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.index(coloured_images(10, 12))
+    assert trials_of(shop) == []
+    monkeypatch.setattr(kept, "LONG_SECONDS", 0)
+    monkeypatch.setattr(trial, "_speeds", lambda running, _: dict.fromkeys(running, 10.0) | {"onnxruntime": 20.0})
+    shop.index(coloured_images(10, 12, seed=1))
+    assert trials_of(shop)[0]["runtime"] == "onnxruntime"
+    assert shop.journal.entries()[-1]["runtime"] == "onnxruntime"
+
+
+def test_torch_stays_where_another_runtime_is_hardly_faster(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "LONG_SECONDS", 0)
+    monkeypatch.setattr(trial, "_speeds", lambda running, _: dict.fromkeys(running, 10.5) | {"torch": 10.0})
+    shop.index(coloured_images(10, 12))
+    assert trials_of(shop)[0]["runtime"] == "torch"
+
+
+def test_a_workspace_that_cannot_be_written_to_runs_in_torch_and_says_so(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "is_writable", lambda _: False)
+    use("onnxruntime")
+    listener = Listener()
+    kept.running(shop, shop.generation("v1"), 1, listener)
+    assert "cannot be written to" in listener.heard[0]
+    assert not (shop.directory / "cache" / "runtimes").exists()
+
+
+def test_a_foreign_model_runs_where_it_always_does(shop: Workspace, use: Callable[[str], None], tmp_path: Path) -> None:
+    shop.export_model(tmp_path / "model.onnx")
+    foreign = shop.register(tmp_path / "model.onnx")
+    use("openvino" if runtimes.is_installed("openvino") else "onnxruntime")
+    expected = embedded(shop, noise(2))
+    np.testing.assert_allclose(embed_pixels(shop, noise(2), foreign), expected, atol=2e-5)
+    assert kept.runtime_of(shop, foreign) is None
+
+
+def test_a_runtime_that_is_unknown_or_not_installed_is_refused(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("openvin")
+    with pytest.raises(InputError, match="openvino"):
+        embedded(shop, noise(1))
+    use("openvino")
+    monkeypatch.setattr(runtimes, "is_installed", lambda name: name == "torch")
+    with pytest.raises(MissingExtraError, match=r"evergallery\[fast\]"):
+        embedded(shop, noise(1))
+
+
+def test_the_command_line_names_it_before_anything_is_done(
+    shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERGALLERY_RUNTIME", "auto")
+    np.savez(tmp_path / "pictures.npz", images=noise(4))
+    shop.close()
+    told = evergallery("index", tmp_path / "pictures.npz", "-w", shop.directory, "--runtime", "tensor", expect=2)
+    assert "auto, torch, onnxruntime, openvino" in told.stderr
+    evergallery("index", tmp_path / "pictures.npz", "-w", shop.directory, "--runtime", "onnxruntime")
+    assert shop.journal.entries()[-1]["runtime"] == "onnxruntime"
