@@ -86,8 +86,12 @@ def metrics_table(found: dict[str, Any]) -> str:
     rows = []
     for count, one in found["vectors"].items():
         blocks, whole = one["seconds"]["by blocks"], one["seconds"]["by whole rows"]
-        rows.append((spaced(int(count)), f"{blocks:.2f}", f"{whole:.2f}", f"{blocks / whole:.1f}"))
-    return table(("N", "before, s", "now, s", "times as fast"), rows)
+        busy = one["processor seconds"]["by whole rows"]
+        peak = one["peak over inputs, MiB"]["by whole rows"]
+        rows.append(
+            (spaced(int(count)), f"{blocks:.2f}", f"{whole:.2f}", f"{blocks / whole:.1f}", f"{busy:.2f}", f"{peak:.0f}")
+        )
+    return table(("N", "by blocks, s", "by whole rows, s", "times as fast", "of a processor, s", "memory, MiB"), rows)
 
 
 def command_line_table(found: dict[str, Any]) -> str:

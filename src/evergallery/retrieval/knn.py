@@ -15,6 +15,8 @@ MEMORY_LIMIT = 256 * 2**20
 CPU_BLOCK = 32 * 2**20
 LONG = 128
 """From so many neighbours on, merging the best of blocks takes longer than looking at whole rows of scores."""
+ROWS = 64
+"""Queries whose whole rows are held at once, at most: enough for fast products, in memory that is used again while warm."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _whole_rows(queries: Tensor, gallery: Tensor, k: int, memory_limit: int, dty
         return 0
     # A score, and for each thread the mask and the candidates of one row.
     row, work = 4 * len(gallery), 24 * len(gallery) * torch.get_num_threads()
-    return min(len(queries), max(0, (memory_limit - work) // row))
+    return min(len(queries), ROWS, max(0, (memory_limit - work) // row))
 
 
 def _from_whole_rows(queries: Tensor, gallery: Tensor, k: int, exclusion: Exclusion | None, at_once: int) -> Neighbours:
@@ -174,7 +176,8 @@ def _from_whole_rows(queries: Tensor, gallery: Tensor, k: int, exclusion: Exclus
     indices = torch.empty(len(queries), k, dtype=torch.int64)
     scores = torch.empty(len(queries), k)
     block = torch.empty(at_once, len(gallery))
-    columns = max(1, CPU_BLOCK // (4 * (at_once + gallery.shape[1])))
+    # Numbers of another kind become float32 a block at a time.
+    columns = len(gallery) if gallery.dtype == torch.float32 else max(1, CPU_BLOCK // (4 * gallery.shape[1]))
 
     def rank(row: int, place: int) -> None:
         found = torch.from_numpy(first(block[place].numpy(), k))
@@ -185,7 +188,7 @@ def _from_whole_rows(queries: Tensor, gallery: Tensor, k: int, exclusion: Exclus
         for rows in _slices(len(queries), at_once):
             some, part = queries[rows].float(), block[: rows.stop - rows.start]
             for some_columns in _slices(len(gallery), columns):
-                part[:, some_columns] = some @ gallery[some_columns].float().T
+                torch.mm(some, gallery[some_columns].float().T, out=part[:, some_columns])
             _exclude(part, exclusion, groups, rows, slice(0, len(gallery)))
             list(threads.map(rank, range(rows.start, rows.stop), range(len(part))))
     return Neighbours(indices.masked_fill_(scores == -torch.inf, -1), scores)
