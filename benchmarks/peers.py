@@ -1,0 +1,495 @@
+"""The embedded gallery beside what people would use instead, on the same vectors: building, searching, filtering, reopening.
+
+Every contender gets the vectors in batches of a thousand, with an id and one label of a hundred. A batch of Evergallery, Qdrant
+Edge, PostgreSQL, SQLite and LanceDB counts when it is durable; faiss and usearch keep their vectors in memory, and are written
+to a file at the end. Questions go to all contenders in turn. Evergallery answers with whole items, the others with ids.
+"""
+
+import argparse
+import contextlib
+import gc
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import faiss
+import lancedb
+import numpy as np
+import psycopg
+import pyarrow
+import pysqlite3 as sqlite3  # Python's own may have been built without extensions.
+import qdrant_edge as engine
+import sqlite_vec
+import usearch.index
+from pgvector.psycopg import register_vector
+
+from common import record
+from evergallery.gallery import Filter
+from evergallery.gallery.edge import EdgeStore, shard
+from evergallery.gallery.edge.points import payload
+from evergallery.gallery.edge.shard import INDEXED
+from evergallery.gallery.items import point_id
+from gallery import GENERATION, LABELS, K, Vectors, bytes_on_disk, item, seconds_of
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+from servers import postgres as postgres_server
+
+BATCH = 1000
+SOME_LABEL = 3
+Ids = list[int]
+
+
+class Peer:
+    """A contender; what it cannot do raises ``NotImplementedError``."""
+
+    title: str
+    has_index = True
+
+    def __init__(self, directory: Path, width: int) -> None:
+        self.directory, self.width = directory, width
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
+        raise NotImplementedError
+
+    def save(self) -> None:
+        """Make durable what is not yet."""
+
+    def index(self) -> None:
+        """Build what approximate search needs."""
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        raise NotImplementedError
+
+    def reopen(self) -> None:
+        raise NotImplementedError
+
+    def disk(self) -> int:
+        return bytes_on_disk(self.directory)
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+class Evergallery(Peer):
+    title = "Evergallery"
+
+    def __init__(self, directory: Path, width: int) -> None:
+        super().__init__(directory, width)
+        self.store = EdgeStore(directory / "gallery")
+
+    def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
+        self.store.put([item(one, vector, int(label)) for one, vector, label in zip(ids, vectors, labels, strict=True)])
+
+    def index(self) -> None:
+        self.store.compact()
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        where = Filter(labels=None if label is None else (f"class {label}",))
+        found = self.store.search(queries, K, exact=exact, where=where)
+        return [[int(match.item.id.split()[1]) for match in matches] for matches in found]
+
+    def reopen(self) -> None:
+        self.store.close()
+        self.store = EdgeStore(self.directory / "gallery")
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class QdrantEdge(Peer):
+    """Bare, with the same payload; it searches the shard that Evergallery has built, index and all."""
+
+    title = "Qdrant Edge, bare"
+
+    def __init__(self, directory: Path, width: int) -> None:
+        super().__init__(directory, width)
+        parameters = engine.EdgeVectorParams(size=width, distance=engine.Distance.Dot)
+        self.own = engine.EdgeShard.create(str(directory), engine.EdgeConfig(vectors=parameters))
+        for name in INDEXED:
+            self.own.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
+        self.searched: Any = self.own
+
+    def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
+        items = [item(one, vector, int(label)) for one, vector, label in zip(ids, vectors, labels, strict=True)]
+        points = [engine.Point(point_id(one.id), one.embedding.tolist(), payload(one, one.added)) for one in items]
+        self.own.update(engine.UpdateOperation.upsert_points(points))
+        self.own.flush()
+
+    def index(self) -> None:
+        raise NotImplementedError
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        match = None if label is None else engine.MatchAny([f"class {label}"])
+        condition = None if match is None else engine.Filter(must=[engine.FieldCondition("label", match=match)])
+        requests = [
+            engine.QueryRequest(limit=K, query=engine.Query.Nearest(query.tolist()), with_payload=True, filter=condition,
+                                params=engine.SearchParams(exact=exact))
+            for query in queries
+        ]  # fmt: skip
+        found = self.searched.query_batch(engine.QueryBatchRequest(requests))
+        return [[int(point.payload["id"].split()[1]) for point in points] for points in found]
+
+    def close(self) -> None:
+        self.own.close()
+
+
+class Faiss(Peer):
+    def __init__(self, directory: Path, width: int) -> None:
+        super().__init__(directory, width)
+        self.labels = np.empty(0, np.int64)
+        self.made: Any = self.new()
+
+    def new(self) -> Any:
+        raise NotImplementedError
+
+    def chosen(self, selector: Any) -> Any:
+        raise NotImplementedError
+
+    def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
+        self.made.add(vectors)
+        self.labels = np.concatenate([self.labels, labels])
+
+    def save(self) -> None:
+        faiss.write_index(self.made, str(self.directory / "index"))
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        if label is None:
+            found = self.made.search(queries, K)[1]
+        else:
+            # Its selector lives as long as the search: faiss keeps a bare pointer.
+            selector = faiss.IDSelectorBatch(np.flatnonzero(self.labels % LABELS == label))
+            found = self.made.search(queries, K, params=self.chosen(selector))[1]
+        return [[one for one in row if one >= 0] for row in found.tolist()]
+
+    def reopen(self) -> None:
+        self.made = faiss.read_index(str(self.directory / "index"))
+
+
+class FaissFlat(Faiss):
+    title = "faiss, flat"
+    has_index = False
+
+    def new(self) -> Any:
+        return faiss.IndexFlatIP(self.width)
+
+    def chosen(self, selector: Any) -> Any:
+        return faiss.SearchParameters(sel=selector)
+
+
+class FaissHnsw(Faiss):
+    title = "faiss, HNSW"
+
+    def new(self) -> Any:
+        made = faiss.IndexHNSWFlat(self.width, 16, faiss.METRIC_INNER_PRODUCT)
+        made.hnsw.efConstruction, made.hnsw.efSearch = 100, 100
+        return made
+
+    def chosen(self, selector: Any) -> Any:
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=100)
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        if exact:
+            raise NotImplementedError
+        return super().search(queries, exact=exact, label=label)
+
+
+class Usearch(Peer):
+    title = "usearch"
+
+    def __init__(self, directory: Path, width: int) -> None:
+        super().__init__(directory, width)
+        self.made = usearch.index.Index(
+            ndim=width, metric="ip", dtype="f32", connectivity=16, expansion_add=100, expansion_search=100
+        )
+
+    def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
+        self.made.add(np.arange(ids.start, ids.stop), vectors, threads=1)
+
+    def save(self) -> None:
+        self.made.save(str(self.directory / "index"))
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        if label is not None:
+            raise NotImplementedError
+        keys = self.made.search(queries, K, exact=exact, threads=1).keys
+        return np.atleast_2d(keys).astype(np.int64).tolist()  # type: ignore[no-any-return]
+
+    def reopen(self) -> None:
+        self.made = usearch.index.Index.restore(str(self.directory / "index"), view=False)
+
+
+class Lance(Peer):
+    title = "LanceDB"
+
+    def __init__(self, directory: Path, width: int) -> None:
+        super().__init__(directory, width)
+        vector = pyarrow.list_(pyarrow.float32(), width)
+        fields = [("vector", vector), ("id", pyarrow.int64()), ("label", pyarrow.int64())]
+        self.table = lancedb.connect(str(directory)).create_table("items", schema=pyarrow.schema(fields))
+
+    def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
+        flat = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), self.width)
+        columns = {"vector": flat, "id": list(ids), "label": (labels % LABELS).tolist()}
+        self.table.add(pyarrow.table(columns, schema=self.table.schema))
+
+    def index(self) -> None:
+        self.table.optimize()
+        self.table.create_scalar_index("label")
+        self.table.create_index(metric="dot", index_type="IVF_HNSW_SQ", num_partitions=1, m=16, ef_construction=100)
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        answers = []
+        for query in queries:
+            asked = self.table.search(query).distance_type("dot").limit(K).select(["id"])
+            asked = asked.bypass_vector_index() if exact else asked.ef(100)
+            if label is not None:
+                asked = asked.where(f"label = {label}", prefilter=True)
+            answers.append(asked.to_arrow()["id"].to_pylist())
+        return answers
+
+    def reopen(self) -> None:
+        self.table = lancedb.connect(str(self.directory)).open_table("items")
+
+
+class Pgvector(Peer):
+    title = "PostgreSQL, pgvector"
+
+    def __init__(self, directory: Path, width: int, url: str) -> None:
+        super().__init__(directory, width)
+        self.url = url
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            connection.execute(f"CREATE TABLE items (id bigint PRIMARY KEY, label int, vector vector({width}))")
+            connection.execute("CREATE INDEX ON items (label)")
+        self._open()
+
+    def _open(self) -> None:
+        self.connection = psycopg.connect(self.url, autocommit=True)
+        register_vector(self.connection)
+        self.connection.execute("SET max_parallel_workers_per_gather = 0")
+        self.connection.execute("SET hnsw.ef_search = 100")
+        self.connection.execute("SET hnsw.iterative_scan = strict_order")
+
+    def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
+        copying = "COPY items FROM STDIN WITH (FORMAT BINARY)"
+        with self.connection.transaction(), self.connection.cursor() as cursor, cursor.copy(copying) as copy:
+            copy.set_types(["int8", "int4", "vector"])
+            for one, vector, label in zip(ids, vectors, labels, strict=True):
+                copy.write_row([one, int(label) % LABELS, vector])
+
+    def index(self) -> None:
+        self.connection.execute("SET maintenance_work_mem = '1GB'")
+        self.connection.execute("SET max_parallel_maintenance_workers = 0")
+        self.connection.execute(
+            "CREATE INDEX ON items USING hnsw (vector vector_ip_ops) WITH (m = 16, ef_construction = 100)"
+        )
+        self.connection.execute("ANALYZE items")
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        where = "" if label is None else f"WHERE label = {label}"
+        with self.connection.transaction():
+            if exact and label is None:
+                self.connection.execute("SET LOCAL enable_indexscan = off")
+            ask = f"SELECT id FROM items {where} ORDER BY vector <#> %s LIMIT {K}"
+            return [[row[0] for row in self.connection.execute(ask, [query])] for query in queries]
+
+    def disk(self) -> int:
+        found = self.connection.execute("SELECT pg_total_relation_size('items')").fetchone()
+        assert found is not None
+        return int(found[0])
+
+    def reopen(self) -> None:
+        self.connection.close()
+        self._open()
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class SqliteVec(Peer):
+    title = "SQLite, sqlite-vec"
+    has_index = False
+
+    def __init__(self, directory: Path, width: int) -> None:
+        super().__init__(directory, width)
+        self._open()
+        self.database.execute(
+            f"CREATE VIRTUAL TABLE items USING vec0(vector float[{width}] distance_metric=cosine, label integer)"
+        )
+
+    def _open(self) -> None:
+        self.database = sqlite3.connect(self.directory / "items.sqlite")
+        self.database.enable_load_extension(True)
+        sqlite_vec.load(self.database)
+
+    def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
+        rows = [(one, v.tobytes(), int(n) % LABELS) for one, v, n in zip(ids, vectors, labels, strict=True)]
+        with self.database:
+            self.database.executemany("INSERT INTO items(rowid, vector, label) VALUES (?, ?, ?)", rows)
+
+    def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
+        where = "" if label is None else f"AND label = {label}"
+        ask = f"SELECT rowid FROM items WHERE vector MATCH ? AND k = {K} {where} ORDER BY distance"
+        return [[row[0] for row in self.database.execute(ask, [query.tobytes()])] for query in queries]
+
+    def reopen(self) -> None:
+        self.database.close()
+        self._open()
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def clustered(count: int, width: int) -> tuple[Vectors, Any, Vectors]:
+    """Unit vectors (count, width) around one centre per fifty, their clusters, and 200 queries around the same centres."""
+    draw = np.random.default_rng(0)
+    centres = draw.normal(size=(max(1, count // 50), width)).astype(np.float32)
+
+    def around(clusters: Any) -> Vectors:
+        rows = centres[clusters] + 0.7 * draw.normal(size=(len(clusters), width)).astype(np.float32)
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    clusters = draw.integers(len(centres), size=count)
+    return around(clusters), clusters, around(draw.integers(len(centres), size=200))
+
+
+def truth(vectors: Vectors, rows: Any, queries: Vectors) -> list[set[int]]:
+    scores = queries @ vectors[rows].T
+    return [set(rows[np.argpartition(-line, K - 1)[:K]].tolist()) for line in scores]
+
+
+def recall(found: list[Ids], best: list[set[int]]) -> float:
+    return float(np.mean([len(set(one) & right) / len(right) for one, right in zip(found, best, strict=True)]))
+
+
+def asked(
+    peers: list[Peer], queries: Vectors, best: list[set[int]], rounds: int, *, exact: bool, label: int | None
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of a question, one at a time and as a batch, to each contender in turn, and recall."""
+
+    def ask(peer: Peer, some: Vectors) -> Callable[[], list[Ids]]:
+        return partial(peer.search, some, exact=exact, label=label)
+
+    able, told = [], {}
+    for peer in peers:
+        if not exact and not peer.has_index:
+            continue
+        with contextlib.suppress(NotImplementedError):
+            told[peer.title] = {"recall@10": round(recall(ask(peer, queries)(), best), 4)}
+            able.append(peer)
+    single: dict[str, list[float]] = {peer.title: [] for peer in able}
+    batch: dict[str, list[float]] = {peer.title: [] for peer in able}
+    for turn in range(rounds):
+        gc.collect()
+        for peer in able if turn % 2 else reversed(able):
+            query = queries[turn % len(queries)][None]
+            single[peer.title].append(1000 * seconds_of(ask(peer, query)))
+    for _ in range(3):
+        for peer in able:
+            batch[peer.title].append(1000 * seconds_of(ask(peer, queries)) / len(queries))
+    for peer in able:
+        told[peer.title] |= {
+            "one, ms": round(statistics.median(single[peer.title]), 3),
+            "one at best, ms": round(min(single[peer.title]), 3),
+            "in a batch, ms": round(statistics.median(batch[peer.title]), 3),
+        }
+    return told
+
+
+@contextlib.contextmanager
+def contenders(directory: Path, width: int) -> Iterator[list[Peer]]:
+    with ExitStack() as stack:
+        url = stack.enter_context(postgres_server(sync=True))
+        peers: list[Peer] = [
+            Evergallery(directory / "ours", width), QdrantEdge(directory / "edge", width), FaissFlat(directory / "flat", width),
+            FaissHnsw(directory / "hnsw", width), Usearch(directory / "usearch", width), Lance(directory / "lance", width),
+            Pgvector(directory / "pgvector", width, url), SqliteVec(directory / "sqlite", width),
+        ]  # fmt: skip
+        for peer in peers:
+            stack.enter_context(closing(peer))
+        yield peers
+
+
+def measured(count: int, width: int, rounds: int, directory: Path, keep: Callable[[dict[str, Any]], None]) -> None:
+    vectors, clusters, queries = clustered(count, width)
+    one_label = np.flatnonzero(clusters % LABELS == SOME_LABEL)
+    best = {"all": truth(vectors, np.arange(count), queries), "one label": truth(vectors, one_label, queries)}
+    result: dict[str, Any] = {"vectors": count, "dimensions": width, "queries": len(queries), "rounds": rounds}
+    shard.INDEX_FROM = 1  # The product builds an index from more vectors on; here always.
+    with contenders(directory, width) as peers:
+        adding = {peer.title: 0.0 for peer in peers}
+        for start in range(0, count, BATCH):
+            ids = range(start, min(start + BATCH, count))
+            for peer in peers:
+                adding[peer.title] += seconds_of(
+                    partial(peer.add, ids, vectors[start : ids.stop], clusters[start : ids.stop])
+                )
+        for peer in peers:
+            adding[peer.title] += seconds_of(peer.save)
+        result["adding, s"] = {name: round(taken, 2) for name, taken in adding.items()}
+        keep(result)
+        ours, bare = peers[0], peers[1]
+        assert isinstance(ours, Evergallery)
+        assert isinstance(bare, QdrantEdge)
+        for what, label in (("exact", None), ("exact, one label in a hundred", SOME_LABEL)):
+            result[what] = asked(
+                peers, queries, best["all" if label is None else "one label"], rounds, exact=True, label=label
+            )
+            keep(result)
+        result["indexing, s"] = {}
+        for peer in peers:
+            if peer.has_index:
+                with contextlib.suppress(NotImplementedError):
+                    result["indexing, s"][peer.title] = round(seconds_of(peer.index), 2)
+        bare.searched = ours.store._shards[GENERATION]._engine
+        for what, label in (("index", None), ("index, one label in a hundred", SOME_LABEL)):
+            result[what] = asked(
+                peers, queries, best["all" if label is None else "one label"], rounds, exact=False, label=label
+            )
+            keep(result)
+        for peer in peers:
+            peer.save()
+        result["bytes a vector"] = {peer.title: round(peer.disk() / count) for peer in peers}
+        result["reopening to the first answer, s"] = {}
+        for peer in peers:
+            with contextlib.suppress(NotImplementedError):
+                started = time.perf_counter()
+                peer.reopen()
+                peer.search(queries[:1], exact=not peer.has_index)
+                result["reopening to the first answer, s"][peer.title] = round(time.perf_counter() - started, 3)
+        keep(result)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=100_000)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of faiss; the others are asked for one, or take what they take"
+    )
+    options = parser.parse_args()
+    faiss.omp_set_num_threads(options.threads)
+    packages = ("qdrant-edge-py", "faiss-cpu", "usearch", "lancedb", "pgvector", "sqlite-vec")
+    head = {"threads": options.threads, "versions": {name: version(name) for name in packages}}
+    directory = Path(tempfile.mkdtemp())
+    try:
+        measured(
+            options.size, options.width, options.rounds, directory,
+            lambda found: record(f"peers-{options.size}-{options.width}", {**head, **found}, seed=0),
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
