@@ -104,7 +104,7 @@ def test_the_distribution_says_who_and_where(project: Any) -> None:
 
 
 def test_every_extra_is_in_all_and_named_by_the_readme(project: Any) -> None:
-    extras = set(project["optional-dependencies"]) - {"all", "dev", "docs"}
+    extras = set(project["optional-dependencies"]) - {"all", "dev", "docs", "peers"}
     (everything,) = project["optional-dependencies"]["all"]
     assert set(everything.removeprefix("evergallery[").removesuffix("]").split(",")) == extras
     readme = (ROOT / "README.md").read_text()
