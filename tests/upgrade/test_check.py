@@ -11,6 +11,7 @@ from evergallery.retrieval.compatibility import negative_flip_rate
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.check import Check, Measured, agreement, check_pair, compatibility, without
 from evergallery.upgrade.gate import Gate
+from evergallery.watching import Watcher
 
 GATE = Gate(cross_test=-2.0, forgetting=1.0, negative_flips=10.0, queries=100)
 CLASSES = tuple(f"c{number}" for number in range(10))
@@ -184,3 +185,18 @@ def test_leaving_images_out_keeps_the_protocol(protocol: Protocol) -> None:
     before = [protocol.images.hashes[index] for index in halves.query if not left_out[index]]
     assert [found.images.hashes[index] for index in found.query] == before
     assert len(found.gallery) == 118
+
+
+def test_a_matrix_says_how_many_of_its_searches_are_done(protocol: Protocol, old: Measured) -> None:
+    heard = []
+
+    class Listener(Watcher):
+        def counted(self, activity: str, done: int, total: int) -> None:
+            heard.append((activity, done, total))
+
+    spaces = [old, *(space(f"v{number}", clusters(protocol, 1.0, seed=number)) for number in (2, 3))]
+    found = compatibility(protocol, spaces, (), Listener())
+    assert heard == [("comparing generations", done, 6) for done in range(1, 7)]
+    assert list(found) == [
+        ("v1", "v1"), ("v2", "v1"), ("v2", "v2"), ("v3", "v1"), ("v3", "v2"), ("v3", "v3"),
+    ]  # fmt: skip

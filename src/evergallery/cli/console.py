@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich import box
 from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.prompt import Confirm
 from rich.table import Table
 
@@ -237,5 +237,6 @@ def watching(quiet: bool = False) -> Iterator[Watcher]:
         yield PlainWatcher()
     else:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
-        with Progress(*columns, TimeElapsedColumn(), console=err) as progress:
+        times = TimeElapsedColumn(), TimeRemainingColumn()
+        with Progress(*columns, *times, console=err) as progress:
             yield BarWatcher(progress)

@@ -27,6 +27,7 @@ from evergallery.upgrade.gate import ALL, Condition, Gate, Judged
 from evergallery.upgrade.options import UNKNOWN, Cost, Option, Recommendation, options_of, recommend
 from evergallery.upgrade.verdict import Verdict, verdict
 from evergallery.upgrade.ways import Compared, outcomes
+from evergallery.watching import SILENT, Watcher
 
 Vectors = NDArray[np.float32]
 AGREEMENT_AT = 10
@@ -235,7 +236,7 @@ class Check:
 
 
 def compatibility(
-    protocol: Protocol, spaces: Sequence[Measured], old_classes: Sequence[str]
+    protocol: Protocol, spaces: Sequence[Measured], old_classes: Sequence[str], watcher: Watcher = SILENT
 ) -> dict[tuple[str, str], dict[str, RetrievalMetrics]]:
     """M(q, g) for every q not older than g: T extractions, T (T + 1) / 2 searches.
 
@@ -243,14 +244,15 @@ def compatibility(
         protocol: of N held-out images.
         spaces: T, oldest first.
         old_classes: names of the classes that count as old in every cell.
+        watcher: hears how many searches are done, and of how many.
     """
-    return {
-        (query.name, gallery.name): measure(
-            protocol, in_width_of(query.embeddings, gallery.embeddings), gallery.embeddings, old_classes
-        )
-        for index, query in enumerate(spaces)
-        for gallery in spaces[: index + 1]
-    }
+    pairs = [(query, gallery) for index, query in enumerate(spaces) for gallery in spaces[: index + 1]]
+    found = {}
+    for done, (query, gallery) in enumerate(pairs, 1):
+        vectors = in_width_of(query.embeddings, gallery.embeddings)
+        found[query.name, gallery.name] = measure(protocol, vectors, gallery.embeddings, old_classes)
+        watcher.counted("comparing generations", done, len(pairs))
+    return found
 
 
 def check_pair(

@@ -113,7 +113,7 @@ def check(
         for other in others
     )  # fmt: skip
     known = measured[others[-1].name if others else new.name].classes
-    matrix = compatibility(images, [measured[space.name] for space in ordered], known)
+    matrix = compatibility(images, [measured[space.name] for space in ordered], known, watcher)
     result = Check(
         new.name,
         tuple(space.name for space in ordered),
