@@ -87,11 +87,8 @@ def metrics_table(found: dict[str, Any]) -> str:
     for count, one in found["vectors"].items():
         blocks, whole = one["seconds"]["by blocks"], one["seconds"]["by whole rows"]
         busy = one["processor seconds"]["by whole rows"]
-        peak = one["peak over inputs, MiB"]["by whole rows"]
-        rows.append(
-            (spaced(int(count)), f"{blocks:.2f}", f"{whole:.2f}", f"{blocks / whole:.1f}", f"{busy:.2f}", f"{peak:.0f}")
-        )
-    return table(("N", "by blocks, s", "by whole rows, s", "times as fast", "of a processor, s", "memory, MiB"), rows)
+        rows.append((spaced(int(count)), f"{blocks:.2f}", f"{whole:.2f}", f"{blocks / whole:.1f}", f"{busy:.2f}"))
+    return table(("N", "by blocks, s", "by whole rows, s", "times as fast", "of a processor, s"), rows)
 
 
 def command_line_table(found: dict[str, Any]) -> str:
