@@ -11,7 +11,8 @@ import torch
 from conftest import as_json, coloured_images, evergallery
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import InputError, RefusedError
+from evergallery.errors import InputError, MissingExtraError, RefusedError
+from evergallery.exchange import model_export
 from evergallery.network import onnx_export
 
 onnx = pytest.importorskip("onnx")
@@ -112,6 +113,46 @@ def test_in_8_bits_it_is_smaller_and_measured_and_a_space_of_its_own(
     assert recall["file"] == pytest.approx(recall_at_1(made, made), abs=0.02)
     assert recall["cross"] == pytest.approx(recall_at_1(made, own), abs=0.02)
     assert recall["generation"] == pytest.approx(recall_at_1(own, own), abs=1e-6)
+
+
+def test_in_bfloat16_it_is_a_space_of_its_own_that_says_so(shop: Workspace, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    data = write_arrays(tmp_path / "held-out.npz", held_out())
+    file = tmp_path / "quick.onnx"
+    done: dict[str, Any] = as_json("export-model", "v1", file, "-w", shop.directory, "--bf16", "--data", data)
+    assert done["numbers"] == "bfloat16"
+    assert done["cosine"] >= 0.999
+    assert done["recall"]["cross"] == pytest.approx(done["recall"]["generation"], abs=0.1)
+    generation = shop.register(file)
+    assert generation.fingerprint != shop.generation("v1").fingerprint
+    assert generation.card.model["numbers"] == "bfloat16"
+    made, own = (shop.extract(shop.generation(name), held_out(), keep=False) for name in (generation.name, "v1"))
+    assert float((made * own).sum(1).min()) >= 0.999
+    if "amx_bf16" in Path("/proc/cpuinfo").read_text():
+        assert np.abs(made - own).max() > 1e-5, "it is run in the numbers that it asks for"
+
+
+def test_bfloat16_wants_the_runtime_that_has_it(
+    shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="not both"):
+        shop.export_model(tmp_path / "model.onnx", bf16=True, int8=True, calibrate=held_out())
+    monkeypatch.setattr(model_export, "is_installed", lambda _: False)
+    with pytest.raises(MissingExtraError, match=r"evergallery\[fast\]"):
+        shop.export_model(tmp_path / "model.onnx", bf16=True)
+
+
+def test_what_bfloat16_leaves_too_little_of_is_not_written(
+    shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    right = onnx_export.probe_cosine
+    monkeypatch.setattr(
+        onnx_export, "probe_cosine", lambda *given: 0.998 if "bf16" in given[-1].name else right(*given)
+    )
+    with pytest.raises(RefusedError, match="In bfloat16 fixed pictures are embedded at a cosine of 0.99800"):
+        shop.export_model(tmp_path / "model.onnx", generation="v1", bf16=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_arguments_that_do_not_fit_are_refused_before_any_work(shop: Workspace, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import InputError
+from evergallery.errors import InputError, MissingExtraError
 from evergallery.evaluation import measure, protocol
 from evergallery.files import new_file
 from evergallery.generations.generation import Generation
@@ -20,7 +20,8 @@ from evergallery.holdings.images import load_images
 from evergallery.network import Embedder, ExpandedEmbedder
 from evergallery.network import extract as extract_images
 from evergallery.network.foreign import onnx_model
-from evergallery.network.onnx_export import export_onnx, probe_cosine, quantise
+from evergallery.network.onnx_export import export_onnx, in_bfloat16, probe_cosine, quantise
+from evergallery.network.runtimes import is_installed
 from evergallery.watching import SILENT, Watcher
 
 CALIBRATION_IMAGES = 256
@@ -56,7 +57,7 @@ class ExportedModel:
         generation: whose embedder it is.
         file: that was written.
         bytes: its size.
-        numbers: ``float32`` or ``int8``.
+        numbers: ``float32``, ``bfloat16`` or ``int8``.
         cosine: smallest one of a probe picture's vectors by the file and by the generation.
         recall: on held-out images, where some were given.
     """
@@ -75,6 +76,7 @@ def export_model(
     *,
     generation: str | None = None,
     int8: bool = False,
+    bf16: bool = False,
     calibrate: str | Path | ImageSet | None = None,
     data: str | Path | ImageSet | None = None,
     data_dir: Path | None = None,
@@ -83,13 +85,14 @@ def export_model(
     """Write a generation's embedder to an ONNX file, which ``register`` and other programs read.
 
     It takes normalised images (B, 3, S, S) and gives unit embeddings (B, D); the preprocessing is written into it. In
-    float32 its vectors are the generation's, which is made sure of on fixed pictures. In 8 bits they are others: registered,
+    float32 its vectors are the generation's, which is made sure of on fixed pictures. In fewer bits they are others: registered,
     the file is a generation of its own, which ``check`` may show to be compatible with the vectors of this one.
 
     Args:
         path: ends in ``.onnx``.
         generation: the promoted one by default.
         int8: write weights and activations in 8 bits.
+        bf16: have it computed in bfloat16, by OpenVINO; several times as fast on processors that have it.
         calibrate: for that, images like those to come, not those it is measured on; 256 of them are used.
         data: held-out images with labels, on which recall@1 of the file is measured beside the generation's.
         data_dir: where named sets lie.
@@ -108,6 +111,10 @@ def export_model(
         raise InputError(f"There is no folder {path.parent}: make it first.")
     if int8 != (calibrate is not None):
         raise InputError("Images to calibrate with and int8 go together: give --int8 --calibrate IMAGES, or neither.")
+    if int8 and bf16:
+        raise InputError("A file is written for 8 bits or for bfloat16: give --int8 or --bf16, not both.")
+    if bf16 and not is_installed("openvino"):
+        raise MissingExtraError("A model in bfloat16", "fast")
     if not maker.can_be_parent:
         raise InputError(f"{maker.name} is no network of this workspace: only those are exported.")
     preprocessing = maker.preprocessing
@@ -126,9 +133,13 @@ def export_model(
             watcher.said(f"calibrating on {len(sample)} images")
             quantise(exact, written, _batches(sample, maker))
             cosine = probe_cosine(embedder, preprocessing, written)
+        if bf16:
+            written = Path(folder) / "bf16.onnx"
+            cosine = in_bfloat16(embedder, preprocessing, exact, written)
         recall = None if held_out is None else _recall(holdings, maker, written, held_out, watcher)
         written.replace(temporary)
-    done = ExportedModel(maker.name, path, path.stat().st_size, "int8" if int8 else "float32", cosine, recall)
+    numbers = "int8" if int8 else "bfloat16" if bf16 else "float32"
+    done = ExportedModel(maker.name, path, path.stat().st_size, numbers, cosine, recall)
     holdings.journal.record(
         "export-model", generation=maker.name, file=str(path), numbers=done.numbers, cosine=round(cosine, 6),
         **({} if recall is None else {"recall": recall.file, "cross": recall.cross, "own": recall.generation}),

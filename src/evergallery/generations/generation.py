@@ -140,6 +140,8 @@ class Generation:
             kind, told = "callable", {"function": model.name}
         else:
             told = {"file": model.file.name}
+            if model.numbers != "float32":
+                told["numbers"] = model.numbers
         with new_directory(directory) as temporary:
             checksums = {PROBE: save_tensors(temporary / PROBE, {"embeddings": probes})}
             if model.file is not None:

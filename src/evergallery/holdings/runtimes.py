@@ -82,9 +82,11 @@ def runtime_of(holdings: Holdings, generation: Generation) -> Runtime | None:
 
 
 def ran_in(holdings: Holdings, generation: Generation) -> dict[str, str]:
-    """For the journal: what embedded for a generation, and in which numbers; nothing where it is somebody else's model."""
+    """For the journal: what embedded for a generation, and in which numbers, as far as it is known of somebody else's model."""
     runtime = runtime_of(holdings, generation)
-    return {} if runtime is None else {"runtime": runtime, "numbers": "float32"}
+    if runtime is None:
+        return {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
+    return {"runtime": runtime, "numbers": "float32"}
 
 
 def _torch(holdings: Holdings, generation: Generation) -> Embed:

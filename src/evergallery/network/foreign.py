@@ -20,6 +20,7 @@ from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
 from evergallery.errors import EvergalleryError, InputError, MissingExtraError
 from evergallery.network.embedder import Extractor
+from evergallery.network.runtimes import is_installed, openvino_model, part_size
 
 PROBE_CELLS = (2, 4, 8, 16)
 """Coloured cells along the side of each probe picture: coarse to fine, as networks look at either."""
@@ -28,6 +29,9 @@ SAME = 0.999
 
 PREPROCESSING = "evergallery.preprocessing"
 """Under which name an ONNX file says, as JSON, what its input went through."""
+
+NUMBERS = "evergallery.numbers"
+"""Under which name an ONNX file says in which numbers it is to be run, ``float32`` where it says nothing."""
 
 Run = Callable[[NDArray[np.float32]], Any]
 
@@ -40,14 +44,16 @@ class ForeignModel(Extractor):
         run: the model.
         dimension: D.
         file: what it is read from; ``None`` for a Python function, whose name is ``package.module:function``.
+        numbers: in which it computes.
     """
 
-    def __init__(self, name: str, run: Run, dimension: int, file: Path | None = None) -> None:
+    def __init__(self, name: str, run: Run, dimension: int, file: Path | None = None, numbers: str = "float32") -> None:
         super().__init__()
         self.name = name
         self.file = file
         self.run = run
         self.dimension = dimension
+        self.numbers = numbers
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to unit embeddings (B, D).
@@ -150,7 +156,7 @@ def function_model(name: str, size: int, dimension: int | None = None) -> Foreig
 
 
 def onnx_model(path: Path, size: int, dimension: int | None = None) -> ForeignModel:
-    """The model of an ONNX file, run on the CPU.
+    """The model of an ONNX file, run on the CPU: by ONNX Runtime, or by OpenVINO where the file asks for bfloat16.
 
     Its one input is ``(B, 3, H, W)`` float; a fixed B is worked around. Of its outputs the one with B vectors is taken.
 
@@ -160,7 +166,7 @@ def onnx_model(path: Path, size: int, dimension: int | None = None) -> ForeignMo
         dimension: D, where it is known; otherwise it is asked with two probe pictures.
 
     Raises:
-        MissingExtraError: without onnxruntime.
+        MissingExtraError: without onnxruntime, or without openvino.
         InputError: the file cannot be read, or has other inputs and outputs.
     """
     name = str(path)
@@ -195,7 +201,13 @@ def onnx_model(path: Path, size: int, dimension: int | None = None) -> ForeignMo
             parts.append(answer(np.concatenate([part, missing]), [output])[0][: len(part)])
         return np.concatenate(parts)
 
-    return ForeignModel(name, run, dimension or _dimension(name, run, size), path)
+    numbers = session.get_modelmeta().custom_metadata_map.get(NUMBERS, "float32")
+    running: Run = run
+    if numbers == "bfloat16":
+        if not is_installed("openvino"):
+            raise MissingExtraError("A model in bfloat16", "fast")
+        running = openvino_model(path, inputs[0].name, expected, part_size(size), "bf16")
+    return ForeignModel(name, running, dimension or _dimension(name, running, size), path, numbers)
 
 
 def onnx_preprocessing(path: Path) -> dict[str, Any]:

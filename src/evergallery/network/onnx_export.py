@@ -24,7 +24,7 @@ from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
 from evergallery.errors import MissingExtraError, RefusedError
 from evergallery.network.embedder import Extractor
-from evergallery.network.foreign import PREPROCESSING, onnx_model, probe, probe_images
+from evergallery.network.foreign import NUMBERS, PREPROCESSING, SAME, onnx_model, probe, probe_images
 
 PARITY = 0.9999
 """Least cosine of what the file and the embedder make of the probe pictures, in float32."""
@@ -135,6 +135,26 @@ def probe_cosine(embedder: Extractor, preprocessing: Preprocessing, path: Path) 
     return float(torch.minimum((mine * together).sum(1), (mine * alone).sum(1)).min())
 
 
+def in_bfloat16(embedder: Extractor, preprocessing: Preprocessing, path: Path, target: Path) -> float:
+    """Write the model of a float32 file as one that is run in bfloat16, and return the smallest cosine as ``export_onnx`` does.
+
+    Raises:
+        RefusedError: what comes out is too far from the embedder's vectors.
+        MissingExtraError: without onnx or openvino.
+    """
+    onnx = _onnx()
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {**{one.key: one.value for one in model.metadata_props}, NUMBERS: "bfloat16"})
+    onnx.save(model, target)
+    cosine = probe_cosine(embedder, preprocessing, target)
+    if not cosine >= SAME:
+        raise RefusedError(
+            f"In bfloat16 fixed pictures are embedded at a cosine of {cosine:.5f} with the model itself, below {SAME}: the file "
+            f"is not written, because too little would be left of its vectors."
+        )
+    return cosine
+
+
 def quantise(path: Path, target: Path, batches: Iterator[NDArray[np.float32]]) -> None:
     """Write the model of a float32 file with weights and activations of 8 bits.
 
@@ -174,7 +194,7 @@ def quantise(path: Path, target: Path, batches: Iterator[NDArray[np.float32]]) -
         )
     properties = {one.key: one.value for one in onnx.load(path).metadata_props}
     model = onnx.load(target)
-    onnx.helper.set_model_props(model, {**properties, "evergallery.numbers": "int8"})
+    onnx.helper.set_model_props(model, {**properties, NUMBERS: "int8"})
     onnx.save(model, target)
 
 

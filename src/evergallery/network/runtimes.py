@@ -186,37 +186,49 @@ def _onnxruntime(path: Path, side: int) -> Embed:
 
 
 def _openvino(path: Path, side: int) -> Embed:
-    """With two models of fixed shapes, which are faster than one of any: for whole parts, and for one image."""
+    return openvino_model(path, "pixels", (side, side, 3), part_size(side))
+
+
+def openvino_model(
+    path: Path, name: str, shape: tuple[int, ...], size: int, precision: Literal["f32", "bf16"] = "f32"
+) -> Callable[[NDArray[Any]], Vectors]:
+    """A model of an ONNX file in OpenVINO, with fixed shapes for whole parts and for one image, which are faster than any shape.
+
+    Args:
+        path: of the file.
+        name: of its input.
+        shape: of one image.
+        size: images of a whole part.
+        precision: in which it computes; by itself OpenVINO takes bfloat16 where the processor has it.
+    """
     import openvino
 
     core = openvino.Core()
-    # By itself it takes bfloat16 where the processor has it.
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "EXECUTION_MODE_HINT": "ACCURACY",
+        "INFERENCE_PRECISION_HINT": precision,
+        "EXECUTION_MODE_HINT": "ACCURACY" if precision == "f32" else "PERFORMANCE",
         "INFERENCE_NUM_THREADS": threads(),
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
     }
-    size = part_size(side)
     # A request has memory of its own for one call at a time.
     one_at_a_time = threading.Lock()
 
-    def compiled(count: int) -> Callable[[Pixels], Vectors]:
+    def compiled(count: int) -> Callable[[NDArray[Any]], Vectors]:
         model = core.read_model(path)
-        model.reshape({"pixels": [count, side, side, 3]})
+        model.reshape({name: [count, *shape]})
         request = core.compile_model(model, "CPU", settings).create_infer_request()
         # Copied, because its memory is written again by the next call.
-        return lambda pixels: np.array(request.infer({"pixels": pixels})[0], dtype=np.float32)
+        return lambda images: np.array(request.infer({name: images})[0], dtype=np.float32)
 
     single = compiled(1)
     whole = compiled(size) if size > 1 else single
 
-    def embed(pixels: Pixels) -> Vectors:
-        full = len(pixels) - len(pixels) % size
+    def run(images: NDArray[Any]) -> Vectors:
+        full = len(images) - len(images) % size
         with one_at_a_time:
-            parts = [whole(pixels[start : start + size]) for start in range(0, full, size)]
-            parts += [single(pixels[start : start + 1]) for start in range(full, len(pixels))]
+            parts = [whole(images[start : start + size]) for start in range(0, full, size)]
+            parts += [single(images[start : start + 1]) for start in range(full, len(images))]
         return np.concatenate(parts)
 
-    return embed
+    return run
