@@ -28,6 +28,7 @@ from photographs import Vectors, hits, read, summary
 
 PROTOCOL = {"grocery": "mutual-multi-task", "cifar100": "csd-cifar100"}
 """Whose network, size and length of training are taken."""
+SETS = {"grocery": "Grocery", "cifar100": "CIFAR-100 (a split of this project's own)"}
 PAGE = DOCS / "methods" / "evergreen.md"
 WAYS = ("v1, not updated", "the network alone", "beside its root")
 PARENTS, ITS_OWN = "in the parent's vectors, its classes", "the parent in its own, the same"
@@ -82,7 +83,7 @@ def page(results: Sequence[dict[str, Any]]) -> str:
     """The table of the method's card, in Markdown."""
     rows = [
         (
-            f"{result['data']['set'].capitalize()}, {result['tasks']} tasks",
+            f"{SETS[result['data']['set']]}, {result['tasks']} tasks",
             way,
             *(f"{mean} ± {spread}" for mean, spread in (result["summary"][f"{way}: {figure}"] for figure in FIGURES)),
         )
@@ -98,7 +99,7 @@ def later(result: dict[str, Any]) -> str:
         return ""
     found, own = ("{} ± {}".format(*result["summary"][name]) for name in (PARENTS, ITS_OWN))
     return (
-        f"{result['data']['set'].capitalize()}, {result['tasks']} tasks: in its parent's vectors of two parts, on the parent's "
+        f"{SETS[result['data']['set']]}, {result['tasks']} tasks: in its parent's vectors of two parts, on the parent's "
         f"classes, the last generation finds {found}, where the parent finds {own}."
     )
 
