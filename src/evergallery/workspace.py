@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from evergallery.indexing import indexing
     from evergallery.learning import learning
     from evergallery.report import report_page
-    from evergallery.searching import searching
+    from evergallery.searching import duplicates, searching
     from evergallery.upgrade import (
         adapting,
         checking,
+        choosing,
         doctor,
         kept_evidence,
         overview,
@@ -40,9 +41,9 @@ else:
     (indexing,) = LateModule.of("evergallery.indexing", "indexing")
     (learning,) = LateModule.of("evergallery.learning", "learning")
     (report_page,) = LateModule.of("evergallery.report", "report_page")
-    (searching,) = LateModule.of("evergallery.searching", "searching")
-    adapting, checking, doctor, kept_evidence, overview = LateModule.of(
-        "evergallery.upgrade", "adapting", "checking", "doctor", "kept_evidence", "overview"
+    duplicates, searching = LateModule.of("evergallery.searching", "duplicates", "searching")
+    adapting, checking, choosing, doctor, kept_evidence, overview = LateModule.of(
+        "evergallery.upgrade", "adapting", "checking", "choosing", "doctor", "kept_evidence", "overview"
     )
     planning, promotion, refreshing, settling, verifying, virtual = LateModule.of(
         "evergallery.upgrade", "planning", "promotion", "refreshing", "settling", "verifying", "virtual"
@@ -137,6 +138,7 @@ class Workspace(Holdings):
     add = indexing.add
     search = searching.search
     answer_vectors = searching.answer_vectors
+    near_duplicates = duplicates.near_duplicates
     compact = keeping.compact
     snapshot = keeping.snapshot
     use_gallery = keeping.use_gallery
@@ -148,6 +150,8 @@ class Workspace(Holdings):
     check = checking.check
     compare = checking.compare
     verify = verifying.verify
+    check_missing = checking.check_missing
+    ways = choosing.ways
     evidence = kept_evidence.evidence_between
     judge = promotion.judge
     conditions = promotion.conditions

@@ -28,15 +28,15 @@ from evergallery.upgrade.check import Measured, check_pair
 from evergallery.upgrade.gate import Gate
 
 SECTIONS = (
-    "standing", "lineage", "verdict", "matrix", "trade-off", "generations", "refreshing", "flips", "prototypes", "checks",
-    "history",
+    "standing", "lineage", "verdict", "matrix", "trade-off", "classes", "generations", "refreshing", "flips", "prototypes",
+    "checks", "history",
 )  # fmt: skip
 HELD_OUT = coloured_images(classes=8, each=14, seed=7)
 
 
 def plain(page: str) -> str:
     """The words of a page, without markup."""
-    text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    text = re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
     return " ".join(html.unescape(text).split())
 
 
@@ -107,6 +107,41 @@ def test_findings_name_the_verdict_and_are_on_the_page(shop: Workspace) -> None:
         assert words_of(condition.required) in text
 
 
+def test_every_class_has_its_figures_the_worst_first(shop: Workspace, page: Path) -> None:
+    found = shop.check("v2", HELD_OUT, against="v1")
+    images, metrics = found.images, found.matrix["v2", "v2"]["all"]
+    labels = images.images.labels[images.query]
+    right = metrics.hits_at_1.numpy()
+    shares = {images.images.classes[one]: right[labels == one].mean() for one in np.unique(labels)}
+    text = page.read_text()
+    section = text[text.index('<section id="classes"') : text.index('<section id="generations"')]
+    rows = re.findall(r'<th scope="row" class="words">(.*?)</th><td>(\d+)</td><td>(\d+) \(', section)
+    assert {name: int(share) for name, _, share in rows} == {name: round(100 * share) for name, share in shares.items()}
+    assert all(int(queries) == 14 for _, queries, _ in rows)
+    ordered = [shares[name] for name, _, _ in rows]
+    assert ordered == sorted(ordered)
+    missed = sum(int(one) for one in re.findall(r"<h3>.*?: (\d+) quer", section))
+    assert missed == (~right).sum() or section.count("<h3>") == 5
+    assert section.count('alt="query: ') == section.count('alt="found: ')
+
+
+def test_figures_are_saved_and_the_navigation_stands_beside(page: Path, browser: Any) -> None:
+    tab = browser.new_page(viewport={"width": 1400, "height": 900})
+    tab.goto(page.absolute().as_uri())
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save this figure").first.click()
+    assert download.value.suggested_filename.endswith(".svg")
+    assert Path(download.value.path()).read_text().lstrip().startswith("<?xml")
+    side, main = (tab.locator(name).bounding_box() for name in ("nav", "main"))
+    assert side["x"] + side["width"] <= main["x"]
+    tab.locator("#flips").scroll_into_view_if_needed()
+    tab.evaluate("document.querySelector('#flips').scrollIntoView()")
+    tab.wait_for_selector("nav a[href='#flips'][aria-current]")
+    assert tab.locator("nav").is_visible()
+    assert tab.locator("nav a[href='#flips']").bounding_box()["y"] >= 0, "it stays beside what is read"
+    tab.close()
+
+
 def test_nothing_is_fetched(page: Path) -> None:
     text = page.read_text()
     assert not re.findall(r'(?:src|href|srcset)="(?!data:|#)', text)
@@ -143,7 +178,7 @@ def test_flips_are_pictured_with_their_classes(shop: Workspace, page: Path) -> N
 def test_without_held_out_images_it_says_what_would_fill_it_in(shop: Workspace, tmp_path: Path) -> None:
     report = shop.report(path=tmp_path / "report.html")
     text = report.path.read_text()
-    for name in ("verdict", "matrix", "trade-off", "generations", "refreshing", "flips", "prototypes"):
+    for name in ("verdict", "matrix", "trade-off", "classes", "generations", "refreshing", "flips", "prototypes"):
         section = text[text.index(f'<section id="{name}"') :].split("</section>")[0]
         assert "<code>evergallery report --data HELD_OUT</code>" in section
     assert "from v1 by evergreen" in text
@@ -327,7 +362,7 @@ def test_structure_for_those_who_do_not_see_it(page: Path, browser: Any) -> None
 def test_keyboard_reaches_every_link_card_and_table_in_order(page: Path, browser: Any) -> None:
     tab = browser.new_page(viewport={"width": 390, "height": 900})
     tab.goto(page.absolute().as_uri())
-    tab.evaluate("window.order = [...document.querySelectorAll('a, summary, [tabindex]')]")
+    tab.evaluate("window.order = [...document.querySelectorAll('a, summary, button, [tabindex]')]")
     count = tab.evaluate("window.order.length")
     reached = []
     for _ in range(count):

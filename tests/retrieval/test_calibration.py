@@ -75,6 +75,25 @@ def test_fits_what_a_search_shows_without_the_query_itself() -> None:
         assert float(matches.flatten()[group].double().mean()) == pytest.approx(float(p[group].mean()), abs=0.06)
 
 
+def test_it_tells_a_query_whose_class_is_there_from_one_whose_class_is_not() -> None:
+    draw = torch.Generator().manual_seed(0)
+    centres = torch.nn.functional.normalize(torch.randn(24, 16, generator=draw), dim=1)
+    labels = torch.arange(24).repeat(30)
+    rows = torch.nn.functional.normalize(centres[labels] + 0.16 * torch.randn(720, 16, generator=draw), dim=1)
+    # Those of the last four classes are no items, as pictures of something unknown.
+    there, fitted = labels < 20, torch.arange(720) // 24 % 2 == 0
+    gallery = there & fitted
+    itself = Exclusion(torch.arange(int(gallery.sum())))
+    found = calibrate(rows[gallery], labels[gallery], rows[gallery], labels[gallery], exclusion=itself)
+    assert found is not None
+    asked = ~fitted
+    best = (rows[asked] @ rows[gallery].T).max(1).values
+    present = torch.tensor([found.present(float(score)) for score in best])
+    known = there[asked]
+    assert float((present[known] > 0.5).double().mean()) > 0.85
+    assert float((present[~known] < 0.5).double().mean()) > 0.85
+
+
 def test_outcomes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="as many outcomes"):
         fit_calibration(torch.ones(3), torch.ones(2, dtype=torch.bool))

@@ -61,6 +61,16 @@ def listening(app: FastAPI, port: int = 0, config: uvicorn.Config | None = None)
         thread.join()
 
 
+def finished(asking: TestClient) -> dict[str, Any]:
+    """The job, once it has ended."""
+    for _ in range(2000):
+        job: dict[str, Any] = asking.get("/api/v1/job").json()
+        if job["state"] != "running":
+            return job
+        time.sleep(0.01)
+    raise AssertionError(job)
+
+
 def photographs(made: Path) -> list[Path]:
     """The pictures that the items of a workspace were made of."""
     return sorted((made.parent / "photos").rglob("*.png"))

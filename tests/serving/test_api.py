@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from served import client, copy_of, photographs, unit
+from served import client, copy_of, finished, photographs, unit
 
 from evergallery import Workspace
 from evergallery.gallery.items import Filter
@@ -59,15 +59,6 @@ def picture(colour: tuple[int, int, int], kind: str = "PNG", size: int = 40) -> 
     written = BytesIO()
     Image.new("RGB", (size, size // 2), colour).save(written, kind)
     return written.getvalue()
-
-
-def finished(asking: TestClient) -> dict[str, Any]:
-    for _ in range(2000):
-        job: dict[str, Any] = asking.get("/api/v1/job").json()
-        if job["state"] != "running":
-            return job
-        time.sleep(0.01)
-    raise AssertionError(job)
 
 
 class TestSearch:

@@ -1,25 +1,22 @@
 """The page in a real browser, on the real server: what the person who runs the search does with it."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from browsing import ADMIN, Open, an_item, asked, open_refresh, served, tabs, tiles, until
 from served import UNLIMITED, copy_of, listening, make_served, photographs
 
 from evergallery import Workspace
 from evergallery.serving.app import create_app
 from evergallery.serving.tokens import Tokens
+from shops import make_photos
 
-ADMIN: dict[str, Any] = {"limits": UNLIMITED, "anonymous": "admin"}
 VIEWS = ("#/search", "#/search?item={}", "#/search?item={}&compare=v1~v2", "#/generations?name=v3", "#/gallery")
-GONE = "net::ERR_"
-"""What a browser says when a server ends before its page does."""
-Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -29,30 +26,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def show(browser: Any) -> Iterator[Open]:
-    """Opens a page; whatever the browser complains of fails the test, except answers that the test wants."""
-    complaints: list[str] = []
-    contexts: list[Any] = []
-
-    def opened(address: str, *, expected: str = "nothing", **options: Any) -> Any:
-        context = (
-            browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-            if not options
-            else browser.new_context(reduced_motion="reduce", **options)
-        )
-        contexts.append(context)
-        tab = context.new_page()
-        tab.set_default_timeout(20_000)
-        tab.on(
-            "console", lambda said: None if re.search(f"{GONE}|{expected}", said.text) else complaints.append(said.text)
-        )
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto(address)
-        return tab
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    with tabs(browser) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -66,44 +41,6 @@ def reading(made: Path, browser: Any) -> Iterator[str]:
     """The address of one that is only read."""
     with listening(create_app(made, limits=UNLIMITED)) as address:
         yield address
-
-
-@contextmanager
-def served(directory: Path) -> Iterator[str]:
-    with listening(create_app(directory, **ADMIN)) as address:
-        yield address
-
-
-def until(tab: Any, condition: str, argument: Any = None) -> None:
-    """Wait until a script says yes; the page's policy forbids what wait_for_function does."""
-    for _ in range(400):
-        if tab.evaluate(condition, argument):
-            return
-        tab.wait_for_timeout(50)
-    raise AssertionError(f"never: {condition}")
-
-
-def an_item(tab: Any) -> str:
-    item: str = tab.evaluate("fetch('api/v1/items?limit=1').then(r => r.json()).then(r => r.items[0].id)")
-    return item
-
-
-def tiles(tab: Any, within: str = ".answers-of") -> list[str]:
-    """Ids of the pictures of a grid, in order, once they are there."""
-    tab.wait_for_selector(f"{within} .tile[data-item]")
-    tab.wait_for_selector(".answers-of[aria-busy=false]")
-    found: list[str] = tab.evaluate(f"[...document.querySelectorAll('{within} .tile')].map(tile => tile.dataset.item)")
-    return found
-
-
-def asked(tab: Any, **body: Any) -> list[str]:
-    """Ids that the server finds."""
-    found: list[str] = tab.evaluate(
-        "body => fetch('api/v1/search', {method: 'POST', headers: {'Content-Type': 'application/json'},"
-        " body: JSON.stringify(body)}).then(r => r.json()).then(r => r.results.map(one => one.item.id))",
-        body,
-    )
-    return found
 
 
 def test_the_page_is_in_the_package() -> None:
@@ -295,9 +232,75 @@ def test_against_the_gate_only_with_a_reason(shop: Path, show: Open) -> None:
         assert any(entry.get("why") == "The old model is withdrawn." for entry in workspace.log())
 
 
+def test_a_verdict_leads_by_buttons_to_an_adapter_a_check_and_a_promotion(
+    shop: Path, tmp_path: Path, show: Open
+) -> None:
+    fresh = make_photos(tmp_path / "fresh", each=24, seed=11)
+    with served(shop) as address:
+        tab = show(f"{address}/#/generations?name=v3")
+        leads = tab.locator(".panel .buttons > .primary")
+        assert leads.inner_text() == "Make an adapter…"
+        assert "pending" in str(tab.locator(".verdict strong").get_attribute("class")), (
+            "it can be helped, and is not red"
+        )
+        assert "evergallery " not in tab.locator(".panel").inner_text(), "buttons in place of commands"
+        leads.click()
+        dialog = tab.get_by_role("dialog")
+        dialog.get_by_role("button", name="Make the adapter").click()
+        tab.wait_for_selector(".job.done:has-text('a1')")
+        tab.wait_for_selector(".panel .buttons > .primary:has-text('Check v3')")
+        leads.click()
+        dialog.get_by_text("Held-out pictures, which").click()
+        assert dialog.get_by_role("button", name="Check v3").is_disabled(), "none was sent"
+        dialog.get_by_label("A folder").set_input_files(fresh)
+        dialog.get_by_text("240 of 240 pictures sent").wait_for()
+        dialog.get_by_text("240 held-out pictures of 10 labels").wait_for()
+        dialog.get_by_role("button", name="Check v3").click()
+        tab.wait_for_selector(".panel .buttons > .primary:has-text('Promote v3')")
+        assert "met" in str(tab.locator(".verdict strong").get_attribute("class"))
+        leads.click()
+        dialog.get_by_role("button", name="Promote v3").click()
+        tab.wait_for_selector(".standing .generation:has-text('v3')")
+    assert Workspace(shop).state.promoted == "v3"
+
+
+def test_a_way_of_answering_is_chosen_by_what_it_gives(shop: Path, show: Open) -> None:
+    with served(shop) as address:
+        tab = show(f"{address}/#/generations?name=v3")
+        tab.get_by_role("button", name="Promote v3…").click()
+        dialog = tab.get_by_role("dialog")
+        dialog.get_by_text("The way of answering").click()
+        assert dialog.locator("table tbody tr").count() > 6, "every way that was measured"
+        go = dialog.get_by_role("button", name="Promote v3")
+        assert go.is_disabled()
+        dialog.get_by_label("Dual query").check()
+        until(tab, "!document.querySelector('dialog .warning')")
+        go.click()
+        tab.wait_for_selector(".head:has-text('dual query')")
+    state = Workspace(shop).state
+    assert (state.promoted, state.answer.way, state.forced) == ("v3", "dual", None)
+
+
+def test_the_matrix_is_filled_by_one_press(shop: Path, show: Open) -> None:
+    with served(shop) as address:
+        tab = show(f"{address}/#/generations?name=v2")
+        tab.wait_for_selector(".heat td")
+        assert tab.locator(".heat td:not(.none)").count() < 10
+        tab.get_by_role("button", name="Fill the matrix…").click()
+        dialog = tab.get_by_role("dialog")
+        dialog.get_by_text("stored items with a label").click()
+        dialog.get_by_role("button", name="Measure the rest").click()
+        until(tab, "document.querySelectorAll('.heat td:not(.none)').length >= 10")
+        tab.wait_for_selector(".job.done:has-text('pairs measured')")
+        until(
+            tab, "[...document.querySelectorAll('button')].find(one => one.textContent === 'Fill the matrix…').hidden"
+        )
+
+
 def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open) -> None:
     with served(shop) as address:
         tab = show(f"{address}/#/gallery")
+        open_refresh(tab)
         tab.get_by_label("For queries of").select_option("v2")
         tab.get_by_role("button", name="Plan", exact=True).click()
         tab.wait_for_selector(".refresh-form + div h3:has-text('Plan for v2')")
@@ -331,7 +334,8 @@ def test_items_show_the_vectors_that_a_refresh_gave_them(shop: Path, show: Open)
     with served(shop) as address:
         tab = show(f"{address}/#/gallery")
         tab.wait_for_selector(".browser .tile .generation:has-text('v1')")
-        tab.get_by_label("For queries of").select_option("v2")
+        open_refresh(tab)
+        assert tab.get_by_label("For queries of").input_value() == "v2", "what answers is chosen"
         tab.get_by_role("button", name="Start the refresh").click()
         tab.wait_for_selector(".job.done")
         until(
@@ -438,6 +442,7 @@ def test_a_token_is_asked_for_and_what_it_does_not_allow_is_off(shop: Path, show
         tab.reload()
         assert tab.get_by_role("button", name="Add pictures").is_disabled()
         assert "scope write" in tab.locator(".browser > p.faint").inner_text()
+        open_refresh(tab)
         assert tab.get_by_role("button", name="Start the refresh").is_disabled()
         tab.goto(f"{address}/#/generations?name=v2")
         assert tab.get_by_role("button", name="Promote v2…").is_disabled()

@@ -111,6 +111,9 @@ def search(
     image: Annotated[Path | None, typer.Argument(help="The picture to search with.")] = None,
     workspace: WorkspaceOption = HERE,
     item: Annotated[str | None, typer.Option(help="Search with a stored item instead.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Search with words instead; needs a registered function with a text tower.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
     label: Annotated[list[str] | None, typer.Option(help="Only items with this label; may be repeated.")] = None,
     within: Annotated[list[str] | None, typer.Option(help="Only vectors of this generation; may be repeated.")] = None,
@@ -139,7 +142,7 @@ def search(
     with open_workspace(workspace) as space:
         where = item_filter(space, label, within)
         matches = space.search(
-            None if image is None else str(image), item=item, generation=generation, k=k, where=where,
+            None if image is None else str(image), item=item, text=text, generation=generation, k=k, where=where,
             minimum_score=min_score, minimum_probability=min_probability, score_of=min_score_of, exact=exact,
         )  # fmt: skip
         names = {one: space_of(space, one).name for one in {match.item.generation for match in matches}}

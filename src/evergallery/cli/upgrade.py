@@ -56,7 +56,13 @@ AdapterOption = Annotated[
 
 
 def check(
-    data: Annotated[str, typer.Option(help="Held-out images, in any form that learn reads; or an .npz of embeddings.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Held-out images, in any form that learn reads; an .npz of embeddings; @gallery for the stored items that have "
+            "a label; or @marks for the queries whose results people have marked on the page."
+        ),
+    ],
     generation: Annotated[str | None, typer.Argument(help="The generation that would query.")] = None,
     candidates: Annotated[
         str | None,

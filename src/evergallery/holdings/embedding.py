@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import decode, pixels
-from evergallery.errors import NotFoundError
+from evergallery.errors import InputError, NotFoundError
 from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding_cache import EmbeddingCache
@@ -90,6 +90,32 @@ def embed(holdings: Holdings, path: str | Path, generation: Generation) -> NDArr
     array = pixels(decode(Path(path), decoding=prepared.decoding), prepared)
     vector: NDArray[np.float32] = embed_pixels(holdings, array[None], generation)[0]
     return vector
+
+
+def reads_words(holdings: Holdings, generation: Generation) -> bool:
+    """Whether words can be searched with: a Python function that is loaded has a text tower beside it."""
+    from evergallery.network.foreign import text_tower
+
+    return generation.card.kind == "callable" and text_tower(generation.card.model["function"]) is not None
+
+
+def embed_words(holdings: Holdings, words: str, generation: Generation) -> NDArray[np.float32]:
+    """The unit vector (D,) of words by a generation's text tower.
+
+    Raises:
+        InputError: it has none, or the tower fails.
+    """
+    from evergallery.network.foreign import text_tower, text_vector
+
+    if generation.card.kind == "callable":
+        holdings.loaded.embedder(generation)
+        name = generation.card.model["function"]
+        tower = text_tower(name)
+        if tower is not None:
+            return text_vector(name, tower, words, generation.card.dimension)
+    raise InputError(
+        f"{generation.name} has no text tower: search with a picture, or register a function with embed_text beside it."
+    )
 
 
 def embed_pixels(holdings: Holdings, images: NDArray[np.uint8], generation: Generation) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from evergallery.generations.generation import Generation, generation_directorie
 from evergallery.holdings.journal import Journal
 from evergallery.holdings.leftovers import somebody_was_killed, sweep
 from evergallery.holdings.loaded import Loaded
+from evergallery.holdings.marks import Marks
 from evergallery.holdings.notes import Notes
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
@@ -203,6 +204,11 @@ class Holdings:
     def notes(self) -> Notes:
         """How often each item was found, and why one could not be refreshed."""
         return Notes(self.directory / "notes.sqlite")
+
+    @property
+    def marks(self) -> Marks:
+        """Which results people have called right or wrong."""
+        return Marks(self.directory / "marks.jsonl")
 
     def close(self) -> None:
         """Release the gallery for other processes."""

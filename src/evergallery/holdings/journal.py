@@ -5,7 +5,7 @@ import getpass
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,7 @@ class Journal:
             "operation": operation,
             **redacted_values(figures),
         }
-        with self.path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # A process that was killed while writing left half a line: end it, so that this one can be read.
-            if file.seek(0, os.SEEK_END) and not _ends_with_newline(file):
-                file.write(b"\n")
-            file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, entry)
 
     def entries(self) -> list[dict[str, Any]]:
         """Every entry, oldest first; a line that is none is left out."""
@@ -65,16 +58,36 @@ class Journal:
                 reach *= 2
 
 
-def _parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
-    found = []
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Append a JSON object to a file of one a line, durable on return; several processes may append at once."""
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # A process that was killed while writing left half a line: end it, so that this one can be read.
+        if file.seek(0, os.SEEK_END) and not _ends_with_newline(file):
+            file.write(b"\n")
+        file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of such a file, oldest first; a line that is none is left out."""
+    return list(_objects(path.read_bytes().splitlines())) if path.is_file() else []
+
+
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("time", "who", "operation")):
-            found.append(entry)
-    return found
+        if isinstance(entry, dict):
+            yield entry
+
+
+def _parsed(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    told = ("time", "who", "operation")
+    return [entry for entry in _objects(lines) if all(isinstance(entry.get(name), str) for name in told)]
 
 
 def _ends_with_newline(file: Any) -> bool:

@@ -55,6 +55,8 @@ class Scale(BaseModel):
     adapter: str | None
     slope: float
     intercept: float
+    presence: tuple[float, float] | None = None
+    """The same of the best cosine, as the probability that anything of the query's class is there; none of earlier checks."""
 
 
 class Refresh(BaseModel):

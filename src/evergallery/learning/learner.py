@@ -1,6 +1,7 @@
 """A run from its images to the generation: a network learns from its lessons, or its neck is solved from them."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,20 +131,22 @@ class Learner:
             run_directory(self.directory, self.identity),
             past=past,
             on_progress=self.watcher.trained,
+            on_pass=partial(self.watcher.counted, f"looking with {run.parent.name}") if run.parent else None,
         )
 
     def memory(self, networks: Networks, lessons: Lessons) -> Memory:
         """What the generation remembers of its images, and its parent of those before."""
         run, parent = self.run, self.run.parent
 
-        def outputs(network: Network, preprocessing: Preprocessing) -> Outputs:
-            return lessons.outputs(network, preprocessing, self.ranks)
+        def outputs(network: Network, preprocessing: Preprocessing, name: str) -> Outputs:
+            count = partial(self.watcher.counted, f"class means by {name}")
+            return lessons.outputs(network, preprocessing, self.ranks, count)
 
         def ancestors() -> dict[str, tuple[ClassMeans, Outputs]]:
             # Where a generation was deleted from disk, only the drift that was chained through it is known.
             kept = map(Generation.load, generation_directories(self.directory / "generations"))
             return {
-                one.name: (one.memory().means[one.name], outputs(one.network(), one.preprocessing))
+                one.name: (one.memory().means[one.name], outputs(one.network(), one.preprocessing, one.name))
                 for one in kept
                 if parent is not None and one.name in parent.card.memory
             }
@@ -152,8 +155,8 @@ class Learner:
             run.name,
             memory_of(run),
             torch.from_numpy(lessons.training.labels),
-            outputs(networks.new, run.preprocessing),
-            outputs(networks.parent, parent.preprocessing) if networks.parent and parent else None,
+            outputs(networks.new, run.preprocessing, run.name),
+            outputs(networks.parent, parent.preprocessing, parent.name) if networks.parent and parent else None,
             ancestors,
         )
 

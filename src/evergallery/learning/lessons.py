@@ -1,7 +1,7 @@
 """What a run learns from, as its networks take it: images, or the features that frozen backbones made of them once."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -108,12 +108,19 @@ class Lessons:
             return network
         return on_features(network, self.columns[backbone_fingerprint(network.embedder, preprocessing)])
 
-    def outputs(self, network: Network, preprocessing: Preprocessing, ranks: Ranks) -> Outputs:
+    def outputs(
+        self,
+        network: Network,
+        preprocessing: Preprocessing,
+        ranks: Ranks,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Outputs:
         """What any network makes of the training images, from features where they are known."""
         try:
-            return outputs_of(self.fit(network, preprocessing), self.training, preprocessing, ranks=ranks)
+            fitted = self.fit(network, preprocessing)
         except KeyError:
-            return outputs_of(network, self.images, preprocessing, ranks=ranks)
+            return outputs_of(network, self.images, preprocessing, on_progress=on_progress, ranks=ranks)
+        return outputs_of(fitted, self.training, preprocessing, on_progress=on_progress, ranks=ranks)
 
 
 def take_lessons(

@@ -83,12 +83,13 @@ def outputs_of(
     preprocessing: Preprocessing,
     *,
     batch_size: int = 256,
+    on_progress: Callable[[int, int], None] | None = None,
     ranks: Ranks = ALONE,
 ) -> Outputs:
     """Features (N, D), unit embeddings (N, D) and logits (N, K) of N images without augmentation, on the CPU.
 
     Computed in float32 on the network's device, in evaluation mode; the network is left in the mode it was in. ``ranks``
-    share the batches as in ``extract``.
+    share the batches, and ``on_progress`` hears of them, as in ``extract``.
     """
     device = next(network.parameters()).device
     widths = (network.embedder.dimension, network.embedder.dimension, network.head.weight.shape[0])
@@ -98,6 +99,8 @@ def outputs_of(
             parts = _inputs(images.batch(np.arange(start, stop)), preprocessing, device)
             for rows, made in zip(whole, zip(*map(network, parts), strict=True), strict=True):
                 rows[start:stop] = torch.cat(made).float().cpu()
+            if on_progress:
+                on_progress(stop, len(images))
     return Outputs(*map(ranks.total, whole))
 
 

@@ -5,6 +5,7 @@ underneath. So a few fixed pictures are embedded when a model is registered, and
 """
 
 import json
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +34,7 @@ PREPROCESSING = "evergallery.preprocessing"
 NUMBERS = "evergallery.numbers"
 """Under which name an ONNX file says in which numbers it is to be run, ``float32`` where it says nothing."""
 
+ONE_CELL = np.zeros((1, 3, 1, 1), np.float32)
 Run = Callable[[NDArray[np.float32]], Any]
 
 
@@ -138,6 +140,40 @@ def function_name(function: Callable[..., Any] | str) -> str:
     if _import(name) is not function:
         raise InputError(f"{name} is another object than the one given: give one that can be imported by that name.")
     return name
+
+
+def text_tower(name: str) -> Callable[[str], Any] | None:
+    """What turns words into vectors beside the Python function ``package.module:function``; ``None`` without it.
+
+    It is called ``embed_text`` and stands at the function itself, or in its module. Nothing is imported for it: whoever
+    searches with a model has loaded it.
+    """
+    module = sys.modules.get(name.partition(":")[0])
+    if module is None:
+        return None
+    beside = getattr(module, "embed_text", None)
+    own = getattr(getattr(module, name.partition(":")[2], None), "embed_text", beside)
+    return own if callable(own) else None
+
+
+def text_vector(name: str, tower: Callable[[str], Any], words: str, dimension: int) -> NDArray[np.float32]:
+    """What a text tower makes of words: a unit vector (D,).
+
+    Raises:
+        InputError: it fails, or makes something else.
+    """
+    vectors = vectors_of(f"{name}, asked with words", lambda _: np.reshape(_as_array(tower(words)), (1, -1)), ONE_CELL)
+    if vectors.shape[1] != dimension:
+        raise InputError(
+            f"The text tower beside {name} makes vectors of {vectors.shape[1]} dimensions, and {name} of {dimension}: both must "
+            f"lie in one space."
+        )
+    unit: NDArray[np.float32] = F.normalize(torch.from_numpy(vectors))[0].numpy()
+    return unit
+
+
+def _as_array(made: Any) -> NDArray[Any]:
+    return made.detach().cpu().numpy() if isinstance(made, Tensor) else np.asarray(made)
 
 
 def function_model(name: str, size: int, dimension: int | None = None) -> ForeignModel:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from evergallery.report.measurements import Measurements
-from evergallery.report.page import picture
+from evergallery.report.page import pictured, shown_image
 from evergallery.report.words import percent
 from evergallery.upgrade.check import Flip
 
@@ -16,16 +16,9 @@ def flips(found: Measurements) -> dict[str, Any]:
     """Some of the queries that the update lost and won, drawn at random."""
     pair = found.updates[found.candidate]
     images = found.check.images.images
-    # Embeddings without images come with one pixel for all of them.
-    pictured = images.pixels.shape[1:3] != (1, 1)
 
     def one(index: int, query: int) -> dict[str, Any]:
-        label = images.labels[index]
-        return {
-            "src": picture(images.pixels[images.rows[index]]) if pictured else None,
-            "label": images.classes[label],
-            "right": bool(label == images.labels[query]),
-        }
+        return shown_image(images, index, int(images.labels[query]))
 
     def drawn(changed: tuple[Flip, ...]) -> list[dict[str, Any]]:
         chosen = np.sort(np.random.default_rng(0).permutation(len(changed))[:SHOWN])
@@ -48,7 +41,7 @@ def flips(found: Measurements) -> dict[str, Any]:
             f"Searching the vectors of {found.base}, {found.candidate} answers {won} % of the queries rightly that {found.base} "
             f"answered wrongly, and loses {lost} % that {found.base} answered rightly: it wins {balance} it loses."
         ),
-        "pictured": pictured,
+        "pictured": pictured(images),
         "kinds": [
             (
                 "Lost",

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
+from evergallery.data.image_set import ImageSet
 from evergallery.errors import extra
 from evergallery.files import write_atomic
 
@@ -58,6 +59,21 @@ def picture(pixels: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def pictured(images: ImageSet) -> bool:
+    """Whether there is anything to see: embeddings without images come with one pixel for all of them."""
+    return images.pixels.shape[1:3] != (1, 1)
+
+
+def shown_image(images: ImageSet, index: int, label: int) -> dict[str, Any]:
+    """An image as a template shows it, and whether it is of the class that was asked for."""
+    own = images.labels[index]
+    return {
+        "src": picture(images.pixels[images.rows[index]]) if pictured(images) else None,
+        "label": images.classes[own],
+        "right": bool(own == label),
+    }
 
 
 def plot(draw: "Callable[[Axes], None]", alternative: str, size: tuple[float, float] = (7.2, 3.4)) -> Markup:

@@ -10,6 +10,7 @@ from evergallery.errors import InputError
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import now
 from evergallery.report import comparison, standing
+from evergallery.report.classes import classes
 from evergallery.report.flips import flips
 from evergallery.report.measurements import Measurements, choose, measure_held_out
 from evergallery.report.page import require_plots, write_page
@@ -117,7 +118,11 @@ def _compared(found: Measurements | None) -> dict[str, Any]:
     sections = {"verdict": comparison.verdict(found)} if found.base else {}
     if not found.labelled:
         return sections
-    sections |= {"matrix": comparison.matrix(found), "generations": comparison.generations(found)}
+    sections |= {
+        "matrix": comparison.matrix(found),
+        "generations": comparison.generations(found),
+        "classes": classes(found),
+    }
     if found.base is not None:
         sections |= {
             "trade_off": comparison.trade_off(found),

@@ -1,6 +1,7 @@
 """How the sigmoid of one pair of generations is fitted on held-out images."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from evergallery.errors import InputError
 from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import Exclusion, nearest
+from evergallery.retrieval.metrics import count_positives
 
 DEPTH = 20
 MOST_STEPS = 100
@@ -97,4 +99,43 @@ def calibrate(
     found = nearest(query, gallery, min(depth, len(gallery)), exclusion=exclusion)
     there = found.indices >= 0
     matches = gallery_labels[found.indices.clamp(min=0)] == query_labels[:, None]
-    return fit_calibration(found.scores[there], matches[there])
+    fitted = fit_calibration(found.scores[there], matches[there])
+    if fitted is None:
+        return None
+    presence = fit_presence(query, query_labels, gallery, gallery_labels, exclusion=exclusion)
+    return fitted if presence is None else replace(fitted, presence=(presence.slope, presence.intercept))
+
+
+def fit_presence(
+    query: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor,
+    gallery_labels: Tensor,
+    *,
+    exclusion: Exclusion | None = None,
+) -> Calibration | None:
+    """Fit, on the score of each query's best item, whether anything of its class is there.
+
+    Each query is asked twice: as it is, and as if its own class were not in the gallery, which is what a picture of something
+    unknown meets. Both cases are as likely. In a gallery that is much larger than this one, the best item of another class
+    scores higher than here, so that the probability is too high there.
+
+    Args:
+        query: (Q, D) unit rows.
+        query_labels: (Q,).
+        gallery: (G, D) unit rows.
+        gallery_labels: (G,).
+        exclusion: what each query must not find.
+
+    Returns:
+        ``None`` where the scores do not tell the two cases apart.
+    """
+    there = count_positives(query_labels, gallery_labels, exclusion or Exclusion()) > 0
+    # Items of the query's class are left out as those of one camera are.
+    one, other = torch.zeros_like(query_labels), torch.zeros_like(gallery_labels)
+    elsewhere = Exclusion(None, query_labels, gallery_labels, one, other)
+    known = nearest(query, gallery, 1, exclusion=exclusion).scores[there, 0]
+    unknown = nearest(query, gallery, 1, exclusion=elsewhere).scores[there, 0]
+    unknown = unknown[unknown > -torch.inf]
+    scores = torch.cat([known, unknown])
+    return fit_calibration(scores, torch.arange(len(scores)) < len(known))

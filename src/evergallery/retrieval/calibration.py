@@ -11,15 +11,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Calibration:
-    """``p(match | score) = σ(slope · score + intercept)``; rising, so it never reorders one pair's results."""
+    """``p(match | score) = σ(slope · score + intercept)``; rising, so it never reorders one pair's results.
+
+    Attributes:
+        slope: see there.
+        intercept: see there.
+        presence: slope and intercept of another sigmoid: of the score of a query's best item, that anything of its class is
+            there to be found; ``None`` where it was not measured.
+    """
 
     slope: float
     intercept: float
+    presence: tuple[float, float] | None = None
 
     def probability(self, score: float) -> float:
         """Of a match, for a cosine in [-1, 1]."""
-        return 1 / (1 + math.exp(-max(-500.0, min(500.0, self.slope * score + self.intercept))))
+        return _sigmoid(self.slope * score + self.intercept)
+
+    def present(self, best: float) -> float | None:
+        """That anything of a query's class is there, for the cosine of its best item; ``None`` where it was not measured."""
+        return None if self.presence is None else _sigmoid(self.presence[0] * best + self.presence[1])
 
     def score_at(self, probability: float) -> float:
         """The cosine at which a match has this probability, in (0, 1); it may lie outside [-1, 1]."""
         return (math.log(probability / (1 - probability)) - self.intercept) / self.slope
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-max(-500.0, min(500.0, logit))))

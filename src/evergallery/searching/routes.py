@@ -34,11 +34,13 @@ class Result:
             has one, its score in place of it.
         probability: that query and item are of one class, calibrated on held-out images for the query's generation and
             the item's space; ``None`` where no check has measured them.
+        present: where this is the best item, that anything of the query's class is there; likewise.
     """
 
     item: Item
     score: float
     probability: float | None
+    present: float | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def ranked(item: Item, score: float, route: Route, calibrated: bool) -> Found:
     probability = None if scale is None else scale.probability(score)
     # The logit orders where the probability itself has rounded to 1.
     rank = scale.slope * score + scale.intercept if calibrated and scale else score
-    return Found(rank, Result(item, score, probability), route)
+    return Found(rank, Result(item, score, probability, scale.present(score) if scale else None), route)
 
 
 def check_probability(routes: Sequence[Route], minimum: float | None) -> None:
@@ -258,4 +260,4 @@ def search_routes(
 
 def _calibration(state: State, asker: str, space: str, adapter: str | None) -> Calibration | None:
     scale = state.scale(asker, space, adapter)
-    return Calibration(scale.slope, scale.intercept) if scale else None
+    return Calibration(scale.slope, scale.intercept, scale.presence) if scale else None

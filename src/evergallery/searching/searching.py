@@ -14,7 +14,7 @@ from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.gallery.items import NO_FILTER, Filter, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
-from evergallery.holdings.embedding import embed
+from evergallery.holdings.embedding import embed, embed_words
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
@@ -32,6 +32,7 @@ def search(
     query: str | Path | Vector | Mapping[str, Vector] | None = None,
     *,
     item: str | None = None,
+    text: str | None = None,
     generation: str | None = None,
     k: int = 10,
     where: Filter = NO_FILTER,
@@ -46,6 +47,8 @@ def search(
         query: an image file, or a vector (D,) made by ``generation``; or vectors of several generations by their names, where
             each asks its own.
         item: id of a stored item to search with instead; it is left out of its own result.
+        text: words to search with instead, where the generation is a function with a text tower, ``embed_text``, beside it. Only
+            vectors of its own are searched, and no probability is told: that of pictures does not hold for words.
         generation: that embeds the query; the promoted one by default.
         k: how many.
         where: labels, generations or metadata to search among.
@@ -62,8 +65,12 @@ def search(
         NotFoundError: no such item or file.
         InputError: both or neither of ``query`` and ``item``, an unreadable image, a vector of another dimension.
     """
-    if (query is None) == (item is None):
-        raise InputError("Search with an image, a vector or an item's id: give exactly one.")
+    if sum(one is not None for one in (query, item, text)) != 1:
+        raise InputError("Search with an image, a vector, an item's id or words: give exactly one.")
+    if text is not None:
+        maker = answering(holdings, generation)
+        query, generation = embed_words(holdings, text, maker), maker.name
+        where = words_only(maker, where, minimum_probability)
 
     def ask(state: State) -> list[Result]:
         return _search(
@@ -73,7 +80,18 @@ def search(
 
     found = _of_one_state(holdings, ask)
     holdings.notes.found(result.item.id for result in found)
-    return found
+    return found if text is None else [replace(one, probability=None, present=None) for one in found]
+
+
+def words_only(maker: Generation, where: Filter, minimum_probability: float | None) -> Filter:
+    """Among what words search: vectors of the generation whose text tower has seen them.
+
+    Raises:
+        InputError: a probability is asked for, which nobody has measured for words.
+    """
+    if minimum_probability is not None:
+        raise InputError("How probable a match of words is was never measured: give a smallest score in its place.")
+    return replace(where, generations=(maker.fingerprint,))
 
 
 def _of_one_state(holdings: Holdings, ask: Callable[[State], list[Result]]) -> list[Result]:

@@ -18,7 +18,7 @@ from evergallery.serving.failures import RESPONSES, Unforeseen, explain_failures
 from evergallery.serving.guards import LeftBodies, OwnNames, SecurityHeaders
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import RequestLog
-from evergallery.serving.routes import generations, health, items, operating, searching
+from evergallery.serving.routes import generations, health, items, marking, operating, searching, upgrading
 from evergallery.serving.schemas import Scope
 from evergallery.serving.service import Service
 from evergallery.serving.shadow import Shadowing
@@ -88,7 +88,7 @@ def create_app(
     )
     access = Access(Tokens(service.workspace.directory), anonymous, lambda: service.workspace.state.require_token)
     app.state.service, app.state.access = service, access
-    for module in (searching, items, generations, operating):
+    for module in (searching, items, marking, generations, operating, upgrading):
         app.include_router(module.router)
     app.include_router(health.router)
     explain_failures(app, service.explain)

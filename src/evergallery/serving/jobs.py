@@ -10,7 +10,7 @@ from typing import Any, Literal
 from evergallery.errors import BusyError, EvergalleryError, NotFoundError
 from evergallery.watching import Stopped, Watcher
 
-Kind = Literal["check", "plan", "refresh", "commit", "discard", "snapshot"]
+Kind = Literal["check", "matrix", "adapt", "plan", "refresh", "commit", "discard", "snapshot", "duplicates"]
 State = Literal["running", "done", "stopped", "failed"]
 log = logging.getLogger("evergallery.serving")
 

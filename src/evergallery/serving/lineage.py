@@ -1,11 +1,13 @@
 """Generations, the matrix of what was measured between them, and the gate's verdict, as clients see them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.generations.generation import Generation
+from evergallery.holdings.answer import Answer
 from evergallery.holdings.comparing import stored_spaces
+from evergallery.holdings.embedding import reads_words
 from evergallery.holdings.spaces import Space
 from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
@@ -13,6 +15,7 @@ from evergallery.serving import schemas
 from evergallery.upgrade.evidence import Evidence, Test
 from evergallery.upgrade.gate import Condition
 from evergallery.upgrade.kept_evidence import read_check
+from evergallery.upgrade.promotion import Judgement
 from evergallery.workspace import Workspace
 
 PRIVATE = ("checksums", "run", "classes", "new_classes")
@@ -24,14 +27,14 @@ def generations(workspace: Workspace) -> schemas.Generations:
     counts = workspace.gallery.count_by_generation()
     promoted = workspace.state.promoted
     return schemas.Generations(
-        promoted=promoted, generations=[_described(one, promoted, counts) for one in workspace.generations()]
+        promoted=promoted, generations=[_described(workspace, one, promoted, counts) for one in workspace.generations()]
     )
 
 
 def generation(workspace: Workspace, name: str) -> schemas.GenerationDetail:
     """One of them, with the names of its classes."""
     found = workspace.generation(name)
-    told = _described(found, workspace.state.promoted, workspace.gallery.count_by_generation())
+    told = _described(workspace, found, workspace.state.promoted, workspace.gallery.count_by_generation())
     return schemas.GenerationDetail(
         **told.model_dump(), class_names=list(found.card.classes), new_class_names=list(found.card.new_classes)
     )
@@ -72,25 +75,64 @@ def matrix(workspace: Workspace) -> schemas.Matrix:
     )
 
 
-def gate(workspace: Workspace, name: str) -> schemas.Gate:
-    """The verdict on a generation as the gallery stands, with every condition, and what its promotion would change."""
+def gate(workspace: Workspace, name: str, answer: Answer | None = None) -> schemas.Gate:
+    """The verdict on a generation as the gallery stands, with every condition, and what its promotion would change.
+
+    Args:
+        workspace: in question.
+        name: of the generation.
+        answer: how it would answer; as the last check has shown by default.
+    """
     candidate = workspace.generation(name)
     state = workspace.state
     told: dict[str, Any] = {"generation": name, "would_change": _would_change(workspace, candidate)}
-    closed = {**told, "judged": None, "verdict": None, "passed": None, "conditions": []}
-    if name == state.promoted:
-        return schemas.Gate(**closed, reason=f"{name} answers queries already.")
+    closed = {**told, "judged": None, "verdict": None, "passed": None, "conditions": [], "against": None}
+    if name == state.promoted and answer in (None, state.answer):
+        return schemas.Gate(**closed, next=None, reason=f"{name} answers queries already.")
     try:
-        found = workspace.judge(name)
+        found = workspace.judge(name, answer)
     except RefusedError as refusal:
-        return schemas.Gate(**closed, reason=str(refusal))
+        return schemas.Gate(**closed, next="check", reason=str(refusal))
     told = {**told, "judged": found.judged, "passed": not found.failed, "conditions": told_conditions(found.conditions)}
     failed = [space for space, one in found.conditions if one.failed]
     spaces = failed or [space for space, _ in found.conditions]
     if not spaces:
-        return schemas.Gate(**told, verdict=None, reason=f"Judged: {found.judged}.")
+        return schemas.Gate(**told, verdict=None, against=None, next="promote", reason=f"Judged: {found.judged}.")
     check = read_check(workspace.directory / "checks" / f"{name}-in-{spaces[0]}.json")
-    return schemas.Gate(**told, verdict=check["verdict"], reason=check["reason"])
+    leads = _leads_on(workspace, found, candidate, spaces[0], check["verdict"])
+    return schemas.Gate(**told, verdict=check["verdict"], against=spaces[0], next=leads, reason=check["reason"])
+
+
+def _leads_on(
+    workspace: Workspace, found: Judgement, candidate: Generation, against: str, verdict: str
+) -> Literal["promote", "check", "adapt", "refresh"]:
+    """What leads on from a judgement."""
+    if not found.failed:
+        return "promote"
+    if verdict == "compatible after an adapter":
+        # One that is made, and that no check has measured since, waits for a check.
+        made = any(
+            one.card.source.name == candidate.name and one.card.target.name == against for one in workspace.adapters()
+        )
+        return "check" if made else "adapt"
+    return "refresh" if found.refresh_would_do else "check"
+
+
+def ways(workspace: Workspace, name: str) -> schemas.Ways:
+    """The ways in which a generation could answer."""
+    found = workspace.ways(name)
+    if found is None:
+        return schemas.Ways(generation=name, against=None, options=[], advice=None)
+    options = [
+        schemas.Option(
+            name=one.name, way=one.outcome.way, candidates=one.outcome.candidates,
+            share=1.0 if one.outcome.way == "refresh" else one.outcome.share, score=one.outcome.score,
+            change=one.outcome.change.mean, low=one.outcome.change.low, high=one.outcome.change.high,
+            milliseconds=one.milliseconds, images=one.images, seconds=one.seconds, passes=one.passes,
+        )
+        for one in found.options
+    ]  # fmt: skip
+    return schemas.Ways(generation=name, against=found.old, options=options, advice=found.advice.text)
 
 
 def told_conditions(conditions: Sequence[tuple[str, Condition]]) -> list[schemas.GateCondition]:
@@ -131,7 +173,9 @@ def _evidence(workspace: Workspace, check: str) -> Evidence | None:
         return None
 
 
-def _described(one: Generation, promoted: str | None, counts: dict[str, int]) -> schemas.Generation:
+def _described(
+    workspace: Workspace, one: Generation, promoted: str | None, counts: dict[str, int]
+) -> schemas.Generation:
     card = one.card
     return schemas.Generation(
         name=card.name,
@@ -146,6 +190,7 @@ def _described(one: Generation, promoted: str | None, counts: dict[str, int]) ->
         fingerprint=card.fingerprint,
         items=counts.get(card.fingerprint, 0),
         promoted=card.name == promoted,
+        reads_words=reads_words(workspace, one),
         card=redacted_values(
             {name: value for name, value in card.model_dump(mode="json").items() if name not in PRIVATE}
         ),

@@ -80,6 +80,18 @@ class Pictures:
         if not path.is_file():
             write_atomic(path, data)
 
+    def keep_query(self, data: bytes, folder: Path) -> str:
+        """Keep a picture that was searched with, so that its results can be marked; returns its SHA-256.
+
+        Raises:
+            InputError: it is none.
+        """
+        self.open(data)
+        content = hashlib.sha256(data).hexdigest()
+        folder.mkdir(exist_ok=True)
+        self.keep(data, folder / self.place(data, content).name)
+        return content
+
     def forget(self, item: Item) -> None:
         """Delete the picture that was kept for an item, which no other item may need."""
         # An address that was imported may be that of another item's picture.

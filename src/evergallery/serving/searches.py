@@ -7,7 +7,7 @@ together in one batch, and the gallery is asked together for what was searched f
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 from evergallery.data.images import pixels
 from evergallery.errors import EvergalleryError, InputError, NotFoundError, RefusedError
 from evergallery.extraction.images import find_images
-from evergallery.gallery.items import Item
+from evergallery.gallery.items import NO_FILTER, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import space_of
-from evergallery.holdings.embedding import embed_pixels
+from evergallery.holdings.embedding import embed_pixels, embed_words
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.searching.looking import look_at_stored, onlookers, seen_by
 from evergallery.searching.previewing import own_vectors
 from evergallery.searching.rescoring import Rescored
 from evergallery.searching.routes import Result
-from evergallery.searching.searching import answer_vectors, answering
+from evergallery.searching.searching import answer_vectors, answering, words_only
 from evergallery.serving import schemas
 from evergallery.serving.batching import Batcher
+from evergallery.serving.blending import Look, Vector, blend, blended, unit
 from evergallery.serving.canary import Canary
 from evergallery.serving.counts import Counts
 from evergallery.serving.describing import described, filter_of, item_at, name_of, stored_item
@@ -44,14 +45,10 @@ from evergallery.serving.shadow import Shadow
 from evergallery.serving.threads import Threads
 from evergallery.workspace import Workspace
 
-Vector = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-QUERY = {"vector", "seen_by", "item", "uri", "generation"}
+QUERY = {"vector", "seen_by", "item", "uri", "text", "more", "less", "generation"}
 """What a search is for, among the options that it may share with others."""
-Look = Callable[[Generation], Awaitable[Vector | None]]
-"""The embedding (D,) of a query by another generation; ``None`` where it cannot look."""
-
 SEARCHES_AT_ONCE = 2
 """In the gallery, whose engine does not hold Python's lock; each of them may answer several questions."""
 TRIES = 3
@@ -66,7 +63,7 @@ class Asked:
     asker: Space
     state: State
     options: schemas.SearchOptions
-    without: str | None
+    without: frozenset[str]
 
     @property
     def rescoring(self) -> bool:
@@ -75,10 +72,10 @@ class Asked:
 
     @property
     def key(self) -> Hashable:
-        """What searches must share: the very state, who looked at the query, the options, and whether one item is left out."""
+        """What searches must share: the very state, who looked at the query, the options, and how many items are left out."""
         looked = self.asker.name, *sorted(self.seen)
         told = self.options.model_dump_json(exclude=QUERY)
-        return id(self.state), looked, self.rescoring, told, self.without is not None
+        return id(self.state), looked, self.rescoring, told, len(self.without)
 
 
 @dataclass(frozen=True)
@@ -91,6 +88,7 @@ class Found:
     searched: dict[str, int]
     exact: bool
     rescored: Rescored | None
+    present: float | None
     preview: bool = False
     promoted: str | None = None
     canary: str | None = None
@@ -162,23 +160,27 @@ class Searches:
 
         return await self._answered(ask, body, state, drawn=drawn and body.vector is None)
 
-    async def by_picture(self, data: bytes, options: schemas.SearchOptions, *, drawn: bool = False) -> schemas.Answer:
-        """Search with a picture, which is not kept; by the canary where the client is one of its own."""
-        looked: list[tuple[Generation, Vector]] = []
+    async def by_pictures(
+        self, pictures: Sequence[bytes], options: schemas.SearchOptions, *, drawn: bool = False
+    ) -> schemas.Answer:
+        """Search with pictures, which are not kept: with all of them as one query; by the canary where the client is its own."""
+        seen: list[tuple[Generation, Vector]] = []
 
         async def ask(state: State, is_canary: bool) -> Found:
-            maker = answering(self._workspace, options.generation, state)
-            vector, look = await self._looked(data, maker)
-            looked.append((maker, vector))
+            asker = Space(answering(self._workspace, options.generation, state))
+            looked = await asyncio.gather(*(self._looked(data, asker.maker) for data in pictures))
+            seen.append((asker.maker, looked[0][0]))
             meant = self._as_meant(options, state) if is_canary else options
-            return await self._search(vector, Space(maker), meant, state, look)
+            return await self._search_like(looked, asker, meant, state)
 
         answer = await self._answered(ask, options, None, drawn=drawn)
-        if self.drift is not None and answer.canary is None and answer.results and _is_plain(options):
-            maker, vector = looked[-1]
+        if answer.canary is not None or len(pictures) > 1:
+            return answer
+        if self.drift is not None and answer.results and _is_plain(options):
+            maker, vector = seen[-1]
             self.drift.observe(maker, answer.way, vector, answer.results[0].score)
-        if self.shadow is not None and answer.canary is None:
-            self.shadow.offer(data, options, answer)
+        if self.shadow is not None:
+            self.shadow.offer(pictures[0], options, answer)
         return answer
 
     async def as_if(self, data: bytes, options: schemas.SearchOptions, state: State) -> Sequence[Result]:
@@ -213,23 +215,72 @@ class Searches:
 
     async def _stored(self, body: schemas.Search, state: State) -> Found:
         if body.vector is not None:
-            given = {self._workspace.generation(name).fingerprint: _unit(rows) for name, rows in body.seen_by.items()}
+            given = {self._workspace.generation(name).fingerprint: unit(rows) for name, rows in body.seen_by.items()}
 
             async def look_up(other: Generation) -> Vector | None:
                 return given.get(other.fingerprint)
 
             asker = Space(answering(self._workspace, body.generation, state))
-            return await self._search(_unit(body.vector), asker, body, state, look_up)
+            return await self._search_like([(unit(body.vector), look_up)], asker, body, state)
+        if body.text is not None:
+            return await self._by_words(body.text, body, state)
         item = await self._threads.run(self._item, body, state)
         asker, vector = space_of(self._workspace, item.generation), item.embedding
         if body.generation is not None and body.generation != asker.name:
             asker = Space(self._workspace.generation(body.generation))
             vector = await self._embed_stored(item, asker.maker)
 
+        return await self._search_like([(vector, self._looking(item, state))], asker, body, state, {item.id})
+
+    async def _by_words(self, words: str, options: schemas.SearchOptions, state: State) -> Found:
+        """Search in vectors of the generation whose text tower has seen the words; what pictures are measured by is not told."""
+        maker = answering(self._workspace, options.generation, state)
+        words_only(maker, NO_FILTER, options.min_probability)
+        vector = await asyncio.wrap_future(self._model.submit(embed_words, self._workspace, words, maker))
+        asked = options.model_copy(update={"generation": maker.name, "generations": [maker.name]})
+
+        async def look(_: Generation) -> Vector | None:
+            return None
+
+        found = await self._search_like([(vector, look)], Space(maker), asked, state)
+        told = [one.model_copy(update={"probability": None}) for one in found.results]
+        return replace(found, results=told, present=None)
+
+    def _looking(self, item: Item, state: State) -> Look:
         async def look(other: Generation) -> Vector | None:
             return await self._threads.run(look_at_stored, self._workspace, item, state, other)
 
-        return await self._search(vector, asker, body, state, look, without=item.id)
+        return look
+
+    async def _search_like(
+        self,
+        queries: Sequence[tuple[Vector, Look]],
+        asker: Space,
+        options: schemas.SearchOptions,
+        state: State,
+        without: Collection[str] = (),
+    ) -> Found:
+        """Search with one query of several, and of stored items that results should be like, or not like."""
+        if not options.more and not options.less and len(queries) == 1:
+            return await self._search(*queries[0], asker, options, state, frozenset(without))
+        names = [*options.more, *options.less]
+        items = await self._threads.run(lambda: [stored_item(self._workspace, one, state.view()) for one in names])
+        vectors = list(await asyncio.gather(*(self._as_seen_by(asker, item, state) for item in items)))
+        count, looks = len(options.more), [self._looking(item, state) for item in items]
+        return await self._search(
+            blend([vector for vector, _ in queries] + vectors[:count], vectors[count:]),
+            blended([look for _, look in queries] + looks[:count], looks[count:]),
+            asker, options, state, frozenset({*without, *names}),
+        )  # fmt: skip
+
+    async def _as_seen_by(self, asker: Space, item: Item, state: State) -> Vector:
+        """The vector of a stored item in the space of the query."""
+        if item.generation == asker.fingerprint:
+            return item.embedding
+        found = None if asker.adapter else await self._looking(item, state)(asker.maker)
+        if found is None:
+            raise NotFoundError(f"{asker.name} cannot look at {item.id!r}: leave it out of the query.")
+        return found
 
     async def _embed_stored(self, item: Item, maker: Generation) -> Vector:
         """The embedding of a stored item's picture by another generation than the one that made its vector."""
@@ -241,11 +292,11 @@ class Searches:
     async def _search(
         self,
         vector: Vector,
+        look: Look,
         asker: Space,
         options: schemas.SearchOptions,
         state: State,
-        look: Look,
-        without: str | None = None,
+        without: frozenset[str] = frozenset(),
     ) -> Found:
         # Before it joins others, which would fail with it.
         asker.require_width(vector[None])
@@ -309,6 +360,7 @@ class Searches:
             searched=found.searched,
             way="own" if options.vectors == "own" else found.state.answer.way,
             preview=found.preview,
+            present=found.present,
             rescored=None if found.rescored is None else schemas.Rescored(**vars(found.rescored)),
         )
 
@@ -386,7 +438,7 @@ class Searches:
         found = answer_vectors(
             self._workspace, np.stack([asked.vector for asked in together]), asker,
             seen={name: np.stack([asked.seen[name] for asked in together]) for name in first.seen},
-            k=options.k + (first.without is not None), where=where, state=state, rescoring=first.rescoring,
+            k=options.k + len(first.without), where=where, state=state, rescoring=first.rescoring,
             minimum_score=options.min_score, score_of=options.min_score_of, minimum_probability=options.min_probability,
             exact=options.exact,
         )  # fmt: skip
@@ -401,12 +453,11 @@ class Searches:
         told = {name_of(self._workspace, one): counts[one] for one in searched}
         exact = self._workspace.gallery.is_exact(options.exact, where, view=state.view())
         return [
-            Found(asker, state, self._told(results, asked), told, exact, how)
-            for asked, results, how in zip(together, found.results, rescored, strict=True)
+            Found(asker, state, self._told(kept), told, exact, how, kept[0].present if kept else None)
+            for kept, how in zip(map(_kept, found.results, together), rescored, strict=True)
         ]
 
-    def _told(self, results: Sequence[Result], asked: Asked) -> list[schemas.Result]:
-        kept = [result for result in results if result.item.id != asked.without][: asked.options.k]
+    def _told(self, kept: Sequence[Result]) -> list[schemas.Result]:
         self._workspace.notes.found(result.item.id for result in kept)
         return [
             schemas.Result(item=described(self._workspace, one.item), score=one.score, probability=one.probability)
@@ -419,11 +470,5 @@ def _is_plain(options: schemas.SearchOptions) -> bool:
     return not options.model_dump(exclude={"k", "exact"}, exclude_defaults=True)
 
 
-def _unit(numbers: Sequence[float]) -> Vector:
-    vector = np.asarray(numbers, np.float64)
-    largest = float(np.abs(vector).max())
-    if largest == 0:
-        raise InputError("The vector is zero, and has no direction to search in: give another one.")
-    # Scaled first: the squares of large numbers overflow, and those of small ones vanish.
-    vector = vector / largest
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+def _kept(results: Sequence[Result], asked: Asked) -> list[Result]:
+    return [result for result in results if result.item.id not in asked.without][: asked.options.k]

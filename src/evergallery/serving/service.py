@@ -18,9 +18,11 @@ from evergallery.serving.budget import Budget
 from evergallery.serving.canary import Canary, Canarying
 from evergallery.serving.drift import REFERENCE, WATCHED, Drift
 from evergallery.serving.events import Events
+from evergallery.serving.held_out import HeldOutPictures
 from evergallery.serving.jobs import Jobs, Kind
 from evergallery.serving.limits import Limits
 from evergallery.serving.metrics import Metrics
+from evergallery.serving.names import Names
 from evergallery.serving.pictures import Pictures
 from evergallery.serving.searches import Searches
 from evergallery.serving.shadow import Shadow, Shadowing
@@ -70,6 +72,7 @@ class Service:
         self.events = Events(limits.streams)
         self.jobs = Jobs(self._job_moved, self.explain)
         self.pictures = Pictures(self.workspace.directory, limits.upload_pixels)
+        self.held_out = HeldOutPictures(self.workspace.directory / "held-out", self.pictures)
         self._shadowing = shadowing
         self._canarying = canarying
         self.drift = Drift(self.workspace.directory, drift_reference, self.threads.pool) if drift_reference else None
@@ -103,6 +106,7 @@ class Service:
             workspace, self.pictures, self.searches, self.threads, self._who_answers, self._items_changed
         )
         self.searches.drift = self.drift
+        self.names = Names(workspace)
         self.pictures.prepare()
         if self._shadowing is not None:
             self.searches.shadow = Shadow(workspace, self._shadowing, self.searches.as_if, self.metrics)
@@ -300,6 +304,7 @@ class Service:
 
     def _items_changed(self) -> None:
         self.searches.counts.forget()
+        self.names.forget()
         self._changed = True
 
     def _job_moved(self, job: dict[str, Any]) -> None:

@@ -76,6 +76,7 @@ def train(
     *,
     past: Past | None = None,
     on_progress: OnProgress | None = None,
+    on_pass: Callable[[int, int], None] | None = None,
 ) -> Trained:
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
 
@@ -97,6 +98,7 @@ def train(
         directory: for checkpoints and logs; a checkpoint found there is continued.
         past: what there is of the generations before.
         on_progress: called a few times a second.
+        on_pass: hears, before the first step, how many images the parent has looked at, and of how many.
 
     Raises:
         TrainingError: a loss or the weights are not finite, the device fails, or the method needs a parent and none was
@@ -107,7 +109,10 @@ def train(
     past = past or Past()
     if method.needs.parent and past.parent is None:
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
-    return Trainer(network, method, images, validation, preprocessing, settings, directory, past, on_progress).train()
+    trainer = Trainer(
+        network, method, images, validation, preprocessing, settings, directory, past, on_progress, on_pass
+    )
+    return trainer.train()
 
 
 class Trainer:
@@ -124,13 +129,14 @@ class Trainer:
         directory: Path,
         past: Past,
         on_progress: OnProgress | None,
+        on_pass: Callable[[int, int], None] | None = None,
     ) -> None:
         self.fabric = _fabric(settings)
         self.ranks = Ranks(self.fabric.global_rank, self.fabric.world_size, self.fabric.device)
         self.network = network.to(memory_format=torch.channels_last)
         self.method, self.images, self.validation = method, images, validation
         self.preprocessing, self.settings, self.directory = preprocessing, settings, directory
-        self.past, self.on_progress = past, on_progress
+        self.past, self.on_progress, self.on_pass = past, on_progress, on_pass
         self.teacher = self._frozen(past.parent) if past.parent is not None and method.needs.parent else None
         self.root = self._frozen(past.root) if past.root is not None and method.needs.root else None
         self.task = self._task()
@@ -326,7 +332,7 @@ class Trainer:
             head=self.network.head.kind,
             old_classes=0 if self.teacher is None else self.teacher.head.classes,
             parent=self.teacher,
-            old=self._outputs(self.teacher) if self.teacher and self.method.needs.old_outputs else None,
+            old=self._outputs(self.teacher, self.on_pass) if self.teacher and self.method.needs.old_outputs else None,
             memory=self.past.memory,
             another_network=self.past.another_network,
         )
@@ -345,8 +351,8 @@ class Trainer:
                 if isinstance(one, Network):
                     synchronise(one, self.ranks)
 
-    def _outputs(self, network: Network) -> Outputs:
-        return outputs_of(network, self.images, self.preprocessing, ranks=self.ranks)
+    def _outputs(self, network: Network, on_pass: Callable[[int, int], None] | None = None) -> Outputs:
+        return outputs_of(network, self.images, self.preprocessing, on_progress=on_pass, ranks=self.ranks)
 
     def _modules(self) -> dict[str, nn.Module | None]:
         """What a checkpoint holds, by name."""

@@ -52,7 +52,9 @@ def check(
         data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries. Where nothing can be
             extracted, a table of embeddings will do: an ``.npz`` with an array (N, D) for each generation under its name, or
             Parquet with such columns of lists; and (N,) ``labels`` (``label`` in Parquet), ``split``, ``ids`` (``id``) and
-            ``answers`` (``answer``), each optional. ``@gallery`` stands for the stored items that have a label.
+            ``answers`` (``answer``), each optional.
+            ``@gallery`` stands for the stored items that have a label, ``@marks`` for the queries of which somebody has marked
+            right results, among the stored items.
         against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for
             the whole lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery
             holds.
@@ -135,6 +137,26 @@ def check(
         for pair, other in zip(pairs, others, strict=True)
     ]
     return replace(result, pairs=tuple(by_way))
+
+
+def check_missing(holdings: Holdings, data: str | Path | ImageSet, *, watcher: Watcher = SILENT) -> list[Check]:
+    """Measure every generation in the vectors of every older one where no check has; what checks have shown stays.
+
+    Args:
+        data: see ``check``.
+        watcher: hears of progress.
+
+    Raises:
+        InputError: the images cannot be used.
+    """
+    ordered = sorted(holdings.generations(), key=lambda one: one.number)
+    pairs = [(Space(new), Space(old)) for place, new in enumerate(ordered) for old in ordered[:place]]
+    missing = [(new, old) for new, old in pairs if evidence_between(holdings, new, old) is None]
+    found = []
+    for place, (new, old) in enumerate(missing, start=1):
+        watcher.said(f"{new.name} in vectors of {old.name}, pair {place} of {len(missing)}")
+        found.append(check(holdings, new.name, data, against=old.name, watcher=watcher))
+    return found
 
 
 def compare(holdings: Holdings, candidates: Sequence[str], data: str | Path | ImageSet, **options: Any) -> list[Check]:

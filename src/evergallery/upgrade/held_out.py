@@ -29,7 +29,7 @@ from evergallery.upgrade.check import Measured, without
 from evergallery.watching import Watcher
 
 Vectors = NDArray[np.float32]
-STORED = "@gallery"
+STORED, MARKED = "@gallery", "@marks"
 MOST_STORED = 10_000
 
 
@@ -119,7 +119,11 @@ def read_held_out(
     if beside and data == STORED:
         raise InputError("The gallery cannot be asked for itself: leave out --gallery, or name other images as --data.")
     splits = (None, None) if beside else (queries, gallery)
-    if data == STORED:
+    if data == MARKED:
+        if beside or answers is not None:
+            raise InputError("Marks name their queries, and what is right: leave out --gallery and --answers.")
+        part = _marked(holdings, spaces, watcher, exclude)
+    elif data == STORED:
         wanted = None if answers is None else {item for one in judged for item in (one.query, one.item)}
         part = _stored(holdings, spaces, watcher, exclude, wanted)
     elif not isinstance(data, ImageSet) and holds_embeddings(Path(data)):
@@ -169,6 +173,36 @@ def _beside(
         Protocol(both, np.arange(count), np.arange(count, len(both)), f"{count} queries in {len(items)} stored items"),
         {name: np.concatenate([asked.vectors[name][rows], stored.vectors[name]]) for name in asked.vectors},
         asked.excluded + stored.excluded,
+    )
+
+
+def _marked(holdings: Holdings, spaces: Sequence[Space], watcher: Watcher, exclude: bool) -> _Part:
+    """Queries of which somebody has said what is right, among the stored items: stored ones, and pictures that were kept."""
+    right = [one for one in holdings.marks.all() if one.right]
+    if not right:
+        raise InputError("Nobody has marked a result as right yet: mark some on the page, and check then.")
+    names = {one.query for one in right}
+    stored = _stored(holdings, spaces, watcher, exclude, names | {one.item for one in right})
+    items, parts = stored.protocol.images, []
+    vectors = {name: [rows] for name, rows in stored.vectors.items()}
+    folder = holdings.marks.pictures
+    kept = folder.is_dir() and any(path.stem in names for path in folder.iterdir())
+    if kept and all(space.maker.extracts for space in spaces):
+        for name, maker in {space.maker.name: space.maker for space in spaces}.items():
+            read = load_images(holdings, folder, maker.preprocessing, require_labels=False, watcher=watcher)
+            asked = read.select(np.flatnonzero([one in names and one not in items.hashes for one in read.hashes]))
+            parts = [_only_names(asked)] if len(asked) else []
+            vectors[name] += [extract(holdings, maker, asked, watcher)] if len(asked) else []
+    elif kept:
+        watcher.said("pictures that were searched with are left out, because not every generation can look at them")
+    both = concatenate([_only_names(items), *parts])
+    ids = items.item_ids or ()
+    queries = [row for row, name in enumerate(ids) if name in names] + list(range(len(items), len(both)))
+    return _Part(
+        Protocol(both, np.array(queries, dtype=np.int64), np.arange(len(items)), f"{len(queries)} marked queries"),
+        {name: np.concatenate(some) for name, some in vectors.items()},
+        stored.excluded,
+        [Judged(one.query, one.item, 1.0) for one in right],
     )
 
 

@@ -127,7 +127,14 @@ def _allow(state: State, pair: "PairCheck", gate: Gate) -> None:
     for query, item, adapter, scale in scales:
         if scale is not None:
             state.keep_scale(
-                Scale(query=query, item=item, adapter=adapter, slope=scale.slope, intercept=scale.intercept)
+                Scale(
+                    query=query,
+                    item=item,
+                    adapter=adapter,
+                    slope=scale.slope,
+                    intercept=scale.intercept,
+                    presence=scale.presence,
+                )
             )
 
 

@@ -52,10 +52,17 @@ class Judgement:
         """The conditions that are not met, in words."""
         return [f"{space}: {condition}" for space, condition in self.conditions if condition.failed]
 
+    @property
+    def refresh_would_do(self) -> bool:
+        """Whether nothing but the older vectors stands against the generation."""
+        return bool(self.failed) and {condition.name for _, condition in self.conditions if condition.failed} <= {
+            "cross-test",
+            "negative flips",
+        }
+
     def next_step(self, generation: str) -> str:
         """What may open the gate to a generation that is refused, in a sentence with its command."""
-        failed = {condition.name for _, condition in self.conditions if condition.failed}
-        if failed <= {"cross-test", "negative flips"}:
+        if self.refresh_would_do:
             return (
                 f"Alone it passes: run  evergallery refresh {generation}  , whose vectors wait in the shadow, and promote it "
                 f"then; or choose a way of answering with --answer, of which  evergallery check {generation} --data HELD_OUT  "

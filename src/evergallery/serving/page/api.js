@@ -119,6 +119,9 @@ async function* eventsOf(body, line) {
   }
 }
 
+/** An item's picture itself. */
+export const picture = (item, size) => send("GET", "thumbnail", { query: { id: item.id, size } }).then((response) => response.blob());
+
 /** An item's picture; it is fetched when it comes into sight, with the token where there is one. */
 export function thumbnail(item, size = 256, alternative = item.label ?? item.id) {
   const image = document.createElement("img");

@@ -5,6 +5,8 @@ import { announce, field, generation, h, icon, Notice, percent } from "./dom.js"
 import { question } from "./dialog.js";
 import { createGallery } from "./gallery.js";
 import { createGenerations } from "./generations.js";
+import { showKeys } from "./keys.js";
+import { apply, theme, turnTheme } from "./looks.js";
 import { createSearch } from "./search.js";
 import { change, load, onChange, reloadGenerations, reloadItems, session } from "./session.js";
 
@@ -54,6 +56,7 @@ function drawHeader() {
       info.promoted &&
         h("a", { class: "answers", href: `#/generations?name=${encodeURIComponent(info.promoted)}`, title: `${info.promoted} answers queries` },
           generation(info.promoted), h("span", { class: "wide" }, "answers queries")),
+      h("button", { type: "button", class: "quiet", title: `Colours: ${theme()}`, onclick: () => { announce(`Colours: ${turnTheme()}.`); drawHeader(); } }, icon({ auto: "half", light: "sun", dark: "moon" }[theme()]), h("span", { class: "unseen" }, `Colours: ${theme()}; change them`)),
       (!me.anonymous || !me.scopes.includes("admin")) &&
         h("button", { type: "button", class: "quiet", onclick: () => askForToken() }, icon("key"),
           h("span", { class: "wide" }, me.anonymous ? "Read only" : widest(me.scopes)), h("span", { class: "unseen" }, ": token")),
@@ -132,6 +135,8 @@ function heard(name, data) {
 
 // Start
 
+apply();
+
 async function begin() {
   try {
     await load();
@@ -160,6 +165,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 document.addEventListener("keydown", (event) => {
+  if (event.key === "?" && !event.target.closest("input, textarea, select, dialog")) showKeys();
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, textarea, select, dialog")) return;
   event.preventDefault();
   if (!main.contains(views.search.element)) go("search");

@@ -4,7 +4,7 @@ import { ask, thumbnail } from "./api.js";
 import { open } from "./dialog.js";
 import { announce, count, counted, field, generation, h, icon, Notice, offer, select } from "./dom.js";
 import { deleteItems, showItem } from "./item.js";
-import { arrows } from "./results.js";
+import { arrows, nameOf } from "./results.js";
 import { can, missing, reloadItems, session } from "./session.js";
 import { TypeAhead } from "./typeahead.js";
 
@@ -13,12 +13,13 @@ const PAGE = 48;
 const PORTION = 20;
 
 export function createBrowser(go) {
-  let state = { label: [], of: "" };
+  let state = { label: [], of: "", meta: null };
   let shown = null;
   let next = null;
   let total = 0;
   let stored = null;
   const selected = new Map();
+  const items = [];
 
   const problem = new Notice();
   const labels = new TypeAhead("Label", () => session.labels, (chosen) => refine({ label: chosen.slice(-1) }));
@@ -41,12 +42,12 @@ export function createBrowser(go) {
   );
 
   const refine = (changes) => {
-    const { label, of } = { ...state, ...changes };
-    go("gallery", { label, of }, { replace: true });
+    const { label, of, meta } = { ...state, ...changes };
+    go("gallery", { label, of, meta }, { replace: true });
   };
 
   function show(parameters) {
-    state = { label: parameters.getAll("label").slice(0, 1), of: parameters.get("of") ?? "" };
+    state = { label: parameters.getAll("label").slice(0, 1), of: parameters.get("of") ?? "", meta: parameters.get("meta") };
     draw();
     const key = JSON.stringify(state);
     if (shown === key && stored === standing()) return;
@@ -75,6 +76,7 @@ export function createBrowser(go) {
     stored = standing();
     next = null;
     selected.clear();
+    items.length = 0;
     drawChosen();
     list.replaceChildren();
     return page();
@@ -86,14 +88,15 @@ export function createBrowser(go) {
     const key = shown;
     const after = next;
     try {
-      const found = await ask("GET", "items", { query: { label: state.label, generation: state.of, after, limit: PAGE } });
+      const found = await ask("GET", "items", { query: { label: state.label, generation: state.of, ...metadataOf(state.meta), after, limit: PAGE } });
       if (key !== shown || after !== next) return;
       const first = list.childElementCount;
+      items.push(...found.items);
       list.append(...found.items.map((item, index) => tile(item, first + index)));
       ({ next, total } = found);
       if (first) list.children[first]?.querySelector("button").focus();
       empty.hidden = list.childElementCount > 0;
-      empty.textContent = state.label.length || state.of ? "No item is like that." : "The gallery is empty.";
+      empty.textContent = state.label.length || state.of || state.meta ? "No item is like that." : "The gallery is empty.";
       place.textContent = total ? `${count(list.childElementCount)} of ${counted(total, "item")}` : "";
       more.hidden = !next;
     } catch (error) {
@@ -108,9 +111,9 @@ export function createBrowser(go) {
     return h(
       "li",
       { class: "tile", dataset: { item: item.id } },
-      h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": `About ${name}, vector of ${item.generation}`, onclick: () => showItem(item, { go }) }, thumbnail(item, 256, "")),
+      h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": `About ${name}, vector of ${item.generation}`, onclick: () => showItem(item, { go, beside: items.map((one) => ({ item: one })), place: items.indexOf(item) }) }, thumbnail(item, 256, "")),
       can("write") && h("label", { class: "pick" }, h("input", { type: "checkbox", "aria-label": `Select ${name}`, onchange: (event) => { if (event.target.checked) selected.set(item.id, item); else selected.delete(item.id); drawChosen(); } })),
-      h("div", { class: "of" }, h("span", { class: "name", title: name }, name), generation(item.generation)),
+      h("div", { class: "of" }, nameOf(name), generation(item.generation)),
     );
   }
 
@@ -190,4 +193,11 @@ export function createBrowser(go) {
   }
 
   return { element, show, changed };
+}
+
+/** A name and a value of the metadata as the server is asked for them; text that looks like JSON goes in double quotes. */
+function metadataOf(meta) {
+  if (!meta) return {};
+  const [name, value] = JSON.parse(meta);
+  return { [`metadata.${name}`]: JSON.stringify(value) };
 }

@@ -7,12 +7,16 @@ import { h, Notice } from "./dom.js";
  *
  * @param {string} title
  * @param {Node[]} body
- * @param {{confirm: string, danger?: boolean, ready?: () => boolean, run: () => Promise}} action
+ * @param {{confirm: string, danger?: boolean | () => boolean, ready?: () => boolean, run: () => Promise}} action
  * @returns {Promise<boolean>} whether it was done.
  */
 export function question(title, body, { confirm, danger = false, ready = () => true, run }) {
   const notice = new Notice();
-  const button = h("button", { type: "submit", class: danger ? "danger" : "primary" }, confirm);
+  const button = h("button", { type: "submit" }, confirm);
+  const look = () => {
+    button.className = (typeof danger === "function" ? danger() : danger) ? "danger" : "primary";
+    button.disabled = !ready();
+  };
   const form = h(
     "form",
     {
@@ -27,16 +31,16 @@ export function question(title, body, { confirm, danger = false, ready = () => t
         } catch (error) {
           notice.show(error);
         } finally {
-          button.disabled = !ready();
+          look();
         }
       },
-      oninput: () => (button.disabled = !ready()),
+      oninput: look,
     },
     body,
     notice.element,
     h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), button),
   );
-  button.disabled = !ready();
+  look();
   const { dialog, closed } = open(title, [form]);
   return closed.then(() => dialog.returnValue === "done");
 }

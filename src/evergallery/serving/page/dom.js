@@ -35,6 +35,15 @@ const ICONS = {
   key: "M9 18a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9M12.3 10.3 20 4M16 7l3 3",
   columns: "M4 5h6.5v14H4zM13.5 5H20v14h-6.5z",
   add: "M12 5v14M5 12h14",
+  less: "M5 12h14",
+  check: "M5 12.5 10 17.5 19 7",
+  left: "M15 5l-7 7 7 7",
+  right: "M9 5l7 7-7 7",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  sun: "M12 16a4 4 0 1 0 0-8 4 4 0 0 0 0 8M12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M5 19l2-2M17 7l2-2",
+  moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5",
+  half: "M12 3a9 9 0 1 0 0 18zM12 3a9 9 0 0 1 0 18",
+  fit: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
 };
 
 /** A picture of 24 × 24 that says nothing a text beside it does not say. */
@@ -46,6 +55,12 @@ export function icon(name) {
 export function prose(sentence) {
   const parts = String(sentence).replaceAll(" %", "\u00a0%").replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, moment).split(/\s{2,}(evergallery .*?)(\.?)(?:\s{2,}|$)/);
   return parts.map((part, index) => (index % 3 === 1 ? [" ", h("code", {}, part)] : index % 3 === 2 ? `${part} ` : part));
+}
+
+/** A sentence of the server without the clauses that name commands: the page has buttons for those. */
+export function withoutCommands(sentence) {
+  const left = String(sentence).replace(/[.;:]?[^.;:]*\s{2}evergallery [^.;]*(?=[.;]|$)/g, (clause) => (clause.startsWith(".") ? "." : "")).replace(/\.{2,}/g, ".").trim();
+  return left && !/[.!?]$/.test(left) ? `${left}.` : left;
 }
 
 /** Why something did not work, near where it arose; hidden while there is nothing to say. */
@@ -105,9 +120,21 @@ export class Choice {
   }
 }
 
+/** What scrolls sideways fades out at the side where there is more of it. */
+export function hinting(region) {
+  const look = () => {
+    const hidden = region.scrollWidth - region.clientWidth;
+    region.classList.toggle("more-left", region.scrollLeft > 1);
+    region.classList.toggle("more-right", region.scrollLeft < hidden - 1);
+  };
+  region.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(region);
+  return region;
+}
+
 /** A scrolling table that the keyboard reaches. */
 export function table(label, columns, rows, kind = "") {
-  return h(
+  return hinting(h(
     "div",
     { class: "scroll", role: "region", tabindex: "0", "aria-label": label },
     h(
@@ -116,7 +143,7 @@ export function table(label, columns, rows, kind = "") {
       h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))),
       h("tbody", {}, rows),
     ),
-  );
+  ));
 }
 
 /** A generation's name with its colour. */
@@ -136,6 +163,8 @@ const whole = new Intl.NumberFormat("en-GB");
 
 /** A sentence with a capital; names of generations and adapters keep their letter. */
 export const capital = (sentence) => (/^[av]\d/.test(sentence) ? sentence : sentence.charAt(0).toUpperCase() + sentence.slice(1));
+/** An id as it is shown: of a hash its beginning. */
+export const short = (id) => (/^[0-9a-f]{32,}$/.test(id) ? `${id.slice(0, 12)}…` : id);
 export const count = (number) => whole.format(number);
 export const counted = (number, noun, plural = `${noun}s`) => `${count(number)} ${number === 1 ? noun : plural}`;
 export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { createBrowser } from "./browser.js";
 import { count, counted, generation, h, moment, Notice, prose, table } from "./dom.js";
+import { createDuplicates } from "./duplicates.js";
 import { createRefresh } from "./refreshing.js";
 import { onChange, session } from "./session.js";
 
@@ -24,15 +25,17 @@ export function createGallery(go) {
   const problem = new Notice();
   const problems = h("section", { "aria-labelledby": "problems-title", hidden: true });
   const browser = createBrowser(go);
+  const duplicates = createDuplicates(go);
   const history = h("details", { class: "history", ontoggle: () => history.open && drawHistory() }, h("summary", {}, "What was done here"), h("div"));
-  const element = h("div", { class: "gallery" }, head, states, refresh.element, problem.element, problems, browser.element, history);
+  const element = h("div", { class: "gallery" }, head, states, refresh.element, problem.element, problems, browser.element, duplicates.element, history);
   let known = "";
 
   function show(parameters) {
     drawStates();
-    refresh.show();
+    refresh.show(parameters.get("refresh"));
     browser.show(parameters);
     drawProblems();
+    duplicates.draw();
     if (history.open) drawHistory();
   }
 
@@ -44,8 +47,8 @@ export function createGallery(go) {
     const there = Object.keys(STATES).filter((state) => counts?.[state]);
     states.replaceChildren(
       h("div", { class: "share", "aria-hidden": "true" }, there.map((state) => h("div", { class: `state-${state.replace(" ", "-")}`, style: { "flex-grow": counts[state] / total } }))),
-      h("dl", {}, Object.entries(STATES).map(([state, words]) =>
-        h("div", { class: counts?.[state] ? "" : "none" },
+      h("dl", {}, there.map((state) => [state, STATES[state]]).map(([state, words]) =>
+        h("div", {},
           h("dt", {}, h("span", { class: `dot state-${state.replace(" ", "-")}`, "aria-hidden": "true" }), state),
           h("dd", {}, h("strong", {}, count(counts?.[state] ?? 0)), h("span", { class: "faint" }, words))))),
     );
@@ -95,6 +98,7 @@ export function createGallery(go) {
       drawProblems();
     }
     refresh.changed(values);
+    duplicates.changed(values);
     browser.changed(values);
   });
 

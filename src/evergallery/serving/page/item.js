@@ -2,36 +2,94 @@
 
 import { ask, thumbnail } from "./api.js";
 import { open, question } from "./dialog.js";
-import { generation, h, moment } from "./dom.js";
+import { announce, generation, h, icon, moment, short } from "./dom.js";
 import { can, reloadItems } from "./session.js";
 
-/** Show an item with all that is known of it; `measure` is how near it was to the query. */
-export function showItem(item, { go, measure = null, onDeleted = () => {} }) {
-  const rows = [
-    ["Label", item.label ?? "none"],
+/**
+ * Show an item with all that is known of it.
+ *
+ * @param {object} item
+ * @param {{go: function, measure?: string, beside?: {item: object, measure?: string}[], place?: number, onDeleted?: function}} around
+ *   how near it was to the query, and the list that it stands in, in which one goes on from it.
+ */
+export function showItem(item, { go, measure = null, beside = [{ item, measure }], place = 0, onDeleted = () => {} }) {
+  let at = place;
+  const heading = (one) => one.label ?? short(one.id);
+  const body = h("div");
+  const previous = h("button", { type: "button", onclick: () => move(-1) }, icon("left"), h("span", {}, "Previous"));
+  const next = h("button", { type: "button", onclick: () => move(1) }, h("span", {}, "Next"), icon("right"));
+  const { dialog } = open(heading(item), [
+    body,
+    h("div", { class: "buttons" },
+      can("write") && h("button", { type: "button", class: "danger quiet", onclick: async () => { if (await deleteItems([beside[at].item])) { dialog.close(); onDeleted(); } } }, "Delete"),
+      beside.length > 1 && [previous, next],
+      h("button", { type: "button", onclick: () => dialog.close() }, "Close"),
+      h("button", { type: "button", class: "primary", autofocus: true, onclick: () => { dialog.close(); go("search", { item: beside[at].item.id }); } }, "Search with it")),
+  ], "item-dialog");
+  dialog.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step && beside.length > 1) {
+      event.preventDefault();
+      move(step);
+    }
+  });
+
+  function move(step) {
+    const to = at + step;
+    if (!beside[to]) return;
+    at = to;
+    draw();
+    announce(`${heading(beside[at].item)}, ${at + 1} of ${beside.length}`);
+  }
+
+  function draw() {
+    const { item: one, measure: near } = beside[at];
+    dialog.querySelector("h2").textContent = heading(one);
+    previous.disabled = at === 0;
+    next.disabled = at === beside.length - 1;
+    body.replaceChildren(h("div", { class: "portrait" }, thumbnail(one, 1024), h("dl", {}, facts(one, near).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))));
+    // A button that is gone, or out of use, lets the keyboard go, and with it the arrows.
+    const here = document.activeElement;
+    if (!dialog.contains(here) || here.disabled) dialog.querySelector(".primary").focus();
+  }
+
+  draw();
+}
+
+/** What is known of an item, each with a button to copy it where somebody may want to; no hash stands there twice. */
+function facts(item, measure) {
+  return [
+    ["Label", item.label ? copied(item.label) : "none"],
     ["Match", measure],
     ["Vector of", generation(item.generation)],
-    ["Id", item.id],
-    ["Image", item.uri],
+    ["Id", copied(item.id, short(item.id))],
+    ["Image", item.uri && copied(item.uri)],
     ["Added", moment(item.added)],
-    ["Content", item.content_hash && h("span", { class: "id" }, item.content_hash)],
-    ...Object.entries(item.metadata ?? {}).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]),
-  ].filter(([, value]) => value !== null && value !== undefined);
-  const { dialog } = open(item.label ?? item.id, [
-    h("div", { class: "portrait" }, thumbnail(item, 512),
-      h("dl", {}, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))),
-    h("div", { class: "buttons" },
-      can("write") && h("button", { type: "button", class: "danger quiet", onclick: async () => { if (await deleteItems([item])) { dialog.close(); onDeleted(); } } }, "Delete"),
-      h("button", { type: "button", onclick: () => dialog.close() }, "Close"),
-      h("button", { type: "button", class: "primary", onclick: () => { dialog.close(); go("search", { item: item.id }); } }, "Search with it")),
-  ], "wide-dialog");
+    ["Content", item.content_hash && item.content_hash !== item.id && copied(item.content_hash, short(item.content_hash))],
+    ...Object.entries(item.metadata ?? {}).map(([name, value]) => [name, copied(typeof value === "string" ? value : JSON.stringify(value))]),
+  ].filter(([, value]) => value !== null && value !== undefined && value !== false);
+}
+
+function copied(text, shown = text) {
+  const button = h("button", { type: "button", class: "quiet copy", "aria-label": `Copy ${shown}`, title: "Copy", onclick: async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      announce("Copied.");
+      button.replaceChildren(icon("check"));
+    } catch {
+      // Without a secure connection there is no clipboard: what is to be copied is selected instead.
+      getSelection().selectAllChildren(value);
+    }
+  } }, icon("copy"));
+  const value = h("span", { class: shown === text ? "" : "id", title: shown === text ? null : text }, shown);
+  return h("span", { class: "copied" }, value, button);
 }
 
 /** Delete items after a question; returns whether they were. */
 export function deleteItems(items) {
   const many = items.length > 1;
   return question(
-    many ? `Delete ${items.length} items?` : `Delete ${items[0].label ?? items[0].id}?`,
+    many ? `Delete ${items.length} items?` : `Delete ${items[0].label ?? short(items[0].id)}?`,
     [h("p", {}, many ? "Their vectors, of every generation, leave the gallery for good." : "Its vectors, of every generation, leave the gallery for good.", " Image files that were indexed stay where they are.")],
     {
       confirm: "Delete", danger: true,

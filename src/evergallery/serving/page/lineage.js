@@ -1,6 +1,6 @@
 // The lineage as a graph: who learned from whom, from left to right.
 
-import { colour, counted, generation, h, s } from "./dom.js";
+import { colour, counted, generation, h, hinting, s } from "./dom.js";
 
 const WIDTH = 176;
 const HEIGHT = 74;
@@ -24,7 +24,7 @@ export function lineage(generations, chosen) {
     const middle = (x1 + x2) / 2;
     return s("path", { d: `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`, class: one.name === chosen ? "chosen" : "" });
   });
-  return h(
+  return hinting(h(
     "div",
     { class: "scroll lineage", role: "region", tabindex: "0", "aria-label": "Lineage" },
     h(
@@ -33,7 +33,7 @@ export function lineage(generations, chosen) {
       s("svg", { width: size[0], height: size[1], "aria-hidden": "true" }, joined),
       h("ol", {}, [...places.keys()].map((name) => node(generations.find((one) => one.name === name), places.get(name), { x, y }, chosen))),
     ),
-  );
+  ));
 }
 
 function node(one, place, { x, y }, chosen) {

@@ -3,15 +3,18 @@
 import { ask } from "./api.js";
 import { recallCurve } from "./chart.js";
 import { question } from "./dialog.js";
-import { bytes, capital, count, counted, duration, field, generation, h, Notice, offer, percent, select } from "./dom.js";
+import { bytes, count, counted, duration, field, generation, h, Notice, offer, percent, select } from "./dom.js";
+import { createProgress } from "./progress.js";
+import { waysTable } from "./promoting.js";
 import { change, missing, onChange, reloadGenerations, session } from "./session.js";
 
-const ORDERS = ["random", "uncertain", "typical", "oldest", "popular"];
+/** Until a plan has told of which orders anything is known. */
+const ORDERS = ["random"];
 const SHARES = [["0.1", "10 %"], ["0.25", "25 %"], ["0.5", "50 %"], ["0.75", "75 %"], ["1", "All of them"]];
 
 export function createRefresh() {
   const problem = new Notice();
-  const running = h("div", { class: "job", hidden: true });
+  const progress = createProgress(({ kind, error }, active) => kind !== "duplicates" && (active || kind === "refresh" || (Boolean(error) && ["plan", "commit", "discard"].includes(kind))));
   const opened = h("div", { hidden: true });
   const planned = h("div");
   let plan = null;
@@ -23,12 +26,12 @@ export function createRefresh() {
   const rate = h("input", { type: "number", min: "1", placeholder: "none", inputmode: "numeric" });
   const until = h("input", { type: "number", min: "1", max: "100", step: "any", placeholder: "none", inputmode: "decimal" });
   const adapter = h("input", { type: "text", placeholder: "none", autocomplete: "off", spellcheck: "false" });
-  const planButton = h("button", { type: "button", onclick: () => work("plan", { generation: target.value, adapter: adapter.value.trim() || null }) }, "Plan");
-  const startButton = h("button", { type: "submit", class: "primary" }, "Start the refresh");
+  const planButton = h("button", { type: "submit", class: "primary", onclick: (event) => { event.preventDefault(); work("plan", { generation: target.value, adapter: adapter.value.trim() || null }); } }, "Plan");
+  const startButton = h("button", { type: "button", onclick: () => start() }, "Start the refresh");
   const reason = h("p", { class: "faint", id: "refresh-reason" });
   const form = h(
     "form",
-    { class: "refresh-form", onsubmit: (event) => { event.preventDefault(); start(); } },
+    { class: "refresh-form", onsubmit: (event) => event.preventDefault() },
     h("div", { class: "fields" }, field("For queries of", target), field("First refreshed", order), field("How many", share)),
     h("details", {}, h("summary", {}, "Limits, and mapping instead of extracting"),
       h("div", { class: "fields" },
@@ -37,26 +40,30 @@ export function createRefresh() {
     h("div", { class: "buttons start" }, planButton, startButton, reason),
   );
   const element = h(
-    "section",
-    { class: "panel", "aria-labelledby": "refresh-title" },
-    h("h2", { id: "refresh-title" }, "Refresh"),
+    "details",
+    { class: "panel" },
+    h("summary", {}, h("h2", {}, "Refresh")),
     h("p", { class: "faint" }, "Stored items can be extracted again by a newer generation. Their earlier vectors stay beside the new ones until you commit."),
-    running, opened, problem.element, form, planned,
+    progress.element, opened, problem.element, form, planned,
   );
 
-  function show() {
+  /** What has been begun is looked at; what nobody has asked for leaves the room to the pictures. */
+  function show(wanted) {
+    if (wanted) target.value = wanted;
+    element.open ||= Boolean(wanted || session.status.refresh || session.job?.state === "running");
     if (session.job?.kind === "plan" && session.job.result) plan = session.job;
     draw();
   }
 
   function changed(values) {
     if (values.job?.kind === "plan" && values.job.state === "done") plan = values.job;
-    if (values.job) drawJob();
+    if (values.status?.refresh) element.open = true;
+    if (values.job) progress.draw();
     if (values.status || values.job || values.generations || values.me) draw();
   }
 
   function draw() {
-    const wanted = target.value || session.status.refresh?.generation || plan?.arguments.generation || newest();
+    const wanted = target.value || session.status.refresh?.generation || plan?.arguments.generation || due();
     offer(target, session.generations.filter(({ kind }) => kind !== "vectors").map(({ name }) => [name, name === session.info.promoted ? `${name} (answers queries)` : name]), wanted);
     const known = Object.keys(plan?.result?.orders ?? {});
     offer(order, (known.length ? known : ORDERS).map((name) => [name, name]), order.value || "random");
@@ -64,42 +71,20 @@ export function createRefresh() {
     const why = missing("admin", "refreshing");
     const busy = session.job?.state === "running";
     planButton.disabled = startButton.disabled = why !== null || busy || !target.value;
+    const isPlanned = plan?.result && plan.arguments.generation === target.value;
+    planButton.className = isPlanned ? "" : "primary";
+    startButton.className = isPlanned ? "primary" : "";
     reason.textContent = why ?? "";
     form.hidden = Boolean(session.status.refresh) || busy;
-    drawJob();
+    progress.draw();
     drawOpen();
     drawPlan();
   }
 
-  /** The newest generation that the gallery is not wholly of. */
-  const newest = () => (session.generations.findLast(({ kind, items }) => kind !== "vectors" && items < session.status.items) ?? session.generations.at(-1))?.name ?? "";
-
-  const bar = h("progress", { max: "1", "aria-label": "Progress" });
-  const words = h("p", { class: "job-words" });
-  const times = h("p", { class: "faint" });
-  const stop = h("button", { type: "button", onclick: () => work("job", undefined, "DELETE") }, "Stop");
-
-  function drawJob() {
-    const { job } = session;
-    running.hidden = !job || (job.state !== "running" && job.kind !== "refresh" && !job.error);
-    if (running.hidden) return;
-    if (!running.contains(bar)) running.replaceChildren(words, bar, times, h("div", { class: "buttons start" }, stop));
-    const active = job.state === "running";
-    running.className = `job ${job.state}`;
-    bar.hidden = stop.parentElement.hidden = !active;
-    const aim = job.arguments?.generation ? ` for ${job.arguments.generation}` : "";
-    if (active) {
-      words.textContent = `${capital(job.kind)}${aim}: ${job.phase || "starting"}${job.total ? `, ${count(job.done)} of ${count(job.total)}` : ""}`;
-      if (job.total) bar.value = job.done / job.total;
-      else bar.removeAttribute("value");
-      times.textContent = `${duration(job.seconds)} so far${job.remaining_seconds === null ? "" : `, about ${duration(job.remaining_seconds)} left`}.`;
-      stop.disabled = missing("admin", "stopping") !== null;
-      stop.title = missing("admin", "stopping") ?? "";
-    } else {
-      words.textContent = `${capital(job.kind)}${aim} ${job.state === "done" ? "is done" : job.state === "failed" ? "has failed" : job.kind === "refresh" ? "was stopped; it can go on from there" : "was stopped"}.`;
-      const { refreshed, remaining, problems } = job.result ?? {};
-      times.textContent = job.error ?? (refreshed === undefined ? "" : `${counted(refreshed, "item")} refreshed in ${duration(job.seconds)}, ${count(remaining)} left${problems ? `, ${counted(problems, "problem")}` : ""}.`);
-    }
+  /** The generation that answers, while the gallery is not wholly of it; else the newest that it is not wholly of. */
+  function due() {
+    const some = session.generations.filter(({ kind, items }) => kind !== "vectors" && items < session.status.items);
+    return (some.find(({ name }) => name === session.info.promoted) ?? some.at(-1) ?? session.generations.at(-1))?.name ?? "";
   }
 
   function drawOpen() {
@@ -127,22 +112,22 @@ export function createRefresh() {
       planned.replaceChildren();
       return;
     }
-    const { items, seconds, bytes: size, orders } = plan.result;
+    const { items, seconds, bytes: size, orders, best_order: best, options } = plan.result;
     const total = typeof items === "number" ? items : Object.values(items).reduce((sum, number) => sum + number, 0);
     const curves = Object.keys(orders ?? {}).length > 0;
     planned.replaceChildren(
       h("h3", {}, `Plan for ${plan.arguments.generation}`),
       h("dl", { class: "facts" }, [["Items", count(total)], ["Time", duration(seconds)], ["Disk, until you commit", bytes(size)]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
       curves ? recallCurve(orders, order.value) : h("p", { class: "faint" }, "Too few stored items have labels and images to measure what it would give."),
-      curves ? h("p", { class: "faint" }, gain(orders)) : "",
+      curves ? h("p", { class: "faint" }, gain(orders, best)) : "",
+      options?.length ? h("details", {}, h("summary", {}, "Every way of answering, beside a refresh"), waysTable(options.map(({ outcome, ...one }) => ({ ...one, score: outcome.score, change: outcome.change.mean, low: outcome.change.low, high: outcome.change.high })))) : "",
     );
   }
 
-  function gain(orders) {
+  function gain(orders, best) {
     const [first, last] = [Object.values(orders)[0][0], Object.values(orders)[0].at(-1)];
-    const mean = (curve) => curve.reduce((sum, { recall }) => sum + recall, 0) / curve.length;
-    const best = Object.keys(orders).reduce((one, other) => (mean(orders[other]) > mean(orders[one]) ? other : one));
-    return `Recall@1 is expected to go from ${percent(first.recall, 1)} to ${percent(last.recall, 1)}; on the way there, ${best} gives most on average.`;
+    const which = best ? `on the way there, ${best} gives most` : Object.keys(orders).length > 1 ? "on the way there, no order is shown to give more than another" : "";
+    return `Recall@1 is expected to go from ${percent(first.recall, 1)} to ${percent(last.recall, 1)}${which ? `; ${which}` : ""}.`;
   }
 
   async function work(path, json, method = "POST") {

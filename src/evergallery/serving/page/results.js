@@ -18,7 +18,8 @@ export function grid(found, acts, moved = null) {
   return h("ol", { class: "grid", onkeydown: arrows }, found.map((result, index) => tile(result, index, acts, moved?.(result.item.id, index))));
 }
 
-function tile(result, index, { search, about }, moved) {
+function tile(result, index, acts, moved) {
+  const { search, about } = acts;
   const { item, score, probability } = result;
   const name = item.label ?? item.id;
   const measure = measureOf(result);
@@ -31,9 +32,28 @@ function tile(result, index, { search, about }, moved) {
       thumbnail(item, 256, ""), moved && h("span", { class: `moved ${moved.kind}`, "aria-hidden": "true" }, moved.sign)),
     h("button", { type: "button", class: "about", tabindex: "-1", "aria-label": `About ${name}`, title: "About this item (i)", onclick: () => about(index) }, icon("details")),
     h("div", { class: "strength", "aria-hidden": "true" }, h("div", { style: { width: percent(strength).replace("\u00a0", "") } })),
-    h("div", { class: "of" }, h("span", { class: "name", title: name }, name)),
+    h("div", { class: "of" }, nameOf(name)),
     h("div", { class: "figures" }, h("span", {}, measure), generation(item.generation)),
+    judging(item, name, acts),
   );
+}
+
+/** A name in two lines; the whole of it by a press, and before a mouse that waits. */
+export const nameOf = (name) => h("button", { type: "button", class: "name", tabindex: "-1", title: name, onclick: ({ currentTarget }) => currentTarget.classList.toggle("whole") }, name);
+
+/** Buttons below a result: more or less like it, right or wrong. */
+function judging(item, name, { like, marks, refuse }) {
+  const button = (sign, words, key, act, pressed = null) =>
+    h("button", { type: "button", class: `quiet ${sign}`, tabindex: "-1", "aria-label": `${words}: ${name}`, title: `${words} (${key})`, "aria-pressed": pressed === null ? null : String(pressed), dataset: { key }, onclick: act }, icon(sign));
+  const box = h("div", { class: "judging" });
+  const draw = () => box.replaceChildren(
+    button("add", "More like this, too", "+", () => like(item, "more")),
+    button("less", "Less like this", "-", () => like(item, "less")),
+    ...(marks ? [["check", "Right", "r", true], ["close", "Wrong", "w", false]].map(([sign, words, key, right]) =>
+      button(sign, words, key, () => marks.say(item.id, right).then(draw, refuse), marks.of(item.id) === right)) : []),
+  );
+  draw();
+  return box;
 }
 
 /** By whom, by what measure, in how many vectors and how fast. */
@@ -67,7 +87,11 @@ export function arrows(event) {
   const columns = Math.max(1, buttons.findIndex((button) => top(button) > top(buttons[0]) + 1));
   const wide = columns === 1 && top(buttons.at(-1)) - top(buttons[0]) < 1 ? buttons.length : columns;
   const to = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + wide, ArrowUp: at - wide, Home: 0, End: buttons.length - 1 }[event.key];
-  if (event.key === "i" && !event.ctrlKey && !event.metaKey) event.target.closest(".tile").querySelector(".about").click();
+  if (!event.ctrlKey && !event.metaKey && !event.altKey) {
+    const tile = event.target.closest(".tile");
+    if (event.key === "i") tile.querySelector(".about")?.click();
+    else tile.querySelector(`.judging [data-key="${CSS.escape(event.key)}"]`)?.click();
+  }
   if (to === undefined) return;
   event.preventDefault();
   if (!buttons[to]) return;

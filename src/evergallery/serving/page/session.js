@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 
-export const session = { me: null, info: null, status: null, job: null, generations: [], labels: {} };
+export const session = { me: null, info: null, status: null, job: null, generations: [], labels: {}, metadata: {} };
 
 const listeners = new Set();
 
@@ -24,12 +24,19 @@ export async function load() {
     ["info", "status", "generations", "labels"].map((path) => ask("GET", path)),
   );
   change({ me, info, status, generations: generations.generations, labels: labels.labels });
+  loadMetadata();
+}
+
+/** Nobody waits for it: of a large gallery it takes its time, and only filters want it. */
+function loadMetadata() {
+  ask("GET", "metadata").then(({ names }) => change({ metadata: names }), () => {});
 }
 
 /** After items came or went. */
 export async function reloadItems() {
   const [info, status, labels] = await Promise.all(["info", "status", "labels"].map((path) => ask("GET", path)));
   change({ info, status, labels: labels.labels });
+  loadMetadata();
 }
 
 /** After another generation was promoted, or vectors have moved. */

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 
-from evergallery.holdings.answer import Answer
+from evergallery.holdings.answer import Answer, Way
 from evergallery.serving import lineage, schemas
 from evergallery.serving.access import Admission, Served
 from evergallery.serving.bodies import Guarded
@@ -33,10 +33,22 @@ async def matrix(service: Served) -> schemas.Matrix:
 
 
 @router.get("/gate/{generation}", dependencies=reading)
-async def gate(generation: Named, service: Served) -> schemas.Gate:
+async def gate(
+    generation: Named,
+    service: Served,
+    answer: Annotated[Way | None, Query(description="How it would answer; see `/promote`.")] = None,
+    candidates: Annotated[int | None, Query(ge=10, le=1000)] = None,
+) -> schemas.Gate:
     """Whether a generation may answer queries, condition by condition, and what its promotion would change."""
-    found = await service.threads.run(lineage.gate, service.workspace, generation)
+    chosen = None if answer is None and candidates is None else Answer.of(answer, candidates)
+    found = await service.threads.run(lineage.gate, service.workspace, generation, chosen)
     return found.model_copy(update={"reason": service.told(found.reason)})
+
+
+@router.get("/ways/{generation}", dependencies=reading)
+async def ways(generation: Named, service: Served) -> schemas.Ways:
+    """The ways in which a generation could answer, with what each gives and costs, as the last check has measured them."""
+    return await service.threads.run(lineage.ways, service.workspace, generation)
 
 
 @router.post("/promote", dependencies=deciding)

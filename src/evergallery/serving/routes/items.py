@@ -56,6 +56,22 @@ async def labels(service: Served) -> schemas.Labels:
     return schemas.Labels(labels=await service.threads.run(service.workspace.gallery.count_by_label))
 
 
+@router.get("/metadata", dependencies=reading)
+async def metadata(service: Served) -> schemas.MetadataValues:
+    """Which values stand under each name of the metadata, those of most items first."""
+    return await service.threads.run(service.names.metadata)
+
+
+@router.get("/suggest", dependencies=reading)
+async def suggest(
+    service: Served,
+    text: Annotated[str, Query(min_length=1, max_length=200)],
+    limit: Annotated[int, Query(ge=1, le=50)] = 6,
+) -> schemas.Suggestions:
+    """Labels and metadata that hold a text, and ids that begin with it."""
+    return await service.threads.run(service.names.suggest, text, limit)
+
+
 @router.get(
     "/thumbnail",
     dependencies=reading,

@@ -1,6 +1,5 @@
 """Where the workspace stands, work in the background, events."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -8,20 +7,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from evergallery.errors import NotFoundError
-from evergallery.holdings.answer import Answer
 from evergallery.redaction import redacted_values
-from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.serving.access import Access, Admission, Called, Served
 from evergallery.serving.bodies import Guarded
-from evergallery.serving.jobs import Kind
 from evergallery.serving.service import Service
-from evergallery.upgrade.held_out import STORED
-from evergallery.upgrade.plan import Plan
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
-
-Work = Callable[[Workspace, Watcher], dict[str, Any]]
 
 TOLD = {
     "time", "operation", "generation", "parent", "method", "before", "left", "forced", "refused", "judged",
@@ -31,6 +23,9 @@ TOLD = {
     "own", "cosine", "pairs", "measure", "in_sample", "out_of_sample", "numbers", "compared",
 }  # fmt: skip
 """What everybody who may read is told of an operation: neither who did it, nor with which files."""
+
+MOST_TOLD = 200
+"""Groups of near duplicates, and items of each."""
 
 router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["operation"])
 reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
@@ -111,59 +106,18 @@ async def stop(service: Served) -> schemas.Job:
     return schemas.Job.model_validate(service.jobs.stop().to_dict())
 
 
-@router.post("/check", status_code=202, dependencies=deciding)
-async def check(body: schemas.CheckRequest, service: Served) -> schemas.Job:
-    """Measure a generation on the stored items that have a label, as evidence for the gate."""
-    way = None if body.answer is None and body.candidates is None else Answer.of(body.answer, body.candidates)
+@router.post("/duplicates", status_code=202, dependencies=[Depends(Admission("write"))])
+async def duplicates(body: schemas.DuplicatesRequest, service: Served) -> schemas.Job:
+    """Look for groups of stored items that show nearly the same; the largest first, up to 200."""
 
     def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
-        found = workspace.check(
-            body.generation, STORED, against=body.against, old_classes=body.old_classes, answer=way, watcher=watcher
-        )
-        pairs = [
-            {"new": pair.evidence.new, "old": pair.evidence.old, "verdict": pair.verdict, "reason": pair.reason,
-             "passed": pair.passed, "conditions": [str(condition) for condition in pair.conditions]}
-            for pair in found.pairs
-        ]  # fmt: skip
-        return {"passed": found.passed, "verdict": found.verdict, "conclusion": found.conclusion, "pairs": pairs}
+        found = workspace.near_duplicates(at_least=body.at_least, watcher=watcher)
+        groups = [
+            {"items": list(one.items[:MOST_TOLD]), "count": len(one.items), "least": one.least} for one in found.groups
+        ]
+        return {"groups": groups[:MOST_TOLD], "count": len(groups), "looked": found.looked, "left": found.left}
 
-    return _begin(service, "check", body, work)
-
-
-@router.post("/plan", status_code=202, dependencies=deciding)
-async def plan(body: schemas.PlanRequest, service: Served) -> schemas.Job:
-    """What a refresh would cost, and what each share of it is expected to give; nothing is changed."""
-
-    def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
-        return _told(workspace.plan(body.generation, adapter=body.adapter, watcher=watcher))
-
-    return _begin(service, "plan", body, work)
-
-
-@router.post("/refresh", status_code=202, dependencies=deciding)
-async def refresh(body: schemas.RefreshRequest, service: Served) -> schemas.Job:
-    """Give stored items new vectors; one that was stopped goes on."""
-
-    def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
-        done = workspace.refresh(
-            body.generation, adapter=body.adapter, order=body.order, fraction=body.fraction, budget=body.budget_seconds,
-            until=body.until, rate=body.rate, watcher=watcher,
-        )  # fmt: skip
-        return {**vars(done), "problems": len(done.problems)}
-
-    return _begin(service, "refresh", body, work)
-
-
-@router.post("/commit", status_code=202, dependencies=deciding)
-async def commit(service: Served) -> schemas.Job:
-    """Give up the earlier vectors of refreshed items for good."""
-    return service.begin("commit", {}, lambda workspace, watcher: {"deleted": workspace.commit(watcher=watcher)})
-
-
-@router.post("/discard", status_code=202, dependencies=deciding)
-async def discard(service: Served) -> schemas.Job:
-    """Give up the new vectors of the open refresh."""
-    return service.begin("discard", {}, lambda workspace, watcher: {"deleted": workspace.discard(watcher=watcher)})
+    return service.begin("duplicates", body.model_dump(), work)
 
 
 @router.delete("/drift", dependencies=deciding)
@@ -198,23 +152,3 @@ def _without_place(service: Service, value: Any) -> Any:
     if isinstance(value, list):
         return [_without_place(service, one) for one in value]
     return service.told(value) if isinstance(value, str) else value
-
-
-def _begin(service: Service, kind: Kind, body: schemas.PlanRequest | schemas.CheckRequest, work: Work) -> schemas.Job:
-    # What can be told at once is told at once, and not as a job that failed.
-    service.workspace.generation(body.generation)
-    if isinstance(body, schemas.PlanRequest) and body.adapter is not None:
-        service.workspace.adapter(body.adapter)
-    return service.begin(kind, body.model_dump(exclude_none=True), work)
-
-
-def _told(plan: Plan) -> dict[str, Any]:
-    orders = {}
-    for order, recalls in plan.recall.items():
-        orders[order] = [
-            dict(
-                zip(("fraction", "recall", "low", "high"), (share, recall, *wilson(recall, plan.queries)), strict=True)
-            )
-            for share, recall in zip(plan.shares, recalls, strict=True)
-        ]
-    return {**plan.to_dict(), "orders": orders}

@@ -38,7 +38,12 @@ async def search(body: schemas.Search, service: Served, drawn: Drawn) -> schemas
 async def search_image(
     service: Served,
     drawn: Drawn,
-    image: Annotated[UploadFile, File(description="The picture to search with; it is not kept.")],
+    image: Annotated[
+        list[UploadFile],
+        File(max_length=schemas.MOST_LIKE, description="The picture to search with, or several; not kept."),
+    ],
+    more: Annotated[list[str] | None, Form(description="Ids of items that results should be like too.")] = None,
+    less: Annotated[list[str] | None, Form(description="Ids of items that results should not be like.")] = None,
     generation: Annotated[str | None, Form(description="That embeds the query; the promoted one by default.")] = None,
     k: Annotated[int, Form(ge=1, le=schemas.MOST_RESULTS)] = 10,
     labels: Annotated[list[str] | None, Form()] = None,
@@ -52,17 +57,18 @@ async def search_image(
         schemas.Searched, Form(description="`own` to search in vectors of `generation` alone.")
     ] = "searched",
 ) -> schemas.Answer:
-    """Find the stored items most like an uploaded picture."""
+    """Find the stored items most like an uploaded picture, or like several."""
     try:
         options = schemas.SearchOptions(
             generation=generation or None, k=k, labels=labels, generations=generations, metadata=metadata_of(metadata),
             min_score=min_score, min_score_of=min_score_of or None, min_probability=min_probability, exact=exact,
-            vectors=vectors,
+            vectors=vectors, more=more or [], less=less or [],
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    return await service.searches.by_picture(await read_upload(image, service.limits), options, drawn=drawn)
+    pictures = [await read_upload(one, service.limits) for one in image]
+    return await service.searches.by_pictures(pictures, options, drawn=drawn)
 
 
 @router.post("/search/batch", dependencies=[Depends(Admission("read", "many"))])

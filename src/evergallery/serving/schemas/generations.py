@@ -39,6 +39,9 @@ class Generation(BaseModel):
     fingerprint: str
     items: int
     promoted: bool
+    reads_words: bool = Field(
+        description="Whether it is loaded and has a text tower, so that words can be searched with."
+    )
     card: dict[str, Any]
 
 
@@ -95,9 +98,39 @@ class Gate(BaseModel):
     judged: str | None = Field(description="What was compared, in words; null where evidence is missing.")
     verdict: Literal["compatible", "compatible after an adapter", "needs refresh", "worse", "not shown"] | None
     reason: str
+    next: Literal["promote", "check", "adapt", "refresh"] | None = Field(
+        description="What leads on: to promote it, to check it (again, or on more images), to make an adapter, to refresh."
+    )
+    against: str | None = Field(description="The space that stands in its way, or was compared with.")
     passed: bool | None
     conditions: list[GateCondition]
     would_change: str
+
+
+class Option(BaseModel):
+    """A way of answering, with what it gives and costs."""
+
+    name: str
+    way: Literal["wait", "direct", "adapter", "dual", "rescore", "refresh"]
+    candidates: int | None = Field(description="For rescore.")
+    share: float = Field(description="Of the gallery that is refreshed before, in [0, 1].")
+    score: float = Field(description="Recall@1, or nDCG@1 where judgements are graded.")
+    change: float = Field(description="Of it against what answers now, with its interval.")
+    low: float
+    high: float
+    milliseconds: float | None = Field(description="That models take for a query; null where it is not known.")
+    images: float = Field(description="That are embedded for a query at first.")
+    seconds: float | None = Field(description="Before it answers so; null where it is not known.")
+    passes: bool = Field(description="Whether the gate would let it.")
+
+
+class Ways(BaseModel):
+    """The ways in which a generation could answer, as the last check has measured them."""
+
+    generation: str
+    against: str | None = Field(description="Whose vectors are searched meanwhile; null where nothing was measured.")
+    options: list[Option]
+    advice: str | None
 
 
 class Promoted(Status):

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from evergallery.serving.schemas.common import MOST_QUERIES, Body, Identifier, Metadata, Name, Text, Vector
+from evergallery.serving.schemas.common import MOST_QUERIES, Body, Identifier, Metadata, Name, Scalar, Text, Vector
 
 
 class NewVector(Body):
@@ -56,6 +56,73 @@ class Labels(BaseModel):
     """How many items each label has."""
 
     labels: dict[str, int]
+
+
+class NewMark(Body):
+    """What somebody says of a result."""
+
+    query: Identifier = Field(
+        description="Id of the stored item that was searched with, or the SHA-256 of a kept picture."
+    )
+    item: Identifier
+    right: bool | None = Field(description="Whether it is right for the query; null takes back what was said.")
+
+
+class Mark(BaseModel):
+    """What was said of a result."""
+
+    query: str
+    item: str
+    right: bool
+
+
+class Marks(BaseModel):
+    """What was said of results."""
+
+    marks: list[Mark]
+    queries: int = Field(description="Of which a right result is known: what a check can ask.")
+
+
+class KeptPicture(BaseModel):
+    """A picture that was searched with, kept so that its results can be marked."""
+
+    query: str = Field(description="Its SHA-256.")
+
+
+class LabelCount(BaseModel):
+    """A label."""
+
+    label: str
+    items: int
+
+
+class ValueCount(BaseModel):
+    """A value of the metadata."""
+
+    value: Scalar
+    items: int
+
+
+class MetadataCount(ValueCount):
+    """The same with the name that it stands under."""
+
+    name: str
+
+
+class MetadataValues(BaseModel):
+    """Which values stand under each name of the metadata."""
+
+    names: dict[str, list[ValueCount]]
+    complete: bool = Field(description="Whether every item was looked at.")
+
+
+class Suggestions(BaseModel):
+    """What the letters that somebody types may mean."""
+
+    labels: list[LabelCount]
+    metadata: list[MetadataCount]
+    ids: list[str]
+    complete: bool = Field(description="Whether every item was looked at.")
 
 
 class SkippedImage(BaseModel):

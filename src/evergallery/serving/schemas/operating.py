@@ -6,12 +6,17 @@ from pydantic import BaseModel, Field
 
 from evergallery.holdings.answer import Way
 from evergallery.serving.schemas.common import Body, Name, Scope, Text
+from evergallery.serving.schemas.items import SkippedImage
+
+CheckData = Literal["stored", "held-out", "marks"]
+"""The stored items that have a label, the held-out pictures that were sent, or the queries whose results were marked."""
 
 
 class CheckRequest(Body):
-    """A generation to be measured on the stored items that have a label."""
+    """A generation to be measured."""
 
     generation: Name = Field(examples=["v2"])
+    data: CheckData = "stored"
     against: Name | None = Field(
         None, description="Whose vectors are searched; the promoted one's and all that are stored by default."
     )
@@ -20,6 +25,37 @@ class CheckRequest(Body):
     )
     answer: Way | None = Field(None, description="The way of answering that is judged, as of `/promote`.")
     candidates: int | None = Field(None, ge=10, le=1000, description="For rescore: how many are scored again.")
+
+
+class MatrixRequest(Body):
+    """Every pair of generations that no check has measured."""
+
+    data: CheckData = "stored"
+
+
+class AdaptRequest(Body):
+    """A map between two generations."""
+
+    generation: Name = Field(description="That queries.", examples=["v2"])
+    against: Name = Field(description="Whose vectors are stored.", examples=["v1"])
+    direction: Literal["query", "gallery"] = Field(
+        "query", description="New queries into the old space, or stored vectors into the new one."
+    )
+    data: CheckData = Field("stored", description="Pictures that both look at; leave held-out ones to the check.")
+
+
+class DuplicatesRequest(Body):
+    """Which stored items show nearly the same."""
+
+    at_least: float = Field(0.98, gt=0, le=1, description="Cosine that links two items.")
+
+
+class HeldOut(BaseModel):
+    """Held-out pictures that are kept."""
+
+    pictures: int
+    labels: dict[str, int]
+    skipped: list[SkippedImage]
 
 
 class PlanRequest(Body):
@@ -71,7 +107,7 @@ class Job(BaseModel):
     """Work in the background, one at a time."""
 
     id: str
-    kind: Literal["check", "plan", "refresh", "commit", "discard", "snapshot"]
+    kind: Literal["check", "matrix", "adapt", "plan", "refresh", "commit", "discard", "snapshot", "duplicates"]
     state: Literal["running", "done", "stopped", "failed"]
     done: int
     total: int | None

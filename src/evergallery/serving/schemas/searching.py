@@ -1,6 +1,6 @@
 """Searches over the wire."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,8 @@ from evergallery.serving.schemas.items import Item
 
 Searched = Literal["searched", "own"]
 """In which vectors is searched: those that answer queries now, or those of one generation alone."""
+MOST_LIKE = 16
+"""Pictures and items that are one query together."""
 MOST_RESULTS = 1000
 MOST_RESULTS_TOGETHER = 25_600
 """Of all queries in one request."""
@@ -38,6 +40,14 @@ class SearchOptions(Body):
         None,
         description="Compare with every vector; by default an index answers where its recall was measured to suffice.",
     )
+    more: list[Identifier] = Field(
+        default_factory=list, max_length=MOST_LIKE, fail_fast=True,
+        description="Ids of stored items that results should be like too.",
+    )  # fmt: skip
+    less: list[Identifier] = Field(
+        default_factory=list, max_length=MOST_LIKE, fail_fast=True,
+        description="Ids of stored items that results should not be like; each counts half.",
+    )  # fmt: skip
     vectors: Searched = Field(
         "searched",
         description="`own`: as if everything had vectors of `generation`. Those that an open refresh keeps are taken; others are "
@@ -46,7 +56,7 @@ class SearchOptions(Body):
 
 
 class Search(SearchOptions):
-    """A search by exactly one of: a vector, the id of a stored item, the URI of a stored item."""
+    """A search by exactly one of: a vector, the id of a stored item, the URI of a stored item, words."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -56,6 +66,10 @@ class Search(SearchOptions):
     vector: Vector | None = Field(None, description="(D,) made by `generation`; brought to unit length.")
     item: Identifier | None = Field(None, description="Id of a stored item, which is left out of its own result.")
     uri: Identifier | None = Field(None, description="URI of a stored item; nothing is fetched.")
+    text: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        None,
+        description="Words, where `generation` has a text tower. Only its own vectors are searched, and no probability is told.",
+    )
     seen_by: dict[Name, Vector] = Field(
         default_factory=dict,
         max_length=16,
@@ -65,8 +79,8 @@ class Search(SearchOptions):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Search":
-        if sum(one is not None for one in (self.vector, self.item, self.uri)) != 1:
-            raise ValueError("give exactly one of vector, item and uri")
+        if sum(one is not None for one in (self.vector, self.item, self.uri, self.text)) != 1:
+            raise ValueError("give exactly one of vector, item, uri and text")
         if self.seen_by and self.vector is None:
             raise ValueError("seen_by goes with vector")
         return self
@@ -123,6 +137,11 @@ class Answer(BaseModel):
     preview: bool = Field(
         False,
         description="Whether the results are those of older vectors, ranked by vectors that were made for this search.",
+    )
+    present: float | None = Field(
+        None,
+        description="Probability that anything of the query's class is there at all, by the score of the best item; null where "
+        "no check has measured it.",
     )
     rescored: Rescored | None = Field(None, description="How candidates were scored again, where they were.")
 

@@ -1,0 +1,55 @@
+"""One query of several: pictures and stored items that results should be like, and items that they should not be like."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evergallery.errors import InputError
+from evergallery.generations.generation import Generation
+
+Vector = NDArray[np.float32]
+Look = Callable[[Generation], Awaitable[Vector | None]]
+"""The embedding (D,) of a query by a generation; ``None`` where it cannot look."""
+
+LESS = 0.5
+"""Weight of what results should not be like against what they should be like."""
+
+
+def unit(numbers: ArrayLike) -> Vector:
+    """A vector (D,) of any length and precision, as a unit vector.
+
+    Raises:
+        InputError: it is zero.
+    """
+    vector = np.asarray(numbers, np.float64)
+    largest = float(np.abs(vector).max())
+    if largest == 0:
+        raise InputError("The vector is zero, and has no direction to search in: give another one.")
+    # Scaled first: the squares of large numbers overflow, and those of small ones vanish.
+    vector = vector / largest
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def blend(more: Sequence[Vector], less: Sequence[Vector]) -> Vector:
+    """The mean of unit vectors (D,) minus half the mean of others, as a unit vector (Rocchio 1971).
+
+    Raises:
+        InputError: nothing is left of it.
+    """
+    if len(more) == 1 and not less:
+        return more[0]
+    mean = np.mean(more, axis=0, dtype=np.float64)
+    return unit(mean - LESS * np.mean(less, axis=0, dtype=np.float64) if less else mean)
+
+
+def blended(more: Sequence[Look], less: Sequence[Look]) -> Look:
+    """How a generation looks at several queries as one; it cannot where it cannot look at one of them."""
+
+    async def look(other: Generation) -> Vector | None:
+        found = await asyncio.gather(*(one(other) for one in (*more, *less)))
+        there = [one for one in found if one is not None]
+        return blend(there[: len(more)], there[len(more) :]) if len(there) == len(found) else None
+
+    return look
