@@ -312,7 +312,7 @@ def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open
             tab,
             "document.querySelector('.job progress')?.value > 0 && document.querySelector('.job progress').value < 1",
         )
-        assert re.search(r"of 200", tab.locator(".job-words").inner_text())
+        assert re.search(r"of 200", tab.locator(".panel .job-words").inner_text())
         tab.wait_for_selector(".job .faint:has-text('left')")
         tab.get_by_role("button", name="Stop").click()
         tab.wait_for_selector(".job.stopped")

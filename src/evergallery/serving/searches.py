@@ -152,13 +152,14 @@ class Searches:
         Args:
             body: what is searched for.
             state: to answer from; that of now by default.
-            drawn: whether the client is the canary's, which answers where no generation is named, and no vector of one is given.
+            drawn: whether the client is the canary's, which answers where no generation is named, and neither a vector of one nor
+                words are given.
         """
 
         async def ask(state: State, is_canary: bool) -> Found:
             return await self._stored(self._as_meant(body, state) if is_canary else body, state)
 
-        return await self._answered(ask, body, state, drawn=drawn and body.vector is None)
+        return await self._answered(ask, body, state, drawn=drawn and body.vector is None and body.text is None)
 
     async def by_pictures(
         self, pictures: Sequence[bytes], options: schemas.SearchOptions, *, drawn: bool = False
@@ -367,7 +368,9 @@ class Searches:
     async def _by_its_own(self, ask: Ask, generation: str | None, state: State, _: bool) -> Found:
         """What is found by vectors of the generation that asks, made on the way where they are missing."""
         maker = answering(self._workspace, generation, state)
-        own = await self._threads.run(own_vectors, state, maker, self.counts.of)
+        # Counted anew: what a moment ago was whole may have been given up by a commit.
+        count = self._workspace.gallery.count_by_generation
+        own = await self._threads.run(own_vectors, state, maker, lambda view: count(view=view))
         return replace(await ask(own.state, False), state=state, preview=own.preview)
 
     async def _of_one_state(self, ask: Ask, state: State | None, *, drawn: bool) -> Found:
