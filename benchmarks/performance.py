@@ -91,6 +91,58 @@ def metrics_table(found: dict[str, Any]) -> str:
     return table(("N", "by blocks, s", "by whole rows, s", "times as fast", "of a processor, s"), rows)
 
 
+def runtimes_table(found: dict[str, Any]) -> str:
+    names = list(next(iter(found["networks"].values())))
+    rows = [
+        (network, *(f"{runs[name]['images per second']:.0f}" for name in names))
+        for network, runs in found["networks"].items()
+    ]
+    cosines = [min(runs[name]["smallest cosine"] for runs in found["networks"].values()) for name in names]
+    rows.append(("lowest cosine with torch", *(f"{one:.5f}" for one in cosines)))
+    return table(("images a second", *names), rows)
+
+
+def indexing_table(found: dict[str, Any]) -> str:
+    told = found["index, EfficientNet-Lite0"]
+    speeds, spent = told["images per second"], told["processor milliseconds an image"]
+    rows = [
+        (
+            name, f"{one['bare']:.0f}", f"{one['index']:.0f}", f"{one['index'] / speeds['torch']['index']:.2f}",
+            f"{spent[name]['bare']:.1f}", f"{spent[name]['index']:.1f}",
+        )
+        for name, one in speeds.items()
+    ]  # fmt: skip
+    head = (
+        "EfficientNet-Lite0", "bare, images/s", "index, images/s", "times torch's index", "bare, processor ms an image",
+        "index, processor ms an image",
+    )  # fmt: skip
+    return table(head, rows)
+
+
+def peers_table(found: dict[str, Any]) -> str:
+    """One line a contender; an empty cell is what it cannot do."""
+    rows = []
+    for name in found["adding, s"]:
+        cells = [f"{found['adding, s'][name]:.1f}"]
+        cells.append(f"{found['indexing, s'][name]:.1f}" if name in found["indexing, s"] else "")
+        for what in ("exact", "exact, one label in a hundred", "index", "index, one label in a hundred"):
+            one = found[what].get(name)
+            cells.append("" if one is None else f"{one['one, ms']:.2f}")
+            if what == "exact":
+                cells.append("" if one is None else f"{one['in a batch, ms']:.2f}")
+            if what.startswith("index"):
+                cells.append("" if one is None else f"{100 * one['recall@10']:.1f}")
+        reopened = found["reopening to the first answer, s"].get(name)
+        cells.append("" if reopened is None else f"{reopened:.2f}")
+        cells.append(spaced(found["bytes a vector"][name]))
+        rows.append((name, *cells))
+    head = (
+        "", "adding, s", "index, s", "exact, ms", "in a batch, ms", "exact, one label, ms", "by index, ms", "recall@10, %",
+        "by index, one label, ms", "recall@10, %", "reopening, s", "bytes a vector",
+    )  # fmt: skip
+    return table(head, rows)
+
+
 def command_line_table(found: dict[str, Any]) -> str:
     rows = [
         (f"`{verb}`", *(f"{one['seconds'][name]:.2f}" for name in ("before", "now")), f"{one['times as fast']:.1f}")
@@ -107,6 +159,8 @@ def tables() -> dict[str, str]:
         "learning": speed_table(learning) + "\n\n" + runs_table(learning),
         "methods": methods_table(recorded("methods")),
         "growth": growth_table(recorded("growth")),
+        "runtimes": runtimes_table(recorded("runtimes")) + "\n\n" + indexing_table(recorded("runtimes")),
+        "peers": peers_table(recorded("peers-100000-128")),
         "metrics": metrics_table(recorded("metrics")),
         "command line": command_line_table(recorded("command_line")),
     }
