@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from evergallery.serving.app import create_app
+from evergallery.serving.connections import Server
 from evergallery.serving.limits import Limits
 from shops import held_out, make_shop
 
@@ -44,7 +45,7 @@ def client(directory: Path, *, limits: Limits = UNLIMITED, **options: Any) -> It
 @contextmanager
 def listening(app: FastAPI, port: int = 0, config: uvicorn.Config | None = None) -> Iterator[str]:
     """The address of an application that listens on loopback while the block lasts; at any free port by default."""
-    server = uvicorn.Server(
+    server = Server(
         config or uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))

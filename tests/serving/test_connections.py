@@ -15,7 +15,7 @@ import uvicorn
 from served import copy_of, listening
 
 from evergallery.serving.app import create_app
-from evergallery.serving.connections import Patience, room_for
+from evergallery.serving.connections import Patience, Server, room_for
 from evergallery.serving.limits import Limits
 
 LONG = 30.0
@@ -133,7 +133,7 @@ def test_a_connection_that_is_used_is_kept(directory: Path) -> None:
 
 def test_a_dripping_body_holds_its_connection_no_longer_than_its_answer(directory: Path) -> None:
     head = b"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
-    slow = {"body_seconds": 0.2, "left_seconds": 0.2}
+    slow: dict[str, Any] = {"body_seconds": 0.2, "left_seconds": 0.2}
     with patient(directory, Patience(), **slow) as address, socket.create_connection(address) as connection:
         connection.sendall(head)
         ended = threading.Event()
@@ -157,11 +157,10 @@ def test_an_answer_that_nobody_reads_is_given_up(directory: Path) -> None:
     gone = []
 
     async def ask() -> None:
-        config = uvicorn.Config(lambda *_: None, **Patience(unread_seconds=0.05).options())  # type: ignore[arg-type]
+        config = uvicorn.Config(lambda *_: None, **Patience(unread_seconds=0.05).options())
         config.load()
-        connection = config.http_protocol_class(
-            config=config, server_state=uvicorn.Server(config).server_state, app_state={}
-        )
+        protocol: Any = config.http_protocol_class
+        connection = protocol(config=config, server_state=uvicorn.Server(config).server_state, app_state={})
 
         class Transport(asyncio.Transport):
             def abort(self) -> None:
@@ -177,6 +176,26 @@ def test_an_answer_that_nobody_reads_is_given_up(directory: Path) -> None:
 
     asyncio.run(ask())
     assert len(gone) == 1
+
+
+def test_a_server_that_ends_cuts_off_an_answer_that_nobody_reads() -> None:
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+
+    server = Server(uvicorn.Config(endless, port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    with socket.create_connection(server.servers[0].sockets[0].getsockname()) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1) == b"H"
+        server.should_exit = True
+        thread.join()
+        assert not server.server_state.connections
+        assert rest(connection), "what had been sent, and then the end"
 
 
 def test_there_are_no_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,12 @@ longest for a request makes room, so that those who say nothing keep nobody out.
 
 import asyncio
 import resource
+import socket
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
@@ -31,7 +33,7 @@ class Patience:
     unread_seconds: float = 30.0
 
     def options(self) -> dict[str, Any]:
-        """For uvicorn's ``Config``."""
+        """The same as options of uvicorn's ``Config``."""
         waiting: dict[Connection, None] = {}
         return {
             "http": partial(Connection, patience=self, waiting=waiting),
@@ -119,6 +121,21 @@ class Connection(H11Protocol):
         # Its place is free from now on; what becomes of the socket is heard later.
         self.connections.discard(self)
         self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """A server that leaves no connection open when it ends.
+
+    uvicorn asks connections to close, and those that still hold an answer which nobody reads never do.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests, for as long as the configuration allows; then cut off what is left."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        # What was aborted is closed when the loop comes around.
+        await asyncio.sleep(0)
 
 
 def room_for(connections: int, beside: int = 512) -> int:

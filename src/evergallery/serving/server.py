@@ -12,7 +12,7 @@ import uvicorn
 from evergallery.errors import InputError, RefusedError
 from evergallery.serving.app import create_app
 from evergallery.serving.canary import Canarying
-from evergallery.serving.connections import Patience, room_for
+from evergallery.serving.connections import Patience, Server, room_for
 from evergallery.serving.drift import REFERENCE
 from evergallery.serving.guards import is_loopback
 from evergallery.serving.limits import Limits
@@ -149,7 +149,7 @@ def _say_if_nothing_is_shown(service: Service) -> None:
         )  # fmt: skip
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Lets listeners go, and asks the running job to stop, as soon as it is told to end itself."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
