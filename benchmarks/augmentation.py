@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,10 @@ from evergallery.data.augment import erase, flip, normalise, pad_crop
 
 def everything(images: Tensor, draw: torch.Generator) -> Tensor:
     return erase(flip(pad_crop(images, 4, draw), draw), draw)
+
+
+def normalised(images: Tensor, draw: torch.Generator) -> Tensor:
+    return normalise(everything(images, draw), (0.5,) * 3, (0.2,) * 3)
 
 
 def one_by_one(images: Tensor, draw: np.random.Generator) -> list[np.ndarray]:
@@ -39,12 +44,12 @@ def main() -> None:
         pixels = numpy_draw.integers(0, 256, (count, arguments.size, arguments.size, 3), dtype=np.uint8)
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         runs: dict[str, Callable[[], object]] = {
-            "pad_crop": lambda images=images: pad_crop(images, 4, draw),
-            "flip": lambda images=images: flip(images, draw),
-            "erase": lambda images=images: erase(images, draw),
-            "pad_crop + flip + erase": lambda images=images: everything(images, draw),
-            "the same and normalise": lambda images=images: normalise(everything(images, draw), (0.5,) * 3, (0.2,) * 3),
-            "per image in PIL: pad, crop, flip": lambda images=images: one_by_one(images, numpy_draw),
+            "pad_crop": partial(pad_crop, images, 4, draw),
+            "flip": partial(flip, images, draw),
+            "erase": partial(erase, images, draw),
+            "pad_crop + flip + erase": partial(everything, images, draw),
+            "the same and normalise": partial(normalised, images, draw),
+            "per image in PIL: pad, crop, flip": partial(one_by_one, images, numpy_draw),
         }
         seconds = interleaved(runs, arguments.repeats)
         rows[f"batch of {count}"] = {name: round(count / value["median_s"]) for name, value in seconds.items()}

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -82,7 +82,8 @@ def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
         extraction = Instant(maker.card.dimension)
         seconds = [
             index_images(
-                shop.gallery, maker, extraction, Listing(listing, by_path=True), Watcher(), source="photographs",
+                shop.gallery, maker, cast(Extraction, extraction), Listing(listing, by_path=True), Watcher(),
+                source="photographs",
                 skipped_file=copied / "skipped.csv",
             ).seconds
             for _ in range(2)

@@ -68,14 +68,16 @@ class World:
         known = np.flatnonzero(self.labels < CLASSES)
         if kind == "bursts":
             classes = draw.integers(0, CLASSES, count // 10)
-            return self.usual[np.concatenate([draw.choice(self._of[one], 10) for one in classes])]
+            bursts: Rows = self.usual[np.concatenate([draw.choice(self._of[one], 10) for one in classes])]
+            return bursts
         chosen = draw.choice(known, count)
         name, _, percent = kind.partition(" ")
         if percent:
             some = self.labels >= CLASSES if name == "strange" else self.labels < 10
             drifted = draw.random(count) < int(percent) / 100
             chosen[drifted] = draw.choice(np.flatnonzero(some), int(drifted.sum()))
-        return (self.noisy if kind == "noisier" else self.usual)[chosen]
+        drawn: Rows = (self.noisy if kind == "noisier" else self.usual)[chosen]
+        return drawn
 
     @property
     def _of(self) -> list[NDArray[np.int64]]:
@@ -102,7 +104,7 @@ def life(world: World, kind: str, windows: int, draw: np.random.Generator, size:
 def run(lives: int, windows: int, seed: int, pool: int = POOL) -> list[dict[str, Any]]:
     """A row for each kind of traffic."""
     world = World.draw(seed, pool)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind in KINDS:
         draw = np.random.default_rng([seed, len(rows)])
         found = [life(world, kind, windows, draw) for _ in range(lives)]

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def clustered(count: int, draw: np.random.Generator) -> np.ndarray[Any, np.dtype
     centres = draw.normal(size=(max(1, count // 50), DIMENSION)).astype(np.float32)
     rows = centres[draw.integers(len(centres), size=count)]
     rows += 0.7 * draw.normal(size=rows.shape).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    made: np.ndarray[Any, np.dtype[np.float32]] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return made
 
 
 def item(number: int, vector: np.ndarray[Any, np.dtype[np.float32]]) -> Item:
@@ -107,7 +109,7 @@ def main() -> None:
         for start in range(0, size, BATCH):
             items = [item(number, vectors[number]) for number in range(start, min(size, start + BATCH))]
             for name, store in stores.items():
-                loading[name] += seconds(lambda store=store, items=items: store.put(items))
+                loading[name] += seconds(partial(store.put, items))
         result["puts_per_second"] = {name: round(size / taken) for name, taken in loading.items()}
         taken = seconds(lambda: copy_gallery(stores["edge"], copied, Watcher()))
         result["copied_and_compared_per_second"] = round(size / taken)

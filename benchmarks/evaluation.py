@@ -40,7 +40,7 @@ def recall_loop(embeddings: NDArray[np.float32], labels: NDArray[np.int64], ks: 
         nearest_positive = np.sort(distances[query][positive])[1]
         closer = np.count_nonzero(distances[query][~positive] < nearest_positive)
         for k in ks:
-            hits[k] += closer < k
+            hits[k] += int(closer < k)
     return {f"recall@{k}": hits[k] / len(labels) for k in ks}
 
 

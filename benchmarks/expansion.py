@@ -59,7 +59,7 @@ def run(name: str, train: ImageSet, test: ImageSet, tasks: Sequence[Sequence[str
         found = hits(in_width_of(queries, gallery), gallery, test.labels)
         return round(100 * float(found[among].mean()), 2)
 
-    figures = {}
+    figures: dict[str, Any] = {}
     for way, vectors in served.items():
         values = [
             share(vectors, root, of["old"]), share(vectors, root, everything),

@@ -49,7 +49,7 @@ class Maker:
 class Nowhere:
     """A gallery that keeps nothing."""
 
-    def get_many(self, identifiers: Sequence[str], **_: object) -> dict[str, Item]:
+    def get_many(self, identifiers: Sequence[str], **_: Any) -> dict[str, Item]:
         return {}
 
     def put(self, items: Sequence[Item]) -> PutCounts:
@@ -108,7 +108,7 @@ def growth(folder: Path, count: int, store: Any, scratch: Path) -> dict[str, Any
         store, Maker(), LocalExtraction(lambda _: embed, Maker.preprocessing), list_folder(str(folder), False), gauge,  # type: ignore[arg-type]
         source="pictures", skipped_file=scratch / "skipped.csv",
     )  # fmt: skip
-    return {"before": before, **gauge.peaks}
+    return {"before": before, **{str(count): peak for count, peak in gauge.peaks.items()}}
 
 
 def main() -> None:

@@ -146,7 +146,7 @@ def network(name: str) -> Callable[[Part], Vectors]:
     weights = torch.load(
         getattr(package, f"Efficientnet{title}ModelFile").get_model_file_path(), map_location="cpu", weights_only=True
     )
-    model = timm.create_model(f"tf_efficientnet_{name}")
+    model: Any = timm.create_model(f"tf_efficientnet_{name}")
     own = model.state_dict()
     # The same layers in the same order, under other names.
     assert [one.shape for one in own.values()] == [one.shape for one in weights.values()]
@@ -159,7 +159,7 @@ def network(name: str) -> Callable[[Part], Vectors]:
         found = []
         for start in range(0, len(part.inputs), 64):
             images = [
-                Image.fromarray(read()).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+                Image.fromarray(np.asarray(read())).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
                 for read in part.inputs[start : start + 64]
             ]
             pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
@@ -234,7 +234,7 @@ def text_case(work: Path) -> Case:
 
     def make() -> dict[str, NDArray[Any]]:
         texts = docstrings()
-        made = {}
+        made: dict[str, Any] = {}
         for place, embed in enumerate((_wordllama(), _minilm())):
             made |= {f"q{place}": embed([head for head, _ in texts]), f"d{place}": embed([rest for _, rest in texts])}
         return made

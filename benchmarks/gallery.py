@@ -42,7 +42,8 @@ def clustered(count: int, seed: int) -> tuple[Vectors, NDArray[np.int64], Vector
 
     def around(clusters: NDArray[np.int64]) -> Vectors:
         rows = centres[clusters] + 0.7 * draw.normal(size=(len(clusters), DIMENSION)).astype(np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        made: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return made
 
     clusters = draw.integers(len(centres), size=count)
     return around(clusters), clusters, around(draw.integers(len(centres), size=BATCH))
@@ -169,6 +170,10 @@ def bytes_on_disk(directory: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
 
 
+def by_product(vectors: Vectors, query: Vectors) -> object:
+    return np.argpartition(-(vectors @ query), K)
+
+
 def memory() -> dict[str, float]:
     """MiB of this process: of its own, and of files that it has mapped, which the system may drop."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -226,7 +231,7 @@ def measure(count: int, directory: Path, options: argparse.Namespace, save: Call
             measured["recall@10"] = recall(store, truth[name], queries, where, exact=exact)
             result[way][name] = measured
             save(result)
-    matmul = [seconds_of(lambda query=query: np.argpartition(-(vectors @ query), K)) for query in queries[:20]]
+    matmul = [seconds_of(partial(by_product, vectors, query)) for query in queries[:20]]
     result["numpy_exact_single_ms"] = 1000 * statistics.median(matmul)
     result["memory_mib"] = {name: value - before[name] for name, value in memory().items()}
 

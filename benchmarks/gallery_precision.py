@@ -49,7 +49,8 @@ def clustered(count: int, seed: int) -> tuple[Vectors, Vectors, NDArray[np.int64
 
     def around(clusters: NDArray[np.int64]) -> Vectors:
         rows = centres[clusters] + 0.7 * draw.normal(size=(len(clusters), 128))
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        made: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return made
 
     mine, asked = draw.integers(len(centres), size=count), draw.integers(len(centres), size=BATCH)
     return around(mine), around(asked), mine, asked

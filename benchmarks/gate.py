@@ -97,7 +97,7 @@ def promoted(pair: PairCheck, way: str) -> bool:
 
 def run(offers: int, queries: int, seed: int) -> list[dict[str, Any]]:
     """A row for each model and way."""
-    rows = []
+    rows: list[Any] = []
     for way in WAYS:
         for name, noise in MODELS.items():
             draw, world = np.random.default_rng([seed, len(rows)]), World.draw(seed)

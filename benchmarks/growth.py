@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     counts = [count for count in (10**3, 10**4, 10**5, 3 * 10**5, 10**6) if count <= arguments.most]
-    told = {
+    told: dict[str, Any] = {
         "1000 queries": evaluation(counts, arguments.repeats),
         "N queries": every_one_a_query([10**3, 3 * 10**3, 10**4, 3 * 10**4], arguments.repeats),
         "extraction": extraction(counts),

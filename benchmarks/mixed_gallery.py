@@ -7,6 +7,7 @@ cosines of both pairs of generations and fit the adapter; the other half is sear
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,8 @@ def curves(old: Tensor, new: Tensor, labels: Tensor, adapted: bool) -> dict[str,
                 ]
             for one in scores:
                 one.fill_diagonal_(-torch.inf)
-            found[name][ranking] = mixed_recall(*scores, hits, order=placed, shares=SHARES)
+            before, after = scores
+            found[name][ranking] = mixed_recall(before, after, hits, order=placed, shares=SHARES)
     return found
 
 
@@ -92,7 +94,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     protocol = PROTOCOLS["glyphs"]
-    result: dict[str, dict[str, dict[str, dict[str, object]]]] = {}
+    result: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     before: dict[str, float] = {}
     for contender in CONTENDERS:
         learner, _, adapter = contender.partition("+")

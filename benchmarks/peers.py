@@ -356,7 +356,8 @@ def clustered(count: int, width: int) -> tuple[Vectors, Any, Vectors]:
 
     def around(clusters: Any) -> Vectors:
         rows = centres[clusters] + 0.7 * draw.normal(size=(len(clusters), width)).astype(np.float32)
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        made: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return made
 
     clusters = draw.integers(len(centres), size=count)
     return around(clusters), clusters, around(draw.integers(len(centres), size=200))

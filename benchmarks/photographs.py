@@ -29,7 +29,7 @@ from common import DOCS, RESULTS, record, recorded, write_between
 from common import table as markdown
 from evergallery import Workspace
 from evergallery.adapters.procrustes import fit_procrustes
-from evergallery.benchmark.protocols import is_reported
+from evergallery.benchmark.protocol import is_reported
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import at_most_per_class, equal_groups
 from evergallery.methods import METHODS

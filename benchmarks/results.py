@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from evergallery.benchmark.further_tables import ranks_markdown
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.report import write_report
-from evergallery.benchmark.tables import by_method, markdown, ranks_markdown, read_runs
+from evergallery.benchmark.tables import by_method, markdown, read_runs
 from evergallery.benchmark.updates import updates_markdown
 
 ROOT = Path(__file__).parents[1]

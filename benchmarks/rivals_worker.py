@@ -9,24 +9,32 @@ it. Each tool is called as its own command line calls it.
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 SHARE_HELD_OUT = 0.2
+Vectors = NDArray[np.floating[Any]]
+Rows = NDArray[np.int64]
+Case = dict[str, Any]
 
 
-def unit(rows):
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def unit(rows: Vectors) -> Vectors:
+    made: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return made
 
 
-def nearest(queries, stored, bias=None):
+def nearest(queries: Vectors, stored: Vectors, bias: Vectors | None = None) -> Rows:
     scores = queries @ stored.T
-    return (scores if bias is None else scores + bias).argmax(1)
+    found: Rows = (scores if bias is None else scores + bias).argmax(1)
+    return found
 
 
-def embspec_ways(case, refused):
+def embspec_ways(case: Case, refused: dict[str, str]) -> dict[str, Rows]:
     """Least squares of the queries, as in its README."""
     from embspec import DriftAdapter
 
@@ -38,11 +46,11 @@ def embspec_ways(case, refused):
     return {"embspec": nearest(unit(adapter.transform(case["queries"])), case["stored"])}
 
 
-def isotrieve_ways(case, refused):
+def isotrieve_ways(case: Case, refused: dict[str, str]) -> dict[str, Rows]:
     """Its ridge with its own choice of strength, of queries and of stored vectors, as ``isotrieve calibrate`` fits it."""
     from isotrieve import OrthogonalProcrustesMapping, RidgeMapping
 
-    found = {}
+    found: dict[str, Rows] = {}
     for name, mapping in (("ridge", RidgeMapping), ("procrustes", OrthogonalProcrustesMapping)):
         for side in ("query", "stored"):
             pair = (case["new"], case["old"]) if side == "query" else (case["old"], case["new"])
@@ -58,7 +66,7 @@ def isotrieve_ways(case, refused):
     return found
 
 
-def rebasis_ways(case, refused):
+def rebasis_ways(case: Case, refused: dict[str, str]) -> dict[str, Rows]:
     """Every candidate with and without its correction; ``rebasis`` is the one that it takes by held-out pairs itself.
 
     The one taken is fitted again to all pairs, which the tool does not do.
@@ -68,8 +76,9 @@ def rebasis_ways(case, refused):
     from rebasis.probe.groundtruth import build_tier0
     from rebasis.probe.runner import evaluate_candidate
 
-    new, old, found = case["new"], case["old"], {}
-    bias_of = {}
+    new, old = case["new"], case["old"]
+    found: dict[str, Rows] = {}
+    bias_of: dict[tuple[str, bool], Rows] = {}
     candidates = fit_candidates(new, old)
     sample = unit(candidates[0].adapter.apply(new))
     bias = csls_bias(case["stored"], sample)
@@ -94,10 +103,14 @@ def rebasis_ways(case, refused):
     return found
 
 
-TOOLS = {"embspec": embspec_ways, "isotrieve": isotrieve_ways, "rebasis": rebasis_ways}
+TOOLS: dict[str, Callable[[Case, dict[str, str]], dict[str, Rows]]] = {
+    "embspec": embspec_ways,
+    "isotrieve": isotrieve_ways,
+    "rebasis": rebasis_ways,
+}
 
 
-def main():
+def main() -> None:
     warnings.filterwarnings("ignore")
     cases, answers = map(Path, sys.argv[1:])
     (answers / "versions.json").write_text(
@@ -108,7 +121,8 @@ def main():
             continue
         with np.load(path) as content:
             case = {name: content[name] for name in content.files}
-        refused, found = {}, {}
+        refused: dict[str, str] = {}
+        found: dict[str, Any] = {}
         for ways in TOOLS.values():
             found |= ways(case, refused)
         np.savez(answers / path.name, **found)

@@ -67,7 +67,7 @@ def bare(space: Workspace, name: str, repeats: int, scratch: Path) -> dict[str, 
     file = scratch / f"{name}.onnx"
     export_runnable(embedder, maker.preprocessing, file)
     pixels = np.random.default_rng(0).integers(0, 256, (part_size(side), side, side, 3), dtype=np.uint8)
-    plain = maker.embedder().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    plain = maker.embedder().to(memory_format=torch.contiguous_format)
 
     def contiguous(images: Pixels) -> Any:
         with embedding(plain, maker.preprocessing) as run:
@@ -116,7 +116,8 @@ def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch:
         for runtime in RUNTIMES:
             with chosen(runtime):
                 space.embed(files_of(folder)[0], space.promoted)
-    count, taken = len(files_of(folder)), {}
+    count = len(files_of(folder))
+    taken: dict[str, Any] = {}
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
     for _ in range(repeats):
         for runtime in RUNTIMES:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from common import record
-from evergallery.benchmark.protocols import Changes
+from evergallery.benchmark.protocol import Changes
 from evergallery.benchmark.runner import run_benchmark
-from evergallery.benchmark.tables import by_method, read_runs
+from evergallery.benchmark.tables import Run, by_method, read_runs
 from evergallery.data.glyphs import generate
 from evergallery.methods import METHODS
 from evergallery.watching import Watcher
@@ -52,10 +52,10 @@ def development_images(path: Path) -> None:
     np.savez(path, images=images.pixels[images.rows], labels=names, split=images.split)
 
 
-def both(run: dict[str, Any]) -> float:
+def both(run: Run) -> float:
     """Mean of recall@1 of all classes in vectors of its own and in the first generation's."""
     last = run["measures"]["compatibility"]["all"]["recall@1"][-1]
-    return (last[0] + last[-1]) / 2
+    return float(last[0] + last[-1]) / 2
 
 
 def found(directory: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ SEARCHES = 40
 
 def unit(count: int, seed: int) -> np.ndarray:
     rows = np.random.default_rng(seed).normal(size=(count, WIDTH)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    made: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return made
 
 
 def make(directory: Path, count: int) -> None:
@@ -59,7 +61,7 @@ def measure(directory: Path) -> dict[str, float]:
     return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
 
 
-def run(source: Path, *arguments: object) -> str:
+def run(source: Path, *arguments: Any) -> str:
     """This file with the package of another source tree."""
     environment = {
         **os.environ,
@@ -83,7 +85,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.measure)))
         return
-    result: dict[str, object] = {"width": WIDTH, "before": options.before}
+    result: dict[str, Any] = {"width": WIDTH, "before": options.before}
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(
             ["git", "archive", options.before, "src"], cwd=ROOT, check=True, capture_output=True

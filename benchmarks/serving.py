@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -104,7 +105,7 @@ class Asked:
         self.seconds: dict[str, list[float]] = {}
         self.statuses: Counter[int] = Counter()
 
-    def told(self, elapsed: float) -> dict[str, object]:
+    def told(self, elapsed: float) -> dict[str, Any]:
         everything = [one for times in self.seconds.values() for one in times]
         return {
             "requests": len(everything),
@@ -141,15 +142,15 @@ async def client(port: int, requests: list[tuple[str, bytes]], until: float, see
     await stream[1].wait_closed()
 
 
-async def clients(port: int, requests: list[tuple[str, bytes]], count: int, seconds: float) -> dict[str, object]:
+async def clients(port: int, requests: list[tuple[str, bytes]], count: int, seconds: float) -> dict[str, Any]:
     asked, began = Asked(), time.perf_counter()
     await asyncio.gather(*(client(port, requests, began + seconds, seed, asked) for seed in range(count)))
     return {"clients": count, **asked.told(time.perf_counter() - began)}
 
 
-def compare(directory: Path, seconds: float, repeats: int) -> dict[str, object]:
+def compare(directory: Path, seconds: float, repeats: int) -> dict[str, Any]:
     requests = [("search/image", image_request(picture(1000 + number))) for number in range(PICTURES)]
-    runs: dict[str, dict[int, list[dict[str, object]]]] = {
+    runs: dict[str, dict[int, list[dict[str, Any]]]] = {
         name: {count: [] for count in CLIENTS} for name in ("together", "one by one")
     }
     copy = directory.parent / "copy"
@@ -161,25 +162,25 @@ def compare(directory: Path, seconds: float, repeats: int) -> dict[str, object]:
             for count in CLIENTS:
                 for name, port in (("together", together), ("one by one", alone)):
                     runs[name][count].append(asyncio.run(clients(port, requests, count, seconds)))
-    told: dict[str, object] = {}
+    told: dict[str, Any] = {}
     for count in CLIENTS:
-        row: dict[str, object] = {}
+        row: dict[str, Any] = {}
         for name in runs:
             several = runs[name][count]
             row[name] = {
-                "requests_per_second": statistics.median(float(one["requests_per_second"]) for one in several),  # type: ignore[arg-type]
-                "errors": sum(int(one["errors"]) for one in several),  # type: ignore[call-overload]
+                "requests_per_second": statistics.median(float(one["requests_per_second"]) for one in several),
+                "errors": sum(int(one["errors"]) for one in several),
                 "milliseconds": {
-                    share: statistics.median(one["milliseconds"]["search/image"][share] for one in several)  # type: ignore[index]
+                    share: statistics.median(one["milliseconds"]["search/image"][share] for one in several)
                     for share in ("p50", "p95", "p99")
                 },
             }
-        row["times_the_throughput"] = row["together"]["requests_per_second"] / row["one by one"]["requests_per_second"]  # type: ignore[index]
+        row["times_the_throughput"] = row["together"]["requests_per_second"] / row["one by one"]["requests_per_second"]
         told[str(count)] = row
     return told
 
 
-def load(directory: Path, seconds: float, count: int) -> dict[str, object]:
+def load(directory: Path, seconds: float, count: int) -> dict[str, Any]:
     """Everything that a page asks for, while the answering model changes every ten seconds."""
     with Workspace(directory) as shop:
         stored = [item.id for item in next(iter(shop.gallery.iterate(batch_size=2000))) if item.uri]
@@ -217,7 +218,7 @@ def load(directory: Path, seconds: float, count: int) -> dict[str, object]:
             turn += 1
         stream[1].close()
 
-    async def everything(port: int, process: int) -> dict[str, object]:
+    async def everything(port: int, process: int) -> dict[str, Any]:
         asked, began = Asked(), time.perf_counter()
         until = began + seconds
         await asyncio.gather(
@@ -257,7 +258,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "shop"
         make_workspace(directory, options.items)
-        about = {"items": options.items, "backbone": f"resnet18 at {SIZE} pixels", "dimension": DIMENSION}
+        about: dict[str, Any] = {
+            "items": options.items,
+            "backbone": f"resnet18 at {SIZE} pixels",
+            "dimension": DIMENSION,
+        }
         if options.load:
             record("serving_load", {**about, **load(directory, options.load, options.clients)})
         else:

@@ -213,7 +213,8 @@ def growth(rows: Sequence[dict[str, Any]], life: Life, searches: Searches) -> di
     def more(what: str) -> int:
         # Between two refreshes the gallery gains a shard in each round.
         first, last = warm[: life.refreshed_every], warm[-life.refreshed_every :]
-        return max(row[what] for row in last) - max(row[what] for row in first)
+        made: int = max(row[what] for row in last) - max(row[what] for row in first)
+        return made
 
     def own(row: dict[str, Any]) -> int:
         return sum(row["bytes"].get(room, 0) for room in OWN_ROOMS)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,14 +85,14 @@ def plain(
                 Step(labels, network(inputs), old, head=network.head, state=None, old_head=teacher.head)
             )
             optimizer.zero_grad()
-            sum(losses.values()).backward()
+            torch.stack(list(losses.values())).sum().backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimizer.step()
             tick(epoch * len(loader) + step + 1)
 
 
 def ours(
-    network: Network, teacher: Network, images: ImageSet, epochs: int, seed: int, tick: Tick, **changes: object
+    network: Network, teacher: Network, images: ImageSet, epochs: int, seed: int, tick: Tick, **changes: Any
 ) -> None:
     """Learn by the product's loop."""
     settings = Settings.model_validate({"epochs": epochs, "batch_size": BATCH, "data_seed": seed, **changes})
@@ -153,13 +154,13 @@ def some(images: ImageSet, classes: range, each: int) -> ImageSet:
     return images.select(np.concatenate([np.flatnonzero(images.labels == one)[:each] for one in classes]))
 
 
-def speeds(names: tuple[str, ...], base: Network, classes: int, images: ImageSet, repeats: int) -> dict[str, object]:
+def speeds(names: tuple[str, ...], base: Network, classes: int, images: ImageSet, repeats: int) -> dict[str, Any]:
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for repeat in range(repeats):
         for name in names:
             measured[name].append(stretch(RECIPES[name], base, classes, images, repeat))
     plainly = [speed for speed, _ in measured[PLAIN]]
-    told: dict[str, object] = {}
+    told: dict[str, Any] = {}
     for name, values in measured.items():
         rates = [speed for speed, _ in values]
         ratios = [a / b for a, b in zip(rates, plainly, strict=True)]
@@ -182,7 +183,7 @@ def speeds(names: tuple[str, ...], base: Network, classes: int, images: ImageSet
 
 def whole_runs(
     base: Network, classes: int, images: ImageSet, held_out: ImageSet, epochs: int, seeds: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     told: dict[str, dict[str, list[float]]] = {}
     for seed in range(seeds):
         for name in LEARNED:

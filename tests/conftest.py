@@ -17,25 +17,48 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from evergallery.cli import main
 from evergallery.data.image_set import ImageSet
 from evergallery.training import Settings
+from evergallery.watching import Watcher
 from servers import collection, directory, postgres, schema
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# pytest imports readline, which gives this process, and each one that it starts, the width of a terminal that may not be there.
+for _variable in ("COLUMNS", "LINES"):
+    os.environ.pop(_variable, None)
+    os.unsetenv(_variable)
 
 
 @pytest.fixture
 def quick() -> Callable[..., Settings]:
     """Settings of a run of seconds, in float32 on the CPU."""
 
-    def make(**changes: object) -> Settings:
+    def make(**changes: Any) -> Settings:
         return Settings.model_validate(
             {"epochs": 2, "batch_size": 16, "precision": "float32", "device": "cpu", "padding": 1, **changes}
         )
 
     return make
+
+
+def gradient_of(tensor: Tensor) -> Tensor:
+    """What has been propagated back to a tensor, which must be something."""
+    assert tensor.grad is not None
+    return tensor.grad
+
+
+class Listening(Watcher):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    def said(self, message: str) -> None:
+        self.heard.append(message)
 
 
 def coloured_images(classes: int = 6, each: int = 12, size: int = 16, seed: int = 0, first: int = 0) -> ImageSet:
@@ -74,11 +97,15 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["edge", "postgres", "qdrant"])
+ENGINES_HERE = ("edge", "postgres", "qdrant")
+"""Rooms of the engines that hold the contract; ``new_place`` makes a place for each."""
+
+
+@pytest.fixture(params=ENGINES_HERE)
 def new_place(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], AbstractContextManager[str]]:
-    """Makes places for galleries of one engine; another joins the contract by a parameter here."""
+    """Makes places for galleries of one engine; another joins the contract by ``ENGINES_HERE``."""
     if request.param == "edge":
         return directory
     if request.param == "qdrant":
@@ -132,12 +159,12 @@ class Done:
     stderr: str
 
 
-def evergallery_any(*arguments: object) -> str:
+def evergallery_any(*arguments: Any) -> str:
     """Run a command whose gate may or may not be passed; returns what it wrote."""
     return _run(arguments, (0, 1)).stdout
 
 
-def evergallery(*arguments: object, expect: int = 0) -> Done:
+def evergallery(*arguments: Any, expect: int = 0) -> Done:
     """Run a command in this process, which has everything loaded."""
     return _run(arguments, (expect,))
 
@@ -155,7 +182,7 @@ def _run(arguments: Sequence[object], expected: Sequence[int]) -> Done:
     return Done(out.getvalue(), err.getvalue())
 
 
-def as_json(*arguments: object, expect: int = 0) -> Any:
+def as_json(*arguments: Any, expect: int = 0) -> Any:
     return json.loads(evergallery(*arguments, "--json", expect=expect).stdout)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from evergallery.benchmark.contenders import Contender
-from evergallery.benchmark.protocols import PROTOCOLS, Changes
+from evergallery.benchmark.protocol import Changes
+from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.tables import markdown, read_runs
 from evergallery.data.datasets import NAMED
 

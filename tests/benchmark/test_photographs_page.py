@@ -21,9 +21,10 @@ def test_pages_say_what_the_result_says(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_card_says_what_two_parts_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import common
     import expansion
 
-    wanted = expansion.page([expansion.recorded(path.stem) for path in expansion.committed()])
+    wanted = expansion.page([common.recorded(path.stem) for path in expansion.committed()])
     between = expansion.PAGE.read_text().partition("<!-- expansion -->")[2].partition("<!-- end of expansion -->")[0]
     assert between.strip() == wanted
     for name in ("expansion", "photographs", "common"):

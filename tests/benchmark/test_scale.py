@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_same_seed_same_days_and_losses_cost_a_batch(scripts: Scripts) -> None:
             assert found["days_until_no_vector_is_old"] is not None, "what was given back is done in the end"
 
 
-def simulate(simulation: ModuleType, world: object, policy: object) -> dict[str, object]:
+def simulate(simulation: ModuleType, world: object, policy: object) -> dict[str, Any]:
     found = simulation.simulate(world, policy, CURVES)
     assert found["problems"] == []
     return dict(found)

@@ -1,5 +1,6 @@
 """Mistakes on the command line have one kind of answer; the workspace may be named in three places; pipes have a width."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import typer
 from conftest import as_json, evergallery
 from evergallery.adapters.card import Direction
 from evergallery.adapters.kinds import ADAPTERS
-from evergallery.benchmark.protocols import Budget
+from evergallery.benchmark.protocol import Budget
 from evergallery.cli import choices
 from evergallery.cli.app import app
 from evergallery.data.images import Fit, Interpolation
@@ -22,6 +23,7 @@ from evergallery.network import HeadKind
 from evergallery.network.architecture import Neck
 from evergallery.serving.tokens import Scope
 from evergallery.upgrade.orders import ORDERS
+from evergallery.workspace import Workspace
 
 
 def test_words_that_options_take_are_those_that_are_known() -> None:
@@ -145,9 +147,24 @@ def test_a_table_in_a_pipe_is_as_wide_as_columns_says(columns: str, widest: int)
     assert (max(map(len, shown.splitlines())) > 100) == (widest == 160)
 
 
+def test_every_verb_of_a_workspace_is_a_command_or_for_python_alone() -> None:
+    for_python = {"extract", "embed", "add", "answer_vectors", "evidence", "judge", "conditions"}
+    public = [name for name in vars(Workspace) if not name.startswith("_")]
+    verbs = {name for name in public if inspect.isfunction(getattr(Workspace, name))}
+    code = "".join(path.read_text() for path in Path(choices.__file__).parent.glob("*.py"))
+    assert {name for name in verbs if f".{name}(" not in code} == for_python
+
+
+def test_what_a_test_starts_has_no_width_of_a_terminal() -> None:
+    code = "import os; print(os.environ.get('COLUMNS'), os.environ.get('LINES'))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "None None\n"
+    )
+
+
 def test_every_verb_is_in_a_group_and_has_an_example_and_every_option_a_text() -> None:
     def verbs(group: Any, path: str = "") -> list[tuple[str, Any]]:
-        found = []
+        found: list[Any] = []
         for name, command in group.commands.items():
             found += verbs(command, f"{name} ") if hasattr(command, "commands") else [(path + name, command)]
         return found

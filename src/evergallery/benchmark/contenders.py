@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from evergallery.adapters import ADAPTERS, ProcrustesAdapter
-from evergallery.benchmark.protocols import BenchmarkProtocol
+from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.errors import InputError
 from evergallery.methods import METHODS, Method, Role
 from evergallery.watching import Watcher

@@ -31,9 +31,9 @@ def measured_chain(
     """Embeddings of the test images by every generation, and the adapter's maps between them."""
     assert images.split is not None
     test = images.select(np.flatnonzero(images.split != TRAIN))
-    by_fingerprint = {one.fingerprint: one for one in generations}
+    by_fingerprint = {generation.fingerprint: generation for generation in generations}
     extracted = {key: _embeddings(one, test, job.work, "test", watcher) for key, one in by_fingerprint.items()}
-    embeddings = [extracted[one.fingerprint] for one in generations]
+    embeddings = [extracted[generation.fingerprint] for generation in generations]
     ks = tuple(sorted({*KS, *job.definition.ks}))
     if job.contender.adapter is None:
         return Chain(test, tasks, embeddings, ks=ks)

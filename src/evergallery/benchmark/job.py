@@ -9,7 +9,8 @@ import numpy as np
 
 from evergallery.benchmark.contenders import Contender
 from evergallery.benchmark.parts import TRAIN, Parts
-from evergallery.benchmark.protocols import PROTOCOLS, BenchmarkProtocol, Budget, Changes, Plan
+from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, Changes, Plan
+from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.methods import Method
@@ -54,7 +55,7 @@ class Job:
 
     @property
     def result(self) -> Path:
-        """Its result file."""
+        """The path of the run's result file."""
         return self.directory / "runs" / f"{self.contender.name}-seed{self.seed}.json"
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 from evergallery.benchmark.contenders import INITIAL
 from evergallery.benchmark.job import Job
 from evergallery.benchmark.parts import TRAIN
-from evergallery.benchmark.protocols import BenchmarkProtocol
+from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks

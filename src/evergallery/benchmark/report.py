@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from evergallery.benchmark.further_tables import evaluated_markdown, ranks_markdown
 from evergallery.benchmark.plots import write_plots
-from evergallery.benchmark.tables import comma_separated, evaluated_markdown, latex, markdown, ranks_markdown, read_runs
+from evergallery.benchmark.tables import comma_separated, latex, markdown, read_runs
 from evergallery.benchmark.updates import updates_markdown
 
 

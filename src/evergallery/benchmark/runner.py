@@ -16,7 +16,8 @@ from evergallery.benchmark.job import Job
 from evergallery.benchmark.lineage import first_generation, lineage
 from evergallery.benchmark.measures import measures_of
 from evergallery.benchmark.parts import TRAIN
-from evergallery.benchmark.protocols import NO_CHANGES, PROTOCOLS, BenchmarkProtocol, Budget, Changes
+from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, Budget, Changes
+from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.benchmark.result import result_of
 from evergallery.data.evaluation_sets import evaluation_set

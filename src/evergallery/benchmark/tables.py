@@ -14,10 +14,8 @@ from typing import Any
 from evergallery.benchmark.contenders import ALWAYS, BASELINE, BOUND, INITIAL, REFERENCES
 from evergallery.benchmark.known_data import described
 from evergallery.errors import DamagedError, InputError, NotFoundError
-from evergallery.evaluation import KS
 from evergallery.methods import METHODS
-from evergallery.retrieval.continual import advbct_both, advbct_compatibility, advbct_update, price, update_gain
-from evergallery.retrieval.metrics import metric_named
+from evergallery.retrieval.continual import advbct_compatibility, advbct_update, price, update_gain
 
 Run = Mapping[str, Any]
 NOT_MEANT = "n. m."
@@ -202,88 +200,6 @@ def markdown(runs: Sequence[Run]) -> str:
     return "\n".join([*lines, "", *_foot(runs, columns), "", *_differences(groups)]).rstrip() + "\n"
 
 
-def ranks_markdown(runs: Sequence[Run]) -> str:
-    """Every metric that tables show, of all classes, where runs have other ones than every run has; empty elsewhere."""
-    methods = {name: [one["measures"].get("cells") or {} for one in found] for name, found in by_method(runs).items()}
-    first: Mapping[str, float] = next(
-        (cells["new self"] for found in methods.values() for cells in found if "new self" in cells), {}
-    )
-    metrics = {name: metric for name in first if (metric := metric_named(name)) is not None and metric.shown}
-    if set(metrics) <= {*(f"recall@{k}" for k in KS), "mAP@R"}:
-        return ""
-    tests = {"self": "new self", "cross": "cross"}
-    ranks = {name: name.rpartition("@")[2] for name in metrics}
-    heads = [
-        f"{test} {metric.heading.replace('@k', '@' + ranks[n])}" for test in tests for n, metric in metrics.items()
-    ]
-    explained = {metric.heading: metric.explained for metric in metrics.values()}
-    lines = [
-        "More metrics, all classes pooled, in %, mean over the seeds: "
-        + "; ".join(f"{heading}, {words}" for heading, words in explained.items())
-        + ".",
-        "",
-        "| method | " + " | ".join(heads) + " |",
-        "|---" + "|---:" * len(heads) + "|",
-    ]
-    groups = by_method(runs)
-    for name, found in methods.items():
-        texts = []
-        for test, cell in tests.items():
-            if test == "cross" and any(map(begins_alike, groups[name])):
-                texts += [NOT_MEANT] * len(metrics)
-                continue
-            for figure in metrics:
-                values = [cells[cell][figure] for cells in found if figure in cells.get(cell, {})]
-                texts.append(f"{100 * statistics.fmean(values):.1f}" if values else "–")
-        lines.append(f"| {name} | " + " | ".join(texts) + " |")
-    return "\n".join([*lines, "", ""])
-
-
-def evaluated_markdown(runs: Sequence[Run]) -> str:
-    """Pairs, templates and landmarks, where runs were measured on them, with AdvBCT's composites; empty elsewhere."""
-    measured = [run for run in runs if run["measures"].get("evaluated")]
-    if not measured:
-        return ""
-    names = [
-        (one, figure) for one, tests in measured[0]["measures"]["evaluated"].items() for figure in tests["new self"]
-    ]
-    heads = [f"{one} {figure} {test}" for one, figure in names for test in ("self", "cross")]
-    lines = [
-        "On sets that are only tested on, in %, mean over the seeds. P_up, P_comp and their harmonic mean P_1 are AdvBCT's, mean "
-        "over the sets of the first figure of each, M* of joint; 50 is neutral.",
-        "",
-        "| method | " + " | ".join([*heads, "P_up", "P_comp", "P_1"]) + " |",
-        "|---" + "|---:" * (len(heads) + 3) + "|",
-    ]
-    best = {run["seed"]: run for run in measured if run["method"] == "joint"}
-    for method, found in by_method(measured).items():
-        columns = [
-            [run["measures"]["evaluated"][one][cell][figure] for run in found]
-            for one, figure in names
-            for cell in ("new self", "cross")
-        ]
-        told = [values for run in found if run["seed"] in best if (values := _composites(run, best[run["seed"]]))]
-        columns += [[values[index] for values in told] for index in range(3)]
-        texts = [f"{100 * statistics.fmean(values):.1f}" if values else "–" for values in columns]
-        lines.append(f"| {method} | " + " | ".join(texts) + " |")
-    return "\n".join([*lines, "", ""])
-
-
-def _composites(run: Run, best: Run) -> tuple[float, float, float] | None:
-    """P_up, P_comp and P_1 of a run, mean over its sets; ``None`` where one of them has none."""
-    found = []
-    for name, tests in run["measures"]["evaluated"].items():
-        figure = next(iter(tests["new self"]))
-        unconstrained = best["measures"]["evaluated"][name]["new self"][figure]
-        update = advbct_update(tests["new self"][figure], unconstrained) if unconstrained > 0 else None
-        kept = advbct_compatibility(tests["cross"][figure], tests["old self"][figure], unconstrained)
-        if update is None or kept is None:
-            return None
-        found.append((update, kept, advbct_both(update, kept)))
-    update, kept, both = (statistics.fmean(values) for values in zip(*found, strict=True))
-    return update, kept, both
-
-
 def _seeds_text(runs: Sequence[Run]) -> str:
     return f"{len(runs)}" if len(runs) > 1 else "**1**"
 
@@ -320,9 +236,11 @@ def _differences(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     """Which order the seeds carry: each method minus the references, on all classes."""
     columns = [column for column in COLUMNS if column.title in ("all self", "all cross")]
     references = [name for name in REFERENCES if name in groups]
-    pairs = [(one, other, column) for other in references for column in columns for one in groups if one != other]
+    pairs = [(group, other, column) for other in references for column in columns for group in groups if group != other]
     cells = {(one, other, column.title): difference(groups[one], groups[other], column) for one, other, column in pairs}
-    named = [one for one in groups if any(cells.get((one, other, c.title)) for other in references for c in columns)]
+    named = [
+        group for group in groups if any(cells.get((group, other, c.title)) for other in references for c in columns)
+    ]
     if not references or len(groups) < 2:
         return []
     heads = [f"{column.title} − {other}" for other in references for column in columns]
@@ -357,7 +275,7 @@ def _difference_text(found: Difference | None) -> str:
 
 
 def latex(runs: Sequence[Run]) -> str:
-    """The same as a ``tabular``."""
+    """The same table as a LaTeX ``tabular``."""
     columns, rows = table(runs)
     groups = by_method(runs)
     lines = [
@@ -399,7 +317,9 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     groups = by_method(runs)
     data = first["data"]
     hardware = [run["hardware"] for run in runs]
-    machines = sorted({f"{one['processor']}, {one['cores']} cores, {one['device']}" for one in hardware})
+    machines = sorted(
+        {f"{machine['processor']}, {machine['cores']} cores, {machine['device']}" for machine in hardware}
+    )
     commits = sorted({str(run["commit"]) for run in runs})
     precisions = sorted({run.get("precision") or "precision not recorded" for run in runs})
     alone = [name for name, found in groups.items() if len(found) == 1]
@@ -440,7 +360,9 @@ def _new_options(run: Run) -> list[str]:
     """Hyper-parameters that the method has and had not when the run was made."""
     method = METHODS.get(run["method"].partition("+")[0].partition("@")[0])
     known = run.get("parameters")
-    return [] if method is None or known is None else [one.name for one in fields(method) if one.name not in known]
+    return (
+        [] if method is None or known is None else [field.name for field in fields(method) if field.name not in known]
+    )
 
 
 EVERY_IMAGE = "every test image queries the others of its group"

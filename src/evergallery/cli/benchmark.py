@@ -10,7 +10,7 @@ from evergallery.cli.common import DataDirOption, JsonOption
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
-    from evergallery.benchmark.protocols import Changes
+    from evergallery.benchmark.protocol import Changes
 
 
 def benchmark(
@@ -64,7 +64,7 @@ def benchmark(
     elif protocol == "compare":
         _compare(sets or [], json)
     else:
-        from evergallery.benchmark.protocols import Changes
+        from evergallery.benchmark.protocol import Changes
         from evergallery.errors import InputError
 
         if ks is not None and not all(part.isdigit() and int(part) for part in ks.split(",")):

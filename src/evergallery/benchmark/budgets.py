@@ -1,0 +1,127 @@
+"""What each budget of the named protocols buys: settings of the papers, and shorter ones for two CPU cores."""
+
+from dataclasses import replace
+from typing import Any
+
+from evergallery.benchmark.protocol import Budget, Plan
+from evergallery.training import Settings
+
+
+def _glyphs(epochs: int, update_epochs: int) -> Plan:
+    common: dict[str, Any] = {"batch_size": 64, "images_per_class": 4, "padding": 3, "flip": False}
+    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common))
+
+
+def _cifar(size: int, epochs: int, update_epochs: int, **common: Any) -> Plan:
+    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common), size)
+
+
+def _photographs(epochs: int, update_epochs: int, size: int | None = 32) -> Plan:
+    common: dict[str, Any] = {"batch_size": 80, "images_per_class": 5}
+    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common), size)
+
+
+GLYPHS: dict[Budget, Plan] = {"quick": _glyphs(4, 2), "standard": _glyphs(12, 6), "paper": _glyphs(40, 20)}
+# A tenth of the characters is seen ten times as often: otherwise a first generation would have no time to learn anything.
+GLYPHS_10: dict[Budget, Plan] = {"quick": _glyphs(12, 3), "standard": _glyphs(40, 12), "paper": _glyphs(120, 40)}
+CIFAR: dict[Budget, Plan] = {"quick": _cifar(16, 4, 2), "standard": _cifar(24, 12, 5)}
+
+
+def _csd(rate: float) -> Settings:
+    # All 500 images of a class, all 196 steps of an epoch, black borders, no autocast; the last epoch, where the published code
+    # chooses the best one on the test images.
+    return Settings(
+        epochs=800, learning_rate=rate, schedule="multi-step", clip_norm=None, border="zero", last_batch=True,
+        precision="float32", validation_fraction=0, select="last",
+    )  # fmt: skip
+
+
+CSD: dict[Budget, Plan] = {**CIFAR, "paper": Plan(_csd(1e-3), _csd(1e-5), 32, {"head": "unit-rows"})}
+
+
+def _mutual(epochs: int) -> Settings:
+    # BN-Inception's: an epoch is each class once, batch normalisation keeps its statistics.
+    return Settings(
+        epochs=epochs, batch_size=80, images_per_class=5, epoch="classes", learning_rate=1e-5, schedule="constant",
+        clip_norm=None, crop=0.16, normalisation="fixed", validation_fraction=0, select="last",
+    )  # fmt: skip
+
+
+PHOTOGRAPHS: dict[Budget, Plan] = {
+    "quick": _photographs(6, 3),
+    "standard": _photographs(30, 15),
+    "paper": Plan(
+        _mutual(1500),
+        _mutual(1000),
+        224,
+        {"backbone": "bn-inception", "dim": 512, "neck": "linear", "pretrained": True},
+    ),
+}
+
+
+def _dual_tuning() -> Settings:
+    # fast-reid's bag of tricks: × 0.1 at 40 and 90 of 120 epochs, a rising rate before.
+    return Settings(
+        epochs=120, batch_size=64, images_per_class=4, learning_rate=3.5e-4,
+        schedule="multi-step", milestones=(40 / 120, 90 / 120), warmup=10 / 120,
+        clip_norm=None, padding=10, border="zero", erase=0.5, validation_fraction=0, select="last",
+    )  # fmt: skip
+
+
+DUAL_TUNING: dict[Budget, Plan] = {
+    **CIFAR,
+    "paper": Plan(
+        _dual_tuning(),
+        _dual_tuning(),
+        256,
+        {
+            "backbone": "resnet18", "update_backbone": "resnet50", "neck": "bn", "head": "linear", "pretrained": True,
+            "update_options": {"dual-tuning": {"loss": "cross-entropy"}},
+        },
+    ),
+}  # fmt: skip
+
+OMNIGLOT: dict[Budget, Plan] = {
+    "quick": replace(_glyphs(2, 1), size=28),
+    "standard": replace(_glyphs(12, 6), size=28),
+    "paper": replace(_glyphs(60, 30), size=28),
+}
+
+
+def _imagenet(epochs: int, size: int) -> Plan:
+    # openBCT's: every 30 of 90 epochs a tenth of the rate, which begins at 0.1; nothing clipped.
+    settings = Settings(
+        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(1 / 3, 2 / 3), optimizer="sgd",
+        weight_decay=1e-4, clip_norm=None, crop=0.08,
+    )  # fmt: skip
+    return Plan(settings, settings, size)
+
+
+IMAGENET: dict[Budget, Plan] = {"quick": _imagenet(2, 64), "standard": _imagenet(20, 128), "paper": _imagenet(90, 224)}
+
+
+def _faces(epochs: int, size: int) -> Plan:
+    settings = Settings(
+        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(0.4, 0.7, 0.9),
+        optimizer="sgd", weight_decay=5e-4, border="zero", padding=size // 16,
+    )  # fmt: skip
+    return Plan(settings, settings, size)
+
+
+FACES: dict[Budget, Plan] = {"quick": _faces(2, 32), "standard": _faces(10, 64), "paper": _faces(20, 112)}
+
+
+def _landmarks(epochs: int, size: int) -> Plan:
+    # AdvBCT's published command: × 0.1 at 5, 10 and 20 of 30 epochs.
+    settings = Settings(
+        epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(1 / 6, 1 / 3, 2 / 3),
+        optimizer="sgd", weight_decay=1e-4, clip_norm=None, crop=0.2,
+    )  # fmt: skip
+    return Plan(settings, settings, size)
+
+
+LANDMARKS: dict[Budget, Plan] = {
+    "quick": _landmarks(2, 64),
+    "standard": _landmarks(10, 128),
+    "paper": replace(_landmarks(30, 224), network={"pretrained": True}),
+}

@@ -1,0 +1,92 @@
+"""Tables beside the main one: every metric of the test images, and sets that are only tested on."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from evergallery.benchmark.contenders import BOUND
+from evergallery.benchmark.tables import NOT_MEANT, Run, begins_alike, by_method
+from evergallery.evaluation import KS
+from evergallery.retrieval.continual import advbct_both, advbct_compatibility, advbct_update
+from evergallery.retrieval.metrics import metric_named
+
+
+def ranks_markdown(runs: Sequence[Run]) -> str:
+    """Every metric that tables show, of all classes, where runs have other ones than every run has; empty elsewhere."""
+    methods = {name: [one["measures"].get("cells") or {} for one in found] for name, found in by_method(runs).items()}
+    first: Mapping[str, float] = next(
+        (cells["new self"] for found in methods.values() for cells in found if "new self" in cells), {}
+    )
+    metrics = {name: metric for name in first if (metric := metric_named(name)) is not None and metric.shown}
+    if set(metrics) <= {*(f"recall@{k}" for k in KS), "mAP@R"}:
+        return ""
+    tests = {"self": "new self", "cross": "cross"}
+    ranks = {name: name.rpartition("@")[2] for name in metrics}
+    heads = [
+        f"{test} {metric.heading.replace('@k', '@' + ranks[n])}" for test in tests for n, metric in metrics.items()
+    ]
+    explained = {metric.heading: metric.explained for metric in metrics.values()}
+    lines = [
+        "More metrics, all classes pooled, in %, mean over the seeds: "
+        + "; ".join(f"{heading}, {words}" for heading, words in explained.items())
+        + ".",
+        "",
+        "| method | " + " | ".join(heads) + " |",
+        "|---" + "|---:" * len(heads) + "|",
+    ]
+    groups = by_method(runs)
+    for name, found in methods.items():
+        texts = []
+        for test, cell in tests.items():
+            if test == "cross" and any(map(begins_alike, groups[name])):
+                texts += [NOT_MEANT] * len(metrics)
+                continue
+            for figure in metrics:
+                values = [cells[cell][figure] for cells in found if figure in cells.get(cell, {})]
+                texts.append(f"{100 * statistics.fmean(values):.1f}" if values else "–")
+        lines.append(f"| {name} | " + " | ".join(texts) + " |")
+    return "\n".join([*lines, "", ""])
+
+
+def evaluated_markdown(runs: Sequence[Run]) -> str:
+    """Pairs, templates and landmarks, where runs were measured on them, with AdvBCT's composites; empty elsewhere."""
+    measured = [run for run in runs if run["measures"].get("evaluated")]
+    if not measured:
+        return ""
+    names = [
+        (one, figure) for one, tests in measured[0]["measures"]["evaluated"].items() for figure in tests["new self"]
+    ]
+    heads = [f"{one} {figure} {test}" for one, figure in names for test in ("self", "cross")]
+    lines = [
+        "On sets that are only tested on, in %, mean over the seeds. P_up, P_comp and their harmonic mean P_1 are AdvBCT's, mean "
+        "over the sets of the first figure of each, M* of joint; 50 is neutral.",
+        "",
+        "| method | " + " | ".join([*heads, "P_up", "P_comp", "P_1"]) + " |",
+        "|---" + "|---:" * (len(heads) + 3) + "|",
+    ]
+    best = {run["seed"]: run for run in measured if run["method"] == BOUND}
+    for method, found in by_method(measured).items():
+        columns = [
+            [run["measures"]["evaluated"][one][cell][figure] for run in found]
+            for one, figure in names
+            for cell in ("new self", "cross")
+        ]
+        told = [values for run in found if run["seed"] in best if (values := _composites(run, best[run["seed"]]))]
+        columns += [[values[index] for values in told] for index in range(3)]
+        texts = [f"{100 * statistics.fmean(values):.1f}" if values else "–" for values in columns]
+        lines.append(f"| {method} | " + " | ".join(texts) + " |")
+    return "\n".join([*lines, "", ""])
+
+
+def _composites(run: Run, best: Run) -> tuple[float, float, float] | None:
+    """P_up, P_comp and P_1 of a run, mean over its sets; ``None`` where one of them has none."""
+    found = []
+    for name, tests in run["measures"]["evaluated"].items():
+        figure = next(iter(tests["new self"]))
+        unconstrained = best["measures"]["evaluated"][name]["new self"][figure]
+        update = advbct_update(tests["new self"][figure], unconstrained) if unconstrained > 0 else None
+        kept = advbct_compatibility(tests["cross"][figure], tests["old self"][figure], unconstrained)
+        if update is None or kept is None:
+            return None
+        found.append((update, kept, advbct_both(update, kept)))
+    update, kept, both = (statistics.fmean(values) for values in zip(*found, strict=True))
+    return update, kept, both

@@ -1,0 +1,230 @@
+"""What a protocol of a benchmark is: which images, which tasks, which networks, for how long, and what may be otherwise."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import ValidationError
+
+from evergallery.benchmark.parts import Parts, parts_of
+from evergallery.data.datasets import NAMED
+from evergallery.data.images import Preprocessing
+from evergallery.data.published import layout_of
+from evergallery.data.sources import load
+from evergallery.data.tasks import Tasks
+from evergallery.errors import InputError
+from evergallery.network import HeadKind, Neck
+from evergallery.training import Settings
+from evergallery.training.settings import Precision
+from evergallery.watching import Watcher
+
+Budget = Literal["quick", "standard", "paper"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a budget buys: the settings of the first generation and of its updates."""
+
+    first: Settings
+    """Of the first generation, and of whoever starts from scratch."""
+    update: Settings
+    """Of every generation that begins with its parent's weights."""
+    size: int | None = 32
+    """Side of the images in pixels; ``None`` is the backbone's own."""
+    network: Mapping[str, Any] = field(default_factory=dict)
+    """What its networks are where the protocol's own are others: fields of it."""
+
+
+@dataclass(frozen=True)
+class BenchmarkProtocol:
+    """A protocol: everything but the method, the seed and the budget.
+
+    Attributes:
+        name: of the protocol.
+        shows: what for, in a sentence.
+        data: a named set, or ``None`` where the user brings images in any form that ``learn`` reads.
+        tasks: classes and a seed to tasks.
+        budgets: what each budget buys.
+        backbone: of the first generation.
+        update_backbone: of the later ones, where it is another.
+        dim: D of the embedding; the backbone's own by default.
+        neck: likewise.
+        head: kind of classifier.
+        overlapping: whether a task holds all classes so far, not only its own.
+        test_split: name of the split that is tested on.
+        unseen_split: name of a split whose classes are in no task: an open set.
+        pretrained: whether new networks begin with their published weights.
+        weights: a file of the backbone's weights in place of the published ones.
+        report_classes: name of a set of which only the classes count that nothing was developed on, see ``is_reported``.
+        ks: of recall@k, beside those that every table has.
+        evaluate: evaluation sets that the first and the last generation are measured on too, see ``evaluation_set``.
+        held_out: share of each class that is tested on, of sets that have no test part of their own.
+        update_options: parameters of some methods that belong to this protocol.
+    """
+
+    name: str
+    shows: str
+    data: str | None
+    tasks: Callable[[Sequence[str], int], Tasks]
+    budgets: Mapping[Budget, Plan]
+    backbone: str = "resnet32"
+    update_backbone: str | None = None
+    dim: int | None = None
+    neck: Neck = "none"
+    head: HeadKind = "cosine"
+    overlapping: bool = False
+    test_split: str = "test"
+    unseen_split: str | None = None
+    pretrained: bool = False
+    weights: Path | None = None
+    report_classes: str | None = None
+    ks: tuple[int, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    held_out: float = 0.3
+    update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def changed(self, budget: Budget, changes: "Changes") -> "BenchmarkProtocol":
+        """With the networks of a budget, and what somebody wants otherwise."""
+        wanted = {**self.budgets[budget].network, **changes.network()}
+        for name, known in (("neck", get_args(Neck)), ("head", get_args(HeadKind))):
+            if wanted.get(name) not in (None, *known):
+                raise InputError(f"--{name} {wanted[name]!r} is not usable: it is one of {', '.join(known)}.")
+        if "backbone" in changes.network():
+            wanted["update_backbone"] = (
+                changes.update_backbone
+            )  # One backbone was asked for, and is that of every update.
+        return replace(self, **wanted, budgets={**self.budgets, budget: changes.of(self.budgets[budget])})
+
+    def plan(self, budget: Budget, seed: int) -> Plan:
+        """The plan with the seeds of run ``seed``: of weights, of data order and of the validation part."""
+        plan = self.budgets[budget]
+        seeds = {"init_seed": seed, "data_seed": seed, "validation_seed": seed}
+        return replace(plan, first=plan.first.model_copy(update=seeds), update=plan.update.model_copy(update=seeds))
+
+    def parts(self, data: str | None, plan: Plan, cache: Path, watcher: Watcher, data_dir: Path | None = None) -> Parts:
+        """The images, in the parts that they are learned from and tested on.
+
+        Args:
+            data: images, or a named set; where the protocol brings one, the directory where that lies will do.
+            plan: for the size of the images.
+            cache: where decoded images are kept.
+            watcher: hears of progress.
+            data_dir: where a named set lies.
+
+        Raises:
+            InputError: no data named for a protocol that needs it, or data without enough classes.
+        """
+        if self.data is None and data is None:
+            raise InputError(f"The protocol {self.name!r} runs on images of your own: name them with --data.")
+        named = self.data is not None and (data is None or (self.data in NAMED and Path(data).is_dir()))
+        source = str(self.data if named else data)
+        inside = None if named else layout_of(Path(source).absolute().parent)
+        if inside is not None and Path(source).is_dir():
+            raise InputError(
+                f"{source} is a part of a set whose split is published: name all of it with  --data {inside} --data-dir "
+                f"{Path(source).absolute().parent}"
+            )
+        images = load(
+            source,
+            self.preprocessing(plan),
+            cache=cache,
+            data_dir=Path(data) if named and data else data_dir,
+            on_progress=lambda done, total: watcher.counted("reading images", done, total),
+        )
+        if self.report_classes is not None:
+            images = images.of_classes([name for name in images.classes if is_reported(self.report_classes, name)])
+        return parts_of(
+            images, source, test_split=self.test_split, unseen_split=self.unseen_split, held_out=self.held_out
+        )
+
+    def dimension(self, backbone: str) -> int:
+        """D of the embedding with this backbone."""
+        from evergallery.network import build_backbone
+
+        return self.dim or build_backbone(backbone).width
+
+    def preprocessing(self, plan: Plan) -> Preprocessing:
+        """From a file to the network's input."""
+        from evergallery.network import build_backbone
+
+        built = build_backbone(self.backbone)
+        return Preprocessing(
+            size=plan.size or built.size, interpolation=built.interpolation, mean=built.mean, std=built.std
+        )
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to be otherwise than a protocol has it; ``None`` leaves it as it is.
+
+    Attributes:
+        backbone: of all generations.
+        update_backbone: of the later ones, where it is to be another.
+        dim: D of the embedding.
+        neck: between backbone and embedding.
+        head: kind of classifier.
+        pretrained: begin with published weights.
+        weights: begin with the backbone's weights in this file.
+        epochs: of every generation.
+        precision: ``auto``, ``bf16`` or ``float32``.
+        size: side of the images in pixels.
+        ks: of recall@k.
+        evaluate: evaluation sets.
+    """
+
+    backbone: str | None = None
+    update_backbone: str | None = None
+    dim: int | None = None
+    neck: Neck | None = None
+    head: HeadKind | None = None
+    pretrained: bool | None = None
+    weights: Path | None = None
+    epochs: int | None = None
+    precision: Precision | None = None
+    size: int | None = None
+    ks: tuple[int, ...] | None = None
+    evaluate: tuple[str, ...] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What was asked for, by name."""
+        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+
+    def network(self) -> dict[str, Any]:
+        """Of that, what a protocol is made of."""
+        given = {name: value for name, value in self.given().items() if name not in ("epochs", "precision", "size")}
+        if "weights" in given:
+            given["pretrained"] = False  # A file takes the place of the published weights.
+        if "dim" in given and "neck" not in given:
+            given["neck"] = "linear"
+        return given
+
+    def of(self, plan: Plan) -> Plan:
+        """The plan with what is to be otherwise.
+
+        Raises:
+            InputError: a value that cannot be.
+        """
+        changes = {name: self.given()[name] for name in ("epochs", "precision") if name in self.given()}
+        try:
+            first, update = (
+                Settings.model_validate({**one.model_dump(), **changes}) for one in (plan.first, plan.update)
+            )
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise InputError(f"--{wrong['loc'][0]} {wrong['input']!r} is not usable: {wrong['msg']}.") from error
+        return replace(plan, first=first, update=update, size=self.size or plan.size)
+
+
+NO_CHANGES = Changes()
+
+
+def is_reported(name: str, label: str) -> bool:
+    """Whether a class of a set is for reports: the SHA-256 of ``SET/NAME`` is odd. On the others methods were developed.
+
+    A number that stands before the name, as in ``000_Golden-Delicious``, does not count.
+    """
+    known = re.sub(r"^\d+_", "", label)
+    return hashlib.sha256(f"{name}/{known}".encode()).digest()[-1] % 2 == 1
