@@ -30,6 +30,13 @@ def project() -> Any:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
+def test_the_makefile_names_what_is_there() -> None:
+    words = re.sub(r"^#.*$", "", (ROOT / "Makefile").read_text(), flags=re.MULTILINE).split()
+    named = [word for word in words if re.match(r"(tests|benchmarks|docs)/", word)]
+    assert len(named) > 20
+    assert [word for word in named if not (ROOT / word).exists()] == []
+
+
 def test_the_image_is_linted() -> None:
     linter = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     if linter is None:
@@ -70,7 +77,7 @@ def test_what_compose_mounts_is_there_and_no_password_is_written_down() -> None:
 def known_metrics() -> set[str]:
     text = (
         Metrics()
-        .read(items={"v1": 1}, promoted="v1", job=("refresh", 0.5), problems={"failed": 1}, ready=True)
+        .read(items={"v1": 1}, promoted="v1", job=("refresh", 0.5), problems={"failed": 1}, ready=True, drift={})
         .decode()
     )
     names = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
