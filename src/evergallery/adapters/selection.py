@@ -128,7 +128,7 @@ class Selection:
         return self.chosen.warning
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The same as JSON values."""
         return {
             "chosen": self.name,
             "measure": self.measure,
@@ -253,16 +253,16 @@ def judge(queries: Tensor, stored: Tensor, rows: Tensor, labels: Tensor | None, 
 
 def together(judgements: Sequence[Judgement]) -> Judgement:
     """One judgement of all their queries."""
-    queries = sum(one.queries for one in judgements)
-    weights = [one.queries / queries if queries else 1 / len(judgements) for one in judgements]
+    queries = sum(judgement.queries for judgement in judgements)
+    weights = [judgement.queries / queries if queries else 1 / len(judgements) for judgement in judgements]
 
     def mean(values: Sequence[float]) -> float:
         return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
     return Judgement(
-        mean([one.recall for one in judgements]),
-        mean([one.reciprocal_rank for one in judgements]),
-        mean([one.cosine for one in judgements]),
+        mean([judgement.recall for judgement in judgements]),
+        mean([judgement.reciprocal_rank for judgement in judgements]),
+        mean([judgement.cosine for judgement in judgements]),
         queries,
     )
 

@@ -95,7 +95,7 @@ def print_options(options: "Sequence[Option]", metric: str) -> None:
     """Every way of answering beside what it gives and costs."""
     from evergallery.report.words import duration, size
 
-    priced = any(one.money is not None for one in options)
+    priced = any(option.money is not None for option in options)
     rows = []
     for one in options:
         change = one.outcome.change
@@ -242,7 +242,7 @@ def print_status(result: "Status") -> None:
         say("The gallery is empty.")
     else:
         print_table("Items", ("vectors of", "state", "items"),
-                    [(one.name, one.state, str(one.items)) for one in result.spaces], numbers_from=2)  # fmt: skip
+                    [(space.name, space.state, str(space.items)) for space in result.spaces], numbers_from=2)  # fmt: skip
     if result.refresh is not None:
         one = result.refresh
         left = (

@@ -42,7 +42,7 @@ def read_arrays(path: Path, preprocessing: Preprocessing, require_labels: bool) 
     classes, numbers = _number_labels(path, labels, arrays.get("names"))
     if require_labels and (numbers < 0).any():
         raise InputError(f"{path} has no label for image {int(np.argmax(numbers < 0))}: label it or leave it out.")
-    splits = [split_of(one) for one in _texts(path, "split", arrays["split"])] if "split" in arrays else None
+    splits = [split_of(text) for text in _texts(path, "split", arrays["split"])] if "split" in arrays else None
     return ImageSet.from_arrays(
         fit_arrays(images, preprocessing),
         numbers,
@@ -79,15 +79,15 @@ def _number_labels(
         return tuple(str(one) if known is None else known[one] for one in used), numbers
     if labels.dtype.kind in "US":
         texts = _texts(path, "labels", labels)
-        found = sorted({one for one in texts if one}, key=natural)
+        found = sorted({text for text in texts if text}, key=natural)
         number = {name: index for index, name in enumerate(found)}
-        return tuple(found), np.array([number.get(one, -1) for one in texts], dtype=np.int64)
+        return tuple(found), np.array([number.get(text, -1) for text in texts], dtype=np.int64)
     raise InputError(f"{path} has labels of type {labels.dtype}: they must be integers or strings.")
 
 
 def _texts(path: Path, name: str, values: NDArray[Any]) -> list[str]:
     """An array as names, empty where one says nothing."""
     try:
-        return [normal(text_of(one) or "") for one in values.tolist()]
+        return [normal(text_of(text) or "") for text in values.tolist()]
     except ValueError as error:
         raise InputError(f"{path} has among its {name} {error}: they must be text.") from error

@@ -158,31 +158,34 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
     """
     if not sets:
         raise InputError("There is no image set to concatenate.")
-    sizes = {one.size for one in sets}
+    sizes = {image_set.size for image_set in sets}
     if len(sizes) > 1:
         raise InputError(f"Images of different sizes {sorted(sizes)} cannot be put together: read them at one size.")
-    classes = tuple(dict.fromkeys(name for one in sets for name in one.classes))
+    classes = tuple(dict.fromkeys(name for image_set in sets for name in image_set.classes))
     number = {name: index for index, name in enumerate(classes)}
-    labels = [np.array([*(number[name] for name in one.classes), -1], dtype=np.int64)[one.labels] for one in sets]
-    longest = max((one.pixels for one in sets), key=len)
-    if all(_begins(one.pixels, longest) for one in sets):
-        pixels, rows = longest, np.concatenate([one.rows for one in sets])
+    labels = [
+        np.array([*(number[name] for name in image_set.classes), -1], dtype=np.int64)[image_set.labels]
+        for image_set in sets
+    ]
+    longest = max((image_set.pixels for image_set in sets), key=len)
+    if all(_begins(image_set.pixels, longest) for image_set in sets):
+        pixels, rows = longest, np.concatenate([image_set.rows for image_set in sets])
     else:
-        pixels = np.concatenate([one.pixels[one.rows] for one in sets])
+        pixels = np.concatenate([image_set.pixels[image_set.rows] for image_set in sets])
         rows = np.arange(len(pixels))
     return ImageSet(
         pixels=pixels,
         rows=rows,
         labels=np.concatenate(labels),
         classes=classes,
-        uris=tuple(uri for one in sets for uri in one.uris),
-        hashes=tuple(content for one in sets for content in one.hashes),
-        split=_joined([one.split for one in sets]),
-        cameras=_joined([one.cameras for one in sets]),
-        item_ids=tuple(i for one in sets for i in (one.item_ids or (None,) * len(one)))
-        if any(one.item_ids for one in sets)
+        uris=tuple(uri for image_set in sets for uri in image_set.uris),
+        hashes=tuple(content for image_set in sets for content in image_set.hashes),
+        split=_joined([image_set.split for image_set in sets]),
+        cameras=_joined([image_set.cameras for image_set in sets]),
+        item_ids=tuple(i for image_set in sets for i in (image_set.item_ids or (None,) * len(image_set)))
+        if any(image_set.item_ids for image_set in sets)
         else None,
-        skipped=tuple(dict.fromkeys(skipped for one in sets for skipped in one.skipped)),
+        skipped=tuple(dict.fromkeys(skipped for image_set in sets for skipped in image_set.skipped)),
     )
 
 

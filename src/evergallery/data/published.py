@@ -58,7 +58,7 @@ def dogs(data_dir: Path | None) -> Listing:
             files = [str(one) for one in np.atleast_1d(_matlab(path, "dogs")["file_list"])]
         except KeyError as error:
             raise damaged(path, error) from error
-        entries += [_entry(root / "Images" / one, one.partition("/")[0], split) for one in files]
+        entries += [_entry(root / "Images" / file, file.partition("/")[0], split) for file in files]
     return Listing(entries)
 
 
@@ -96,10 +96,10 @@ def deepfashion2(data_dir: Path | None) -> Listing:
         for path in sorted((root / part / "annos").glob("*.json")):
             try:
                 found = json.loads(path.read_text())
-                items = [one for name, one in found.items() if name.startswith("item") and int(one["style"]) > 0]
+                items = [item for name, item in found.items() if name.startswith("item") and int(item["style"]) > 0]
                 if not items:
                     continue
-                largest = max(items, key=lambda one: _area(one["bounding_box"]))
+                largest = max(items, key=lambda item: _area(item["bounding_box"]))
                 label = f"{int(found['pair_id']):06d}-{int(largest['style'])}-{int(largest['category_id'])}"
                 asks = found["source"] == "user"
             except (ValueError, KeyError, TypeError) as error:

@@ -117,7 +117,7 @@ class Indexing:
         self._roots = Roots([*roots, self.root] if self.root is not None else roots)
 
     def watched(self, listing: Listing) -> Listing:
-        """The same listing.
+        """Give the same listing, and note each file in it.
 
         Raises:
             InputError: while it is gone through: it names an address of the web, or of another machine, that is not allowed.

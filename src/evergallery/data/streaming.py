@@ -195,7 +195,7 @@ def decode_picture(picture: Picture | Skipped, preprocessing: Preprocessing) -> 
 
 
 def grouped(items: Iterable[In], size: int) -> Iterator[list[In]]:
-    """So many at a time."""
+    """Deal items into groups of so many."""
     iterator = iter(items)
     while group := list(itertools.islice(iterator, size)):
         yield group

@@ -60,7 +60,7 @@ class DemoResult:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The same as JSON values."""
         return {
             "title": self.title,
             "foot": self.foot,

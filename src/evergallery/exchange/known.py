@@ -8,10 +8,10 @@ from evergallery.holdings.holdings import Holdings
 
 def known_generation(holdings: Holdings, fingerprint: str) -> Generation | None:
     """The generation of a fingerprint, if there is one."""
-    return next((one for one in holdings.generations() if one.fingerprint == fingerprint), None)
+    return next((generation for generation in holdings.generations() if generation.fingerprint == fingerprint), None)
 
 
 def next_generation(holdings: Holdings) -> tuple[str, Path]:
     """Name of the next generation, and the directory that it is to have."""
-    number = max((one.number for one in holdings.generations()), default=0) + 1
+    number = max((generation.number for generation in holdings.generations()), default=0) + 1
     return f"v{number}", holdings.directory / "generations" / directory_name(number)

@@ -84,14 +84,14 @@ class Part:
     deaths: int = 0
 
     def answer(self, answers: Sequence[Any]) -> None:
-        """These are its answers."""
+        """Put the answers of this part into its job."""
         self.job.answers[self.start : self.stop] = answers
         self.job.left -= self.stop - self.start
         if not self.job.left:
             self.job.future.set_result(self.job.answers)
 
     def parted(self) -> list["Part"]:
-        """Smaller ones."""
+        """The same part in smaller ones."""
         step = -(-(self.stop - self.start) // PARTS)
         starts = range(self.start, self.stop, step)
         return [replace(self, start=start, stop=min(start + step, self.stop), deaths=1) for start in starts]

@@ -99,7 +99,9 @@ def _copied_already(source: GalleryStore, target: GalleryStore) -> tuple[str | N
     left = sum(target.count_by_generation(view=EVERYTHING).values())
     after, done, complete = None, 0, True
     for identifier, ours, theirs in _side_by_side(source, target) if left else ():
-        problem = _difference([one for one in ours if _twin(one, theirs)], theirs, TOLERANCES[target.precision])
+        problem = _difference(
+            [version for version in ours if _twin(version, theirs)], theirs, TOLERANCES[target.precision]
+        )
         if problem:
             raise RefusedError(
                 f"The gallery to copy into holds something else: {identifier!r} {problem}. Name an empty one."

@@ -16,7 +16,7 @@ class Opener(Protocol):
     def __call__(
         self, place: str, view: Callable[[], View], /, *, precision: Precision | None, create: bool
     ) -> GalleryStore:
-        """See ``open_store``."""
+        """Open a gallery of this engine; see ``open_store``."""
 
 
 def open_store(

@@ -50,7 +50,7 @@ class Snapshot(BaseModel):
 
     @property
     def vectors(self) -> int:
-        """How many there are in all."""
+        """How many vectors the snapshot holds in all."""
         return sum(self.generations.values())
 
 

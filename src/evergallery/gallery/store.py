@@ -195,7 +195,7 @@ class GalleryStore(Engine):
         return {item.content_hash for page in pages for item in page if item.content_hash is not None}
 
     def count(self, where: Filter = NO_FILTER, *, view: View | None = None) -> int:
-        """How many items there are."""
+        """How many items the gallery has."""
         return sum(self._counts(where, view or self._view()).values())
 
     def generations(self, *, view: View | None = None) -> set[str]:

@@ -26,7 +26,7 @@ from evergallery.names import normal
 
 def seen_of(versions: Sequence[Item], view: View) -> Item | None:
     """The version of one item that a view sees; the newer where it sees both."""
-    visible = [one for one in versions if view.sees(one.refresh, one.superseded)]
+    visible = [version for version in versions if view.sees(version.refresh, version.superseded)]
     return newest(visible) if visible else None
 
 
@@ -97,7 +97,7 @@ def awaited_by(refresh: str, items: Sequence[Item], versions: Mapping[str, Seque
 
 
 def _is_awaited(item: Item, versions: Sequence[Item], refresh: str, before: View) -> bool:
-    olds = [one for one in versions if one.refresh != refresh]
+    olds = [version for version in versions if version.refresh != refresh]
     if len(olds) > 1:
         raise InputError(
             f"The item {item.id!r} has two versions already, of the refresh {olds[0].superseded or olds[1].superseded}: "

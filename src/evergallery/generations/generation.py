@@ -265,7 +265,7 @@ class Generation:
 
     @property
     def architecture(self) -> Architecture:
-        """Of its network.
+        """What its network is made of.
 
         Raises:
             InputError: it has none that could learn.
@@ -276,7 +276,7 @@ class Generation:
 
     @property
     def head_card(self) -> HeadCard:
-        """Of its network's head.
+        """What its card says of the head of its network.
 
         Raises:
             InputError: it has no network that could learn.

@@ -15,7 +15,7 @@ def network_fingerprint(
     preprocessing: Mapping[str, Any],
     dimension: int,
 ) -> str:
-    """Of a network.
+    """The fingerprint of a network's space.
 
     Args:
         weights: hash of its tensors.

@@ -75,7 +75,7 @@ class Notes:
         """Note problems, in place of what was noted about these items."""
         self._write(
             "insert or replace into problem values (?, ?, ?)",
-            [(one.item, one.kind, redacted_text(one.reason)) for one in problems],
+            [(problem.item, problem.kind, redacted_text(problem.reason)) for problem in problems],
         )
 
     def solved(self, identifiers: Iterable[str]) -> None:

@@ -31,7 +31,7 @@ class SkippedNames:
         return self._file is not None
 
     def add(self, skipped: Sequence[Skipped]) -> None:
-        """These too."""
+        """Write down more files that were skipped."""
         for one in skipped:
             self.count += 1
             if self.count <= SKIPPED_KEPT:

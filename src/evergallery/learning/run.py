@@ -48,7 +48,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the new generation."""
+        """Name of the generation that the run makes."""
         return f"v{self.number}"
 
     @property

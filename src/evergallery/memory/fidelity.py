@@ -31,7 +31,7 @@ class Fidelity:
     """In a gallery of the later generation's embeddings."""
 
     def to_dict(self) -> dict[str, float]:
-        """For JSON."""
+        """The same as JSON values."""
         return {name: round(value, 6) for name, value in asdict(self).items()}
 
 

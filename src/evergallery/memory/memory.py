@@ -96,7 +96,7 @@ class Memory:
         return torch.tensor(list(latest), dtype=torch.int64), torch.stack(list(latest.values()))
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a file."""
+        """Its tensors by name, as a file holds them."""
         means = {
             f"{name}/{part}": getattr(means, part)
             for name, means in self.means.items()

@@ -63,7 +63,7 @@ class Scatter:
         return Scatter(classes, total, mean, self.within + other.within + apart.T @ apart)
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a file."""
+        """Its tensors by name, as a file holds them."""
         return {
             f"{PREFIX}classes": self.classes,
             f"{PREFIX}counts": self.counts,

@@ -179,10 +179,10 @@ def _bare(weights: dict[str, Any]) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(weights.get(key), dict):
             weights = weights[key]
-    weights = {name: one for name, one in weights.items() if isinstance(one, Tensor)}
+    weights = {name: tensor for name, tensor in weights.items() if isinstance(tensor, Tensor)}
     for prefix in PREFIXES:
         if weights and all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): one for name, one in weights.items()}
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
 
 
@@ -206,7 +206,8 @@ def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
             f"them into torch's local cache (TORCH_HOME), or name a file of weights with --weights FILE."
         ) from error
     # The layer that makes the scores of classes is the last one; what goes into it are the features.
-    path, last = [(path, one) for path, one in module.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1]
+    layers = [(path, layer) for path, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    path, last = layers[-1]
     parent, _, attribute = path.rpartition(".")
     setattr(module.get_submodule(parent), attribute, nn.Identity())
     width = last.in_features if isinstance(last, nn.Linear) else last.in_channels

@@ -24,19 +24,19 @@ def verdict(found: Measurements) -> dict[str, Any]:
     """The gate on the candidate, condition by condition."""
     if found.base is None:
         return {"sentences": [], "conditions": ()}
-    for one in found.check.agreements:
+    for agreed in found.check.agreements:
         return {
             "sentences": [
-                f"Queries of {one.new} and {one.old} have {100 * one.overlap:.1f} % of their {one.k} nearest among the vectors "
-                f"of {one.old} in common, and the same first one for {100 * one.same_first:.1f} % of "
-                f"{counted(one.queries, 'query', 'queries')}.",
+                f"Queries of {agreed.new} and {agreed.old} have {100 * agreed.overlap:.1f} % of their {agreed.k} nearest "
+                f"among the vectors of {agreed.old} in common, and the same first one for {100 * agreed.same_first:.1f} % of "
+                f"{counted(agreed.queries, 'query', 'queries')}.",
                 "Without labels nobody knows which answers are right, so that the gate cannot judge.",
             ],
             "conditions": (),
         }
     pair = found.updates[found.candidate]
-    conditions = [one for one in pair.conditions if found.searched or one.name not in SEARCHED]
-    missed = [one.name for one in conditions if one.failed]
+    conditions = [condition for condition in pair.conditions if found.searched or condition.name not in SEARCHED]
+    missed = [condition.name for condition in conditions if condition.failed]
     if found.promotion is not None:
         sentences = [_answers(found, found.promotion)]
         sentences += (
@@ -340,11 +340,14 @@ def _line(
     axes: "Axes", found: Measurements, pairs: list[tuple[str, str]], group: str, label: str, marker: str, style: str,
     colour: str | None = None,
 ) -> None:  # fmt: skip
-    points = [(place, one) for place, pair in enumerate(pairs) if (one := found.recall(*pair, group))]
+    points = [(place, estimate) for place, pair in enumerate(pairs) if (estimate := found.recall(*pair, group))]
     if not points:
         return
-    means = [100 * one.mean for _, one in points]
-    ends = [[100 * (one.mean - one.low) for _, one in points], [100 * (one.high - one.mean) for _, one in points]]
+    means = [100 * estimate.mean for _, estimate in points]
+    ends = [
+        [100 * (estimate.mean - estimate.low) for _, estimate in points],
+        [100 * (estimate.high - estimate.mean) for _, estimate in points],
+    ]
     axes.errorbar(
         [place for place, _ in points], means, yerr=ends, fmt=marker + style, capsize=3, linewidth=1.5, markersize=5,
         color=colour or GROUP_COLOURS[group], label=label,

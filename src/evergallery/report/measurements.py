@@ -143,9 +143,9 @@ def measure_held_out(
     everything = holdings.generations()
     asked = {candidate.name, base.name if base else None}
     # Of vectors without a model only stored images are known, which would shrink what the others are measured on.
-    shown = [one for one in everything if one.extracts or one.name in asked]
+    shown = [generation for generation in everything if generation.extracts or generation.name in asked]
     held_out = read_held_out(
-        holdings, data, [Space(one) for one in shown], queries=queries, gallery=gallery, data_dir=data_dir,
+        holdings, data, [Space(generation) for generation in shown], queries=queries, gallery=gallery, data_dir=data_dir,
         watcher=watcher,
     )  # fmt: skip
     if held_out.protocol.judgements is not None:
@@ -167,7 +167,7 @@ def measure_held_out(
         old_classes=_old_classes(held_out, base or candidate),
         updates=updates,
         spaces=held_out.spaces,
-        left_out=tuple(one.name for one in everything if one not in shown),
+        left_out=tuple(generation.name for generation in everything if generation not in shown),
         confidence=gate_of(holdings).confidence,
         curves=refresh.curves,
         prototypes=refresh.prototypes,
@@ -230,7 +230,7 @@ def _check(
 ) -> Check:
     """The generations side by side; without labels no more than how far the results of two agree."""
     protocol, spaces = held_out.protocol, held_out.spaces
-    names = tuple(one.name for one in shown)
+    names = tuple(generation.name for generation in shown)
     if not held_out.labelled:
         agreements = (agreement(protocol, spaces[candidate.name], spaces[base.name]),) if base else ()
         return Check(candidate.name, names, protocol.description, protocol, held_out.excluded, {}, (), agreements)

@@ -35,22 +35,25 @@ def standing(holdings: Holdings) -> dict[str, Any]:
     elif not found.spaces:
         sentences.append("The gallery is empty: fill it with  evergallery index IMAGES")
     else:
-        total = sum(one.items for one in found.spaces)
-        served = sum(one.items for one in found.spaces if one.state in ("current", "compatible"))
+        total = sum(space.items for space in found.spaces)
+        served = sum(space.items for space in found.spaces if space.state in ("current", "compatible"))
         sentences.append(f"It may search {served} of {counted(total, 'stored item')}.")
-        waiting = [one.name for one in found.spaces if one.state == "needs refresh"]
+        waiting = [space.name for space in found.spaces if space.state == "needs refresh"]
         if waiting:
             sentences.append(f"Those of {listed(waiting)} have to be refreshed, or shown to be compatible by a check.")
     if found.refresh:
-        one = found.refresh
+        refresh = found.refresh
         left = (
             ""
-            if one.seconds_left is None or not one.remaining
-            else f", about {duration(one.seconds_left)} for the rest"
+            if refresh.seconds_left is None or not refresh.remaining
+            else f", about {duration(refresh.seconds_left)} for the rest"
         )
-        seen = "searches use the new vectors" if one.shown else f"they wait for the promotion of {one.generation}"
+        seen = (
+            "searches use the new vectors" if refresh.shown else f"they wait for the promotion of {refresh.generation}"
+        )
         sentences.append(
-            f"{one.id}, a refresh for {one.generation}, is open: {one.refreshed} done, {one.remaining} to go{left}; {seen}."
+            f"{refresh.id}, a refresh for {refresh.generation}, is open: {refresh.refreshed} done, {refresh.remaining} to "
+            f"go{left}; {seen}."
         )
     sentences += [f"{counted(count, 'item')} could not be refreshed: {kind}." for kind, count in found.problems.items()]
     sentences += [f"Running now: {who}" for who in found.running]
@@ -59,7 +62,7 @@ def standing(holdings: Holdings) -> dict[str, Any]:
 
 def lineage(holdings: Holdings) -> dict[str, Any]:
     """Every generation with its place in the graph, and the adapters between them."""
-    cards = [one.card for one in holdings.generations()]
+    cards = [generation.card for generation in holdings.generations()]
     rows = lineage_rows({card.name: card.parent for card in cards})
     width = 1 + max((row.lane for row in rows), default=0)
     promoted = holdings.state.promoted

@@ -269,7 +269,7 @@ class RetrievalMetrics:
         return f"RetrievalMetrics({', '.join(values)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The same as JSON values."""
         return {**self.values, "queries": self.queries, "dropped": self.dropped}
 
 
@@ -405,7 +405,7 @@ class _Totals:
                 self.average_precision[torch.nonzero(valid).flatten() + part.start] = of_each
 
     def metrics(self) -> RetrievalMetrics:
-        """Of all parts."""
+        """The figures over all parts."""
         return RetrievalMetrics(
             values=self.values,
             queries=self.queries,

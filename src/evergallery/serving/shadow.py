@@ -125,7 +125,7 @@ class Shadow:
                 log.warning("%s could not answer in the shadow: %s", self._shadowing.generation, error)
             return
         seconds = time.perf_counter() - began
-        before, after = [one.item.id for one in answer.results], [one.item.id for one in found]
+        before, after = [result.item.id for result in answer.results], [one.item.id for one in found]
         overlap = len(set(before) & set(after)) / max(1, len(before), len(after))
         same = before[:1] == after[:1]
         self._compared += 1

@@ -110,7 +110,7 @@ class Tokens:
         """
         with lock(self.path.with_name(".tokens.lock"), "changing tokens", wait=10):
             known = _read(self.path)
-            left = [one for one in known if one.name != name]
+            left = [token for token in known if token.name != name]
             if len(left) == len(known):
                 raise NotFoundError(f"There is no token {name!r}: list them with  evergallery token list")
             self._write(left)
@@ -127,7 +127,7 @@ class Tokens:
 
     def _write(self, tokens: list[Token]) -> None:
         # For its owner alone, however open the workspace is.
-        write_json(self.path, {"tokens": [one.model_dump() for one in tokens]}, private=True)
+        write_json(self.path, {"tokens": [token.model_dump() for token in tokens]}, private=True)
 
 
 def _hash(salt: str, token: str) -> str:
@@ -138,7 +138,7 @@ def _read(path: Path) -> list[Token]:
     if not path.is_file():
         return []
     try:
-        return [Token.model_validate(one) for one in read_json(path)["tokens"]]
+        return [Token.model_validate(entry) for entry in read_json(path)["tokens"]]
     except (ValidationError, KeyError, TypeError) as error:
         raise DamagedError(
             f"{path} does not hold tokens: restore it from a backup, or delete it and make new ones."

@@ -228,7 +228,7 @@ def multi_step(progress: float, milestones: Sequence[float] = (0.25, 0.5, 0.75))
 
 
 def _falling(angle: float) -> float:
-    """From 1 at 0 to 0 at π."""
+    """A cosine that falls from 1 at 0 to 0 at π."""
     # Of numpy, whose last bit decides whether a run ends with the weights of an earlier version; loaded when it is needed.
     from numpy import cos
 

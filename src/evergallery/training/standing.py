@@ -58,7 +58,7 @@ class Standing:
         return cls(**{one.name: state[one.name] for one in fields(cls) if one.name in state})
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """What a checkpoint keeps of it."""
         return asdict(self)
 
     @property
@@ -108,7 +108,7 @@ class Clock:
         self.kept()
 
     def seconds(self) -> float:
-        """Of the run."""
+        """How long the run has taken, in seconds."""
         return time.perf_counter() - self._started
 
     def kept(self) -> None:

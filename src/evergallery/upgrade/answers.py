@@ -115,7 +115,7 @@ def parquet_arrays(path: Path, vectors: Sequence[str], texts: Mapping[str, str])
     columns = [name for name in (*vectors, *texts) if name in there]
     table = _parquet(path, columns).read(columns=columns)
     found: dict[str, NDArray[Any]] = {}
-    for name in (one for one in vectors if one in there):
+    for name in [name for name in vectors if name in there]:
         try:
             found[name] = np.array(table.column(name).to_pylist(), dtype=np.float32)
         except (TypeError, ValueError) as error:

@@ -106,7 +106,7 @@ class PairCheck:
     @property
     def passed(self) -> bool:
         """Whether every condition of the gate is met that is asked for, directly or through a stored adapter."""
-        return not any(one.failed for one in self.conditions)
+        return not any(condition.failed for condition in self.conditions)
 
 
 @dataclass(frozen=True)

@@ -155,10 +155,10 @@ class Evidence(BaseModel):
             ``None`` where that has not been measured.
         """
         found = [
-            one
-            for one in self.outcomes
-            if (one.way, one.through) == (answer.way, through)
-            and (answer.way == "dual" or one.candidates == self._measured(answer.candidates))
+            outcome
+            for outcome in self.outcomes
+            if (outcome.way, outcome.through) == (answer.way, through)
+            and (answer.way == "dual" or outcome.candidates == self._measured(answer.candidates))
         ]
         last = max((one.share for one in found if one.share <= share), default=0.0)
         ahead = [one for one in found if one.share >= last]
@@ -176,8 +176,8 @@ class Evidence(BaseModel):
 
     def _measured(self, candidates: int) -> int | None:
         """The largest number of candidates that was measured and is not above this one."""
-        numbers = [one.candidates for one in self.outcomes if one.candidates is not None]
-        return max((one for one in numbers if one <= candidates), default=None)
+        numbers = [outcome.candidates for outcome in self.outcomes if outcome.candidates is not None]
+        return max((number for number in numbers if number <= candidates), default=None)
 
     def path(self) -> str:
         """How queries get from ``new`` to ``old``, for a sentence."""

@@ -78,7 +78,7 @@ class Option:
     passes: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The same as JSON values."""
         return {**vars(self), "outcome": self.outcome.model_dump(mode="json")}
 
 
@@ -124,25 +124,25 @@ def options_of(evidence: Evidence, gate: Gate, cost: Cost) -> tuple[Option, ...]
         cost: as far as it is known.
     """
 
-    def option(name: str, one: Outcome, passes: bool) -> Option:
+    def option(name: str, outcome: Outcome, passes: bool) -> Option:
         looks = [cost.new]
-        if one.way in ("dual", "rescore") and one.through is None and not cost.follows:
+        if outcome.way in ("dual", "rescore") and outcome.through is None and not cost.follows:
             looks.append(cost.old)
-        if one.way == "wait":
+        if outcome.way == "wait":
             looks = [cost.old]
-        images = 0.0 if cost.follows else one.images
+        images = 0.0 if cost.follows else outcome.images
         if images:
             looks.append(None if cost.each is None else images * cost.each)
         known = [look for look in looks if look is not None]
-        share = 0.0 if one.way == "wait" else one.share
+        share = 0.0 if outcome.way == "wait" else outcome.share
         each = 0.0 if cost.follows else cost.each
         seconds = 0.0 if share == 0 else None if cost.items is None or each is None else share * cost.items * each
         return Option(
             name,
-            one,
+            outcome,
             1000 * sum(known) if len(known) == len(looks) else None,
             images,
-            0.0 if cost.follows else one.images_kept,
+            0.0 if cost.follows else outcome.images_kept,
             seconds,
             None if cost.items is None else round(share * cost.items) * cost.bytes_each,
             None if cost.price is None or seconds is None else cost.price * seconds / 3600,
@@ -150,23 +150,27 @@ def options_of(evidence: Evidence, gate: Gate, cost: Cost) -> tuple[Option, ...]
         )
 
     made = []
-    for one in sorted(evidence.outcomes, key=_place):
-        part = f", {100 * one.share:.0f} % refreshed" if one.share else ""
-        through = f" through {one.through}" if one.through and one.through != "direct" else ""
-        served = _serves(evidence, gate, one)
-        if one.way == "wait":
-            made.append(option(f"wait: {evidence.old} answers alone", one, True))
-        elif one.way == "refresh":
+    for outcome in sorted(evidence.outcomes, key=_place):
+        part = f", {100 * outcome.share:.0f} % refreshed" if outcome.share else ""
+        through = f" through {outcome.through}" if outcome.through and outcome.through != "direct" else ""
+        served = _serves(evidence, gate, outcome)
+        if outcome.way == "wait":
+            made.append(option(f"wait: {evidence.old} answers alone", outcome, True))
+        elif outcome.way == "refresh":
             alone = gate.alone(evidence)
-            made.append(option("everything refreshed", one, alone))
-        elif one.way in ("direct", "adapter") and one.share in (0.0, *PARTS):
+            made.append(option("everything refreshed", outcome, alone))
+        elif outcome.way in ("direct", "adapter") and outcome.share in (0.0, *PARTS):
             made.append(
-                option(f"directly{part}" if one.way == "direct" else f"through {one.through}{part}", one, served)
+                option(
+                    f"directly{part}" if outcome.way == "direct" else f"through {outcome.through}{part}",
+                    outcome,
+                    served,
+                )
             )
-        elif one.way == "dual" and one.share in (0.0, *PARTS):
-            made.append(option(f"dual query{part}", one, served))
-        elif one.way == "rescore" and one.share == 0 and (one.through is None or cost.old is None):
-            made.append(option(f"re-score {one.candidates}{through}", one, served))
+        elif outcome.way == "dual" and outcome.share in (0.0, *PARTS):
+            made.append(option(f"dual query{part}", outcome, served))
+        elif outcome.way == "rescore" and outcome.share == 0 and (outcome.through is None or cost.old is None):
+            made.append(option(f"re-score {outcome.candidates}{through}", outcome, served))
     return tuple(made)
 
 
@@ -179,7 +183,7 @@ def recommend(evidence: Evidence, options: Sequence[Option], gate: Gate, cost: C
         return Recommendation(
             f"You do not need this upgrade: {new} alone {shown} than {old} alone ({interval}). Keep {old}.", None
         )
-    full = next(one for one in options if one.outcome.way == "refresh")
+    full = next(option for option in options if option.outcome.way == "refresh")
     promote = f"evergallery promote {new}"
     if cost.follows and full.passes:
         return Recommendation(
@@ -188,20 +192,20 @@ def recommend(evidence: Evidence, options: Sequence[Option], gate: Gate, cost: C
             CHECKED,
             refresh=True,
         )
-    for one in options:
-        found = one.outcome
+    for option in options:
+        found = option.outcome
         waits = 1000 * SECONDS
-        slow = found.way == "rescore" and (one.milliseconds is None or one.milliseconds > waits)
+        slow = found.way == "rescore" and (option.milliseconds is None or option.milliseconds > waits)
         at_once = found.share == 0 and found.way in ("direct", "adapter", "rescore") and not slow
-        if not (at_once and one.passes and full.passes and found.score >= full.outcome.score - NEAR):
+        if not (at_once and option.passes and full.passes and found.score >= full.outcome.score - NEAR):
             continue
         answer = Answer.of(found.way, found.candidates)
         flags = "" if found.way != "rescore" else f" --candidates {found.candidates}"
-        looks = f", at {one.images:.0f} images a query at first" if one.images else ""
+        looks = f", at {option.images:.0f} images a query at first" if option.images else ""
         return Recommendation(
-            f"Answer so at once, and refresh when you like: {one.name} gives {percent(found.score)} where everything refreshed "
-            f"gives {percent(full.outcome.score)} and {old} gives {percent(evidence.score('old self'))}{looks}. Run  {promote} "
-            f"--answer {found.way}{flags}",
+            f"Answer so at once, and refresh when you like: {option.name} gives {percent(found.score)} where everything "
+            f"refreshed gives {percent(full.outcome.score)} and {old} gives {percent(evidence.score('old self'))}{looks}. "
+            f"Run  {promote} --answer {found.way}{flags}",
             answer,
         )
     if not full.passes:
@@ -215,16 +219,16 @@ def recommend(evidence: Evidence, options: Sequence[Option], gate: Gate, cost: C
     )
 
 
-def _serves(evidence: Evidence, gate: Gate, one: Outcome) -> bool:
+def _serves(evidence: Evidence, gate: Gate, outcome: Outcome) -> bool:
     """Whether the conditions on a route are met by what was measured at one share."""
     return gate.compatible(
-        evidence.model_copy(update={"cross_change": one.change, "negative_flips": one.negative_flips})
+        evidence.model_copy(update={"cross_change": outcome.change, "negative_flips": outcome.negative_flips})
     )
 
 
-def _place(one: Outcome) -> tuple[int, float, int, str]:
+def _place(outcome: Outcome) -> tuple[int, float, int, str]:
     ways = ("wait", "direct", "adapter", "dual", "rescore", "refresh")
-    return ways.index(one.way), one.share, one.candidates or 0, one.through or ""
+    return ways.index(outcome.way), outcome.share, outcome.candidates or 0, outcome.through or ""
 
 
 def _seconds(holdings: Holdings, maker: Generation, together: int) -> float | None:

@@ -65,7 +65,7 @@ class Status:
     running: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The same as JSON values."""
         return asdict(self)
 
 

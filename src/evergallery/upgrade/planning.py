@@ -192,7 +192,7 @@ def _made(
     if target.adapter is None and all(item.generation in maps for item in items):
         # What the generation makes of an image follows from the stored vector.
         ((_, vectors),) = mapped(iter([sampled]), maps)
-        queries = np.stack([one for one in vectors if not isinstance(one, Problem)])
+        queries = np.stack([vector for vector in vectors if not isinstance(vector, Problem)])
         return _Made(sampled, queries, 0, time.perf_counter() - started, images=False)
     found = find_images(sampled, asker.maker.preprocessing, roots_for(holdings, sampled, given, watcher), given)
     embeddings = extract(holdings, asker.maker, found.images, watcher, keep=False) if found.items else None
@@ -210,9 +210,9 @@ def _curves(
     orders: Sequence[str],
 ) -> Curves:
     """What is to be expected of a sample, as a search ranks."""
-    refreshed = target.map(np.stack([one.embedding for one in items])) if target.adapter else queries
-    spaces = {*(one.generation for one in items), target.fingerprint}
-    routes = {one: route_to(holdings, asker, space_of(holdings, one)) for one in spaces}
+    refreshed = target.map(np.stack([item.embedding for item in items])) if target.adapter else queries
+    spaces = {*(item.generation for item in items), target.fingerprint}
+    routes = {space: route_to(holdings, asker, space_of(holdings, space)) for space in spaces}
     sample = Sample(items, queries, refreshed, routes, target.fingerprint)
     counted = holdings.notes.times_found()
     known = [order for order in orders if order not in _uninformed(holdings, counted)]

@@ -58,18 +58,18 @@ class _Pair:
         """The verdict, whatever the number of queries."""
         if self.gate.compatible(self.direct):
             return "compatible"
-        if any(self.gate.compatible(one) for one in self.adapted):
+        if any(self.gate.compatible(evidence) for evidence in self.adapted):
             return "compatible after an adapter"
         if self.direct.self_change.high < 0:
             return "worse"
-        if self.direct.self_change.low > 0 and all(self.gate.incompatible(one) for one in self._routes()):
+        if self.direct.self_change.low > 0 and all(self.gate.incompatible(route) for route in self._routes()):
             return "needs refresh"
         return "not shown"
 
     def serving(self) -> Evidence:
         """The best route through an adapter among those that serve; stored ones before those that are yet to be made."""
-        serving = [one for one in self.adapted if self.gate.compatible(one)]
-        return max(serving, key=lambda one: (not one.estimated, one.score("cross")))
+        serving = [evidence for evidence in self.adapted if self.gate.compatible(evidence)]
+        return max(serving, key=lambda evidence: (not evidence.estimated, evidence.score("cross")))
 
     def undecided(self) -> str:
         """How many more queries would decide, and what, where the differences stay as they are."""
@@ -84,7 +84,8 @@ class _Pair:
     def ways(self) -> str:
         """Every route with its recall@1, or nDCG@1, and its change."""
         ways = [
-            f"{percent(one.score('cross'))} {one.path()} ({self.interval(one.cross_change)})" for one in self._routes()
+            f"{percent(route.score('cross'))} {route.path()} ({self.interval(route.cross_change)})"
+            for route in self._routes()
         ]
         listed = ways[0] if len(ways) == 1 else f"{', '.join(ways[:-1])} and {ways[-1]}"
         return f"{listed}, {self.direct.old} alone {percent(self.direct.score('old self'))}"
@@ -101,7 +102,7 @@ class _Pair:
         """The verdict that the measured means lead to, and the queries in all that show it."""
         if (word := self.word()) != "not shown":
             return word, self.direct.queries
-        routes = [(one, self._queries_to_serve(one)) for one in self._routes()]
+        routes = [(route, self._queries_to_serve(route)) for route in self._routes()]
         serving = [(needed, one) for one, needed in routes if needed is not None]
         if serving:
             needed, one = min(serving, key=lambda pair: pair[0])
@@ -110,7 +111,7 @@ class _Pair:
         alone = self._queries_for(change, change.mean)
         if change.mean <= 0 or alone is None:
             return "worse", alone
-        failing = [self._queries_to_fail(one) for one in self._routes()]
+        failing = [self._queries_to_fail(route) for route in self._routes()]
         return "needs refresh", None if None in failing else max(alone, *(one for one in failing if one is not None))
 
     def _queries_to_serve(self, route: Evidence) -> int | None:

@@ -29,7 +29,7 @@ class Verification:
     figures: dict[tuple[str, str], Figures]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The same as JSON values."""
         tests = [{"queries": one, "vectors": other, **found} for (one, other), found in self.figures.items()]
         return {**asdict(self), "figures": tests}
 

@@ -143,7 +143,7 @@ def _without_end_marker(data: bytes, error: OSError, max_pixels: int, decoding: 
     whole = data.removesuffix(b"\xff")
     fillers = (b"", b"\x55\xaa" * 512, b"\xaa\x33" * 512)
     images = [_decoded(whole + filler + b"\xff\xd9", max_pixels, decoding) for filler in fillers]
-    if any(one.tobytes() != images[0].tobytes() for one in images[1:]):
+    if any(image.tobytes() != images[0].tobytes() for image in images[1:]):
         raise error
     return images[0]
 

@@ -83,7 +83,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """From what ``to_dict`` gave.
+        """Read it from what ``to_dict`` gave.
 
         Raises:
             InputError: an unknown name or a value out of range.

@@ -121,6 +121,6 @@ def problems_of(record: "models.Record", dimensions: Mapping[str, int], view: Vi
     if str(record.id) != str(point_id(identifier)):
         found.append(f"the item {identifier!r} lies under another id")
     problems = [f"In the gallery, {problem}: delete it and index it again." for problem in found if problem]
-    if sum(view.sees(one.refresh, one.superseded) for one in versions) > 1:
+    if sum(view.sees(version.refresh, version.superseded) for version in versions) > 1:
         problems.append(f"In the gallery, {identifier!r} is in two generations: index it again.")
     return problems
