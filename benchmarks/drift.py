@@ -2,7 +2,7 @@
 
 Queries and items are unit vectors around centres of classes, some of which the gallery lacks. Each life has a reference of
 usual queries and then window after window, as `serve` compares them. *Usual*: the windows are drawn like the reference. *Bursts*:
-likewise, but each client asks ten times about one class, which no test for independent draws allows for. All others are drifts: a
+likewise, but each client asks ten times about one class; their reference comes so too. All others are drifts from usual ones: a
 share of the queries is of classes that the gallery lacks, or only of its first ten classes, or all are noisier than before.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import DOCS, record, recorded, table, write_between
-from evergallery.retrieval.query_drift import alarm_distance, directions, kolmogorov_distance
+from evergallery.retrieval.query_drift import alarm_distance, dependence, directions, kolmogorov_distance
 from evergallery.serving.drift import REFERENCE, WATCHED
 
 PAGE = DOCS / "operations.md"
@@ -90,11 +90,12 @@ class World:
 def life(world: World, kind: str, windows: int, draw: np.random.Generator, size: int = REFERENCE) -> int | None:
     """The window in which the first alarm is raised; ``None`` without one."""
     reference = world.queries("bursts" if kind == "bursts" else "usual", size, draw)
+    stretches = {name: dependence(reference[:, columns]) for name, columns in WATCHED.items()}
     for number in range(1, windows + 1):
         window = world.queries(kind, size // 4, draw)
-        for columns in WATCHED.values():
+        for name, columns in WATCHED.items():
             width = reference[:, columns].shape[1]
-            limit = alarm_distance(size, len(window), number, samples=len(WATCHED) * width)
+            limit = alarm_distance(size, len(window), number, samples=len(WATCHED) * width, stretch=stretches[name])
             pairs = zip(reference[:, columns].T, window[:, columns].T, strict=True)
             if max(kolmogorov_distance(one, other) for one, other in pairs) >= limit:
                 return number

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergallery.retrieval.query_drift import LEAST, alarm_distance, directions, kolmogorov_distance
+from evergallery.retrieval.query_drift import LEAST, alarm_distance, dependence, directions, kolmogorov_distance
 
 VALUES = st.lists(st.floats(-10, 10), min_size=1, max_size=30).map(np.array)
 
@@ -47,6 +47,17 @@ def test_false_alarms_are_rare_and_drift_is_found() -> None:
         kolmogorov_distance(reference, draw.normal(1.0, size=100)) >= alarm_distance(400, 100, number)
         for number in range(1, 4)
     )
+
+
+def test_stretches_of_independent_draws_are_as_far_apart_as_they_should_be() -> None:
+    draw = np.random.default_rng(0)
+    found = [dependence(draw.normal(size=(2000, 1))) for _ in range(20)]
+    assert 1 <= np.median(found) < 1.25
+    bursts = np.repeat(draw.normal(size=(200, 1)), 10, axis=0) + 0.01 * draw.normal(size=(2000, 1))
+    assert 2.5 < dependence(bursts) < 4, "ten draws that are one tell as much as one: further apart by the root of ten"
+    rising = np.sort(draw.normal(size=(2000, 1)), axis=0)
+    assert dependence(rising) > 5
+    assert alarm_distance(400, 100, 1, stretch=3.0) == pytest.approx(3 * alarm_distance(400, 100, 1))
 
 
 def test_directions_are_fixed() -> None:

@@ -14,7 +14,7 @@ from evergallery.errors import DamagedError, InputError
 from evergallery.files import is_writable, read_json, write_json
 from evergallery.generations.generation import Generation
 from evergallery.holdings.state import now
-from evergallery.retrieval.query_drift import DIRECTIONS, alarm_distance, directions, kolmogorov_distance
+from evergallery.retrieval.query_drift import DIRECTIONS, alarm_distance, dependence, directions, kolmogorov_distance
 from evergallery.serving import schemas
 
 log = logging.getLogger("evergallery.serving")
@@ -173,7 +173,9 @@ class Drift:
         for name, columns in WATCHED.items():
             one, other = reference[:, columns], window[:, columns]
             distance = max(kolmogorov_distance(one[:, column], other[:, column]) for column in range(one.shape[1]))
-            limit = alarm_distance(len(one), len(other), number, samples=len(WATCHED) * one.shape[1])
+            limit = alarm_distance(
+                len(one), len(other), number, samples=len(WATCHED) * one.shape[1], stretch=dependence(one)
+            )
             with self._one_at_a_time:
                 traffic.distances[name], traffic.limits[name] = distance, limit
                 is_new = distance >= limit and name not in traffic.alarms
