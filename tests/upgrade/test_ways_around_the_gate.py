@@ -99,3 +99,20 @@ def test_what_is_added_to_the_promoted_one_takes_nothing_back(
     shop.promote("v2", answer="dual")
     shop.import_vectors(table("good.npz", good), into="v2", refresh=True)
     assert (shop.directory / "checks" / "v2-in-v1.json").is_file()
+
+
+def test_checks_that_failed_before_one_passed_are_told(
+    shop: Workspace, table: Callable[[str, Vectors], Path], tmp_path: Path
+) -> None:
+    shop.import_vectors(table("good.npz", seen(0.3, 2)), refresh=True)
+    labels = (np.arange(ITEMS) % CLASSES).astype(str)
+    for number in range(2):
+        np.savez(tmp_path / "chosen.npz", labels=labels, v1=seen(0.3, 4), v2=seen(None, 5 + number))
+        shop.check("v2", tmp_path / "chosen.npz")
+        refused(lambda: shop.promote("v2"))
+    shop.check("v2", "@gallery")
+    done = shop.promote("v2")
+    assert done.checks is not None
+    assert done.checks.startswith("Of 3 checks of v2, 2 did not show that it is no worse alone.")
+    assert done.checks in str(done)
+    assert shop.log()[-1]["checks"] == done.checks

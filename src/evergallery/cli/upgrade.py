@@ -233,7 +233,8 @@ def promote(
         conditions = [{"space": name, **vars(one)} for name, one in done]
         print_json(
             {"promoted": generation, "changed": done.changed, "judged": done.judged, "refused": done.refused,
-             "answer": done.answer.model_dump(), "scores": done.scores, "conditions": conditions}
+             "answer": done.answer.model_dump(), "scores": done.scores, "checks": done.checks,
+             "conditions": conditions}
         )  # fmt: skip
         return
     for name, condition in done:

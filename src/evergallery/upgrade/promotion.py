@@ -4,7 +4,7 @@ A promotion is judged on the new generation alone against the one that answers n
 that it would search: each from the last check of the two, while that is of the same fingerprints.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -18,6 +18,9 @@ from evergallery.holdings.state import Pair, State, now
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.gate import Condition, Judged, gate_of
 from evergallery.upgrade.kept_evidence import evidence_between
+
+MOST_ENTRIES = 10_000
+"""Of the log, in which earlier checks are looked for."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Promotion(Sequence[tuple[str, Condition]]):
         refused: what the gate refused, where it was promoted all the same.
         answer: how queries are answered over older vectors.
         scores: how a smallest score moves with the model, in a sentence; ``None`` where nothing moved.
+        checks: how many checks had failed before the one that passed, in a sentence; ``None`` where none had.
         changed: whether another generation answered before, or in another way.
     """
 
@@ -96,13 +100,14 @@ class Promotion(Sequence[tuple[str, Condition]]):
     refused: str | None = None
     answer: Answer = CHECKED
     scores: str | None = None
+    checks: str | None = None
     changed: bool = True
 
     def __str__(self) -> str:
         if not self.changed:
             return f"{self.generation} answers queries already: nothing was changed."
         how = "" if self.answer.way == "checked" else f" Way of answering: {self.answer}."
-        moved = "" if self.scores is None else f" {self.scores}"
+        moved = "".join(f" {told}" for told in (self.checks, self.scores) if told)
         if self.refused:
             return f"{self.generation} answers queries now, against what was measured or is missing. {self.refused}{how}{moved}"
         return f"{self.generation} answers queries now. Judged: {self.judged}.{how}{moved}"
@@ -265,13 +270,14 @@ def promote(
             refused=refused,
             answer=chosen,
         )
+    checks = _failed_checks(holdings, candidate.name, {space for space, _ in found.conditions})
     holdings.journal.record(
         "promote", generation=candidate.name, before=basis.promoted, answer=str(chosen), forced=refused is not None, why=why,
-        refused=refused, judged=found.judged,
+        refused=refused, judged=found.judged, checks=checks,
         conditions=[f"{space}: {condition}" for space, condition in found.conditions],
     )  # fmt: skip
     scores = _scores_moved(holdings.state, basis, candidate, holdings)
-    return Promotion(candidate.name, basis.promoted, found.judged, found.conditions, refused, chosen, scores)
+    return Promotion(candidate.name, basis.promoted, found.judged, found.conditions, refused, chosen, scores, checks)
 
 
 def judged(holdings: Holdings, generation: str, answer: Answer, state: State) -> tuple[Judgement, RefusedError | None]:
@@ -384,6 +390,22 @@ def _require_able(state: State, candidate: Space, answer: Answer, stored: Sequen
             f"{opened.id}, a refresh for {opened.generation}, is open, and vectors that are scored again are kept in one for "
             f"{name}: end it with  evergallery refresh --commit  or  --discard  first."
         )
+
+
+def _failed_checks(holdings: Holdings, generation: str, others: Collection[str]) -> str | None:
+    """That a generation was checked until it passed, which may be chance."""
+    entries = [
+        entry
+        for entry in holdings.journal.last(MOST_ENTRIES)
+        if entry["operation"] == "check" and entry.get("generation") == generation and entry.get("against") in others
+    ]
+    failed = sum(any(str(one).startswith("NOT MET: self-test") for one in entry["conditions"]) for entry in entries)
+    if not failed:
+        return None
+    return (
+        f"Of {len(entries)} checks of {generation}, {failed} did not show that it is no worse alone. The last one counts, and of "
+        f"many one passes by chance."
+    )
 
 
 def _scores_moved(state: State, before: State, candidate: Space, holdings: Holdings) -> str | None:

@@ -20,7 +20,7 @@ TOLD = {
     "conditions", "verdict", "reason", "why", "against", "refresh", "adapter", "kind", "direction", "order",
     "fraction", "refreshed", "remaining", "problems", "stopped_by", "seconds", "added", "replaced",
     "unchanged", "conflicts", "skipped", "deleted", "vectors", "images", "new_classes", "recall", "cross",
-    "own", "cosine", "pairs", "measure", "in_sample", "out_of_sample", "numbers", "compared",
+    "own", "cosine", "checks", "pairs", "measure", "in_sample", "out_of_sample", "numbers", "compared",
 }  # fmt: skip
 """What everybody who may read is told of an operation: neither who did it, nor with which files."""
 
