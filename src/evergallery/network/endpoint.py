@@ -54,7 +54,7 @@ class Endpoint(BaseModel):
     A request is ``POST address`` with ``{"model", "input": ["data:image/png;base64,…", …], "encoding_format": "float"}`` and the
     names of ``body``; its answer ``{"data": [{"index", "embedding"}, …]}``.
 
-    >>> shop.register(Endpoint(address="https://models.example.org/v1/embeddings", model="clip", key_env="EXAMPLE_KEY"))
+    >>> shop.register(Endpoint.of("https://models.example.org/v1/embeddings", model="clip", key_env="EXAMPLE_KEY"))
 
     Attributes:
         address: http or https, without secrets.
@@ -63,7 +63,7 @@ class Endpoint(BaseModel):
         terms: how it is asked; no part of what the vectors are.
 
     Raises:
-        InputError: the address is none, or holds a secret.
+        ValidationError: the address is none, or holds a secret; ``of`` raises an ``InputError`` in its place.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -230,9 +230,8 @@ def _ask(endpoint: Endpoint, account: Account, images: NDArray[np.float32]) -> l
         if asked is not None and asked > LONGEST_PAUSE:
             raise UnavailableError(f"{endpoint} {reason}, and asks to come again in {asked:.0f} seconds: do so.")
         time.sleep(max(pause, asked or 0.0))
-    raise UnavailableError(
-        f"{endpoint} {reason}, {terms.tries} times in a row: try again later; what was done so far is kept."
-    )
+    often = "at the only try" if terms.tries == 1 else f"{terms.tries} times in a row"
+    raise UnavailableError(f"{endpoint} {reason}, {often}: try again later; what was done so far is kept.")
 
 
 class _AgainError(Exception):
