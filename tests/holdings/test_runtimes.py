@@ -232,6 +232,19 @@ def test_few_images_are_worth_no_trial_and_many_are(shop: Workspace, monkeypatch
     assert shop.journal.entries()[-1]["runtime"] == "onnxruntime"
 
 
+def test_what_serves_single_pictures_asks_for_no_version_again(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded(shop, noise(1))
+
+    def never(_: str) -> str:
+        raise AssertionError("it was asked for again")
+
+    monkeypatch.setattr(runtimes, "version", never)
+    embedded(shop, noise(1))
+    assert trials_of(shop) == []
+
+
 def test_torch_stays_where_another_runtime_is_hardly_faster(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "LONG_SECONDS", 0)
     monkeypatch.setattr(trial, "_speeds", lambda running, _: dict.fromkeys(running, 10.5) | {"torch": 10.0})

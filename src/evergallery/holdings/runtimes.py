@@ -8,6 +8,7 @@ import hashlib
 import json
 import platform
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
+@cache
 def _processor() -> str:
     """Its name and what it can do, since virtual ones have the same name."""
     lines: dict[str, str] = {}

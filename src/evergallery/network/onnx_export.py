@@ -95,9 +95,8 @@ def export_runnable(embedder: Extractor, preprocessing: Preprocessing, path: Pat
         path: of the file.
 
     Raises:
-        MissingExtraError: without onnx, onnxscript or onnxruntime.
+        ImportError: without onnx or onnxscript.
     """
-    _onnx()
     example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
     _write(_Runnable(_contiguous(embedder), preprocessing), "pixels", example, path)
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -71,12 +72,14 @@ def asked_for() -> Runtime | None:
     )
 
 
+@cache
 def is_installed(runtime: Runtime) -> bool:
     """Whether a runtime can be used: those that run a file need what writes it, too."""
     needed = [runtime] if runtime == "torch" else [runtime, "onnx", "onnxscript"]
     return all(importlib.util.find_spec(name) is not None for name in needed)
 
 
+@cache
 def version_of(runtime: Runtime) -> str | None:
     """The version that is installed."""
     try:
