@@ -119,6 +119,15 @@ def indexing_table(found: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def frozen_table(found: dict[str, Any]) -> str:
+    names = {"learning": "images", "an update": "images", "a refresh without images": "items"}
+    rows = [
+        (name, spaced(found[name][count]), f"{found[name]['seconds']:.1f}", f"{found[name]['processor seconds']:.1f}")
+        for name, count in names.items()
+    ]
+    return table(("with kept features", "images or items", "seconds", "of a processor"), rows)
+
+
 def peers_table(found: dict[str, Any]) -> str:
     """One line a contender; an empty cell is what it cannot do."""
     rows = []
@@ -160,6 +169,7 @@ def tables() -> dict[str, str]:
         "methods": methods_table(recorded("methods")),
         "growth": growth_table(recorded("growth")),
         "runtimes": runtimes_table(recorded("runtimes")) + "\n\n" + indexing_table(recorded("runtimes")),
+        "frozen": frozen_table(recorded("frozen")),
         "peers": peers_table(recorded("peers-100000-128")),
         "metrics": metrics_table(recorded("metrics")),
         "command line": command_line_table(recorded("command_line")),
