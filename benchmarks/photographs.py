@@ -148,6 +148,7 @@ def link_cache(shop: Workspace, cache: Path) -> None:
 def drawers_apart(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     """The evaluation alphabets' drawings of each character: fourteen to learn from, six to search by."""
     images = images.of_split("evaluation")
+    images = images.of_classes([images.classes[label] for label in np.unique(images.labels)])
     place = np.empty(len(images), int)
     for label in range(len(images.classes)):
         of = np.flatnonzero(images.labels == label)
