@@ -52,12 +52,12 @@ function steps(one, gate, { promoted, go }) {
     promote: { text: `Promote ${one.name}…`, act: async () => { const done = await promoting(one, gate, session.info.promoted); if (done) promoted(done); } },
     check: { text: `Check ${one.name}…`, act: () => check(one) },
     adapt: against && against !== one.name && { text: "Make an adapter…", act: () => adapt(one, against) },
-    refresh: able && { text: "Plan a refresh", act: async () => { await begin("plan", { generation: one.name }); go("gallery", { refresh: one.name }); } },
+    refresh: able && { text: "Plan a refresh", not: openFor(one), act: async () => { await begin("plan", { generation: one.name }); go("gallery", { refresh: one.name }); } },
   };
   const order = [gate?.next, "promote", "check", "adapt", "refresh"].filter((name, place, names) => all[name] && names.indexOf(name) === place);
   return h("div", {},
     h("div", { class: "buttons start" },
-      order.map((name) => h("button", { type: "button", class: name === gate?.next ? "primary" : "", disabled: reason !== null || (busy && name !== "promote"), "aria-describedby": reason ? "upgrade-reason" : null,
+      order.map((name) => h("button", { type: "button", class: name === gate?.next ? "primary" : "", disabled: reason !== null || Boolean(all[name].not) || (busy && name !== "promote"), title: all[name].not, "aria-describedby": reason ? "upgrade-reason" : null,
         onclick: async () => {
           notice.clear();
           try {
@@ -68,6 +68,12 @@ function steps(one, gate, { promoted, go }) {
         } }, all[name].text)),
       reason && h("p", { class: "faint", id: "upgrade-reason" }, reason)),
     notice.element);
+}
+
+/** Why no refresh for a generation can be planned, or null: one at a time is open. */
+function openFor(one) {
+  const { refresh } = session.status;
+  return refresh && refresh.generation !== one.name ? `A refresh for ${refresh.generation} is open: commit or discard it under Gallery first.` : null;
 }
 
 async function check(one) {
