@@ -100,7 +100,20 @@ def main() -> None:
             watcher=Watcher(),
         )
     if {contender(method, factor) for method in MAIN for factor in FACTORS} <= by_method(read_runs(directory)).keys():
-        record("search", {"size": SIZE, "seeds": list(SEEDS), "factors": list(FACTORS), "methods": found(directory)})
+        untouched = [
+            run["measures"]["compatibility"]["all"]["recall@1"][0][0]
+            for run in by_method(read_runs(directory))["initial"]
+        ]
+        record(
+            "search",
+            {
+                "size": SIZE,
+                "initial": statistics.fmean(untouched),
+                "seeds": list(SEEDS),
+                "factors": list(FACTORS),
+                "methods": found(directory),
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from evergallery.data.images import Fit
+from evergallery.data.sizes import Size
 from evergallery.gallery.items import Precision
 from evergallery.holdings.holdings import Holdings
 from evergallery.late import LateModule
@@ -77,7 +78,7 @@ class Workspace(Holdings):
         backbone: str = "resnet20",
         dim: int | None = None,
         neck: Neck | None = None,
-        size: int | None = None,
+        size: Size | None = None,
         fit: Fit = "crop",
         head: HeadKind = "cosine",
         store: str = "gallery",
@@ -95,8 +96,8 @@ class Workspace(Holdings):
             backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
             dim: D of the embedding; the backbone's own width by default.
             neck: ``linear`` where a dimension is asked for, else ``none``.
-            size: side of the input in pixels; the backbone's own by default.
-            fit: how an image that is not square becomes square.
+            size: side of the input in pixels, or height and width; the backbone's own by default.
+            fit: how an image of another shape is brought to that of the input.
             head: kind of classifier used in training. ``unit-rows`` is CSD's; next to a batch-hard triplet loss it may
                 collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
             store: where the gallery is: a directory inside the workspace, or the URL of an empty or new gallery in another

@@ -41,7 +41,7 @@ from evergallery.errors import InputError, NotFoundError
 from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
 from evergallery.learning.networks import start_network
-from evergallery.methods import CSD, METHODS
+from evergallery.methods import CSD, METHODS, Mutual
 from evergallery.network import Network, build_backbone
 from evergallery.training import Settings
 from evergallery.watching import Watcher
@@ -302,12 +302,53 @@ class TestChanges:
             "linear",
         )
         assert Contender.named("dual-tuning").method(dual[0]).loss == "cross-entropy"  # type: ignore[union-attr]
+        assert (dual[1].size, dual[0].fit) == ((256, 128), "stretch")
+        # Classifiers alone, for rivals and for the old model too.
+        for protocol in (dual[0], bct[0]):
+            assert not protocol.triplets
+            assert Contender.named("joint").method(protocol).triplet_margin == -2  # type: ignore[union-attr]
+        assert Contender.named("mutual").method(mutual[0]).supporting == "pretrained"  # type: ignore[union-attr]
+        scratch = PROTOCOLS["mutual-one-task"].changed("paper", Changes(pretrained=False))
+        assert Contender.named("mutual").method(scratch).supporting == "scratch"  # type: ignore[union-attr]
         settings = dual[1].first
         assert (settings.batch_size, settings.images_per_class, settings.padding, settings.erase) == (64, 4, 10, 0.5)
         assert [settings.rate(epoch / 120) / 3.5e-4 for epoch in (20, 41, 91)] == pytest.approx([1, 0.1, 0.01])
         settings = bct[1].first
         assert [settings.rate(epoch / 90) / 0.1 for epoch in (0, 29, 31, 61)] == pytest.approx([1, 1, 0.1, 0.01])
         assert (settings.crop, settings.clip_norm) == (0.08, None)
+
+    def test_a_file_of_weights_serves_the_supporting_network_too(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "resnet20.safetensors"
+        given = {name: one.clone() for name, one in build_backbone("resnet20", seed=5).module.state_dict().items()}
+        save_file(given, path)
+        begun: list[dict[str, torch.Tensor]] = []
+        original = Mutual.begin
+
+        def begin(self: Mutual, task: Any) -> Any:
+            state = original(self, task)
+            backbone = state.supporting.embedder.backbone
+            begun.append({name: one.clone() for name, one in backbone.state_dict().items()})
+            return state
+
+        monkeypatch.setattr(Mutual, "begin", begin)
+        run_benchmark(
+            "tiny", ["mutual@supporting=pretrained"], seeds=[0], data=tiny, changes=Changes(weights=path),
+            out=tmp_path / "out", watcher=Watcher(),
+        )  # fmt: skip
+        assert len(begun) == 2
+        for found in begun:
+            assert all(torch.equal(found[name], one) for name, one in given.items())
+
+    def test_an_old_model_without_triplets_learns_by_its_classifier_alone(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(PROTOCOLS, "tiny", replace(PROTOCOLS["tiny"], triplets=False))
+        directory = run(tiny, tmp_path / "out", ["l2"])
+        for number in (1, 2):
+            card = Workspace(directory / "work" / "seed0" / "l2").generation(f"v{number}").card
+            assert card.method.parameters["triplet_margin"] == -2
 
     def test_one_backbone_that_is_asked_for_is_that_of_all_updates(self) -> None:
         found = PROTOCOLS["bct-imagenet"].changed("quick", Changes(backbone="resnet34"))
@@ -775,6 +816,19 @@ def test_ten_tasks_of_drawn_characters() -> None:
     tasks = PROTOCOLS["glyphs-10"].tasks([f"c{index}" for index in range(200)], 7)
     assert [len(task) for task in tasks] == [20] * 10
     assert tasks != PROTOCOLS["glyphs-10"].tasks([f"c{index}" for index in range(200)], 8), "the order has a seed"
+
+
+def test_fashion_comes_in_five_groups() -> None:
+    classes = [f"c{index}" for index in range(5 * 4238)]
+    tasks = PROTOCOLS["mutual-fashion"].tasks(classes, 3)
+    assert [len(task) for task in tasks] == [4238] * 5
+    assert tasks[0] == tuple(classes[:4238]), "in natural order"
+
+
+def test_landmarks_begin_with_three_of_ten() -> None:
+    first, everything = PROTOCOLS["landmarks"].tasks([f"c{index}" for index in range(50)], 1)
+    assert (len(first), len(everything)) == (15, 50)
+    assert first != PROTOCOLS["landmarks"].tasks([f"c{index}" for index in range(50)], 2)[0]
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -18,6 +18,8 @@ from evergallery.benchmark.protocol import Changes
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.tables import markdown, read_runs
 from evergallery.data.datasets import NAMED
+from evergallery.data.glyphs import generate
+from evergallery.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "benchmarks" / "results"
@@ -129,6 +131,23 @@ def test_the_page_of_results_is_what_the_files_say() -> None:
         assert markdown(read_runs(runs.parent)).strip() in page, (
             f"{runs.parent.name}: run  python benchmarks/results.py"
         )
+
+
+def test_every_method_was_searched_for_on_characters_that_no_table_shows() -> None:
+    """The split is the one that the glyphs are made in, and what was chosen is what the file's figures say."""
+    known = json.loads((FILES.parent / "glyphs_characters.json").read_text())
+    assert not set(known["development"]) & set(known["report"])
+    drawn = generate(classes=200, train_per_class=1, test_per_class=0, size=8)
+    assert list(drawn.classes) == known["report"], "the set that the tables are of"
+    found = json.loads((FILES / "search.json").read_text())["result"]["methods"]
+    without = {name for name, method in METHODS.items() if method.role in ("baseline", "bound")}
+    assert set(METHODS) - without - set(found) == {"replay", "cores", "cl2r"}, "those begin anew, or read old images"
+    page = TABLES.read_text()
+    for name, one in found.items():
+        best = max(one["values"], key=lambda value: statistics.fmean(one["values"][value]["both"]))
+        assert one["best"] == best
+        assert len(one["values"]) == 4, "the same number of values for each"
+        assert f"| {name} | `{one['weight']}` | {float(one['default']):g} | " in page
 
 
 def test_commands_that_reproduce_a_table_are_ones_that_run() -> None:

@@ -1,6 +1,7 @@
 """Decoding: every kind of image reads as the pixels a person sees, and nothing broken reads at all."""
 
 import io
+import json
 import os
 import struct
 import warnings
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from evergallery.data.images import Preprocessing, decode, pixels
+from evergallery.data.sizes import Size, read_size, size_text
 from evergallery.errors import InputError
 
 DRAW = np.random.default_rng(0)
@@ -248,6 +250,46 @@ def test_same_size_is_untouched() -> None:
         assert np.array_equal(pixels(Image.fromarray(array), Preprocessing(size=9, fit=fit)), array)
 
 
+def test_rectangles() -> None:
+    """Height 4 and width 2: the largest upright part of the middle; all of it with white beside; or stretched."""
+    array = DRAW.integers(0, 200, (4, 10, 3), dtype=np.uint8)
+    image = Image.fromarray(array)
+    assert np.array_equal(pixels(image, Preprocessing(size=(4, 2))), array[:, 4:6])
+    wide = pixels(Image.fromarray(array.transpose(1, 0, 2)), Preprocessing(size=(2, 4)))
+    assert np.array_equal(wide, array.transpose(1, 0, 2)[4:6]), "and across"
+    padded = pixels(image, Preprocessing(size=(12, 10), fit="pad"))
+    assert np.array_equal(padded[4:8], array)
+    assert (padded[:4] == 255).all()
+    assert (padded[8:] == 255).all()
+    stretched = pixels(Image.new("RGB", (30, 7), (1, 2, 3)), Preprocessing(size=(256, 128), fit="stretch"))
+    assert stretched.shape == (256, 128, 3)
+    assert (stretched == (1, 2, 3)).all()
+
+
+def test_a_rectangle_is_kept_and_a_square_is_a_number() -> None:
+    found = Preprocessing(size=(256, 128))
+    assert found.to_dict()["size"] == [256, 128]
+    assert Preprocessing.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert found.recipe.startswith("256x128-")
+    assert Preprocessing(size=(64, 64)) == Preprocessing(size=64), "the same space, with the same fingerprint"
+    assert Preprocessing(size=(64, 64)).to_dict()["size"] == 64
+    assert found.recipe != Preprocessing(size=(128, 256)).recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("224", 224), ("256x128", (256, 128)), ("256 × 128", (256, 128)), ("8X8", 8)]
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: Size) -> None:
+    assert read_size(text) == size
+    assert read_size(size_text(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "256x", "1x2x3", "-3", "2.5", "0", "256x5000", "big"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="The image size is "):
+        read_size(text)
+
+
 def test_preprocessing_round_trip() -> None:
     one = Preprocessing(size=64, fit="pad", interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
     assert Preprocessing.from_dict(one.to_dict()) == one
@@ -260,6 +302,9 @@ def test_preprocessing_round_trip() -> None:
         {"size": 0},
         {"size": 2.5},
         {"size": True},
+        {"size": [256]},
+        {"size": [256, 0]},
+        {"size": "256x128"},
         {"fit": "squash"},
         {"interpolation": "nearest"},
         {"mean": (1, 2)},

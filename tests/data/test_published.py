@@ -71,9 +71,9 @@ def deepfashion2(root: Path) -> set[Fact]:
         (root / part / "annos").mkdir(exist_ok=True)
         (root / part / "annos" / f"{number}.json").write_text(json.dumps({"source": source, "pair_id": 31, **items}))
     return {
-        ("train/image/000001.jpg", "000031-2-7", "train", None),
-        ("validation/image/000001.jpg", "000031-1-1", "query", None),
-        ("validation/image/000002.jpg", "000031-1-1", "gallery", None),
+        ("train/image/000001.jpg", "train 000031-2-7", "train", None),
+        ("validation/image/000001.jpg", "validation 000031-1-1", "query", None),
+        ("validation/image/000002.jpg", "validation 000031-1-1", "gallery", None),
     }
 
 

@@ -54,7 +54,13 @@ PHOTOGRAPHS: dict[Budget, Plan] = {
         _mutual(1500),
         _mutual(1000),
         224,
-        {"backbone": "bn-inception", "dim": 512, "neck": "linear", "pretrained": True},
+        {
+            "backbone": "bn-inception",
+            "dim": 512,
+            "neck": "linear",
+            "pretrained": True,
+            "update_options": {"mutual": {"supporting": "pretrained"}},
+        },
     ),
 }
 
@@ -73,10 +79,11 @@ DUAL_TUNING: dict[Budget, Plan] = {
     "paper": Plan(
         _dual_tuning(),
         _dual_tuning(),
-        256,
+        (256, 128),
         {
+            "fit": "stretch",
             "backbone": "resnet18", "update_backbone": "resnet50", "neck": "bn", "head": "linear", "pretrained": True,
-            "update_options": {"dual-tuning": {"loss": "cross-entropy"}},
+            "triplets": False, "update_options": {"dual-tuning": {"loss": "cross-entropy"}},
         },
     ),
 }  # fmt: skip

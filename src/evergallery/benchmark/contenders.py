@@ -1,13 +1,13 @@
 """The rows of a table: methods with their hyper-parameters, and adapters after them, by name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 from evergallery.adapters import ADAPTERS, ProcrustesAdapter
 from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.errors import InputError
-from evergallery.methods import METHODS, Method, Role
+from evergallery.methods import METHODS, NO_TRIPLETS, Method, Role
 from evergallery.watching import Watcher
 
 
@@ -109,7 +109,11 @@ class Contender:
         """The method with its options, and those that the protocol has for it; ``None`` for the initial generation."""
         if self.base == INITIAL:
             return None
-        return METHODS[self.base].with_options({**protocol.update_options.get(self.base, {}), **self.options})
+        kind = METHODS[self.base]
+        own = dict(protocol.update_options.get(self.base, {}))
+        if not protocol.triplets and "triplet_margin" in {one.name for one in fields(kind)}:
+            own["triplet_margin"] = NO_TRIPLETS
+        return kind.with_options({**own, **self.options})
 
 
 def contenders_of(protocol: BenchmarkProtocol, names: Sequence[str] | None, watcher: Watcher) -> list[Contender]:

@@ -12,6 +12,7 @@ from evergallery.benchmark.parts import TRAIN, Parts
 from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, Changes, Plan
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.data.image_set import ImageSet
+from evergallery.data.sizes import size_text
 from evergallery.data.tasks import Tasks
 from evergallery.methods import Method
 from evergallery.watching import Watcher
@@ -45,12 +46,7 @@ class Job:
         places = {name: value for name in ("data", "data_dir") if (value := getattr(self, name)) is not None}
         given = {**places, **self.changes.given()}
         return {
-            name: value
-            if isinstance(value, bool | int)
-            else ",".join(map(str, value))
-            if isinstance(value, tuple)
-            else str(value)
-            for name, value in given.items()
+            name: value if isinstance(value, bool | int) else option_text(name, value) for name, value in given.items()
         }
 
     @property
@@ -101,6 +97,13 @@ class Job:
         weight = 1.0 + 0.4 * method.needs.old_batches + 1.0 * (method.needs.beside == "network")
         epochs = plan.update.epochs if method.needs.parent_weights else 2 * plan.first.epochs
         return weight * epochs
+
+
+def option_text(name: str, value: Any) -> str:
+    """The value of an option as it is given on the command line."""
+    if name == "size":
+        return size_text(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 @lru_cache(maxsize=2)

@@ -13,6 +13,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
+from evergallery.methods import NO_TRIPLETS, Finetune
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
@@ -34,13 +35,15 @@ def first_generation(job: Job, watcher: Watcher) -> Workspace:
             dim=dim,
             neck=None if protocol.neck == "none" else protocol.neck,
             size=preprocessing.size,
+            fit=preprocessing.fit,
             head=own_head or protocol.head,
         )
     workspace = Workspace(directory)
     if not workspace.generations():
         reset_peak_memory()
         first = images.of_split(TRAIN).of_classes(tasks[0])
-        workspace.learn(first, settings=plan.first, watcher=watcher, **_new_weights(protocol))
+        method = None if protocol.triplets else Finetune(triplet_margin=NO_TRIPLETS)
+        workspace.learn(first, method=method, settings=plan.first, watcher=watcher, **_new_weights(protocol))
         write_json(directory / "memory.json", peak_memory())
     return workspace
 
@@ -81,6 +84,7 @@ def _learn_task(job: Job, workspace: Workspace, train: ImageSet, tasks: Tasks, n
         backbone=protocol.update_backbone,
         settings=plan.first if scratch else plan.update,
         watcher=watcher,
+        supporting_weights=protocol.weights,
         **(_new_weights(protocol) if scratch else {"train": "all"}),
     )
 

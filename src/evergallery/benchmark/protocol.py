@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from evergallery.benchmark.parts import Parts, parts_of
 from evergallery.data.datasets import NAMED
-from evergallery.data.images import Preprocessing
+from evergallery.data.images import Fit, Preprocessing
 from evergallery.data.published import layout_of
+from evergallery.data.sizes import Size
 from evergallery.data.sources import load
 from evergallery.data.tasks import Tasks
 from evergallery.errors import InputError
@@ -32,8 +33,8 @@ class Plan:
     """Of the first generation, and of whoever starts from scratch."""
     update: Settings
     """Of every generation that begins with its parent's weights."""
-    size: int | None = 32
-    """Side of the images in pixels; ``None`` is the backbone's own."""
+    size: Size | None = 32
+    """Of the images; ``None`` is the backbone's own."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """What its networks are where the protocol's own are others: fields of it."""
 
@@ -56,12 +57,14 @@ class BenchmarkProtocol:
         overlapping: whether a task holds all classes so far, not only its own.
         test_split: name of the split that is tested on.
         unseen_split: name of a split whose classes are in no task: an open set.
+        fit: how images of another shape are brought to that size.
         pretrained: whether new networks begin with their published weights.
         weights: a file of the backbone's weights in place of the published ones.
         report_classes: name of a set of which only the classes count that nothing was developed on, see ``is_reported``.
         ks: of recall@k, beside those that every table has.
         evaluate: evaluation sets that the first and the last generation are measured on too, see ``evaluation_set``.
         held_out: share of each class that is tested on, of sets that have no test part of their own.
+        triplets: whether the first generation learns by triplets beside its classifier, and every method that may.
         update_options: parameters of some methods that belong to this protocol.
     """
 
@@ -78,12 +81,14 @@ class BenchmarkProtocol:
     overlapping: bool = False
     test_split: str = "test"
     unseen_split: str | None = None
+    fit: Fit = "crop"
     pretrained: bool = False
     weights: Path | None = None
     report_classes: str | None = None
     ks: tuple[int, ...] = ()
     evaluate: tuple[str, ...] = ()
     held_out: float = 0.3
+    triplets: bool = True
     update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def changed(self, budget: Budget, changes: "Changes") -> "BenchmarkProtocol":
@@ -96,6 +101,13 @@ class BenchmarkProtocol:
             wanted["update_backbone"] = (
                 changes.update_backbone
             )  # One backbone was asked for, and is that of every update.
+        if not wanted.get("pretrained", self.pretrained) and wanted.get("weights", self.weights) is None:
+            # Without published weights nothing begins with them.
+            options = wanted.get("update_options", self.update_options)
+            wanted["update_options"] = {
+                name: {one: value for one, value in own.items() if value != "pretrained"}
+                for name, own in options.items()
+            }
         return replace(self, **wanted, budgets={**self.budgets, budget: changes.of(self.budgets[budget])})
 
     def plan(self, budget: Budget, seed: int) -> Plan:
@@ -152,7 +164,11 @@ class BenchmarkProtocol:
 
         built = build_backbone(self.backbone)
         return Preprocessing(
-            size=plan.size or built.size, interpolation=built.interpolation, mean=built.mean, std=built.std
+            size=plan.size or built.size,
+            fit=self.fit,
+            interpolation=built.interpolation,
+            mean=built.mean,
+            std=built.std,
         )
 
 
@@ -170,7 +186,8 @@ class Changes:
         weights: begin with the backbone's weights in this file.
         epochs: of every generation.
         precision: ``auto``, ``bf16`` or ``float32``.
-        size: side of the images in pixels.
+        size: side of the images in pixels, or height and width.
+        fit: how images of another shape are brought to that size.
         ks: of recall@k.
         evaluate: evaluation sets.
     """
@@ -184,7 +201,8 @@ class Changes:
     weights: Path | None = None
     epochs: int | None = None
     precision: Precision | None = None
-    size: int | None = None
+    size: Size | None = None
+    fit: Fit | None = None
     ks: tuple[int, ...] | None = None
     evaluate: tuple[str, ...] | None = None
 

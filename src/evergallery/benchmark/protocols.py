@@ -116,6 +116,14 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             budgets=PHOTOGRAPHS,
             ks=METRIC_LEARNING,
         ),
+        BenchmarkProtocol(
+            name="mutual-fashion",
+            shows="mutual distillation's multi-task form on DeepFashion2: five equal groups, 4 238 classes each",
+            data=None,
+            tasks=lambda classes, seed: equal_groups(classes, 5),
+            budgets=PHOTOGRAPHS,
+            ks=METRIC_LEARNING,
+        ),
         *(
             BenchmarkProtocol(
                 name=f"photos-grocery-{order}",
@@ -177,6 +185,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             head="linear",
             overlapping=True,
             test_split="val",
+            triplets=False,
         ),
         BenchmarkProtocol(
             name="faces",

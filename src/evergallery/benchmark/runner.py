@@ -12,7 +12,7 @@ import torch
 
 from evergallery.benchmark.contenders import contenders_of
 from evergallery.benchmark.embeddings import evaluations_of, measured_chain, virtual_features_of
-from evergallery.benchmark.job import Job
+from evergallery.benchmark.job import Job, option_text
 from evergallery.benchmark.lineage import first_generation, lineage
 from evergallery.benchmark.measures import measures_of
 from evergallery.benchmark.parts import TRAIN
@@ -97,7 +97,7 @@ def _jobs(
         raise InputError(f"No budget is called {budget!r}: choose quick, standard or paper.")
     definition = PROTOCOLS[protocol].changed(budget, changes)
     directory = out / "@".join(
-        [f"{protocol}-{budget}", *(f"{name}={_short(value)}" for name, value in changes.given().items())]
+        [f"{protocol}-{budget}", *(f"{name}={_short(name, value)}" for name, value in changes.given().items())]
     )
     contenders = contenders_of(definition, methods, watcher)
     jobs = [
@@ -114,11 +114,9 @@ def _jobs(
     return jobs
 
 
-def _short(value: Any) -> str:
+def _short(name: str, value: Any) -> str:
     """A value in the name of a directory."""
-    return (
-        ",".join(map(str, value)) if isinstance(value, tuple) else value.name if isinstance(value, Path) else str(value)
-    )
+    return value.name if isinstance(value, Path) else option_text(name, value)
 
 
 def _check_networks(protocol: BenchmarkProtocol) -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evergallery.cli.choices import Budget, Head, Neck
-from evergallery.cli.common import DataDirOption, JsonOption
+from evergallery.cli.choices import Budget, Fit, Head, Neck
+from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, size_given
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def benchmark(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Of every generation.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, max=4096, help="Side of the images in pixels.")] = None,
+    size: SizeOption = None,
+    fit: Annotated[Fit | None, typer.Option(help="How images of another shape are brought to that size.")] = None,
     ks: Annotated[str | None, typer.Option("--ks", help="K,K,…: recall at these ranks too.")] = None,
     evaluate: Annotated[
         str | None,
@@ -79,7 +80,8 @@ def benchmark(
             weights=weights,
             epochs=epochs,
             precision=precision,  # type: ignore[arg-type]
-            size=size,
+            size=size_given(size),
+            fit=fit,
             ks=None if ks is None else tuple(map(int, ks.split(","))),
             evaluate=None if evaluate is None else tuple(name.strip() for name in evaluate.split(",") if name.strip()),
         )

@@ -12,6 +12,7 @@ import typer
 from evergallery.cli.console import Terminal, err, print_json, say
 
 if TYPE_CHECKING:
+    from evergallery.data.sizes import Size
     from evergallery.gallery.items import Filter
     from evergallery.workspace import Workspace
 
@@ -82,6 +83,12 @@ ImagesFromOption = Annotated[
         help="A folder or URL below which images of stored items may be opened, from now on; may be repeated.",
     ),
 ]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIDE|HEIGHTxWIDTH", help="Of the input in pixels: 224, or 256x128; the network's own by default."
+    ),
+]
 LargestOption = Annotated[
     int | None,
     typer.Option(
@@ -104,6 +111,13 @@ RuntimeOption = Annotated[
     ),
 ]
 HERE = Path()
+
+
+def size_given(text: str | None) -> "Size | None":
+    """What ``--size`` asks for: ``224``, or ``256x128`` for height and width."""
+    from evergallery.data.sizes import read_size
+
+    return None if text is None else read_size(text)
 
 
 def open_workspace(directory: Path) -> "Workspace":

@@ -14,10 +14,12 @@ from evergallery.cli.common import (
     ImagesFromOption,
     JsonOption,
     RelabelOption,
+    SizeOption,
     WorkspaceOption,
     allow,
     open_workspace,
     say_result,
+    size_given,
 )
 from evergallery.cli.console import print_conflicts, print_json, print_skipped, say, watching
 
@@ -40,10 +42,10 @@ def register(
     ] = None,
     pretrained: Annotated[bool, typer.Option(help="Load the published weights where no file is given.")] = True,
     seed: Annotated[int, typer.Option(help="Of initial weights, with --no-pretrained.")] = 0,
-    size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Side of the input in pixels; the model's own by default.")
+    size: SizeOption = None,
+    fit: Annotated[
+        Fit | None, typer.Option(help="How an image of another shape is brought to that size; crop where nobody knows.")
     ] = None,
-    fit: Annotated[Fit | None, typer.Option(help="How an image becomes square; crop where nobody knows.")] = None,
     interpolation: Annotated[
         Interpolation | None, typer.Option(help="How an image is resampled; the model's own by default.")
     ] = None,
@@ -77,6 +79,8 @@ def register(
     json: JsonOption = False,
 ) -> None:
     """Make a generation of a model that you have trained elsewhere, or that answers at an address."""
+    from evergallery.data.sizes import size_text
+
     asked = {
         "model": model_name, "body": None if body is None else _object("--body", body), "key_env": key_env, "batch": batch,
         "timeout": timeout, "tries": tries, "rate": rate, "price_per_1000": price_per_1000, "max_cost": max_cost,
@@ -85,7 +89,7 @@ def register(
     what = _model(model, {name: value for name, value in asked.items() if value is not None})
     with open_workspace(workspace) as space:
         generation = space.register(
-            what, weights=weights, pretrained=pretrained, seed=seed, size=size,
+            what, weights=weights, pretrained=pretrained, seed=seed, size=size_given(size),
             fit=fit, interpolation=interpolation,
             mean=_numbers("--mean", mean), std=_numbers("--std", std),
         )  # fmt: skip
@@ -95,7 +99,8 @@ def register(
         print_json(card.model_dump(mode="json"))
         return
     queries = "it answers queries now" if promoted == card.name else f"queries are answered by {promoted}"
-    say(f"{card.name}: {what}, {card.dimension} dimensions, images of {card.preprocessing['size']} pixels; {queries}.")
+    size_told = size_text(generation.preprocessing.size)
+    say(f"{card.name}: {what}, {card.dimension} dimensions, images of {size_told} pixels; {queries}.")
 
 
 def import_(

@@ -61,6 +61,9 @@ def learn(
     weights: Annotated[
         Path | None, typer.Option(help="Begin with the backbone's weights in this file: safetensors or a state dict.")
     ] = None,
+    supporting_weights: Annotated[
+        Path | None, typer.Option(help="The same for the second network of mutual with supporting=pretrained.")
+    ] = None,
     data_dir: DataDirOption = None,
     largest_image: LargestOption = None,
     json: JsonOption = False,
@@ -89,6 +92,7 @@ def learn(
             head=head,  # type: ignore[arg-type]
             pretrained=pretrained,
             weights=weights,
+            supporting_weights=supporting_weights,
             from_scratch=from_scratch,
             data_dir=data_dir,
             watcher=watcher,

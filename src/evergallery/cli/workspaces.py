@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evergallery.cli.choices import Fit, Head, Neck, Precision
-from evergallery.cli.common import HERE, DataDirOption, JsonOption, WorkspaceOption, open_workspace, say_if_password
+from evergallery.cli.common import (
+    HERE,
+    DataDirOption,
+    JsonOption,
+    SizeOption,
+    WorkspaceOption,
+    open_workspace,
+    say_if_password,
+    size_given,
+)
 from evergallery.cli.console import out, print_json, print_skipped, print_table, say, watching
 from evergallery.errors import DamagedError
 
@@ -24,10 +33,8 @@ def init(
     neck: Annotated[
         Neck | None, typer.Option(help="Layers after the backbone; linear where a dimension is asked for, else none.")
     ] = None,
-    size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Side of the input in pixels; the backbone's own by default.")
-    ] = None,
-    fit: Annotated[Fit, typer.Option(help="How an image becomes square.")] = "crop",
+    size: SizeOption = None,
+    fit: Annotated[Fit, typer.Option(help="How an image of another shape is brought to that size.")] = "crop",
     head: Annotated[Head, typer.Option(help="Classifier in training; CSD's is unit-rows.")] = "cosine",
     store: Annotated[
         str, typer.Option(help="Where the gallery is: a directory inside, postgresql://… or qdrant://…")
@@ -46,7 +53,7 @@ def init(
 
     say_if_password(store)
     workspace = Workspace.create(
-        directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head,
+        directory, backbone=backbone, dim=dim, neck=neck, size=size_given(size), fit=fit, head=head,
         store=store, precision=precision, pretrained=pretrained, weights=weights,
     )  # fmt: skip
     if json:

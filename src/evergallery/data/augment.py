@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from evergallery.data.sizes import Size, sides
+
 Padding = Literal["reflect", "zero"]
 
 
@@ -94,13 +96,13 @@ def resized_crop(
     """Cut a rectangle out of each image and scale it to the whole (Szegedy et al. 2015).
 
     Args:
-        images: (B, C, S, S) uint8.
+        images: (B, C, H, W) uint8.
         draws: (B, 4) uniform in [0, 1): area, aspect ratio, and place of the rectangle.
         scale: smallest and largest share of the area.
-        aspect: smallest and largest width over height, drawn log-uniformly.
+        aspect: smallest and largest width over height beside that of the whole image, drawn log-uniformly.
 
     Returns:
-        (B, C, S, S) uint8.
+        (B, C, H, W) uint8.
     """
     draws = draws.to(images.device, torch.float32)
     area = scale[0] + draws[:, 0] * (scale[1] - scale[0])
@@ -142,21 +144,22 @@ def mirror(images: Tensor, draws: Tensor) -> Tensor:
     return _take(images, rows, torch.where(mirrored[:, None], images.shape[3] - 1 - columns, columns))
 
 
-def resize(images: Tensor, size: int) -> Tensor:
-    """Scale square images to ``size`` pixels by antialiased bilinear interpolation.
+def resize(images: Tensor, size: Size) -> Tensor:
+    """Scale images by antialiased bilinear interpolation.
 
     Args:
         images: (B, C, H, W) uint8.
-        size: side of the result.
+        size: of the result.
 
     Returns:
-        (B, C, size, size) uint8; the images themselves where they have that size.
+        (B, C, H', W') uint8; the images themselves where they have that size.
     """
-    if images.shape[-2:] == (size, size):
+    shape = sides(size)
+    if images.shape[-2:] == shape:
         return images
     if images.device.type == "cpu":
-        return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-    scaled = F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
+        return F.interpolate(images, size=shape, mode="bilinear", antialias=True)
+    scaled = F.interpolate(images.float(), size=shape, mode="bilinear", antialias=True)
     return scaled.round().clamp(0, 255).to(torch.uint8)
 
 

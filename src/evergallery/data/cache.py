@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from evergallery.data.images import Preprocessing
+from evergallery.data.sizes import size_text
 from evergallery.errors import InputError
 from evergallery.files import lock
 
@@ -117,7 +118,7 @@ class RowCache:
 
 
 class PixelCache(RowCache):
-    """Decoded uint8 images (M, S, S, 3) at training size; one sub-directory per way of decoding (size, fit, interpolation).
+    """Decoded uint8 images (M, H, W, 3) at training size; one sub-directory per way of decoding (size, fit, interpolation).
 
     Args:
         directory: of all caches; made where it is missing.
@@ -125,14 +126,14 @@ class PixelCache(RowCache):
     """
 
     def __init__(self, directory: Path, preprocessing: Preprocessing) -> None:
-        recipe: list[str | int] = [preprocessing.size, preprocessing.fit, preprocessing.interpolation]
+        recipe: list[Any] = [preprocessing.size, preprocessing.fit, preprocessing.interpolation]
         if preprocessing.decoding > 1:
             recipe.append(preprocessing.decoding)
         key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
         super().__init__(
-            directory / f"{preprocessing.size}-{preprocessing.fit}-{key}",
+            directory / f"{size_text(preprocessing.size)}-{preprocessing.fit}-{key}",
             "pixels.u8",
-            (preprocessing.size, preprocessing.size, 3),
+            (*preprocessing.shape, 3),
             np.uint8,
             "Decoded images",
         )

@@ -1,6 +1,7 @@
 """Image sets known by name: scikit-learn's digits, generated glyphs, and benchmarks in their published layouts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,10 @@ def glyphs(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
     """Drawn characters, generated on the spot."""
     from evergallery.data.glyphs import generate
 
-    return generate(size=preprocessing.size)
+    drawn = generate(size=max(preprocessing.shape))
+    return (
+        drawn if isinstance(preprocessing.size, int) else replace(drawn, pixels=fit_arrays(drawn.pixels, preprocessing))
+    )
 
 
 def cifar10(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:

@@ -54,14 +54,13 @@ def read_arrays(path: Path, preprocessing: Preprocessing, require_labels: bool) 
 
 
 def fit_arrays(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Images (N, H, W[, C]) as RGB at training size (N, S, S, 3)."""
+    """Images (N, H, W[, C]) as RGB at training size (N, H, W, 3)."""
     images = images[..., None] if images.ndim == 3 else images
     if images.shape[3] == 1:
         images = np.repeat(images, 3, axis=3)
-    size = preprocessing.size
-    if images.shape[1:] == (size, size, 3):
+    if images.shape[1:] == (*preprocessing.shape, 3):
         return images
-    fitted = np.empty((len(images), size, size, 3), dtype=np.uint8)
+    fitted = np.empty((len(images), *preprocessing.shape, 3), dtype=np.uint8)
     for index, image in enumerate(images):
         fitted[index] = pixels(from_array(image), preprocessing)
     return fitted

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.images import Skipped
+from evergallery.data.sizes import Size, size_of, size_text
 from evergallery.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """N square images with their labels; selections share the pixels.
+    """N images of one size with their labels; selections share the pixels.
 
     Attributes:
-        pixels: (M, S, S, 3), M ≥ N, possibly memory-mapped.
+        pixels: (M, H, W, 3), M ≥ N, possibly memory-mapped.
         rows: (N,) row of ``pixels`` that holds image i.
         labels: (N,) index into ``classes``; -1 where an image has no label.
         classes: names.
@@ -64,7 +65,7 @@ class ImageSet:
         """A set of images in memory.
 
         Args:
-            pixels: (N, S, S, 3).
+            pixels: (N, H, W, 3).
             labels: (N,) index into ``classes``, or -1.
             classes: names.
             uris: (N,); ``array#0`` and so on by default.
@@ -85,15 +86,15 @@ class ImageSet:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        return f"ImageSet({len(self)} images of {self.size}×{self.size}, {len(self.classes)} classes)"
+        return f"ImageSet({len(self)} images of {size_text(self.size)} pixels, {len(self.classes)} classes)"
 
     @property
-    def size(self) -> int:
-        """Side of the images in pixels."""
-        return int(self.pixels.shape[1])
+    def size(self) -> Size:
+        """Side of the images in pixels, or height and width."""
+        return size_of(self.pixels.shape[1:3])
 
     def batch(self, indices: NDArray[np.int64]) -> "torch.Tensor":
-        """Images as a uint8 tensor (B, 3, S, S) in channels_last memory format, copied once."""
+        """Images as a uint8 tensor (B, 3, H, W) in channels_last memory format, copied once."""
         return as_batch(np.take(self.pixels, self.rows[indices], axis=0))
 
     def select(self, indices: NDArray[np.int64]) -> "ImageSet":
@@ -160,7 +161,8 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
         raise InputError("There is no image set to concatenate.")
     sizes = {image_set.size for image_set in sets}
     if len(sizes) > 1:
-        raise InputError(f"Images of different sizes {sorted(sizes)} cannot be put together: read them at one size.")
+        told = ", ".join(sorted(map(size_text, sizes)))
+        raise InputError(f"Images of different sizes {told} cannot be put together: read them at one size.")
     classes = tuple(dict.fromkeys(name for image_set in sets for name in image_set.classes))
     number = {name: index for index, name in enumerate(classes)}
     labels = [
@@ -190,7 +192,7 @@ def concatenate(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def as_batch(pixels: NDArray[np.uint8]) -> "torch.Tensor":
-    """Pixels (B, S, S, 3) as a tensor (B, 3, S, S) in channels_last memory format, not copied."""
+    """Pixels (B, H, W, 3) as a tensor (B, 3, H, W) in channels_last memory format, not copied."""
     import torch
 
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)

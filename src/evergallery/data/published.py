@@ -88,7 +88,8 @@ def inshop(data_dir: Path | None) -> Listing:
 def deepfashion2(data_dir: Path | None) -> Listing:
     """DeepFashion2: a class is a style of a pair; consumers' photographs of the validation part ask, shops' are found.
 
-    An image with several items counts as its largest that has a style; where none has, it is left out (Ge et al. 2019).
+    An image with several items counts as its largest that has a style; where none has, it is left out (Ge et al. 2019). Pairs
+    are counted from 1 in both parts, and are not the same: names of classes say which part.
     """
     root = root_of("deepfashion2", data_dir)
     entries = []
@@ -100,7 +101,7 @@ def deepfashion2(data_dir: Path | None) -> Listing:
                 if not items:
                     continue
                 largest = max(items, key=lambda item: _area(item["bounding_box"]))
-                label = f"{int(found['pair_id']):06d}-{int(largest['style'])}-{int(largest['category_id'])}"
+                label = f"{part} {int(found['pair_id']):06d}-{int(largest['style'])}-{int(largest['category_id'])}"
                 asks = found["source"] == "user"
             except (ValueError, KeyError, TypeError) as error:
                 raise damaged(path, error) from error

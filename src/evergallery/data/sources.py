@@ -196,7 +196,7 @@ def read_entries(
     if store is not None:
         array, rows = store.array(), store.rows(hashes)
     else:
-        array = np.stack(memory) if memory else np.empty((0, preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
+        array = np.stack(memory) if memory else np.empty((0, *preprocessing.shape, 3), dtype=np.uint8)
         rows = np.array([memory_rows[one] for one in hashes], dtype=np.int64)
     classes = tuple(sorted({entry.label for entry in entries if entry.label is not None}, key=natural))
     number = {name: index for index, name in enumerate(classes)}

@@ -6,6 +6,7 @@ process to process (``benchmarks/extraction.py`` compares the two).
 
 import hashlib
 import itertools
+import math
 import os
 import queue
 import threading
@@ -23,6 +24,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing, Skipped, decode, pixels
 from evergallery.data.listing import Entry
 from evergallery.data.places import read
+from evergallery.data.sizes import Size, sides
 from evergallery.errors import InputError
 
 READERS = 16
@@ -37,9 +39,9 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def batch_size(size: int) -> int:
-    """Images of ``size`` × ``size`` pixels that go through a network together: enough to be fast, few enough for memory."""
-    return min(1024, max(32, BATCH_PIXELS // size**2))
+def batch_size(size: Size) -> int:
+    """Images of this size that go through a network together: enough to be fast, few enough for memory."""
+    return min(1024, max(32, BATCH_PIXELS // math.prod(sides(size))))
 
 
 @dataclass(frozen=True)

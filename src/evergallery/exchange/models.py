@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.data.images import Fit, Interpolation, Preprocessing
+from evergallery.data.sizes import Size
 from evergallery.errors import InputError
 from evergallery.exchange.known import known_generation, next_generation
 from evergallery.files import lock
@@ -39,7 +40,7 @@ def register(
     weights: str | Path | None = None,
     pretrained: bool = True,
     seed: int = 0,
-    size: int | None = None,
+    size: Size | None = None,
     fit: Fit | None = None,
     interpolation: Interpolation | None = None,
     mean: Sequence[float] | None = None,
@@ -57,9 +58,9 @@ def register(
         weights: a file of weights, safetensors or a plain state dict, for a timm or torchvision model.
         pretrained: where no file is given, load the published weights rather than initial ones.
         seed: of the initial weights.
-        size: side of the input in pixels; the model's own by default, 224 where nobody knows. An ONNX file that
-            ``export_model`` has written says itself what preprocessing it wants.
-        fit: how an image that is not square becomes square; crop where nobody knows.
+        size: side of the input in pixels, or height and width; the model's own by default, 224 where nobody knows. An ONNX
+            file that ``export_model`` has written says itself what preprocessing it wants.
+        fit: how an image of another shape is brought to that of the input; crop where nobody knows.
         interpolation: the model's own by default, bilinear where nobody knows.
         mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
         std: likewise what each channel is divided by.

@@ -78,9 +78,8 @@ def find_images(
         files = ahead(readers, look, items, READERS)
         answers = list(ahead(decoders, lambda file: _decoded(file, preprocessing), files, 2 * threads))
     kept = [(item, answer) for item, answer in zip(items, answers, strict=True) if not isinstance(answer, Problem)]
-    size = preprocessing.size
     images = ImageSet(
-        pixels=np.stack([answer for _, answer in kept]) if kept else np.empty((0, size, size, 3), np.uint8),
+        pixels=np.stack([answer for _, answer in kept]) if kept else np.empty((0, *preprocessing.shape, 3), np.uint8),
         rows=np.arange(len(kept)),
         labels=np.full(len(kept), -1, dtype=np.int64),
         classes=(),

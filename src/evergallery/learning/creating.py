@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from evergallery.data.images import SUFFIXES, Fit, Preprocessing
+from evergallery.data.sizes import Size
 from evergallery.errors import InputError, RefusedError
 from evergallery.exchange.models import register
 from evergallery.files import new_directory
@@ -30,7 +31,7 @@ def create(
     backbone: str,
     dim: int | None,
     neck: Neck | None,
-    size: int | None,
+    size: Size | None,
     fit: Fit,
     head: HeadKind,
     store: str,

@@ -37,6 +37,7 @@ class Request:
         weights: begin with those of this file.
         from_scratch: begin with new weights.
         old_images: whether images of old classes are given.
+        supporting_weights: of a second network, in this file.
     """
 
     method: Method | None = None
@@ -50,6 +51,7 @@ class Request:
     weights: Path | None = None
     from_scratch: bool = False
     old_images: bool = False
+    supporting_weights: Path | None = None
 
     @property
     def published(self) -> bool:
@@ -123,6 +125,7 @@ def decide(request: Request, ground: Ground, number: int, directory: Path) -> Ru
         beginning=beginning,
         settings=_settings(request.settings, part, _recipe(architecture, part, beginning, known=known)),
         weights=request.weights,
+        supporting_weights=request.supporting_weights,
     )
     check_old_images(run, given=request.old_images)
     check_parent(run)

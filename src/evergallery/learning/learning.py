@@ -42,6 +42,7 @@ def learn(
     pretrained: bool = False,
     weights: str | Path | None = None,
     from_scratch: bool = False,
+    supporting_weights: str | Path | None = None,
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Generation:
@@ -70,6 +71,8 @@ def learn(
         pretrained: begin with the backbone's published weights rather than the parent's.
         weights: begin with the backbone's weights in this file: safetensors, or a plain state dict.
         from_scratch: begin with new weights rather than the parent's.
+        supporting_weights: where a method trains a second network that begins with published weights, as mutual
+            distillation with ``supporting="pretrained"``: a file of those.
         data_dir: where named sets lie.
         watcher: hears of progress.
 
@@ -83,6 +86,7 @@ def learn(
         method=method, settings=settings, backbone=backbone, dim=dim, neck=neck, head=head, train=train,
         pretrained=pretrained, weights=None if weights is None else Path(weights).expanduser(),
         from_scratch=from_scratch, old_images=old_data is not None,
+        supporting_weights=None if supporting_weights is None else Path(supporting_weights).expanduser(),
     )  # fmt: skip
     run = decide(request, Ground.of(ancestor, holdings.state), _next_number(holdings), holdings.directory)
     check_compiler(run.settings)

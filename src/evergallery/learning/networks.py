@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -51,7 +52,9 @@ class Networks:
         return cls(new, parent, root, tuple(involved))
 
 
-def start_network(run: Run, classes: int, *, beginning: Beginning | None = None, number: int = 0) -> Network:
+def start_network(
+    run: Run, classes: int, *, beginning: Beginning | None = None, number: int = 0, weights: Path | None = None
+) -> Network:
     """A network before training: the parent's with a head that grew, or a new one.
 
     A parent whose head is of another kind gives its embedder only.
@@ -61,10 +64,12 @@ def start_network(run: Run, classes: int, *, beginning: Beginning | None = None,
         classes: rows of the head.
         beginning: another one than the run's.
         number: of the network in the run, which has new weights of its own.
+        weights: a file of published ones, in place of the run's.
 
     Raises:
         InputError: weights that cannot be had, or are of another model.
     """
+    weights = weights or run.weights
     beginning, seed = beginning or run.beginning, weights_seed(run.settings.init_seed, run.number) + number
     before = run.parent.network() if run.parent is not None else None
     if beginning == "parent":
@@ -73,9 +78,9 @@ def start_network(run: Run, classes: int, *, beginning: Beginning | None = None,
         head = network.head if network.head.kind == run.head else Head(network.embedder.dimension, 0, run.head)
         return Network(network.embedder, head.grow(classes, seed))
     published = beginning == "pretrained" or (run.frozen and run.beginning == "pretrained")
-    embedder = Embedder(run.architecture, pretrained=published and run.weights is None, seed=seed)
-    if published and run.weights is not None:
-        load_weights(embedder.backbone, run.weights)
+    embedder = Embedder(run.architecture, pretrained=published and weights is None, seed=seed)
+    if published and weights is not None:
+        load_weights(embedder.backbone, weights)
     elif run.frozen and not published:
         assert before is not None
         embedder = embedder.with_backbone(before.embedder.backbone)
@@ -84,7 +89,7 @@ def start_network(run: Run, classes: int, *, beginning: Beginning | None = None,
 
 def another_network(run: Run, classes: int) -> Callable[[Beginning], Network]:
     """Makes a network like the one that learns, which begins elsewhere: for methods that train a second."""
-    return lambda beginning: start_network(run, classes, beginning=beginning, number=1)
+    return lambda beginning: start_network(run, classes, beginning=beginning, number=1, weights=run.supporting_weights)
 
 
 def weights_seed(init_seed: int, number: int) -> int:

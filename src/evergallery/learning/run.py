@@ -33,6 +33,7 @@ class Run:
             parent's, or published ones.
         settings: of the training; ``train`` says what learns.
         weights: a file with the backbone's weights, in place of the published ones.
+        supporting_weights: the same for a second network that begins with published weights.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Run:
     beginning: Beginning
     settings: Settings
     weights: Path | None = None
+    supporting_weights: Path | None = None
 
     @property
     def name(self) -> str:
@@ -97,6 +99,8 @@ class Run:
             "head": self.head,
             "beginning": self.beginning,
             "weights": sha256_of(self.weights) if self.weights is not None else None,
+            # Left out where there are none, so that a run which an earlier version began is known again.
+            **({"supporting weights": sha256_of(self.supporting_weights)} if self.supporting_weights else {}),
         }
 
     def identity(self, images: ImageSet, data: dict[str, Any]) -> str:

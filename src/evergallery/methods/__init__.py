@@ -13,7 +13,7 @@ from evergallery.methods.joint import Joint
 from evergallery.methods.l2 import L2
 from evergallery.methods.lce import LCE
 from evergallery.methods.lwf import LwF
-from evergallery.methods.method import Beginning, Method, Role, Step, Task
+from evergallery.methods.method import NO_TRIPLETS, Beginning, Method, Role, Step, Task
 from evergallery.methods.mmd import MMD
 from evergallery.methods.mutual import Mutual
 from evergallery.methods.needs import Needs
@@ -45,6 +45,7 @@ __all__ = [
     "LCE",
     "METHODS",
     "MMD",
+    "NO_TRIPLETS",
     "RACT",
     "AdvBCT",
     "Beginning",

@@ -252,6 +252,10 @@ def _adapters(kind: type[Method]) -> dict[str, TypeAdapter[Any]]:
     return {one.name: TypeAdapter(hints[one.name], config=finite) for one in fields(kind)}
 
 
+NO_TRIPLETS = -2.0
+"""A margin of triplets that no two cosines exceed: it turns them off."""
+
+
 def classification_and_triplet(step: Step, margin: float) -> dict[str, Tensor]:
     """The loss of a network without a past (CSD's task 0): cross-entropy over all classes, and batch-hard triplets."""
     return {

@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from evergallery._version import __version__
 from evergallery.data.augment import normalise
+from evergallery.data.sizes import Size
 from evergallery.errors import DamagedError, InputError, UnavailableError
 from evergallery.network.endpoint_account import Account, Terms
 from evergallery.network.foreign import SAME, ForeignModel, least_cosine, probe_images, vectors_of
@@ -138,7 +139,7 @@ class EndpointModel(ForeignModel):
     """
 
     def __init__(
-        self, endpoint: Endpoint, account: Account, dimension: int, *, kept: Tensor | None = None, size: int = 0
+        self, endpoint: Endpoint, account: Account, dimension: int, *, kept: Tensor | None = None, size: Size = 0
     ) -> None:
         super().__init__(str(endpoint), asking(endpoint, account), dimension)
         self.endpoint = endpoint
@@ -176,7 +177,7 @@ class EndpointModel(ForeignModel):
         self._looked = time.monotonic()
 
 
-def first_look(endpoint: Endpoint, run: Any, size: int) -> Tensor:
+def first_look(endpoint: Endpoint, run: Any, size: Size) -> Tensor:
     """Unit embeddings (P, D) of the probe pictures, from one request or a few; D is what comes back.
 
     Raises:

@@ -12,6 +12,7 @@ from evergallery.data.augment import normalise
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Preprocessing
+from evergallery.data.sizes import size_of
 from evergallery.network.embedder import Extractor, Network, Outputs
 from evergallery.network.ranks import Ranks
 from evergallery.network.runtimes import Embed, Pixels, part_size
@@ -108,7 +109,7 @@ def in_parts(images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
     """A batch (B, 3, S, S) as a network on this device takes it best: on a GPU as a whole."""
     if device.type != "cpu" or len(images) == 0:
         return (images,)
-    return torch.split(images, part_size(images.shape[-1]))
+    return torch.split(images, part_size(size_of(images.shape[-2:])))
 
 
 def _inputs(batch: Tensor, preprocessing: Preprocessing, device: torch.device) -> Iterator[Tensor]:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
+from evergallery.data.sizes import Size, sides
 from evergallery.errors import EvergalleryError, InputError, MissingExtraError
 from evergallery.network.embedder import Extractor
 from evergallery.network.runtimes import is_installed, openvino_model, part_size
@@ -98,15 +99,15 @@ def vectors_of(name: str, run: Run, images: NDArray[np.float32]) -> NDArray[np.f
     return vectors
 
 
-def probe_images(size: int) -> Tensor:
-    """Fixed pictures (P, 3, size, size) uint8: random colours in cells, the same bytes for ever and everywhere."""
+def probe_images(size: Size) -> Tensor:
+    """Fixed pictures (P, 3, H, W) uint8: random colours in cells, the same bytes for ever and everywhere."""
     pictures = []
     for cells in PROBE_CELLS:
         # Raw output of the bit generator, which unlike numpy's distributions is promised never to change.
         numbers = np.random.PCG64(cells).random_raw(cells * cells * 3)
         colours = (numbers % 256).astype(np.uint8).reshape(3, cells, cells)
-        place = np.arange(size) * cells // size
-        pictures.append(colours[:, place][:, :, place])
+        down, across = (np.arange(side) * cells // side for side in sides(size))
+        pictures.append(colours[:, down][:, :, across])
     return torch.from_numpy(np.stack(pictures))
 
 
@@ -176,7 +177,7 @@ def _as_array(made: Any) -> NDArray[Any]:
     return made.detach().cpu().numpy() if isinstance(made, Tensor) else np.asarray(made)
 
 
-def function_model(name: str, size: int, dimension: int | None = None) -> ForeignModel:
+def function_model(name: str, size: Size, dimension: int | None = None) -> ForeignModel:
     """The model that is the Python function ``package.module:function``.
 
     Args:
@@ -191,7 +192,7 @@ def function_model(name: str, size: int, dimension: int | None = None) -> Foreig
     return ForeignModel(name, function, dimension or _dimension(name, function, size))
 
 
-def onnx_model(path: Path, size: int, dimension: int | None = None) -> ForeignModel:
+def onnx_model(path: Path, size: Size, dimension: int | None = None) -> ForeignModel:
     """The model of an ONNX file, run on the CPU: by ONNX Runtime, or by OpenVINO where the file asks for bfloat16.
 
     Its one input is ``(B, 3, H, W)`` float; a fixed B is worked around. Of its outputs the one with B vectors is taken.
@@ -209,15 +210,16 @@ def onnx_model(path: Path, size: int, dimension: int | None = None) -> ForeignMo
     session = _session(path)
     inputs = session.get_inputs()
     shape = list(inputs[0].shape) if len(inputs) == 1 else []
-    expected = (3, size, size)
+    expected = (3, *sides(size))
     fits = len(shape) == 4 and all(
         not isinstance(have, int) or have == want for have, want in zip(shape[1:], expected, strict=True)
     )
     if not fits or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
         found = ", ".join(f"{one.name} {one.shape} {one.type}" for one in inputs) or "none"
+        told = ", ".join(map(str, expected))
         raise InputError(
-            f"{name} has the inputs {found}: it must have one, a float tensor (B, 3, {size}, {size}); name its size with "
-            f"--size, or export it anew."
+            f"{name} has the inputs {found}: it must have one, a float tensor (B, {told}); name its size with --size, "
+            f"or export it anew."
         )
     number_type = np.float32 if inputs[0].type == "tensor(float)" else np.float16
     fixed = shape[0] if isinstance(shape[0], int) else None
@@ -320,12 +322,12 @@ def _import(name: str) -> Callable[..., Any]:
     return function
 
 
-def _dimension(name: str, run: Run, size: int) -> int:
+def _dimension(name: str, run: Run, size: Size) -> int:
     return int(vectors_of(name, run, probe_batch(2, size)).shape[1])
 
 
-def probe_batch(count: int, size: int) -> NDArray[np.float32]:
-    """A batch (count, 3, size, size) of probe pictures in [0, 1], to see what a model makes of it."""
+def probe_batch(count: int, size: Size) -> NDArray[np.float32]:
+    """A batch (count, 3, H, W) of probe pictures in [0, 1], to see what a model makes of it."""
     images = probe_images(size).numpy().astype(np.float32) / np.float32(255)
     return images[np.arange(count) % len(images)]
 

@@ -55,7 +55,7 @@ class _Served(nn.Module):
 
 
 def export_onnx(embedder: Extractor, preprocessing: Preprocessing, path: Path, **description: str) -> float:
-    """Write an embedder to one file: ``images`` (B, 3, S, S) float32, normalised, to ``embeddings`` (B, D), unit rows, any B.
+    """Write an embedder to one file: ``images`` (B, 3, H, W) float32, normalised, to ``embeddings`` (B, D), unit rows, any B.
 
     Args:
         embedder: to be written.
@@ -72,7 +72,7 @@ def export_onnx(embedder: Extractor, preprocessing: Preprocessing, path: Path, *
     """
     onnx = _onnx()
     # Two images, because the exporter takes a batch of one for a constant.
-    example = torch.zeros(2, 3, preprocessing.size, preprocessing.size)
+    example = torch.zeros(2, 3, *preprocessing.shape)
     _write(_Served(_contiguous(embedder)), "images", example, path)
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {**description, PREPROCESSING: json.dumps(preprocessing.to_dict())})
@@ -87,7 +87,7 @@ def export_onnx(embedder: Extractor, preprocessing: Preprocessing, path: Path, *
 
 
 def export_runnable(embedder: Extractor, preprocessing: Preprocessing, path: Path) -> None:
-    """Write an embedder to one file for the runtimes: decoded ``pixels`` (B, S, S, 3) uint8 to ``embeddings`` (B, D), any B.
+    """Write an embedder to one file for the runtimes: decoded ``pixels`` (B, H, W, 3) uint8 to ``embeddings`` (B, D), any B.
 
     Args:
         embedder: to be written.
@@ -97,7 +97,7 @@ def export_runnable(embedder: Extractor, preprocessing: Preprocessing, path: Pat
     Raises:
         ImportError: without onnx or onnxscript.
     """
-    example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *preprocessing.shape, 3, dtype=torch.uint8)
     _write(_Runnable(_contiguous(embedder), preprocessing), "pixels", example, path)
 
 
@@ -163,7 +163,7 @@ def quantise(path: Path, target: Path, batches: Iterator[NDArray[np.float32]]) -
     Args:
         path: written by ``export_onnx``.
         target: of the new file.
-        batches: normalised images (B, 3, S, S) like those to come; their range is what the activations are scaled to.
+        batches: normalised images (B, 3, H, W) like those to come; their range is what the activations are scaled to.
 
     Raises:
         MissingExtraError: without onnx or onnxruntime.

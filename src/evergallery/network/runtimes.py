@@ -4,6 +4,7 @@ A file takes pixels as they were decoded, and normalises them itself: who has on
 """
 
 import importlib.util
+import math
 import os
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.data.sizes import Size, sides
 from evergallery.data.streaming import processors
 from evergallery.errors import InputError, MissingExtraError, did_you_mean
 
@@ -32,12 +34,12 @@ and are memory that the system takes back and fills with zeros for every layer."
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 Embed = Callable[[Pixels], Vectors]
-"""Decoded images (B, S, S, 3) uint8 to unit embeddings (B, D)."""
+"""Decoded images (B, H, W, 3) uint8 to unit embeddings (B, D)."""
 
 
-def part_size(side: int) -> int:
-    """Images of ``side`` × ``side`` pixels that a network on a CPU takes best at once."""
-    return min(CPU_IMAGES, max(1, CPU_PIXELS // side**2))
+def part_size(size: Size) -> int:
+    """Images of a size that a network on a CPU takes best at once."""
+    return min(CPU_IMAGES, max(1, CPU_PIXELS // math.prod(sides(size))))
 
 
 def threads() -> int:
@@ -131,10 +133,10 @@ class Runnable:
     Args:
         trial: what was found.
         file: as ``onnx_export.export_runnable`` writes it; ``None`` where it could not be written.
-        side: of the images, in pixels.
+        side: size of the images.
     """
 
-    def __init__(self, trial: Trial, file: Path | None, side: int) -> None:
+    def __init__(self, trial: Trial, file: Path | None, side: Size) -> None:
         self.trial = trial
         self.refused = dict(trial.refused)
         self.file = file
@@ -160,18 +162,18 @@ def reason_of(error: Exception) -> str:
     return f"it cannot run the network ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
 
 
-def of_file(runtime: Runtime, path: Path, side: int) -> Embed:
+def of_file(runtime: Runtime, path: Path, side: Size) -> Embed:
     """What embeds pixels by a network that ``onnx_export.export_runnable`` has written.
 
     Args:
         runtime: that runs the file.
         path: of the file.
-        side: of the images, in pixels.
+        side: size of the images.
     """
     return _onnxruntime(path, side) if runtime == "onnxruntime" else _openvino(path, side)
 
 
-def _onnxruntime(path: Path, side: int) -> Embed:
+def _onnxruntime(path: Path, side: Size) -> Embed:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -188,8 +190,8 @@ def _onnxruntime(path: Path, side: int) -> Embed:
     return embed
 
 
-def _openvino(path: Path, side: int) -> Embed:
-    return openvino_model(path, "pixels", (side, side, 3), part_size(side))
+def _openvino(path: Path, side: Size) -> Embed:
+    return openvino_model(path, "pixels", (*sides(side), 3), part_size(side))
 
 
 def openvino_model(

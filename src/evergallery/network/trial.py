@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from evergallery.data.images import Preprocessing
+from evergallery.data.sizes import Size
 from evergallery.network.foreign import probe_images
 from evergallery.network.onnx_export import PARITY
 from evergallery.network.runtimes import Embed, Pixels, Runtime, Trial, of_file, part_size, reason_of
@@ -18,14 +19,14 @@ WORTH = 1.1
 """Another runtime is taken where it is so many times as fast as torch, whose vectors need no comparison."""
 
 
-def pictures(side: int) -> Pixels:
-    """The fixed pictures (P, side, side, 3) that runtimes are compared on, as many as go through a network at once, and one."""
+def pictures(side: Size) -> Pixels:
+    """The fixed pictures (P, H, W, 3) that runtimes are compared on, as many as go through a network at once, and one."""
     probes = probe_images(side).permute(0, 2, 3, 1).numpy()
     count = max(part_size(side), len(probes)) + 1
     return np.ascontiguousarray(probes[np.arange(count) % len(probes)])
 
 
-def torch_seconds(torch: Embed, side: int) -> float:
+def torch_seconds(torch: Embed, side: Size) -> float:
     """Seconds that torch takes for an image."""
     images = pictures(side)[: part_size(side)]
     torch(images)

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from evergallery.data.images import Preprocessing
+from evergallery.data.sizes import size_text
 from evergallery.errors import DamagedError
 from evergallery.files import read_json
 from evergallery.generations.card import KINDS, Card
@@ -177,7 +179,12 @@ def _details(card: Card) -> list[tuple[str, str]]:
         details.append(("network", f"{card.architecture.backbone}, neck {card.architecture.neck}{beside}"))
     details.append(("dimensions", str(card.dimension)))
     if "size" in card.preprocessing:
-        details.append(("input", f"{card.preprocessing['size']} pixels, {card.preprocessing.get('fit', '')}"))
+        details.append(
+            (
+                "input",
+                f"{size_text(Preprocessing.from_dict(card.preprocessing).size)} pixels, {card.preprocessing.get('fit', '')}",
+            )
+        )
     details += [(f"method: {name}", str(value)) for name, value in card.method.parameters.items()]
     details += [(name, str(card.settings[name])) for name in ("epochs", "batch_size") if name in card.settings]
     validation = card.training.get("validation")

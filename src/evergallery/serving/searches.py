@@ -141,8 +141,7 @@ class Searches:
     def load(self, generation: Generation) -> None:
         """Have a generation's model in memory, and let it look at a first image, which takes longer than all others."""
         if generation.extracts:
-            size = generation.preprocessing.size
-            embed_pixels(self._workspace, np.zeros((1, size, size, 3), np.uint8), generation)
+            embed_pixels(self._workspace, np.zeros((1, *generation.preprocessing.shape, 3), np.uint8), generation)
 
     async def by_stored(
         self, body: schemas.Search, state: State | None = None, *, drawn: bool = False

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 
 from evergallery.data.augment import colour_jitter, erase, flip, pad_crop, resize, resized_crop
+from evergallery.data.sizes import Size
 from evergallery.training.settings import Settings
 
 
-def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: int) -> Tensor:
-    """Random crop, colours, flip and erasing of a uint8 batch (B, 3, H, W), at ``size`` pixels."""
+def augment(images: Tensor, settings: Settings, generator: torch.Generator, size: Size) -> Tensor:
+    """Random crop, colours, flip and erasing of a uint8 batch (B, 3, H, W), at a size."""
     images = resize(images, size)
     if settings.crop is not None:
         images = resized_crop(images, torch.rand(len(images), 4, generator=generator), (settings.crop, 1.0))

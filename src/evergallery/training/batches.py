@@ -1,5 +1,6 @@
 """Batches of pixels or of features, augmented, on the device that learns from them."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.sampling import balanced_batches, class_batches, shuffled_batches
+from evergallery.data.sizes import Size, sides
 from evergallery.training.augmentation import augment
 from evergallery.training.settings import Settings
 
@@ -20,7 +22,7 @@ RESIDENT_SHARE = 0.25
 
 Reader = Callable[[NDArray[np.int64]], Tensor]
 """Images by their numbers (B,): a uint8 tensor (B, 3, S, S) in channels_last memory format, on the device."""
-Inputs = Callable[[NDArray[np.int64], torch.Generator, int, slice], Tensor]
+Inputs = Callable[[NDArray[np.int64], torch.Generator, Size, slice], Tensor]
 """What a network takes of a batch: of images by their numbers (B,), augmented by draws from a generator at a size in pixels,
 the share of the batch that a rank looks at."""
 
@@ -49,14 +51,14 @@ def inputs(
     if isinstance(images, FeatureSet):
         features = images
 
-        def views(indices: NDArray[np.int64], generator: torch.Generator, size: int, share: slice) -> Tensor:
+        def views(indices: NDArray[np.int64], generator: torch.Generator, size: Size, share: slice) -> Tensor:
             chosen = torch.randint(features.view_count, (len(indices),), generator=generator).numpy()
             return features.chosen(indices[share], chosen[share]).to(device)
 
         return views
     read = reader(images, device)
 
-    def pixels(indices: NDArray[np.int64], generator: torch.Generator, size: int, share: slice) -> Tensor:
+    def pixels(indices: NDArray[np.int64], generator: torch.Generator, size: Size, share: slice) -> Tensor:
         # Every rank augments the whole batch, so that its own part is as one process would have it.
         augmented = augment(read(indices), settings, generator, size)[share]
         return normalise(augmented, preprocessing.mean, preprocessing.std)
@@ -71,7 +73,7 @@ def reader(images: ImageSet, device: torch.device) -> Reader:
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        if len(images) * 3 * images.size**2 <= RESIDENT_SHARE * free:
+        if len(images) * 3 * math.prod(sides(images.size)) <= RESIDENT_SHARE * free:
             return resident(images, device)
     return lambda indices: images.batch(indices).to(device)
 

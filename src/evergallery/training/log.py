@@ -43,5 +43,7 @@ def _flat(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in record.items():
         if isinstance(value, dict):
             yield from ((f"{name}/{term}", number) for term, number in value.items())
+        elif isinstance(value, tuple):
+            yield from ((f"{name}/{place}", number) for place, number in enumerate(value))
         elif name != "epoch":
             yield name, value

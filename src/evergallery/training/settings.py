@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evergallery.data.sizes import Size, sides, size_of
+
 Precision = Literal["auto", "bf16", "float32"]
 DEVICE = r"auto|cpu|cuda(:\d+)?"
 TrainedPart = Literal["neck", "last-stage", "all"]
@@ -187,12 +189,16 @@ class Settings(BaseModel):
             return self.learning_rate * rising * multi_step(progress, self.milestones)
         return self.learning_rate * rising * SCHEDULES[self.schedule](progress)
 
-    def size(self, epoch: int, full_size: int, epochs: int | None = None) -> int:
-        """Training size in pixels at ``epoch`` of ``epochs``: a multiple of 4 up to ``full_size``."""
-        if self.start_size is None or self.start_size >= full_size:
+    def size(self, epoch: int, full_size: Size, epochs: int | None = None) -> Size:
+        """Training size at ``epoch`` of ``epochs``: multiples of 4 pixels up to ``full_size``; of a rectangle the height rises
+        from ``start_size``, and the width with it.
+        """
+        height, width = sides(full_size)
+        if self.start_size is None or self.start_size >= height:
             return full_size
         share = min(1.0, epoch / max(1.0, 0.7 * (epochs or self.epochs)))
-        return min(full_size, round((self.start_size + share * (full_size - self.start_size)) / 4) * 4)
+        wanted = self.start_size + share * (height - self.start_size)
+        return size_of([min(side, max(4, round(wanted * side / height / 4) * 4)) for side in (height, width)])
 
 
 LATER: dict[str, Any] = {

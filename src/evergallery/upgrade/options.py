@@ -236,8 +236,7 @@ def _seconds(holdings: Holdings, maker: Generation, together: int) -> float | No
     if not maker.extracts:
         return None
     try:
-        size = maker.preprocessing.size
-        grey = np.full((together, size, size, 3), 128, np.uint8)
+        grey = np.full((together, *maker.preprocessing.shape, 3), 128, np.uint8)
         times = []
         # Each look at an endpoint may cost money.
         for _ in range(1 if maker.is_asked else 3):

@@ -1,4 +1,4 @@
-"""One file to pixels: reading it, knowing its kind, decoding it, and the square that a network sees."""
+"""One file to pixels: reading it, knowing its kind, decoding it, and the pixels that a network sees."""
 
 from evergallery.data.images.colours import from_array
 from evergallery.data.images.decoding import decode

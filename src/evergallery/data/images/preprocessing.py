@@ -1,4 +1,4 @@
-"""From an image to the square of pixels that a network sees."""
+"""From an image to the pixels that a network sees, square or not."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from evergallery.data.sizes import Size, checked_size, sides, size_text
 from evergallery.errors import InputError
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -29,9 +30,9 @@ class Preprocessing:
     """From a file to network input; part of the fingerprint of an embedding space.
 
     Attributes:
-        size: side of the square output, in pixels.
-        fit: ``crop`` scales the shorter side to ``size`` and keeps the centre, ``pad`` scales the longer side and fills
-            the rest with white, ``stretch`` ignores the aspect ratio.
+        size: side of the square output in pixels, or height and width.
+        fit: ``crop`` keeps the largest part in the middle that has the aspect ratio of the output, ``pad`` keeps all of the
+            image and fills the rest with white, ``stretch`` ignores the aspect ratio.
         interpolation: antialiased resampling filter.
         mean: subtracted from each channel, in [0, 1].
         std: each channel is divided by it.
@@ -42,7 +43,7 @@ class Preprocessing:
         InputError: a value is out of range.
     """
 
-    size: int = 32
+    size: Size = 32
     fit: Fit = "crop"
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -50,8 +51,7 @@ class Preprocessing:
     decoding: int = DECODING
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or not 1 <= self.size <= 4096:
-            raise InputError(f"The image size is {self.size!r}: it must be a whole number of pixels from 1 to 4096.")
+        object.__setattr__(self, "size", checked_size(self.size))
         for name, value, known in (
             ("fit", self.fit, ("crop", "pad", "stretch")),
             ("interpolation", self.interpolation, tuple(_RESAMPLING)),
@@ -70,9 +70,16 @@ class Preprocessing:
             object.__setattr__(self, name, numbers)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return sides(self.size)
+
+    @property
     def recipe(self) -> str:
         """What decides the decoded pixels, as a directory name: everything but ``mean`` and ``std``."""
-        return f"{self.size}-{self.fit}-{self.interpolation}" + ("" if self.decoding == 1 else f"-{self.decoding}")
+        return f"{size_text(self.size)}-{self.fit}-{self.interpolation}" + (
+            "" if self.decoding == 1 else f"-{self.decoding}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; what earlier versions did not know is left out where it is as it was then."""
@@ -95,20 +102,20 @@ class Preprocessing:
 
 
 def pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """An RGB image at the size of the network's input: (size, size, 3)."""
-    size, resampling = preprocessing.size, _RESAMPLING[preprocessing.interpolation]
+    """An RGB image at the size of the network's input: (H, W, 3)."""
+    (tall, wide), resampling = preprocessing.shape, _RESAMPLING[preprocessing.interpolation]
     width, height = image.size
     if preprocessing.fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        image = image.resize((size, size), resampling, box=(left, top, left + side, top + side))
+        across, down = min(width, height * wide / tall), min(height, width * tall / wide)
+        left, top = (width - across) // 2, (height - down) // 2
+        image = image.resize((wide, tall), resampling, box=(left, top, left + across, top + down))
     elif preprocessing.fit == "stretch":
-        image = image.resize((size, size), resampling)
+        image = image.resize((wide, tall), resampling)
     else:
-        scale = size / max(width, height)
+        scale = min(wide / width, tall / height)
         fitted = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), resampling)
-        image = Image.new("RGB", (size, size), WHITE)
-        image.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
+        image = Image.new("RGB", (wide, tall), WHITE)
+        image.paste(fitted, ((wide - fitted.width) // 2, (tall - fitted.height) // 2))
     return np.asarray(image, dtype=np.uint8)
 
 
