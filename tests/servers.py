@@ -101,12 +101,14 @@ def collection(patch: pytest.MonkeyPatch) -> Iterator[str]:
     Without it, in the local mode of Qdrant's client, which stands in for a server within one process.
     """
     pytest.importorskip("qdrant_client", reason="the extra qdrant is not installed")
+    from evergallery.gallery.qdrant import adopted
     from evergallery.gallery.qdrant import store as qdrant
 
     name, server = f"test_{uuid.uuid4().hex}", os.environ.get("EVERGALLERY_QDRANT_URL")
     if server is None:
         client = _stand_in()
-        patch.setattr(qdrant, "client_of", lambda url: client)
+        for module in (qdrant, adopted):
+            patch.setattr(module, "client_of", lambda url: client)
         yield f"qdrant://stand-in/{name}"
         return
     yield f"{server}/{name}"

@@ -12,7 +12,7 @@ from evergallery.network.architecture import HeadKind, Neck
 from evergallery.upgrade.gate import Gate, gate_of
 
 if TYPE_CHECKING:
-    from evergallery.exchange import model_export, models, vectors
+    from evergallery.exchange import adopting, model_export, models, vectors
     from evergallery.holdings import embedding, examining, image_files, image_roots, images, keeping, restoring
     from evergallery.indexing import indexing
     from evergallery.learning import learning
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     )
 else:
     # A verb loads its room when it is called: who looks at a card waits for no network.
-    model_export, models, vectors = LateModule.of("evergallery.exchange", "model_export", "models", "vectors")
+    adopting, model_export, models, vectors = LateModule.of(
+        "evergallery.exchange", "adopting", "model_export", "models", "vectors"
+    )
     embedding, examining, image_files, image_roots, images, keeping, restoring = LateModule.of(
         "evergallery.holdings", "embedding", "examining", "image_files", "image_roots", "images", "keeping",
         "restoring",
@@ -133,6 +135,8 @@ class Workspace(Holdings):
     export_model = model_export.export_model
     import_vectors = vectors.import_vectors
     export_vectors = vectors.export_vectors
+    adopt = adopting.adopt
+    release = adopting.release
 
     # The gallery
     index = indexing.index

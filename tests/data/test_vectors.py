@@ -371,3 +371,86 @@ def test_archive_in_place_of_an_array(tmp_path: Path) -> None:
     (tmp_path / "v.npy").write_bytes(buffer.getvalue())
     with pytest.raises(InputError, match="cannot be read as an .npy"):
         open_vectors(tmp_path / "v.npy")
+
+
+def kept(path: Path) -> dict[str, bytes]:
+    """Every file of a table, to the byte."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return {str(one): one.read_bytes() for one in files if one.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["Flat", "HNSW8", "IVF4,Flat", "IDMap,Flat", "L2norm,Flat", "IDMap2,HNSW8"])
+def test_index_of_faiss(tmp_path: Path, kind: str) -> None:
+    faiss = pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    vectors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+    index = faiss.index_factory(8, kind)
+    index.train(vectors)
+    ids = np.arange(500) + (1000 if "IDMap" in kind else 0)
+    index.add_with_ids(vectors, ids) if "IDMap" in kind else index.add(vectors)
+    path = tmp_path / "vectors.faiss"
+    faiss.write_index(index, str(path))
+    before = kept(path)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    table = open_vectors(path)
+    batches = list(table.batches(64))
+    assert [name for batch in batches for name in batch.ids] == [str(one) for one in ids]
+    np.testing.assert_allclose(np.concatenate([batch.embeddings for batch in batches]), unit, atol=1e-6)
+    (tmp_path / "ids.txt").write_text("".join(f"sku {number}\n" for number in range(500)))
+    named = open_vectors(path, ids=tmp_path / "ids.txt")
+    assert next(iter(named.batches())).ids[:2] == ("sku 0", "sku 1")
+    (tmp_path / "few.txt").write_text("a\nb\n")
+    with pytest.raises(InputError, match=r"few.txt has 2 lines and .*vectors.faiss 500 rows"):
+        open_vectors(path, ids=tmp_path / "few.txt")
+    assert kept(path) == before
+
+
+def test_indexes_of_faiss_that_cannot_be_read(tmp_path: Path) -> None:
+    faiss = pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    path = tmp_path / "vectors.index"
+    vectors = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    index = faiss.index_factory(8, "IVF2,Flat")
+    index.train(vectors)
+    index.add_with_ids(vectors, np.arange(200) + 7)
+    faiss.write_index(index, str(path))
+    with pytest.raises(
+        InputError, match="is an IndexIVFFlat, which does not give its vectors back: import the originals"
+    ):
+        open_vectors(path)
+    faiss.write_index(faiss.IndexFlatIP(8), str(path))
+    with pytest.raises(InputError, match="holds no vector that can be used"):
+        open_vectors(path)
+    faiss.write_index_binary(faiss.IndexBinaryFlat(16), str(path))
+    with pytest.raises(InputError, match="cannot be read as an index of FAISS"):
+        open_vectors(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="cannot be read as an index of FAISS"):
+        open_vectors(path)
+
+
+def test_dataset_of_lance(tmp_path: Path) -> None:
+    lance = pytest.importorskip("lance", reason="the extra lance is not installed")
+    pa = pytest.importorskip("pyarrow")
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    path = tmp_path / "catalogue.lance"
+    for part in (slice(0, 30), slice(30, 50)):
+        rows = {
+            "id": [f"sku {number}" for number in range(50)[part]],
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[part].ravel()), 8),
+            "label": ["red"] * (part.stop - part.start),
+            "price": list(range(50)[part]),
+        }
+        lance.write_dataset(pa.table(rows), str(path), mode="append" if part.start else "create")
+    before = kept(path)
+    table = open_vectors(path)
+    batches = list(table.batches(16))
+    assert (table.rows, table.dimension) == (50, 8)
+    assert sorted(name for batch in batches for name in batch.ids) == sorted(f"sku {number}" for number in range(50))
+    found = {name: vector for batch in batches for name, vector in zip(batch.ids, batch.embeddings, strict=True)}
+    np.testing.assert_allclose(found["sku 40"], vectors[40] / np.linalg.norm(vectors[40]), atol=1e-6)
+    assert {str(dict(one)) for batch in batches for one in batch.metadata} == {str({"price": n}) for n in range(50)}
+    assert kept(path) == before
+    with pytest.raises(InputError, match="There is no directory"):
+        open_vectors(tmp_path / "none.lance")
+    (tmp_path / "empty.lance").mkdir()
+    with pytest.raises(InputError, match="cannot be read as a dataset of Lance"):
+        open_vectors(tmp_path / "empty.lance")

@@ -68,7 +68,7 @@ def test_gallery_that_is_not_there(place: str) -> None:
 
 def test_newer_format_is_refused(store: PostgresStore, place: str) -> None:
     sql(store, "UPDATE {schema}.gallery SET format = 99")
-    with pytest.raises(DamagedError, match="has format 99 and this version of Evergallery reads up to 1"):
+    with pytest.raises(DamagedError, match="has format 99 and this version of Evergallery reads up to 2"):
         PostgresStore(place)
 
 

@@ -9,7 +9,7 @@ import typer
 from evergallery.cli.benchmark import benchmark
 from evergallery.cli.common import with_quiet
 from evergallery.cli.console import Terminal, out
-from evergallery.cli.exchange import export, export_model, import_, register
+from evergallery.cli.exchange import adopt, export, export_model, import_, register, release
 from evergallery.cli.gallery import gallery_app
 from evergallery.cli.images import index, search
 from evergallery.cli.learn import learn
@@ -47,6 +47,8 @@ VERBS: dict[str, dict[str, tuple[Callable[..., None], str]]] = {
         "doctor": (doctor, "evergallery doctor"),
     },
     "Exchange": {
+        "adopt": (adopt, "evergallery adopt 'postgresql://localhost/shop?table=items'"),
+        "release": (release, "evergallery release"),
         "import": (import_, "evergallery import vectors.parquet --into v1"),
         "export": (export, "evergallery export backup.parquet"),
         "export-model": (export_model, "evergallery export-model v1 model.onnx"),

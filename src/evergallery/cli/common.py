@@ -141,12 +141,6 @@ def item_filter(space: "Workspace", labels: list[str] | None, within: list[str] 
     return Filter(labels=tuple(labels) if labels else None, generations=generations or None)
 
 
-def space_names(space: "Workspace") -> dict[str, str]:
-    """Names of generations, and of adapters that map stored vectors, by fingerprint."""
-    names = {one.fingerprint: one.name for one in space.generations()}
-    return names | {one.fingerprint: one.name for one in space.adapters()}
-
-
 def say_if_password(place: str) -> None:
     """Tell where the password of a gallery, or whatever else is secret, belongs, where it stands in the URL."""
     from evergallery.gallery.places import without_password

@@ -1,4 +1,4 @@
-"""``evergallery register``, ``import`` and ``export``: models and vectors of other systems."""
+"""``evergallery register``, ``adopt``, ``import`` and ``export``: models and vectors of other systems."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +18,11 @@ from evergallery.cli.common import (
     WorkspaceOption,
     allow,
     open_workspace,
+    say_if_password,
     say_result,
     size_given,
 )
-from evergallery.cli.console import print_conflicts, print_json, print_skipped, say, watching
+from evergallery.cli.console import print_conflicts, print_json, print_skipped, say, warn, watching
 
 if TYPE_CHECKING:
     from evergallery.network.endpoint import Endpoint
@@ -104,12 +105,12 @@ def register(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="An .npz, .npy or .parquet table of vectors.")],
+    file: Annotated[Path, typer.Argument(help="A table of vectors: .npz, .npy, .parquet, .faiss or .lance.")],
     workspace: WorkspaceOption = HERE,
     into: Annotated[
         str | None, typer.Option(help="The generation that made the vectors; by default one of vectors only is made.")
     ] = None,
-    ids: Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy and .faiss.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out bad rows, and name them.")] = False,
     refresh: Annotated[
         bool,
@@ -134,12 +135,76 @@ def import_(
     maker = f"{done.generation}, made for them" if done.is_new else done.generation
     say(
         f"{done.added} added, {done.replaced} replaced, {done.unchanged} unchanged, as vectors of {maker}, "
-        f"in {done.seconds:.1f} s."
+        f"in {done.seconds:.1f} s. {file} is as it was; its vectors are {done.bytes / 1e6:,.1f} MB."
     )
     if done.normalised:
         say(f"{done.normalised} vectors were not of unit length and are now: similarity is the cosine.")
     print_conflicts(done.conflicts, done.conflict_count)
     print_skipped(done.skipped, "row")
+
+
+def adopt(
+    collection: Annotated[
+        str | None,
+        typer.Argument(
+            help="postgresql://…/database?table=TABLE&id=COLUMN&vector=COLUMN, qdrant://host:6333/COLLECTION?vector=NAME, or a "
+            "file of vectors; the adopted one by default.",
+        ),
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+    into: Annotated[
+        str | None, typer.Option(help="The generation that made the vectors; by default one of vectors only is made.")
+    ] = None,
+    ids: Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy and .faiss.")] = None,
+    images_from: ImagesFromOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search and upgrade a collection that you keep elsewhere, where it is; it is only read.
+
+    What is ours lies beside it, until  evergallery release  takes it away. The same command again takes up the rows that have
+    come, gone or changed, and goes on where it was interrupted.
+    """
+    if collection is not None:
+        say_if_password(collection)
+    with open_workspace(workspace) as space, watching(json) as watcher:
+        allow(space, images_from)
+        done = space.adopt(collection, into=into, ids=ids, watcher=watcher)
+    if json:
+        print_json(asdict(done))
+        return
+    maker = f"{done.generation}, made for them" if done.is_new else done.generation
+    say(
+        f"{done.rows} rows of {done.collection} are in the gallery, with vectors of {maker}: {done.added.count} new, "
+        f"{done.changed.count} changed, {done.gone.count} gone. The collection is as it was."
+    )
+    if done.copied:
+        say(f"Its vectors are copied into the gallery to be searched: {done.copied / 1e6:,.1f} MB.")
+    for reason, rows in done.unusable.items():
+        warn(f"Rows left out, which have {reason}: {rows}.")
+    if done.dropped:
+        say(f"{done.dropped} newer vectors were given up, since their rows are gone or have another picture.")
+    if done.caught_up:
+        say(f"{done.caught_up} new rows have a vector by the generation that answers.")
+    if done.waiting:
+        first = done.problems[0]
+        warn(
+            f"{done.waiting} rows are found by no search until they have one; the first, {first.item!r}: {first.reason}."
+        )
+
+
+def release(
+    workspace: WorkspaceOption = HERE,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even where vectors of newer generations are given up with it.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Let go of the adopted collection: all that was added beside it goes, and it stays as it is."""
+    with open_workspace(workspace) as space:
+        done = space.release(force=force)
+    what = f"{done.collection} is as it was" if done.collection else "What was adopted had been released already"
+    lost = f" {done.vectors} vectors of newer generations are given up." if done.vectors else ""
+    say_result(asdict(done), f"{what}; the gallery of {workspace} is empty.{lost}", json)
 
 
 def export(

@@ -16,7 +16,6 @@ from evergallery.cli.common import (
     open_workspace,
     say_if_password,
     say_result,
-    space_names,
     with_quiet,
 )
 from evergallery.cli.console import out, print_json, print_table, say, watching
@@ -33,6 +32,8 @@ gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the st
 @gallery_app.callback(invoke_without_command=True)
 def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
     """Count the stored items by generation, and say how each is searched."""
+    from evergallery.holdings.comparing import space_names
+
     if context.invoked_subcommand:
         return
     with open_workspace(workspace) as space:
@@ -248,6 +249,8 @@ def _describe_snapshot(snapshot: "Snapshot") -> dict[str, Any]:
 
 
 def _describe_item(space: "Workspace", item: "Item") -> dict[str, Any]:
+    from evergallery.holdings.comparing import space_names
+
     names = space_names(space)
     return {
         "id": item.id,

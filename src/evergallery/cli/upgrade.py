@@ -353,12 +353,13 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
     with open_workspace(workspace) as space:
         result = space.status()
         files = None if result.spaces is None else space.image_files(MOST_FILES)
+        problems = files.problems(space.gallery) if files is not None else []
         following = next_step(space, result.promoted) if result.promoted and not json else None
     if json:
         print_json({**result.to_dict(), "files": files and asdict(files)})
     else:
         print_status(result)
-        for problem in files.problems() if files is not None else ():
+        for problem in problems:
             say(problem)
         say_if(following)
 

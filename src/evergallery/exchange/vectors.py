@@ -46,6 +46,7 @@ class Imported:
         normalised: vectors that were not of unit length, and are now.
         skipped: bad rows.
         seconds: without the check of the table.
+        bytes: of the vectors, which the gallery has now in float32 whatever the table keeps; the table is as it was.
     """
 
     generation: str
@@ -58,6 +59,7 @@ class Imported:
     seconds: float
     conflicts: tuple[LabelConflict, ...] = ()
     conflict_count: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ def import_vectors(
     The whole table is checked before the first vector is kept; see ``evergallery.data.vectors.open_vectors``.
 
     Args:
-        path: an ``.npz``, ``.npy`` or Parquet file.
+        path: an ``.npz``, ``.npy``, Parquet or FAISS file, or a directory of LanceDB; it is only read.
         into: the generation that made them. By default the one that the file names, where it was exported from this
             workspace; else a generation of vectors only, which the same table finds again.
-        ids: a text file with an id on each line, for ``.npy``.
+        ids: a text file with an id on each line, for ``.npy`` and FAISS.
         skip_bad: leave out bad rows instead of refusing the table.
         refresh: the rows are new vectors of stored items, by their ids: they wait beside the earlier ones, as those of
             ``refresh`` do, until their generation is promoted. Rows of no stored item are left out. Where the generation has
@@ -101,6 +103,8 @@ def import_vectors(
         InputError: the table is damaged or has a bad row, or vectors of another dimension than the generation's.
         RefusedError: the gallery holds vectors of a space that has not been shown compatible with it.
     """
+    if not refresh:
+        holdings.gallery.refuse_items()
     table = open_vectors(path, ids=ids, skip_bad=skip_bad)
     with lock(holdings.directory / "generations" / ".lock", "import"):
         maker, is_new = _generation_of(holdings, table, into, refresh=refresh)
@@ -203,6 +207,7 @@ def _put_table(
         clock.perf_counter() - started,
         counts.conflicts,
         counts.conflict_count,
+        4 * table.rows * table.dimension,
     )
 
 
@@ -271,7 +276,7 @@ def _refresh_from_table(
     )
     return Imported(
         maker.name, is_new, 0, gained, done - gained - len(unknown), table.normalised, (*table.skipped, *unknown),
-        clock.perf_counter() - started,
+        clock.perf_counter() - started, bytes=4 * gained * table.dimension,
     )  # fmt: skip
 
 

@@ -93,6 +93,13 @@ class Engine(ABC):
 
     # Writing
 
+    def refuse_items(self) -> None:  # noqa: B027
+        """Refuse to add, replace or delete items, where they are somebody else's.
+
+        Raises:
+            RefusedError: they are.
+        """
+
     @abstractmethod
     def _writing(self) -> AbstractContextManager[object]:
         """One writer at a time; what is read within is what the writes meet."""

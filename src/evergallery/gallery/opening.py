@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from evergallery.errors import InputError
+from evergallery.gallery.adopted import Adoptable
 from evergallery.gallery.items import EVERYTHING, Precision, View
 from evergallery.gallery.places import is_url
 from evergallery.gallery.store import GalleryStore
@@ -49,21 +50,61 @@ def open_store(
 
 
 def _edge() -> Opener:
-    from evergallery.gallery.edge import EdgeStore
+    from evergallery.gallery.edge.adopted import open_edge
 
-    return EdgeStore
+    return open_edge
 
 
 def _postgres() -> Opener:
-    from evergallery.gallery.postgres import PostgresStore
+    from evergallery.gallery.postgres.adopted import open_postgres
 
-    return PostgresStore
+    return open_postgres
 
 
 def _qdrant() -> Opener:
-    from evergallery.gallery.qdrant import QdrantStore
+    from evergallery.gallery.qdrant.adopted import open_qdrant
 
-    return QdrantStore
+    return open_qdrant
+
+
+def look_at(place: str, directory: Path, ids: str | Path | None = None) -> Adoptable:
+    """The collection of somebody else's that a URL names, or that is in a file.
+
+    Args:
+        place: a URL, or a path.
+        directory: of the workspace that would adopt it.
+        ids: a file of ids for the vectors of a file.
+
+    Raises:
+        InputError: the URL is of no engine, or names no collection that can be adopted.
+        NotFoundError: there is none, or its server does not answer.
+        RefusedError: it may not be read.
+    """
+    if not is_url(place):
+        from evergallery.gallery.edge.adopted import AdoptableFile
+
+        return AdoptableFile(place, directory, ids)
+    if ids is not None:
+        raise InputError("A file of ids is for the vectors of a file alone: name the column of ids with id=COLUMN.")
+    scheme = place.partition("://")[0]
+    if scheme not in COLLECTIONS:
+        raise InputError(
+            f"{place} is no collection that can be adopted: name one by  postgresql://…?table=TABLE  or  "
+            f"qdrant://host:6333/COLLECTION"
+        )
+    return COLLECTIONS[scheme]()(place)
+
+
+def _collection() -> Callable[[str], Adoptable]:
+    from evergallery.gallery.qdrant.adopted import AdoptableQdrantCollection
+
+    return AdoptableQdrantCollection
+
+
+def _table() -> Callable[[str], Adoptable]:
+    from evergallery.gallery.postgres.adopted import AdoptablePostgresTable
+
+    return AdoptablePostgresTable
 
 
 ENGINES: dict[str | None, Callable[[], Opener]] = {
@@ -74,3 +115,10 @@ ENGINES: dict[str | None, Callable[[], Opener]] = {
     "qdrant+https": _qdrant,
 }
 """By the scheme of its URLs; that of directories has none. An engine is loaded when its first gallery is opened."""
+COLLECTIONS: dict[str, Callable[[], Callable[[str], Adoptable]]] = {
+    "postgresql": _table,
+    "postgres": _table,
+    "qdrant": _collection,
+    "qdrant+https": _collection,
+}
+"""By the scheme of their URLs, what looks at collections that may be adopted."""

@@ -78,6 +78,7 @@ class GalleryStore(Engine):
         Raises:
             InputError: an item that cannot be stored; then none of them is.
         """
+        self.refuse_items()
         items = [_normalised(item) for item in items]
         check_items(items)
         with self._writing():
@@ -142,6 +143,7 @@ class GalleryStore(Engine):
 
     def delete(self, identifiers: Sequence[str]) -> int:
         """Delete items with all their versions; returns how many items were seen."""
+        self.refuse_items()
         with self._writing():
             held = self._held(identifiers, with_embeddings=False)
             if held:
@@ -159,6 +161,7 @@ class GalleryStore(Engine):
         Raises:
             InputError: a version that cannot be stored; then none of them is.
         """
+        self.refuse_items()
         check_versions(versions)
         with self._writing():
             self._make_room(versions)

@@ -15,6 +15,12 @@ def stored_spaces(holdings: Holdings, where: Filter = NO_FILTER, view: View | No
     return [space_of(holdings, name) for name in held if not where.generations or name in where.generations]
 
 
+def space_names(holdings: Holdings) -> dict[str, str]:
+    """Names of generations, and of adapters that map stored vectors, by fingerprint."""
+    names = {one.fingerprint: one.name for one in holdings.generations()}
+    return names | {one.fingerprint: one.name for one in holdings.adapters()}
+
+
 def space_of(holdings: Holdings, fingerprint: str) -> Space:
     """The space of a fingerprint.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.errors import DamagedError, EvergalleryError
 from evergallery.files import read_object
+from evergallery.gallery.adopted import AdoptedCollection
 from evergallery.generations.generation import Generation, generation_directories
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_files import look_for_files
@@ -71,8 +72,10 @@ def _problems_of_gallery(holdings: Holdings, dimensions: Mapping[str, int | None
                 f"The gallery holds {count} vectors of {widths.get(fingerprint)} dimensions of the generation "
                 f"{fingerprint[:12]}, which makes {dimensions[fingerprint]}: restore it from a backup, or index the images again."
             )
+    if isinstance(gallery, AdoptedCollection):
+        found += gallery.changes().problems(gallery.collection)
     items = gallery.iterate(with_embeddings=False)
-    found += look_for_files(items, holdings.roots, thorough=True).problems()
+    found += look_for_files(items, holdings.roots, thorough=True).problems(gallery)
     for path in pictures_of_nobody(holdings.directory, gallery):
         found.append(f"{path} is the picture of no item: delete it with  evergallery doctor --mend")
     return found

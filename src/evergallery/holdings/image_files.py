@@ -10,7 +10,9 @@ from evergallery.data.images import read_bytes
 from evergallery.data.places import is_file, local_path
 from evergallery.data.roots import Roots
 from evergallery.errors import InputError
+from evergallery.gallery.adopted import AdoptedCollection
 from evergallery.gallery.items import Item
+from evergallery.gallery.store import GalleryStore
 from evergallery.holdings.holdings import Holdings
 
 NAMES_KEPT = 100
@@ -32,15 +34,16 @@ class ImageFiles:
     changed: int
     outdated: tuple[str, ...] = ()
 
-    def problems(self) -> list[str]:
-        """A sentence for each kind that there is."""
+    def problems(self, gallery: GalleryStore) -> list[str]:
+        """A sentence for each kind that there is in a gallery."""
+        remedy = "let the gallery follow with  evergallery index FOLDER --sync"
+        if isinstance(gallery, AdoptedCollection):
+            remedy = f"correct their rows in {gallery.collection} and run  evergallery adopt"
         found = []
         if self.gone or self.changed:
             example = self.outdated[0]
             what = f"Of {self.looked_at} image files {self.gone} are gone and {self.changed} are other pictures by now"
-            found.append(
-                f"{what}, such as {example}: put them back, or let the gallery follow with  evergallery index FOLDER --sync"
-            )
+            found.append(f"{what}, such as {example}: put them back, or {remedy}")
         return found
 
 

@@ -64,6 +64,7 @@ def index(
         RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
         NotFoundError: nothing answers at the cluster's address.
     """
+    holdings.gallery.refuse_items()
     folder = None if isinstance(data, ImageSet) else folder_at(data)
     if (sync or prune) and (folder is None or split is not None or not sync):
         raise InputError("What is gone is known of a whole folder alone: index a folder, without --split, with --sync.")

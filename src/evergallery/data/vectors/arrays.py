@@ -54,13 +54,7 @@ class ArrayTable(VectorTable):
         """One array, mapped, and perhaps a file of ids."""
         with readable(path, "an .npy file of a plain array"):
             array = np.lib.format.open_memmap(path, mode="r")
-        if ids is None:
-            return cls(path, {"embeddings": array}, None)
-        with readable(ids, "a UTF-8 text file of ids"):
-            lines = ids.read_bytes().decode("utf-8-sig").split("\n")
-        names = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
-        if array.ndim and len(names) != len(array):
-            raise InputError(f"{ids} has {len(names)} lines and {path} {len(array)} rows: one id on a line for each.")
+        names = None if ids is None else named_rows(ids, path, len(array) if array.ndim else None)
         return cls(path, {"embeddings": array}, names)
 
     def _read(self, size: int) -> Iterator[Rows]:
@@ -70,7 +64,7 @@ class ArrayTable(VectorTable):
             count = part.stop - start
             nothing = (None,) * count
             if self.ids is not None:
-                ids: Sequence[str | None] = [one or None for one in self.ids[part]]
+                ids: Sequence[str | None] = self.ids[part]
             else:
                 ids = texts["ids"] if "ids" in texts else [str(row) for row in range(start, part.stop)]
             yield Rows(
@@ -79,6 +73,20 @@ class ArrayTable(VectorTable):
                 {name: texts.get(name, nothing) for name in TEXTS},
                 texts.get("metadata", nothing),
             )
+
+
+def named_rows(ids: Path, path: Path, count: int | None) -> list[str | None]:
+    """The ids of a text file with one on each line, for the rows of another file.
+
+    Raises:
+        InputError: it is no such file, or has another number of lines than there are rows.
+    """
+    with readable(ids, "a UTF-8 text file of ids"):
+        lines = ids.read_bytes().decode("utf-8-sig").split("\n")
+    names = [line.removesuffix("\r") or None for line in (lines[:-1] if lines[-1] == "" else lines)]
+    if count is not None and len(names) != count:
+        raise InputError(f"{ids} has {len(names)} lines and {path} {count} rows: one id on a line for each.")
+    return names
 
 
 def _checked_embeddings(path: Path, embeddings: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,6 @@
-"""Vectors in a Parquet file."""
+"""Vectors in a table of Arrow, such as a Parquet file."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,19 @@ from evergallery.data.vectors.table import BATCH, SPACE, TEXTS, Rows, VectorTabl
 from evergallery.errors import InputError
 
 
-class ParquetTable(VectorTable):
-    """A Parquet file, never in memory as a whole."""
+class ArrowTable(VectorTable):
+    """A table of Arrow in batches, never in memory as a whole; without a column ``embedding`` its ``vector`` is that."""
+
+    what: str
+    """What the file is, in words."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.arrow, _ = import_arrow()
-        with readable(path, "a Parquet table"), opened_parquet(path, path) as file:
-            schema = file.schema_arrow
+        schema = self._schema()
+        self._called = {"vector": "embedding"} if "embedding" not in schema.names and "vector" in schema.names else {}
+        metadata = schema.metadata or {}
+        schema = self.arrow.schema([field.with_name(self._called.get(field.name, field.name)) for field in schema])
         types = self.arrow.types
         for name in ("embedding", "id"):
             if name not in schema.names:
@@ -40,7 +46,7 @@ class ParquetTable(VectorTable):
                 self._check_column(name, schema.field(name).type)
         self.has_metadata = "metadata" in schema.names
         self.names = [name for name in ("id", *TEXTS.values()) if name in schema.names]
-        space = (schema.metadata or {}).get(SPACE.encode())
+        space = metadata.get(SPACE.encode())
         self.space = space.decode() if space else None
         self.dimension = self._first_dimension()
 
@@ -75,10 +81,19 @@ class ParquetTable(VectorTable):
                     return length
         raise InputError(f"{self.path} holds no vector that can be used.")
 
+    @abstractmethod
+    def _schema(self) -> Any:
+        """The columns of the table, as Arrow describes them."""
+
+    @abstractmethod
+    def _batches(self, size: int) -> Iterator[Any]:
+        """Its record batches, of at most ``size`` rows."""
+
     def _columns(self, size: int) -> Iterator[dict[str, Any]]:
-        with readable(self.path, "a Parquet table"), opened_parquet(self.path, self.path) as file:
-            for batch in parquet_batches(self.path, file, size):
-                yield dict(zip(batch.schema.names, batch.columns, strict=True))
+        with readable(self.path, self.what):
+            for batch in self._batches(size):
+                names = [self._called.get(name, name) for name in batch.schema.names]
+                yield dict(zip(names, batch.columns, strict=True))
 
     def _lengths(self, column: Any) -> list[int | None]:
         if self.arrow.types.is_fixed_size_list(column.type):
@@ -88,7 +103,7 @@ class ParquetTable(VectorTable):
 
     def _read(self, size: int) -> Iterator[Rows]:
         for columns in self._columns(size):
-            with readable(self.path, "a Parquet table"):
+            with readable(self.path, self.what):
                 rows = self._rows(columns)
             yield rows
 
@@ -132,3 +147,17 @@ class ParquetTable(VectorTable):
             metadata,
             problems,
         )
+
+
+class ParquetTable(ArrowTable):
+    """A Parquet file."""
+
+    what = "a Parquet table"
+
+    def _schema(self) -> Any:
+        with readable(self.path, self.what), opened_parquet(self.path, self.path) as file:
+            return file.schema_arrow
+
+    def _batches(self, size: int) -> Iterator[Any]:
+        with opened_parquet(self.path, self.path) as file:
+            yield from parquet_batches(self.path, file, size)

@@ -18,6 +18,7 @@ from evergallery.errors import InputError
 from evergallery.names import normal
 
 SUFFIXES = (".npz", ".npy", ".parquet", ".pq")
+"""Of files that are read and written."""
 BATCH = 1024
 
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from evergallery.errors import DamagedError, InputError, MissingExtraError, NotFoundError, RefusedError
 from evergallery.gallery.items import Precision
 from evergallery.gallery.places import options_of, with_options, without_password
+from evergallery.gallery.postgres.collection import Collection
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
-FORMAT = 1
+FORMAT = 2
+"""The newest that is read; a gallery has the oldest that can hold it."""
+PLAIN = 1
 GALLERY = "evergallery"
 TYPES: dict[Precision, str] = {"float32": "vector", "float16": "halfvec"}
 # Iterative scans go on through an index until a filter has let enough through; before, they lost most of the answer.
@@ -28,6 +31,7 @@ class Database:
         url: without a password.
         schema: name of the gallery's schema.
         precision: of its vectors.
+        collection: the table of somebody else's that it is over, where it is.
     """
 
     def __init__(self, url: str, precision: Precision | None, create: bool) -> None:
@@ -37,9 +41,10 @@ class Database:
         except ImportError:
             raise MissingExtraError("A gallery in PostgreSQL", "postgres") from None
         self.url = without_password(url)
-        server, self.schema = _server_and_schema(self.url)
+        server, self.schema = server_and_schema(self.url)
         self._transaction = threading.local()
-        with self._explained():
+        self.collection: Collection | None = None
+        with explained(self.url):
             self.precision = self._prepare(server, precision, create)
             self._pool = ConnectionPool(
                 server,
@@ -84,35 +89,8 @@ class Database:
     @contextmanager
     def connection(self) -> Iterator["Connection[Any]"]:
         """A connection outside of any transaction."""
-        with self._explained(), self._pool.connection() as connection:
+        with explained(self.url, self.collection), self._pool.connection() as connection:
             yield connection
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say in a sentence what PostgreSQL has refused."""
-        import psycopg
-        from psycopg import errors
-
-        try:
-            yield
-        except errors.DiskFull as error:
-            raise OSError(28, f"No space left on device for the gallery {self.url}") from error
-        except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
-            raise RefusedError(
-                f"PostgreSQL does not allow it in the gallery {self.url} ({_first_line(error)}): grant it to this user, or "
-                f"name another one in the URL."
-            ) from error
-        except psycopg.OperationalError as error:
-            raise NotFoundError(
-                f"The gallery {self.url} does not answer ({_first_line(error)}): start its server, or see whether the URL is "
-                f"right and the password is in PGPASSWORD or ~/.pgpass."
-            ) from error
-        except psycopg.DataError as error:
-            raise InputError(f"The gallery {self.url} cannot be asked for that ({_first_line(error)}).") from error
-        except psycopg.Error as error:
-            raise DamagedError(
-                f"The gallery {self.url} is not what was made ({_first_line(error)}): restore it from a backup."
-            ) from error
 
     def _prepare(self, server: str, precision: Precision | None, create: bool) -> Precision:
         """Make what is missing in the database; returns the precision of the gallery."""
@@ -128,23 +106,27 @@ class Database:
                         f"There is no gallery {self.url}: make one with  evergallery init DIRECTORY --store {self.url}  or "
                         f" evergallery gallery copy FROM {self.url}"
                     )
-                self._require_pgvector(connection)
+                require_pgvector(connection, self.url)
                 precision = precision or "float32"
                 if precision not in TYPES:
                     raise InputError(
                         f"A gallery in PostgreSQL keeps vectors as {' or '.join(TYPES)}, not as {precision}: choose one of "
                         f"these, or the embedded engine."
                     )
-                if connection.execute("SELECT to_regnamespace(%s)", [f'"{schema}"']).fetchone() == (None,):
-                    connection.execute(f'CREATE SCHEMA "{schema}"')
-                connection.execute(_tables(schema, TYPES[precision]))
-                connection.execute(f'INSERT INTO "{schema}".gallery VALUES (%s, %s)', [FORMAT, precision])
+                make_gallery(connection, schema, precision, PLAIN)
             row = connection.execute(f'SELECT format, precision FROM "{schema}".gallery').fetchone()
-        if row is None or row[0] > FORMAT:
-            raise DamagedError(
-                f"The gallery {self.url} has format {row and row[0]} and this version of Evergallery reads up to {FORMAT}: "
-                f"install a newer Evergallery."
-            )
+            if row is None or row[0] > FORMAT:
+                raise DamagedError(
+                    f"The gallery {self.url} has format {row and row[0]} and this version of Evergallery reads up to {FORMAT}: "
+                    f"install a newer Evergallery."
+                )
+            if row[0] > PLAIN:
+                adopted = connection.execute(f'SELECT collection FROM "{schema}".adopted').fetchone()
+                if adopted is None:
+                    raise DamagedError(
+                        f"The gallery {self.url} does not say what it is over: restore it from a backup."
+                    )
+                self.collection = Collection.of_json(adopted[0])
         held: Precision = row[1]
         if precision not in (None, held):
             raise InputError(
@@ -153,38 +135,109 @@ class Database:
             )
         return held
 
-    def _require_pgvector(self, connection: "Connection[Any]") -> None:
-        import psycopg
 
-        def version() -> str | None:
-            row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
-            return row[0] if row else None
+@contextmanager
+def explained(url: str, collection: Collection | None = None) -> Iterator[None]:
+    """Say in a sentence what PostgreSQL has refused.
 
-        least = ".".join(map(str, LEAST_PGVECTOR))
-        if version() is None:
-            try:
-                with connection.transaction():
-                    connection.execute("CREATE EXTENSION vector")
-            except psycopg.Error as error:
-                raise NotFoundError(
-                    f"The database of {self.url} has no pgvector ({_first_line(error)}): install pgvector {least} or newer on "
-                    f"the server, then run  CREATE EXTENSION vector  there as its administrator."
-                ) from error
-        found = version() or ""
-        if tuple(map(int, found.split(".")[:2])) < LEAST_PGVECTOR:
+    Args:
+        url: of the gallery, or of the table, without a password.
+        collection: the table of somebody else's that is read, if any.
+    """
+    import psycopg
+    from psycopg import errors
+
+    try:
+        yield
+    except errors.DiskFull as error:
+        raise OSError(28, f"No space left on device for the gallery {url}") from error
+    except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
+        raise RefusedError(
+            f"PostgreSQL does not allow it in the gallery {url} ({_first_line(error)}): grant it to this user, or name another "
+            f"one in the URL."
+        ) from error
+    except psycopg.OperationalError as error:
+        raise NotFoundError(
+            f"The gallery {url} does not answer ({_first_line(error)}): start its server, or see whether the URL is right and "
+            f"the password is in PGPASSWORD or ~/.pgpass."
+        ) from error
+    except psycopg.DataError as error:
+        raise InputError(f"The gallery {url} cannot be asked for that ({_first_line(error)}).") from error
+    except psycopg.Error as error:
+        if collection is not None and isinstance(error, errors.UndefinedTable | errors.UndefinedColumn):
             raise NotFoundError(
-                f"The database of {self.url} has pgvector {found}: install {least} or newer, then run  "
-                f"ALTER EXTENSION vector UPDATE  there."
-            )
-        encoding = connection.execute("SHOW server_encoding").fetchone()
-        if encoding != ("UTF8",):
-            raise InputError(
-                f"The database of {self.url} has the encoding {encoding and encoding[0]}: make one with UTF8."
-            )
+                f"{collection} is no longer what was adopted as {url} ({_first_line(error)}): bring it back, or let go of it "
+                f"with  evergallery release"
+            ) from error
+        raise DamagedError(
+            f"The gallery {url} is not what was made ({_first_line(error)}): restore it from a backup."
+        ) from error
 
 
-def _server_and_schema(url: str) -> tuple[str, str]:
-    """What PostgreSQL connects to, and the schema of the gallery there."""
+def make_gallery(connection: "Connection[Any]", schema: str, precision: Precision, number: int) -> None:
+    """Make the tables of a gallery, and its schema where that is missing.
+
+    Args:
+        connection: within a transaction.
+        schema: its name.
+        precision: of the vectors.
+        number: of its format.
+    """
+    if connection.execute("SELECT to_regnamespace(%s)", [f'"{schema}"']).fetchone() == (None,):
+        connection.execute(f'CREATE SCHEMA "{schema}"')
+    connection.execute(_tables(schema, TYPES[precision]))
+    connection.execute(f'INSERT INTO "{schema}".gallery VALUES (%s, %s)', [number, precision])
+
+
+def require_pgvector(connection: "Connection[Any]", url: str, *, make: bool = True) -> None:
+    """Refuse a database without pgvector, or that holds less than all text.
+
+    Args:
+        connection: within a transaction.
+        url: for messages.
+        make: whether the extension is made where it is missing.
+
+    Raises:
+        NotFoundError: pgvector is missing and cannot be made, or is too old.
+        InputError: the encoding is not UTF8.
+    """
+    import psycopg
+
+    def version() -> str | None:
+        row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+        return row[0] if row else None
+
+    least = ".".join(map(str, LEAST_PGVECTOR))
+    if version() is None:
+        if not make:
+            raise NotFoundError(
+                f"The database of {url} has no pgvector, and so no column of vectors: name another one."
+            )
+        try:
+            with connection.transaction():
+                connection.execute("CREATE EXTENSION vector")
+        except psycopg.Error as error:
+            raise NotFoundError(
+                f"The database of {url} has no pgvector ({_first_line(error)}): install pgvector {least} or newer on "
+                f"the server, then run  CREATE EXTENSION vector  there as its administrator."
+            ) from error
+    found = version() or ""
+    if tuple(map(int, found.split(".")[:2])) < LEAST_PGVECTOR:
+        raise NotFoundError(
+            f"The database of {url} has pgvector {found}: install {least} or newer, then run  "
+            f"ALTER EXTENSION vector UPDATE  there."
+        )
+    encoding = connection.execute("SHOW server_encoding").fetchone()
+    if encoding != ("UTF8",):
+        raise InputError(f"The database of {url} has the encoding {encoding and encoding[0]}: make one with UTF8.")
+
+
+def server_and_schema(url: str) -> tuple[str, str]:
+    """What PostgreSQL connects to, and the schema of the gallery there.
+
+    Raises:
+        InputError: a gallery cannot be called so, or it is no URL of PostgreSQL.
+    """
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 

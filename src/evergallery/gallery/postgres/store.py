@@ -62,7 +62,7 @@ class PostgresStore(GalleryStore):
     Args:
         url: ``postgresql://user@host:5432/database?gallery=NAME``. The name of the gallery, ``evergallery`` by default, is
             that of its schema; all else means what it means to PostgreSQL's own tools. The password comes from
-            ``PGPASSWORD`` or from ``~/.pgpass``; one in the URL is left out.
+            ``PGPASSWORD`` or from ``~/.pgpass``; one in the URL is left out. Or a place that is open already.
         view: asked by every reading method at its start which versions are seen.
         precision: of the vectors of a new gallery, ``float32`` by default, or ``float16``; an older one must have it.
         create: whether the gallery is made where it is missing.
@@ -75,17 +75,21 @@ class PostgresStore(GalleryStore):
         DamagedError: the gallery is of a newer format, or parts of it are missing.
     """
 
+    _remedy = "delete it and index it again"
+
     def __init__(
         self,
-        url: str,
+        url: str | Database,
         view: Callable[[], View] = lambda: EVERYTHING,
         *,
         precision: Precision | None = None,
         create: bool = True,
     ) -> None:
         super().__init__(view)
-        self._database = Database(url, precision, create)
-        self._versions, self._spaces = (f'"{self._database.schema}".{table}' for table in ("versions", "spaces"))
+        self._database = url if isinstance(url, Database) else Database(url, precision, create)
+        self._stored, self._spaces = (f'"{self._database.schema}".{table}' for table in ("versions", "spaces"))
+        # What is read as the table of versions.
+        self._versions = self._stored
         self._type = TYPES[self.precision]
         # Within a write it is the write's own cursor.
         self._reading = self._database.reading
@@ -109,10 +113,10 @@ class PostgresStore(GalleryStore):
     def compact(self) -> None:
         """Give back room and index what is large; see ``GalleryStore.compact``. Writers wait for an index, readers do not."""
         with self._database.connection() as connection:
-            connection.execute(f"VACUUM (ANALYZE) {self._versions}")
+            connection.execute(f"VACUUM (ANALYZE) {self._stored}")
         for generation, dimension in self._dimensions().items():
             vectors = self.count(Filter(generations=(generation,)), view=EVERYTHING)
-            large = vectors >= INDEXED_FROM and dimension <= WIDEST_INDEXED[self.precision]
+            large = vectors >= INDEXED_FROM and self._may_index(generation, dimension)
             with self._database.writing() as cursor:
                 self._index(cursor, generation, dimension, large)
             if large:
@@ -123,12 +127,15 @@ class PostgresStore(GalleryStore):
                         [*measured, generation],
                     )
 
+    def _may_index(self, generation: str, dimension: int) -> bool:
+        return dimension <= WIDEST_INDEXED[self.precision]
+
     def _index(self, cursor: "Cursor[Any]", generation: str, dimension: int, wanted: bool) -> None:
         """Build the index of a generation where there is none yet, or drop it."""
         name = f"nearest_{generation[:16]}"
         if wanted:
             cursor.execute(
-                f'CREATE INDEX IF NOT EXISTS "{name}" ON {self._versions} USING hnsw '
+                f'CREATE INDEX IF NOT EXISTS "{name}" ON {self._stored} USING hnsw '
                 f"((embedding::{self._type}({dimension})) {self._type}_ip_ops) WHERE generation = '{generation}'"
             )
         else:
@@ -151,7 +158,7 @@ class PostgresStore(GalleryStore):
             for row in rows:
                 problem = problem_of(row, dimensions)
                 if problem:
-                    problems.append(f"In the gallery, {problem}: delete it and index it again.")
+                    problems.append(f"In the gallery, {problem}: {self._remedy}.")
         having, values = condition(NO_FILTER, self._view())
         twice = self._column("id", f"{having} GROUP BY point, id HAVING count(*) > 1", values)
         return problems + [f"In the gallery, {name!r} is in two generations: index it again." for name in twice]
@@ -176,7 +183,7 @@ class PostgresStore(GalleryStore):
     def _supersede(self, items: Sequence[Item], refresh: str) -> None:
         with self._reading() as cursor:
             cursor.execute(
-                f"UPDATE {self._versions} SET superseded = %(refresh)s WHERE point = ANY(%(points)s)",
+                f"UPDATE {self._stored} SET superseded = %(refresh)s WHERE point = ANY(%(points)s)",
                 {"refresh": refresh, "points": [point_id(item.id) for item in items]},
             )
         self._insert(items)
@@ -207,12 +214,12 @@ class PostgresStore(GalleryStore):
             if not values["points"]:
                 return 0, 0
             gone = self._delete_where(
-                f"point = ANY(%(points)s) AND {losing} = %(refresh)s AND EXISTS (SELECT FROM {self._versions} other "
+                f"point = ANY(%(points)s) AND {losing} = %(refresh)s AND EXISTS (SELECT FROM {self._stored} other "
                 f"WHERE other.point = version.point AND other.generation <> version.generation)",
                 values,
             )
             cursor.execute(
-                f"UPDATE {self._versions} SET refresh = nullif(refresh, %(refresh)s), "
+                f"UPDATE {self._stored} SET refresh = nullif(refresh, %(refresh)s), "
                 f"superseded = nullif(superseded, %(refresh)s) WHERE point = ANY(%(points)s)",
                 values,
             )
@@ -223,7 +230,7 @@ class PostgresStore(GalleryStore):
         columns = f"point, metadata_terms, {COLUMNS}"
         with (
             self._reading() as cursor,
-            cursor.copy(f"COPY {self._versions} ({columns}) FROM STDIN (FORMAT BINARY)") as copy,
+            cursor.copy(f"COPY {self._stored} ({columns}) FROM STDIN (FORMAT BINARY)") as copy,
         ):
             copy.set_types(["uuid", "text[]", "text", self._type, *["text"] * 8])
             for item in items:
@@ -237,7 +244,7 @@ class PostgresStore(GalleryStore):
     def _delete_where(self, which: str, values: Parameters) -> int:
         """Delete versions, and note what their indexes have lost."""
         with self._reading() as cursor:
-            cursor.execute(f"DELETE FROM {self._versions} version WHERE {which} RETURNING generation", values)
+            cursor.execute(f"DELETE FROM {self._stored} version WHERE {which} RETURNING generation", values)
             gone = Counter(generation for (generation,) in cursor)
             cursor.executemany(
                 f"UPDATE {self._spaces} SET changed = changed + %s WHERE generation = %s AND indexed IS NOT NULL",
@@ -334,9 +341,7 @@ class PostgresStore(GalleryStore):
         )
         with self._reading() as cursor:
             if not exact:
-                # In order, and on until the conditions have let enough through.
-                cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-                cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(CANDIDATES, limit))}")
+                set_candidates(cursor, limit)
             found = []
             for query in queries:
                 cursor.execute(asked, {**values, "query": vector_of(query, self.precision)})
@@ -347,3 +352,9 @@ class PostgresStore(GalleryStore):
         with self._reading() as cursor:
             cursor.execute(f"SELECT {expression} FROM {self._versions} WHERE {having}", values)
             return [row[0] for row in cursor]
+
+
+def set_candidates(cursor: "Cursor[Any]", limit: int) -> None:
+    """Let an index answer in order, with enough candidates, and go on until the conditions have let enough through."""
+    cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+    cursor.execute(f"SET LOCAL hnsw.ef_search = {min(1000, max(CANDIDATES, limit))}")

@@ -69,6 +69,11 @@ def explained(url: str) -> Iterator[None]:
             raise RefusedError(
                 f"Qdrant does not allow it in the gallery {url}: set {API_KEY} to a key that may do it."
             ) from error
+        if error.status_code == 404:
+            raise NotFoundError(
+                f"A collection of the gallery {url} is gone ({error.reason_phrase}): restore it from a snapshot; where it is one "
+                f"that was adopted, let go of it with  evergallery release"
+            ) from error
         raise DamagedError(
             f"The gallery {url} cannot do that (status {error.status_code}: {error.reason_phrase}): see the server's "
             f"log, or restore the collection from a snapshot."

@@ -34,15 +34,45 @@ from evergallery.gallery.qdrant.points import (
 from evergallery.gallery.store import BATCH, GalleryStore
 
 if TYPE_CHECKING:
-    pass
+    from qdrant_client import QdrantClient
 
-FORMAT = 1
+FORMAT = 2
+"""The newest that is read; a gallery has the oldest that can hold it."""
+PLAIN = 1
+ADOPTED = "adopted"
+"""Under which the collection says what is adopted, where it is beside one of somebody else's."""
 TYPES: tuple[Precision, ...] = ("float32", "float16")
 INDEXED = ("generation", "label", "uri", "content_hash", "metadata_terms", "refresh", "superseded")
 # A question that has met so many moves waits for the writer instead.
 HASTY_READS = 3
 
 Answer = TypeVar("Answer")
+
+
+def create_collection(client: "QdrantClient", name: str, precision: Precision, adopted: str | None = None) -> None:
+    """Make the collection of a gallery.
+
+    Args:
+        client: of its server.
+        name: of the collection.
+        precision: of the vectors.
+        adopted: what the gallery is over, where it is beside a collection of somebody else's.
+
+    Raises:
+        InputError: the engine has no such precision.
+    """
+    from qdrant_client import models
+
+    if precision not in TYPES:
+        raise InputError(
+            f"A gallery in Qdrant keeps vectors as {' or '.join(TYPES)}, not as {precision}: choose one of these."
+        )
+    about: dict[str, Any] = {"evergallery": PLAIN, "precision": precision}
+    if adopted is not None:
+        about |= {"evergallery": FORMAT, ADOPTED: adopted}
+    client.create_collection(name, vectors_config={}, metadata=about)
+    for field in INDEXED:
+        client.create_payload_index(name, f"versions[].{field}", models.PayloadSchemaType.KEYWORD)
 
 
 class QdrantStore(GalleryStore):
@@ -104,13 +134,14 @@ class QdrantStore(GalleryStore):
                         f"There is no gallery {self.url}: make one with  evergallery init DIRECTORY --store {self.url}  or "
                         f" evergallery gallery copy FROM {self.url}"
                     )
-                self._create(precision or "float32")
+                create_collection(self._client, self._collection, precision or "float32")
             about = self._client.get_collection(self._collection).config.metadata or {}
         if about.get("evergallery", FORMAT + 1) > FORMAT:
             raise DamagedError(
                 f"The collection {self.url} is no gallery that this version of Evergallery reads: name another one, or install "
                 f"a newer Evergallery."
             )
+        self.is_adopted = ADOPTED in about
         held: Precision = about["precision"]
         if precision not in (None, held):
             raise InputError(
@@ -118,19 +149,6 @@ class QdrantStore(GalleryStore):
                 f"evergallery gallery copy {self.url} TO --precision {precision}"
             )
         return held
-
-    def _create(self, precision: Precision) -> None:
-        from qdrant_client import models
-
-        if precision not in TYPES:
-            raise InputError(
-                f"A gallery in Qdrant keeps vectors as {' or '.join(TYPES)}, not as {precision}: choose one of these."
-            )
-        self._client.create_collection(
-            self._collection, vectors_config={}, metadata={"evergallery": FORMAT, "precision": precision}
-        )
-        for name in INDEXED:
-            self._client.create_payload_index(self._collection, f"versions[].{name}", models.PayloadSchemaType.KEYWORD)
 
     # The whole
 

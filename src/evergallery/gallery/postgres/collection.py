@@ -1,0 +1,348 @@
+"""A table that somebody else keeps: which of its columns are read, and the SQL that reads them.
+
+It is only read. Nothing of ours depends on it either, neither a view nor a foreign key, so that its owners may change it, or
+drop it, as if nobody had looked.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from evergallery.data.metadata import is_name
+from evergallery.errors import InputError, NotFoundError, did_you_mean
+from evergallery.gallery.adopted import EXAMPLES
+from evergallery.gallery.items import Precision
+from evergallery.gallery.places import options_of, with_options
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
+
+PRECISIONS: dict[str, Precision] = {"vector": "float32", "halfvec": "float16"}
+TEXTS = ("label", "uri", "content_hash")
+OPTIONS = ("table", "id", "vector", "metadata", "base", *TEXTS)
+"""What stands in the URL of a table beside PostgreSQL's own options."""
+KEPT_AS_THEY_ARE = {"int2", "int4", "int8", "float4", "float8", "bool"}
+"""Types of metadata that are numbers or truth values; any other is read as text."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as the catalogue has it."""
+
+    name: str
+    type: str
+    is_builtin: bool
+    collation: str | None
+    size: int
+    is_unique: bool
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The columns of a table that are read.
+
+    Attributes:
+        schema: where the table is.
+        table: its name; a view or a partitioned table serves as well.
+        id: column of the ids, each of one row.
+        vector: column of the vectors.
+        texts: columns of label, address of the image and hash of its content, by what they are.
+        metadata: columns that become metadata, with their types.
+        base: what is put before each address, such as ``/photos/`` or ``s3://bucket/``.
+        key: SQL type that their ids are kept in beside our vectors.
+        casts: whether ids are compared as text, since their type is none of PostgreSQL's own.
+        kind: ``vector`` or ``halfvec``.
+        dimension: of the vectors.
+        mixes: whether the column admits vectors of any dimension.
+    """
+
+    schema: str
+    table: str
+    id: str
+    vector: str
+    texts: Mapping[str, str]
+    metadata: Mapping[str, str]
+    base: str
+    key: str
+    casts: bool
+    kind: str
+    dimension: int
+    mixes: bool
+
+    def __str__(self) -> str:
+        return f"the table {self.schema}.{self.table}"
+
+    @property
+    def precision(self) -> Precision:
+        """How its vectors are kept."""
+        return PRECISIONS[self.kind]
+
+    @property
+    def relation(self) -> str:
+        """The table in SQL, as ``theirs``."""
+        return f"{quoted(self.schema)}.{quoted(self.table)} AS theirs"
+
+    @property
+    def joined(self) -> str:
+        """The id of a row, as it is compared with a key."""
+        return f"theirs.{quoted(self.id)}" + ("::text" if self.casts else "")
+
+    @property
+    def raw(self) -> str:
+        """The vector of a row."""
+        return f"theirs.{quoted(self.vector)}"
+
+    @property
+    def embedding(self) -> str:
+        """The vector of a row at unit length."""
+        return f"l2_normalize({self.raw})::{self.kind}"
+
+    @property
+    def norm(self) -> str:
+        """The length of a row's vector."""
+        return f"{'vector_norm' if self.kind == 'vector' else 'l2_norm'}({self.raw})"
+
+    @property
+    def fits(self) -> str:
+        """Whether a row has a vector of the collection's dimension."""
+        # Asked where it need not be, the planner would take it for rare, and leave an index of the vectors alone.
+        dimension = f" AND vector_dims({self.raw}) = {self.dimension}" if self.mixes else ""
+        return f"{self.raw} IS NOT NULL{dimension}"
+
+    @property
+    def flaw(self) -> str:
+        """What is wrong with a row, ``NULL`` where nothing is."""
+        return (
+            f"CASE WHEN nullif({self.joined}::text, '') IS NULL THEN 'no id' "
+            f"WHEN {self.raw} IS NULL THEN 'no vector' "
+            f"WHEN vector_dims({self.raw}) <> {self.dimension} "
+            f"THEN 'a vector of ' || vector_dims({self.raw}) || ' dimensions, not {self.dimension}' "
+            f"WHEN {self.norm} = 0 THEN 'a vector of zeros' END"
+        )
+
+    @property
+    def described(self) -> list[str]:
+        """What a row says of itself: label, address, content hash, then metadata."""
+        texts = {
+            name: f"nullif(theirs.{quoted(self.texts[name])}::text, '')" if name in self.texts else "NULL::text"
+            for name in TEXTS
+        }
+        texts["uri"] = f"{_literal(self.base)} || {texts['uri']}"
+        return list(texts.values()) + [
+            f"theirs.{quoted(name)}" + ("" if kind in KEPT_AS_THEY_ARE else "::text")
+            for name, kind in self.metadata.items()
+        ]
+
+    @property
+    def said(self) -> str:
+        """A digest of what a row says of itself."""
+        return f"md5(ROW({', '.join(self.described)})::text)"
+
+    @property
+    def pictured(self) -> str:
+        """A digest of what tells a row's picture: its vector, address and content hash."""
+        _, uri, content, *_ = self.described
+        return f"md5(md5({self.kind}_send({self.raw})) || ROW({uri}, {content})::text)"
+
+    def to_json(self) -> str:
+        """As it is kept."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_json(cls, text: str) -> "Collection":
+        """As ``to_json`` has written it."""
+        return cls(**json.loads(text))
+
+    def space(self, url: str) -> str:
+        """SHA-256 of the place of the vectors, which tells their space from others where nobody names the model."""
+        parts = urlsplit(url)
+        hosts = [one for one in options_of(url) if one.startswith(("host=", "port=", "dbname="))]
+        place = [parts.netloc.rpartition("@")[2], parts.path, *hosts, self.schema, self.table, self.vector]
+        return hashlib.sha256(json.dumps(place).encode()).hexdigest()
+
+    def has_index(self, cursor: "Cursor[Any]") -> bool:
+        """Whether its owners have an index of all vectors by their cosines."""
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam "
+            "JOIN pg_opclass ON pg_opclass.oid = indclass[0] JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "
+            "WHERE indrelid = to_regclass(%s) AND indisvalid AND indpred IS NULL AND amname IN ('hnsw', 'ivfflat') "
+            "AND opcname = %s AND attname = %s)",
+            [f"{_plain(self.schema)}.{_plain(self.table)}", f"{self.kind}_cosine_ops", self.vector],
+        )
+        return cursor.fetchone() == (True,)
+
+    def require_unique(self, cursor: "Cursor[Any]") -> None:
+        """Refuse ids that more than one row has.
+
+        Raises:
+            InputError: there are such.
+        """
+        cursor.execute(
+            f"SELECT {self.joined}::text, count(*) OVER () FROM {self.relation} WHERE {self.joined} IS NOT NULL "
+            f"GROUP BY {self.joined} HAVING count(*) > 1 LIMIT %s",
+            [EXAMPLES],
+        )
+        twice = cursor.fetchall()
+        if twice:
+            raise InputError(
+                f"The column {self.id} of {self} has {twice[0][1]} values that several rows share, such as {twice[0][0]!r}: "
+                f"name a column whose values are unique, with id=COLUMN."
+            )
+
+
+def quoted(name: str) -> str:
+    """A name in SQL; a percent sign is doubled, as psycopg wants it where values are passed."""
+    return _plain(name).replace("%", "%%")
+
+
+def _plain(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''").replace("%", "%%") + "'"
+
+
+def split_url(url: str) -> tuple[str, dict[str, str]]:
+    """A URL without what names the table and its columns, and that, by name.
+
+    Raises:
+        InputError: it names no table, or one thing twice.
+    """
+    named: dict[str, str] = {}
+    others = []
+    for option in options_of(url):
+        name, _, value = option.partition("=")
+        if name not in OPTIONS:
+            others.append(option)
+        elif name in named:
+            raise InputError(f"{url} says {name}= twice: name one column.")
+        else:
+            named[name] = unquote(value)
+    if not named.get("table"):
+        raise InputError(
+            f"{url} names no table: write  postgresql://user@host:5432/database?table=TABLE&id=COLUMN&vector=COLUMN"
+        )
+    return with_options(url, others), named
+
+
+def collection_at(connection: "Connection[Any]", named: Mapping[str, str]) -> Collection:
+    """The table that options of a URL name, once it was found to have what they say.
+
+    Raises:
+        NotFoundError: there is no such table, or the database has no pgvector.
+        InputError: a column is missing or of another type, an id occurs twice, or no vector can be used.
+    """
+    with connection.cursor() as cursor:
+        schema, table = _found(cursor, named["table"])
+        columns = {one.name: one for one in _columns(cursor, schema, table)}
+        where = f"The table {schema}.{table}"
+
+        def column(name: str, option: str) -> Column:
+            if name not in columns:
+                known = ", ".join(columns)
+                raise InputError(
+                    f"{where} has no column {name!r} for {option}=; it has {known}.{did_you_mean(name, columns)}"
+                )
+            return columns[name]
+
+        identifier = column(named.get("id", "id"), "id")
+        vectors = [one for one in columns.values() if one.type in PRECISIONS]
+        if "vector" in named:
+            vector = column(named["vector"], "vector")
+        elif len(vectors) == 1:
+            (vector,) = vectors
+        else:
+            names = ", ".join(one.name for one in vectors) or "none"
+            raise InputError(f"{where} has {len(vectors)} columns of vectors ({names}): name one with vector=COLUMN.")
+        if vector.type not in PRECISIONS:
+            raise InputError(
+                f"The column {vector.name} of {schema}.{table} is of type {vector.type}: vectors of pgvector are of type vector "
+                f"or halfvec."
+            )
+        metadata = [column(name, "metadata") for name in named.get("metadata", "").split(",") if name]
+        for one in metadata:
+            if not is_name(one.name):
+                raise InputError(
+                    f"The column {one.name!r} of {schema}.{table} cannot be metadata: names of metadata are letters, digits, _ "
+                    f"and -; adopt a view that calls it otherwise."
+                )
+        collation = f" COLLATE {identifier.collation}" if identifier.collation and identifier.is_builtin else ""
+        found = Collection(
+            schema=schema,
+            table=table,
+            id=identifier.name,
+            vector=vector.name,
+            texts={name: column(named[name], name).name for name in TEXTS if named.get(name)},
+            metadata={one.name: one.type for one in metadata},
+            base=named.get("base", ""),
+            key=f"{identifier.type}{collation}" if identifier.is_builtin else "text",
+            casts=not identifier.is_builtin,
+            kind=vector.type,
+            dimension=vector.size if vector.size > 0 else _usual_dimension(cursor, schema, table, vector.name),
+            mixes=vector.size <= 0,
+        )
+        if not identifier.is_unique:
+            found.require_unique(cursor)
+        # Asked here, what this user may not read is refused before anything is made.
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {found.relation} WHERE {found.flaw} IS NULL)", [])
+        if cursor.fetchone() != (True,):
+            raise InputError(f"{where} has no row with an id and a vector that can be used in {vector.name}.")
+        return found
+
+
+def _found(cursor: "Cursor[Any]", name: str) -> tuple[str, str]:
+    """Schema and name of a table: as it is written, or as PostgreSQL reads it without quotes."""
+    schema, _, table = name.rpartition(".")
+    spelt = [[name], *([[schema, table]] if schema else [])]
+    spelt += [[part.lower() for part in parts] for parts in spelt]
+    for parts in spelt:
+        cursor.execute(
+            "SELECT nspname, relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "WHERE pg_class.oid = to_regclass(%s) AND relkind IN ('r', 'p', 'v', 'm', 'f')",
+            [".".join(map(_plain, parts))],
+        )
+        row = cursor.fetchone()
+        if row:
+            return str(row[0]), str(row[1])
+    raise NotFoundError(f"The database has no table {name!r}: name one with table=TABLE or table=SCHEMA.TABLE.")
+
+
+def _columns(cursor: "Cursor[Any]", schema: str, table: str) -> Sequence[Column]:
+    cursor.execute(
+        """
+        SELECT attname, typname, type_space.nspname = 'pg_catalog' AND typtype = 'b',
+            CASE WHEN attcollation NOT IN (0, 100)
+                THEN quote_ident(collation_space.nspname) || '.' || quote_ident(collname) END,
+            atttypmod,
+            EXISTS (SELECT FROM pg_index WHERE indrelid = attrelid AND indisunique AND indisvalid AND indnkeyatts = 1
+                AND indpred IS NULL AND indkey[0] = attnum)
+        FROM pg_attribute
+            JOIN pg_class ON pg_class.oid = attrelid
+            JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            JOIN pg_type ON pg_type.oid = atttypid
+            JOIN pg_namespace type_space ON type_space.oid = typnamespace
+            LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+            LEFT JOIN pg_namespace collation_space ON collation_space.oid = collnamespace
+        WHERE pg_namespace.nspname = %s AND relname = %s AND attnum > 0 AND NOT attisdropped
+        ORDER BY attnum
+        """,
+        [schema, table],
+    )
+    return [Column(*row) for row in cursor]
+
+
+def _usual_dimension(cursor: "Cursor[Any]", schema: str, table: str, vector: str) -> int:
+    """The dimension that most vectors have, of a column that admits any."""
+    cursor.execute(
+        f"SELECT vector_dims({quoted(vector)}) FROM {quoted(schema)}.{quoted(table)} WHERE {quoted(vector)} IS NOT NULL "
+        f"GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1",
+        [],
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise InputError(f"The table {schema}.{table} has no vector in {vector}: adopt it once it has some.")
+    return int(row[0])

@@ -1,0 +1,743 @@
+"""A gallery over a collection of Qdrant that somebody else keeps.
+
+Beside it lies a collection of ours, whose points are the items: each says what theirs says of itself, with digests, and has our
+vectors of it. Its description of the version that they have has no vector here; that is read where it is. So theirs is asked for
+its vectors alone, by a key that need not be allowed to write.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evergallery.data.columns import scalar_of, text_of
+from evergallery.data.metadata import is_name, normalised, saying, unstorable
+from evergallery.data.unit_vectors import is_unit, unit_rows
+from evergallery.errors import InputError, NotFoundError, RefusedError
+from evergallery.gallery.adopted import EXAMPLES, Adoptable, AdoptedCollection, Changes, Rows
+from evergallery.gallery.engine import Mark
+from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, View, check_items, point_id
+from evergallery.gallery.places import options_of, without_password
+from evergallery.gallery.qdrant.client import client_of, collection_of, explained
+from evergallery.gallery.qdrant.points import condition, described, is_asked, marked_by, unmarked, versions_of
+from evergallery.gallery.qdrant.store import ADOPTED, QdrantStore, create_collection
+from evergallery.gallery.store import BATCH
+from evergallery.gallery.versions import problem_of
+from evergallery.names import normal
+from evergallery.watching import SILENT, Watcher
+
+TEXTS = ("label", "uri", "content_hash")
+OPTIONS = ("vector", "metadata", "base", "gallery", *TEXTS)
+NAMED_AT_ONCE = 10_000
+"""Up to so many items that a filter admits are named to their collection; of more, what it finds is looked through."""
+FIRST_LIMIT = 64
+SKETCH = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """A collection of somebody else's, and what of its points is read.
+
+    Attributes:
+        name: of the collection.
+        vector: name of the vector; ``None`` for the unnamed one.
+        texts: keys of the payload for label, address of the image and hash of its content, by what they are.
+        metadata: keys of the payload that become metadata.
+        base: what is put before each address.
+        dimension: of the vectors.
+        generation: fingerprint of the one that made them; empty while it is not known.
+        owner: the workspace that has adopted it.
+    """
+
+    name: str
+    vector: str | None
+    texts: Mapping[str, str]
+    metadata: tuple[str, ...]
+    base: str
+    dimension: int
+    generation: str = ""
+    owner: str = ""
+
+    def __str__(self) -> str:
+        return f"the collection {self.name}"
+
+    @property
+    def described(self) -> str:
+        """What is read, exactly."""
+        return json.dumps(asdict(replace(self, generation="", owner="")), sort_keys=True)
+
+    @property
+    def selected(self) -> Any:
+        """What is asked for as the vectors of points."""
+        return True if self.vector is None else [self.vector]
+
+    def vector_of(self, record: Any) -> NDArray[np.float32] | None:
+        """The vector (D,) of a point, as it is stored; ``None`` where it has none of numbers."""
+        found = record.vector.get(self.vector) if isinstance(record.vector, dict) else record.vector
+        return np.asarray(found, np.float32) if found is not None and len(found) else None
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is kept of a point of theirs.
+
+    Attributes:
+        version: the item as theirs says it, without its vector.
+        key: id of the point in their collection.
+        said: digest of what it says of itself.
+        pictured: digest of address and content hash.
+        sketch: the first numbers of its vector, which tell it from another one; an engine may return the last digits of a
+            number otherwise than it did before.
+    """
+
+    version: Item
+    key: int | str
+    said: str
+    pictured: str
+    sketch: tuple[float, ...]
+
+    def has_picture_of(self, payload: Mapping[str, Any]) -> bool:
+        """Whether a point has the picture, and the vector, that was noted."""
+        return bool(self.pictured == payload["pictured"] and np.allclose(self.sketch, payload["sketch"], atol=1e-5))
+
+
+class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
+    """The gallery that ``adopt`` makes; see ``GalleryStore`` and ``AdoptedCollection`` for what its methods promise.
+
+    Points that were deleted in their collection are found and listed no more; counts have them until they are taken up.
+    """
+
+    def __init__(self, url: str, view: Callable[[], View] = lambda: EVERYTHING) -> None:
+        super().__init__(url, view, create=False)
+        with explained(self.url):
+            about = self._client.get_collection(self._collection).config.metadata or {}
+        known = json.loads(about[ADOPTED])
+        self._source = Source(**{**known, "metadata": tuple(known["metadata"])})
+
+    @property
+    def collection(self) -> str:
+        """What is adopted, in words."""
+        return str(self._source)
+
+    @property
+    def described(self) -> str:
+        """What is read, exactly."""
+        return self._source.described
+
+    @property
+    def generation(self) -> str:
+        """Fingerprint of the generation whose vectors the collection has."""
+        return self._source.generation
+
+    def refuse_items(self) -> None:
+        """Refuse to add, replace or delete items, which are the collection's."""
+        raise RefusedError(
+            f"The items of this gallery are the points of {self._source}, which is only read: change them there, then run  "
+            f"evergallery adopt  to take up what has changed."
+        )
+
+    # What has changed
+
+    def changes(self) -> Changes:
+        """What has become of the points since they were last taken up; writes nothing."""
+        return self._take_up(SILENT, None)
+
+    def reconcile(self, watcher: Watcher, *, behind: str | None = None, hidden: bool = False) -> Changes:
+        """Take up what has changed; see ``AdoptedCollection``."""
+
+        def write(notes: Sequence[Note], known: Mapping[str, Any]) -> None:
+            with self._writing():
+                self._note(notes, known, behind, hidden)
+
+        return self._take_up(watcher, write)
+
+    def _take_up(self, watcher: Watcher, write: Callable[[Sequence[Note], Mapping[str, Any]], None] | None) -> Changes:
+        """Compare every point with its note, and write the notes of those that have changed where that is asked for."""
+        found: dict[str, list[str]] = {"added": [], "changed": [], "gone": []}
+        unusable: dict[str, list[str]] = {}
+        rows = dropped = done = 0
+        with explained(self.url):
+            total = int(self._client.count(self._source.name).count)
+            for records in self._points_of_theirs():
+                notes, bad = _notes(records, self._source)
+                for reason, identifier in bad:
+                    unusable.setdefault(reason, []).append(identifier)
+                rows += len(notes)
+                known = self._payloads([note.version.id for note in notes])
+                pending = []
+                for note in notes:
+                    before = known.get(note.version.id)
+                    if before is None:
+                        found["added"].append(note.version.id)
+                    elif not note.has_picture_of(before):
+                        found["changed"].append(note.version.id)
+                        dropped += len(self._own(before))
+                    elif before["said"] != note.said:
+                        found["changed"].append(note.version.id)
+                    else:
+                        continue
+                    pending.append(note)
+                if write is not None and pending:
+                    write(pending, known)
+                done += len(records)
+                watcher.counted("taking up points", done, max(done, total))
+            for payloads in self._gone({one for ids in unusable.values() for one in ids}):
+                found["gone"] += [payload["id"] for payload in payloads]
+                dropped += sum(len(self._own(payload)) for payload in payloads)
+                if write is not None:
+                    with self._writing():
+                        self._delete({payload["id"]: () for payload in payloads})
+        some = {name: _rows(ids) for name, ids in found.items()}
+        return Changes(rows, dropped=dropped, unusable={name: _rows(ids) for name, ids in unusable.items()}, **some)
+
+    def _own(self, payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What a note says of versions of ours."""
+        return [one for one in payload["versions"] if one["generation"] != self._source.generation]
+
+    def _points_of_theirs(self) -> Iterator[list[Any]]:
+        start: Any = None
+        while True:
+            records, start = self._client.scroll(
+                self._source.name, limit=BATCH, offset=start, with_vectors=self._source.selected
+            )
+            yield records
+            if start is None:
+                return
+
+    def _gone(self, unusable: set[str]) -> Iterator[list[dict[str, Any]]]:
+        """Payloads of notes whose point is not there, or cannot be used."""
+        start: Any = None
+        while True:
+            records, following = self._client.scroll(self._collection, limit=BATCH, offset=start)
+            payloads = [record.payload for record in records if record.payload]
+            there = {record.id for record in self._retrieved([payload["key"] for payload in payloads], vectors=False)}
+            gone = [one for one in payloads if one["key"] not in there or one["id"] in unusable]
+            if gone:
+                yield gone
+            if following is None:
+                return
+            start = following
+
+    def _retrieved(self, keys: Sequence[int | str], *, vectors: bool) -> list[Any]:
+        """Points of theirs that are there."""
+        return (
+            self._client.retrieve(
+                self._source.name,
+                list(keys),
+                with_payload=False,
+                with_vectors=self._source.selected if vectors else False,
+            )
+            if keys
+            else []
+        )
+
+    def _payloads(self, identifiers: Sequence[str]) -> dict[str, Any]:
+        """The notes of items, by id."""
+        points = [str(point_id(identifier)) for identifier in identifiers]
+        records = self._client.retrieve(self._collection, points) if points else []
+        return {record.payload["id"]: record.payload for record in records if record.payload}
+
+    def _note(self, notes: Sequence[Note], known: Mapping[str, Any], behind: str | None, hidden: bool) -> None:
+        """Write down points in place of what was noted of them, and give up vectors of earlier pictures."""
+        from qdrant_client import models
+
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        same = [
+            one.version.id for one in notes if one.version.id in known and one.has_picture_of(known[one.version.id])
+        ]
+        records = self._client.retrieve(self._collection, [str(point_id(one)) for one in same], with_vectors=True)
+        vectors = {record.payload["id"]: versions_of(record) for record in records if record.payload}
+        points = []
+        for note in notes:
+            before = known.get(note.version.id)
+            version = replace(note.version, added=before["theirs"]["added"] if before else time)
+            versions = [replace(version, superseded=behind)] if not hidden else []
+            if note.version.id in vectors:
+                versions = [
+                    replace(
+                        version, generation=one.generation, embedding=one.embedding, refresh=one.refresh,
+                        superseded=one.superseded,
+                    )
+                    for one in vectors[note.version.id]
+                ]  # fmt: skip
+            points.append(
+                models.PointStruct(
+                    id=str(point_id(version.id)),
+                    vector=_vectors(versions),
+                    payload={
+                        "id": version.id, "key": note.key, "said": note.said, "pictured": note.pictured,
+                        "sketch": note.sketch,
+                        "theirs": described(version), "versions": [described(one) for one in versions],
+                    },
+                )
+            )  # fmt: skip
+        self._client.upsert(self._collection, points)
+
+    # What waits
+
+    def waiting(self) -> Iterator[list[Item]]:
+        """Items that no view sees, with the collection's own vectors."""
+        start: Any = None
+        while True:
+            with explained(self.url):
+                records, start = self._client.scroll(self._collection, limit=BATCH, offset=start)
+                payloads = [record.payload for record in records if record.payload and self._waits(record.payload)]
+                theirs = [_item(payload, payload["theirs"]) for payload in payloads]
+                marks = {payload["id"]: _mark(payload) for payload in payloads}
+                found = self._with_vectors([[item] for item in theirs], {one["id"]: one["key"] for one in payloads})
+            items = [replace(item, superseded=marks[item.id]) for (item,) in found]
+            if items:
+                yield items
+            if start is None:
+                return
+
+    def _waits(self, payload: Mapping[str, Any]) -> bool:
+        return not self._own(payload) and (not payload["versions"] or _mark(payload) is not None)
+
+    def end_waiting(self, items: Sequence[Item]) -> None:
+        """Store newer vectors of items that have waited."""
+        check_items(items)
+        with self._writing():
+            self._make_room(items)
+            known = self._payloads([item.id for item in items])
+            ending = []
+            for item in items:
+                payload = known.get(item.id)
+                if payload is not None and self._waits(payload):
+                    old = [_item(payload, one) for one in payload["versions"]]
+                    ending.append([*old, replace(item, refresh=_mark(payload), superseded=None)])
+            self._store(ending)
+
+    # Writing
+
+    def _store(self, items: Sequence[Sequence[Item]]) -> None:
+        from qdrant_client import models
+
+        known = self._payloads([versions[0].id for versions in items])
+        points = [
+            models.PointStruct(
+                id=str(point_id(identifier)),
+                vector=_vectors([one for one in versions if one.generation != self._source.generation]),
+                payload={**known[identifier], "versions": [described(one) for one in versions]},
+            )
+            for versions in items
+            if (identifier := versions[0].id) in known
+        ]
+        if points:
+            self._client.upsert(self._collection, points)
+
+    def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
+        from qdrant_client import models
+
+        records, _ = self._client.scroll(self._collection, marked_by(refresh), limit=BATCH, with_vectors=True)
+        gone, points = 0, []
+        for record in records:
+            versions = versions_of(record)
+            kept = [version for version in versions if getattr(version, losing) != refresh]
+            if not kept and versions[0].generation != self._source.generation:
+                kept = versions
+            gone += len(versions) - len(kept)
+            kept = [unmarked(version, refresh) for version in kept]
+            points.append(
+                models.PointStruct(
+                    id=record.id,
+                    vector=_vectors([one for one in kept if one.generation != self._source.generation]),
+                    payload={**(record.payload or {}), "versions": [described(one) for one in kept]},
+                )
+            )
+        if points:
+            self._client.upsert(self._collection, points)
+        return len(records), gone
+
+    def newer(self) -> dict[str, int]:
+        """How many vectors of ours there are, by generation, whatever has become of the collection."""
+        counts = self._counts(Filter(), EVERYTHING)
+        return {name: count for name, count in counts.items() if count and name != self._source.generation}
+
+    # Reading
+
+    def _dimensions(self) -> dict[str, int]:
+        return dict(sorted({**super()._dimensions(), self._source.generation: self._source.dimension}.items()))
+
+    def _held(self, identifiers: Sequence[str], with_embeddings: bool = True) -> dict[str, list[Item]]:
+        points = [str(point_id(identifier)) for identifier in identifiers]
+        with explained(self.url):
+            records = self._client.retrieve(self._collection, points, with_vectors=with_embeddings) if points else []
+            found = self._there(records, with_embeddings)
+        return {versions[0].id: versions for versions in found}
+
+    def _pages(
+        self, where: Filter, view: View, after: str | None, size: int, *, with_embeddings: bool
+    ) -> Iterator[list[list[Item]]]:
+        start = None if after is None else str(UUID(int=point_id(after).int + 1))
+        having = condition(where, view)
+        while True:
+            with explained(self.url):
+                records, following = self._client.scroll(
+                    self._collection, having, limit=size, offset=start, with_vectors=with_embeddings
+                )
+                found = self._there(records, with_embeddings)
+            page = [asked for versions in found if (asked := [one for one in versions if is_asked(one, where, view)])]
+            if page:
+                yield page
+            if following is None:
+                return
+            start = str(following)
+
+    def _there(self, records: Sequence[Any], with_embeddings: bool) -> list[list[Item]]:
+        """The versions of items whose points are in their collection, with its vectors where they are asked for."""
+        keys = {record.payload["id"]: record.payload["key"] for record in records}
+        versions = [made for record in records if (made := versions_of(record))]
+        if with_embeddings:
+            return self._with_vectors(versions, keys)
+        there = {record.id for record in self._retrieved(list(keys.values()), vectors=False)}
+        return [one for one in versions if keys[one[0].id] in there]
+
+    def _with_vectors(self, items: Sequence[list[Item]], keys: Mapping[str, int | str]) -> list[list[Item]]:
+        records = self._retrieved(list(keys.values()), vectors=True)
+        vectors = {record.id: vector for record in records if (vector := self._source.vector_of(record)) is not None}
+        found = []
+        for versions in items:
+            vector = vectors.get(keys[versions[0].id])
+            if vector is None or len(vector) != self._source.dimension or not vector.any():
+                continue
+            found.append(
+                [
+                    replace(one, embedding=unit_rows(vector[None])[0])
+                    if one.generation == self._source.generation
+                    else one
+                    for one in versions
+                ]
+            )
+        return found
+
+    def _nearest(
+        self,
+        generation: str,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Filter,
+        view: View,
+        *,
+        exact: bool,
+        minimum_score: float | None,
+        with_embeddings: bool,
+    ) -> list[list[Match]]:
+        options = {"exact": exact, "minimum_score": minimum_score, "with_embeddings": with_embeddings}
+        if generation == self._source.generation:
+            return self._nearest_of_theirs(queries, k, replace(where, generations=(generation,)), view, **options)
+        gone = 0
+        while True:
+            found = super()._nearest(generation, queries, k + gone, where, view, **options)  # type: ignore[arg-type]
+            there = self._held(list({match.item.id for matches in found for match in matches}), with_embeddings=False)
+            missing = max((sum(one.item.id not in there for one in matches) for matches in found), default=0)
+            if missing <= gone:
+                return [[match for match in matches if match.item.id in there] for matches in found]
+            gone = 2 * missing
+
+    def _nearest_of_theirs(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Filter,
+        view: View,
+        *,
+        exact: Any,
+        minimum_score: Any,
+        with_embeddings: Any,
+    ) -> list[list[Match]]:
+        """Candidates of their collection, looked through until k of them are asked for and seen."""
+        from qdrant_client import models
+
+        named = self._named(where, view) if where.narrows else None
+
+        def ask(query: NDArray[np.float32], limit: int) -> list[Any]:
+            request = models.QueryRequest(
+                query=query.tolist(), using=self._source.vector, filter=named, limit=limit,
+                params=models.SearchParams(exact=exact), with_payload=False,
+                with_vector=self._source.selected if with_embeddings else False,
+            )  # fmt: skip
+            (answer,) = self._client.query_batch_points(self._source.name, [request])
+            return list(answer.points)
+
+        found = []
+        for query in queries:
+            limit = max(FIRST_LIMIT, k + 1)
+            while True:
+                points = ask(query, limit)
+                matches = self._matches(points, where, view)
+                is_all = len(points) < limit
+                if (
+                    is_all
+                    or (len(matches) > k and matches[k - 1].score > matches[-1].score)
+                    or (minimum_score is not None and points[-1].score < minimum_score)
+                ):
+                    break
+                limit *= 4
+            found.append(matches)
+        return found
+
+    def _named(self, where: Filter, view: View) -> Any:
+        """A filter that names the points of theirs that a condition admits; ``None`` where they are too many."""
+        from qdrant_client import models
+
+        having = condition(where, view)
+        if self._client.count(self._collection, having).count > NAMED_AT_ONCE:
+            return None
+        records, _ = self._client.scroll(
+            self._collection, having, limit=NAMED_AT_ONCE, with_payload=["key"], with_vectors=False
+        )
+        keys = [record.payload["key"] for record in records if record.payload]
+        return models.Filter(must=[models.HasIdCondition(has_id=keys)])
+
+    def _matches(self, points: Sequence[Any], where: Filter, view: View) -> list[Match]:
+        """The points of theirs whose notes are asked for and seen, in their order."""
+        payloads: dict[str, Any] = {}
+        for start in range(0, len(points), BATCH):
+            payloads |= self._payloads([str(point.id) for point in points[start : start + BATCH]])
+        matches = []
+        for point in points:
+            payload = payloads.get(str(point.id))
+            if payload is None:
+                continue
+            vector = self._source.vector_of(point) if point.vector is not None else None
+            for one in payload["versions"]:
+                version = _item(payload, one)
+                if vector is not None and vector.any():
+                    version = replace(version, embedding=unit_rows(vector[None])[0])
+                if one["generation"] == self._source.generation and is_asked(version, where, view):
+                    matches.append(Match(version, point.score))
+        return matches
+
+    # The whole
+
+    def verify(self) -> list[str]:
+        """Read every version and say what is wrong, a sentence each."""
+        dimensions, view = self._dimensions(), self._view()
+        problems = []
+        for page in self._pages(Filter(), EVERYTHING, None, BATCH, with_embeddings=True):
+            for versions in page:
+                found = [
+                    problem_of(one, described(one)["metadata_terms"], dimensions.get(one.generation))
+                    for one in versions
+                ]
+                problems += [
+                    f"In the gallery, {one}: correct its point and run  evergallery adopt" for one in found if one
+                ]
+                if sum(view.sees(one.refresh, one.superseded) for one in versions) > 1:
+                    problems.append(f"In the gallery, {versions[0].id!r} is in two generations: discard the refresh.")
+        return problems
+
+    def release(self) -> None:
+        """Take away all that was added, and close; the collection stays as it is."""
+        with explained(self.url):
+            self._client.delete_collection(self._collection)
+        self.close()
+
+
+class AdoptableQdrantCollection(Adoptable):
+    """A collection that a URL names, looked at.
+
+    Args:
+        url: ``qdrant://host:6333/COLLECTION?vector=NAME``, without ``vector`` for the unnamed one, with the keys of the payload
+            that are read: ``label``, ``uri``, ``content_hash``, ``metadata=KEY,KEY``; and ``gallery=NAME``, the collection
+            that is made for what is ours, ``evergallery_COLLECTION`` by default.
+
+    Raises:
+        MissingExtraError: the extra ``qdrant`` is not installed.
+        InputError: the URL cannot be used, or the collection has no such vector, or compares otherwise than by cosine.
+        NotFoundError: the server does not answer, or has no such collection.
+    """
+
+    def __init__(self, url: str) -> None:
+        url = without_password(url)
+        named = _options(url)
+        self._name = collection_of(url)
+        self._gallery = named.pop("gallery", f"evergallery_{self._name}")
+        parts = urlsplit(url)
+        self.place = f"{parts.scheme}://{parts.netloc}/{self._gallery}"
+        collection_of(self.place)
+        self._client = client_of(url)
+        try:
+            with explained(url):
+                self._source = self._look(url, named)
+        except BaseException:
+            self._client.close()
+            raise
+        self.collection, self.dimension = str(self._source), self._source.dimension
+        place = [parts.netloc, self._name, self._source.vector]
+        self.space = hashlib.sha256(json.dumps(place).encode()).hexdigest()
+
+    def _look(self, url: str, named: Mapping[str, str]) -> Source:
+        from qdrant_client import models
+
+        if not self._client.collection_exists(self._name):
+            raise NotFoundError(f"The server has no collection {self._name!r}: see the name in {url}.")
+        if self._gallery == self._name:
+            raise InputError(f"gallery={self._gallery} is the collection itself: name another one for what is ours.")
+        config = self._client.get_collection(self._name).config
+        if "evergallery" in (config.metadata or {}):
+            raise InputError(f"{self._name} is a gallery of Evergallery: use it with  evergallery gallery use {url}")
+        vectors = config.params.vectors
+        spaces: dict[str | None, Any] = vectors if isinstance(vectors, dict) else {None: vectors}  # type: ignore[assignment]
+        spaces = {name: space for name, space in spaces.items() if space is not None}
+        vector = named.get("vector") or (next(iter(spaces)) if len(spaces) == 1 else None)
+        if vector not in spaces:
+            known = ", ".join(str(name) for name in spaces if name) or (
+                "the unnamed one" if spaces else "none of numbers"
+            )
+            raise InputError(
+                f"The collection {self._name} has no vector {vector!r}; it has {known}: name one with vector=NAME."
+            )
+        space = spaces[vector]
+        if space.multivector_config is not None:
+            raise InputError(
+                f"The vector {vector!r} of {self._name} is several a point, which no gallery holds: name another."
+            )
+        for name in named.get("metadata", "").split(","):
+            if name and not is_name(name):
+                raise InputError(f"The key {name!r} cannot be metadata: names are letters, digits, _ and -.")
+        source = Source(
+            name=self._name,
+            vector=vector,
+            texts={name: named[name] for name in TEXTS if named.get(name)},
+            metadata=tuple(name for name in named.get("metadata", "").split(",") if name),
+            base=named.get("base", ""),
+            dimension=int(space.size),
+        )
+        self._require_cosine(source, space.distance, models.Distance)
+        return source
+
+    def _require_cosine(self, source: Source, distance: Any, distances: Any) -> None:
+        """Refuse a collection that ranks otherwise than a gallery does."""
+        records, _ = self._client.scroll(source.name, limit=BATCH, with_payload=False, with_vectors=source.selected)
+        vectors = [vector for record in records if (vector := source.vector_of(record)) is not None and vector.any()]
+        if not vectors:
+            raise InputError(f"The collection {source.name} has no vector that can be used: adopt it once it has some.")
+        if distance == distances.COSINE or (distance == distances.DOT and is_unit(np.stack(vectors)).all()):
+            return
+        raise InputError(
+            f"The collection {source.name} ranks by {distance.value}, and a gallery by the cosine: copy its vectors into a "
+            f"gallery instead, as docs/moving.md shows."
+        )
+
+    @property
+    def described(self) -> str:
+        """What would be read, exactly."""
+        return self._source.described
+
+    def make(self, generation: str, owner: str) -> None:
+        """Make the collection that is ours, where it is missing; see ``Adoptable``."""
+        wanted = json.dumps(asdict(replace(self._source, generation=generation, owner=owner)), sort_keys=True)
+        with explained(self.place):
+            if not self._client.collection_exists(self._gallery):
+                create_collection(self._client, self._gallery, "float32", adopted=wanted)
+            found = (self._client.get_collection(self._gallery).config.metadata or {}).get(ADOPTED)
+        self._client.close()
+        if found is None:
+            raise RefusedError(f"{self.place} is a collection already: name another one, with gallery=NAME in the URL.")
+        if found != wanted:
+            known = json.loads(found)
+            whose = "with other keys" if known["owner"] == owner else f"by the workspace {known['owner']}"
+            raise RefusedError(
+                f"{self.collection} was adopted {whose} as {self.place}: release it there first, with  evergallery release"
+                f"  or name another gallery for what is ours, with gallery=NAME in the URL."
+            )
+
+
+def open_qdrant(place: str, view: Callable[[], View], /, *, precision: Precision | None, create: bool) -> QdrantStore:
+    """A gallery of its own, or one over a collection that was adopted; see ``QdrantStore``."""
+    opened = QdrantStore(place, view, precision=precision, create=create)
+    if not opened.is_adopted:
+        return opened
+    opened.close()
+    return AdoptedQdrantStore(place, view)
+
+
+def _options(url: str) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for option in options_of(url):
+        name, _, value = option.partition("=")
+        if name not in OPTIONS or name in named:
+            raise InputError(
+                f"{url} says {name}=, which is not known there, or twice: say {', '.join(OPTIONS)} once each."
+            )
+        named[name] = unquote(value)
+    return named
+
+
+def _notes(records: Sequence[Any], source: Source) -> tuple[list[Note], list[tuple[str, str]]]:
+    """What is kept of points, and why others cannot be used, with their ids."""
+    notes, bad = [], []
+    for record in records:
+        vector, payload = source.vector_of(record), record.payload or {}
+        reason = _flaw(vector, source.dimension)
+        if reason is None:
+            try:
+                texts = {name: text_of(payload.get(key)) for name, key in source.texts.items()}
+                metadata = {name: scalar_of(payload.get(name)) for name in source.metadata}
+            except ValueError as error:
+                reason = f"in their payload {error}"
+        if reason is not None:
+            bad.append((reason, str(record.id)))
+            continue
+        assert vector is not None
+        label, uri = texts.get("label"), texts.get("uri")
+        kept = normalised(saying({name: value for name, value in metadata.items() if value is not None}))
+        wrong = unstorable(kept)
+        version = Item(
+            id=str(record.id),
+            embedding=np.empty(0, np.float32),
+            generation=source.generation,
+            label=None if label is None else normal(label),
+            uri=None if uri is None else source.base + uri,
+            content_hash=texts.get("content_hash"),
+            added="",
+            metadata={name: value for name, value in kept.items() if name != wrong},
+        )
+        picture = hashlib.sha256(json.dumps([version.uri, version.content_hash]).encode()).hexdigest()
+        said = json.dumps([version.label, version.uri, version.content_hash, dict(version.metadata)], sort_keys=True)
+        sketch = tuple(vector[:SKETCH].tolist())
+        notes.append(Note(version, record.id, hashlib.sha256(said.encode()).hexdigest(), picture, sketch))
+    return notes, bad
+
+
+def _flaw(vector: NDArray[np.float32] | None, dimension: int) -> str | None:
+    if vector is None:
+        return "no vector"
+    if vector.shape != (dimension,):
+        return f"a vector of shape {vector.shape}, not ({dimension},)"
+    if not np.isfinite(vector).all():
+        return "a vector with NaN or infinity"
+    return None if vector.any() else "a vector of zeros"
+
+
+def _item(payload: Mapping[str, Any], one: Mapping[str, Any]) -> Item:
+    """A version as a note describes it, without its vector."""
+    names = ("generation", "label", "uri", "content_hash", "added", "refresh", "superseded")
+    return Item(
+        id=payload["id"],
+        embedding=np.empty(0, np.float32),
+        metadata=json.loads(one["metadata"]),
+        **{name: one[name] for name in names},
+    )
+
+
+def _mark(payload: Mapping[str, Any]) -> str | None:
+    """The refresh behind whose vectors the collection's own waits, if any."""
+    return next((one["superseded"] for one in payload["versions"]), None)
+
+
+def _vectors(versions: Sequence[Item]) -> dict[str, Any]:
+    return {one.generation: one.embedding.tolist() for one in versions if len(one.embedding)}
+
+
+def _rows(identifiers: Sequence[str]) -> Rows:
+    return Rows(len(identifiers), tuple(sorted(identifiers)[:EXAMPLES]))
