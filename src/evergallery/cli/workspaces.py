@@ -114,12 +114,15 @@ def doctor(
         bool,
         typer.Option("--mend", help="Delete what killed processes have left, and added pictures that no item has."),
     ] = False,
+    embed: Annotated[
+        int, typer.Option(min=0, help="Pictures of each generation that it looks at again: did it make their vectors?")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Verify checksums and counts, and name what is wrong. Exit status 6 if anything is."""
-    with open_workspace(workspace) as space:
+    """Verify checksums, counts and vectors, and name what is wrong. Exit status 6 if anything is."""
+    with open_workspace(workspace) as space, watching(json) as watcher:
         mended = [str(path) for path in space.mend()] if mend else []
-        problems = space.doctor()
+        problems = space.doctor(embed=embed, watcher=watcher)
         if json:
             print_json({"problems": problems, "mended": mended})
         else:

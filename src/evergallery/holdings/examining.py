@@ -11,6 +11,7 @@ from evergallery.generations.generation import Generation, generation_directorie
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_files import look_for_files
 from evergallery.holdings.leftovers import left, pictures_of_nobody, sweep
+from evergallery.holdings.vector_faults import vector_faults
 
 
 def examine(holdings: Holdings) -> list[str]:
@@ -74,6 +75,7 @@ def _problems_of_gallery(holdings: Holdings, dimensions: Mapping[str, int | None
             )
     if isinstance(gallery, AdoptedCollection):
         found += gallery.changes().problems(gallery.collection)
+    found += vector_faults(holdings)
     items = gallery.iterate(with_embeddings=False)
     found += look_for_files(items, holdings.roots, thorough=True).problems(gallery)
     for path in pictures_of_nobody(holdings.directory, gallery):

@@ -1,0 +1,108 @@
+"""Vectors of two embedding spaces under one name, told by their neighbours and by the directions in which they vary.
+
+Two networks that look at the same pictures agree neither on who is near to whom nor on the directions in which vectors differ.
+Two groups of pictures seen by one network may have no neighbours in common, but they vary in directions that they share: five
+times as much as by chance where it was measured, and twelve times on photographs, where those of two networks agree as much as
+chance has it. So a split of the vectors is taken for two spaces only where both are so.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEAST = 100
+"""Vectors below which nobody can tell."""
+LEAST_DIMENSION = 128
+"""Dimensions below which directions agree by chance."""
+SMALLEST_GROUP = 30
+NEIGHBOURS = 5
+MIXED_NEIGHBOURS = 0.01
+"""Share of the vectors whose nearest is of the other group, up to which two groups are apart."""
+DIRECTIONS = 8
+SPLITS = 3
+"""Directions of the largest variation along which two groups are looked for."""
+UNRELATED = 2.0
+"""How far the directions of two groups may agree, in multiples of chance, to be taken for those of two networks."""
+OF_ONE = 4.0
+"""How far those of the two halves of either group must agree, so that agreement says anything of these vectors."""
+
+
+def other_space(vectors: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+    """Which of the vectors lie in another space than the most, where they are plainly of two; ``None`` where they are not.
+
+    Args:
+        vectors: (N, D) unit rows; a random sample, since all are compared with all.
+
+    Returns:
+        (N,), at most half of them true.
+    """
+    count, dimension = vectors.shape
+    if count < LEAST or dimension < LEAST_DIMENSION:
+        return None
+    nearest = np.argsort(3 * np.eye(count, dtype=np.float32) - vectors @ vectors.T, axis=1)[:, :NEIGHBOURS]
+    for split in _splits(vectors, nearest):
+        group = split if 2 * split.sum() <= count else ~split
+        if group.sum() < SMALLEST_GROUP:
+            continue
+        crossing = group[nearest[:, 0]] != group
+        if max(crossing[group].mean(), crossing[~group].mean()) > MIXED_NEIGHBOURS:
+            continue
+        one, other = vectors[group], vectors[~group]
+        if _agreement(one, other) <= UNRELATED and min(map(_own_agreement, (one, other))) >= OF_ONE:
+            return group
+    return None
+
+
+def _splits(vectors: NDArray[np.float32], nearest: NDArray[np.intp]) -> Iterator[NDArray[np.bool_]]:
+    """Two groups each: what neighbours link and all else; and around two centres."""
+    yield from _linked(nearest)
+    for direction in _directions(vectors)[:SPLITS]:
+        yield _halves(vectors, direction)
+
+
+def _directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The directions in which vectors (N, D) vary most, (min(N, D), D)."""
+    found: NDArray[np.float32] = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)[2]
+    return found
+
+
+def _halves(vectors: NDArray[np.float32], direction: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The vectors in two groups around two centres (k-means), from the two ends of a direction of large variation."""
+    group: NDArray[np.bool_] = (vectors - vectors.mean(0)) @ direction > 0
+    for _ in range(20):
+        if group.all() or not group.any():
+            break
+        one, other = vectors[group].mean(0), vectors[~group].mean(0)
+        moved = vectors @ (one - other) > (one @ one - other @ other) / 2
+        if (moved == group).all():
+            break
+        group = moved
+    return group
+
+
+def _linked(nearest: NDArray[np.intp]) -> Iterator[NDArray[np.bool_]]:
+    """The groups of vectors that are linked by being among each other's nearest, the largest first."""
+    names = np.arange(len(nearest))
+    while True:
+        lowest = np.minimum(names, names[nearest].min(1))
+        np.minimum.at(lowest, nearest, lowest[:, None])
+        if (lowest == names).all():
+            break
+        names = lowest
+    found, sizes = np.unique(names, return_counts=True)
+    return (names == one for one in found[np.argsort(-sizes)])
+
+
+def _own_agreement(group: NDArray[np.float32]) -> float:
+    """How far the directions of two halves of a group agree, that are as apart as a group can be split."""
+    half = _halves(group, _directions(group)[0])
+    return _agreement(group[half], group[~half])
+
+
+def _agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """How far the directions in which two groups vary most agree, in multiples of chance; 0 of too few vectors."""
+    if min(len(one), len(other)) <= DIRECTIONS:
+        return 0.0
+    first, second = (_directions(group)[:DIRECTIONS] for group in (one, other))
+    return float(np.square(first @ second.T).sum() / DIRECTIONS**2 * one.shape[1])
