@@ -14,8 +14,8 @@ import { createSamples } from "./samples.js";
 import { csv, json, save, zip } from "./saving.js";
 import { can, onChange, session } from "./session.js";
 
-/** Below it, nothing like the query is shown to be there. */
-const LIKELY = 0.5;
+/** Below it the page says that nothing like the query is there; where the two cases are told apart badly, it says nothing. */
+const ABSENT = 0.1;
 
 export function createSearch(go) {
   let state = read(new URLSearchParams());
@@ -194,7 +194,7 @@ export function createSearch(go) {
   function presence({ present, results: found }) {
     if (present === null || !found.length) return [];
     const share = percent(present, present < 0.1 || present > 0.99 ? 1 : 0);
-    return present < LIKELY
+    return present < ABSENT
       ? [h("p", { class: "warning absent" }, h("strong", {}, "Nothing like this here, probably. "), `That anything of its kind is in the gallery has a probability of ${share}; what follows is the nearest there is.`)]
       : [];
   }
