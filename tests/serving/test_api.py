@@ -136,7 +136,7 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("body", "status", "code", "message"),
         [
-            ({}, 422, "invalid", "exactly one of vector, item and uri"),
+            ({}, 422, "invalid", "exactly one of vector, item, uri and text"),
             ({"item": "x", "uri": "y"}, 422, "invalid", "exactly one"),
             ({"item": "x"}, 404, "not_found", "no item 'x'"),
             ({"uri": "/etc/passwd"}, 404, "not_found", "no item whose URI is '/etc/passwd'"),
