@@ -494,6 +494,11 @@ class TestSplits:
         with pytest.raises(InputError, match=message):
             parts_of(images, "x.csv")
 
+    def test_a_small_share_leaves_two_of_each_class_to_find_each_other(self) -> None:
+        images = coloured_images(classes=5, each=12)
+        found = parts_of(images, "five", held_out=0.1).images
+        assert [int((found.labels[found.split == "test"] == label).sum()) for label in range(5)] == [2] * 5
+
     def test_what_is_tested_on(self) -> None:
         images = coloured_images(4, 12)
         for splits, tested in ((["train", "val"], "val"), (["train", "val", "test"], "test"), (["train"], None)):

@@ -10,6 +10,8 @@ from evergallery.data.sources import check_classes
 from evergallery.data.tasks import train_and_test
 from evergallery.errors import InputError
 
+PAIR = 2
+"""Held-out images of a class, at least: one alone has nothing to find."""
 TRAIN, UNSEEN = "train", "unseen"
 SEARCHING = ("query", "gallery")
 TESTED = ("test", "val")
@@ -75,7 +77,7 @@ def parts_of(
     else:
         cut = np.flatnonzero(part == TRAIN)
         check_classes(((images.classes[label], None) for label in images.labels[cut].tolist()), 4, source)
-        part[cut] = train_and_test(images.labels[cut], held_out, seed=0)
+        part[cut] = train_and_test(images.labels[cut], held_out, seed=0, at_least=PAIR)
         words = f"{held_out:.0%} of each class held out here".replace("%", " %")
     left = sorted(set(named[part == ""].tolist()))
     words += f", {unseen_split!r} unseen" if unseen_split else ""

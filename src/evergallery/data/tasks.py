@@ -99,13 +99,14 @@ def stratified_validation(labels: Indices, fraction: float = 0.1, seed: int = 0)
     return np.flatnonzero(~validation), np.flatnonzero(validation)
 
 
-def query_gallery(labels: Indices, queries: float, seed: int = 0) -> tuple[Indices, Indices]:
+def query_gallery(labels: Indices, queries: float, seed: int = 0, at_least: int = 1) -> tuple[Indices, Indices]:
     """Split each class into queries and gallery; every class of two or more images has both.
 
     Args:
         labels: (N,) classes.
         queries: share of each class that queries, in (0, 1).
         seed: of the split alone.
+        at_least: so many of each class query, as far as one is left for the gallery.
 
     Returns:
         Indices of the queries and of the gallery, each in ascending order; a class of one image is gallery.
@@ -120,23 +121,24 @@ def query_gallery(labels: Indices, queries: float, seed: int = 0) -> tuple[Indic
     for label in np.unique(labels):
         members = draw.permutation(np.flatnonzero(labels == label))
         if len(members) >= 2:
-            is_query[members[: min(max(1, round(queries * len(members))), len(members) - 1)]] = True
+            is_query[members[: min(max(at_least, round(queries * len(members))), len(members) - 1)]] = True
     return np.flatnonzero(is_query), np.flatnonzero(~is_query)
 
 
-def train_and_test(labels: Indices, test: float, seed: int = 0) -> NDArray[np.str_]:
+def train_and_test(labels: Indices, test: float, seed: int = 0, at_least: int = 1) -> NDArray[np.str_]:
     """``train`` or ``test`` for each image (N,); every class of two or more images has both.
 
     Args:
         labels: (N,) classes.
         test: share of each class that is held out, in (0, 1).
         seed: of the split alone.
+        at_least: so many of each class are held out, as far as one is left to learn from.
 
     Raises:
         InputError: a share outside of (0, 1).
     """
     split = np.full(len(labels), "train", dtype="<U5")
-    split[query_gallery(labels, test, seed)[0]] = "test"
+    split[query_gallery(labels, test, seed, at_least)[0]] = "test"
     return split
 
 
