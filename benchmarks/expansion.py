@@ -121,6 +121,7 @@ def main() -> None:
         sys.exit(f"There is no {given.data}: name the images.")
     protocol = PROTOCOLS[PROTOCOL[given.set]]
     size = protocol.plan("standard", 0).size or 32
+    assert isinstance(size, int)
     train, test = read(given.set, given.data, size, given.each, given.held_out, protocol.backbone)
     runs = []
     for seed in range(given.seeds):

@@ -43,11 +43,12 @@ def ranking(vectors: NDArray[np.float32], labels: NDArray[np.int64], queries: in
 
 def difference(old: Found, new: Found, drawn: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
     """(Q,) recall@1 of the new one minus that of the old one, among the items that were drawn."""
-    firsts = []
+    firsts: list[NDArray[np.float64]] = []
     for order, right in (new, old):
         place = np.zeros(len(order), np.int64) if drawn is None else (drawn[order] > 0).argmax(1)
         firsts.append(right[np.arange(len(order)), place].astype(np.float64))
-    return firsts[0] - firsts[1]
+    change: NDArray[np.float64] = firsts[0] - firsts[1]
+    return change
 
 
 def both_ways(old: Found, new: Found, count: int, itself: bool, draw: np.random.Generator) -> tuple[float, float]:
@@ -68,7 +69,7 @@ def both_ways(old: Found, new: Found, count: int, itself: bool, draw: np.random.
 
 def run(draws: int, seed: int) -> list[dict[str, Any]]:
     """A row for each case and model."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for case, (queries, gallery, anew) in CASES.items():
         for name, noise in NEW.items():
             draw, world = np.random.default_rng([seed, len(rows)]), World.draw(seed)

@@ -64,6 +64,7 @@ def bare(space: Workspace, name: str, repeats: int, scratch: Path) -> dict[str, 
     """Images a second of one network in each runtime, a part at a time as the product does, and how its vectors compare."""
     maker = space.generation(name)
     embedder, side = maker.embedder(), maker.preprocessing.size
+    assert isinstance(side, int)
     file = scratch / f"{name}.onnx"
     export_runnable(embedder, maker.preprocessing, file)
     pixels = np.random.default_rng(0).integers(0, 256, (part_size(side), side, side, 3), dtype=np.uint8)

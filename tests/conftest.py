@@ -21,6 +21,7 @@ from torch import Tensor
 
 from evergallery.cli import main
 from evergallery.data.image_set import ImageSet
+from evergallery.gallery import GalleryStore, Item
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 from servers import collection, directory, postgres, schema
@@ -48,6 +49,13 @@ def gradient_of(tensor: Tensor) -> Tensor:
     """What has been propagated back to a tensor, which must be something."""
     assert tensor.grad is not None
     return tensor.grad
+
+
+def known(store: GalleryStore, name: str) -> Item:
+    """An item that the gallery must have."""
+    found = store.get(name)
+    assert found is not None, f"the gallery has no item {name!r}"
+    return found
 
 
 class Listening(Watcher):

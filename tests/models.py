@@ -37,7 +37,8 @@ def better(images: Images) -> Images:
 
 
 def turned(images: Images) -> Images:
-    return (_features(images) @ _rotation).astype(np.float32)
+    made: Images = (_features(images) @ _rotation).astype(np.float32)
+    return made
 
 
 def wide(images: Images) -> Images:

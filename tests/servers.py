@@ -41,7 +41,7 @@ def postgres(*, sync: bool = False) -> Iterator[str]:
     try:
         if user:
             shutil.chown(directory, user)
-        usual = {"cwd": directory, "user": user, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
+        usual: dict[str, Any] = {"cwd": directory, "user": user, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}}
         made = subprocess.run(
             [programs / "initdb", "-D", directory / "data", "-U", "test", "-A", "trust", "-E", "UTF8", "--no-sync"],
             capture_output=True, text=True, **usual,
@@ -103,6 +103,7 @@ def collection(patch: pytest.MonkeyPatch) -> Iterator[str]:
     pytest.importorskip("qdrant_client", reason="the extra qdrant is not installed")
     from evergallery.gallery.qdrant import adopted
     from evergallery.gallery.qdrant import store as qdrant
+    from evergallery.gallery.qdrant.client import client_of
 
     name, server = f"test_{uuid.uuid4().hex}", os.environ.get("EVERGALLERY_QDRANT_URL")
     if server is None:
@@ -112,7 +113,7 @@ def collection(patch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"qdrant://stand-in/{name}"
         return
     yield f"{server}/{name}"
-    with closing(qdrant.client_of(server)) as real:
+    with closing(client_of(server)) as real:
         real.delete_collection(name)
 
 
@@ -124,17 +125,17 @@ def _stand_in() -> Any:
 
         def __init__(self) -> None:
             super().__init__(":memory:")
-            self._client = OneCallAtATime(self._client)
+            self._client: Any = OneCallAtATime(self._client)
 
-        def close(self, *_: object, **__: object) -> None:
+        def close(self, *_: Any, **__: Any) -> None:
             pass
 
-        def create_payload_index(self, *_: object, **__: object) -> Any:
+        def create_payload_index(self, *_: Any, **__: Any) -> Any:
             pass
 
-        def query_batch_points(self, name: str, requests: Any, **options: Any) -> Any:
+        def query_batch_points(self, collection_name: str, requests: Any, *given: Any, **options: Any) -> Any:
             exact = [request.model_copy(update={"params": None}) for request in requests]
-            return super().query_batch_points(name, exact, **options)
+            return super().query_batch_points(collection_name, exact, *given, **options)
 
     return StandIn()
 
@@ -151,7 +152,7 @@ class OneCallAtATime:
         if not callable(found):
             return found
 
-        def call(*arguments: object, **options: object) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             with self._lock:
                 return found(*arguments, **options)
 

@@ -22,7 +22,8 @@ class Listener(Watcher):
     """Stops a run in its second epoch, where it should; keeps what was said."""
 
     def __init__(self, *, stops: bool = False) -> None:
-        self.stops, self.heard = stops, []
+        self.stops = stops
+        self.heard: list[str] = []
         self.epochs: set[int] = set()
 
     def trained(self, progress: Progress) -> None:

@@ -1,5 +1,6 @@
 """Disks that are full, read-only or not there: a sentence, and nothing is lost."""
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from evergallery import Workspace
 from evergallery.errors import FullError, NotFoundError, ReadOnlyError, RefusedError
 from evergallery.files import durable as files
 from evergallery.gallery import open_store
+from evergallery.gallery.qdrant import QdrantStore
 from servers import collection
 
 Usage = namedtuple("Usage", "total used free")
@@ -43,7 +46,7 @@ def test_a_disk_that_is_nearly_full_refuses_to_store_and_lets_all_else(
 ) -> None:
     with Workspace(shop) as space:
         items = [item for batch in space.gallery.iterate() for item in batch]
-        monkeypatch.setattr(files.shutil, "disk_usage", lambda _: Usage(1 << 30, 1 << 30, 1 << 20))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 30, 1 << 30, 1 << 20))
         Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "photos" / "cats" / "new.png")
         with pytest.raises(FullError, match=r"1 MiB free.*make room"):
             space.index(tmp_path / "photos")
@@ -55,9 +58,9 @@ def test_a_disk_that_is_nearly_full_refuses_to_store_and_lets_all_else(
 
 
 def test_a_lock_is_held_though_nobody_can_write_who_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Path.open
+    real: Any = Path.open
 
-    def full(path: Path, mode: str = "r", *rest: object, **more: object) -> object:
+    def full(path: Path, mode: str = "r", *rest: Any, **more: Any) -> object:
         if mode == "w":
             raise OSError(28, "No space left on device")
         return real(path, mode, *rest, **more)
@@ -66,19 +69,19 @@ def test_a_lock_is_held_though_nobody_can_write_who_holds_it(tmp_path: Path, mon
     with files.lock(tmp_path / ".lock", "testing"):
         pass
 
-    def nowhere(*_: object) -> None:
+    def nowhere(*_: Any) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", nowhere)
+    monkeypatch.setattr(fcntl, "flock", nowhere)
     with pytest.raises(RefusedError, match="No locks available"), files.lock(tmp_path / ".lock", "testing"):
         pass
 
 
 def test_a_gallery_that_cannot_be_written_is_read(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for path in shop.rglob("*") if path.is_file()}
-    real = Path.open
+    real: Any = Path.open
 
-    def read_only(path: Path, mode: str = "r", *rest: object, **more: object) -> object:
+    def read_only(path: Path, mode: str = "r", *rest: Any, **more: Any) -> object:
         if path.is_relative_to(shop) and any(sign in mode for sign in "wa+"):
             raise OSError(30, "Read-only file system", str(path))
         return real(path, mode, *rest, **more)
@@ -87,7 +90,9 @@ def test_a_gallery_that_cannot_be_written_is_read(shop: Path, tmp_path: Path, mo
     with Workspace(shop) as space:
         assert space.gallery.count() == 6
         assert len(space.search(tmp_path / "photos" / "cats" / "1.png", k=2)) == 2
-        assert space.status().spaces[0].items == 6
+        spaces = space.status().spaces
+        assert spaces is not None
+        assert spaces[0].items == 6
         assert space.doctor() == []
         assert space.export_vectors(tmp_path / "out.npz").items == 6
         with pytest.raises(ReadOnlyError, match="read-only"):
@@ -252,6 +257,7 @@ def test_a_gallery_behind_a_url_that_was_made_anew_is_gone(tmp_path: Path, monke
         with Workspace(tmp_path / "shop") as space:
             assert space.gallery.count() == 0, "what was deleted is not lost"
         with open_store(url) as store:
+            assert isinstance(store, QdrantStore)
             store._client.delete_collection(url.rpartition("/")[2])
         open_store(url).close()
         with Workspace(tmp_path / "shop") as space, pytest.raises(NotFoundError, match="is gone, and it held 30 items"):
@@ -284,8 +290,8 @@ def test_an_address_with_nul_is_skipped_and_the_rest_goes_on(shop: Path, tmp_pat
 def test_a_file_system_without_locks_has_no_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".lock").write_text("process 1 (doing something)")
 
-    def nowhere(*_: object) -> None:
+    def nowhere(*_: Any) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", nowhere)
+    monkeypatch.setattr(fcntl, "flock", nowhere)
     assert files.holder(tmp_path / ".lock") is None

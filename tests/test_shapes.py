@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_json_of_another_shape_is_a_sentence(shop: Path, name: str) -> None:
         path.write_bytes(before) if before is not None else path.unlink(missing_ok=True)
 
 
-def run(*command: object) -> None:
+def run(*command: Any) -> None:
     before, sys.argv = sys.argv, ["evergallery", *map(str, command)]
     try:
         with pytest.raises(SystemExit):

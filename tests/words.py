@@ -18,5 +18,7 @@ def embed_text(words: str) -> Vectors:
     found = [colour for name, colour in COLOURS.items() if name in words]
     if not found:
         raise ValueError(f"nothing is known of {words!r}")
-    picture = np.ones((1, 3, 4, 4), np.float32) * np.mean(found, axis=0, dtype=np.float32)[None, :, None, None]
-    return 7 * embed(picture)[0]
+    mean: Vectors = np.asarray(found, np.float32).mean(axis=0)
+    picture = np.ones((1, 3, 4, 4), np.float32) * mean[None, :, None, None]
+    made: Vectors = 7 * embed(picture)[0]
+    return made

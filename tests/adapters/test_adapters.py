@@ -35,7 +35,8 @@ def rows(count: int, width: int, seed: int = 0, dtype: torch.dtype = torch.float
 
 
 def rotation(width: int, seed: int = 5) -> torch.Tensor:
-    return torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(seed))).Q
+    made: torch.Tensor = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(seed))).Q
+    return made
 
 
 def agreement(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -269,7 +270,7 @@ class TestLambdaOrthogonality:
 
     def test_a_rotation_has_no_gradient_that_is_not_a_number(self) -> None:
         weight = torch.eye(3, requires_grad=True)
-        lambda_orthogonality(weight, 0.0, 1.0).backward()  # type: ignore[no-untyped-call]
+        lambda_orthogonality(weight, 0.0, 1.0).backward()
         assert weight.grad is not None
         assert weight.grad.isfinite().all()
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -130,7 +131,7 @@ def test_what_is_no_card_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: Any) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(module, "write_card", fail)

@@ -85,7 +85,7 @@ def printed() -> list[tuple[str, str]]:
     for path in sorted([*PACKAGE.rglob("*.js"), *PACKAGE.rglob("*.html")]):
         content = path.read_text()
         commands = [match[0] for match in COMMAND.finditer(content.replace('"', "\n"))]
-        commands += re.findall(r'"(evergallery [a-z][^"]*)"|<code>(evergallery [^<{]*)</code>', content)  # type: ignore[arg-type]
+        commands += re.findall(r'"(evergallery [a-z][^"]*)"|<code>(evergallery [^<{]*)</code>', content)
         found += [(path.name, one if isinstance(one, str) else one[0] or one[1]) for one in commands]
     return found
 

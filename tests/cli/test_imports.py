@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -51,7 +52,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shop"
 
 
-def loaded(*arguments: object, expect: int = 0) -> set[str]:
+def loaded(*arguments: Any, expect: int = 0) -> set[str]:
     """Top-level modules that a process has when it has run a command."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False

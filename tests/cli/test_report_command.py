@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from test_commands import as_json, evergallery
+
+from conftest import as_json, evergallery
 
 
 def test_report_of_an_empty_workspace_says_how_to_begin(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Augmentation of batches against loops over single images."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -54,7 +55,9 @@ class TestEveryOperation:
 
 
 @pytest.mark.parametrize(("mode", "numpy_mode"), [("reflect", "reflect"), ("zero", "constant")])
-def test_pad_crop_is_padding_and_cropping(mode: str, numpy_mode: str) -> None:
+def test_pad_crop_is_padding_and_cropping(
+    mode: Literal["reflect", "zero"], numpy_mode: Literal["reflect", "constant"]
+) -> None:
     images, padding = batch(), 4
     out = pad_crop(images, padding, generator(3), mode=mode)
     offsets = torch.randint(-padding, padding + 1, (2, len(images), 1), generator=generator(3))[:, :, 0]

@@ -57,6 +57,7 @@ def test_raw_pixels_do_not_solve_it(glyphs: ImageSet) -> None:
 def test_is_a_named_set() -> None:
     small = load("glyphs", Preprocessing(size=16))
     assert small.size == 16
+    assert small.split is not None
     assert set(small.split.tolist()) == {"train", "test"}
 
 

@@ -8,6 +8,7 @@ import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ RGB = DRAW.integers(0, 256, (7, 5, 3), dtype=np.uint8)
 GREY = DRAW.integers(0, 256, (7, 5), dtype=np.uint8)
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -314,7 +315,7 @@ def test_preprocessing_round_trip() -> None:
         {"colour": 1},
     ],
 )
-def test_preprocessing_is_checked(wrong: dict[str, object]) -> None:
+def test_preprocessing_is_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong)) + "|three"):
         Preprocessing.from_dict(wrong)
 
@@ -384,7 +385,7 @@ def test_colours_are_those_that_the_profile_means(kind: str, mode: str) -> None:
 
 
 def test_older_preprocessing_has_its_old_fingerprint() -> None:
-    old = {"size": 8, "fit": "crop", "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}
+    old: dict[str, Any] = {"size": 8, "fit": "crop", "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}
     assert Preprocessing.from_dict(old).to_dict() == old
     assert Preprocessing.from_dict(old).decoding == 1
     new = Preprocessing(size=8)

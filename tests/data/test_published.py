@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def inshop(root: Path) -> set[Fact]:
 
 
 def deepfashion2(root: Path) -> set[Fact]:
-    def item(style: int, category: int, side: int) -> dict[str, object]:
+    def item(style: int, category: int, side: int) -> dict[str, Any]:
         return {"style": style, "category_id": category, "bounding_box": [0, 0, side, side]}
 
     described = {
@@ -101,7 +102,7 @@ def msmt17(root: Path) -> set[Fact]:
         "train": ("train", "0000/0000_000_01_0303morning_0015_0.jpg"), "val": ("train", "0001/0001_000_02_0303noon_1_0.jpg"),
         "query": ("test", "0000/0000_000_03_0303morning_0015_0.jpg"), "gallery": ("test", "0000/0000_001_14_0303noon_2_0.jpg"),
     }  # fmt: skip
-    found = set()
+    found: set[Fact] = set()
     for name, (part, path) in names.items():
         paint(root / part, path)
         number = int(path[:4])
@@ -126,7 +127,7 @@ def omniglot(root: Path) -> set[Fact]:
 
 
 def grocery(root: Path) -> set[Fact]:
-    found = set()
+    found: set[Fact] = set()
     for split in ("train", "val", "test"):
         path = f"{split}/Fruit/Apple/Golden-Delicious/Golden-Delicious_001.jpg"
         paint(root, path)

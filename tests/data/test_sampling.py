@@ -1,5 +1,7 @@
 """Batches: every image in its turn, balanced, and a function of seed and epoch."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +22,8 @@ def test_shuffled_batches_hold_every_image_once(count: int, size: int, epoch: in
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return np.concatenate(shuffled_batches(50, 50, seed=seed, epoch=epoch)).tolist()
+        made: list[int] = np.concatenate(shuffled_batches(50, 50, seed=seed, epoch=epoch)).tolist()
+        return made
 
     assert order(0, 0) == order(0, 0)
     assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
@@ -62,7 +65,7 @@ def test_balanced_batches(sizes: list[int], p: int, k: int, epoch: int) -> None:
         lambda: balanced_batches(np.array([1]), 2, 0, seed=0, epoch=0),
     ],
 )
-def test_nothing_to_draw_from(call: object) -> None:
+def test_nothing_to_draw_from(call: Callable[[], object]) -> None:
     with pytest.raises(InputError, match="at least 1"):
         call()
 

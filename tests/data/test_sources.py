@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ def paint(path: Path, red: int = 0) -> Path:
 
 
 def reds(images: ImageSet) -> list[int]:
-    return images.pixels[images.rows][:, 0, 0, 0].tolist()
+    made: list[int] = images.pixels[images.rows][:, 0, 0, 0].tolist()
+    return made
 
 
 def names(images: ImageSet) -> list[str | None]:
@@ -96,7 +98,7 @@ def table(path: Path, rows: Sequence[Sequence[str | None]]) -> Path:
 def test_table(tmp_path: Path, kind: str) -> None:
     for index in range(3):
         paint(tmp_path / f"p/{index}.png", index)
-    rows = [
+    rows: list[list[str | None]] = [
         ["path", "label", "split", "camera", "item_id"],
         ["p/1.png", "dog", "train", "7", "x"],
         ["p/0.png", "cat", "test", "8", None],
@@ -198,7 +200,7 @@ def test_array_labels(tmp_path: Path) -> None:
         ({"images": np.array([{}], dtype=object), "labels": np.zeros(1, int)}, "plain arrays"),
     ],
 )
-def test_array_mistakes(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+def test_array_mistakes(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(InputError, match=message):
         load(tmp_path / "a.npz", SMALL)
@@ -347,7 +349,7 @@ def test_parquet_cells_are_text_or_refused_by_name(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     paint(tmp_path / "a.png")
 
-    def read(label: object, **columns: object) -> list[str | None]:
+    def read(label: object, **columns: Any) -> list[str | None]:
         data = arrow.table({"path": ["a.png"] * len(label), "label": label, **columns})  # type: ignore[arg-type]
         parquet.write_table(data, tmp_path / "t.parquet")
         return names(load(tmp_path / "t.parquet", SMALL, require_labels=False))

@@ -209,7 +209,7 @@ class TestPlaces:
                 load(source, Preprocessing())
 
     def test_a_package_that_is_missing_is_named_once_not_once_an_image(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def not_installed(*_: object, **__: object) -> None:
+        def not_installed(*_: Any, **__: Any) -> None:
             raise ImportError("Install s3fs to access S3")
 
         monkeypatch.setattr("fsspec.core.url_to_fs", not_installed)

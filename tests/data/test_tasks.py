@@ -1,5 +1,7 @@
 """Class splits, validation parts, queries and galleries."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,7 +52,7 @@ def test_natural_and_seeded_order() -> None:
         (lambda: query_gallery(np.zeros(3, np.int64), 0), "not between 0 and 1"),
     ],
 )
-def test_impossible_requests(call: object, message: str) -> None:
+def test_impossible_requests(call: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
 

@@ -24,7 +24,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "LONGEST_TEXT", 1000)
 
 
-def never(*_: object, **__: object) -> Any:
+def never(*_: Any, **__: Any) -> Any:
     raise AssertionError("it was unpacked")
 
 

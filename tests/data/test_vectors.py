@@ -5,6 +5,7 @@ import pickle
 import string
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,16 +22,17 @@ QUICKLY = settings(max_examples=25, deadline=None, suppress_health_check=[Health
 
 
 def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    made: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return made
 
 
 def some(count: int = 5, dimension: int = 3, seed: int = 0) -> NDArray[np.float32]:
     return unit(np.random.default_rng(seed).normal(size=(count, dimension)))
 
 
-def a_batch(ids: Sequence[str], embeddings: NDArray[np.float32], **known: Sequence[object]) -> VectorBatch:
+def a_batch(ids: Sequence[str], embeddings: NDArray[np.float32], **known: Sequence[Any]) -> VectorBatch:
     nothing = (None,) * len(ids)
-    columns = {name: tuple(known.get(name, nothing)) for name in ("labels", "uris", "content_hashes")}
+    columns: dict[str, Any] = {name: tuple(known.get(name, nothing)) for name in ("labels", "uris", "content_hashes")}
     return VectorBatch(tuple(ids), embeddings, metadata=tuple(known.get("metadata", ({},) * len(ids))), **columns)
 
 
@@ -48,7 +50,7 @@ def equal(one: VectorBatch, other: VectorBatch) -> bool:
     )
 
 
-def parquet_of(path: Path, **columns: object) -> Path:
+def parquet_of(path: Path, **columns: Any) -> Path:
     import pyarrow as arrow
     from pyarrow import parquet
 
@@ -57,7 +59,7 @@ def parquet_of(path: Path, **columns: object) -> Path:
 
 
 # A NUL at the end of a text is refused by .npz, surrogates by all.
-text = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=8)
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
 scalars = (
     st.none()
     | st.booleans()
@@ -286,7 +288,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         ({"embeddings": np.ones((0, 3)), "ids": np.arange(0)}, "no vector that can be used"),
     ],
 )
-def test_arrays_that_are_no_table(tmp_path: Path, arrays: dict[str, NDArray[np.generic]], message: str) -> None:
+def test_arrays_that_are_no_table(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     np.savez(tmp_path / "v.npz", **arrays)
     with pytest.raises(InputError, match=message):
         open_vectors(tmp_path / "v.npz")
@@ -306,7 +308,7 @@ def test_arrays_that_are_no_table(tmp_path: Path, arrays: dict[str, NDArray[np.g
         ({"id": ["a", "b"], "embedding": [None, [0.0]]}, "row 0 .* has no vector"),
     ],
 )
-def test_parquet_that_is_no_table(tmp_path: Path, columns: dict[str, object], message: str) -> None:
+def test_parquet_that_is_no_table(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_vectors(parquet_of(tmp_path / "v.parquet", **columns))
 

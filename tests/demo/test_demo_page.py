@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -70,7 +71,7 @@ def test_too_few_classes_are_refused_before_training(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser(demo: DemoResult, browser: object, scheme: str, width: int) -> None:
+def test_in_a_browser(demo: DemoResult, browser: Any, scheme: str, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     messages: list[str] = []
     page.on("console", lambda message: messages.append(message.text))

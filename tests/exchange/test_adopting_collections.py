@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -26,7 +26,8 @@ NEW = "b" * 64
 
 def drawn(count: int = 40, dimension: int = 8, seed: int = 0) -> NDArray[np.float32]:
     vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    made: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return made
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Theirs:
 def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
     with collection(monkeypatch) as place:
         server = place.rpartition("/")[0]
-        client = adopted.client_of(place)
+        client = adopted.client_of(place)  # type: ignore[attr-defined]
         name = f"theirs_{uuid.uuid4().hex}"
         space = models.VectorParams(size=8, distance=models.Distance.COSINE)
         other = models.VectorParams(size=3, distance=models.Distance.EUCLID)
@@ -125,7 +126,8 @@ def test_every_way_of_reading_agrees_with_a_gallery_of_its_own(theirs: Theirs, s
     with directory() as place, open_store(place) as copy:
         done = copy_gallery(shop.gallery, copy, SILENT)
         assert (done.items, done.versions) == (40, 50)
-        for gone, keep in ((10, "new"), (0, "old")):
+        kept: tuple[tuple[int, Literal["new", "old"]], ...] = ((10, "new"), (0, "old"))
+        for gone, keep in kept:
             for store in (shop.gallery, copy):
                 assert store.settle("r1", keep) == gone
             assert shop.gallery.count_by_generation() == copy.count_by_generation()

@@ -1,6 +1,6 @@
 """A file of vectors that somebody else keeps: adopted, searched, upgraded and let go of, and never written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import models
-from conftest import as_json, evergallery
+from conftest import as_json, evergallery, known
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.adopted import AdoptedCollection
@@ -24,10 +24,11 @@ def drawn(count: int = 40, dimension: int = 8, seed: int = 0) -> NDArray[np.floa
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    made: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return made
 
 
-def write(path: Path, rows: dict[str, NDArray[np.float32]], **columns: list[object]) -> Path:
+def write(path: Path, rows: dict[str, NDArray[np.float32]], **columns: Sequence[object]) -> Path:
     """A Parquet table of vectors by id."""
     from pyarrow import parquet
 
@@ -156,10 +157,10 @@ def test_whole_upgrade(shop: Workspace, tmp_path: Path) -> None:
         caught = shop.adopt()
         assert (caught.added.count, caught.caught_up, caught.waiting) == (1, 1, 0)
         assert shop.search(query, k=5) != []
-        assert shop.gallery.get(step).generation == shop.generation("v2").fingerprint
+        assert known(shop.gallery, step).generation == shop.generation("v2").fingerprint
         if step == "shown":
             shop.rollback()
-            assert shop.gallery.get(step).generation == shop.generation("v1").fingerprint
+            assert known(shop.gallery, step).generation == shop.generation("v1").fingerprint
             assert [(one.item.id, one.score) for one in shop.search(query, k=6) if one.item.id != step][:5] == old
             shop.promote("v2", force=True, why="it is a test")
             shop.commit()

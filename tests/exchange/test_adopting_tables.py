@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import models
-from conftest import as_json, evergallery
+from conftest import as_json, evergallery, known
 from evergallery import Workspace
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.gallery.adopted import AdoptedCollection
@@ -41,7 +42,8 @@ def shop(tmp_path: Path) -> Iterator[Workspace]:
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    made: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return made
 
 
 def test_search_answers_from_the_vectors_where_they_are(table: Table, shop: Workspace) -> None:
@@ -55,7 +57,7 @@ def test_search_answers_from_the_vectors_where_they_are(table: Table, shop: Work
     np.testing.assert_allclose([one.score for one in found], np.sort(-cosines)[:7] * -1, atol=1e-5)
     few = shop.search(query, k=40, generation="v1", where=Filter(labels=("class 1",), metadata={"price": 5}))
     assert [one.item.id for one in few] == ["sku 5"]
-    assert shop.gallery.get("sku 3").metadata == {"price": 3}
+    assert known(shop.gallery, "sku 3").metadata == {"price": 3}
     assert shop.doctor() == []
     assert table.traces() == before
 
@@ -70,7 +72,8 @@ def test_every_way_of_reading_agrees_with_a_gallery_of_its_own(table: Table, sho
     with directory() as place, open_store(place) as copy:
         done = copy_gallery(shop.gallery, copy, SILENT)
         assert (done.items, done.versions) == (40, 49)
-        for gone, keep in ((9, "new"), (0, "old")):
+        kept: tuple[tuple[int, Literal["new", "old"]], ...] = ((9, "new"), (0, "old"))
+        for gone, keep in kept:
             for store in (shop.gallery, copy):
                 assert store.settle("r1", keep) == gone
             assert shop.gallery.count_by_generation()["b" * 64] == 9
@@ -144,8 +147,8 @@ def test_rows_that_come_go_and_change_are_noticed(table: Table, shop: Workspace)
         }
     assert not store.changes()
     assert store.get("sku new") is not None
-    assert store.get("sku 2").generation == store.generation
-    assert store.get("sku 2").embedding.tolist() == [1.0] + [0.0] * 7
+    assert known(store, "sku 2").generation == store.generation
+    assert known(store, "sku 2").embedding.tolist() == [1.0] + [0.0] * 7
     labels = {(one.generation == store.generation, one.label) for one in store._held(["sku 3"])["sku 3"]}
     assert labels == {(True, "other"), (False, "other")}
     assert store.settle("r1", "old") == 2
@@ -270,7 +273,7 @@ def test_user_who_may_only_read(table: Table, shop: Workspace) -> None:
         table.sql(f"GRANT CREATE ON DATABASE {database} TO {role}")
         before = table.traces()
         assert shop.adopt(url).rows == 40
-        item = shop.gallery.get("sku 1")
+        item = known(shop.gallery, "sku 1")
         shop.gallery.refresh([replace(item, generation="b" * 64)], "r1")
         assert shop.gallery.settle("r1", "new") == 1
         assert table.traces() == before
@@ -421,10 +424,10 @@ def test_whole_upgrade(postgres_url: str, tmp_path: Path) -> None:
             caught = shop.adopt()
             assert (caught.added.count, caught.caught_up, caught.waiting) == (1, 1, 0)
             assert shop.search(query, k=5) != []
-            assert shop.gallery.get(step).generation == shop.generation("v2").fingerprint
+            assert known(shop.gallery, step).generation == shop.generation("v2").fingerprint
             if step == "shown":
                 shop.rollback()
-                assert shop.gallery.get(step).generation == shop.generation("v1").fingerprint
+                assert known(shop.gallery, step).generation == shop.generation("v1").fingerprint
                 shop.promote("v2", force=True, why="it is a test")
                 shop.commit()
         table.sql("UPDATE {items} SET photo = '/nowhere.png' WHERE sku = 'shown'")

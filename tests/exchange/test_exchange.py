@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.torch import save_file
 
-from conftest import coloured_images
+from conftest import Listening, coloured_images
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.data.vectors import open_vectors
@@ -79,14 +80,17 @@ def write_onnx(
     return path
 
 
-def expected(images: ImageSet, weight: NDArray[np.float32], mean: float = 0.5, std: float = 0.5) -> NDArray[np.float64]:
+def expected(
+    images: ImageSet, weight: NDArray[np.floating[Any]], mean: float = 0.5, std: float = 0.5
+) -> NDArray[np.float64]:
     """What that model makes of images, in float64."""
     pixels = images.pixels[images.rows].astype(np.float64) / 255
     vectors = ((pixels - mean) / std).mean(axis=(1, 2)) @ weight.astype(np.float64)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    made: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return made
 
 
-PLAIN = {"size": SIZE, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+PLAIN: dict[str, Any] = {"size": SIZE, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
 class TestOnnx:
@@ -261,7 +265,7 @@ class TestModel:
         import timm
 
         torch.manual_seed(3)
-        whole = timm.create_model(TINY, pretrained=False, num_classes=7).eval()
+        whole: Any = timm.create_model(TINY, pretrained=False, num_classes=7).eval()
         save_file(whole.state_dict(), tmp_path / "w.safetensors")
         torch.save(
             {"state_dict": {f"module.{name}": one for name, one in whole.state_dict().items()}}, tmp_path / "w.pt"
@@ -301,22 +305,20 @@ class TestModel:
     def test_learning_from_it(self, space: Workspace, quick: Quick) -> None:
         space.register(TINY, pretrained=False, size=32)
         images = coloured_images(classes=4, each=6, size=32)
-        heard: list[str] = []
-        watcher = Watcher()
-        watcher.said = heard.append  # type: ignore[method-assign]
+        watcher = Listening()
         tuned = space.learn(images, parent="v1", method=DualTuning(), settings=quick(epochs=1), watcher=watcher)
         assert (tuned.card.kind, tuned.card.parent, tuned.card.classes) == ("trained", "v1", images.classes)
-        assert "v1 has no classifier: dual-tuning leaves out what it would read from it" in heard
+        assert "v1 has no classifier: dual-tuning leaves out what it would read from it" in watcher.heard
         log = (space.directory / "runs" / "v0002" / "log.jsonl").read_text()
         assert "old in new head" in log
         assert "new in old head" not in log
-        for method in (CSD(), LwF()):
+        for refused in (CSD(), LwF()):
             with pytest.raises(
-                InputError, match=rf"'{method.name}' learns from the scores of its parent's classes and v1"
+                InputError, match=rf"'{refused.name}' learns from the scores of its parent's classes and v1"
             ):
-                space.learn(images, parent="v1", method=method, settings=quick(epochs=1))
-        for method in (Evergreen(), BCT()):
-            assert space.learn(images, parent="v1", method=method, settings=quick(epochs=1)).card.parent == "v1"
+                space.learn(images, parent="v1", method=refused, settings=quick(epochs=1))
+        for taken in (Evergreen(), BCT()):
+            assert space.learn(images, parent="v1", method=taken, settings=quick(epochs=1)).card.parent == "v1"
         fresh = coloured_images(classes=4, each=5, size=32, seed=9)
         assert space.check("v2", fresh, against="v1").pairs[0].evidence.queries == 20
 
@@ -330,7 +332,8 @@ def table(path: Path, count: int = 6, dimension: int = 4, seed: int = 0, first: 
         ids=np.array([f"item {first + row}" for row in range(count)]),
         labels=np.array([f"class {row % 2}" for row in range(count)]),
     )
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    made: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return made
 
 
 class TestVectors:
@@ -383,7 +386,7 @@ class TestVectors:
         after = {item.id: item for batch in space.gallery.iterate() for item in batch}
         assert all(after[name].same_but_for_time(item) for name, item in before.items())
         assert space.import_vectors(tmp_path / "other.npz", into="v1", relabel=True).replaced == 1
-        assert space.gallery.get("item 0").label == "other"
+        assert [item.label for item in space.gallery.get_many(["item 0"]).values()] == ["other"]
         assert len(rows) == 6
 
     def test_interrupted_import_goes_on(

@@ -1,6 +1,7 @@
 """Items whose neighbours have one vector, in three generations; light to import, for processes that are killed."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ def unit(seed: int, dimension: int) -> NDArray[np.float32]:
     return values / np.linalg.norm(values)
 
 
-def item(number: int, generation: str = OLD, **changes: object) -> Item:
+def item(number: int, generation: str = OLD, **changes: Any) -> Item:
     """Two neighbouring numbers have one vector, so that there are equal scores."""
     made = Item(
         id=f"item {number}",

@@ -1,11 +1,13 @@
 """Items of two generations; light to import, for processes that are killed."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.gallery import Item
+from evergallery.gallery import GalleryStore, Item
+from evergallery.gallery.items import View
 
 OLD, NEW = "a" * 64, "b" * 64
 DIMENSIONS = {OLD: 8, NEW: 12}
@@ -16,7 +18,7 @@ def vector(seed: int, dimension: int = 8) -> NDArray[np.float32]:
     return values / np.linalg.norm(values)
 
 
-def item(number: int, generation: str = OLD, **changes: object) -> Item:
+def item(number: int, generation: str = OLD, **changes: Any) -> Item:
     made = Item(
         id=f"item {number}",
         embedding=vector(number, DIMENSIONS[generation]),
@@ -28,3 +30,10 @@ def item(number: int, generation: str = OLD, **changes: object) -> Item:
         metadata={"price": number, "shop": "north" if number % 2 else "south"},
     )
     return replace(made, **changes)
+
+
+def known(store: GalleryStore, name: str, view: View | None = None) -> Item:
+    """An item that the gallery must have."""
+    found = store.get(name, view=view)
+    assert found is not None, f"the gallery has no item {name!r}"
+    return found

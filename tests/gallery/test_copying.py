@@ -184,9 +184,11 @@ def test_kill_while_copying(shared_place: str, tmp_path: Path) -> None:
         assert counts[0] > acknowledged
         acknowledged = counts[-1]
     with ExitStack() as stack:
-        source, target = (stack.enter_context(closing(open_store(one))) for one in (tmp_path / "source", shared_place))
-        assert copy_gallery(source, target, SILENT).copied <= 2030 - acknowledged
-        assert everything(target) == before == everything(source)
+        original, copied = (
+            stack.enter_context(closing(open_store(one))) for one in (tmp_path / "source", shared_place)
+        )
+        assert copy_gallery(original, copied, SILENT).copied <= 2030 - acknowledged
+        assert everything(copied) == before == everything(original)
 
 
 def test_places_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -7,16 +7,20 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import qdrant_edge as engine
+from plain_items import known
 from test_odd_items import NEW, OLD, item, unit_rows
 
 from evergallery.errors import BusyError, DamagedError
 from evergallery.files import write_json
 from evergallery.gallery import Item
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.edge import store as edge
+from evergallery.gallery.edge.points import payload
+from evergallery.gallery.items import point_id
 
 
 @pytest.fixture
@@ -116,9 +120,10 @@ def test_move_that_failed_is_finished_before_the_next_write(filled: Path, monkey
 
 def test_one_thread_writes_at_a_time(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     retrieve = EdgeStore._held
-    inside, most = [], []
+    inside: list[int] = []
+    most: list[int] = []
 
-    def slow(store: EdgeStore, *asked: object) -> dict[str, list[Item]]:
+    def slow(store: EdgeStore, *asked: Any) -> dict[str, list[Item]]:
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.02)
@@ -153,16 +158,13 @@ def test_move_that_was_killed_half_way_is_finished_when_opened(tmp_path: Path) -
     write_json(tmp_path / "gallery" / "moving.json", {"to": NEW, "ids": ["item 1", "item 2", "item 3"]})
     with EdgeStore(tmp_path / "gallery") as store:
         assert store.count_by_generation() == {OLD: 2, NEW: 3}
-        assert [store.get(f"item {number}").generation for number in (0, 1, 2, 3)] == [OLD, NEW, NEW, OLD]
+        assert [known(store, f"item {number}").generation for number in (0, 1, 2, 3)] == [OLD, NEW, NEW, OLD]
     assert not (tmp_path / "gallery" / "moving.json").exists()
 
 
-def _upsert(items: list[Item]) -> object:
-    return edge.engine.UpdateOperation.upsert_points(
-        [
-            edge.engine.Point(edge.point_id(one.id), one.embedding.tolist(), edge.payload(one, one.added))
-            for one in items
-        ]
+def _upsert(items: list[Item]) -> engine.UpdateOperation:
+    return engine.UpdateOperation.upsert_points(
+        [engine.Point(point_id(one.id), one.embedding.tolist(), payload(one, one.added)) for one in items]
     )
 
 

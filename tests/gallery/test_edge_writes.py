@@ -4,11 +4,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from many_versions import NEW, OLD, item
 from test_versions import AFTER, BEFORE, contents
 
+from evergallery.files import write_json
 from evergallery.gallery.edge import EdgeStore, directory
 from evergallery.gallery.edge import directory as directories
 from evergallery.gallery.edge import store as edge
@@ -26,7 +28,7 @@ OPERATIONS: dict[str, Callable[[EdgeStore], object]] = {
 def failing(write: Callable[..., None], left: Iterator[int]) -> Callable[..., None]:
     """A write that succeeds as often as something is left."""
 
-    def attempt(*arguments: object) -> None:
+    def attempt(*arguments: Any) -> None:
         if next(left, None) is None:
             raise OSError(28, "No space left on device")
         write(*arguments)
@@ -66,7 +68,7 @@ def test_any_write_that_fails_leaves_all_or_nothing(
             with monkeypatch.context() as patched:
                 left = iter(range(allowed))
                 patched.setattr(Shard, "update", failing(Shard.update, left))
-                write = failing(edge.write_json, left)
+                write = failing(write_json, left)
                 patched.setattr(edge, "write_json", write)
                 patched.setattr(directory, "write_json", write)
                 try:
@@ -78,7 +80,7 @@ def test_any_write_that_fails_leaves_all_or_nothing(
                 # As a kill leaves it: without the counts of a gallery that was closed.
                 store._noted = False
                 store.close()
-                store.__init__(tmp_path / "gallery", view)
+                store.__init__(tmp_path / "gallery", view)  # type: ignore[misc]
                 before, after = state(store)
                 # A settling ends item by item: what it keeps is there all the time.
                 assert (before, after) in (start, whole) or (name == "settle" and before == start[0])
@@ -129,7 +131,7 @@ def test_kill_while_a_shard_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     class Killed(BaseException):
         pass
 
-    def kill(*_: object) -> None:
+    def kill(*_: Any) -> None:
         raise Killed
 
     directory = tmp_path / "gallery"
@@ -155,7 +157,7 @@ def test_disk_that_is_full_when_a_shard_is_given_up_leaves_it(tmp_path: Path, mo
         store.put([item(1), item(2, NEW)])
         store.delete(["item 1"])
         with monkeypatch.context() as patched:
-            patched.setattr(directory, "write_json", failing(directory.write_json, iter(())))
+            patched.setattr(directory, "write_json", failing(write_json, iter(())))
             with pytest.raises(OSError, match="No space left"):
                 store.compact()
         store.put([item(1)])

@@ -4,11 +4,12 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from plain_items import item
+from plain_items import item, known
 
-from evergallery.gallery import Filter, GalleryStore, open_store
+from evergallery.gallery import Filter, GalleryStore, Item, open_store
 
 NAME = "Café"
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, NAME) for form in ("NFC", "NFD"))
@@ -20,7 +21,7 @@ def store(place: str) -> Iterator[GalleryStore]:
         yield opened
 
 
-def named(name: str, number: int = 1, **changes: object) -> object:
+def named(name: str, number: int = 1, **changes: Any) -> Item:
     return replace(item(number), id=name, **changes)
 
 
@@ -28,7 +29,7 @@ def test_an_id_is_known_by_its_exact_letters(store: GalleryStore) -> None:
     """Two systems may mean two things by ids that look alike; nothing of one may reach the other."""
     assert store.put([named(DECOMPOSED), named(COMPOSED, 2, metadata={"price": 9})]).added == 2
     assert store.contains([COMPOSED, DECOMPOSED]) == {COMPOSED, DECOMPOSED}
-    assert store.get(DECOMPOSED).metadata["price"] == 1
+    assert known(store, DECOMPOSED).metadata["price"] == 1
     assert store.delete([COMPOSED]) == 1
     assert next(store.identifiers()) == [DECOMPOSED]
 
@@ -36,7 +37,7 @@ def test_an_id_is_known_by_its_exact_letters(store: GalleryStore) -> None:
 def test_metadata_are_found_in_whatever_form_they_were_stored_and_asked_for(store: GalleryStore) -> None:
     store.put([named("new", 1, metadata={"shop": DECOMPOSED})])
     store.put_versions([named("old", 2, metadata={"shop": DECOMPOSED}), named("other", 3, metadata={"shop": "Cafe"})])
-    assert store.get("new").metadata == {"shop": COMPOSED}
+    assert known(store, "new").metadata == {"shop": COMPOSED}
     for asked in (COMPOSED, DECOMPOSED):
         assert {one.id for page in store.iterate(Filter(metadata={"shop": asked})) for one in page} == {"new", "old"}
     assert store.count(Filter(metadata={"shop": "Cafe"})) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plain_items import NEW, OLD, item, vector
+from plain_items import NEW, OLD, item, known, vector
 
 from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedError
 from evergallery.gallery import Filter, View, open_store
@@ -106,11 +106,12 @@ def test_precision(postgres_url: str, place: str) -> None:
     with PostgresStore(place, precision="float16") as store:
         store.put([item(number) for number in range(50)])
         for number in range(50):
-            kept = store.get(f"item {number}").embedding
+            kept = known(store, f"item {number}").embedding
             assert kept.dtype == np.float32
             np.testing.assert_array_equal(kept, vector(number).astype(np.float16).astype(np.float32))
         (found,) = store.search(vector(3)[None], 1)
-        assert (found[0].item.id, found[0].score) == ("item 3", pytest.approx(1, abs=1e-3))
+        assert found[0].item.id == "item 3"
+        assert found[0].score == pytest.approx(1, abs=1e-3)
         assert store.verify() == []
     with pytest.raises(InputError, match="keeps vectors as float16, not as float32: copy it"):
         PostgresStore(place, precision="float32")

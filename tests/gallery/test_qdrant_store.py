@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from plain_items import NEW, OLD, item
@@ -57,7 +58,7 @@ def test_precision_is_kept(place: str) -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, {"evergallery": 99, "precision": "float32"}])
-def test_collections_that_are_no_gallery_are_refused(store: QdrantStore, metadata: dict[str, object] | None) -> None:
+def test_collections_that_are_no_gallery_are_refused(store: QdrantStore, metadata: dict[str, Any] | None) -> None:
     store._client.create_collection("foreign", vectors_config={}, metadata=metadata)
     with pytest.raises(DamagedError, match="is no gallery that this version of Evergallery reads"):
         QdrantStore(store.url.rpartition("/")[0] + "/foreign")
@@ -72,22 +73,25 @@ def test_all_versions_of_an_item_are_one_point(store: QdrantStore) -> None:
     (record,) = store._client.retrieve(
         store._collection, [store._client.scroll(store._collection)[0][0].id], with_vectors=True
     )
+    assert isinstance(record.vector, dict)
     assert set(record.vector) <= {OLD, NEW}
     assert len(record.vector) == 1, "the vector of the earlier version is gone"
 
 
 def test_verify_names_what_is_wrong(store: QdrantStore) -> None:
     store.put([item(number) for number in range(5)])
-    records = {record.payload["id"]: record for record in store._client.scroll(store._collection, with_vectors=True)[0]}
+    found, _ = store._client.scroll(store._collection, with_vectors=True)
+    records = {payload["id"]: (record, payload) for record in found if (payload := record.payload) is not None}
 
-    def change(name: str, **payload: object) -> None:
-        (version,) = records[name].payload["versions"]
-        store._client.set_payload(store._collection, {"id": name, "versions": [version | payload]}, [records[name].id])
+    def change(name: str, **payload: Any) -> None:
+        record, known = records[name]
+        (version,) = known["versions"]
+        store._client.set_payload(store._collection, {"id": name, "versions": [version | payload]}, [record.id])
 
     change("item 1", metadata="{}")
     change("item 2", generation=NEW)
-    store._client.set_payload(store._collection, {"id": "item 9"}, [records["item 3"].id])
-    store._client.delete_payload(store._collection, ["versions"], [records["item 4"].id])
+    store._client.set_payload(store._collection, {"id": "item 9"}, [records["item 3"][0].id])
+    store._client.delete_payload(store._collection, ["versions"], [records["item 4"][0].id])
     problems = sorted(store.verify())
     assert len(problems) == 4
     assert "In the gallery, the item 'item 9' lies under another id: delete it and index it again." in problems

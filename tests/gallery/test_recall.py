@@ -6,14 +6,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import qdrant_edge as engine
+from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX
-from evergallery.gallery import Filter, Index, Item, View
+from evergallery.gallery import Filter, GalleryStore, Index, Item, Match, View
 from evergallery.gallery.edge import EdgeStore, shard
 from evergallery.gallery.edge import store as edge
 from evergallery.gallery.edge.compacting import compact_elsewhere
@@ -24,9 +26,10 @@ ONE, OTHER = "1" * 64, "2" * 64
 DIMENSION = 16
 
 
-def unit_rows(count: int, seed: int = 0) -> np.ndarray:
+def unit_rows(count: int, seed: int = 0) -> NDArray[np.float32]:
     values = np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    made: NDArray[np.float32] = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return made
 
 
 def items(count: int, generation: str = ONE, first: int = 0) -> list[Item]:
@@ -51,7 +54,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     query = shard.Shard.query
 
     def noting(self: shard.Shard, requests: list[engine.QueryRequest]) -> object:
-        found.extend(request.params.exact for request in requests)
+        found.extend(bool(request.params and request.params.exact) for request in requests)
         return query(self, requests)
 
     monkeypatch.setattr(shard.Shard, "query", noting)
@@ -64,7 +67,7 @@ def store(tmp_path: Path) -> Iterator[EdgeStore]:
         yield opened
 
 
-def ways(store: EdgeStore, asked: list[bool], **options: object) -> list[bool]:
+def ways(store: EdgeStore, asked: list[bool], **options: Any) -> list[bool]:
     asked.clear()
     store.search(unit_rows(1, seed=9), 5, **{"exact": None, **options})
     return list(asked)
@@ -151,7 +154,7 @@ def test_what_is_known_of_an_index_goes_before_it_is_built_anew(
     store.put(items(600))
     store.compact()
 
-    def killed(*_: object) -> float:
+    def killed(*_: Any) -> float:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(edge, "measured_recall", killed)
@@ -175,9 +178,13 @@ class Forgetful:
     def __init__(self, store: EdgeStore) -> None:
         self.store, self.iterate = store, store.iterate
 
-    def search(self, queries: np.ndarray, k: int, *, exact: bool, **options: object) -> list:
+    def search(self, queries: NDArray[np.float32], k: int, *, exact: bool, **options: Any) -> list[list[Match]]:
         found = self.store.search(queries, k if exact else 10 * k, **options)
         return [[one for one in matches if exact or int(one.item.id.split()[1]) % 2 == 0][:k] for matches in found]
+
+
+def forgetful(store: EdgeStore) -> GalleryStore:
+    return cast(GalleryStore, Forgetful(store))
 
 
 def test_recall_is_the_share_of_true_neighbours(store: EdgeStore) -> None:
@@ -189,13 +196,13 @@ def test_recall_is_the_share_of_true_neighbours(store: EdgeStore) -> None:
     assert len(sampled) == 256
     assert set(sampled) < set(numbers.tolist())
     expected = (nearest[sampled] % 2 == 0).mean()
-    assert measured_recall(Forgetful(store), ONE) == pytest.approx(expected, abs=1e-9)
+    assert measured_recall(forgetful(store), ONE) == pytest.approx(expected, abs=1e-9)
     assert measured_recall(store, ONE) == 1
 
 
 def test_of_equal_neighbours_any_will_do(store: EdgeStore) -> None:
     store.put([replace(one, embedding=unit_rows(1)[0]) for one in items(100)])
-    assert measured_recall(Forgetful(store), ONE) == 1
+    assert measured_recall(forgetful(store), ONE) == 1
 
 
 def test_recall_of_next_to_nothing(store: EdgeStore) -> None:

@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from plain_items import known
 
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import TEMPORARY_PREFIX, copy_hashed, sha256_of
@@ -21,7 +23,7 @@ OLD, NEW = "1" * 64, "2" * 64
 DIMENSIONS = {OLD: 6, NEW: 9}
 
 
-def item(number: int, generation: str = OLD, **changes: object) -> Item:
+def item(number: int, generation: str = OLD, **changes: Any) -> Item:
     draw = np.random.default_rng(number).normal(size=DIMENSIONS[generation]).astype(np.float32)
     made = Item(
         f"item {number}",
@@ -83,7 +85,7 @@ def test_versions_of_an_open_refresh_come_back_with_their_marks(store: EdgeStore
     with EdgeStore(tmp_path / "again") as again:
         assert again.count_by_generation() == {OLD: 30, NEW: 1}
         assert again.settle("refresh 1", "old") == 1
-        assert again.get("item 3").generation == OLD
+        assert known(again, "item 3").generation == OLD
 
 
 def test_others_write_and_search_while_it_is_taken(store: EdgeStore, tmp_path: Path) -> None:
@@ -154,11 +156,16 @@ def test_a_file_that_is_cut_short_missing_or_new_is_found(taken: Path, tmp_path:
     path = a_file(taken)
     length = path.stat().st_size
     os.truncate(path, length - 1)
-    for ask in (lambda: snapshot.verify(taken), lambda: restore(taken, tmp_path / "again")):
+    asked: tuple[Callable[[], object], ...] = (
+        lambda: snapshot.verify(taken),
+        lambda: restore(taken, tmp_path / "again"),
+    )
+    for ask in asked:
         with pytest.raises(DamagedError, match=rf"{path.name} has {length - 1} bytes of {length}: use another"):
             ask()
     path.unlink()
-    for ask in (lambda: snapshot.verify(taken), lambda: restore(taken, tmp_path / "again")):
+    asked = (lambda: snapshot.verify(taken), lambda: restore(taken, tmp_path / "again"))
+    for ask in asked:
         with pytest.raises(DamagedError, match=rf"{path.name} is missing: use another snapshot"):
             ask()
     assert not (tmp_path / "again").exists()
@@ -175,7 +182,7 @@ def test_a_file_that_is_cut_short_missing_or_new_is_found(taken: Path, tmp_path:
     ids=["newer format", "no files", "outside", "absolute"],
 )
 def test_descriptions_that_cannot_be_used(
-    taken: Path, change: dict[str, object], error: type[Exception], message: str
+    taken: Path, change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     path = taken / "snapshot.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -214,7 +221,10 @@ def test_a_full_disk_leaves_nothing(
             raise OSError(28, "No space left on device")
         return copy_hashed(source, target)
 
-    asked = (lambda: store.snapshot(tmp_path / "more"), lambda: restore(taken, tmp_path / "again"))
+    asked: tuple[Callable[[], object], ...] = (
+        lambda: store.snapshot(tmp_path / "more"),
+        lambda: restore(taken, tmp_path / "again"),
+    )
     for ask in asked:
         copied.clear()
         with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left on device"):

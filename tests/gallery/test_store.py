@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_items import NEW, OLD, item, vector
+from plain_items import NEW, OLD, item, known, vector
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, open_store
@@ -55,7 +56,7 @@ def test_round_trip_through_reopening(opened: Open) -> None:
     store = opened()
     found = everything(store)
     assert all(same(found[one.id], one) for one in items)
-    assert same(store.get("item 7"), items[7])
+    assert same(known(store, "item 7"), items[7])
     assert store.get("item 99") is None
     assert store.count() == 20
     assert store.verify() == []
@@ -67,7 +68,7 @@ def test_same_content_twice_changes_nothing(opened: Open) -> None:
     later = [item(number, added="2027-01-01T00:00:00+00:00") for number in (1, 2)]
     counts = store.put(later)
     assert (counts.added, counts.replaced, counts.unchanged) == (0, 0, 2)
-    assert store.get("item 1").added == "2026-01-01T00:00:00+00:00"
+    assert known(store, "item 1").added == "2026-01-01T00:00:00+00:00"
 
 
 def test_replacing_keeps_the_time_of_adding(opened: Open) -> None:
@@ -75,7 +76,7 @@ def test_replacing_keeps_the_time_of_adding(opened: Open) -> None:
     store.put([item(1)])
     counts = store.put([item(1, label="other", added="2027-01-01T00:00:00+00:00")], relabel=True)
     assert (counts.added, counts.replaced, counts.unchanged) == (0, 1, 0)
-    found = store.get("item 1")
+    found = known(store, "item 1")
     assert (found.label, found.added) == ("other", "2026-01-01T00:00:00+00:00")
     assert store.count() == 1
 
@@ -84,9 +85,9 @@ def test_replacing_keeps_the_time_of_adding(opened: Open) -> None:
 def test_what_says_nothing_erases_nothing(opened: Open, generation: str) -> None:
     store = opened()
     store.put([item(1), item(2, label=None, uri=None, metadata={}), item(3, content_hash=None)])
-    silent = {"label": None, "uri": None, "metadata": {"price": None, "new": 5}}
+    silent: dict[str, Any] = {"label": None, "uri": None, "metadata": {"price": None, "new": 5}}
     store.put([item(1, generation, **silent), item(2, generation), item(3, generation, **{**silent, "uri": "b.jpg"})])
-    one, two, three = (store.get(f"item {number}") for number in (1, 2, 3))
+    one, two, three = (known(store, f"item {number}") for number in (1, 2, 3))
     assert {one.generation, two.generation, three.generation} == {generation}
     assert (one.label, one.uri, one.content_hash) == ("class 1", "photos/1.jpg", f"{1:064x}")
     assert one.metadata == {"price": 1, "shop": "north", "new": 5}
@@ -101,8 +102,8 @@ def test_another_vector_does_not_keep_the_content_of_the_one_before(opened: Open
     store.put([item(1), item(2)])
     counts = store.put([item(1, content_hash=None, embedding=item(9).embedding), item(2, content_hash=None)])
     assert (counts.replaced, counts.unchanged) == (1, 1)
-    assert (store.get("item 1").content_hash, store.get("item 2").content_hash) == (None, f"{2:064x}")
-    np.testing.assert_array_equal(store.get("item 1").embedding, item(9).embedding)
+    assert (known(store, "item 1").content_hash, known(store, "item 2").content_hash) == (None, f"{2:064x}")
+    np.testing.assert_array_equal(known(store, "item 1").embedding, item(9).embedding)
 
 
 def test_another_label_is_told_and_taken_only_where_that_is_asked_for(opened: Open) -> None:
@@ -115,11 +116,11 @@ def test_another_label_is_told_and_taken_only_where_that_is_asked_for(opened: Op
         ("item 0", "class 0", "other"),
         ("item 2", "class 2", "other"),
     ]
-    assert [store.get(f"item {number}").label for number in range(3)] == ["class 0", "class 1", "class 2"]
-    assert store.get("item 2").metadata["price"] == 99, "the rest of what is said is taken"
+    assert [known(store, f"item {number}").label for number in range(3)] == ["class 0", "class 1", "class 2"]
+    assert known(store, "item 2").metadata["price"] == 99, "the rest of what is said is taken"
     counts = store.put(others, relabel=True)
     assert (counts.replaced, counts.conflict_count) == (2, 0)
-    assert [store.get(f"item {number}").label for number in range(3)] == ["other", "class 1", "other"]
+    assert [known(store, f"item {number}").label for number in range(3)] == ["other", "class 1", "other"]
     assert store.put([item(0, label=None)], relabel=True).unchanged == 1, "no label is no other label"
 
 
@@ -130,7 +131,7 @@ def test_an_id_is_in_one_generation_only(opened: Open) -> None:
     assert (counts.added, counts.replaced) == (1, 2)
     assert store.count_by_generation() == {OLD: 4, NEW: 3}
     assert store.generations() == {OLD, NEW}
-    assert opened().get("item 4").generation == NEW
+    assert known(opened(), "item 4").generation == NEW
     assert len(everything(opened())) == 7
 
 
@@ -165,7 +166,7 @@ def test_many_at_once_are_what_each_is_alone(opened: Open) -> None:
     for view in (None, View(shown=frozenset({"r1"})), View(hidden=frozenset({"r1"}))):
         found = store.get_many(names, view=view)
         assert set(found) == {"item 1", "item 2", "item 3"}
-        assert all(same(one, store.get(name, view=view)) for name, one in found.items())
+        assert all(same(one, known(store, name, view=view)) for name, one in found.items())
         bare = store.get_many(names, with_embeddings=False, view=view)
         assert {name: (one.generation, one.uri, len(one.embedding)) for name, one in bare.items()} == {
             name: (one.generation, one.uri, 0) for name, one in found.items()
@@ -289,7 +290,7 @@ ACTIONS = st.lists(
 
 @given(actions=ACTIONS)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_sequence_of_puts_and_deletes(place: str, actions: list[tuple]) -> None:
+def test_any_sequence_of_puts_and_deletes(place: str, actions: list[tuple[Any, ...]]) -> None:
     model: dict[str, Item] = {}
     with closing(open_store(place)) as store:
         store.delete([f"item {number}" for number in range(7)])

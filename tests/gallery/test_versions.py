@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from many_versions import DIMENSIONS, NEW, OLD, WIDE, item, unit
+from plain_items import known
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, View, open_store
@@ -93,7 +95,7 @@ class Versions(RuleBasedStateMachine):
         before = self.seen(self.view)
         # A label that is known stays.
         items = [
-            replace(one, label=known.label or one.label) if (known := before.get(one.id)) else one for one in items
+            replace(one, label=there.label or one.label) if (there := before.get(one.id)) else one for one in items
         ]
         changed = [one for one in items if one.id not in before or not one.same_but_for_time(before[one.id])]
         given = [replace(one, label=label, refresh="not taken over", superseded="nor this") for one in items]
@@ -163,7 +165,7 @@ class Versions(RuleBasedStateMachine):
                 deleted += len(versions) - 1
                 self.model[key] = [replace(kept[key], refresh=None, superseded=None)]
         heard: list[tuple[int, int]] = []
-        keep = "new" if new else "old"
+        keep: Literal["new", "old"] = "new" if new else "old"
         assert self.store.settle(name, keep, on_progress=lambda *done: heard.append(done)) == deleted
         assert heard == [] or heard[-1][0] == heard[-1][1] >= deleted
         self.view = View(self.view.shown - {name}, self.view.hidden - {name})
@@ -284,7 +286,7 @@ def test_hidden_versions_take_no_places(store: GalleryStore) -> None:
 def test_view_that_decides_nothing_meets_no_item_twice(store: GalleryStore) -> None:
     store.refresh([item(number, NEW) for number in range(40)], "r")
     assert contents(store, BOTH) == expected([item(number, NEW) for number in range(40)])
-    assert store.get("item 3", view=BOTH).generation == NEW
+    assert known(store, "item 3", view=BOTH).generation == NEW
     (found,) = store.search(unit(9, 4)[None], 60, view=BOTH)
     best = {f"item {n}": max(float(item(n, made).embedding @ unit(9, 4)) for made in (OLD, NEW)) for n in range(40)}
     assert [match.item.id for match in found] == sorted(best, key=lambda name: (-round(best[name], 5), name))
@@ -353,7 +355,7 @@ with closing(open_store(sys.argv[1], lambda: after)) as store:
 )
 
 
-def killed_while(script: str, *arguments: object, lines: int, seconds: float) -> list[int]:
+def killed_while(script: str, *arguments: Any, lines: int, seconds: float) -> list[int]:
     """Run a script, kill it some time after so many lines, and return what it had printed."""
     script = script.format(paths=[str(Path(__file__).parent)])
     process = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, text=True)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +35,8 @@ def shop(tmp_path: Path) -> Workspace:
 
 
 def query(dimension: int = 8) -> np.ndarray:
-    return np.eye(1, dimension, dtype=np.float32)[0]
+    made: np.ndarray = np.eye(1, dimension, dtype=np.float32)[0]
+    return made
 
 
 def names(space: Workspace) -> list[str]:
@@ -120,7 +123,7 @@ def test_a_kill_before_the_change_leaves_the_earlier_gallery(
     shop.gallery.delete(["item 1"])
     shop.close()
 
-    def killed(*_: object) -> None:
+    def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
@@ -136,7 +139,11 @@ def test_another_process_that_has_the_gallery_is_named(shop: Workspace, tmp_path
     shop.snapshot(tmp_path / "snapshot")
     assert len(names(shop)) == 40, "who has it can be asked while it copies itself"
     other = Workspace(shop.directory)
-    for ask in (lambda: other.restore(tmp_path / "snapshot", force=True), lambda: other.snapshot(tmp_path / "more")):
+    asked: tuple[Callable[[], object], ...] = (
+        lambda: other.restore(tmp_path / "snapshot", force=True),
+        lambda: other.snapshot(tmp_path / "more"),
+    )
+    for ask in asked:
         with pytest.raises(BusyError, match=r"gallery is in use: process \d+ \(using the gallery\)"):
             ask()
     shop.close()
@@ -180,7 +187,7 @@ def test_compacting_and_searching_by_the_index(
     asked: list[bool] = []
     ask = shard.Shard.query
 
-    def noting(self: shard.Shard, requests: list) -> object:
+    def noting(self: shard.Shard, requests: list[Any]) -> object:
         asked.extend(request.params.exact for request in requests)
         return ask(self, requests)
 

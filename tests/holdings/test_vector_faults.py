@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def drawn(count: int, dimension: int = 256, seed: int = 0) -> NDArray[np.float32
 def keep(shop: Workspace, folder: Path, vectors: NDArray[np.float32], **columns: list[str]) -> None:
     table = folder / "vectors.npz"
     ids = [f"item {number}" for number in range(len(vectors))]
-    np.savez(table, embeddings=vectors, **{name: np.array(one) for name, one in ({"ids": ids} | columns).items()})
+    arrays: dict[str, Any] = {name: np.array(cells) for name, cells in ({"ids": ids} | columns).items()}
+    np.savez(table, embeddings=vectors, **arrays)
     shop.import_vectors(table)
 
 

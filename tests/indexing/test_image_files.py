@@ -15,7 +15,8 @@ from evergallery.data.image_set import ImageSet
 
 
 def model(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    return images.mean(axis=(2, 3)) + np.float32(2)
+    made: NDArray[np.float32] = images.mean(axis=(2, 3)) + np.float32(2)
+    return made
 
 
 def paint(path: Path, colour: tuple[int, int, int]) -> None:

@@ -1,7 +1,9 @@
 """How to learn is decided once, from what is asked for and from what the run begins on."""
 
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -33,7 +35,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return shop
 
 
-def decided(shop: Workspace, **asked: object) -> Run:
+def decided(shop: Workspace, **asked: Any) -> Run:
     return decide(Request(**asked), Ground.of(shop.promoted, shop.state), 2, shop.directory)
 
 
@@ -48,7 +50,7 @@ class TestFromScratch:
         "asked",
         [{"from_scratch": True}, {"backbone": "resnet32"}, {"dim": 32}, {"method": Joint(), "old_images": True}],
     )
-    def test_what_begins_anew_learns_as_long_as_a_first_one(self, asked: dict[str, object], scratch: Workspace) -> None:
+    def test_what_begins_anew_learns_as_long_as_a_first_one(self, asked: dict[str, Any], scratch: Workspace) -> None:
         run = decided(scratch, **asked)
         assert run.beginning == "scratch"
         assert run.settings == Settings(train="all")
@@ -89,15 +91,15 @@ class TestPretrained:
             coloured_images(2, each=6, size=SIZE, first=4), parent=learned.name, settings={"epochs": 1}
         )
         assert again.architecture.neck == "mlp"
-        images = coloured_images(4, each=3, size=SIZE, seed=3)
+        shown = coloured_images(4, each=3, size=SIZE, seed=3)
         first, second = (pretrained.generation(name) for name in ("v1", learned.name))
-        between = vectors_between((first.embedder(), first.preprocessing), (second.embedder(), second.preprocessing))
-        old, wanted = (pretrained.extract(one, images, keep=False) for one in (first, second))
+        ends = [(cast(Embedder, one.embedder()), one.preprocessing) for one in (first, second)]
+        between = vectors_between(*ends)
+        assert between is not None
+        old, wanted = (pretrained.extract(one, shown, keep=False) for one in (first, second))
         assert (between(old) * wanted).sum(1).min() > 0.9999
         assert (old * wanted).sum(1).min() < 0.9999, "it has learned something"
-        assert (
-            vectors_between((second.embedder(), second.preprocessing), (first.embedder(), first.preprocessing)) is None
-        )
+        assert vectors_between(*ends[::-1]) is None
 
 
 class TestIdentity:
@@ -117,4 +119,4 @@ class TestIdentity:
         data = {"images": len(images)}
         assert same.identity(images, data) == decided(scratch, settings={"epochs": 3}).identity(images, data)
         assert same.identity(images, data) != other.identity(images, data)
-        assert same.identity(images, data) != same.identity(images.select([*range(1, 12), 0]), data)
+        assert same.identity(images, data) != same.identity(images.select(np.array([*range(1, 12), 0])), data)

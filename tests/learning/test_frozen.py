@@ -74,7 +74,9 @@ class TestEvergreen:
         assert learned.card.training["solved"]["emphasis"] in EMPHASES
         for name, tensor in before.backbone.state_dict().items():
             assert torch.equal(tensor, after.backbone.state_dict()[name]), name
-        assert not torch.allclose(after.neck[-1].weight, torch.eye(after.dimension), atol=1e-3)
+        last = after.neck[-1].weight
+        assert isinstance(last, torch.Tensor)
+        assert not torch.allclose(last, torch.eye(after.dimension), atol=1e-3)
 
     def test_learning_in_parts_is_learning_at_once(self, shop: Workspace, tmp_path: Path, weights: Path) -> None:
         """No image of the first part is there when the second is learned."""

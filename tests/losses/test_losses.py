@@ -1,5 +1,9 @@
 """Losses against float64 NumPy twins, published reference values, and laws."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from conftest import gradient_of
 from evergallery.losses import (
     batch_hard_triplet,
     contrastive_distillation,
@@ -18,7 +23,8 @@ from evergallery.losses import (
 
 
 def unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    made: NDArray[np.float64] = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return made
 
 
 def csd_twin(
@@ -47,13 +53,15 @@ def triplet_twin(embeddings: NDArray[np.float64], labels: NDArray[np.int64], mar
     return float(np.mean(terms)) if terms else 0.0
 
 
-def batch(seed: int, size: int = 12, width: int = 7, classes: int = 4) -> tuple[NDArray[np.float64], ...]:
+def batch(
+    seed: int, size: int = 12, width: int = 7, classes: int = 4
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     draw = np.random.default_rng(seed)
     return draw.normal(size=(size, width)), draw.normal(size=(size, width)), draw.integers(0, classes, size)
 
 
-def tensors(*arrays: NDArray[np.float64]) -> list[Tensor]:
-    return [torch.from_numpy(array) for array in arrays]
+def tensors(*arrays: NDArray[Any]) -> Iterator[Any]:
+    return map(torch.from_numpy, arrays)
 
 
 class TestContrastiveDistillation:
@@ -61,14 +69,16 @@ class TestContrastiveDistillation:
         # rownorm(sin(1 + i)), rownorm(cos(1 + i / 2)): small enough to follow with a pocket calculator.
         index = np.arange(12.0).reshape(4, 3)
         new, old = unit(np.sin(1 + index)), unit(np.cos(1 + 0.5 * index))
-        value = contrastive_distillation(*tensors(new, old, np.array([0, 0, 1, 1])), temperature=0.07)
+        after, before, labels = tensors(new, old, np.array([0, 0, 1, 1]))
+        value = contrastive_distillation(after, before, labels, temperature=0.07)
         assert value.item() == pytest.approx(18.9110502500, abs=1e-9)
 
     @given(st.integers(0, 10_000), st.sampled_from([0.07, 0.3, 1.0]))
     @settings(max_examples=25, deadline=None)
     def test_equals_the_loops(self, seed: int, temperature: float) -> None:
         new, old, labels = batch(seed)
-        value = contrastive_distillation(*tensors(unit(new), unit(old), labels), temperature=temperature)
+        after, before, classes = tensors(unit(new), unit(old), labels)
+        value = contrastive_distillation(after, before, classes, temperature=temperature)
         assert value.item() == pytest.approx(csd_twin(unit(new), unit(old), labels, temperature), abs=1e-9)
 
     def test_gradient(self) -> None:
@@ -115,7 +125,7 @@ class TestNewClassCrossEntropy:
         value = new_class_cross_entropy(logits, torch.tensor([0, 1, 1]), 2)
         value.backward()
         assert value.item() == 0
-        assert torch.equal(logits.grad, torch.zeros(3, 4))
+        assert torch.equal(gradient_of(logits), torch.zeros(3, 4))
 
 
 class TestBatchHardTriplet:
@@ -123,7 +133,8 @@ class TestBatchHardTriplet:
     @settings(max_examples=25, deadline=None)
     def test_equals_the_loops(self, seed: int, margin: float) -> None:
         embeddings, _, labels = batch(seed)
-        value = batch_hard_triplet(*tensors(embeddings, labels), margin=margin)
+        features, classes = tensors(embeddings, labels)
+        value = batch_hard_triplet(features, classes, margin)
         assert value.item() == pytest.approx(triplet_twin(embeddings, labels, margin), abs=1e-9)
 
     @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]], ids=["one class", "no positives"])
@@ -134,12 +145,12 @@ class TestBatchHardTriplet:
         assert value.item() == 0
 
 
-def test_reference_values_of_the_published_code(shared_data) -> None:
+def test_reference_values_of_the_published_code(shared_data: Path) -> None:
     """Values and gradients, in float64, of CSD's own code."""
     reference = np.load(shared_data / "fixtures" / "reference_losses.npz")
     old = F.normalize(torch.from_numpy(reference["old"]))
     labels = torch.from_numpy(reference["labels"])
-    cases = {
+    cases: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
         "csd_supcon_one": ("new", lambda x: contrastive_distillation(F.normalize(x), old, labels)),
         "csd_kd_T2": ("logits_new", lambda x: logit_distillation(x[:, :5], torch.from_numpy(reference["logits_old"]))),
         "csd_ce_new_only": ("logits_new", lambda x: new_class_cross_entropy(x, labels, 5)),
@@ -150,4 +161,4 @@ def test_reference_values_of_the_published_code(shared_data) -> None:
         value = loss(x)
         value.backward()
         assert value.item() == pytest.approx(reference[name].item(), abs=1e-9), name
-        np.testing.assert_allclose(x.grad.numpy(), reference[f"{name}_grad"], atol=1e-9, rtol=0, err_msg=name)
+        np.testing.assert_allclose(gradient_of(x).numpy(), reference[f"{name}_grad"], atol=1e-9, rtol=0, err_msg=name)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from conftest import gradient_of
 from evergallery.errors import InputError
 from evergallery.losses import (
     METRIC_LOSSES,
@@ -35,12 +36,14 @@ def batch(seed: int, size: int = 10, width: int = 5, classes: int = 3) -> tuple[
 
 
 def rotation(width: int) -> Tensor:
-    return torch.linalg.qr(torch.from_numpy(np.random.default_rng(3).normal(size=(width, width)))).Q
+    made: Tensor = torch.linalg.qr(torch.from_numpy(np.random.default_rng(3).normal(size=(width, width)))).Q
+    return made
 
 
 def similarities(features: Tensor) -> NDArray[np.float64]:
     unit = F.normalize(features).numpy()
-    return unit @ unit.T
+    made: NDArray[np.float64] = unit @ unit.T
+    return made
 
 
 class TestRelationDistillation:
@@ -120,7 +123,7 @@ class TestPairs:
         value = metric_loss(name)(features, torch.tensor(labels))
         value.backward()
         assert torch.isfinite(value)
-        assert torch.isfinite(features.grad).all()
+        assert torch.isfinite(gradient_of(features)).all()
 
     @pytest.mark.parametrize("name", ["NoSuchLoss", "ArcFaceLoss", "ProxyNCALoss", "__doc__"])
     def test_unknown_or_weighted_losses_are_refused(self, name: str) -> None:
@@ -147,7 +150,7 @@ class TestArcFace:
     def test_gradient_is_finite_at_the_pole(self) -> None:
         logits = torch.tensor([[16.0, -16.0]], requires_grad=True)
         arcface(logits, torch.tensor([0]), scale=16.0).backward()
-        assert torch.isfinite(logits.grad).all()
+        assert torch.isfinite(gradient_of(logits)).all()
 
 
 class TestCentres:
@@ -163,7 +166,7 @@ class TestCentres:
         value = centre_triplet(features, torch.tensor([1, 1]), torch.eye(3), torch.tensor([False, True, False]))
         value.backward()
         assert value.item() == 0
-        assert torch.isfinite(features.grad).all()
+        assert torch.isfinite(gradient_of(features)).all()
 
 
 def test_width_is_cut_or_padded() -> None:
@@ -200,4 +203,6 @@ def test_reference_values_of_the_published_code(shared_data: Path) -> None:
         value.backward()
         assert value.item() == pytest.approx(reference[name].item(), abs=1e-9)
         for argument, place in ((first, "first"), (second, "second")):
-            np.testing.assert_allclose(argument.grad.numpy(), reference[f"{name}_grad_{place}"], atol=1e-9, rtol=0)
+            np.testing.assert_allclose(
+                gradient_of(argument).numpy(), reference[f"{name}_grad_{place}"], atol=1e-9, rtol=0
+            )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from conftest import gradient_of
 from evergallery.losses import (
     arcface,
     batch_hard_triplet,
@@ -40,7 +41,8 @@ CLASSES, WIDTH = 3, 5
 
 
 def unit(values: Array) -> Array:
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
+    made: Array = values / np.linalg.norm(values, axis=-1, keepdims=True)
+    return made
 
 
 def draw(seed: int, size: int = 10, width: int = WIDTH, classes: int = CLASSES) -> tuple[Array, Array, list[int]]:
@@ -112,8 +114,8 @@ class TestElasticBoundary:
         value = elastic_boundary(features, labels, centres, self.RADII, elasticity, torch.tensor(exists))
         value.backward()
         assert value.item() == 0
-        assert not features.grad.any()
-        assert not elasticity.grad.any()
+        assert not gradient_of(features).any()
+        assert not gradient_of(elasticity).any()
 
     def test_an_image_on_its_centre_has_a_finite_gradient(self) -> None:
         features = leaf([[1.0, 0]])
@@ -138,7 +140,9 @@ class TestElasticBoundary:
             distance = np.sqrt(((f - centres[y]) ** 2).sum())
             if exists[y] and distance > radius:
                 terms.append(distance - radius)
-        found = elastic_boundary(*map(tensor, (features, labels, centres, radii, elasticity, exists)))
+        found = elastic_boundary(
+            tensor(features), tensor(labels), tensor(centres), tensor(radii), tensor(elasticity), tensor(exists)
+        )
         assert found.item() == pytest.approx(np.mean(terms) if terms else 0, abs=1e-9)
 
     def test_the_threshold_is_where_radii_end(self) -> None:
@@ -267,11 +271,11 @@ class TestNewToOldTriplet:
         for others in (v, u) if new_negatives else (v,):
             distances = np.linalg.norm(u[:, None] - others[None], axis=2)
             terms = [
-                max(0.0, np.linalg.norm(u[i] - v[i]) + s + margin)
+                max(0.0, float(np.linalg.norm(u[i] - v[i])) + s + margin)
                 for i in range(len(labels))
                 for s in logits_of_negatives(-distances, i, labels, hardest)
             ]
-            expected += np.mean(terms) if terms else 0
+            expected += float(np.mean(terms)) if terms else 0.0
         found = new_to_old_triplet(
             tensor(u), tensor(v), tensor(labels), margin, hardest=hardest, new_negatives=new_negatives
         )
@@ -346,7 +350,7 @@ def test_centre_triplet_equals_the_loops(seed: int, margin: float) -> None:
     for f, y in zip(unit(features), labels, strict=True):
         others = [f @ unit(centres)[k] for k in np.flatnonzero(present) if k != y]
         terms.append(max(0.0, max(others) - f @ unit(centres)[y] + margin) if others else 0.0)
-    found = centre_triplet(*map(tensor, (features, labels, centres, present)), margin=margin)
+    found = centre_triplet(tensor(features), tensor(labels), tensor(centres), tensor(present), margin)
     assert found.item() == pytest.approx(np.mean(terms), abs=1e-9)
 
 
@@ -419,4 +423,4 @@ def test_reference_values_of_the_published_code(shared_data: Path) -> None:
         value = loss(x)
         value.backward()
         assert value.item() == pytest.approx(reference[name].item(), abs=1e-9), name
-        np.testing.assert_allclose(x.grad.numpy(), reference[f"{name}_grad"], atol=1e-9, rtol=0, err_msg=name)
+        np.testing.assert_allclose(gradient_of(x).numpy(), reference[f"{name}_grad"], atol=1e-9, rtol=0, err_msg=name)

@@ -113,7 +113,8 @@ def walk(new: NDArray[np.float64], old: NDArray[np.float64], share: float, tempe
     result, step = np.zeros_like(old), (1 - share) * old
     for _ in range(600):
         result, step = result + step, share * edges @ step
-    return result.mean(0)
+    made: NDArray[np.float64] = result.mean(0)
+    return made
 
 
 class TestDiffusedClassMeans:

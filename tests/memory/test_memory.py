@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from evergallery.memory import (
     ClassMeans,
     Memory,
+    Weighting,
     class_means,
     estimate_drift,
     fidelity,
@@ -29,7 +30,9 @@ def outputs(features: torch.Tensor) -> Outputs:
     return Outputs(features, F.normalize(features), features[:, :2])
 
 
-def drift_twin(prototypes: np.ndarray, f: np.ndarray, before: np.ndarray, after: np.ndarray, kind: str) -> np.ndarray:
+def drift_twin(
+    prototypes: np.ndarray, f: np.ndarray, before: np.ndarray, after: np.ndarray, kind: Weighting
+) -> np.ndarray:
     result = []
     for m in prototypes:
         total, weight = np.zeros(before.shape[1]), 0.0
@@ -43,13 +46,15 @@ def drift_twin(prototypes: np.ndarray, f: np.ndarray, before: np.ndarray, after:
 
 @given(st.integers(0, 10_000), st.sampled_from(KINDS))
 @settings(max_examples=25, deadline=None)
-def test_drift_equals_the_loops(seed: int, kind: str) -> None:
+def test_drift_equals_the_loops(seed: int, kind: Weighting) -> None:
     draw = np.random.default_rng(seed)
     before, after = draw.normal(size=(2, 30, 5))
     prototypes = draw.normal(size=(4, 5))
     f = before / np.linalg.norm(before, axis=1, keepdims=True)
     expected = drift_twin(prototypes, f, before, after, kind)
-    found = estimate_drift(*map(torch.from_numpy, (prototypes, f, before, after)), kind)
+    found = estimate_drift(
+        torch.from_numpy(prototypes), torch.from_numpy(f), torch.from_numpy(before), torch.from_numpy(after), kind
+    )
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-7, atol=1e-9)
 
 
@@ -71,7 +76,7 @@ def test_virtual_features_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_shift_of_the_whole_space_is_undone_exactly(kind: str) -> None:
+def test_a_shift_of_the_whole_space_is_undone_exactly(kind: Weighting) -> None:
     generator = torch.Generator().manual_seed(0)
     before = torch.randn(40, 6, generator=generator, dtype=torch.float64)
     shift = torch.randn(6, generator=generator, dtype=torch.float64)
@@ -84,7 +89,7 @@ def test_a_shift_of_the_whole_space_is_undone_exactly(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_that_come_to_nothing_give_the_mean(kind: str) -> None:
+def test_weights_that_come_to_nothing_give_the_mean(kind: Weighting) -> None:
     prototypes = torch.tensor([[0.0, 0.0, 1.0]])
     if kind == "gaussian":
         prototypes = 100 * prototypes

@@ -59,7 +59,8 @@ def a_step(labels: Tensor = LABELS, width: int = WIDTH, kept: Memory | None = No
 
 
 def unit(x: Floats) -> Floats:
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+    made: Floats = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return made
 
 
 def cross_entropy(logits: Floats, labels: Floats) -> float:
@@ -108,9 +109,13 @@ def test_root_is_as_far_up_as_evergreen_carried_the_space(tmp_path: Path, quick:
         roots = [generation.card.training.get("root") for generation in shop.generations()]
         assert roots == [None, None, "v1", None, None, "v4", None]
         one = shop.generation("v3")
-        assert root_of(shop.directory, one, Evergreen()).name == "v1"
+        found = root_of(shop.directory, one, Evergreen())
+        assert found is not None
+        assert found.name == "v1"
         shutil.rmtree(shop.generation("v1").directory)
-        assert root_of(shop.directory, one, Evergreen()).name == "v2"
+        found = root_of(shop.directory, one, Evergreen())
+        assert found is not None
+        assert found.name == "v2"
 
 
 def a_network(seed: int) -> Network:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def some_memory(width: int) -> Memory:
 
 
 def learn(
-    method: Method, images: ImageSet, settings: Settings, directory: Path, **arguments: object
+    method: Method, images: ImageSet, settings: Settings, directory: Path, **arguments: Any
 ) -> tuple[Network, Network, Trained]:
     """The network, its parent, and what the run did."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def a_step(
     kind = method.needs.head or "cosine"
     old_head = Head(WIDTH, 0, kind).grow(4, 0).to(dtype).requires_grad_(False)
     head = Head(width, 0, kind).grow(8, 1).to(dtype)
-    parent = Network(_Fixed(old), old_head)
+    parent = Network(fixed(old), old_head)
     other = torch.randn(len(labels), width, generator=generator, dtype=dtype).requires_grad_()
     root = torch.randn(len(labels), WIDTH, generator=generator, dtype=dtype)
     task = Task(
@@ -133,7 +133,7 @@ def a_step(
         parent=parent,
         old=_outputs(old, old_head),
         memory=some_memory(WIDTH),
-        another_network=lambda _: Network(_Fixed(other), Head(width, 0).grow(8, 3).to(dtype)),
+        another_network=lambda _: Network(fixed(other), Head(width, 0).grow(8, 3).to(dtype)),
     )
     torch.manual_seed(0)
     state = method.begin(task)
@@ -151,9 +151,12 @@ def a_step(
     return step, new, old
 
 
-class _Fixed(torch.nn.Module):
+def fixed(features: Tensor) -> Embedder:
     """An embedder whose features are given."""
+    return cast(Embedder, _Fixed(features))
 
+
+class _Fixed(torch.nn.Module):
     def __init__(self, features: Tensor) -> None:
         super().__init__()
         self.features = features
@@ -201,7 +204,13 @@ class TestEveryMethod:
 
     def test_changes_the_dimension_or_says_that_it_cannot(self, method: Method, quick: Quick, shop: Workspace) -> None:
         old = coloured_images(OLD, each=4) if method.needs.old_images else None
-        arguments = {"method": method, "parent": "v1", "old_data": old, "dim": 48, "settings": quick(epochs=1)}
+        arguments: dict[str, Any] = {
+            "method": method,
+            "parent": "v1",
+            "old_data": old,
+            "dim": 48,
+            "settings": quick(epochs=1),
+        }
         if method.needs.same_dimension:
             with pytest.raises(InputError, match="have 64 dimensions and not 48"):
                 shop.learn(coloured_images(OLD, each=4, first=OLD), **arguments)
@@ -235,14 +244,13 @@ class TestEveryMethod:
         def mixed(outputs: Outputs) -> Outputs:
             return Outputs(*(one[order] for one in outputs))
 
-        run = step.run
         shuffled = replace(
             step,
             labels=labels[order],
             new=mixed(step.new),
             old=step.old and mixed(step.old),
             root=step.root and mixed(step.root),
-            run=lambda n: mixed(run(n)),
+            run=lambda network: mixed(step.through(network)),
         )
         for name, value in method.losses(shuffled).items():
             assert value.item() == pytest.approx(straight[name].item(), abs=1e-9), name
@@ -287,8 +295,8 @@ def test_what_a_method_needs_of_a_batch_changes_its_losses(method: Method, sourc
     assert needed is not None
     assert step.old_head is not None
     others = _outputs(1 + needed.features.flip(1), step.old_head)
-    before = sum(method.losses(step).values()).item()
-    after = sum(method.losses(replace(step, **{source: others})).values()).item()
+    changed = replace(step, old=others) if source == "old" else replace(step, root=others)
+    before, after = (sum(value.item() for value in method.losses(one).values()) for one in (step, changed))
     assert abs(after - before) > 1e-6, f"it asks for {source} and does not read it"
 
 

@@ -1,13 +1,14 @@
 """Mutual distillation: its terms, and that it lives without old images and older generations."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from test_laws import WIDTH, a_step, some_memory
 from torch.nn import functional as F
 
-from conftest import coloured_images
+from conftest import coloured_images, gradient_of
 from evergallery.losses import hard_mining, relation_distillation
 from evergallery.memory import virtual_features
 from evergallery.methods import Mutual
@@ -20,7 +21,7 @@ LABELS = torch.tensor([4, 4, 5, 5, 6, 6])
 def test_terms_are_those_of_the_paper() -> None:
     step, new, old = a_step(Mutual(), LABELS, torch.float64)
     terms = Mutual().losses(step)
-    supporting = step.run(step.state.supporting)
+    supporting = step.through(step.state.supporting)
     c, o, s = F.normalize(new), F.normalize(old), F.normalize(supporting.features)
     means = some_memory(WIDTH).earlier()[0]
     virtual = virtual_features(old, o, means.unit.double(), means.drift.double(), "clamped")
@@ -47,10 +48,10 @@ def test_options() -> None:
 
 def test_the_two_networks_teach_each_other() -> None:
     step, new, _ = a_step(Mutual(), LABELS, torch.float64)
-    supporting = step.run(step.state.supporting).features
+    supporting = step.through(step.state.supporting).features
     Mutual().losses(step)["mutual relations"].backward()
-    assert new.grad.abs().sum() > 0
-    assert supporting.grad.abs().sum() > 0
+    assert gradient_of(new).abs().sum() > 0
+    assert gradient_of(supporting).abs().sum() > 0
 
 
 def test_three_tasks_need_no_old_image_and_no_generation_but_the_parent(
@@ -71,7 +72,7 @@ def test_three_tasks_need_no_old_image_and_no_generation_but_the_parent(
         seen: list[int] = []
         original = Mutual.losses
 
-        def spy(self: Mutual, step: object) -> dict[str, torch.Tensor]:
+        def spy(self: Mutual, step: Any) -> dict[str, torch.Tensor]:
             seen.extend(step.labels.tolist())
             assert len(step.state.earlier_means()) == 2
             return original(self, step)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,7 @@ from evergallery.network import Head, HeadKind, Outputs
 from evergallery.training import Settings
 from evergallery.workspace import Workspace
 
+Rows = list[list[float]]
 LABELS = torch.tensor([4, 4, 5, 5, 6, 6, 0, 0])
 """Rows 0 to 3 are old classes, and a batch may hold images of them."""
 OLD = 4
@@ -78,7 +80,8 @@ def gradient(value: Tensor, at: Tensor) -> Tensor:
 
 
 def rotation(width: int = WIDTH, seed: int = 3) -> Tensor:
-    return torch.linalg.qr(torch.from_numpy(np.random.default_rng(seed).normal(size=(width, width)))).Q
+    made: Tensor = torch.linalg.qr(torch.from_numpy(np.random.default_rng(seed).normal(size=(width, width)))).Q
+    return made
 
 
 def cross_entropy(logits: Tensor, labels: list[int]) -> float:
@@ -123,14 +126,14 @@ class TestHyperParameters:
             (RACT, "form", "triplet"),
             (AdvBCT, "threshold", 0.1),
         ],
-        ids=lambda value: value.name if isinstance(value, type) else str(value),
+        ids=lambda value: getattr(value, "name", str(value)),
     )
-    def test_an_option_is_heard_by_one_term(self, method: type[Method], name: str, value: object) -> None:
+    def test_an_option_is_heard_by_one_term(self, method: type[Method], name: str, value: Any) -> None:
         plain, changed = (one.losses(self.started(method)) for one in (method(), method(**{name: value})))
         assert sum(plain[term].item() != changed[term].item() for term in plain) == 1
 
     @pytest.mark.parametrize(("name", "value"), [("margin", 2.0), ("hardest", 1)])
-    def test_the_triplet_form_of_ract_hears_its_own(self, name: str, value: float) -> None:
+    def test_the_triplet_form_of_ract_hears_its_own(self, name: str, value: Any) -> None:
         step = self.started(RACT)
         plain, changed = (one.losses(step) for one in (RACT(form="triplet"), RACT(form="triplet", **{name: value})))
         assert plain["new to old and new"].item() != changed["new to old and new"].item()
@@ -177,6 +180,7 @@ class TestReplay:
         self, labels: list[int], most: int, seed: int
     ) -> None:
         images = Replay(old_images_per_class=most).old_images()
+        assert images == most
         drawn = at_most_per_class(np.array(labels, dtype=np.int64), images, seed).tolist()
         assert len(set(drawn)) == len(drawn)
         kept = [labels[index] for index in drawn]
@@ -322,9 +326,10 @@ class TestNewToOld:
         ids=["contrastive", "triplet"],
     )
     def test_ract_alone_sees_a_new_vector_that_displaces_an_old_one(self, plain: Method, ract: Method) -> None:
-        old = [[1.0, 0, 0], [0, 1, 0]]
+        old: Rows = [[1, 0, 0], [0, 1, 0]]
         # Both times each image is equally near to the old vectors; the second time the new ones of two classes meet.
-        apart, together = [[1.0, 0, 1], [0, 1, -1]], [[1.0, 0, 1], [0, 1, 1]]
+        apart: Rows = [[1, 0, 1], [0, 1, -1]]
+        together: Rows = [[1, 0, 1], [0, 1, 1]]
         assert self.term(plain, apart, old, [0, 1]) == pytest.approx(self.term(plain, together, old, [0, 1]))
         assert self.term(ract, together, old, [0, 1]) > self.term(ract, apart, old, [0, 1]) + 0.1
         # Of one class they may meet.
@@ -334,7 +339,8 @@ class TestNewToOld:
         "method", [NewToOldContrastive(), NewToOldTriplet(), RACT(), RACT(form="triplet")], ids=lambda one: one.name
     )
     def test_the_only_positive_is_the_images_own_old_vector(self, method: Method) -> None:
-        new, labels = [[1.0, 0, 0], [0, 0, 1], [0, 1, 0]], [0, 0, 1]
+        new: Rows = [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+        labels = [0, 0, 1]
         own, exchanged = new, [new[1], new[0], new[2]]
         assert self.term(method, new, exchanged, labels) > self.term(method, new, own, labels) + 0.1
         # And images of the same class are no negatives, however far apart.
@@ -345,7 +351,7 @@ class TestBCT:
     def test_the_old_head_reads_the_new_features_among_its_rows_and_means_of_new_classes(self) -> None:
         step, new, old = double(BCT())
         means = [old[label == LABELS].mean(0) for label in (4, 5, 6)]
-        rows = torch.cat([step.old_head.weight, torch.stack(means)])
+        rows = torch.cat([step.parent_head.weight, torch.stack(means)])
         logits = 16 * F.normalize(new) @ F.normalize(rows).T
         # Class 7 has no image and no column; old classes that do have some keep the rows that they learned.
         expected = cross_entropy(logits, LABELS.tolist())
@@ -353,11 +359,11 @@ class TestBCT:
 
     def test_the_influence_moves_features_and_neither_head(self) -> None:
         step, new, _ = double(BCT())
-        step.old_head.requires_grad_(True)
+        step.parent_head.requires_grad_(True)
         value = BCT().losses(step)["influence"]
         assert (gradient(value, new).abs().sum(1) > 0).all()
         assert not gradient(value, step.head.weight).any()
-        assert not gradient(value, step.old_head.weight).any()
+        assert not gradient(value, step.parent_head.weight).any()
         assert not list(step.state.parameters())
 
     def test_features_that_the_old_head_reads_well_are_cheap(self) -> None:
@@ -387,7 +393,12 @@ class TestUniBCT:
         state = method.begin(task)
         asked: list[int] = []
         for epoch in range(epochs):
-            method.epoch_begins(state, task, epoch / epochs, lambda epoch=epoch: asked.append(epoch) or now)
+
+            def outputs_now(epoch: int = epoch) -> Outputs:
+                asked.append(epoch)
+                return now
+
+            method.epoch_begins(state, task, epoch / epochs, outputs_now)
         assert asked == refreshed
 
     def test_the_graph_is_the_new_networks_and_what_flows_are_old_features(self) -> None:
@@ -397,7 +408,7 @@ class TestUniBCT:
         for progress, outputs_now in ((0.3, now), (0.6, self.task(seed=1)[1])):
             method.epoch_begins(state, task, progress, lambda: outputs_now)  # noqa: B023
             expected = diffused_class_means(
-                outputs_now.embeddings, task.old.features, task.labels, 4, share=0.7, temperature=0.3
+                outputs_now.embeddings, task.old_outputs.features, task.labels, 4, share=0.7, temperature=0.3
             )
             torch.testing.assert_close(state.rows, expected)
 
@@ -439,7 +450,8 @@ class TestAdvBCT:
     def plain(step: Step, features: Tensor) -> Tensor:
         """The discriminator's loss where nothing is reversed: new features are class 0, old ones class 1."""
         new, old = (step.state.discriminator(x).log_softmax(1) for x in (features, step.parent.features))
-        return -new[:, 0].mean() - old[:, 1].mean()
+        made: Tensor = -new[:, 0].mean() - old[:, 1].mean()
+        return made
 
     @given(st.floats(0, 1))
     @settings(max_examples=25, deadline=None)

@@ -1,7 +1,8 @@
 """A hyper-parameter is checked however a method is made, and a method reads nothing that it has not asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -52,13 +53,14 @@ EVERY_VALUE = [(kind, one.name) for kind in METHODS.values() for one in fields(k
         (AdvBCT, "threshold", -0.5),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(kind: type[Method], name: str, value: object) -> None:
+def test_a_value_that_does_not_fit_is_refused(kind: type[Method], name: str, value: Any) -> None:
     """In Python, in words, and where another method is made of one."""
-    for make in (
+    makers: tuple[Callable[[], object], ...] = (
         lambda: kind(**{name: value}),
         lambda: kind.with_options({name: str(value)}),
         lambda: replace(kind(), **{name: value}),
-    ):
+    )
+    for make in makers:
         with pytest.raises(InputError, match=r"is not usable for|No metric loss is called"):
             make()
 

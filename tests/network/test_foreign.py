@@ -19,7 +19,8 @@ PREPROCESSING = Preprocessing(size=16)
 
 
 def channel_means(images: NDArray[np.float32]) -> NDArray[np.float64]:
-    return images.mean(axis=(2, 3), dtype=np.float64) + 2
+    made: NDArray[np.float64] = images.mean(axis=(2, 3), dtype=np.float64) + 2
+    return made
 
 
 def a_model(run: Any = channel_means, dimension: int = 3, name: str = "package.module:function") -> ForeignModel:
@@ -58,7 +59,7 @@ def test_tensors_are_taken_too() -> None:
         (lambda images: channel_means(images)[:, :2], "vectors of 2 dimensions and had 3"),
         (lambda images: 0 * channel_means(images), "zero or not finite"),
         (lambda images: np.nan * channel_means(images), "zero or not finite"),
-        (lambda images: {}[0], r"fails on images of shape \(4, 3, 16, 16\)"),
+        (lambda images: [][0], r"fails on images of shape \(4, 3, 16, 16\)"),
         (lambda images: "vectors", "fails on images"),
     ],
 )

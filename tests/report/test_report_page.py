@@ -200,7 +200,7 @@ def test_empty_workspace_is_written_to_itself(tmp_path: Path) -> None:
 
 def test_embeddings_without_pictures_name_their_flips(shop: Workspace, tmp_path: Path) -> None:
     labels = np.array(HELD_OUT.classes)[HELD_OUT.labels]
-    arrays = {one.name: shop.extract(one, HELD_OUT) for one in shop.generations()}
+    arrays: dict[str, Any] = {one.name: shop.extract(one, HELD_OUT) for one in shop.generations()}
     np.savez(tmp_path / "held-out.npz", labels=labels, **arrays)
     text = shop.report(tmp_path / "held-out.npz", path=tmp_path / "report.html").path.read_text()
     section = text[text.index('<section id="flips"') : text.index('<section id="prototypes"')]

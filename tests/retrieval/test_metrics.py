@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ class Problem:
             return Exclusion(t(self.itself))
         return Exclusion(t(self.itself), t(self.ql), t(self.gl), t(self.qc), t(self.gc))
 
-    def evaluate(self, kind: str, **arguments: object) -> RetrievalMetrics:
+    def evaluate(self, kind: str, **arguments: Any) -> RetrievalMetrics:
         t = torch.from_numpy
         return evaluate(
             t(self.q), t(self.ql), t(self.g), t(self.gl), ks=KS, exclusion=self.exclusion(kind), **arguments
@@ -63,7 +64,9 @@ def problem(seed: int, queries: int = 14, gallery: int = 23, classes: int = 5, l
 
     def rows(count: int) -> NDArray[np.float64]:
         values = draw.normal(size=(count, 4)) if levels is None else draw.integers(0, levels, (count, 4)) + 0.0
-        return values if levels is not None else values / np.linalg.norm(values, axis=1, keepdims=True)
+        lengths: NDArray[np.float64] = np.ones((count, 1)) if levels else np.linalg.norm(values, axis=1, keepdims=True)
+        made: NDArray[np.float64] = values / lengths
+        return made
 
     g = rows(gallery)
     itself = draw.integers(-1, gallery, queries)

@@ -27,7 +27,8 @@ def seen(what: NDArray[np.float64], by: NDArray[np.float32], relu: bool = False)
     vectors = by[0] + what @ by[1:]
     if relu:
         vectors = np.maximum(vectors, 0)
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    made: NDArray[np.float32] = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return made
 
 
 @pytest.mark.parametrize("seed", range(5))

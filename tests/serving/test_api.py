@@ -102,7 +102,7 @@ class TestSearch:
         assert ids(answers["v1"]) != ids(answers["v2"])
 
     def test_filters(self, read_only: TestClient) -> None:
-        wanted = {"vector": unit(2), "k": 200, "labels": ["class 1", "class 2"]}
+        wanted: dict[str, Any] = {"vector": unit(2), "k": 200, "labels": ["class 1", "class 2"]}
         answer = read_only.post("/api/v1/search", json=wanted).json()
         assert {one["item"]["label"] for one in answer["results"]} == {"class 1", "class 2"}
         assert len(ids(answer)) == 40
@@ -270,7 +270,10 @@ class TestItems:
         assert (told["added"], told["replaced"], told["unchanged"], told["conflict_count"]) == (0, 0, 1, 0)
         assert told["items"] == [before] == [writable.get("/api/v1/item", params={"id": stored}).json()]
         assert not list((directory / "images").glob("*.png")), "the operator's own picture serves"
-        sent = {"files": {"image": path.read_bytes()}, "data": {"label": "other", "metadata": '{"price": 3}'}}
+        sent: dict[str, Any] = {
+            "files": {"image": path.read_bytes()},
+            "data": {"label": "other", "metadata": '{"price": 3}'},
+        }
         told = writable.post("/api/v1/items", **sent).json()
         assert told["conflicts"] == [{"item": stored, "known": before["label"], "said": "other"}]
         assert told["items"] == [{**before, "metadata": {**before["metadata"], "price": 3}}]
@@ -281,7 +284,7 @@ class TestItems:
     def test_a_vector_that_says_nothing_erases_nothing(self, writable: TestClient, served_workspace: Path) -> None:
         stored = hashlib.sha256(photographs(served_workspace)[0].read_bytes()).hexdigest()
         before = writable.get("/api/v1/item", params={"id": stored}).json()
-        body = {"generation": "v1", "items": [{"id": stored, "embedding": unit(1)}]}
+        body: dict[str, Any] = {"generation": "v1", "items": [{"id": stored, "embedding": unit(1)}]}
         told = writable.post("/api/v1/items/vectors", json=body).json()
         item = told["items"][0]
         assert (told["replaced"], item["label"], item["uri"]) == (1, before["label"], before["uri"])
@@ -299,7 +302,13 @@ class TestItems:
     def test_a_uri_that_a_client_gives_is_never_opened(self, writable: TestClient, served_workspace: Path) -> None:
         """Not for a thumbnail, not for a search, not for a refresh."""
         secret = photographs(served_workspace)[0]
-        item = {"id": "mine", "embedding": unit(5), "uri": str(secret), "label": "x", "metadata": {"a": True}}
+        item: dict[str, Any] = {
+            "id": "mine",
+            "embedding": unit(5),
+            "uri": str(secret),
+            "label": "x",
+            "metadata": {"a": True},
+        }
         told = writable.post("/api/v1/items/vectors", json={"generation": "v1", "items": [item]}).json()
         (shown,) = told["items"]
         assert (shown["uri"], shown["thumbnail"], shown["metadata"]) == (str(secret), None, {"a": True})
@@ -455,7 +464,8 @@ class TestJobs:
         assert done["result"]["pairs"][0]["old"] == "v1"
         told = writable.get("/api/v1/gate/v4").json()
         assert told["judged"] == "v4 alone against v1 alone and queries of v4 in vectors of v1 directly"
-        evidence = workspace_of(writable).evidence(*(workspace_of(writable).space(name) for name in ("v4", "v1")))
+        shop = workspace_of(writable)
+        evidence = shop.evidence(shop.space("v4"), shop.space("v1"))
         assert evidence is not None
         assert (evidence.old_classes, evidence.figures["cross"]["old"].queries) == ("given", 40)
         assert writable.post("/api/v1/check", json={"generation": "v9"}).status_code == 404
@@ -506,7 +516,7 @@ class TestJobs:
     def test_a_job_that_nobody_foresaw_failing(
         self, writable: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def fail(**_: object) -> None:
+        def fail(**_: Any) -> None:
             raise RuntimeError("a secret")
 
         monkeypatch.setattr(workspace_of(writable), "commit", fail)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -62,7 +63,8 @@ def test_who_asks_again_at_once_is_answered_again() -> None:
 
 
 def test_what_comes_while_the_model_works_is_answered_together() -> None:
-    model, sizes = Model(), []
+    model = Model()
+    sizes: list[Any] = []
 
     async def ask() -> None:
         with ThreadPoolExecutor(1) as thread:

@@ -1,7 +1,7 @@
 """What no request passes: foreign names, other sites' pages, too much, too slowly."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from evergallery.serving.server import LOOPBACK_NAMES
 
 
 @pytest.fixture(scope="module")
-def ask(served_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestClient]:
+def ask(served_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     directory = copy_of(served_workspace, tmp_path_factory.mktemp("guarded"))
     limits = Limits(rate=0, body_bytes=3000, upload_bytes=1000, images=2)
     with client(directory, limits=limits, anonymous="admin", names=LOOPBACK_NAMES) as asking:
@@ -126,7 +126,7 @@ def test_a_slow_client_is_sent_away() -> None:
 
 def test_waiting_for_a_client_to_leave_is_not_waiting_for_its_request() -> None:
     async def ask() -> list[str]:
-        messages = [{"type": "http.request", "body": b""}, {"type": "http.disconnect"}]
+        messages: list[Message] = [{"type": "http.request", "body": b""}, {"type": "http.disconnect"}]
 
         async def receive() -> Message:
             if len(messages) == 1:
@@ -175,7 +175,7 @@ def test_the_rest_of_a_request_is_thrown_away_and_its_connection_closed() -> Non
 def test_nothing_is_told_of_what_went_wrong_inside(
     served_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("a secret")
 
     directory = copy_of(served_workspace, tmp_path)

@@ -13,7 +13,7 @@ def test_a_job_has_ended_only_when_all_that_belongs_to_its_end_is_there(monkeypa
     while_logging: list[str] = []
     jobs = Jobs(lambda _: None, lambda _: "Something went wrong.")
 
-    def note(*_: object, **__: object) -> None:
+    def note(*_: Any, **__: Any) -> None:
         assert jobs.last is not None
         while_logging.append(jobs.last.state)
 

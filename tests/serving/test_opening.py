@@ -52,7 +52,9 @@ def import_addresses(directory: Path, addresses: dict[str, str], hashes: dict[st
     """Store vectors of v1 that came with these addresses, by the ids of their items."""
     vectors = np.random.default_rng(5).normal(size=(len(addresses), 8)).astype(np.float32)
     table = directory.parent / "imported.npz"
-    content = {"content_hashes": np.array([(hashes or {}).get(one, "") for one in addresses])} if hashes else {}
+    content: dict[str, Any] = (
+        {"content_hashes": np.array([(hashes or {}).get(one, "") for one in addresses])} if hashes else {}
+    )
     np.savez(
         table, ids=np.array(list(addresses)), embeddings=vectors, uris=np.array(list(addresses.values())), **content
     )

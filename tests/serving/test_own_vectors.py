@@ -23,7 +23,7 @@ def query(tmp_path: Path) -> Path:
     return min(make_photos(tmp_path / "queries", each=1, seed=5).rglob("*.png"))
 
 
-def ask(asking: TestClient, path: Path, **options: object) -> Any:
+def ask(asking: TestClient, path: Path, **options: Any) -> Any:
     with path.open("rb") as picture:
         found = asking.post("/api/v1/search/image", files={"image": picture}, data=options)
     assert found.status_code == 200, found.text

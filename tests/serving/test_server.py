@@ -54,7 +54,8 @@ def running(directory: Path, *options: str) -> Iterator[tuple[str, "subprocess.P
         finally:
             process.kill()
             process.wait()
-            process.stdout.close()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 @pytest.fixture

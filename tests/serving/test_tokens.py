@@ -2,9 +2,12 @@
 
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
 from hypothesis import given
 from hypothesis import strategies as st
 from served import client, copy_of
@@ -76,7 +79,7 @@ def test_scopes_contain_each_other(served_workspace: Path, tmp_path: Path) -> No
     directory = copy_of(served_workspace, tmp_path)
     tokens = Tokens(directory)
     made = {scope: tokens.create(scope, scope) for scope in ("read", "write", "admin")}
-    asked = {
+    asked: dict[str, Callable[[TestClient, dict[str, str]], Response]] = {
         "read": lambda ask, headers: ask.get("/api/v1/labels", headers=headers),
         "write": lambda ask, headers: ask.request("DELETE", "/api/v1/items", json={"ids": ["x"]}, headers=headers),
         "admin": lambda ask, headers: ask.post("/api/v1/promote", json={"generation": "v9"}, headers=headers),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -17,11 +18,11 @@ def writable(served_workspace: Path, tmp_path: Path) -> Iterator[TestClient]:
         yield asking
 
 
-def ask(writable: TestClient, path: Path, **options: object) -> dict[str, object]:
+def ask(writable: TestClient, path: Path, **options: Any) -> dict[str, Any]:
     with path.open("rb") as picture:
         found = writable.post("/api/v1/search/image", files={"image": picture}, data=options)
     assert found.status_code == 200, found.text
-    answer: dict[str, object] = found.json()
+    answer: dict[str, Any] = found.json()
     return answer
 
 
@@ -42,7 +43,7 @@ def test_dual_query(writable: TestClient, tmp_path: Path) -> None:
     workspace = writable.app.state.service.workspace  # type: ignore[attr-defined]
     seen = {name: embed(workspace, query, workspace.generation(name)).tolist() for name in ("v1", "v3")}
     both = writable.post("/api/v1/search", json={"vector": seen["v3"], "seen_by": {"v1": seen["v1"]}}).json()
-    assert [one["item"]["id"] for one in both["results"]] == [one["item"]["id"] for one in after["results"]]  # type: ignore[attr-defined]
+    assert [one["item"]["id"] for one in both["results"]] == [one["item"]["id"] for one in after["results"]]
     item = writable.post("/api/v1/search", json={"item": both["results"][0]["item"]["id"]})
     assert item.status_code == 200
     assert writable.get("/api/v1/status").json()["states"]["compatible"] == 200
@@ -53,13 +54,13 @@ def test_dual_query(writable: TestClient, tmp_path: Path) -> None:
 def test_rescoring(writable: TestClient, served_workspace: Path, tmp_path: Path) -> None:
     query = min(make_photos(tmp_path / "queries", each=1, seed=5).rglob("*.png"))
     before = ask(writable, query)
-    body = {"generation": "v3", "answer": "rescore", "candidates": 15, "seconds": 60}
+    body: dict[str, Any] = {"generation": "v3", "answer": "rescore", "candidates": 15, "seconds": 60}
     assert writable.post("/api/v1/promote", json=body).json()["answer"].startswith("15 candidates")
     first, again = ask(writable, query), ask(writable, query)
     assert first["rescored"] == {"candidates": 15, "kept": 0, "embedded": 15, "gone": 0, "late": 0}
     assert again["rescored"] == {"candidates": 15, "kept": 15, "embedded": 0, "gone": 0, "late": 0}
     assert again["results"] == first["results"]
-    assert {one["item"]["generation"] for one in first["results"]} == {"v3"}  # type: ignore[attr-defined]
+    assert {one["item"]["generation"] for one in first["results"]} == {"v3"}
     assert writable.get("/api/v1/status").json()["by_generation"] == {"v1": 185, "v3": 15}
     metrics = writable.get("/metrics").text
     assert 'evergallery_rescored_candidates_total{vector="embedded"} 15.0' in metrics
@@ -78,14 +79,14 @@ def test_rescoring(writable: TestClient, served_workspace: Path, tmp_path: Path)
         {"candidates": 5},
     ],
 )
-def test_what_is_no_way_is_refused(writable: TestClient, body: dict[str, object]) -> None:
+def test_what_is_no_way_is_refused(writable: TestClient, body: dict[str, Any]) -> None:
     assert writable.post("/api/v1/promote", json={"generation": "v3", **body}).status_code == 422
 
 
 def test_a_smallest_score_of_another_generation(writable: TestClient, tmp_path: Path) -> None:
     query = min(make_photos(tmp_path / "queries", each=1, seed=5).rglob("*.png"))
     every = ask(writable, query, k=100)["results"]
-    least = every[20]["score"]  # type: ignore[index]
+    least = every[20]["score"]
     writable.post("/api/v1/promote", json={"generation": "v3", "answer": "dual"})
     translated = ask(writable, query, k=100, min_score=least, min_score_of="v1")["results"]
-    assert len(translated) == 21  # type: ignore[arg-type]
+    assert len(translated) == 21

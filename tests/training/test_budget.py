@@ -100,7 +100,8 @@ class TestSteps:
 class TestMovingAverage:
     def test_it_is_what_it_says(self) -> None:
         module = nn.BatchNorm1d(2)
-        average = moving_average(module, 0.3)
+        average: Any = moving_average(module, 0.3)
+        assert module.running_mean is not None
         expected = None
         for step in range(6):
             with torch.no_grad():

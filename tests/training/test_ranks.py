@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ import ranks_worker
 WORKER = Path(__file__).parent / "ranks_worker.py"
 
 
-def torchrun(size: int, *command: object, restarts: int = 0, wait: bool = True) -> subprocess.Popen[str]:
+def torchrun(size: int, *command: Any, restarts: int = 0, wait: bool = True) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}",

@@ -36,7 +36,9 @@ def embedder_of(generation: Generation) -> Embedder:
 @pytest.mark.parametrize(("kind", "decay"), [("cnn", 1.0), ("transformer", 0.75)])
 def test_the_recipe_follows_the_backbone(kind: str, decay: float, tmp_path: Path) -> None:
     shop = shop_of(tmp_path, TINY[kind])
-    images = coloured_images(classes=4, each=4, size=shop.promoted.preprocessing.size)
+    size = shop.promoted.preprocessing.size
+    assert isinstance(size, int)
+    images = coloured_images(classes=4, each=4, size=size)
     learned = shop.learn(images, method=Finetune(), train="all", settings={"epochs": 1, "batch_size": 8})
     settings = learned.card.settings
     assert (settings["normalisation"], settings["optimizer"], settings["layer_decay"]) == ("fixed", "adamw", decay)

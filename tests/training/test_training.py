@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def new_network(classes: int = 6, seed: int = 0) -> Network:
     return Network(embedder, Head(embedder.dimension, 0).grow(classes, seed))
 
 
-def run(network: Network, images: ImageSet, settings: Settings, directory: Path, **arguments: object) -> Trained:
+def run(network: Network, images: ImageSet, settings: Settings, directory: Path, **arguments: Any) -> Trained:
     directory.mkdir(parents=True, exist_ok=True)
     method = arguments.pop("method", Finetune())
     validation = arguments.pop("validation", None)
@@ -102,7 +102,7 @@ def test_run_interrupted_within_an_epoch_goes_on_from_that_step(
     monkeypatch.setattr("evergallery.training.trainer.CHECKPOINT_EVERY_SECONDS", 0)
     images = coloured_images(classes=4)
 
-    def arguments() -> dict[str, object]:
+    def arguments() -> dict[str, Any]:
         parent = new_network(4, seed=3).eval()
         return {
             "method": METHODS[method](), "validation": images,
@@ -137,6 +137,7 @@ def test_process_that_is_asked_to_stop_keeps_what_it_did(quick: Quick, tmp_path:
     settings = quick(epochs=1, batch_size=2)
     directory = tmp_path / "stopped"
     process = learning_until("progress.step == 5", settings, directory)
+    assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
@@ -154,11 +155,12 @@ def test_process_that_is_asked_to_stop_keeps_what_it_did(quick: Quick, tmp_path:
 def test_run_that_is_stopped_while_it_validates_goes_on_there(
     images: ImageSet, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, asked, validated = quick(epochs=3), threading.Event(), []
+    settings, asked = quick(epochs=3), threading.Event()
+    validated: list[int] = []
     whole, resumed = new_network(), new_network(seed=77)
     run(whole, images, settings, tmp_path / "whole", validation=images)
 
-    def stopped_in_the_second(*arguments: object, **options: object) -> object:
+    def stopped_in_the_second(*arguments: Any, **options: Any) -> object:
         validated.append(1)
         if len(validated) == 2:
             asked.set()
@@ -378,7 +380,7 @@ def test_compiled_steps_learn_what_others_learn(
 ) -> None:
     compiled: list[object] = []
 
-    def traced(module: nn.Module, **_: object) -> object:
+    def traced(module: nn.Module, **_: Any) -> object:
         # All of the compiler but the generation of C++ code, which takes half a minute.
         compiled.append(module)
         return really(module, backend="aot_eager")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import models
 from conftest import as_json, evergallery
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
-from evergallery.holdings.answer import Answer
+from evergallery.extraction.images import find_images
+from evergallery.holdings.answer import Answer, Way
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import embed
 from evergallery.holdings.spaces import Space
@@ -34,8 +36,8 @@ def photos(shop: Workspace, count: int = 8) -> list[Path]:
     return sorted(make_photos(shop.directory.parent / "queries", each=1, seed=5).rglob("*.png"))[:count]
 
 
-def answers(shop: Workspace, path: Path, **options: object) -> list[tuple[str, str, float]]:
-    found = shop.search(path, **options)  # type: ignore[arg-type]
+def answers(shop: Workspace, path: Path, **options: Any) -> list[tuple[str, str, float]]:
+    found = shop.search(path, **options)
     return [(one.item.id, one.item.generation, round(one.score, 5)) for one in found]
 
 
@@ -64,8 +66,10 @@ class TestDual:
         for result in shop.search(path, k=20):
             item = stored[result.item.id]
             assert result.score == pytest.approx(float(by_space[item.generation] @ item.embedding), abs=1e-5)
-        logits = [result.probability for result in shop.search(path, k=20)]
-        assert logits == sorted(logits, reverse=True)
+        found = [result.probability for result in shop.search(path, k=20)]
+        probabilities = [value for value in found if value is not None]
+        assert len(probabilities) == len(found)
+        assert probabilities == sorted(probabilities, reverse=True)
         assert right(shop, photos(shop, 10)) >= 9
 
     def test_vectors_of_both_models_ask_without_any_picture(self, shop: Workspace) -> None:
@@ -183,12 +187,12 @@ class TestRescoring:
         shop.promote("v3", answer="rescore")
         first, second = photos(shop, 2)
         shop.search(first)
-        looked = rescoring.find_images
+        looked: Any = find_images
 
-        def commit_meanwhile(*arguments: object, **named: object) -> object:
+        def commit_meanwhile(*arguments: Any, **named: Any) -> object:
             monkeypatch.undo()
             shop.commit()
-            return looked(*arguments, **named)  # type: ignore[arg-type]
+            return looked(*arguments, **named)
 
         monkeypatch.setattr(rescoring, "find_images", commit_meanwhile)
         shop.search(second)
@@ -209,7 +213,8 @@ class TestRescoring:
         told = shop.search(second)
         assert spaces(shop)["v3"] > committed
         again = shop.search(second)
-        assert [(one.item.id, one.score) for one in again] == [(one.item.id, pytest.approx(one.score)) for one in told]
+        assert [one.item.id for one in again] == [one.item.id for one in told]
+        assert [one.score for one in again] == pytest.approx([one.score for one in told])
         shop.promote("v3", answer="dual")
         shop.commit()
         settled = spaces(shop)["v3"]
@@ -267,9 +272,10 @@ class TestChoosing:
         with pytest.raises(RefusedError, match="v3 has not been checked in the way adapter against v1"):
             shop.promote("v3", answer="adapter")
         (shop.directory / "gate.toml").write_text("cross_test = 99.0\nqueries = 200\n")
-        for way in ("dual", "rescore"):
+        ways: tuple[Way, ...] = ("dual", "rescore")
+        for way in ways:
             with pytest.raises(RefusedError, match="NOT MET: cross-test"):
-                shop.promote("v3", answer=way)  # type: ignore[arg-type]
+                shop.promote("v3", answer=way)
 
     def test_another_way_does_not_hide_what_was_forced(self, shop: Workspace) -> None:
         shop.promote("v3", force=True, why="a rehearsal")
@@ -285,9 +291,9 @@ class TestChoosing:
             (("rescore", None, -1.0), "seconds"),
         ],
     )
-    def test_what_is_no_way(self, arguments: tuple[object, ...], message: str) -> None:
+    def test_what_is_no_way(self, arguments: tuple[Any, ...], message: str) -> None:
         with pytest.raises(InputError, match=message):
-            Answer.of(*arguments)  # type: ignore[arg-type]
+            Answer.of(*arguments)
 
     def test_an_older_workspace_answers_as_it_did(self, shop: Workspace) -> None:
         from evergallery.files import read_json, write_json
@@ -300,7 +306,8 @@ class TestChoosing:
 
     def test_scores_move_and_are_translated(self, shop: Workspace) -> None:
         query = photos(shop)[0]
-        scale = shop.state.scale(*[shop.generation("v1").fingerprint] * 2, None)
+        own = shop.generation("v1").fingerprint
+        scale = shop.state.scale(own, own, None)
         assert scale is not None
         score = -scale.intercept / scale.slope
         before = len(shop.search(query, k=200, minimum_score=score))
@@ -351,7 +358,8 @@ class TestWhileARefreshIsCommitted:
             table /= np.linalg.norm(table, axis=1, keepdims=True)
             np.savez(tmp_path / f"{name}.npz", embeddings=table, ids=np.arange(50).astype(str))
             shop.import_vectors(tmp_path / f"{name}.npz", refresh=name == "v2")
-        gallery, committed = shop.gallery, []
+        gallery = shop.gallery
+        committed: list[int] = []
         before = gallery.at_one_moment
 
         def late(ask: Callable[[], object]) -> object:
@@ -375,7 +383,7 @@ class TestJudgedInAWay:
         assert not usual.passed
         assert usual.pairs[0].answer is None
         for way in ("dual", Answer.of("rescore", 50), "direct", "adapter"):
-            found = shop.check("v3", held_out(), answer=way)  # type: ignore[arg-type]
+            found = shop.check("v3", held_out(), answer=way)
             try:
                 promoted = list(judge(shop, "v3", found.pairs[0].answer).conditions)
             except RefusedError:

@@ -52,7 +52,7 @@ def gate(tmp_path: Path) -> Gate:
     return Gate.read(tmp_path / "none.toml")
 
 
-def met(gate: Gate, found: Evidence) -> dict[str, bool]:
+def met(gate: Gate, found: Evidence) -> dict[str, bool | None]:
     return {condition.name: condition.met for condition in gate.conditions(found)}
 
 

@@ -1,6 +1,7 @@
 """What each way of answering costs, and which of them is recommended."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def outcome(way: str, score: float, share: float = 0.0, candidates: int | None =
 
 
 def measured(new: float = 0.7, direct: float = 0.4, few: float = 0.65, many: float = 0.7) -> Evidence:
-    def figures(recall: float) -> dict[str, object]:
+    def figures(recall: float) -> dict[str, Any]:
         return {"all": {"recall": {1: recall}, "mAP@R": 0.3, "queries": 2000, "dropped": 0}}
 
     return Evidence.model_validate(
@@ -132,10 +133,10 @@ def test_check_and_plan_recommend_what_works(shop: Workspace) -> None:
 
 
 def test_on_the_command_line(shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Wide enough for every column; other tests of this process may have said otherwise.
+    # Wide enough for every column.
     monkeypatch.setenv("COLUMNS", "200")
     images = held_out()
-    vectors = {name: shop.extract(shop.generation(name), images) for name in ("v1", "v3")}
+    vectors: dict[str, Any] = {name: shop.extract(shop.generation(name), images) for name in ("v1", "v3")}
     np.savez(tmp_path / "held-out.npz", labels=images.labels, **vectors)
     shop.close()
     here, data = ("-w", shop.directory), ("--data", tmp_path / "held-out.npz")
@@ -177,7 +178,7 @@ def test_several_candidates_have_wider_intervals(shop: Workspace, tmp_path: Path
         with pytest.raises(InputError, match="two candidates or more"):
             shop.compare(wrong, held_out())
     images = held_out()
-    vectors = {name: shop.extract(shop.generation(name), images) for name in ("v1", "v2", "v3")}
+    vectors: dict[str, Any] = {name: shop.extract(shop.generation(name), images) for name in ("v1", "v2", "v3")}
     np.savez(tmp_path / "held-out.npz", labels=images.labels, **vectors)
     shop.close()
     data, here = ("--data", tmp_path / "held-out.npz"), ("-w", shop.directory)

@@ -1,5 +1,7 @@
 """Which items are refreshed first."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,8 +13,8 @@ def rows(*angles: float) -> list[np.ndarray]:
     return [np.array([np.cos(a), np.sin(a)], np.float32) for a in np.deg2rad(angles)]
 
 
-def stored(**changes: object) -> Stored:
-    values: dict[str, object] = {
+def stored(**changes: Any) -> Stored:
+    values: dict[str, Any] = {
         "ids": ["d", "a", "c", "b", "e"],
         # Class x around 0°, class y around 90°; the unlabelled one lies between them.
         "vectors": rows(0, 30, 90, 100, 45),
@@ -21,7 +23,7 @@ def stored(**changes: object) -> Stored:
         "added": ["2026-03", "2026-01", "2026-02", "2026-05", "2026-04"],
         "found": {"b": 3, "d": 1},
     }
-    return Stored(**(values | changes))  # type: ignore[arg-type]
+    return Stored(**(values | changes))
 
 
 def test_uncertain_first_is_by_distance_to_the_class_mean() -> None:

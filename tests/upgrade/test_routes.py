@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +20,8 @@ Vectors = NDArray[np.float32]
 
 def rows(count: int, width: int, seed: int) -> Vectors:
     found = np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    made: Vectors = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return made
 
 
 class Engine:
@@ -37,7 +38,7 @@ class Engine:
         *,
         with_embeddings: bool = False,
         minimum_score: float | None = None,
-        **_: object,
+        **_: Any,
     ) -> list[list[Match]]:
         self.asked.append(k)
         nothing = np.empty(0, np.float32)

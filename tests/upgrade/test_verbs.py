@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from evergallery.errors import BusyError, DamagedError, InputError, NotFoundErro
 from evergallery.files import LOOK_SECONDS, lock, read_json, write_json
 from evergallery.generations.generation import Generation
 from evergallery.holdings import embedding
+from evergallery.holdings.comparing import require_compatible
 from evergallery.holdings.holdings import Holdings
 from evergallery.methods import Finetune
+from evergallery.network import Extractor
 from evergallery.searching import searching
 from evergallery.training import Settings
 from evergallery.upgrade import promotion
@@ -49,7 +52,7 @@ def test_a_search_is_of_one_state(shop: Workspace, monkeypatch: pytest.MonkeyPat
     before = [(one.item.id, one.item.generation, one.score) for one in shop.search(query)]
     answering = searching.answering
 
-    def promote_meanwhile(*arguments: object) -> Generation:
+    def promote_meanwhile(*arguments: Any) -> Generation:
         found = answering(*arguments)
         shop.promote("v2")
         return found
@@ -66,7 +69,12 @@ def test_models_stay_loaded_and_load_once(shop: Workspace, monkeypatch: pytest.M
     shop = Workspace(shop.directory)
     loaded: list[str] = []
     load = Generation.embedder
-    monkeypatch.setattr(Generation, "embedder", lambda one: loaded.append(one.name) or load(one))
+
+    def noting(generation: Generation) -> Extractor:
+        loaded.append(generation.name)
+        return load(generation)
+
+    monkeypatch.setattr(Generation, "embedder", noting)
     with ThreadPoolExecutor(4) as threads:
         names = ["v1", "v2", "v3"] * 20
         found = list(threads.map(lambda name: shop.loaded.embedder(shop.generation(name)), names))
@@ -138,10 +146,10 @@ class TestCheck:
         ],
     )
     def test_embeddings_that_do_not_fit(
-        self, made: Workspace, tmp_path: Path, change: dict[str, np.ndarray | None], message: str
+        self, made: Workspace, tmp_path: Path, change: dict[str, Any], message: str
     ) -> None:
         vectors = np.eye(8, dtype=np.float32)[np.arange(300) % 8]
-        arrays = {"labels": np.arange(300) % 10, "v1": vectors, "v2": vectors, **change}
+        arrays: dict[str, Any] = {"labels": np.arange(300) % 10, "v1": vectors, "v2": vectors, **change}
         np.savez(tmp_path / "x.npz", **{name: array for name, array in arrays.items() if array is not None})
         with pytest.raises(InputError, match=message):
             made.check("v2", tmp_path / "x.npz")
@@ -326,8 +334,8 @@ class TestPromotion:
         shop.check("v2", held_out())
         shop.promote("v2")
         before, entries = shop.state.model_dump(), len(shop.log())
-        for more in ({}, {"force": True, "why": "to be sure"}):
-            done = shop.promote("v2", **more)
+        for force in (False, True):
+            done = shop.promote("v2", force=force, why="to be sure" if force else None)
             assert (done.changed, str(done)) == (False, "v2 answers queries already: nothing was changed.")
         assert (shop.state.model_dump(), len(shop.log())) == (before, entries)
         assert shop.rollback() == "v1"
@@ -348,9 +356,9 @@ class TestPromotion:
     ) -> None:
         shop.check("v2", held_out())
         shop.check("v3", held_out())
-        allowed = promotion.require_compatible
+        allowed = require_compatible
 
-        def meanwhile(*arguments: object) -> None:
+        def meanwhile(*arguments: Any) -> None:
             monkeypatch.undo()
             shop.promote("v3", force=True, why="came between")
             allowed(*arguments)
@@ -464,7 +472,12 @@ def test_status_waits_for_nobody_and_names_who_runs(shop: Workspace, monkeypatch
     slept: list[float] = []
     sleep = time.sleep
     with monkeypatch.context() as patched:
-        patched.setattr(time, "sleep", lambda seconds: (slept.append(seconds), sleep(seconds)))
+
+        def noting(seconds: float) -> None:
+            slept.append(seconds)
+            sleep(seconds)
+
+        patched.setattr(time, "sleep", noting)
         status = shop.status()
     assert sum(slept) < 2 * LOOK_SECONDS
     assert status.spaces is None
@@ -530,7 +543,9 @@ class TestCalibration:
         shop.check("v2", held_out())
         shop.promote("v2")
         found = shop.search(query, k=200)
-        assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
+        probabilities = [one.probability for one in found if one.probability is not None]
+        assert len(probabilities) == len(found)
+        assert probabilities == sorted(probabilities, reverse=True)
         likely = shop.search(query, k=200, minimum_probability=0.3)
         assert [one.item.id for one in likely] == [one.item.id for one in found if (one.probability or 0) >= 0.3]
         assert 0 < len(likely) < 200

@@ -126,8 +126,8 @@ def test_without_a_scale_raw_scores_rank(protocol: Protocol, spaces: tuple[Compa
     mixed = Setting(way="dual", share=0.5)
     raw = by_setting(outcomes(protocol, bare, new, {}, confidence=0.95))[mixed]
     same = Calibration(1.0, 0.0)
-    plain = [Compared(one.queries, one.vectors, same) for one in (old, new)]
-    assert raw == by_setting(outcomes(protocol, *plain, {}, confidence=0.95))[mixed]
+    before, after = (Compared(one.queries, one.vectors, same) for one in (old, new))
+    assert raw == by_setting(outcomes(protocol, before, after, {}, confidence=0.95))[mixed]
 
 
 def test_a_route_without_a_scale_spoils_no_other(

@@ -22,7 +22,8 @@ def seen(noise: float | None, seed: int, count: int = ITEMS) -> Vectors:
     made = draw.normal(size=(count, DIMENSIONS))
     if noise is not None:
         made = centres[np.arange(count) % CLASSES] + noise * made
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    unit: Vectors = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 @pytest.fixture

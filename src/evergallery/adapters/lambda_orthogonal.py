@@ -84,10 +84,10 @@ def fit_lambda_orthogonal(
         # mean |x W - y|² without the pairs.
         distance = (weight * (moment @ weight - 2 * cross)).sum() + constant
         loss = distance + lambda_orthogonality(weight, limit, sharpness)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     weight = weight.detach()
     offset = y_mean - x_mean @ weight
     return LambdaOrthogonalAdapter(weight.to(source.dtype), offset.to(source.dtype))

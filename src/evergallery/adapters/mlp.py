@@ -123,7 +123,7 @@ def fit_mlp(
         for rows in torch.split(kept[torch.randperm(len(kept), generator=generator)], batch_size):
             optimizer.zero_grad()
             loss = distance(rows)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
     return MLPAdapter(*best)
 

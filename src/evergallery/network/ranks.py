@@ -58,7 +58,7 @@ class Ranks:
         # Its backward, unlike that of the plain collective, sums the gradients.
         from torch.distributed.nn.functional import all_reduce
 
-        summed: Tensor = all_reduce(tensor.to(self.device)).to(tensor.device)  # type: ignore[no-untyped-call]
+        summed: Tensor = all_reduce(tensor.to(self.device)).to(tensor.device)
         return summed
 
     def whole(self, part: Tensor, count: int) -> Tensor:
