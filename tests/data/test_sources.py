@@ -315,7 +315,7 @@ def test_content_of_an_array_does_not_depend_on_the_size_it_is_read_at(tmp_path:
     small, large = (load(tmp_path / "images.npz", Preprocessing(size=size)) for size in (8, 16))
     assert small.hashes == large.hashes
     assert len(set(small.hashes)) == 4
-    assert repr(small) == "ImageSet(4 images of 8×8, 2 classes)"
+    assert repr(small) == "ImageSet(4 images of 8 pixels, 2 classes)"
 
 
 @pytest.mark.parametrize(

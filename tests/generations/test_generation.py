@@ -9,7 +9,7 @@ import torch
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX
-from evergallery.generations.card import CARD, MethodCard
+from evergallery.generations.card import CARD, FORMAT, MethodCard
 from evergallery.generations.fingerprint import fingerprint_of
 from evergallery.generations.generation import EMBEDDER, Generation, generation_directories
 from evergallery.network import Architecture, Embedder, ExpandedEmbedder, Head, Network
@@ -82,9 +82,9 @@ def test_newer_format_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "v0001")
     path = tmp_path / "v0001" / CARD
     content = json.loads(path.read_text())
-    content["card"]["format"] = 4
+    content["card"]["format"] = FORMAT + 1
     path.write_text(json.dumps(content))
-    with pytest.raises(DamagedError, match="has format 4 .*install a newer Evergallery"):
+    with pytest.raises(DamagedError, match=rf"has format {FORMAT + 1} .*install a newer Evergallery"):
         Generation.load(tmp_path / "v0001")
 
 

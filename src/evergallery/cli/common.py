@@ -116,8 +116,12 @@ HERE = Path()
 def size_given(text: str | None) -> "Size | None":
     """What ``--size`` asks for: ``224``, or ``256x128`` for height and width."""
     from evergallery.data.sizes import read_size
+    from evergallery.errors import InputError
 
-    return None if text is None else read_size(text)
+    try:
+        return None if text is None else read_size(text)
+    except InputError as error:
+        raise InputError(f"--size {text}: {error}") from error
 
 
 def open_workspace(directory: Path) -> "Workspace":

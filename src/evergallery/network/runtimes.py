@@ -194,6 +194,14 @@ def _openvino(path: Path, side: Size) -> Embed:
     return openvino_model(path, "pixels", (*sides(side), 3), part_size(side))
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO, opened once for the process and never closed: a model that outlives its core can bring the process down."""
+    import openvino
+
+    return openvino.Core()
+
+
 def openvino_model(
     path: Path, name: str, shape: tuple[int, ...], size: int, precision: Literal["f32", "bf16"] = "f32"
 ) -> Callable[[NDArray[Any]], Vectors]:
@@ -206,9 +214,7 @@ def openvino_model(
         size: images of a whole part.
         precision: in which it computes; by itself OpenVINO takes bfloat16 where the processor has it.
     """
-    import openvino
-
-    core = openvino.Core()
+    core = _core()
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "EXECUTION_MODE_HINT": "ACCURACY" if precision == "f32" else "PERFORMANCE",
@@ -222,9 +228,14 @@ def openvino_model(
     def compiled(count: int) -> Callable[[NDArray[Any]], Vectors]:
         model = core.read_model(path)
         model.reshape({name: [count, *shape]})
-        request = core.compile_model(model, "CPU", settings).create_infer_request()
-        # Copied, because its memory is written again by the next call.
-        return lambda images: np.array(request.infer({name: images})[0], dtype=np.float32)
+        program = core.compile_model(model, "CPU", settings)
+        request = program.create_infer_request()
+
+        def infer(images: NDArray[Any]) -> Vectors:
+            # The program lives as long as its request; vectors are copied, because the next call writes over them.
+            return np.array(request.infer({name: images})[program.output(0)], dtype=np.float32)
+
+        return infer
 
     single = compiled(1)
     whole = compiled(size) if size > 1 else single
