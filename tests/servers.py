@@ -101,14 +101,14 @@ def collection(patch: pytest.MonkeyPatch) -> Iterator[str]:
     Without it, in the local mode of Qdrant's client, which stands in for a server within one process.
     """
     pytest.importorskip("qdrant_client", reason="the extra qdrant is not installed")
-    from evergallery.gallery.qdrant import adopted
+    from evergallery.gallery.qdrant import adopting
     from evergallery.gallery.qdrant import store as qdrant
     from evergallery.gallery.qdrant.client import client_of
 
     name, server = f"test_{uuid.uuid4().hex}", os.environ.get("EVERGALLERY_QDRANT_URL")
     if server is None:
         client = _stand_in()
-        for module in (qdrant, adopted):
+        for module in (qdrant, adopting):
             patch.setattr(module, "client_of", lambda url: client)
         yield f"qdrant://stand-in/{name}"
         return

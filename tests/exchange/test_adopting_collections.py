@@ -17,7 +17,7 @@ from evergallery.gallery.adopted import AdoptedCollection
 from evergallery.gallery.copying import copy_gallery
 from evergallery.gallery.items import Filter
 from evergallery.gallery.opening import open_store
-from evergallery.gallery.qdrant import adopted
+from evergallery.gallery.qdrant import adopted, adopting
 from evergallery.watching import SILENT
 from servers import collection, directory
 
@@ -59,7 +59,7 @@ class Theirs:
 def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
     with collection(monkeypatch) as place:
         server = place.rpartition("/")[0]
-        client = adopted.client_of(place)  # type: ignore[attr-defined]
+        client = adopting.client_of(place)  # type: ignore[attr-defined]
         name = f"theirs_{uuid.uuid4().hex}"
         space = models.VectorParams(size=8, distance=models.Distance.COSINE)
         other = models.VectorParams(size=3, distance=models.Distance.EUCLID)

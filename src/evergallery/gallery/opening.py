@@ -96,13 +96,13 @@ def look_at(place: str, directory: Path, ids: str | Path | None = None) -> Adopt
 
 
 def _collection() -> Callable[[str], Adoptable]:
-    from evergallery.gallery.qdrant.adopted import AdoptableQdrantCollection
+    from evergallery.gallery.qdrant.adopting import AdoptableQdrantCollection
 
     return AdoptableQdrantCollection
 
 
 def _table() -> Callable[[str], Adoptable]:
-    from evergallery.gallery.postgres.adopted import AdoptablePostgresTable
+    from evergallery.gallery.postgres.adopting import AdoptablePostgresTable
 
     return AdoptablePostgresTable
 

@@ -5,107 +5,32 @@ vectors of it. Its description of the version that they have has no vector here;
 its vectors alone, by a key that need not be allowed to write.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.data.columns import scalar_of, text_of
-from evergallery.data.metadata import is_name, normalised, saying, unstorable
-from evergallery.data.unit_vectors import is_unit, unit_rows
-from evergallery.errors import InputError, NotFoundError, RefusedError
-from evergallery.gallery.adopted import EXAMPLES, Adoptable, AdoptedCollection, Changes, Rows
+from evergallery.data.unit_vectors import unit_rows
+from evergallery.errors import RefusedError
+from evergallery.gallery.adopted import EXAMPLES, AdoptedCollection, Changes, Rows
 from evergallery.gallery.engine import Mark
 from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, View, check_items, point_id
-from evergallery.gallery.places import options_of, without_password
-from evergallery.gallery.qdrant.client import client_of, collection_of, explained
+from evergallery.gallery.qdrant.client import explained
+from evergallery.gallery.qdrant.collection import Note, Source, notes_of
 from evergallery.gallery.qdrant.points import condition, described, is_asked, marked_by, unmarked, versions_of
-from evergallery.gallery.qdrant.store import ADOPTED, QdrantStore, create_collection
+from evergallery.gallery.qdrant.store import ADOPTED, QdrantStore
 from evergallery.gallery.store import BATCH
 from evergallery.gallery.versions import problem_of
-from evergallery.names import normal
 from evergallery.watching import SILENT, Watcher
 
-TEXTS = ("label", "uri", "content_hash")
-OPTIONS = ("vector", "metadata", "base", "gallery", *TEXTS)
 NAMED_AT_ONCE = 10_000
 """Up to so many items that a filter admits are named to their collection; of more, what it finds is looked through."""
 FIRST_LIMIT = 64
-SKETCH = 16
-
-
-@dataclass(frozen=True)
-class Source:
-    """A collection of somebody else's, and what of its points is read.
-
-    Attributes:
-        name: of the collection.
-        vector: name of the vector; ``None`` for the unnamed one.
-        texts: keys of the payload for label, address of the image and hash of its content, by what they are.
-        metadata: keys of the payload that become metadata.
-        base: what is put before each address.
-        dimension: of the vectors.
-        generation: fingerprint of the one that made them; empty while it is not known.
-        owner: the workspace that has adopted it.
-    """
-
-    name: str
-    vector: str | None
-    texts: Mapping[str, str]
-    metadata: tuple[str, ...]
-    base: str
-    dimension: int
-    generation: str = ""
-    owner: str = ""
-
-    def __str__(self) -> str:
-        return f"the collection {self.name}"
-
-    @property
-    def described(self) -> str:
-        """What is read, exactly."""
-        return json.dumps(asdict(replace(self, generation="", owner="")), sort_keys=True)
-
-    @property
-    def selected(self) -> Any:
-        """What is asked for as the vectors of points."""
-        return True if self.vector is None else [self.vector]
-
-    def vector_of(self, record: Any) -> NDArray[np.float32] | None:
-        """The vector (D,) of a point, as it is stored; ``None`` where it has none of numbers."""
-        found = record.vector.get(self.vector) if isinstance(record.vector, dict) else record.vector
-        return np.asarray(found, np.float32) if found is not None and len(found) else None
-
-
-@dataclass(frozen=True)
-class Note:
-    """What is kept of a point of theirs.
-
-    Attributes:
-        version: the item as theirs says it, without its vector.
-        key: id of the point in their collection.
-        said: digest of what it says of itself.
-        pictured: digest of address and content hash.
-        sketch: the first numbers of its vector, which tell it from another one; an engine may return the last digits of a
-            number otherwise than it did before.
-    """
-
-    version: Item
-    key: int | str
-    said: str
-    pictured: str
-    sketch: tuple[float, ...]
-
-    def has_picture_of(self, payload: Mapping[str, Any]) -> bool:
-        """Whether a point has the picture, and the vector, that was noted."""
-        return bool(self.pictured == payload["pictured"] and np.allclose(self.sketch, payload["sketch"], atol=1e-5))
 
 
 class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
@@ -166,7 +91,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         with explained(self.url):
             total = int(self._client.count(self._source.name).count)
             for records in self._points_of_theirs():
-                notes, bad = _notes(records, self._source)
+                notes, bad = notes_of(records, self._source)
                 for reason, identifier in bad:
                     unusable.setdefault(reason, []).append(identifier)
                 rows += len(notes)
@@ -542,116 +467,6 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         self.close()
 
 
-class AdoptableQdrantCollection(Adoptable):
-    """A collection that a URL names, looked at.
-
-    Args:
-        url: ``qdrant://host:6333/COLLECTION?vector=NAME``, without ``vector`` for the unnamed one, with the keys of the payload
-            that are read: ``label``, ``uri``, ``content_hash``, ``metadata=KEY,KEY``; and ``gallery=NAME``, the collection
-            that is made for what is ours, ``evergallery_COLLECTION`` by default.
-
-    Raises:
-        MissingExtraError: the extra ``qdrant`` is not installed.
-        InputError: the URL cannot be used, or the collection has no such vector, or compares otherwise than by cosine.
-        NotFoundError: the server does not answer, or has no such collection.
-    """
-
-    def __init__(self, url: str) -> None:
-        url = without_password(url)
-        named = _options(url)
-        self._name = collection_of(url)
-        self._gallery = named.pop("gallery", f"evergallery_{self._name}")
-        parts = urlsplit(url)
-        self.place = f"{parts.scheme}://{parts.netloc}/{self._gallery}"
-        collection_of(self.place)
-        self._client = client_of(url)
-        try:
-            with explained(url):
-                self._source = self._look(url, named)
-        except BaseException:
-            self._client.close()
-            raise
-        self.collection, self.dimension = str(self._source), self._source.dimension
-        place = [parts.netloc, self._name, self._source.vector]
-        self.space = hashlib.sha256(json.dumps(place).encode()).hexdigest()
-
-    def _look(self, url: str, named: Mapping[str, str]) -> Source:
-        from qdrant_client import models
-
-        if not self._client.collection_exists(self._name):
-            raise NotFoundError(f"The server has no collection {self._name!r}: see the name in {url}.")
-        if self._gallery == self._name:
-            raise InputError(f"gallery={self._gallery} is the collection itself: name another one for what is ours.")
-        config = self._client.get_collection(self._name).config
-        if "evergallery" in (config.metadata or {}):
-            raise InputError(f"{self._name} is a gallery of Evergallery: use it with  evergallery gallery use {url}")
-        vectors = config.params.vectors
-        spaces: dict[str | None, Any] = vectors if isinstance(vectors, dict) else {None: vectors}  # type: ignore[assignment]
-        spaces = {name: space for name, space in spaces.items() if space is not None}
-        vector = named.get("vector") or (next(iter(spaces)) if len(spaces) == 1 else None)
-        if vector not in spaces:
-            known = ", ".join(str(name) for name in spaces if name) or (
-                "the unnamed one" if spaces else "none of numbers"
-            )
-            raise InputError(
-                f"The collection {self._name} has no vector {vector!r}; it has {known}: name one with vector=NAME."
-            )
-        space = spaces[vector]
-        if space.multivector_config is not None:
-            raise InputError(
-                f"The vector {vector!r} of {self._name} is several a point, which no gallery holds: name another."
-            )
-        for name in named.get("metadata", "").split(","):
-            if name and not is_name(name):
-                raise InputError(f"The key {name!r} cannot be metadata: names are letters, digits, _ and -.")
-        source = Source(
-            name=self._name,
-            vector=vector,
-            texts={name: named[name] for name in TEXTS if named.get(name)},
-            metadata=tuple(name for name in named.get("metadata", "").split(",") if name),
-            base=named.get("base", ""),
-            dimension=int(space.size),
-        )
-        self._require_cosine(source, space.distance, models.Distance)
-        return source
-
-    def _require_cosine(self, source: Source, distance: Any, distances: Any) -> None:
-        """Refuse a collection that ranks otherwise than a gallery does."""
-        records, _ = self._client.scroll(source.name, limit=BATCH, with_payload=False, with_vectors=source.selected)
-        vectors = [vector for record in records if (vector := source.vector_of(record)) is not None and vector.any()]
-        if not vectors:
-            raise InputError(f"The collection {source.name} has no vector that can be used: adopt it once it has some.")
-        if distance == distances.COSINE or (distance == distances.DOT and is_unit(np.stack(vectors)).all()):
-            return
-        raise InputError(
-            f"The collection {source.name} ranks by {distance.value}, and a gallery by the cosine: copy its vectors into a "
-            f"gallery instead, as docs/moving.md shows."
-        )
-
-    @property
-    def described(self) -> str:
-        """What would be read, exactly."""
-        return self._source.described
-
-    def make(self, generation: str, owner: str) -> None:
-        """Make the collection that is ours, where it is missing; see ``Adoptable``."""
-        wanted = json.dumps(asdict(replace(self._source, generation=generation, owner=owner)), sort_keys=True)
-        with explained(self.place):
-            if not self._client.collection_exists(self._gallery):
-                create_collection(self._client, self._gallery, "float32", adopted=wanted)
-            found = (self._client.get_collection(self._gallery).config.metadata or {}).get(ADOPTED)
-        self._client.close()
-        if found is None:
-            raise RefusedError(f"{self.place} is a collection already: name another one, with gallery=NAME in the URL.")
-        if found != wanted:
-            known = json.loads(found)
-            whose = "with other keys" if known["owner"] == owner else f"by the workspace {known['owner']}"
-            raise RefusedError(
-                f"{self.collection} was adopted {whose} as {self.place}: release it there first, with  evergallery release"
-                f"  or name another gallery for what is ours, with gallery=NAME in the URL."
-            )
-
-
 def open_qdrant(place: str, view: Callable[[], View], /, *, precision: Precision | None, create: bool) -> QdrantStore:
     """A gallery of its own, or one over a collection that was adopted; see ``QdrantStore``."""
     opened = QdrantStore(place, view, precision=precision, create=create)
@@ -659,64 +474,6 @@ def open_qdrant(place: str, view: Callable[[], View], /, *, precision: Precision
         return opened
     opened.close()
     return AdoptedQdrantStore(place, view)
-
-
-def _options(url: str) -> dict[str, str]:
-    named: dict[str, str] = {}
-    for option in options_of(url):
-        name, _, value = option.partition("=")
-        if name not in OPTIONS or name in named:
-            raise InputError(
-                f"{url} says {name}=, which is not known there, or twice: say {', '.join(OPTIONS)} once each."
-            )
-        named[name] = unquote(value)
-    return named
-
-
-def _notes(records: Sequence[Any], source: Source) -> tuple[list[Note], list[tuple[str, str]]]:
-    """What is kept of points, and why others cannot be used, with their ids."""
-    notes, bad = [], []
-    for record in records:
-        vector, payload = source.vector_of(record), record.payload or {}
-        reason = _flaw(vector, source.dimension)
-        if reason is None:
-            try:
-                texts = {name: text_of(payload.get(key)) for name, key in source.texts.items()}
-                metadata = {name: scalar_of(payload.get(name)) for name in source.metadata}
-            except ValueError as error:
-                reason = f"in their payload {error}"
-        if reason is not None:
-            bad.append((reason, str(record.id)))
-            continue
-        assert vector is not None
-        label, uri = texts.get("label"), texts.get("uri")
-        kept = normalised(saying({name: value for name, value in metadata.items() if value is not None}))
-        wrong = unstorable(kept)
-        version = Item(
-            id=str(record.id),
-            embedding=np.empty(0, np.float32),
-            generation=source.generation,
-            label=None if label is None else normal(label),
-            uri=None if uri is None else source.base + uri,
-            content_hash=texts.get("content_hash"),
-            added="",
-            metadata={name: value for name, value in kept.items() if name != wrong},
-        )
-        picture = hashlib.sha256(json.dumps([version.uri, version.content_hash]).encode()).hexdigest()
-        said = json.dumps([version.label, version.uri, version.content_hash, dict(version.metadata)], sort_keys=True)
-        sketch = tuple(vector[:SKETCH].tolist())
-        notes.append(Note(version, record.id, hashlib.sha256(said.encode()).hexdigest(), picture, sketch))
-    return notes, bad
-
-
-def _flaw(vector: NDArray[np.float32] | None, dimension: int) -> str | None:
-    if vector is None:
-        return "no vector"
-    if vector.shape != (dimension,):
-        return f"a vector of shape {vector.shape}, not ({dimension},)"
-    if not np.isfinite(vector).all():
-        return "a vector with NaN or infinity"
-    return None if vector.any() else "a vector of zeros"
 
 
 def _item(payload: Mapping[str, Any], one: Mapping[str, Any]) -> Item:
