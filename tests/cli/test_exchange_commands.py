@@ -50,6 +50,11 @@ def test_import_and_export(shop: Path, table: Path, tmp_path: Path) -> None:
     arguments = ("import", tmp_path / "out.npy", "--ids", tmp_path / "out.ids.txt", "-w", tmp_path / "other")
     assert as_json(*arguments)["added"] == 3
     assert [one["id"] for one in as_json("search", "--item", "a", "-w", tmp_path / "other")] == ["b", "d"]
+    shown = evergallery("search", "--item", "a", "-w", tmp_path / "other").stdout.splitlines()
+    assert [line.split()[-1] for line in shown if line.split()[:1] in (["1"], ["2"])] == ["b", "d"], (
+        "no address: the id"
+    )
+    assert "All is well: 1 generation, 3 items." in evergallery("doctor", "-w", tmp_path / "other").stdout
 
     assert "import" in evergallery("generations", "-w", shop).stdout
     assert as_json("generations", "v1", "-w", shop)["kind"] == "vectors"

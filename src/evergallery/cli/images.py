@@ -164,8 +164,8 @@ def search(
         err.print("Nothing found: the gallery is empty, or nothing passes the filters.")
     else:
         print_table(
-            f"Most like {image or item}",
-            ("#", "score", "match", "label", "vector of", "image"),
+            f"Most like {image or item or text}",
+            ("#", "score", "match", "label", "vector of", "image or id"),
             [
                 (
                     str(row["rank"]),
@@ -173,7 +173,7 @@ def search(
                     "" if row["probability"] is None else f"{100 * row['probability']:.0f} %",
                     str(row["label"] or ""),
                     str(row["generation"]),
-                    str(row["uri"]),
+                    str(row["uri"] or row["id"]),
                 )
                 for row in rows
             ],

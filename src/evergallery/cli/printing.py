@@ -229,9 +229,9 @@ def print_plan(result: "Plan") -> None:
 
 def print_status(result: "Status") -> None:
     """Who answers, the items by space and state, the open refresh, problems."""
-    from evergallery.report.words import duration
+    from evergallery.report.words import counted, duration
 
-    say(f"{result.promoted or 'No generation'} answers queries; {result.generations} generations.")
+    say(f"{result.promoted or 'No generation'} answers queries; {counted(result.generations, 'generation')}.")
     if result.answer is not None:
         say(f"Way of answering: {result.answer}.")
     if result.forced:

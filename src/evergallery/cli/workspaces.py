@@ -137,7 +137,10 @@ def _print_examined(space: "Workspace", problems: list[str], mended: list[str]) 
     for problem in problems:
         out.print(problem, markup=False, soft_wrap=True)
     if not problems:
-        out.print(f"All is well: {len(space.generations())} generations, {space.gallery.count()} items.")
+        from evergallery.report.words import counted
+
+        found = counted(len(space.generations()), "generation"), counted(space.gallery.count(), "item")
+        out.print(f"All is well: {', '.join(found)}.")
 
 
 def demo(
