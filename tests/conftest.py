@@ -33,6 +33,13 @@ for _variable in ("COLUMNS", "LINES"):
     os.unsetenv(_variable)
 
 
+@pytest.fixture(autouse=True)
+def _runtime_is_asked_for_by_one_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option ``--runtime`` of a command that runs in this process stays in its environment."""
+    monkeypatch.setenv("EVERGALLERY_RUNTIME", "auto")
+    monkeypatch.delenv("EVERGALLERY_RUNTIME")
+
+
 @pytest.fixture
 def quick() -> Callable[..., Settings]:
     """Settings of a run of seconds, in float32 on the CPU."""
