@@ -36,7 +36,9 @@ def interleaved(runs: dict[str, Callable[[], object]], repeats: int = 5) -> dict
 
 def record(name: str, result: dict[str, Any], seed: int | None = None) -> None:
     """Print the result and write it to ``benchmarks/results/NAME.json``."""
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    # A folder of one machine says nothing on another: its last name does.
+    given = [Path(one).name if Path(one).is_absolute() else one for one in sys.argv[1:]]
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given])
     content = json.dumps(
         {"benchmark": name, "command": command, "seed": seed, **provenance(), "result": result}, indent=2
     )

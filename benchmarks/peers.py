@@ -47,8 +47,12 @@ SOME_LABEL = 3
 Ids = list[int]
 
 
+class UnsupportedError(Exception):
+    """A contender has no such search or index."""
+
+
 class Peer:
-    """A contender; what it cannot do raises ``NotImplementedError``."""
+    """A contender; what it cannot do raises ``UnsupportedError``."""
 
     title: str
     has_index = True
@@ -58,7 +62,8 @@ class Peer:
         directory.mkdir(parents=True, exist_ok=True)
 
     def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
-        raise NotImplementedError
+        """Store vectors (N, D) and their labels (N,)."""
+        raise UnsupportedError
 
     def save(self) -> None:
         """Make durable what is not yet."""
@@ -67,10 +72,12 @@ class Peer:
         """Build what approximate search needs."""
 
     def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
-        raise NotImplementedError
+        """Ids of the nearest items of each query (Q, D)."""
+        raise UnsupportedError
 
     def reopen(self) -> None:
-        raise NotImplementedError
+        """Open what is stored again."""
+        raise UnsupportedError
 
     def disk(self) -> int:
         return bytes_on_disk(self.directory)
@@ -125,7 +132,7 @@ class QdrantEdge(Peer):
         self.own.flush()
 
     def index(self) -> None:
-        raise NotImplementedError
+        raise UnsupportedError
 
     def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
         match = None if label is None else engine.MatchAny([f"class {label}"])
@@ -149,10 +156,12 @@ class Faiss(Peer):
         self.made: Any = self.new()
 
     def new(self) -> Any:
-        raise NotImplementedError
+        """An empty index."""
+        raise UnsupportedError
 
     def chosen(self, selector: Any) -> Any:
-        raise NotImplementedError
+        """Parameters of a search among some items."""
+        raise UnsupportedError
 
     def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
         self.made.add(vectors)
@@ -198,7 +207,7 @@ class FaissHnsw(Faiss):
 
     def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
         if exact:
-            raise NotImplementedError
+            raise UnsupportedError
         return super().search(queries, exact=exact, label=label)
 
 
@@ -219,7 +228,7 @@ class Usearch(Peer):
 
     def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
         if label is not None:
-            raise NotImplementedError
+            raise UnsupportedError
         keys = self.made.search(queries, K, exact=exact, threads=1).keys
         return np.atleast_2d(keys).astype(np.int64).tolist()  # type: ignore[no-any-return]
 
@@ -384,7 +393,7 @@ def asked(
     for peer in peers:
         if not exact and not peer.has_index:
             continue
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(UnsupportedError):
             told[peer.title] = {"recall@10": round(recall(ask(peer, queries)(), best), 4)}
             able.append(peer)
     single: dict[str, list[float]] = {peer.title: [] for peer in able}
@@ -449,7 +458,7 @@ def measured(count: int, width: int, rounds: int, directory: Path, keep: Callabl
         result["indexing, s"] = {}
         for peer in peers:
             if peer.has_index:
-                with contextlib.suppress(NotImplementedError):
+                with contextlib.suppress(UnsupportedError):
                     result["indexing, s"][peer.title] = round(seconds_of(peer.index), 2)
         bare.searched = ours.store._shards[GENERATION]._engine
         for what, label in (("index", None), ("index, one label in a hundred", SOME_LABEL)):
@@ -462,7 +471,7 @@ def measured(count: int, width: int, rounds: int, directory: Path, keep: Callabl
         result["bytes a vector"] = {peer.title: round(peer.disk() / count) for peer in peers}
         result["reopening to the first answer, s"] = {}
         for peer in peers:
-            with contextlib.suppress(NotImplementedError):
+            with contextlib.suppress(UnsupportedError):
                 started = time.perf_counter()
                 peer.reopen()
                 peer.search(queries[:1], exact=not peer.has_index)

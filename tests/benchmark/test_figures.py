@@ -186,3 +186,9 @@ def test_a_figure_that_no_file_holds_is_found(tmp_path: Path, monkeypatch: pytes
     page.write_text(page.read_text().replace("73.1", "73.4"))
     (table,) = tables(page)
     assert missing(table, ["x.json"]) == ["73.4"]
+
+
+def test_a_command_names_no_folder_of_one_machine() -> None:
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        command = json.loads(path.read_text()).get("command", "")
+        assert not [word for word in command.split() if word.startswith("/")], path.name
