@@ -23,6 +23,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.network import Embedder, build_backbone
 from evergallery.network.features import FeatureCache, Views
 
+SECONDS = ("seconds", "processor seconds")
 BACKBONE, SIDE, WIDTH = "tf_efficientnet_lite0", 16, 1280
 
 
@@ -82,6 +83,7 @@ def main() -> None:
     found: dict[str, Any] = {"threads": torch.get_num_threads(), "dimensions": WIDTH}
     many = pictures(0, options.classes, options.each, 1)
     few = pictures(options.classes, options.update, options.each, 2)
+    held_out = pictures(0, options.classes + options.update, 2, 3)
     with tempfile.TemporaryDirectory() as name, drawn(options.classes + options.update):
         file = Path(name) / "weights.safetensors"
         save_file(build_backbone(BACKBONE, seed=0).module.state_dict(), file)
@@ -95,6 +97,17 @@ def main() -> None:
             shop.promote("v2", force=True, why="its vectors are stored")
             shop.import_vectors(stored, into=maker.name)
             found["an update"] = {"images": len(few), **timed(lambda: shop.learn(few))}
+            found["its verdict"] = {
+                "images": len(held_out), **timed(lambda: shop.check("v3", held_out, against="v2")),
+            }  # fmt: skip
+            found["an update and its verdict"] = {
+                "images": len(few),
+                **{name: round(found["an update"][name] + found["its verdict"][name], 2) for name in SECONDS},
+            }
+            found["a refresh without images, 256 items at a time"] = {
+                "items": len(vectors), **timed(lambda: shop.refresh("v3", batch=256)),
+            }  # fmt: skip
+            shop.discard()
             found["a refresh without images"] = {"items": len(vectors), **timed(lambda: shop.refresh("v3"))}
     record("frozen", found, seed=0)
 

@@ -103,24 +103,28 @@ def runtimes_table(found: dict[str, Any]) -> str:
 
 
 def indexing_table(found: dict[str, Any]) -> str:
-    told = found["index, EfficientNet-Lite0"]
-    speeds, spent = told["images per second"], told["processor milliseconds an image"]
+    speeds, spent = found["images per second"], found["processor milliseconds an image"]
+    shares = ("share of the bare network's speed", "share of the speed of network and decoding in turn")
     rows = [
         (
-            name, f"{one['bare']:.0f}", f"{one['index']:.0f}", f"{one['index'] / speeds['torch']['index']:.2f}",
-            f"{spent[name]['bare']:.1f}", f"{spent[name]['index']:.1f}",
+            name, f"{one['bare']:.0f}", f"{one['index']:.0f}", f"{found['times as fast as storing in turn'][name]['median']:.2f}",
+            *(f"{found[share][name][figure]:.2f}" for share in shares for figure in ("median", "of a processor")),
+            *(f"{spent[name][what]:.1f}" for what in ("bare", "decoding", "index")),
         )
         for name, one in speeds.items()
     ]  # fmt: skip
     head = (
-        "EfficientNet-Lite0", "bare, images/s", "index, images/s", "times torch's index", "bare, processor ms an image",
-        "index, processor ms an image",
+        found["network"], "bare, images/s", "index, images/s", "times as fast as before", "share of bare", "of a processor",
+        "share of bare and decoding", "of a processor", "bare, processor ms an image", "decoding", "index",
     )  # fmt: skip
     return table(head, rows)
 
 
 def frozen_table(found: dict[str, Any]) -> str:
-    names = {"learning": "images", "an update": "images", "a refresh without images": "items"}
+    names = {
+        "learning": "images", "an update": "images", "an update and its verdict": "images",
+        "a refresh without images, 256 items at a time": "items", "a refresh without images": "items",
+    }  # fmt: skip
     rows = [
         (name, spaced(found[name][count]), f"{found[name]['seconds']:.1f}", f"{found[name]['processor seconds']:.1f}")
         for name, count in names.items()
@@ -168,7 +172,7 @@ def tables() -> dict[str, str]:
         "learning": speed_table(learning) + "\n\n" + runs_table(learning),
         "methods": methods_table(recorded("methods")),
         "growth": growth_table(recorded("growth")),
-        "runtimes": runtimes_table(recorded("runtimes")) + "\n\n" + indexing_table(recorded("runtimes")),
+        "runtimes": runtimes_table(recorded("runtimes")) + "\n\n" + indexing_table(recorded("indexing")),
         "frozen": frozen_table(recorded("frozen")),
         "peers": peers_table(recorded("peers-100000-128")),
         "metrics": metrics_table(recorded("metrics")),

@@ -23,7 +23,11 @@ from PIL import Image
 from common import interleaved, record
 from evergallery import Workspace
 from evergallery.data.image_set import as_batch
-from evergallery.data.streaming import processors
+from evergallery.data.images import Preprocessing, decode
+from evergallery.data.images import pixels as pixels_of
+from evergallery.data.streaming import in_background, processors, working
+from evergallery.extraction.extraction import LocalExtraction, decoded_by, embedded
+from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.runtimes import _processor
 from evergallery.network import Extractor, embedding
 from evergallery.network.extraction import in_torch
@@ -110,31 +114,72 @@ def chosen(runtime: str) -> Any:
         del os.environ[RUNTIME]
 
 
+@contextlib.contextmanager
+def storing_in_turn() -> Any:
+    """As it was before: the network waits while vectors are stored."""
+
+    def embed(self: LocalExtraction, batches: Any, most: int) -> Any:
+        count = processors()
+        with working(count) as decoders:
+            decoded = ((tag, decoded_by(decoders, count, some, self.preprocessing)) for tag, some in batches)
+            with in_background(decoded) as ready:
+                for tag, answers in ready:
+                    yield tag, embedded(answers, self.running(most))
+
+    right = LocalExtraction.embed
+    LocalExtraction.embed = embed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        LocalExtraction.embed = right  # type: ignore[method-assign]
+
+
 def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch: Path) -> dict[str, Any]:
-    """Indexing photographs into an empty gallery, beside the bare network on as many decoded images, in turn."""
+    """Indexing photographs into an empty gallery, beside the bare network on as many decoded images, in turn.
+
+    And beside what no index can be faster than where network and decoders have the same processors: both, one after the other.
+    """
+    wanted = Preprocessing(size=SIDE)
+    files = files_of(folder)
     with Workspace.create(template) as space:
         space.register(backbone, pretrained=False, size=SIDE, interpolation="bilinear")
         for runtime in RUNTIMES:
             with chosen(runtime):
                 space.embed(files_of(folder)[0], space.promoted)
-    count = len(files_of(folder))
+    count = len(files)
     taken: dict[str, Any] = {}
+
+    def decode_all() -> None:
+        for path in files:
+            pixels_of(decode(path.read_bytes()), wanted)
+
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
     for _ in range(repeats):
         for runtime in RUNTIMES:
             shutil.copytree(template, scratch / "shop")
-            with chosen(runtime), Workspace(scratch / "shop") as shop:
-                shop.embed(files_of(folder)[0], shop.promoted)  # Loads the network.
-                from evergallery.holdings.embedding import embed_pixels
-
-                each = taken.setdefault(runtime, {"bare": [], "index": []})
-                each["bare"].append(seconds(partial(embed_pixels, shop, pixels, shop.promoted)))
-                each["index"].append(seconds(partial(shop.index, folder)))
-                assert shop.gallery.count() == count
-                assert shop.journal.entries()[-1]["runtime"] == runtime
+            each = taken.setdefault(runtime, {"bare": [], "decoding": [], "index": [], "index, storing in turn": []})
+            for name, way in (("index, storing in turn", storing_in_turn()), ("index", contextlib.nullcontext())):
+                with chosen(runtime), way, Workspace(scratch / "shop") as shop:
+                    shop.embed(files[0], shop.promoted)  # Loads the network.
+                    if name == "index":
+                        each["bare"].append(seconds(partial(embed_pixels, shop, pixels, shop.promoted)))
+                        each["decoding"].append(seconds(decode_all))
+                    each[name].append(seconds(partial(shop.index, folder)))
+                    assert shop.gallery.count() == count
+                    assert shop.journal.entries()[-1]["runtime"] == runtime
+                shutil.rmtree(scratch / "shop")
+                shutil.copytree(template, scratch / "shop")
             shutil.rmtree(scratch / "shop")
     return {
         "photographs": count,
+        **{
+            what: {runtime: ratios(each, over, under) for runtime, each in taken.items()}
+            for what, over, under in (
+                ("share of the bare network's speed", ("bare",), "index"),
+                ("share of the speed of network and decoding in turn", ("bare", "decoding"), "index"),
+                ("times as fast as storing in turn", ("index, storing in turn",), "index"),
+            )
+        },
         "images per second": {
             runtime: {
                 what: round(count / statistics.median(one[0] for one in times), 1) for what, times in each.items()
@@ -148,15 +193,25 @@ def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch:
     }
 
 
+def ratios(each: dict[str, list[tuple[float, float]]], over: tuple[str, ...], under: str) -> dict[str, Any]:
+    """How much longer some parts took together than another, turn by turn; and of the processors, at best."""
+    clock = [[one[0] for one in each[name]] for name in (*over, under)]
+    turns = [sum(parts) / whole for *parts, whole in zip(*clock, strict=True)]
+    least = {name: min(one[1] for one in each[name]) for name in (*over, under)}
+    return {
+        "median": round(statistics.median(turns), 3),
+        "each": [round(one, 3) for one in turns],
+        "of a processor": round(sum(least[name] for name in over) / least[under], 3),
+    }
+
+
 def decoding(folder: Path, repeats: int) -> dict[str, Any]:
     """Photographs a second of one thread, by Pillow and by other decoders, to the square of pixels that a network sees."""
-    from evergallery.data.images import Preprocessing, decode, pixels
-
     files = [path.read_bytes() for path in files_of(folder)[:64]]
     wanted = Preprocessing(size=SIDE)
     runs: dict[str, Callable[[], object]] = {
         "Pillow, whole": lambda: [decode(data) for data in files],
-        "Pillow, whole, and resized": lambda: [pixels(decode(data), wanted) for data in files],
+        "Pillow, whole, and resized": lambda: [pixels_of(decode(data), wanted) for data in files],
     }
 
     def drafted() -> None:
@@ -197,25 +252,27 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--index-repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=processors(), help="of the networks")
+    parser.add_argument("--index-only", action="store_true", help="and nothing else")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    result: dict[str, Any] = {
+    head: dict[str, Any] = {
         "threads": options.threads, "processor": _processor(), "pixels": SIDE, "images at once": part_size(SIDE),
-        "versions": {name: version_of(name) for name in RUNTIMES}, "networks": {},
+        "versions": {name: version_of(name) for name in RUNTIMES},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         scratch = Path(name)
         folder = photographs(scratch / "photographs", options.photographs, (640, 480), ".jpg")
-        result["decoding, one thread"] = decoding(folder, options.repeats)
-        for title, backbone in NETWORKS.items():
-            with Workspace.create(scratch / backbone) as space:
-                made = space.register(backbone, pretrained=False, size=SIDE)
-                result["networks"][title] = bare(space, made.name, options.repeats, scratch)
+        if not options.index_only:
+            result: dict[str, Any] = {**head, "networks": {}}
+            result["decoding, one thread"] = decoding(folder, options.repeats)
+            for title, backbone in NETWORKS.items():
+                with Workspace.create(scratch / backbone) as space:
+                    made = space.register(backbone, pretrained=False, size=SIDE)
+                    result["networks"][title] = bare(space, made.name, options.repeats, scratch)
+            record("runtimes", result, seed=0)
         lite = NETWORKS["EfficientNet-Lite0"]
-        result["index, EfficientNet-Lite0"] = indexing(
-            scratch / "shop-template", lite, folder, options.index_repeats, scratch
-        )
-    record("runtimes", result, seed=0)
+        found = indexing(scratch / "shop-template", lite, folder, options.index_repeats, scratch)
+        record("indexing", {**head, "network": "EfficientNet-Lite0", **found}, seed=0)
 
 
 if __name__ == "__main__":

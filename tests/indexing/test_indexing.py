@@ -24,10 +24,14 @@ batches: list[int] = []
 """How many images the model has seen at each call."""
 stop_at: list[int] = []
 """At which call somebody presses Ctrl-C."""
+looked_twice = threading.Event()
+"""The model has seen a second batch."""
 
 
 def model(images: NDArray[np.float32]) -> NDArray[np.float32]:
     batches.append(len(images))
+    if len(batches) == 2:
+        looked_twice.set()
     if len(batches) in stop_at:
         raise KeyboardInterrupt
     return np.concatenate([images.mean(axis=(2, 3)) + 2, images[:, :, :4, :4].reshape(len(images), -1)], axis=1)
@@ -225,6 +229,21 @@ def test_interrupted_it_ends_at_once_and_the_same_call_goes_on(shop: Workspace, 
     batches.clear()
     done = shop.index(photos)
     assert (done.added, done.unchanged, sum(batches)) == (28, 32, 28)
+
+
+def test_the_model_goes_on_while_vectors_are_stored(
+    shop: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = pipeline._store
+
+    def store(*arguments: Any) -> None:
+        if shop.gallery.count() == 0:
+            assert looked_twice.wait(60), "the next batch is looked at before this one is stored"
+        right(*arguments)
+
+    looked_twice.clear()
+    monkeypatch.setattr(pipeline, "_store", store)
+    assert shop.index(photos).added == 60
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

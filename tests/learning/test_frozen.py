@@ -19,6 +19,7 @@ from evergallery.network import Embedder, build_backbone
 from evergallery.network.features import FeatureCache, Views, backbone_fingerprint
 from evergallery.network.relatives import vectors_between
 from evergallery.training import Settings
+from evergallery.watching import Watcher
 
 TINY = "test_resnet.r160_in1k"
 SIZE = 32
@@ -209,6 +210,15 @@ def test_other_backbones_have_nothing_to_say(shop: Workspace) -> None:
     assert vectors_between((embedder_of(first), first.preprocessing), (embedder_of(other), other.preprocessing)) is None
 
 
+class Counted(Watcher):
+    def __init__(self) -> None:
+        self.done: list[int] = []
+
+    def counted(self, activity: str, done: int, total: int) -> None:
+        if activity.startswith("refreshing"):
+            self.done.append(done)
+
+
 def test_a_refresh_reads_no_image(shop: Workspace, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -224,8 +234,12 @@ def test_a_refresh_reads_no_image(shop: Workspace, tmp_path: Path) -> None:
         path.unlink()
     plan = shop.plan("v2")
     assert (plan.images, plan.missing, plan.sample) == (False, 0, 64)
-    done = shop.refresh("v2")
-    assert (done.refreshed, done.remaining, done.problems) == (64, 0, ())
+    told = Counted()
+    begun = shop.refresh("v2", fraction=0.5, batch=10, watcher=told)
+    assert told.done == [0, 10, 20, 30, 32], "stored together are no more than were asked for"
+    done = shop.refresh("v2", watcher=told)
+    assert told.done[5:] == [32, 64], "nothing but the disk takes time, which is asked as seldom as may be"
+    assert (begun.refreshed + done.refreshed, done.remaining, done.problems) == (64, 0, ())
     view = shop.state.view().after(done.refresh)
     stored = [item for batch in shop.gallery.iterate(view=view) for item in batch]
     assert {item.generation for item in stored} == {shop.generation("v2").fingerprint}

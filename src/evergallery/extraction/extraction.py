@@ -57,7 +57,9 @@ class Extraction(Protocol):
 
 
 class LocalExtraction:
-    """This process: files are read and decoded by threads, one batch ahead of the network.
+    """This process: files are read and decoded by threads ahead of the network, which is ahead of whoever takes the vectors.
+
+    So the network does not wait while vectors are stored.
 
     Args:
         running: what embeds so many images best.
@@ -81,9 +83,11 @@ class LocalExtraction:
         embed = first_use(lambda: self.running(most))
         with working(threads) as decoders:
             decoded = ((tag, decoded_by(decoders, threads, pictures, self.preprocessing)) for tag, pictures in batches)
-            with in_background(decoded) as ready:
-                for tag, answers in ready:
-                    yield tag, embedded(answers, embed)
+            with (
+                in_background(decoded) as ready,
+                in_background((tag, embedded(answers, embed)) for tag, answers in ready) as made,
+            ):
+                yield from made
 
     def renew(
         self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
@@ -91,9 +95,11 @@ class LocalExtraction:
         """New vectors of stored items."""
         embed = first_use(lambda: self.running(most))
         found = ((batch, find_images(batch, self.preprocessing, roots, known)) for batch in batches)
-        with in_background(found) as ready:
-            for batch, one in ready:
-                yield batch, renewed(batch, one, embed)
+        with (
+            in_background(found) as ready,
+            in_background((batch, renewed(batch, one, embed)) for batch, one in ready) as made,
+        ):
+            yield from made
 
 
 def first_use(opened: Callable[[], Embed]) -> Embed:

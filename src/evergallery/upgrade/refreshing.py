@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from evergallery.data.image_set import ImageSet
+from evergallery.data.streaming import in_background
 from evergallery.errors import InputError, RefusedError
 from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.opening import extracting
@@ -39,6 +40,9 @@ from evergallery.upgrade.settling import tidy
 from evergallery.watching import SILENT, Stopped, Watcher
 
 BATCH = 256
+"""Items that are stored together where their images are looked at."""
+MAPPED_BATCH = 4096
+"""Where no image is: forcing a batch to disk takes about as long however large it is, and would be most of the work."""
 FIRST_BATCH = 16
 """Items of the first batch of a refresh with a budget, which tells the pace of the others."""
 FINE_SHARES = tuple(step / 20 for step in range(21))
@@ -147,6 +151,7 @@ def refresh(
     data_dir: Path | None = None,
     cluster: str | None = None,
     workers: int | None = None,
+    batch: int | None = None,
     watcher: Watcher = SILENT,
 ) -> Refreshed:
     """Give stored items new vectors, by a newer generation or by an adapter; resumable, safe beside searches and adds.
@@ -167,6 +172,8 @@ def refresh(
         data_dir: where named sets lie.
         cluster: the address of a Ray cluster whose workers extract, as of ``index``.
         workers: how many of the cluster's there are to be.
+        batch: items stored together, at most; a search beside may wait for that long. 256 by default, or 4 096 where no image
+            is looked at.
         watcher: hears of progress.
 
     Raises:
@@ -175,7 +182,7 @@ def refresh(
         BusyError: another process has the gallery.
         NotFoundError: nothing answers at the cluster's address.
     """
-    _check_arguments(order, fraction, budget, rate)
+    _check_arguments(order, fraction, budget=budget, rate=rate, batch=batch)
     if adapter is not None and cluster is not None:
         raise InputError(f"{adapter} maps stored vectors, which this process does alone: leave out the cluster.")
     started = time.monotonic()
@@ -200,7 +207,7 @@ def refresh(
         tidy(holdings)
         queue = _queue(holdings, items, target, opened, order, fraction)
         time_left = Budget(started, budget)
-        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, rate, time_left)))
+        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, rate, time_left, batch)))
         progress = _store(holdings, target, opened, queue, answers, rate=rate, budget=time_left, watcher=watcher)
     result = Refreshed(
         refresh=opened.id,
@@ -272,10 +279,14 @@ def _answers(
     renew: Callable[[Iterator[Sequence[Item]]], Answers],
     rate: float | None,
     budget: Budget,
+    batch: int | None,
 ) -> Answers:
     """New vectors: first of the items whose stored vectors tell them, then of those whose images are looked at."""
-    yield from mapped(_batches([item for item in pending if item.generation in maps], rate, budget), maps)
-    with closing(renew(_batches([item for item in pending if item.generation not in maps], rate, budget))) as renewed:
+    told = [item for item in pending if item.generation in maps]
+    others = [item for item in pending if item.generation not in maps]
+    with in_background(mapped(_batches(told, batch or MAPPED_BATCH, rate, budget), maps)) as ready:
+        yield from ready
+    with closing(renew(_batches(others, batch or BATCH, rate, budget))) as renewed:
         yield from renewed
 
 
@@ -334,9 +345,10 @@ def _without_images(target: Space) -> Callable[[Iterator[Sequence[Item]]], Answe
     return refused
 
 
-def _batches(items: Sequence[Item], rate: float | None, budget: Budget) -> Iterator[Sequence[Item]]:
-    # A limit of a few images a second would otherwise work for seconds and sleep for minutes.
-    most = BATCH if rate is None else max(1, min(BATCH, int(rate)))
+def _batches(items: Sequence[Item], most: int, rate: float | None, budget: Budget) -> Iterator[Sequence[Item]]:
+    if rate is not None:
+        # A limit of a few images a second would otherwise work for seconds and sleep for minutes.
+        most = max(1, min(most, int(rate)))
     start = 0
     while start < len(items):
         batch = items[start : start + budget.batch(most)]
@@ -344,10 +356,12 @@ def _batches(items: Sequence[Item], rate: float | None, budget: Budget) -> Itera
         start += len(batch)
 
 
-def _check_arguments(order: str, fraction: float, budget: float | None, rate: float | None) -> None:
+def _check_arguments(
+    order: str, fraction: float, *, budget: float | None, rate: float | None, batch: int | None
+) -> None:
     if not 0 < fraction <= 1:
         raise InputError(f"A fraction of {fraction:g} is not usable: give a share of the items, above 0 and up to 1.")
-    for name, value in (("budget", budget), ("rate", rate)):
+    for name, value in (("budget", budget), ("rate", rate), ("batch", batch)):
         if value is not None and value <= 0:
             raise InputError(f"A {name} of {value:g} is not usable: it must be above 0.")
     if order not in ORDERS:

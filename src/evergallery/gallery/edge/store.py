@@ -56,6 +56,7 @@ MOVING = "moving.json"
 HASTY_READS = 3
 
 Answer = TypeVar("Answer")
+Vector = NDArray[np.float32]
 
 
 class EdgeStore(GalleryStore):
@@ -388,10 +389,10 @@ class EdgeStore(GalleryStore):
 
     def _holds(self, generation: str, view: View) -> bool:
         shard = self._shards.get(generation)
+        if shard is None or not shard.count():
+            return False
         having = condition(NO_FILTER, view)
-        return shard is not None and bool(
-            shard.count() and shard.page(having, None, 1, with_vector=False, fields=[])[0]
-        )
+        return having is None or bool(shard.page(having, None, 1, with_vector=False, fields=[])[0])
 
     def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
         """How many items each label has."""
@@ -441,7 +442,8 @@ class EdgeStore(GalleryStore):
         )
         having, parameters = self._condition(where, view), search_parameters(exact, shard.precision)
 
-        def request(query: NDArray[np.float32], limit: int) -> engine.QueryRequest:
+        # What an annotation says is evaluated whenever a function is made, which a query would wait for.
+        def request(query: Vector, limit: int) -> engine.QueryRequest:
             return engine.QueryRequest(
                 limit=limit,
                 query=engine.Query.Nearest(query.tolist()),

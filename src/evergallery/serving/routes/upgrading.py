@@ -16,6 +16,7 @@ from evergallery.serving.failures import Denied
 from evergallery.serving.forms import read_upload
 from evergallery.serving.jobs import Kind
 from evergallery.serving.service import Service
+from evergallery.upgrade import refreshing
 from evergallery.upgrade.check import Check
 from evergallery.upgrade.held_out import MARKED, STORED
 from evergallery.upgrade.plan import Plan
@@ -123,7 +124,7 @@ async def refresh(body: schemas.RefreshRequest, service: Served) -> schemas.Job:
     def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
         done = workspace.refresh(
             body.generation, adapter=body.adapter, order=body.order, fraction=body.fraction, budget=body.budget_seconds,
-            until=body.until, rate=body.rate, watcher=watcher,
+            until=body.until, rate=body.rate, batch=refreshing.BATCH, watcher=watcher,
         )  # fmt: skip
         return {**vars(done), "problems": len(done.problems)}
 
