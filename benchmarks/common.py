@@ -13,6 +13,8 @@ from evergallery.benchmark.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
+SCRIPTS = ":/benchmarks/*.py"
+"""They measure as much as the package does: a figure names the commit that has both."""
 
 
 def interleaved(runs: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, dict[str, float]]:
@@ -40,7 +42,7 @@ def record(name: str, result: dict[str, Any], seed: int | None = None) -> None:
     given = [Path(one).name if Path(one).is_absolute() else one for one in sys.argv[1:]]
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given])
     content = json.dumps(
-        {"benchmark": name, "command": command, "seed": seed, **provenance(), "result": result}, indent=2
+        {"benchmark": name, "command": command, "seed": seed, **provenance(SCRIPTS), "result": result}, indent=2
     )
     print(content)
     RESULTS.mkdir(exist_ok=True)
@@ -49,7 +51,12 @@ def record(name: str, result: dict[str, Any], seed: int | None = None) -> None:
 
 def recorded(name: str) -> dict[str, Any]:
     """The result that ``record`` has written under this name."""
-    return cast(dict[str, Any], json.loads((RESULTS / f"{name}.json").read_text())["result"])
+    return cast(dict[str, Any], recorded_whole(name)["result"])
+
+
+def recorded_whole(name: str) -> dict[str, Any]:
+    """The same with where it comes from."""
+    return cast(dict[str, Any], json.loads((RESULTS / f"{name}.json").read_text()))
 
 
 def write_between(page: Path, name: str, text: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common import recorded
+from common import recorded, recorded_whole
 from evergallery.benchmark.further_tables import ranks_markdown
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.report import write_report
@@ -66,16 +66,18 @@ def section(title: str, directory: Path, page: Path) -> str:
 def search() -> str:
     """What the search that is the same for every method has found."""
     found = recorded("search")
+    note = recorded_whole("search").get("note", "")
     seeds = len(found["seeds"])
-    rows = []
+    rows, at_the_edge = [], 0
     for method, one in found["methods"].items():
         cells = []
         for chosen in (one["default"], one["best"]):
             values = one["values"][chosen]
             cells += [f"{float(chosen):g}", *(f"{100 * fmean(values[test]):.1f}" for test in ("self", "cross"))]
         ends = (next(iter(one["values"])), list(one["values"])[-1])
-        edge = "yes" if one["best"] in ends else ""
-        rows.append(f"| {method} | `{one['weight']}` | " + " | ".join(cells) + f" | {edge} |")
+        edge = one["best"] in ends
+        at_the_edge += edge
+        rows.append(f"| {method} | `{one['weight']}` | " + " | ".join(cells) + f" | {'yes' if edge else ''} |")
     head = "| method | weight | default | self | cross | chosen | self | cross | at the edge |"
     return (
         "## The same search for every method\n\n"
@@ -85,11 +87,13 @@ def search() -> str:
         "with a `standard` budget; about half an hour on one core. What is chosen has the highest mean of recall@1 of all "
         "classes in vectors of its own (*self*) and in the first generation's (*cross*). The first generation is weak there, at "
         f"{100 * found['initial']:.1f} % on all classes, and two seeds show no order of neighbours: it is a search, not a "
-        "comparison. Where the chosen value is the first or the last that was tried, a further one may be better still.\n\n"
+        f"comparison. {at_the_edge} of the {len(rows)} chosen values are the first or the last that was tried: a further one may "
+        "be better still.\n\n"
         f"{head}\n|---|---|---:|---:|---:|---:|---:|---:|---|\n"
         + "\n".join(rows)
         + "\n\nMade by `python benchmarks/search.py`; every value is in "
-        "[search.json](../benchmarks/results/search.json).\n"
+        + f"[search.json](../benchmarks/results/search.json). {note}".rstrip()
+        + "\n"
     )
 
 

@@ -1,18 +1,21 @@
 """The same search for every method: a few values of its one main weight, on characters that no table of results shows.
 
 What is chosen is the value with the highest mean of recall@1 of all classes in vectors of its own and in the first generation's,
-over the seeds. The characters, and those of the reports, are listed in ``glyphs_characters.json``.
+over the seeds. The characters, and those of the reports, are listed in ``glyphs_characters.json``. The file names the commit that
+writes it, and beside that those which made the runs.
 """
 
 import argparse
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common import record
+from evergallery.benchmark.contenders import INITIAL
 from evergallery.benchmark.protocol import Changes
 from evergallery.benchmark.runner import run_benchmark
 from evergallery.benchmark.tables import Run, by_method, read_runs
@@ -58,9 +61,25 @@ def both(run: Run) -> float:
     return float(last[0] + last[-1]) / 2
 
 
-def found(directory: Path) -> dict[str, Any]:
-    """By method: what each value gave, seed by seed, and which is best."""
-    runs = by_method(read_runs(directory))
+def origins(runs: Sequence[Run]) -> dict[str, Any]:
+    """Where and when the runs were made, which may be long before the file is written: they resume."""
+    times = sorted(run["time"] for run in runs)
+    return {
+        "count": len(runs),
+        "commits": sorted({str(run["commit"]) for run in runs}),
+        "processors": sorted({run["hardware"]["processor"] for run in runs}),
+        "precisions": sorted({run["precision"] for run in runs}),
+        "first": times[0],
+        "last": times[-1],
+    }
+
+
+def found(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """By method: what each value gave, seed by seed, and which is best.
+
+    Args:
+        runs: of every contender.
+    """
     told: dict[str, Any] = {}
     for method in MAIN:
         values = {}
@@ -89,7 +108,7 @@ def main() -> None:
     if not images.is_file():
         development_images(images)
     for seed in SEEDS:
-        names = ["initial", *(contender(method, factor) for method in options.methods.split(",") for factor in FACTORS)]
+        names = [INITIAL, *(contender(method, factor) for method in options.methods.split(",") for factor in FACTORS)]
         directory = run_benchmark(
             "glyphs",
             names,
@@ -99,11 +118,10 @@ def main() -> None:
             out=options.work,
             watcher=Watcher(),
         )
-    if {contender(method, factor) for method in MAIN for factor in FACTORS} <= by_method(read_runs(directory)).keys():
-        untouched = [
-            run["measures"]["compatibility"]["all"]["recall@1"][0][0]
-            for run in by_method(read_runs(directory))["initial"]
-        ]
+    finished = read_runs(directory)
+    runs = by_method(finished)
+    if {contender(method, factor) for method in MAIN for factor in FACTORS} <= runs.keys():
+        untouched = [run["measures"]["compatibility"]["all"]["recall@1"][0][0] for run in runs[INITIAL]]
         record(
             "search",
             {
@@ -111,7 +129,8 @@ def main() -> None:
                 "initial": statistics.fmean(untouched),
                 "seeds": list(SEEDS),
                 "factors": list(FACTORS),
-                "methods": found(directory),
+                "runs": origins(finished),
+                "methods": found(runs),
             },
         )
 

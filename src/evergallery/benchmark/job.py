@@ -93,7 +93,7 @@ class Job:
         plan = self.definition.budgets[self.budget]
         method = self.method
         if method is None:
-            return 0.5
+            return float(plan.first.epochs)  # It learns the generation that all runs of its seed share.
         weight = 1.0 + 0.4 * method.needs.old_batches + 1.0 * (method.needs.beside == "network")
         epochs = plan.update.epochs if method.needs.parent_weights else 2 * plan.first.epochs
         return weight * epochs

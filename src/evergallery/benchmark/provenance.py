@@ -24,10 +24,14 @@ LIBRARIES = (
 )
 
 
-def provenance() -> dict[str, Any]:
-    """Commit, time, hardware, threads, load and versions of this process."""
+def provenance(*scripts: str) -> dict[str, Any]:
+    """Commit, time, hardware, threads, load and versions of this process.
+
+    Args:
+        scripts: what measures beside the package, see ``commit``.
+    """
     return {
-        "commit": commit(),
+        "commit": commit(*scripts),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": {
             "processor": processor(),
@@ -40,13 +44,17 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def commit() -> str | None:
-    """The commit of the source tree, with ``+changes`` where files differ from it; ``None`` for an installed package."""
+def commit(*scripts: str) -> str | None:
+    """The commit of the source tree, with ``+changes`` where it has not these files; ``None`` for an installed package.
+
+    Args:
+        scripts: files of the tree that count beside the package, as pathspecs of git; one that git does not know is a change.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno", "--", ":/src"], capture_output=True, text=True, check=True
+            [*git, "status", "--porcelain", "--", ":/src", *scripts], capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None

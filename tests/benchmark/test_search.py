@@ -1,0 +1,99 @@
+"""The search that is the same for every method, and the commit that a figure names."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from evergallery.benchmark import provenance
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import search
+
+    yield search
+    for name in ("search", "common"):
+        sys.modules.pop(name, None)
+
+
+def run(method: str, seed: int, alone: float, cross: float, commit: str = "a") -> dict[str, Any]:
+    return {
+        "method": method,
+        "seed": seed,
+        "commit": commit,
+        "time": f"2026-01-0{seed + 1}",
+        "hardware": {"processor": "P"},
+        "precision": "bf16",
+        "measures": {"compatibility": {"all": {"recall@1": [[0.1, None], [cross, alone]]}}},
+    }
+
+
+def test_what_is_chosen_is_best_in_both_vectors_together(search: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAIN", {"l2": "weight"})
+    assert search.contender("l2", 1) == "l2"
+    figures = {0.25: (0.9, 0.1), 1: (0.5, 0.5), 4: (0.4, 0.7), 16: (0.2, 0.8)}
+    runs = {
+        search.contender("l2", factor): [run("l2", seed, *figures[factor]) for seed in (1, 0)]
+        for factor in search.FACTORS
+    }
+    assert set(runs) == {"l2@weight=2.5", "l2", "l2@weight=40", "l2@weight=160"}
+    found = search.found(runs)["l2"]
+    assert (found["weight"], found["default"], found["best"]) == ("weight", "10", "40")
+    assert found["values"]["2.5"] == {"both": [0.5, 0.5], "self": [0.9, 0.9], "cross": [0.1, 0.1]}
+
+
+def test_the_file_says_of_which_commits_its_runs_are(search: ModuleType) -> None:
+    origins = search.origins([run("l2", 1, 0.5, 0.5, "b"), run("l2", 0, 0.5, 0.5), run("bct", 1, 0.5, 0.5)])
+    assert origins["commits"] == ["a", "b"]
+    assert (origins["count"], origins["first"], origins["last"]) == (3, "2026-01-01", "2026-01-02")
+
+
+def test_the_page_says_how_many_values_lie_at_the_edge_and_how_the_file_came_about(
+    search: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import common
+    import results
+
+    whole = common.recorded_whole("search")
+    methods = whole["result"]["methods"].values()
+    edge = sum(list(one["values"]).index(one["best"]) in (0, len(one["values"]) - 1) for one in methods)
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert results.search() in page
+    assert f"{edge} of the {len(methods)} chosen values" in page
+    assert whole.get("note", "") in page
+    sys.modules.pop("results", None)
+
+
+def test_a_commit_without_the_script_that_measures_is_not_named_as_if_it_had_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    source, script = tmp_path / "src" / "module.py", tmp_path / "benchmarks" / "speed.py"
+    for path in (source, script):
+        path.parent.mkdir()
+    source.write_text("")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "source alone")
+    monkeypatch.setattr(provenance, "__file__", str(source))
+    scripts = ":/benchmarks/*.py"
+    assert (clean := provenance.commit(scripts)) is not None
+    assert not clean.endswith("+changes")
+    script.write_text("")
+    assert provenance.commit(scripts) == f"{clean}+changes"
+    assert provenance.commit() == clean, "the command of the package needs no script"
+    git("add", ".")
+    git("commit", "-m", "and the script")
+    assert (whole := provenance.commit(scripts)) not in (None, clean)
+    assert not str(whole).endswith("+changes")
