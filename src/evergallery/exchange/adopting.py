@@ -33,7 +33,7 @@ GALLERY = "gallery"
 
 
 @dataclass(frozen=True)
-class Adopted:
+class Adoption:
     """What ``adopt`` did.
 
     Attributes:
@@ -70,7 +70,7 @@ class Adopted:
 
 
 @dataclass(frozen=True)
-class Released:
+class Release:
     """What ``release`` did.
 
     Attributes:
@@ -89,7 +89,7 @@ def adopt(
     into: str | None = None,
     ids: str | Path | None = None,
     watcher: Watcher = SILENT,
-) -> Adopted:
+) -> Adoption:
     """Let a collection that somebody else keeps be the gallery; or take up what has changed in it since.
 
     It is read where it is, and never written. What we add lies beside it: newer vectors, and a note of each row, by which rows
@@ -122,18 +122,27 @@ def adopt(
         maker = _maker(holdings, gallery, into)
         changes = _reconcile(holdings, gallery, watcher)
     caught_up, problems = _catch_up(holdings, gallery, watcher)
-    done = Adopted(
-        gallery.collection, holdings.state.store, maker.name, is_new, changes.rows, changes.added, changes.changed,
-        changes.gone, changes.dropped, changes.unusable, caught_up, len(problems), tuple(problems), gallery.copied,
-    )  # fmt: skip
-    holdings.journal.record(
-        "adopt", gallery=done.store, generation=maker.name, added=done.added.count, changed=done.changed.count,
-        gone=done.gone.count, dropped=done.dropped, caught_up=caught_up, waiting=len(problems),
-    )  # fmt: skip
-    return done
+    adoption = Adoption(
+        collection=gallery.collection,
+        store=holdings.state.store,
+        generation=maker.name,
+        is_new=is_new,
+        rows=changes.rows,
+        added=changes.added,
+        changed=changes.changed,
+        gone=changes.gone,
+        dropped=changes.dropped,
+        unusable=changes.unusable,
+        caught_up=caught_up,
+        waiting=len(problems),
+        problems=tuple(problems),
+        copied=gallery.copied,
+    )
+    _record(holdings, adoption)
+    return adoption
 
 
-def release(holdings: Holdings, *, force: bool = False) -> Released:
+def release(holdings: Holdings, *, force: bool = False) -> Release:
     """Let go of the collection that was adopted: what was added beside it goes, and it stays as it is.
 
     The workspace keeps its generations, and its gallery is empty.
@@ -153,7 +162,7 @@ def release(holdings: Holdings, *, force: bool = False) -> Released:
         collection, newer = gallery.collection, gallery.newer()
         vectors = sum(newer.values())
         if newer and not force:
-            most = max(newer, key=lambda one: newer[one])
+            most = max(newer, key=lambda space: newer[space])
             name = space_names(holdings).get(most, most[:12])
             raise RefusedError(
                 f"{newer[most]} vectors of {name} would be given up: keep them with  evergallery export {name}.parquet "
@@ -166,7 +175,7 @@ def release(holdings: Holdings, *, force: bool = False) -> Released:
     holdings.journal.record("release", gallery=store, vectors=vectors)
     # Nothing of it is counted: it is closed, or gone.
     holdings.__dict__.pop("gallery", None)
-    return Released(collection, vectors)
+    return Release(collection, vectors)
 
 
 def adopted(holdings: Holdings) -> AdoptedCollection:
@@ -181,6 +190,20 @@ def adopted(holdings: Holdings) -> AdoptedCollection:
             f"'postgresql://localhost/shop?table=items'"
         )
     return holdings.gallery
+
+
+def _record(holdings: Holdings, adoption: Adoption) -> None:
+    holdings.journal.record(
+        "adopt",
+        gallery=adoption.store,
+        generation=adoption.generation,
+        added=adoption.added.count,
+        changed=adoption.changed.count,
+        gone=adoption.gone.count,
+        dropped=adoption.dropped,
+        caught_up=adoption.caught_up,
+        waiting=adoption.waiting,
+    )
 
 
 def _take(holdings: Holdings, found: Adoptable, into: str | None, watcher: Watcher) -> tuple[Generation, bool, Changes]:
@@ -241,7 +264,7 @@ def _generation_of(holdings: Holdings, found: Adoptable, into: str | None) -> tu
 
 
 def _maker(holdings: Holdings, gallery: AdoptedCollection, into: str | None) -> Generation:
-    """The generation whose vectors the collection has that is adopted already."""
+    """The generation that made the vectors of the collection which is adopted already."""
     maker = space_of(holdings, gallery.generation).maker
     if into not in (None, maker.name):
         raise RefusedError(
@@ -281,6 +304,6 @@ def _catch_up(holdings: Holdings, gallery: AdoptedCollection, watcher: Watcher) 
             ]
             gallery.end_waiting(new)
             caught_up += len(new)
-            problems += [one for one in made if isinstance(one, Problem)]
+            problems += [answer for answer in made if isinstance(answer, Problem)]
             watcher.counted(f"looking at new rows with {target.name}", caught_up + len(problems), len(items))
     return caught_up, problems

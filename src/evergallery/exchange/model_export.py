@@ -30,14 +30,14 @@ CALIBRATION_BATCH = 32
 
 @dataclass(frozen=True)
 class Recall:
-    """Recall@1 on held-out images, in [0, 1].
+    """Recall@1 of an exported file on held-out images, in [0, 1].
 
     Attributes:
         queries: how many.
         generation: queries and gallery by the generation itself.
         file: queries and gallery by the file.
         cross: queries by the file, in vectors of the generation.
-        smallest_cosine: of an image's two vectors.
+        smallest_cosine: of an image's vectors by the file and by the generation, the smallest over all images.
         protocol: what was searched for in what.
     """
 
@@ -50,7 +50,7 @@ class Recall:
 
 
 @dataclass(frozen=True)
-class ExportedModel:
+class ModelExport:
     """What ``export_model`` did.
 
     Attributes:
@@ -58,7 +58,7 @@ class ExportedModel:
         file: that was written.
         bytes: its size.
         numbers: ``float32``, ``bfloat16`` or ``int8``.
-        cosine: smallest one of a probe picture's vectors by the file and by the generation.
+        cosine: of a probe picture's vectors by the file and by the generation, the smallest over all pictures.
         recall: on held-out images, where some were given.
     """
 
@@ -81,7 +81,7 @@ def export_model(
     data: str | Path | ImageSet | None = None,
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
-) -> ExportedModel:
+) -> ModelExport:
     """Write a generation's embedder to an ONNX file, which ``register`` and other programs read.
 
     It takes normalised images (B, 3, S, S) and gives unit embeddings (B, D); the preprocessing is written into it. In
@@ -105,11 +105,27 @@ def export_model(
     """
     path = Path(path)
     maker = holdings.generation(generation) if generation else holdings.promoted
+    _check_arguments(path, maker, calibrates=calibrate is not None, int8=int8, bf16=bf16)
+    held_out = None if data is None else load_images(holdings, data, maker.preprocessing, data_dir, watcher)
+    sample = None if calibrate is None else _sample(holdings, calibrate, maker, data_dir, watcher)
+    with new_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
+        written, cosine = _write(maker, Path(folder), sample, bf16, watcher)
+        recall = None if held_out is None else _recall(holdings, maker, written, held_out, watcher)
+        written.replace(temporary)
+    numbers = "int8" if int8 else "bfloat16" if bf16 else "float32"
+    figures = {} if recall is None else {"recall": recall.file, "cross": recall.cross, "own": recall.generation}
+    holdings.journal.record(
+        "export-model", generation=maker.name, file=str(path), numbers=numbers, cosine=round(cosine, 6), **figures
+    )
+    return ModelExport(maker.name, path, path.stat().st_size, numbers, cosine, recall)
+
+
+def _check_arguments(path: Path, maker: Generation, *, calibrates: bool, int8: bool, bf16: bool) -> None:
     if path.suffix.lower() != ".onnx":
         raise InputError(f"{path} is no name of an ONNX file: let it end in .onnx.")
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent}: make it first.")
-    if int8 != (calibrate is not None):
+    if int8 != calibrates:
         raise InputError("Images to calibrate with and int8 go together: give --int8 --calibrate IMAGES, or neither.")
     if int8 and bf16:
         raise InputError("A file is written for 8 bits or for bfloat16: give --int8 or --bf16, not both.")
@@ -117,52 +133,56 @@ def export_model(
         raise MissingExtraError("A model in bfloat16", "fast")
     if not maker.can_be_parent:
         raise InputError(f"{maker.name} is no network of this workspace: only those are exported.")
-    preprocessing = maker.preprocessing
-    held_out = None if data is None else load_images(holdings, data, preprocessing, data_dir, watcher)
-    sample = None if calibrate is None else _sample(holdings, calibrate, maker, data_dir, watcher)
-    embedder = maker.embedder()
+
+
+def _write(
+    maker: Generation, folder: Path, sample: ImageSet | None, bf16: bool, watcher: Watcher
+) -> tuple[Path, float]:
+    """The file in the numbers that are asked for, and its smallest cosine with the generation on the probe pictures.
+
+    Args:
+        maker: whose embedder it is.
+        folder: a temporary one.
+        sample: images to calibrate 8 bits with; ``None`` for other numbers.
+        bf16: have it computed in bfloat16.
+        watcher: hears of progress.
+    """
+    embedder, preprocessing = maker.embedder(), maker.preprocessing
     assert isinstance(embedder, Embedder | ExpandedEmbedder)
-    with new_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
-        # The runtime knows a model by its suffix.
-        exact = Path(folder) / "exact.onnx"
-        watcher.said(f"exporting {maker.name}")
-        cosine = export_onnx(embedder, preprocessing, exact, generation=maker.name, fingerprint=maker.fingerprint)
-        written = exact
-        if sample is not None:
-            written = Path(folder) / "int8.onnx"
-            watcher.said(f"calibrating on {len(sample)} images")
-            quantise(exact, written, _batches(sample, maker))
-            cosine = probe_cosine(embedder, preprocessing, written)
-        if bf16:
-            written = Path(folder) / "bf16.onnx"
-            cosine = in_bfloat16(embedder, preprocessing, exact, written)
-        recall = None if held_out is None else _recall(holdings, maker, written, held_out, watcher)
-        written.replace(temporary)
-    numbers = "int8" if int8 else "bfloat16" if bf16 else "float32"
-    done = ExportedModel(maker.name, path, path.stat().st_size, numbers, cosine, recall)
-    holdings.journal.record(
-        "export-model", generation=maker.name, file=str(path), numbers=done.numbers, cosine=round(cosine, 6),
-        **({} if recall is None else {"recall": recall.file, "cross": recall.cross, "own": recall.generation}),
-    )  # fmt: skip
-    return done
+    # The runtime knows a model by its suffix.
+    exact = folder / "exact.onnx"
+    watcher.said(f"exporting {maker.name}")
+    cosine = export_onnx(embedder, preprocessing, exact, generation=maker.name, fingerprint=maker.fingerprint)
+    if sample is not None:
+        quantised = folder / "int8.onnx"
+        watcher.said(f"calibrating on {len(sample)} images")
+        quantise(exact, quantised, _batches(sample, maker))
+        return quantised, probe_cosine(embedder, preprocessing, quantised)
+    if bf16:
+        rounded = folder / "bf16.onnx"
+        return rounded, in_bfloat16(embedder, preprocessing, exact, rounded)
+    return exact, cosine
 
 
 def _sample(
     holdings: Holdings, data: str | Path | ImageSet, maker: Generation, data_dir: Path | None, watcher: Watcher
 ) -> ImageSet:
+    """A random part of the images to calibrate with, the same at each call."""
     images = load_images(holdings, data, maker.preprocessing, data_dir, watcher, require_labels=False)
     order = np.random.default_rng(0).permutation(len(images))
     return images.select(np.sort(order[:CALIBRATION_IMAGES]))
 
 
 def _batches(images: ImageSet, maker: Generation) -> Iterator[NDArray[np.float32]]:
-    prepared = maker.preprocessing
+    """The images as the network takes them: normalised (B, 3, H, W)."""
+    preprocessing = maker.preprocessing
     for start in range(0, len(images), CALIBRATION_BATCH):
         batch = images.batch(np.arange(start, min(start + CALIBRATION_BATCH, len(images))))
-        yield normalise(batch, prepared.mean, prepared.std).contiguous().numpy()
+        yield normalise(batch, preprocessing.mean, preprocessing.std).contiguous().numpy()
 
 
 def _recall(holdings: Holdings, maker: Generation, file: Path, images: ImageSet, watcher: Watcher) -> Recall:
+    """Recall@1 of the file beside the generation's own, and across the two."""
     chosen = protocol(images)
     own = extract(holdings, maker, images, watcher)
     model = onnx_model(file, maker.preprocessing.size, maker.card.dimension)

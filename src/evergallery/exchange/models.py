@@ -155,17 +155,19 @@ def _register_endpoint(
         raise InputError(f"An endpoint is sent pictures as they are: leave --{' and --'.join(inside)} out.")
     preprocessing = Preprocessing(**{"size": USUAL["size"], **given, "mean": MEAN, "std": STD})
     same = [
-        one
-        for one in holdings.generations()
-        if one.is_asked and one.card.model == endpoint.identity and one.preprocessing == preprocessing
+        generation
+        for generation in holdings.generations()
+        if generation.is_asked
+        and generation.card.model == endpoint.identity
+        and generation.preprocessing == preprocessing
     ]
-    for one in same:
-        Account.open(one.account_path, endpoint.terms)
+    for generation in same:
+        Account.open(generation.account_path, endpoint.terms)
     name, place = next_generation(holdings)
     account = Account.open(account_path(place), endpoint.terms)
     try:
         probes = first_look(endpoint, asking(endpoint, account), preprocessing.size)
-        known = next((one for one in same if one.makes(probes)), None)
+        known = next((generation for generation in same if generation.makes(probes)), None)
     except BaseException:
         account.forget()
         raise

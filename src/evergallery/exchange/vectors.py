@@ -32,7 +32,7 @@ REFRESHED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class Imported:
+class VectorImport:
     """What ``import_vectors`` did.
 
     Attributes:
@@ -63,8 +63,14 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What ``export_vectors`` did."""
+class VectorExport:
+    """What ``export_vectors`` did.
+
+    Attributes:
+        generation: whose vectors were written.
+        items: how many.
+        files: that were written.
+    """
 
     generation: str
     items: int
@@ -81,7 +87,7 @@ def import_vectors(
     refresh: bool = False,
     relabel: bool = False,
     watcher: Watcher = SILENT,
-) -> Imported:
+) -> VectorImport:
     """Keep vectors made elsewhere in the gallery; what is there already is left as it is.
 
     What is known of an item stays where the table says nothing of it, and its label even where the table says another one.
@@ -128,7 +134,7 @@ def import_vectors(
 
 def export_vectors(
     holdings: Holdings, path: str | Path, *, generation: str | None = None, watcher: Watcher = SILENT
-) -> Exported:
+) -> VectorExport:
     """Write the stored vectors of a generation to a table that ``import_vectors`` reads.
 
     Args:
@@ -185,7 +191,7 @@ def _generation_of(
 
 def _put_table(
     store: GalleryStore, table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher, *, relabel: bool = False
-) -> Imported:
+) -> VectorImport:
     """Put the vectors of a table into the gallery as those of ``maker``, each batch durable before the next."""
     started, time, done = clock.perf_counter(), now(), 0
     counts = PutCounts(0, 0, 0)
@@ -196,22 +202,22 @@ def _put_table(
         counts += store.put(items, relabel=relabel)
         done += len(batch)
         watcher.counted("importing", done, table.rows)
-    return Imported(
-        maker.name,
-        is_new,
-        counts.added,
-        counts.replaced,
-        counts.unchanged,
-        table.normalised,
-        table.skipped,
-        clock.perf_counter() - started,
-        counts.conflicts,
-        counts.conflict_count,
-        4 * table.rows * table.dimension,
+    return VectorImport(
+        generation=maker.name,
+        is_new=is_new,
+        added=counts.added,
+        replaced=counts.replaced,
+        unchanged=counts.unchanged,
+        normalised=table.normalised,
+        skipped=table.skipped,
+        seconds=clock.perf_counter() - started,
+        conflicts=counts.conflicts,
+        conflict_count=counts.conflict_count,
+        bytes=4 * table.rows * table.dimension,
     )
 
 
-def _write_table(store: GalleryStore, makers: Sequence[Generation], path: Path, watcher: Watcher) -> Exported:
+def _write_table(store: GalleryStore, makers: Sequence[Generation], path: Path, watcher: Watcher) -> VectorExport:
     """Write the vectors of one generation to a table, batch by batch.
 
     Args:
@@ -242,12 +248,12 @@ def _write_table(store: GalleryStore, makers: Sequence[Generation], path: Path, 
             watcher.counted("exporting", done, rows)
 
     files = write_vectors(path, batches(), rows=rows, dimension=maker.card.dimension, space=maker.fingerprint)
-    return Exported(maker.name, rows, tuple(files))
+    return VectorExport(maker.name, rows, tuple(files))
 
 
 def _refresh_from_table(
     holdings: Holdings, table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher
-) -> Imported:
+) -> VectorImport:
     """New vectors of stored items, made elsewhere, as an open refresh for the generation that made them.
 
     Raises:
@@ -274,19 +280,28 @@ def _refresh_from_table(
     holdings.journal.record(
         "import", generation=maker.name, file=str(table.path), refresh=opened.id, replaced=gained, skipped=len(unknown)
     )
-    return Imported(
-        maker.name, is_new, 0, gained, done - gained - len(unknown), table.normalised, (*table.skipped, *unknown),
-        clock.perf_counter() - started, bytes=4 * gained * table.dimension,
-    )  # fmt: skip
+    return VectorImport(
+        generation=maker.name,
+        is_new=is_new,
+        added=0,
+        replaced=gained,
+        unchanged=done - gained - len(unknown),
+        normalised=table.normalised,
+        skipped=(*table.skipped, *unknown),
+        seconds=clock.perf_counter() - started,
+        bytes=4 * gained * table.dimension,
+    )
 
 
 def _items(batch: VectorBatch, fingerprint: str, time: str) -> Iterator[Item]:
+    """The rows of a table as items that are added at a time."""
     columns = (batch.ids, batch.embeddings, batch.labels, batch.uris, batch.content_hashes, batch.metadata)
     for identifier, embedding, label, uri, content, metadata in zip(*columns, strict=True):
         yield Item(identifier, embedding, fingerprint, label, uri, content, time, metadata)
 
 
 def _batch(items: Sequence[Item]) -> VectorBatch:
+    """Items as rows of a table, without the secrets of their addresses."""
     return VectorBatch(
         ids=tuple(item.id for item in items),
         embeddings=np.stack([item.embedding for item in items]),
