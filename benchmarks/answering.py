@@ -32,7 +32,7 @@ from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import Outcome, Setting
-from evergallery.upgrade.ways import Compared, outcomes
+from evergallery.upgrade.ways import RouteVectors, outcomes
 from features import IMAGES, SIDE, Case, Part, image_case, image_sets
 
 DATA = {"grocery": "groceries", "cifar100": "CIFAR-100"}
@@ -202,7 +202,7 @@ def answered(case: Case, seed: int) -> tuple[Outcome, ...]:
         "adapter": (adapter.query_side(case.new_queries), adapter.stored_side(case.old_gallery)),
     }
     compared = {
-        name: Compared(
+        name: RouteVectors(
             np.concatenate([query[asked].numpy(), np.zeros_like(gallery.numpy())]),
             np.concatenate([np.zeros_like(query[asked].numpy()), gallery.numpy()]),
             scale(query[calibrating], case.query_labels[calibrating], gallery, case.gallery_labels),

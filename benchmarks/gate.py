@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from common import DOCS, record, recorded, table, write_between
 from evergallery.data.image_set import ImageSet, hash_pixels
 from evergallery.evaluation import Protocol
-from evergallery.upgrade.check import Measured, PairCheck, check_pair
-from evergallery.upgrade.gate import DEFAULT, Gate, Judged
+from evergallery.upgrade.check import EmbeddedSpace, PairCheck, check_pair
+from evergallery.upgrade.gate import DEFAULT, Gate, Scope
 from evergallery.upgrade.verdict import Verdict
 
 GATE = Gate.model_validate(tomllib.loads(DEFAULT))
@@ -80,8 +80,10 @@ def offer(world: World, noise: float | None, way: str, queries: int, draw: np.ra
         np.zeros((1, 1, 1, 3), np.uint8), np.zeros(queries, np.int64), labels, tuple(map(str, range(CLASSES))),
         uris=("",) * queries, hashes=tuple(hash_pixels(row) for row in before.view(np.uint8)),
     )  # fmt: skip
-    old = Measured("v1", "old", unit(before), tuple(map(str, range(CLASSES // 2))))
-    return check_pair(Protocol(images, everything, everything, ""), Measured("v2", "new", unit(after), ()), old, GATE)
+    old = EmbeddedSpace("v1", "old", unit(before), tuple(map(str, range(CLASSES // 2))))
+    return check_pair(
+        Protocol(images, everything, everything, ""), EmbeddedSpace("v2", "new", unit(after), ()), old, GATE
+    )
 
 
 def unit(rows: Vectors) -> Vectors:
@@ -92,7 +94,7 @@ def unit(rows: Vectors) -> Vectors:
 
 def promoted(pair: PairCheck, way: str) -> bool:
     """Whether ``promote`` would let it answer: alone, and where the old vectors were kept, in them too."""
-    return not any(one.failed for one in GATE.conditions(pair.serves, Judged(searched=way == "kept")))
+    return not any(one.failed for one in GATE.conditions(pair.serves, Scope(searched=way == "kept")))
 
 
 def run(offers: int, queries: int, seed: int) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from evergallery.methods import Finetune
 from evergallery.report.measurements import choose
 from evergallery.report.page import prose
 from evergallery.training import Settings
-from evergallery.upgrade.check import Measured, check_pair
+from evergallery.upgrade.check import EmbeddedSpace, check_pair
 from evergallery.upgrade.gate import Gate
 
 SECTIONS = (
@@ -253,7 +253,7 @@ def test_only_a_stored_adapter_serves() -> None:
     pixels = np.arange(160 * 3, dtype=np.uint8).reshape(160, 1, 1, 3)
     images = ImageSet.from_arrays(pixels, labels.numpy(), [str(number) for number in range(8)])
     protocol = Protocol(images, np.arange(160), np.arange(160), "every image among the others")
-    spaces = (Measured("v2", "2", new, ()), Measured("v1", "1", old, ()))
+    spaces = (EmbeddedSpace("v2", "2", new, ()), EmbeddedSpace("v1", "1", old, ()))
     gate = Gate(cross_test=-2.0)
     estimated = check_pair(protocol, *spaces, gate)
     stored = check_pair(protocol, *spaces, gate, adapters={"a1": (old, spaces[1].embeddings)})

@@ -9,7 +9,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.evaluation import Protocol, measure
 from evergallery.retrieval.compatibility import negative_flip_rate
 from evergallery.retrieval.width import in_width_of
-from evergallery.upgrade.check import Check, Measured, agreement, check_pair, compatibility, without
+from evergallery.upgrade.check import Check, EmbeddedSpace, agreement, check_pair, compatibility, without
 from evergallery.upgrade.gate import Gate
 from evergallery.watching import Watcher
 
@@ -39,8 +39,8 @@ def clusters(protocol: Protocol, noise: float, width: int = 16, seed: int = 0) -
     return centres[labels] + noise * torch.randn(len(labels), width, generator=draw)
 
 
-def space(name: str, rows: torch.Tensor, classes: tuple[str, ...] = CLASSES[:5]) -> Measured:
-    return Measured(name, name.encode().hex(), unit(rows), classes)
+def space(name: str, rows: torch.Tensor, classes: tuple[str, ...] = CLASSES[:5]) -> EmbeddedSpace:
+    return EmbeddedSpace(name, name.encode().hex(), unit(rows), classes)
 
 
 def rotation(width: int = 16) -> torch.Tensor:
@@ -54,11 +54,11 @@ def protocol() -> Protocol:
 
 
 @pytest.fixture
-def old(protocol: Protocol) -> Measured:
+def old(protocol: Protocol) -> EmbeddedSpace:
     return space("v1", clusters(protocol, 1.5))
 
 
-def test_better_generation_in_the_same_space_is_compatible(protocol: Protocol, old: Measured) -> None:
+def test_better_generation_in_the_same_space_is_compatible(protocol: Protocol, old: EmbeddedSpace) -> None:
     found = check_pair(protocol, space("v2", clusters(protocol, 0.7, seed=1)), old, GATE)
     assert (found.verdict, found.passed, found.adapted) == ("compatible", True, None)
     evidence = found.evidence
@@ -67,7 +67,7 @@ def test_better_generation_in_the_same_space_is_compatible(protocol: Protocol, o
     assert evidence.cross_change.mean == pytest.approx(evidence.recall("cross") - evidence.recall("old self"))
 
 
-def test_figures_are_those_of_the_metrics(protocol: Protocol, old: Measured) -> None:
+def test_figures_are_those_of_the_metrics(protocol: Protocol, old: EmbeddedSpace) -> None:
     new = space("v2", clusters(protocol, 1.2, seed=1))
     evidence = check_pair(protocol, new, old, GATE).evidence
     cross = measure(protocol, new.embeddings, old.embeddings, old.classes)
@@ -80,7 +80,7 @@ def test_figures_are_those_of_the_metrics(protocol: Protocol, old: Measured) -> 
     assert evidence.positive_flips - evidence.negative_flips == pytest.approx(evidence.cross_change.mean)
 
 
-def test_update_gain_and_price_against_the_unconstrained(protocol: Protocol, old: Measured) -> None:
+def test_update_gain_and_price_against_the_unconstrained(protocol: Protocol, old: EmbeddedSpace) -> None:
     new, best = space("v2", clusters(protocol, 1.0, seed=1)), space("v3", clusters(protocol, 0.5, seed=2))
     evidence = check_pair(protocol, new, old, GATE, best=best).evidence
     top = measure(protocol, best.embeddings, best.embeddings, ())["all"].recall[1]
@@ -91,7 +91,7 @@ def test_update_gain_and_price_against_the_unconstrained(protocol: Protocol, old
 
 
 def test_rotated_space_is_compatible_after_an_adapter_that_is_still_to_be_made(
-    protocol: Protocol, old: Measured
+    protocol: Protocol, old: EmbeddedSpace
 ) -> None:
     turned = space("v2", clusters(protocol, 0.4, seed=1) @ rotation())
     found = check_pair(protocol, turned, old, GATE)
@@ -101,7 +101,7 @@ def test_rotated_space_is_compatible_after_an_adapter_that_is_still_to_be_made(
     assert not found.passed, "an estimate opens no gate"
 
 
-def test_rotated_space_passes_through_an_adapter_that_exists(protocol: Protocol, old: Measured) -> None:
+def test_rotated_space_passes_through_an_adapter_that_exists(protocol: Protocol, old: EmbeddedSpace) -> None:
     turned = space("v2", clusters(protocol, 0.4, seed=1) @ rotation())
     back = unit(torch.from_numpy(turned.embeddings) @ rotation().T)
     wrong = unit(torch.from_numpy(turned.embeddings) @ rotation())
@@ -113,7 +113,7 @@ def test_rotated_space_passes_through_an_adapter_that_exists(protocol: Protocol,
     assert (found.adapted.adapter, found.adapted.estimated) == ("a2", False)
 
 
-def test_unrelated_better_space_needs_a_refresh(protocol: Protocol, old: Measured) -> None:
+def test_unrelated_better_space_needs_a_refresh(protocol: Protocol, old: EmbeddedSpace) -> None:
     """Its coordinates say nothing of the old ones, and no rotation helps: labels are embedded at random places."""
     draw = torch.Generator().manual_seed(5)
     labels = torch.from_numpy(protocol.images.labels)
@@ -125,11 +125,11 @@ def test_unrelated_better_space_needs_a_refresh(protocol: Protocol, old: Measure
     assert not found.passed
 
 
-def test_worse_generation(protocol: Protocol, old: Measured) -> None:
+def test_worse_generation(protocol: Protocol, old: EmbeddedSpace) -> None:
     assert check_pair(protocol, space("v2", clusters(protocol, 9.0, seed=1)), old, GATE).verdict == "worse"
 
 
-def test_flips_name_query_and_both_answers(protocol: Protocol, old: Measured) -> None:
+def test_flips_name_query_and_both_answers(protocol: Protocol, old: EmbeddedSpace) -> None:
     new = space("v2", clusters(protocol, 1.2, seed=1))
     found = check_pair(protocol, new, old, GATE)
     assert len(found.negative) == round(found.evidence.negative_flips * found.evidence.queries)
@@ -144,7 +144,9 @@ def test_flips_name_query_and_both_answers(protocol: Protocol, old: Measured) ->
         assert labels[flip.before] == labels[flip.query] != labels[flip.after]
 
 
-def test_matrix_has_queries_not_older_than_vectors_and_its_figures_follow(protocol: Protocol, old: Measured) -> None:
+def test_matrix_has_queries_not_older_than_vectors_and_its_figures_follow(
+    protocol: Protocol, old: EmbeddedSpace
+) -> None:
     spaces = [old, space("v2", clusters(protocol, 1.0, seed=1)), space("v3", clusters(protocol, 0.7, seed=2))]
     cells = compatibility(protocol, spaces, CLASSES[:5])
     assert set(cells) == {("v1", "v1"), ("v2", "v1"), ("v2", "v2"), ("v3", "v1"), ("v3", "v2"), ("v3", "v3")}
@@ -167,8 +169,8 @@ def test_other_widths_are_cut_or_padded(protocol: Protocol) -> None:
     assert np.allclose(np.linalg.norm(padded, axis=1), 1, atol=1e-6)
 
 
-def test_agreement_without_labels(protocol: Protocol, old: Measured) -> None:
-    same = agreement(protocol, Measured("v2", "ff", old.embeddings, ()), old)
+def test_agreement_without_labels(protocol: Protocol, old: EmbeddedSpace) -> None:
+    same = agreement(protocol, EmbeddedSpace("v2", "ff", old.embeddings, ()), old)
     assert (same.overlap, same.same_first, same.queries) == (1.0, 1.0, 240)
     unrelated = agreement(protocol, space("v2", torch.randn(240, 16, generator=torch.Generator().manual_seed(99))), old)
     assert unrelated.overlap == pytest.approx(10 / 239, abs=0.02)
@@ -187,7 +189,7 @@ def test_leaving_images_out_keeps_the_protocol(protocol: Protocol) -> None:
     assert len(found.gallery) == 118
 
 
-def test_a_matrix_says_how_many_of_its_searches_are_done(protocol: Protocol, old: Measured) -> None:
+def test_a_matrix_says_how_many_of_its_searches_are_done(protocol: Protocol, old: EmbeddedSpace) -> None:
     heard = []
 
     class Listener(Watcher):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from evergallery.errors import InputError
-from evergallery.upgrade.orders import ORDERS, Stored
+from evergallery.upgrade.orders import ORDERS, StoredItems
 
 
 def rows(*angles: float) -> list[np.ndarray]:
     return [np.array([np.cos(a), np.sin(a)], np.float32) for a in np.deg2rad(angles)]
 
 
-def stored(**changes: Any) -> Stored:
+def stored(**changes: Any) -> StoredItems:
     values: dict[str, Any] = {
         "ids": ["d", "a", "c", "b", "e"],
         # Class x around 0°, class y around 90°; the unlabelled one lies between them.
@@ -23,7 +23,7 @@ def stored(**changes: Any) -> Stored:
         "added": ["2026-03", "2026-01", "2026-02", "2026-05", "2026-04"],
         "found": {"b": 3, "d": 1},
     }
-    return Stored(**(values | changes))
+    return StoredItems(**(values | changes))
 
 
 def test_uncertain_first_is_by_distance_to_the_class_mean() -> None:

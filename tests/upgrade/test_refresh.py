@@ -14,7 +14,7 @@ from PIL import Image
 
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
-from evergallery.upgrade.refreshing import Budget
+from evergallery.upgrade.refreshing import TimeBudget
 from shops import environment, held_out, make_photos, make_shop, spaces, vectors
 
 
@@ -209,7 +209,7 @@ class TestRefresh:
     def test_batches_shrink_with_the_time_that_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = [100.0]
         monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-        budget = Budget(100.0, 20.0)
+        budget = TimeBudget(100.0, 20.0)
         budget.begin()
         sizes = []
         while not budget.is_spent:
@@ -220,7 +220,7 @@ class TestRefresh:
         assert max(sizes) < 256
         assert clock[0] < 100 + 20 + 1, "the last batch ends within a second of the time"
         assert sum(sizes) > 0.9 * 20 / 0.12, "and little of the time is lost"
-        assert Budget(100.0, None).batch(256) == 256
+        assert TimeBudget(100.0, None).batch(256) == 256
 
     def test_until_stops_where_the_plan_expects_the_recall(self, switched: Workspace) -> None:
         done = switched.refresh("v2", until=0.9)

@@ -9,7 +9,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.evaluation import Judgements, Protocol
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.evidence import Outcome, Setting
-from evergallery.upgrade.ways import Compared, outcomes
+from evergallery.upgrade.ways import RouteVectors, outcomes
 
 CLASSES, EACH, WIDTH = 8, 12, 6
 
@@ -29,7 +29,7 @@ def protocol() -> Protocol:
 
 
 @pytest.fixture(scope="module")
-def spaces(protocol: Protocol) -> tuple[Compared, Compared, Compared]:
+def spaces(protocol: Protocol) -> tuple[RouteVectors, RouteVectors, RouteVectors]:
     """The old model, the new one, and new queries in old vectors: each with a scale of its own."""
     draw = np.random.default_rng(0)
     labels = protocol.images.labels
@@ -39,9 +39,9 @@ def spaces(protocol: Protocol) -> tuple[Compared, Compared, Compared]:
     )
     across = unit(old + 0.4 * draw.normal(size=old.shape))
     return (
-        Compared(old, old, Calibration(9.0, -5.0)),
-        Compared(new, new, Calibration(6.0, -2.0)),
-        Compared(across, old, Calibration(4.0, -3.0)),
+        RouteVectors(old, old, Calibration(9.0, -5.0)),
+        RouteVectors(new, new, Calibration(6.0, -2.0)),
+        RouteVectors(across, old, Calibration(4.0, -3.0)),
     )
 
 
@@ -49,7 +49,9 @@ def by_setting(found: tuple[Outcome, ...]) -> dict[Setting, Outcome]:
     return {Setting(**{name: getattr(one, name) for name in Setting.model_fields}): one for one in found}
 
 
-def plainly(protocol: Protocol, old: Compared, new: Compared, route: Compared, setting: Setting) -> np.ndarray:
+def plainly(
+    protocol: Protocol, old: RouteVectors, new: RouteVectors, route: RouteVectors, setting: Setting
+) -> np.ndarray:
     """First answers, query by query."""
     count = len(protocol.gallery)
     order = np.random.default_rng(0).permutation(count)
@@ -58,10 +60,10 @@ def plainly(protocol: Protocol, old: Compared, new: Compared, route: Compared, s
     for query in range(count):
         others = [item for item in range(count) if item != query]
 
-        def score(way: Compared, item: int, asks: int = query) -> float:
+        def score(way: RouteVectors, item: int, asks: int = query) -> float:
             return float(way.queries[asks] @ way.vectors[item])
 
-        def rank(way: Compared, item: int, asks: int = query) -> float:
+        def rank(way: RouteVectors, item: int, asks: int = query) -> float:
             assert way.scale is not None
             return way.scale.slope * score(way, item, asks) + way.scale.intercept
 
@@ -90,7 +92,9 @@ def plainly(protocol: Protocol, old: Compared, new: Compared, route: Compared, s
         Setting(way="rescore", candidates=3, through="direct", share=0.25),
     ],
 )
-def test_as_plainly_searched(protocol: Protocol, spaces: tuple[Compared, Compared, Compared], setting: Setting) -> None:
+def test_as_plainly_searched(
+    protocol: Protocol, spaces: tuple[RouteVectors, RouteVectors, RouteVectors], setting: Setting
+) -> None:
     old, new, route = spaces
     found = by_setting(outcomes(protocol, old, new, {"direct": route}, confidence=0.95, candidates=(3, 10)))[setting]
     labels = protocol.images.labels
@@ -101,7 +105,7 @@ def test_as_plainly_searched(protocol: Protocol, spaces: tuple[Compared, Compare
     assert found.negative_flips == pytest.approx((alone & ~right).mean())
 
 
-def test_ends_and_laws(protocol: Protocol, spaces: tuple[Compared, Compared, Compared]) -> None:
+def test_ends_and_laws(protocol: Protocol, spaces: tuple[RouteVectors, RouteVectors, RouteVectors]) -> None:
     old, new, route = spaces
     count = len(protocol.images)
     found = by_setting(outcomes(protocol, old, new, {"direct": route}, confidence=0.95, candidates=(10, count)))
@@ -120,28 +124,32 @@ def test_ends_and_laws(protocol: Protocol, spaces: tuple[Compared, Compared, Com
     assert found[Setting(way="rescore", candidates=10, share=0.75)].images < 5, "what is refreshed needs no image"
 
 
-def test_without_a_scale_raw_scores_rank(protocol: Protocol, spaces: tuple[Compared, Compared, Compared]) -> None:
+def test_without_a_scale_raw_scores_rank(
+    protocol: Protocol, spaces: tuple[RouteVectors, RouteVectors, RouteVectors]
+) -> None:
     old, new, _ = spaces
-    bare = Compared(old.queries, old.vectors, None)
+    bare = RouteVectors(old.queries, old.vectors, None)
     mixed = Setting(way="dual", share=0.5)
     raw = by_setting(outcomes(protocol, bare, new, {}, confidence=0.95))[mixed]
     same = Calibration(1.0, 0.0)
-    before, after = (Compared(one.queries, one.vectors, same) for one in (old, new))
+    before, after = (RouteVectors(one.queries, one.vectors, same) for one in (old, new))
     assert raw == by_setting(outcomes(protocol, before, after, {}, confidence=0.95))[mixed]
 
 
 def test_a_route_without_a_scale_spoils_no_other(
-    protocol: Protocol, spaces: tuple[Compared, Compared, Compared]
+    protocol: Protocol, spaces: tuple[RouteVectors, RouteVectors, RouteVectors]
 ) -> None:
     old, new, route = spaces
-    bare = Compared(route.queries, route.vectors, None)
+    bare = RouteVectors(route.queries, route.vectors, None)
     found = [by_setting(outcomes(protocol, old, new, {"direct": one}, confidence=0.95)) for one in (route, bare)]
     for setting in found[0]:
         if setting.way in ("dual", "wait", "refresh") or (setting.way == "rescore" and setting.through is None):
             assert found[0][setting] == found[1][setting]
 
 
-def test_graded_answers_count_by_their_worth(protocol: Protocol, spaces: tuple[Compared, Compared, Compared]) -> None:
+def test_graded_answers_count_by_their_worth(
+    protocol: Protocol, spaces: tuple[RouteVectors, RouteVectors, RouteVectors]
+) -> None:
     old, new, _ = spaces
     query = np.arange(len(protocol.images))
     item = (query + CLASSES) % len(query)

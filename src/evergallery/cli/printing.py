@@ -7,12 +7,12 @@ from evergallery.cli.console import err, out, print_table, say, warn
 
 if TYPE_CHECKING:
     from evergallery.memory import Fidelity
-    from evergallery.upgrade.adapting import Adapted
+    from evergallery.upgrade.adapting import Adaptation
     from evergallery.upgrade.check import Check, PairCheck
     from evergallery.upgrade.options import Option
     from evergallery.upgrade.overview import Status
     from evergallery.upgrade.plan import Plan
-    from evergallery.upgrade.refreshing import Refreshed
+    from evergallery.upgrade.refreshing import RefreshResult
 
 SHOWN = 10
 SHORT = 60
@@ -148,7 +148,7 @@ def print_compared(results: "Sequence[Check]") -> None:
     say(results[0].conclusion)
 
 
-def print_adapted(made: "Adapted") -> None:
+def print_adapted(made: "Adaptation") -> None:
     """Every kind that was tried, and the one that was chosen."""
     card, selection = made.adapter.card, made.selection
     rows = []
@@ -267,7 +267,7 @@ def short(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def print_refreshed(done: "Refreshed") -> None:
+def print_refreshed(done: "RefreshResult") -> None:
     """What a call of ``refresh`` did."""
     say(
         f"{done.refresh}: {done.refreshed} refreshed in {done.seconds:.0f} s, {done.remaining} keep their vector "

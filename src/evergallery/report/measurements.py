@@ -16,10 +16,11 @@ from evergallery.report.refreshing import Curves, measured_curves
 from evergallery.report.words import interval_of
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.retrieval.width import in_width_of
-from evergallery.upgrade.check import Check, Measured, PairCheck, agreement, check_pair, compatibility
+from evergallery.upgrade.check import Check, EmbeddedSpace, PairCheck, agreement, check_pair, compatibility
 from evergallery.upgrade.checking import through_adapters
+from evergallery.upgrade.embedding_table import holds_embeddings
 from evergallery.upgrade.gate import gate_of
-from evergallery.upgrade.held_out import HeldOut, holds_embeddings, read_held_out
+from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.planning import plan
 from evergallery.upgrade.promotion import view_with
@@ -51,7 +52,7 @@ class Measurements:
     base: str | None
     old_classes: int
     updates: Mapping[str, PairCheck]
-    spaces: Mapping[str, Measured]
+    spaces: Mapping[str, EmbeddedSpace]
     left_out: tuple[str, ...]
     confidence: float
     curves: Curves | None
@@ -144,10 +145,8 @@ def measure_held_out(
     asked = {candidate.name, base.name if base else None}
     # Of vectors without a model only stored images are known, which would shrink what the others are measured on.
     shown = [generation for generation in everything if generation.extracts or generation.name in asked]
-    held_out = read_held_out(
-        holdings, data, [Space(generation) for generation in shown], queries=queries, gallery=gallery, data_dir=data_dir,
-        watcher=watcher,
-    )  # fmt: skip
+    source = HeldOutSource(data, queries=queries, gallery=gallery, data_dir=data_dir)
+    held_out = read_held_out(holdings, source, [Space(generation) for generation in shown], watcher=watcher)
     if held_out.protocol.judgements is not None:
         raise InputError(
             "A report is made of labelled images: leave the answers out here, and give them to  evergallery check "

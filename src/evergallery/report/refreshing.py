@@ -12,7 +12,7 @@ from evergallery.data.tasks import whole_classes
 from evergallery.evaluation import Protocol
 from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.refresh_curve import mixed_recall
-from evergallery.upgrade.orders import ORDERS, Stored
+from evergallery.upgrade.orders import ORDERS, StoredItems
 from evergallery.upgrade.plan import SAMPLE
 
 SHARES = tuple(step / 20 for step in range(21))
@@ -76,7 +76,7 @@ def measured_curves(
     before = torch.from_numpy(mapped[query] @ searched[gallery].T)
     after = torch.from_numpy(new[query] @ new[gallery].T)
     forbidden = forbidden_pairs(protocol, query, gallery)
-    stored = Stored(
+    stored = StoredItems(
         [images.hashes[index] for index in gallery],
         list(old[gallery]),
         ["old"] * len(gallery),

@@ -13,7 +13,7 @@ from evergallery.holdings.answer import Answer
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import State
 from evergallery.serving import schemas
-from evergallery.upgrade.promotion import as_promoted, judged
+from evergallery.upgrade.promotion import as_promoted, judge_with_refusal
 
 log = logging.getLogger("evergallery.serving")
 
@@ -171,7 +171,7 @@ class Canary:
                 "nothing, because it is promoted and answers everybody",
             )
             return
-        found, refusal = judged(self._holdings, wanted.generation, wanted.answer, state)
+        found, refusal = judge_with_refusal(self._holdings, wanted.generation, wanted.answer, state)
         self._judged, self._refused = found.judged, None if refusal is None else str(refusal)
         if refusal is not None and not wanted.force:
             self._state = None

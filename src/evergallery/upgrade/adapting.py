@@ -14,12 +14,12 @@ from evergallery.errors import InputError
 from evergallery.files import lock
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
-from evergallery.upgrade.held_out import read_held_out
+from evergallery.upgrade.held_out import HeldOutSource, read_held_out
 from evergallery.watching import SILENT, Watcher
 
 
 @dataclass(frozen=True)
-class Adapted:
+class Adaptation:
     """The adapter that was made, and what was tried."""
 
     adapter: StoredAdapter
@@ -36,7 +36,7 @@ def adapt(
     kind: str | None = None,
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
-) -> Adapted:
+) -> Adaptation:
     """Make an adapter between two generations that nobody can or will retrain.
 
     Kinds of adapters are fitted to a part of the pairs and judged on the rest; the best is stored. It serves once
@@ -61,7 +61,7 @@ def adapt(
         raise InputError(f"{new} and {old} are the same generation: there is nothing to adapt.")
     source, target = spaces if direction == "query" else spaces[::-1]
     fits = _fits(kind, direction, source, target)
-    held_out = read_held_out(holdings, pairs, spaces, data_dir=data_dir, watcher=watcher, exclude=False)
+    held_out = read_held_out(holdings, HeldOutSource(pairs, data_dir=data_dir), spaces, watcher=watcher, exclude=False)
     images = held_out.protocol.images
     watcher.said(f"fitting {kind or f'{len(fits)} kinds of adapters'} to {len(images)} pairs")
     selection = select_adapter(
@@ -74,11 +74,18 @@ def adapt(
     stored = _store(holdings, selection, direction, source, target, images.fingerprint())
     chosen = selection.chosen
     holdings.journal.record(
-        "adapt", adapter=stored.name, kind=selection.name, source=source.name, target=target.name, direction=direction,
-        pairs=selection.pairs, measure=selection.measure, in_sample=round(chosen.in_sample.recall, 4),
+        "adapt",
+        adapter=stored.name,
+        kind=selection.name,
+        source=source.name,
+        target=target.name,
+        direction=direction,
+        pairs=selection.pairs,
+        measure=selection.measure,
+        in_sample=round(chosen.in_sample.recall, 4),
         out_of_sample=round(chosen.worse.recall, 4),
-    )  # fmt: skip
-    return Adapted(stored, selection)
+    )
+    return Adaptation(stored, selection)
 
 
 def _fits(kind: str | None, direction: Direction, source: Space, target: Space) -> dict[str, Fit]:

@@ -21,7 +21,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Judged:
+class RightAnswer:
     """A row of the table: an item that is right for a query, and how much."""
 
     query: str
@@ -29,7 +29,7 @@ class Judged:
     grade: float
 
 
-def read_answers(path: Path) -> list[Judged]:
+def read_answers(path: Path) -> list[RightAnswer]:
     """Read a ``.csv`` or Parquet table ``query,item[,grade]``; rows of grade 0 say that an item is wrong, as all others are.
 
     Raises:
@@ -48,13 +48,13 @@ def read_answers(path: Path) -> list[Judged]:
         if grade is None:
             raise InputError(f"{path} has the grade {row['grade']!r} in row {number}: grades are numbers from 0.")
         if grade > 0:
-            found.append(Judged(query, item, grade))
+            found.append(RightAnswer(query, item, grade))
     if not found:
         raise InputError(f"{path} names no right answer: it needs rows query,item[,grade] with grades above 0.")
     return found
 
 
-def judgements_of(protocol: Protocol, judged: Sequence[Judged], source: str, watcher: Watcher) -> Judgements:
+def judgements_of(protocol: Protocol, judged: Sequence[RightAnswer], source: str, watcher: Watcher) -> Judgements:
     """Judgements by index of the held-out images; what names no query or no item of the gallery is counted and told.
 
     Args:
@@ -69,12 +69,12 @@ def judgements_of(protocol: Protocol, judged: Sequence[Judged], source: str, wat
     queries, items = (_by_name(protocol.images, rows) for rows in (protocol.query, protocol.gallery))
     grades: dict[tuple[int, int], float] = {}
     unknown: list[str] = []
-    for one in judged:
-        query, item = queries.get(one.query, -1), items.get(one.item, -1)
+    for answer in judged:
+        query, item = queries.get(answer.query, -1), items.get(answer.item, -1)
         if query < 0 or item < 0:
-            unknown.append(one.query if query < 0 else one.item)
+            unknown.append(answer.query if query < 0 else answer.item)
         else:
-            grades[query, item] = max(one.grade, grades.get((query, item), 0.0))
+            grades[query, item] = max(answer.grade, grades.get((query, item), 0.0))
     named = ", ".join(list(dict.fromkeys(unknown))[:SHOWN])
     if not grades:
         raise InputError(
@@ -120,9 +120,9 @@ def parquet_arrays(path: Path, vectors: Sequence[str], texts: Mapping[str, str])
             found[name] = np.array(table.column(name).to_pylist(), dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise InputError(f"The column {name!r} of {path} is not of lists of numbers, all of one length.") from error
-    for name in (one for one in texts if one in there):
+    for name in (name for name in texts if name in there):
         column = table.column(name).to_pylist()
-        found[texts[name]] = np.array(["" if one is None else str(one) for one in column], dtype=np.str_)
+        found[texts[name]] = np.array(["" if cell is None else str(cell) for cell in column], dtype=np.str_)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ from evergallery.retrieval.compatibility import negative_flip_rate, positive_fli
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import RetrievalMetrics
 from evergallery.retrieval.width import in_width_of
-from evergallery.upgrade.evidence import TESTS, Evidence, Figures, OldClasses, Test
-from evergallery.upgrade.gate import ALL, Condition, Gate, Judged
+from evergallery.upgrade.evidence import TESTS, Evidence, Figures, OldClasses, Outcome, Test
+from evergallery.upgrade.gate import ALL, Condition, Gate, Scope
 from evergallery.upgrade.options import UNKNOWN, Cost, Option, Recommendation, options_of, recommend
 from evergallery.upgrade.verdict import Verdict, verdict
-from evergallery.upgrade.ways import Compared, outcomes
+from evergallery.upgrade.ways import RouteVectors, outcomes
 from evergallery.watching import SILENT, Watcher
 
 Vectors = NDArray[np.float32]
@@ -36,7 +37,7 @@ LEAST_PAIRS = 64
 
 
 @dataclass(frozen=True)
-class Measured:
+class EmbeddedSpace:
     """A space on the held-out images.
 
     Attributes:
@@ -111,7 +112,7 @@ class PairCheck:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Without labels: how far two generations show the same items, which says nothing of which are right.
+    """How far two generations show the same items, where no labels say which are right.
 
     Attributes:
         new: name.
@@ -151,8 +152,8 @@ class Check:
     protocol: str
     images: Protocol = field(repr=False)
     excluded: int
-    matrix: Mapping[tuple[str, str], Mapping[str, RetrievalMetrics]] = field(repr=False)
-    pairs: tuple[PairCheck, ...]
+    matrix: Mapping[tuple[str, str], Mapping[str, RetrievalMetrics]] = field(default_factory=dict, repr=False)
+    pairs: tuple[PairCheck, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     conclusion: str = ""
 
@@ -189,17 +190,22 @@ class Check:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; flips with the URIs and labels of query and answers."""
+        """The same as JSON values; flips with the URIs and labels of query and answers."""
 
         def shown(flips: Sequence[Flip]) -> list[dict[str, Any]]:
             images = self.images.images
 
-            def one(index: int) -> dict[str, Any]:
+            def image(index: int) -> dict[str, Any]:
                 label = images.labels[index]
-                return {"uri": redacted(images.uris[index]), "content_hash": images.hashes[index],
-                        "label": images.classes[label] if label >= 0 else None}  # fmt: skip
+                return {
+                    "uri": redacted(images.uris[index]),
+                    "content_hash": images.hashes[index],
+                    "label": images.classes[label] if label >= 0 else None,
+                }
 
-            return [{"query": one(flip.query), "before": one(flip.before), "after": one(flip.after)} for flip in flips]
+            return [
+                {"query": image(flip.query), "before": image(flip.before), "after": image(flip.after)} for flip in flips
+            ]
 
         return {
             "candidate": self.candidate,
@@ -236,7 +242,7 @@ class Check:
 
 
 def compatibility(
-    protocol: Protocol, spaces: Sequence[Measured], old_classes: Sequence[str], watcher: Watcher = SILENT
+    protocol: Protocol, spaces: Sequence[EmbeddedSpace], old_classes: Sequence[str], watcher: Watcher = SILENT
 ) -> dict[tuple[str, str], dict[str, RetrievalMetrics]]:
     """M(q, g) for every q not older than g: T extractions, T (T + 1) / 2 searches.
 
@@ -257,14 +263,14 @@ def compatibility(
 
 def check_pair(
     protocol: Protocol,
-    new: Measured,
-    old: Measured,
+    new: EmbeddedSpace,
+    old: EmbeddedSpace,
     gate: Gate,
     *,
     adapters: Mapping[str, tuple[Vectors, Vectors]] | None = None,
-    best: Measured | None = None,
+    best: EmbeddedSpace | None = None,
     excluded: int = 0,
-    judged: Judged = ALL,
+    scope: Scope = ALL,
     cost: Cost = UNKNOWN,
 ) -> PairCheck:
     """Measure queries of ``new`` in vectors of ``old`` and judge them.
@@ -279,55 +285,34 @@ def check_pair(
             measured on the other tell whether an adapter would help.
         best: the same recipe without the constraint of compatibility, for update gain and price.
         excluded: images that were left out.
-        judged: what a promotion would be judged on.
+        scope: what a promotion would be judged on.
         cost: of looking at images, as far as it is known.
     """
-    alone: _Searches = {
-        "old self": _searched(protocol, old.embeddings, old.embeddings, old),
-        "new self": _searched(protocol, new.embeddings, new.embeddings, old),
-    }
-
-    def through(query: Vectors, gallery: Vectors) -> tuple[Evidence, _Flips]:
-        searches: _Searches = {**alone, "cross": _searched(protocol, query, gallery, old)}
-        return _evidence(protocol, new, old, searches, gate, best, excluded)
-
-    fitting = in_width_of(new.embeddings, old.embeddings)
-    direct, flips = through(fitting, old.embeddings)
-    compared = {"direct": Compared(fitting, old.embeddings, direct.calibrations["cross"])}
-    routes: list[tuple[Evidence, _Flips]] = []
-    for name, queries_and_vectors in (adapters or {}).items():
-        found, its_flips = through(*queries_and_vectors)
-        routes.append((found.model_copy(update={"adapter": name}), its_flips))
-        compared[name] = Compared(*queries_and_vectors, found.calibrations["cross"])
+    pairing = _Pairing(protocol, new, old, gate, best, excluded)
+    as_it_is = in_width_of(new.embeddings, old.embeddings), old.embeddings
+    direct, flips = pairing.through(*as_it_is)
+    routes = [pairing.through(*vectors, adapter=name) for name, vectors in (adapters or {}).items()]
+    ways = {"direct": as_it_is, **(adapters or {})}
     direct = direct.model_copy(
-        update={
-            "outcomes": outcomes(
-                protocol,
-                Compared(old.embeddings, old.embeddings, direct.calibrations["old self"]),
-                Compared(new.embeddings, new.embeddings, direct.calibrations["new self"]),
-                compared,
-                confidence=gate.confidence,
-            )
-        }
+        update={"outcomes": pairing.outcomes_of((direct, *(route for route, _ in routes)), ways)}
     )
     if not adapters and not gate.compatible(direct) and len(protocol.images) >= 2 * LEAST_PAIRS:
-        found, its_flips = through(_cross_fitted(new.embeddings, old.embeddings), old.embeddings)
-        routes.append((found.model_copy(update={"adapter": "procrustes", "estimated": True}), its_flips))
-    word, reason = verdict(gate, direct, *(one for one, _ in routes))
-    adapted = None
+        turned = _cross_fitted(new.embeddings, old.embeddings)
+        routes = [pairing.through(turned, old.embeddings, adapter="procrustes", estimated=True)]
+    measured = tuple(route for route, _ in routes)
+    word, reason = verdict(gate, direct, *measured)
+    serves, adapted = direct, None
     if routes:
-        adapted, its_flips = max(routes, key=lambda one: (gate.compatible(one[0]), one[0].score("cross")))
-    serves = direct
-    if adapted is not None and gate.serves_through(direct, adapted):
-        serves, flips = adapted, its_flips
-    measured = tuple(one for one, _ in routes)
+        adapted, its_flips = max(routes, key=lambda route: (gate.compatible(route[0]), route[0].score("cross")))
+        if gate.serves_through(direct, adapted):
+            serves, flips = adapted, its_flips
     options = options_of(direct, gate, cost)
     advice = recommend(direct, options, gate, cost)
-    conditions = gate.conditions(serves, judged)
+    conditions = gate.conditions(serves, scope)
     return PairCheck(direct, adapted, measured, serves, word, reason, conditions, *flips, options, advice)
 
 
-def agreement(protocol: Protocol, new: Measured, old: Measured, k: int = AGREEMENT_AT) -> Agreement:
+def agreement(protocol: Protocol, new: EmbeddedSpace, old: EmbeddedSpace, k: int = AGREEMENT_AT) -> Agreement:
     """Compare the lists that both generations' queries get from the old vectors of the gallery, each itself left out."""
     query, rows = protocol.query, protocol.gallery
     gallery, exclusion = torch.from_numpy(old.embeddings[rows]), protocol.exclusion()
@@ -342,71 +327,127 @@ def agreement(protocol: Protocol, new: Measured, old: Measured, k: int = AGREEME
     return Agreement(new.name, old.name, k, common, first, len(query))
 
 
-def _searched(
-    protocol: Protocol, query: Vectors, gallery: Vectors, old: Measured
-) -> tuple[dict[str, RetrievalMetrics], Calibration | None]:
-    return measure(protocol, query, gallery, old.classes), _calibration(protocol, query, gallery)
+@dataclass(frozen=True)
+class _Pairing:
+    """Two spaces on the same held-out images, and how one is measured in the other; see ``check_pair``."""
 
+    protocol: Protocol
+    new: EmbeddedSpace
+    old: EmbeddedSpace
+    gate: Gate
+    best: EmbeddedSpace | None
+    excluded: int
 
-def _evidence(
-    protocol: Protocol,
-    new: Measured,
-    old: Measured,
-    searches: _Searches,
-    gate: Gate,
-    best: Measured | None,
-    excluded: int,
-) -> tuple[Evidence, _Flips]:
-    found = {test: metrics for test, (metrics, _) in searches.items()}
-    before, alone, cross = (found[test]["all"] for test in TESTS)
-    right = {test: found[test]["all"].hits_at_1[before.valid] for test in TESTS}
-    worth = {test: found[test]["all"].gain_at_1[before.valid] for test in TESTS}
-    reference = None
-    if best is not None:
-        reference = measure(protocol, best.embeddings, best.embeddings, old.classes)["all"].recall[1]
-    evidence = Evidence(
-        new=new.name,
-        old=old.name,
-        fingerprints=(new.fingerprint, old.fingerprint),
-        protocol=protocol.description,
-        data=protocol.images.fingerprint(),
-        excluded=excluded,
-        queries=before.queries,
-        figures={
-            test: {group: _figures(metrics) for group, metrics in groups.items()} for test, groups in found.items()
-        },
-        metric="recall@1" if before.ndcg is None else "nDCG@1",
-        cross_change=_change(worth["cross"], worth["old self"], gate),
-        self_change=_change(worth["new self"], worth["old self"], gate),
-        forgetting=found["old self"]["old"].score - found["new self"]["old"].score
-        if "old" in found["old self"]
-        else None,
-        old_classes=old.classes_from if old.classes else None,
-        forgetting_not_measured=None
-        if "old" in found["old self"]
-        else "none of the old classes is among the held-out images"
-        if old.classes
-        else old.no_classes,
-        negative_flips=negative_flip_rate(right["old self"], right["cross"]),
-        positive_flips=positive_flip_rate(right["old self"], right["cross"]),
-        update_gain=None if reference is None else continual.update_gain(cross.recall[1], before.recall[1], reference),
-        price=None if reference is None else continual.price(reference, alone.recall[1]),
-        best=None if best is None else best.name,
-        calibrations={test: calibration for test, (_, calibration) in searches.items()},
-        time=now(),
-    )
-    flips = (
-        _flips(protocol, before.valid & before.hits_at_1 & ~cross.hits_at_1, before, cross),
-        _flips(protocol, before.valid & ~before.hits_at_1 & cross.hits_at_1, before, cross),
-    )
-    return evidence, flips
+    @cached_property
+    def alone(self) -> _Searches:
+        """Each generation in vectors of its own."""
+        old, new = self.old.embeddings, self.new.embeddings
+        return {"old self": self._searched(old, old), "new self": self._searched(new, new)}
+
+    @cached_property
+    def reference(self) -> float | None:
+        """Recall@1 of the generation that was trained without the constraint, alone."""
+        if self.best is None:
+            return None
+        vectors = self.best.embeddings
+        return measure(self.protocol, vectors, vectors, self.old.classes)["all"].recall[1]
+
+    def through(
+        self, query: Vectors, gallery: Vectors, adapter: str | None = None, estimated: bool = False
+    ) -> tuple[Evidence, _Flips]:
+        """Evidence for a route, and the queries that flip on it.
+
+        Args:
+            query: (N, E) queries of the new generation as the route compares them.
+            gallery: (N, E) vectors of the old one, likewise.
+            adapter: name of the adapter that the route goes through.
+            estimated: whether that was fitted to the held-out images themselves, in halves.
+        """
+        searches: _Searches = {**self.alone, "cross": self._searched(query, gallery)}
+        before, cross = searches["old self"][0]["all"], searches["cross"][0]["all"]
+        flips = (
+            _flips(self.protocol, before.valid & before.hits_at_1 & ~cross.hits_at_1, before, cross),
+            _flips(self.protocol, before.valid & ~before.hits_at_1 & cross.hits_at_1, before, cross),
+        )
+        return self._evidence(searches, adapter, estimated), flips
+
+    def outcomes_of(
+        self, routes: Sequence[Evidence], vectors: Mapping[str, tuple[Vectors, Vectors]]
+    ) -> tuple[Outcome, ...]:
+        """What every way of answering gives.
+
+        Args:
+            routes: evidence for each, the direct one first.
+            vectors: queries and vectors of each by its name, in the same order.
+        """
+        scales = [route.calibrations["cross"] for route in routes]
+        compared = {
+            name: RouteVectors(*pair, scale) for (name, pair), scale in zip(vectors.items(), scales, strict=True)
+        }
+        old = RouteVectors(self.old.embeddings, self.old.embeddings, self.alone["old self"][1])
+        new = RouteVectors(self.new.embeddings, self.new.embeddings, self.alone["new self"][1])
+        return outcomes(self.protocol, old, new, compared, confidence=self.gate.confidence)
+
+    def _searched(self, query: Vectors, gallery: Vectors) -> tuple[dict[str, RetrievalMetrics], Calibration | None]:
+        metrics = measure(self.protocol, query, gallery, self.old.classes)
+        return metrics, _calibration(self.protocol, query, gallery)
+
+    def _evidence(self, searches: _Searches, adapter: str | None, estimated: bool) -> Evidence:
+        new, old, protocol, reference = self.new, self.old, self.protocol, self.reference
+        found = {test: metrics for test, (metrics, _) in searches.items()}
+        before, alone, cross = (found[test]["all"] for test in TESTS)
+        right = {test: found[test]["all"].hits_at_1[before.valid] for test in TESTS}
+        worth = {test: found[test]["all"].gain_at_1[before.valid] for test in TESTS}
+        forgetting, why_not = self._forgetting(found)
+        return Evidence(
+            new=new.name,
+            old=old.name,
+            fingerprints=(new.fingerprint, old.fingerprint),
+            adapter=adapter,
+            estimated=estimated,
+            protocol=protocol.description,
+            data=protocol.images.fingerprint(),
+            excluded=self.excluded,
+            queries=before.queries,
+            figures={
+                test: {group: _figures(metrics) for group, metrics in groups.items()} for test, groups in found.items()
+            },
+            metric="recall@1" if before.ndcg is None else "nDCG@1",
+            cross_change=_change(worth["cross"], worth["old self"], self.gate),
+            self_change=_change(worth["new self"], worth["old self"], self.gate),
+            forgetting=forgetting,
+            old_classes=old.classes_from if old.classes else None,
+            forgetting_not_measured=why_not,
+            negative_flips=negative_flip_rate(right["old self"], right["cross"]),
+            positive_flips=positive_flip_rate(right["old self"], right["cross"]),
+            update_gain=None
+            if reference is None
+            else continual.update_gain(cross.recall[1], before.recall[1], reference),
+            price=None if reference is None else continual.price(reference, alone.recall[1]),
+            best=None if self.best is None else self.best.name,
+            calibrations={test: calibration for test, (_, calibration) in searches.items()},
+            time=now(),
+        )
+
+    def _forgetting(self, found: Mapping[Test, Mapping[str, RetrievalMetrics]]) -> tuple[float | None, str | None]:
+        """What the new generation, alone, has lost on the old classes; or why that was not measured."""
+        if "old" in found["old self"]:
+            return found["old self"]["old"].score - found["new self"]["old"].score, None
+        if self.old.classes:
+            return None, "none of the old classes is among the held-out images"
+        return None, self.old.no_classes
 
 
 def _figures(metrics: RetrievalMetrics) -> Figures:
     found = Figures.model_validate(
-        {"recall": metrics.recall, "mAP@R": metrics.map_at_r, "queries": metrics.queries, "dropped": metrics.dropped,
-         "ndcg": metrics.ndcg}
-    )  # fmt: skip
+        {
+            "recall": metrics.recall,
+            "mAP@R": metrics.map_at_r,
+            "queries": metrics.queries,
+            "dropped": metrics.dropped,
+            "ndcg": metrics.ndcg,
+        }
+    )
     known = found.by_name()
     return found.model_copy(update={"others": {n: value for n, value in metrics.values.items() if n not in known}})
 

@@ -1,7 +1,7 @@
 """The verb ``check``: which generations are laid beside each other, and what is remembered of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from evergallery.holdings.answer import Answer, Way
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
-from evergallery.upgrade.check import Check, Measured, PairCheck, Vectors, agreement, check_pair, compatibility
-from evergallery.upgrade.gate import ALL, Condition, Gate, Judged, gate_of
-from evergallery.upgrade.held_out import read_held_out
+from evergallery.upgrade.check import Check, EmbeddedSpace, PairCheck, Vectors, agreement, check_pair, compatibility
+from evergallery.upgrade.gate import ALL, Condition, Gate, gate_of
+from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
 from evergallery.upgrade.kept_evidence import evidence_between, remember
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.promotion import Comparison, comparisons
@@ -78,65 +78,147 @@ def check(
         NotFoundError: no such generation.
         ReadOnlyError: a way of answering is to be judged, which goes by what is remembered, and nothing can be.
     """
+    wanted = _way_to_judge(holdings, answer)
+    policy = _policy(holdings, among)
+    lineup = _lineup(holdings, generation, against, best, watcher)
+    source = HeldOutSource(data, old_classes, answers, queries, gallery, data_dir)
+    held_out = read_held_out(holdings, source, lineup.ordered, watcher=watcher)
+    _require_same(holdings, [space.maker for space in lineup.ordered], watcher)
+    if not held_out.labelled:
+        return _without_labels(lineup, held_out)
+    asked = _asked_of_promotion(holdings, lineup.new)
+    result = _measure(holdings, lineup, held_out, policy, asked, price_per_hour, watcher)
+    if is_writable(holdings.directory):
+        remember(holdings, result)
+    else:
+        watcher.said("the workspace cannot be written, so that nothing of this check is remembered")
+    return result if wanted is None else _judged_by(holdings, result, lineup, wanted, asked, policy)
+
+
+@dataclass(frozen=True)
+class _Lineup:
+    """The spaces that a check lays beside each other.
+
+    Attributes:
+        new: the generation in question.
+        others: the spaces that its queries would search.
+        best: the generation that was trained without the constraint of compatibility, if one is named.
+    """
+
+    new: Space
+    others: tuple[Space, ...]
+    best: Space | None
+
+    @property
+    def ordered(self) -> list[Space]:
+        """Each space once, the oldest generation first, and what an adapter maps after the generation that it maps."""
+        every = (*self.others, *([self.best] if self.best else []), self.new)
+        by_name = {space.name: space for space in every}
+        return sorted(by_name.values(), key=lambda space: (space.maker.number, space.adapter is not None))
+
+
+def _way_to_judge(holdings: Holdings, answer: Answer | Way | None) -> Answer | None:
+    """The way of answering that is judged, if one is asked for.
+
+    Raises:
+        ReadOnlyError: it goes by what is remembered, and nothing can be.
+    """
     wanted = Answer.of(answer) if isinstance(answer, str) else answer
     if wanted is not None and not is_writable(holdings.directory):
         raise ReadOnlyError(
             f"{holdings.directory} cannot be written, and a way of answering is judged by what is remembered: leave --answer out."
         )
+    return wanted
+
+
+def _policy(holdings: Holdings, among: int) -> Gate:
+    """The gate, with the confidence that each of several candidates needs for all of them to hold at once."""
     if among < 1:
         raise InputError(f"A generation is not one of {among}: say how many candidates there are, at least one.")
     policy = gate_of(holdings)
-    policy = policy.model_copy(update={"confidence": 1 - (1 - policy.confidence) / among})
+    return policy.model_copy(update={"confidence": 1 - (1 - policy.confidence) / among})
+
+
+def _lineup(holdings: Holdings, generation: str, against: str | None, best: str | None, watcher: Watcher) -> _Lineup:
     new = Space(holdings.generation(generation))
-    others = [space for space in opponents(holdings, new.maker, against, watcher) if space.name != new.name]
-    reference = [Space(holdings.generation(best))] if best else []
-    lineup = {space.name: space for space in (*others, *reference, new)}
-    ordered = sorted(lineup.values(), key=lambda space: (space.maker.number, space.adapter is not None))
-    held_out = read_held_out(
-        holdings, data, ordered, old_classes=old_classes, answers=answers, queries=queries, gallery=gallery,
-        data_dir=data_dir, watcher=watcher,
-    )  # fmt: skip
-    _require_same(holdings, [space.maker for space in ordered], watcher)
-    measured, images = held_out.spaces, held_out.protocol
-    judged = _judged(holdings, new)
-    if not held_out.labelled:
-        agreements = tuple(agreement(images, measured[new.name], measured[other.name]) for other in others)
-        names = tuple(space.name for space in ordered)
-        return Check(
-            new.name, names, images.description, images, held_out.excluded, {}, (), agreements, held_out.conclusion
-        )
+    others = (space for space in opponents(holdings, new.maker, against, watcher) if space.name != new.name)
+    return _Lineup(new, tuple(others), Space(holdings.generation(best)) if best else None)
+
+
+def _without_labels(lineup: _Lineup, held_out: HeldOut) -> Check:
+    """How far the generations agree, where nobody knows which answers are right."""
+    spaces, new = held_out.spaces, held_out.spaces[lineup.new.name]
+    found = tuple(agreement(held_out.protocol, new, spaces[other.name]) for other in lineup.others)
+    return _check_of(lineup, held_out, agreements=found)
+
+
+def _measure(
+    holdings: Holdings,
+    lineup: _Lineup,
+    held_out: HeldOut,
+    policy: Gate,
+    asked: Mapping[str, Comparison],
+    price_per_hour: float | None,
+    watcher: Watcher,
+) -> Check:
+    """The generation in question in the vectors of every other one, and the matrix of all of them.
+
+    Args:
+        holdings: of the workspace.
+        lineup: the spaces.
+        held_out: labelled images, in each of them.
+        policy: of the gate.
+        asked: what a promotion would ask for, by the fingerprint of the other space.
+        price_per_hour: of this machine.
+        watcher: hears of progress.
+    """
+    spaces, new = held_out.spaces, held_out.spaces[lineup.new.name]
     pairs = tuple(
         check_pair(
-            images, measured[new.name], measured[other.name], policy,
-            adapters=through_adapters(holdings, measured[new.name], measured[other.name]),
-            best=measured[best] if best else None, excluded=held_out.excluded,
-            judged=_asked(judged, other), cost=cost_of(holdings, new.maker, other, price_per_hour),
+            held_out.protocol,
+            new,
+            spaces[other.name],
+            policy,
+            adapters=through_adapters(holdings, new, spaces[other.name]),
+            best=spaces[lineup.best.name] if lineup.best else None,
+            excluded=held_out.excluded,
+            scope=asked[other.fingerprint].scope if other.fingerprint in asked else ALL,
+            cost=cost_of(holdings, lineup.new.maker, other, price_per_hour),
         )
-        for other in others
-    )  # fmt: skip
-    known = measured[others[-1].name if others else new.name].classes
-    matrix = compatibility(images, [measured[space.name] for space in ordered], known, watcher)
-    result = Check(
-        new.name,
-        tuple(space.name for space in ordered),
-        images.description,
-        images,
-        held_out.excluded,
-        matrix,
-        pairs,
-        conclusion=held_out.conclusion,
+        for other in lineup.others
     )
-    if is_writable(holdings.directory):
-        remember(holdings, result)
-    else:
-        watcher.said("the workspace cannot be written, so that nothing of this check is remembered")
-    if wanted is None:
-        return result
-    by_way = [
-        _in_way(holdings, pair, new, other, wanted, judged.get(other.fingerprint), policy)
-        for pair, other in zip(pairs, others, strict=True)
-    ]
-    return replace(result, pairs=tuple(by_way))
+    last = lineup.others[-1] if lineup.others else lineup.new
+    ordered = [spaces[space.name] for space in lineup.ordered]
+    matrix = compatibility(held_out.protocol, ordered, spaces[last.name].classes, watcher)
+    return _check_of(lineup, held_out, matrix=matrix, pairs=pairs)
+
+
+def _check_of(lineup: _Lineup, held_out: HeldOut, **found: Any) -> Check:
+    return Check(
+        candidate=lineup.new.name,
+        generations=tuple(space.name for space in lineup.ordered),
+        protocol=held_out.protocol.description,
+        images=held_out.protocol,
+        excluded=held_out.excluded,
+        conclusion=held_out.conclusion,
+        **found,
+    )
+
+
+def _judged_by(
+    holdings: Holdings,
+    result: Check,
+    lineup: _Lineup,
+    answer: Answer,
+    asked: Mapping[str, Comparison],
+    policy: Gate,
+) -> Check:
+    """A check with the conditions that a promotion in a way of answering asks for."""
+    pairs = tuple(
+        _in_way(holdings, pair, lineup.new, other, answer, asked.get(other.fingerprint), policy)
+        for pair, other in zip(result.pairs, lineup.others, strict=True)
+    )
+    return replace(result, pairs=pairs)
 
 
 def check_missing(holdings: Holdings, data: str | Path | ImageSet, *, watcher: Watcher = SILENT) -> list[Check]:
@@ -149,7 +231,7 @@ def check_missing(holdings: Holdings, data: str | Path | ImageSet, *, watcher: W
     Raises:
         InputError: the images cannot be used.
     """
-    ordered = sorted(holdings.generations(), key=lambda one: one.number)
+    ordered = sorted(holdings.generations(), key=lambda generation: generation.number)
     pairs = [(Space(new), Space(old)) for place, new in enumerate(ordered) for old in ordered[:place]]
     missing = [(new, old) for new, old in pairs if evidence_between(holdings, new, old) is None]
     found = []
@@ -181,9 +263,11 @@ def compare(holdings: Holdings, candidates: Sequence[str], data: str | Path | Im
     for name in candidates:
         holdings.generation(name)
     found = [check(holdings, name, data, among=len(candidates), **options) for name in candidates]
-    return sorted(
-        found, key=lambda one: -one.matrix[one.candidate, one.candidate]["all"].recall[1] if one.matrix else 0.0
-    )
+
+    def recall_alone(result: Check) -> float:
+        return result.matrix[result.candidate, result.candidate]["all"].recall[1] if result.matrix else 0.0
+
+    return sorted(found, key=recall_alone, reverse=True)
 
 
 def _require_same(holdings: Holdings, makers: Sequence[Generation], watcher: Watcher) -> None:
@@ -209,27 +293,22 @@ def _in_way(
         what = "no adapter is stored for it" if answer.way == "adapter" else "nobody has measured it"
         missing = Condition("way of answering", answer.way, what, False)
         return replace(pair, conditions=(missing,), answer=answer)
-    return replace(pair, conditions=policy.conditions(evidence, ALL if asked is None else asked.judged), answer=answer)
+    return replace(pair, conditions=policy.conditions(evidence, ALL if asked is None else asked.scope), answer=answer)
 
 
-def _asked(judged: Mapping[str, Comparison], other: Space) -> Judged:
-    found = judged.get(other.fingerprint)
-    return ALL if found is None else found.judged
-
-
-def _judged(holdings: Holdings, new: Space) -> dict[str, Comparison]:
-    """By fingerprint of each space that a promotion is judged against, what it asks for."""
+def _asked_of_promotion(holdings: Holdings, new: Space) -> dict[str, Comparison]:
+    """What a promotion asks for, by the fingerprint of each space that it is judged against."""
     if holdings.state.promoted == new.name:
         return {}
     try:
-        return {one.space.fingerprint: one for one in comparisons(holdings, new)}
+        return {comparison.space.fingerprint: comparison for comparison in comparisons(holdings, new)}
     except (BusyError, RefusedError):
         # Nobody knows what would be searched, or what answers is gone: everything is asked for.
         return {}
 
 
-def through_adapters(holdings: Holdings, new: Measured, old: Measured) -> dict[str, tuple[Vectors, Vectors]]:
-    """By name of each stored adapter of queries of ``new`` among vectors of ``old``: both as it compares them, (N, E)."""
+def through_adapters(holdings: Holdings, new: EmbeddedSpace, old: EmbeddedSpace) -> dict[str, tuple[Vectors, Vectors]]:
+    """Queries of ``new`` and vectors of ``old``, both (N, E) as an adapter between them compares them, by its name."""
     found = {}
     for stored in holdings.adapters():
         card = stored.card
@@ -260,4 +339,5 @@ def opponents(holdings: Holdings, new: Generation, against: str | None, watcher:
     except BusyError:
         watcher.said("the gallery is in use, so that only the promoted generation is compared with")
         return found
-    return [*found, *(space for space in stored if space.name not in {one.name for one in found})]
+    names = {space.name for space in found}
+    return [*found, *(space for space in stored if space.name not in names)]

@@ -13,7 +13,7 @@ from evergallery.upgrade.promotion import comparisons
 
 @dataclass(frozen=True)
 class Ways:
-    """What can be chosen from.
+    """The ways of answering that can be chosen from.
 
     Attributes:
         old: the space that most of what would be searched lies in.
@@ -38,14 +38,14 @@ def ways(holdings: Holdings, generation: str, price_per_hour: float | None = Non
         RefusedError: what answers now is gone.
     """
     new = Space(holdings.generation(generation))
-    searched = [one.space for one in comparisons(holdings, new) if one.judged.searched]
+    searched = [comparison.space for comparison in comparisons(holdings, new) if comparison.scope.searched]
     if not searched:
         return None
     held = holdings.gallery.count_by_generation(view=holdings.state.view())
     old = max(searched, key=lambda space: held.get(space.fingerprint, 0))
     evidence = evidence_between(holdings, new, old, Answer(way="direct"))
     # Of checks by earlier versions the outcomes are not known.
-    if evidence is None or not any(one.way == "refresh" for one in evidence.outcomes):
+    if evidence is None or not any(outcome.way == "refresh" for outcome in evidence.outcomes):
         return None
     policy, cost = gate_of(holdings), cost_of(holdings, new.maker, old, price_per_hour)
     options = options_of(evidence, policy, cost)

@@ -35,8 +35,9 @@ def doctor(holdings: Holdings, *, embed: int = 0, watcher: Watcher = SILENT) -> 
     if embed:
         try:
             held = holdings.gallery.generations()
-            for maker in (one for one in holdings.generations() if one.fingerprint in held and one.extracts):
-                found += _embedded_again(holdings, maker, embed, watcher)
+            for maker in holdings.generations():
+                if maker.fingerprint in held and maker.extracts:
+                    found += _embedded_again(holdings, maker, embed, watcher)
         except EvergalleryError as error:
             found += [str(error)] if str(error) not in found else []
     try:

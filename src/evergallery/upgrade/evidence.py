@@ -58,7 +58,7 @@ class Setting(BaseModel):
 
 
 class Outcome(Setting):
-    """What a way gives.
+    """What a way of answering gives.
 
     Attributes:
         score: recall@1, or nDCG@1 where judgements are graded, in [0, 1].
@@ -139,7 +139,7 @@ class Evidence(BaseModel):
         return self.figures[test][group].recall[k]
 
     def score(self, test: Test, group: str = "all") -> float:
-        """Of a test, in ``metric``, in [0, 1]."""
+        """What a test gives in ``metric``, in [0, 1]."""
         figures = self.figures[test][group]
         return figures.ndcg[1] if self.metric == "nDCG@1" and figures.ndcg else figures.recall[1]
 
@@ -160,16 +160,16 @@ class Evidence(BaseModel):
             if (outcome.way, outcome.through) == (answer.way, through)
             and (answer.way == "dual" or outcome.candidates == self._measured(answer.candidates))
         ]
-        last = max((one.share for one in found if one.share <= share), default=0.0)
-        ahead = [one for one in found if one.share >= last]
+        last = max((outcome.share for outcome in found if outcome.share <= share), default=0.0)
+        ahead = [outcome for outcome in found if outcome.share >= last]
         if not ahead:
             return None
-        worst = min(ahead, key=lambda one: one.change.low)
+        worst = min(ahead, key=lambda outcome: outcome.change.low)
         return self.model_copy(
             update={
                 "answer": answer,
                 "cross_change": worst.change,
-                "negative_flips": max(one.negative_flips for one in ahead),
+                "negative_flips": max(outcome.negative_flips for outcome in ahead),
                 "adapter": None,
             }
         )

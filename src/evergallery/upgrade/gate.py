@@ -71,7 +71,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Scope:
     """What is compared of two spaces.
 
     Attributes:
@@ -83,7 +83,7 @@ class Judged:
     searched: bool = True
 
 
-ALL = Judged()
+ALL = Scope()
 
 
 class Gate(BaseModel):
@@ -118,26 +118,26 @@ class Gate(BaseModel):
                 f"{', '.join(cls.model_fields)}."
             ) from error
 
-    def conditions(self, evidence: Evidence, judged: Judged = ALL) -> tuple[Condition, ...]:
+    def conditions(self, evidence: Evidence, scope: Scope = ALL) -> tuple[Condition, ...]:
         """Every condition with its figure.
 
         Args:
             evidence: new queries in old vectors, and each generation alone.
-            judged: what is compared.
+            scope: what is compared.
         """
         found = [
             self._queries(evidence),
-            self._self_test(evidence) if judged.alone else None,
-            self._cross_test(evidence) if judged.searched else None,
-            self._negative_flips(evidence) if judged.searched else None,
+            self._self_test(evidence) if scope.alone else None,
+            self._cross_test(evidence) if scope.searched else None,
+            self._negative_flips(evidence) if scope.searched else None,
             self._forgetting(evidence),
         ]
-        return tuple(one for one in found if one)
+        return tuple(condition for condition in found if condition)
 
     def compatible(self, evidence: Evidence) -> bool:
         """Whether new queries serve in the old vectors: the conditions on the pair, whatever the number of queries."""
         pair = (self._cross_test(evidence), self._negative_flips(evidence))
-        return all(one.met for one in pair if one)
+        return all(condition.met for condition in pair if condition)
 
     def alone(self, evidence: Evidence) -> bool:
         """Whether the new generation in vectors of its own meets the condition on it, whatever the number of queries."""

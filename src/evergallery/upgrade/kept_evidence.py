@@ -92,9 +92,14 @@ def remember(holdings: Holdings, result: "Check") -> None:
             _allow(state, pair, gate_of(holdings))
     for pair in result.pairs:
         holdings.journal.record(
-            "check", generation=pair.evidence.new, against=pair.evidence.old, verdict=pair.verdict,
-            reason=pair.reason, conditions=[str(one) for one in pair.conditions], data=pair.evidence.data,
-        )  # fmt: skip
+            "check",
+            generation=pair.evidence.new,
+            against=pair.evidence.old,
+            verdict=pair.verdict,
+            reason=pair.reason,
+            conditions=[str(condition) for condition in pair.conditions],
+            data=pair.evidence.data,
+        )
 
 
 def forget(holdings: Holdings, space: Space) -> None:
@@ -111,10 +116,17 @@ def _allow(state: State, pair: "PairCheck", gate: Gate) -> None:
     direct, through = pair.evidence, pair.serves
     if through.queries >= gate.queries and gate.compatible(through):
         state.accept(
-            Pair(new=direct.new, old=direct.old, fingerprints=direct.fingerprints, shown_by="check",
-                 evidence=pair.reason, time=now(), adapter=through.adapter,
-                 best_adapter=pair.adapted.adapter if pair.adapted and not pair.adapted.estimated else None)
-        )  # fmt: skip
+            Pair(
+                new=direct.new,
+                old=direct.old,
+                fingerprints=direct.fingerprints,
+                shown_by="check",
+                evidence=pair.reason,
+                time=now(),
+                adapter=through.adapter,
+                best_adapter=pair.adapted.adapter if pair.adapted and not pair.adapted.estimated else None,
+            )
+        )
     else:
         state.withdraw(*direct.fingerprints)
     new, old = direct.fingerprints

@@ -84,7 +84,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to do.
+    """What to do with a new generation.
 
     Attributes:
         text: with its reason, and its commands.
@@ -232,7 +232,7 @@ def _place(outcome: Outcome) -> tuple[int, float, int, str]:
 
 
 def _seconds(holdings: Holdings, maker: Generation, together: int) -> float | None:
-    """For one of so many images that a model looks at together."""
+    """The seconds that a model takes for each of so many images together; ``None`` where it looks at none."""
     if not maker.extracts:
         return None
     try:

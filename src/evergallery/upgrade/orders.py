@@ -13,7 +13,7 @@ from evergallery.errors import InputError
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredItems:
     """N stored items, as an order sees them.
 
     Attributes:
@@ -33,8 +33,8 @@ class Stored:
     found: Mapping[str, int]
 
 
-def uncertain_first(items: Stored) -> NDArray[np.int64]:
-    """By falling distance to the mean of the item's class in its space, or to the nearest class mean without a label.
+def uncertain_first(items: StoredItems) -> NDArray[np.int64]:
+    """Order items by falling distance to the mean of their class in their space, or to the nearest class mean without a label.
 
     Ricci et al. 2025 (λ-orthogonality) order a backfill so.
 
@@ -66,7 +66,7 @@ def _nearness(vectors: Tensor, labels: Sequence[str | None]) -> Tensor:
     return found
 
 
-def typical_first(items: Stored) -> NDArray[np.int64]:
+def typical_first(items: StoredItems) -> NDArray[np.int64]:
     """The reverse of ``uncertain_first``: items near the mean of their class, which answer most queries.
 
     Raises:
@@ -75,24 +75,24 @@ def typical_first(items: Stored) -> NDArray[np.int64]:
     return uncertain_first(items)[::-1].copy()
 
 
-def oldest_first(items: Stored) -> NDArray[np.int64]:
-    """By the time at which items were added."""
+def oldest_first(items: StoredItems) -> NDArray[np.int64]:
+    """Order items by the time at which they were added."""
     return np.argsort(np.asarray(items.added), kind="stable")
 
 
-def popular_first(items: Stored) -> NDArray[np.int64]:
-    """By how often searches have found them."""
-    return np.argsort([-items.found.get(one, 0) for one in items.ids], kind="stable")
+def popular_first(items: StoredItems) -> NDArray[np.int64]:
+    """Order items by how often searches have found them."""
+    return np.argsort([-items.found.get(item, 0) for item in items.ids], kind="stable")
 
 
-def random_first(items: Stored) -> NDArray[np.int64]:
-    """In an order that is always the same for the same items."""
+def random_first(items: StoredItems) -> NDArray[np.int64]:
+    """Order items at random, always alike for the same ids."""
     draw = np.random.default_rng(0).permutation(len(items.ids))
     by_id: NDArray[np.int64] = np.argsort(np.asarray(items.ids), kind="stable")[draw]
     return by_id
 
 
-ORDERS: dict[str, Callable[[Stored], NDArray[np.int64]]] = {
+ORDERS: dict[str, Callable[[StoredItems], NDArray[np.int64]]] = {
     "random": random_first,
     "uncertain": uncertain_first,
     "typical": typical_first,

@@ -17,7 +17,13 @@ ItemState = Literal["current", "compatible", "needs refresh", "unknown"]
 
 @dataclass(frozen=True)
 class SpaceStatus:
-    """The visible items of one space."""
+    """The visible items of one space.
+
+    Attributes:
+        name: of the space.
+        items: how many.
+        state: of all of them.
+    """
 
     name: str
     items: int
@@ -26,7 +32,18 @@ class SpaceStatus:
 
 @dataclass(frozen=True)
 class RefreshStatus:
-    """An open refresh."""
+    """An open refresh.
+
+    Attributes:
+        id: of the refresh.
+        generation: that queries the new vectors.
+        adapter: that maps them, if one does.
+        shown: whether searches see them.
+        started: ISO 8601, UTC.
+        refreshed: items that have a new vector.
+        remaining: items that have none yet.
+        seconds_left: at the pace of its last run; ``None`` before it has run.
+    """
 
     id: str
     generation: str
@@ -36,7 +53,6 @@ class RefreshStatus:
     refreshed: int
     remaining: int
     seconds_left: float | None
-    """At the pace of its last run; ``None`` before it has run."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,7 @@ def _spaces(holdings: Holdings) -> tuple[SpaceStatus, ...]:
         elif promoted is not None and may_stand_together(state, promoted, space):
             standing = "compatible"
         found.append(SpaceStatus(space.name, count, standing))
-    return tuple(sorted(found, key=lambda one: one.name))
+    return tuple(sorted(found, key=lambda space: space.name))
 
 
 def _refresh(holdings: Holdings) -> RefreshStatus | None:
@@ -140,24 +156,31 @@ def _refresh(holdings: Holdings) -> RefreshStatus | None:
         if entry["operation"] == "refresh" and entry["refresh"] == opened.id and entry["refreshed"]
     ]
     return RefreshStatus(
-        opened.id, opened.generation, opened.adapter, opened.shown, opened.started, refreshed, remaining,
-        paces[-1] * remaining if paces else None,
-    )  # fmt: skip
+        id=opened.id,
+        generation=opened.generation,
+        adapter=opened.adapter,
+        shown=opened.shown,
+        started=opened.started,
+        refreshed=refreshed,
+        remaining=remaining,
+        seconds_left=paces[-1] * remaining if paces else None,
+    )
 
 
-def differences(one: Generation, other: Generation) -> dict[str, tuple[Any, Any]]:
+def differences(first: Generation, second: Generation) -> dict[str, tuple[Any, Any]]:
     """What the cards of two generations differ in, by dotted name, with both values; time and checksums left out.
 
     Classes are told as those that only one of them knows.
     """
-    first, second = (_flat(generation.card.model_dump(mode="json")) for generation in (one, other))
+    cards = [_flat(generation.card.model_dump(mode="json")) for generation in (first, second)]
     found: dict[str, tuple[Any, Any]] = {}
-    known = set(one.card.classes), set(other.card.classes)
+    known = set(first.card.classes), set(second.card.classes)
     if known[0] != known[1]:
         found["classes only here"] = (sorted(known[0] - known[1]), sorted(known[1] - known[0]))
-    for name in dict.fromkeys((*first, *second)):
-        if first.get(name) != second.get(name):
-            found[name] = (first.get(name), second.get(name))
+    for name in dict.fromkeys((*cards[0], *cards[1])):
+        before, after = (card.get(name) for card in cards)
+        if before != after:
+            found[name] = (before, after)
     return found
 
 

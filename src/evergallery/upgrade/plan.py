@@ -13,7 +13,7 @@ from evergallery.gallery.items import Item
 from evergallery.retrieval.refresh_curve import mixed_recall
 from evergallery.searching.routes import Route
 from evergallery.upgrade.options import Option, Recommendation
-from evergallery.upgrade.orders import ORDERS, Stored
+from evergallery.upgrade.orders import ORDERS, StoredItems
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
 SAMPLE = 1000
@@ -124,7 +124,7 @@ def expected_recall(sample: Sample, found: Mapping[str, int], shares: Sequence[f
     by_space: dict[str, list[int]] = {}
     for index, item in enumerate(sample.items):
         by_space.setdefault(item.generation, []).append(index)
-    calibrated = all(sample.routes[one].calibration for one in (*by_space, sample.new))
+    calibrated = all(sample.routes[space].calibration for space in (*by_space, sample.new))
     for space, rows in by_space.items():
         vectors = np.stack([sample.items[index].embedding for index in rows])
         before_raw[:, rows], before[:, rows] = _scores(sample.routes[space], sample.queries, vectors, calibrated)
@@ -168,7 +168,7 @@ def order_of(name: str, items: Sequence[Item], found: Mapping[str, int]) -> NDAr
     if name not in ORDERS:
         raise InputError(f"There is no order {name!r}: choose {', '.join(ORDERS)}.")
     return ORDERS[name](
-        Stored(
+        StoredItems(
             [item.id for item in items],
             [item.embedding for item in items],
             [item.generation for item in items],

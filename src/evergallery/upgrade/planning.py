@@ -19,10 +19,10 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Space
 from evergallery.searching.routes import route_to
-from evergallery.upgrade.check import Measured, PairCheck, check_pair
+from evergallery.upgrade.check import EmbeddedSpace, PairCheck, check_pair
 from evergallery.upgrade.checking import through_adapters
+from evergallery.upgrade.embedding_table import without_pixels
 from evergallery.upgrade.gate import gate_of
-from evergallery.upgrade.held_out import without_pixels
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Curves, Plan, Sample, Vectors, expected_recall
@@ -42,7 +42,7 @@ ARRIVALS = ("index", "import", "add")
 
 
 @dataclass(frozen=True)
-class _Made:
+class _RefreshedSample:
     """A sample as it would be refreshed.
 
     Attributes:
@@ -85,55 +85,66 @@ def plan(
     Raises:
         InputError: there is nothing to refresh.
     """
-    return measured_plan(
-        holdings, generation, adapter=adapter, images=images, shares=SHARES, orders=tuple(ORDERS),
-        price_per_hour=price_per_hour, data_dir=data_dir, watcher=watcher,
-    )  # fmt: skip
+    proposal = RefreshProposal(generation, adapter, images, SHARES, tuple(ORDERS), data_dir, price_per_hour)
+    return measured_plan(holdings, proposal, watcher)
 
 
-def measured_plan(
-    holdings: Holdings,
-    generation: str,
-    *,
-    adapter: str | None,
-    images: str | Path | ImageSet | None,
-    shares: Sequence[float],
-    orders: Sequence[str],
-    data_dir: Path | None,
-    watcher: Watcher,
-    price_per_hour: float | None = None,
-) -> Plan:
-    """The plan of a refresh at some shares of the items and in some orders; see ``plan``."""
-    target, asker = target_of(holdings, generation, adapter), Space(holdings.generation(generation))
+@dataclass(frozen=True)
+class RefreshProposal:
+    """A refresh that somebody thinks of.
+
+    Attributes:
+        generation: that would query.
+        adapter: that would map the stored vectors, in place of extracting images again.
+        images: where to look for the images first, by content.
+        shares: of the items at which recall is measured, each in [0, 1].
+        orders: names of the orders in which items would be refreshed.
+        data_dir: where named sets lie.
+        price_per_hour: of this machine, in whatever currency.
+    """
+
+    generation: str
+    adapter: str | None
+    images: str | Path | ImageSet | None
+    shares: Sequence[float]
+    orders: Sequence[str]
+    data_dir: Path | None = None
+    price_per_hour: float | None = None
+
+
+def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watcher) -> Plan:
+    """The plan of a refresh at the shares and in the orders of a proposal; see ``plan``."""
+    asker = Space(holdings.generation(proposal.generation))
+    target = target_of(holdings, proposal.generation, proposal.adapter)
     view = before_refresh(holdings)
     counts = {
-        space_of(holdings, one).name: count
-        for one, count in holdings.gallery.count_by_generation(view=view).items()
-        if one != target.fingerprint
+        space_of(holdings, space).name: count
+        for space, count in holdings.gallery.count_by_generation(view=view).items()
+        if space != target.fingerprint
     }
     items = to_refresh(holdings, target, view, vectors=False)
-    given = given_images(holdings, images, asker, data_dir, watcher)
+    given = given_images(holdings, proposal.images, asker, proposal.data_dir, watcher)
     sampled, labelled = _sampled(holdings, items, view)
     watcher.said(f"measuring on {len(sampled)} stored items")
     made = _made(holdings, items, sampled, asker, target, given, watcher)
     curves, pair = Curves(0, {}, {}), None
     count, size = sum(counts.values()), max(1, len(sampled))
     if labelled and made.queries is not None and len(made.items) >= LEAST_SAMPLE:
-        curves = _curves(holdings, made.items, made.queries, asker, target, shares, orders)
+        curves = _curves(holdings, made.items, made.queries, asker, target, proposal)
         if target.adapter is None:
-            pair = _pair(holdings, made.items, made.queries, asker, made.seconds / size, price_per_hour)
+            pair = _pair(holdings, made.items, made.queries, asker, made.seconds / size, proposal.price_per_hour)
     # float32, and what is written of an item beside its vector, once as such and once to be searched by.
     texts = [len(text or "") for item in sampled for text in (item.id, item.label, item.uri, item.content_hash)]
     return Plan(
-        generation=generation,
-        adapter=adapter,
+        generation=proposal.generation,
+        adapter=proposal.adapter,
         items=counts,
         missing=made.missing / size,
         seconds=made.seconds / size * count if target.adapter is None else 0.0,
         bytes=(4 * target.dimension + 2 * sum(texts) // size) * count,
         sample=len(made.items),
         queries=curves.queries,
-        shares=tuple(shares),
+        shares=tuple(proposal.shares),
         recall=curves.recall,
         uncalibrated=curves.uncalibrated,
         images=made.images,
@@ -159,8 +170,8 @@ def _pair(
         tuple(item.content_hash or item.id for item in some),
     )
     old = space_of(holdings, space)
-    stored = Measured(old.name, space, np.stack([item.embedding for item in some]), ())
-    new = Measured(asker.name, asker.fingerprint, queries[rows], ())
+    stored = EmbeddedSpace(old.name, space, np.stack([item.embedding for item in some]), ())
+    new = EmbeddedSpace(asker.name, asker.fingerprint, queries[rows], ())
     cost = replace(cost_of(holdings, asker.maker, old, price_per_hour), each=pace)
     return check_pair(
         protocol(images), new, stored, gate_of(holdings), adapters=through_adapters(holdings, new, stored), cost=cost
@@ -185,7 +196,7 @@ def _made(
     target: Space,
     given: PixelSource | None,
     watcher: Watcher,
-) -> _Made:
+) -> _RefreshedSample:
     """What the generation that would query makes of a sample."""
     maps = maps_into(holdings, target)
     started = time.perf_counter()
@@ -193,11 +204,11 @@ def _made(
         # What the generation makes of an image follows from the stored vector.
         ((_, vectors),) = mapped(iter([sampled]), maps)
         queries = np.stack([vector for vector in vectors if not isinstance(vector, Problem)])
-        return _Made(sampled, queries, 0, time.perf_counter() - started, images=False)
+        return _RefreshedSample(sampled, queries, 0, time.perf_counter() - started, images=False)
     found = find_images(sampled, asker.maker.preprocessing, roots_for(holdings, sampled, given, watcher), given)
     embeddings = extract(holdings, asker.maker, found.images, watcher, keep=False) if found.items else None
     seconds = time.perf_counter() - started
-    return _Made(found.items, embeddings, len(found.problems), seconds, images=target.adapter is None)
+    return _RefreshedSample(found.items, embeddings, len(found.problems), seconds, images=target.adapter is None)
 
 
 def _curves(
@@ -206,8 +217,7 @@ def _curves(
     queries: Vectors,
     asker: Space,
     target: Space,
-    shares: Sequence[float],
-    orders: Sequence[str],
+    proposal: RefreshProposal,
 ) -> Curves:
     """What is to be expected of a sample, as a search ranks."""
     refreshed = target.map(np.stack([item.embedding for item in items])) if target.adapter else queries
@@ -215,8 +225,8 @@ def _curves(
     routes = {space: route_to(holdings, asker, space_of(holdings, space)) for space in spaces}
     sample = Sample(items, queries, refreshed, routes, target.fingerprint)
     counted = holdings.notes.times_found()
-    known = [order for order in orders if order not in _uninformed(holdings, counted)]
-    return expected_recall(sample, counted, shares, known)
+    known = [order for order in proposal.orders if order not in _uninformed(holdings, counted)]
+    return expected_recall(sample, counted, proposal.shares, known)
 
 
 def _uninformed(holdings: Holdings, counted: Mapping[str, int]) -> set[str]:

@@ -5,7 +5,7 @@ that it would search: each from the last check of the two, while that is of the 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
@@ -16,7 +16,7 @@ from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Pair, State, now
 from evergallery.retrieval.calibration import Calibration
-from evergallery.upgrade.gate import Condition, Judged, gate_of
+from evergallery.upgrade.gate import Condition, Scope, gate_of
 from evergallery.upgrade.kept_evidence import evidence_between
 
 MOST_ENTRIES = 10_000
@@ -29,12 +29,12 @@ class Comparison:
 
     Attributes:
         space: which.
-        judged: whether it answers now, so that both generations alone are compared, and whether it would be searched.
+        scope: whether it answers now, so that both generations alone are compared, and whether it would be searched.
         share: of the gallery that has vectors of the new generation, in [0, 1].
     """
 
     space: Space
-    judged: Judged
+    scope: Scope
     share: float = 0.0
 
 
@@ -137,7 +137,7 @@ def comparisons(holdings: Holdings, candidate: Space) -> list[Comparison]:
     others = ({answering.fingerprint: answering} if answering else {}) | held
     return [
         Comparison(
-            space, Judged(answering is not None and fingerprint == answering.fingerprint, fingerprint in held), share
+            space, Scope(answering is not None and fingerprint == answering.fingerprint, fingerprint in held), share
         )
         for fingerprint, space in others.items()
         if fingerprint != candidate.fingerprint
@@ -165,23 +165,23 @@ def judge(holdings: Holdings, generation: str, answer: Answer | None = None) -> 
     empty = not stored_spaces(holdings, view=view_with(holdings, generation))
     judged: list[str] = []
     conditions: list[tuple[str, Condition]] = []
-    for one in compared:
-        space, asked = one.space, one.judged
-        evidence = evidence_between(holdings, candidate, space, answer, one.share)
+    for comparison in compared:
+        space, scope = comparison.space, comparison.scope
+        evidence = evidence_between(holdings, candidate, space, answer, comparison.share)
         if evidence is None and empty:
             continue
         if evidence is None:
-            why = "answers queries now" if asked.alone else "has vectors in the gallery that it would search"
+            why = "answers queries now" if scope.alone else "has vectors in the gallery that it would search"
             how = f" in the way {answer.way}" if answer.way != "checked" else ""
             raise RefusedError(
                 f"{candidate.name} has not been checked{how} against {space.name}, which {why}: run  evergallery check "
                 f"{candidate.name} --against {space.name} --data HELD_OUT  first."
             )
-        judged += [f"{candidate.name} alone against {space.name} alone"] if asked.alone else []
+        judged += [f"{candidate.name} alone against {space.name} alone"] if scope.alone else []
         judged += (
-            [f"queries of {candidate.name} in vectors of {space.name} {evidence.path()}"] if asked.searched else []
+            [f"queries of {candidate.name} in vectors of {space.name} {evidence.path()}"] if scope.searched else []
         )
-        found = gate_of(holdings).conditions(evidence, asked)
+        found = gate_of(holdings).conditions(evidence, scope)
         conditions += [(space.name, condition) for condition in found]
     if not judged:
         judged = [
@@ -247,40 +247,86 @@ def promote(
     if candidate.maker.is_asked and not force:
         # What was checked is the model that was registered, and not whatever is behind its name by now.
         holdings.loaded.embedder(candidate.maker).require_same()
-    found, refusal = judged(holdings, generation, chosen, basis)
+    found, refusal = judge_with_refusal(holdings, generation, chosen, basis)
     if refusal is not None and not force:
         holdings.journal.record("promote refused", generation=candidate.name, answer=str(chosen), reason=str(refusal))
         raise RefusedError(
             f"{refusal} To promote it all the same:  evergallery promote {candidate.name} --force --why REASON"
         ) from refusal
-    refused = None if refusal is None else str(refusal)
+    promotion = Promotion(
+        candidate.name,
+        basis.promoted,
+        found.judged,
+        found.conditions,
+        refused=None if refusal is None else str(refusal),
+        answer=chosen,
+        checks=_failed_checks(holdings, candidate.name, {space for space, _ in found.conditions}),
+    )
+    _switch(holdings, promotion, candidate, stored, basis, forced=force, why=why)
+    _record(holdings, promotion, why)
+    return replace(promotion, scores=_scores_moved(holdings.state, basis, candidate, holdings))
+
+
+def _switch(
+    holdings: Holdings,
+    promotion: Promotion,
+    candidate: Space,
+    stored: Sequence[Space],
+    basis: State,
+    *,
+    forced: bool,
+    why: str | None,
+) -> None:
+    """Let a generation answer, in one change of the state that it was judged on.
+
+    Args:
+        holdings: of the workspace.
+        promotion: what is to be done.
+        candidate: the generation's space.
+        stored: the spaces whose vectors it would search.
+        basis: the state that it was judged on.
+        forced: whether it may search all of them because somebody says so.
+        why: in the words of whoever decided it.
+
+    Raises:
+        BusyError: the state is another one by now.
+    """
     with changing(holdings, "promoting a generation") as state:
         if (state.promoted, state.answer, state.view()) != (basis.promoted, basis.answer, basis.view()):
             raise BusyError(f"What answers queries changed while {candidate.name} was judged: promote it again.")
-        if force:
-            _accept(state, candidate, stored, chosen, str(why))
-        if chosen.way == "rescore" and state.refresh is None:
+        if forced:
+            _accept(state, candidate, stored, promotion.answer, str(why))
+        if promotion.answer.way == "rescore" and state.refresh is None:
             # In the shadow until the promotion, which shows it, so that a rollback hides what it will keep.
             opened = state.open_refresh(candidate.name, candidate.fingerprint)
             state.refresh = opened.model_copy(update={"shown": False})
         state.promote(
             candidate.name,
-            why or f"the gate was passed, judged on {found.judged}",
-            judged=found.judged,
-            refused=refused,
-            answer=chosen,
+            why or f"the gate was passed, judged on {promotion.judged}",
+            judged=promotion.judged,
+            refused=promotion.refused,
+            answer=promotion.answer,
         )
-    checks = _failed_checks(holdings, candidate.name, {space for space, _ in found.conditions})
+
+
+def _record(holdings: Holdings, promotion: Promotion, why: str | None) -> None:
     holdings.journal.record(
-        "promote", generation=candidate.name, before=basis.promoted, answer=str(chosen), forced=refused is not None, why=why,
-        refused=refused, judged=found.judged, checks=checks,
-        conditions=[f"{space}: {condition}" for space, condition in found.conditions],
-    )  # fmt: skip
-    scores = _scores_moved(holdings.state, basis, candidate, holdings)
-    return Promotion(candidate.name, basis.promoted, found.judged, found.conditions, refused, chosen, scores, checks)
+        "promote",
+        generation=promotion.generation,
+        before=promotion.before,
+        answer=str(promotion.answer),
+        forced=promotion.refused is not None,
+        why=why,
+        refused=promotion.refused,
+        judged=promotion.judged,
+        checks=promotion.checks,
+        conditions=[f"{space}: {condition}" for space, condition in promotion.conditions],
+    )
 
 
-def judged(holdings: Holdings, generation: str, answer: Answer, state: State) -> tuple[Judgement, RefusedError | None]:
+def judge_with_refusal(
+    holdings: Holdings, generation: str, answer: Answer, state: State
+) -> tuple[Judgement, RefusedError | None]:
     """What the gate says of a generation that would answer in a way, and why it refuses that; nothing is changed.
 
     Args:
@@ -328,9 +374,15 @@ def _accept(state: State, candidate: Space, stored: Sequence[Space], answer: Ans
     for space in stored:
         if not state.may_compare(candidate.fingerprint, space.fingerprint) and not answer.looks_twice:
             state.accept(
-                Pair(new=candidate.name, old=space.name, fingerprints=(candidate.fingerprint, space.fingerprint),
-                     shown_by="force", evidence=why, time=now())
-            )  # fmt: skip
+                Pair(
+                    new=candidate.name,
+                    old=space.name,
+                    fingerprints=(candidate.fingerprint, space.fingerprint),
+                    shown_by="force",
+                    evidence=why,
+                    time=now(),
+                )
+            )
 
 
 def roll_back(holdings: Holdings) -> str:
@@ -393,13 +445,15 @@ def _require_able(state: State, candidate: Space, answer: Answer, stored: Sequen
 
 
 def _failed_checks(holdings: Holdings, generation: str, others: Collection[str]) -> str | None:
-    """That a generation was checked until it passed, which may be chance."""
+    """Say that a generation was checked until it passed, which may be chance."""
     entries = [
         entry
         for entry in holdings.journal.last(MOST_ENTRIES)
         if entry["operation"] == "check" and entry.get("generation") == generation and entry.get("against") in others
     ]
-    failed = sum(any(str(one).startswith("NOT MET: self-test") for one in entry["conditions"]) for entry in entries)
+    failed = sum(
+        any(str(condition).startswith("NOT MET: self-test") for condition in entry["conditions"]) for entry in entries
+    )
     if not failed:
         return None
     return (
@@ -409,11 +463,11 @@ def _failed_checks(holdings: Holdings, generation: str, others: Collection[str])
 
 
 def _scores_moved(state: State, before: State, candidate: Space, holdings: Holdings) -> str | None:
-    """That a smallest score of before means something else now, with an example where it is known."""
+    """Say that a smallest score of before means something else now, with an example where it is known."""
     if before.promoted is None or before.promoted == candidate.name:
         return None
     old = Space(holdings.generation(before.promoted)).fingerprint
-    scales = [state.scale(one, one, None) for one in (old, candidate.fingerprint)]
+    scales = [state.scale(space, space, None) for space in (old, candidate.fingerprint)]
     told = (
         f"Scores of {candidate.name} are not those of {before.promoted}: a smallest score that was settled there moves."
     )

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from evergallery.errors import InputError, RefusedError
 from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Item
+from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.maps import Map
 from evergallery.holdings.notes import Problem
@@ -26,7 +29,7 @@ from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Refresh
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.plan import Plan, order_of, share_for
-from evergallery.upgrade.planning import measured_plan
+from evergallery.upgrade.planning import RefreshProposal, measured_plan
 from evergallery.upgrade.renewal import (
     before_refresh,
     given_images,
@@ -52,7 +55,7 @@ Answers = Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]
 
 
 @dataclass(frozen=True)
-class Refreshed:
+class RefreshResult:
     """What a call of ``refresh`` did.
 
     Attributes:
@@ -91,7 +94,7 @@ class _Queue:
     left: int
 
 
-class Budget:
+class TimeBudget:
     """The time of a refresh, and batches small enough to keep it.
 
     Args:
@@ -108,7 +111,7 @@ class Budget:
         self.done = 0
 
     def begin(self) -> None:
-        """From now on the pace is measured."""
+        """Measure the pace from now on."""
         self.began = time.monotonic()
 
     @property
@@ -127,9 +130,48 @@ class Budget:
         return max(1, min(most, int((self.end - now) / (4 * pace))))
 
 
+@dataclass(frozen=True)
+class _Pace:
+    """How fast a refresh may go, and for how long.
+
+    Attributes:
+        rate: items a second, at most; ``None`` for as many as it can.
+        budget: the time that it has.
+        batch: items that are stored together, at most; ``None`` for as many as is usual.
+    """
+
+    rate: float | None
+    budget: TimeBudget
+    batch: int | None
+
+    def batches(self, items: Sequence[Item], usual: int) -> Iterator[Sequence[Item]]:
+        """Items in batches that keep the time, of as many as is usual at most."""
+        most = self.batch or usual
+        if self.rate is not None:
+            # A limit of a few images a second would otherwise work for seconds and sleep for minutes.
+            most = max(1, min(most, int(self.rate)))
+        start = 0
+        while start < len(items):
+            batch = items[start : start + self.budget.batch(most)]
+            yield batch
+            start += len(batch)
+
+    def wait(self, items: int, began: float) -> None:
+        """Sleep as long as so many items should have taken and have not, since a moment of ``time.monotonic``."""
+        if self.rate is not None:
+            time.sleep(max(0.0, items / self.rate - (time.monotonic() - began)))
+
+
 @dataclass
 class _Progress:
-    """What a call has done so far."""
+    """What a call has done so far.
+
+    Attributes:
+        done: items that have been dealt with.
+        gained: items that have a new vector now and had none before.
+        problems: of items that keep their old vector.
+        stopped_by: ``request`` or ``budget``; ``None`` where nothing stopped it.
+    """
 
     done: int
     gained: int = 0
@@ -153,7 +195,7 @@ def refresh(
     workers: int | None = None,
     batch: int | None = None,
     watcher: Watcher = SILENT,
-) -> Refreshed:
+) -> RefreshResult:
     """Give stored items new vectors, by a newer generation or by an adapter; resumable, safe beside searches and adds.
 
     Where the generation is promoted, searches see each new vector at once; otherwise all of them wait in the shadow
@@ -188,11 +230,8 @@ def refresh(
     started = time.monotonic()
     target, asker = target_of(holdings, generation, adapter), Space(holdings.generation(generation))
     if until is not None:
-        planned = measured_plan(
-            holdings, generation, adapter=adapter, images=images, shares=FINE_SHARES, orders=(order,),
-            data_dir=data_dir, watcher=watcher,
-        )  # fmt: skip
-        fraction = min(fraction, _share_until(until, planned, order, watcher))
+        request = RefreshProposal(generation, adapter, images, FINE_SHARES, (order,), data_dir)
+        fraction = min(fraction, _share_until(until, measured_plan(holdings, request, watcher), order, watcher))
     items = to_refresh(holdings, target, before_refresh(holdings))
     maps = maps_into(holdings, target)
     with ExitStack() as stack:
@@ -202,14 +241,14 @@ def refresh(
             extraction = stack.enter_context(extracting(holdings, asker.maker, cluster, workers, watcher))
             given = given_images(holdings, images, asker, data_dir, watcher)
             roots = roots_for(holdings, unmapped, given, watcher)
-            renew = lambda batches: extraction.renew(batches, len(unmapped), given, roots)  # noqa: E731
+            renew = partial(extraction.renew, most=len(unmapped), known=given, roots=roots)
         opened = open_refresh(holdings, asker, target, adapter)
         tidy(holdings)
         queue = _queue(holdings, items, target, opened, order, fraction)
-        time_left = Budget(started, budget)
-        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, rate, time_left, batch)))
-        progress = _store(holdings, target, opened, queue, answers, rate=rate, budget=time_left, watcher=watcher)
-    result = Refreshed(
+        pace = _Pace(rate, TimeBudget(started, budget), batch)
+        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, pace)))
+        progress = _store(holdings, target, opened, queue, answers, pace, watcher)
+    result = RefreshResult(
         refresh=opened.id,
         generation=generation,
         refreshed=progress.gained,
@@ -219,13 +258,32 @@ def refresh(
         stopped_by=progress.stopped_by or ("done" if fraction == 1 else "fraction"),
         shown=(holdings.state.refresh or opened).shown,
     )
-    holdings.journal.record(
-        "refresh", refresh=opened.id, generation=generation, adapter=adapter, order=order, fraction=fraction,
-        refreshed=result.refreshed, remaining=result.remaining, problems=len(result.problems),
-        stopped_by=result.stopped_by, seconds=round(result.seconds, 1),
-        **({} if cluster or adapter else ran_in(holdings, asker.maker)),
-    )  # fmt: skip
+    how = {"adapter": adapter, "order": order, "fraction": fraction}
+    _record(holdings, result, how, None if cluster or adapter else asker.maker)
     return result
+
+
+def _record(holdings: Holdings, result: RefreshResult, how: dict[str, Any], extractor: Generation | None) -> None:
+    """Note a refresh in the journal.
+
+    Args:
+        holdings: of the workspace.
+        result: what it did.
+        how: it was asked for.
+        extractor: that looked at images in this process, if any did.
+    """
+    holdings.journal.record(
+        "refresh",
+        refresh=result.refresh,
+        generation=result.generation,
+        **how,
+        refreshed=result.refreshed,
+        remaining=result.remaining,
+        problems=len(result.problems),
+        stopped_by=result.stopped_by,
+        seconds=round(result.seconds, 1),
+        **({} if extractor is None else ran_in(holdings, extractor)),
+    )
 
 
 def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str | None) -> Refresh:
@@ -266,6 +324,7 @@ def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str |
 def _queue(
     holdings: Holdings, items: Sequence[Item], target: Space, opened: Refresh, order: str, fraction: float
 ) -> _Queue:
+    """A share of the items in an order, without those that have their new vector already."""
     ordered = [items[index] for index in order_of(order, items, holdings.notes.times_found())]
     wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
     remaining = holdings.state.view().remaining(opened.id)
@@ -277,16 +336,14 @@ def _answers(
     pending: Sequence[Item],
     maps: Mapping[str, Map],
     renew: Callable[[Iterator[Sequence[Item]]], Answers],
-    rate: float | None,
-    budget: Budget,
-    batch: int | None,
+    pace: _Pace,
 ) -> Answers:
     """New vectors: first of the items whose stored vectors tell them, then of those whose images are looked at."""
     told = [item for item in pending if item.generation in maps]
     others = [item for item in pending if item.generation not in maps]
-    with in_background(mapped(_batches(told, batch or MAPPED_BATCH, rate, budget), maps)) as ready:
+    with in_background(mapped(pace.batches(told, MAPPED_BATCH), maps)) as ready:
         yield from ready
-    with closing(renew(_batches(others, batch or BATCH, rate, budget))) as renewed:
+    with closing(renew(pace.batches(others, BATCH))) as renewed:
         yield from renewed
 
 
@@ -296,18 +353,16 @@ def _store(
     opened: Refresh,
     queue: _Queue,
     answers: Answers,
-    *,
-    rate: float | None,
-    budget: Budget,
+    pace: _Pace,
     watcher: Watcher,
 ) -> _Progress:
     """Store new vectors as they come, at a rate, until all are there, somebody stops it, or its time is up."""
-    progress = _Progress(queue.wanted - len(queue.pending))
+    progress, budget = _Progress(queue.wanted - len(queue.pending)), pace.budget
     watcher.counted(f"refreshing with {target.name}", progress.done, queue.wanted)
     budget.begin()
     began = time.monotonic()
     for batch, made in answers:
-        failed = [one for one in made if isinstance(one, Problem)]
+        failed = [answer for answer in made if isinstance(answer, Problem)]
         new = [
             replace(item, embedding=answer, generation=target.fingerprint)
             for item, answer in zip(batch, made, strict=True)
@@ -324,8 +379,7 @@ def _store(
         except Stopped:
             progress.stopped_by = "request"
             break
-        if rate is not None:
-            time.sleep(max(0.0, len(batch) / rate - (time.monotonic() - began)))
+        pace.wait(len(batch), began)
         began = time.monotonic()
         # What was made is stored first: a short budget makes headway too.
         if progress.done < queue.wanted and budget.is_spent:
@@ -345,20 +399,10 @@ def _without_images(target: Space) -> Callable[[Iterator[Sequence[Item]]], Answe
     return refused
 
 
-def _batches(items: Sequence[Item], most: int, rate: float | None, budget: Budget) -> Iterator[Sequence[Item]]:
-    if rate is not None:
-        # A limit of a few images a second would otherwise work for seconds and sleep for minutes.
-        most = max(1, min(most, int(rate)))
-    start = 0
-    while start < len(items):
-        batch = items[start : start + budget.batch(most)]
-        yield batch
-        start += len(batch)
-
-
 def _check_arguments(
     order: str, fraction: float, *, budget: float | None, rate: float | None, batch: int | None
 ) -> None:
+    """Refuse what is out of range, before anything is measured."""
     if not 0 < fraction <= 1:
         raise InputError(f"A fraction of {fraction:g} is not usable: give a share of the items, above 0 and up to 1.")
     for name, value in (("budget", budget), ("rate", rate), ("batch", batch)):

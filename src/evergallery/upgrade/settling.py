@@ -43,17 +43,18 @@ def discard(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
 def tidy(holdings: Holdings, watcher: Watcher | None = None) -> int:
     """Delete what earlier commits and discards gave up and were killed before deleting; returns how many vectors."""
     state, watcher = holdings.state, watcher or Watcher()
-    pending: list[tuple[str, Literal["new", "old"]]] = [
-        *((one, "new") for one in state.committed), *((one, "old") for one in state.discarded)
-    ]  # fmt: skip
+    pending: list[tuple[str, Literal["new", "old"]]] = [(refresh, "new") for refresh in state.committed]
+    pending += [(refresh, "old") for refresh in state.discarded]
     deleted = 0
-    for one, keep in pending:
-        deleted += holdings.gallery.settle(
-            one, keep, on_progress=lambda done, total: watcher.counted("settling earlier and new versions", done, total)
-        )
+
+    def settled(done: int, total: int) -> None:
+        watcher.counted("settling earlier and new versions", done, total)
+
+    for refresh, keep in pending:
+        deleted += holdings.gallery.settle(refresh, keep, on_progress=settled)
         with changing(holdings, "settling a refresh") as changed:
-            changed.committed = [other for other in changed.committed if other != one]
-            changed.discarded = [other for other in changed.discarded if other != one]
+            changed.committed = [other for other in changed.committed if other != refresh]
+            changed.discarded = [other for other in changed.discarded if other != refresh]
     return deleted
 
 

@@ -103,16 +103,17 @@ class _Pair:
         if (word := self.word()) != "not shown":
             return word, self.direct.queries
         routes = [(route, self._queries_to_serve(route)) for route in self._routes()]
-        serving = [(needed, one) for one, needed in routes if needed is not None]
+        serving = [(needed, route) for route, needed in routes if needed is not None]
         if serving:
-            needed, one = min(serving, key=lambda pair: pair[0])
-            return ("compatible" if one is self.direct else "compatible after an adapter"), needed
+            needed, route = min(serving, key=lambda pair: pair[0])
+            return ("compatible" if route is self.direct else "compatible after an adapter"), needed
         change = self.direct.self_change
         alone = self._queries_for(change, change.mean)
         if change.mean <= 0 or alone is None:
             return "worse", alone
         failing = [self._queries_to_fail(route) for route in self._routes()]
-        return "needs refresh", None if None in failing else max(alone, *(one for one in failing if one is not None))
+        known = [queries for queries in failing if queries is not None]
+        return "needs refresh", max(alone, *known) if len(known) == len(failing) else None
 
     def _queries_to_serve(self, route: Evidence) -> int | None:
         """Queries that show a route to be compatible; ``None`` where the measured figures say that it is not."""
@@ -132,7 +133,7 @@ class _Pair:
         if flips is not None and 100 * share > flips:
             over, deviation = share - flips / 100, math.sqrt(share * (1 - share))
             found.append(queries_needed(deviation, over, confidence=self.gate.confidence))
-        return min((one for one in found if one is not None), default=None)
+        return min((queries for queries in found if queries is not None), default=None)
 
     def _above_limit(self, route: Evidence) -> float:
         """How far the cross-test's mean lies above what the policy asks for, in [-1, 1]; without a policy 1."""
@@ -145,7 +146,7 @@ class _Pair:
 
 
 def _deviation(change: Interval, queries: int, confidence: float) -> float:
-    """Of one query's difference; of checks that did not keep it, from the width of the interval."""
+    """The standard deviation of one query's difference; of checks that did not keep it, from the width of the interval."""
     if change.deviation is not None:
         return change.deviation
     half = (change.high - change.low) / 2

@@ -30,7 +30,7 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON values."""
-        tests = [{"queries": one, "vectors": other, **found} for (one, other), found in self.figures.items()]
+        tests = [{"queries": new, "vectors": old, **found} for (new, old), found in self.figures.items()]
         return {**asdict(self), "figures": tests}
 
 
@@ -68,13 +68,8 @@ def verify(
         images = chosen.images(maker.preprocessing, cache, watcher)
         vectors[maker.name] = extract(holdings, maker, images, watcher)
     tests = [(new.name, new.name)] if old is None else [(old.name,) * 2, (new.name,) * 2, (new.name, old.name)]
-    return Verification(
-        chosen.name,
-        len(chosen.entries),
-        {
-            (one, other): chosen.figures(
-                torch.from_numpy(in_width_of(vectors[one], vectors[other])), torch.from_numpy(vectors[other])
-            )
-            for one, other in dict.fromkeys(tests)
-        },
-    )
+    figures = {}
+    for asking, searched in dict.fromkeys(tests):
+        queries = in_width_of(vectors[asking], vectors[searched])
+        figures[asking, searched] = chosen.figures(torch.from_numpy(queries), torch.from_numpy(vectors[searched]))
+    return Verification(chosen.name, len(chosen.entries), figures)

@@ -52,10 +52,8 @@ def virtual_features(
     images = held_out.images.select(held_out.query)
     labels, itself = torch.from_numpy(images.labels), Exclusion(torch.arange(len(images)))
     outputs = outputs_of(later.network(), images, later.preprocessing)
-    return {
-        one.name: fidelity(
-            outputs, outputs_of(one.network(), images, one.preprocessing).embeddings, memory.means[one.name], labels,
-            weighting, itself,
-        )
-        for one in earlier
-    }  # fmt: skip
+    found = {}
+    for maker in earlier:
+        real = outputs_of(maker.network(), images, maker.preprocessing).embeddings
+        found[maker.name] = fidelity(outputs, real, memory.means[maker.name], labels, weighting, itself)
+    return found

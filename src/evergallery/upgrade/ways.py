@@ -24,7 +24,7 @@ BLOCK = 4_000_000
 
 
 @dataclass(frozen=True)
-class Compared:
+class RouteVectors:
     """Queries and vectors of N images as a route compares them, by their inner product.
 
     Attributes:
@@ -40,9 +40,9 @@ class Compared:
 
 def outcomes(
     protocol: Protocol,
-    old: Compared,
-    new: Compared,
-    routes: Mapping[str, Compared],
+    old: RouteVectors,
+    new: RouteVectors,
+    routes: Mapping[str, RouteVectors],
     *,
     confidence: float,
     shares: Sequence[float] = SHARES,
@@ -156,7 +156,7 @@ class _Worth:
             self._counted = count_positives(self._query, self._gallery, exclusion) > 0
 
     def of(self, found: Tensor) -> Tensor:
-        """(q,) float64 of the first answers (Q,) of those queries that count."""
+        """The worth (q,) float64 of first answers (Q,), for those queries that count."""
         if self._judged is None:
             return (self._query == self._gallery[found])[self._counted].double()
         grades = self._judged.grades(Neighbours(found[:, None], torch.zeros(len(found), 1)))[:, 0]
@@ -165,7 +165,7 @@ class _Worth:
         return ((torch.exp2(grades) - 1) / (torch.exp2(self._ideal) - 1).clamp_min(1e-12))[self._counted]
 
     def mean(self, found: Tensor) -> float:
-        """Over the queries that count; 0 without any."""
+        """The mean worth over the queries that count; 0 without any."""
         worth = self.of(found)
         return float(worth.mean()) if len(worth) else 0.0
 
@@ -183,7 +183,7 @@ def _mixed(route: str, share: float) -> Setting:
     )
 
 
-def _scores(protocol: Protocol, route: Compared, rows: slice) -> Tensor:
+def _scores(protocol: Protocol, route: RouteVectors, rows: slice) -> Tensor:
     """(q, G) of some queries; what a query may not find has ``-inf``."""
     query = protocol.query[rows]
     scores = torch.from_numpy(route.queries[query]) @ torch.from_numpy(route.vectors[protocol.gallery]).T
