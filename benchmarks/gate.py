@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from common import DOCS, record, recorded, table, write_between
 from evergallery.data.image_set import ImageSet, hash_pixels
 from evergallery.evaluation import Protocol
-from evergallery.upgrade.check import EmbeddedSpace, PairCheck, check_pair
+from evergallery.upgrade.check import PairCheck, check_pair
 from evergallery.upgrade.gate import DEFAULT, Gate, Scope
+from evergallery.upgrade.pairing import EmbeddedSpace
 from evergallery.upgrade.verdict import Verdict
 
 GATE = Gate.model_validate(tomllib.loads(DEFAULT))

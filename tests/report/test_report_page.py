@@ -24,8 +24,9 @@ from evergallery.methods import Finetune
 from evergallery.report.measurements import choose
 from evergallery.report.page import prose
 from evergallery.training import Settings
-from evergallery.upgrade.check import EmbeddedSpace, check_pair
+from evergallery.upgrade.check import check_pair
 from evergallery.upgrade.gate import Gate
+from evergallery.upgrade.pairing import EmbeddedSpace
 
 SECTIONS = (
     "standing", "lineage", "verdict", "matrix", "trade-off", "classes", "generations", "refreshing", "flips", "prototypes",

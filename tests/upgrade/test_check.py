@@ -9,8 +9,9 @@ from evergallery.data.image_set import ImageSet
 from evergallery.evaluation import Protocol, measure
 from evergallery.retrieval.compatibility import negative_flip_rate
 from evergallery.retrieval.width import in_width_of
-from evergallery.upgrade.check import Check, EmbeddedSpace, agreement, check_pair, compatibility, without
+from evergallery.upgrade.check import Check, agreement, check_pair, compatibility, without
 from evergallery.upgrade.gate import Gate
+from evergallery.upgrade.pairing import EmbeddedSpace
 from evergallery.watching import Watcher
 
 GATE = Gate(cross_test=-2.0, forgetting=1.0, negative_flips=10.0, queries=100)

@@ -7,7 +7,7 @@ import numpy as np
 from evergallery.report.measurements import Measurements
 from evergallery.report.page import pictured, shown_image
 from evergallery.report.words import percent
-from evergallery.upgrade.check import Flip
+from evergallery.upgrade.pairing import Flip
 
 SHOWN = 6
 

@@ -16,11 +16,12 @@ from evergallery.report.refreshing import Curves, measured_curves
 from evergallery.report.words import interval_of
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.retrieval.width import in_width_of
-from evergallery.upgrade.check import Check, EmbeddedSpace, PairCheck, agreement, check_pair, compatibility
+from evergallery.upgrade.check import Check, PairCheck, agreement, check_pair, compatibility
 from evergallery.upgrade.checking import through_adapters
 from evergallery.upgrade.embedding_table import holds_embeddings
 from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
+from evergallery.upgrade.pairing import EmbeddedSpace
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.planning import plan
 from evergallery.upgrade.promotion import view_with

@@ -15,11 +15,12 @@ from evergallery.holdings.answer import Answer, Way
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
-from evergallery.upgrade.check import Check, EmbeddedSpace, PairCheck, Vectors, agreement, check_pair, compatibility
+from evergallery.upgrade.check import Check, PairCheck, agreement, check_pair, compatibility
 from evergallery.upgrade.gate import ALL, Condition, Gate, gate_of
 from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
 from evergallery.upgrade.kept_evidence import evidence_between, remember
 from evergallery.upgrade.options import cost_of
+from evergallery.upgrade.pairing import EmbeddedSpace, Vectors
 from evergallery.upgrade.promotion import Comparison, comparisons
 from evergallery.watching import SILENT, Watcher
 

@@ -26,8 +26,9 @@ from evergallery.upgrade.answers import (
     judgements_of,
     read_answers,
 )
-from evergallery.upgrade.check import EmbeddedSpace, without
+from evergallery.upgrade.check import without
 from evergallery.upgrade.embedding_table import holds_embeddings, read_embeddings, without_pixels
+from evergallery.upgrade.pairing import EmbeddedSpace
 from evergallery.watching import Watcher
 
 Vectors = NDArray[np.float32]

@@ -19,12 +19,13 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Space
 from evergallery.searching.routes import route_to
-from evergallery.upgrade.check import EmbeddedSpace, PairCheck, check_pair
+from evergallery.upgrade.check import PairCheck, check_pair
 from evergallery.upgrade.checking import through_adapters
 from evergallery.upgrade.embedding_table import without_pixels
 from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.orders import ORDERS
+from evergallery.upgrade.pairing import EmbeddedSpace
 from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Curves, Plan, Sample, Vectors, expected_recall
 from evergallery.upgrade.renewal import (
     before_refresh,
