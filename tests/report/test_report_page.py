@@ -82,6 +82,23 @@ def test_every_figure_of_the_matrix_is_on_the_page(shop: Workspace, page: Path) 
     assert lineage == dict(re.findall(r'<tr><th scope="row">(\w\w)</th><td>([-\d.]+)</td>', text))
 
 
+def test_every_metric_of_every_search_is_on_the_page(shop: Workspace, page: Path) -> None:
+    text = page.read_text()
+    section = text[text.index("<summary>Every metric of every search") :]
+    section = section[: section.index("</details>")]
+    names = re.findall(r'<th scope="col">([^<]*)</th>', section)[2:-1]
+    rows = re.findall(r'<tr><th scope="row">(\w+) in (\w+)</th><td>all</td>(.*?)</tr>', section)
+    matrix = shop.check("v3", shop.directory.parent / "photos", against="all").matrix
+    assert {(query, gallery) for query, gallery, _ in rows} == set(matrix)
+    for query, gallery, cells in rows:
+        metrics = matrix[query, gallery]["all"]
+        assert names == list(metrics.values)
+        assert re.findall(r"<td>([^<]*)</td>", cells) == [
+            *(f"{100 * value:.1f}" for value in metrics.values.values()), str(metrics.queries)
+        ]  # fmt: skip
+    assert "share of positives among the R nearest items" in section
+
+
 def test_trade_off_is_that_of_the_metrics(shop: Workspace, page: Path) -> None:
     text = page.read_text()
     section = text[text.index('id="trade-off"') : text.index('id="generations"')]
@@ -363,7 +380,11 @@ def test_structure_for_those_who_do_not_see_it(page: Path, browser: Any) -> None
 def test_keyboard_reaches_every_link_card_and_table_in_order(page: Path, browser: Any) -> None:
     tab = browser.new_page(viewport={"width": 390, "height": 900})
     tab.goto(page.absolute().as_uri())
-    tab.evaluate("window.order = [...document.querySelectorAll('a, summary, button, [tabindex]')]")
+    # What is folded cannot be reached until it is unfolded.
+    places = (
+        "[...document.querySelectorAll('a, summary, button, [tabindex]')].filter((place) => place.checkVisibility())"
+    )
+    tab.evaluate(f"window.order = {places}")
     count = tab.evaluate("window.order.length")
     reached = []
     for _ in range(count):

@@ -26,8 +26,8 @@ def classes(found: Measurements) -> dict[str, Any]:
     there = np.flatnonzero(queries)
     worst = there[np.lexsort((-queries[there], hits[there] / queries[there]))]
     titles = found.check.images.images.classes
-    rows = [(titles[one], int(queries[one]), [_cell(counts, one) for counts in counted]) for one in worst]
-    low = [titles[one] for one in worst if hits[one] < queries[one]]
+    rows = [(titles[label], int(queries[label]), [_cell(counts, label) for counts in counted]) for label in worst]
+    low = [titles[label] for label in worst if hits[label] < queries[label]]
     return {
         "columns": [f"{name} alone", *([] if base is None else [f"{base} alone", f"{name} in vectors of {base}"])],
         "first": rows[:FIRST],
@@ -35,9 +35,9 @@ def classes(found: Measurements) -> dict[str, Any]:
         "sentence": _words(name, rows, low),
         "pictured": pictured(found.check.images.images),
         "worst": [
-            (titles[one], int(queries[one] - hits[one]), _missed(found, int(one)))
-            for one in worst[:SHOWN_CLASSES]
-            if hits[one] < queries[one]
+            (titles[label], int(queries[label] - hits[label]), _missed(found, int(label)))
+            for label in worst[:SHOWN_CLASSES]
+            if hits[label] < queries[label]
         ],
     }
 
@@ -51,8 +51,8 @@ def _counts(found: Measurements, query: str, gallery: str) -> Counts:
     return np.bincount(labels[valid], minlength=size), np.bincount(labels[right], minlength=size)
 
 
-def _cell(counts: Counts, one: int) -> str:
-    queries, hits = int(counts[0][one]), int(counts[1][one])
+def _cell(counts: Counts, label: int) -> str:
+    queries, hits = int(counts[0][label]), int(counts[1][label])
     if queries == 0:
         return "–"
     low, high = wilson(hits / queries, queries)

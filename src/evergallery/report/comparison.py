@@ -1,6 +1,7 @@
 """What held-out images show, as sections of a report: a sentence that concludes, a plot, a table."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,31 +122,31 @@ def generations(found: Measurements) -> dict[str, Any]:
     oldest = found.base or names[0]
     rows = [
         (
-            name, [percent(found.recall(name, name, group)) for group in found.groups],
+            name,
+            [percent(found.recall(name, name, group)) for group in found.groups],
             percent(found.recall(name, oldest)),
         )
         for name in names
-    ]  # fmt: skip
-    first, last = (found.recall(name, name) for name in (names[0], names[-1]))
-    assert first is not None
-    assert last is not None
+    ]
     parts = []
     for group in found.groups:
-        one, other = (found.recall(name, name, group) for name in (names[0], names[-1]))
-        if one and other:
-            where = f"{group} classes"
-            parts.append(f"{100 * one.mean:.1f} to {100 * other.mean:.1f} on {where}")
+        first, last = (found.recall(name, name, group) for name in (names[0], names[-1]))
+        if first and last:
+            parts.append(f"{100 * first.mean:.1f} to {100 * last.mean:.1f} on {group} classes")
     sentence = (
         f"From {names[0]} to {names[-1]}, each in vectors of its own, recall@1 went from {', from '.join(parts)}."
     )
     best, value = max(
-        ((name, one) for name in names if (one := found.recall(name, name))), key=lambda pair: pair[1].mean
+        ((name, alone) for name in names if (alone := found.recall(name, name))), key=lambda pair: pair[1].mean
     )
     sentence += f" The best alone is {best} with {percent(value)} %."
     return {
-        "groups": found.groups, "rows": rows, "base": oldest, "sentence": sentence,
+        "groups": found.groups,
+        "rows": rows,
+        "base": oldest,
+        "sentence": sentence,
         "plot": plot(lambda axes: _over_generations(axes, found, oldest), sentence, size=(7.2, 3.6)),
-    }  # fmt: skip
+    }
 
 
 def refreshing(found: Measurements) -> dict[str, Any]:
@@ -212,13 +213,16 @@ def prototypes(found: Measurements) -> dict[str, Any]:
     )
     share = f"{100 * seen.explained:.0f} %"
     return {
-        "sentence": sentence, "rows": rows, "farthest": farthest, "explained": share,
+        "sentence": sentence,
+        "rows": rows,
+        "farthest": farthest,
+        "explained": share,
         "plot": plot(
             lambda axes: _map(axes, found),
             f"Map of class prototypes in {found.base} and {found.candidate}. {sentence} Its axes show {share} of the variance.",
             size=(7.2, 5.4),
         ),
-    }  # fmt: skip
+    }
 
 
 def _matrix_words(found: Measurements) -> str:
@@ -238,14 +242,11 @@ def _matrix_words(found: Measurements) -> str:
 
 
 def _trade_off_words(found: Measurements, pair: PairCheck) -> str:
-    parts = []
+    base, parts = found.base or "", []
     for group in found.groups:
-        one, other = (
-            found.recall(found.base or "", found.base or "", group),
-            found.recall(found.candidate, found.base or "", group),
-        )
-        if one and other and group != "all":
-            parts.append(f"{100 * (other.mean - one.mean):+.1f} points on {group} classes")
+        before, after = (found.recall(name, base, group) for name in (base, found.candidate))
+        if before and after and group != "all":
+            parts.append(f"{100 * (after.mean - before.mean):+.1f} points on {group} classes")
     words = (
         f"In vectors of {found.base}, queries of {found.candidate} instead of {found.base} bring {' and '.join(parts)}."
     )
@@ -290,10 +291,16 @@ def _scatter(axes: "Axes", found: Measurements, names: tuple[str, ...]) -> None:
             colour = GREEN if name == found.base else BLUE  # In its own vectors, which are the stored ones.
             x, y = 100 * new.mean, 100 * old.mean
             axes.errorbar(
-                x, y,
-                xerr=[[x - 100 * new.low], [100 * new.high - x]], yerr=[[y - 100 * old.low], [100 * old.high - y]],
-                fmt=marker, color=colour, markersize=8, linewidth=1, markerfacecolor=colour if filled else "none",
-            )  # fmt: skip
+                x,
+                y,
+                xerr=[[x - 100 * new.low], [100 * new.high - x]],
+                yerr=[[y - 100 * old.low], [100 * old.high - y]],
+                fmt=marker,
+                color=colour,
+                markersize=8,
+                linewidth=1,
+                markerfacecolor=colour if filled else "none",
+            )
             places.append((x, y))
         if len(places) == 2:
             axes.plot(*zip(*places, strict=True), color=BLUE, linewidth=0.8, alpha=0.6)
@@ -325,22 +332,40 @@ def _over_generations(axes: "Axes", found: Measurements, base: str) -> None:
     names = found.check.generations
     markers = {"old": "s", "new": "D", "all": "o"}
     for group in found.groups:
-        _line(
-            axes, found, [(name, name) for name in names], group, f"{group} classes, own vectors", markers[group], "-"
-        )
+        alone = [(name, name) for name in names]
+        label = f"{group} classes, own vectors"
+        _draw_line(axes, found, _Line(alone, group, label, f"{markers[group]}-", GROUP_COLOURS[group]))
     if len(names) > 1:
-        pairs = [(name, base) for name in names]
-        _line(axes, found, pairs, "all", f"all classes, vectors of {base}", "v", "--", PURPLE)
+        across = [(name, base) for name in names]
+        _draw_line(axes, found, _Line(across, "all", f"all classes, vectors of {base}", "v--", PURPLE))
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("recall@1 (%)")
     _finish(axes)
 
 
-def _line(
-    axes: "Axes", found: Measurements, pairs: list[tuple[str, str]], group: str, label: str, marker: str, style: str,
-    colour: str | None = None,
-) -> None:  # fmt: skip
-    points = [(place, estimate) for place, pair in enumerate(pairs) if (estimate := found.recall(*pair, group))]
+@dataclass(frozen=True)
+class _Line:
+    """A line of a plot over generations.
+
+    Attributes:
+        pairs: the names of each point's queries and vectors.
+        group: of classes.
+        label: for the legend.
+        style: its markers and strokes, as matplotlib writes them.
+        colour: of both.
+    """
+
+    pairs: list[tuple[str, str]]
+    group: str
+    label: str
+    style: str
+    colour: str
+
+
+def _draw_line(axes: "Axes", found: Measurements, line: _Line) -> None:
+    points = [
+        (place, estimate) for place, pair in enumerate(line.pairs) if (estimate := found.recall(*pair, line.group))
+    ]
     if not points:
         return
     means = [100 * estimate.mean for _, estimate in points]
@@ -349,9 +374,16 @@ def _line(
         [100 * (estimate.high - estimate.mean) for _, estimate in points],
     ]
     axes.errorbar(
-        [place for place, _ in points], means, yerr=ends, fmt=marker + style, capsize=3, linewidth=1.5, markersize=5,
-        color=colour or GROUP_COLOURS[group], label=label,
-    )  # fmt: skip
+        [place for place, _ in points],
+        means,
+        yerr=ends,
+        fmt=line.style,
+        capsize=3,
+        linewidth=1.5,
+        markersize=5,
+        color=line.colour,
+        label=line.label,
+    )
 
 
 def _curves(axes: "Axes", found: Measurements) -> None:
@@ -360,8 +392,12 @@ def _curves(axes: "Axes", found: Measurements) -> None:
     shares = [100 * share for share in curves.shares]
     colours = dict(zip(("random", "uncertain", "typical", "oldest", "popular"), COLOURS, strict=True))
     for order, values in curves.as_searched.items():
-        axes.plot(shares, [100 * value for value in values], color=colours[order], label=f"{order} first"
-                  if order != "random" else "random order")  # fmt: skip
+        axes.plot(
+            shares,
+            [100 * value for value in values],
+            color=colours[order],
+            label=f"{order} first" if order != "random" else "random order",
+        )
     if curves.ranked:
         values = curves.raw["random"]
         axes.plot(
@@ -369,15 +405,24 @@ def _curves(axes: "Axes", found: Measurements) -> None:
         )
     ends = [found.interval(value, curves.queries) for value in curves.as_searched["random"]]
     axes.fill_between(
-        shares, [100 * one.low for one in ends], [100 * one.high for one in ends], color=colours["random"], alpha=0.15,
+        shares,
+        [100 * interval.low for interval in ends],
+        [100 * interval.high for interval in ends],
+        color=colours["random"],
+        alpha=0.15,
         linewidth=0,
-    )  # fmt: skip
+    )
     for order, values in (plan.recall if plan else {}).items():
         if order in colours and plan:
             axes.plot(
-                [100 * share for share in plan.shares], [100 * value for value in values], "x", color=colours[order],
-                label=f"plan: {order}", markersize=7, markeredgewidth=1.8,
-            )  # fmt: skip
+                [100 * share for share in plan.shares],
+                [100 * value for value in values],
+                "x",
+                color=colours[order],
+                label=f"plan: {order}",
+                markersize=7,
+                markeredgewidth=1.8,
+            )
     axes.set_xlabel("share of the gallery refreshed (%)")
     axes.set_ylabel("recall@1 (%)")
     _finish(axes)
@@ -395,8 +440,14 @@ def _map(axes: "Axes", found: Measurements) -> None:
         for start, end in zip(seen.before[member], seen.after[member], strict=True):
             axes.plot([start[0], end[0]], [start[1], end[1]], color=colour, linewidth=0.7, alpha=0.5)
         label = f"{group} classes" if seen.is_old.any() else "classes"
-        axes.plot(*seen.before[member].T, marker, color=colour, markerfacecolor="none", markersize=5,
-                  label=f"{label}, {found.base}")  # fmt: skip
+        axes.plot(
+            *seen.before[member].T,
+            marker,
+            color=colour,
+            markerfacecolor="none",
+            markersize=5,
+            label=f"{label}, {found.base}",
+        )
         axes.plot(*seen.after[member].T, marker, color=colour, markersize=5, label=f"{label}, {found.candidate}")
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xticks([])

@@ -17,16 +17,16 @@ def flips(found: Measurements) -> dict[str, Any]:
     pair = found.updates[found.candidate]
     images = found.check.images.images
 
-    def one(index: int, query: int) -> dict[str, Any]:
+    def image(index: int, query: int) -> dict[str, Any]:
         return shown_image(images, index, int(images.labels[query]))
 
     def drawn(changed: tuple[Flip, ...]) -> list[dict[str, Any]]:
         chosen = np.sort(np.random.default_rng(0).permutation(len(changed))[:SHOWN])
         return [
             {
-                "query": one(flip.query, flip.query),
-                "before": one(flip.before, flip.query),
-                "after": one(flip.after, flip.query),
+                "query": image(flip.query, flip.query),
+                "before": image(flip.before, flip.query),
+                "after": image(flip.after, flip.query),
             }
             for flip in (changed[place] for place in chosen)
         ]

@@ -68,8 +68,13 @@ def lineage_rows(parents: Mapping[str, str | None]) -> list[Row]:
         )
         rows.append(
             Row(
-                name, lane[name], arrives=only and branch is None, leaves=bool(children[name]), through=tuple(through),
-                branch=branch, ends=branch is not None and parent is not None and last[parent] == place[name],
+                name,
+                lane[name],
+                arrives=only and branch is None,
+                leaves=bool(children[name]),
+                through=tuple(through),
+                branch=branch,
+                ends=branch is not None and parent is not None and last[parent] == place[name],
             )
-        )  # fmt: skip
+        )
     return rows

@@ -109,7 +109,7 @@ def choose(holdings: Holdings, generation: str | None, against: str | None) -> t
                 f"--generation."
             )
         return candidate, base
-    older = {one.name: one for one in everything if one.number < candidate.number}
+    older = {generation.name: generation for generation in everything if generation.number < candidate.number}
     for name in (holdings.state.promoted, candidate.card.parent, *reversed(older)):
         if name in older:
             return candidate, older[name]
@@ -117,26 +117,15 @@ def choose(holdings: Holdings, generation: str | None, against: str | None) -> t
 
 
 def measure_held_out(
-    holdings: Holdings,
-    data: str | Path | ImageSet,
-    candidate: Generation,
-    base: Generation | None,
-    *,
-    queries: str | None,
-    gallery: str | None,
-    data_dir: Path | None,
-    watcher: Watcher,
+    holdings: Holdings, source: HeldOutSource, candidate: Generation, base: Generation | None, watcher: Watcher
 ) -> Measurements:
     """Look at held-out images with every generation and lay them side by side.
 
     Args:
         holdings: whose generations these are.
-        data: held-out images as ``Workspace.check`` takes them.
+        source: of the held-out images.
         candidate: the generation in question.
         base: the one whose vectors it would search.
-        queries: split of the queries.
-        gallery: split of the gallery.
-        data_dir: where named sets lie.
         watcher: hears of progress.
 
     Raises:
@@ -146,7 +135,6 @@ def measure_held_out(
     asked = {candidate.name, base.name if base else None}
     # Of vectors without a model only stored images are known, which would shrink what the others are measured on.
     shown = [generation for generation in everything if generation.extracts or generation.name in asked]
-    source = HeldOutSource(data, queries=queries, gallery=gallery, data_dir=data_dir)
     held_out = read_held_out(holdings, source, [Space(generation) for generation in shown], watcher=watcher)
     if held_out.protocol.judgements is not None:
         raise InputError(
@@ -159,7 +147,7 @@ def measure_held_out(
         updates = _updates(holdings, held_out, shown, base)
     refresh = _Refresh()
     if held_out.labelled and base is not None:
-        plan, no_plan = _plan(holdings, candidate, data, data_dir, watcher)
+        plan, no_plan = _plan(holdings, candidate, source, watcher)
         refresh = _refresh(holdings, held_out, candidate, base, updates[candidate.name], plan, no_plan)
     return Measurements(
         check=_check(held_out, shown, candidate, base, updates),
@@ -209,16 +197,20 @@ def _old_classes(held_out: HeldOut, known_to: Generation) -> int:
 def _updates(
     holdings: Holdings, held_out: HeldOut, shown: Sequence[Generation], base: Generation | None
 ) -> dict[str, PairCheck]:
-    """By name, every generation after the base in its vectors."""
+    """Every generation after the base in its vectors, by name."""
     spaces, policy = held_out.spaces, gate_of(holdings)
     return {
         maker.name: check_pair(
-            held_out.protocol, spaces[maker.name], spaces[base.name], policy, excluded=held_out.excluded,
+            held_out.protocol,
+            spaces[maker.name],
+            spaces[base.name],
+            policy,
+            excluded=held_out.excluded,
             adapters=through_adapters(holdings, spaces[maker.name], spaces[base.name]),
         )
         for maker in shown
         if base is not None and maker.number > base.number
-    }  # fmt: skip
+    }
 
 
 def _check(
@@ -263,11 +255,13 @@ def _refresh(
 
 
 def _plan(
-    holdings: Holdings, candidate: Generation, data: str | Path | ImageSet, data_dir: Path | None, watcher: Watcher
+    holdings: Holdings, candidate: Generation, source: HeldOutSource, watcher: Watcher
 ) -> tuple[Plan | None, str]:
+    """The plan of a refresh, or why there is none."""
     try:
         # Held-out images are often those that were indexed; a table of embeddings has none.
-        images = None if isinstance(data, str | Path) and holds_embeddings(Path(data)) else data
-        return plan(holdings, candidate.name, images=images, data_dir=data_dir, watcher=watcher), ""
+        has_images = isinstance(source.data, ImageSet) or not holds_embeddings(Path(source.data))
+        images = source.data if has_images else None
+        return plan(holdings, candidate.name, images=images, data_dir=source.data_dir, watcher=watcher), ""
     except EvergalleryError as error:
         return None, str(error)

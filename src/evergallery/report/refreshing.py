@@ -90,9 +90,9 @@ def measured_curves(
     for name in SHOWN_ORDERS:
         order = torch.from_numpy(ORDERS[name](stored))
 
-        def curve(one: Tensor, other: Tensor, order: Tensor = order) -> tuple[float, ...]:
-            one, other = one.masked_fill(forbidden, -torch.inf), other.masked_fill(forbidden, -torch.inf)
-            return tuple(mixed_recall(one, other, hits, order=order, shares=SHARES))
+        def curve(before: Tensor, after: Tensor, order: Tensor = order) -> tuple[float, ...]:
+            before, after = before.masked_fill(forbidden, -torch.inf), after.masked_fill(forbidden, -torch.inf)
+            return tuple(mixed_recall(before, after, hits, order=order, shares=SHARES))
 
         raw[name] = curve(before, after)
         if first is not None and second is not None:

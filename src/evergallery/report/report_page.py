@@ -11,13 +11,17 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import now
 from evergallery.report import comparison, standing
 from evergallery.report.classes import classes
+from evergallery.report.every_metric import every_metric
 from evergallery.report.flips import flips
 from evergallery.report.measurements import Measurements, choose, measure_held_out
 from evergallery.report.page import require_plots, write_page
 from evergallery.report.words import counted, listed, moment
+from evergallery.upgrade.held_out import HeldOutSource
 from evergallery.watching import SILENT, Watcher
 
 FILE = "report.html"
+Subject = tuple[str, str | None]
+"""Names of the generation in question, and of the one whose vectors it would search, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -65,39 +69,46 @@ def report(
     """
     require_plots("A report")
     target = _target(Path(path) if path is not None else holdings.directory / FILE)
-    found, subject = None, None
+    source = None if data is None else HeldOutSource(data, queries=queries, gallery=gallery, data_dir=data_dir)
+    subject, found = _measure(holdings, source, generation, against, watcher)
+    watcher.said("writing the report")
+    content = _content(holdings, subject, found)
+    write_page(target, "report.html", **content)
+    return Report(target, tuple(content["findings"]))
+
+
+def _measure(
+    holdings: Holdings, source: HeldOutSource | None, generation: str | None, against: str | None, watcher: Watcher
+) -> tuple[Subject | None, Measurements | None]:
+    """What the report is about, and what held-out images show of it."""
     for name in (generation, against):
         if name is not None:
             holdings.generation(name)
-    if holdings.generations():
-        candidate, base = choose(holdings, generation, against)
-        subject = (candidate.name, base.name if base else None)
-        if data is not None:
-            found = measure_held_out(
-                holdings, data, candidate, base, queries=queries, gallery=gallery, data_dir=data_dir, watcher=watcher
-            )
-    watcher.said("writing the report")
+    if not holdings.generations():
+        return None, None
+    candidate, base = choose(holdings, generation, against)
+    subject = candidate.name, base.name if base else None
+    return subject, None if source is None else measure_held_out(holdings, source, candidate, base, watcher)
+
+
+def _content(holdings: Holdings, subject: Subject | None, found: Measurements | None) -> dict[str, Any]:
+    """What the page's template shows."""
     where = standing.standing(holdings)
-    lineage = standing.lineage(holdings)
-    sections = _compared(found)
-    findings = _findings(where, sections, subject, found)
-    write_page(
-        target,
-        "report.html",
-        name=holdings.directory.resolve().name,
-        made=moment(now()),
-        version=__version__,
-        subject=subject,
-        findings=findings,
-        standing=where,
-        lineage=lineage,
-        sections=sections,
-        missing=_missing(found, subject),
-        protocol=None if found is None else _protocol(found),
-        checks=standing.earlier_checks(holdings),
-        history=standing.history(holdings),
-    )
-    return Report(target, tuple(findings))
+    sections = _sections(found)
+    return {
+        "name": holdings.directory.resolve().name,
+        "made": moment(now()),
+        "version": __version__,
+        "subject": subject,
+        "findings": _findings(where, sections, subject, found),
+        "standing": where,
+        "lineage": standing.lineage(holdings),
+        "sections": sections,
+        "missing": _missing(found, subject),
+        "protocol": None if found is None else _protocol(found),
+        "checks": standing.earlier_checks(holdings),
+        "history": standing.history(holdings),
+    }
 
 
 def _target(path: Path) -> Path:
@@ -111,7 +122,7 @@ def _target(path: Path) -> Path:
     return path
 
 
-def _compared(found: Measurements | None) -> dict[str, Any]:
+def _sections(found: Measurements | None) -> dict[str, Any]:
     """The sections that could be measured, by name."""
     if found is None:
         return {}
@@ -120,6 +131,7 @@ def _compared(found: Measurements | None) -> dict[str, Any]:
         return sections
     sections |= {
         "matrix": comparison.matrix(found),
+        "every_metric": every_metric(found),
         "generations": comparison.generations(found),
         "classes": classes(found),
     }
@@ -133,7 +145,7 @@ def _compared(found: Measurements | None) -> dict[str, Any]:
     return sections
 
 
-def _missing(found: Measurements | None, subject: tuple[str, str | None] | None) -> str:
+def _missing(found: Measurements | None, subject: Subject | None) -> str:
     """Why a section is empty, and the command that fills it."""
     if subject is None:
         return "Nothing has been learned yet. Begin with  evergallery learn IMAGES"
@@ -147,8 +159,9 @@ def _missing(found: Measurements | None, subject: tuple[str, str | None] | None)
 
 
 def _findings(
-    where: dict[str, Any], sections: dict[str, Any], subject: tuple[str, str | None] | None, found: Measurements | None
+    where: dict[str, Any], sections: dict[str, Any], subject: Subject | None, found: Measurements | None
 ) -> list[str]:
+    """What the page says in short, a sentence each."""
     findings = list(where["sentences"][:2])
     if "verdict" in sections:
         assert subject is not None
@@ -166,6 +179,7 @@ def _findings(
 
 
 def _protocol(found: Measurements) -> str:
+    """On which images, and how, for the foot of the short version."""
     images = found.check.images
     classes = len(set(images.images.labels.tolist()))
     words = f"{counted(len(images.images), 'held-out image')}"

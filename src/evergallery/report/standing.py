@@ -87,13 +87,16 @@ def lineage(holdings: Holdings) -> dict[str, Any]:
         ],
         "adapters": [
             (
-                card.name, card.source.name, card.target.name, card.kind,
+                card.name,
+                card.source.name,
+                card.target.name,
+                card.kind,
                 "queries" if card.direction == "query" else "stored vectors",
             )
             for card in adapters
         ],
         "sentence": _descent(cards),
-    }  # fmt: skip
+    }
 
 
 def earlier_checks(holdings: Holdings) -> dict[str, Any]:
