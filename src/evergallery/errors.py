@@ -52,7 +52,9 @@ class EvergalleryError(Exception):
 
     def __init__(self, *arguments: object) -> None:
         # Messages name addresses, and are shown, logged and sent on.
-        super().__init__(*(redacted_text(one) if isinstance(one, str) else one for one in arguments))
+        super().__init__(
+            *(redacted_text(argument) if isinstance(argument, str) else argument for argument in arguments)
+        )
 
 
 class InputError(EvergalleryError):
@@ -94,7 +96,7 @@ class RefusedError(EvergalleryError):
 
 
 class BusyError(EvergalleryError):
-    """Another process is doing something that excludes this."""
+    """Another process is doing something during which this cannot be done."""
 
     exit_status = 4
 
@@ -106,7 +108,7 @@ class UnavailableError(EvergalleryError):
 
 
 class ReadOnlyError(EvergalleryError):
-    """Nothing may be written where it would have to be."""
+    """Something has to be written where nothing may be."""
 
     exit_status = 5
 

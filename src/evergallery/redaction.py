@@ -46,9 +46,9 @@ def redacted_values(value: Any) -> Any:
     if isinstance(value, str):
         return redacted_text(value)
     if isinstance(value, dict):
-        return {redacted_values(name): redacted_values(one) for name, one in value.items()}
+        return {redacted_values(name): redacted_values(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted_values(one) for one in value]
+        return [redacted_values(item) for item in value]
     return value
 
 
@@ -80,7 +80,7 @@ def _redacted(address: str) -> str:
 
 
 def _split(rest: str) -> tuple[str, str]:
-    """What stands before the place, and the place."""
+    """Split an address into what stands before the place, and the place."""
     end = re.search(r"[/?#]", rest)
     authority, place = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
     # A password may hold / ? or #, though it should not: its host is then behind the last @.
@@ -124,11 +124,12 @@ def _kept(text: str, separator: str, *, first: bool = False) -> str:
     """The options that are no secrets; ``first`` where the first part is none, but a path."""
     found = text.split(separator)
     head, options = (found[:1], found[1:]) if first else ([], found)
-    kept = [one for option in options if (one := _option(option, separator)) is not None]
+    kept = [bare for option in options if (bare := _without_secret(option, separator)) is not None]
     return separator.join([*head, *kept])
 
 
-def _option(option: str, separator: str) -> str | None:
+def _without_secret(option: str, separator: str) -> str | None:
+    """One option, redacted; ``None`` where it is a secret."""
     # Some write a=1;b=2 behind the question mark.
     if separator == "&" and ";" in option:
         return _kept(option, ";") or None

@@ -19,7 +19,7 @@ class Progress:
 
 
 class Stopped(Exception):  # noqa: N818
-    """A watcher raises it to end an operation where it stands; the same call goes on from there."""
+    """Raised by a watcher to end an operation where it stands; the same call goes on from there."""
 
 
 class Watcher:

@@ -53,11 +53,11 @@ def stored_tensors_hash(path: Path) -> str:
             return hash_of_tensors(
                 (
                     name,
-                    f"torch.{TYPES[one['dtype']]}",
-                    tuple(one["shape"]),
-                    _chunks(file, 8 + length, *one["data_offsets"]),
+                    f"torch.{TYPES[entry['dtype']]}",
+                    tuple(entry["shape"]),
+                    _chunks(file, 8 + length, *entry["data_offsets"]),
                 )
-                for name, one in sorted(header.items())
+                for name, entry in sorted(header.items())
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{path} is not a safetensors file ({error}): restore it from a backup.") from error

@@ -21,8 +21,8 @@ def maximum_mean_discrepancy(first: Tensor, second: Tensor, bandwidth: float = 0
         A scalar.
     """
 
-    def kernel(one: Tensor, other: Tensor) -> Tensor:
-        squares = one.square().sum(1)[:, None] + other.square().sum(1)[None] - 2 * one @ other.T
+    def kernel(rows: Tensor, others: Tensor) -> Tensor:
+        squares = rows.square().sum(1)[:, None] + others.square().sum(1)[None] - 2 * rows @ others.T
         return torch.exp(-squares.clamp(min=0) / (2 * bandwidth**2)).mean()
 
     return kernel(first, first) + kernel(second, second) - 2 * kernel(first, second)

@@ -65,7 +65,7 @@ def interval_of_counts(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """The same of values that are known by how often each of them occurs.
+    """``interval`` of values that are known by how often each of them occurs.
 
     Args:
         distinct: (V,) values, rising.

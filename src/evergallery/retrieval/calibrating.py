@@ -131,9 +131,9 @@ def fit_presence(
         ``None`` where the scores do not tell the two cases apart.
     """
     there = count_positives(query_labels, gallery_labels, exclusion or Exclusion()) > 0
-    # Items of the query's class are left out as those of one camera are.
-    one, other = torch.zeros_like(query_labels), torch.zeros_like(gallery_labels)
-    elsewhere = Exclusion(None, query_labels, gallery_labels, one, other)
+    # Items of the query's class are left out as those of one camera are: as if all were of camera 0.
+    query_cameras, gallery_cameras = torch.zeros_like(query_labels), torch.zeros_like(gallery_labels)
+    elsewhere = Exclusion(None, query_labels, gallery_labels, query_cameras, gallery_cameras)
     known = nearest(query, gallery, 1, exclusion=exclusion).scores[there, 0]
     unknown = nearest(query, gallery, 1, exclusion=elsewhere).scores[there, 0]
     unknown = unknown[unknown > -torch.inf]

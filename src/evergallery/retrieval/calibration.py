@@ -14,8 +14,8 @@ class Calibration:
     """``p(match | score) = σ(slope · score + intercept)``; rising, so it never reorders one pair's results.
 
     Attributes:
-        slope: see there.
-        intercept: see there.
+        slope: a of ``1 / (1 + exp(-(a s + b)))``, for a cosine s.
+        intercept: b.
         presence: slope and intercept of another sigmoid: of the score of a query's best item, that anything of its class is
             there to be found; ``None`` where it was not measured.
     """
@@ -25,11 +25,11 @@ class Calibration:
     presence: tuple[float, float] | None = None
 
     def probability(self, score: float) -> float:
-        """Of a match, for a cosine in [-1, 1]."""
+        """The probability of a match in (0, 1), for a cosine in [-1, 1]."""
         return _sigmoid(self.slope * score + self.intercept)
 
     def present(self, best: float) -> float | None:
-        """That anything of a query's class is there, for the cosine of its best item; ``None`` where it was not measured."""
+        """The probability that anything of a query's class is there, for the cosine of its best item, or ``None`` unmeasured."""
         return None if self.presence is None else _sigmoid(self.presence[0] * best + self.presence[1])
 
     def score_at(self, probability: float) -> float:

@@ -27,9 +27,9 @@ class Exclusion:
         itself: (Q,) index of the query in the gallery, -1 where it is not there.
         query_labels: (Q,) with ``gallery_labels`` (G,), ``query_cameras`` (Q,) and ``gallery_cameras`` (G,): items of
             the same label and the same camera are left out, as is usual in re-identification. All four or none.
-        gallery_labels: see there.
-        query_cameras: see there.
-        gallery_cameras: see there.
+        gallery_labels: (G,) the labels of the items.
+        query_cameras: (Q,) the cameras of the queries.
+        gallery_cameras: (G,) the cameras of the items.
     """
 
     itself: Tensor | None = None
@@ -39,7 +39,7 @@ class Exclusion:
     gallery_cameras: Tensor | None = None
 
     def of(self, rows: slice) -> "Exclusion":
-        """The same for some of the queries."""
+        """The exclusion of some of the queries: its ``rows``, with the whole gallery."""
         return Exclusion(
             None if self.itself is None else self.itself[rows],
             None if self.query_labels is None else self.query_labels[rows],

@@ -264,12 +264,12 @@ class RetrievalMetrics:
         return {int(k): self.values[f"{name}@{k}"] for base, _, k in found if base == name}
 
     def __repr__(self) -> str:
-        values = (f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}"
-                  for name, value in self.to_dict().items())  # fmt: skip
+        figures = self.to_dict().items()
+        values = (f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}" for name, value in figures)
         return f"RetrievalMetrics({', '.join(values)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The figures by their names, as JSON values."""
         return {**self.values, "queries": self.queries, "dropped": self.dropped}
 
 

@@ -24,7 +24,7 @@ SPLITS = 3
 """Directions of the largest variation along which two groups are looked for."""
 UNRELATED = 2.0
 """How far the directions of two groups may agree, in multiples of chance, to be taken for those of two networks."""
-OF_ONE = 4.0
+OF_ONE_NETWORK = 4.0
 """How far those of the two halves of either group must agree, so that agreement says anything of these vectors."""
 
 
@@ -48,8 +48,8 @@ def other_space(vectors: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         crossing = group[nearest[:, 0]] != group
         if max(crossing[group].mean(), crossing[~group].mean()) > MIXED_NEIGHBOURS:
             continue
-        one, other = vectors[group], vectors[~group]
-        if _agreement(one, other) <= UNRELATED and min(map(_own_agreement, (one, other))) >= OF_ONE:
+        inside, outside = vectors[group], vectors[~group]
+        if _agreement(inside, outside) <= UNRELATED and min(map(_own_agreement, (inside, outside))) >= OF_ONE_NETWORK:
             return group
     return None
 
@@ -73,8 +73,8 @@ def _halves(vectors: NDArray[np.float32], direction: NDArray[np.float32]) -> NDA
     for _ in range(20):
         if group.all() or not group.any():
             break
-        one, other = vectors[group].mean(0), vectors[~group].mean(0)
-        moved = vectors @ (one - other) > (one @ one - other @ other) / 2
+        inside, outside = vectors[group].mean(0), vectors[~group].mean(0)
+        moved = vectors @ (inside - outside) > (inside @ inside - outside @ outside) / 2
         if (moved == group).all():
             break
         group = moved
@@ -91,7 +91,7 @@ def _linked(nearest: NDArray[np.intp]) -> Iterator[NDArray[np.bool_]]:
             break
         names = lowest
     found, sizes = np.unique(names, return_counts=True)
-    return (names == one for one in found[np.argsort(-sizes)])
+    return (names == name for name in found[np.argsort(-sizes)])
 
 
 def _own_agreement(group: NDArray[np.float32]) -> float:
@@ -100,9 +100,9 @@ def _own_agreement(group: NDArray[np.float32]) -> float:
     return _agreement(group[half], group[~half])
 
 
-def _agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def _agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """How far the directions in which two groups vary most agree, in multiples of chance; 0 of too few vectors."""
-    if min(len(one), len(other)) <= DIRECTIONS:
+    if min(len(first), len(second)) <= DIRECTIONS:
         return 0.0
-    first, second = (_directions(group)[:DIRECTIONS] for group in (one, other))
-    return float(np.square(first @ second.T).sum() / DIRECTIONS**2 * one.shape[1])
+    cosines = _directions(first)[:DIRECTIONS] @ _directions(second)[:DIRECTIONS].T
+    return float(np.square(cosines).sum() / DIRECTIONS**2 * first.shape[1])

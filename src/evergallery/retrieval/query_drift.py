@@ -16,15 +16,15 @@ LEAST = 0.1
 """A distance below this is no alarm, however sure it is: a tenth of the queries would have to change to make it."""
 
 
-def kolmogorov_distance(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+def kolmogorov_distance(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
     """Largest difference of two samples' distribution functions, in [0, 1] (Smirnov 1939).
 
     Args:
-        one: (N,) values.
-        other: (M,) values.
+        first: (N,) values.
+        second: (M,) values.
     """
-    values = np.sort(np.concatenate([one, other]))
-    below = [np.searchsorted(np.sort(sample), values, side="right") / len(sample) for sample in (one, other)]
+    values = np.sort(np.concatenate([first, second]))
+    below = [np.searchsorted(np.sort(sample), values, side="right") / len(sample) for sample in (first, second)]
     return float(np.abs(below[0] - below[1]).max())
 
 
@@ -43,7 +43,8 @@ def dependence(reference: NDArray[np.floating]) -> float:
         distances, means = [], []
         for rows in np.array_split(np.arange(len(reference)), parts):
             rest = np.delete(reference, rows, axis=0)
-            distances += [kolmogorov_distance(reference[rows, one], rest[:, one]) for one in range(reference.shape[1])]
+            columns = zip(reference[rows].T, rest.T, strict=True)
+            distances += [kolmogorov_distance(stretch, others) for stretch, others in columns]
             means.append(math.sqrt(math.pi / 2) * math.log(2) * math.sqrt(1 / len(rows) + 1 / len(rest)))
         found.append(float(np.mean(distances) / np.mean(means)))
     return max(found)
@@ -71,7 +72,7 @@ def alarm_distance(
 
 
 def directions(fingerprint: str, dimension: int) -> NDArray[np.float32]:
-    """(P, D) unit rows, the same for a generation for ever: fixed before any query is seen, so that queries stay comparable."""
+    """(P, D) unit rows, the same for a generation for ever: fixed before any query comes, so that queries stay comparable."""
     seed = int.from_bytes(hashlib.sha256(fingerprint.encode()).digest()[:8], "big")
     rows = np.random.default_rng(seed).normal(size=(DIRECTIONS, dimension))
     made: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

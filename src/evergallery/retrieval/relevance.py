@@ -114,7 +114,7 @@ def evaluate_judged(
     deepest = max(ks)
     grades = relevance.grades(nearest(query_embeddings, gallery_embeddings, deepest, exclusion=exclusion))
     discount = torch.log2(torch.arange(2, deepest + 2, dtype=torch.float64))
-    gains, best = ((torch.exp2(one) - 1) / discount for one in (grades, relevance.ideal(deepest)))
+    gains, best = ((torch.exp2(levels) - 1) / discount for levels in (grades, relevance.ideal(deepest)))
     values = {k: gains[:, :k].sum(1) / best[:, :k].sum(1).clamp_min(1e-12) for k in {1, *ks}}
     graded = {f"nDCG@{k}": values[k][found.valid].mean().item() if found.queries else 0.0 for k in ks}
     return replace(found, values={**found.values, **graded}, gain_at_1=values[1])
