@@ -16,7 +16,7 @@ from evergallery.data import places
 from evergallery.data.images import MissingFileError, Preprocessing, Skipped
 from evergallery.data.listing import Entry, Listing
 from evergallery.data.sources import load
-from evergallery.data.spool import Met, Spool
+from evergallery.data.spool import IdRegister, Spool
 from evergallery.data.streaming import (
     BLOCK_BYTES,
     Picture,
@@ -157,12 +157,12 @@ class TestSpool:
             Spool(Listing([Entry("a/b.png", "a\udcff")]))
 
     @given(st.lists(st.lists(st.sampled_from("abcdef"))))
-    def test_met_knows_first_times(self, batches: list[list[str]]) -> None:
-        met, seen = Met(), []
+    def test_ids_are_known_by_their_first_time(self, batches: list[list[str]]) -> None:
+        register, seen = IdRegister(), []
         for batch in batches:
-            firsts = met.first_times(batch)
+            firsts = register.first_times(batch)
             seen += [one for one, first in zip(batch, firsts, strict=True) if first]
-        met.close()
+        register.close()
         assert seen == list(dict.fromkeys(one for batch in batches for one in batch))
 
 

@@ -53,9 +53,9 @@ class RowCache:
         return len(self._rows)
 
     def rows(self, hashes: Sequence[str]) -> NDArray[np.int64]:
-        """Rows (N,) of the images with these hashes (64 hex digits each); -1 where one is not there."""
+        """Rows (N,) of the images with these hashes (64 hex digits each); -1 for an image that is not there."""
         self._refresh()
-        return np.array([self._rows.get(bytes.fromhex(one), -1) for one in hashes], dtype=np.int64)
+        return np.array([self._rows.get(bytes.fromhex(content), -1) for content in hashes], dtype=np.int64)
 
     def array(self) -> NDArray[Any]:
         """All rows (M, *shape), memory-mapped, read-only."""

@@ -49,11 +49,11 @@ class EvaluationSet(ABC):
 
     @abstractmethod
     def figures(self, query: Tensor, gallery: Tensor) -> Figures:
-        """By name, in [0, 1]; the first is the one that sums it up.
+        """The figures by their names, in [0, 1]; the first is the one that sums them up.
 
         Args:
             query: unit embeddings (N, D) of the images by the generation that asks.
-            gallery: likewise by the one whose vectors are stored.
+            gallery: unit embeddings (N, D) of the images by the generation whose vectors are stored.
 
         Raises:
             InputError: the set has nothing to tell apart.
@@ -83,8 +83,8 @@ class PairSet(EvaluationSet):
 
     Attributes:
         first: (P,) index of an image.
-        second: likewise.
-        same: (P,) bool.
+        second: (P,) index of an image.
+        same: (P,) bool, whether both show the same.
         fold: (P,) of which fold a pair is; one fold alone has no accuracy, as its threshold would be chosen on itself.
     """
 
@@ -109,8 +109,8 @@ class TemplateSet(EvaluationSet):
         template: (N,) index of the template that an image belongs to, of T.
         media: (N,) number of the photograph or video that it comes from.
         first: (P,) index of a template, which asks.
-        second: likewise, which is stored.
-        same: (P,) bool.
+        second: (P,) index of a template, which is stored.
+        same: (P,) bool, whether both are of the same person.
         galleries: templates of each gallery of the search 1:N.
         probes: (Q,) templates that search in each gallery.
         subject: (T,) number of the person, of probes and galleries at least.
@@ -128,7 +128,7 @@ class TemplateSet(EvaluationSet):
     def figures(self, query: Tensor, gallery: Tensor) -> Figures:
         """TAR at each FAR of the pairs; TPIR at each FPIR and rank 1 of the searches, mean over the galleries."""
         template, media = torch.from_numpy(self.template), torch.from_numpy(self.media)
-        asking, stored = (templates(one, template, media) for one in (query, gallery))
+        asking, stored = templates(query, template, media), templates(gallery, template, media)
         scores = torch.cat(
             [
                 (asking[self.first[start : start + AT_ONCE]] * stored[self.second[start : start + AT_ONCE]]).sum(dim=1)
@@ -136,9 +136,9 @@ class TemplateSet(EvaluationSet):
             ]
         )
         found = _tar(scores, torch.from_numpy(self.same))
-        told = [self._searched(asking, stored, gallery) for gallery in self.galleries]
-        shared = [name for name in (told[0] if told else {}) if all(name in one for one in told)]
-        return found | {name: float(np.mean([one[name] for one in told])) for name in shared}
+        searches = [self._searched(asking, stored, gallery) for gallery in self.galleries]
+        shared = [name for name in (searches[0] if searches else {}) if all(name in figures for figures in searches)]
+        return found | {name: float(np.mean([figures[name] for figures in searches])) for name in shared}
 
     def _searched(self, asking: Tensor, stored: Tensor, gallery: NDArray[np.int64]) -> Figures:
         blocks = [
@@ -204,8 +204,8 @@ def lfw(data_dir: Path | None) -> PairSet:
     return _pair_set(
         "lfw",
         [
-            (file(*one), file(*other), len(row) == 3, str(index // (2 * each)))
-            for index, (one, other, row) in enumerate(pairs)
+            (file(*first), file(*second), len(row) == 3, str(index // (2 * each)))
+            for index, (first, second, row) in enumerate(pairs)
         ],
     )
 
@@ -259,7 +259,7 @@ def roxford5k(data_dir: Path | None) -> LandmarkSet:
 
 
 def rparis6k(data_dir: Path | None) -> LandmarkSet:
-    """Revisited Paris, likewise."""
+    """Revisited Paris: ``gnd_rparis6k.pkl`` beside ``jpg``; of a query its box is looked at (Radenović et al. 2018)."""
     return _revisited("rparis6k", data_dir)
 
 
@@ -269,7 +269,7 @@ EVALUATION_SETS: dict[str, Callable[[Path | None], EvaluationSet]] = {
     "roxford5k": roxford5k,
     "rparis6k": rparis6k,
 }
-"""By name."""
+"""Published evaluation sets by their names."""
 
 
 def evaluation_set(name: str, data_dir: Path | None = None) -> EvaluationSet:
@@ -309,7 +309,7 @@ def _rows(table: Path) -> Iterator[tuple[str, str, bool, str]]:
 
 
 def _pair_set(name: str, pairs: Sequence[tuple[str, str, bool, str]]) -> PairSet:
-    """From the addresses of both images of each pair, whether they are the same, and the fold's name."""
+    """A set of pairs, each of two addresses, whether they show the same, and the name of its fold."""
     if not pairs:
         raise InputError(f"{name} has no pair.")
     number = {uri: index for index, uri in enumerate(dict.fromkeys(uri for pair in pairs for uri in pair[:2]))}
@@ -328,27 +328,26 @@ def _revisited(name: str, data_dir: Path | None) -> LandmarkSet:
     root = complete_root(name, data_dir, (name,), (truth, "jpg"))
     content: Any = unpickled(root / truth)
     try:
-        gallery, asked = ([str(one) for one in content[key]] for key in ("imlist", "qimlist"))
-        boxes = [Box(*map(float, one["bbx"])) for one in content["gnd"]]
+        gallery, asked = (list(map(str, content[key])) for key in ("imlist", "qimlist"))
+        boxes = [Box(*map(float, query["bbx"])) for query in content["gnd"]]
         landmarks = tuple(
-            Landmark(*([int(index) for index in one[kind]] for kind in ("easy", "hard", "junk")))
-            for one in content["gnd"]
+            Landmark(*([int(index) for index in query[kind]] for kind in ("easy", "hard", "junk")))
+            for query in content["gnd"]
         )
-        known = {index for one in landmarks for index in (*one.easy, *one.hard, *one.junk)}
+        known = {index for landmark in landmarks for index in (*landmark.easy, *landmark.hard, *landmark.junk)}
         if len(asked) != len(landmarks) or not known <= set(range(len(gallery))):
             raise ValueError("its lists do not fit each other")
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(root / truth, error) from error
-    files = {one: str((root / "jpg" / f"{one}.jpg").absolute()) for one in (*gallery, *asked)}
-    return LandmarkSet(
-        name,
-        (*(Entry(files[one]) for one in gallery), *(Entry(files[one], part=box) for one, box in zip(asked, boxes, strict=True))),
-        landmarks,
-    )  # fmt: skip
+
+    def picture(image: str, box: Box | None = None) -> Entry:
+        return Entry(str((root / "jpg" / f"{image}.jpg").absolute()), part=box)
+
+    return LandmarkSet(name, (*map(picture, gallery), *map(picture, asked, boxes)), landmarks)
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a table below its head."""
+    """The rows of a table below its head, each with its line."""
     with path.open(newline="", encoding="utf-8") as file:
         records = csv_records(str(path), file)
         next(records, None)

@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Part:
-    """The features of one backbone; those of an image lie in row ``rows[i]`` of the first array, its views' in the second.
+class BackboneFeatures:
+    """The features of N images by one backbone: of each whole image, and of V augmented views of it.
 
     Attributes:
-        plain: (M, 1, W) of whole images, memory-mapped.
-        plain_rows: (N,).
-        views: (M', V, W) of augmented views, memory-mapped.
-        view_rows: (N,).
+        plain: (M, 1, W) features of whole images, memory-mapped.
+        plain_rows: (N,) row of each image in ``plain``.
+        views: (M', V, W) features of augmented views, memory-mapped.
+        view_rows: (N,) row of each image in ``views``.
     """
 
     plain: NDArray[Any]
@@ -35,7 +35,7 @@ class FeatureSet:
         labels: (N,) rows of a head.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[BackboneFeatures, ...]
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:

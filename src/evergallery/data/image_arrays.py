@@ -75,7 +75,7 @@ def _number_labels(
             raise InputError(f"{path} has the label {used[-1]} but only {len(names)} names: add the missing names.")
         numbers = np.where(labels >= 0, np.searchsorted(used, labels), -1)
         known = None if names is None else _texts(path, "names", names)
-        return tuple(str(one) if known is None else known[one] for one in used), numbers
+        return tuple(str(label) if known is None else known[label] for label in used), numbers
     if labels.dtype.kind in "US":
         texts = _texts(path, "labels", labels)
         found = sorted({text for text in texts if text}, key=natural)
@@ -85,7 +85,7 @@ def _number_labels(
 
 
 def _texts(path: Path, name: str, values: NDArray[Any]) -> list[str]:
-    """An array as names, empty where one says nothing."""
+    """An array as names; an empty text where it says nothing."""
     try:
         return [normal(text_of(text) or "") for text in values.tolist()]
     except ValueError as error:

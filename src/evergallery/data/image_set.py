@@ -210,7 +210,7 @@ def _begins(part: NDArray[np.uint8], whole: NDArray[np.uint8]) -> bool:
     if part is whole:
         return True
     # A slice of a map names the file and offset of the map: only a whole map rests on the mapping itself.
-    if not all(isinstance(one, np.memmap) and isinstance(one.base, mmap.mmap) for one in (part, whole)):
+    if not all(isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) for array in (part, whole)):
         return False
     assert isinstance(part, np.memmap)
     assert isinstance(whole, np.memmap)

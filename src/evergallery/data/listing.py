@@ -15,8 +15,13 @@ from evergallery.data.unpacking import import_arrow, opened_parquet, parquet_bat
 from evergallery.errors import InputError
 from evergallery.names import normal
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-          "test": "test", "testing": "test", "query": "query", "gallery": "gallery"}  # fmt: skip
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    "query": "query",
+    "gallery": "gallery",
+}
 TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
 COLUMNS = ("path", "label", "split", "camera", "item_id")
 ROWS = 4096
@@ -66,7 +71,7 @@ class Listing:
             InputError: an id occurs twice.
         """
         listed = list(self.entries)
-        found = [one for one in listed if isinstance(one, Entry)]
+        found = [entry for entry in listed if isinstance(entry, Entry)]
         if self.by_path:
             found.sort(key=lambda entry: path_key(entry.uri))
         seen: set[str] = set()
@@ -75,7 +80,7 @@ class Listing:
                 if entry.item_id in seen:
                     raise twice(entry)
                 seen.add(entry.item_id)
-        return found, [one for one in listed if isinstance(one, Skipped)]
+        return found, [entry for entry in listed if isinstance(entry, Skipped)]
 
 
 def path_key(address: str) -> str:
@@ -84,7 +89,7 @@ def path_key(address: str) -> str:
 
 
 def twice(entry: Entry) -> InputError:
-    """That an id names two images."""
+    """The error that says that an id names two images."""
     return InputError(f"The table has the item_id {entry.item_id!r} twice: an id names one item.")
 
 
@@ -125,7 +130,9 @@ def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[En
             for uri in _pictures(folder, files()):
                 yield _skipped(uri, "it lies beside the folders of splits: move it into one of them.")
             return
-        if len({SPLITS[name.lower()] for name in splits}) > 1 or any(_has_folders(join(folder, one)) for one in splits):
+        if len({SPLITS[name.lower()] for name in splits}) > 1 or any(
+            _has_folders(join(folder, name)) for name in splits
+        ):
             raise InputError(
                 f"{folder} has {', '.join(splits)} beside {', '.join(others)}: expected either FOLDER/SPLIT/CLASS/IMAGE with "
                 f"nothing but splits ({', '.join(SPLITS)}) or FOLDER/CLASS/IMAGE; move {others[0]} elsewhere, or name one folder."
@@ -219,7 +226,7 @@ def _pictures_below(folder: str, child: Child | None) -> Iterator[str | Skipped]
         except InputError as error:
             yield _skipped(place, str(error))
             continue
-        waiting += [f"{place.rstrip('/')}/{one.name}" for one in reversed(found)]
+        waiting += [f"{place.rstrip('/')}/{child.name}" for child in reversed(found)]
 
 
 def _is_unicode(text: str) -> bool:

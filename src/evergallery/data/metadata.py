@@ -16,7 +16,7 @@ LARGEST_INTEGER = 2**63 - 1
 
 
 def is_name(name: str) -> bool:
-    """Whether a value may be called so."""
+    """Whether a value of metadata may have this name."""
     return re.fullmatch(NAME, name) is not None
 
 
@@ -33,9 +33,9 @@ def _is_storable(value: object) -> bool:
     return value is None or isinstance(value, str)
 
 
-def saying(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """These without the numbers that say nothing."""
-    return {name: one for name, one in metadata.items() if not (isinstance(one, float) and not math.isfinite(one))}
+def finite_values(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Metadata without the numbers that say nothing: NaN and the infinities."""
+    return {name: value for name, value in metadata.items() if not isinstance(value, float) or math.isfinite(value)}
 
 
 def metadata_terms(metadata: Mapping[str, Scalar]) -> list[str]:
@@ -47,7 +47,7 @@ def metadata_terms(metadata: Mapping[str, Scalar]) -> list[str]:
 
 
 def term_forms(metadata: Mapping[str, Scalar]) -> list[list[str]]:
-    """For each name and value the terms that they may be stored as: a text in whatever normal form of Unicode it came."""
+    """The terms that each name and value may be stored as: a text in whatever normal form of Unicode it came."""
     return [
         [
             term
@@ -59,7 +59,7 @@ def term_forms(metadata: Mapping[str, Scalar]) -> list[list[str]]:
 
 
 def normalised(metadata: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
-    """These with every text in Unicode's form NFC, as names are."""
+    """Metadata with every text in Unicode's form NFC, as names are."""
     if all(not isinstance(value, str) or value.isascii() for value in metadata.values()):
         return metadata
     return {name: normal(value) if isinstance(value, str) else value for name, value in metadata.items()}

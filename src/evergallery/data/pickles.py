@@ -60,7 +60,7 @@ def _latin1(text: str, encoding: str) -> bytes:
 
 def _texts(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_texts(key): _texts(one) for key, one in value.items()}
+        return {_texts(key): _texts(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_texts(one) for one in value]
+        return [_texts(item) for item in value]
     return value.decode() if isinstance(value, bytes) else value

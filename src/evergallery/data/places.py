@@ -197,10 +197,10 @@ def _children_elsewhere(folder: str) -> Iterator[Child]:
         raise InputError(
             f"{folder} cannot be listed ({_reason(error)}): check the address and who may read it."
         ) from error
-    for one in found:
+    for child in found:
         # Some storages list a folder, made as an empty file, in itself.
-        if one["name"].strip("/") != name.strip("/"):
-            yield Child(one["name"].rstrip("/").rpartition("/")[2], one["type"] == "directory", False)
+        if child["name"].strip("/") != name.strip("/"):
+            yield Child(child["name"].rstrip("/").rpartition("/")[2], child["type"] == "directory", False)
 
 
 def _remote(address: str, **options: Any) -> tuple[Any, str]:

@@ -55,10 +55,10 @@ def dogs(data_dir: Path | None) -> Listing:
     for split in ("train", "test"):
         path = root / f"{split}_list.mat"
         try:
-            files = [str(one) for one in np.atleast_1d(_matlab(path, "dogs")["file_list"])]
+            files = [str(name) for name in np.atleast_1d(_matlab(path, "dogs")["file_list"])]
         except KeyError as error:
             raise damaged(path, error) from error
-        entries += [_entry(root / "Images" / file, file.partition("/")[0], split) for file in files]
+        entries += [_entry(root / "Images" / name, name.partition("/")[0], split) for name in files]
     return Listing(entries)
 
 
@@ -137,7 +137,8 @@ def msmt17(data_dir: Path | None) -> Listing:
     entries = []
     for name, split in (("train", "train"), ("val", "train"), ("query", "query"), ("gallery", "gallery")):
         part = "train" if split == "train" else "test"
-        folder = next((root / one for one in (part, f"mask_{part}_v2") if (root / one).is_dir()), root / part)
+        places = (root / part, root / f"mask_{part}_v2")
+        folder = next((place for place in places if place.is_dir()), places[0])
         for path, number in fields(root / f"list_{name}.txt", 2):
             camera = path.rpartition("/")[2].split("_")[2:3]
             if not camera or not number.isdigit():
@@ -238,7 +239,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tupl
     "gldv2": (gldv2, ("gldv2", "google-landmarks-v2"), ("train_clean.csv", "train")),
     "ms-celeb": (ms_celeb, ("ms-celeb",), ("list.txt",)),
 }  # fmt: skip
-"""By name: the reader, the folders below the data directory that it looks in, and what one of them must hold."""
+"""Published layouts by the name of the set: its reader, the folders of the data directory to look in, and what one must hold."""
 PLAIN = frozenset({"imagenet", "places365", "ms-celeb"})
 """Layouts that many sets share, so that a folder in one is not known by it."""
 
@@ -326,7 +327,7 @@ def _matlab(path: Path, name: str) -> dict[str, Any]:
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """That a file of a set is not what it should be."""
+    """The error that says that a file of a set is not what it should be."""
     return InputError(f"{path} cannot be read ({error}): download it again.")
 
 

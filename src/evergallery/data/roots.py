@@ -19,7 +19,7 @@ from evergallery.errors import InputError
 
 PORTS = {"http": ":80", "https": ":443"}
 STORAGES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2", "memory"}
-"""Whose addresses name a bucket, and no machine."""
+"""Schemes of addresses that name a bucket, and no machine."""
 MOST_LINKS = 1000
 """Places outside of a folder, to which links in it lead, that become roots with it."""
 

@@ -47,7 +47,7 @@ def checked_size(size: Any) -> Size:
         InputError: it is none.
     """
     numbers = tuple(size) if isinstance(size, list | tuple) else (size, size)
-    if len(numbers) != 2 or not all(type(one) is int and 1 <= one <= LARGEST for one in numbers):
+    if len(numbers) != 2 or not all(type(side) is int and 1 <= side <= LARGEST for side in numbers):
         raise InputError(
             f"The image size is {size!r}: it must be a whole number of pixels from 1 to {LARGEST}, or height and width."
         )

@@ -197,7 +197,7 @@ def read_entries(
         array, rows = store.array(), store.rows(hashes)
     else:
         array = np.stack(memory) if memory else np.empty((0, *preprocessing.shape, 3), dtype=np.uint8)
-        rows = np.array([memory_rows[one] for one in hashes], dtype=np.int64)
+        rows = np.array([memory_rows[content] for content in hashes], dtype=np.int64)
     classes = tuple(sorted({entry.label for entry in entries if entry.label is not None}, key=natural))
     number = {name: index for index, name in enumerate(classes)}
     return ImageSet(

@@ -41,10 +41,9 @@ class Spool:
                 if entry.split is not None:
                     splits.add(entry.split)
                 if split is None or entry.split == split:
-                    yield (
-                        _packed(path_key(entry.uri)) if self._by_path else None, _packed(entry.uri), entry.label, entry.item_id,
-                        json.dumps(entry.metadata) if entry.metadata else None,
-                    )  # fmt: skip
+                    place = _packed(path_key(entry.uri)) if self._by_path else None
+                    metadata = json.dumps(entry.metadata) if entry.metadata else None
+                    yield place, _packed(entry.uri), entry.label, entry.item_id, metadata
 
         try:
             self._database.execute(
@@ -67,7 +66,7 @@ class Spool:
             self.close()
             raise
         self._database.execute("create table refused (uri text not null, reason text not null)")
-        self._database.executemany("insert into refused values (?, ?)", ((one.uri, one.reason) for one in refused))
+        self._database.executemany("insert into refused values (?, ?)", ((file.uri, file.reason) for file in refused))
         self._count: int = self._database.execute("select count(*) from entry").fetchone()[0]
         if split is not None and not self._count:
             self.close()
@@ -88,43 +87,43 @@ class Spool:
         return (Skipped(*row) for row in self._database.execute("select uri, reason from refused"))
 
     def labels(self) -> list[str]:
-        """The names of all classes."""
+        """The names of all classes, each once."""
         return [name for (name,) in self._database.execute("select distinct label from entry where label is not null")]
 
     def close(self) -> None:
-        """Delete the file."""
+        """Delete the temporary file."""
         self._database.close()
 
 
-class Met:
-    """Ids that have come by already. Threads may share it."""
+class IdRegister:
+    """The ids that have come by, and what is wrong with what came by under them. Threads may share it."""
 
     def __init__(self) -> None:
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
         self._database = _temporary()
-        self._database.execute("create table met (item text primary key, reason text) without rowid")
+        self._database.execute("create table identifier (item text primary key, reason text) without rowid")
         self._database.execute("begin")
 
     def first_times(self, identifiers: Sequence[str]) -> list[bool]:
-        """Of each of these ids in turn, whether it comes for the first time."""
-        add = "insert or ignore into met values (?, null)"
-        with self._one_at_a_time:
-            return [self._database.execute(add, (one,)).rowcount == 1 for one in identifiers]
+        """Whether each of these ids, in turn, comes for the first time."""
+        add = "insert or ignore into identifier values (?, null)"
+        with self._lock:
+            return [self._database.execute(add, (identifier,)).rowcount == 1 for identifier in identifiers]
 
     def blame(self, identifier: str, reason: str) -> None:
         """Note why nothing can be made of what has come by under an id."""
-        with self._one_at_a_time:
-            self._database.execute("update met set reason = ? where item = ?", (reason, identifier))
+        with self._lock:
+            self._database.execute("update identifier set reason = ? where item = ?", (reason, identifier))
 
     def blamed(self, identifier: str) -> str | None:
         """Why nothing can be made of it, where something is wrong with it."""
-        with self._one_at_a_time:
-            (reason,) = self._database.execute("select reason from met where item = ?", (identifier,)).fetchone()
-        found: str | None = reason
-        return found
+        with self._lock:
+            row = self._database.execute("select reason from identifier where item = ?", (identifier,)).fetchone()
+        reason: str | None = row[0]
+        return reason
 
     def close(self) -> None:
-        """Forget them."""
+        """Forget the ids."""
         self._database.close()
 
 
@@ -157,13 +156,13 @@ class Addresses:
         self._database.execute("insert or ignore into stale values (?)", (identifier,))
 
     def all_outdated(self, size: int) -> Iterator[list[str]]:
-        """The ids of those items, so many at a time."""
+        """The ids of the items that ``outdated`` has noted, so many at a time."""
         cursor = self._database.execute("select id from stale")
         while rows := cursor.fetchmany(size):
             yield [identifier for (identifier,) in rows]
 
     def close(self) -> None:
-        """Forget them."""
+        """Forget the addresses and the items."""
         self._database.close()
 
 
@@ -176,7 +175,7 @@ def _temporary() -> sqlite3.Connection:
 
 
 def _packed(address: str) -> bytes:
-    """As bytes: a file's name need not be text."""
+    """An address as bytes: a file's name need not be text."""
     return address.encode(errors="surrogateescape")
 
 

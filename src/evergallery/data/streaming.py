@@ -32,7 +32,7 @@ READERS = 16
 GROUP = 2
 """Files that one of them reads in a row: less to hand over."""
 BLOCK_BYTES = 64 << 20
-"""Of files in memory that nobody has decoded yet; photographs straight from a camera fill it with a dozen."""
+"""Bytes of files in memory that nobody has decoded yet; a dozen photographs straight from a camera fill it."""
 BATCH_PIXELS = 256 * 128 * 128
 
 In = TypeVar("In")
@@ -72,8 +72,8 @@ def working(threads: int) -> Iterator[ThreadPoolExecutor]:
 def ahead(pool: ThreadPoolExecutor, work: Callable[[In], Out], inputs: Iterable[In], depth: int) -> Iterator[Out]:
     """What ``work`` makes of each input, in their order; at most ``depth`` are begun before they are asked for."""
     begun: deque[Future[Out]] = deque()
-    for one in inputs:
-        begun.append(pool.submit(work, one))
+    for item in inputs:
+        begun.append(pool.submit(work, item))
         if len(begun) >= depth:
             yield begun.popleft().result()
     while begun:
@@ -145,12 +145,12 @@ def pictures_of(images: ImageSet) -> Iterator[Picture]:
 
 
 def blocks(found: Iterable[Picture | Skipped], size: int) -> Iterator[list[Picture | Skipped]]:
-    """At most ``size`` together, and fewer where their files are large."""
+    """Pictures in lists of at most ``size``, and of fewer where their files are large."""
     block: list[Picture | Skipped] = []
     held = 0
-    for one in found:
-        block.append(one)
-        held += len(one.data) if isinstance(one, Picture) and isinstance(one.data, bytes) else 0
+    for picture in found:
+        block.append(picture)
+        held += len(picture.data) if isinstance(picture, Picture) and isinstance(picture.data, bytes) else 0
         if len(block) == size or held >= BLOCK_BYTES:
             yield block
             block, held = [], 0
@@ -197,12 +197,12 @@ def decode_picture(picture: Picture | Skipped, preprocessing: Preprocessing) -> 
 
 
 def grouped(items: Iterable[In], size: int) -> Iterator[list[In]]:
-    """Deal items into groups of so many."""
+    """Items in lists of ``size``, the last of which may be shorter."""
     iterator = iter(items)
     while group := list(itertools.islice(iterator, size)):
         yield group
 
 
 def processors() -> int:
-    """How many this process may use."""
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -64,7 +64,7 @@ class Worker:
         self.device = "cuda" if on_gpu else "cpu"
         self.machine = socket.gethostname()
         self._stack = ExitStack()
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
     def prepare(self, version: str, files: dict[str, bytes]) -> Refusal | None:
         """Open a generation from its files, which are verified here as anywhere."""
@@ -105,7 +105,7 @@ class Worker:
         """The vectors of pictures, whose files are read again where they come without data."""
         files = ahead(self._readers, with_data, pictures, READERS)
         decoded = decoded_by(self._decoders, self.threads, files, self.preprocessing)
-        with self._one_at_a_time:
+        with self._lock:
             return embedded(decoded, self._embed)
 
     def renew(self, items: Sequence[ItemToRenew]) -> list[ItemAnswer]:
@@ -113,7 +113,7 @@ class Worker:
         known = {item.content_hash: pixels for item, pixels, _ in items if pixels is not None}
         asked, roots = [item for item, _, _ in items], items[0][2]
         found = find_images(asked, self.preprocessing, roots, known.get, self.threads)
-        with self._one_at_a_time:
+        with self._lock:
             answers = renewed(asked, found, self._embed)
         return [
             replace(one, reason=f"{one.reason} on the machine {self.machine} of the cluster")

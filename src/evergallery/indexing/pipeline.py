@@ -17,7 +17,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Skipped
 from evergallery.data.listing import Listing
 from evergallery.data.sources import check_classes
-from evergallery.data.spool import Addresses, Met, Spool
+from evergallery.data.spool import Addresses, IdRegister, Spool
 from evergallery.data.streaming import Picture, batch_size, blocks, pictures_of
 from evergallery.errors import InputError
 from evergallery.extraction.extraction import Extraction, PictureAnswer
@@ -45,7 +45,7 @@ class Indexed:
         copied: those files; the first 100.
         conflicts: items that have another label than these images say, and keep it; the first 100.
         conflict_count: how many those are in all.
-        moved: items of pictures that were met at another address than theirs, where they no longer are.
+        moved: items of pictures that were found at another address than theirs, where they no longer are.
         changed: items whose address has another picture by now.
         gone: items whose address has nothing any more, where that was looked for.
         outdated: addresses of what is changed or gone; the first 100.
@@ -135,16 +135,16 @@ def index_images(
         images_in = _opened(stack, images, split, source, extraction)
         before = store.count()
         addresses = stack.enter_context(closing(Addresses()))
-        met = stack.enter_context(closing(Met()))
+        register = stack.enter_context(closing(IdRegister()))
         skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
         skipped.add(images_in.refused)
         prepared = (
-            _prepared(block, store, maker, met)
+            _prepared(block, store, maker, register)
             for block in blocks(images_in.found, batch_size(maker.preprocessing.size))
         )
         told = _Told(done=len(images_in.refused))
         for batch, answers in stack.enter_context(closing(extraction.embed(prepared, images_in.total))):
-            items, bad = _answered(batch, answers, met)
+            items, bad = _answered(batch, answers, register)
             _note(addresses, batch, bad)
             _store(store, batch, items, told, relabel)
             skipped.add(bad)
@@ -266,11 +266,11 @@ def _is_moved(item: Item, known: Item | None) -> bool:
 
 
 def _prepared(
-    block: Sequence[Picture | Skipped], store: GalleryStore, maker: Generation, met: Met
+    block: Sequence[Picture | Skipped], store: GalleryStore, maker: Generation, register: IdRegister
 ) -> tuple[Batch, list[Picture]]:
     """What is to be done about a block of images, nothing where the gallery holds what it says; and which are to be embedded."""
     found = [one for one in block if isinstance(one, Picture)]
-    is_first = met.first_times([_identifier(one) for one in found])
+    is_first = register.first_times([_identifier(one) for one in found])
     firsts = [one for one, first in zip(found, is_first, strict=True) if first]
     time = now()
     items = [_item(one, maker.fingerprint, time) for one in firsts]
@@ -302,17 +302,17 @@ def _prepared(
     return batch, pictures
 
 
-def _answered(batch: Batch, answers: Sequence[PictureAnswer], met: Met) -> tuple[list[Item], list[Skipped]]:
+def _answered(batch: Batch, answers: Sequence[PictureAnswer], register: IdRegister) -> tuple[list[Item], list[Skipped]]:
     """What is to be stored of a batch, and what could not be read or decoded."""
     items, bad = list(batch.rewritten), list(batch.skipped)
     for item, answer in zip(batch.new, answers, strict=True):
         if isinstance(answer, Skipped):
             bad.append(answer)
-            met.blame(item.id, answer.reason)
+            register.blame(item.id, answer.reason)
         else:
             items.append(replace(item, embedding=answer))
     for item in list(batch.again):
-        reason = met.blamed(item.id)
+        reason = register.blamed(item.id)
         if reason is not None:
             bad.append(Skipped(str(item.uri), reason))
             batch.again.remove(item)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from evergallery.data.augment import colour_jitter, mirror, normalise, resized_crop
 from evergallery.data.cache import RowCache
-from evergallery.data.features import FeatureSet, Part
+from evergallery.data.features import BackboneFeatures, FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.files.tensors import hash_tensors
@@ -94,9 +94,9 @@ class FeatureCache:
 
         return self._rows(views.recipe, views.count, images, make, on_progress)
 
-    def part(self, images: ImageSet, views: Views, on_progress: OnProgress | None = None) -> Part:
+    def part(self, images: ImageSet, views: Views, on_progress: OnProgress | None = None) -> BackboneFeatures:
         """All features of N images."""
-        return Part(*self.plain(images, on_progress), *self.views(images, views, on_progress))
+        return BackboneFeatures(*self.plain(images, on_progress), *self.views(images, views, on_progress))
 
     def _rows(
         self,

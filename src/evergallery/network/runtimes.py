@@ -223,7 +223,7 @@ def openvino_model(
         "NUM_STREAMS": 1,
     }
     # A request has memory of its own for one call at a time.
-    one_at_a_time = threading.Lock()
+    lock = threading.Lock()
 
     def compiled(count: int) -> Callable[[NDArray[Any]], Vectors]:
         model = core.read_model(path)
@@ -242,7 +242,7 @@ def openvino_model(
 
     def run(images: NDArray[Any]) -> Vectors:
         full = len(images) - len(images) % size
-        with one_at_a_time:
+        with lock:
             parts = [whole(images[start : start + size]) for start in range(0, full, size)]
             parts += [single(images[start : start + 1]) for start in range(full, len(images))]
         return np.concatenate(parts)

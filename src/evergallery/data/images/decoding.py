@@ -105,7 +105,7 @@ def _decoded(data: bytes, max_pixels: int, decoding: int) -> Image.Image:
             raise InputError(_unread("raw"))
         width, height = image.size
         if width * height > max_pixels and isinstance(opened, JpegImagePlugin.JpegImageFile):
-            scale = next((one for one in (2, 4, 8) if width * height <= max_pixels * one**2), 8)
+            scale = next((divisor for divisor in (2, 4, 8) if width * height <= max_pixels * divisor**2), 8)
             opened.draft(None, (width // scale, height // scale))
         if image.size[0] * image.size[1] > max_pixels:
             raise InputError(
@@ -171,7 +171,7 @@ def _all_bits(data: bytes, image: Image.Image, tiles: list[Any]) -> Image.Image:
 
 
 def _other_byte(tile: Any) -> Any:
-    """The same part of a file, read as if its bytes were in the other order."""
+    """A tile of a file that is read as if its bytes were in the other order."""
     arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
     mode, _, depth = str(arguments[0]).partition(";")
     changed = (f"{mode};{_OTHER_BYTE[depth]}", *arguments[1:])

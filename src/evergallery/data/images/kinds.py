@@ -47,7 +47,7 @@ SUFFIXES = frozenset(
         ".webp",
     ]
 )
-"""Of files that are read."""
+"""Suffixes of the files that are read."""
 RAW_SUFFIXES = frozenset(
     [
         ".3fr",
@@ -78,7 +78,7 @@ RAW_SUFFIXES = frozenset(
         ".x3f",
     ]
 )
-"""Of what cameras write beside, or in place of, pictures."""
+"""Suffixes of what cameras write beside, or in place of, pictures."""
 OTHER_PICTURES = RAW_SUFFIXES | frozenset(
     [
         ".ai",
@@ -149,7 +149,7 @@ NOT_PICTURES = frozenset(
         ".zip",
     ]
 )
-"""Of what lies beside pictures everywhere, and need not be opened to know that it is none."""
+"""Suffixes of what lies beside pictures everywhere, and need not be opened to know that it is none."""
 
 
 _BEGINNINGS = {

@@ -20,7 +20,7 @@ class Box:
     bottom: float
 
     def of(self, image: Image.Image) -> Image.Image:
-        """That part, at least one pixel wide and high."""
+        """The part of the image in the box, at least one pixel wide and high."""
         left, top = (
             min(max(0, round(start)), side - 1) for start, side in zip((self.left, self.top), image.size, strict=True)
         )

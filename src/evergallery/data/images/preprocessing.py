@@ -71,7 +71,7 @@ class Preprocessing:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """Height and width of the network's input, in pixels."""
         return sides(self.size)
 
     @property
@@ -82,7 +82,7 @@ class Preprocessing:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; what earlier versions did not know is left out where it is as it was then."""
+        """The settings as JSON values; one that earlier versions did not know is left out where it is as it was then."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         if self.decoding == 1:
             del values["decoding"]

@@ -102,6 +102,6 @@ def _checked_embeddings(path: Path, embeddings: NDArray[Any]) -> NDArray[Any]:
 def _texts(column: NDArray[Any]) -> list[str | None]:
     # What is not UTF-8 is told by row, as text that is not Unicode.
     return [
-        (one.decode(errors="surrogateescape") if isinstance(one, bytes) else str(one)) or None
-        for one in column.tolist()
+        (text.decode(errors="surrogateescape") if isinstance(text, bytes) else str(text)) or None
+        for text in column.tolist()
     ]

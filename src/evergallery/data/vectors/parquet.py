@@ -87,7 +87,7 @@ class ArrowTable(VectorTable):
 
     @abstractmethod
     def _batches(self, size: int) -> Iterator[Any]:
-        """Its record batches, of at most ``size`` rows."""
+        """The record batches of the table, of at most ``size`` rows."""
 
     def _columns(self, size: int) -> Iterator[dict[str, Any]]:
         with readable(self.path, self.what):

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.images import Skipped
-from evergallery.data.metadata import Scalar, of_json, saying, unstorable
+from evergallery.data.metadata import Scalar, finite_values, of_json, unstorable
 from evergallery.data.unit_vectors import is_unit, unit_rows
 from evergallery.errors import InputError
 from evergallery.names import normal
 
 SUFFIXES = (".npz", ".npy", ".parquet", ".pq")
-"""Of files that are read and written."""
+"""Suffixes of the files that are read and written."""
 BATCH = 1024
 
 
@@ -52,7 +52,7 @@ class Rows:
     ids: Sequence[str | None]
     texts: Mapping[str, Sequence[str | None]]
     metadata: Sequence[Mapping[str, Scalar] | str | None]
-    """Read already, or as JSON."""
+    """Metadata of each row, as values or as JSON."""
     problems: Mapping[int, str] = field(default_factory=dict)
     """What the reader found wrong, by index into these rows."""
 
@@ -162,7 +162,7 @@ def _problems(rows: Rows) -> dict[int, str]:
         if read is None:
             problems[index] = "has metadata that are no JSON object"
             continue
-        wrong = unstorable(saying(read))
+        wrong = unstorable(finite_values(read))
         if wrong is not None:
             problems[index] = f"has metadata {wrong!r} that cannot be stored ({read[wrong]!r})"
             continue
@@ -180,8 +180,8 @@ def _batch(rows: Rows, kept: Sequence[int]) -> VectorBatch:
     return VectorBatch(
         ids=tuple(str(rows.ids[index]) for index in kept),
         embeddings=unit_rows(rows.embeddings[kept]),
-        metadata=tuple(saying((of_json(one) or {}) if isinstance(one, str | None) else one) for one in metadata),
-        **{**texts, "labels": tuple(None if one is None else normal(one) for one in texts["labels"])},
+        metadata=tuple(finite_values((of_json(row) or {}) if isinstance(row, str | None) else row) for row in metadata),
+        **{**texts, "labels": tuple(None if label is None else normal(label) for label in texts["labels"])},
     )
 
 

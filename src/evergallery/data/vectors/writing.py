@@ -65,8 +65,8 @@ def _write_npz(path: Path, batches: Iterable[VectorBatch], rows: int, dimension:
                 file.write(np.ascontiguousarray(batch.embeddings, dtype="<f4").tobytes())
                 columns["ids"] += batch.ids
                 for name in TEXTS:
-                    columns[name] += [one or "" for one in getattr(batch, name)]
-                columns["metadata"] += [to_json(one) if one else "" for one in batch.metadata]
+                    columns[name] += [value or "" for value in getattr(batch, name)]
+                columns["metadata"] += [to_json(metadata) if metadata else "" for metadata in batch.metadata]
         for name, values in columns.items():
             ends = next((value for value in values if value.endswith("\0")), None)
             if ends is not None:
@@ -93,10 +93,12 @@ def _write_npy(path: Path, batches: Iterable[VectorBatch], rows: int, dimension:
         _write_header(file, rows, dimension)
         for batch in batches:
             file.write(np.ascontiguousarray(batch.embeddings, dtype="<f4").tobytes())
-            for one in batch.ids:
-                if "\n" in one or "\r" in one:
-                    raise InputError(f"The id {one!r} does not fit a line of {names}: write a .parquet file instead.")
-                lines.write(f"{one}\n".encode())
+            for identifier in batch.ids:
+                if "\n" in identifier or "\r" in identifier:
+                    raise InputError(
+                        f"The id {identifier!r} does not fit a line of {names}: write a .parquet file instead."
+                    )
+                lines.write(f"{identifier}\n".encode())
     return [path, names]
 
 
@@ -123,6 +125,6 @@ def _write_parquet(path: Path, batches: Iterable[VectorBatch], space: str | None
                 "id": arrow.array(batch.ids, text),
                 "embedding": arrow.ListArray.from_arrays(offsets, values),
                 **{name: arrow.array(getattr(batch, plural), text) for plural, name in TEXTS.items()},
-                "metadata": arrow.array([to_json(one) if one else None for one in batch.metadata], text),
+                "metadata": arrow.array([to_json(metadata) if metadata else None for metadata in batch.metadata], text),
             }
             writer.write_batch(arrow.record_batch([columns[name] for name in schema.names], schema=schema))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.columns import scalar_of
-from evergallery.data.metadata import metadata_terms, normalised, saying, to_json
+from evergallery.data.metadata import finite_values, metadata_terms, normalised, to_json
 from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import RefusedError
 from evergallery.gallery.adopted import EXAMPLES, AdoptedCollection, Changes, Rows
@@ -233,7 +233,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
 
     def _metadata(self, values: Sequence[Any]) -> Mapping[str, Any]:
         named = zip(self._table.metadata, map(scalar_of, values), strict=True)
-        return normalised(saying({name: value for name, value in named if value is not None}))
+        return normalised(finite_values({name: value for name, value in named if value is not None}))
 
     # What waits
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.columns import scalar_of, text_of
-from evergallery.data.metadata import normalised, saying, unstorable
+from evergallery.data.metadata import finite_values, normalised, unstorable
 from evergallery.gallery.items import Item
 from evergallery.names import normal
 
@@ -101,7 +101,7 @@ def notes_of(records: Sequence[Any], source: Source) -> tuple[list[Note], list[t
             continue
         assert vector is not None
         label, uri = texts.get("label"), texts.get("uri")
-        kept = normalised(saying({name: value for name, value in metadata.items() if value is not None}))
+        kept = normalised(finite_values({name: value for name, value in metadata.items() if value is not None}))
         wrong = unstorable(kept)
         version = Item(
             id=str(record.id),
