@@ -66,16 +66,16 @@ def copy_gallery(source: GalleryStore, target: GalleryStore, watcher: Watcher) -
     return Copied(items, total, left, time.perf_counter() - started)
 
 
-def require_same(one: GalleryStore, other: GalleryStore, watcher: Watcher) -> int:
+def require_same(source: GalleryStore, target: GalleryStore, watcher: Watcher) -> int:
     """Compare two galleries in every version: ids, content, vectors, marks; and in what they count. Returns the items.
 
     Raises:
         RefusedError: they are not the same.
     """
-    total = sum(one.count_by_generation(view=EVERYTHING).values())
+    total = sum(source.count_by_generation(view=EVERYTHING).values())
     items, done, refreshes = 0, 0, set[str]()
-    for identifier, ours, theirs in _side_by_side(one, other):
-        problem = _difference(ours, theirs, TOLERANCES[other.precision])
+    for identifier, ours, theirs in _side_by_side(source, target):
+        problem = _difference(ours, theirs, TOLERANCES[target.precision])
         if problem:
             raise RefusedError(
                 f"The galleries are not the same: {identifier!r} {problem}. Stop what writes to them, then copy into an empty "
@@ -88,9 +88,9 @@ def require_same(one: GalleryStore, other: GalleryStore, watcher: Watcher) -> in
             watcher.counted("comparing", done, max(done, total))
     views = [EVERYTHING, *(view for name in refreshes for view in (View().before(name), View().after(name)))]
     for view in views:
-        counts, others = one.count_by_generation(view=view), other.count_by_generation(view=view)
-        if counts != others:
-            raise RefusedError(f"The galleries do not count the same: {counts} and {others} vectors by generation.")
+        counts, copied = source.count_by_generation(view=view), target.count_by_generation(view=view)
+        if counts != copied:
+            raise RefusedError(f"The galleries do not count the same: {counts} and {copied} vectors by generation.")
     return items
 
 
@@ -115,13 +115,13 @@ def _copied_already(source: GalleryStore, target: GalleryStore) -> tuple[str | N
     return after, done
 
 
-def _side_by_side(one: GalleryStore, other: GalleryStore) -> Iterator[tuple[str, list[Item], list[Item]]]:
+def _side_by_side(source: GalleryStore, target: GalleryStore) -> Iterator[tuple[str, list[Item], list[Item]]]:
     """Each id with its versions in both galleries, in the order of items."""
 
     def versions(store: GalleryStore, side: int) -> Iterator[tuple[object, int, Item]]:
         return ((place(version), side, version) for batch in store.versions(batch_size=BATCH) for version in batch)
 
-    merged = heapq.merge(versions(one, 0), versions(other, 1), key=itemgetter(0, 1))
+    merged = heapq.merge(versions(source, 0), versions(target, 1), key=itemgetter(0, 1))
     for identifier, found in itertools.groupby(merged, key=lambda triple: triple[2].id):
         sides: tuple[list[Item], list[Item]] = [], []
         for _, side, version in found:
@@ -135,16 +135,16 @@ def _twin(version: Item, others: list[Item]) -> Item | None:
 
 def _difference(ours: list[Item], theirs: list[Item], tolerance: float) -> str | None:
     """What two galleries say differently of one item, if anything."""
-    if [one.generation for one in ours] != [other.generation for other in theirs]:
+    if [version.generation for version in ours] != [version.generation for version in theirs]:
         return f"has {len(ours)} versions in the one and {len(theirs)}, or of other generations, in the other"
-    for one, other in zip(ours, theirs, strict=True):
+    for version, copy in zip(ours, theirs, strict=True):
         for name in ("label", "uri", "content_hash", "added", "refresh", "superseded"):
-            if getattr(one, name) != getattr(other, name):
+            if getattr(version, name) != getattr(copy, name):
                 return f"has another {name} in the one than in the other"
-        if metadata_terms(one.metadata) != metadata_terms(other.metadata):
+        if metadata_terms(version.metadata) != metadata_terms(copy.metadata):
             return "has other metadata in the one than in the other"
-        if one.embedding.shape != other.embedding.shape or (
-            np.abs(one.embedding - other.embedding).max(initial=0) > tolerance
+        if version.embedding.shape != copy.embedding.shape or (
+            np.abs(version.embedding - copy.embedding).max(initial=0) > tolerance
         ):
             return "has another vector in the one than in the other"
     return None

@@ -8,7 +8,7 @@ from typing import Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.gallery.items import Filter, Item, Match, Precision, View
+from evergallery.gallery.items import Filter, Item, Match, Precision, Search, View
 
 Answer = TypeVar("Answer")
 Mark = Literal["refresh", "superseded"]
@@ -31,7 +31,7 @@ class Engine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release it for other processes."""
+        """Release the gallery for other processes."""
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +60,7 @@ class Engine(ABC):
     def _pages(
         self, where: Filter, view: View, after: str | None, size: int, *, with_embeddings: bool
     ) -> Iterator[list[list[Item]]]:
-        """Of each item the versions that are asked for and seen, at most ``size`` items a page, in the order of ``place``.
+        """The versions of each item that are asked for and seen, at most ``size`` items a page, in the order of ``place``.
 
         Each page is as of its own moment, and holds all there is between its first item and its last.
         """
@@ -74,18 +74,7 @@ class Engine(ABC):
         """Whether any version of a generation is seen; far cheaper than counting them."""
 
     @abstractmethod
-    def _nearest(
-        self,
-        generation: str,
-        queries: NDArray[np.float32],
-        k: int,
-        where: Filter,
-        view: View,
-        *,
-        exact: bool,
-        minimum_score: float | None,
-        with_embeddings: bool,
-    ) -> list[list[Match]]:
+    def _nearest(self, generation: str, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
         """The nearest versions of one generation for each query (Q, D), in any order, some below ``minimum_score`` perhaps.
 
         The k nearest, where ``exact`` is asked for: those with the largest scores, of equal ones those with the first ids.

@@ -100,15 +100,15 @@ class View:
     hidden: frozenset[str] = frozenset()
 
     def before(self, refresh: str) -> "View":
-        """This view as it is without a refresh."""
+        """The view that hides the new versions of a refresh, and is otherwise this one."""
         return View(self.shown - {refresh}, self.hidden | {refresh})
 
     def after(self, refresh: str) -> "View":
-        """This view as it is with a refresh."""
+        """The view that shows the new versions of a refresh, and is otherwise this one."""
         return View(self.shown | {refresh}, self.hidden - {refresh})
 
     def remaining(self, refresh: str) -> "View":
-        """Of what this view sees without a refresh, what has no version by it yet."""
+        """The view of what a refresh still has to do: what this one sees without it and has no version by it yet."""
         return View(self.shown | {refresh}, self.hidden | {refresh})
 
     def sees(self, refresh: str | None, superseded: str | None) -> bool:
@@ -187,12 +187,35 @@ class Filter:
 
     @property
     def narrows(self) -> bool:
-        """Whether it leaves out some of the items of a generation that it admits."""
-        return bool(self.metadata) or any(one is not None for one in (self.labels, self.uris, self.content_hashes))
+        """Whether the filter leaves out some of the items of a generation that it admits."""
+        return bool(self.metadata) or any(
+            values is not None for values in (self.labels, self.uris, self.content_hashes)
+        )
 
 
 NO_FILTER = Filter()
 EVERYTHING = View()
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is asked of the vectors of one generation, for every query alike.
+
+    Attributes:
+        k: how many items are wanted for each query, at least 1.
+        where: which items.
+        view: which versions of them.
+        exact: whether the query is compared with every vector, or an index may answer.
+        minimum_score: items below it may be left out; ``None`` for no limit.
+        with_embeddings: whether the items that are found come with their vectors.
+    """
+
+    k: int
+    where: Filter = NO_FILTER
+    view: View = EVERYTHING
+    exact: bool = True
+    minimum_score: float | None = None
+    with_embeddings: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,7 +236,7 @@ class Index:
 
     @property
     def serves(self) -> bool:
-        """Whether it answers where nobody asks for exact search."""
+        """Whether the index answers where nobody asks for exact search."""
         return self.recall >= FLOOR and self.changed <= LARGEST_CHANGE * self.vectors
 
     def __str__(self) -> str:

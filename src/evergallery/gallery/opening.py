@@ -114,11 +114,11 @@ ENGINES: dict[str | None, Callable[[], Opener]] = {
     "qdrant": _qdrant,
     "qdrant+https": _qdrant,
 }
-"""By the scheme of its URLs; that of directories has none. An engine is loaded when its first gallery is opened."""
+"""Engines by the scheme of their URLs; directories have none. An engine is loaded when its first gallery is opened."""
 COLLECTIONS: dict[str, Callable[[], Callable[[str], Adoptable]]] = {
     "postgresql": _table,
     "postgres": _table,
     "qdrant": _collection,
     "qdrant+https": _collection,
 }
-"""By the scheme of their URLs, what looks at collections that may be adopted."""
+"""What looks at collections that may be adopted, by the scheme of their URLs."""

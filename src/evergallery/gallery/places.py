@@ -34,7 +34,7 @@ def without_password(place: str) -> str:
 
 def options_of(url: str) -> list[str]:
     """What stands behind the question mark, option by option, as it is written."""
-    return [one for one in urlsplit(url).query.split("&") if one]
+    return [option for option in urlsplit(url).query.split("&") if option]
 
 
 def with_options(url: str, options: Sequence[str]) -> str:

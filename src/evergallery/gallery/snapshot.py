@@ -22,8 +22,8 @@ FILES = "gallery"
 FORMAT = 1
 
 
-class Entry(BaseModel):
-    """A file as it was copied."""
+class CopiedFile(BaseModel):
+    """A file of a snapshot as it was copied: its length and its checksum."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,8 +45,8 @@ class Snapshot(BaseModel):
     """How many vectors there are of each generation, by fingerprint, all versions counted."""
     state: dict[str, Any]
     """``workspace.json`` of the same moment."""
-    files: dict[str, Entry]
-    """By path below ``gallery/``."""
+    files: dict[str, CopiedFile]
+    """The files by their paths below ``gallery/``."""
 
     @property
     def vectors(self) -> int:
@@ -85,12 +85,12 @@ def take(
     check_room(sum(source.stat().st_blocks * 512 for source in sources), path.parent)
     with new_directory(path, private=True) as temporary:
         files = copy_files(
-            directory, [str(one.relative_to(directory)) for one in sources], temporary / FILES, on_progress
+            directory, [str(file.relative_to(directory)) for file in sources], temporary / FILES, on_progress
         )
         for name, content in instead.items():
             written = temporary / FILES / name
             write_json(written, content)
-            files[name] = Entry(bytes=written.stat().st_size, sha256=sha256_of(written))
+            files[name] = CopiedFile(bytes=written.stat().st_size, sha256=sha256_of(written))
         snapshot = Snapshot(
             engine=engine,
             evergallery=__version__,
@@ -142,7 +142,7 @@ def verify(path: Path) -> Snapshot:
         DamagedError: a file is missing, too many, or not what was written; the message names it.
     """
     snapshot = read(path)
-    found = {str(one.relative_to(path / FILES)) for one in files_of(path / FILES)}
+    found = {str(file.relative_to(path / FILES)) for file in files_of(path / FILES)}
     if found - snapshot.files.keys():
         raise damaged(path, min(found - snapshot.files.keys()), "was not there when it was made")
     for name, entry in snapshot.files.items():
@@ -160,21 +160,21 @@ def files_of(directory: Path) -> list[Path]:
 
 def copy_files(
     source: Path, names: list[str], target: Path, on_progress: Callable[[int, int], None] | None
-) -> dict[str, Entry]:
+) -> dict[str, CopiedFile]:
     """Copy files of these names below one directory to another; returns what was copied, by name."""
     total, done = sum((source / name).stat().st_size for name in names), 0
     entries = {}
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         length, digest = copy_hashed(source / name, target / name)
-        entries[name] = Entry(bytes=length, sha256=digest)
+        entries[name] = CopiedFile(bytes=length, sha256=digest)
         done += length
         if on_progress is not None:
             on_progress(done, total)
     return entries
 
 
-def check_length(path: Path, name: str, entry: Entry) -> None:
+def check_length(path: Path, name: str, entry: CopiedFile) -> None:
     """Refuse a snapshot with a file that is missing or has another length than was written."""
     file = path / FILES / name
     if not file.is_file():
@@ -195,5 +195,5 @@ def check_room(needed: int, directory: Path) -> None:
 
 
 def damaged(path: Path, name: str, what: str) -> DamagedError:
-    """That a file of a snapshot is not what was written."""
+    """The error that says that a file of a snapshot is not what was written."""
     return DamagedError(f"The snapshot {path} is damaged, {FILES}/{name} {what}: use another snapshot.")

@@ -21,6 +21,7 @@ from evergallery.gallery.items import (
     Item,
     Match,
     PutCounts,
+    Search,
     View,
     check_items,
     check_queries,
@@ -187,7 +188,7 @@ class GalleryStore(Engine):
         return {name: item for name, versions in found.items() if (item := seen_of(versions, view))}
 
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
-        """Which of these ids are there."""
+        """Those of the ids that an item has."""
         return set(self.get_many(identifiers, with_embeddings=False, view=view))
 
     def known_content(
@@ -302,10 +303,8 @@ class GalleryStore(Engine):
         def ask() -> list[list[Match]]:
             found: list[list[Match]] = [[] for _ in queries]
             for generation, is_exact in self._ways(exact, where, view, queries.shape[1]).items():
-                more = self._nearest(
-                    generation, queries, k, where, view,
-                    exact=is_exact, minimum_score=minimum_score, with_embeddings=with_embeddings,
-                )  # fmt: skip
+                asked = Search(k, where, view, is_exact, minimum_score, with_embeddings)
+                more = self._nearest(generation, queries, asked)
                 found = [[*matches, *others] for matches, others in zip(found, more, strict=True)]
             return [[match for match in best_of(matches)[:k] if match.score >= least] for matches in found]
 

@@ -31,8 +31,8 @@ def seen_of(versions: Sequence[Item], view: View) -> Item | None:
 
 
 def newest(versions: Sequence[Item]) -> Item:
-    """Of the versions of one item the one that no other has superseded, where there is one."""
-    return versions[0] if len(versions) == 1 else min(versions, key=lambda one: one.superseded is not None)
+    """The version of one item that no other has superseded; any of them where each is superseded."""
+    return versions[0] if len(versions) == 1 else min(versions, key=lambda version: version.superseded is not None)
 
 
 def changed_by(

@@ -52,7 +52,7 @@ class Source:
         return f"the file {self.file}"
 
     def table(self) -> VectorTable:
-        """Its rows, checked; those that cannot be used are left out.
+        """The rows of the file, checked; those that cannot be used are left out.
 
         Raises:
             InputError: it is gone, or holds nothing that can be used.
@@ -91,7 +91,7 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
 
     @property
     def copied(self) -> int:
-        """Bytes of the vectors of the file that are in the gallery, too."""
+        """How many bytes of the file's vectors the gallery holds a copy of."""
         count = self.count_by_generation(view=EVERYTHING).get(self.generation, 0)
         return 4 * count * self.dimensions().get(self.generation, 0)
 
@@ -143,7 +143,9 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
                     new.append(row)
                 elif not _says_the_same(row, versions[0]):
                     found["changed"].append(row.id)
-                    described += [replace(one, label=row.label, uri=row.uri, metadata=row.metadata) for one in versions]
+                    described += [
+                        replace(version, label=row.label, uri=row.uri, metadata=row.metadata) for version in versions
+                    ]
             if writes and (new or described):
                 self.delete([row.id for row in new if row.id in held])
                 self.put_versions(described if waits else [*described, *new])
@@ -156,16 +158,16 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
             dropped += self._count_newer(self._held(gone, with_embeddings=False))
         if writes:
             self.delete(found["gone"])
-        bad = Counter(one.reason for one in table.skipped)
+        bad = Counter(row.reason for row in table.skipped)
         unusable = {
-            reason: Rows(count, tuple(one.uri for one in table.skipped if one.reason == reason)[:EXAMPLES])
+            reason: Rows(count, tuple(row.uri for row in table.skipped if row.reason == reason)[:EXAMPLES])
             for reason, count in sorted(bad.items())
         }
         some = {name: Rows(len(ids), tuple(sorted(ids)[:EXAMPLES])) for name, ids in found.items()}
         return Changes(table.rows, dropped=dropped, unusable=unusable, **some)
 
     def _count_newer(self, held: Mapping[str, Sequence[Item]]) -> int:
-        return sum(one.generation != self.generation for versions in held.values() for one in versions)
+        return sum(version.generation != self.generation for versions in held.values() for version in versions)
 
     # What waits
 
@@ -177,7 +179,7 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
     def end_waiting(self, items: Sequence[Item]) -> None:
         """Store newer vectors of items that have waited."""
         check_items(items)
-        behind = {one.id: one for one in self._waiting}
+        behind = {row.id: row for row in self._waiting}
         with self._taking_up():
             for item in items:
                 row = behind[item.id]
@@ -273,9 +275,9 @@ def _picture(embedding: NDArray[np.float32], uri: str | None) -> str:
 def _is_redrawn(row: Item, versions: Sequence[Item]) -> bool:
     """Whether a row has another picture, or another vector of it, than it had."""
     return any(
-        one.content_hash != row.content_hash
-        or (one.generation == row.generation and not np.array_equal(one.embedding, row.embedding))
-        for one in versions
+        version.content_hash != row.content_hash
+        or (version.generation == row.generation and not np.array_equal(version.embedding, row.embedding))
+        for version in versions
     )
 
 

@@ -48,7 +48,7 @@ def opened_shards(directory: Path) -> dict[str, Shard]:
 
 
 def _shard_directories(directory: Path) -> list[Path]:
-    """Those of the shards, after what a kill has left is deleted: of two of one generation the compacted one is whole.
+    """The directories of the shards, without what a kill has left: of two of one generation the compacted one is whole.
 
     What else lies there, such as the ``lost+found`` of a disk of its own, is left alone.
     """

@@ -78,7 +78,7 @@ def seen(record: engine.Record, view: View) -> bool:
 
 
 def marked(name: str, refreshes: Collection[str]) -> engine.FieldCondition:
-    """That the mark of this name is one of these refreshes."""
+    """The condition that the mark of this name is one of these refreshes."""
     return engine.FieldCondition(name, match=engine.MatchAny(sorted(refreshes)))
 
 

@@ -133,7 +133,7 @@ class Shard:
         self.flush()
 
     def is_large(self) -> bool:
-        """Whether it has so many vectors that an index is built."""
+        """Whether the shard has so many vectors that an index is built."""
         return self.count() >= INDEX_FROM
 
     def compacted(self, path: Path) -> "Shard":
@@ -204,12 +204,12 @@ class Shard:
     def retrieve(
         self, points: Sequence[uuid.UUID], *, with_vector: bool = True, fields: Sequence[str] | None = None
     ) -> list[engine.Record]:
-        """Those of these points that are here, with all or some fields of their payload."""
+        """The points among these that are here, with all or some fields of their payload."""
         content = True if fields is None else list(fields)
         return self._ask("read", lambda: self._engine.retrieve(list(points), content, with_vector))
 
     def holds(self, points: Sequence[uuid.UUID]) -> list[uuid.UUID]:
-        """Which of these points are here."""
+        """The points among these that are here, by their ids alone."""
         records = self._ask("read", lambda: self._engine.retrieve(list(points), False, False))
         return [cast(uuid.UUID, record.id) for record in records]
 

@@ -45,7 +45,18 @@ from evergallery.gallery.edge.points import MARKS, condition, item_of, marked, p
 from evergallery.gallery.edge.shard import Shard, search_parameters
 from evergallery.gallery.edge.windows import shares, window
 from evergallery.gallery.engine import Mark
-from evergallery.gallery.items import EVERYTHING, NO_FILTER, Filter, Index, Item, Match, Precision, View, point_id
+from evergallery.gallery.items import (
+    EVERYTHING,
+    NO_FILTER,
+    Filter,
+    Index,
+    Item,
+    Match,
+    Precision,
+    Search,
+    View,
+    point_id,
+)
 from evergallery.gallery.recall import measured_recall
 from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import BATCH, GalleryStore
@@ -117,7 +128,7 @@ class EdgeStore(GalleryStore):
         return self._precision
 
     def close(self) -> None:
-        """Release it for other processes."""
+        """Release the gallery for other processes."""
         with self._one_writer, self._opened:
             try:
                 if self._noted:
@@ -199,10 +210,15 @@ class EdgeStore(GalleryStore):
                 shard.flush()
             counts = {generation: shard.count() for generation, shard in self._shards.items()}
             return take(
-                self.directory, path, engine=engine_version(), generations=counts, state=state,
+                self.directory,
+                path,
+                engine=engine_version(),
+                generations=counts,
+                state=state,
                 # While it is written to, the gallery itself does not say how much it holds.
-                instead={CONTENTS: counts}, on_progress=on_progress,
-            )  # fmt: skip
+                instead={CONTENTS: counts},
+                on_progress=on_progress,
+            )
 
     def verify(self) -> list[str]:
         """Read every item and say what is wrong, a sentence each."""
@@ -269,7 +285,7 @@ class EdgeStore(GalleryStore):
 
     def _count_marked(self, refresh: str) -> int:
         conditions = [engine.Filter(must=[marked(mark, [refresh])]) for mark in MARKS]
-        return sum(shard.count(one) for one in conditions for shard in list(self._shards.values()))
+        return sum(shard.count(having) for having in conditions for shard in list(self._shards.values()))
 
     def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
         # All losers first: an item bears the marks of both until it has one version.
@@ -421,26 +437,12 @@ class EdgeStore(GalleryStore):
             if start is None:
                 return
 
-    def _nearest(
-        self,
-        generation: str,
-        queries: NDArray[np.float32],
-        k: int,
-        where: Filter,
-        view: View,
-        *,
-        exact: bool,
-        minimum_score: float | None,
-        with_embeddings: bool,
-    ) -> list[list[Match]]:
+    def _nearest(self, generation: str, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
         shard = self._shards.get(generation)
         if shard is None:
             return [[] for _ in queries]
-        # The engine leaves out what equals its threshold, and compares in float32.
-        threshold = (
-            None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
-        )
-        having, parameters = self._condition(where, view), search_parameters(exact, shard.precision)
+        having = self._condition(search.where, search.view)
+        parameters, threshold = search_parameters(search.exact, shard.precision), _threshold(search.minimum_score)
 
         # What an annotation says is evaluated whenever a function is made, which a query would wait for.
         def request(query: Vector, limit: int) -> engine.QueryRequest:
@@ -448,18 +450,19 @@ class EdgeStore(GalleryStore):
                 limit=limit,
                 query=engine.Query.Nearest(query.tolist()),
                 with_payload=True,
-                with_vector=with_embeddings,
+                with_vector=search.with_embeddings,
                 filter=having,
                 score_threshold=threshold,
                 params=parameters,
             )
 
         # One more than asked for tells whether equal scores were cut apart; an index may have missed some of them anyway.
-        answers = shard.query([request(query, k + (1 if exact else 0)) for query in queries])
+        k = search.k
+        answers = shard.query([request(query, k + 1 if search.exact else k) for query in queries])
         found = []
         for query, points in zip(queries, answers, strict=True):
             limit = k + 1
-            while exact and len(points) == limit and points[k - 1].score == points[-1].score:
+            while search.exact and len(points) == limit and points[k - 1].score == points[-1].score:
                 limit *= 2
                 points = shard.query([request(query, limit)])[0]
             # Whole only where equal scores have to be put in order.
@@ -480,8 +483,13 @@ class EdgeStore(GalleryStore):
         return condition(where, view)
 
     def _elsewhere(self, shard: Shard, points: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-        """Which of these points other shards hold too."""
+        """Those of the points of a shard that other shards hold, too."""
         return {point for other in self._shards.values() if other is not shard for point in other.holds(points)}
+
+
+def _threshold(minimum_score: float | None) -> float | None:
+    # The engine leaves out what equals its threshold, and compares in float32.
+    return None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
 
 
 def _marks(refresh: str | None) -> dict[str, str]:

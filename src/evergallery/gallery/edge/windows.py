@@ -30,7 +30,7 @@ def window(
     *,
     with_vector: bool,
 ) -> tuple[list[list[engine.Record]], uuid.UUID | None]:
-    """At most ``size`` ids from one on, each with its points that satisfy a condition; and where the next window starts.
+    """The first ``size`` ids from ``start`` on, with their points that satisfy a condition; and where the next window starts.
 
     Args:
         shards: with how much to read of each.

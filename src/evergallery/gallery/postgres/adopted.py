@@ -20,7 +20,7 @@ from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import RefusedError
 from evergallery.gallery.adopted import EXAMPLES, AdoptedCollection, Changes, Rows
 from evergallery.gallery.engine import Mark
-from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, View, check_items, point_id
+from evergallery.gallery.items import EVERYTHING, Item, Match, Precision, Search, View, check_items, point_id
 from evergallery.gallery.postgres.database import (
     Database,
 )
@@ -119,14 +119,14 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
     def lengths(self) -> tuple[Rows, Rows]:
         """The rows whose vectors have length 1, and those whose vectors have not."""
         table = self._table
-        one, other = (
+        unit, other = (
             self._some(
                 f"SELECT note.id FROM {self._notes} note JOIN {table.relation} ON {table.joined} = note.key "
                 f"WHERE {table.fits} AND abs({table.norm} - 1) {sign} {UNIT_TOLERANCE}"
             )
             for sign in ("<=", ">")
         )
-        return one, other
+        return unit, other
 
     def reconcile(self, watcher: Watcher, *, behind: str | None = None, hidden: bool = False) -> Changes:
         """Take up what has changed; see ``AdoptedCollection``."""
@@ -152,7 +152,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
 
     @property
     def _pending(self) -> str:
-        """Rows that can be used and nobody has noted as they are."""
+        """SQL of the rows that can be used and nobody has noted as they are."""
         table = self._table
         return (
             f"FROM {table.relation} LEFT JOIN {self._notes} note ON note.key = {table.joined} WHERE {table.flaw} IS NULL "
@@ -161,7 +161,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
 
     @property
     def _is_gone(self) -> str:
-        """That the row of a note is not there, or cannot be used."""
+        """SQL of the condition that the row of a note is not there, or cannot be used."""
         table = self._table
         return f"NOT EXISTS (SELECT FROM {table.relation} WHERE {table.joined} = note.key AND {table.flaw} IS NULL)"
 
@@ -169,7 +169,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
         with self._reading() as cursor:
             cursor.execute(f"SELECT id, count(*) OVER () FROM ({query}) AS found ORDER BY id LIMIT {EXAMPLES}", [])
             rows = cursor.fetchall()
-        return Rows(int(rows[0][1]) if rows else 0, tuple(str(one) for one, _ in rows))
+        return Rows(int(rows[0][1]) if rows else 0, tuple(str(identifier) for identifier, _ in rows))
 
     def _unusable(self) -> dict[str, Rows]:
         table = self._table
@@ -292,36 +292,22 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
         elif not wanted:
             cursor.execute(f"UPDATE {self._spaces} SET indexed = NULL WHERE generation = %s", [generation])
 
-    def _nearest(
-        self,
-        generation: str,
-        queries: NDArray[np.float32],
-        k: int,
-        where: Filter,
-        view: View,
-        *,
-        exact: bool,
-        minimum_score: float | None,
-        with_embeddings: bool,
-    ) -> list[list[Match]]:
-        if exact or generation != self._generation:
-            return super()._nearest(
-                generation, queries, k, where, view,
-                exact=exact, minimum_score=minimum_score, with_embeddings=with_embeddings,
-            )  # fmt: skip
+    def _nearest(self, generation: str, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
+        if search.exact or generation != self._generation:
+            return super()._nearest(generation, queries, search)
         # Spelt as their index is, so that it serves.
         versions = (
             f"(SELECT {self._of_theirs}, {self._table.raw} <=> %(query)b AS distance FROM {self._notes} note {self._joined} "
             f"WHERE NOT note.hidden AND {self._table.fits}) AS versions"
         )
-        having, values = condition(replace(where, generations=None), view)
-        columns = COLUMNS if with_embeddings else WITHOUT_EMBEDDING
+        having, values = condition(replace(search.where, generations=None), search.view)
+        columns, limit = COLUMNS if search.with_embeddings else WITHOUT_EMBEDDING, 2 * search.k
         found = []
         with self._reading() as cursor:
-            set_candidates(cursor, 2 * k)
+            set_candidates(cursor, limit)
             for query in queries:
                 cursor.execute(
-                    f"SELECT {columns}, 1 - distance FROM {versions} WHERE {having} ORDER BY distance LIMIT {2 * k}",
+                    f"SELECT {columns}, 1 - distance FROM {versions} WHERE {having} ORDER BY distance LIMIT {limit}",
                     {**values, "query": vector_of(query, self.precision)},
                 )
                 found.append([Match(item_of(row), row[-1]) for row in cursor])

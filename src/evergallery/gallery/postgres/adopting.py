@@ -40,7 +40,7 @@ class AdoptablePostgresTable(Adoptable):
             import psycopg
         without, named = split_url(without_password(url))
         options = options_of(without)
-        if not any(one.startswith("gallery=") for one in options):
+        if not any(option.startswith("gallery=") for option in options):
             table = re.sub("[^a-z0-9_]", "_", named["table"].rpartition(".")[2].lower())
             options.append(f"gallery={GALLERY}_{table}"[: len("gallery=") + LONGEST_NAME])
         self.place = with_options(without, options)

@@ -138,28 +138,28 @@ class Collection:
 
     @property
     def said(self) -> str:
-        """A digest of what a row says of itself."""
+        """SQL of a digest of what a row says of itself."""
         return f"md5(ROW({', '.join(self.described)})::text)"
 
     @property
     def pictured(self) -> str:
-        """A digest of what tells a row's picture: its vector, address and content hash."""
+        """SQL of a digest of what tells a row's picture: its vector, address and content hash."""
         _, uri, content, *_ = self.described
         return f"md5(md5({self.kind}_send({self.raw})) || ROW({uri}, {content})::text)"
 
     def to_json(self) -> str:
-        """As it is kept."""
+        """The collection as JSON, as it is kept beside the gallery."""
         return json.dumps(asdict(self))
 
     @classmethod
     def of_json(cls, text: str) -> "Collection":
-        """As ``to_json`` has written it."""
+        """The collection that ``to_json`` has written."""
         return cls(**json.loads(text))
 
     def space(self, url: str) -> str:
         """SHA-256 of the place of the vectors, which tells their space from others where nobody names the model."""
         parts = urlsplit(url)
-        hosts = [one for one in options_of(url) if one.startswith(("host=", "port=", "dbname="))]
+        hosts = [option for option in options_of(url) if option.startswith(("host=", "port=", "dbname="))]
         place = [parts.netloc.rpartition("@")[2], parts.path, *hosts, self.schema, self.table, self.vector]
         return hashlib.sha256(json.dumps(place).encode()).hexdigest()
 
@@ -190,6 +190,18 @@ class Collection:
             raise InputError(
                 f"The column {self.id} of {self} has {twice[0][1]} values that several rows share, such as {twice[0][0]!r}: "
                 f"name a column whose values are unique, with id=COLUMN."
+            )
+
+    def require_usable(self, cursor: "Cursor[Any]") -> None:
+        """Refuse a table that this user may not read, or none of whose rows can be used, before anything is made.
+
+        Raises:
+            InputError: no row has an id and a vector.
+        """
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {self.relation} WHERE {self.flaw} IS NULL)", [])
+        if cursor.fetchone() != (True,):
+            raise InputError(
+                f"The table {self.schema}.{self.table} has no row with an id and a vector that can be used in {self.vector}."
             )
 
 
@@ -237,47 +249,17 @@ def collection_at(connection: "Connection[Any]", named: Mapping[str, str]) -> Co
         InputError: a column is missing or of another type, an id occurs twice, or no vector can be used.
     """
     with connection.cursor() as cursor:
-        schema, table = _found(cursor, named["table"])
-        columns = {one.name: one for one in _columns(cursor, schema, table)}
-        where = f"The table {schema}.{table}"
-
-        def column(name: str, option: str) -> Column:
-            if name not in columns:
-                known = ", ".join(columns)
-                raise InputError(
-                    f"{where} has no column {name!r} for {option}=; it has {known}.{did_you_mean(name, columns)}"
-                )
-            return columns[name]
-
-        identifier = column(named.get("id", "id"), "id")
-        vectors = [one for one in columns.values() if one.type in PRECISIONS]
-        if "vector" in named:
-            vector = column(named["vector"], "vector")
-        elif len(vectors) == 1:
-            (vector,) = vectors
-        else:
-            names = ", ".join(one.name for one in vectors) or "none"
-            raise InputError(f"{where} has {len(vectors)} columns of vectors ({names}): name one with vector=COLUMN.")
-        if vector.type not in PRECISIONS:
-            raise InputError(
-                f"The column {vector.name} of {schema}.{table} is of type {vector.type}: vectors of pgvector are of type vector "
-                f"or halfvec."
-            )
-        metadata = [column(name, "metadata") for name in named.get("metadata", "").split(",") if name]
-        for one in metadata:
-            if not is_name(one.name):
-                raise InputError(
-                    f"The column {one.name!r} of {schema}.{table} cannot be metadata: names of metadata are letters, digits, _ "
-                    f"and -; adopt a view that calls it otherwise."
-                )
+        schema, table = _schema_and_table(cursor, named["table"])
+        columns = _Columns(f"{schema}.{table}", _columns(cursor, schema, table))
+        identifier, vector = columns.named(named.get("id", "id"), "id"), columns.vector(named.get("vector"))
         collation = f" COLLATE {identifier.collation}" if identifier.collation and identifier.is_builtin else ""
         found = Collection(
             schema=schema,
             table=table,
             id=identifier.name,
             vector=vector.name,
-            texts={name: column(named[name], name).name for name in TEXTS if named.get(name)},
-            metadata={one.name: one.type for one in metadata},
+            texts={name: columns.named(named[name], name).name for name in TEXTS if named.get(name)},
+            metadata={column.name: column.type for column in columns.metadata(named.get("metadata", ""))},
             base=named.get("base", ""),
             key=f"{identifier.type}{collation}" if identifier.is_builtin else "text",
             casts=not identifier.is_builtin,
@@ -287,14 +269,72 @@ def collection_at(connection: "Connection[Any]", named: Mapping[str, str]) -> Co
         )
         if not identifier.is_unique:
             found.require_unique(cursor)
-        # Asked here, what this user may not read is refused before anything is made.
-        cursor.execute(f"SELECT EXISTS (SELECT FROM {found.relation} WHERE {found.flaw} IS NULL)", [])
-        if cursor.fetchone() != (True,):
-            raise InputError(f"{where} has no row with an id and a vector that can be used in {vector.name}.")
+        found.require_usable(cursor)
         return found
 
 
-def _found(cursor: "Cursor[Any]", name: str) -> tuple[str, str]:
+class _Columns:
+    """The columns of a table, looked up as the options of a URL name them.
+
+    Args:
+        table: its schema and name, for messages.
+        columns: all that it has.
+    """
+
+    def __init__(self, table: str, columns: Sequence[Column]) -> None:
+        self._table = table
+        self._columns = {column.name: column for column in columns}
+
+    def named(self, name: str, option: str) -> Column:
+        """The column that an option names.
+
+        Raises:
+            InputError: the table has none of this name.
+        """
+        if name not in self._columns:
+            raise InputError(
+                f"The table {self._table} has no column {name!r} for {option}=; it has {', '.join(self._columns)}."
+                f"{did_you_mean(name, self._columns)}"
+            )
+        return self._columns[name]
+
+    def vector(self, name: str | None) -> Column:
+        """The column of vectors of this name, or the only one.
+
+        Raises:
+            InputError: the column is of another type, or there is not exactly one.
+        """
+        vectors = [column for column in self._columns.values() if column.type in PRECISIONS]
+        if name is None and len(vectors) != 1:
+            names = ", ".join(column.name for column in vectors) or "none"
+            raise InputError(
+                f"The table {self._table} has {len(vectors)} columns of vectors ({names}): name one with vector=COLUMN."
+            )
+        vector = vectors[0] if name is None else self.named(name, "vector")
+        if vector.type not in PRECISIONS:
+            raise InputError(
+                f"The column {vector.name} of {self._table} is of type {vector.type}: vectors of pgvector are of type vector "
+                f"or halfvec."
+            )
+        return vector
+
+    def metadata(self, names: str) -> list[Column]:
+        """The columns that become metadata, by their names between commas.
+
+        Raises:
+            InputError: one is missing, or metadata cannot have its name.
+        """
+        columns = [self.named(name, "metadata") for name in names.split(",") if name]
+        for column in columns:
+            if not is_name(column.name):
+                raise InputError(
+                    f"The column {column.name!r} of {self._table} cannot be metadata: names of metadata are letters, digits, _ "
+                    f"and -; adopt a view that calls it otherwise."
+                )
+        return columns
+
+
+def _schema_and_table(cursor: "Cursor[Any]", name: str) -> tuple[str, str]:
     """Schema and name of a table: as it is written, or as PostgreSQL reads it without quotes."""
     schema, _, table = name.rpartition(".")
     spelt = [[name], *([[schema, table]] if schema else [])]

@@ -241,14 +241,14 @@ def server_and_schema(url: str) -> tuple[str, str]:
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 
-    named = [one for one in options_of(url) if one.startswith("gallery=")]
+    named = [option for option in options_of(url) if option.startswith("gallery=")]
     schema = named[-1].removeprefix("gallery=") if named else GALLERY
     # PostgreSQL cuts longer names off.
     if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", schema) or schema.startswith("pg_"):
         raise InputError(
             f"The gallery cannot be called {schema!r}: take small letters, digits and _, at most 63, not pg_ at the beginning."
         )
-    server = with_options(url, [one for one in options_of(url) if one not in named])
+    server = with_options(url, [option for option in options_of(url) if option not in named])
     try:
         conninfo_to_dict(server)
     except ProgrammingError as error:

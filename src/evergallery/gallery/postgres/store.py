@@ -22,7 +22,18 @@ from numpy.typing import NDArray
 
 from evergallery.data.metadata import metadata_terms, to_json
 from evergallery.gallery.engine import Mark
-from evergallery.gallery.items import EVERYTHING, NO_FILTER, Filter, Index, Item, Match, Precision, View, point_id
+from evergallery.gallery.items import (
+    EVERYTHING,
+    NO_FILTER,
+    Filter,
+    Index,
+    Item,
+    Match,
+    Precision,
+    Search,
+    View,
+    point_id,
+)
 from evergallery.gallery.postgres.database import TYPES, Database
 from evergallery.gallery.postgres.rows import (
     ATTRIBUTES,
@@ -319,32 +330,22 @@ class PostgresStore(GalleryStore):
                 return
             start = point_id(rows[-1][0])
 
-    def _nearest(
-        self,
-        generation: str,
-        queries: NDArray[np.float32],
-        k: int,
-        where: Filter,
-        view: View,
-        *,
-        exact: bool,
-        minimum_score: float | None,
-        with_embeddings: bool,
-    ) -> list[list[Match]]:
+    def _nearest(self, generation: str, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
         # Spelt as in the index, the generation as text, or the planner does not know that the index serves.
-        having, values = condition(replace(where, generations=None), view)
+        having, values = condition(replace(search.where, generations=None), search.view)
+        columns = COLUMNS if search.with_embeddings else WITHOUT_EMBEDDING
         distance = f"embedding::{self._type}({queries.shape[1]}) <#> %(query)b"
-        limit, order = (k, "score DESC, id") if exact else (2 * k, distance)
-        asked = (
-            f"SELECT {COLUMNS if with_embeddings else WITHOUT_EMBEDDING}, -({distance}) AS score FROM {self._versions} "
+        limit, order = (search.k, "score DESC, id") if search.exact else (2 * search.k, distance)
+        statement = (
+            f"SELECT {columns}, -({distance}) AS score FROM {self._versions} "
             f"WHERE generation = '{generation}' AND {having} ORDER BY {order} LIMIT {limit}"
         )
         with self._reading() as cursor:
-            if not exact:
+            if not search.exact:
                 set_candidates(cursor, limit)
             found = []
             for query in queries:
-                cursor.execute(asked, {**values, "query": vector_of(query, self.precision)})
+                cursor.execute(statement, {**values, "query": vector_of(query, self.precision)})
                 found.append([Match(item_of(row), row[-1]) for row in cursor])
             return found
 

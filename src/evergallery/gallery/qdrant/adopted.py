@@ -19,7 +19,7 @@ from evergallery.data.unit_vectors import unit_rows
 from evergallery.errors import RefusedError
 from evergallery.gallery.adopted import EXAMPLES, AdoptedCollection, Changes, Rows
 from evergallery.gallery.engine import Mark
-from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, View, check_items, point_id
+from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, Search, View, check_items, point_id
 from evergallery.gallery.qdrant.client import explained
 from evergallery.gallery.qdrant.collection import Note, Source, notes_of
 from evergallery.gallery.qdrant.points import condition, described, is_asked, marked_by, unmarked, versions_of
@@ -113,7 +113,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
                     write(pending, known)
                 done += len(records)
                 watcher.counted("taking up points", done, max(done, total))
-            for payloads in self._gone({one for ids in unusable.values() for one in ids}):
+            for payloads in self._gone({identifier for ids in unusable.values() for identifier in ids}):
                 found["gone"] += [payload["id"] for payload in payloads]
                 dropped += sum(len(self._own(payload)) for payload in payloads)
                 if write is not None:
@@ -124,7 +124,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
 
     def _own(self, payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """What a note says of versions of ours."""
-        return [one for one in payload["versions"] if one["generation"] != self._source.generation]
+        return [version for version in payload["versions"] if version["generation"] != self._source.generation]
 
     def _points_of_theirs(self) -> Iterator[list[Any]]:
         start: Any = None
@@ -143,7 +143,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             records, following = self._client.scroll(self._collection, limit=BATCH, offset=start)
             payloads = [record.payload for record in records if record.payload]
             there = {record.id for record in self._retrieved([payload["key"] for payload in payloads], vectors=False)}
-            gone = [one for one in payloads if one["key"] not in there or one["id"] in unusable]
+            gone = [payload for payload in payloads if payload["key"] not in there or payload["id"] in unusable]
             if gone:
                 yield gone
             if following is None:
@@ -151,7 +151,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             start = following
 
     def _retrieved(self, keys: Sequence[int | str], *, vectors: bool) -> list[Any]:
-        """Points of theirs that are there."""
+        """The points of theirs with these ids, those that are there."""
         return (
             self._client.retrieve(
                 self._source.name,
@@ -174,10 +174,13 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         from qdrant_client import models
 
         time = datetime.now(UTC).isoformat(timespec="seconds")
+        identifiers = [note.version.id for note in notes]
         same = [
-            one.version.id for one in notes if one.version.id in known and one.has_picture_of(known[one.version.id])
+            str(point_id(identifier))
+            for identifier, note in zip(identifiers, notes, strict=True)
+            if identifier in known and note.has_picture_of(known[identifier])
         ]
-        records = self._client.retrieve(self._collection, [str(point_id(one)) for one in same], with_vectors=True)
+        records = self._client.retrieve(self._collection, same, with_vectors=True)
         vectors = {record.payload["id"]: versions_of(record) for record in records if record.payload}
         points = []
         for note in notes:
@@ -187,22 +190,24 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             if note.version.id in vectors:
                 versions = [
                     replace(
-                        version, generation=one.generation, embedding=one.embedding, refresh=one.refresh,
-                        superseded=one.superseded,
+                        version,
+                        generation=stored.generation,
+                        embedding=stored.embedding,
+                        refresh=stored.refresh,
+                        superseded=stored.superseded,
                     )
-                    for one in vectors[note.version.id]
-                ]  # fmt: skip
-            points.append(
-                models.PointStruct(
-                    id=str(point_id(version.id)),
-                    vector=_vectors(versions),
-                    payload={
-                        "id": version.id, "key": note.key, "said": note.said, "pictured": note.pictured,
-                        "sketch": note.sketch,
-                        "theirs": described(version), "versions": [described(one) for one in versions],
-                    },
-                )
-            )  # fmt: skip
+                    for stored in vectors[note.version.id]
+                ]
+            content = {
+                "id": version.id,
+                "key": note.key,
+                "said": note.said,
+                "pictured": note.pictured,
+                "sketch": note.sketch,
+                "theirs": described(version),
+                "versions": [described(stored) for stored in versions],
+            }
+            points.append(models.PointStruct(id=str(point_id(version.id)), vector=_vectors(versions), payload=content))
         self._client.upsert(self._collection, points)
 
     # What waits
@@ -216,7 +221,8 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
                 payloads = [record.payload for record in records if record.payload and self._waits(record.payload)]
                 theirs = [_item(payload, payload["theirs"]) for payload in payloads]
                 marks = {payload["id"]: _mark(payload) for payload in payloads}
-                found = self._with_vectors([[item] for item in theirs], {one["id"]: one["key"] for one in payloads})
+                keys = {payload["id"]: payload["key"] for payload in payloads}
+                found = self._with_vectors([[item] for item in theirs], keys)
             items = [replace(item, superseded=marks[item.id]) for (item,) in found]
             if items:
                 yield items
@@ -236,7 +242,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             for item in items:
                 payload = known.get(item.id)
                 if payload is not None and self._waits(payload):
-                    old = [_item(payload, one) for one in payload["versions"]]
+                    old = [_item(payload, description) for description in payload["versions"]]
                     ending.append([*old, replace(item, refresh=_mark(payload), superseded=None)])
             self._store(ending)
 
@@ -249,8 +255,8 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         points = [
             models.PointStruct(
                 id=str(point_id(identifier)),
-                vector=_vectors([one for one in versions if one.generation != self._source.generation]),
-                payload={**known[identifier], "versions": [described(one) for one in versions]},
+                vector=_vectors([version for version in versions if version.generation != self._source.generation]),
+                payload={**known[identifier], "versions": [described(version) for version in versions]},
             )
             for versions in items
             if (identifier := versions[0].id) in known
@@ -273,8 +279,8 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             points.append(
                 models.PointStruct(
                     id=record.id,
-                    vector=_vectors([one for one in kept if one.generation != self._source.generation]),
-                    payload={**(record.payload or {}), "versions": [described(one) for one in kept]},
+                    vector=_vectors([version for version in kept if version.generation != self._source.generation]),
+                    payload={**(record.payload or {}), "versions": [described(version) for version in kept]},
                 )
             )
         if points:
@@ -309,7 +315,8 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
                     self._collection, having, limit=size, offset=start, with_vectors=with_embeddings
                 )
                 found = self._there(records, with_embeddings)
-            page = [asked for versions in found if (asked := [one for one in versions if is_asked(one, where, view)])]
+            asked = ([version for version in versions if is_asked(version, where, view)] for versions in found)
+            page = [versions for versions in asked if versions]
             if page:
                 yield page
             if following is None:
@@ -323,7 +330,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         if with_embeddings:
             return self._with_vectors(versions, keys)
         there = {record.id for record in self._retrieved(list(keys.values()), vectors=False)}
-        return [one for one in versions if keys[one[0].id] in there]
+        return [stored for stored in versions if keys[stored[0].id] in there]
 
     def _with_vectors(self, items: Sequence[list[Item]], keys: Mapping[str, int | str]) -> list[list[Item]]:
         records = self._retrieved(list(keys.values()), vectors=True)
@@ -335,74 +342,57 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
                 continue
             found.append(
                 [
-                    replace(one, embedding=unit_rows(vector[None])[0])
-                    if one.generation == self._source.generation
-                    else one
-                    for one in versions
+                    replace(version, embedding=unit_rows(vector[None])[0])
+                    if version.generation == self._source.generation
+                    else version
+                    for version in versions
                 ]
             )
         return found
 
-    def _nearest(
-        self,
-        generation: str,
-        queries: NDArray[np.float32],
-        k: int,
-        where: Filter,
-        view: View,
-        *,
-        exact: bool,
-        minimum_score: float | None,
-        with_embeddings: bool,
-    ) -> list[list[Match]]:
-        options = {"exact": exact, "minimum_score": minimum_score, "with_embeddings": with_embeddings}
+    def _nearest(self, generation: str, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
         if generation == self._source.generation:
-            return self._nearest_of_theirs(queries, k, replace(where, generations=(generation,)), view, **options)
+            where = replace(search.where, generations=(generation,))
+            return self._nearest_of_theirs(queries, replace(search, where=where))
         gone = 0
         while True:
-            found = super()._nearest(generation, queries, k + gone, where, view, **options)  # type: ignore[arg-type]
+            found = super()._nearest(generation, queries, replace(search, k=search.k + gone))
             there = self._held(list({match.item.id for matches in found for match in matches}), with_embeddings=False)
-            missing = max((sum(one.item.id not in there for one in matches) for matches in found), default=0)
+            missing = max((sum(match.item.id not in there for match in matches) for matches in found), default=0)
             if missing <= gone:
                 return [[match for match in matches if match.item.id in there] for matches in found]
             gone = 2 * missing
 
-    def _nearest_of_theirs(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        where: Filter,
-        view: View,
-        *,
-        exact: Any,
-        minimum_score: Any,
-        with_embeddings: Any,
-    ) -> list[list[Match]]:
+    def _nearest_of_theirs(self, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
         """Candidates of their collection, looked through until k of them are asked for and seen."""
         from qdrant_client import models
 
-        named = self._named(where, view) if where.narrows else None
+        named = self._named(search.where, search.view) if search.where.narrows else None
 
         def ask(query: NDArray[np.float32], limit: int) -> list[Any]:
             request = models.QueryRequest(
-                query=query.tolist(), using=self._source.vector, filter=named, limit=limit,
-                params=models.SearchParams(exact=exact), with_payload=False,
-                with_vector=self._source.selected if with_embeddings else False,
-            )  # fmt: skip
+                query=query.tolist(),
+                using=self._source.vector,
+                filter=named,
+                limit=limit,
+                params=models.SearchParams(exact=search.exact),
+                with_payload=False,
+                with_vector=self._source.selected if search.with_embeddings else False,
+            )
             (answer,) = self._client.query_batch_points(self._source.name, [request])
             return list(answer.points)
 
-        found = []
+        k, least, found = search.k, search.minimum_score, []
         for query in queries:
             limit = max(FIRST_LIMIT, k + 1)
             while True:
                 points = ask(query, limit)
-                matches = self._matches(points, where, view)
+                matches = self._matches(points, search.where, search.view)
                 is_all = len(points) < limit
                 if (
                     is_all
                     or (len(matches) > k and matches[k - 1].score > matches[-1].score)
-                    or (minimum_score is not None and points[-1].score < minimum_score)
+                    or (least is not None and points[-1].score < least)
                 ):
                     break
                 limit *= 4
@@ -433,11 +423,11 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             if payload is None:
                 continue
             vector = self._source.vector_of(point) if point.vector is not None else None
-            for one in payload["versions"]:
-                version = _item(payload, one)
+            for description in payload["versions"]:
+                version = _item(payload, description)
                 if vector is not None and vector.any():
                     version = replace(version, embedding=unit_rows(vector[None])[0])
-                if one["generation"] == self._source.generation and is_asked(version, where, view):
+                if description["generation"] == self._source.generation and is_asked(version, where, view):
                     matches.append(Match(version, point.score))
         return matches
 
@@ -450,13 +440,15 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         for page in self._pages(Filter(), EVERYTHING, None, BATCH, with_embeddings=True):
             for versions in page:
                 found = [
-                    problem_of(one, described(one)["metadata_terms"], dimensions.get(one.generation))
-                    for one in versions
+                    problem_of(version, described(version)["metadata_terms"], dimensions.get(version.generation))
+                    for version in versions
                 ]
                 problems += [
-                    f"In the gallery, {one}: correct its point and run  evergallery adopt" for one in found if one
+                    f"In the gallery, {problem}: correct its point and run  evergallery adopt"
+                    for problem in found
+                    if problem
                 ]
-                if sum(view.sees(one.refresh, one.superseded) for one in versions) > 1:
+                if sum(view.sees(version.refresh, version.superseded) for version in versions) > 1:
                     problems.append(f"In the gallery, {versions[0].id!r} is in two generations: discard the refresh.")
         return problems
 
@@ -476,24 +468,24 @@ def open_qdrant(place: str, view: Callable[[], View], /, *, precision: Precision
     return AdoptedQdrantStore(place, view)
 
 
-def _item(payload: Mapping[str, Any], one: Mapping[str, Any]) -> Item:
+def _item(payload: Mapping[str, Any], description: Mapping[str, Any]) -> Item:
     """A version as a note describes it, without its vector."""
     names = ("generation", "label", "uri", "content_hash", "added", "refresh", "superseded")
     return Item(
         id=payload["id"],
         embedding=np.empty(0, np.float32),
-        metadata=json.loads(one["metadata"]),
-        **{name: one[name] for name in names},
+        metadata=json.loads(description["metadata"]),
+        **{name: description[name] for name in names},
     )
 
 
 def _mark(payload: Mapping[str, Any]) -> str | None:
     """The refresh behind whose vectors the collection's own waits, if any."""
-    return next((one["superseded"] for one in payload["versions"]), None)
+    return next((description["superseded"] for description in payload["versions"]), None)
 
 
 def _vectors(versions: Sequence[Item]) -> dict[str, Any]:
-    return {one.generation: one.embedding.tolist() for one in versions if len(one.embedding)}
+    return {version.generation: version.embedding.tolist() for version in versions if len(version.embedding)}
 
 
 def _rows(identifiers: Sequence[str]) -> Rows:

@@ -40,11 +40,11 @@ def versions_of(point: "models.Record | models.ScoredPoint") -> list[Item]:
         return [
             Item(
                 id=payload["id"],
-                embedding=np.asarray(vectors.get(one["generation"], ()), dtype=np.float32),
-                metadata=json.loads(one["metadata"]),
-                **{name: one[name] for name in DESCRIBED},
+                embedding=np.asarray(vectors.get(description["generation"], ()), dtype=np.float32),
+                metadata=json.loads(description["metadata"]),
+                **{name: description[name] for name in DESCRIBED},
             )
-            for one in payload["versions"]
+            for description in payload["versions"]
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(
@@ -73,7 +73,7 @@ def condition(where: Filter, view: View) -> "models.Filter | None":
 
 
 def marked_by(refresh: str) -> "models.Filter":
-    """That an item has a version which a refresh has made, or superseded."""
+    """The condition that an item has a version which a refresh has made, or superseded."""
     from qdrant_client import models
 
     match = models.MatchValue(value=refresh)
@@ -115,8 +115,8 @@ def problems_of(record: "models.Record", dimensions: Mapping[str, int], view: Vi
     payload = record.payload or {}
     identifier = payload["id"]
     found = [
-        problem_of(one, described.get("metadata_terms"), dimensions.get(one.generation))
-        for one, described in zip(versions, payload["versions"], strict=True)
+        problem_of(version, described.get("metadata_terms"), dimensions.get(version.generation))
+        for version, described in zip(versions, payload["versions"], strict=True)
     ]
     if str(record.id) != str(point_id(identifier)):
         found.append(f"the item {identifier!r} lies under another id")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.gallery.engine import Mark
-from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, View, point_id
+from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, Search, View, point_id
 from evergallery.gallery.places import without_password
 from evergallery.gallery.qdrant.client import client_of, collection_of, explained
 from evergallery.gallery.qdrant.points import (
@@ -177,7 +177,7 @@ class QdrantStore(GalleryStore):
                 return problems
 
     def compact(self) -> None:
-        """Nothing: the server gives back room and builds indexes by itself."""
+        """Do nothing: the server gives back room and builds indexes by itself."""
 
     # Writing
 
@@ -239,8 +239,8 @@ class QdrantStore(GalleryStore):
         points = [
             models.PointStruct(
                 id=str(point_id(versions[0].id)),
-                vector={one.generation: one.embedding.tolist() for one in versions},
-                payload={"id": versions[0].id, "versions": [described(one) for one in versions]},
+                vector={version.generation: version.embedding.tolist() for version in versions},
+                payload={"id": versions[0].id, "versions": [described(version) for version in versions]},
             )
             for versions in items
         ]
@@ -271,7 +271,9 @@ class QdrantStore(GalleryStore):
                     self._collection, having, limit=size, offset=start, with_vectors=with_embeddings
                 )
             if records:
-                yield [[one for one in versions_of(record) if is_asked(one, where, view)] for record in records]
+                yield [
+                    [version for version in versions_of(record) if is_asked(version, where, view)] for record in records
+                ]
             if following is None:
                 return
             start = str(following)
@@ -293,21 +295,10 @@ class QdrantStore(GalleryStore):
         # The server builds indexes by itself, and does not say what they find: none answers unasked.
         return set(self._dimensions()) if asked else set()
 
-    def _nearest(
-        self,
-        generation: str,
-        queries: NDArray[np.float32],
-        k: int,
-        where: Filter,
-        view: View,
-        *,
-        exact: bool,
-        minimum_score: float | None,
-        with_embeddings: bool,
-    ) -> list[list[Match]]:
+    def _nearest(self, generation: str, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
         from qdrant_client import models
 
-        having = condition(replace(where, generations=(generation,)), view)
+        having = condition(replace(search.where, generations=(generation,)), search.view)
 
         def request(query: NDArray[np.float32], limit: int) -> models.QueryRequest:
             return models.QueryRequest(
@@ -315,20 +306,21 @@ class QdrantStore(GalleryStore):
                 using=generation,
                 filter=having,
                 limit=limit,
-                params=models.SearchParams(exact=exact),
+                params=models.SearchParams(exact=search.exact),
                 with_payload=True,
-                with_vector=[generation] if with_embeddings else False,
+                with_vector=[generation] if search.with_embeddings else False,
             )
 
         def ask(requests: list[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
             return [answer.points for answer in self._client.query_batch_points(self._collection, requests)]
 
         # One more than asked for tells whether equal scores were cut apart.
+        k = search.k
         answers = ask([request(query, k + 1) for query in queries]) if len(queries) else []
         found = []
         for query, points in zip(queries, answers, strict=True):
             limit = k + 1
-            while exact and len(points) == limit and points[k - 1].score == points[-1].score:
+            while search.exact and len(points) == limit and points[k - 1].score == points[-1].score:
                 limit *= 2
                 (points,) = ask([request(query, limit)])
             found.append(
