@@ -20,7 +20,7 @@ from common import record
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.images import Preprocessing
 from evergallery.data.listing import Entry, Listing, list_folder
-from evergallery.data.spool import Met, Spool
+from evergallery.data.spool import IdRegister, Spool
 from evergallery.data.streaming import grouped
 from evergallery.extraction.extraction import LocalExtraction
 from evergallery.gallery.edge import EdgeStore
@@ -79,7 +79,7 @@ def lists(count: int) -> dict[str, Any]:
     reset_peak_memory()
     before = peak_memory()
     start = time.perf_counter()
-    spool, met = Spool(Listing(entries(), by_path=True)), Met()
+    spool, met = Spool(Listing(entries(), by_path=True)), IdRegister()
     with_peak["seconds_to_list"] = round(time.perf_counter() - start, 1)
     start = time.perf_counter()
     for group in grouped(spool, 256):

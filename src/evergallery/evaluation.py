@@ -125,7 +125,7 @@ def measure(
         gallery: embeddings (N, D) by the generation that made the gallery.
         old_classes: names of the classes that count as old; every other class is new.
         ks: of recall@k and precision@k, where labels say which answers are right.
-        full_ranking: also mAP and mINP, likewise.
+        full_ranking: also mAP and mINP, which sort the whole gallery for every query.
 
     Returns:
         By group; a group without a class is left out.

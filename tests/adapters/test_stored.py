@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from evergallery.adapters import ADAPTERS, Adapter, fit_linear, fit_procrustes
 from evergallery.adapters import stored as module
-from evergallery.adapters.card import CARD, Space
+from evergallery.adapters.card import CARD, NamedSpace
 from evergallery.adapters.stored import (
     ADAPTER,
     StoredAdapter,
@@ -21,7 +21,7 @@ from evergallery.adapters.stored import (
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX
 
-OLD, NEW = Space(name="v1", fingerprint="1" * 64), Space(name="v2", fingerprint="2" * 64)
+OLD, NEW = NamedSpace(name="v1", fingerprint="1" * 64), NamedSpace(name="v2", fingerprint="2" * 64)
 
 
 def rows(count: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ from evergallery.late import late_names
 if TYPE_CHECKING:
     from evergallery.adapters.adapter import Adapter
     from evergallery.adapters.bilateral import BilateralAdapter, fit_bilateral
-    from evergallery.adapters.card import AdapterCard, Direction, Space
+    from evergallery.adapters.card import AdapterCard, Direction, NamedSpace
     from evergallery.adapters.drift import DriftAdapter, fit_drift
     from evergallery.adapters.kinds import ADAPTERS, Kind, adapter_from_tensors
     from evergallery.adapters.lambda_orthogonal import LambdaOrthogonalAdapter, fit_lambda_orthogonal
@@ -28,9 +28,9 @@ __all__ = [
     "LambdaOrthogonalAdapter",
     "LinearAdapter",
     "MLPAdapter",
+    "NamedSpace",
     "ProcrustesAdapter",
     "Selection",
-    "Space",
     "StoredAdapter",
     "adapter_from_tensors",
     "fit_bilateral",
@@ -47,7 +47,7 @@ __getattr__ = late_names(
     {
         "adapter": ("Adapter",),
         "bilateral": ("BilateralAdapter", "fit_bilateral"),
-        "card": ("AdapterCard", "Direction", "Space"),
+        "card": ("AdapterCard", "Direction", "NamedSpace"),
         "drift": ("DriftAdapter", "fit_drift"),
         "kinds": ("ADAPTERS", "Kind", "adapter_from_tensors"),
         "lambda_orthogonal": ("LambdaOrthogonalAdapter", "fit_lambda_orthogonal"),

@@ -34,16 +34,16 @@ class Adapter(nn.Module):
 
     @property
     def source_dimension(self) -> int:
-        """D of the embeddings that it maps."""
+        """D of the embeddings that the adapter maps."""
         raise NotImplementedError
 
     @property
     def dimension(self) -> int:
-        """D' of the embeddings that it gives."""
+        """D' of the embeddings that the adapter gives."""
         raise NotImplementedError
 
     def map(self, embeddings: Tensor) -> Tensor:
-        """(N, D) to (N, D') of any length."""
+        """Embeddings (N, D) to (N, D') of any length."""
         raise NotImplementedError
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -63,16 +63,16 @@ class Adapter(nn.Module):
         return mapped / lengths.clamp_min_(TINY)
 
     def query_side(self, embeddings: Tensor) -> Tensor:
-        """(N, D) queries to (N, E)."""
+        """Queries (N, D) to (N, E)."""
         mapped: Tensor = self(embeddings)
         return mapped
 
     def stored_side(self, vectors: Tensor) -> Tensor:
-        """(N, D') stored vectors to (N, E)."""
+        """Stored vectors (N, D') to (N, E)."""
         return vectors
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name, all that it consists of."""
+        """All tensors that the adapter consists of, by name."""
         return dict(self.named_buffers())
 
 

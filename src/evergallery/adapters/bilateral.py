@@ -67,26 +67,26 @@ class BilateralAdapter(Adapter):
 
     @property
     def source_dimension(self) -> int:
-        """D."""
+        """D of the embeddings that the adapter maps."""
         return len(self.query_mean)
 
     @property
     def dimension(self) -> int:
-        """D'."""
+        """D' of the embeddings that the adapter gives."""
         return len(self.stored_mean)
 
     def map(self, embeddings: Tensor) -> Tensor:
-        """(N, D) to (N, D') of any length, where stored vectors of a high score lie."""
+        """Embeddings (N, D) to (N, D') of any length, where stored vectors of a high score lie."""
         return torch.addmm(self.search_offset, embeddings, self.search_weight)
 
     def query_side(self, embeddings: Tensor) -> Tensor:
-        """(N, D) queries to (N, D' + 1 + D)."""
+        """Queries (N, D) to (N, D' + 1 + D)."""
         centred = embeddings.detach() - self.query_mean
-        one = centred.new_ones(len(centred), 1)
-        return torch.cat([F.normalize(centred @ self.forward_weight), one, F.normalize(centred)], 1) / 2
+        ones = centred.new_ones(len(centred), 1)
+        return torch.cat([F.normalize(centred @ self.forward_weight), ones, F.normalize(centred)], 1) / 2
 
     def stored_side(self, vectors: Tensor) -> Tensor:
-        """(N, D') stored vectors to (N, D' + 1 + D)."""
+        """Stored vectors (N, D') to (N, D' + 1 + D)."""
         centred = vectors.detach() - self.stored_mean
         stored = F.normalize(centred)
         correction = (self.level - hubness(stored, self.bank))[:, None] / 2
@@ -143,7 +143,7 @@ class _Sides:
 
 
 def _length(rows: Tensor) -> Tensor:
-    """() of the mean row."""
+    """Length () of the mean row."""
     length: Tensor = torch.linalg.vector_norm(rows, dim=1).mean().clamp_min(TINY)
     return length
 

@@ -11,7 +11,7 @@ Direction = Literal["query", "gallery"]
 """``query``: from new embeddings into the old space. ``gallery``: from stored embeddings into the new one."""
 
 
-class Space(BaseModel):
+class NamedSpace(BaseModel):
     """An embedding space by the name of what makes it, and the fingerprint that identifies it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,8 +46,8 @@ class AdapterCard(BaseModel):
     fingerprint: str
     kind: str
     direction: Direction
-    source: Space
-    target: Space
+    source: NamedSpace
+    target: NamedSpace
     dimension: int
     pairs: int
     data: str

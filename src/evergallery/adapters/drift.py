@@ -27,16 +27,16 @@ class DriftAdapter(Adapter):
 
     @property
     def source_dimension(self) -> int:
-        """D."""
+        """D of the embeddings that the adapter maps."""
         return self.source.shape[1]
 
     @property
     def dimension(self) -> int:
-        """D."""
+        """D of the embeddings that the adapter gives."""
         return self.target.shape[1]
 
     def map(self, embeddings: Tensor) -> Tensor:
-        """(N, D) to (N, D) of any length."""
+        """Embeddings (N, D) to (N, D) of any length."""
         parts = torch.split(embeddings, ROWS)
         return torch.cat(
             [part + estimate_drift(part, self.source, self.source, self.target, "gaussian") for part in parts]

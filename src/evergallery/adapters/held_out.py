@@ -34,16 +34,16 @@ def reciprocal_ranks(queries: Tensor, stored: Tensor, rows: Tensor) -> Tensor:
 
     Args:
         queries: (M, E) as they are compared.
-        stored: (N, E) likewise.
+        stored: (N, E) as they are compared.
         rows: (M,) the partner of each.
     """
-    found = []
-    for some, own in zip(torch.split(queries, ROWS), torch.split(rows, ROWS), strict=True):
-        scores = some @ stored.T
-        found.append(1 / (1 + (scores > scores.gather(1, own[:, None])).sum(1)))
-    return torch.cat(found)
+    ranks = []
+    for part, partners in zip(torch.split(queries, ROWS), torch.split(rows, ROWS), strict=True):
+        scores = part @ stored.T
+        ranks.append(1 / (1 + (scores > scores.gather(1, partners[:, None])).sum(1)))
+    return torch.cat(ranks)
 
 
 def best_of(ranks: Sequence[Sequence[Tensor]]) -> int:
-    """The place of the first one with the highest mean of all its ranks."""
-    return int(torch.stack([torch.cat(list(one)).mean() for one in ranks]).argmax())
+    """The index of the first candidate with the highest mean of all its ranks, which come in parts."""
+    return int(torch.stack([torch.cat(list(parts)).mean() for parts in ranks]).argmax())

@@ -29,12 +29,12 @@ class LinearAdapter(Adapter):
 
     @property
     def source_dimension(self) -> int:
-        """D."""
+        """D of the embeddings that the adapter maps."""
         return len(self.weight)
 
     @property
     def dimension(self) -> int:
-        """D'."""
+        """D' of the embeddings that the adapter gives."""
         return len(self.offset)
 
     @property
@@ -43,7 +43,7 @@ class LinearAdapter(Adapter):
         return None if self.second is None else len(self.second)
 
     def map(self, embeddings: Tensor) -> Tensor:
-        """(N, D) to (N, D') of any length."""
+        """Embeddings (N, D) to (N, D') of any length."""
         if self.second is None:
             return torch.addmm(self.offset, embeddings, self.weight)
         return torch.addmm(self.offset, embeddings @ self.weight, self.second)
@@ -91,7 +91,7 @@ def fit_linear(
     explained = torch.linalg.eigh(weight.T @ gram @ weight).eigenvectors[:, -rank:].flip(1)
     first, second = weight @ explained, explained.T
     offset = y_mean - x_mean @ first @ second
-    return LinearAdapter(*(one.to(source.dtype) for one in (first, offset, second)))
+    return LinearAdapter(*(tensor.to(source.dtype) for tensor in (first, offset, second)))
 
 
 def _adapter(weight: Tensor, x_mean: Tensor, y_mean: Tensor, dtype: torch.dtype) -> LinearAdapter:
@@ -99,15 +99,15 @@ def _adapter(weight: Tensor, x_mean: Tensor, y_mean: Tensor, dtype: torch.dtype)
 
 
 def _choose(source: Tensor, target: Tensor, paths: RidgePaths, rotations: bool, direction: Direction) -> Ridge:
-    """The first of those by which held-out queries find their partners best."""
-    grid = [one for one in paths.grid() if rotations or not one.rotation]
+    """The first of the ridges by which held-out queries find their partners best."""
+    grid = [ridge for ridge in paths.grid() if rotations or not ridge.rotation]
     ranks: list[list[Tensor]] = [[] for _ in grid]
     for fitted, held_out in folds(len(source), ENOUGH):
-        some = ridge_paths(source[fitted], target[fitted])
+        fold = ridge_paths(source[fitted], target[fitted])
         means = source[fitted].double().mean(0), target[fitted].double().mean(0)
         held_out = held_out[:ENOUGH]
-        for one, found in zip(grid, ranks, strict=True):
-            mapped = _adapter(some.weight(one), *means, source.dtype)(source)
+        for ridge, found in zip(grid, ranks, strict=True):
+            mapped = _adapter(fold.weight(ridge), *means, source.dtype)(source)
             queries, stored = (mapped, target) if direction == "query" else (target, mapped)
             found.append(reciprocal_ranks(queries[held_out], stored, held_out))
     return grid[best_of(ranks)]

@@ -42,16 +42,16 @@ class MLPAdapter(Adapter):
 
     @property
     def source_dimension(self) -> int:
-        """D."""
+        """D of the embeddings that the adapter maps."""
         return self.linear.shape[1]
 
     @property
     def dimension(self) -> int:
-        """D'."""
+        """D' of the embeddings that the adapter gives."""
         return self.linear.shape[0]
 
     def map(self, embeddings: Tensor) -> Tensor:
-        """(N, D) to (N, D') of any length."""
+        """Embeddings (N, D) to (N, D') of any length."""
         return residual_map(
             embeddings, self.linear, self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias
         )
@@ -65,7 +65,7 @@ def residual_map(
     output_weight: Tensor,
     output_bias: Tensor,
 ) -> Tensor:
-    """(N, D) to (N, D') of any length; the tensors are those of ``MLPAdapter``."""
+    """Embeddings (N, D) to (N, D') of any length; the tensors are those of ``MLPAdapter``."""
     hidden = F.gelu(F.linear(embeddings, hidden_weight, hidden_bias))
     return F.linear(embeddings, linear) + F.linear(hidden, output_weight, output_bias)
 
@@ -111,13 +111,13 @@ def fit_mlp(
         mapped = F.normalize(residual_map(source[rows], *weights))
         return (1 - (mapped * target[rows]).sum(1)).mean()
 
-    best, best_distance, since = [one.detach().clone() for one in weights], float("inf"), 0
+    best, best_distance, since = [weight.detach().clone() for weight in weights], float("inf"), 0
     for _ in range(epochs):
         with torch.no_grad():
             now = distance(held_out).item()
         since = 0 if now < best_distance else since + 1
         if since == 0:
-            best, best_distance = [one.detach().clone() for one in weights], now
+            best, best_distance = [weight.detach().clone() for weight in weights], now
         elif since > PATIENCE:
             break
         for rows in torch.split(kept[torch.randperm(len(kept), generator=generator)], batch_size):

@@ -21,16 +21,16 @@ class ProcrustesAdapter(Adapter):
 
     @property
     def source_dimension(self) -> int:
-        """D."""
+        """D of the embeddings that the adapter maps."""
         return self.rotation.shape[0]
 
     @property
     def dimension(self) -> int:
-        """D'."""
+        """D' of the embeddings that the adapter gives."""
         return self.rotation.shape[1]
 
     def map(self, embeddings: Tensor) -> Tensor:
-        """(N, D) to (N, D') of any length."""
+        """Embeddings (N, D) to (N, D') of any length."""
         return embeddings @ self.rotation
 
 

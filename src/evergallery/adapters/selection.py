@@ -47,7 +47,7 @@ class Judgement:
 
     @property
     def variance(self) -> float:
-        """Of the recall, as a share of so many queries."""
+        """The variance of the recall, as a share of so many queries."""
         return self.recall * (1 - self.recall) / max(self.queries, 1)
 
 
@@ -106,7 +106,7 @@ class Selection:
         trials: every kind, in the order given.
         measure: what recall means: ``recall@1``, a stored vector of the same class, itself excluded, among all of them;
             ``partner recall@1``, the stored vector of the same image among those of all pairs.
-        target_recall: the same for the held-out target vectors themselves; a better source may find more, well mapped.
+        target_recall: recall of the held-out target vectors themselves; a better source may find more, well mapped.
         pairs: how many there are.
     """
 
@@ -128,7 +128,7 @@ class Selection:
         return self.chosen.warning
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The selection as JSON values."""
         return {
             "chosen": self.name,
             "measure": self.measure,
@@ -173,16 +173,7 @@ def select_adapter(
         InputError: not two finite embeddings of each image, fewer than 20 pairs, labels that do not fit, or a share outside
             its range.
     """
-    check_pairs(source, target)
-    if len(source) < MINIMUM_PAIRS:
-        raise InputError(
-            f"Choosing an adapter needs at least {MINIMUM_PAIRS} pairs, some to fit it and some to judge it, and got "
-            f"{len(source)}: give more images, or fit one kind by itself."
-        )
-    if labels is not None and tuple(labels.shape) != (len(source),):
-        raise InputError(f"There are {len(source)} pairs and labels of shape {tuple(labels.shape)}: give one for each.")
-    if not 0 < held_out <= 0.5:
-        raise InputError(f"The share of classes held out is {held_out}: it must be above 0 and at most 0.5.")
+    _check(source, target, labels, held_out)
     fits = fits if fits is not None else default_fits(direction, source.shape[1], target.shape[1])
     if labels is not None and len(torch.unique(labels)) == len(labels):
         # No image has another one of its class to find.
@@ -201,6 +192,19 @@ def select_adapter(
         target_recall=judge(target[held], target, held, labels).recall,
         pairs=len(source),
     )
+
+
+def _check(source: Tensor, target: Tensor, labels: Tensor | None, held_out: float) -> None:
+    check_pairs(source, target)
+    if len(source) < MINIMUM_PAIRS:
+        raise InputError(
+            f"Choosing an adapter needs at least {MINIMUM_PAIRS} pairs, some to fit it and some to judge it, and got "
+            f"{len(source)}: give more images, or fit one kind by itself."
+        )
+    if labels is not None and tuple(labels.shape) != (len(source),):
+        raise InputError(f"There are {len(source)} pairs and labels of shape {tuple(labels.shape)}: give one for each.")
+    if not 0 < held_out <= 0.5:
+        raise InputError(f"The share of classes held out is {held_out}: it must be above 0 and at most 0.5.")
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
@@ -234,7 +238,7 @@ def judge(queries: Tensor, stored: Tensor, rows: Tensor, labels: Tensor | None, 
 
     Args:
         queries: (M, E) as they are compared.
-        stored: (N, E) of all pairs, likewise.
+        stored: (N, E) of all pairs, as they are compared.
         rows: (M,) the pair that each query is of.
         labels: (N,) of the pairs: each looks for a vector of its class among all but its own, and one that has none does not
             count. Without labels each looks for its own.
@@ -252,7 +256,7 @@ def judge(queries: Tensor, stored: Tensor, rows: Tensor, labels: Tensor | None, 
 
 
 def together(judgements: Sequence[Judgement]) -> Judgement:
-    """One judgement of all their queries."""
+    """One judgement of the queries of several."""
     queries = sum(judgement.queries for judgement in judgements)
     weights = [judgement.queries / queries if queries else 1 / len(judgements) for judgement in judgements]
 
@@ -331,7 +335,7 @@ def _trial(
     return Trial(
         name=name,
         in_sample=pairs.judged(adapter, rows[: len(held_out)]),
-        out_of_sample=together([pairs.judged(one, held) for one, (_, held) in zip(adapters, by_image, strict=True)]),
+        out_of_sample=together([pairs.judged(fold, held) for fold, (_, held) in zip(adapters, by_image, strict=True)]),
         unseen_classes=unseen,
         seen_classes=seen,
         seconds=seconds,
@@ -339,6 +343,6 @@ def _trial(
     )
 
 
-def _clearly_lower(one: Judgement, other: Judgement) -> bool:
-    """By more than a few points, and by more than two standard errors of the difference."""
-    return other.recall - one.recall > max(GAP, 2 * math.sqrt(one.variance + other.variance))
+def _clearly_lower(new: Judgement, known: Judgement) -> bool:
+    """Whether a recall is lower by more than a few points, and by more than two standard errors of the difference."""
+    return known.recall - new.recall > max(GAP, 2 * math.sqrt(new.variance + known.variance))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergallery._version import __version__
-from evergallery.adapters.card import CARD, FORMAT, AdapterCard, Direction, Space
+from evergallery.adapters.card import CARD, FORMAT, AdapterCard, Direction, NamedSpace
 from evergallery.errors import DamagedError, InputError
 from evergallery.files import new_directory
 from evergallery.files.cards import read_card, write_card
@@ -54,8 +54,8 @@ class StoredAdapter:
         *,
         name: str,
         direction: Direction,
-        source: Space,
-        target: Space,
+        source: NamedSpace,
+        target: NamedSpace,
         pairs: int,
         data: str,
         figures: dict[str, Any] | None = None,
@@ -78,7 +78,7 @@ class StoredAdapter:
         with new_directory(directory) as temporary:
             card = AdapterCard(
                 name=name,
-                fingerprint=fingerprint_of(adapter, source.fingerprint, target.fingerprint),
+                fingerprint=adapter_fingerprint(adapter, source.fingerprint, target.fingerprint),
                 kind=adapter.kind,
                 direction=direction,
                 source=source,
@@ -129,7 +129,9 @@ class StoredAdapter:
             adapter = adapter_from_tensors(self.card.kind, tensors)
         except InputError as error:
             raise DamagedError(f"{path} is not the adapter of its card ({error}): {REMEDY}.") from error
-        self._require_fingerprint(fingerprint_of(adapter, self.card.source.fingerprint, self.card.target.fingerprint))
+        self._require_fingerprint(
+            adapter_fingerprint(adapter, self.card.source.fingerprint, self.card.target.fingerprint)
+        )
         return adapter.to(device)
 
     def problems(self) -> list[str]:
@@ -161,7 +163,7 @@ def adapter_directories(directory: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[1:]))
 
 
-def fingerprint_of(adapter: "Adapter", source: str, target: str) -> str:
+def adapter_fingerprint(adapter: "Adapter", source: str, target: str) -> str:
     """SHA-256 of the map and of what it maps between: its kind, its tensors, and the fingerprints of both spaces.
 
     Vectors that were mapped are neither of the one space nor of the other; this identifies theirs.

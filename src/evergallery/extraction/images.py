@@ -95,9 +95,11 @@ def _read(item: Item, roots: Roots) -> bytes | Problem:
     address = roots.opened(item.uri)
     if address is None:
         return Problem(
-            item.id, FAILED, f"{item.uri} lies where no image may be opened: allow its folder with  evergallery gallery "
+            item.id,
+            FAILED,
+            f"{item.uri} lies where no image may be opened: allow its folder with  evergallery gallery "
             f"images-from FOLDER",
-        )  # fmt: skip
+        )
     try:
         data = read(address, redirects=False)
     except MissingFileError:

@@ -66,8 +66,8 @@ class Card(BaseModel):
         classes: names of the head's rows: the parent's first, then the new ones.
         new_classes: those that this generation learned.
         data: counts and fingerprint of the images that it learned from; empty where it did not learn here.
-        settings: of the training, seeds included; likewise.
-        training: likewise epochs, seconds, device, precision, figures on the validation part.
+        settings: of the training, seeds included; empty where it did not learn here.
+        training: its epochs, seconds, device, precision, figures on the validation part; empty where it did not learn here.
         memory: names of the generations whose class means it remembers, oldest first.
         versions: of the libraries.
         created: ISO 8601, UTC.

@@ -45,12 +45,12 @@ def fingerprint_of(embedder: Extractor, preprocessing: Preprocessing, probes: to
 def endpoint_fingerprint(
     identity: Mapping[str, Any], probes: torch.Tensor, preprocessing: Mapping[str, Any], dimension: int
 ) -> str:
-    """Of what an endpoint makes: where it is, how its model is called there, and what it made of the probe pictures (P, D)."""
+    """The fingerprint of an endpoint: where it is, how its model is called there, and what it made of the probe pictures (P, D)."""
     made_of = {"endpoint": dict(identity), "probes": hash_tensors({"embeddings": probes})}
     return space_fingerprint(made_of, preprocessing, dimension)
 
 
 def short_hashes(hashes: Sequence[str]) -> torch.Tensor:
     """(N,) int64: the first eight bytes of each SHA-256, sorted; enough to tell images apart, and small."""
-    parts = [int.from_bytes(bytes.fromhex(one)[:8], "little", signed=True) for one in hashes]
+    parts = [int.from_bytes(bytes.fromhex(content)[:8], "little", signed=True) for content in hashes]
     return torch.tensor(parts, dtype=torch.int64).sort().values

@@ -204,7 +204,7 @@ class Generation:
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """From a file to the embedder's input.
+        """The preprocessing of a file to the embedder's input.
 
         Raises:
             InputError: there are vectors only.

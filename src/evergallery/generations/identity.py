@@ -30,12 +30,12 @@ def network_fingerprint(
 
 
 def vectors_fingerprint(content: str, dimension: int) -> str:
-    """Of a space of which nothing is known but vectors."""
+    """The fingerprint of a space of which nothing is known but vectors."""
     return _digest({"vectors": content, "dimension": dimension, "normalisation": "l2"})
 
 
 def space_fingerprint(model: Mapping[str, Any], preprocessing: Mapping[str, Any], dimension: int) -> str:
-    """Of whatever makes the vectors, its preprocessing, its D, and the cosine that they are compared by."""
+    """The fingerprint of a space, of whatever makes the vectors, its preprocessing, its D, and the cosine that compares them."""
     return _digest({**model, "preprocessing": dict(preprocessing), "dimension": dimension, "normalisation": "l2"})
 
 

@@ -9,7 +9,7 @@ from evergallery.errors import InputError
 Way = Literal["checked", "direct", "adapter", "dual", "rescore"]
 WAYS: tuple[Way, ...] = get_args(Way)
 CANDIDATES, LEAST_CANDIDATES = 20, 10
-"""By default, and the fewest that a check measures."""
+"""Candidates of re-scoring: by default, and the fewest that a check measures."""
 SECONDS = 2.0
 
 

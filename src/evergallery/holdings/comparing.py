@@ -17,8 +17,8 @@ def stored_spaces(holdings: Holdings, where: Filter = NO_FILTER, view: View | No
 
 def space_names(holdings: Holdings) -> dict[str, str]:
     """Names of generations, and of adapters that map stored vectors, by fingerprint."""
-    names = {one.fingerprint: one.name for one in holdings.generations()}
-    return names | {one.fingerprint: one.name for one in holdings.adapters()}
+    names = {generation.fingerprint: generation.name for generation in holdings.generations()}
+    return names | {adapter.fingerprint: adapter.name for adapter in holdings.adapters()}
 
 
 def space_of(holdings: Holdings, fingerprint: str) -> Space:

@@ -33,13 +33,13 @@ def extract(
         return _extract(holdings, generation, images, watcher)
     cache = EmbeddingCache(holdings.directory / "cache" / "embeddings")
     known = cache.get(generation.fingerprint, images.hashes)
-    missing = [index for index, one in enumerate(images.hashes) if one not in known]
+    missing = [index for index, content in enumerate(images.hashes) if content not in known]
     if missing:
         made = _extract(holdings, generation, images.select(np.array(missing)), watcher)
         hashes = [images.hashes[index] for index in missing]
         cache.add(generation.fingerprint, hashes, made)
         known |= dict(zip(hashes, made, strict=True))
-    return np.stack([known[one] for one in images.hashes])
+    return np.stack([known[content] for content in images.hashes])
 
 
 def _extract(
@@ -121,7 +121,11 @@ def embed_words(holdings: Holdings, words: str, generation: Generation) -> NDArr
 def embed_pixels(holdings: Holdings, images: NDArray[np.uint8], generation: Generation) -> NDArray[np.float32]:
     """The unit embeddings (N, D) of images (N, S, S, 3) that ``data.images.pixels`` has brought to its size S."""
     unnamed = ImageSet(
-        pixels=images, rows=np.arange(len(images)), labels=np.full(len(images), -1), classes=(),
-        uris=("",) * len(images), hashes=("",) * len(images),
-    )  # fmt: skip
+        pixels=images,
+        rows=np.arange(len(images)),
+        labels=np.full(len(images), -1),
+        classes=(),
+        uris=("",) * len(images),
+        hashes=("",) * len(images),
+    )
     return _extract(holdings, generation, unnamed)

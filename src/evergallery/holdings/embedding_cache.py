@@ -30,7 +30,7 @@ class EmbeddingCache:
         """The embeddings (D,) that are known, by content hash."""
         keys, vectors = self._read(fingerprint)
         row = {key: index for index, key in enumerate(keys)}
-        return {one: vectors[row[one]] for one in hashes if one in row}
+        return {content: vectors[row[content]] for content in hashes if content in row}
 
     def add(self, fingerprint: str, hashes: Sequence[str], embeddings: Vectors) -> None:
         """Keep the embeddings (N, D) of N images; other processes may add at the same time, one after another.
@@ -43,10 +43,11 @@ class EmbeddingCache:
         with lock(self.directory / ".lock", "keeping embeddings"):
             keys, vectors = self._read(fingerprint)
             known = set(keys)
-            new = [index for index, one in enumerate(hashes) if one not in known]
+            new = [index for index, content in enumerate(hashes) if content not in known]
             if not new:
                 return
-            digests = np.array([list(bytes.fromhex(one)) for one in [*keys, *(hashes[i] for i in new)]], dtype=np.uint8)
+            together = [*keys, *(hashes[index] for index in new)]
+            digests = np.array([list(bytes.fromhex(content)) for content in together], dtype=np.uint8)
             merged = np.concatenate([vectors, embeddings[new]]) if len(keys) else embeddings[new]
             write_atomic(self._path(fingerprint), save({"hashes": digests, "embeddings": np.ascontiguousarray(merged)}))
 

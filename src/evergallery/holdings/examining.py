@@ -15,7 +15,7 @@ from evergallery.holdings.vector_faults import vector_faults
 
 
 def examine(holdings: Holdings) -> list[str]:
-    """What is wrong with models, vectors and files, a sentence each; ``doctor`` looks at the checks and the gate, too."""
+    """List what is wrong with models, vectors and files, a sentence each; ``doctor`` looks at the checks and the gate, too."""
     found, dimensions = _problems_of_models(holdings)
     try:
         found += _problems_of_gallery(holdings, dimensions)
@@ -25,7 +25,9 @@ def examine(holdings: Holdings) -> list[str]:
         found.append(f"{path} was left by a process that was killed: delete it with  evergallery doctor --mend")
     tokens = holdings.directory / "tokens.json"
     try:
-        if tokens.is_file() and not all(isinstance(one, dict) for one in read_object(tokens, tokens=list)["tokens"]):
+        if tokens.is_file() and not all(
+            isinstance(token, dict) for token in read_object(tokens, tokens=list)["tokens"]
+        ):
             found.append(f"{tokens} does not hold tokens: restore it from a backup, or delete it and make new ones.")
     except DamagedError as error:
         found.append(str(error))

@@ -8,7 +8,7 @@ from evergallery.files import TEMPORARY_PREFIX, lock, was_killed
 from evergallery.gallery.store import GalleryStore
 
 LOCKED = ("", "generations", "images")
-"""Folders whose locks are held by whoever writes there."""
+"""The folders whose locks are held by whoever writes there."""
 
 
 def somebody_was_killed(directory: Path, gallery: Path | None) -> bool:
@@ -41,7 +41,7 @@ def sweep(directory: Path, gallery: GalleryStore) -> list[Path]:
 
 
 def left(directory: Path) -> list[Path]:
-    """What killed processes have left."""
+    """The files and folders that killed processes have left."""
     folders = (directory, *(directory / name for name in ("generations", "adapters", "checks", "images", "backups")))
     return [path for folder in folders for path in sorted(folder.glob(TEMPORARY_PREFIX + "*"))]
 

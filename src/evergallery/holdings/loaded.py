@@ -51,7 +51,7 @@ class Loaded:
 
     def keep_runnable(self, generation: Generation, network: "Runnable") -> None:
         """Have a generation's network for the runtimes in memory."""
-        others = {name: one for name, one in self._runnable.items() if name != generation.fingerprint}
+        others = {name: runnable for name, runnable in self._runnable.items() if name != generation.fingerprint}
         self._runnable = dict(list({**others, generation.fingerprint: network}.items())[-EMBEDDERS:])
 
     def adapter(self, stored: StoredAdapter) -> "Adapter":

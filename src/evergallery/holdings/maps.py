@@ -43,10 +43,10 @@ def maps_to(
         from evergallery.network import Embedder
         from evergallery.network.relatives import vectors_between
 
-        one, other = embedder(maker), embedder(wanted)
-        assert isinstance(one, Embedder)
-        assert isinstance(other, Embedder)
-        between = vectors_between((one, maker.preprocessing), (other, wanted.preprocessing))
+        source, goal = embedder(maker), embedder(wanted)
+        assert isinstance(source, Embedder)
+        assert isinstance(goal, Embedder)
+        between = vectors_between((source, maker.preprocessing), (goal, wanted.preprocessing))
         if between is not None:
             maps[maker.fingerprint] = between
     return maps

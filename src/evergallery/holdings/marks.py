@@ -61,4 +61,4 @@ class Marks:
     def of(self, queries: Iterable[str]) -> dict[tuple[str, str], bool]:
         """What holds of some queries, by query and item."""
         wanted = set(queries)
-        return {(one.query, one.item): one.right for one in self.all() if one.query in wanted}
+        return {(mark.query, mark.item): mark.right for mark in self.all() if mark.query in wanted}

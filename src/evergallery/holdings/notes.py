@@ -81,7 +81,7 @@ class Notes:
     def solved(self, identifiers: Iterable[str]) -> None:
         """Forget the problems of these items."""
         if self.path.is_file():
-            self._write("delete from problem where item = ?", [(one,) for one in identifiers])
+            self._write("delete from problem where item = ?", [(identifier,) for identifier in identifiers])
 
     def problems(self) -> list[Problem]:
         """Every problem, in order of the items' ids."""

@@ -32,7 +32,7 @@ from evergallery.watching import SILENT, Watcher
 LONG_SECONDS = 30.0
 """Images that torch would take so long for are worth a trial, which takes about half of that for a network of 13 MB."""
 FEW = 100
-"""So many images are never worth one."""
+"""So few images are never worth a trial of runtimes."""
 
 
 def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> Embed:
@@ -83,7 +83,7 @@ def runtime_of(holdings: Holdings, generation: Generation) -> Runtime | None:
 
 
 def ran_in(holdings: Holdings, generation: Generation) -> dict[str, str]:
-    """For the journal: what embedded for a generation, and in which numbers, as far as it is known of somebody else's model."""
+    """What embedded for a generation, and in which numbers, for the journal; of somebody else's model as far as it is known."""
     runtime = runtime_of(holdings, generation)
     if runtime is None:
         return {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
@@ -180,7 +180,7 @@ def _machine() -> dict[str, Any]:
 
 @cache
 def _processor() -> str:
-    """Its name and what it can do, since virtual ones have the same name."""
+    """The processor by its name and what it can do, since virtual ones have the same name."""
     lines: dict[str, str] = {}
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -29,12 +29,12 @@ class Space:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the space."""
+        """The fingerprint that identifies the space."""
         return self.adapter.card.fingerprint if self.adapter else self.maker.fingerprint
 
     @property
     def dimension(self) -> int:
-        """D."""
+        """D of the vectors."""
         return self.adapter.card.dimension if self.adapter else self.maker.card.dimension
 
     def require_width(self, queries: NDArray[np.float32]) -> None:

@@ -56,7 +56,7 @@ class Scale(BaseModel):
     slope: float
     intercept: float
     presence: tuple[float, float] | None = None
-    """The same of the best cosine, as the probability that anything of the query's class is there; none of earlier checks."""
+    """Slope and intercept from a query's best cosine to the probability that anything of its class is there; not in old checks."""
 
 
 class Refresh(BaseModel):
@@ -68,7 +68,7 @@ class Refresh(BaseModel):
     generation: str
     """Name of the generation that will query the new vectors."""
     fingerprint: str
-    """Of the space of the new vectors."""
+    """Fingerprint of the space of the new vectors."""
     adapter: str | None = None
     """Name of the adapter that maps stored vectors, where no image is read."""
     shown: bool
@@ -94,7 +94,7 @@ class State(BaseModel):
     scales: list[Scale] = Field(default_factory=list)
     refresh: Refresh | None = None
     refreshes: int = 0
-    """How many were ever begun."""
+    """How many refreshes were ever begun."""
     committed: list[str] = Field(default_factory=list)
     """Refreshes whose earlier vectors are still to be deleted."""
     discarded: list[str] = Field(default_factory=list)
@@ -168,9 +168,8 @@ class State(BaseModel):
 
     def keep_scale(self, scale: Scale) -> None:
         """Record a scale, in place of what was known about it."""
-        kept = [
-            one for one in self.scales if (one.query, one.item, one.adapter) != (scale.query, scale.item, scale.adapter)
-        ]
+        pair = (scale.query, scale.item, scale.adapter)
+        kept = [known for known in self.scales if (known.query, known.item, known.adapter) != pair]
         self.scales = [*kept, scale]
 
     def view(self) -> View:
@@ -213,9 +212,18 @@ class State(BaseModel):
             why, refused = f"{self.forced}; {why}", refused or str(self.last_promotion["refused"])
         shown = self.refresh.shown if self.refresh else False
         self.promotions.append(
-            {"promoted": name, "before": self.promoted, "why": why, "judged": judged, "refused": refused, "time": now(),
-             "refresh shown before": shown, "answer": answer.model_dump(), "answer before": self.answer.model_dump()}
-        )  # fmt: skip
+            {
+                "promoted": name,
+                "before": self.promoted,
+                "why": why,
+                "judged": judged,
+                "refused": refused,
+                "time": now(),
+                "refresh shown before": shown,
+                "answer": answer.model_dump(),
+                "answer before": self.answer.model_dump(),
+            }
+        )
         self.promoted, self.answer = name, answer
         if self.refresh and self.refresh.generation == name:
             self.refresh = self.refresh.model_copy(update={"shown": True})
@@ -224,18 +232,23 @@ class State(BaseModel):
         """Begin a refresh for a generation, shown at once where it is the promoted one."""
         self.refreshes += 1
         self.refresh = Refresh(
-            id=f"r{self.refreshes}", generation=generation, fingerprint=fingerprint, adapter=adapter,
-            shown=self.promoted == generation, started=now(),
-        )  # fmt: skip
+            id=f"r{self.refreshes}",
+            generation=generation,
+            fingerprint=fingerprint,
+            adapter=adapter,
+            shown=self.promoted == generation,
+            started=now(),
+        )
         return self.refresh
 
     @property
     def last_promotion(self) -> dict[str, Any]:
         """The one that ``roll_back`` undoes; empty without one. Older versions recorded some that changed nothing."""
         changed = (
-            one
-            for one in reversed(self.promotions)
-            if one.get("before") != one.get("promoted") or one.get("answer") != one.get("answer before")
+            promotion
+            for promotion in reversed(self.promotions)
+            if promotion.get("before") != promotion.get("promoted")
+            or promotion.get("answer") != promotion.get("answer before")
         )
         return next(changed, {})
 

@@ -41,7 +41,7 @@ def vector_faults(holdings: Holdings) -> list[str]:
 
 
 def rows_of(items: Iterable[Item]) -> Rows:
-    """How many items, with the first ids of them."""
+    """The count of some items, with the first ids of them."""
     names = sorted(item.id for item in items)
     return Rows(len(names), tuple(names[:EXAMPLES]))
 
@@ -62,7 +62,7 @@ def _digest(item: Item) -> int:
 
 
 def _duplicates(gallery: GalleryStore, where: Filter, name: str, digests: NDArray[np.uint64]) -> list[str]:
-    """Of vectors that several pictures have; items that are known to show the same picture may share one."""
+    """The faults of vectors that several pictures have; items that are known to show the same picture may share one."""
     values, counts = np.unique(digests, return_counts=True)
     shared = set(values[counts > 1].tolist())
     if not shared:

@@ -86,15 +86,30 @@ def index(
         images = places.watched(images)
     with allowing(holdings, places, watcher), extracting(holdings, maker, cluster, workers, watcher) as extraction:
         done = index_images(
-            holdings.gallery, maker, extraction, images, watcher,
-            source=str(data), split=split, relabel=relabel, skipped_file=holdings.directory / "skipped.csv",
-            root=folder if sync else None, prune=lambda question: prune or watcher.confirms(question),
-        )  # fmt: skip
+            holdings.gallery,
+            maker,
+            extraction,
+            images,
+            watcher,
+            source=str(data),
+            split=split,
+            relabel=relabel,
+            skipped_file=holdings.directory / "skipped.csv",
+            root=folder if sync else None,
+            prune=lambda question: prune or watcher.confirms(question),
+        )
     holdings.journal.record(
-        "index", generation=maker.name, added=done.added, replaced=done.replaced, unchanged=done.unchanged,
-        conflicts=done.conflict_count, pruned=done.pruned, skipped=done.skipped_count, seconds=round(done.seconds, 1),
+        "index",
+        generation=maker.name,
+        added=done.added,
+        replaced=done.replaced,
+        unchanged=done.unchanged,
+        conflicts=done.conflict_count,
+        pruned=done.pruned,
+        skipped=done.skipped_count,
+        seconds=round(done.seconds, 1),
         **({} if cluster else ran_in(holdings, maker)),
-    )  # fmt: skip
+    )
     return done
 
 

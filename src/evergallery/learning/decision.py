@@ -29,9 +29,9 @@ class Request:
         method: by which to learn.
         settings: all of them, or those that are to differ from the usual ones.
         backbone: in place of the parent's.
-        dim: likewise.
-        neck: likewise.
-        head: likewise.
+        dim: D in place of the parent's.
+        neck: in place of the parent's.
+        head: kind of head in place of the parent's.
         train: what learns.
         pretrained: begin with the published weights.
         weights: begin with those of this file.

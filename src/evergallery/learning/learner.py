@@ -43,8 +43,10 @@ class Learner:
         self.directory, self.run, self.watcher, self.ranks = directory, run, watcher, ranks
         self.images = relabel(images, run.old_classes + run.new_classes(images))
         self.data = {
-            "images": len(images), "classes": len(np.unique(images.labels)), "fingerprint": self.images.fingerprint(),
-        }  # fmt: skip
+            "images": len(images),
+            "classes": len(np.unique(images.labels)),
+            "fingerprint": self.images.fingerprint(),
+        }
         self.identity = run.identity(self.images, self.data)
         if ranks.agreed(self.identity) != self.identity:
             raise InputError("The processes have read different images: learn again once nobody changes them.")

@@ -83,11 +83,19 @@ def learn(
     """
     ancestor = _parent(holdings, parent, method)
     request = Request(
-        method=method, settings=settings, backbone=backbone, dim=dim, neck=neck, head=head, train=train,
-        pretrained=pretrained, weights=None if weights is None else Path(weights).expanduser(),
-        from_scratch=from_scratch, old_images=old_data is not None,
+        method=method,
+        settings=settings,
+        backbone=backbone,
+        dim=dim,
+        neck=neck,
+        head=head,
+        train=train,
+        pretrained=pretrained,
+        weights=None if weights is None else Path(weights).expanduser(),
+        from_scratch=from_scratch,
+        old_images=old_data is not None,
         supporting_weights=None if supporting_weights is None else Path(supporting_weights).expanduser(),
-    )  # fmt: skip
+    )
     run = decide(request, Ground.of(ancestor, holdings.state), _next_number(holdings), holdings.directory)
     check_compiler(run.settings)
     ranks = join(resolve_device(run.settings.device))
@@ -151,6 +159,11 @@ def _learned(holdings: Holdings, generation: Generation) -> None:
     tidy_up(holdings.directory, generation)
     card = generation.card
     holdings.journal.record(
-        "learn", generation=card.name, parent=card.parent, method=card.method.name, images=card.data["training"],
-        new_classes=len(card.new_classes), seconds=card.training["seconds"],
-    )  # fmt: skip
+        "learn",
+        generation=card.name,
+        parent=card.parent,
+        method=card.method.name,
+        images=card.data["training"],
+        new_classes=len(card.new_classes),
+        seconds=card.training["seconds"],
+    )

@@ -88,7 +88,7 @@ class Lessons:
 
     Attributes:
         training: labels are rows of the head.
-        validation: likewise, or ``None``.
+        validation: labels are rows of the head, too; ``None`` where there is no such part.
         images: the training images.
         columns: the first column of each backbone's features, by its fingerprint; empty where images are taken.
     """

@@ -20,18 +20,18 @@ class Fidelity:
     """
 
     cosine: float
-    """Of each image's virtual feature with its real one."""
+    """Cosine of each image's virtual feature with its real one."""
     cosine_untouched: float
-    """Of the later generation's embedding with the real one."""
+    """Cosine of the later generation's embedding with the real feature."""
     recall_real: float
-    """In a gallery of real features: the earlier generation's self-test."""
+    """Recall in a gallery of real features: the earlier generation's self-test."""
     recall_virtual: float
-    """In a gallery of virtual features."""
+    """Recall in a gallery of virtual features."""
     recall_untouched: float
-    """In a gallery of the later generation's embeddings."""
+    """Recall in a gallery of the later generation's embeddings."""
 
     def to_dict(self) -> dict[str, float]:
-        """The same as JSON values."""
+        """The figures as JSON values, rounded to six digits."""
         return {name: round(value, 6) for name, value in asdict(self).items()}
 
 

@@ -31,13 +31,13 @@ class ClassMeans:
 
     @classmethod
     def measured(cls, outputs: Outputs, labels: Tensor) -> "ClassMeans":
-        """From outputs of N training images (no augmentation) and their labels (N,)."""
+        """Measure the means from outputs of N training images without augmentation, and their labels (N,)."""
         classes, index = torch.unique(labels, return_inverse=True)
         raw, unit = (class_means(x, index, len(classes)) for x in (outputs.features, outputs.embeddings))
         return cls(classes, raw, unit, torch.zeros_like(raw))
 
     def moved(self, drift: Tensor) -> "ClassMeans":
-        """The same in a space in which the means lie ``drift`` (K, D) further on."""
+        """The means in a space in which they lie ``drift`` (K, D) further on."""
         raw = self.raw + drift
         return replace(self, raw=raw, unit=F.normalize(raw), drift=self.drift + drift)
 
@@ -48,7 +48,7 @@ class Memory:
 
     means: Mapping[str, ClassMeans] = field(default_factory=dict)
     scatter: Scatter | None = None
-    """Of the features of a frozen backbone, of every image of the lineage that went through it; ``None`` elsewhere."""
+    """Scatter of the features of a frozen backbone, of every image of the lineage that went through it; ``None`` elsewhere."""
 
     def after(
         self,
@@ -83,20 +83,20 @@ class Memory:
         return Memory({**moved, name: ClassMeans.measured(new, labels)})
 
     def earlier(self) -> list[ClassMeans]:
-        """Of all generations but the last, oldest first: those whose features have to be estimated."""
+        """The means of all generations but the last, oldest first: those whose features have to be estimated."""
         return list(self.means.values())[:-1]
 
     def prototypes(self) -> tuple[Tensor, Tensor]:
         """Classes (K,) and unit prototypes (K, D) of all tasks; a class seen twice is taken where it was seen last."""
         latest = {
-            int(one): vector
+            int(label): vector
             for means in self.means.values()
-            for one, vector in zip(means.classes, F.normalize(means.raw), strict=True)
+            for label, vector in zip(means.classes, F.normalize(means.raw), strict=True)
         }
         return torch.tensor(list(latest), dtype=torch.int64), torch.stack(list(latest.values()))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name, as a file holds them."""
+        """The tensors of the memory by name, as a file holds them."""
         means = {
             f"{name}/{part}": getattr(means, part)
             for name, means in self.means.items()
@@ -106,7 +106,7 @@ class Memory:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], order: tuple[str, ...]) -> "Memory":
-        """Back from a file, generations in ``order``."""
+        """Read a memory from the tensors of a file, its generations in ``order``."""
         parts = ("classes", "raw", "unit", "drift")
         means = {name: ClassMeans(*(tensors[f"{name}/{part}"] for part in parts)) for name in order}
         return cls(means, Scatter.from_tensors(tensors))

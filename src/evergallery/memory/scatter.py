@@ -12,7 +12,7 @@ PREFIX = "scatter/"
 CHUNK = 8192
 """Rows that are centred at once."""
 EMPHASES = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
-"""Of the known classes, to choose among."""
+"""Weights of the known classes, to choose among."""
 TIED = 1e-9
 """Differences below it come from rounding."""
 
@@ -37,7 +37,7 @@ class Scatter:
 
     @classmethod
     def measured(cls, features: Tensor, labels: Tensor) -> "Scatter":
-        """Of features (N, W) and their labels (N,)."""
+        """Measure the scatter of features (N, W) with labels (N,)."""
         classes, index = torch.unique(labels, return_inverse=True)
         means = class_means(features.double(), index, len(classes))
         within = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
@@ -49,13 +49,13 @@ class Scatter:
         return cls(classes, torch.bincount(index), means, within)
 
     def joined(self, other: "Scatter") -> "Scatter":
-        """Of the images of both, exactly (Chan et al. 1979, equation 2.1); a class may be in both."""
+        """The scatter of the images of both, exactly (Chan et al. 1979, equation 2.1); a class may be in both."""
         classes = torch.unique(torch.cat([self.classes, other.classes]))
         counts = torch.zeros(2, len(classes), dtype=torch.int64)
         means = torch.zeros(2, len(classes), self.means.shape[1], dtype=torch.float64)
-        for index, one in enumerate((self, other)):
-            rows = torch.searchsorted(classes, one.classes)
-            counts[index, rows], means[index, rows] = one.counts, one.means
+        for index, scatter in enumerate((self, other)):
+            rows = torch.searchsorted(classes, scatter.classes)
+            counts[index, rows], means[index, rows] = scatter.counts, scatter.means
         total = counts.sum(0)
         shares = counts.double() / total
         apart = (means[0] - means[1]) * (shares.prod(0) * total).sqrt()[:, None]
@@ -63,7 +63,7 @@ class Scatter:
         return Scatter(classes, total, mean, self.within + other.within + apart.T @ apart)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name, as a file holds them."""
+        """The tensors of the scatter by name, as a file holds them."""
         return {
             f"{PREFIX}classes": self.classes,
             f"{PREFIX}counts": self.counts,
@@ -73,7 +73,7 @@ class Scatter:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Scatter | None":
-        """Back from a file; ``None`` where it has none."""
+        """Read a scatter from the tensors of a file; ``None`` where it has none."""
         if f"{PREFIX}within" not in tensors:
             return None
         classes, counts, means, within = (tensors[PREFIX + name] for name in ("classes", "counts", "means", "within"))
@@ -138,7 +138,7 @@ def discriminant_whitening(scatter: Scatter, shrinkage: float, emphasis: float) 
     Args:
         scatter: of unit features, of every image so far.
         shrinkage: see ``discriminant_metric``.
-        emphasis: likewise.
+        emphasis: see ``discriminant_metric``.
 
     Returns:
         Weight (W, W) and bias (W,) of a linear layer, float32.

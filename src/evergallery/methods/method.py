@@ -44,21 +44,21 @@ class Task:
     """
 
     labels: Tensor
-    """(N,) of the training images: rows of the head."""
+    """Labels (N,) of the training images: rows of the head."""
     dimension: int
     """D of the network that learns."""
     classes: int
-    """Rows of its head."""
+    """Rows of the head of the network that learns."""
     head: HeadKind = "cosine"
-    """Its kind."""
+    """The kind of that head."""
     old_classes: int = 0
     """Rows that the parent's head has."""
     parent: Network | None = None
-    """Frozen."""
+    """The frozen parent; ``None`` for a first generation."""
     old: Outputs | None = None
     """The parent's outputs of the N images without augmentation; only for methods that need them."""
     memory: Memory = field(default_factory=Memory)
-    """The parent's."""
+    """What the parent remembers."""
     another_network: Callable[[Beginning], Network] | None = None
     """Makes a network like the one that learns."""
 
@@ -82,20 +82,20 @@ class Step(Generic[State]):
     """What the networks made of one batch."""
 
     labels: Tensor
-    """(B,) rows of the head: old classes first, in the order in which they came."""
+    """Labels (B,) as rows of the head: old classes first, in the order in which they came."""
     new: Outputs
-    """Of the network that learns."""
+    """Outputs of the network that learns."""
     old: Outputs | None = None
-    """Of the frozen parent, in evaluation mode and without a graph; ``None`` where the method does not read them."""
+    """Outputs of the frozen parent, in evaluation mode and without a graph; ``None`` where the method does not read them."""
     _: KW_ONLY
     head: Head
-    """Of the network that learns."""
+    """Head of the network that learns."""
     state: State
-    """What the method's ``begin`` made."""
+    """The state that the method's ``begin`` made."""
     old_head: Head | None = None
-    """The frozen parent's; ``None`` where it has no classes."""
+    """The head of the frozen parent; ``None`` where it has no classes."""
     root: Outputs | None = None
-    """Of the frozen first generation of a line that the method has carried on, where the parent is not that one itself."""
+    """Outputs of the frozen first generation of a line that the method carries on, where the parent is another one."""
     run: Callable[[Network], Outputs] | None = None
     """Runs another network on the same batch."""
     progress: float = 1.0
@@ -120,9 +120,9 @@ class Solution(NamedTuple):
     """A linear map of unit features, in closed form."""
 
     weight: Tensor
-    """(W, W)."""
+    """The matrix (W, W)."""
     bias: Tensor
-    """(W,)."""
+    """The offset (W,)."""
     chosen: dict[str, Any]
     """What was chosen, and what it was chosen by: JSON, for the card and for the next generation."""
 
@@ -161,7 +161,7 @@ class Method(ABC, Generic[State]):
         Raises:
             InputError: an unknown name, or a value that does not fit.
         """
-        known = [one.name for one in fields(cls)]
+        known = [field.name for field in fields(cls)]
         for key in given:
             if key not in known:
                 raise InputError(f"{cls.name!r} has no hyper-parameter {key!r}: it has {', '.join(known) or 'none'}.")
@@ -188,7 +188,7 @@ class Method(ABC, Generic[State]):
     ) -> Solution | None:
         """The neck of a frozen backbone in closed form.
 
-        Asked only where the line's vectors are the backbone's own features, or a map of them that was solved likewise.
+        Asked only where the line's vectors are the backbone's own features, or a map of them that was solved so, too.
 
         Args:
             scatter: of the unit features of every image that the lineage has learned, the new ones among them.
@@ -249,7 +249,7 @@ def _adapters(kind: type[Method]) -> dict[str, TypeAdapter[Any]]:
     """What checks each hyper-parameter."""
     hints = get_type_hints(kind, include_extras=True)
     finite = ConfigDict(allow_inf_nan=False)
-    return {one.name: TypeAdapter(hints[one.name], config=finite) for one in fields(kind)}
+    return {field.name: TypeAdapter(hints[field.name], config=finite) for field in fields(kind)}
 
 
 NO_TRIPLETS = -2.0

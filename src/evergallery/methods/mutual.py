@@ -84,7 +84,7 @@ class Mutual(Method["Support"]):
                 for means in earlier
             ]
             terms["virtual relations"] = self.virtual_weight * sum(
-                (self._from_the_past(new.embeddings, one) for one in virtual), start=new.embeddings.new_zeros(())
+                (self._from_the_past(new.embeddings, means) for means in virtual), start=new.embeddings.new_zeros(())
             )
         if self.classification_weight:
             terms["classification"] = self.classification_weight * (
@@ -119,7 +119,7 @@ class Support(nn.Module):
         self.earlier = nn.ModuleList(_Means(means) for means in earlier)
 
     def earlier_means(self) -> "list[_Means]":
-        """Of each generation before the parent, oldest first."""
+        """The class means of each generation before the parent, oldest first."""
         return cast("list[_Means]", list(self.earlier))
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from evergallery.network import HeadKind
 
 OldHead = Literal["never", "optional", "needed"]
-Beside = Literal["nothing", "discriminator", "network"]
+TrainedBeside = Literal["nothing", "discriminator", "network"]
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Needs:
     parent_weights: bool = True
     same_dimension: bool = False
     head: HeadKind | None = None
-    beside: Beside = "nothing"
+    beside: TrainedBeside = "nothing"
     own_passes: int = 0
     closed_form: bool = False
 
     @property
     def parent(self) -> bool:
-        """Whether it learns from a frozen parent."""
+        """Whether the method learns from a frozen parent."""
         return self.old_batches or self.old_outputs
 
     def cells(self, old_images_per_class: int | None) -> dict[str, str]:
-        """In words, the columns of the table in the docs that follow from this.
+        """The columns of the table in the docs that follow from these needs, in words.
 
         Args:
             old_images_per_class: how many the method takes at most; ``None`` for all.
@@ -65,7 +65,7 @@ class Needs:
         }
 
     def cost(self) -> str:
-        """In words, what it costs beside one forward and one backward pass for each new image."""
+        """What the method costs beside one forward and one backward pass for each new image, in words."""
         parts = []
         if self.old_images:
             parts += ["the kept images" if self.parent_weights else "all images, longer training"]

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 from evergallery.losses import metric_loss
 
 Weight = Annotated[float, Field(ge=0)]
-"""Of a term of the loss; 0 leaves it out."""
+"""The weight of a term of the loss; 0 leaves it out."""
 Positive = Annotated[float, Field(gt=0)]
 """A temperature, a scale, a width."""
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -189,7 +189,7 @@ def _bare(weights: dict[str, Any]) -> dict[str, Tensor]:
 def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
     from torchvision import models
 
-    known = [one for one in models.list_models(module=models) if one not in WITH_AUXILIARY_HEADS]
+    known = [name for name in models.list_models(module=models) if name not in WITH_AUXILIARY_HEADS]
     if name not in known:
         raise InputError(
             f"No model of torchvision is called {name!r}: name one of its image classifiers.{did_you_mean(name, known)}"

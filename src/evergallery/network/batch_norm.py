@@ -19,7 +19,7 @@ def synchronise(network: nn.Module, ranks: Ranks) -> None:
 
 
 class _Synchronised(_BatchNorm):
-    """In place of a layer's own class; timm's layers have a dropout and an activation in them."""
+    """The class that a layer takes in place of its own; timm's layers have a dropout and an activation in them."""
 
     ranks: Ranks
 

@@ -93,7 +93,7 @@ class Embedder(Extractor):
                 self.neck.append(nn.BatchNorm1d(dimension))
 
     def with_backbone(self, backbone: nn.Module) -> "Embedder":
-        """The same neck, its weights shared, on another backbone of the same width."""
+        """This embedder's neck, its weights shared, on another backbone of the same width."""
         other = copy.copy(self)
         other._modules = {**self._modules, "backbone": backbone}
         return other
@@ -136,7 +136,7 @@ class Residual(nn.Module):
 
 
 class Columns(nn.Module):
-    """In place of a frozen backbone whose features are known: its columns of the features (B, W) of one or several.
+    """The backbone of known features: its columns of the features (B, W) that one frozen backbone or several gave.
 
     Args:
         start: first column.
@@ -148,7 +148,7 @@ class Columns(nn.Module):
         self.start, self.stop = start, stop
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, W) to (B, stop - start)."""
+        """Features (B, W) to the columns (B, stop - start)."""
         return features[:, self.start : self.stop]
 
 

@@ -247,7 +247,7 @@ class _StayHere(HTTPRedirectHandler):
     """Follows nobody elsewhere: neither pictures nor the key go to an address that was not registered."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Never."""
+        """Redirect to nowhere, whatever the answer says."""
         return
 
 
@@ -329,9 +329,9 @@ def _vectors(endpoint: Endpoint, content: bytes, count: int) -> list[list[float]
         )
     vectors = [row.get("embedding") for row in sorted(rows, key=_index)]
     for vector in vectors:
-        if not isinstance(vector, list) or not vector or not all(type(one) in (int, float) for one in vector):
+        if not isinstance(vector, list) or not vector or not all(type(number) in (int, float) for number in vector):
             raise InputError(f"{endpoint} answers with an `embedding` that is no list of numbers: see --body.")
-        if not all(abs(one) <= LARGEST for one in vector):
+        if not all(abs(number) <= LARGEST for number in vector):
             raise InputError(f"{endpoint} answers with numbers that are not finite, or too large: mend it there.")
     return vectors
 
@@ -361,7 +361,7 @@ def _key(terms: Terms) -> str | None:
 
 def _bare(told: str, key: str | None) -> str:
     """What somebody else has said, in a line, without the key and without what may be a part of it."""
-    told = "".join(one if one.isprintable() else " " for one in told)
+    told = "".join(letter if letter.isprintable() else " " for letter in told)
     if key is not None:
         parts: Sequence[str] = [key, key[:6], key[-6:]]
         for part in parts:

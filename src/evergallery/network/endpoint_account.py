@@ -46,11 +46,11 @@ class Terms(BaseModel):
 
     @property
     def limited(self) -> bool:
-        """Whether somebody must count."""
+        """Whether the terms set a limit, so that requests must be counted."""
         return self.rate is not None or self.max_cost is not None or self.max_pictures is not None
 
     def cost(self, pictures: int) -> float | None:
-        """Of so many pictures; ``None`` where they have no price."""
+        """The cost of so many pictures; ``None`` where they have no price."""
         return None if self.price_per_1000 is None else pictures * self.price_per_1000 / 1000
 
 
@@ -79,13 +79,13 @@ class Account:
         return account
 
     def forget(self) -> None:
-        """Delete it: nothing came of the endpoint."""
+        """Delete the account: nothing came of the endpoint."""
         self.path.unlink(missing_ok=True)
         self.path.with_suffix(".lock").unlink(missing_ok=True)
 
     @property
     def terms(self) -> Terms:
-        """As they are now.
+        """The terms as they are now.
 
         Raises:
             DamagedError: the file is missing or altered.
@@ -94,7 +94,7 @@ class Account:
 
     @property
     def pictures(self) -> int:
-        """That were asked for so far."""
+        """How many pictures were asked for so far."""
         return int(self._read()["pictures"])
 
     def take(self, pictures: int) -> float:

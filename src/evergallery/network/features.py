@@ -142,7 +142,7 @@ def feature_width(embedder: Embedder) -> int:
 
 
 def on_features(network: Network, start: int) -> Network:
-    """The same network, its weights shared, for features whose columns from ``start`` on are of its backbone."""
+    """A network with the weights of another one, for features whose columns from ``start`` on are of its backbone."""
     columns = Columns(start, start + feature_width(network.embedder))
     return Network(network.embedder.with_backbone(columns), network.head)
 

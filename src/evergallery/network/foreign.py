@@ -123,7 +123,7 @@ def probe(model: Extractor, preprocessing: Preprocessing) -> Tensor:
 
 
 def least_cosine(probes: Tensor, kept: Tensor) -> float:
-    """Of what a model makes of the probe pictures with what it made before, unit rows (P, D) both; 0 where D differs."""
+    """The least cosine of unit rows (P, D) of the probe pictures with those that the model made before; 0 where D differs."""
     return float((probes * kept).sum(1).min()) if probes.shape == kept.shape else 0.0
 
 
@@ -215,7 +215,7 @@ def onnx_model(path: Path, size: Size, dimension: int | None = None) -> ForeignM
         not isinstance(have, int) or have == want for have, want in zip(shape[1:], expected, strict=True)
     )
     if not fits or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
-        found = ", ".join(f"{one.name} {one.shape} {one.type}" for one in inputs) or "none"
+        found = ", ".join(f"{entry.name} {entry.shape} {entry.type}" for entry in inputs) or "none"
         told = ", ".join(map(str, expected))
         raise InputError(
             f"{name} has the inputs {found}: it must have one, a float tensor (B, {told}); name its size with --size, "
@@ -268,7 +268,7 @@ def onnx_preprocessing(path: Path) -> dict[str, Any]:
 def _output_of_vectors(
     name: str, session: Any, answer: Callable[[NDArray[np.float32], list[str]], list[Any]], images: NDArray[np.float32]
 ) -> str:
-    outputs: list[str] = [one.name for one in session.get_outputs()]
+    outputs: list[str] = [output.name for output in session.get_outputs()]
     try:
         shapes = {output: np.shape(array) for output, array in zip(outputs, answer(images, outputs), strict=True)}
     # The runtime's errors have no common base.

@@ -24,7 +24,7 @@ class Head(nn.Module):
     """
 
     weight: Tensor
-    """(rows, D): a parameter, but for the simplex a buffer."""
+    """The rows (rows, D): a parameter, but for the simplex a buffer."""
 
     def __init__(self, width: int, classes: int, kind: HeadKind = "unit-rows", scale: float = 16.0) -> None:
         super().__init__()

@@ -143,7 +143,7 @@ def in_bfloat16(embedder: Extractor, preprocessing: Preprocessing, path: Path, t
     """
     onnx = _onnx()
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {**{one.key: one.value for one in model.metadata_props}, NUMBERS: "bfloat16"})
+    onnx.helper.set_model_props(model, {**_properties(model), NUMBERS: "bfloat16"})
     onnx.save(model, target)
     cosine = probe_cosine(embedder, preprocessing, target)
     if not cosine >= SAME:
@@ -191,9 +191,8 @@ def quantise(path: Path, target: Path, batches: Iterator[NDArray[np.float32]]) -
             reduce_range=True,
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool", "GlobalAveragePool"],
         )
-    properties = {one.key: one.value for one in onnx.load(path).metadata_props}
     model = onnx.load(target)
-    onnx.helper.set_model_props(model, {**properties, NUMBERS: "int8"})
+    onnx.helper.set_model_props(model, {**_properties(onnx.load(path)), NUMBERS: "int8"})
     onnx.save(model, target)
 
 
@@ -211,9 +210,14 @@ def _onnx() -> Any:
     return onnx
 
 
+def _properties(model: Any) -> dict[str, str]:
+    """What an ONNX model says of itself, by name."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters tell their own developers."""
+    """Let nobody hear what the exporters tell their own developers."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

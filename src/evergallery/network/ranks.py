@@ -83,7 +83,8 @@ class Ranks:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(flat)
         flat /= self.size
-        for gradient, mean in zip(gradients, torch.split(flat, [one.numel() for one in gradients]), strict=True):
+        means = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
 
     def agreed(self, value: T) -> T:
@@ -95,7 +96,7 @@ class Ranks:
         return held[0]
 
     def wait(self) -> None:
-        """Until every rank has come here."""
+        """Wait until every rank has come here."""
         self.total(torch.zeros(1))
 
     def in_turn(self, work: Callable[[], T]) -> T:
@@ -137,8 +138,11 @@ def together(device: torch.device) -> dict[str, Any]:
             f"{size} processes learn together and one device, {device}, is named for all of them: leave the number out."
         )
     return {
-        "accelerator": device.type, "devices": size // machines, "num_nodes": machines, "strategy": _strategy(),
-    }  # fmt: skip
+        "accelerator": device.type,
+        "devices": size // machines,
+        "num_nodes": machines,
+        "strategy": _strategy(),
+    }
 
 
 def join(device: torch.device) -> Ranks:
@@ -170,9 +174,11 @@ def _meet(device: torch.device) -> None:
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=PrefixStore(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store),
-        rank=rank, world_size=size, timeout=PATIENCE,
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
         device_id=torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device.type == "cuda" else None,
-    )  # fmt: skip
+    )
 
 
 def _part() -> None:

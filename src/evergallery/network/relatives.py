@@ -29,7 +29,7 @@ def vectors_between(
 
     Args:
         source: the network whose embeddings are known, and what images go through before it.
-        target: likewise, of the embeddings that are wanted.
+        target: the network whose embeddings are wanted, and what images go through before it.
 
     Returns:
         ``None`` where they do not share a backbone, or the source's neck cannot be inverted.

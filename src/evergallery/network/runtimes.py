@@ -107,21 +107,21 @@ class Trial:
     refused: Mapping[Runtime, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The trial as JSON values."""
         return {
             "runtime": self.runtime,
-            "images_per_second": {name: round(one, 1) for name, one in self.speed.items()},
+            "images_per_second": {name: round(rate, 1) for name, rate in self.speed.items()},
             "smallest_cosine": dict(self.cosine),
             "refused": dict(self.refused),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """From what ``to_dict`` gave."""
+        """Read a trial from what ``to_dict`` gave."""
         return cls(values["runtime"], values["images_per_second"], values["smallest_cosine"], values["refused"])
 
     def told(self, name: str) -> str:
-        """It in one sentence."""
+        """The trial in one sentence."""
         speeds = ", ".join(f"{runtime} {speed:.0f}" for runtime, speed in self.speed.items())
         others = "".join(f"; not {runtime}: {why}" for runtime, why in self.refused.items())
         return f"{name} runs in {self.runtime} on this machine (images a second: {speeds}{others})"

@@ -24,7 +24,7 @@ def layer_groups(backbone: nn.Module, *, coarse: bool = False) -> list[list[nn.P
         each = len(blocks) // STAGES if coarse else 1
         parts: list[list[nn.Module]] = [[backbone.stem]]
         parts += [blocks[start : start + each] for start in range(0, len(blocks), each)]
-        return [[one for module in part for one in module.parameters()] for part in parts]
+        return [[parameter for module in part for parameter in module.parameters()] for part in parts]
     matcher: Any = getattr(backbone, "group_matcher", None)
     if matcher is not None:
         from timm.models import group_parameters
@@ -42,7 +42,7 @@ def freeze_below_last_stage(backbone: nn.Module) -> None:
     """Let only the last stage learn, and the normalisation behind it."""
     groups = layer_groups(backbone, coarse=True)
     # What comes behind the last matrix belongs to it.
-    last = max(index for index, group in enumerate(groups) if any(one.ndim > 1 for one in group))
+    last = max(index for index, group in enumerate(groups) if any(parameter.ndim > 1 for parameter in group))
     for group in groups[:last]:
         for parameter in group:
             parameter.requires_grad_(False)

@@ -68,9 +68,13 @@ def near_duplicates(
         for space in dict.fromkeys(item.generation for item in batch):
             items = [item for item in batch if item.generation == space]
             found = gallery.search(
-                np.stack([item.embedding for item in items]), NEIGHBOURS + 1, where=Filter(generations=(space,)),
-                minimum_score=at_least, exact=None, view=view,
-            )  # fmt: skip
+                np.stack([item.embedding for item in items]),
+                NEIGHBOURS + 1,
+                where=Filter(generations=(space,)),
+                minimum_score=at_least,
+                exact=None,
+                view=view,
+            )
             for item, matches in zip(items, found, strict=True):
                 for match in matches:
                     if match.item.id != item.id:

@@ -34,7 +34,8 @@ class Result:
             has one, its score in place of it.
         probability: that query and item are of one class, calibrated on held-out images for the query's generation and
             the item's space; ``None`` where no check has measured them.
-        present: where this is the best item, that anything of the query's class is there; likewise.
+        present: where this is the best item, the probability that anything of the query's class is there; ``None`` where no
+            check has measured it.
     """
 
     item: Item
@@ -102,9 +103,14 @@ class Route:
         where = replace(where, generations=(self.space.fingerprint,))
         if self.adapter is None or not self.adapter.rescores:
             return store.search(
-                self.queries(embeddings), k, where=where, minimum_score=minimum_score, exact=exact,
-                with_embeddings=with_embeddings, view=view,
-            )  # fmt: skip
+                self.queries(embeddings),
+                k,
+                where=where,
+                minimum_score=minimum_score,
+                exact=exact,
+                with_embeddings=with_embeddings,
+                view=view,
+            )
         found = store.search(
             self.queries(embeddings), max(k, CANDIDATES), where=where, exact=exact, with_embeddings=True, view=view
         )
@@ -252,9 +258,17 @@ def search_routes(
     """
     check_probability(routes, minimum_probability)
     found = find(
-        store, routes, queries, k, where=where, view=view, seen=seen, minimum_score=minimum_score,
-        minimum_probability=minimum_probability, exact=exact,
-    )  # fmt: skip
+        store,
+        routes,
+        queries,
+        k,
+        where=where,
+        view=view,
+        seen=seen,
+        minimum_score=minimum_score,
+        minimum_probability=minimum_probability,
+        exact=exact,
+    )
     return [[one.result for one in results[:k]] for results in found]
 
 

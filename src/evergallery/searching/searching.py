@@ -74,9 +74,18 @@ def search(
 
     def ask(state: State) -> list[Result]:
         return _search(
-            holdings, state, query, item, generation, k, where=where, minimum_score=minimum_score,
-            minimum_probability=minimum_probability, score_of=score_of, exact=exact,
-        )  # fmt: skip
+            holdings,
+            state,
+            query,
+            item,
+            generation,
+            k,
+            where=where,
+            minimum_score=minimum_score,
+            minimum_probability=minimum_probability,
+            score_of=score_of,
+            exact=exact,
+        )
 
     found = _of_one_state(holdings, ask)
     holdings.notes.found(result.item.id for result in found)
@@ -136,9 +145,16 @@ def _search(
         vector, look = _looked(holdings, query, maker)
     seen = seen_by(holdings, vector, asker, onlookers(holdings, asker, state, where), look)
     found = answer_vectors(
-        holdings, vector[None], asker, seen={name: one[None] for name, one in seen.items()},
-        k=k + (item is not None), where=where, state=state, rescoring=generation in (None, state.promoted), **options,
-    ).results[0]  # fmt: skip
+        holdings,
+        vector[None],
+        asker,
+        seen={name: one[None] for name, one in seen.items()},
+        k=k + (item is not None),
+        where=where,
+        state=state,
+        rescoring=generation in (None, state.promoted),
+        **options,
+    ).results[0]
     return [result for result in found if result.item.id != item][:k]
 
 

@@ -18,7 +18,7 @@ from evergallery.training.augmentation import augment
 from evergallery.training.settings import Settings
 
 RESIDENT_SHARE = 0.25
-"""Of a GPU's free memory, for the images that are learned from."""
+"""Share of a GPU's free memory that the images may fill which are learned from."""
 
 Reader = Callable[[NDArray[np.int64]], Tensor]
 """Images by their numbers (B,): a uint8 tensor (B, 3, S, S) in channels_last memory format, on the device."""
@@ -79,7 +79,7 @@ def reader(images: ImageSet, device: torch.device) -> Reader:
 
 
 def resident(images: ImageSet, device: torch.device) -> Reader:
-    """The whole set on the device."""
+    """A reader of the whole set, which lies on the device."""
     # Rows of whole images, so that choosing some keeps the memory format.
     pixels = images.batch(np.arange(len(images))).to(device).permute(0, 2, 3, 1)
 

@@ -19,13 +19,13 @@ def parameters_of(network: nn.Module, beside: nn.Module | None) -> list[nn.Param
 def optimizer_of(network: Network, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
     """The optimiser, with a group for each rate: ``share`` of a group is its part of the rate of new layers."""
     backbone = layer_groups(network.embedder.backbone)
-    of_backbone = {id(one) for group in backbone for one in group}
-    new = [one for one in parameters_of(network, beside) if id(one) not in of_backbone]
+    of_backbone = {id(parameter) for group in backbone for parameter in group}
+    new = [parameter for parameter in parameters_of(network, beside) if id(parameter) not in of_backbone]
     shares = [settings.backbone_rate * settings.layer_decay ** (len(backbone) - 1 - i) for i in range(len(backbone))]
     # As few groups as there are rates: the optimiser does each by itself.
     by_share: dict[float, list[nn.Parameter]] = {1.0: new}
     for group, share in zip(backbone, shares, strict=True):
-        by_share.setdefault(share, []).extend(one for one in group if one.requires_grad)
+        by_share.setdefault(share, []).extend(parameter for parameter in group if parameter.requires_grad)
     groups = [{"params": learning, "share": share} for share, learning in by_share.items() if learning]
     common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
     if settings.optimizer == "adam":

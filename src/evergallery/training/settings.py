@@ -16,7 +16,7 @@ DEVICE = r"auto|cpu|cuda(:\d+)?"
 TrainedPart = Literal["neck", "last-stage", "all"]
 """What of a network learns: the neck, on features that its frozen backbone made once; also the last stage; or all of it."""
 Group = Literal["What learns", "Length and rate", "Augmentation", "Choice of the epoch", "Machine", "Seeds"]
-"""Of settings that belong together."""
+"""The groups of settings that belong together."""
 
 
 def _setting(group: Group, says: str, default: Any, **limits: Any) -> Any:
@@ -159,17 +159,17 @@ class Settings(BaseModel):
 
     @classmethod
     def of(cls, recipe: "Recipe", **changes: object) -> "Settings":
-        """The usual ones of a recipe, with some of them changed."""
+        """The usual settings of a recipe, with some of them changed."""
         return cls.model_validate({**RECIPES[recipe], **changes})
 
     @classmethod
     def update(cls, **changes: object) -> "Settings":
-        """The usual ones of a generation that begins with its parent's weights."""
+        """The usual settings of a generation that begins with its parent's weights."""
         return cls.of("update", **changes)
 
     @classmethod
     def neck(cls, **changes: object) -> "Settings":
-        """The usual ones of a neck on cached features."""
+        """The usual settings of a neck on cached features."""
         return cls.of("neck", **changes)
 
     def identity(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ LATER: dict[str, Any] = {
 """Settings that came later, and the value at which they change nothing."""
 
 Recipe = Literal["scratch", "update", "neck", "finetune", "transformer"]
-"""Whose usual settings fit a run."""
+"""The recipes, each with its usual settings."""
 _FINETUNE: dict[str, Any] = {
     "epochs": 10, "batch_size": 64, "learning_rate": 1e-3, "backbone_rate": 0.1, "schedule": "cosine", "warmup": 0.1,
     "optimizer": "adamw", "weight_decay": 1e-4, "normalisation": "fixed", "crop": 0.4, "colour": 0.2,
@@ -229,7 +229,7 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
 
 
 def multi_step(progress: float, milestones: Sequence[float] = (0.25, 0.5, 0.75)) -> float:
-    """A tenth after each of the milestones that lie behind."""
+    """The factor of a rate that falls to a tenth at each milestone."""
     return float(0.1 ** sum(progress >= milestone for milestone in milestones))
 
 

@@ -15,10 +15,10 @@ class Trained:
 
     epochs: int
     best_epoch: int
-    """1-based; the epoch whose weights were kept."""
+    """The epoch whose weights were kept, from 1."""
     images_seen: int
     seconds: float
-    """Of training and validation, over all of its parts where it was resumed."""
+    """Seconds of training and validation, over all parts of a run that was resumed."""
     validation: dict[str, float]
     """Figures of the kept epoch on the validation part; empty where there was none."""
     history: list[dict[str, Any]] = field(repr=False)
@@ -38,7 +38,7 @@ class Standing:
         best_recall: the figure that it was chosen by; -1 where there is none.
         seconds: of training and validation.
         images_seen: in the epochs that are done.
-        steps: likewise.
+        steps: in the epochs that are done.
         history: the record of each of them, as the log has it.
     """
 
@@ -54,11 +54,11 @@ class Standing:
 
     @classmethod
     def kept(cls, state: Mapping[str, Any]) -> Self:
-        """Of a checkpoint, which says more than this."""
-        return cls(**{one.name: state[one.name] for one in fields(cls) if one.name in state})
+        """Read the standing from a checkpoint, which holds more than this."""
+        return cls(**{field.name: state[field.name] for field in fields(cls) if field.name in state})
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """What a checkpoint keeps of the standing."""
         return asdict(self)
 
     @property
@@ -67,7 +67,7 @@ class Standing:
         return self.history[-1].get("recall@1") if self.history else None
 
     def close_epoch(self, record: dict[str, Any], batches: Sequence[Sized], score: float) -> None:
-        """Another epoch is done: its record, its batches, and the figure that it may be chosen by.
+        """Count an epoch that is done, by its record, its batches, and the figure that it may be chosen by.
 
         The later of two epochs with the same figure is the best.
         """
@@ -85,18 +85,18 @@ class Standing:
 
 
 class Sums:
-    """Of the terms of the loss, step by step; in double precision, so that they are the same after an interruption."""
+    """Sums of the terms of the loss over steps, in double precision, so that they are the same after an interruption."""
 
     def __init__(self, known: Mapping[str, float], device: torch.device) -> None:
         self._sums = {name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in known.items()}
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
-        """The terms of one step."""
+        """Add the terms of one step."""
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach().double()
 
     def values(self) -> dict[str, float]:
-        """What they have come to; reading it waits for a GPU."""
+        """The sums so far; reading them waits for a GPU."""
         return {name: float(value) for name, value in self._sums.items()}
 
 
@@ -112,9 +112,9 @@ class Clock:
         return time.perf_counter() - self._started
 
     def kept(self) -> None:
-        """A checkpoint was written."""
+        """Note that a checkpoint was written."""
         self._kept = time.perf_counter()
 
     def since_kept(self) -> float:
-        """Seconds since then."""
+        """How long ago the last checkpoint was written, in seconds."""
         return time.perf_counter() - self._kept

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 @contextmanager
 def termination() -> Iterator[threading.Event]:
     """An event that is set by SIGTERM, in place of what the signal does otherwise; for the main thread, others see it unset."""
-    asked = threading.Event()
+    stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stopping
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     try:
-        yield asked
+        yield stopping
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -92,7 +92,7 @@ def train(
         network: on any device; its head has a row for every label.
         method: what to minimise.
         images: the training part, or its features where ``network`` takes features; labels are rows of the head.
-        validation: chooses the epoch where ``settings.select`` is ``best``; labels likewise.
+        validation: chooses the epoch where ``settings.select`` is ``best``; its labels are rows of the head, too.
         preprocessing: of the network's input.
         settings: how long, how fast, on what.
         directory: for checkpoints and logs; a checkpoint found there is continued.
@@ -103,7 +103,7 @@ def train(
     Raises:
         TrainingError: a loss or the weights are not finite, the device fails, or the method needs a parent and none was
             given. The checkpoint before is kept.
-        OSError: the disk is full; likewise.
+        OSError: the disk is full. The checkpoint before is kept.
         StoppedError: the process was sent SIGTERM; what was done is kept.
     """
     past = past or Past()
@@ -149,13 +149,13 @@ class Trainer:
         self.average = moving_average(self.network, settings.ema) if settings.ema is not None else None
         self.reference = self._reference()
         self.inputs = inputs(images, preprocessing, settings, self.fabric.device)
-        self.asked = threading.Event()
+        self.stopping = threading.Event()
 
     def train(self) -> Trained:
         """Go on from the last checkpoint, to the end."""
         self.resume()
         with (
-            termination() as self.asked,
+            termination() as self.stopping,
             Log(self.directory, self.standing.history) if self.ranks.is_first else nullcontext() as log,
         ):
             while self.progress(0, 1) < 1:
@@ -174,7 +174,7 @@ class Trainer:
         self.clock = Clock(self.standing.seconds)
 
     def batches(self) -> list[NDArray[np.int64]]:
-        """Those of the next epoch, as far as the budget of steps goes."""
+        """The batches of the next epoch, as far as the budget of steps goes."""
         settings, standing = self.settings, self.standing
         batches = batches_of(self.images, settings, standing.epoch)
         self.epochs = settings.epochs
@@ -240,7 +240,9 @@ class Trainer:
     def validate(self, batches: list[NDArray[np.int64]], sums: Sums) -> dict[str, float]:
         """Figures on the validation part after an epoch; empty where there is none."""
         try:
-            return validate(self.evaluated, self.validation, self.preprocessing, self.ranks, self.asked, self.reference)
+            return validate(
+                self.evaluated, self.validation, self.preprocessing, self.ranks, self.stopping, self.reference
+            )
         except Stopped:
             self.pause(len(batches), sums)  # Which raises, now that the weights are kept.
             raise
@@ -274,7 +276,7 @@ class Trainer:
             StoppedError: somebody did.
             TrainingError: it is not finite.
         """
-        stop = self.ranks.total(torch.tensor(float(self.asked.is_set()))) > 0
+        stop = self.ranks.total(torch.tensor(float(self.stopping.is_set()))) > 0
         epoch = self.standing.epoch
         if stop or self.clock.since_kept() > CHECKPOINT_EVERY_SECONDS:
             known = sums.values()
@@ -347,9 +349,9 @@ class Trainer:
     def _synchronise(self) -> None:
         """Several ranks have one batch, and so have its statistics; what else a method keeps sees whole batches anyway."""
         if self.ranks.size > 1:
-            for one in [self.network, *(self.state.modules() if self.state is not None else ())]:
-                if isinstance(one, Network):
-                    synchronise(one, self.ranks)
+            for module in [self.network, *(self.state.modules() if self.state is not None else ())]:
+                if isinstance(module, Network):
+                    synchronise(module, self.ranks)
 
     def _outputs(self, network: Network, on_pass: Callable[[int, int], None] | None = None) -> Outputs:
         return outputs_of(network, self.images, self.preprocessing, on_progress=on_pass, ranks=self.ranks)
@@ -359,7 +361,7 @@ class Trainer:
         return {"network": self.network, "beside": self.state, "average": self.average}
 
     def _reference(self) -> Reference | None:
-        """Where the epoch is chosen by what is kept too, and the parent remembers anything that could be."""
+        """What the parent knew, where the epoch is chosen by what is kept, too, and the parent remembers anything of it."""
         parent, memory, validation = self.past.parent, self.past.memory, self.validation
         if self.settings.select != "balanced" or parent is None or validation is None or not memory.means:
             return None
@@ -381,14 +383,14 @@ class Trainer:
             group["lr"] = self.settings.rate(progress) * group["share"]
 
     def _draws(self, step: int) -> torch.Generator:
-        """Of augmentation; every draw comes from the numbers of epoch and step."""
+        """The generator of augmentation; every draw comes from the numbers of epoch and step."""
         seed, epoch = self.settings.data_seed, self.standing.epoch
         # Layers that draw for themselves (dropout, stochastic depth) use the global state.
         torch.manual_seed(_seed(seed, epoch, step, 1 + self.ranks.rank))
         return torch.Generator().manual_seed(_seed(seed, epoch, step))
 
     def _losses(self, indices: NDArray[np.int64], draws: torch.Generator, progress: float) -> dict[str, Tensor]:
-        """What the method says of these images."""
+        """The terms of the method's loss on some of the images."""
         size = self.settings.size(self.standing.epoch, self.preprocessing.size, self.epochs)
         batch = self.inputs(indices, draws, size, self.ranks.share(len(indices)))
         labels = torch.from_numpy(self.images.labels[indices]).to(self.fabric.device)

@@ -18,7 +18,7 @@ from evergallery.retrieval.metrics import evaluate
 from evergallery.watching import Stopped
 
 FIGURES = ("recall@1", "mAP@R", "recall@1 among old", "agreement")
-"""In the order in which a card has them."""
+"""The figures of a validation, in the order in which a card has them."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Reference:
         preprocessing: Preprocessing,
         ranks: Ranks,
     ) -> "Reference":
-        """By a frozen parent that has a memory."""
+        """Measure the reference by a frozen parent that has a memory."""
         embeddings = torch.from_numpy(extract(parent.embedder, validation, preprocessing, ranks=ranks))
         classes, prototypes = memory.prototypes()
         return cls(embeddings, classes, prototypes.to(embeddings))
@@ -73,13 +73,13 @@ def validate(
     validation: ImageSet | FeatureSet | None,
     preprocessing: Preprocessing,
     ranks: Ranks,
-    asked: threading.Event | None = None,
+    stopping: threading.Event | None = None,
     reference: Reference | None = None,
 ) -> dict[str, float]:
-    """Figures on the validation part; raises ``Stopped`` where ``asked`` is set meanwhile and nobody waits for this rank."""
+    """Figures on the validation part; raises ``Stopped`` where ``stopping`` is set meanwhile and nobody waits for this rank."""
 
     def go_on(*_: int) -> None:
-        if asked is not None and asked.is_set() and ranks.size == 1:
+        if stopping is not None and stopping.is_set() and ranks.size == 1:
             raise Stopped
 
     if validation is None or len(validation) == 0:
@@ -95,7 +95,7 @@ def validate(
 
 
 def score(figures: dict[str, float]) -> float:
-    """By which the best epoch is chosen; higher is better.
+    """The figure by which the best epoch is chosen; higher is better.
 
     Recall@1 among the new images; where there is a reference, the mean of what is learned and of what is kept: recall@1 among
     new images and old class means, and agreement with the parent.

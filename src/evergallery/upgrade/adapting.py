@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from evergallery.adapters import ADAPTERS, Direction
-from evergallery.adapters.card import Space as CardSpace
+from evergallery.adapters.card import NamedSpace
 from evergallery.adapters.selection import Fit, Selection, default_fits, select_adapter
 from evergallery.adapters.stored import StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
@@ -120,8 +120,8 @@ def _store(
             selection.adapter,
             name=f"a{number}",
             direction=direction,
-            source=CardSpace(name=source.name, fingerprint=source.fingerprint),
-            target=CardSpace(name=target.name, fingerprint=target.fingerprint),
+            source=NamedSpace(name=source.name, fingerprint=source.fingerprint),
+            target=NamedSpace(name=target.name, fingerprint=target.fingerprint),
             pairs=selection.pairs,
             data=data,
             figures=selection.to_dict(),

@@ -220,8 +220,18 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
                 + ", ".join(f"{name} = excluded.{name}" for name in NOTED),
                 [
                     (
-                        point, key, said, pictured, behind, hidden, identifier, None if label is None else normal(label),
-                        uri, content, known[point][1] if point in known else time, to_json(metadata),
+                        point,
+                        key,
+                        said,
+                        pictured,
+                        behind,
+                        hidden,
+                        identifier,
+                        None if label is None else normal(label),
+                        uri,
+                        content,
+                        known[point][1] if point in known else time,
+                        to_json(metadata),
                         metadata_terms(metadata),
                     )
                     for point, (key, identifier, said, pictured, label, uri, content, *values) in zip(
@@ -229,7 +239,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
                     )
                     for metadata in [self._metadata(values)]
                 ],
-            )  # fmt: skip
+            )
 
     def _metadata(self, values: Sequence[Any]) -> Mapping[str, Any]:
         named = zip(self._table.metadata, map(scalar_of, values), strict=True)
