@@ -13,7 +13,7 @@ from evergallery.adapters import fit_bilateral, fit_procrustes
 from evergallery.gallery.items import Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
 from evergallery.holdings.spaces import Space
-from evergallery.searching.routes import CANDIDATES, Route, search_routes
+from evergallery.searching.routes import CANDIDATES, Criteria, Queries, Route, search_routes
 
 Vectors = NDArray[np.float32]
 
@@ -65,9 +65,8 @@ class Place:
 def found_by(
     engine: Engine, route: Route, queries: Vectors, k: int, least: float | None = None
 ) -> Sequence[Sequence[tuple[str, float]]]:
-    results = search_routes(
-        cast(GalleryStore, engine), [route], queries, k, where=Filter(), view=View(), minimum_score=least
-    )
+    criteria = Criteria(k, Filter(), View(), minimum_score=least)
+    results = search_routes(cast(GalleryStore, engine), [route], Queries(queries), criteria)
     return [[(one.item.id, one.score) for one in some] for some in results]
 
 

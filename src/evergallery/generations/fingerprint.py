@@ -45,7 +45,7 @@ def fingerprint_of(embedder: Extractor, preprocessing: Preprocessing, probes: to
 def endpoint_fingerprint(
     identity: Mapping[str, Any], probes: torch.Tensor, preprocessing: Mapping[str, Any], dimension: int
 ) -> str:
-    """The fingerprint of an endpoint: where it is, how its model is called there, and what it made of the probe pictures (P, D)."""
+    """The fingerprint of an endpoint: where it is, what its model is called there, and its vectors (P, D) of the probes."""
     made_of = {"endpoint": dict(identity), "probes": hash_tensors({"embeddings": probes})}
     return space_fingerprint(made_of, preprocessing, dimension)
 

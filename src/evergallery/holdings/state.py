@@ -56,7 +56,7 @@ class Scale(BaseModel):
     slope: float
     intercept: float
     presence: tuple[float, float] | None = None
-    """Slope and intercept from a query's best cosine to the probability that anything of its class is there; not in old checks."""
+    """Slope and intercept from a query's best cosine to the probability that anything of its class is there, if measured."""
 
 
 class Refresh(BaseModel):

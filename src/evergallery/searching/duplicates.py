@@ -10,7 +10,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.watching import SILENT, Watcher
 
 NEAR = 0.98
-"""By default: a cosine at which most models see the same picture, cut or saved otherwise."""
+"""The cosine by default: one at which most models see the same picture, cut or saved otherwise."""
 MOST_ITEMS = 50_000
 NEIGHBOURS = 10
 BATCH = 256
@@ -87,14 +87,14 @@ def near_duplicates(
 
 
 class _Links:
-    """Items that are linked, directly or over others."""
+    """Groups of items that are linked, directly or over others: a forest whose trees are the groups."""
 
     def __init__(self) -> None:
         self._above: dict[str, str] = {}
         self._least: dict[str, float] = {}
 
-    def link(self, one: str, other: str, score: float) -> None:
-        first, second = self._top(one), self._top(other)
+    def link(self, first: str, second: str, score: float) -> None:
+        first, second = self._top(first), self._top(second)
         least = min(score, self._least.get(first, 1.0), self._least.get(second, 1.0))
         self._above[second] = first
         self._least[first] = least
@@ -104,7 +104,7 @@ class _Links:
         for item in self._above:
             together.setdefault(self._top(item), []).append(item)
         found = [Group(tuple(sorted(items)), self._least[top]) for top, items in together.items()]
-        return tuple(sorted(found, key=lambda one: (-len(one.items), -one.least, one.items)))
+        return tuple(sorted(found, key=lambda group: (-len(group.items), -group.least, group.items)))
 
     def _top(self, item: str) -> str:
         while (above := self._above.setdefault(item, item)) != item:

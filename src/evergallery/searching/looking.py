@@ -27,12 +27,14 @@ def onlookers(holdings: Holdings, asker: Space, state: State, where: Filter = NO
         answers = [holdings.generation(state.promoted)]
         view = older_view(state, answers[0].fingerprint)
     found = [space.maker for space in stored_spaces(holdings, where, view=view) if space.adapter is None] + answers
-    return list({one.fingerprint: one for one in found if one.fingerprint != asker.fingerprint}.values())
+    return list({maker.fingerprint: maker for maker in found if maker.fingerprint != asker.fingerprint}.values())
 
 
 def older_view(state: State, target: str) -> View:
-    """Among what re-scoring for a generation, by fingerprint, finds its candidates: items that were refreshed for it are seen
-    by their earlier vectors."""
+    """The view among whose vectors re-scoring for a generation, by fingerprint, finds its candidates.
+
+    Items that were refreshed for it are seen by their earlier vectors.
+    """
     opened = state.refresh
     return state.view().before(opened.id) if opened and opened.fingerprint == target else state.view()
 

@@ -11,7 +11,7 @@ from evergallery.holdings.state import State
 CANDIDATES = 48
 """Items, found by older vectors, of which vectors are made for a search that asks for fewer results."""
 SECONDS = 5.0
-"""That such a search may spend on images."""
+"""How long such a search may spend on images."""
 
 
 @dataclass(frozen=True)

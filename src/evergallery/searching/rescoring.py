@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +16,10 @@ from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.holdings import Holdings, changing, unchanging
 from evergallery.holdings.state import State
-from evergallery.searching.routes import Found, Route, ranked
+from evergallery.searching.routes import RankedResult, Route, ranked
 
 Vector = NDArray[np.float32]
+Outcome = Literal["kept", "embedded", "gone", "late"]
 FIRST = 4
 """Images that are embedded before anybody knows how long one takes."""
 TOGETHER = 16
@@ -46,14 +48,14 @@ class Rescored:
 
 def rescore(
     holdings: Holdings,
-    candidates: Sequence[Sequence[Found]],
+    candidates: Sequence[Sequence[RankedResult]],
     current: Mapping[str, Item],
     queries: NDArray[np.float32],
     route: Route,
     *,
     seconds: float,
     calibrated: bool,
-) -> list[tuple[list[Found], Rescored]]:
+) -> list[tuple[list[RankedResult], Rescored]]:
     """Rank the candidates of each query by vectors of one generation, best first.
 
     Args:
@@ -66,85 +68,104 @@ def rescore(
         calibrated: whether ranks are comparable over routes.
     """
     target = route.space.fingerprint
-    there = [[one for one in some if one.result.item.id in current] for some in candidates]
-    made = _Made.of(holdings, route.space.maker, there, current, seconds)
+    there = [[found for found in results if found.result.item.id in current] for results in candidates]
+    new = _NewVectors(holdings, route.space.maker)
+    new.make(there, current, time.monotonic() + seconds)
     answers = []
-    for query, some in zip(queries, there, strict=True):
-        ranking: list[Found] = []
+    for query, results in zip(queries, there, strict=True):
+        ranking: list[RankedResult] = []
         counts = {"kept": 0, "embedded": 0, "gone": 0, "late": 0}
-        for one in some:
-            item = current[one.result.item.id]
-            counts[made.how[item.id]] += 1
-            vector = made.vectors.get(item.id)
+        for found in results:
+            item = current[found.result.item.id]
+            counts[new.how[item.id]] += 1
+            vector = new.vectors.get(item.id)
             if vector is None:
-                ranking.append(ranked(item, one.result.score, one.route, calibrated))
+                ranking.append(ranked(item, found.result.score, found.route, calibrated))
             else:
                 ranking.append(ranked(replace(item, generation=target), float(query @ vector), route, calibrated))
-        answers.append((ranking, Rescored(len(some), **counts)))
+        answers.append((ranking, Rescored(len(results), **counts)))
     return answers
 
 
-@dataclass(frozen=True)
-class _Made:
-    """New vectors (D,) of items by id, and how each item came by one, or why it has none."""
+class _NewVectors:
+    """Vectors (D,) of candidates by one generation.
 
-    vectors: Mapping[str, Vector]
-    how: Mapping[str, str]
+    Args:
+        holdings: of the workspace.
+        target: the generation.
 
-    @classmethod
-    def of(
-        cls,
-        holdings: Holdings,
-        target: Generation,
-        candidates: Sequence[Sequence[Found]],
-        current: Mapping[str, Item],
-        seconds: float,
-    ) -> "_Made":
-        """Make the missing vectors of all queries' candidates, those of good rank first."""
-        until = time.monotonic() + seconds
+    Attributes:
+        vectors: by id of the item, where there is one.
+        how: by id, how each item came by its vector, or why it has none; see ``Rescored``.
+    """
+
+    def __init__(self, holdings: Holdings, target: Generation) -> None:
+        self._holdings, self._target = holdings, target
+        self.vectors: dict[str, Vector] = {}
+        self.how: dict[str, Outcome] = {}
+        self._made: dict[str, Vector] = {}
+
+    def make(self, candidates: Sequence[Sequence[RankedResult]], current: Mapping[str, Item], until: float) -> None:
+        """Take the vectors that are there, make the others until a time, those of good rank first, and keep what was made."""
         longest = max(map(len, candidates), default=0)
-        in_turn = [some[place] for place in range(longest) for some in candidates if place < len(some)]
-        older = {one.result.item.id: one.result.item for one in in_turn}
-        vectors: dict[str, Vector] = {}
-        new: dict[str, Vector] = {}
-        how: dict[str, str] = {}
+        in_turn = [results[place] for place in range(longest) for results in candidates if place < len(results)]
+        older = {candidate.result.item.id: candidate.result.item for candidate in in_turn}
         for name, item in older.items():
-            if current[name].generation == target.fingerprint:
-                vectors[name], how[name] = current[name].embedding, "kept"
-                continue
-            space = space_of(holdings, item.generation)
-            follows = None if space.adapter else holdings.loaded.between(space.maker, target)
-            if follows is not None:
-                new[name], how[name] = follows(item.embedding[None])[0], "kept"
-        left = [current[name] for name in older if name not in how]
+            self._take(item, current[name])
+        self._embed([current[name] for name in older if name not in self.how], until)
+        made = [replace(current[name], embedding=vector) for name, vector in self._made.items()]
+        _keep(self._holdings, self._target, made)
+
+    def _take(self, older: Item, current: Item) -> None:
+        """The vector of an item that is stored, or that follows from an older one."""
+        if current.generation == self._target.fingerprint:
+            self.vectors[older.id], self.how[older.id] = current.embedding, "kept"
+            return
+        space = space_of(self._holdings, older.generation)
+        follows = None if space.adapter else self._holdings.loaded.between(space.maker, self._target)
+        if follows is not None:
+            self._note(older, follows(older.embedding[None])[0], "kept")
+
+    def _embed(self, left: list[Item], until: float) -> None:
+        """Vectors of the items from their images, chunk by chunk while there is time."""
+        unreadable, extracts = self._holdings.unreadable, self._target.extracts
         size, pace = FIRST, 0.0
         while left:
             now = time.monotonic()
-            tried = [item for item in left if holdings.unreadable.get(item.id, 0.0) <= now]
-            how |= {item.id: "gone" for item in left if item not in tried}
+            tried = [item for item in left if unreadable.get(item.id, 0.0) <= now]
+            self.how |= {item.id: "gone" for item in left if item not in tried}
             # A chunk that is begun is waited for: none begins that would end too late.
             size = min(size, int((until - now) / pace)) if pace else size
-            if not tried or now >= until or size < 1 or not target.extracts:
-                how |= {item.id: "late" if target.extracts else "gone" for item in tried}
-                break
+            if not tried or now >= until or size < 1 or not extracts:
+                self.how |= {item.id: "late" if extracts else "gone" for item in tried}
+                return
             chunk, left = tried[:size], tried[size:]
-            looked = find_images(chunk, target.preprocessing, holdings.roots)
-            for problem in looked.problems:
-                how[problem.item] = "gone"
-                holdings.unreadable[problem.item] = now + AGAIN_SECONDS
-            holdings.notes.record(looked.problems)
-            if looked.items:
-                try:
-                    made = embed_pixels(holdings, looked.images.pixels, target)
-                except (UnavailableError, RefusedError):
-                    # An endpoint that does not answer, or may be asked no more: the older scores stand.
-                    how |= {item.id: "late" for item in (*looked.items, *left)}
-                    break
-                for item, vector in zip(looked.items, made, strict=True):
-                    new[item.id], how[item.id] = vector, "embedded"
+            if not self._look(chunk, now):
+                self.how |= {item.id: "late" for item in left}
+                return
             pace, size = (time.monotonic() - now) / len(chunk), TOGETHER
-        _keep(holdings, target, [replace(current[name], embedding=vector) for name, vector in new.items()])
-        return cls(vectors | new, how)
+
+    def _look(self, chunk: list[Item], now: float) -> bool:
+        """Vectors of a chunk of items from their images; whether more may be asked for."""
+        looked = find_images(chunk, self._target.preprocessing, self._holdings.roots)
+        for problem in looked.problems:
+            self.how[problem.item] = "gone"
+            self._holdings.unreadable[problem.item] = now + AGAIN_SECONDS
+        self._holdings.notes.record(looked.problems)
+        if looked.items:
+            try:
+                vectors = embed_pixels(self._holdings, looked.images.pixels, self._target)
+            except (UnavailableError, RefusedError):
+                # An endpoint that does not answer, or may be asked no more: the older scores stand.
+                self.how |= {item.id: "late" for item in looked.items}
+                return False
+            for item, vector in zip(looked.items, vectors, strict=True):
+                self._note(item, vector, "embedded")
+        return True
+
+    def _note(self, item: Item, vector: Vector, how: Outcome) -> None:
+        self.vectors[item.id] = self._made[item.id] = vector
+        self.how[item.id] = how
 
 
 def _keep(holdings: Holdings, target: Generation, items: Sequence[Item]) -> None:

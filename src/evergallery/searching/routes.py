@@ -45,6 +45,27 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Criteria:
+    """What is wanted of the items that a search returns.
+
+    Attributes:
+        k: how many for each query, at least 1.
+        where: which items.
+        view: which versions of them.
+        minimum_score: smallest score.
+        minimum_probability: smallest calibrated probability, in (0, 1).
+        exact: see ``GalleryStore.search``.
+    """
+
+    k: int
+    where: Filter
+    view: View
+    minimum_score: float | None = None
+    minimum_probability: float | None = None
+    exact: bool | None = None
+
+
+@dataclass(frozen=True)
 class Route:
     """How queries of one generation reach the vectors of a space.
 
@@ -71,7 +92,7 @@ class Route:
         return in_width_of(embeddings, width)
 
     def scores(self, embeddings: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(Q, N) of queries (Q, D) and vectors (N, D') of the space, by which its items are ranked."""
+        """Scores (Q, N) of queries (Q, D) and vectors (N, D') of the space, by which its items are ranked."""
         if self.adapter is None:
             direct: NDArray[np.float32] = self.queries(embeddings) @ vectors.T
             return direct
@@ -87,23 +108,24 @@ class Route:
         self,
         store: GalleryStore,
         embeddings: NDArray[np.float32],
-        k: int,
+        criteria: Criteria,
         *,
-        where: Filter,
-        view: View,
-        minimum_score: float | None,
-        exact: bool | None,
         with_embeddings: bool = False,
     ) -> list[list[Match]]:
-        """The k best items of the space for each of the queries (Q, D), best first.
+        """The k best items of the space for each of the queries (Q, D), best first; no probability is asked for here.
 
         Where the adapter has a score of its own, an engine cannot know it: it finds more than k by the cosine with the mapped
         query, and these are ranked by the score. See ``GalleryStore.search`` for the arguments.
         """
-        where = replace(where, generations=(self.space.fingerprint,))
+        queries, k, minimum_score = self.queries(embeddings), criteria.k, criteria.minimum_score
+        where, view, exact = (
+            replace(criteria.where, generations=(self.space.fingerprint,)),
+            criteria.view,
+            criteria.exact,
+        )
         if self.adapter is None or not self.adapter.rescores:
             return store.search(
-                self.queries(embeddings),
+                queries,
                 k,
                 where=where,
                 minimum_score=minimum_score,
@@ -111,9 +133,7 @@ class Route:
                 with_embeddings=with_embeddings,
                 view=view,
             )
-        found = store.search(
-            self.queries(embeddings), max(k, CANDIDATES), where=where, exact=exact, with_embeddings=True, view=view
-        )
+        found = store.search(queries, max(k, CANDIDATES), where=where, exact=exact, with_embeddings=True, view=view)
         ranked: list[list[Match]] = []
         for index, matches in enumerate(found):
             if not matches:
@@ -149,8 +169,25 @@ def route_to(
     return Route(space, adapter, _calibration(state, asker.fingerprint, space.fingerprint, name))
 
 
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Q queries, as the generation that searches sees them, and as others do.
+
+    Attributes:
+        vectors: (Q, D) unit rows by the generation that searches.
+        seen: (Q, D') unit rows of the same queries by other generations, by fingerprint.
+    """
+
+    vectors: NDArray[np.float32]
+    seen: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
+
+    def along(self, route: Route) -> NDArray[np.float32]:
+        """The queries (Q, D') by the generation that asks on a route."""
+        return self.vectors if route.by is None else self.seen[route.by]
+
+
 @dataclass(frozen=True)
-class Found:
+class RankedResult:
     """An item that one of several routes has found.
 
     Attributes:
@@ -168,40 +205,38 @@ class Found:
 def find(
     store: GalleryStore,
     routes: Sequence[Route],
-    queries: NDArray[np.float32],
-    k: int,
+    queries: Queries,
+    criteria: Criteria,
     *,
-    where: Filter,
-    view: View,
-    seen: Mapping[str, NDArray[np.float32]],
-    minimum_score: float | None = None,
-    minimum_probability: float | None = None,
-    exact: bool | None = None,
     with_embeddings: bool = False,
-) -> list[list[Found]]:
+) -> list[list[RankedResult]]:
     """The k best items of each route for each query, best first; see ``search_routes`` for the arguments."""
     calibrated = all(route.calibration is not None for route in routes)
-    found: list[list[Found]] = [[] for _ in queries]
+    found: list[list[RankedResult]] = [[] for _ in queries.vectors]
     for route in routes:
-        least = minimum_score
-        if minimum_probability is not None and route.calibration is not None:
-            least = max(-2.0 if least is None else least, route.calibration.score_at(minimum_probability))
-        asked = queries if route.by is None else seen[route.by]
+        least, likely = criteria.minimum_score, criteria.minimum_probability
+        if likely is not None and route.calibration is not None:
+            least = max(-2.0 if least is None else least, route.calibration.score_at(likely))
         matches = route.search(
-            store, asked, k, where=where, view=view, minimum_score=least, exact=exact, with_embeddings=with_embeddings
+            store, queries.along(route), replace(criteria, minimum_score=least), with_embeddings=with_embeddings
         )
         for results, more in zip(found, matches, strict=True):
             results += [ranked(match.item, match.score, route, calibrated) for match in more]
-    return [sorted(results, key=lambda one: (-one.rank, one.result.item.id)) for results in found]
+    return [best_first(results) for results in found]
 
 
-def ranked(item: Item, score: float, route: Route, calibrated: bool) -> Found:
+def best_first(results: Sequence[RankedResult]) -> list[RankedResult]:
+    """Results by falling rank, those of one rank in order of their ids."""
+    return sorted(results, key=lambda result: (-result.rank, result.result.item.id))
+
+
+def ranked(item: Item, score: float, route: Route, calibrated: bool) -> RankedResult:
     """An item with a score of a route, as it is ranked."""
     scale = route.calibration
     probability = None if scale is None else scale.probability(score)
     # The logit orders where the probability itself has rounded to 1.
     rank = scale.slope * score + scale.intercept if calibrated and scale else score
-    return Found(rank, Result(item, score, probability, scale.present(score) if scale else None), route)
+    return RankedResult(rank, Result(item, score, probability, scale.present(score) if scale else None), route)
 
 
 def check_probability(routes: Sequence[Route], minimum: float | None) -> None:
@@ -224,17 +259,7 @@ def check_probability(routes: Sequence[Route], minimum: float | None) -> None:
 
 
 def search_routes(
-    store: GalleryStore,
-    routes: Sequence[Route],
-    queries: NDArray[np.float32],
-    k: int,
-    *,
-    where: Filter,
-    view: View,
-    seen: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
-    minimum_score: float | None = None,
-    minimum_probability: float | None = None,
-    exact: bool | None = None,
+    store: GalleryStore, routes: Sequence[Route], queries: Queries, criteria: Criteria
 ) -> list[list[Result]]:
     """The k best items for each query, over all routes.
 
@@ -244,32 +269,15 @@ def search_routes(
     Args:
         store: to search.
         routes: to every space that may be searched.
-        queries: (Q, D) unit rows.
-        k: at least 1.
-        where: which items.
-        view: which versions of them.
-        seen: the same queries (Q, D') as other generations see them, by fingerprint, for the routes that ask by them.
-        minimum_score: smallest score.
-        minimum_probability: smallest probability, in (0, 1).
-        exact: see ``GalleryStore.search``.
+        queries: Q of them, by every generation that one of the routes asks by.
+        criteria: what is wanted.
 
     Raises:
         RefusedError: a probability is asked for where no check has measured one.
     """
-    check_probability(routes, minimum_probability)
-    found = find(
-        store,
-        routes,
-        queries,
-        k,
-        where=where,
-        view=view,
-        seen=seen,
-        minimum_score=minimum_score,
-        minimum_probability=minimum_probability,
-        exact=exact,
-    )
-    return [[one.result for one in results[:k]] for results in found]
+    check_probability(routes, criteria.minimum_probability)
+    found = find(store, routes, queries, criteria)
+    return [[result.result for result in results[: criteria.k]] for results in found]
 
 
 def _calibration(state: State, asker: str, space: str, adapter: str | None) -> Calibration | None:

@@ -21,7 +21,19 @@ from evergallery.holdings.state import State
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching.looking import look_at_stored, older_view, onlookers, require_looks, seen_by
 from evergallery.searching.rescoring import Rescored, rescore
-from evergallery.searching.routes import Found, Result, Route, check_probability, find, ranked, route_to, search_routes
+from evergallery.searching.routes import (
+    Criteria,
+    Queries,
+    RankedResult,
+    Result,
+    Route,
+    best_first,
+    check_probability,
+    find,
+    ranked,
+    route_to,
+    search_routes,
+)
 
 Vector = NDArray[np.float32]
 NOTHING = np.empty(0, np.float32)
@@ -65,7 +77,7 @@ def search(
         NotFoundError: no such item or file.
         InputError: both or neither of ``query`` and ``item``, an unreadable image, a vector of another dimension.
     """
-    if sum(one is not None for one in (query, item, text)) != 1:
+    if sum(way is not None for way in (query, item, text)) != 1:
         raise InputError("Search with an image, a vector, an item's id or words: give exactly one.")
     if text is not None:
         maker = answering(holdings, generation)
@@ -89,11 +101,11 @@ def search(
 
     found = _of_one_state(holdings, ask)
     holdings.notes.found(result.item.id for result in found)
-    return found if text is None else [replace(one, probability=None, present=None) for one in found]
+    return found if text is None else [replace(result, probability=None, present=None) for result in found]
 
 
 def words_only(maker: Generation, where: Filter, minimum_probability: float | None) -> Filter:
-    """Among what words search: vectors of the generation whose text tower has seen them.
+    """The filter of what words search among: vectors of the generation whose text tower has seen them.
 
     Raises:
         InputError: a probability is asked for, which nobody has measured for words.
@@ -148,7 +160,7 @@ def _search(
         holdings,
         vector[None],
         asker,
-        seen={name: one[None] for name, one in seen.items()},
+        seen={name: look[None] for name, look in seen.items()},
         k=k + (item is not None),
         where=where,
         state=state,
@@ -224,18 +236,17 @@ def answer_vectors(
     if score_of is not None:
         minimum_probability = _probability(holdings, state, minimum_score, score_of, minimum_probability)
         minimum_score = None
-    limits = {"minimum_score": minimum_score, "minimum_probability": minimum_probability}
+    asked = Queries(queries, seen)
+    criteria = Criteria(k, where, view, minimum_score, minimum_probability, exact)
     # Who asks for vectors of some spaces gets those.
     if rescoring and answer.way == "rescore" and not where.generations:
-        own = _own(holdings, asker, queries, seen, state)
+        own = _own(holdings, asker, asked, state)
         if own is not None:
-            return _rescored(holdings, own, queries, asker, seen, k, where, state, exact=exact, **limits)
+            return _rescored(holdings, own, asker, asked, criteria, state)
 
     def ask() -> list[list[Result]]:
         routes = _routes(holdings, asker, stored_spaces(holdings, where, view=view), state, seen)
-        return search_routes(
-            holdings.gallery, routes, queries, k, where=where, view=view, seen=seen, exact=exact, **limits
-        )
+        return search_routes(holdings.gallery, routes, asked, criteria)
 
     # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
     return Answers(holdings.gallery.at_one_moment(ask))
@@ -249,7 +260,7 @@ def search_vectors(holdings: Holdings, queries: Vector, asker: Space, **options:
 def _routes(
     holdings: Holdings, asker: Space, searched: Sequence[Space], state: State, seen: Mapping[str, Vector]
 ) -> list[Route]:
-    """To each of the spaces, which may be searched."""
+    """The routes to each of the spaces, once it is clear that they may be searched."""
     if state.answer.looks_twice:
         require_looks(asker, searched, state, seen)
     else:
@@ -258,68 +269,62 @@ def _routes(
 
 
 def _rescored(
-    holdings: Holdings,
-    own: tuple[Route, Vector],
-    queries: Vector,
-    asker: Space,
-    seen: Mapping[str, Vector],
-    k: int,
-    where: Filter,
-    state: State,
-    *,
-    minimum_score: float | None,
-    minimum_probability: float | None,
-    exact: bool | None,
+    holdings: Holdings, own: tuple[Route, Vector], asker: Space, queries: Queries, criteria: Criteria, state: State
 ) -> Answers:
     """Candidates by older vectors, which refreshed items keep until a commit, and items with vectors of the new generation."""
     route, asked = own
-    target, view = route.space.fingerprint, state.view()
+    target, store = route.space.fingerprint, holdings.gallery
     earlier = older_view(state, target)
-    most = max(state.answer.candidates, k)
-    store = holdings.gallery
+    most = max(state.answer.candidates, criteria.k)
 
-    def find_all() -> tuple[list[Route], list[list[Found]], list[list[Found]], dict[str, Item]]:
-        older = [space for space in stored_spaces(holdings, where, view=earlier) if space.fingerprint != target]
-        routes = _routes(holdings, asker, older, state, seen)
-        check_probability([*routes, route], minimum_probability)
-        found = find(
-            store, routes, queries, most, where=where, view=earlier, seen=seen, exact=exact, with_embeddings=True
-        )
-        candidates = [some[:most] for some in found]
-        fresh = find(store, [route], asked, k, where=where, view=view, seen=seen, exact=exact)
-        names = list({one.result.item.id for some in candidates for one in some})
-        return routes, candidates, fresh, store.get_many(names, view=view)
+    def find_all() -> tuple[list[Route], list[list[RankedResult]], list[list[RankedResult]], dict[str, Item]]:
+        older = [
+            space for space in stored_spaces(holdings, criteria.where, view=earlier) if space.fingerprint != target
+        ]
+        routes = _routes(holdings, asker, older, state, queries.seen)
+        check_probability([*routes, route], criteria.minimum_probability)
+        # What is good enough is told by the new score alone.
+        unlimited = replace(criteria, minimum_score=None, minimum_probability=None)
+        found = find(store, routes, queries, replace(unlimited, k=most, view=earlier), with_embeddings=True)
+        candidates = [results[:most] for results in found]
+        fresh = find(store, [route], Queries(asked), unlimited)
+        names = list({candidate.result.item.id for results in candidates for candidate in results})
+        return routes, candidates, fresh, store.get_many(names, view=criteria.view)
 
     routes, candidates, fresh, current = store.at_one_moment(find_all)
-    calibrated = all(one.calibration is not None for one in (*routes, route))
+    calibrated = route.calibration is not None and all(other.calibration is not None for other in routes)
     again = rescore(holdings, candidates, current, asked, route, seconds=state.answer.seconds, calibrated=calibrated)
-    least, likely = (-2.0 if minimum_score is None else minimum_score), minimum_probability or 0.0
     results = []
     for others, (ranking, _) in zip(fresh, again, strict=True):
-        known = {one.result.item.id for one in ranking}
-        ranking += [
-            ranked(one.result.item, one.result.score, route, calibrated)
-            for one in others
-            if one.result.item.id not in known
-        ]
-        kept = [
-            one
-            for one in ranking
-            if one.result.score >= least and (one.result.probability is None or one.result.probability >= likely)
-        ]
-        kept.sort(key=lambda one: (-one.rank, one.result.item.id))
-        results.append([_bare(one.result) for one in kept[:k]])
+        known = {candidate.result.item.id for candidate in ranking}
+        new = [other.result for other in others if other.result.item.id not in known]
+        ranking += [ranked(result.item, result.score, route, calibrated) for result in new]
+        results.append(_best(ranking, criteria))
     return Answers(results, [how for _, how in again])
 
 
-def _own(
-    holdings: Holdings, asker: Space, queries: Vector, seen: Mapping[str, Vector], state: State
-) -> tuple[Route, Vector] | None:
-    """From queries (Q, D) by the generation that answers to vectors of its own; ``None`` where it has not looked at them."""
+def _best(ranking: Sequence[RankedResult], criteria: Criteria) -> list[Result]:
+    """The k best of a ranking that are good enough, without their vectors."""
+    least = -2.0 if criteria.minimum_score is None else criteria.minimum_score
+    likely = criteria.minimum_probability or 0.0
+
+    def suffices(result: Result) -> bool:
+        return result.score >= least and (result.probability is None or result.probability >= likely)
+
+    kept = best_first([candidate for candidate in ranking if suffices(candidate.result)])
+    return [_bare(candidate.result) for candidate in kept[: criteria.k]]
+
+
+def _own(holdings: Holdings, asker: Space, queries: Queries, state: State) -> tuple[Route, Vector] | None:
+    """The route of the generation that answers to vectors of its own, and the queries (Q, D) by it.
+
+    ``None`` where it has not looked at them.
+    """
     if state.promoted is None:
         return None
     promoted = Space(holdings.generation(state.promoted))
-    asked = queries if asker.fingerprint == promoted.fingerprint else seen.get(promoted.fingerprint)
+    own, name = asker.fingerprint, promoted.fingerprint
+    asked = queries.vectors if own == name else queries.seen.get(name)
     return None if asked is None else (route_to(holdings, promoted, promoted, state), asked)
 
 
