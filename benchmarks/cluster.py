@@ -32,7 +32,7 @@ from evergallery.data.streaming import Picture, processors
 from evergallery.extraction.cluster import Cluster
 from evergallery.extraction.connecting import connected
 from evergallery.extraction.extraction import Extraction, LocalExtraction, PictureAnswer
-from evergallery.indexing.pipeline import index_images
+from evergallery.indexing.pipeline import Incoming, index_images
 from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
 from extraction import photographs, registered
@@ -82,12 +82,15 @@ def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
         extraction = Instant(maker.card.dimension)
         seconds = [
             index_images(
-                shop.gallery, maker, cast(Extraction, extraction), Listing(listing, by_path=True), Watcher(),
-                source="photographs",
+                shop.gallery,
+                maker,
+                cast(Extraction, extraction),
+                Incoming(Listing(listing, by_path=True), "photographs"),
+                Watcher(),
                 skipped_file=copied / "skipped.csv",
             ).seconds
             for _ in range(2)
-        ]  # fmt: skip
+        ]
     shutil.rmtree(copied)
     return {name: round(count / one, 1) for name, one in zip(("new", "known"), seconds, strict=True)}
 
@@ -110,10 +113,8 @@ def index(template: Workspace, folder: Path, images: int, extraction: Extraction
     try:
         with Workspace(copied) as shop:
             maker = shop.promoted
-            done = index_images(
-                shop.gallery, maker, extraction, find(folder, maker.preprocessing, require_labels=False), watcher,
-                source="photographs", skipped_file=copied / "skipped.csv",
-            )  # fmt: skip
+            incoming = Incoming(find(folder, maker.preprocessing, require_labels=False), "photographs")
+            done = index_images(shop.gallery, maker, extraction, incoming, watcher, skipped_file=copied / "skipped.csv")
             assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (images, 0, 0, 0)
             assert shop.gallery.count() == images
             return done.seconds

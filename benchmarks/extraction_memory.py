@@ -25,7 +25,7 @@ from evergallery.data.streaming import grouped
 from evergallery.extraction.extraction import LocalExtraction
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item, PutCounts
-from evergallery.indexing.pipeline import index_images
+from evergallery.indexing.pipeline import Incoming, index_images
 from evergallery.network import Extractor
 from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
@@ -105,9 +105,13 @@ def growth(folder: Path, count: int, store: Any, scratch: Path) -> dict[str, Any
     before = peak_memory()["host"]
     embed = in_torch(StandIn(), Maker.preprocessing)
     index_images(
-        store, Maker(), LocalExtraction(lambda _: embed, Maker.preprocessing), list_folder(str(folder), False), gauge,  # type: ignore[arg-type]
-        source="pictures", skipped_file=scratch / "skipped.csv",
-    )  # fmt: skip
+        store,
+        Maker(),  # type: ignore[arg-type]
+        LocalExtraction(lambda _: embed, Maker.preprocessing),
+        Incoming(list_folder(str(folder), False), "pictures"),
+        gauge,
+        skipped_file=scratch / "skipped.csv",
+    )
     return {"before": before, **{str(count): peak for count, peak in gauge.peaks.items()}}
 
 

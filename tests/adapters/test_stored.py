@@ -16,7 +16,7 @@ from evergallery.adapters.stored import (
     StoredAdapter,
     adapter_directories,
     adapter_directory_name,
-    fingerprint_of,
+    adapter_fingerprint,
 )
 from evergallery.errors import DamagedError
 from evergallery.files import TEMPORARY_PREFIX
@@ -69,14 +69,16 @@ def test_fingerprint_tells_maps_and_spaces_apart_and_copies_not() -> None:
     one, other = fit_procrustes(rows(50, 8), rows(50, 8, 1)), fit_procrustes(rows(50, 8), rows(50, 8, 2))
     linear = fit_linear(rows(50, 8), rows(50, 8, 1))
     near = ADAPTERS["lambda-orthogonal"].adapter(**linear.tensors())
-    assert fingerprint_of(one, "a", "b") == fingerprint_of(fit_procrustes(rows(50, 8), rows(50, 8, 1)), "a", "b")
+    assert adapter_fingerprint(one, "a", "b") == adapter_fingerprint(
+        fit_procrustes(rows(50, 8), rows(50, 8, 1)), "a", "b"
+    )
     found = [
-        fingerprint_of(one, "a", "b"),
-        fingerprint_of(one, "b", "a"),
-        fingerprint_of(one, "a", "c"),
-        fingerprint_of(other, "a", "b"),
-        fingerprint_of(linear, "a", "b"),
-        fingerprint_of(near, "a", "b"),
+        adapter_fingerprint(one, "a", "b"),
+        adapter_fingerprint(one, "b", "a"),
+        adapter_fingerprint(one, "a", "c"),
+        adapter_fingerprint(other, "a", "b"),
+        adapter_fingerprint(linear, "a", "b"),
+        adapter_fingerprint(near, "a", "b"),
     ]
     assert len(set(found)) == len(found)
 

@@ -40,7 +40,7 @@ from evergallery.holdings.notes import Problem
 PER_WORKER = 2
 """Batches that a worker has at once: it decodes one while its network looks at the other."""
 PARTS = 4
-"""Into so many a batch is parted that has killed its worker."""
+"""How many assignments one that has killed its worker is parted into."""
 DEATHS_IN_A_ROW = 12
 """Workers that die without one batch done between them: it is not the images then."""
 PATIENCE = 300.0
@@ -57,8 +57,15 @@ class WorkerDeath:
 
 
 @dataclass(eq=False)
-class Job:
-    """A batch that was asked for, and as much of its answers as is there."""
+class PendingBatch:
+    """A batch of inputs that was asked for, and as much of its answers as is there.
+
+    Attributes:
+        inputs: what the workers are sent.
+        answers: one for each input, ``None`` where there is none yet.
+        left: how many are still to come.
+        future: of all answers.
+    """
 
     inputs: Sequence[Any]
     answers: list[Any]
@@ -67,31 +74,37 @@ class Job:
 
 
 @dataclass(eq=False)
-class Part:
-    """Those of a job's inputs that go to a worker together.
+class Assignment:
+    """The inputs of a pending batch that go to a worker together.
 
     Attributes:
-        job: of which it is a part.
+        pending: the batch that they are of.
         work: what is to be done.
-        start, stop: its inputs.
+        start: the first of its inputs.
+        stop: the one after the last.
         deaths: of workers that had it.
     """
 
-    job: Job
+    pending: PendingBatch
     work: Work
     start: int
     stop: int
     deaths: int = 0
 
-    def answer(self, answers: Sequence[Any]) -> None:
-        """Put the answers of this part into its job."""
-        self.job.answers[self.start : self.stop] = answers
-        self.job.left -= self.stop - self.start
-        if not self.job.left:
-            self.job.future.set_result(self.job.answers)
+    @property
+    def inputs(self) -> Sequence[Any]:
+        """The inputs themselves."""
+        return self.pending.inputs[self.start : self.stop]
 
-    def parted(self) -> list["Part"]:
-        """The same part in smaller ones."""
+    def answer(self, answers: Sequence[Any]) -> None:
+        """Put the answers to these inputs into their batch."""
+        self.pending.answers[self.start : self.stop] = answers
+        self.pending.left -= self.stop - self.start
+        if not self.pending.left:
+            self.pending.future.set_result(self.pending.answers)
+
+    def parted(self) -> list["Assignment"]:
+        """Smaller assignments of the same inputs."""
         step = -(-(self.stop - self.start) // PARTS)
         starts = range(self.start, self.stop, step)
         return [replace(self, start=start, stop=min(start + step, self.stop), deaths=1) for start in starts]
@@ -105,19 +118,22 @@ class WorkerHandle:
         actor: Ray's handle of it.
         is_ready: whether it has the generation.
         is_gone: whether it died.
-        parts: that it has.
+        assignments: that it has.
     """
 
     actor: Any
     is_ready: bool = False
     is_gone: bool = False
-    parts: list[Part] = field(default_factory=list)
+    assignments: list[Assignment] = field(default_factory=list)
 
-    def has_room(self, part: Part) -> bool:
-        """Whether it may be given this too; one that a worker has died of is alone with the next, so that no other is blamed."""
-        if not self.is_ready or len(self.parts) >= PER_WORKER:
+    def has_room(self, assignment: Assignment) -> bool:
+        """Whether it may be given an assignment, too.
+
+        One that a worker has died of is alone with the next worker, so that no other assignment is blamed.
+        """
+        if not self.is_ready or len(self.assignments) >= PER_WORKER:
             return False
-        return not self.parts or not (part.deaths or any(one.deaths for one in self.parts))
+        return not self.assignments or not (assignment.deaths or any(other.deaths for other in self.assignments))
 
 
 class Cluster:
@@ -146,7 +162,7 @@ class Cluster:
         self._wanted = workers
         self._stack = ExitStack()
         self._happened: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._waiting: deque[Part] = deque()
+        self._waiting: deque[Assignment] = deque()
         self._workers: list[WorkerHandle] = []
         self.deaths = 0
         """How many workers have died so far."""
@@ -158,12 +174,14 @@ class Cluster:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._ray = stack.enter_context(connected(self.address, self._wanted))
-            machines = [one["Resources"] for one in self._ray.nodes() if one["Alive"]]
-            with_gpu = [one for one in machines if one.get("GPU", 0) >= 1]
+            machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            with_gpu = [machine for machine in machines if machine.get("GPU", 0) >= 1]
             self._on_gpu = bool(with_gpu)
             # A machine's processors are shared out among its GPUs, to read and decode for them.
-            self._threads = max(1, min((int(one.get("CPU", 0) // one["GPU"]) for one in with_gpu), default=1))
-            self.size = self._wanted or int(sum(one.get("GPU" if with_gpu else "CPU", 0) for one in machines)) or 1
+            processors = (int(machine.get("CPU", 0) // machine["GPU"]) for machine in with_gpu)
+            self._threads = max(1, min(processors, default=1))
+            counted = "GPU" if with_gpu else "CPU"
+            self.size = self._wanted or int(sum(machine.get(counted, 0) for machine in machines)) or 1
             self._remote = self._ray.remote(Worker).options(
                 num_cpus=self._threads, num_gpus=int(self._on_gpu), max_concurrency=PER_WORKER, max_restarts=0
             )
@@ -199,12 +217,12 @@ class Cluster:
     ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items; what is known of their images is sent along."""
 
-        def sent(item: Item) -> ItemToRenew:
+        def to_renew(item: Item) -> ItemToRenew:
             pixels = known(item.content_hash) if known is not None and item.content_hash else None
             return replace(item, embedding=np.empty(0, np.float32)), pixels, roots
 
-        sending = ((batch, [sent(item) for item in batch]) for batch in batches)
-        yield from self._done("renew", sending, lambda one, reason: Problem(one[0].id, FAILED, reason))
+        sending = ((batch, [to_renew(item) for item in batch]) for batch in batches)
+        yield from self._done("renew", sending, lambda sent, reason: Problem(sent[0].id, FAILED, reason))
 
     def _done(
         self,
@@ -213,13 +231,13 @@ class Cluster:
         fatal: Callable[[Any, str], Any],
     ) -> Generator[tuple[Tag, list[Any]], None, None]:
         """The answers to each batch, in order; a few more are begun than the workers have."""
-        begun: deque[tuple[Tag, Job]] = deque()
+        begun: deque[tuple[Tag, PendingBatch]] = deque()
 
         def first() -> tuple[Tag, list[Any]]:
-            tag, job = begun.popleft()
-            answers = zip(job.inputs, job.future.result(), strict=True)
+            tag, pending = begun.popleft()
+            answers = zip(pending.inputs, pending.future.result(), strict=True)
             return tag, [
-                fatal(one, answer.reason) if isinstance(answer, WorkerDeath) else answer for one, answer in answers
+                fatal(sent, answer.reason) if isinstance(answer, WorkerDeath) else answer for sent, answer in answers
             ]
 
         for tag, inputs in batches:
@@ -229,13 +247,13 @@ class Cluster:
         while begun:
             yield first()
 
-    def _ask(self, work: Work, inputs: Sequence[Any]) -> Job:
-        job = Job(inputs, [None] * len(inputs), len(inputs), Future())
+    def _ask(self, work: Work, inputs: Sequence[Any]) -> PendingBatch:
+        pending = PendingBatch(inputs, [None] * len(inputs), len(inputs), Future())
         if inputs:
-            self._happened.put(lambda: self._asked(Part(job, work, 0, len(inputs))))
+            self._happened.put(lambda: self._asked(Assignment(pending, work, 0, len(inputs))))
         else:
-            job.future.set_result([])
-        return job
+            pending.future.set_result([])
+        return pending
 
     # What follows runs in the thread that listens.
 
@@ -262,18 +280,18 @@ class Cluster:
             f"machines, and run the command again."
         )
 
-    def _asked(self, part: Part) -> None:
-        self._waiting.append(part)
+    def _asked(self, assignment: Assignment) -> None:
+        self._waiting.append(assignment)
         if self._failure is not None:
             self._fail(self._failure)
 
     def _hand_out(self) -> None:
-        for worker in sorted(self._workers, key=lambda worker: len(worker.parts)):
+        for worker in sorted(self._workers, key=lambda worker: len(worker.assignments)):
             while self._waiting and worker.has_room(self._waiting[0]):
-                part = self._waiting.popleft()
-                worker.parts.append(part)
-                made = worker.actor.do.remote(part.work, part.job.inputs[part.start : part.stop])
-                self._when_made(made, worker, partial(self._answered, worker, part))
+                assignment = self._waiting.popleft()
+                worker.assignments.append(assignment)
+                made = worker.actor.do.remote(assignment.work, assignment.inputs)
+                self._when_made(made, worker, partial(self._answered, worker, assignment))
 
     def _when_made(self, made: Any, worker: WorkerHandle, then: Callable[[Any], None]) -> None:
         """Once Ray has what a worker made, or knows that it died, go on with it here."""
@@ -311,23 +329,23 @@ class Cluster:
         if not self._first.done():
             self._first.set_result(None)
 
-    def _answered(self, worker: WorkerHandle, part: Part, answers: Sequence[Any]) -> None:
+    def _answered(self, worker: WorkerHandle, assignment: Assignment, answers: Sequence[Any]) -> None:
         self._deaths_in_a_row = 0
-        worker.parts.remove(part)
-        part.answer(answers)
+        worker.assignments.remove(assignment)
+        assignment.answer(answers)
 
     def _died(self, worker: WorkerHandle, error: BaseException) -> None:
         worker.is_gone = True
         self._workers.remove(worker)
         self._ray.kill(worker.actor)
-        for part in reversed(worker.parts):
-            part.deaths += 1
-            if part.deaths == 1:
-                self._waiting.appendleft(part)
-            elif part.stop - part.start == 1:
-                part.answer([WorkerDeath()])
+        for assignment in reversed(worker.assignments):
+            assignment.deaths += 1
+            if assignment.deaths == 1:
+                self._waiting.appendleft(assignment)
+            elif assignment.stop - assignment.start == 1:
+                assignment.answer([WorkerDeath()])
             else:
-                self._waiting.extendleft(reversed(part.parted()))
+                self._waiting.extendleft(reversed(assignment.parted()))
         self.deaths += 1
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row == DEATHS_IN_A_ROW:
@@ -339,15 +357,15 @@ class Cluster:
         self._hire()
 
     def _fail(self, error: Exception) -> None:
-        """Nothing more can be done: whoever waits is told."""
+        """Tell whoever waits that nothing more can be done."""
         self._failure = error
-        parts = [*self._waiting, *(part for worker in self._workers for part in worker.parts)]
+        assignments = [*self._waiting, *(assignment for worker in self._workers for assignment in worker.assignments)]
         self._waiting.clear()
         for worker in self._workers:
-            worker.parts.clear()
+            worker.assignments.clear()
             worker.is_gone = True
-        for job in {id(part.job): part.job for part in parts}.values():
-            job.future.set_exception(error)
+        for pending in {id(assignment.pending): assignment.pending for assignment in assignments}.values():
+            pending.future.set_exception(error)
         if not self._first.done():
             self._first.set_exception(error)
 
@@ -360,6 +378,6 @@ class Cluster:
 
 
 def _files_of(generation: Generation) -> dict[str, bytes]:
-    """What it takes to run its embedder."""
+    """The files that it takes to run a generation's embedder, by name."""
     names = {CARD, *generation.card.checksums} - {HEAD, MEMORY, LEARNED_FROM}
     return {name: (generation.directory / name).read_bytes() for name in sorted(names)}

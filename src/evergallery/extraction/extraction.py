@@ -57,7 +57,7 @@ class Extraction(Protocol):
 
 
 class LocalExtraction:
-    """This process: files are read and decoded by threads ahead of the network, which is ahead of whoever takes the vectors.
+    """Extraction here: threads read and decode files ahead of the network, which is ahead of whoever takes the vectors.
 
     So the network does not wait while vectors are stored.
 
@@ -97,7 +97,7 @@ class LocalExtraction:
         found = ((batch, find_images(batch, self.preprocessing, roots, known)) for batch in batches)
         with (
             in_background(found) as ready,
-            in_background((batch, renewed(batch, one, embed)) for batch, one in ready) as made,
+            in_background((batch, renewed(batch, images, embed)) for batch, images in ready) as made,
         ):
             yield from made
 
@@ -118,14 +118,14 @@ def decoded_by(
     decoders: ThreadPoolExecutor, threads: int, pictures: Iterable[Picture | Skipped], preprocessing: Preprocessing
 ) -> list[NDArray[np.uint8] | Skipped]:
     """The pixels (S, S, 3) of each picture, or why there are none."""
-    return list(ahead(decoders, lambda one: decode_picture(one, preprocessing), pictures, 8 * threads))
+    return list(ahead(decoders, lambda picture: decode_picture(picture, preprocessing), pictures, 8 * threads))
 
 
 def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> list[PictureAnswer]:
     """The vectors of pixels (S, S, 3), which go through the network together."""
-    found = [one for one in decoded if not isinstance(one, Skipped)]
-    vectors = iter(embed(np.stack(found)) if found else ())
-    return [one if isinstance(one, Skipped) else next(vectors) for one in decoded]
+    images = [pixels for pixels in decoded if not isinstance(pixels, Skipped)]
+    vectors = iter(embed(np.stack(images)) if images else ())
+    return [pixels if isinstance(pixels, Skipped) else next(vectors) for pixels in decoded]
 
 
 def renewed(items: Sequence[Item], found: ItemImages, embed: Embed) -> list[ItemAnswer]:

@@ -39,7 +39,7 @@ from evergallery.network.extraction import in_torch
 
 Work = Literal["read", "embed", "renew"]
 ItemToRenew = tuple[Item, NDArray[np.uint8] | None, Roots]
-"""With the pixels of its image, where they are known, and below which places it may be opened."""
+"""A stored item, the pixels of its image where they are known, and the places below which it may be opened."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Worker:
         return None
 
     def do(self, work: Work, inputs: Sequence[Any]) -> list[Any] | Refusal:
-        """One of the methods below, by name."""
+        """Do what one of the methods below does, by its name."""
         try:
             answers: list[Any] = getattr(self, work)(inputs)
         except EvergalleryError as error:
@@ -99,7 +99,10 @@ class Worker:
     def read(self, entries: Sequence[Entry]) -> list[Picture | Skipped]:
         """Read and hash files; their data stays behind."""
         found = read_pictures(self._readers, entries)
-        return [replace(one, data=None) if isinstance(one, Picture) else self._seen_from_here(one) for one in found]
+        return [
+            replace(picture, data=None) if isinstance(picture, Picture) else self._seen_from_here(picture)
+            for picture in found
+        ]
 
     def embed(self, pictures: Sequence[Picture]) -> list[PictureAnswer]:
         """The vectors of pictures, whose files are read again where they come without data."""
@@ -116,10 +119,10 @@ class Worker:
         with self._lock:
             answers = renewed(asked, found, self._embed)
         return [
-            replace(one, reason=f"{one.reason} on the machine {self.machine} of the cluster")
-            if isinstance(one, Problem) and one.kind == MISSING
-            else one
-            for one in answers
+            replace(answer, reason=f"{answer.reason} on the machine {self.machine} of the cluster")
+            if isinstance(answer, Problem) and answer.kind == MISSING
+            else answer
+            for answer in answers
         ]
 
     def _seen_from_here(self, skipped: Skipped) -> Skipped:

@@ -1,7 +1,8 @@
 """The verbs ``index`` and ``add``: images, or vectors, into the gallery of a workspace."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.listing import Listing
@@ -15,7 +16,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_roots import allowing
 from evergallery.holdings.runtimes import ran_in
 from evergallery.holdings.spaces import Space
-from evergallery.indexing.pipeline import Indexed, index_images
+from evergallery.indexing.pipeline import Incoming, Indexed, KnownItems, index_images
 from evergallery.watching import SILENT, Watcher
 
 
@@ -69,38 +70,35 @@ def index(
     if (sync or prune) and (folder is None or split is not None or not sync):
         raise InputError("What is gone is known of a whole folder alone: index a folder, without --split, with --sync.")
     maker = holdings.generation(generation) if generation else holdings.promoted
-    require_compatible(
-        holdings,
-        Space(maker),
-        stored_spaces(
-            holdings,
-        ),
-    )
-    images = (
-        data
-        if isinstance(data, ImageSet)
-        else find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
-    )
+    require_compatible(holdings, Space(maker), stored_spaces(holdings))
     places = Indexing("" if isinstance(data, ImageSet) else data, data_dir, holdings.state.image_roots)
+    images: ImageSet | Listing
+    if isinstance(data, ImageSet):
+        images = data
+    else:
+        images = find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
     if isinstance(images, Listing):
         images = places.watched(images)
+    known = KnownItems(relabel, folder if sync else None, lambda question: prune or watcher.confirms(question))
     with allowing(holdings, places, watcher), extracting(holdings, maker, cluster, workers, watcher) as extraction:
         done = index_images(
             holdings.gallery,
             maker,
             extraction,
-            images,
+            Incoming(images, str(data), split),
             watcher,
-            source=str(data),
-            split=split,
-            relabel=relabel,
+            known=known,
             skipped_file=holdings.directory / "skipped.csv",
-            root=folder if sync else None,
-            prune=lambda question: prune or watcher.confirms(question),
         )
+    how = {} if cluster else ran_in(holdings, maker)
+    _record(holdings, done, how)
+    return done
+
+
+def _record(holdings: Holdings, done: Indexed, how: Mapping[str, Any]) -> None:
     holdings.journal.record(
         "index",
-        generation=maker.name,
+        generation=done.generation,
         added=done.added,
         replaced=done.replaced,
         unchanged=done.unchanged,
@@ -108,9 +106,8 @@ def index(
         pruned=done.pruned,
         skipped=done.skipped_count,
         seconds=round(done.seconds, 1),
-        **({} if cluster else ran_in(holdings, maker)),
+        **how,
     )
-    return done
 
 
 def add(holdings: Holdings, items: Sequence[Item], *, relabel: bool = False) -> PutCounts:
@@ -125,13 +122,7 @@ def add(holdings: Holdings, items: Sequence[Item], *, relabel: bool = False) -> 
         InputError: a vector of the wrong dimension, not finite, or not of unit length.
     """
     for fingerprint in {item.generation for item in items}:
-        require_compatible(
-            holdings,
-            space_of(holdings, fingerprint),
-            stored_spaces(
-                holdings,
-            ),
-        )
+        require_compatible(holdings, space_of(holdings, fingerprint), stored_spaces(holdings))
     done = holdings.gallery.put(items, relabel=relabel)
     holdings.journal.record(
         "add", added=done.added, replaced=done.replaced, unchanged=done.unchanged, conflicts=done.conflict_count

@@ -8,7 +8,7 @@ import itertools
 import time as clock
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,19 +98,45 @@ class Batch:
     found: list[tuple[str, str, bool]]
 
 
+@dataclass(frozen=True)
+class Incoming:
+    """Images that are to be stored.
+
+    Attributes:
+        images: decoded already, or a listing of files.
+        name: what they are called in messages.
+        split: only the images of this split.
+    """
+
+    images: ImageSet | Listing
+    name: str
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class KnownItems:
+    """What becomes of items that are stored already.
+
+    Attributes:
+        relabel: whether a label, or an address, takes the place of another one that is stored.
+        root: folder that all items below it are compared with; by default only those at addresses of new pictures are.
+        prune: asked, with a question for people, whether items are deleted whose picture is no longer at its address.
+    """
+
+    relabel: bool = False
+    root: str | None = None
+    prune: Callable[[str], bool] = lambda question: False
+
+
 def index_images(
     store: GalleryStore,
     maker: Generation,
     extraction: Extraction,
-    images: ImageSet | Listing,
+    incoming: Incoming,
     watcher: Watcher,
     *,
-    source: str,
-    split: str | None = None,
-    relabel: bool = False,
+    known: KnownItems = KnownItems(),
     skipped_file: Path,
-    root: str | None = None,
-    prune: Callable[[str], bool] = lambda question: False,
 ) -> Indexed:
     """Store the images' vectors by ``maker``; an image that two files hold is stored once, with what either says of it.
 
@@ -118,58 +144,43 @@ def index_images(
         store: the gallery.
         maker: the generation.
         extraction: where the images are read and embedded by it.
-        images: decoded already, or a listing of files.
+        incoming: the images.
         watcher: hears of progress.
-        source: what the images are called in messages.
-        split: only the images of this split.
-        relabel: whether a label, or an address, takes the place of another one that is stored.
+        known: what becomes of items that are stored already.
         skipped_file: written where there are too many names of bad files to return.
-        root: folder that all items below it are compared with; by default only those at addresses of new pictures are.
-        prune: asked, with a question for people, whether items are deleted whose picture is no longer at its address.
 
     Raises:
         InputError: the listing is wrong, there is no such split, or none of the files can be read.
     """
     started = clock.perf_counter()
     with ExitStack() as stack:
-        images_in = _opened(stack, images, split, source, extraction)
-        before = store.count()
-        addresses = stack.enter_context(closing(Addresses()))
-        register = stack.enter_context(closing(IdRegister()))
-        skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
-        skipped.add(images_in.refused)
-        prepared = (
-            _prepared(block, store, maker, register)
-            for block in blocks(images_in.found, batch_size(maker.preprocessing.size))
-        )
-        told = _Told(done=len(images_in.refused))
-        for batch, answers in stack.enter_context(closing(extraction.embed(prepared, images_in.total))):
-            items, bad = _answered(batch, answers, register)
-            _note(addresses, batch, bad)
-            _store(store, batch, items, told, relabel)
-            skipped.add(bad)
-            told.done += batch.passed
-            watcher.counted("indexing", min(told.done, images_in.total), images_in.total)
-        outdated, pruned = _outdated(store, addresses, images_in.refused, root, bool(before), prune)
-    if skipped.count == images_in.total and skipped.first:
-        one = skipped.first[0]
+        source = _opened(stack, incoming, extraction)
+        run = _Run(stack, store, maker, source, known, skipped_file)
+        prepared = map(run.prepare, blocks(source.found, batch_size(maker.preprocessing.size)))
+        for batch, answers in stack.enter_context(closing(extraction.embed(prepared, source.total))):
+            run.take(batch, answers)
+            watcher.counted("indexing", min(run.done, source.total), source.total)
+        outdated, pruned = run.outdated()
+    skipped = run.skipped
+    if skipped.count == source.total and skipped.first:
+        first = skipped.first[0]
         raise InputError(
-            f"None of the {images_in.total} images of {source} can be read, the first: {one.uri}: {one.reason}"
+            f"None of the {source.total} images of {incoming.name} can be read, the first: {first.uri}: {first.reason}"
         )
     return Indexed(
         generation=maker.name,
-        added=told.counts.added,
-        replaced=told.counts.replaced,
-        unchanged=told.counts.unchanged,
+        added=run.counts.added,
+        replaced=run.counts.replaced,
+        unchanged=run.counts.unchanged,
         skipped=tuple(skipped.first),
         seconds=clock.perf_counter() - started,
         skipped_count=skipped.count,
         skipped_file=skipped_file if skipped.is_written else None,
-        copies=told.copies,
-        copied=tuple(told.copied),
-        conflicts=told.counts.conflicts,
-        conflict_count=told.counts.conflict_count,
-        moved=told.moved,
+        copies=run.copies,
+        copied=tuple(run.copied),
+        conflicts=run.counts.conflicts,
+        conflict_count=run.counts.conflict_count,
+        moved=run.moved,
         changed=outdated.changed,
         gone=outdated.gone,
         outdated=tuple(outdated.first),
@@ -192,24 +203,12 @@ class _Source:
     total: int
 
 
-@dataclass
-class _Told:
-    """What was done so far."""
-
-    done: int
-    counts: PutCounts = field(default_factory=lambda: PutCounts(0, 0, 0))
-    copies: int = 0
-    copied: list[str] = field(default_factory=list)
-    moved: int = 0
-
-
-def _opened(
-    stack: ExitStack, images: ImageSet | Listing, split: str | None, source: str, extraction: Extraction
-) -> _Source:
+def _opened(stack: ExitStack, incoming: Incoming, extraction: Extraction) -> _Source:
     """Images that are read as they are asked for, until the stack is closed."""
+    images, split = incoming.images, incoming.split
     if isinstance(images, Listing):
         spool = stack.enter_context(closing(Spool(images, split)))
-        check_classes(((label, None) for label in spool.labels()), 1, source)
+        check_classes(((label, None) for label in spool.labels()), 1, incoming.name)
         refused = list(spool.refused())
         found = stack.enter_context(closing(extraction.read(spool)))
         return _Source(found, refused, len(spool) + len(refused))
@@ -217,47 +216,78 @@ def _opened(
     return _Source(itertools.chain(images.skipped, pictures_of(images)), [], len(images))
 
 
-def _store(store: GalleryStore, batch: Batch, items: Sequence[Item], told: _Told, relabel: bool) -> None:
-    """Store a batch, durable when this returns."""
-    known = _stored(store, items)
-    placed = items if relabel else at_known_addresses(items, known)
-    told.moved += sum(_is_moved(one, known.get(one.id)) for one in placed)
-    others = [one.uri for one, there in zip(items, placed, strict=True) if one.uri != there.uri]
-    others += [one.uri for one in batch.again]
-    told.copies += len(others)
-    told.copied += [str(uri) for uri in others[: NAMES_KEPT - len(told.copied)]]
-    told.counts += store.put(placed, relabel=relabel) + PutCounts(0, 0, batch.unchanged)
-    told.counts += _said_again(store, batch.again)
+class _Run:
+    """One run over images: which have come by, what was skipped, and what was done so far.
 
-
-def _outdated(
-    store: GalleryStore,
-    addresses: Addresses,
-    refused: Sequence[Skipped],
-    root: str | None,
-    occupied: bool,
-    prune: Callable[[str], bool],
-) -> tuple[Outdated, int]:
-    """Items whose picture is no longer at their address, and how many of them were deleted.
-
-    Below a root all items are looked at; without one, those at the addresses of new pictures in a gallery that held some.
+    Args:
+        stack: closes what is opened here.
+        store: the gallery.
+        maker: the generation.
+        source: the images.
+        known: what becomes of items that are stored already.
+        skipped_file: see ``index_images``.
     """
-    outdated = Outdated()
-    if root is None:
-        for uris in addresses.new(AT_ONCE) if occupied else ():
-            outdated.look(addresses, store.iterate(Filter(uris=tuple(uris)), with_embeddings=False))
-        return outdated, 0
-    for one in refused:
-        addresses.add(one.uri, None, False)
-    outdated.look(addresses, store.iterate(with_embeddings=False), root)
-    return outdated, outdated.prune(addresses, store, prune)
 
+    def __init__(
+        self,
+        stack: ExitStack,
+        store: GalleryStore,
+        maker: Generation,
+        source: _Source,
+        known: KnownItems,
+        skipped_file: Path,
+    ) -> None:
+        self.store, self.maker, self.source, self.known = store, maker, source, known
+        self.was_empty = not store.count()
+        self.addresses = stack.enter_context(closing(Addresses()))
+        self.register = stack.enter_context(closing(IdRegister()))
+        self.skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
+        self.skipped.add(source.refused)
+        self.done = len(source.refused)
+        self.counts = PutCounts(0, 0, 0)
+        self.copies, self.moved = 0, 0
+        self.copied: list[str] = []
 
-def _note(addresses: Addresses, batch: "Batch", bad: Sequence[Skipped]) -> None:
-    for uri, content, is_new in batch.found:
-        addresses.add(uri, content, is_new)
-    for one in bad:
-        addresses.add(one.uri, None, False)
+    def prepare(self, block: Sequence[Picture | Skipped]) -> tuple[Batch, list[Picture]]:
+        """What is to be done about a block of images, and which of them are to be embedded."""
+        return _prepared(block, self.store, self.maker, self.register)
+
+    def take(self, batch: Batch, answers: Sequence[PictureAnswer]) -> None:
+        """Store a batch, durable when this returns, and note what was found at which address."""
+        items, bad = _answered(batch, answers, self.register)
+        for uri, content, is_new in batch.found:
+            self.addresses.add(uri, content, is_new)
+        for file in bad:
+            self.addresses.add(file.uri, None, False)
+        self._store(items, batch)
+        self.skipped.add(bad)
+        self.done += batch.passed
+
+    def _store(self, items: Sequence[Item], batch: Batch) -> None:
+        known = _stored(self.store, items)
+        placed = items if self.known.relabel else at_known_addresses(items, known)
+        self.moved += sum(_is_moved(item, known.get(item.id)) for item in placed)
+        others = [item.uri for item, there in zip(items, placed, strict=True) if item.uri != there.uri]
+        others += [item.uri for item in batch.again]
+        self.copies += len(others)
+        self.copied += [str(uri) for uri in others[: NAMES_KEPT - len(self.copied)]]
+        self.counts += self.store.put(placed, relabel=self.known.relabel) + PutCounts(0, 0, batch.unchanged)
+        self.counts += _said_again(self.store, batch.again)
+
+    def outdated(self) -> tuple[Outdated, int]:
+        """Items whose picture is no longer at their address, and how many of them were deleted.
+
+        Below a root all items are looked at; without one, those at the addresses of new pictures in a gallery that held some.
+        """
+        outdated, root = Outdated(), self.known.root
+        if root is None:
+            for uris in () if self.was_empty else self.addresses.new(AT_ONCE):
+                outdated.look(self.addresses, self.store.iterate(Filter(uris=tuple(uris)), with_embeddings=False))
+            return outdated, 0
+        for file in self.source.refused:
+            self.addresses.add(file.uri, None, False)
+        outdated.look(self.addresses, self.store.iterate(with_embeddings=False), root)
+        return outdated, outdated.prune(self.addresses, self.store, self.known.prune)
 
 
 def _is_moved(item: Item, known: Item | None) -> bool:
@@ -269,11 +299,12 @@ def _prepared(
     block: Sequence[Picture | Skipped], store: GalleryStore, maker: Generation, register: IdRegister
 ) -> tuple[Batch, list[Picture]]:
     """What is to be done about a block of images, nothing where the gallery holds what it says; and which are to be embedded."""
-    found = [one for one in block if isinstance(one, Picture)]
-    is_first = register.first_times([_identifier(one) for one in found])
-    firsts = [one for one, first in zip(found, is_first, strict=True) if first]
+    found = [picture for picture in block if isinstance(picture, Picture)]
+    is_first = register.first_times([_identifier(picture) for picture in found])
+    firsts = [picture for picture, first in zip(found, is_first, strict=True) if first]
+    again = [picture for picture, first in zip(found, is_first, strict=True) if not first]
     time = now()
-    items = [_item(one, maker.fingerprint, time) for one in firsts]
+    items = [_item(picture, maker.fingerprint, time) for picture in firsts]
     stored = _stored(store, items)
     new: list[Item] = []
     pictures: list[Picture] = []
@@ -291,13 +322,13 @@ def _prepared(
     vectors = store.get_many([item.id for item in known]) if known else {}
     lacking = {item.id for item in new}
     batch = Batch(
-        new,
-        [replace(item, embedding=vectors[item.id].embedding) for item in known],
-        unchanged,
-        [_item(one, maker.fingerprint, time) for one, first in zip(found, is_first, strict=True) if not first],
-        [one for one in block if isinstance(one, Skipped)],
-        len(block),
-        [(one.entry.uri, one.content, _identifier(one) in lacking) for one in found],
+        new=new,
+        rewritten=[replace(item, embedding=vectors[item.id].embedding) for item in known],
+        unchanged=unchanged,
+        again=[_item(picture, maker.fingerprint, time) for picture in again],
+        skipped=[picture for picture in block if isinstance(picture, Skipped)],
+        passed=len(block),
+        found=[(picture.entry.uri, picture.content, _identifier(picture) in lacking) for picture in found],
     )
     return batch, pictures
 

@@ -9,7 +9,7 @@ from evergallery.data.images import Skipped
 from evergallery.redaction import redacted, redacted_text
 
 SKIPPED_KEPT = 1000
-"""Of so many files that were skipped the names are returned; of more, all are in a file."""
+"""How many names of skipped files are returned; where there are more, all are in a file."""
 
 
 class SkippedNames:
@@ -32,25 +32,25 @@ class SkippedNames:
 
     def add(self, skipped: Sequence[Skipped]) -> None:
         """Write down more files that were skipped."""
-        for one in skipped:
+        for file in skipped:
             self.count += 1
             if self.count <= SKIPPED_KEPT:
-                self.first.append(one)
+                self.first.append(file)
             else:
-                self._write(one)
+                self._write(file)
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Close the table: nothing more comes."""
         if self._file is not None:
             self._file.close()
 
-    def _write(self, one: Skipped) -> None:
+    def _write(self, file: Skipped) -> None:
         if self._file is None:
             self._file = self.path.open("w", newline="", encoding="utf-8")
             rows = [("uri", "reason"), *map(_redacted, self.first)]
             csv.writer(self._file).writerows(rows)
-        csv.writer(self._file).writerow(_redacted(one))
+        csv.writer(self._file).writerow(_redacted(file))
 
 
-def _redacted(one: Skipped) -> tuple[str, str]:
-    return redacted(one.uri), redacted_text(one.reason)
+def _redacted(file: Skipped) -> tuple[str, str]:
+    return redacted(file.uri), redacted_text(file.reason)

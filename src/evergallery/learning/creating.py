@@ -83,7 +83,7 @@ def create(
 
 def _occupied(path: Path) -> str:
     """Why no workspace is made in a place that is in use; somebody who stands among their pictures is told the way."""
-    if path.is_dir() and any(one.suffix.lower() in SUFFIXES for one in islice(path.rglob("*"), LOOKED_AT)):
+    if path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in islice(path.rglob("*"), LOOKED_AT)):
         shop = quote(os.path.relpath(path.resolve().parent / "shop"))
         return (
             f"{path} holds pictures, and a workspace is a directory of its own: make one beside them with  evergallery init "

@@ -79,7 +79,7 @@ class Ground:
 
     @classmethod
     def of(cls, parent: Generation | None, state: State) -> "Ground":
-        """Of a parent where there is one.
+        """The ground of a parent, or without one that of the workspace.
 
         Raises:
             InputError: nothing can learn from it.
@@ -168,7 +168,7 @@ def _beginning(
 
 
 def _recipe(architecture: Architecture, part: TrainedPart, beginning: Beginning, *, known: bool) -> Recipe:
-    """Whose usual settings fit."""
+    """The recipe whose usual settings fit."""
     if part == "neck":
         return "neck"
     if not known:
@@ -179,7 +179,7 @@ def _recipe(architecture: Architecture, part: TrainedPart, beginning: Beginning,
 
 
 def _settings(given: Settings | Mapping[str, Any] | None, part: TrainedPart, recipe: Recipe) -> Settings:
-    """Those given, or the usual ones of a recipe with some of them changed."""
+    """The settings that are given, or the usual ones of a recipe with some of them changed."""
     if isinstance(given, Settings):
         return given.model_copy(update={"train": part})
     try:

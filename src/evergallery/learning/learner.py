@@ -27,7 +27,7 @@ from evergallery.watching import Watcher
 
 
 class Learner:
-    """From the images of one run to its generation.
+    """Turns the images of one run into its generation.
 
     The run's directory stays until ``tidy_up``, so that a process killed in between does not learn it again.
 
@@ -112,7 +112,7 @@ class Learner:
         return take_lessons(training, validation, networks.involved, settings, cache, self.watcher, self.ranks)
 
     def train(self, networks: Networks, lessons: Lessons) -> Trained:
-        """Learn by steps."""
+        """Train the network step by step."""
         run = self.run
         parent, root = networks.parent, networks.root
         another = another_network(run, len(self.images.classes))
@@ -147,10 +147,13 @@ class Learner:
         def ancestors() -> dict[str, tuple[ClassMeans, Outputs]]:
             # Where a generation was deleted from disk, only the drift that was chained through it is known.
             kept = map(Generation.load, generation_directories(self.directory / "generations"))
+            known = [earlier for earlier in kept if parent is not None and earlier.name in parent.card.memory]
             return {
-                one.name: (one.memory().means[one.name], outputs(one.network(), one.preprocessing, one.name))
-                for one in kept
-                if parent is not None and one.name in parent.card.memory
+                earlier.name: (
+                    earlier.memory().means[earlier.name],
+                    outputs(earlier.network(), earlier.preprocessing, earlier.name),
+                )
+                for earlier in known
             }
 
         return run.method.remember(

@@ -81,7 +81,6 @@ def learn(
         BusyError: another process is learning in this workspace.
         TrainingError: a loss is not finite.
     """
-    ancestor = _parent(holdings, parent, method)
     request = Request(
         method=method,
         settings=settings,
@@ -91,12 +90,13 @@ def learn(
         head=head,
         train=train,
         pretrained=pretrained,
-        weights=None if weights is None else Path(weights).expanduser(),
+        weights=_file(weights),
         from_scratch=from_scratch,
         old_images=old_data is not None,
-        supporting_weights=None if supporting_weights is None else Path(supporting_weights).expanduser(),
+        supporting_weights=_file(supporting_weights),
     )
-    run = decide(request, Ground.of(ancestor, holdings.state), _next_number(holdings), holdings.directory)
+    ground = Ground.of(_parent(holdings, parent, method), holdings.state)
+    run = decide(request, ground, _next_number(holdings), holdings.directory)
     check_compiler(run.settings)
     ranks = join(resolve_device(run.settings.device))
     watcher = watcher if ranks.is_first else SILENT
@@ -105,13 +105,7 @@ def learn(
         return ranks.in_turn(lambda: _read(holdings, run, source, data_dir, watcher))
 
     with lock(holdings.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
-        images = read(data)
-        if classes is not None:
-            images = images.of_classes(classes)
-        if old_data is not None:
-            images = concatenate([_of_the_past(run, read(old_data)), images])
-        if len(images) == 0:
-            raise InputError("There is no image to learn from: the data has no split 'train'.")
+        images = _chosen(run, read(data), classes, None if old_data is None else read(old_data))
         # Nobody else writes a generation while this is locked.
         run = replace(run, number=ranks.agreed(_next_number(holdings)))
         generation = Learner(holdings.directory, run, images, watcher, ranks).learn()
@@ -144,6 +138,25 @@ def _read(
         if remark is not None:
             watcher.said(remark)
     return training_part(found)
+
+
+def _file(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
+
+
+def _chosen(run: Run, images: ImageSet, classes: Sequence[str] | None, old: ImageSet | None) -> ImageSet:
+    """The images that the run learns from: those of some classes, and those of the parent's that the method takes.
+
+    Raises:
+        InputError: there is none.
+    """
+    if classes is not None:
+        images = images.of_classes(classes)
+    if old is not None:
+        images = concatenate([_of_the_past(run, old), images])
+    if len(images) == 0:
+        raise InputError("There is no image to learn from: the data has no split 'train'.")
+    return images
 
 
 def _of_the_past(run: Run, images: ImageSet) -> ImageSet:

@@ -42,16 +42,16 @@ def training_part(images: ImageSet) -> ImageSet:
 
 
 def left_out(images: ImageSet) -> str | None:
-    """In words, which images are not learned from because their split is none that is known; ``None`` where all are."""
+    """A sentence on images that are not learned from, as their split is none that is known; ``None`` where all are."""
     if images.split is None:
         return None
-    counts = Counter(one for one in images.split.tolist() if one not in set(SPLITS.values()))
+    counts = Counter(split for split in images.split.tolist() if split not in set(SPLITS.values()))
     named = ", ".join(f"{count} of {repr(name) if name else 'no split'}" for name, count in counts.most_common(5))
     return f"not learned from, for their split is none of {', '.join(SPLITS)}: {named}" if counts else None
 
 
 def in_two_classes(images: ImageSet) -> str | None:
-    """In words, which pictures are in several classes; ``None`` where none is."""
+    """A sentence on pictures that are in several classes; ``None`` where none is."""
     first: dict[str, int] = {}
     found: list[tuple[int, int]] = []
     for index, content in enumerate(images.hashes):
@@ -60,13 +60,12 @@ def in_two_classes(images: ImageSet) -> str | None:
             found.append((other, index))
     if not found:
         return None
-    one, other = found[0]
-    names = [f"{images.uris[index]} ({images.classes[images.labels[index]]})" for index in (one, other)]
+    names = [f"{images.uris[index]} ({images.classes[images.labels[index]]})" for index in found[0]]
     return f"the same picture is in two classes, {len(found)} times, first as {names[0]} and {names[1]}: leave one out"
 
 
 def relabel(images: ImageSet, classes: Sequence[str]) -> ImageSet:
-    """The same images with labels that index ``classes``, which hold every class of theirs."""
+    """Images with labels that index ``classes``, which hold every class of theirs."""
     row = {normal(name): index for index, name in enumerate(classes)}
     labels = np.array([row[normal(name)] for name in images.classes], dtype=np.int64)[images.labels]
     return replace(images, labels=labels, classes=tuple(classes))
@@ -135,15 +134,16 @@ def take_lessons(
     """Images as they are, or where only the neck learns the features of them that the networks' backbones make."""
     if settings.train != "neck":
         return Lessons(images, validation, images, {})
-    caches = {one.fingerprint: one for one in (FeatureCache(cache, network.embedder, pre) for network, pre in networks)}
+    opened = [FeatureCache(cache, network.embedder, preprocessing) for network, preprocessing in networks]
+    caches = {features.fingerprint: features for features in opened}
     views = Views(settings.views, settings.flip)
 
     def count(done: int, total: int) -> None:
         watcher.counted("looking at the images once", done, total)
 
-    def features(of: ImageSet) -> FeatureSet:
-        return ranks.in_turn(lambda: feature_set(list(caches.values()), of, views, count))
+    def features_of(part: ImageSet) -> FeatureSet:
+        return ranks.in_turn(lambda: feature_set(list(caches.values()), part, views, count))
 
-    widths = [feature_width(one.embedder) for one in caches.values()]
+    widths = [feature_width(features.embedder) for features in caches.values()]
     columns = dict(zip(caches, accumulate([0, *widths[:-1]]), strict=True))
-    return Lessons(features(images), features(validation) if validation is not None else None, images, columns)
+    return Lessons(features_of(images), features_of(validation) if validation is not None else None, images, columns)

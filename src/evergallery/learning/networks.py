@@ -18,7 +18,7 @@ from evergallery.network.stages import freeze_below_last_stage
 
 @dataclass(frozen=True)
 class Networks:
-    """Of a run, each with what images go through before it.
+    """The networks of a run, each with what images go through before it.
 
     Attributes:
         new: the one that learns.
@@ -34,7 +34,7 @@ class Networks:
 
     @classmethod
     def of(cls, run: Run, classes: int) -> "Networks":
-        """Before training.
+        """Build the networks as they are before training.
 
         Raises:
             InputError: weights that cannot be had, or are of another model.

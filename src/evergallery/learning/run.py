@@ -55,7 +55,7 @@ class Run:
 
     @property
     def method_card(self) -> MethodCard:
-        """Of the method and its hyper-parameters."""
+        """The card of the method and its hyper-parameters."""
         return MethodCard(name=self.method.name, parameters=self.method.parameters())
 
     @property
@@ -79,11 +79,11 @@ class Run:
 
     @property
     def old_classes(self) -> tuple[str, ...]:
-        """The parent's."""
+        """The classes of the parent."""
         return self.parent.card.classes if self.parent else ()
 
     def new_classes(self, images: ImageSet) -> tuple[str, ...]:
-        """Those of the images that the parent does not know."""
+        """The classes of the images that the parent does not know."""
         known = set(map(normal, self.old_classes))
         return tuple(name for name in images.classes if normal(name) not in known)
 
@@ -118,5 +118,5 @@ class Run:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of JSON."""
+    """SHA-256 of a value as JSON, its keys in order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

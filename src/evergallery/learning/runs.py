@@ -14,7 +14,7 @@ LOGS_KEPT = ("log.jsonl", "tensorboard")
 
 
 def run_directory(directory: Path, identity: str) -> Path:
-    """Of a run in a workspace, by the digest that it is known by."""
+    """The directory of a run in a workspace, by the digest that it is known by."""
     return directory / "runs" / identity[:12]
 
 

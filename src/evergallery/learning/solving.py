@@ -50,18 +50,18 @@ def solve(run: Run, network: Network, features: FeatureSet, scatter: Scatter) ->
 
 
 def _scatter_before(run: Run) -> Scatter | None:
-    """Of the images that the lineage has learned from so far, where the new network goes on with its backbone."""
+    """Scatter of the images that the lineage has learned from so far, where the new network goes on with its backbone."""
     return run.parent.memory().scatter if run.parent is not None and run.inherits else None
 
 
 def lineage_scatter(run: Run, network: Network, features: FeatureSet) -> Scatter:
-    """Of all images of the lineage, the new ones among them."""
+    """Scatter of all images of the lineage, the new ones among them."""
     before, new = _scatter_before(run), scatter_of(features, feature_width(network.embedder))
     return new if before is None else before.joined(new)
 
 
 def scatter_of(features: FeatureSet, width: int) -> Scatter:
-    """Of the unit features of images and of all of their views."""
+    """Scatter of the unit features of images and of all of their views."""
     labels = torch.from_numpy(features.labels)
 
     def parts() -> Iterator[Scatter]:

@@ -12,9 +12,11 @@ SIGMA = 0.3
 NOTHING = 1e-6
 
 WEIGHTS: dict[Weighting, Callable[[Tensor, Tensor], Tensor]] = {
-    "inner": lambda one, other: one @ other.T,
-    "clamped": lambda one, other: (one @ other.T).clamp(min=0),
-    "gaussian": lambda one, other: torch.exp(-torch.cdist(one, other).square() / (2 * SIGMA**2)),
+    "inner": lambda prototypes, embeddings: prototypes @ embeddings.T,
+    "clamped": lambda prototypes, embeddings: (prototypes @ embeddings.T).clamp(min=0),
+    "gaussian": lambda prototypes, embeddings: torch.exp(
+        -torch.cdist(prototypes, embeddings).square() / (2 * SIGMA**2)
+    ),
 }
 """Weights (K, N) of N unit embeddings for K prototypes. ``inner`` is what the published code does: it may be negative and
 sum to nearly nothing, which inflates the drift; ``clamped`` drops what points away; ``gaussian`` is SDC's kernel."""
