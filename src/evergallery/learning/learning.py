@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from evergallery.learning.run import Run
 from evergallery.learning.runs import tidy_up
 from evergallery.methods import Method
 from evergallery.network import HeadKind, Neck
-from evergallery.network.ranks import join
+from evergallery.network.ranks import Ranks, join
 from evergallery.training import Settings, TrainedPart, check_compiler, resolve_device
 from evergallery.watching import SILENT, Watcher
 
@@ -100,12 +101,13 @@ def learn(
     check_compiler(run.settings)
     ranks = join(resolve_device(run.settings.device))
     watcher = watcher if ranks.is_first else SILENT
-
-    def read(source: str | Path | ImageSet) -> ImageSet:
-        return ranks.in_turn(lambda: _read(holdings, run, source, data_dir, watcher))
-
+    read = partial(_read, holdings, run, data_dir, watcher, ranks)
     with lock(holdings.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
-        images = _chosen(run, read(data), classes, None if old_data is None else read(old_data))
+        images = read(data) if classes is None else read(data).of_classes(classes)
+        if old_data is not None:
+            images = concatenate([_of_the_past(run, read(old_data)), images])
+        if len(images) == 0:
+            raise InputError("There is no image to learn from: the data has no split 'train'.")
         # Nobody else writes a generation while this is locked.
         run = replace(run, number=ranks.agreed(_next_number(holdings)))
         generation = Learner(holdings.directory, run, images, watcher, ranks).learn()
@@ -130,10 +132,14 @@ def _next_number(holdings: Holdings) -> int:
 
 
 def _read(
-    holdings: Holdings, run: Run, source: str | Path | ImageSet, data_dir: Path | None, watcher: Watcher
+    holdings: Holdings, run: Run, data_dir: Path | None, watcher: Watcher, ranks: Ranks, source: str | Path | ImageSet
 ) -> ImageSet:
-    """Images that may be learned from; what is left out of them is said."""
-    found = load_images(holdings, source, run.preprocessing, data_dir, watcher, minimum_per_class=2)
+    """Images that may be learned from, rank after rank; what is left out of them is said."""
+
+    def load() -> ImageSet:
+        return load_images(holdings, source, run.preprocessing, data_dir, watcher, minimum_per_class=2)
+
+    found = ranks.in_turn(load)
     for remark in (left_out(found), in_two_classes(training_part(found))):
         if remark is not None:
             watcher.said(remark)
@@ -142,21 +148,6 @@ def _read(
 
 def _file(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path).expanduser()
-
-
-def _chosen(run: Run, images: ImageSet, classes: Sequence[str] | None, old: ImageSet | None) -> ImageSet:
-    """The images that the run learns from: those of some classes, and those of the parent's that the method takes.
-
-    Raises:
-        InputError: there is none.
-    """
-    if classes is not None:
-        images = images.of_classes(classes)
-    if old is not None:
-        images = concatenate([_of_the_past(run, old), images])
-    if len(images) == 0:
-        raise InputError("There is no image to learn from: the data has no split 'train'.")
-    return images
 
 
 def _of_the_past(run: Run, images: ImageSet) -> ImageSet:

@@ -84,20 +84,14 @@ def search(
         query, generation = embed_words(holdings, text, maker), maker.name
         where = words_only(maker, where, minimum_probability)
 
+    limits: dict[str, Any] = {
+        "minimum_score": minimum_score,
+        "minimum_probability": minimum_probability,
+        "score_of": score_of,
+    }
+
     def ask(state: State) -> list[Result]:
-        return _search(
-            holdings,
-            state,
-            query,
-            item,
-            generation,
-            k,
-            where=where,
-            minimum_score=minimum_score,
-            minimum_probability=minimum_probability,
-            score_of=score_of,
-            exact=exact,
-        )
+        return _search(holdings, state, query, item, generation, k, where=where, exact=exact, **limits)
 
     found = _of_one_state(holdings, ask)
     holdings.notes.found(result.item.id for result in found)

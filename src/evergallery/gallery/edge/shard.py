@@ -20,7 +20,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
+import numpy as np
 import qdrant_edge as engine
+from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError, EvergalleryError
 from evergallery.files import (
@@ -33,8 +35,8 @@ from evergallery.files import (
     write_json,
 )
 from evergallery.gallery.edge.compacting import compact_elsewhere
-from evergallery.gallery.edge.points import MARKS
-from evergallery.gallery.items import Index, Precision
+from evergallery.gallery.edge.points import MARKS, item_of
+from evergallery.gallery.items import Index, Match, Precision, Search
 
 SPACE = "space.json"
 INDEX = "index.json"
@@ -48,6 +50,7 @@ WRITTEN = 4
 MARGIN = 4 << 20
 
 Answer = TypeVar("Answer")
+Vector = NDArray[np.float32]
 
 
 class Shard:
@@ -218,6 +221,44 @@ class Shard:
         batch = engine.QueryBatchRequest(list(requests))
         return self._ask("read", lambda: self._engine.query_batch(batch))
 
+    def nearest(
+        self, queries: NDArray[np.float32], search: Search, condition: engine.Filter | None
+    ) -> list[list[Match]]:
+        """The nearest points of each query (Q, D) that satisfy a condition, as ``Engine._nearest`` promises them.
+
+        Args:
+            queries: (Q, D) unit rows.
+            search: how many are wanted, and how.
+            condition: what its filter and its view ask of points.
+        """
+        parameters, threshold = _parameters(search.exact, self.precision), _threshold(search.minimum_score)
+
+        # What an annotation says is evaluated whenever a function is made, which a query would wait for.
+        def request(query: Vector, limit: int) -> engine.QueryRequest:
+            return engine.QueryRequest(
+                limit=limit,
+                query=engine.Query.Nearest(query.tolist()),
+                with_payload=True,
+                with_vector=search.with_embeddings,
+                filter=condition,
+                score_threshold=threshold,
+                params=parameters,
+            )
+
+        # One more than asked for tells whether equal scores were cut apart; an index may have missed some of them anyway.
+        k = search.k
+        answers = self.query([request(query, k + 1 if search.exact else k) for query in queries])
+        found = []
+        for query, points in zip(queries, answers, strict=True):
+            limit = k + 1
+            while search.exact and len(points) == limit and points[k - 1].score == points[-1].score:
+                limit *= 2
+                points = self.query([request(query, limit)])[0]
+            # Whole only where equal scores have to be put in order.
+            best = points if limit > k + 1 else points[:k]
+            found.append([Match(item_of(point), point.score) for point in best])
+        return found
+
     def pages(
         self, condition: engine.Filter | None, size: int, *, with_vector: bool, fields: Sequence[str] | None = None
     ) -> Iterator[list[engine.Record]]:
@@ -285,13 +326,18 @@ class Shard:
             ) from error
 
 
-def search_parameters(exact: bool, precision: Precision) -> engine.SearchParams:
+def _parameters(exact: bool, precision: Precision) -> engine.SearchParams:
     """How a search compares: of twice as many as are asked for by their bytes, the best by the vectors that are kept."""
     if precision != "int8":
         return engine.SearchParams(exact=exact)
     # Bytes alone find less, and their scores are wrong by hundredths.
     rescoring = engine.QuantizationSearchParams(rescore=True, oversampling=2.0)
     return engine.SearchParams(exact=exact, quantization=rescoring)
+
+
+def _threshold(minimum_score: float | None) -> float | None:
+    # The engine leaves out what equals its threshold, and compares in float32.
+    return None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
 
 
 def precision_of(content: Any, path: Path) -> Precision:

@@ -42,7 +42,7 @@ from evergallery.gallery.edge.directory import (
     write_contents,
 )
 from evergallery.gallery.edge.points import MARKS, condition, item_of, marked, payload, problem_of, seen
-from evergallery.gallery.edge.shard import Shard, search_parameters
+from evergallery.gallery.edge.shard import Shard
 from evergallery.gallery.edge.windows import shares, window
 from evergallery.gallery.engine import Mark
 from evergallery.gallery.items import (
@@ -67,7 +67,6 @@ MOVING = "moving.json"
 HASTY_READS = 3
 
 Answer = TypeVar("Answer")
-Vector = NDArray[np.float32]
 
 
 class EdgeStore(GalleryStore):
@@ -441,34 +440,7 @@ class EdgeStore(GalleryStore):
         shard = self._shards.get(generation)
         if shard is None:
             return [[] for _ in queries]
-        having = self._condition(search.where, search.view)
-        parameters, threshold = search_parameters(search.exact, shard.precision), _threshold(search.minimum_score)
-
-        # What an annotation says is evaluated whenever a function is made, which a query would wait for.
-        def request(query: Vector, limit: int) -> engine.QueryRequest:
-            return engine.QueryRequest(
-                limit=limit,
-                query=engine.Query.Nearest(query.tolist()),
-                with_payload=True,
-                with_vector=search.with_embeddings,
-                filter=having,
-                score_threshold=threshold,
-                params=parameters,
-            )
-
-        # One more than asked for tells whether equal scores were cut apart; an index may have missed some of them anyway.
-        k = search.k
-        answers = shard.query([request(query, k + 1 if search.exact else k) for query in queries])
-        found = []
-        for query, points in zip(queries, answers, strict=True):
-            limit = k + 1
-            while search.exact and len(points) == limit and points[k - 1].score == points[-1].score:
-                limit *= 2
-                points = shard.query([request(query, limit)])[0]
-            # Whole only where equal scores have to be put in order.
-            best = points if limit > k + 1 else points[:k]
-            found.append([Match(item_of(point), point.score) for point in best])
-        return found
+        return shard.nearest(queries, search, self._condition(search.where, search.view))
 
     def _admitted(self, where: Filter) -> list[Shard]:
         shards = list(self._shards.values())
@@ -485,11 +457,6 @@ class EdgeStore(GalleryStore):
     def _elsewhere(self, shard: Shard, points: Sequence[uuid.UUID]) -> set[uuid.UUID]:
         """Those of the points of a shard that other shards hold, too."""
         return {point for other in self._shards.values() if other is not shard for point in other.holds(points)}
-
-
-def _threshold(minimum_score: float | None) -> float | None:
-    # The engine leaves out what equals its threshold, and compares in float32.
-    return None if minimum_score is None else float(np.nextafter(np.float32(minimum_score), np.float32(-np.inf)))
 
 
 def _marks(refresh: str | None) -> dict[str, str]:
