@@ -51,7 +51,7 @@ class Protocol:
     judgements: "Judgements | None" = None
 
     def relevance(self, query: NDArray[np.int64], gallery: NDArray[np.int64]) -> Relevance:
-        """The judgements on some queries (q,) and items (g,), by their places there."""
+        """The judgements on some queries (q,) and items (g,), by their places among these."""
         assert self.judgements is not None
         asked, found = (np.full(len(self.images), -1, dtype=np.int64) for _ in range(2))
         asked[query], found[gallery] = np.arange(len(query)), np.arange(len(gallery))

@@ -12,7 +12,7 @@ from evergallery.errors import InputError, MissingExtraError
 
 
 class MissingPackageError(MissingExtraError):
-    """Nothing is installed that reads the files of a storage."""
+    """The package is not installed that reads the files of a storage."""
 
     def __init__(self, protocol: str, reason: str) -> None:
         InputError.__init__(self, f"Reading {protocol}:// needs another package ({reason}): install it with pip.")

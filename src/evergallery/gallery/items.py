@@ -57,7 +57,7 @@ class Item:
     superseded: str | None = None
 
     def keeping(self, known: "Item") -> "Item":
-        """This item with what is known of it already, wherever this one says nothing: label, address, content, metadata.
+        """The item with what is known of it already, wherever it says nothing itself: label, address, content, metadata.
 
         An empty text and a null in the metadata say nothing. The content is that of the known item only where neither another
         address nor another vector of the same space says that it may have changed.

@@ -57,7 +57,7 @@ class Answer(BaseModel):
 
     @property
     def looks_twice(self) -> bool:
-        """Whether older generations look at a query too."""
+        """Whether older generations look at a query, too."""
         return self.way in ("dual", "rescore")
 
     @property

@@ -41,7 +41,7 @@ def space_of(holdings: Holdings, fingerprint: str) -> Space:
 
 
 def may_stand_together(state: State, asker: Space, stored: Space) -> bool:
-    """Whether queries of a space are answered from vectors of another too.
+    """Whether queries of one space are answered from vectors of another, too.
 
     They have been shown to serve there; or the vectors are asked by queries of the generation that made them.
     """

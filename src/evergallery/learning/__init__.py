@@ -1,1 +1,1 @@
-"""From images and a parent to a new generation."""
+"""Learning: from images and a parent to a new generation."""

@@ -18,7 +18,7 @@ from evergallery.network.features import feature_width
 from evergallery.training import Trained
 
 TRIAL_CLASSES, TRIAL_IMAGES = 100, 20
-"""Of the new images, to choose by: so many classes and images of each, at most."""
+"""The new images to choose by: so many classes at most, and images of each."""
 AT_ONCE = 65_536
 """Images whose features are in memory at once."""
 

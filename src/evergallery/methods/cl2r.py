@@ -14,7 +14,7 @@ from evergallery.methods.values import Count, Weight
 
 
 @dataclass(frozen=True)
-class CL2R(Method["Past"]):
+class CL2R(Method["OldClasses"]):
     """CoReS's fixed corners, a few old images, and their features held where the parent has them.
 
     Three parts that others have alone: ``cores``, which learns from all images from scratch; ``replay``, which holds no
@@ -36,12 +36,12 @@ class CL2R(Method["Past"]):
         """``old_images_per_class``."""
         return self.old_images_per_class
 
-    def begin(self, task: Task) -> "Past":
+    def begin(self, task: Task) -> "OldClasses":
         """How many classes are old, and the weight that follows from it."""
         new = task.classes - task.old_classes
-        return Past(task.old_classes, self.weight * math.sqrt(new / max(task.old_classes, 1)))
+        return OldClasses(task.old_classes, self.weight * math.sqrt(new / max(task.old_classes, 1)))
 
-    def losses(self, step: Step["Past"]) -> dict[str, Tensor]:
+    def losses(self, step: Step["OldClasses"]) -> dict[str, Tensor]:
         """Terms ``classification``, features not normalised, and ``feature distillation`` on the images of old classes."""
         old = step.labels < step.state.old_classes
         apart = 1 - F.cosine_similarity(step.new.features, step.parent.features)
@@ -52,8 +52,8 @@ class CL2R(Method["Past"]):
         }
 
 
-class Past(nn.Module):
-    """What CL2R knows of the classes before the new ones."""
+class OldClasses(nn.Module):
+    """What CL2R knows of the old classes: how many there are, and the weight that follows from it."""
 
     def __init__(self, old_classes: int, weight: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""On which terms an endpoint is asked, and how much it has been asked so far: one file, which all processes share."""
+"""The account of an endpoint: on which terms it is asked, and how much it has been asked so far: one file, which all processes share."""
 
 import time
 from pathlib import Path

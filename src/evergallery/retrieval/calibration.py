@@ -1,4 +1,4 @@
-"""From a cosine to the probability that query and item are of the same class, for one pair of generations.
+"""Calibration: from a cosine to the probability that query and item are of the same class, for one pair of generations.
 
 Scores of different pairs do not share a scale: new queries lie closer to vectors of their own generation than to those of
 an older one, match or not. Each pair (generation of the query, generation of the item) therefore has a sigmoid of its own,

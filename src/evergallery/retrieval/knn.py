@@ -14,7 +14,7 @@ MEMORY_LIMIT = 256 * 2**20
 # On a CPU, blocks that stay near the cache are faster than larger ones.
 CPU_BLOCK = 32 * 2**20
 LONG = 128
-"""From so many neighbours on, merging the best of blocks takes longer than looking at whole rows of scores."""
+"""Neighbours from which on merging the best of blocks takes longer than looking at whole rows of scores."""
 ROWS = 64
 """Queries whose whole rows are held at once, at most: enough for fast products, in memory that is used again while warm."""
 

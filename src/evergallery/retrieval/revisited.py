@@ -15,7 +15,7 @@ RELEVANT: Mapping[Difficulty, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "medium": (("easy", "hard"), ("junk",)),
     "hard": (("hard",), ("junk", "easy")),
 }
-"""For each protocol, which lists are relevant and which are left out of the ranking."""
+"""The lists of each protocol that are relevant, and those that are left out of the ranking."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From the bytes of a file to an image: upright, in 8-bit sRGB, in bounded memory."""
+"""Decoding of a file's bytes to an image: upright, in 8-bit sRGB, in bounded memory."""
 
 import functools
 import io

@@ -1,4 +1,4 @@
-"""From an image to the pixels that a network sees, square or not."""
+"""Preprocessing of an image to the pixels that a network sees, square or not."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -27,7 +27,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a file to network input; part of the fingerprint of an embedding space.
+    """How a file becomes the input of a network; part of the fingerprint of an embedding space.
 
     Attributes:
         size: side of the square output in pixels, or height and width.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.unpacking import read_npz
-from evergallery.data.vectors.table import TEXTS, Rows, VectorTable, readable
+from evergallery.data.vectors.table import TEXTS, RawRows, VectorTable, readable
 from evergallery.errors import InputError
 
 
@@ -57,7 +57,7 @@ class ArrayTable(VectorTable):
         names = None if ids is None else named_rows(ids, path, len(array) if array.ndim else None)
         return cls(path, {"embeddings": array}, names)
 
-    def _read(self, size: int) -> Iterator[Rows]:
+    def _read(self, size: int) -> Iterator[RawRows]:
         for start in range(0, len(self.embeddings), size):
             part = slice(start, min(start + size, len(self.embeddings)))
             texts = {name: _texts(column[part]) for name, column in self.columns.items()}
@@ -67,7 +67,7 @@ class ArrayTable(VectorTable):
                 ids: Sequence[str | None] = self.ids[part]
             else:
                 ids = texts["ids"] if "ids" in texts else [str(row) for row in range(start, part.stop)]
-            yield Rows(
+            yield RawRows(
                 np.asarray(self.embeddings[part]),
                 ids,
                 {name: texts.get(name, nothing) for name in TEXTS},

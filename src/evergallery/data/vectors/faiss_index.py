@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evergallery.data.vectors.arrays import named_rows
-from evergallery.data.vectors.table import TEXTS, Rows, VectorTable, readable
+from evergallery.data.vectors.table import TEXTS, RawRows, VectorTable, readable
 from evergallery.errors import InputError, MissingExtraError
 
 
@@ -60,7 +60,7 @@ class FaissTable(VectorTable):
                 f"{path} is an {type(index).__name__}, which does not give its vectors back: import the originals."
             ) from None
 
-    def _read(self, size: int) -> Iterator[Rows]:
+    def _read(self, size: int) -> Iterator[RawRows]:
         for start in range(0, self._count, size):
             count = min(size, self._count - start)
             nothing = (None,) * count
@@ -70,4 +70,4 @@ class FaissTable(VectorTable):
                 else self._names[start : start + count]
             )
             embeddings = np.asarray(self._index.reconstruct_n(start, count))
-            yield Rows(embeddings, names, dict.fromkeys(TEXTS, nothing), nothing)
+            yield RawRows(embeddings, names, dict.fromkeys(TEXTS, nothing), nothing)

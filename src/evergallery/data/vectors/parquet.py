@@ -10,7 +10,7 @@ import numpy as np
 from evergallery.data.columns import scalar_of, text_of
 from evergallery.data.metadata import Scalar, is_name, of_json
 from evergallery.data.unpacking import import_arrow, opened_parquet, parquet_batches
-from evergallery.data.vectors.table import BATCH, SPACE, TEXTS, Rows, VectorTable, readable
+from evergallery.data.vectors.table import BATCH, SPACE, TEXTS, RawRows, VectorTable, readable
 from evergallery.errors import InputError
 
 
@@ -101,13 +101,13 @@ class ArrowTable(VectorTable):
         lengths: list[int | None] = column.value_lengths().to_pylist()
         return lengths
 
-    def _read(self, size: int) -> Iterator[Rows]:
+    def _read(self, size: int) -> Iterator[RawRows]:
         for columns in self._columns(size):
             with readable(self.path, self.what):
                 rows = self._rows(columns)
             yield rows
 
-    def _rows(self, columns: Mapping[str, Any]) -> Rows:
+    def _rows(self, columns: Mapping[str, Any]) -> RawRows:
         column = columns["embedding"]
         problems = {
             index: "has no vector" if length is None else f"has a vector of {length} numbers, not {self.dimension}"
@@ -140,7 +140,7 @@ class ArrowTable(VectorTable):
                 own = metadata[index]
                 given = of_json(text)
                 metadata[index] = {**own, **given} if isinstance(own, dict) and isinstance(given, dict) else text
-        return Rows(
+        return RawRows(
             embeddings,
             texts["id"],
             {plural: texts.get(name, nothing) for plural, name in TEXTS.items()},

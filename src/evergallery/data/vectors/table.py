@@ -44,11 +44,11 @@ class VectorBatch:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class RawRows:
     """A stretch of a table as the file has it."""
 
     embeddings: NDArray[Any]
-    """(B, D); NaN where there is no vector of D numbers."""
+    """The vectors (B, D); NaN where there is no vector of D numbers."""
     ids: Sequence[str | None]
     texts: Mapping[str, Sequence[str | None]]
     metadata: Sequence[Mapping[str, Scalar] | str | None]
@@ -127,7 +127,7 @@ class VectorTable(ABC):
         self.content = hashlib.sha256(f"{self.rows}:{self.dimension}:{total:064x}".encode()).hexdigest()
 
     @abstractmethod
-    def _read(self, size: int) -> Iterator[Rows]: ...
+    def _read(self, size: int) -> Iterator[RawRows]: ...
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def _problems(rows: Rows) -> dict[int, str]:
+def _problems(rows: RawRows) -> dict[int, str]:
     """What is wrong with each bad row but repeated ids."""
     problems = dict(rows.problems)
     finite = np.isfinite(rows.embeddings).all(axis=1)
@@ -173,8 +173,8 @@ def _problems(rows: Rows) -> dict[int, str]:
     return problems
 
 
-def _batch(rows: Rows, kept: Sequence[int]) -> VectorBatch:
-    """Rows that were found good, as unit vectors."""
+def _batch(rows: RawRows, kept: Sequence[int]) -> VectorBatch:
+    """The rows that were found good, as unit vectors."""
     texts = {name: tuple(column[index] for index in kept) for name, column in rows.texts.items()}
     metadata = [rows.metadata[index] for index in kept]
     return VectorBatch(

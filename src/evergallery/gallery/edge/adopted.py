@@ -33,7 +33,7 @@ PLACE = "adopted"
 
 
 @dataclass(frozen=True)
-class Source:
+class VectorFile:
     """A file of vectors, and who has adopted it.
 
     Attributes:
@@ -70,7 +70,7 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
         super().__init__(directory, view, create=False)
         self._note = note_of(Path(directory))
         known = read_object(self._note, file=str, generation=str, owner=str)
-        self._source = Source(known["file"], known.get("ids"), known["generation"], known["owner"])
+        self._source = VectorFile(known["file"], known.get("ids"), known["generation"], known["owner"])
         self._is_taking_up = False
         self._waiting: list[Item] = []
 
@@ -215,7 +215,7 @@ class AdoptableFile(Adoptable):
 
     def __init__(self, file: str | Path, directory: Path, ids: str | Path | None = None) -> None:
         whole = Path(file).expanduser().resolve()
-        self._source = Source(str(whole), None if ids is None else str(Path(ids).expanduser().resolve()))
+        self._source = VectorFile(str(whole), None if ids is None else str(Path(ids).expanduser().resolve()))
         self._directory = directory / PLACE
         self.place, self.collection = PLACE, str(self._source)
         self.dimension = self._source.table().dimension
@@ -254,7 +254,7 @@ def open_edge(place: str, view: Callable[[], View], /, *, precision: Precision |
     return EdgeStore(directory, view, precision=precision, create=create)
 
 
-def _described(source: Source) -> str:
+def _described(source: VectorFile) -> str:
     return str((source.file, source.ids))
 
 

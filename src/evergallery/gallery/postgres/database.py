@@ -233,7 +233,7 @@ def require_pgvector(connection: "Connection[Any]", url: str, *, make: bool = Tr
 
 
 def server_and_schema(url: str) -> tuple[str, str]:
-    """What PostgreSQL connects to, and the schema of the gallery there.
+    """The URL that PostgreSQL connects to, and the schema of the gallery in that database.
 
     Raises:
         InputError: a gallery cannot be called so, or it is no URL of PostgreSQL.

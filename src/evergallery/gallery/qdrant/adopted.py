@@ -151,7 +151,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             start = following
 
     def _retrieved(self, keys: Sequence[int | str], *, vectors: bool) -> list[Any]:
-        """The points of theirs with these ids, those that are there."""
+        """The points of their collection with these ids, as far as there are such."""
         return (
             self._client.retrieve(
                 self._source.name,
