@@ -1,4 +1,4 @@
-"""The account of an endpoint: on which terms it is asked, and how much it has been asked so far: one file, which all processes share."""
+"""The account of an endpoint: on which terms it is asked, and how much so far, in one file that all processes share."""
 
 import time
 from pathlib import Path
