@@ -13,6 +13,7 @@ from evergallery.adapters import stored as module
 from evergallery.adapters.card import CARD, NamedSpace
 from evergallery.adapters.stored import (
     ADAPTER,
+    Fitting,
     StoredAdapter,
     adapter_directories,
     adapter_directory_name,
@@ -29,17 +30,8 @@ def rows(count: int, width: int, seed: int = 0) -> torch.Tensor:
 
 
 def write(directory: Path, adapter: Adapter | None = None) -> StoredAdapter:
-    return StoredAdapter.write(
-        directory,
-        adapter or fit_procrustes(rows(50, 8), rows(50, 6, 1)),
-        name="a1",
-        direction="query",
-        source=NEW,
-        target=OLD,
-        pairs=50,
-        data="d" * 64,
-        figures={"kind": "procrustes"},
-    )
+    fitting = Fitting("query", NEW, OLD, pairs=50, data="d" * 64, figures={"kind": "procrustes"})
+    return StoredAdapter.write(directory, adapter or fit_procrustes(rows(50, 8), rows(50, 6, 1)), "a1", fitting)
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)

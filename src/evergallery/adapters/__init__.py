@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evergallery.adapters.mlp import MLPAdapter, fit_mlp
     from evergallery.adapters.procrustes import ProcrustesAdapter, fit_procrustes
     from evergallery.adapters.selection import Selection, select_adapter
-    from evergallery.adapters.stored import StoredAdapter
+    from evergallery.adapters.stored import Fitting, StoredAdapter
 
 __all__ = [
     "ADAPTERS",
@@ -24,6 +24,7 @@ __all__ = [
     "BilateralAdapter",
     "Direction",
     "DriftAdapter",
+    "Fitting",
     "Kind",
     "LambdaOrthogonalAdapter",
     "LinearAdapter",
@@ -55,6 +56,6 @@ __getattr__ = late_names(
         "mlp": ("MLPAdapter", "fit_mlp"),
         "procrustes": ("ProcrustesAdapter", "fit_procrustes"),
         "selection": ("Selection", "select_adapter"),
-        "stored": ("StoredAdapter",),
+        "stored": ("Fitting", "StoredAdapter"),
     },
 )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,27 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter.safetensors"
 REMEDY = "restore it from a backup"
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What an adapter is for, and what it was fitted to.
+
+    Attributes:
+        direction: what it is for.
+        source: the space that it maps from.
+        target: the space that it was fitted to.
+        pairs: how many it was fitted to.
+        data: fingerprint of the images of the pairs.
+        figures: how it was chosen, as JSON values; empty where it was not.
+    """
+
+    direction: Direction
+    source: NamedSpace
+    target: NamedSpace
+    pairs: int
+    data: str
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,46 +68,29 @@ class StoredAdapter:
         return cls(directory, read_card(directory / CARD, AdapterCard, FORMAT, "an adapter's card"))
 
     @classmethod
-    def write(
-        cls,
-        directory: Path,
-        adapter: "Adapter",
-        *,
-        name: str,
-        direction: Direction,
-        source: NamedSpace,
-        target: NamedSpace,
-        pairs: int,
-        data: str,
-        figures: dict[str, Any] | None = None,
-    ) -> "StoredAdapter":
+    def write(cls, directory: Path, adapter: "Adapter", name: str, fitting: Fitting) -> "StoredAdapter":
         """Write a new adapter: the directory appears complete, or not at all.
 
         Args:
             directory: must not exist.
             adapter: its tensors are stored.
             name: ``a1``, ``a2``, …
-            direction: what it is for.
-            source: the space that it maps from.
-            target: the space that it was fitted to.
-            pairs: how many it was fitted to.
-            data: fingerprint of the images of the pairs.
-            figures: how it was chosen.
+            fitting: what it was fitted to.
         """
         from evergallery.files.tensors import save_tensors
 
         with new_directory(directory) as temporary:
             card = AdapterCard(
                 name=name,
-                fingerprint=adapter_fingerprint(adapter, source.fingerprint, target.fingerprint),
+                fingerprint=adapter_fingerprint(adapter, fitting.source.fingerprint, fitting.target.fingerprint),
                 kind=adapter.kind,
-                direction=direction,
-                source=source,
-                target=target,
+                direction=fitting.direction,
+                source=fitting.source,
+                target=fitting.target,
                 dimension=adapter.dimension,
-                pairs=pairs,
-                data=data,
-                figures=figures or {},
+                pairs=fitting.pairs,
+                data=fitting.data,
+                figures=fitting.figures,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 versions={
                     "evergallery": __version__,

@@ -8,7 +8,7 @@ import torch
 from evergallery.adapters import ADAPTERS, Direction
 from evergallery.adapters.card import NamedSpace
 from evergallery.adapters.selection import Fit, Selection, default_fits, select_adapter
-from evergallery.adapters.stored import StoredAdapter, adapter_directory_name
+from evergallery.adapters.stored import Fitting, StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.files import lock
@@ -115,10 +115,7 @@ def _store(
     folder.mkdir(exist_ok=True)
     with lock(folder / ".lock", "making an adapter"):
         number = max((stored.number for stored in holdings.adapters()), default=0) + 1
-        return StoredAdapter.write(
-            folder / adapter_directory_name(number),
-            selection.adapter,
-            name=f"a{number}",
+        fitting = Fitting(
             direction=direction,
             source=NamedSpace(name=source.name, fingerprint=source.fingerprint),
             target=NamedSpace(name=target.name, fingerprint=target.fingerprint),
@@ -126,3 +123,5 @@ def _store(
             data=data,
             figures=selection.to_dict(),
         )
+        directory = folder / adapter_directory_name(number)
+        return StoredAdapter.write(directory, selection.adapter, f"a{number}", fitting)
