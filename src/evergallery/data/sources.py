@@ -1,9 +1,9 @@
 """Images from folders, tables, array files, single files and named sets, into one image set."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -162,22 +162,15 @@ def read_entries(
     on_progress: Callable[[int, int], None] | None,
 ) -> ImageSet:
     """Decode the files of a listing; what cannot be read is skipped and named."""
-    store = PixelCache(cache, preprocessing) if cache is not None else None
-    total = len(entries)
+    decoded, total = _DecodedImages(cache, preprocessing), len(entries)
     hashes: list[str] = []
     kept: list[Entry] = []
     skipped: list[Skipped] = []
-    memory: list[NDArray[np.uint8]] = []
-    memory_rows: dict[str, int] = {}
-
-    def known(content: str) -> bool:
-        return content in memory_rows or (store is not None and int(store.rows([content])[0]) >= 0)
-
-    with ThreadPoolExecutor(DECODING_THREADS) as threads, store.writing() if store is not None else nullcontext():
+    with ThreadPoolExecutor(DECODING_THREADS) as threads, decoded.writing():
         for start in range(0, total, DECODING_BLOCK):
             block = entries[start : start + DECODING_BLOCK]
             new: dict[str, NDArray[np.uint8]] = {}
-            opened = threads.map(lambda entry: _open(entry, preprocessing, known), block)
+            opened = threads.map(lambda entry: _open(entry, preprocessing, decoded), block)
             for entry, (content, image) in zip(block, opened, strict=True):
                 if isinstance(image, str):
                     skipped.append(Skipped(entry.uri, image))
@@ -186,18 +179,10 @@ def read_entries(
                     new.setdefault(content, image)
                 kept.append(entry)
                 hashes.append(content)
-            if new and store is not None:
-                store.add(list(new), np.stack(list(new.values())))
-            elif new:
-                memory_rows.update((content, len(memory) + i) for i, content in enumerate(new))
-                memory += new.values()
+            decoded.add(new)
             if on_progress:
                 on_progress(start + len(block), total)
-    if store is not None:
-        array, rows = store.array(), store.rows(hashes)
-    else:
-        array = np.stack(memory) if memory else np.empty((0, *preprocessing.shape, 3), dtype=np.uint8)
-        rows = np.array([memory_rows[content] for content in hashes], dtype=np.int64)
+    array, rows = decoded.rows(hashes)
     classes = tuple(sorted({entry.label for entry in entries if entry.label is not None}, key=natural))
     number = {name: index for index, name in enumerate(classes)}
     return ImageSet(
@@ -214,13 +199,50 @@ def read_entries(
     )
 
 
+class _DecodedImages:
+    """Decoded images by the hash of their content: in a cache on disk where there is one, else in memory.
+
+    Args:
+        cache: directory of the cache.
+        preprocessing: how images are decoded.
+    """
+
+    def __init__(self, cache: Path | None, preprocessing: Preprocessing) -> None:
+        self._cache = PixelCache(cache, preprocessing) if cache is not None else None
+        self._memory: dict[str, NDArray[np.uint8]] = {}
+        self._shape = (*preprocessing.shape, 3)
+
+    def __contains__(self, content: str) -> bool:
+        return content in self._memory or (self._cache is not None and int(self._cache.rows([content])[0]) >= 0)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """The time in which ``add`` may be called."""
+        return self._cache.writing() if self._cache is not None else nullcontext()
+
+    def add(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Keep images (H, W, 3) that are not there yet."""
+        if self._cache is None:
+            self._memory.update(images)
+        elif images:
+            self._cache.add(list(images), np.stack(list(images.values())))
+
+    def rows(self, hashes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """All images (M, H, W, 3), and the row (N,) of each of these."""
+        if self._cache is not None:
+            return self._cache.array(), self._cache.rows(hashes)
+        images = list(self._memory.values())
+        array = np.stack(images) if images else np.empty((0, *self._shape), dtype=np.uint8)
+        row = {content: index for index, content in enumerate(self._memory)}
+        return array, np.array([row[content] for content in hashes], dtype=np.int64)
+
+
 def _column(values: Sequence[str | None]) -> NDArray[np.str_] | None:
     """An array, or ``None`` where the source has no such column."""
     return None if any(value is None for value in values) else np.array(values, dtype=np.str_)
 
 
 def _open(
-    entry: Entry, preprocessing: Preprocessing, known: Callable[[str], bool]
+    entry: Entry, preprocessing: Preprocessing, known: Container[str]
 ) -> tuple[str, NDArray[np.uint8] | str | None]:
     """The SHA-256 of a file with its pixels, with ``None`` where they are known, or with the reason why not.
 
@@ -233,7 +255,7 @@ def _open(
         content = hashlib.sha256(data).hexdigest()
         if entry.part is not None:
             content = hashlib.sha256(f"{content}:{entry.part}".encode()).hexdigest()
-        if known(content):
+        if content in known:
             return content, None
         image = decode(data, decoding=preprocessing.decoding)
         return content, pixels(image if entry.part is None else entry.part.of(image), preprocessing)
