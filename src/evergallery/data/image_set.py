@@ -120,9 +120,9 @@ class ImageSet:
         known = {name: index for index, name in enumerate(self.classes)}
         missing = [name for name in names if name not in known]
         if missing:
-            raise InputError(f"There is no class {missing[0]!r}: the images have {_some(self.classes)}.")
+            raise InputError(f"There is no class {missing[0]!r}: the images have {_listed_names(self.classes)}.")
         if len(set(names)) != len(names):
-            raise InputError(f"A class is named twice among {_some(tuple(names))}.")
+            raise InputError(f"A class is named twice among {_listed_names(tuple(names))}.")
         number = np.full(len(self.classes) + 1, -1, dtype=np.int64)  # The last entry is for label -1.
         for new, name in enumerate(names):
             number[known[name]] = new
@@ -223,5 +223,5 @@ def _joined(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
     return np.concatenate(there) if len(there) == len(parts) else None
 
 
-def _some(names: Sequence[str]) -> str:
+def _listed_names(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

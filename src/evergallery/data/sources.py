@@ -74,7 +74,9 @@ def load(
         images = read_entries(entries, preprocessing, cache, on_progress)
         images = replace(images, skipped=(*refused, *images.skipped))
         if len(images) == 0:
-            raise InputError(f"None of the {len(entries)} images of {source} can be read, the first: {_first(images)}")
+            raise InputError(
+                f"None of the {len(entries)} images of {source} can be read, the first: {_first_reason(images)}"
+            )
     else:
         images = found
     splits = images.split.tolist() if images.split is not None else [None] * len(images)
@@ -300,5 +302,5 @@ def check_classes(labels: Iterable[tuple[str | None, str | None]], minimum: int,
         )
 
 
-def _first(images: ImageSet) -> str:
+def _first_reason(images: ImageSet) -> str:
     return f"{images.skipped[0].uri}: {images.skipped[0].reason}" if images.skipped else "unknown"

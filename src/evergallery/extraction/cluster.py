@@ -203,14 +203,14 @@ class Cluster:
     def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
         """The files of entries, hashed; their data stays where it was read."""
         groups = ((None, group) for group in grouped(entries, batch_size(self.generation.preprocessing.size)))
-        for _, found in self._done("read", groups, lambda entry, reason: Skipped(entry.uri, reason)):
+        for _, found in self._answers("read", groups, lambda entry, reason: Skipped(entry.uri, reason)):
             yield from found
 
     def embed(
         self, batches: Iterable[tuple[Tag, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures."""
-        yield from self._done("embed", batches, lambda picture, reason: Skipped(picture.entry.uri, reason))
+        yield from self._answers("embed", batches, lambda picture, reason: Skipped(picture.entry.uri, reason))
 
     def renew(
         self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
@@ -222,9 +222,9 @@ class Cluster:
             return replace(item, embedding=np.empty(0, np.float32)), pixels, roots
 
         sending = ((batch, [to_renew(item) for item in batch]) for batch in batches)
-        yield from self._done("renew", sending, lambda sent, reason: Problem(sent[0].id, FAILED, reason))
+        yield from self._answers("renew", sending, lambda sent, reason: Problem(sent[0].id, FAILED, reason))
 
-    def _done(
+    def _answers(
         self,
         work: Work,
         batches: Iterable[tuple[Tag, Sequence[Any]]],
@@ -250,7 +250,7 @@ class Cluster:
     def _ask(self, work: Work, inputs: Sequence[Any]) -> PendingBatch:
         pending = PendingBatch(inputs, [None] * len(inputs), len(inputs), Future())
         if inputs:
-            self._happened.put(lambda: self._asked(Assignment(pending, work, 0, len(inputs))))
+            self._happened.put(lambda: self._on_request(Assignment(pending, work, 0, len(inputs))))
         else:
             pending.future.set_result([])
         return pending
@@ -280,7 +280,7 @@ class Cluster:
             f"machines, and run the command again."
         )
 
-    def _asked(self, assignment: Assignment) -> None:
+    def _on_request(self, assignment: Assignment) -> None:
         self._waiting.append(assignment)
         if self._failure is not None:
             self._fail(self._failure)
@@ -291,17 +291,17 @@ class Cluster:
                 assignment = self._waiting.popleft()
                 worker.assignments.append(assignment)
                 made = worker.actor.do.remote(assignment.work, assignment.inputs)
-                self._when_made(made, worker, partial(self._answered, worker, assignment))
+                self._when_made(made, worker, partial(self._on_answers, worker, assignment))
 
     def _when_made(self, made: Any, worker: WorkerHandle, then: Callable[[Any], None]) -> None:
         """Once Ray has what a worker made, or knows that it died, go on with it here."""
 
         def hear(future: "Future[Any]") -> None:
-            self._happened.put(lambda: self._heard(future, worker, then))
+            self._happened.put(lambda: self._on_result(future, worker, then))
 
         made.future().add_done_callback(hear)
 
-    def _heard(self, future: "Future[Any]", worker: WorkerHandle, then: Callable[[Any], None]) -> None:
+    def _on_result(self, future: "Future[Any]", worker: WorkerHandle, then: Callable[[Any], None]) -> None:
         if worker.is_gone:
             # What it had is done again already.
             return
@@ -314,7 +314,7 @@ class Cluster:
         elif isinstance(error, self._ray.exceptions.RayError) and not isinstance(
             error, self._ray.exceptions.RayTaskError
         ):
-            self._died(worker, error)
+            self._on_death(worker, error)
         else:
             raise error
 
@@ -322,19 +322,21 @@ class Cluster:
         if self._failure is None:
             worker = WorkerHandle(self._remote.remote(self._threads, self._on_gpu, largest_image()))
             self._workers.append(worker)
-            self._when_made(worker.actor.prepare.remote(__version__, self._sent), worker, lambda _: self._ready(worker))
+            self._when_made(
+                worker.actor.prepare.remote(__version__, self._sent), worker, lambda _: self._on_ready(worker)
+            )
 
-    def _ready(self, worker: WorkerHandle) -> None:
+    def _on_ready(self, worker: WorkerHandle) -> None:
         worker.is_ready = True
         if not self._first.done():
             self._first.set_result(None)
 
-    def _answered(self, worker: WorkerHandle, assignment: Assignment, answers: Sequence[Any]) -> None:
+    def _on_answers(self, worker: WorkerHandle, assignment: Assignment, answers: Sequence[Any]) -> None:
         self._deaths_in_a_row = 0
         worker.assignments.remove(assignment)
         assignment.answer(answers)
 
-    def _died(self, worker: WorkerHandle, error: BaseException) -> None:
+    def _on_death(self, worker: WorkerHandle, error: BaseException) -> None:
         worker.is_gone = True
         self._workers.remove(worker)
         self._ray.kill(worker.actor)

@@ -88,10 +88,10 @@ def _hand_over(temporary: Path, path: Path, private: bool = False) -> None:
     like = (path if replaced else path.parent).stat()
     mode = 0o600 if private and not replaced else stat.S_IMODE(like.st_mode)
     temporary.chmod(mode if temporary.is_dir() else mode & 0o666)
-    _give(temporary, like.st_uid, like.st_gid)
+    _set_owner(temporary, like.st_uid, like.st_gid)
 
 
-def _give(path: Path, owner: int, group: int) -> None:
+def _set_owner(path: Path, owner: int, group: int) -> None:
     """Let a file have this owner, where this process may do that."""
     status = path.lstat()
     if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (owner, group):
@@ -106,7 +106,7 @@ def give_to_owner(directory: Path) -> None:
         for path in directory.rglob("*"):
             with suppress(FileNotFoundError):
                 if path.lstat().st_uid == 0:
-                    _give(path, owner.st_uid, owner.st_gid)
+                    _set_owner(path, owner.st_uid, owner.st_gid)
 
 
 def write_json(path: Path, value: Any, *, private: bool = False) -> None:
@@ -255,11 +255,11 @@ def lock(path: Path, purpose: str, *, wait: float = 0) -> Iterator[None]:
             raise BusyError(
                 f"{path.parent} is in use: {holder}; wait for it to end or stop it, then try again."
             ) from None
-        _say_who(path, f"process {os.getpid()} ({purpose})")
+        _write_holder(path, f"process {os.getpid()} ({purpose})")
         try:
             yield
         finally:
-            _say_who(path, "")
+            _write_holder(path, "")
 
 
 def _opened_for_writing(path: Path) -> IO[str]:
@@ -273,7 +273,7 @@ def _opened_for_writing(path: Path) -> IO[str]:
         ) from error
 
 
-def _say_who(path: Path, who: str) -> None:
+def _write_holder(path: Path, who: str) -> None:
     """Write who holds a lock, which a full disk does not keep anybody from."""
     with suppress(OSError), path.open("w") as file:
         file.write(who)

@@ -100,7 +100,7 @@ def _copied_already(source: GalleryStore, target: GalleryStore) -> tuple[str | N
     after, done, complete = None, 0, True
     for identifier, ours, theirs in _side_by_side(source, target) if left else ():
         problem = _difference(
-            [version for version in ours if _twin(version, theirs)], theirs, TOLERANCES[target.precision]
+            [version for version in ours if _counterpart(version, theirs)], theirs, TOLERANCES[target.precision]
         )
         if problem:
             raise RefusedError(
@@ -129,7 +129,7 @@ def _side_by_side(source: GalleryStore, target: GalleryStore) -> Iterator[tuple[
         yield identifier, *sides
 
 
-def _twin(version: Item, others: list[Item]) -> Item | None:
+def _counterpart(version: Item, others: list[Item]) -> Item | None:
     return next((other for other in others if other.generation == version.generation), None)
 
 

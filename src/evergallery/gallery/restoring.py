@@ -25,7 +25,7 @@ def restore(path: Path, directory: Path, *, on_progress: Callable[[int, int], No
         OSError: the disk is full; nothing is left behind.
     """
     snapshot = read(path)
-    if _minor(snapshot.engine) != _minor(engine_version()):
+    if _minor_version(snapshot.engine) != _minor_version(engine_version()):
         raise InputError(
             f"The snapshot {path} is of {snapshot.engine} and {engine_version()} is installed: install the earlier one, "
             f"restore, and take the vectors over with  evergallery export FILE  and  evergallery import FILE"
@@ -44,5 +44,5 @@ def restore(path: Path, directory: Path, *, on_progress: Callable[[int, int], No
     return snapshot
 
 
-def _minor(engine: str) -> str:
+def _minor_version(engine: str) -> str:
     return engine.rpartition(".")[0]

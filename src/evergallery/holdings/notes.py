@@ -93,9 +93,9 @@ class Notes:
 
     def _write(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
         if rows:
-            self._whole(lambda: self._store(statement, rows))
+            self._despite_damage(lambda: self._store(statement, rows))
 
-    def _whole(self, work: Callable[[], Answer]) -> Answer:
+    def _despite_damage(self, work: Callable[[], Answer]) -> Answer:
         """What some work on the file gives; a damaged one is laid aside first, since nothing that matters is in it."""
         try:
             return work()
@@ -115,7 +115,7 @@ class Notes:
                 database.executemany(statement, rows)
 
     def _read(self, question: str) -> list[tuple[str, ...]]:
-        return self._whole(lambda: self._rows(question))
+        return self._despite_damage(lambda: self._rows(question))
 
     def _rows(self, question: str) -> list[tuple[str, ...]]:
         if not self.path.is_file():

@@ -272,7 +272,7 @@ class _Run:
         self.copies += len(others)
         self.copied += [str(uri) for uri in others[: NAMES_KEPT - len(self.copied)]]
         self.counts += self.store.put(placed, relabel=self.known.relabel) + PutCounts(0, 0, batch.unchanged)
-        self.counts += _said_again(self.store, batch.again)
+        self.counts += _put_again(self.store, batch.again)
 
     def outdated(self) -> tuple[Outdated, int]:
         """Items whose picture is no longer at their address, and how many of them were deleted.
@@ -350,7 +350,7 @@ def _answered(batch: Batch, answers: Sequence[PictureAnswer], register: IdRegist
     return items, bad
 
 
-def _said_again(store: GalleryStore, again: Sequence[Item]) -> PutCounts:
+def _put_again(store: GalleryStore, again: Sequence[Item]) -> PutCounts:
     """Store what further files of pictures that were just stored say of them; returns their conflicts alone."""
     stored = _stored(store, again)
     adding = [item for item in again if item.id in stored and _says_more(item, stored[item.id])]

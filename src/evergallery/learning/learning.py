@@ -112,7 +112,7 @@ def learn(
         run = replace(run, number=ranks.agreed(_next_number(holdings)))
         generation = Learner(holdings.directory, run, images, watcher, ranks).learn()
         if ranks.is_first:
-            _learned(holdings, generation)
+            _finish(holdings, generation)
     ranks.wait()
     return generation
 
@@ -158,7 +158,7 @@ def _of_the_past(run: Run, images: ImageSet) -> ImageSet:
     return images if most is None else images.select(at_most_per_class(images.labels, most, run.settings.data_seed))
 
 
-def _learned(holdings: Holdings, generation: Generation) -> None:
+def _finish(holdings: Holdings, generation: Generation) -> None:
     promote_first(holdings, generation)
     tidy_up(holdings.directory, generation)
     card = generation.card

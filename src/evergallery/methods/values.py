@@ -20,10 +20,10 @@ Count = Annotated[int, Field(ge=1)]
 """How many of something."""
 
 
-def _known(name: str) -> str:
+def _known_loss(name: str) -> str:
     metric_loss(name)
     return name
 
 
-MetricLoss = Annotated[str, AfterValidator(_known)]
+MetricLoss = Annotated[str, AfterValidator(_known_loss)]
 """A name that ``losses.metric_loss`` knows."""

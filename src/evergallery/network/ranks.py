@@ -155,12 +155,12 @@ def join(device: torch.device) -> Ranks:
     if not torch.distributed.is_initialized():
         atexit.register(_part)
         if "TORCHELASTIC_RESTART_COUNT" in os.environ:
-            _meet(device)
+            _join_process_group(device)
     fabric.launch()
     return Ranks(fabric.global_rank, fabric.world_size, fabric.device)
 
 
-def _meet(device: torch.device) -> None:
+def _join_process_group(device: torch.device) -> None:
     """Begin the process group under a name of this attempt.
 
     ``torchrun`` keeps its store over a restart: under one name a rank may find where another listened before it was killed.

@@ -148,7 +148,7 @@ def _search(
         assert query is not None
         maker = answering(holdings, generation, state)
         asker = Space(maker)
-        vector, look = _looked(holdings, query, maker)
+        vector, look = _query_vector(holdings, query, maker)
     seen = seen_by(holdings, vector, asker, onlookers(holdings, asker, state, where), look)
     found = answer_vectors(
         holdings,
@@ -164,7 +164,7 @@ def _search(
     return [result for result in found if result.item.id != item][:k]
 
 
-def _looked(
+def _query_vector(
     holdings: Holdings, query: str | Path | Vector | Mapping[str, Vector], maker: Generation
 ) -> tuple[Vector, Callable[[Generation], Vector | None]]:
     """A query as its generation sees it, and what tells how others do."""
@@ -234,7 +234,7 @@ def answer_vectors(
     criteria = Criteria(k, where, view, minimum_score, minimum_probability, exact)
     # Who asks for vectors of some spaces gets those.
     if rescoring and answer.way == "rescore" and not where.generations:
-        own = _own(holdings, asker, asked, state)
+        own = _own_route(holdings, asker, asked, state)
         if own is not None:
             return _rescored(holdings, own, asker, asked, criteria, state)
 
@@ -309,7 +309,7 @@ def _best(ranking: Sequence[RankedResult], criteria: Criteria) -> list[Result]:
     return [_bare(candidate.result) for candidate in kept[: criteria.k]]
 
 
-def _own(holdings: Holdings, asker: Space, queries: Queries, state: State) -> tuple[Route, Vector] | None:
+def _own_route(holdings: Holdings, asker: Space, queries: Queries, state: State) -> tuple[Route, Vector] | None:
     """The route of the generation that answers to vectors of its own, and the queries (Q, D) by it.
 
     ``None`` where it has not looked at them.

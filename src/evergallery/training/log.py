@@ -27,7 +27,7 @@ class Log:
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
         if self.board is not None:
-            for name, value in _flat(record):
+            for name, value in _flattened(record):
                 self.board.add_scalar(name, value, record["epoch"])
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class Log:
             self.board.close()
 
 
-def _flat(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+def _flattened(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in record.items():
         if isinstance(value, dict):
             yield from ((f"{name}/{term}", number) for term, number in value.items())

@@ -103,10 +103,10 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
             cursor.execute(f"SELECT count(*) FROM {self._table.relation} WHERE {self._table.flaw} IS NULL", [])
             ((rows,),) = cursor.fetchall()
             added, changed = (
-                self._some(f"SELECT id FROM ({pending}) AS pending (is_new, id) WHERE {which}")
+                self._rows_found(f"SELECT id FROM ({pending}) AS pending (is_new, id) WHERE {which}")
                 for which in ("is_new", "NOT is_new")
             )
-            gone = self._some(f"SELECT id FROM {self._notes} note WHERE {self._is_gone}")
+            gone = self._rows_found(f"SELECT id FROM {self._notes} note WHERE {self._is_gone}")
             cursor.execute(
                 f"SELECT count(*) FROM {self._stored} ours JOIN {self._notes} note USING (point) "
                 f"LEFT JOIN {self._table.relation} ON {self._table.joined} = note.key "
@@ -120,7 +120,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
         """The rows whose vectors have length 1, and those whose vectors have not."""
         table = self._table
         unit, other = (
-            self._some(
+            self._rows_found(
                 f"SELECT note.id FROM {self._notes} note JOIN {table.relation} ON {table.joined} = note.key "
                 f"WHERE {table.fits} AND abs({table.norm} - 1) {sign} {UNIT_TOLERANCE}"
             )
@@ -165,7 +165,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
         table = self._table
         return f"NOT EXISTS (SELECT FROM {table.relation} WHERE {table.joined} = note.key AND {table.flaw} IS NULL)"
 
-    def _some(self, query: str) -> Rows:
+    def _rows_found(self, query: str) -> Rows:
         with self._reading() as cursor:
             cursor.execute(f"SELECT id, count(*) OVER () FROM ({query}) AS found ORDER BY id LIMIT {EXAMPLES}", [])
             rows = cursor.fetchall()

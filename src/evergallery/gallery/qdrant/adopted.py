@@ -103,7 +103,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
                         found["added"].append(note.version.id)
                     elif not note.has_picture_of(before):
                         found["changed"].append(note.version.id)
-                        dropped += len(self._own(before))
+                        dropped += len(self._our_versions(before))
                     elif before["said"] != note.said:
                         found["changed"].append(note.version.id)
                     else:
@@ -113,16 +113,16 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
                     write(pending, known)
                 done += len(records)
                 watcher.counted("taking up points", done, max(done, total))
-            for payloads in self._gone({identifier for ids in unusable.values() for identifier in ids}):
+            for payloads in self._notes_without_points({identifier for ids in unusable.values() for identifier in ids}):
                 found["gone"] += [payload["id"] for payload in payloads]
-                dropped += sum(len(self._own(payload)) for payload in payloads)
+                dropped += sum(len(self._our_versions(payload)) for payload in payloads)
                 if write is not None:
                     with self._writing():
                         self._delete({payload["id"]: () for payload in payloads})
         some = {name: _rows(ids) for name, ids in found.items()}
         return Changes(rows, dropped=dropped, unusable={name: _rows(ids) for name, ids in unusable.items()}, **some)
 
-    def _own(self, payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def _our_versions(self, payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """What a note says of versions of ours."""
         return [version for version in payload["versions"] if version["generation"] != self._source.generation]
 
@@ -136,7 +136,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             if start is None:
                 return
 
-    def _gone(self, unusable: set[str]) -> Iterator[list[dict[str, Any]]]:
+    def _notes_without_points(self, unusable: set[str]) -> Iterator[list[dict[str, Any]]]:
         """Payloads of notes whose point is not there, or cannot be used."""
         start: Any = None
         while True:
@@ -218,7 +218,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         while True:
             with explained(self.url):
                 records, start = self._client.scroll(self._collection, limit=BATCH, offset=start)
-                payloads = [record.payload for record in records if record.payload and self._waits(record.payload)]
+                payloads = [record.payload for record in records if record.payload and self._is_waiting(record.payload)]
                 theirs = [_item(payload, payload["theirs"]) for payload in payloads]
                 marks = {payload["id"]: _mark(payload) for payload in payloads}
                 keys = {payload["id"]: payload["key"] for payload in payloads}
@@ -229,8 +229,8 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             if start is None:
                 return
 
-    def _waits(self, payload: Mapping[str, Any]) -> bool:
-        return not self._own(payload) and (not payload["versions"] or _mark(payload) is not None)
+    def _is_waiting(self, payload: Mapping[str, Any]) -> bool:
+        return not self._our_versions(payload) and (not payload["versions"] or _mark(payload) is not None)
 
     def end_waiting(self, items: Sequence[Item]) -> None:
         """Store newer vectors of items that have waited."""
@@ -241,7 +241,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             ending = []
             for item in items:
                 payload = known.get(item.id)
-                if payload is not None and self._waits(payload):
+                if payload is not None and self._is_waiting(payload):
                     old = [_item(payload, description) for description in payload["versions"]]
                     ending.append([*old, replace(item, refresh=_mark(payload), superseded=None)])
             self._store(ending)
@@ -301,7 +301,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         points = [str(point_id(identifier)) for identifier in identifiers]
         with explained(self.url):
             records = self._client.retrieve(self._collection, points, with_vectors=with_embeddings) if points else []
-            found = self._there(records, with_embeddings)
+            found = self._present(records, with_embeddings)
         return {versions[0].id: versions for versions in found}
 
     def _pages(
@@ -314,7 +314,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
                 records, following = self._client.scroll(
                     self._collection, having, limit=size, offset=start, with_vectors=with_embeddings
                 )
-                found = self._there(records, with_embeddings)
+                found = self._present(records, with_embeddings)
             asked = ([version for version in versions if is_asked(version, where, view)] for versions in found)
             page = [versions for versions in asked if versions]
             if page:
@@ -323,7 +323,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
                 return
             start = str(following)
 
-    def _there(self, records: Sequence[Any], with_embeddings: bool) -> list[list[Item]]:
+    def _present(self, records: Sequence[Any], with_embeddings: bool) -> list[list[Item]]:
         """The versions of items whose points are in their collection, with its vectors where they are asked for."""
         keys = {record.payload["id"]: record.payload["key"] for record in records}
         versions = [made for record in records if (made := versions_of(record))]
