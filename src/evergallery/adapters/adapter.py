@@ -79,8 +79,12 @@ class Adapter(nn.Module):
 def check_pairs(source: Tensor, target: Tensor) -> None:
     """Refuse what is not two embeddings of each image.
 
+    Args:
+        source: (N, D), N at least 2.
+        target: (N, D') of the same images, in the same order.
+
     Raises:
-        InputError: one sentence.
+        InputError: shapes that do not fit, too few pairs, or numbers that are not finite.
     """
     if source.ndim != 2 or target.ndim != 2 or len(source) != len(target):
         raise InputError(

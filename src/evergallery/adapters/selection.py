@@ -223,7 +223,7 @@ def default_fits(direction: Direction, source_dimension: int, target_dimension: 
 
 
 def split_by_class(labels: Tensor, held_out: float, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
-    """Rows to fit and rows to judge, of no class in common, in random order; ``None`` with fewer than five classes."""
+    """Rows of labels (N,) to fit and to judge, of no class in common, in random order; ``None`` of fewer than five classes."""
     classes: Tensor = torch.unique(labels)
     if len(classes) < MINIMUM_CLASSES:
         return None

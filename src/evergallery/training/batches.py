@@ -38,7 +38,7 @@ def batches_of(images: ImageSet | FeatureSet, settings: Settings, epoch: int) ->
 
 
 def parts_of(indices: NDArray[np.int64], settings: Settings) -> list[NDArray[np.int64]]:
-    """A batch in ``accumulate`` parts of about one size, each with whole classes of a balanced batch."""
+    """A batch (B,) in ``accumulate`` parts of about one size, each with whole classes of a balanced batch."""
     together = settings.images_per_class or 1
     starts = np.array_split(np.arange(0, len(indices), together), settings.accumulate)
     return [indices[part[0] : part[-1] + together] for part in starts if len(part)]
