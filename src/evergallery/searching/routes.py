@@ -1,8 +1,7 @@
 """One ranking over vectors of several generations: a route to each space, and one scale for their cosines."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -179,7 +178,7 @@ class Queries:
     """
 
     vectors: NDArray[np.float32]
-    seen: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
+    seen: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def along(self, route: Route) -> NDArray[np.float32]:
         """The queries (Q, D') by the generation that asks on a route."""
