@@ -26,7 +26,7 @@ TOLERANCES: dict[Precision, float] = {"float32": 0.0, "float16": 2.0**-11, "int8
 
 
 @dataclass(frozen=True)
-class Copied:
+class CopyResult:
     """What copying a gallery did.
 
     Attributes:
@@ -42,7 +42,7 @@ class Copied:
     seconds: float
 
 
-def copy_gallery(source: GalleryStore, target: GalleryStore, watcher: Watcher) -> Copied:
+def copy_gallery(source: GalleryStore, target: GalleryStore, watcher: Watcher) -> CopyResult:
     """Copy every version of every item, and compare both galleries; the same call goes on after an interruption.
 
     Args:
@@ -63,7 +63,7 @@ def copy_gallery(source: GalleryStore, target: GalleryStore, watcher: Watcher) -
         done += len(batch)
         watcher.counted("copying", done, max(done, total))
     items = require_same(source, target, watcher)
-    return Copied(items, total, left, time.perf_counter() - started)
+    return CopyResult(items, total, left, time.perf_counter() - started)
 
 
 def require_same(source: GalleryStore, target: GalleryStore, watcher: Watcher) -> int:

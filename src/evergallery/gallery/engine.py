@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from evergallery.gallery.items import Filter, Item, Match, Precision, Search, View
 
 Answer = TypeVar("Answer")
-Mark = Literal["refresh", "superseded"]
+RefreshMark = Literal["refresh", "superseded"]
+"""The marks that an open refresh leaves on versions: on what it has made, and on what that supersedes."""
 
 
 class Engine(ABC):
@@ -118,7 +119,7 @@ class Engine(ABC):
         """How many steps settling a refresh has before it."""
 
     @abstractmethod
-    def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
+    def _settle_some(self, refresh: str, losing: RefreshMark) -> tuple[int, int]:
         """Settle a batch of items: delete the version with the losing mark, unless it is the only one, and unmark the other.
 
         Returns how many steps were done, none where nothing was left, and how many versions were deleted.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.metadata import normalised
 from evergallery.errors import InputError, RefusedError
-from evergallery.gallery.engine import Engine, Mark
+from evergallery.gallery.engine import Engine, RefreshMark
 from evergallery.gallery.items import (
     EVERYTHING,
     NO_FILTER,
@@ -129,7 +129,7 @@ class GalleryStore(Engine):
             keep: which versions stay.
             on_progress: hears after each batch how many versions are done, and of how many.
         """
-        losing: Mark = "superseded" if keep == "new" else "refresh"
+        losing: RefreshMark = "superseded" if keep == "new" else "refresh"
         total = self._count_marked(refresh)
         deleted = done = 0
         while True:

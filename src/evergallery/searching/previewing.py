@@ -15,11 +15,11 @@ SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Own:
-    """A state to ask in.
+class Preview:
+    """A state in which a generation answers by vectors of its own.
 
     Attributes:
-        state: in which the generation answers by its own vectors.
+        state: that is asked in place of the present one.
         preview: whether some items have none, so that those which older vectors find are ranked by vectors made on the way.
     """
 
@@ -27,7 +27,7 @@ class Own:
     preview: bool
 
 
-def own_vectors(state: State, maker: Generation, count: Callable[[View], Mapping[str, int]]) -> Own:
+def own_vectors(state: State, maker: Generation, count: Callable[[View], Mapping[str, int]]) -> Preview:
     """The state in which a generation answers by vectors of its own; nothing is changed.
 
     An open refresh keeps vectors of two generations. Whichever side has more of this generation's is seen, so that those of
@@ -51,4 +51,4 @@ def own_vectors(state: State, maker: Generation, count: Callable[[View], Mapping
     preview = there.get(maker.fingerprint, 0) < sum(there.values())
     asked.promoted = maker.name
     asked.answer = Answer(way="rescore", candidates=CANDIDATES, seconds=SECONDS) if preview else CHECKED
-    return Own(asked, preview)
+    return Preview(asked, preview)

@@ -44,7 +44,7 @@ from evergallery.gallery.edge.directory import (
 from evergallery.gallery.edge.points import MARKS, condition, item_of, marked, payload, problem_of, seen
 from evergallery.gallery.edge.shard import Shard
 from evergallery.gallery.edge.windows import shares, window
-from evergallery.gallery.engine import Mark
+from evergallery.gallery.engine import RefreshMark
 from evergallery.gallery.items import (
     EVERYTHING,
     NO_FILTER,
@@ -286,7 +286,7 @@ class EdgeStore(GalleryStore):
         conditions = [engine.Filter(must=[marked(mark, [refresh])]) for mark in MARKS]
         return sum(shard.count(having) for having in conditions for shard in list(self._shards.values()))
 
-    def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
+    def _settle_some(self, refresh: str, losing: RefreshMark) -> tuple[int, int]:
         # All losers first: an item bears the marks of both until it has one version.
         for mark in sorted(MARKS, key=lambda mark: mark != losing):
             for shard in self._shards.values():

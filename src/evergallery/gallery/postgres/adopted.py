@@ -19,7 +19,7 @@ from evergallery.data.metadata import finite_values, metadata_terms, normalised,
 from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import RefusedError
 from evergallery.gallery.adopted import EXAMPLES, AdoptedCollection, Changes, Rows
-from evergallery.gallery.engine import Mark
+from evergallery.gallery.engine import RefreshMark
 from evergallery.gallery.items import EVERYTHING, Item, Match, Precision, Search, View, check_items, point_id
 from evergallery.gallery.postgres.database import (
     Database,
@@ -344,7 +344,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
             f"UNION SELECT point FROM {self._notes} WHERE superseded = %(refresh)s"
         )
 
-    def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
+    def _settle_some(self, refresh: str, losing: RefreshMark) -> tuple[int, int]:
         with self._reading() as cursor:
             cursor.execute(f"{self._marked} ORDER BY point LIMIT {BATCH}", {"refresh": refresh})
             values = {"refresh": refresh, "points": [point for (point,) in cursor]}

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.metadata import metadata_terms, to_json
-from evergallery.gallery.engine import Mark
+from evergallery.gallery.engine import RefreshMark
 from evergallery.gallery.items import (
     EVERYTHING,
     NO_FILTER,
@@ -214,7 +214,7 @@ class PostgresStore(GalleryStore):
         (total,) = self._column("count(*)", MARKED, {"refresh": refresh})
         return int(total)
 
-    def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
+    def _settle_some(self, refresh: str, losing: RefreshMark) -> tuple[int, int]:
         with self._reading() as cursor:
             # An item of one version has lost the other, whichever mark it bears.
             cursor.execute(

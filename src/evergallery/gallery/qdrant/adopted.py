@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from evergallery.data.unit_vectors import unit_rows
 from evergallery.errors import RefusedError
 from evergallery.gallery.adopted import EXAMPLES, AdoptedCollection, Changes, Rows
-from evergallery.gallery.engine import Mark
+from evergallery.gallery.engine import RefreshMark
 from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, Search, View, check_items, point_id
 from evergallery.gallery.qdrant.client import explained
 from evergallery.gallery.qdrant.collection import Note, Source, notes_of
@@ -264,7 +264,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         if points:
             self._client.upsert(self._collection, points)
 
-    def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
+    def _settle_some(self, refresh: str, losing: RefreshMark) -> tuple[int, int]:
         from qdrant_client import models
 
         records, _ = self._client.scroll(self._collection, marked_by(refresh), limit=BATCH, with_vectors=True)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError, InputError, NotFoundError
-from evergallery.gallery.engine import Mark
+from evergallery.gallery.engine import RefreshMark
 from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, Search, View, point_id
 from evergallery.gallery.places import without_password
 from evergallery.gallery.qdrant.client import client_of, collection_of, explained
@@ -222,7 +222,7 @@ class QdrantStore(GalleryStore):
         with explained(self.url):
             return int(self._client.count(self._collection, marked_by(refresh)).count)
 
-    def _settle_some(self, refresh: str, losing: Mark) -> tuple[int, int]:
+    def _settle_some(self, refresh: str, losing: RefreshMark) -> tuple[int, int]:
         records, _ = self._client.scroll(self._collection, marked_by(refresh), limit=BATCH, with_vectors=True)
         gone, settled = 0, []
         for versions in map(versions_of, records):
