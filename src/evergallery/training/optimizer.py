@@ -10,17 +10,17 @@ from evergallery.network.stages import layer_groups
 from evergallery.training.settings import Settings
 
 
-def parameters_of(network: nn.Module, beside: nn.Module | None) -> list[nn.Parameter]:
+def parameters_of(network: nn.Module, state: nn.Module | None) -> list[nn.Parameter]:
     """What learns of a network and of what a method keeps beside it."""
-    modules = (network,) if beside is None else (network, beside)
+    modules = (network,) if state is None else (network, state)
     return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
 
 
-def optimizer_of(network: Network, beside: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
+def optimizer_of(network: Network, state: nn.Module | None, settings: Settings) -> torch.optim.Optimizer:
     """The optimiser, with a group for each rate: ``share`` of a group is its part of the rate of new layers."""
     backbone = layer_groups(network.embedder.backbone)
     of_backbone = {id(parameter) for group in backbone for parameter in group}
-    new = [parameter for parameter in parameters_of(network, beside) if id(parameter) not in of_backbone]
+    new = [parameter for parameter in parameters_of(network, state) if id(parameter) not in of_backbone]
     shares = [settings.backbone_rate * settings.layer_decay ** (len(backbone) - 1 - i) for i in range(len(backbone))]
     # As few groups as there are rates: the optimiser does each by itself.
     by_share: dict[float, list[nn.Parameter]] = {1.0: new}
