@@ -1,7 +1,7 @@
 """Images from folders, tables, array files, single files and named sets, into one image set."""
 
 import hashlib
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -172,7 +172,7 @@ def read_entries(
         for start in range(0, total, DECODING_BLOCK):
             block = entries[start : start + DECODING_BLOCK]
             new: dict[str, NDArray[np.uint8]] = {}
-            opened = threads.map(lambda entry: _open(entry, preprocessing, decoded), block)
+            opened = threads.map(lambda entry: _open(entry, preprocessing, decoded.has), block)
             for entry, (content, image) in zip(block, opened, strict=True):
                 if isinstance(image, str):
                     skipped.append(Skipped(entry.uri, image))
@@ -214,7 +214,8 @@ class _DecodedImages:
         self._memory: dict[str, NDArray[np.uint8]] = {}
         self._shape = (*preprocessing.shape, 3)
 
-    def __contains__(self, content: str) -> bool:
+    def has(self, content: str) -> bool:
+        """Whether an image is there, by the hash of its content."""
         return content in self._memory or (self._cache is not None and int(self._cache.rows([content])[0]) >= 0)
 
     def writing(self) -> AbstractContextManager[None]:
@@ -244,7 +245,7 @@ def _column(values: Sequence[str | None]) -> NDArray[np.str_] | None:
 
 
 def _open(
-    entry: Entry, preprocessing: Preprocessing, known: Container[str]
+    entry: Entry, preprocessing: Preprocessing, known: Callable[[str], bool]
 ) -> tuple[str, NDArray[np.uint8] | str | None]:
     """The SHA-256 of a file with its pixels, with ``None`` where they are known, or with the reason why not.
 
@@ -257,7 +258,7 @@ def _open(
         content = hashlib.sha256(data).hexdigest()
         if entry.part is not None:
             content = hashlib.sha256(f"{content}:{entry.part}".encode()).hexdigest()
-        if content in known:
+        if known(content):
             return content, None
         image = decode(data, decoding=preprocessing.decoding)
         return content, pixels(image if entry.part is None else entry.part.of(image), preprocessing)
