@@ -234,7 +234,7 @@ def test_interrupted_it_ends_at_once_and_the_same_call_goes_on(shop: Workspace, 
 def test_the_model_goes_on_while_vectors_are_stored(
     shop: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = pipeline._store
+    right = pipeline._Run._store
 
     def store(*arguments: Any) -> None:
         if shop.gallery.count() == 0:
@@ -242,7 +242,7 @@ def test_the_model_goes_on_while_vectors_are_stored(
         right(*arguments)
 
     looked_twice.clear()
-    monkeypatch.setattr(pipeline, "_store", store)
+    monkeypatch.setattr(pipeline._Run, "_store", store)
     assert shop.index(photos).added == 60
 
 
