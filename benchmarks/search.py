@@ -16,7 +16,7 @@ import numpy as np
 
 from common import record
 from evergallery.benchmark.contenders import INITIAL
-from evergallery.benchmark.protocol import Changes
+from evergallery.benchmark.protocol import ProtocolChanges
 from evergallery.benchmark.runner import run_benchmark
 from evergallery.benchmark.tables import Run, by_method, read_runs
 from evergallery.data.glyphs import generate
@@ -114,7 +114,7 @@ def main() -> None:
             names,
             seeds=[seed],
             data=str(images),
-            changes=Changes(size=SIZE),
+            changes=ProtocolChanges(size=SIZE),
             out=options.work,
             watcher=Watcher(),
         )

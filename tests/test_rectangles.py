@@ -9,7 +9,7 @@ from PIL import Image
 
 from conftest import as_json, coloured_images, evergallery
 from evergallery import Workspace
-from evergallery.benchmark.protocol import Changes
+from evergallery.benchmark.protocol import ProtocolChanges
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.tables import read_runs
 from evergallery.data.images import Preprocessing
@@ -92,10 +92,10 @@ def test_progressive_resizing_keeps_the_shape() -> None:
 
 
 def test_dual_tuning_sees_pedestrians_as_its_authors_do(photos: Path, tmp_path: Path) -> None:
-    paper = PROTOCOLS["dual-tuning"].changed("paper", Changes())
+    paper = PROTOCOLS["dual-tuning"].changed("paper", ProtocolChanges())
     found = paper.preprocessing(paper.plan("paper", 0))
     assert (found.size, found.fit) == ((256, 128), "stretch")
-    square = PROTOCOLS["dual-tuning"].changed("paper", Changes(size=64, fit="crop"))
+    square = PROTOCOLS["dual-tuning"].changed("paper", ProtocolChanges(size=64, fit="crop"))
     assert square.preprocessing(square.plan("paper", 0)).size == 64
     evergallery(
         "benchmark", "mutual-one-task", "--budget", "quick", "--methods", "initial", "--seeds", 1, "--epochs", 1,

@@ -38,9 +38,15 @@ else:
         "evergallery.exchange", "adopting", "model_export", "models", "vectors"
     )
     embedding, examining, image_files, image_roots, images, keeping, restoring = LateModule.of(
-        "evergallery.holdings", "embedding", "examining", "image_files", "image_roots", "images", "keeping",
+        "evergallery.holdings",
+        "embedding",
+        "examining",
+        "image_files",
+        "image_roots",
+        "images",
+        "keeping",
         "restoring",
-    )  # fmt: skip
+    )
     (indexing,) = LateModule.of("evergallery.indexing", "indexing")
     (learning,) = LateModule.of("evergallery.learning", "learning")
     (report_page,) = LateModule.of("evergallery.report", "report_page")
@@ -118,9 +124,18 @@ class Workspace(Holdings):
         from evergallery.learning.creating import create
 
         create(
-            directory, backbone=backbone, dim=dim, neck=neck, size=size, fit=fit, head=head, store=store,
-            precision=precision, pretrained=pretrained, weights=weights,
-        )  # fmt: skip
+            directory,
+            backbone=backbone,
+            dim=dim,
+            neck=neck,
+            size=size,
+            fit=fit,
+            head=head,
+            store=store,
+            precision=precision,
+            pretrained=pretrained,
+            weights=weights,
+        )
         return cls(directory)
 
     # Learning

@@ -27,7 +27,7 @@ from evergallery.benchmark.further_tables import evaluated_markdown
 from evergallery.benchmark.known_data import described
 from evergallery.benchmark.measures import Chain, measures_of
 from evergallery.benchmark.parts import parts_of
-from evergallery.benchmark.protocol import BenchmarkProtocol, Changes, Plan, is_reported
+from evergallery.benchmark.protocol import BenchmarkProtocol, ProtocolChanges, TrainingPlan, is_reported
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.report import write_report
 from evergallery.benchmark.runner import run_benchmark
@@ -53,7 +53,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     images = coloured_images(classes=6, each=12)
     np.savez(tmp_path / "tiny.npz", images=images.pixels, labels=images.labels)
     common: dict[str, Any] = {"batch_size": 16, "padding": 1, "precision": "float32", "device": "cpu"}
-    plan = Plan(Settings(epochs=2, **common), Settings.update(epochs=1, **common), 16)
+    plan = TrainingPlan(Settings(epochs=2, **common), Settings.update(epochs=1, **common), 16)
     protocol = BenchmarkProtocol(
         name="tiny",
         shows="nothing but that it runs",
@@ -196,7 +196,7 @@ class TestRuns:
         assert Contender.named("csd").misfit(PROTOCOLS["dual-tuning"]) is None
         arcface = Contender.named("dual-tuning@loss=arcface")
         assert arcface.misfit(PROTOCOLS["glyphs"]) is None
-        misfit = arcface.misfit(PROTOCOLS["glyphs"].changed("quick", Changes(head="linear")))
+        misfit = arcface.misfit(PROTOCOLS["glyphs"].changed("quick", ProtocolChanges(head="linear")))
         assert misfit is not None
         assert "learns with a head of kind 'cosine'" in misfit
 
@@ -219,7 +219,7 @@ class TestChanges:
     def test_networks_may_be_others_and_results_lie_apart(self, tiny: str, tmp_path: Path) -> None:
         weights = tmp_path / "weights.safetensors"
         save_file(build_backbone("resnet32", seed=7).module.state_dict(), weights)
-        changes = Changes(backbone="resnet32", dim=12, head="unit-rows", weights=weights, epochs=1, ks=(2, 4))
+        changes = ProtocolChanges(backbone="resnet32", dim=12, head="unit-rows", weights=weights, epochs=1, ks=(2, 4))
         directory = run_benchmark(
             "tiny",
             ["finetune", "joint"],
@@ -249,17 +249,17 @@ class TestChanges:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            (Changes(neck="thick"), "--neck 'thick' is not usable: it is one of none, linear"),  # type: ignore[arg-type]
-            (Changes(head="round"), "--head 'round' is not usable"),  # type: ignore[arg-type]
-            (Changes(epochs=0), "--epochs 0 is not usable"),
-            (Changes(precision="int3"), "--precision 'int3' is not usable"),  # type: ignore[arg-type]
-            (Changes(backbone="resnet20", dim=12, neck="bn"), "use neck 'linear'"),
-            (Changes(backbone="bn-inception", pretrained=True), "--weights FILE"),
-            (Changes(weights=Path("nowhere.safetensors")), "no file nowhere"),
+            (ProtocolChanges(neck="thick"), "--neck 'thick' is not usable: it is one of none, linear"),  # type: ignore[arg-type]
+            (ProtocolChanges(head="round"), "--head 'round' is not usable"),  # type: ignore[arg-type]
+            (ProtocolChanges(epochs=0), "--epochs 0 is not usable"),
+            (ProtocolChanges(precision="int3"), "--precision 'int3' is not usable"),  # type: ignore[arg-type]
+            (ProtocolChanges(backbone="resnet20", dim=12, neck="bn"), "use neck 'linear'"),
+            (ProtocolChanges(backbone="bn-inception", pretrained=True), "--weights FILE"),
+            (ProtocolChanges(weights=Path("nowhere.safetensors")), "no file nowhere"),
         ],
     )
     def test_what_cannot_be_had_is_refused_before_anything_is_read(
-        self, tiny: str, tmp_path: Path, changes: Changes, message: str
+        self, tiny: str, tmp_path: Path, changes: ProtocolChanges, message: str
     ) -> None:
         with pytest.raises(InputError, match=message):
             run_benchmark(
@@ -276,7 +276,7 @@ class TestChanges:
 
     def test_paper_budgets_have_the_settings_of_the_papers(self) -> None:
         csd, mutual, dual, bct = (
-            (PROTOCOLS[name].changed("paper", Changes()), PROTOCOLS[name].budgets["paper"])
+            (PROTOCOLS[name].changed("paper", ProtocolChanges()), PROTOCOLS[name].budgets["paper"])
             for name in ("csd-cifar100", "mutual-one-task", "dual-tuning", "bct-imagenet")
         )
         first = csd[1].first
@@ -308,7 +308,7 @@ class TestChanges:
             assert not protocol.triplets
             assert Contender.named("joint").method(protocol).triplet_margin == -2  # type: ignore[union-attr]
         assert Contender.named("mutual").method(mutual[0]).supporting == "pretrained"  # type: ignore[union-attr]
-        scratch = PROTOCOLS["mutual-one-task"].changed("paper", Changes(pretrained=False))
+        scratch = PROTOCOLS["mutual-one-task"].changed("paper", ProtocolChanges(pretrained=False))
         assert Contender.named("mutual").method(scratch).supporting == "scratch"  # type: ignore[union-attr]
         settings = dual[1].first
         assert (settings.batch_size, settings.images_per_class, settings.padding, settings.erase) == (64, 4, 10, 0.5)
@@ -334,7 +334,7 @@ class TestChanges:
 
         monkeypatch.setattr(Mutual, "begin", begin)
         run_benchmark(
-            "tiny", ["mutual@supporting=pretrained"], seeds=[0], data=tiny, changes=Changes(weights=path),
+            "tiny", ["mutual@supporting=pretrained"], seeds=[0], data=tiny, changes=ProtocolChanges(weights=path),
             out=tmp_path / "out", watcher=Watcher(),
         )  # fmt: skip
         assert len(begun) == 2
@@ -351,7 +351,7 @@ class TestChanges:
             assert card.method.parameters["triplet_margin"] == -2
 
     def test_one_backbone_that_is_asked_for_is_that_of_all_updates(self) -> None:
-        found = PROTOCOLS["bct-imagenet"].changed("quick", Changes(backbone="resnet34"))
+        found = PROTOCOLS["bct-imagenet"].changed("quick", ProtocolChanges(backbone="resnet34"))
         assert (found.backbone, found.update_backbone) == ("resnet34", None)
         assert Contender.named("csd").misfit(found) is None
 
@@ -427,7 +427,7 @@ class TestSplits:
             make_toy(name, tmp_path)
         directory = run_benchmark(
             "tiny", ["initial", "finetune", "procrustes", "joint"], seeds=[0], data=tiny, data_dir=tmp_path,
-            changes=Changes(evaluate=tuple(EVALUATION_SETS)), out=tmp_path / "out", watcher=Watcher(),
+            changes=ProtocolChanges(evaluate=tuple(EVALUATION_SETS)), out=tmp_path / "out", watcher=Watcher(),
         )  # fmt: skip
         found = {name: one["measures"]["evaluated"] for name, one in results(directory).items()}
         assert all(set(one) == set(EVALUATION_SETS) for one in found.values())
@@ -451,7 +451,7 @@ class TestSplits:
         (tmp_path / "lfw/pairs.txt").unlink()
         with pytest.raises(InputError, match=r"lacks pairs\.txt"):
             run_benchmark(
-                "tiny", ["l2"], seeds=[0], data=tiny, data_dir=tmp_path, changes=Changes(evaluate=("lfw",)),
+                "tiny", ["l2"], seeds=[0], data=tiny, data_dir=tmp_path, changes=ProtocolChanges(evaluate=("lfw",)),
                 out=tmp_path / "other", watcher=Watcher(),
             )  # fmt: skip
         assert not (tmp_path / "other").exists(), "nothing was trained"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from evergallery.benchmark.contenders import Contender
-from evergallery.benchmark.protocol import Changes
+from evergallery.benchmark.protocol import ProtocolChanges
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.tables import markdown, read_runs
 from evergallery.data.datasets import NAMED
@@ -158,7 +158,7 @@ def test_commands_that_reproduce_a_table_are_ones_that_run() -> None:
         pretrained = "--pretrained" in words
         words = [word for word in words if word != "--pretrained"]
         options = dict(zip(words[::2], words[1::2], strict=True))
-        changes = Changes(
+        changes = ProtocolChanges(
             backbone=options.get("--backbone"), pretrained=pretrained or None,
             dim=int(options["--dim"]) if "--dim" in options else None,
         )  # fmt: skip

@@ -3,28 +3,32 @@
 from dataclasses import replace
 from typing import Any
 
-from evergallery.benchmark.protocol import Budget, Plan
+from evergallery.benchmark.protocol import Budget, TrainingPlan
 from evergallery.training import Settings
 
 
-def _glyphs(epochs: int, update_epochs: int) -> Plan:
+def _glyphs(epochs: int, update_epochs: int) -> TrainingPlan:
     common: dict[str, Any] = {"batch_size": 64, "images_per_class": 4, "padding": 3, "flip": False}
-    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common))
+    return TrainingPlan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common))
 
 
-def _cifar(size: int, epochs: int, update_epochs: int, **common: Any) -> Plan:
-    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common), size)
+def _cifar(size: int, epochs: int, update_epochs: int, **common: Any) -> TrainingPlan:
+    return TrainingPlan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common), size)
 
 
-def _photographs(epochs: int, update_epochs: int, size: int | None = 32) -> Plan:
+def _photographs(epochs: int, update_epochs: int, size: int | None = 32) -> TrainingPlan:
     common: dict[str, Any] = {"batch_size": 80, "images_per_class": 5}
-    return Plan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common), size)
+    return TrainingPlan(Settings(epochs=epochs, **common), Settings.update(epochs=update_epochs, **common), size)
 
 
-GLYPHS: dict[Budget, Plan] = {"quick": _glyphs(4, 2), "standard": _glyphs(12, 6), "paper": _glyphs(40, 20)}
+GLYPHS: dict[Budget, TrainingPlan] = {"quick": _glyphs(4, 2), "standard": _glyphs(12, 6), "paper": _glyphs(40, 20)}
 # A tenth of the characters is seen ten times as often: otherwise a first generation would have no time to learn anything.
-GLYPHS_10: dict[Budget, Plan] = {"quick": _glyphs(12, 3), "standard": _glyphs(40, 12), "paper": _glyphs(120, 40)}
-CIFAR: dict[Budget, Plan] = {"quick": _cifar(16, 4, 2), "standard": _cifar(24, 12, 5)}
+GLYPHS_10: dict[Budget, TrainingPlan] = {
+    "quick": _glyphs(12, 3),
+    "standard": _glyphs(40, 12),
+    "paper": _glyphs(120, 40),
+}
+CIFAR: dict[Budget, TrainingPlan] = {"quick": _cifar(16, 4, 2), "standard": _cifar(24, 12, 5)}
 
 
 def _csd(rate: float) -> Settings:
@@ -36,7 +40,7 @@ def _csd(rate: float) -> Settings:
     )  # fmt: skip
 
 
-CSD: dict[Budget, Plan] = {**CIFAR, "paper": Plan(_csd(1e-3), _csd(1e-5), 32, {"head": "unit-rows"})}
+CSD: dict[Budget, TrainingPlan] = {**CIFAR, "paper": TrainingPlan(_csd(1e-3), _csd(1e-5), 32, {"head": "unit-rows"})}
 
 
 def _mutual(epochs: int) -> Settings:
@@ -47,10 +51,10 @@ def _mutual(epochs: int) -> Settings:
     )  # fmt: skip
 
 
-PHOTOGRAPHS: dict[Budget, Plan] = {
+PHOTOGRAPHS: dict[Budget, TrainingPlan] = {
     "quick": _photographs(6, 3),
     "standard": _photographs(30, 15),
-    "paper": Plan(
+    "paper": TrainingPlan(
         _mutual(1500),
         _mutual(1000),
         224,
@@ -74,9 +78,9 @@ def _dual_tuning() -> Settings:
     )  # fmt: skip
 
 
-DUAL_TUNING: dict[Budget, Plan] = {
+DUAL_TUNING: dict[Budget, TrainingPlan] = {
     **CIFAR,
-    "paper": Plan(
+    "paper": TrainingPlan(
         _dual_tuning(),
         _dual_tuning(),
         (256, 128),
@@ -88,46 +92,50 @@ DUAL_TUNING: dict[Budget, Plan] = {
     ),
 }  # fmt: skip
 
-OMNIGLOT: dict[Budget, Plan] = {
+OMNIGLOT: dict[Budget, TrainingPlan] = {
     "quick": replace(_glyphs(2, 1), size=28),
     "standard": replace(_glyphs(12, 6), size=28),
     "paper": replace(_glyphs(60, 30), size=28),
 }
 
 
-def _imagenet(epochs: int, size: int) -> Plan:
+def _imagenet(epochs: int, size: int) -> TrainingPlan:
     # openBCT's: every 30 of 90 epochs a tenth of the rate, which begins at 0.1; nothing clipped.
     settings = Settings(
         epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(1 / 3, 2 / 3), optimizer="sgd",
         weight_decay=1e-4, clip_norm=None, crop=0.08,
     )  # fmt: skip
-    return Plan(settings, settings, size)
+    return TrainingPlan(settings, settings, size)
 
 
-IMAGENET: dict[Budget, Plan] = {"quick": _imagenet(2, 64), "standard": _imagenet(20, 128), "paper": _imagenet(90, 224)}
+IMAGENET: dict[Budget, TrainingPlan] = {
+    "quick": _imagenet(2, 64),
+    "standard": _imagenet(20, 128),
+    "paper": _imagenet(90, 224),
+}
 
 
-def _faces(epochs: int, size: int) -> Plan:
+def _faces(epochs: int, size: int) -> TrainingPlan:
     settings = Settings(
         epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(0.4, 0.7, 0.9),
         optimizer="sgd", weight_decay=5e-4, border="zero", padding=size // 16,
     )  # fmt: skip
-    return Plan(settings, settings, size)
+    return TrainingPlan(settings, settings, size)
 
 
-FACES: dict[Budget, Plan] = {"quick": _faces(2, 32), "standard": _faces(10, 64), "paper": _faces(20, 112)}
+FACES: dict[Budget, TrainingPlan] = {"quick": _faces(2, 32), "standard": _faces(10, 64), "paper": _faces(20, 112)}
 
 
-def _landmarks(epochs: int, size: int) -> Plan:
+def _landmarks(epochs: int, size: int) -> TrainingPlan:
     # AdvBCT's published command: × 0.1 at 5, 10 and 20 of 30 epochs.
     settings = Settings(
         epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(1 / 6, 1 / 3, 2 / 3),
         optimizer="sgd", weight_decay=1e-4, clip_norm=None, crop=0.2,
     )  # fmt: skip
-    return Plan(settings, settings, size)
+    return TrainingPlan(settings, settings, size)
 
 
-LANDMARKS: dict[Budget, Plan] = {
+LANDMARKS: dict[Budget, TrainingPlan] = {
     "quick": _landmarks(2, 64),
     "standard": _landmarks(10, 128),
     "paper": replace(_landmarks(30, 224), network={"pretrained": True}),

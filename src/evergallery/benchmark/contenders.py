@@ -111,13 +111,13 @@ class Contender:
             return None
         kind = METHODS[self.base]
         own = dict(protocol.update_options.get(self.base, {}))
-        if not protocol.triplets and "triplet_margin" in {one.name for one in fields(kind)}:
+        if not protocol.triplets and "triplet_margin" in {parameter.name for parameter in fields(kind)}:
             own["triplet_margin"] = NO_TRIPLETS
         return kind.with_options({**own, **self.options})
 
 
 def contenders_of(protocol: BenchmarkProtocol, names: Sequence[str] | None, watcher: Watcher) -> list[Contender]:
-    """Those that are named, each once; or the usual ones without those that the protocol does not admit.
+    """The rows that are named, each once; or the usual ones without those that the protocol does not admit.
 
     Raises:
         InputError: an unknown name, or one that the protocol does not admit.

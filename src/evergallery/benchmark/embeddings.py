@@ -3,13 +3,14 @@
 import hashlib
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from evergallery.adapters import ADAPTERS
-from evergallery.benchmark.job import Job
+from evergallery.benchmark.job import BenchmarkJob
 from evergallery.benchmark.measures import Chain, Vectors, evaluated
 from evergallery.benchmark.parts import TRAIN
 from evergallery.data.evaluation_sets import evaluation_set
@@ -26,59 +27,71 @@ from evergallery.workspace import Workspace
 
 
 def measured_chain(
-    job: Job, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
+    job: BenchmarkJob, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
 ) -> Chain:
     """Embeddings of the test images by every generation, and the adapter's maps between them."""
     assert images.split is not None
     test = images.select(np.flatnonzero(images.split != TRAIN))
     by_fingerprint = {generation.fingerprint: generation for generation in generations}
-    extracted = {key: _embeddings(one, test, job.work, "test", watcher) for key, one in by_fingerprint.items()}
+    extracted = {
+        key: _embeddings(generation, test, job.work, "test", watcher) for key, generation in by_fingerprint.items()
+    }
     embeddings = [extracted[generation.fingerprint] for generation in generations]
     ks = tuple(sorted({*KS, *job.definition.ks}))
     if job.contender.adapter is None:
         return Chain(test, tasks, embeddings, ks=ks)
+    sides = [SearchSide(*side) for side in zip(generations, embeddings, strict=True)]
     adapted = {
-        (q, g): _adapt(job, generations[q], generations[g], images, tasks[q], embeddings[q], embeddings[g], watcher)
+        (q, g): _adapt(job, sides[q], sides[g], images.of_split(TRAIN).of_classes(tasks[q]), watcher)
         for q, g in itertools.combinations(range(len(generations) - 1, -1, -1), 2)
     }
     return Chain(test, tasks, embeddings, adapted, ks)
 
 
 def evaluations_of(
-    job: Job, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
+    job: BenchmarkJob, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Figures of each evaluation set by the first generation, by the last, and by the last in the first one's vectors."""
     first, last = generations[0], generations[-1]
     found = {}
     for name in job.definition.evaluate:
-        chosen = evaluation_set(name, job.data_dir)
+        chosen = evaluation_set(name, job.experiment.data_dir)
         shown = chosen.images(first.preprocessing, job.directory / "work" / "cache", watcher)
         part = f"{chosen.name}-{hashlib.sha256(''.join(shown.hashes).encode()).hexdigest()[:16]}"
-        old, new = (_embeddings(one, shown, job.work, part, watcher) for one in (first, last))
+        old, new = (_embeddings(generation, shown, job.work, part, watcher) for generation in (first, last))
         between = None
         if job.contender.adapter is not None:
-            between = _adapt(job, last, first, images, tasks[-1], new, old, watcher)
+            pairs = images.of_split(TRAIN).of_classes(tasks[-1])
+            between = _adapt(job, SearchSide(last, new), SearchSide(first, old), pairs, watcher)
         found[chosen.name] = evaluated(chosen, old, new, between)
     return found
 
 
+@dataclass(frozen=True)
+class SearchSide:
+    """A generation, and its vectors (N, D) of the images that are searched with or in."""
+
+    generation: Generation
+    vectors: Vectors
+
+
 def _adapt(
-    job: Job, new: Generation, old: Generation, images: ImageSet, task: Sequence[str], query: Vectors, gallery: Vectors,
-    watcher: Watcher,
-) -> tuple[Vectors, Vectors]:  # fmt: skip
-    """Vectors (N, D) of queries and gallery, brought together by the adapter as it fits the training images of a task."""
+    job: BenchmarkJob, new: SearchSide, old: SearchSide, pairs: ImageSet, watcher: Watcher
+) -> tuple[Vectors, Vectors]:
+    """Queries by the new side and vectors by the old one, brought together by the adapter as it fits pairs of images."""
     assert job.contender.adapter is not None
     kind = ADAPTERS[job.contender.adapter]
-    pairs = images.of_split(TRAIN).of_classes(task)
     part = f"task-{pairs.fingerprint()[:16]}"
-    source, target = (torch.from_numpy(_embeddings(one, pairs, job.work, part, watcher)) for one in (new, old))
+    source, target = (
+        torch.from_numpy(_embeddings(side.generation, pairs, job.work, part, watcher)) for side in (new, old)
+    )
     if kind.directions[0] == "query":
-        return kind.fit(source, target)(torch.from_numpy(query)).numpy(), gallery
-    return query, kind.fit(target, source)(torch.from_numpy(gallery)).numpy()
+        return kind.fit(source, target)(torch.from_numpy(new.vectors)).numpy(), old.vectors
+    return new.vectors, kind.fit(target, source)(torch.from_numpy(old.vectors)).numpy()
 
 
 def virtual_features_of(
-    job: Job, generations: Sequence[Generation], chain: Chain, watcher: Watcher
+    job: BenchmarkJob, generations: Sequence[Generation], chain: Chain, watcher: Watcher
 ) -> dict[str, dict[str, dict[str, float]]]:
     """How well the last generation's memory stands in for each one before its parent, by each weighting."""
     last, method = generations[-1], job.method
@@ -90,21 +103,24 @@ def virtual_features_of(
     outputs = outputs_of(last.network(), images, last.preprocessing)
     means = last.memory().means
     labels = torch.from_numpy(images.labels)
-    return {
-        earlier.name: {
-            weighting: fidelity(
-                outputs, torch.from_numpy(real[seen]), means[earlier.name], labels, weighting,
-                Exclusion(torch.arange(len(seen))),
-            ).to_dict()
+    itself = Exclusion(torch.arange(len(seen)))
+
+    def figures(earlier: Generation, real: Vectors) -> dict[str, dict[str, float]]:
+        vectors = torch.from_numpy(real[seen])
+        return {
+            weighting: fidelity(outputs, vectors, means[earlier.name], labels, weighting, itself).to_dict()
             for weighting in WEIGHTS
         }
+
+    return {
+        earlier.name: figures(earlier, real)
         for earlier, real in zip(generations[:-1], chain.embeddings[:-1], strict=True)
         if earlier.name in means
-    }  # fmt: skip
+    }
 
 
 def _embeddings(generation: Generation, images: ImageSet, work: Path, part: str, watcher: Watcher) -> Vectors:
-    """Extracted once for each space, whatever number of methods and runs want it."""
+    """The embeddings of images by a generation, extracted once whatever number of methods and runs want them."""
     path = work / "embeddings" / f"{generation.fingerprint[:16]}-{part}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

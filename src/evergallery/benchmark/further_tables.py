@@ -12,7 +12,7 @@ from evergallery.retrieval.metrics import metric_named
 
 def ranks_markdown(runs: Sequence[Run]) -> str:
     """Every metric that tables show, of all classes, where runs have other ones than every run has; empty elsewhere."""
-    methods = {name: [one["measures"].get("cells") or {} for one in found] for name, found in by_method(runs).items()}
+    methods = {name: [run["measures"].get("cells") or {} for run in found] for name, found in by_method(runs).items()}
     first: Mapping[str, float] = next(
         (cells["new self"] for found in methods.values() for cells in found if "new self" in cells), {}
     )
@@ -53,9 +53,9 @@ def evaluated_markdown(runs: Sequence[Run]) -> str:
     if not measured:
         return ""
     names = [
-        (one, figure) for one, tests in measured[0]["measures"]["evaluated"].items() for figure in tests["new self"]
+        (name, figure) for name, tests in measured[0]["measures"]["evaluated"].items() for figure in tests["new self"]
     ]
-    heads = [f"{one} {figure} {test}" for one, figure in names for test in ("self", "cross")]
+    heads = [f"{name} {figure} {test}" for name, figure in names for test in ("self", "cross")]
     lines = [
         "On sets that are only tested on, in %, mean over the seeds. P_up, P_comp and their harmonic mean P_1 are AdvBCT's, mean "
         "over the sets of the first figure of each, M* of joint; 50 is neutral.",
@@ -66,8 +66,8 @@ def evaluated_markdown(runs: Sequence[Run]) -> str:
     best = {run["seed"]: run for run in measured if run["method"] == BOUND}
     for method, found in by_method(measured).items():
         columns = [
-            [run["measures"]["evaluated"][one][cell][figure] for run in found]
-            for one, figure in names
+            [run["measures"]["evaluated"][name][cell][figure] for run in found]
+            for name, figure in names
             for cell in ("new self", "cross")
         ]
         told = [values for run in found if run["seed"] in best if (values := _composites(run, best[run["seed"]]))]

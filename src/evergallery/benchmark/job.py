@@ -9,7 +9,7 @@ import numpy as np
 
 from evergallery.benchmark.contenders import Contender
 from evergallery.benchmark.parts import TRAIN, Parts
-from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, Changes, Plan
+from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, ProtocolChanges, TrainingPlan
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.data.image_set import ImageSet
 from evergallery.data.sizes import size_text
@@ -19,21 +19,22 @@ from evergallery.watching import Watcher
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run, of one contender and one seed."""
+class Experiment:
+    """A protocol on some images: what the runs of all contenders and seeds share.
+
+    Attributes:
+        protocol: its name.
+        budget: how long it trains.
+        data: images, or a named set; ``None`` for the protocol's own.
+        data_dir: where a named set lies.
+        changes: of the protocol.
+    """
 
     protocol: str
-    contender: Contender
-    seed: int
     budget: Budget
     data: str | None
     data_dir: Path | None
-    changes: Changes
-    """Of the protocol."""
-    directory: Path
-    """Of the results of this protocol and budget."""
-    device: str = "auto"
-    """That it learns on."""
+    changes: ProtocolChanges
 
     @property
     def definition(self) -> BenchmarkProtocol:
@@ -50,21 +51,6 @@ class Job:
         }
 
     @property
-    def result(self) -> Path:
-        """The path of the run's result file."""
-        return self.directory / "runs" / f"{self.contender.name}-seed{self.seed}.json"
-
-    @property
-    def work(self) -> Path:
-        """Where the generations of its seed are kept, for runs that share them and for resuming."""
-        return self.directory / "work" / f"seed{self.seed}"
-
-    @property
-    def method(self) -> Method | None:
-        """How it learns; ``None`` where nothing learns after the first generation."""
-        return self.contender.method(self.definition)
-
-    @property
     def image_name(self) -> str:
         """What the images are called: a named set by its name, others by that of their file or folder."""
         own = self.definition.data
@@ -72,25 +58,64 @@ class Job:
             return own
         return str(self.data).rstrip("/").rpartition("/")[2]
 
-    def plan(self) -> Plan:
+
+@dataclass(frozen=True)
+class BenchmarkJob:
+    """One run of an experiment, of one contender and one seed.
+
+    Attributes:
+        experiment: that it is a run of.
+        contender: what learns.
+        seed: of everything that is drawn.
+        directory: of the results of this experiment.
+        device: that it learns on.
+    """
+
+    experiment: Experiment
+    contender: Contender
+    seed: int
+    directory: Path
+    device: str = "auto"
+
+    @property
+    def definition(self) -> BenchmarkProtocol:
+        """The protocol as it is run."""
+        return self.experiment.definition
+
+    @property
+    def result(self) -> Path:
+        """The path of the run's result file."""
+        return self.directory / "runs" / f"{self.contender.name}-seed{self.seed}.json"
+
+    @property
+    def work(self) -> Path:
+        """The directory of the generations of its seed, which runs share and resume from."""
+        return self.directory / "work" / f"seed{self.seed}"
+
+    @property
+    def method(self) -> Method | None:
+        """How it learns; ``None`` where nothing learns after the first generation."""
+        return self.contender.method(self.definition)
+
+    def plan(self) -> TrainingPlan:
         """The settings, with the seeds of the run and the device that it learns on."""
-        plan = self.definition.plan(self.budget, self.seed)
+        plan = self.definition.plan(self.experiment.budget, self.seed)
         chosen = {"device": self.device}
         return replace(plan, first=plan.first.model_copy(update=chosen), update=plan.update.model_copy(update=chosen))
 
     def parts(self, watcher: Watcher) -> Parts:
         """The images, read once for all runs of a protocol."""
         cache = self.directory / "work" / "cache"
-        return read_parts(self.protocol, self.budget, self.changes, self.data, self.data_dir, cache, watcher)
+        return read_parts(self.experiment, cache, watcher)
 
     def tasks(self, images: ImageSet) -> Tasks:
-        """Of the classes that there are training images of."""
+        """The tasks, of the classes that there are training images of."""
         trained = np.unique(images.of_split(TRAIN).labels)
         return self.definition.tasks([images.classes[label] for label in trained], self.seed)
 
     def cost(self) -> float:
         """Epochs, weighted by how many networks a method runs: only to estimate the time that is left."""
-        plan = self.definition.budgets[self.budget]
+        plan = self.definition.budgets[self.experiment.budget]
         method = self.method
         if method is None:
             return float(plan.first.epochs)  # It learns the generation that all runs of its seed share.
@@ -107,15 +132,8 @@ def option_text(name: str, value: Any) -> str:
 
 
 @lru_cache(maxsize=2)
-def read_parts(
-    protocol: str,
-    budget: Budget,
-    changes: Changes,
-    data: str | None,
-    data_dir: Path | None,
-    cache: Path,
-    watcher: Watcher,
-) -> Parts:
-    """The images of a protocol in their parts; those of the last two are kept in memory."""
-    definition = PROTOCOLS[protocol].changed(budget, changes)
-    return definition.parts(data, definition.budgets[budget], cache, watcher, data_dir)
+def read_parts(experiment: Experiment, cache: Path, watcher: Watcher) -> Parts:
+    """The images of an experiment in their parts; those of the last two are kept in memory."""
+    definition = experiment.definition
+    plan = definition.budgets[experiment.budget]
+    return definition.parts(experiment.data, plan, cache, watcher, experiment.data_dir)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.benchmark.contenders import INITIAL
-from evergallery.benchmark.job import Job
+from evergallery.benchmark.job import BenchmarkJob
 from evergallery.benchmark.parts import TRAIN
 from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
@@ -18,7 +18,7 @@ from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
 
-def first_generation(job: Job, watcher: Watcher) -> Workspace:
+def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
     """The workspace with the first generation; shared by every method of the seed that takes the same head."""
     protocol, plan, method = job.definition, job.plan(), job.method
     images = job.parts(watcher).images
@@ -48,7 +48,9 @@ def first_generation(job: Job, watcher: Watcher) -> Workspace:
     return workspace
 
 
-def lineage(job: Job, train: ImageSet, tasks: Tasks, watcher: Watcher) -> tuple[list[Generation], list[dict[str, Any]]]:
+def lineage(
+    job: BenchmarkJob, train: ImageSet, tasks: Tasks, watcher: Watcher
+) -> tuple[list[Generation], list[dict[str, Any]]]:
     """One generation for each task, those that are there kept, and what each took."""
     initial = first_generation(job, watcher)
     first = initial.generations()[0]
@@ -66,7 +68,9 @@ def lineage(job: Job, train: ImageSet, tasks: Tasks, watcher: Watcher) -> tuple[
     return workspace.generations()[: len(tasks)], phases
 
 
-def _learn_task(job: Job, workspace: Workspace, train: ImageSet, tasks: Tasks, number: int, watcher: Watcher) -> None:
+def _learn_task(
+    job: BenchmarkJob, workspace: Workspace, train: ImageSet, tasks: Tasks, number: int, watcher: Watcher
+) -> None:
     """Learn generation ``number`` from the classes of its task, and from the old ones where the method reads them."""
     protocol, plan, method = job.definition, job.plan(), job.method
     assert method is not None
@@ -90,7 +94,7 @@ def _learn_task(job: Job, workspace: Workspace, train: ImageSet, tasks: Tasks, n
 
 
 def _new_weights(protocol: BenchmarkProtocol) -> dict[str, Any]:
-    """Where a network that has no parent's weights has its own from; all of it learns."""
+    """Options of ``learn`` for a network without a parent's weights: where it has its own from, and that all of it learns."""
     return {"pretrained": protocol.pretrained, "weights": protocol.weights, "train": "all"}
 
 

@@ -70,9 +70,8 @@ def measures_of(chain: Chain) -> dict[str, Any]:
     first, last = 0, count - 1
     cells = {(q, g): _cell(chain, q, g) for q in range(count) for g in range(q + 1)}
     compatibility = {
-        group: {name: _matrix(cells, group, name, count) for name in METRICS}
-        for group in cells[last, last]
-    }  # fmt: skip
+        group: {name: _matrix(cells, group, name, count) for name in METRICS} for group in cells[last, last]
+    }
     own, pooled = continual_matrices(chain)
     old_hits, new_hits = (cells[cell]["all"] for cell in ((first, first), (last, first)))
     return {
@@ -159,9 +158,13 @@ def continual_matrices(chain: Chain) -> tuple[dict[str, NDArray[np.float64]], di
                 continue
             for matrices, gallery in ((own, alone.gallery), (pooled, everything.gallery)):
                 found = evaluate(
-                    vectors[alone.query], labels[alone.query], vectors[gallery], labels[gallery], ks=(1,),
+                    vectors[alone.query],
+                    labels[alone.query],
+                    vectors[gallery],
+                    labels[gallery],
+                    ks=(1,),
                     exclusion=alone.exclusion(alone.query, gallery),
-                ).to_dict()  # fmt: skip
+                ).to_dict()
                 for name in METRICS:
                     matrices[name][t, k] = found[name]
     return own, pooled
@@ -185,12 +188,18 @@ def _refresh(chain: Chain, first: int, last: int) -> dict[str, Any] | None:
         return None
     searched = chain.searched(chain.measured())
     labels = torch.from_numpy(chain.test.labels)
-    old, new = (torch.from_numpy(one)[searched.gallery] for one in (gallery, chain.embeddings[last]))
+    old, new = (torch.from_numpy(vectors)[searched.gallery] for vectors in (gallery, chain.embeddings[last]))
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     curve = refresh_curve(
-        torch.from_numpy(query)[searched.query], labels[searched.query], old, new, labels[searched.gallery],
-        order=random_order(len(searched.gallery), seed=0), shares=shares, exclusion=searched.exclusion(),
-    )  # fmt: skip
+        torch.from_numpy(query)[searched.query],
+        labels[searched.query],
+        old,
+        new,
+        labels[searched.gallery],
+        order=random_order(len(searched.gallery), seed=0),
+        shares=shares,
+        exclusion=searched.exclusion(),
+    )
     values = [metrics.recall[1] for metrics in curve]
     return {"shares": shares, "recall@1": values, "area": continual.area_under_refresh_curve(shares, values)}
 

@@ -14,9 +14,19 @@ from evergallery.methods import METHODS
 
 INK, MUTED, GRID = "#1d2433", "#5c6575", "#d9dde5"
 PALETTE = (
-    "#3b6fd4", "#d4703b", "#3a9a6b", "#b0479b", "#8a7a1f", "#2b93a8", "#c44747", "#6b5bd0", "#7a8b2e", "#9a5b34",
-    "#4a7a8c", "#a84a6e",
-)  # fmt: skip
+    "#3b6fd4",
+    "#d4703b",
+    "#3a9a6b",
+    "#b0479b",
+    "#8a7a1f",
+    "#2b93a8",
+    "#c44747",
+    "#6b5bd0",
+    "#7a8b2e",
+    "#9a5b34",
+    "#4a7a8c",
+    "#a84a6e",
+)
 
 
 ACROSS = ("self-cross", "refresh", "updates")
@@ -28,10 +38,20 @@ LINE = 0.2
 def settings_of_plots() -> Any:
     """What all pictures of figures have in common, for matplotlib's ``rc_context``."""
     return {
-        "font.size": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK, "text.color": INK, "xtick.color": MUTED,
-        "ytick.color": MUTED, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "svg.hashsalt": "evergallery",
-        "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
-    }  # fmt: skip
+        "font.size": 9,
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "axes.grid": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.6,
+        "svg.hashsalt": "evergallery",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.fonttype": "none",
+    }
 
 
 def write_plots(runs: Sequence[Run], directory: Path) -> list[Path]:
@@ -112,10 +132,23 @@ def _label(axes: Any, places: Sequence[tuple[tuple[float, ...], str, str]]) -> N
         heights[index] = max(heights[index], heights[index + 1] + step)
     for (point, name, colour), height in zip(ordered, heights, strict=True):
         axes.annotate(
-            name, point, (1.03, height), textcoords=axes.get_yaxis_transform(), color=colour, fontsize=8, va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.5, "relpos": (0, 0.5), "shrinkA": 1,
-                        "shrinkB": 3},
-        )  # fmt: skip
+            name,
+            point,
+            (1.03, height),
+            textcoords=axes.get_yaxis_transform(),
+            color=colour,
+            fontsize=8,
+            va="center",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.5,
+                "alpha": 0.5,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 3,
+            },
+        )
 
 
 def _refresh(axes: Any, methods: Mapping[str, list[Run]]) -> None:
@@ -162,9 +195,10 @@ def _over_updates(axes: Any, methods: Mapping[str, list[Run]]) -> None:
             curves[name] = range(len(values)), values
     _lines(axes, curves)
     axes.set(
-        xlabel="updates since the vectors were stored", ylabel="new queries in v1's vectors, v1's classes (recall@1, %)",
+        xlabel="updates since the vectors were stored",
+        ylabel="new queries in v1's vectors, v1's classes (recall@1, %)",
         xticks=next(iter(curves.values()), (range(1), ()))[0],
-    )  # fmt: skip
+    )
 
 
 def _lines(axes: Any, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
@@ -185,7 +219,7 @@ def _colour(name: str) -> str:
 
 
 def _value(run: Run, column: str) -> float:
-    found = next(one for one in COLUMNS if one.title == column).of(run)
+    found = next(shown for shown in COLUMNS if shown.title == column).of(run)
     return float("nan") if found is None else 100 * found
 
 

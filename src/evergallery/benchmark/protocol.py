@@ -26,7 +26,7 @@ Budget = Literal["quick", "standard", "paper"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What a budget buys: the settings of the first generation and of its updates."""
 
     first: Settings
@@ -72,7 +72,7 @@ class BenchmarkProtocol:
     shows: str
     data: str | None
     tasks: Callable[[Sequence[str], int], Tasks]
-    budgets: Mapping[Budget, Plan]
+    budgets: Mapping[Budget, TrainingPlan]
     backbone: str = "resnet32"
     update_backbone: str | None = None
     dim: int | None = None
@@ -91,32 +91,33 @@ class BenchmarkProtocol:
     triplets: bool = True
     update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def changed(self, budget: Budget, changes: "Changes") -> "BenchmarkProtocol":
-        """With the networks of a budget, and what somebody wants otherwise."""
+    def changed(self, budget: Budget, changes: "ProtocolChanges") -> "BenchmarkProtocol":
+        """The protocol with the networks of a budget, and what somebody wants otherwise."""
         wanted = {**self.budgets[budget].network, **changes.network()}
         for name, known in (("neck", get_args(Neck)), ("head", get_args(HeadKind))):
             if wanted.get(name) not in (None, *known):
                 raise InputError(f"--{name} {wanted[name]!r} is not usable: it is one of {', '.join(known)}.")
         if "backbone" in changes.network():
-            wanted["update_backbone"] = (
-                changes.update_backbone
-            )  # One backbone was asked for, and is that of every update.
+            # One backbone was asked for, and is that of every update.
+            wanted["update_backbone"] = changes.update_backbone
         if not wanted.get("pretrained", self.pretrained) and wanted.get("weights", self.weights) is None:
             # Without published weights nothing begins with them.
             options = wanted.get("update_options", self.update_options)
             wanted["update_options"] = {
-                name: {one: value for one, value in own.items() if value != "pretrained"}
+                name: {parameter: value for parameter, value in own.items() if value != "pretrained"}
                 for name, own in options.items()
             }
         return replace(self, **wanted, budgets={**self.budgets, budget: changes.of(self.budgets[budget])})
 
-    def plan(self, budget: Budget, seed: int) -> Plan:
+    def plan(self, budget: Budget, seed: int) -> TrainingPlan:
         """The plan with the seeds of run ``seed``: of weights, of data order and of the validation part."""
         plan = self.budgets[budget]
         seeds = {"init_seed": seed, "data_seed": seed, "validation_seed": seed}
         return replace(plan, first=plan.first.model_copy(update=seeds), update=plan.update.model_copy(update=seeds))
 
-    def parts(self, data: str | None, plan: Plan, cache: Path, watcher: Watcher, data_dir: Path | None = None) -> Parts:
+    def parts(
+        self, data: str | None, plan: TrainingPlan, cache: Path, watcher: Watcher, data_dir: Path | None = None
+    ) -> Parts:
         """The images, in the parts that they are learned from and tested on.
 
         Args:
@@ -158,8 +159,8 @@ class BenchmarkProtocol:
 
         return self.dim or build_backbone(backbone).width
 
-    def preprocessing(self, plan: Plan) -> Preprocessing:
-        """From a file to the network's input."""
+    def preprocessing(self, plan: TrainingPlan) -> Preprocessing:
+        """How an image becomes the input of the network."""
         from evergallery.network import build_backbone
 
         built = build_backbone(self.backbone)
@@ -173,7 +174,7 @@ class BenchmarkProtocol:
 
 
 @dataclass(frozen=True)
-class Changes:
+class ProtocolChanges:
     """What is to be otherwise than a protocol has it; ``None`` leaves it as it is.
 
     Attributes:
@@ -208,10 +209,10 @@ class Changes:
 
     def given(self) -> dict[str, Any]:
         """What was asked for, by name."""
-        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+        return {change.name: value for change in fields(self) if (value := getattr(self, change.name)) is not None}
 
     def network(self) -> dict[str, Any]:
-        """Of that, what a protocol is made of."""
+        """What was asked for of the fields of a protocol, by name."""
         given = {name: value for name, value in self.given().items() if name not in ("epochs", "precision", "size")}
         if "weights" in given:
             given["pretrained"] = False  # A file takes the place of the published weights.
@@ -219,7 +220,7 @@ class Changes:
             given["neck"] = "linear"
         return given
 
-    def of(self, plan: Plan) -> Plan:
+    def of(self, plan: TrainingPlan) -> TrainingPlan:
         """The plan with what is to be otherwise.
 
         Raises:
@@ -228,7 +229,7 @@ class Changes:
         changes = {name: self.given()[name] for name in ("epochs", "precision") if name in self.given()}
         try:
             first, update = (
-                Settings.model_validate({**one.model_dump(), **changes}) for one in (plan.first, plan.update)
+                Settings.model_validate({**settings.model_dump(), **changes}) for settings in (plan.first, plan.update)
             )
         except ValidationError as error:
             wrong = error.errors()[0]
@@ -236,7 +237,7 @@ class Changes:
         return replace(plan, first=first, update=update, size=self.size or plan.size)
 
 
-NO_CHANGES = Changes()
+NO_CHANGES = ProtocolChanges()
 
 
 def is_reported(name: str, label: str) -> bool:

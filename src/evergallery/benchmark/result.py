@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evergallery.benchmark.contenders import Contender
-from evergallery.benchmark.job import Job
+from evergallery.benchmark.job import BenchmarkJob
 from evergallery.benchmark.parts import TRAIN, Parts
 from evergallery.benchmark.provenance import provenance
 from evergallery.benchmark.tables import EVERY_IMAGE
@@ -21,7 +21,7 @@ FORMAT = 2
 
 
 def result_of(
-    job: Job,
+    job: BenchmarkJob,
     parts: Parts,
     tasks: Tasks,
     generations: Sequence[Generation],
@@ -32,15 +32,15 @@ def result_of(
     protocol, plan, method = job.definition, job.plan(), job.method
     return {
         "format": FORMAT,
-        "protocol": job.protocol,
+        "protocol": job.experiment.protocol,
         "shows": protocol.shows,
-        "budget": job.budget,
+        "budget": job.experiment.budget,
         "method": job.contender.name,
         "parameters": method.parameters() if method else {},
         "given": _given(job.contender, method, len(tasks)),
         "seed": job.seed,
         "command": shlex.join(["evergallery", *sys.argv[1:]]),
-        "options": job.options,
+        "options": job.experiment.options,
         "network": {
             "backbone": protocol.backbone,
             "update_backbone": protocol.update_backbone,
@@ -58,12 +58,12 @@ def result_of(
     }
 
 
-def _data(job: Job, parts: Parts, tasks: Tasks) -> dict[str, Any]:
+def _data(job: BenchmarkJob, parts: Parts, tasks: Tasks) -> dict[str, Any]:
     """Which images there were, by their digests too, and how they were split."""
     images = parts.images
     train, test = images.of_split(TRAIN), images.select(np.flatnonzero(images.split != TRAIN))
     return {
-        "set": job.image_name,
+        "set": job.experiment.image_name,
         "split": parts.words,
         "fingerprint": images.fingerprint(),
         "fingerprints": {"training": train.fingerprint(), "test": test.fingerprint()},

@@ -12,11 +12,11 @@ import torch
 
 from evergallery.benchmark.contenders import contenders_of
 from evergallery.benchmark.embeddings import evaluations_of, measured_chain, virtual_features_of
-from evergallery.benchmark.job import Job, option_text
+from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
 from evergallery.benchmark.lineage import first_generation, lineage
 from evergallery.benchmark.measures import measures_of
 from evergallery.benchmark.parts import TRAIN
-from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, Budget, Changes
+from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, Budget, ProtocolChanges
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.benchmark.result import result_of
@@ -36,7 +36,7 @@ def run_benchmark(
     budget: Budget = "standard",
     data: str | None = None,
     data_dir: Path | None = None,
-    changes: Changes = NO_CHANGES,
+    changes: ProtocolChanges = NO_CHANGES,
     out: Path,
     watcher: Watcher,
 ) -> Path:
@@ -59,7 +59,7 @@ def run_benchmark(
         InputError: an unknown name, a method that the protocol does not admit, or images that it cannot use; before anything
             is trained.
     """
-    jobs = _jobs(protocol, methods, seeds, budget, data, data_dir, changes, out, watcher)
+    jobs = _jobs(Experiment(protocol, budget, data, data_dir, changes), methods, seeds, out, watcher)
     directory = jobs[0].directory
     waiting = [job for job in jobs if not job.result.is_file()]
     if len(waiting) < len(jobs):
@@ -78,39 +78,27 @@ def run_benchmark(
 
 
 def _jobs(
-    protocol: str,
-    methods: Sequence[str] | None,
-    seeds: Sequence[int],
-    budget: Budget,
-    data: str | None,
-    data_dir: Path | None,
-    changes: Changes,
-    out: Path,
-    watcher: Watcher,
-) -> list[Job]:
+    experiment: Experiment, methods: Sequence[str] | None, seeds: Sequence[int], out: Path, watcher: Watcher
+) -> list[BenchmarkJob]:
     """Every run that is asked for, after what would not run is refused."""
+    protocol, budget, given = experiment.protocol, experiment.budget, experiment.changes.given()
     if protocol not in PROTOCOLS:
         raise InputError(
             f"No protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}.{did_you_mean(protocol, PROTOCOLS)}"
         )
     if budget not in PROTOCOLS[protocol].budgets:
         raise InputError(f"No budget is called {budget!r}: choose quick, standard or paper.")
-    definition = PROTOCOLS[protocol].changed(budget, changes)
-    directory = out / "@".join(
-        [f"{protocol}-{budget}", *(f"{name}={_short(name, value)}" for name, value in changes.given().items())]
-    )
+    definition = experiment.definition
+    changes = (f"{name}={_short(name, value)}" for name, value in given.items())
+    directory = out / "@".join([f"{protocol}-{budget}", *changes])
     contenders = contenders_of(definition, methods, watcher)
-    jobs = [
-        Job(protocol, contender, seed, budget, data, data_dir, changes, directory)
-        for seed in seeds
-        for contender in contenders
-    ]
+    jobs = [BenchmarkJob(experiment, contender, seed, directory) for seed in seeds for contender in contenders]
     if not jobs:
         raise InputError("Nothing is to be run: name a method and a seed at least, or leave both out.")
     _check_networks(definition)
     _check_images(jobs[0])
     for name in definition.evaluate:
-        evaluation_set(name, data_dir)  # What is not there is known before anything is trained.
+        evaluation_set(name, experiment.data_dir)  # What is not there is known before anything is trained.
     return jobs
 
 
@@ -134,18 +122,19 @@ def _check_networks(protocol: BenchmarkProtocol) -> None:
             load_weights(embedder.backbone, protocol.weights)
 
 
-def _check_images(job: Job) -> None:
+def _check_images(job: BenchmarkJob) -> None:
     """Results of other images are not those of this command."""
+    options = job.experiment.options
     for path in sorted((job.directory / "runs").glob("*.json")):
         before = read_json(path).get("options")
-        if before is not None and any(before.get(name) != job.options.get(name) for name in ("data", "data_dir")):
+        if before is not None and any(before.get(name) != options.get(name) for name in ("data", "data_dir")):
             raise InputError(
                 f"{job.directory} holds results of other images ({before.get('data') or 'its own'}): name another directory with "
                 f"--out."
             )
 
 
-def _run_all(jobs: Sequence[Job], watcher: Watcher) -> Iterator[Job]:
+def _run_all(jobs: Sequence[BenchmarkJob], watcher: Watcher) -> Iterator[BenchmarkJob]:
     """Run jobs and yield each when it is done."""
     devices = torch.cuda.device_count()
     if devices < 2:
@@ -165,12 +154,12 @@ def _run_all(jobs: Sequence[Job], watcher: Watcher) -> Iterator[Job]:
             yield futures[future]
 
 
-def _run_on_device(job: Job, device: int) -> None:
+def _run_on_device(job: BenchmarkJob, device: int) -> None:
     torch.cuda.set_device(device)
     run_job(replace(job, device=f"cuda:{device}"), Watcher())
 
 
-def run_job(job: Job, watcher: Watcher) -> None:
+def run_job(job: BenchmarkJob, watcher: Watcher) -> None:
     """Learn the generations of one run, measure them, and write its result file; what is there already is kept."""
     parts = job.parts(watcher)
     images = parts.images

@@ -51,7 +51,7 @@ class Column:
     """Whether it sets a later generation beside the first one's vectors."""
 
     def of(self, run: Run) -> float | None:
-        """Its value, where the run has one that means something."""
+        """The value of a run, where it has one that means something."""
         return None if self.across and begins_alike(run) else self.value(run)
 
 
@@ -224,20 +224,22 @@ class Difference:
         return self.half is not None and abs(self.mean) > self.half
 
 
-def difference(one: Sequence[Run], other: Sequence[Run], column: Column) -> Difference | None:
-    """``one`` minus ``other``, paired on the seed; ``None`` where they share none that has both values."""
-    first, second = ({run["seed"]: column.of(run) for run in runs} for runs in (one, other))
+def difference(runs: Sequence[Run], others: Sequence[Run], column: Column) -> Difference | None:
+    """The first runs minus the others, paired on the seed; ``None`` where they share none that has both values."""
+    first, second = ({run["seed"]: column.of(run) for run in group} for group in (runs, others))
     pairs = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
     found = [(100 if column.percent else 1) * (a - b) for a, b in pairs if a is not None and b is not None]
     return Difference(statistics.fmean(found), _half_interval(found), len(found)) if found else None
 
 
 def _differences(groups: Mapping[str, Sequence[Run]]) -> list[str]:
-    """Which order the seeds carry: each method minus the references, on all classes."""
+    """Lines that show which order the seeds carry: each method minus the references, on all classes."""
     columns = [column for column in COLUMNS if column.title in ("all self", "all cross")]
     references = [name for name in REFERENCES if name in groups]
     pairs = [(group, other, column) for other in references for column in columns for group in groups if group != other]
-    cells = {(one, other, column.title): difference(groups[one], groups[other], column) for one, other, column in pairs}
+    cells = {
+        (group, other, column.title): difference(groups[group], groups[other], column) for group, other, column in pairs
+    }
     named = [
         group for group in groups if any(cells.get((group, other, c.title)) for other in references for c in columns)
     ]
@@ -251,9 +253,9 @@ def _differences(groups: Mapping[str, Sequence[Run]]) -> list[str]:
         "| method | " + " | ".join(heads) + " |",
         "|---" + "|---:" * len(heads) + "|",
     ]
-    for one in named:
-        row = [_difference_text(cells.get((one, other, c.title))) for other in references for c in columns]
-        lines.append(f"| {one} | " + " | ".join(row) + " |")
+    for group in named:
+        row = [_difference_text(cells.get((group, other, c.title))) for other in references for c in columns]
+        lines.append(f"| {group} | " + " | ".join(row) + " |")
     for name, method in METHODS.items():
         without = method.adds_to
         if without is not None and name in groups and without in groups:
@@ -295,7 +297,7 @@ def comma_separated(runs: Sequence[Run]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["protocol", "budget", "method", "seed", *(column.title for column in COLUMNS)])
-    for run in sorted(runs, key=lambda one: (one["method"], one["seed"])):
+    for run in sorted(runs, key=lambda run: (run["method"], run["seed"])):
         values = [column.of(run) for column in COLUMNS]
         writer.writerow(
             [run["protocol"], run["budget"], run["method"], run["seed"], *("" if v is None else v for v in values)]
@@ -383,7 +385,7 @@ def _command(runs: Sequence[Run], seeds: Sequence[int]) -> str:
     return shlex.join(words)
 
 
-def compare(one: Sequence[Run], other: Sequence[Run]) -> list[tuple[str, str, float, float, float | None]]:
+def compare(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[str, str, float, float, float | None]]:
     """Two result sets side by side, paired on the seed.
 
     Returns:
@@ -393,7 +395,7 @@ def compare(one: Sequence[Run], other: Sequence[Run]) -> list[tuple[str, str, fl
     Raises:
         InputError: the sets share no method and seed.
     """
-    first, second = ({(run["method"], run["seed"]): run for run in runs} for runs in (one, other))
+    first, second = ({(run["method"], run["seed"]): run for run in group} for group in (runs, others))
     shared = sorted(first.keys() & second.keys())
     if not shared:
         raise InputError("The two result sets share no run of the same method and seed: there is nothing to compare.")

@@ -22,7 +22,7 @@ class Course:
     percent: bool = True
 
     def of(self, run: Run) -> list[Value]:
-        """Its values, where they mean something: before the first update they always do."""
+        """The values of a run, where they mean something: before the first update they always do."""
         values = self.values(run)
         return [*values[:1], *[None] * (len(values) - 1)] if begins_alike(run) else values
 
@@ -70,7 +70,7 @@ def is_long(runs: Sequence[Run]) -> bool:
 def mean_course(runs: Sequence[Run], course: Course) -> list[Value]:
     """Mean over the runs of one method for each generation; in points where the course is in percent."""
     factor = 100 if course.percent else 1
-    columns = ([one for one in column if one is not None] for column in zip(*map(course.of, runs), strict=True))
+    columns = ([value for value in column if value is not None] for column in zip(*map(course.of, runs), strict=True))
     return [factor * statistics.fmean(column) if column else None for column in columns]
 
 

@@ -10,7 +10,7 @@ from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, size_g
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
-    from evergallery.benchmark.protocol import Changes
+    from evergallery.benchmark.protocol import ProtocolChanges
 
 
 def benchmark(
@@ -65,12 +65,12 @@ def benchmark(
     elif protocol == "compare":
         _compare(sets or [], json)
     else:
-        from evergallery.benchmark.protocol import Changes
+        from evergallery.benchmark.protocol import ProtocolChanges
         from evergallery.errors import InputError
 
         if ks is not None and not all(part.isdigit() and int(part) for part in ks.split(",")):
             raise InputError(f"--ks {ks!r} is not usable: name ranks such as 1,10,100,1000.")
-        changes = Changes(
+        changes = ProtocolChanges(
             backbone=backbone,
             update_backbone=update_backbone,
             dim=dim,
@@ -95,7 +95,7 @@ def _run(
     data: str | None,
     data_dir: Path | None,
     budget: Budget,
-    changes: "Changes",
+    changes: "ProtocolChanges",
     directory: Path,
     json: bool,
 ) -> None:

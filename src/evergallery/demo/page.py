@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evergallery.demo.result import Contender, DemoResult
+from evergallery.demo.result import DemoResult, DemoRow
 from evergallery.evaluation import Protocol
 from evergallery.report.page import COLOURS, picture, plot, write_page
 from evergallery.retrieval.knn import nearest
@@ -42,13 +42,19 @@ def write_demo_page(
     is_old = np.isin(np.asarray(images.classes, dtype=object), np.asarray(old_classes, dtype=object))[images.labels]
     before, tuned, after = hit["v1"], hit["v2"], hit["v4"]
     sections = [
-        ("Learned", "New categories that v1 missed and v4 (evergreen) finds, in the same old vectors.",
-         ~is_old & ~before & after),
+        (
+            "Learned",
+            "New categories that v1 missed and v4 (evergreen) finds, in the same old vectors.",
+            ~is_old & ~before & after,
+        ),
         ("Kept", "Old categories that fine-tuning forgot and evergreen kept.", is_old & before & ~tuned & after),
-        ("Forgotten", "Old categories that v1 found and evergreen no longer finds: the price.",
-         is_old & before & ~after),
+        (
+            "Forgotten",
+            "Old categories that v1 found and evergreen no longer finds: the price.",
+            is_old & before & ~after,
+        ),
         ("As they come", "Queries drawn at random, good or bad.", np.ones_like(before)),
-    ]  # fmt: skip
+    ]
     draw = np.random.default_rng(0)
     shown = []
     for title, text, member in sections:
@@ -107,7 +113,7 @@ def _query(held_out: Protocol, lists: Mapping[str, NDArray[np.int64]], index: in
     return {**shown(index), "rows": rows}
 
 
-def _bars(axes: "Axes", contenders: "Sequence[Contender]") -> None:
+def _bars(axes: "Axes", contenders: "Sequence[DemoRow]") -> None:
     groups = [(test, group) for group in ("old", "new", "all") for test in ("self", "cross")]
     width = 0.8 / len(contenders)
     for number, (contender, colour) in enumerate(zip(contenders, COLOURS, strict=False)):
@@ -122,7 +128,7 @@ def _bars(axes: "Axes", contenders: "Sequence[Contender]") -> None:
     axes.legend(ncols=len(contenders), loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False, fontsize=9)
 
 
-def _words(contenders: "Sequence[Contender]") -> str:
+def _words(contenders: "Sequence[DemoRow]") -> str:
     parts = [
         f"{contender.title}: {contender.recall('self', 'all'):.0f} % self-test, {contender.recall('cross', 'all'):.0f} % "
         f"cross-test on all classes"

@@ -11,8 +11,17 @@ from evergallery.retrieval.metrics import RetrievalMetrics
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One way to have come to a second generation, with what it cost and what it reaches."""
+class DemoRow:
+    """One way to have come to a second generation, with what it cost and what it reaches.
+
+    Attributes:
+        title: in words.
+        generation: that it led to.
+        self_test: metrics in vectors of its own, by group of classes.
+        cross_test: metrics in the stored vectors, likewise.
+        images: that it learned from.
+        seconds: that it took.
+    """
 
     title: str
     generation: Generation
@@ -31,16 +40,23 @@ class DemoResult:
     """What the demo found; ``contenders`` are initial, fine-tuned, CSD, evergreen and joint, in this order."""
 
     title: str
-    contenders: Sequence[Contender]
+    contenders: Sequence[DemoRow]
     findings: Sequence[str]
     foot: str
     skipped: tuple[Skipped, ...]
     page: Path
 
     columns = (
-        "queries by", "old\nself", "old\ncross", "new\nself", "new\ncross", "all\nself", "all\ncross",
-        "training\nimages", "seconds",
-    )  # fmt: skip
+        "queries by",
+        "old\nself",
+        "old\ncross",
+        "new\nself",
+        "new\ncross",
+        "all\nself",
+        "all\ncross",
+        "training\nimages",
+        "seconds",
+    )
 
     @property
     def rows(self) -> list[tuple[str, ...]]:

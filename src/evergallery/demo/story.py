@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import halves, train_and_test
 from evergallery.demo.page import write_demo_page
-from evergallery.demo.result import Contender, DemoResult
+from evergallery.demo.result import DemoResult, DemoRow
 from evergallery.errors import InputError
 from evergallery.evaluation import Protocol, measure
 from evergallery.files import write_json
@@ -74,9 +74,10 @@ def run_demo(
         everything = np.arange(len(test))
         held_out = Protocol(test, everything, everything, "every held-out image among the others")
         stored = _stored_vectors(workspace, test)
-        embeddings = {one.name: workspace.extract(one, test, watcher) for one in made.values()}
+        embeddings = {generation.name: workspace.extract(generation, test, watcher) for generation in made.values()}
         contenders = [
-            _contender(title, one, held_out, embeddings[one.name], stored, old_classes) for title, one in made.items()
+            _row(title, generation, held_out, embeddings[generation.name], stored, old_classes)
+            for title, generation in made.items()
         ]
         comparison = workspace.check("v4", test, against="v1", watcher=watcher)
     result = DemoResult(
@@ -119,24 +120,30 @@ def _generations(
 
 
 def _settings(data: str, seed: int) -> tuple[Settings, Settings]:
-    """Of a first generation, and of an update."""
+    """The settings of a first generation, and of an update."""
     # Characters must not be mirrored; photographs may.
     settings: dict[str, Any] = {
-        "flip": data != "glyphs", "images_per_class": 4, "padding": 3, "batch_size": 64,
-        "init_seed": seed, "data_seed": seed, "validation_seed": seed,
-    }  # fmt: skip
+        "flip": data != "glyphs",
+        "images_per_class": 4,
+        "padding": 3,
+        "batch_size": 64,
+        "init_seed": seed,
+        "data_seed": seed,
+        "validation_seed": seed,
+    }
     return Settings(epochs=12, **settings), Settings.update(epochs=6, **settings)
 
 
-def _contender(
+def _row(
     title: str,
     generation: Generation,
     held_out: Protocol,
     vectors: NDArray[np.float32],
     stored: NDArray[np.float32],
     old_classes: Sequence[str],
-) -> Contender:
-    return Contender(
+) -> DemoRow:
+    """A generation on the held-out images, alone and in the stored vectors."""
+    return DemoRow(
         title,
         generation,
         self_test=measure(held_out, vectors, vectors, old_classes),
@@ -196,11 +203,11 @@ def _stored_vectors(workspace: Workspace, images: ImageSet) -> NDArray[np.float3
     return np.stack([vectors[content] for content in images.hashes])
 
 
-def _findings(contenders: Sequence[Contender], gallery: int) -> list[str]:
+def _findings(contenders: Sequence[DemoRow], gallery: int) -> list[str]:
     """What the table says, in sentences that depend on it."""
     initial, finetuned, csd, evergreen, joint = contenders
 
-    def change(contender: Contender, test: str, group: str) -> str:
+    def change(contender: DemoRow, test: str, group: str) -> str:
         return f"{contender.recall(test, group) - initial.recall(test, group):+.1f}"
 
     forgotten = finetuned.recall("self", "old") < initial.recall("self", "old")
