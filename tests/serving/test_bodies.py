@@ -24,7 +24,7 @@ from evergallery.errors import InputError
 from evergallery.serving import bodies, schemas
 from evergallery.serving.app import create_app
 from evergallery.serving.bodies import Guarded, parse
-from evergallery.serving.budget import Budget
+from evergallery.serving.budget import MemoryBudget
 from evergallery.serving.failures import OverloadedError
 from evergallery.serving.forms import metadata_of
 from evergallery.serving.limits import Limits
@@ -193,7 +193,7 @@ def test_what_all_requests_hold_is_bounded_and_given_back(directory: Path, serve
     query = json.dumps({"vector": unit(1), "generation": "v1"}).encode()
     picture = photographs(served_workspace)[0].read_bytes()
     app = create_app(directory, limits=Limits(rate=0, held_bytes=len(query) + len(picture) + 1000), anonymous="admin")
-    budget: Budget = app.state.service.budget
+    budget: MemoryBudget = app.state.service.budget
     headers = {"Content-Type": "application/json"}
 
     def dripping() -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from served import client, copy_of
 from evergallery import Workspace
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.holdings.answer import Answer
-from evergallery.serving.canary import Canary, Canarying
+from evergallery.serving.canary import Canary, CanarySettings
 from evergallery.serving.tokens import Tokens
 from shops import make_photos
 
@@ -41,7 +41,7 @@ def told(asking: TestClient) -> dict[str, Any]:
 
 
 @pytest.fixture
-def opened(served_workspace: Path, tmp_path: Path) -> Iterator[Callable[[Canarying], Canary]]:
+def opened(served_workspace: Path, tmp_path: Path) -> Iterator[Callable[[CanarySettings], Canary]]:
     with Workspace(copy_of(served_workspace, tmp_path)) as space:
         yield lambda canarying: Canary(space, canarying)
 
@@ -52,7 +52,7 @@ def test_the_same_clients_everywhere_and_always(served_workspace: Path, tmp_path
         usual = ask(asking, query)
         assert (usual["canary"], asking.get("/api/v1/status").json()["canary"]) == (None, None)
         alone = ask(asking, query, generation="v2")["results"]
-    with client(directory, canarying=Canarying("v2", 0.4, "X-Client")) as asking:
+    with client(directory, canarying=CanarySettings("v2", 0.4, "X-Client")) as asking:
         answers = {who: ask(asking, query, who) for who in CLIENTS}
         drawn = {who for who, answer in answers.items() if answer["canary"]}
         assert 5 < len(drawn) < 30
@@ -67,9 +67,9 @@ def test_the_same_clients_everywhere_and_always(served_workspace: Path, tmp_path
         metrics = asking.get("/metrics").text
         assert f'evergallery_answer_seconds_count{{generation="v2"}} {len(drawn)}.0' in metrics
         assert 'evergallery_answer_seconds_count{generation="v1"}' in metrics
-    with client(directory, canarying=Canarying("v2", 0.4, "X-Client")) as asking:
+    with client(directory, canarying=CanarySettings("v2", 0.4, "X-Client")) as asking:
         assert {who for who in CLIENTS if ask(asking, query, who)["canary"]} == drawn, "after a restart"
-    with client(directory, canarying=Canarying("v2", 0.8, "x-client")) as asking:
+    with client(directory, canarying=CanarySettings("v2", 0.8, "x-client")) as asking:
         assert {who for who in CLIENTS if ask(asking, query, who)["canary"]} > drawn, "a larger share loses none"
     assert Workspace(directory).state.promoted == "v1"
     entry = next(one for one in Workspace(directory).log() if one["operation"] == "canary")
@@ -79,7 +79,7 @@ def test_the_same_clients_everywhere_and_always(served_workspace: Path, tmp_path
 
 def test_other_searches_of_its_clients(served_workspace: Path, tmp_path: Path, query: Path) -> None:
     directory = copy_of(served_workspace, tmp_path)
-    with client(directory, canarying=Canarying("v2", 1.0)) as asking:
+    with client(directory, canarying=CanarySettings("v2", 1.0)) as asking:
         item = ask(asking, query)["results"][0]["item"]["id"]
         found = asking.post("/api/v1/search", json={"item": item}).json()
         assert (found["canary"], found["promoted"]) == ("v2", "v1")
@@ -101,7 +101,7 @@ def test_other_searches_of_its_clients(served_workspace: Path, tmp_path: Path, q
 def test_a_larger_share_loses_no_client(key: str, one: float, other: float) -> None:
     def drawn(share: float) -> bool:
         canary = object.__new__(Canary)
-        canary._canarying, canary._fingerprint = Canarying("v2", share, "X-Client"), "f" * 64
+        canary._canarying, canary._fingerprint = CanarySettings("v2", share, "X-Client"), "f" * 64
         return canary.drawn(None, "10.0.0.1", {"X-Client": key})
 
     small, large = sorted((one, other))
@@ -109,13 +109,13 @@ def test_a_larger_share_loses_no_client(key: str, one: float, other: float) -> N
     assert drawn(1.0)
 
 
-def test_what_a_client_is_known_by(opened: Callable[[Canarying], Canary]) -> None:
-    by_token, by_address, by_both = (opened(Canarying("v2", 1.0, by)) for by in ("token", "address", "client"))
+def test_what_a_client_is_known_by(opened: Callable[[CanarySettings], Canary]) -> None:
+    by_token, by_address, by_both = (opened(CanarySettings("v2", 1.0, by)) for by in ("token", "address", "client"))
     assert by_token.drawn("till", "10.0.0.1", {})
     assert not by_token.drawn(None, "10.0.0.1", {})
     assert by_address.drawn(None, "10.0.0.1", {})
-    assert not opened(Canarying("v2", 1.0, "X-Client")).drawn("till", "10.0.0.1", {"X-Client": "  "})
-    half = opened(Canarying("v2", 0.5))
+    assert not opened(CanarySettings("v2", 1.0, "X-Client")).drawn("till", "10.0.0.1", {"X-Client": "  "})
+    half = opened(CanarySettings("v2", 0.5))
     addresses = [f"10.0.0.{number}" for number in range(100)]
     of_till = {half.drawn("till", address, {}) for address in addresses}
     assert len(of_till) == 1, "a token is the same client wherever it comes from"
@@ -126,7 +126,7 @@ def test_what_a_client_is_known_by(opened: Callable[[Canarying], Canary]) -> Non
 def test_tokens_are_told_apart(served_workspace: Path, tmp_path: Path, query: Path) -> None:
     directory = copy_of(served_workspace, tmp_path)
     keys = {f"till-{number}": Tokens(directory).create(f"till-{number}", "read") for number in range(12)}
-    with client(directory, canarying=Canarying("v2", 0.5, "token")) as asking:
+    with client(directory, canarying=CanarySettings("v2", 0.5, "token")) as asking:
         found = {}
         for name, token in keys.items():
             with query.open("rb") as picture:
@@ -142,10 +142,10 @@ def test_the_gate_judges(served_workspace: Path, tmp_path: Path, query: Path) ->
     for refused, message in (("v3", "gate refuses v3"), ("v4", "has not been checked")):
         with (
             pytest.raises(RefusedError, match=f"(?s){message}.*add  --force --why REASON"),
-            client(directory, canarying=Canarying(refused, 0.5)),
+            client(directory, canarying=CanarySettings(refused, 0.5)),
         ):
             pass
-    with client(directory, canarying=Canarying("v3", 1.0, force=True, why="to see")) as asking:
+    with client(directory, canarying=CanarySettings("v3", 1.0, force=True, why="to see")) as asking:
         answer = ask(asking, query)
         assert (answer["generation"], answer["canary"]) == ("v3", "v3")
         assert "gate refuses v3" in told(asking)["refused"]
@@ -160,7 +160,7 @@ def test_evidence_that_is_withdrawn_ends_it(
     served_workspace: Path, tmp_path: Path, query: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = copy_of(served_workspace, tmp_path)
-    with client(directory, canarying=Canarying("v2", 1.0)) as asking:
+    with client(directory, canarying=CanarySettings("v2", 1.0)) as asking:
         assert ask(asking, query)["canary"] == "v2"
         path = directory / "checks" / "v2-in-v1.json"
         kept = json.loads(path.read_text())
@@ -183,7 +183,7 @@ def test_evidence_that_is_withdrawn_ends_it(
 
 def test_promotion_ends_it(served_workspace: Path, tmp_path: Path, query: Path) -> None:
     directory = copy_of(served_workspace, tmp_path)
-    with client(directory, anonymous="admin", canarying=Canarying("v2", 0.001, "X-Client")) as asking:
+    with client(directory, anonymous="admin", canarying=CanarySettings("v2", 0.001, "X-Client")) as asking:
         assert asking.post("/api/v1/promote", json={"generation": "v2"}).status_code == 200
         answer = ask(asking, query, "somebody")
         assert (answer["generation"], answer["promoted"], answer["canary"]) == ("v2", "v2", None)
@@ -192,15 +192,15 @@ def test_promotion_ends_it(served_workspace: Path, tmp_path: Path, query: Path) 
         assert told(asking)["answering"] is True
 
 
-def test_what_can_be_no_canary(opened: Callable[[Canarying], Canary]) -> None:
+def test_what_can_be_no_canary(opened: Callable[[CanarySettings], Canary]) -> None:
     for share in (0.0, 1.01, float("nan")):
         with pytest.raises(InputError, match="share of the clients"):
-            Canarying("v2", share)
+            CanarySettings("v2", share)
     with pytest.raises(InputError, match="nothing is scored again"):
-        Canarying("v2", 0.5, answer=Answer.of("rescore"))
+        CanarySettings("v2", 0.5, answer=Answer.of("rescore"))
     with pytest.raises(InputError, match="needs a reason"):
-        Canarying("v2", 0.5, force=True)
+        CanarySettings("v2", 0.5, force=True)
     with pytest.raises(InputError, match="nothing that a client is known by"):
-        Canarying("v2", 0.5, "X Client")
+        CanarySettings("v2", 0.5, "X Client")
     with pytest.raises(NotFoundError, match="no generation 'v9'"):
-        opened(Canarying("v9", 0.5))
+        opened(CanarySettings("v9", 0.5))

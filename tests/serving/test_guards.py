@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from evergallery.serving.app import create_app
 from evergallery.serving.bodies import Body
-from evergallery.serving.budget import Budget
+from evergallery.serving.budget import MemoryBudget
 from evergallery.serving.guards import LeftBodies, host_of, is_loopback
 from evergallery.serving.limits import Limits
 from evergallery.serving.server import LOOPBACK_NAMES
@@ -112,7 +112,7 @@ def test_a_slow_client_is_sent_away() -> None:
             await asyncio.sleep(pause)
             return {"type": "http.request", "body": b"x", "more_body": True}
 
-        body = Body(receive, 0, 1000, limits, Budget(1000))
+        body = Body(receive, 0, 1000, limits, MemoryBudget(1000))
         try:
             while (await body()).get("more_body"):
                 pass
@@ -133,7 +133,7 @@ def test_waiting_for_a_client_to_leave_is_not_waiting_for_its_request() -> None:
                 await asyncio.sleep(0.05)
             return messages.pop(0)
 
-        body = Body(receive, 0, 1000, Limits(chunk_seconds=0.01), Budget(1000))
+        body = Body(receive, 0, 1000, Limits(chunk_seconds=0.01), MemoryBudget(1000))
         return [(await body())["type"], (await body())["type"]]
 
     assert asyncio.run(ask()) == ["http.request", "http.disconnect"]

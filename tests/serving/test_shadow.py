@@ -10,7 +10,7 @@ from served import client, copy_of
 
 from evergallery.errors import InputError, NotFoundError
 from evergallery.holdings.answer import Answer
-from evergallery.serving.shadow import Shadowing
+from evergallery.serving.shadow import ShadowSettings
 from shops import make_photos
 
 
@@ -48,7 +48,7 @@ def test_answers_are_compared_and_nothing_else_changes(
     with client(directory) as asking:
         plain = [search(asking, query)["results"] for query in queries]
         assert asking.get("/api/v1/status").json()["shadow"] is None
-    with client(directory, shadowing=Shadowing("v2", 1.0)) as asking:
+    with client(directory, shadowing=ShadowSettings("v2", 1.0)) as asking:
         for number, query in enumerate(queries, 1):
             assert search(asking, query)["results"] == plain[number - 1]
             shadow = once(asking, "compared", number)
@@ -73,17 +73,17 @@ def test_answers_are_compared_and_nothing_else_changes(
 def test_an_old_gallery_is_asked_as_it_would_be(served_workspace: Path, tmp_path: Path, queries: list[Path]) -> None:
     """v3 cannot search the vectors of v1, which v1 itself can."""
     directory = copy_of(served_workspace, tmp_path)
-    with client(directory, shadowing=Shadowing("v3", 1.0)) as asking:
+    with client(directory, shadowing=ShadowSettings("v3", 1.0)) as asking:
         search(asking, queries[0])
         assert "has not been shown to be compatible" in once(asking, "failed", 1)["problem"]
-    with client(directory, shadowing=Shadowing("v3", 1.0, Answer.of("dual"))) as asking:
+    with client(directory, shadowing=ShadowSettings("v3", 1.0, Answer.of("dual"))) as asking:
         search(asking, queries[0])
         shadow = once(asking, "compared", 1)
         assert (shadow["overlap"], shadow["same_first"], shadow["score_shift"]) == (1.0, 1.0, 0.0)
 
 
 def test_only_a_sample(served_workspace: Path, tmp_path: Path, queries: list[Path]) -> None:
-    with client(copy_of(served_workspace, tmp_path), shadowing=Shadowing("v2", 1e-9)) as asking:
+    with client(copy_of(served_workspace, tmp_path), shadowing=ShadowSettings("v2", 1e-9)) as asking:
         for query in queries:
             search(asking, query)
         assert told(asking)["compared"] == 0
@@ -92,14 +92,14 @@ def test_only_a_sample(served_workspace: Path, tmp_path: Path, queries: list[Pat
 @pytest.mark.parametrize("sample", [0.0, 1.1, -1.0, float("nan")])
 def test_what_is_no_sample(sample: float) -> None:
     with pytest.raises(InputError, match="not usable"):
-        Shadowing("v2", sample)
+        ShadowSettings("v2", sample)
 
 
 def test_what_cannot_answer_in_the_shadow(served_workspace: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing is scored again"):
-        Shadowing("v2", 0.5, Answer.of("rescore"))
+        ShadowSettings("v2", 0.5, Answer.of("rescore"))
     with (
         pytest.raises(NotFoundError, match="no generation 'v9'"),
-        client(copy_of(served_workspace, tmp_path), shadowing=Shadowing("v9", 0.5)),
+        client(copy_of(served_workspace, tmp_path), shadowing=ShadowSettings("v9", 0.5)),
     ):
         pass

@@ -94,10 +94,10 @@ def serve(
 
     with _extra():
         from evergallery.serving import server
-        from evergallery.serving.canary import Canarying
-        from evergallery.serving.shadow import Shadowing
-    shadowing = None if shadow is None else Shadowing(shadow, sample, Answer.of(shadow_answer))
-    canarying = None if canary is None else Canarying(canary, share, by, Answer.of(canary_answer), force, why)
+        from evergallery.serving.canary import CanarySettings
+        from evergallery.serving.shadow import ShadowSettings
+    shadowing = None if shadow is None else ShadowSettings(shadow, sample, Answer.of(shadow_answer))
+    canarying = None if canary is None else CanarySettings(canary, share, by, Answer.of(canary_answer), force, why)
     limits = Limits(
         rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
     )

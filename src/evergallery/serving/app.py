@@ -12,16 +12,16 @@ from fastapi.staticfiles import StaticFiles
 
 from evergallery._version import __version__
 from evergallery.serving.access import Access, KnownCallers
-from evergallery.serving.canary import Canarying
+from evergallery.serving.canary import CanarySettings
 from evergallery.serving.drift import REFERENCE
-from evergallery.serving.failures import RESPONSES, Unforeseen, explain_failures
+from evergallery.serving.failures import RESPONSES, UnforeseenErrors, explain_failures
 from evergallery.serving.guards import LeftBodies, OwnNames, SecurityHeaders
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import RequestLog
 from evergallery.serving.routes import generations, health, items, marking, operating, searching, upgrading
 from evergallery.serving.schemas import Scope
 from evergallery.serving.service import Service
-from evergallery.serving.shadow import Shadowing
+from evergallery.serving.shadow import ShadowSettings
 from evergallery.serving.tokens import Tokens
 
 PAGE = Path(str(files("evergallery.serving") / "page"))
@@ -39,8 +39,8 @@ def create_app(
     anonymous: Scope | None = "read",
     names: Collection[str] | None = None,
     backups: Path | None = None,
-    shadowing: Shadowing | None = None,
-    canarying: Canarying | None = None,
+    shadowing: ShadowSettings | None = None,
+    canarying: CanarySettings | None = None,
     drift_reference: int = REFERENCE,
 ) -> FastAPI:
     """An application that serves a workspace; its gallery is opened when it starts, and closed when it ends.
@@ -58,23 +58,7 @@ def create_app(
     Raises:
         NotFoundError: there is no workspace.
     """
-    limits = limits or Limits()
-    service = Service(directory, limits, backups, shadowing, canarying, drift_reference)
-
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        service.events.start()
-        await service.threads.run(service.open)
-        watching = asyncio.create_task(service.watch())
-        try:
-            yield
-        finally:
-            watching.cancel()
-            if service.searches.shadow is not None:
-                service.searches.shadow.close()
-            with suppress(asyncio.CancelledError):
-                await watching
-            await asyncio.to_thread(service.close)
+    service = Service(directory, limits or Limits(), backups, shadowing, canarying, drift_reference)
 
     app = FastAPI(
         title="Evergallery",
@@ -83,7 +67,7 @@ def create_app(
         version=__version__,
         docs_url=None,
         redoc_url=None,
-        lifespan=life,
+        lifespan=lambda _: _life(service),
         responses=RESPONSES,
     )
     access = Access(Tokens(service.workspace.directory), anonymous, lambda: service.workspace.state.require_token)
@@ -92,20 +76,44 @@ def create_app(
         app.include_router(module.router)
     app.include_router(health.router)
     explain_failures(app, service.explain)
-    # The last one added is passed first.
-    app.add_middleware(KnownCallers, access=access, limits=limits)
+    _guard(app, service, access, names)
+    if (PAGE / "index.html").is_file():
+        _show_page(app)
+    return app
+
+
+@asynccontextmanager
+async def _life(service: Service) -> AsyncIterator[None]:
+    """Open the gallery, tell what changes as long as the server runs, and close it."""
+    service.events.start()
+    await service.threads.run(service.open)
+    watching = asyncio.create_task(service.watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        if service.searches.shadow is not None:
+            service.searches.shadow.close()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await asyncio.to_thread(service.close)
+
+
+def _guard(app: FastAPI, service: Service, access: Access, names: Collection[str] | None) -> None:
+    """What every request passes before its route; the last one added is passed first."""
+    app.add_middleware(KnownCallers, access=access, limits=service.limits)
     app.add_middleware(OwnNames, names=names)
-    app.add_middleware(Unforeseen, explain=service.explain)
+    app.add_middleware(UnforeseenErrors, explain=service.explain)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog, metrics=service.metrics)
-    app.add_middleware(LeftBodies, limits=limits)
+    app.add_middleware(LeftBodies, limits=service.limits)
 
-    if (PAGE / "index.html").is_file():
-        app.mount("/static", StaticFiles(directory=PAGE), name="static")
 
-        @app.get("/", include_in_schema=False)
-        async def page() -> FileResponse:
-            """The page."""
-            return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+def _show_page(app: FastAPI) -> None:
+    """Serve the page at the root."""
+    app.mount("/static", StaticFiles(directory=PAGE), name="static")
 
-    return app
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        """The page."""
+        return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})

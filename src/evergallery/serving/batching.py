@@ -80,7 +80,7 @@ class Batcher(Generic[Key, Question, Answer]):
     async def _answer_together(self, key: Key, batch: "Batch[Question, Answer]") -> None:
         loop = asyncio.get_running_loop()
         try:
-            answers = await loop.run_in_executor(self._executor, self._answer, key, [one for one, _ in batch])
+            answers = await loop.run_in_executor(self._executor, self._answer, key, [question for question, _ in batch])
         except Exception as error:
             if len(batch) == 1:
                 _, future = batch[0]
@@ -88,8 +88,8 @@ class Batcher(Generic[Key, Question, Answer]):
                     future.set_exception(error)
                 return
             # One of them may have failed the others.
-            for one in batch:
-                await self._answer_together(key, [one])
+            for waiting in batch:
+                await self._answer_together(key, [waiting])
             return
         for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():

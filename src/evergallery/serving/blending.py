@@ -48,8 +48,8 @@ def blended(more: Sequence[Look], less: Sequence[Look]) -> Look:
     """How a generation looks at several queries as one; it cannot where it cannot look at one of them."""
 
     async def look(other: Generation) -> Vector | None:
-        found = await asyncio.gather(*(one(other) for one in (*more, *less)))
-        there = [one for one in found if one is not None]
+        found = await asyncio.gather(*(see(other) for see in (*more, *less)))
+        there = [vector for vector in found if vector is not None]
         return blend(there[: len(more)], there[len(more) :]) if len(there) == len(found) else None
 
     return look

@@ -23,7 +23,7 @@ from starlette.types import Message, Receive
 
 from evergallery.errors import InputError
 from evergallery.serving.access import Admission, caller_of, service_of
-from evergallery.serving.budget import Budget
+from evergallery.serving.budget import MemoryBudget
 from evergallery.serving.limits import Limits
 
 MOST_PARTS = 100_000
@@ -49,7 +49,7 @@ class Body:
         OverloadedError: too much of other requests is held.
     """
 
-    def __init__(self, receive: Receive, announced: int, most: int, limits: Limits, budget: Budget) -> None:
+    def __init__(self, receive: Receive, announced: int, most: int, limits: Limits, budget: MemoryBudget) -> None:
         if announced > most:
             raise _too_large(most)
         self._receive = receive
@@ -89,7 +89,8 @@ class Guarded(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request."""
         answer = super().get_route_handler()
-        admissions = [one.dependency for one in self.dependencies if isinstance(one.dependency, Admission)]
+        needed = [dependency.dependency for dependency in self.dependencies]
+        admissions = [admission for admission in needed if isinstance(admission, Admission)]
         field = self.body_field.field_info if self.body_field else None
         # Whoever sends a body is known before it is read.
         assert admissions or field is None, f"{self.path} reads what anybody sends"
@@ -102,12 +103,12 @@ class Guarded(APIRoute):
             if field is None:
                 return await answer(request)
             service = service_of(request)
-            most = min(service.limits.most(one.takes) for one in admissions)
+            most = min(service.limits.most(admission.takes) for admission in admissions)
             announced = request.headers.get("content-length", "0")
             length = int(announced) if announced.isdecimal() else 0
             body = Body(request.receive, length, most, service.limits, service.budget)
             try:
-                read = _Read(request.scope, body)
+                read = _GuardedRequest(request.scope, body)
                 read.may_use_disk = any(admission.scope != "read" for admission in admissions)
                 if model is not None and "json" in request.headers.get("content-type", "").lower():
                     data = await read.body()
@@ -120,7 +121,7 @@ class Guarded(APIRoute):
         return guarded
 
 
-class _Read(Request):
+class _GuardedRequest(Request):
     """A request whose JSON has been parsed already, and whose files are kept in memory unless they may go to disk."""
 
     parsed: Any = None

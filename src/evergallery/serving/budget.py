@@ -3,7 +3,7 @@
 from evergallery.serving.failures import OverloadedError
 
 
-class Budget:
+class MemoryBudget:
     """Bytes of all requests that are being read or answered.
 
     Args:

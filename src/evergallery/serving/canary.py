@@ -22,8 +22,8 @@ JUDGE_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Canarying:
-    """Which clients another generation answers.
+class CanarySettings:
+    """The clients that another generation answers, and how.
 
     Attributes:
         generation: that answers them.
@@ -72,7 +72,7 @@ class Canary:
         RefusedError: the gate refuses it, and nobody forced it.
     """
 
-    def __init__(self, holdings: Holdings, canarying: Canarying) -> None:
+    def __init__(self, holdings: Holdings, canarying: CanarySettings) -> None:
         generation = holdings.generation(canarying.generation)
         if not generation.extracts:
             raise InputError(f"{generation.name} has vectors only: a canary looks at pictures.")
@@ -91,9 +91,16 @@ class Canary:
             raise RefusedError(f"{self._refused} To let it answer some clients all the same, add  --force --why REASON")
         if is_writable(holdings.directory):
             holdings.journal.record(
-                "canary", generation=generation.name, share=canarying.share, by=canarying.by, answer=str(canarying.answer),
-                judged=self._judged, refused=self._refused, forced=self._refused is not None, why=canarying.why,
-            )  # fmt: skip
+                "canary",
+                generation=generation.name,
+                share=canarying.share,
+                by=canarying.by,
+                answer=str(canarying.answer),
+                judged=self._judged,
+                refused=self._refused,
+                forced=self._refused is not None,
+                why=canarying.why,
+            )
 
     def drawn(self, token: str | None, address: str, headers: Mapping[str, str]) -> bool:
         """Whether a client is one of those; who shows nothing that it could be known by is not.
@@ -133,12 +140,12 @@ class Canary:
 
     @property
     def generation(self) -> str:
-        """Which it is."""
+        """The name of the generation that is the canary."""
         return self._canarying.generation
 
     @property
     def answers(self) -> bool:
-        """Whether it answered when it was last judged."""
+        """Whether the canary answered when it was last judged."""
         return self._state is not None
 
     def answered(self) -> None:
@@ -147,7 +154,7 @@ class Canary:
             self._answered += 1
 
     def told(self) -> schemas.Canary:
-        """Where it stands."""
+        """What clients hear of the canary."""
         self.seen_from(self._holdings.state)
         return schemas.Canary(
             generation=self._canarying.generation,

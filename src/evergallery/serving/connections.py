@@ -106,7 +106,7 @@ class Connection(H11Protocol):
 
     @property
     def _waits(self) -> bool:
-        """Whether it waits for a request."""
+        """Whether the connection waits for a request."""
         return self.cycle is None or self.cycle.response_complete
 
     def _forget(self) -> None:

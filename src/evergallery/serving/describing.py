@@ -44,7 +44,7 @@ def filter_of(
     generations: Sequence[str] | None,
     metadata: Mapping[str, Scalar] | None,
 ) -> Filter:
-    """Which items; spaces by name. What is empty asks nothing.
+    """The items that are asked for, spaces by name; what is empty asks for nothing.
 
     Raises:
         NotFoundError: no such space.

@@ -89,7 +89,7 @@ class Drift:
         """
         with self._one_at_a_time:
             traffic = self._of(generation, way)
-            row = (round(score, 6), *(round(float(one), 6) for one in self._directions @ query))
+            row = (round(score, 6), *(round(float(coordinate), 6) for coordinate in self._directions @ query))
             if len(traffic.reference) < traffic.size:
                 traffic.reference.append(list(row))
                 if len(traffic.reference) == traffic.size:
@@ -108,7 +108,7 @@ class Drift:
             self._traffic, self._window = None, {}
 
     def told(self) -> schemas.Drift | None:
-        """Where it stands; ``None`` before the first search."""
+        """What clients hear of the comparison; ``None`` before the first search."""
         with self._one_at_a_time:
             traffic = self._traffic
             if traffic is None:
@@ -171,10 +171,12 @@ class Drift:
             traffic.windows += 1
             number = traffic.windows
         for name, columns in WATCHED.items():
-            one, other = reference[:, columns], window[:, columns]
-            distance = max(kolmogorov_distance(one[:, column], other[:, column]) for column in range(one.shape[1]))
+            before, recent = reference[:, columns], window[:, columns]
+            distance = max(
+                kolmogorov_distance(before[:, column], recent[:, column]) for column in range(before.shape[1])
+            )
             limit = alarm_distance(
-                len(one), len(other), number, samples=len(WATCHED) * one.shape[1], stretch=dependence(one)
+                len(before), len(recent), number, samples=len(WATCHED) * before.shape[1], stretch=dependence(before)
             )
             with self._one_at_a_time:
                 traffic.distances[name], traffic.limits[name] = distance, limit
@@ -186,7 +188,10 @@ class Drift:
                 log.warning(
                     "queries have drifted: %s of the last %d searches are at a distance of %.3f from those of the reference, and "
                     "%.3f raises an alarm",
-                    what, len(other), distance, limit,
-                )  # fmt: skip
+                    what,
+                    len(recent),
+                    distance,
+                    limit,
+                )
         if self._traffic is traffic:
             self._keep(traffic)

@@ -43,9 +43,19 @@ KINDS: dict[type[EvergalleryError], tuple[int, str]] = {
     OverloadedError: (503, "unavailable"),
 }
 CODES = {
-    400: "invalid", 401: "unauthorised", 403: "forbidden", 404: "not_found", 405: "invalid", 408: "invalid", 413: "too_large",
-    415: "invalid", 421: "forbidden", 422: "invalid", 429: "rate_limited", 503: "unavailable",
-}  # fmt: skip
+    400: "invalid",
+    401: "unauthorised",
+    403: "forbidden",
+    404: "not_found",
+    405: "invalid",
+    408: "invalid",
+    413: "too_large",
+    415: "invalid",
+    421: "forbidden",
+    422: "invalid",
+    429: "rate_limited",
+    503: "unavailable",
+}
 SENTENCES = {
     404: "There is nothing at this address.",
     405: "This address does not know this method.",
@@ -100,7 +110,7 @@ def failure_of(error: Exception, state: Mapping[str, Any], explain: Callable[[Ex
     return failure(status, explain(error), code, {"Retry-After": "1"} if status == 503 else None)
 
 
-class Unforeseen:
+class UnforeseenErrors:
     """Answers what nobody foresaw, from whatever stands behind it.
 
     Args:

@@ -27,7 +27,8 @@ def generations(workspace: Workspace) -> schemas.Generations:
     counts = workspace.gallery.count_by_generation()
     promoted = workspace.state.promoted
     return schemas.Generations(
-        promoted=promoted, generations=[_described(workspace, one, promoted, counts) for one in workspace.generations()]
+        promoted=promoted,
+        generations=[_described(workspace, generation, promoted, counts) for generation in workspace.generations()],
     )
 
 
@@ -58,15 +59,20 @@ def matrix(workspace: Workspace) -> schemas.Matrix:
                 value = figures.recall[1]
                 low, high = wilson(value, figures.queries)
                 cell = schemas.Cell(
-                    query=query, gallery=stored, value=value, low=low, high=high,
-                    classes=group, queries=figures.queries,  # type: ignore[arg-type]
-                )  # fmt: skip
+                    query=query,
+                    gallery=stored,
+                    value=value,
+                    low=low,
+                    high=high,
+                    classes=group,
+                    queries=figures.queries,  # type: ignore[arg-type]
+                )
                 known = cells.get((query, stored, group))
                 if known is None or known[0] < evidence.time:
                     cells[query, stored, group] = evidence.time, cell
     latest = max(checks, key=lambda evidence: evidence.time, default=None)
     return schemas.Matrix(
-        generations=[one.name for one in workspace.generations()],
+        generations=[generation.name for generation in workspace.generations()],
         metric="recall@1",
         cells=[cell for _, cell in cells.values()],
         protocol="Nothing has been measured yet: run  evergallery check GENERATION --data HELD_OUT"
@@ -94,7 +100,7 @@ def gate(workspace: Workspace, name: str, answer: Answer | None = None) -> schem
     except RefusedError as refusal:
         return schemas.Gate(**closed, next="check", reason=str(refusal))
     told = {**told, "judged": found.judged, "passed": not found.failed, "conditions": told_conditions(found.conditions)}
-    failed = [space for space, one in found.conditions if one.failed]
+    failed = [space for space, condition in found.conditions if condition.failed]
     spaces = failed or [space for space, _ in found.conditions]
     if not spaces:
         return schemas.Gate(**told, verdict=None, against=None, next="promote", reason=f"Judged: {found.judged}.")
@@ -112,7 +118,8 @@ def _leads_on(
     if verdict == "compatible after an adapter":
         # One that is made, and that no check has measured since, waits for a check.
         made = any(
-            one.card.source.name == candidate.name and one.card.target.name == against for one in workspace.adapters()
+            adapter.card.source.name == candidate.name and adapter.card.target.name == against
+            for adapter in workspace.adapters()
         )
         return "check" if made else "adapt"
     return "refresh" if found.refresh_would_do else "check"
@@ -125,13 +132,21 @@ def ways(workspace: Workspace, name: str) -> schemas.Ways:
         return schemas.Ways(generation=name, against=None, options=[], advice=None)
     options = [
         schemas.Option(
-            name=one.name, way=one.outcome.way, candidates=one.outcome.candidates,
-            share=1.0 if one.outcome.way == "refresh" else one.outcome.share, score=one.outcome.score,
-            change=one.outcome.change.mean, low=one.outcome.change.low, high=one.outcome.change.high,
-            milliseconds=one.milliseconds, images=one.images, seconds=one.seconds, passes=one.passes,
+            name=option.name,
+            way=option.outcome.way,
+            candidates=option.outcome.candidates,
+            share=1.0 if option.outcome.way == "refresh" else option.outcome.share,
+            score=option.outcome.score,
+            change=option.outcome.change.mean,
+            low=option.outcome.change.low,
+            high=option.outcome.change.high,
+            milliseconds=option.milliseconds,
+            images=option.images,
+            seconds=option.seconds,
+            passes=option.passes,
         )
-        for one in found.options
-    ]  # fmt: skip
+        for option in found.options
+    ]
     return schemas.Ways(generation=name, against=found.old, options=options, advice=found.advice.text)
 
 
@@ -139,9 +154,14 @@ def told_conditions(conditions: Sequence[tuple[str, Condition]]) -> list[schemas
     """The gate's conditions, each with the name of the space that is compared with."""
     return [
         schemas.GateCondition(
-            space=space, name=one.name, passed=one.met, value=one.measured, limit=one.required, sentence=str(one)
+            space=space,
+            name=condition.name,
+            passed=condition.met,
+            value=condition.measured,
+            limit=condition.required,
+            sentence=str(condition),
         )
-        for space, one in conditions
+        for space, condition in conditions
     ]
 
 
@@ -174,9 +194,9 @@ def _evidence(workspace: Workspace, check: str) -> Evidence | None:
 
 
 def _described(
-    workspace: Workspace, one: Generation, promoted: str | None, counts: dict[str, int]
+    workspace: Workspace, generation: Generation, promoted: str | None, counts: dict[str, int]
 ) -> schemas.Generation:
-    card = one.card
+    card = generation.card
     return schemas.Generation(
         name=card.name,
         parent=card.parent,
@@ -190,7 +210,7 @@ def _described(
         fingerprint=card.fingerprint,
         items=counts.get(card.fingerprint, 0),
         promoted=card.name == promoted,
-        reads_words=reads_words(workspace, one),
+        reads_words=reads_words(workspace, generation),
         card=redacted_values(
             {name: value for name, value in card.model_dump(mode="json").items() if name not in PRIVATE}
         ),

@@ -75,8 +75,12 @@ class RequestLog:
             self._metrics.answered(scope["method"], route, status, seconds)
             caller = scope["state"].get("caller")
             told = {
-                "id": identifier, "method": scope["method"], "route": route, "status": status,
-                "ms": round(1000 * seconds, 1), "caller": caller.name if caller else None,
+                "id": identifier,
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "ms": round(1000 * seconds, 1),
+                "caller": caller.name if caller else None,
                 "scope": caller.scope if caller else None,
-            }  # fmt: skip
+            }
             log.info("request", extra={"told": told})

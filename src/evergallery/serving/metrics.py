@@ -20,73 +20,79 @@ class Metrics:
     """The metrics of one server."""
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        self._requests = Counter("evergallery_requests", "Requests.", ("method", "route", "status"), registry=registry)
-        self._request_seconds = Histogram(
-            "evergallery_request_seconds", "Of whole requests.", ("route",), buckets=SECONDS, registry=registry
+        self._registry = CollectorRegistry()
+        self._count_requests()
+        self._count_searches()
+        self._count_shadow()
+        self._show_standing()
+
+    def _count_requests(self) -> None:
+        self._requests = self._counter("requests", "Requests.", "method", "route", "status")
+        self._request_seconds = self._histogram("request_seconds", "Of whole requests.", SECONDS, "route")
+
+    def _count_searches(self) -> None:
+        self._step_seconds = self._histogram(
+            "search_seconds", "Of searches, by step; waiting is part of each.", SECONDS, "step"
         )
-        self._step_seconds = Histogram(
-            "evergallery_search_seconds", "Of searches, by step; waiting is part of each.", ("step",), buckets=SECONDS,
-            registry=registry,
-        )  # fmt: skip
-        self._answer_seconds = Histogram(
-            "evergallery_answer_seconds", "Of answered searches, by the generation that answers.", ("generation",),
-            buckets=SECONDS, registry=registry,
-        )  # fmt: skip
-        self._unanswered = Counter(
-            "evergallery_unanswered_searches", "Searches that failed, by the generation that would have answered.",
-            ("generation",), registry=registry,
-        )  # fmt: skip
-        self._batches = Histogram(
-            "evergallery_batch_images", "Images that the model looked at together.", buckets=SIZES, registry=registry
+        self._answer_seconds = self._histogram(
+            "answer_seconds", "Of answered searches, by the generation that answers.", SECONDS, "generation"
         )
-        self._rescored = Counter(
-            "evergallery_rescored_candidates",
+        self._unanswered = self._counter(
+            "unanswered_searches",
+            "Searches that failed, by the generation that would have answered.",
+            "generation",
+        )
+        self._batches = self._histogram("batch_images", "Images that the model looked at together.", SIZES)
+        self._rescored = self._counter(
+            "rescored_candidates",
             "Candidates that were scored again, by how they came by their vector: kept, embedded; or gone, late: they had none.",
-            ("vector",),
-            registry=registry,
+            "vector",
         )
-        self._shadow = Counter(
-            "evergallery_shadow_searches", "Searches that were drawn for the shadow: compared, left out, failed.",
-            ("outcome",), registry=registry,
-        )  # fmt: skip
-        self._shadow_overlap = Histogram(
-            "evergallery_shadow_overlap", "Share of the results that both have.", buckets=SHARES, registry=registry
+        self._top_score = self._histogram(
+            "top_score",
+            "Score of the first result, by the generation that asks and the space that it lies in.",
+            SCORES,
+            "generation",
+            "space",
         )
-        self._shadow_first = Counter(
-            "evergallery_shadow_first", "Compared searches by whether the first result is the same.", ("same",),
-            registry=registry,
-        )  # fmt: skip
-        self._shadow_seconds = Histogram(
-            "evergallery_shadow_seconds", "Of answers in the shadow.", buckets=SECONDS, registry=registry
+        self._margin = self._histogram(
+            "top_margin", "Score of the first result above that of the second.", MARGINS, "generation"
         )
-        self._top_score = Histogram(
-            "evergallery_top_score", "Score of the first result, by the generation that asks and the space that it lies in.",
-            ("generation", "space"), buckets=SCORES, registry=registry,
-        )  # fmt: skip
-        self._margin = Histogram(
-            "evergallery_top_margin", "Score of the first result above that of the second.", ("generation",),
-            buckets=MARGINS, registry=registry,
-        )  # fmt: skip
+
+    def _count_shadow(self) -> None:
+        self._shadow = self._counter(
+            "shadow_searches", "Searches that were drawn for the shadow: compared, left out, failed.", "outcome"
+        )
+        self._shadow_overlap = self._histogram("shadow_overlap", "Share of the results that both have.", SHARES)
+        self._shadow_first = self._counter(
+            "shadow_first", "Compared searches by whether the first result is the same.", "same"
+        )
+        self._shadow_seconds = self._histogram("shadow_seconds", "Of answers in the shadow.", SECONDS)
+
+    def _show_standing(self) -> None:
         self._drift = {
-            name: Gauge(f"evergallery_query_drift_{name}", told, ("of",), registry=registry)
-            for name, told in (
-                ("distance", "Of the last window of searches from the reference, in [0, 1]."),
-                ("limit", "From which it raises an alarm."),
-                ("alarm", "1 since an alarm was raised, until the reference is begun anew."),
-            )
+            "distance": self._gauge(
+                "query_drift_distance", "Of the last window of searches from the reference, in [0, 1].", "of"
+            ),
+            "limit": self._gauge("query_drift_limit", "From which it raises an alarm.", "of"),
+            "alarm": self._gauge(
+                "query_drift_alarm", "1 since an alarm was raised, until the reference is begun anew.", "of"
+            ),
         }
-        self._items = Gauge(
-            "evergallery_items", "Items by the space of their vector.", ("generation",), registry=registry
-        )
-        self._promoted = Gauge(
-            "evergallery_promoted_info", "1 for the generation that answers.", ("generation",), registry=registry
-        )
-        self._job = Gauge(
-            "evergallery_job_progress", "Share that is done of the running job.", ("kind",), registry=registry
-        )
-        self._problems = Gauge("evergallery_problems", "Items that keep an old vector.", ("kind",), registry=registry)
-        self._ready = Gauge("evergallery_ready", "1 while the gallery is open and the model loaded.", registry=registry)
+        self._items = self._gauge("items", "Items by the space of their vector.", "generation")
+        self._promoted = self._gauge("promoted_info", "1 for the generation that answers.", "generation")
+        self._job = self._gauge("job_progress", "Share that is done of the running job.", "kind")
+        self._problems = self._gauge("problems", "Items that keep an old vector.", "kind")
+        self._ready = self._gauge("ready", "1 while the gallery is open and the model loaded.")
+
+    def _counter(self, name: str, told: str, *labels: str) -> Counter:
+        return Counter(f"evergallery_{name}", told, labels, registry=self._registry)
+
+    def _gauge(self, name: str, told: str, *labels: str) -> Gauge:
+        return Gauge(f"evergallery_{name}", told, labels, registry=self._registry)
+
+    def _histogram(self, name: str, told: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"evergallery_{name}", told, labels, buckets=buckets, registry=self._registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

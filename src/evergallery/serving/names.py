@@ -24,7 +24,7 @@ LASTING = 300.0
 
 
 @dataclass(frozen=True)
-class _Known:
+class _NameCounts:
     """Names as they were at one time.
 
     Attributes:
@@ -49,7 +49,7 @@ class Names:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._known: _Known | None = None
+        self._known: _NameCounts | None = None
         self._read = 0.0
         self._changes = 0
         self._one_reader = threading.Lock()
@@ -75,7 +75,7 @@ class Names:
         labels = _best(known.labels, letters, limit, str)
         values = _best(known.metadata, letters, limit, lambda key: key[2])
         start = bisect_left(known.ids, text)
-        ids = [one for one in known.ids[start : start + limit] if one.startswith(text)]
+        ids = [identifier for identifier in known.ids[start : start + limit] if identifier.startswith(text)]
         return schemas.Suggestions(
             labels=[schemas.LabelCount(label=label, items=items) for label, items in labels],
             metadata=[schemas.MetadataCount(name=name, value=value, items=items) for (name, value, _), items in values],
@@ -83,13 +83,13 @@ class Names:
             complete=known.complete,
         )
 
-    def _now(self) -> _Known:
+    def _now(self) -> _NameCounts:
         known = self._known
         if known is not None and time.monotonic() - self._read < LASTING:
             return known
         # One thread reads; others have what was read before, or nothing yet, and do not wait.
         if not self._one_reader.acquire(blocking=False):
-            return known or _Known([], Counter(), Counter(), complete=False)
+            return known or _NameCounts([], Counter(), Counter(), complete=False)
         try:
             changes = self._changes
             found = self._look()
@@ -99,7 +99,7 @@ class Names:
         finally:
             self._one_reader.release()
 
-    def _look(self) -> _Known:
+    def _look(self) -> _NameCounts:
         ids: list[str] = []
         labels: Counter[str] = Counter()
         metadata: Counter[tuple[str, Scalar, str]] = Counter()
@@ -113,11 +113,15 @@ class Names:
                         # The text tells 1 and True apart, which are one key otherwise.
                         metadata[name, value, f"{name}: {value}"] += 1
             if len(ids) >= MOST_ITEMS:
-                return _Known(sorted(ids), labels, metadata, complete=False)
-        return _Known(sorted(ids), labels, metadata, complete=True)
+                return _NameCounts(sorted(ids), labels, metadata, complete=False)
+        return _NameCounts(sorted(ids), labels, metadata, complete=True)
 
 
 def _best(counts: Counter[Key], letters: str, limit: int, text_of: Callable[[Key], str]) -> list[tuple[Key, int]]:
     found = [(key, items) for key, items in counts.items() if letters in text_of(key).casefold()]
-    found.sort(key=lambda one: (not text_of(one[0]).casefold().startswith(letters), -one[1], text_of(one[0])))
-    return found[:limit]
+
+    def place(counted: tuple[Key, int]) -> tuple[bool, int, str]:
+        text = text_of(counted[0])
+        return not text.casefold().startswith(letters), -counted[1], text
+
+    return sorted(found, key=place)[:limit]

@@ -106,7 +106,7 @@ class Pictures:
         Raises:
             NotFoundError: the picture is gone, or is no longer what was stored.
         """
-        side = next((one for one in SIZES if one >= size), SIZES[-1])
+        side = next((longest for longest in SIZES if longest >= size), SIZES[-1])
         path = picture_of(item, roots)
         if path is None:
             raise NotFoundError(f"The picture of {item.id!r} is not where it was when it was stored.")

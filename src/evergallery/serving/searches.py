@@ -7,9 +7,9 @@ together in one batch, and the gallery is asked together for what was searched f
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -41,60 +41,19 @@ from evergallery.serving.failures import OverloadedError
 from evergallery.serving.limits import Limits
 from evergallery.serving.metrics import Metrics
 from evergallery.serving.pictures import Pictures
+from evergallery.serving.questions import Question, SearchAnswer
 from evergallery.serving.shadow import Shadow
 from evergallery.serving.threads import Threads
 from evergallery.workspace import Workspace
 
 Image = NDArray[np.uint8]
 
-QUERY = {"vector", "seen_by", "item", "uri", "text", "more", "less", "generation"}
-"""What a search is for, among the options that it may share with others."""
 SEARCHES_AT_ONCE = 2
 """In the gallery, whose engine does not hold Python's lock; each of them may answer several questions."""
 TRIES = 3
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A search in the gallery; those of equal ``key`` are answered together."""
-
-    vector: Vector
-    seen: Mapping[str, Vector]
-    asker: Space
-    state: State
-    options: schemas.SearchOptions
-    without: frozenset[str]
-
-    @property
-    def rescoring(self) -> bool:
-        """Whether candidates may be scored again: not where another generation than the promoted one is asked for."""
-        return self.options.generation in (None, self.state.promoted)
-
-    @property
-    def key(self) -> Hashable:
-        """What searches must share: the very state, who looked at the query, the options, and how many items are left out."""
-        looked = self.asker.name, *sorted(self.seen)
-        told = self.options.model_dump_json(exclude=QUERY)
-        return id(self.state), looked, self.rescoring, told, len(self.without)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found, by queries of whom, in which state; who is promoted, and which canary answered, if one did."""
-
-    asker: Space
-    state: State
-    results: list[schemas.Result]
-    searched: dict[str, int]
-    exact: bool
-    rescored: Rescored | None
-    present: float | None
-    preview: bool = False
-    promoted: str | None = None
-    canary: str | None = None
-
-
-Ask = Callable[[State, bool], Awaitable[Found]]
+Ask = Callable[[State, bool], Awaitable[SearchAnswer]]
 """A search in a state, which may be the canary's."""
 Options = TypeVar("Options", bound=schemas.SearchOptions)
 
@@ -122,7 +81,7 @@ class Searches:
         self._embedding: Batcher[str, Image, Vector] = Batcher(
             self._embed_now, self._model, most=limits.together, waiting=limits.waiting, batched=metrics.batched
         )
-        self._searching: Batcher[Hashable, Asked, Found] = Batcher(
+        self._searching: Batcher[Hashable, Question, SearchAnswer] = Batcher(
             self._search_now,
             threads.pool,
             most=limits.together,
@@ -155,7 +114,7 @@ class Searches:
                 words are given.
         """
 
-        async def ask(state: State, is_canary: bool) -> Found:
+        async def ask(state: State, is_canary: bool) -> SearchAnswer:
             return await self._stored(self._as_meant(body, state) if is_canary else body, state)
 
         return await self._answered(ask, body, state, drawn=drawn and body.vector is None and body.text is None)
@@ -166,7 +125,7 @@ class Searches:
         """Search with pictures, which are not kept: with all of them as one query; by the canary where the client is its own."""
         seen: list[tuple[Generation, Vector]] = []
 
-        async def ask(state: State, is_canary: bool) -> Found:
+        async def ask(state: State, is_canary: bool) -> SearchAnswer:
             asker = Space(answering(self._workspace, options.generation, state))
             looked = await asyncio.gather(*(self._looked(data, asker.maker) for data in pictures))
             seen.append((asker.maker, looked[0][0]))
@@ -192,9 +151,16 @@ class Searches:
         def search() -> Sequence[Result]:
             where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
             return answer_vectors(
-                self._workspace, vector[None], Space(maker), seen={name: one[None] for name, one in seen.items()},
-                k=options.k, where=where, state=state, rescoring=False, exact=options.exact,
-            ).results[0]  # fmt: skip
+                self._workspace,
+                vector[None],
+                Space(maker),
+                seen={name: other[None] for name, other in seen.items()},
+                k=options.k,
+                where=where,
+                state=state,
+                rescoring=False,
+                exact=options.exact,
+            ).results[0]
 
         return await self._threads.run(search)
 
@@ -213,7 +179,7 @@ class Searches:
         with self._metrics.timing("embed"):
             return await self._embedding.ask(maker.name, image)
 
-    async def _stored(self, body: schemas.Search, state: State) -> Found:
+    async def _stored(self, body: schemas.Search, state: State) -> SearchAnswer:
         if body.vector is not None:
             given = {self._workspace.generation(name).fingerprint: unit(rows) for name, rows in body.seen_by.items()}
 
@@ -232,7 +198,7 @@ class Searches:
 
         return await self._search_like([(vector, self._looking(item, state))], asker, body, state, {item.id})
 
-    async def _by_words(self, words: str, options: schemas.SearchOptions, state: State) -> Found:
+    async def _by_words(self, words: str, options: schemas.SearchOptions, state: State) -> SearchAnswer:
         """Search in vectors of the generation whose text tower has seen the words; what pictures are measured by is not told."""
         maker = answering(self._workspace, options.generation, state)
         words_only(maker, NO_FILTER, options.min_probability)
@@ -243,7 +209,7 @@ class Searches:
             return None
 
         found = await self._search_like([(vector, look)], Space(maker), asked, state)
-        told = [one.model_copy(update={"probability": None}) for one in found.results]
+        told = [result.model_copy(update={"probability": None}) for result in found.results]
         return replace(found, results=told, present=None)
 
     def _looking(self, item: Item, state: State) -> Look:
@@ -259,19 +225,22 @@ class Searches:
         options: schemas.SearchOptions,
         state: State,
         without: Collection[str] = (),
-    ) -> Found:
+    ) -> SearchAnswer:
         """Search with one query of several, and of stored items that results should be like, or not like."""
         if not options.more and not options.less and len(queries) == 1:
             return await self._search(*queries[0], asker, options, state, frozenset(without))
         names = [*options.more, *options.less]
-        items = await self._threads.run(lambda: [stored_item(self._workspace, one, state.view()) for one in names])
+        items = await self._threads.run(lambda: [stored_item(self._workspace, name, state.view()) for name in names])
         vectors = list(await asyncio.gather(*(self._as_seen_by(asker, item, state) for item in items)))
         count, looks = len(options.more), [self._looking(item, state) for item in items]
         return await self._search(
             blend([vector for vector, _ in queries] + vectors[:count], vectors[count:]),
             blended([look for _, look in queries] + looks[:count], looks[count:]),
-            asker, options, state, frozenset({*without, *names}),
-        )  # fmt: skip
+            asker,
+            options,
+            state,
+            frozenset({*without, *names}),
+        )
 
     async def _as_seen_by(self, asker: Space, item: Item, state: State) -> Vector:
         """The vector of a stored item in the space of the query."""
@@ -297,11 +266,11 @@ class Searches:
         options: schemas.SearchOptions,
         state: State,
         without: frozenset[str] = frozenset(),
-    ) -> Found:
+    ) -> SearchAnswer:
         # Before it joins others, which would fail with it.
         asker.require_width(vector[None])
         seen = await self._seen(vector, asker, options, state, look)
-        asked = Asked(vector, seen, asker, state, options, without)
+        asked = Question(vector, seen, asker, state, options, without)
         with self._metrics.timing("search"):
             return await self._searching.ask(asked.key, asked)
 
@@ -349,7 +318,7 @@ class Searches:
         self._metrics.answered_by(found.canary or options.generation or found.promoted or found.asker.name, seconds)
         if found.results:
             space = found.results[0].item.generation
-            self._metrics.scored(found.asker.name, space, [one.score for one in found.results[:2]])
+            self._metrics.scored(found.asker.name, space, [result.score for result in found.results[:2]])
         return schemas.Answer(
             generation=found.asker.name,
             promoted=found.promoted,
@@ -364,7 +333,7 @@ class Searches:
             rescored=None if found.rescored is None else schemas.Rescored(**vars(found.rescored)),
         )
 
-    async def _by_its_own(self, ask: Ask, generation: str | None, state: State, _: bool) -> Found:
+    async def _by_its_own(self, ask: Ask, generation: str | None, state: State, _: bool) -> SearchAnswer:
         """What is found by vectors of the generation that asks, made on the way where they are missing."""
         maker = answering(self._workspace, generation, state)
         # Counted anew: what a moment ago was whole may have been given up by a commit.
@@ -372,7 +341,7 @@ class Searches:
         own = await self._threads.run(own_vectors, state, maker, lambda view: count(view=view))
         return replace(await ask(own.state, False), state=state, preview=own.preview)
 
-    async def _of_one_state(self, ask: Ask, state: State | None, *, drawn: bool) -> Found:
+    async def _of_one_state(self, ask: Ask, state: State | None, *, drawn: bool) -> SearchAnswer:
         """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
         for _ in range(TRIES - 1):
             asked = state or self._workspace.state
@@ -388,7 +357,7 @@ class Searches:
             state = None
         return await self._asked(ask, self._workspace.state, drawn)
 
-    async def _asked(self, ask: Ask, state: State, drawn: bool) -> Found:
+    async def _asked(self, ask: Ask, state: State, drawn: bool) -> SearchAnswer:
         """What ``ask`` finds in a state, or as the canary sees it."""
         canary = self.canary if drawn else None
         seen = None if canary is None else await self._threads.run(canary.seen_from, state)
@@ -396,7 +365,7 @@ class Searches:
         return replace(found, promoted=state.promoted, canary=None if seen is None else seen.promoted)
 
     def _who(self, drawn: bool) -> str:
-        """Who answers a client."""
+        """The name of the generation that answers a client."""
         if drawn and self.canary is not None and self.canary.answers:
             return self.canary.generation
         return self._workspace.state.promoted or "none"
@@ -410,7 +379,7 @@ class Searches:
         if options.min_score is None or options.min_score_of is not None or known is None or state.promoted is None:
             return options
         prints = [self._workspace.generation(name).fingerprint for name in (known, state.promoted)]
-        if any(state.scale(one, one, None) is None for one in prints):
+        if any(state.scale(space, space, None) is None for space in prints):
             return options
         return options.model_copy(update={"min_score_of": known})
 
@@ -433,17 +402,24 @@ class Searches:
         assert body.uri is not None
         return item_at(self._workspace, body.uri, state.view())
 
-    def _search_now(self, _: Hashable, together: Sequence[Asked]) -> list[Found]:
+    def _search_now(self, _: Hashable, together: Sequence[Question]) -> list[SearchAnswer]:
         first = together[0]
         options, asker, state = first.options, first.asker, first.state
         where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
         found = answer_vectors(
-            self._workspace, np.stack([asked.vector for asked in together]), asker,
+            self._workspace,
+            np.stack([asked.vector for asked in together]),
+            asker,
             seen={name: np.stack([asked.seen[name] for asked in together]) for name in first.seen},
-            k=options.k + len(first.without), where=where, state=state, rescoring=first.rescoring,
-            minimum_score=options.min_score, score_of=options.min_score_of, minimum_probability=options.min_probability,
+            k=options.k + len(first.without),
+            where=where,
+            state=state,
+            rescoring=first.rescoring,
+            minimum_score=options.min_score,
+            score_of=options.min_score_of,
+            minimum_probability=options.min_probability,
             exact=options.exact,
-        )  # fmt: skip
+        )
         rescored: Sequence[Rescored | None] = found.rescored or [None] * len(together)
         for how in rescored:
             if how is not None:
@@ -451,19 +427,21 @@ class Searches:
         if any(how is not None and how.embedded for how in rescored):
             self.counts.forget()
         counts = self.counts.of(state.view())
-        searched = [one for one in counts if not where.generations or one in where.generations]
-        told = {name_of(self._workspace, one): counts[one] for one in searched}
+        searched = [space for space in counts if not where.generations or space in where.generations]
+        told = {name_of(self._workspace, space): counts[space] for space in searched}
         exact = self._workspace.gallery.is_exact(options.exact, where, view=state.view())
         return [
-            Found(asker, state, self._told(kept), told, exact, how, kept[0].present if kept else None)
+            SearchAnswer(asker, state, self._told(kept), told, exact, how, kept[0].present if kept else None)
             for kept, how in zip(map(_kept, found.results, together), rescored, strict=True)
         ]
 
     def _told(self, kept: Sequence[Result]) -> list[schemas.Result]:
         self._workspace.notes.found(result.item.id for result in kept)
         return [
-            schemas.Result(item=described(self._workspace, one.item), score=one.score, probability=one.probability)
-            for one in kept
+            schemas.Result(
+                item=described(self._workspace, result.item), score=result.score, probability=result.probability
+            )
+            for result in kept
         ]
 
 
@@ -472,5 +450,5 @@ def _is_plain(options: schemas.SearchOptions) -> bool:
     return not options.model_dump(exclude={"k", "exact"}, exclude_defaults=True)
 
 
-def _kept(results: Sequence[Result], asked: Asked) -> list[Result]:
+def _kept(results: Sequence[Result], asked: Question) -> list[Result]:
     return [result for result in results if result.item.id not in asked.without][: asked.options.k]

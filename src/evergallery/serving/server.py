@@ -4,21 +4,24 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from evergallery.errors import InputError, RefusedError
 from evergallery.serving.app import create_app
-from evergallery.serving.canary import Canarying
+from evergallery.serving.canary import CanarySettings
 from evergallery.serving.connections import Patience, Server, room_for
 from evergallery.serving.drift import REFERENCE
 from evergallery.serving.guards import is_loopback
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import log_to_stderr
+from evergallery.serving.schemas import Scope
 from evergallery.serving.service import Service
-from evergallery.serving.shadow import Shadowing
+from evergallery.serving.shadow import ShadowSettings
 from evergallery.serving.tokens import Tokens
 from evergallery.workspace import Workspace
 
@@ -41,8 +44,8 @@ def serve(
     images_from: Sequence[str] = (),
     limits: Limits | None = None,
     backups: Path | None = None,
-    shadowing: Shadowing | None = None,
-    canarying: Canarying | None = None,
+    shadowing: ShadowSettings | None = None,
+    canarying: CanarySettings | None = None,
     drift_reference: int = REFERENCE,
 ) -> None:
     """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
@@ -71,28 +74,14 @@ def serve(
         InputError: the address cannot be listened at.
     """
     limits = limits or Limits()
-    local, tokens = is_loopback(host), Tokens(directory).all()
-    if allow_writes and not local:
-        raise RefusedError(
-            f"Others could reach {host}: --allow-writes is for loopback; make tokens for those who write."
-        )
-    if not local and not tokens:
-        raise RefusedError(
-            f"Others could reach {host}: make a token first, with  evergallery token create --scope read --name NAME"
-        )
-    demanded = _demanded(directory, local, bool(tokens), require_token)
-    if allow_writes and demanded:
-        raise InputError(
-            "--allow-writes is for servers without tokens, and here they are demanded: make one that may write, with  "
-            "evergallery token create --scope admin --name NAME"
-        )
+    rights = _rights(directory, host, allow_writes, require_token)
     if images_from:
         Workspace(directory).allow_images(*images_from)
     app = create_app(
         directory,
         limits=limits,
-        anonymous=None if demanded else "admin" if allow_writes else "read",
-        names=(*LOOPBACK_NAMES, *names) if local or names else None,
+        anonymous=rights.anonymous,
+        names=(*LOOPBACK_NAMES, *names) if rights.local or names else None,
         backups=backups,
         shadowing=shadowing,
         canarying=canarying,
@@ -102,22 +91,89 @@ def serve(
     with listen(host, port) as listening:
         # Before anything is promised: what is wrong is said here, and whoever asks meanwhile waits.
         service.open()
-        patience = Patience(connections=room_for(Patience().connections))
         log_to_stderr()
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="on",
-            # Whoever may name an address of another would have as many rates as they like.
-            proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
-            timeout_graceful_shutdown=int(limits.closing_seconds), **patience.options(),
-        )  # fmt: skip
-        bound = listening.getsockname()
-        address = f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
-        may = "everything" if allow_writes else "what a token says" if demanded else "reading"
-        if demanded and not tokens:
-            may = "nothing until there is a token, made with  evergallery token create --scope read --name NAME"
         _say_if_nothing_is_shown(service)
-        print(f"Serving {directory.resolve().name} at http://{address} (allowed: {may}). Ctrl-C ends it.", flush=True)
-        _Server(config, service).run(sockets=[listening])
+        where = f"{directory.resolve().name} at http://{_address(listening)}"
+        print(f"Serving {where} (allowed: {rights}). Ctrl-C ends it.", flush=True)
+        _Server(_config(app, proxies, limits), service).run(sockets=[listening])
+
+
+@dataclass(frozen=True)
+class _Rights:
+    """What callers may do.
+
+    Attributes:
+        local: whether the server can be reached from this machine only.
+        has_tokens: whether there are tokens.
+        demanded: whether everybody needs one.
+        everything: whether everybody may do everything without one.
+    """
+
+    local: bool
+    has_tokens: bool
+    demanded: bool
+    everything: bool
+
+    @property
+    def anonymous(self) -> Scope | None:
+        """What callers without a token may do."""
+        return None if self.demanded else "admin" if self.everything else "read"
+
+    def __str__(self) -> str:
+        if self.everything:
+            return "everything"
+        if not self.demanded:
+            return "reading"
+        if self.has_tokens:
+            return "what a token says"
+        return "nothing until there is a token, made with  evergallery token create --scope read --name NAME"
+
+
+def _rights(directory: Path, host: str, allow_writes: bool, require_token: bool | None) -> _Rights:
+    """What callers may do at an address, from now on.
+
+    Raises:
+        RefusedError: others could reach it, and nobody needs a token; or tokens shall not be demanded, and there are some.
+        InputError: everybody shall do everything, and tokens are demanded.
+    """
+    local, has_tokens = is_loopback(host), bool(Tokens(directory).all())
+    if allow_writes and not local:
+        raise RefusedError(
+            f"Others could reach {host}: --allow-writes is for loopback; make tokens for those who write."
+        )
+    if not local and not has_tokens:
+        raise RefusedError(
+            f"Others could reach {host}: make a token first, with  evergallery token create --scope read --name NAME"
+        )
+    demanded = _demanded(directory, local, has_tokens, require_token)
+    if allow_writes and demanded:
+        raise InputError(
+            "--allow-writes is for servers without tokens, and here they are demanded: make one that may write, with  "
+            "evergallery token create --scope admin --name NAME"
+        )
+    return _Rights(local, has_tokens, demanded, allow_writes)
+
+
+def _config(app: FastAPI, proxies: Sequence[str], limits: Limits) -> uvicorn.Config:
+    patience = Patience(connections=room_for(Patience().connections))
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        # Whoever may name an address of another would have as many rates as they like.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        timeout_graceful_shutdown=int(limits.closing_seconds),
+        **patience.options(),
+    )
+
+
+def _address(listening: socket.socket) -> str:
+    """Host and port of a socket, as they stand in a URL."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _demanded(directory: Path, local: bool, are_tokens: bool, require_token: bool | None) -> bool:
@@ -145,8 +201,10 @@ def _say_if_nothing_is_shown(service: Service) -> None:
     if there and not any(map(workspace.roots.admits, there)):
         print(
             f"No small pictures are shown of images such as {there[0]}: allow their folder with  evergallery gallery "
-            f"images-from FOLDER", file=sys.stderr, flush=True,
-        )  # fmt: skip
+            f"images-from FOLDER",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 class _Server(Server):

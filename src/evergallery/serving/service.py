@@ -14,8 +14,8 @@ from evergallery.holdings.comparing import space_of
 from evergallery.holdings.state import State
 from evergallery.redaction import redacted_text
 from evergallery.serving import schemas
-from evergallery.serving.budget import Budget
-from evergallery.serving.canary import Canary, Canarying
+from evergallery.serving.budget import MemoryBudget
+from evergallery.serving.canary import Canary, CanarySettings
 from evergallery.serving.drift import REFERENCE, WATCHED, Drift
 from evergallery.serving.events import Events
 from evergallery.serving.held_out import HeldOutPictures
@@ -25,7 +25,7 @@ from evergallery.serving.metrics import Metrics
 from evergallery.serving.names import Names
 from evergallery.serving.pictures import Pictures
 from evergallery.serving.searches import Searches
-from evergallery.serving.shadow import Shadow, Shadowing
+from evergallery.serving.shadow import Shadow, ShadowSettings
 from evergallery.serving.storing import Storing
 from evergallery.serving.threads import Threads
 from evergallery.upgrade.promotion import Promotion
@@ -58,8 +58,8 @@ class Service:
         directory: Path,
         limits: Limits,
         backups: Path | None = None,
-        shadowing: Shadowing | None = None,
-        canarying: Canarying | None = None,
+        shadowing: ShadowSettings | None = None,
+        canarying: CanarySettings | None = None,
         drift_reference: int = REFERENCE,
     ) -> None:
         # Absolute, so that messages can be told without it, and pictures are found wherever the server runs.
@@ -68,7 +68,7 @@ class Service:
         self.backups = (backups or self.workspace.directory / "backups").resolve()
         self.metrics = Metrics()
         self.threads = Threads()
-        self.budget = Budget(limits.held_bytes)
+        self.budget = MemoryBudget(limits.held_bytes)
         self.events = Events(limits.streams)
         self.jobs = Jobs(self._job_moved, self.explain)
         self.pictures = Pictures(self.workspace.directory, limits.upload_pixels)
@@ -213,7 +213,7 @@ class Service:
             version=__version__,
             promoted=self.workspace.state.promoted,
             items=sum(self.searches.counts.of(self.workspace.state.view()).values()),
-            generations=[one.name for one in self.workspace.generations()],
+            generations=[generation.name for generation in self.workspace.generations()],
             limits=schemas.InfoLimits(
                 upload_bytes=limits.upload_bytes, upload_pixels=limits.upload_pixels, k=limits.k, batch=limits.batch
             ),
@@ -252,7 +252,7 @@ class Service:
         running = job if job is not None and job.state == "running" else None
         counts = self.searches.counts.of(self.workspace.state.view())
         return self.metrics.read(
-            items={space_of(self.workspace, one).name: count for one, count in counts.items()},
+            items={space_of(self.workspace, space).name: count for space, count in counts.items()},
             promoted=self.workspace.state.promoted,
             job=None if running is None else (running.kind, running.done / running.total if running.total else 0.0),
             problems=self.workspace.notes.problems_by_kind(),

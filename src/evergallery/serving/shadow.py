@@ -20,7 +20,7 @@ log = logging.getLogger("evergallery.serving")
 
 
 @dataclass(frozen=True)
-class Shadowing:
+class ShadowSettings:
     """What is laid beside the answers.
 
     Attributes:
@@ -62,7 +62,7 @@ class Shadow:
         InputError: it cannot look at pictures.
     """
 
-    def __init__(self, holdings: Holdings, shadowing: Shadowing, ask: AsIf, metrics: Metrics) -> None:
+    def __init__(self, holdings: Holdings, shadowing: ShadowSettings, ask: AsIf, metrics: Metrics) -> None:
         if not holdings.generation(shadowing.generation).extracts:
             raise InputError(f"{shadowing.generation} has vectors only: in the shadow a generation looks at pictures.")
         self._holdings = holdings
@@ -125,7 +125,7 @@ class Shadow:
                 log.warning("%s could not answer in the shadow: %s", self._shadowing.generation, error)
             return
         seconds = time.perf_counter() - began
-        before, after = [result.item.id for result in answer.results], [one.item.id for one in found]
+        before, after = [result.item.id for result in answer.results], [result.item.id for result in found]
         overlap = len(set(before) & set(after)) / max(1, len(before), len(after))
         same = before[:1] == after[:1]
         self._compared += 1

@@ -83,11 +83,11 @@ class Storing:
             maker = self._workspace.promoted
             looked = await asyncio.gather(*(self._look(data, maker) for _, data in named))
             skipped = [
-                schemas.SkippedImage(name=name, reason=one)
-                for (name, _), one in zip(named, looked, strict=True)
-                if isinstance(one, str)
+                schemas.SkippedImage(name=name, reason=reason)
+                for (name, _), reason in zip(named, looked, strict=True)
+                if isinstance(reason, str)
             ]
-            new = {identifier or one.content_hash: one for one in looked if not isinstance(one, str)}
+            new = {identifier or picture.content_hash: picture for picture in looked if not isinstance(picture, str)}
             kept = await self._threads.run(self._keep, maker, new, label, metadata, relabel)
             if kept is not None:
                 return kept.model_copy(update={"skipped": skipped})
@@ -102,19 +102,24 @@ class Storing:
         """
         maker = self._workspace.generation(body.generation)
         items = []
-        for one in body.items:
-            _refuse_own_names(one.metadata)
-            given: Mapping[str, Scalar] = {} if one.uri is None else {GIVEN_URI: one.uri}
+        for row in body.items:
+            _refuse_own_names(row.metadata)
+            given: Mapping[str, Scalar] = {} if row.uri is None else {GIVEN_URI: row.uri}
             # A number that float32 does not hold becomes infinite, and is refused as such.
             with np.errstate(over="ignore"):
-                embedding = np.asarray(one.embedding, np.float32)
+                embedding = np.asarray(row.embedding, np.float32)
             items.append(
                 Item(
-                    id=one.id, embedding=embedding, generation=maker.fingerprint,
-                    label=one.label and normal(one.label),
-                    uri=None, content_hash=None, added=now(), metadata={**one.metadata, **given},
+                    id=row.id,
+                    embedding=embedding,
+                    generation=maker.fingerprint,
+                    label=row.label and normal(row.label),
+                    uri=None,
+                    content_hash=None,
+                    added=now(),
+                    metadata={**row.metadata, **given},
                 )
-            )  # fmt: skip
+            )
         with self._who_answers:
             counts = self._workspace.add(items, relabel=body.relabel)
         self._changed()
@@ -125,20 +130,20 @@ class Storing:
         gallery = self._workspace.gallery
         names = list(dict.fromkeys(identifiers))
         with self._pictures.changing():
-            items = [item for one in names if (item := gallery.get(one)) is not None]
+            items = [item for name in names if (item := gallery.get(name)) is not None]
             deleted = gallery.delete(names)
             self._forget_pictures(items)
         self._workspace.journal.record("delete", deleted=deleted)
         self._changed()
         return deleted
 
-    async def _look(self, data: bytes, maker: Generation) -> "_New | str":
+    async def _look(self, data: bytes, maker: Generation) -> "_NewPicture | str":
         """A picture with its embedding, or why there is none."""
         try:
             content_hash, image = await self._threads.decode(self._prepared, data, maker.preprocessing)
         except InputError as error:
             return str(error)
-        return _New(data, content_hash, await self._searches.embed(image, maker))
+        return _NewPicture(data, content_hash, await self._searches.embed(image, maker))
 
     def _prepared(self, data: bytes, preprocessing: Preprocessing) -> tuple[str, Image]:
         return hashlib.sha256(data).hexdigest(), pixels(
@@ -148,7 +153,7 @@ class Storing:
     def _keep(
         self,
         maker: Generation,
-        new: "Mapping[str, _New]",
+        new: "Mapping[str, _NewPicture]",
         label: str | None,
         metadata: Mapping[str, Scalar],
         relabel: bool,
@@ -162,12 +167,17 @@ class Storing:
             require_compatible(self._workspace, Space(maker), stored_spaces(self._workspace))
             items = [
                 Item(
-                    id=identifier, embedding=one.vector, generation=maker.fingerprint, label=label and normal(label),
-                    uri=str(self._pictures.place(one.data, one.content_hash)), content_hash=one.content_hash, added=now(),
+                    id=identifier,
+                    embedding=picture.vector,
+                    generation=maker.fingerprint,
+                    label=label and normal(label),
+                    uri=str(self._pictures.place(picture.data, picture.content_hash)),
+                    content_hash=picture.content_hash,
+                    added=now(),
                     metadata=metadata,
                 )
-                for identifier, one in new.items()
-            ]  # fmt: skip
+                for identifier, picture in new.items()
+            ]
             before = self._workspace.gallery.get_many(list(new), with_embeddings=False)
             placed = at_known_addresses(items, before)
             for item, there in zip(items, placed, strict=True):
@@ -176,9 +186,13 @@ class Storing:
             counts = self._workspace.gallery.put(placed, relabel=relabel)
             self._forget_pictures(list(before.values()))
         self._workspace.journal.record(
-            "add", generation=maker.name, added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged,
+            "add",
+            generation=maker.name,
+            added=counts.added,
+            replaced=counts.replaced,
+            unchanged=counts.unchanged,
             conflicts=counts.conflict_count,
-        )  # fmt: skip
+        )
         self._changed()
         return self._told(counts, items)
 
@@ -193,15 +207,21 @@ class Storing:
     def _told(self, counts: PutCounts, items: Sequence[Item]) -> schemas.Added:
         stored = self._workspace.gallery.get_many([item.id for item in items], with_embeddings=False)
         return schemas.Added(
-            added=counts.added, replaced=counts.replaced, unchanged=counts.unchanged,
-            conflicts=[schemas.Conflict(item=one.item, known=one.known, said=one.said) for one in counts.conflicts],
+            added=counts.added,
+            replaced=counts.replaced,
+            unchanged=counts.unchanged,
+            conflicts=[
+                schemas.Conflict(item=conflict.item, known=conflict.known, said=conflict.said)
+                for conflict in counts.conflicts
+            ],
             conflict_count=counts.conflict_count,
-            items=[described(self._workspace, stored.get(item.id, item)) for item in items], skipped=[],
-        )  # fmt: skip
+            items=[described(self._workspace, stored.get(item.id, item)) for item in items],
+            skipped=[],
+        )
 
 
 @dataclass(frozen=True)
-class _New:
+class _NewPicture:
     """A picture to be kept, looked at."""
 
     data: bytes

@@ -83,7 +83,7 @@ class Tokens:
         made = Token(id=identifier, name=name, scope=scope, salt=salt, hash=_hash(salt, token), created=now())
         with lock(self.path.with_name(".tokens.lock"), "changing tokens", wait=10):
             known = _read(self.path)
-            if any(one.name == name for one in known):
+            if any(token.name == name for token in known):
                 raise InputError(f"There is a token {name!r} already: choose another name, or revoke that one first.")
             # Before the token: a kill in between leaves a server that lets nobody in.
             with suppress(NotFoundError):

@@ -17,7 +17,8 @@ from evergallery.serving.forms import metadata_of, read_upload
 from evergallery.serving.service import Service
 from evergallery.workspace import Workspace
 
-Asked = tuple[list[str] | None, list[str] | None, dict[str, Scalar]]
+ItemFilter = tuple[list[str] | None, list[str] | None, dict[str, Scalar]]
+"""Labels, generations and metadata of the items that are asked for."""
 
 router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["items"])
 reading = [Depends(Admission("read"))]
@@ -109,7 +110,7 @@ async def add(
         raise InputError("An id names one item: give it with one picture only.")
     if len(image) > service.limits.images:
         raise Denied(413, f"There are {len(image)} pictures: add up to {service.limits.images} at a time.")
-    read = [(one.filename or "picture", await read_upload(one, service.limits)) for one in image]
+    read = [(picture.filename or "picture", await read_upload(picture, service.limits)) for picture in image]
     return await service.storing.add_pictures(
         read, identifier=id or None, label=label or None, metadata=metadata_of(metadata) or {}, relabel=relabel
     )
@@ -144,13 +145,13 @@ def _metadata(request: Request) -> dict[str, Scalar]:
     return found
 
 
-def _page(workspace: Workspace, asked: Asked, after: str | None, limit: int) -> schemas.Items:
+def _page(workspace: Workspace, asked: ItemFilter, after: str | None, limit: int) -> schemas.Items:
     gallery, view, where = workspace.gallery, workspace.state.view(), filter_of(workspace, *asked)
     pages = gallery.iterate(where, batch_size=limit + 1, with_embeddings=False, view=view, after=after)
     found = next(iter(pages), [])
     page = found[:limit]
     return schemas.Items(
-        items=[described(workspace, one) for one in page],
+        items=[described(workspace, item) for item in page],
         next=page[-1].id if len(found) > limit else None,
         total=gallery.count(where, view=view),
     )

@@ -55,6 +55,6 @@ def _say(service: Service, body: schemas.NewMark) -> schemas.Marks:
 def _told(service: Service, query: str | None) -> schemas.Marks:
     known = service.workspace.marks.all()
     return schemas.Marks(
-        marks=[schemas.Mark(**vars(one)) for one in known if query in (None, one.query)],
-        queries=len({one.query for one in known if one.right}),
+        marks=[schemas.Mark(**vars(mark)) for mark in known if query in (None, mark.query)],
+        queries=len({mark.query for mark in known if mark.right}),
     )

@@ -56,10 +56,12 @@ async def problems(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> schemas.Problems:
     """Items that keep an old vector, and why, in order of ids."""
-    known = [
-        one for one in await service.threads.run(service.workspace.notes.problems) if after is None or one.item > after
+    every = await service.threads.run(service.workspace.notes.problems)
+    known = [problem for problem in every if after is None or problem.item > after]
+    page = [
+        schemas.ItemProblem(id=problem.item, state=problem.kind, reason=service.told(problem.reason))
+        for problem in known[:limit]
     ]
-    page = [schemas.ItemProblem(id=one.item, state=one.kind, reason=service.told(one.reason)) for one in known[:limit]]
     return schemas.Problems(problems=page, next=page[-1].id if len(known) > limit else None)
 
 
@@ -113,7 +115,8 @@ async def duplicates(body: schemas.DuplicatesRequest, service: Served) -> schema
     def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
         found = workspace.near_duplicates(at_least=body.at_least, watcher=watcher)
         groups = [
-            {"items": list(one.items[:MOST_TOLD]), "count": len(one.items), "least": one.least} for one in found.groups
+            {"items": list(group.items[:MOST_TOLD]), "count": len(group.items), "least": group.least}
+            for group in found.groups
         ]
         return {"groups": groups[:MOST_TOLD], "count": len(groups), "looked": found.looked, "left": found.left}
 
@@ -150,5 +153,5 @@ def _entry(service: Service, entry: dict[str, Any], everything: bool) -> dict[st
 
 def _without_place(service: Service, value: Any) -> Any:
     if isinstance(value, list):
-        return [_without_place(service, one) for one in value]
+        return [_without_place(service, part) for part in value]
     return service.told(value) if isinstance(value, str) else value

@@ -60,14 +60,23 @@ async def search_image(
     """Find the stored items most like an uploaded picture, or like several."""
     try:
         options = schemas.SearchOptions(
-            generation=generation or None, k=k, labels=labels, generations=generations, metadata=metadata_of(metadata),
-            min_score=min_score, min_score_of=min_score_of or None, min_probability=min_probability, exact=exact,
-            vectors=vectors, more=more or [], less=less or [],
-        )  # fmt: skip
+            generation=generation or None,
+            k=k,
+            labels=labels,
+            generations=generations,
+            metadata=metadata_of(metadata),
+            min_score=min_score,
+            min_score_of=min_score_of or None,
+            min_probability=min_probability,
+            exact=exact,
+            vectors=vectors,
+            more=more or [],
+            less=less or [],
+        )
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    pictures = [await read_upload(one, service.limits) for one in image]
+    pictures = [await read_upload(picture, service.limits) for picture in image]
     return await service.searches.by_pictures(pictures, options, drawn=drawn)
 
 
@@ -76,11 +85,11 @@ async def search_batch(body: schemas.SearchBatch, service: Served, drawn: Drawn)
     """Several searches, all answered from the same state; a query that fails does not fail the others."""
     state = service.workspace.state
 
-    async def one(query: schemas.Search) -> schemas.Answer | schemas.ErrorAnswer:
+    async def answer(query: schemas.Search) -> schemas.Answer | schemas.ErrorAnswer:
         try:
             return await service.searches.by_stored(query, state, drawn=drawn)
         except EvergalleryError as error:
             problem = schemas.Problem(code=status_of(error)[1], message=service.explain(error))  # type: ignore[arg-type]
             return schemas.ErrorAnswer(error=problem)
 
-    return schemas.BatchAnswer(answers=list(await asyncio.gather(*map(one, body.queries))))
+    return schemas.BatchAnswer(answers=list(await asyncio.gather(*map(answer, body.queries))))

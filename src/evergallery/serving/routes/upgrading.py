@@ -47,7 +47,7 @@ async def add_held_out(
     """Keep held-out pictures to check with, in `held-out/LABEL` of the workspace, until they are deleted."""
     if len(image) > service.limits.images:
         raise Denied(413, f"There are {len(image)} pictures: send up to {service.limits.images} at a time.")
-    read = [(one.filename or "picture", await read_upload(one, service.limits)) for one in image]
+    read = [(picture.filename or "picture", await read_upload(picture, service.limits)) for picture in image]
     return await service.threads.run(service.held_out.add, read, label)
 
 
@@ -81,7 +81,7 @@ async def fill_matrix(body: schemas.MatrixRequest, service: Served) -> schemas.J
     data = _images(service, body.data)
 
     def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
-        return {"checks": [_checked(one) for one in workspace.check_missing(data, watcher=watcher)]}
+        return {"checks": [_checked(check) for check in workspace.check_missing(data, watcher=watcher)]}
 
     return service.begin("matrix", body.model_dump(), work)
 
@@ -100,9 +100,13 @@ async def adapt(body: schemas.AdaptRequest, service: Served) -> schemas.Job:
         made = workspace.adapt(body.generation, body.against, data, direction=body.direction, watcher=watcher)
         chosen = made.selection.chosen
         return {
-            "adapter": made.adapter.name, "kind": made.selection.name, "pairs": made.selection.pairs,
-            "in_sample": chosen.in_sample.recall, "out_of_sample": chosen.worse.recall, "warning": made.selection.warning,
-        }  # fmt: skip
+            "adapter": made.adapter.name,
+            "kind": made.selection.name,
+            "pairs": made.selection.pairs,
+            "in_sample": chosen.in_sample.recall,
+            "out_of_sample": chosen.worse.recall,
+            "warning": made.selection.warning,
+        }
 
     return _begin(service, "adapt", body, work)
 
@@ -123,9 +127,16 @@ async def refresh(body: schemas.RefreshRequest, service: Served) -> schemas.Job:
 
     def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
         done = workspace.refresh(
-            body.generation, adapter=body.adapter, order=body.order, fraction=body.fraction, budget=body.budget_seconds,
-            until=body.until, rate=body.rate, batch=refreshing.BATCH, watcher=watcher,
-        )  # fmt: skip
+            body.generation,
+            adapter=body.adapter,
+            order=body.order,
+            fraction=body.fraction,
+            budget=body.budget_seconds,
+            until=body.until,
+            rate=body.rate,
+            batch=refreshing.BATCH,
+            watcher=watcher,
+        )
         return {**vars(done), "problems": len(done.problems)}
 
     return _begin(service, "refresh", body, work)
@@ -162,10 +173,16 @@ def _begin(
 
 def _checked(found: Check) -> dict[str, Any]:
     pairs = [
-        {"new": pair.evidence.new, "old": pair.evidence.old, "verdict": pair.verdict, "reason": pair.reason,
-         "passed": pair.passed, "conditions": [str(condition) for condition in pair.conditions]}
+        {
+            "new": pair.evidence.new,
+            "old": pair.evidence.old,
+            "verdict": pair.verdict,
+            "reason": pair.reason,
+            "passed": pair.passed,
+            "conditions": [str(condition) for condition in pair.conditions],
+        }
         for pair in found.pairs
-    ]  # fmt: skip
+    ]
     return {"passed": found.passed, "verdict": found.verdict, "conclusion": found.conclusion, "pairs": pairs}
 
 

@@ -39,9 +39,17 @@ class Problem(BaseModel):
     """What went wrong, for a program and for a person."""
 
     code: Literal[
-        "refused", "not_found", "invalid", "busy", "too_large", "unauthorised", "forbidden", "rate_limited",
-        "unavailable", "internal",
-    ]  # fmt: skip
+        "refused",
+        "not_found",
+        "invalid",
+        "busy",
+        "too_large",
+        "unauthorised",
+        "forbidden",
+        "rate_limited",
+        "unavailable",
+        "internal",
+    ]
     message: str
 
 

@@ -41,13 +41,17 @@ class SearchOptions(Body):
         description="Compare with every vector; by default an index answers where its recall was measured to suffice.",
     )
     more: list[Identifier] = Field(
-        default_factory=list, max_length=MOST_LIKE, fail_fast=True,
+        default_factory=list,
+        max_length=MOST_LIKE,
+        fail_fast=True,
         description="Ids of stored items that results should be like too.",
-    )  # fmt: skip
+    )
     less: list[Identifier] = Field(
-        default_factory=list, max_length=MOST_LIKE, fail_fast=True,
+        default_factory=list,
+        max_length=MOST_LIKE,
+        fail_fast=True,
         description="Ids of stored items that results should not be like; each counts half.",
-    )  # fmt: skip
+    )
     vectors: Searched = Field(
         "searched",
         description="`own`: as if everything had vectors of `generation`. Those that an open refresh keeps are taken; others are "
@@ -79,7 +83,7 @@ class Search(SearchOptions):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Search":
-        if sum(one is not None for one in (self.vector, self.item, self.uri, self.text)) != 1:
+        if sum(given is not None for given in (self.vector, self.item, self.uri, self.text)) != 1:
             raise ValueError("give exactly one of vector, item, uri and text")
         if self.seen_by and self.vector is None:
             raise ValueError("seen_by goes with vector")
