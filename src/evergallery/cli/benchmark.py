@@ -1,7 +1,7 @@
 """``evergallery benchmark``: the protocols of the papers, and two result sets side by side."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,54 +9,70 @@ from evergallery.cli.choices import Budget, Fit, Head, Neck
 from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, size_given
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
-if TYPE_CHECKING:
-    from evergallery.benchmark.protocol import ProtocolChanges
+ProtocolArgument = Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")]
+SetsArgument = Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")]
+MethodsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A,B,C; METHOD@NAME=VALUE sets a hyper-parameter, METHOD+ADAPTER adds an adapter after training. By default "
+        "initial, the main methods and joint, as far as the protocol admits them."
+    ),
+]
+SeedsOption = Annotated[int, typer.Option(min=1, help="How many: 0, 1, …")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="Images, a named set such as cub200, or the directory where the protocol's own set lies."),
+]
+BudgetOption = Annotated[Budget, typer.Option(help="How long to train.")]
+BackboneOption = Annotated[str | None, typer.Option(help="Of all generations, in place of the protocol's.")]
+UpdateBackboneOption = Annotated[
+    str | None, typer.Option(help="Of the generations after the first, where it is another.")
+]
+DimOption = Annotated[int | None, typer.Option(min=1, help="Dimension of the embedding.")]
+NeckOption = Annotated[Neck | None, typer.Option(help="Layers after the backbone.")]
+HeadOption = Annotated[Head | None, typer.Option(help="Classifier in training.")]
+PretrainedOption = Annotated[
+    bool | None,
+    typer.Option("--pretrained/--from-scratch", help="Whether networks begin with their published weights."),
+]
+WeightsOption = Annotated[Path | None, typer.Option(help="Networks begin with the backbone's weights in this file.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Of every generation.")]
+PrecisionOption = Annotated[str | None, typer.Option(help="auto, bf16 or float32.")]
+FitOption = Annotated[Fit | None, typer.Option(help="How images of another shape are brought to that size.")]
+KsOption = Annotated[str | None, typer.Option("--ks", help="K,K,…: recall at these ranks too.")]
+EvaluateOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A,B,…: measure on lfw, ijb-c, roxford5k or rparis6k in --data-dir too, or on a .csv table of pairs."
+    ),
+]
+OutDirectoryOption = Annotated[Path, typer.Option("--out", help="Where results go.")]
+ListProtocolsOption = Annotated[bool, typer.Option("--list", help="Show the protocols.")]
 
 
 def benchmark(
-    protocol: Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")] = "",
-    sets: Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="A,B,C; METHOD@NAME=VALUE sets a hyper-parameter, METHOD+ADAPTER adds an adapter after training. By default "
-            "initial, the main methods and joint, as far as the protocol admits them."
-        ),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many: 0, 1, …")] = 3,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Images, a named set such as cub200, or the directory where the protocol's own set lies."),
-    ] = None,
+    protocol: ProtocolArgument = "",
+    sets: SetsArgument = None,
+    methods: MethodsOption = None,
+    seeds: SeedsOption = 3,
+    data: DataOption = None,
     data_dir: DataDirOption = None,
-    budget: Annotated[Budget, typer.Option(help="How long to train.")] = "standard",
-    backbone: Annotated[str | None, typer.Option(help="Of all generations, in place of the protocol's.")] = None,
-    update_backbone: Annotated[
-        str | None, typer.Option(help="Of the generations after the first, where it is another.")
-    ] = None,
-    dim: Annotated[int | None, typer.Option(min=1, help="Dimension of the embedding.")] = None,
-    neck: Annotated[Neck | None, typer.Option(help="Layers after the backbone.")] = None,
-    head: Annotated[Head | None, typer.Option(help="Classifier in training.")] = None,
-    pretrained: Annotated[
-        bool | None,
-        typer.Option("--pretrained/--from-scratch", help="Whether networks begin with their published weights."),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Networks begin with the backbone's weights in this file.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of every generation.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, bf16 or float32.")] = None,
+    budget: BudgetOption = "standard",
+    backbone: BackboneOption = None,
+    update_backbone: UpdateBackboneOption = None,
+    dim: DimOption = None,
+    neck: NeckOption = None,
+    head: HeadOption = None,
+    pretrained: PretrainedOption = None,
+    weights: WeightsOption = None,
+    epochs: EpochsOption = None,
+    precision: PrecisionOption = None,
     size: SizeOption = None,
-    fit: Annotated[Fit | None, typer.Option(help="How images of another shape are brought to that size.")] = None,
-    ks: Annotated[str | None, typer.Option("--ks", help="K,K,…: recall at these ranks too.")] = None,
-    evaluate: Annotated[
-        str | None,
-        typer.Option(
-            help="A,B,…: measure on lfw, ijb-c, roxford5k or rparis6k in --data-dir too, or on a .csv table of pairs."
-        ),
-    ] = None,
-    out_directory: Annotated[Path, typer.Option("--out", help="Where results go.")] = Path("results"),
-    list_protocols: Annotated[bool, typer.Option("--list", help="Show the protocols.")] = False,
+    fit: FitOption = None,
+    ks: KsOption = None,
+    evaluate: EvaluateOption = None,
+    out_directory: OutDirectoryOption = Path("results"),
+    list_protocols: ListProtocolsOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run a protocol for several methods and seeds; finished runs are kept, an interrupted one goes on."""
@@ -66,10 +82,10 @@ def benchmark(
         _compare(sets or [], json)
     else:
         from evergallery.benchmark.protocol import ProtocolChanges
-        from evergallery.errors import InputError
+        from evergallery.benchmark.runner import run_benchmark
+        from evergallery.report.page import require_plots
 
-        if ks is not None and not all(part.isdigit() and int(part) for part in ks.split(",")):
-            raise InputError(f"--ks {ks!r} is not usable: name ranks such as 1,10,100,1000.")
+        require_plots("A benchmark")
         changes = ProtocolChanges(
             backbone=backbone,
             update_backbone=update_backbone,
@@ -82,42 +98,45 @@ def benchmark(
             precision=precision,  # type: ignore[arg-type]
             size=size_given(size),
             fit=fit,
-            ks=None if ks is None else tuple(map(int, ks.split(","))),
-            evaluate=None if evaluate is None else tuple(name.strip() for name in evaluate.split(",") if name.strip()),
+            ks=_ranks(ks),
+            evaluate=_names(evaluate),
         )
-        _run(protocol, methods, seeds, data, data_dir, budget, changes, out_directory, json)
+        with watching(json) as watcher:
+            results = run_benchmark(
+                protocol,
+                _names(methods),
+                seeds=range(seeds),
+                budget=budget,
+                data=data,
+                data_dir=data_dir,
+                changes=changes,
+                out=out_directory,
+                watcher=watcher,
+            )
+        _show(results, f"{protocol}, budget {budget}", json)
 
 
-def _run(
-    protocol: str,
-    methods: str | None,
-    seeds: int,
-    data: str | None,
-    data_dir: Path | None,
-    budget: Budget,
-    changes: "ProtocolChanges",
-    directory: Path,
-    json: bool,
-) -> None:
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """Names with commas."""
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _ranks(text: str | None) -> tuple[int, ...] | None:
+    """Ranks with commas, each at least 1."""
+    from evergallery.errors import InputError
+
+    if text is None:
+        return None
+    if not all(part.isdigit() and int(part) for part in text.split(",")):
+        raise InputError(f"--ks {text!r} is not usable: name ranks such as 1,10,100,1000.")
+    return tuple(map(int, text.split(",")))
+
+
+def _show(results: Path, title: str, json: bool) -> None:
+    """The main table of a directory of results, and where its page is."""
     from evergallery.benchmark.report import write_report
-    from evergallery.benchmark.runner import run_benchmark
     from evergallery.benchmark.tables import COLUMNS, by_method, read_runs, summary
-    from evergallery.report.page import require_plots
 
-    require_plots("A benchmark")
-    names = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
-    with watching(json) as watcher:
-        results = run_benchmark(
-            protocol,
-            names,
-            seeds=range(seeds),
-            budget=budget,
-            data=data,
-            data_dir=data_dir,
-            changes=changes,
-            out=directory,
-            watcher=watcher,
-        )
     page = write_report(results)
     runs = read_runs(results)
     if json:
@@ -134,7 +153,7 @@ def _run(
     full = [index for index in range(len(shown)) if any(row[index + 1] for row in rows)]
     shown, rows = [shown[index] for index in full], [(row[0], *(row[index + 1] for index in full)) for row in rows]
     columns = ("method", *(column.title.replace(" ", "\n") for column in shown))
-    print_table(f"{protocol}, budget {budget}: recall@1 in %, mean over the seeds", columns, rows)
+    print_table(f"{title}: recall@1 in %, mean over the seeds", columns, rows)
     out.print(f"Tables and plots: {page}", markup=False, soft_wrap=True)
 
 
@@ -171,7 +190,7 @@ def _print_protocols(json: bool) -> None:
     from evergallery.benchmark.protocols import PROTOCOLS
 
     if json:
-        print_json([{"name": one.name, "shows": one.shows, "data": one.data} for one in PROTOCOLS.values()])
+        print_json([{"name": known.name, "shows": known.shows, "data": known.data} for known in PROTOCOLS.values()])
         return
-    rows = [(one.name, one.data or "--data", one.shows) for one in PROTOCOLS.values()]
+    rows = [(known.name, known.data or "--data", known.shows) for known in PROTOCOLS.values()]
     print_table("Protocols", ("name", "images", "what it shows"), rows, numbers_from=9)

@@ -153,8 +153,10 @@ def say_if_password(place: str) -> None:
         err.print(
             "The password in the URL is left out, or whatever else in it is secret (a key, a token, options), and never written "
             "down: the engine takes it from the environment; see "
-            "docs/engines.md.", markup=False, soft_wrap=True,
-        )  # fmt: skip
+            "docs/engines.md.",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def say_if(sentence: str | None) -> None:

@@ -59,7 +59,9 @@ class Terminal(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print; see ``rich``."""
-        super().print(*(to_copy(redacted_text(one)) if isinstance(one, str) else one for one in objects), **options)
+        super().print(
+            *(to_copy(redacted_text(shown)) if isinstance(shown, str) else shown for shown in objects), **options
+        )
 
 
 def to_copy(text: str) -> str:
@@ -114,8 +116,8 @@ def print_skipped(skipped: "Sequence[Skipped]", what: str = "image", count: int 
     count = len(skipped) if count is None else count
     if skipped:
         warn(f"{count} {what}{'s' * (count > 1)} skipped:")
-        for one in skipped[:SKIPPED_SHOWN]:
-            err.print(f"  {one.uri}: {one.reason}", markup=False)
+        for skip in skipped[:SKIPPED_SHOWN]:
+            err.print(f"  {skip.uri}: {skip.reason}", markup=False)
         if count > SKIPPED_SHOWN:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 
@@ -125,8 +127,8 @@ def print_conflicts(conflicts: "Sequence[LabelConflict]", count: int) -> None:
     if count:
         whose = "item keeps its label" if count == 1 else "items keep their labels"
         warn(f"{count} {whose}, and another one was said (--relabel takes that):")
-        for one in conflicts[:SKIPPED_SHOWN]:
-            err.print(f"  {one.uri or one.item}: {one.known!r}, not {one.said!r}", markup=False)
+        for conflict in conflicts[:SKIPPED_SHOWN]:
+            err.print(f"  {conflict.uri or conflict.item}: {conflict.known!r}, not {conflict.said!r}", markup=False)
         if count > SKIPPED_SHOWN:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 

@@ -25,92 +25,126 @@ from evergallery.cli.common import (
 from evergallery.cli.console import print_conflicts, print_json, print_skipped, say, warn, watching
 
 if TYPE_CHECKING:
+    from evergallery.generations.generation import Generation
     from evergallery.network.endpoint import Endpoint
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A timm model, torchvision/NAME, an .onnx file, a function package.module:function, or the address of an "
+        "endpoint that embeds pictures."
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(help="A file of weights for a timm or torchvision model: safetensors or a state dict."),
+]
+PretrainedOption = Annotated[bool, typer.Option(help="Load the published weights where no file is given.")]
+SeedOption = Annotated[int, typer.Option(help="Of initial weights, with --no-pretrained.")]
+FitOption = Annotated[
+    Fit | None, typer.Option(help="How an image of another shape is brought to that size; crop where nobody knows.")
+]
+InterpolationOption = Annotated[
+    Interpolation | None, typer.Option(help="How an image is resampled; the model's own by default.")
+]
+MeanOption = Annotated[str | None, typer.Option(help="Of each channel, as 0.5,0.5,0.5; the model's own by default.")]
+StdOption = Annotated[str | None, typer.Option(help="Likewise what each channel is divided by.")]
+ModelNameOption = Annotated[str | None, typer.Option("--model", help="Endpoint: the model's name there.")]
+BodyOption = Annotated[
+    str | None,
+    typer.Option(help="Endpoint: what every request says besides, as JSON, such as '{\"dimensions\": 512}'."),
+]
+KeyEnvOption = Annotated[
+    str | None, typer.Option(help="Endpoint: the environment variable that holds the key, which is never kept.")
+]
+BatchOption = Annotated[int | None, typer.Option(help="Endpoint: pictures in a request; 16 by default.")]
+TimeoutOption = Annotated[float | None, typer.Option(help="Endpoint: seconds for a request; 30 by default.")]
+TriesOption = Annotated[int | None, typer.Option(help="Endpoint: of a request, in all; 5 by default.")]
+RateOption = Annotated[float | None, typer.Option(help="Endpoint: requests a second, at most; any number by default.")]
+PricePer1000Option = Annotated[
+    float | None, typer.Option("--price-per-1000", help="Endpoint: of so many pictures, in whatever currency.")
+]
+MaxCostOption = Annotated[float | None, typer.Option(help="Endpoint: that may be spent in all; no end by default.")]
+MaxPicturesOption = Annotated[
+    int | None, typer.Option(help="Endpoint: that may be asked for in all; no end by default.")
+]
 
 
 def register(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A timm model, torchvision/NAME, an .onnx file, a function package.module:function, or the address of an "
-            "endpoint that embeds pictures."
-        ),
-    ],
+    model: ModelArgument,
     workspace: WorkspaceOption = HERE,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="A file of weights for a timm or torchvision model: safetensors or a state dict."),
-    ] = None,
-    pretrained: Annotated[bool, typer.Option(help="Load the published weights where no file is given.")] = True,
-    seed: Annotated[int, typer.Option(help="Of initial weights, with --no-pretrained.")] = 0,
+    weights: WeightsOption = None,
+    pretrained: PretrainedOption = True,
+    seed: SeedOption = 0,
     size: SizeOption = None,
-    fit: Annotated[
-        Fit | None, typer.Option(help="How an image of another shape is brought to that size; crop where nobody knows.")
-    ] = None,
-    interpolation: Annotated[
-        Interpolation | None, typer.Option(help="How an image is resampled; the model's own by default.")
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Of each channel, as 0.5,0.5,0.5; the model's own by default.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="Likewise what each channel is divided by.")] = None,
-    model_name: Annotated[str | None, typer.Option("--model", help="Endpoint: the model's name there.")] = None,
-    body: Annotated[
-        str | None,
-        typer.Option(help="Endpoint: what every request says besides, as JSON, such as '{\"dimensions\": 512}'."),
-    ] = None,
-    key_env: Annotated[
-        str | None, typer.Option(help="Endpoint: the environment variable that holds the key, which is never kept.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Endpoint: pictures in a request; 16 by default.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Endpoint: seconds for a request; 30 by default.")] = None,
-    tries: Annotated[int | None, typer.Option(help="Endpoint: of a request, in all; 5 by default.")] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Endpoint: requests a second, at most; any number by default.")
-    ] = None,
-    price_per_1000: Annotated[
-        float | None, typer.Option("--price-per-1000", help="Endpoint: of so many pictures, in whatever currency.")
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="Endpoint: that may be spent in all; no end by default.")
-    ] = None,
-    max_pictures: Annotated[
-        int | None, typer.Option(help="Endpoint: that may be asked for in all; no end by default.")
-    ] = None,
+    fit: FitOption = None,
+    interpolation: InterpolationOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    model_name: ModelNameOption = None,
+    body: BodyOption = None,
+    key_env: KeyEnvOption = None,
+    batch: BatchOption = None,
+    timeout: TimeoutOption = None,
+    tries: TriesOption = None,
+    rate: RateOption = None,
+    price_per_1000: PricePer1000Option = None,
+    max_cost: MaxCostOption = None,
+    max_pictures: MaxPicturesOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make a generation of a model that you have trained elsewhere, or that answers at an address."""
-    from evergallery.data.sizes import size_text
-
     asked = {
-        "model": model_name, "body": None if body is None else _object("--body", body), "key_env": key_env, "batch": batch,
-        "timeout": timeout, "tries": tries, "rate": rate, "price_per_1000": price_per_1000, "max_cost": max_cost,
+        "model": model_name,
+        "body": None if body is None else _object("--body", body),
+        "key_env": key_env,
+        "batch": batch,
+        "timeout": timeout,
+        "tries": tries,
+        "rate": rate,
+        "price_per_1000": price_per_1000,
+        "max_cost": max_cost,
         "max_pictures": max_pictures,
-    }  # fmt: skip
+    }
     what = _model(model, {name: value for name, value in asked.items() if value is not None})
     with open_workspace(workspace) as space:
         generation = space.register(
-            what, weights=weights, pretrained=pretrained, seed=seed, size=size_given(size),
-            fit=fit, interpolation=interpolation,
-            mean=_numbers("--mean", mean), std=_numbers("--std", std),
-        )  # fmt: skip
+            what,
+            weights=weights,
+            pretrained=pretrained,
+            seed=seed,
+            size=size_given(size),
+            fit=fit,
+            interpolation=interpolation,
+            mean=_numbers("--mean", mean),
+            std=_numbers("--std", std),
+        )
         promoted = space.state.promoted
-    card = generation.card
     if json:
-        print_json(card.model_dump(mode="json"))
-        return
+        print_json(generation.card.model_dump(mode="json"))
+    else:
+        _say_registered(generation, str(what), promoted)
+
+
+def _say_registered(generation: "Generation", model: str, promoted: str | None) -> None:
+    from evergallery.data.sizes import size_text
+
+    card, pixels = generation.card, size_text(generation.preprocessing.size)
     queries = "it answers queries now" if promoted == card.name else f"queries are answered by {promoted}"
-    size_told = size_text(generation.preprocessing.size)
-    say(f"{card.name}: {what}, {card.dimension} dimensions, images of {size_told} pixels; {queries}.")
+    say(f"{card.name}: {model}, {card.dimension} dimensions, images of {pixels} pixels; {queries}.")
+
+
+IntoOption = Annotated[
+    str | None, typer.Option(help="The generation that made the vectors; by default one of vectors only is made.")
+]
+IdsOption = Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy and .faiss.")]
 
 
 def import_(
     file: Annotated[Path, typer.Argument(help="A table of vectors: .npz, .npy, .parquet, .faiss or .lance.")],
     workspace: WorkspaceOption = HERE,
-    into: Annotated[
-        str | None, typer.Option(help="The generation that made the vectors; by default one of vectors only is made.")
-    ] = None,
-    ids: Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy and .faiss.")] = None,
+    into: IntoOption = None,
+    ids: IdsOption = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out bad rows, and name them.")] = False,
     refresh: Annotated[
         bool,
@@ -152,10 +186,8 @@ def adopt(
         ),
     ] = None,
     workspace: WorkspaceOption = HERE,
-    into: Annotated[
-        str | None, typer.Option(help="The generation that made the vectors; by default one of vectors only is made.")
-    ] = None,
-    ids: Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy and .faiss.")] = None,
+    into: IntoOption = None,
+    ids: IdsOption = None,
     images_from: ImagesFromOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -243,9 +275,15 @@ def export_model(
     """Write a generation's embedder to an ONNX file, and compare the two."""
     with open_workspace(workspace) as space, watching(json) as watcher:
         done = space.export_model(
-            file, generation=generation, int8=int8, bf16=bf16, calibrate=calibrate, data=data, data_dir=data_dir,
+            file,
+            generation=generation,
+            int8=int8,
+            bf16=bf16,
+            calibrate=calibrate,
+            data=data,
+            data_dir=data_dir,
             watcher=watcher,
-        )  # fmt: skip
+        )
     if json:
         print_json(asdict(done) | {"file": str(done.file)})
         return

@@ -165,9 +165,9 @@ def gallery_copy(
     for place in (source, target):
         say_if_password(place)
     with ExitStack() as opened, watching(json) as watcher:
-        one = opened.enter_context(closing(open_store(source, create=False)))
-        other = opened.enter_context(closing(open_store(target, precision=precision)))
-        done = copy_gallery(one, other, watcher)
+        first = opened.enter_context(closing(open_store(source, create=False)))
+        second = opened.enter_context(closing(open_store(target, precision=precision)))
+        done = copy_gallery(first, second, watcher)
     sentence = (
         f"{done.items} items with {done.versions} vectors are in both galleries, {done.copied} of them copied now, in "
         f"{done.seconds:.1f} s. Next:  evergallery gallery use {without_password(target)}"

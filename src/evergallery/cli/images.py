@@ -1,8 +1,9 @@
 """``evergallery index`` and ``search``: pictures into the gallery, and out of it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,21 +36,36 @@ from evergallery.cli.console import (
 )
 from evergallery.errors import NotFoundError
 
+if TYPE_CHECKING:
+    from evergallery.indexing.pipeline import Indexed
+    from evergallery.searching.routes import Result
+    from evergallery.workspace import Workspace
+
+COUNTED = (
+    "generation", "added", "replaced", "unchanged", "copies", "copied", "moved", "changed", "gone", "outdated", "pruned",
+    "conflict_count", "seconds",
+)  # fmt: skip
+"""Figures of ``index`` in its result as JSON."""
+
+GenerationOption = Annotated[str | None, typer.Option(help="That makes the vectors; the promoted one by default.")]
+SplitOption = Annotated[str | None, typer.Option(help="Only the images of this split.")]
+MetadataOption = Annotated[str | None, typer.Option(help="Columns of a table to keep with the items: price,shop.")]
+SyncOption = Annotated[
+    bool,
+    typer.Option("--sync", help="Find out which items of this folder were changed or are gone; asks to delete them."),
+]
+PruneOption = Annotated[bool, typer.Option("--prune", help="With --sync: delete them unasked.")]
+
 
 def index(
     data: DataArgument,
     workspace: WorkspaceOption = HERE,
-    generation: Annotated[str | None, typer.Option(help="That makes the vectors; the promoted one by default.")] = None,
-    split: Annotated[str | None, typer.Option(help="Only the images of this split.")] = None,
-    metadata: Annotated[str | None, typer.Option(help="Columns of a table to keep with the items: price,shop.")] = None,
+    generation: GenerationOption = None,
+    split: SplitOption = None,
+    metadata: MetadataOption = None,
     relabel: RelabelOption = False,
-    sync: Annotated[
-        bool,
-        typer.Option(
-            "--sync", help="Find out which items of this folder were changed or are gone; asks to delete them."
-        ),
-    ] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="With --sync: delete them unasked.")] = False,
+    sync: SyncOption = False,
+    prune: PruneOption = False,
     data_dir: DataDirOption = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
@@ -66,35 +82,43 @@ def index(
     with open_workspace(workspace) as space, watching(json) as watcher:
         allow(space, images_from)
         done = space.index(
-            data, generation=generation, split=split, metadata=columns, relabel=relabel, sync=sync, prune=prune,
-            data_dir=data_dir, cluster=cluster,
-            workers=workers, watcher=watcher,
-        )  # fmt: skip
-    if json:
-        skipped = [{"uri": one.uri, "reason": one.reason} for one in done.skipped]
-        names = (
-            "generation",
-            "added",
-            "replaced",
-            "unchanged",
-            "copies",
-            "copied",
-            "moved",
-            "changed",
-            "gone",
-            "outdated",
-            "pruned",
-            "conflict_count",
-            "seconds",
+            data,
+            generation=generation,
+            split=split,
+            metadata=columns,
+            relabel=relabel,
+            sync=sync,
+            prune=prune,
+            data_dir=data_dir,
+            cluster=cluster,
+            workers=workers,
+            watcher=watcher,
         )
-        counts = {name: getattr(done, name) for name in names} | {"conflicts": [asdict(one) for one in done.conflicts]}
-        more = {"skipped_count": done.skipped_count, "skipped_file": done.skipped_file and str(done.skipped_file)}
-        print_json({**counts, "skipped": skipped, **more})
-        return
+    if json:
+        print_json(_index_result(done))
+    else:
+        _say_indexed(done)
+
+
+def _index_result(done: "Indexed") -> dict[str, Any]:
+    """What was indexed, as JSON values."""
+    counts = {name: getattr(done, name) for name in COUNTED}
+    return {
+        **counts,
+        "conflicts": [asdict(conflict) for conflict in done.conflicts],
+        "skipped": [{"uri": skip.uri, "reason": skip.reason} for skip in done.skipped],
+        "skipped_count": done.skipped_count,
+        "skipped_file": done.skipped_file and str(done.skipped_file),
+    }
+
+
+def _say_indexed(done: "Indexed") -> None:
     out.print(
         f"{done.added} added, {done.replaced} replaced, {done.unchanged} unchanged, as vectors of {done.generation}, "
-        f"in {done.seconds:.1f} s.", markup=False, soft_wrap=True,
-    )  # fmt: skip
+        f"in {done.seconds:.1f} s.",
+        markup=False,
+        soft_wrap=True,
+    )
     if done.copies:
         files = "1 file holds the same picture" if done.copies == 1 else f"{done.copies} files hold the same pictures"
         say(f"{files} as others, whose items stay: {', '.join(done.copied[:3])}{' …' if done.copies > 3 else ''}")
@@ -107,46 +131,82 @@ def index(
         say("Next:  evergallery search PICTURE  or  evergallery serve")
 
 
+ImageArgument = Annotated[Path | None, typer.Argument(help="The picture to search with.")]
+ItemOption = Annotated[str | None, typer.Option(help="Search with a stored item instead.")]
+TextOption = Annotated[
+    str | None, typer.Option(help="Search with words instead; needs a registered function with a text tower.")
+]
+KOption = Annotated[int, typer.Option("-k", min=1, help="How many.")]
+LabelOption = Annotated[list[str] | None, typer.Option(help="Only items with this label; may be repeated.")]
+WithinOption = Annotated[list[str] | None, typer.Option(help="Only vectors of this generation; may be repeated.")]
+SearchGenerationOption = Annotated[str | None, typer.Option(help="That embeds the query; the promoted one by default.")]
+MinScoreOption = Annotated[float | None, typer.Option(help="Smallest cosine; by default any.")]
+MinScoreOfOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The generation on whose scores --min-score was settled; it is translated, as a check has measured."
+    ),
+]
+MinProbabilityOption = Annotated[
+    float | None, typer.Option(help="Smallest calibrated probability of a match; needs a check.")
+]
+ExactOption = Annotated[
+    bool | None,
+    typer.Option("--exact/--approximate", help="By default as  evergallery gallery  says of its indexes."),
+]
+
+
 def search(
-    image: Annotated[Path | None, typer.Argument(help="The picture to search with.")] = None,
+    image: ImageArgument = None,
     workspace: WorkspaceOption = HERE,
-    item: Annotated[str | None, typer.Option(help="Search with a stored item instead.")] = None,
-    text: Annotated[
-        str | None, typer.Option(help="Search with words instead; needs a registered function with a text tower.")
-    ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
-    label: Annotated[list[str] | None, typer.Option(help="Only items with this label; may be repeated.")] = None,
-    within: Annotated[list[str] | None, typer.Option(help="Only vectors of this generation; may be repeated.")] = None,
-    generation: Annotated[str | None, typer.Option(help="That embeds the query; the promoted one by default.")] = None,
-    min_score: Annotated[float | None, typer.Option(help="Smallest cosine; by default any.")] = None,
-    min_score_of: Annotated[
-        str | None,
-        typer.Option(
-            help="The generation on whose scores --min-score was settled; it is translated, as a check has measured."
-        ),
-    ] = None,
-    min_probability: Annotated[
-        float | None, typer.Option(help="Smallest calibrated probability of a match; needs a check.")
-    ] = None,
-    exact: Annotated[
-        bool | None,
-        typer.Option("--exact/--approximate", help="By default as  evergallery gallery  says of its indexes."),
-    ] = None,
+    item: ItemOption = None,
+    text: TextOption = None,
+    k: KOption = 10,
+    label: LabelOption = None,
+    within: WithinOption = None,
+    generation: SearchGenerationOption = None,
+    min_score: MinScoreOption = None,
+    min_score_of: MinScoreOfOption = None,
+    min_probability: MinProbabilityOption = None,
+    exact: ExactOption = None,
     largest_image: LargestOption = None,
     runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find the stored items most like a picture."""
-    from evergallery.holdings.comparing import space_of
-
     with open_workspace(workspace) as space:
         where = item_filter(space, label, within)
         matches = space.search(
-            None if image is None else str(image), item=item, text=text, generation=generation, k=k, where=where,
-            minimum_score=min_score, minimum_probability=min_probability, score_of=min_score_of, exact=exact,
-        )  # fmt: skip
-        names = {one: space_of(space, one).name for one in {match.item.generation for match in matches}}
-    rows = [
+            None if image is None else str(image),
+            item=item,
+            text=text,
+            generation=generation,
+            k=k,
+            where=where,
+            minimum_score=min_score,
+            minimum_probability=min_probability,
+            score_of=min_score_of,
+            exact=exact,
+        )
+        rows = _rows(space, matches)
+    if json:
+        print_json(rows)
+    elif not rows:
+        err.print("Nothing found: the gallery is empty, or nothing passes the filters.")
+    else:
+        columns = ("#", "score", "match", "label", "vector of", "image or id")
+        print_table(f"Most like {image or item or text}", columns, list(map(_cells, rows)), numbers_from=9)
+    if not rows:
+        raise typer.Exit(NotFoundError.exit_status)
+
+
+def _rows(space: "Workspace", matches: "Sequence[Result]") -> list[dict[str, Any]]:
+    """What a search found, as JSON values, the best first."""
+    from evergallery.holdings.comparing import space_of
+
+    fingerprints = {match.item.generation for match in matches}
+    names = {fingerprint: space_of(space, fingerprint).name for fingerprint in fingerprints}
+    return [
         {
             "rank": rank,
             "score": round(match.score, 4),
@@ -158,26 +218,15 @@ def search(
         }
         for rank, match in enumerate(matches, 1)
     ]
-    if json:
-        print_json(rows)
-    elif not rows:
-        err.print("Nothing found: the gallery is empty, or nothing passes the filters.")
-    else:
-        print_table(
-            f"Most like {image or item or text}",
-            ("#", "score", "match", "label", "vector of", "image or id"),
-            [
-                (
-                    str(row["rank"]),
-                    f"{row['score']:.3f}",
-                    "" if row["probability"] is None else f"{100 * row['probability']:.0f} %",
-                    str(row["label"] or ""),
-                    str(row["generation"]),
-                    str(row["uri"] or row["id"]),
-                )
-                for row in rows
-            ],
-            numbers_from=9,
-        )
-    if not rows:
-        raise typer.Exit(NotFoundError.exit_status)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A result as a row of the table."""
+    return (
+        str(row["rank"]),
+        f"{row['score']:.3f}",
+        "" if row["probability"] is None else f"{100 * row['probability']:.0f} %",
+        str(row["label"] or ""),
+        str(row["generation"]),
+        str(row["uri"] or row["id"]),
+    )

@@ -19,6 +19,38 @@ from evergallery.cli.settings import with_settings
 
 if TYPE_CHECKING:
     from evergallery.generations.generation import Generation
+    from evergallery.workspace import Workspace
+
+MethodOption = Annotated[
+    str | None,
+    typer.Option(help="finetune, evergreen, csd, mutual, dual-tuning, joint, …; evergreen once there is a parent."),
+]
+LossOption = Annotated[
+    str | None,
+    typer.Option(help="On the new images, for methods that leave it open: arcface, triplet, CircleLoss …"),
+]
+OptionOption = Annotated[
+    list[str] | None, typer.Option(help="NAME=VALUE, a hyper-parameter of the method; may be repeated.")
+]
+ParentOption = Annotated[str | None, typer.Option(help="Learn from this generation; the promoted one by default.")]
+OldDataOption = Annotated[str | None, typer.Option(help="Images of the old categories, for methods that need them.")]
+ClassesOption = Annotated[str | None, typer.Option(help="Only these classes: A,B,C, or @FILE with one on each line.")]
+TaskOption = Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")]
+ClassOrderSeedOption = Annotated[int | None, typer.Option(help="Of the groups; natural order by default.")]
+BackboneOption = Annotated[str | None, typer.Option(help="Another backbone than the parent's.")]
+DimOption = Annotated[int | None, typer.Option(help="Another dimension of the embedding.")]
+NeckOption = Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn, unit-linear or mlp.")]
+HeadOption = Annotated[str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")]
+FromScratchOption = Annotated[
+    bool, typer.Option("--from-scratch", help="Begin with new weights rather than the parent's.")
+]
+PretrainedOption = Annotated[bool, typer.Option("--pretrained", help="Begin with the backbone's published weights.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option(help="Begin with the backbone's weights in this file: safetensors or a state dict.")
+]
+SupportingWeightsOption = Annotated[
+    Path | None, typer.Option(help="The same for the second network of mutual with supporting=pretrained.")
+]
 
 
 @with_settings
@@ -26,44 +58,22 @@ def learn(
     data: DataArgument,
     settings: dict[str, Any],
     workspace: WorkspaceOption = HERE,
-    method: Annotated[
-        str | None,
-        typer.Option(help="finetune, evergreen, csd, mutual, dual-tuning, joint, …; evergreen once there is a parent."),
-    ] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(help="On the new images, for methods that leave it open: arcface, triplet, CircleLoss …"),
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, a hyper-parameter of the method; may be repeated.")
-    ] = None,
-    parent: Annotated[str | None, typer.Option(help="Learn from this generation; the promoted one by default.")] = None,
-    old_data: Annotated[
-        str | None, typer.Option(help="Images of the old categories, for methods that need them.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Only these classes: A,B,C, or @FILE with one on each line.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")] = None,
-    class_order_seed: Annotated[int | None, typer.Option(help="Of the groups; natural order by default.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Another backbone than the parent's.")] = None,
-    dim: Annotated[int | None, typer.Option(help="Another dimension of the embedding.")] = None,
-    neck: Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn, unit-linear or mlp.")] = None,
-    head: Annotated[
-        str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")
-    ] = None,
-    from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="Begin with new weights rather than the parent's.")
-    ] = False,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Begin with the backbone's published weights.")
-    ] = False,
-    weights: Annotated[
-        Path | None, typer.Option(help="Begin with the backbone's weights in this file: safetensors or a state dict.")
-    ] = None,
-    supporting_weights: Annotated[
-        Path | None, typer.Option(help="The same for the second network of mutual with supporting=pretrained.")
-    ] = None,
+    method: MethodOption = None,
+    loss: LossOption = None,
+    option: OptionOption = None,
+    parent: ParentOption = None,
+    old_data: OldDataOption = None,
+    classes: ClassesOption = None,
+    task: TaskOption = None,
+    class_order_seed: ClassOrderSeedOption = None,
+    backbone: BackboneOption = None,
+    dim: DimOption = None,
+    neck: NeckOption = None,
+    head: HeadOption = None,
+    from_scratch: FromScratchOption = False,
+    pretrained: PretrainedOption = False,
+    weights: WeightsOption = None,
+    supporting_weights: SupportingWeightsOption = None,
     data_dir: DataDirOption = None,
     largest_image: LargestOption = None,
     json: JsonOption = False,
@@ -97,8 +107,12 @@ def learn(
             data_dir=data_dir,
             watcher=watcher,
         )
-    if not ranks.is_first:
-        return
+    if ranks.is_first:
+        _show(space, generation, json)
+
+
+def _show(space: "Workspace", generation: "Generation", json: bool) -> None:
+    """The generation that was learned, and what to do next."""
     card = generation.card
     if json:
         print_json(card.model_dump(mode="json"))
@@ -107,8 +121,10 @@ def learn(
     validated = f", recall@1 {100 * recall:.1f} % on its validation part" if recall is not None else ""
     out.print(
         f"{card.name}: {len(card.new_classes)} new classes by {card.method.name}, {card.data['training']} images, "
-        f"{card.training['seconds']:.0f} s{validated}.", markup=False, soft_wrap=True,
-    )  # fmt: skip
+        f"{card.training['seconds']:.0f} s{validated}.",
+        markup=False,
+        soft_wrap=True,
+    )
     _print_skipped_of(generation)
     if space.state.promoted != card.name:
         out.print(f"Next:  evergallery check {card.name} --data HELD_OUT", markup=False, soft_wrap=True)
@@ -118,5 +134,5 @@ def _print_skipped_of(generation: "Generation") -> None:
     skipped = generation.card.data["skipped"]
     if skipped:
         warn(f"{len(skipped)} image{'s' * (len(skipped) > 1)} skipped:")
-        for one in skipped[:10]:
-            err.print(f"  {one}", markup=False)
+        for name in skipped[:10]:
+            err.print(f"  {name}", markup=False)

@@ -21,10 +21,10 @@ SHORT = 60
 
 def print_check(result: "Check", flips: int) -> None:
     """The matrix, each pair with its conditions and verdict, and so many of the queries that flipped."""
-    for one in result.agreements:
+    for agreed in result.agreements:
         say(
-            f"{one.new} and {one.old} show {100 * one.overlap:.1f} % of the same {one.k} items among the vectors of {one.old}, "
-            f"and the same first one for {100 * one.same_first:.1f} % of {one.queries} queries."
+            f"{agreed.new} and {agreed.old} show {100 * agreed.overlap:.1f} % of the same {agreed.k} items among the vectors "
+            f"of {agreed.old}, and the same first one for {100 * agreed.same_first:.1f} % of {agreed.queries} queries."
         )
     if result.matrix:
         _print_matrix(result)
@@ -46,8 +46,11 @@ def _print_matrix(result: "Check") -> None:
         (query, *("" if g > q else f"{100 * values[q, g]:.1f}" for g in range(len(result.generations))))
         for q, query in enumerate(result.generations)
     ]
-    print_table("recall@1 in %, all classes: queries of a row's generation in the vectors of a column's",
-                ("", *result.generations), rows)  # fmt: skip
+    print_table(
+        "recall@1 in %, all classes: queries of a row's generation in the vectors of a column's",
+        ("", *result.generations),
+        rows,
+    )
     if len(result.generations) > 2:
         named = {name: value for name, value in result.lineage().items() if value is not None}
         say("  ".join(f"{name} {100 * value:.1f}" for name, value in named.items()) + " (%)")
@@ -97,24 +100,34 @@ def print_options(options: "Sequence[Option]", metric: str) -> None:
 
     priced = any(option.money is not None for option in options)
     rows = []
-    for one in options:
-        change = one.outcome.change
+    for option in options:
+        change = option.outcome.change
         moved = f"{100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
-        images = f"{one.images:.0f}, kept {one.images_kept:.1f}" if one.images else "0"
+        images = f"{option.images:.0f}, kept {option.images_kept:.1f}" if option.images else "0"
         rows.append(
             (
-                one.name, f"{100 * one.outcome.score:.1f}", "" if one.outcome.way == "wait" else moved,
-                "✓" if one.passes else "✗",
-                "?" if one.milliseconds is None else f"{one.milliseconds:.0f}", images,
-                "?" if one.seconds is None else duration(one.seconds) if one.seconds else "0",
-                "?" if one.bytes is None else size(one.bytes) if one.bytes else "0",
-                *([] if not priced else ["?" if one.money is None else f"{one.money:.2f}"]),
+                option.name,
+                f"{100 * option.outcome.score:.1f}",
+                "" if option.outcome.way == "wait" else moved,
+                "✓" if option.passes else "✗",
+                "?" if option.milliseconds is None else f"{option.milliseconds:.0f}",
+                images,
+                "?" if option.seconds is None else duration(option.seconds) if option.seconds else "0",
+                "?" if option.bytes is None else size(option.bytes) if option.bytes else "0",
+                *([] if not priced else ["?" if option.money is None else f"{option.money:.2f}"]),
             )
-        )  # fmt: skip
+        )
     columns = (
-        "way of answering", f"{metric}\n%", "points beside\nold alone", "gate", "ms a\nquery", "images\na query",
-        "before it,\nin all", "bytes", *(["money"] if priced else []),
-    )  # fmt: skip
+        "way of answering",
+        f"{metric}\n%",
+        "points beside\nold alone",
+        "gate",
+        "ms a\nquery",
+        "images\na query",
+        "before it,\nin all",
+        "bytes",
+        *(["money"] if priced else []),
+    )
     print_table("Ways of answering", columns, rows)
     say(
         "ms: the models alone, for one query on this machine while nothing is kept. Images: embedded for a query at first, and "
@@ -131,9 +144,16 @@ def print_compared(results: "Sequence[Check]") -> None:
             own, change = evidence.score("new self"), evidence.self_change
             moved = f"{100 * change.mean:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
             rows.append(
-                (result.candidate, evidence.old, f"{100 * own:.1f}", moved, f"{100 * evidence.score('cross'):.1f}",
-                 pair.verdict, "✓" if pair.passed else "✗")
-            )  # fmt: skip
+                (
+                    result.candidate,
+                    evidence.old,
+                    f"{100 * own:.1f}",
+                    moved,
+                    f"{100 * evidence.score('cross'):.1f}",
+                    pair.verdict,
+                    "✓" if pair.passed else "✗",
+                )
+            )
     columns = (
         "candidate",
         "against",
@@ -157,10 +177,14 @@ def print_adapted(made: "Adaptation") -> None:
         rows.append(
             (
                 trial.name + (" (chosen)" if trial.name == selection.name else ""),
-                f"{100 * trial.in_sample.recall:.1f}", f"{100 * trial.out_of_sample.recall:.1f}", unseen,
-                f"{trial.worse.reciprocal_rank:.3f}", f"{trial.seconds:.1f}", f"{trial.microseconds:.0f}",
+                f"{100 * trial.in_sample.recall:.1f}",
+                f"{100 * trial.out_of_sample.recall:.1f}",
+                unseen,
+                f"{trial.worse.reciprocal_rank:.3f}",
+                f"{trial.seconds:.1f}",
+                f"{trial.microseconds:.0f}",
             )
-        )  # fmt: skip
+        )
     columns = (
         "",
         "fitted\nimages",
@@ -189,12 +213,17 @@ def print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
         ("", "cosine", "untouched", "recall@1 real", "virtual", "untouched"),
         [
             (
-                name, f"{one.cosine:.3f}", f"{one.cosine_untouched:.3f}",
-                *(f"{100 * value:.1f} %" for value in (one.recall_real, one.recall_virtual, one.recall_untouched)),
+                name,
+                f"{fidelity.cosine:.3f}",
+                f"{fidelity.cosine_untouched:.3f}",
+                *(
+                    f"{100 * value:.1f} %"
+                    for value in (fidelity.recall_real, fidelity.recall_virtual, fidelity.recall_untouched)
+                ),
             )
-            for name, one in remembered.items()
+            for name, fidelity in remembered.items()
         ],
-    )  # fmt: skip
+    )
     say("Queries are the earlier generation's; cosines are with its real embeddings.")
 
 
@@ -241,17 +270,23 @@ def print_status(result: "Status") -> None:
     elif not result.spaces:
         say("The gallery is empty.")
     else:
-        print_table("Items", ("vectors of", "state", "items"),
-                    [(space.name, space.state, str(space.items)) for space in result.spaces], numbers_from=2)  # fmt: skip
+        print_table(
+            "Items",
+            ("vectors of", "state", "items"),
+            [(space.name, space.state, str(space.items)) for space in result.spaces],
+            numbers_from=2,
+        )
     if result.refresh is not None:
-        one = result.refresh
+        opened = result.refresh
         left = (
             ""
-            if one.seconds_left is None or not one.remaining
-            else f", about {duration(one.seconds_left)} for the rest"
+            if opened.seconds_left is None or not opened.remaining
+            else f", about {duration(opened.seconds_left)} for the rest"
         )
-        seen = "searches use them" if one.shown else f"they wait for the promotion of {one.generation}"
-        say(f"{one.id}, a refresh for {one.generation}: {one.refreshed} done, {one.remaining} to go{left}; {seen}.")
+        seen = "searches use them" if opened.shown else f"they wait for the promotion of {opened.generation}"
+        say(
+            f"{opened.id}, a refresh for {opened.generation}: {opened.refreshed} done, {opened.remaining} to go{left}; {seen}."
+        )
     for kind, count in result.problems.items():
         say(f"{count} items could not be refreshed: {kind}.")
     for item, reason in list(result.reasons.items())[:SHOWN]:

@@ -29,9 +29,15 @@ def report(
     """Write one page, to be opened without network: lineage, matrix, old and new classes, refresh, flips, prototypes."""
     with open_workspace(workspace) as space, watching(json) as watcher:
         done = space.report(
-            data, path=to, generation=generation, against=against, queries=queries, gallery=gallery, data_dir=data_dir,
+            data,
+            path=to,
+            generation=generation,
+            against=against,
+            queries=queries,
+            gallery=gallery,
+            data_dir=data_dir,
             watcher=watcher,
-        )  # fmt: skip
+        )
     if json:
         print_json({"report": str(done.path), "findings": list(done.findings)})
         return

@@ -25,67 +25,85 @@ if TYPE_CHECKING:
 
 token_app = typer.Typer(no_args_is_help=True, help="Tokens: who may read, write, or decide what answers over HTTP.")
 
+HostOption = Annotated[str, typer.Option(help="Address to listen at; any but loopback needs tokens.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")]
+NameOption = Annotated[
+    list[str] | None, typer.Option(help="A host by which a proxy calls this server; may be repeated.")
+]
+ProxyOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ADDRESS", help="Of a proxy, which says whose requests it passes on; may be repeated."),
+]
+AllowWritesOption = Annotated[
+    bool, typer.Option("--allow-writes", help="On loopback, let everyone do everything without a token.")
+]
+RequireTokenOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--require-token/--no-require-token",
+        help="Whether a token is demanded while there is none, from now on; by default so once there was one.",
+    ),
+]
+RateOption = Annotated[float, typer.Option(min=0, help="Requests a second that a client may make; 0 for any.")]
+BurstOption = Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")]
+UploadMegabytesOption = Annotated[float, typer.Option(min=0.001, help="Of one picture.")]
+UploadMegapixelsOption = Annotated[float, typer.Option(min=0.001, help="Of one picture.")]
+BackupsOption = Annotated[Path | None, typer.Option(help="Where snapshots go; backups in the workspace by default.")]
+ShadowOption = Annotated[
+    str | None,
+    typer.Option(help="A generation that answers a sample of the searches by picture too; see the status."),
+]
+SampleOption = Annotated[float, typer.Option(help="For --shadow: share of the searches.")]
+ShadowAnswerOption = Annotated[
+    str | None, typer.Option(help="For --shadow: how it would answer: checked, direct, adapter or dual.")
+]
+CanaryOption = Annotated[
+    str | None,
+    typer.Option(help="A generation that answers some of the clients, always the same ones, after the gate."),
+]
+ShareOption = Annotated[float, typer.Option(help="For --canary: share of the clients.")]
+ByOption = Annotated[
+    str,
+    typer.Option(
+        help="For --canary: what a client is known by: token, address, a header's name, or client for the token and without "
+        "one the address."
+    ),
+]
+CanaryAnswerOption = Annotated[
+    str | None, typer.Option(help="For --canary: how it answers: checked, direct, adapter or dual.")
+]
+DriftReferenceOption = Annotated[
+    int,
+    typer.Option(min=0, help="Searches with which later ones are compared, to see whether queries drift; 0 for none."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="For --canary: although the gate refuses it.")]
+WhyOption = Annotated[str | None, typer.Option(help="For --canary: the reason for that, kept in the log.")]
+
 
 def serve(
     workspace: WorkspaceOption = HERE,
-    host: Annotated[str, typer.Option(help="Address to listen at; any but loopback needs tokens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8765,
-    name: Annotated[
-        list[str] | None, typer.Option(help="A host by which a proxy calls this server; may be repeated.")
-    ] = None,
-    proxy: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ADDRESS", help="Of a proxy, which says whose requests it passes on; may be repeated."),
-    ] = None,
-    allow_writes: Annotated[
-        bool, typer.Option("--allow-writes", help="On loopback, let everyone do everything without a token.")
-    ] = False,
-    require_token: Annotated[
-        bool | None,
-        typer.Option(
-            "--require-token/--no-require-token",
-            help="Whether a token is demanded while there is none, from now on; by default so once there was one.",
-        ),
-    ] = None,
-    rate: Annotated[float, typer.Option(min=0, help="Requests a second that a client may make; 0 for any.")] = 100.0,
-    burst: Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")] = 400,
-    upload_megabytes: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 20.0,
-    upload_megapixels: Annotated[float, typer.Option(min=0.001, help="Of one picture.")] = 64.0,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8765,
+    name: NameOption = None,
+    proxy: ProxyOption = None,
+    allow_writes: AllowWritesOption = False,
+    require_token: RequireTokenOption = None,
+    rate: RateOption = 100.0,
+    burst: BurstOption = 400,
+    upload_megabytes: UploadMegabytesOption = 20.0,
+    upload_megapixels: UploadMegapixelsOption = 64.0,
     images_from: ImagesFromOption = None,
-    backups: Annotated[
-        Path | None, typer.Option(help="Where snapshots go; backups in the workspace by default.")
-    ] = None,
-    shadow: Annotated[
-        str | None,
-        typer.Option(help="A generation that answers a sample of the searches by picture too; see the status."),
-    ] = None,
-    sample: Annotated[float, typer.Option(help="For --shadow: share of the searches.")] = 0.05,
-    shadow_answer: Annotated[
-        str | None, typer.Option(help="For --shadow: how it would answer: checked, direct, adapter or dual.")
-    ] = None,
-    canary: Annotated[
-        str | None,
-        typer.Option(help="A generation that answers some of the clients, always the same ones, after the gate."),
-    ] = None,
-    share: Annotated[float, typer.Option(help="For --canary: share of the clients.")] = 0.05,
-    by: Annotated[
-        str,
-        typer.Option(
-            help="For --canary: what a client is known by: token, address, a header's name, or client for the token and without "
-            "one the address."
-        ),
-    ] = "client",
-    canary_answer: Annotated[
-        str | None, typer.Option(help="For --canary: how it answers: checked, direct, adapter or dual.")
-    ] = None,
-    drift_reference: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Searches with which later ones are compared, to see whether queries drift; 0 for none."
-        ),
-    ] = 2000,
-    force: Annotated[bool, typer.Option("--force", help="For --canary: although the gate refuses it.")] = False,
-    why: Annotated[str | None, typer.Option(help="For --canary: the reason for that, kept in the log.")] = None,
+    backups: BackupsOption = None,
+    shadow: ShadowOption = None,
+    sample: SampleOption = 0.05,
+    shadow_answer: ShadowAnswerOption = None,
+    canary: CanaryOption = None,
+    share: ShareOption = 0.05,
+    by: ByOption = "client",
+    canary_answer: CanaryAnswerOption = None,
+    drift_reference: DriftReferenceOption = 2000,
+    force: ForceOption = False,
+    why: WhyOption = None,
     runtime: RuntimeOption = None,
 ) -> None:
     """Serve the gallery: an HTTP API, and a page at the same address."""
@@ -102,10 +120,20 @@ def serve(
         rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
     )
     server.serve(
-        workspace, host=host, port=port, names=name or (), proxies=proxy or (), allow_writes=allow_writes,
-        require_token=require_token, images_from=images_from or (), limits=limits, backups=backups, shadowing=shadowing,
-        canarying=canarying, drift_reference=drift_reference,
-    )  # fmt: skip
+        workspace,
+        host=host,
+        port=port,
+        names=name or (),
+        proxies=proxy or (),
+        allow_writes=allow_writes,
+        require_token=require_token,
+        images_from=images_from or (),
+        limits=limits,
+        backups=backups,
+        shadowing=shadowing,
+        canarying=canarying,
+        drift_reference=drift_reference,
+    )
 
 
 @token_app.command("create", epilog="Example:  evergallery token create --name till --scope read")
@@ -130,13 +158,15 @@ def token_list(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> N
     """List the tokens by name."""
     known = _tokens(workspace).all()
     if json:
-        print_json([{"name": one.name, "scope": one.scope, "created": one.created} for one in known])
+        print_json([{"name": token.name, "scope": token.scope, "created": token.created} for token in known])
     elif not known and open_workspace(workspace).state.require_token:
         say("There are no tokens, and this workspace demands one: a server lets nobody in until you make one.")
     elif not known:
         say("There are no tokens: a server on loopback lets everyone read, and others do not start.")
     else:
-        print_table("Tokens", ("name", "scope", "created"), [(one.name, one.scope, one.created) for one in known], 9)
+        print_table(
+            "Tokens", ("name", "scope", "created"), [(token.name, token.scope, token.created) for token in known], 9
+        )
 
 
 @token_app.command("revoke", epilog="Example:  evergallery token revoke till")

@@ -24,10 +24,10 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         command(**given, settings={name: value for name, value in named.items() if value not in (None, [])})
 
     plain = inspect.signature(command, eval_str=True)
-    parameters = [one for one in plain.parameters.values() if one.name != "settings"]
+    parameters = [parameter for parameter in plain.parameters.values() if parameter.name != "settings"]
     # A signature's options may stand in any order, since all are named.
     run.__signature__ = plain.replace(parameters=[*parameters, *options.values()])  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in [*parameters, *options.values()]}
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*parameters, *options.values()]}
     return run
 
 

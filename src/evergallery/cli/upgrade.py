@@ -37,6 +37,9 @@ from evergallery.cli.printing import (
 )
 
 if TYPE_CHECKING:
+    from evergallery.memory import Fidelity
+    from evergallery.upgrade.check import Check
+    from evergallery.upgrade.refreshing import RefreshResult
     from evergallery.watching import Watcher
     from evergallery.workspace import Workspace
 
@@ -54,62 +57,76 @@ AdapterOption = Annotated[
     str | None, typer.Option("--with", help="An adapter that maps the stored vectors; no image is read.")
 ]
 
+DataOption = Annotated[
+    str,
+    typer.Option(
+        help="Held-out images, in any form that learn reads; an .npz of embeddings; @gallery for the stored items that have "
+        "a label; or @marks for the queries whose results people have marked on the page."
+    ),
+]
+GenerationArgument = Annotated[str | None, typer.Argument(help="The generation that would query.")]
+CandidatesOption = Annotated[
+    str | None,
+    typer.Option(help="In place of one generation several, with commas: intervals are corrected for their number."),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose vectors are searched: a generation, an adapter, promoted, or all for the whole "
+        "lineage; the promoted one's and all that the gallery holds by default."
+    ),
+]
+BestOption = Annotated[
+    str | None, typer.Option(help="A generation trained without constraint, for update gain and price.")
+]
+OldClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Classes on which forgetting is measured: names with commas, or a file with a name a line; those that the "
+        "older generation learned, or else those of its items in the gallery, by default."
+    ),
+]
+AnswersOption = Annotated[
+    str | None,
+    typer.Option(help="In place of labels: a .csv or .parquet table query,item[,grade] of which items are right."),
+]
+AnswerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The way of answering that is judged, as promote --answer would: direct, adapter, dual or rescore; by default "
+        "as this check shows."
+    ),
+]
+RescoredOption = Annotated[
+    int | None,
+    typer.Option("--answer-candidates", help="For --answer rescore: how many candidates are scored again."),
+]
+QueriesOption = Annotated[str | None, typer.Option(help="Split of the queries.")]
+GalleryOption = Annotated[
+    str | None,
+    typer.Option(help="Split of the gallery; @gallery for the stored items, with the images as queries."),
+]
+FlipsOption = Annotated[int, typer.Option(min=0, help="How many queries that flipped to name.")]
+VirtualOption = Annotated[
+    bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
+]
+
 
 def check(
-    data: Annotated[
-        str,
-        typer.Option(
-            help="Held-out images, in any form that learn reads; an .npz of embeddings; @gallery for the stored items that have "
-            "a label; or @marks for the queries whose results people have marked on the page."
-        ),
-    ],
-    generation: Annotated[str | None, typer.Argument(help="The generation that would query.")] = None,
-    candidates: Annotated[
-        str | None,
-        typer.Option(help="In place of one generation several, with commas: intervals are corrected for their number."),
-    ] = None,
+    data: DataOption,
+    generation: GenerationArgument = None,
+    candidates: CandidatesOption = None,
     workspace: WorkspaceOption = HERE,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose vectors are searched: a generation, an adapter, promoted, or all for the whole "
-            "lineage; the promoted one's and all that the gallery holds by default."
-        ),
-    ] = None,
-    best: Annotated[
-        str | None, typer.Option(help="A generation trained without constraint, for update gain and price.")
-    ] = None,
-    old_classes: Annotated[
-        str | None,
-        typer.Option(
-            help="Classes on which forgetting is measured: names with commas, or a file with a name a line; those that the "
-            "older generation learned, or else those of its items in the gallery, by default."
-        ),
-    ] = None,
-    answers: Annotated[
-        str | None,
-        typer.Option(help="In place of labels: a .csv or .parquet table query,item[,grade] of which items are right."),
-    ] = None,
-    answer: Annotated[
-        str | None,
-        typer.Option(
-            help="The way of answering that is judged, as promote --answer would: direct, adapter, dual or rescore; by default "
-            "as this check shows."
-        ),
-    ] = None,
-    rescored: Annotated[
-        int | None,
-        typer.Option("--answer-candidates", help="For --answer rescore: how many candidates are scored again."),
-    ] = None,
-    queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
-    gallery: Annotated[
-        str | None,
-        typer.Option(help="Split of the gallery; @gallery for the stored items, with the images as queries."),
-    ] = None,
-    flips: Annotated[int, typer.Option(min=0, help="How many queries that flipped to name.")] = 0,
-    virtual: Annotated[
-        bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
-    ] = False,
+    against: AgainstOption = None,
+    best: BestOption = None,
+    old_classes: OldClassesOption = None,
+    answers: AnswersOption = None,
+    answer: AnswerOption = None,
+    rescored: RescoredOption = None,
+    queries: QueriesOption = None,
+    gallery: GalleryOption = None,
+    flips: FlipsOption = 0,
+    virtual: VirtualOption = False,
     price_per_hour: PriceOption = None,
     data_dir: DataDirOption = None,
     largest_image: LargestOption = None,
@@ -123,37 +140,53 @@ def check(
 
     if (generation is None) == (candidates is None):
         raise InputError("Name the generation to check, or several with --candidates v2,v3: exactly one of both.")
+    names = [] if candidates is None else [name.strip() for name in candidates.split(",") if name.strip()]
     way = None if answer is None and rescored is None else Answer.of(answer, rescored)
     options: dict[str, Any] = {
-        "against": against, "best": best, "queries": queries, "gallery": gallery, "answers": answers,
-        "old_classes": None if old_classes is None else _names(old_classes), "price_per_hour": price_per_hour,
-        "data_dir": data_dir, "answer": way,
-    }  # fmt: skip
+        "against": against,
+        "best": best,
+        "queries": queries,
+        "gallery": gallery,
+        "answers": answers,
+        "old_classes": None if old_classes is None else _names(old_classes),
+        "price_per_hour": price_per_hour,
+        "data_dir": data_dir,
+        "answer": way,
+    }
     with open_workspace(workspace) as space, watching(json) as watcher:
-        if candidates is not None:
-            names = [name.strip() for name in candidates.split(",") if name.strip()]
-            found = space.compare(names, data, watcher=watcher, **options)
-            if json:
-                print_json({"candidates": [one.to_dict() for one in found]})
-            else:
-                print_compared(found)
-            if any(one.pairs for one in found) and not any(one.passed for one in found):
-                raise typer.Exit(1)
-            return
-        assert generation is not None
-        remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher) if virtual else {}
-        result = space.check(generation, data, watcher=watcher, **options)
-        following = None if json else next_step(space, generation, result, way or CHECKED)
-    if json:
-        more = {"virtual": {name: one.to_dict() for name, one in remembered.items()}} if virtual else {}
-        print_json(result.to_dict() | more)
+        following, remembered = None, None
+        if generation is None:
+            results = space.compare(names, data, watcher=watcher, **options)
+        else:
+            if virtual:
+                remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher)
+            results = [space.check(generation, data, watcher=watcher, **options)]
+            following = None if json else next_step(space, generation, results[0], way or CHECKED)
+    if generation is None:
+        _show_candidates(results, json)
     else:
-        print_check(result, flips)
-        if remembered:
-            print_virtual(generation, remembered)
+        _show_check(results[0], remembered, flips, json)
         say_if(following)
-    if result.pairs and not result.passed:
+    if any(result.pairs for result in results) and not any(result.passed for result in results):
         raise typer.Exit(1)
+
+
+def _show_candidates(results: "list[Check]", json: bool) -> None:
+    if json:
+        print_json({"candidates": [result.to_dict() for result in results]})
+    else:
+        print_compared(results)
+
+
+def _show_check(result: "Check", remembered: "dict[str, Fidelity] | None", flips: int, json: bool) -> None:
+    """A check, and how well its memory stands in for earlier generations, where that was asked for."""
+    if json:
+        fidelities = {name: fidelity.to_dict() for name, fidelity in (remembered or {}).items()}
+        print_json(result.to_dict() | ({} if remembered is None else {"virtual": fidelities}))
+        return
+    print_check(result, flips)
+    if remembered:
+        print_virtual(result.candidate, remembered)
 
 
 def verify(
@@ -178,8 +211,8 @@ def verify(
         return
     names = list(dict.fromkeys(name for found in result.figures.values() for name in found))
     rows = [
-        (f"{one} in {other}", *(f"{100 * found[name]:.2f}" if name in found else "–" for name in names))
-        for (one, other), found in result.figures.items()
+        (f"{asking} in {searched}", *(f"{100 * found[name]:.2f}" if name in found else "–" for name in names))
+        for (asking, searched), found in result.figures.items()
     ]
     print_table(f"{result.set}, {result.images} images, in %", ("queries in vectors", *names), rows)
 
@@ -230,12 +263,19 @@ def promote(
     with open_workspace(workspace) as space:
         done = space.promote(generation, answer=chosen, force=force, why=why)
     if json:
-        conditions = [{"space": name, **vars(one)} for name, one in done]
+        conditions = [{"space": name, **vars(condition)} for name, condition in done]
         print_json(
-            {"promoted": generation, "changed": done.changed, "judged": done.judged, "refused": done.refused,
-             "answer": done.answer.model_dump(), "scores": done.scores, "checks": done.checks,
-             "conditions": conditions}
-        )  # fmt: skip
+            {
+                "promoted": generation,
+                "changed": done.changed,
+                "judged": done.judged,
+                "refused": done.refused,
+                "answer": done.answer.model_dump(),
+                "scores": done.scores,
+                "checks": done.checks,
+                "conditions": conditions,
+            }
+        )
         return
     for name, condition in done:
         say(f"{name}: {condition}")
@@ -263,32 +303,46 @@ def plan(
     with open_workspace(workspace) as space, watching(json) as watcher:
         allow(space, images_from)
         result = space.plan(
-            generation, adapter=adapter, images=images, price_per_hour=price_per_hour, data_dir=data_dir, watcher=watcher
-        )  # fmt: skip
+            generation,
+            adapter=adapter,
+            images=images,
+            price_per_hour=price_per_hour,
+            data_dir=data_dir,
+            watcher=watcher,
+        )
     if json:
         print_json(result.to_dict())
     else:
         print_plan(result)
 
 
+RefreshGenerationArgument = Annotated[str | None, typer.Argument(help="The generation that queries the new vectors.")]
+OrderOption = Annotated[Order, typer.Option(help="Which items first; plan tells what each is expected to give.")]
+FractionOption = Annotated[float, typer.Option(help="Share of the items, above 0 and up to 1.")]
+BudgetOption = Annotated[str | None, typer.Option(help="Time after which to stop: 90s, 10m, 2h; by default none.")]
+UntilOption = Annotated[
+    str | None, typer.Option(help="recall=0.9: stop where this recall@1 is to be expected; by default nowhere.")
+]
+RateOption = Annotated[float | None, typer.Option(help="Items a second, at most; by default as many as it can.")]
+CommitOption = Annotated[
+    bool, typer.Option("--commit", help="Give up the earlier vectors for good; asks first, and has no way back.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Let --commit ask nothing.")]
+DiscardOption = Annotated[bool, typer.Option("--discard", help="Give up the new vectors.")]
+
+
 def refresh(
-    generation: Annotated[str | None, typer.Argument(help="The generation that queries the new vectors.")] = None,
+    generation: RefreshGenerationArgument = None,
     workspace: WorkspaceOption = HERE,
     adapter: AdapterOption = None,
-    order: Annotated[
-        Order, typer.Option(help="Which items first; plan tells what each is expected to give.")
-    ] = "random",
-    fraction: Annotated[float, typer.Option(help="Share of the items, above 0 and up to 1.")] = 1.0,
-    budget: Annotated[str | None, typer.Option(help="Time after which to stop: 90s, 10m, 2h; by default none.")] = None,
-    until: Annotated[
-        str | None, typer.Option(help="recall=0.9: stop where this recall@1 is to be expected; by default nowhere.")
-    ] = None,
-    rate: Annotated[float | None, typer.Option(help="Items a second, at most; by default as many as it can.")] = None,
-    commit: Annotated[
-        bool, typer.Option("--commit", help="Give up the earlier vectors for good; asks first, and has no way back.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Let --commit ask nothing.")] = False,
-    discard: Annotated[bool, typer.Option("--discard", help="Give up the new vectors.")] = False,
+    order: OrderOption = "random",
+    fraction: FractionOption = 1.0,
+    budget: BudgetOption = None,
+    until: UntilOption = None,
+    rate: RateOption = None,
+    commit: CommitOption = False,
+    yes: YesOption = False,
+    discard: DiscardOption = False,
     images: ImagesOption = None,
     data_dir: DataDirOption = None,
     cluster: ClusterOption = None,
@@ -300,7 +354,6 @@ def refresh(
 ) -> None:
     """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""
     from evergallery.errors import InputError
-    from evergallery.upgrade.advice import next_step
 
     if yes and not commit:
         raise InputError("--yes answers what --commit asks: give both, or neither.")
@@ -310,28 +363,40 @@ def refresh(
         allow(space, images_from)
         if commit and not yes:
             _confirm(space, watcher)
-        if commit or discard:
+        if generation is None:
             deleted = space.commit(watcher=watcher) if commit else space.discard(watcher=watcher)
             which = "earlier" if commit else "new"
             say_result({"deleted": deleted}, f"{deleted} {which} vectors deleted.", json)
             return
-        assert generation is not None
         done = space.refresh(
-            generation, adapter=adapter, order=order, fraction=fraction,
-            budget=None if budget is None else _seconds(budget), until=None if until is None else _recall(until),
-            rate=rate, images=images, data_dir=data_dir, cluster=cluster, workers=workers, watcher=watcher,
-        )  # fmt: skip
-        through = f" --with {adapter}" if adapter else ""
-        following = (
-            next_step(space, generation)
-            if done.stopped_by == "done"
-            else f"Go on with  evergallery refresh {generation}{through}"
+            generation,
+            adapter=adapter,
+            order=order,
+            fraction=fraction,
+            budget=None if budget is None else _seconds(budget),
+            until=None if until is None else _recall(until),
+            rate=rate,
+            images=images,
+            data_dir=data_dir,
+            cluster=cluster,
+            workers=workers,
+            watcher=watcher,
         )
+        following = _after_refresh(space, done, adapter)
     if json:
-        print_json({**vars(done), "problems": [vars(one) for one in done.problems]})
-        return
-    print_refreshed(done)
-    say_if(following)
+        print_json({**vars(done), "problems": [vars(problem) for problem in done.problems]})
+    else:
+        print_refreshed(done)
+        say_if(following)
+
+
+def _after_refresh(space: "Workspace", done: "RefreshResult", adapter: str | None) -> str | None:
+    """What to do after a call of ``refresh``: go on with it, or whatever comes next."""
+    from evergallery.upgrade.advice import next_step
+
+    if done.stopped_by == "done":
+        return next_step(space, done.generation)
+    return f"Go on with  evergallery refresh {done.generation}{f' --with {adapter}' if adapter else ''}"
 
 
 def _confirm(space: "Workspace", watcher: "Watcher") -> None:
@@ -380,20 +445,20 @@ def log(
 
 
 def diff(
-    one: Annotated[str, typer.Argument(help="A generation.")],
-    other: Annotated[str, typer.Argument(help="Another.")],
+    first: Annotated[str, typer.Argument(help="A generation.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:
     """What two generations differ in."""
-    found = open_workspace(workspace).diff(one, other)
+    found = open_workspace(workspace).diff(first, second)
     if json:
-        print_json({name: {one: values[0], other: values[1]} for name, values in found.items()})
+        print_json({name: {first: values[0], second: values[1]} for name, values in found.items()})
     elif not found:
-        say(f"{one} and {other} differ in nothing but their name and time.")
+        say(f"{first} and {second} differ in nothing but their name and time.")
     else:
         rows = [(name, *(short(value) for value in values)) for name, values in found.items()]
-        print_table(f"{one} and {other}", ("", one, other), rows, numbers_from=9)
+        print_table(f"{first} and {second}", ("", first, second), rows, numbers_from=9)
 
 
 def _seconds(text: str) -> float:

@@ -53,9 +53,18 @@ def init(
 
     say_if_password(store)
     workspace = Workspace.create(
-        directory, backbone=backbone, dim=dim, neck=neck, size=size_given(size), fit=fit, head=head,
-        store=store, precision=precision, pretrained=pretrained, weights=weights,
-    )  # fmt: skip
+        directory,
+        backbone=backbone,
+        dim=dim,
+        neck=neck,
+        size=size_given(size),
+        fit=fit,
+        head=head,
+        store=store,
+        precision=precision,
+        pretrained=pretrained,
+        weights=weights,
+    )
     if json:
         print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})
     else:
@@ -75,12 +84,19 @@ def generations(
     space = open_workspace(workspace)
     if name is not None:
         card = space.generation(name).card.model_dump(mode="json")
-        print_json(card if json else {**card, "classes": f"{len(card['classes'])} classes (--json lists them)",
-                                      "new_classes": f"{len(card['new_classes'])} classes"})  # fmt: skip
+        print_json(
+            card
+            if json
+            else {
+                **card,
+                "classes": f"{len(card['classes'])} classes (--json lists them)",
+                "new_classes": f"{len(card['new_classes'])} classes",
+            }
+        )
         return
     promoted = space.state.promoted
     answers = "promoted against the gate" if space.state.forced else "promoted"
-    cards = [one.card for one in space.generations()]
+    cards = [generation.card for generation in space.generations()]
     if json:
         print_json({"promoted": promoted, "generations": [card.model_dump(mode="json") for card in cards]})
         return

@@ -64,8 +64,8 @@ def matrix(workspace: Workspace) -> schemas.Matrix:
                     value=value,
                     low=low,
                     high=high,
-                    classes=group,
-                    queries=figures.queries,  # type: ignore[arg-type]
+                    classes=group,  # type: ignore[arg-type]
+                    queries=figures.queries,
                 )
                 known = cells.get((query, stored, group))
                 if known is None or known[0] < evidence.time:
