@@ -32,7 +32,7 @@ from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import Outcome, Setting
-from evergallery.upgrade.ways import RouteVectors, outcomes
+from evergallery.upgrade.ways import RefreshSimulation, RouteVectors, outcomes
 from features import IMAGES, SIDE, Case, Part, image_case, image_sets
 
 DATA = {"grocery": "groceries", "cifar100": "CIFAR-100"}
@@ -218,7 +218,14 @@ def answered(case: Case, seed: int) -> tuple[Outcome, ...]:
     )  # fmt: skip
     protocol = Protocol(images, np.arange(len(asked)), np.arange(len(asked), count), "queries beside a gallery")
     routes = {name: compared[name] for name in ("direct", "adapter")}
-    return outcomes(protocol, compared["old"], compared["new"], routes, confidence=0.95, shares=SHARES, seed=seed)
+    return outcomes(
+        protocol,
+        compared["old"],
+        compared["new"],
+        routes,
+        confidence=0.95,
+        simulation=RefreshSimulation(shares=SHARES, seed=seed),
+    )
 
 
 def scale(

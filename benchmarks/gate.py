@@ -25,7 +25,7 @@ from evergallery.data.image_set import ImageSet, hash_pixels
 from evergallery.evaluation import Protocol
 from evergallery.upgrade.check import PairCheck, check_pair
 from evergallery.upgrade.gate import DEFAULT, Gate, Scope
-from evergallery.upgrade.pairing import EmbeddedSpace
+from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
 from evergallery.upgrade.verdict import Verdict
 
 GATE = Gate.model_validate(tomllib.loads(DEFAULT))
@@ -82,9 +82,8 @@ def offer(world: World, noise: float | None, way: str, queries: int, draw: np.ra
         uris=("",) * queries, hashes=tuple(hash_pixels(row) for row in before.view(np.uint8)),
     )  # fmt: skip
     old = EmbeddedSpace("v1", "old", unit(before), tuple(map(str, range(CLASSES // 2))))
-    return check_pair(
-        Protocol(images, everything, everything, ""), EmbeddedSpace("v2", "new", unit(after), ()), old, GATE
-    )
+    new = EmbeddedSpace("v2", "new", unit(after), ())
+    return check_pair(Pairing(Protocol(images, everything, everything, ""), new, old, GATE))
 
 
 def unit(rows: Vectors) -> Vectors:

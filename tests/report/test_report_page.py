@@ -26,7 +26,7 @@ from evergallery.report.page import prose
 from evergallery.training import Settings
 from evergallery.upgrade.check import check_pair
 from evergallery.upgrade.gate import Gate
-from evergallery.upgrade.pairing import EmbeddedSpace
+from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
 
 SECTIONS = (
     "standing", "lineage", "verdict", "matrix", "trade-off", "classes", "generations", "refreshing", "flips", "prototypes",
@@ -273,8 +273,8 @@ def test_only_a_stored_adapter_serves() -> None:
     protocol = Protocol(images, np.arange(160), np.arange(160), "every image among the others")
     spaces = (EmbeddedSpace("v2", "2", new, ()), EmbeddedSpace("v1", "1", old, ()))
     gate = Gate(cross_test=-2.0)
-    estimated = check_pair(protocol, *spaces, gate)
-    stored = check_pair(protocol, *spaces, gate, adapters={"a1": (old, spaces[1].embeddings)})
+    estimated = check_pair(Pairing(protocol, *spaces, gate))
+    stored = check_pair(Pairing(protocol, *spaces, gate), adapters={"a1": (old, spaces[1].embeddings)})
     assert [pair.verdict for pair in (estimated, stored)] == ["compatible after an adapter"] * 2
     assert estimated.serves is estimated.evidence
     assert stored.serves.adapter == "a1"

@@ -11,7 +11,7 @@ from evergallery.retrieval.compatibility import negative_flip_rate
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.check import Check, agreement, check_pair, compatibility, without
 from evergallery.upgrade.gate import Gate
-from evergallery.upgrade.pairing import EmbeddedSpace
+from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
 from evergallery.watching import Watcher
 
 GATE = Gate(cross_test=-2.0, forgetting=1.0, negative_flips=10.0, queries=100)
@@ -60,7 +60,7 @@ def old(protocol: Protocol) -> EmbeddedSpace:
 
 
 def test_better_generation_in_the_same_space_is_compatible(protocol: Protocol, old: EmbeddedSpace) -> None:
-    found = check_pair(protocol, space("v2", clusters(protocol, 0.7, seed=1)), old, GATE)
+    found = check_pair(Pairing(protocol, space("v2", clusters(protocol, 0.7, seed=1)), old, GATE))
     assert (found.verdict, found.passed, found.adapted) == ("compatible", True, None)
     evidence = found.evidence
     assert evidence.recall("cross") > evidence.recall("old self")
@@ -70,7 +70,7 @@ def test_better_generation_in_the_same_space_is_compatible(protocol: Protocol, o
 
 def test_figures_are_those_of_the_metrics(protocol: Protocol, old: EmbeddedSpace) -> None:
     new = space("v2", clusters(protocol, 1.2, seed=1))
-    evidence = check_pair(protocol, new, old, GATE).evidence
+    evidence = check_pair(Pairing(protocol, new, old, GATE)).evidence
     cross = measure(protocol, new.embeddings, old.embeddings, old.classes)
     before = measure(protocol, old.embeddings, old.embeddings, old.classes)
     alone = measure(protocol, new.embeddings, new.embeddings, old.classes)
@@ -83,7 +83,7 @@ def test_figures_are_those_of_the_metrics(protocol: Protocol, old: EmbeddedSpace
 
 def test_update_gain_and_price_against_the_unconstrained(protocol: Protocol, old: EmbeddedSpace) -> None:
     new, best = space("v2", clusters(protocol, 1.0, seed=1)), space("v3", clusters(protocol, 0.5, seed=2))
-    evidence = check_pair(protocol, new, old, GATE, best=best).evidence
+    evidence = check_pair(Pairing(protocol, new, old, GATE, best=best)).evidence
     top = measure(protocol, best.embeddings, best.embeddings, ())["all"].recall[1]
     expected = (evidence.recall("cross") - evidence.recall("old self")) / (top - evidence.recall("old self"))
     assert evidence.update_gain == pytest.approx(expected)
@@ -95,7 +95,7 @@ def test_rotated_space_is_compatible_after_an_adapter_that_is_still_to_be_made(
     protocol: Protocol, old: EmbeddedSpace
 ) -> None:
     turned = space("v2", clusters(protocol, 0.4, seed=1) @ rotation())
-    found = check_pair(protocol, turned, old, GATE)
+    found = check_pair(Pairing(protocol, turned, old, GATE))
     assert found.verdict == "compatible after an adapter"
     assert found.adapted is not None
     assert found.adapted.estimated
@@ -107,7 +107,7 @@ def test_rotated_space_passes_through_an_adapter_that_exists(protocol: Protocol,
     back = unit(torch.from_numpy(turned.embeddings) @ rotation().T)
     wrong = unit(torch.from_numpy(turned.embeddings) @ rotation())
     found = check_pair(
-        protocol, turned, old, GATE, adapters={"a1": (wrong, old.embeddings), "a2": (back, old.embeddings)}
+        Pairing(protocol, turned, old, GATE), adapters={"a1": (wrong, old.embeddings), "a2": (back, old.embeddings)}
     )
     assert (found.verdict, found.passed) == ("compatible after an adapter", True)
     assert found.adapted is not None
@@ -121,18 +121,18 @@ def test_unrelated_better_space_needs_a_refresh(protocol: Protocol, old: Embedde
     places = torch.randn(10, 16, generator=draw).abs() ** 3
     better = places[labels] + 0.05 * torch.randn(len(labels), 16, generator=draw)
     worn = space("v1", clusters(protocol, 4.0))
-    found = check_pair(protocol, space("v2", better), worn, GATE.model_copy(update={"cross_test": 40.0}))
+    found = check_pair(Pairing(protocol, space("v2", better), worn, GATE.model_copy(update={"cross_test": 40.0})))
     assert found.verdict == "needs refresh"
     assert not found.passed
 
 
 def test_worse_generation(protocol: Protocol, old: EmbeddedSpace) -> None:
-    assert check_pair(protocol, space("v2", clusters(protocol, 9.0, seed=1)), old, GATE).verdict == "worse"
+    assert check_pair(Pairing(protocol, space("v2", clusters(protocol, 9.0, seed=1)), old, GATE)).verdict == "worse"
 
 
 def test_flips_name_query_and_both_answers(protocol: Protocol, old: EmbeddedSpace) -> None:
     new = space("v2", clusters(protocol, 1.2, seed=1))
-    found = check_pair(protocol, new, old, GATE)
+    found = check_pair(Pairing(protocol, new, old, GATE))
     assert len(found.negative) == round(found.evidence.negative_flips * found.evidence.queries)
     assert len(found.positive) == round(found.evidence.positive_flips * found.evidence.queries)
     labels = protocol.images.labels

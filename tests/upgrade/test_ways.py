@@ -9,7 +9,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.evaluation import Judgements, Protocol
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.evidence import Outcome, Setting
-from evergallery.upgrade.ways import RouteVectors, outcomes
+from evergallery.upgrade.ways import RefreshSimulation, RouteVectors, outcomes
 
 CLASSES, EACH, WIDTH = 8, 12, 6
 
@@ -96,7 +96,11 @@ def test_as_plainly_searched(
     protocol: Protocol, spaces: tuple[RouteVectors, RouteVectors, RouteVectors], setting: Setting
 ) -> None:
     old, new, route = spaces
-    found = by_setting(outcomes(protocol, old, new, {"direct": route}, confidence=0.95, candidates=(3, 10)))[setting]
+    found = by_setting(
+        outcomes(
+            protocol, old, new, {"direct": route}, confidence=0.95, simulation=RefreshSimulation(candidates=(3, 10))
+        )
+    )[setting]
     labels = protocol.images.labels
     right = labels[plainly(protocol, old, new, route, setting)] == labels
     alone = labels[plainly(protocol, old, new, route, Setting(way="wait"))] == labels
@@ -108,7 +112,11 @@ def test_as_plainly_searched(
 def test_ends_and_laws(protocol: Protocol, spaces: tuple[RouteVectors, RouteVectors, RouteVectors]) -> None:
     old, new, route = spaces
     count = len(protocol.images)
-    found = by_setting(outcomes(protocol, old, new, {"direct": route}, confidence=0.95, candidates=(10, count)))
+    found = by_setting(
+        outcomes(
+            protocol, old, new, {"direct": route}, confidence=0.95, simulation=RefreshSimulation(candidates=(10, count))
+        )
+    )
     full = found[Setting(way="refresh", share=1.0)]
     wait, dual = found[Setting(way="wait")], found[Setting(way="dual", share=0.0)]
     assert full.score > wait.score + 0.05
@@ -158,7 +166,9 @@ def test_graded_answers_count_by_their_worth(
         np.concatenate([query, query]), np.concatenate([item, other]), np.repeat([3.0, 1.0], len(query))
     )
     judged = Protocol(protocol.images, protocol.query, protocol.gallery, "", judgements)
-    found = by_setting(outcomes(judged, old, new, {}, confidence=0.95, candidates=(len(query),)))
+    found = by_setting(
+        outcomes(judged, old, new, {}, confidence=0.95, simulation=RefreshSimulation(candidates=(len(query),)))
+    )
     first = plainly(protocol, old, new, old, Setting(way="refresh", share=1.0))
     expected = np.where(first == item, 1.0, np.where(first == other, 1 / 7, 0.0)).mean()
     assert found[Setting(way="refresh", share=1.0)].score == pytest.approx(expected)

@@ -21,7 +21,7 @@ from evergallery.upgrade.checking import through_adapters
 from evergallery.upgrade.embedding_table import holds_embeddings
 from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
-from evergallery.upgrade.pairing import EmbeddedSpace
+from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.planning import plan
 from evergallery.upgrade.promotion import view_with
@@ -201,11 +201,7 @@ def _updates(
     spaces, policy = held_out.spaces, gate_of(holdings)
     return {
         maker.name: check_pair(
-            held_out.protocol,
-            spaces[maker.name],
-            spaces[base.name],
-            policy,
-            excluded=held_out.excluded,
+            Pairing(held_out.protocol, spaces[maker.name], spaces[base.name], policy, excluded=held_out.excluded),
             adapters=through_adapters(holdings, spaces[maker.name], spaces[base.name]),
         )
         for maker in shown

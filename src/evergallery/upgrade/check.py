@@ -16,7 +16,7 @@ from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import RetrievalMetrics
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import Evidence
-from evergallery.upgrade.gate import ALL, Condition, Gate, Scope
+from evergallery.upgrade.gate import ALL, Condition, Scope
 from evergallery.upgrade.options import UNKNOWN, Cost, Option, Recommendation, options_of, recommend
 from evergallery.upgrade.pairing import EmbeddedSpace, Flip, Pairing, Vectors, cross_fitted
 from evergallery.upgrade.verdict import Verdict, verdict
@@ -217,33 +217,23 @@ def compatibility(
 
 
 def check_pair(
-    protocol: Protocol,
-    new: EmbeddedSpace,
-    old: EmbeddedSpace,
-    gate: Gate,
+    pairing: Pairing,
     *,
     adapters: Mapping[str, tuple[Vectors, Vectors]] | None = None,
-    best: EmbeddedSpace | None = None,
-    excluded: int = 0,
     scope: Scope = ALL,
     cost: Cost = UNKNOWN,
 ) -> PairCheck:
-    """Measure queries of ``new`` in vectors of ``old`` and judge them.
+    """Measure queries of a generation in vectors of another one, and judge them.
 
     Args:
-        protocol: of N held-out labelled images.
-        new: the generation that would query.
-        old: the space that would be searched.
-        gate: the policy.
-        adapters: by name, queries of ``new`` and vectors of ``old``, both (N, E) as an adapter compares them by their inner
+        pairing: the two, on held-out images.
+        adapters: by name, queries of the new and vectors of the old one, both (N, E) as an adapter compares them by their inner
             product; each is measured. Without any, where the direct way fails, rotations fitted on one half of the images and
             measured on the other tell whether an adapter would help.
-        best: the same recipe without the constraint of compatibility, for update gain and price.
-        excluded: images that were left out.
         scope: what a promotion would be judged on.
         cost: of looking at images, as far as it is known.
     """
-    pairing = Pairing(protocol, new, old, gate, best, excluded)
+    new, old, gate = pairing.new, pairing.old, pairing.gate
     as_it_is = in_width_of(new.embeddings, old.embeddings), old.embeddings
     direct, flips = pairing.through(*as_it_is)
     routes = [pairing.through(*vectors, adapter=name) for name, vectors in (adapters or {}).items()]
@@ -251,7 +241,7 @@ def check_pair(
     direct = direct.model_copy(
         update={"outcomes": pairing.outcomes_of((direct, *(route for route, _ in routes)), ways)}
     )
-    if not adapters and not gate.compatible(direct) and len(protocol.images) >= 2 * LEAST_PAIRS:
+    if not adapters and not gate.compatible(direct) and len(pairing.protocol.images) >= 2 * LEAST_PAIRS:
         turned = cross_fitted(new.embeddings, old.embeddings)
         routes = [pairing.through(turned, old.embeddings, adapter="procrustes", estimated=True)]
     measured = tuple(route for route, _ in routes)

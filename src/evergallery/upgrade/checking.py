@@ -20,7 +20,7 @@ from evergallery.upgrade.gate import ALL, Condition, Gate, gate_of
 from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
 from evergallery.upgrade.kept_evidence import evidence_between, remember
 from evergallery.upgrade.options import cost_of
-from evergallery.upgrade.pairing import EmbeddedSpace, Vectors
+from evergallery.upgrade.pairing import EmbeddedSpace, Pairing, Vectors
 from evergallery.upgrade.promotion import Comparison, comparisons
 from evergallery.watching import SILENT, Watcher
 
@@ -174,15 +174,11 @@ def _measure(
         watcher: hears of progress.
     """
     spaces, new = held_out.spaces, held_out.spaces[lineup.new.name]
+    best = spaces[lineup.best.name] if lineup.best else None
     pairs = tuple(
         check_pair(
-            held_out.protocol,
-            new,
-            spaces[other.name],
-            policy,
+            Pairing(held_out.protocol, new, spaces[other.name], policy, best, held_out.excluded),
             adapters=through_adapters(holdings, new, spaces[other.name]),
-            best=spaces[lineup.best.name] if lineup.best else None,
-            excluded=held_out.excluded,
             scope=asked[other.fingerprint].scope if other.fingerprint in asked else ALL,
             cost=cost_of(holdings, lineup.new.maker, other, price_per_hour),
         )

@@ -65,14 +65,23 @@ Flips = tuple[tuple[Flip, ...], tuple[Flip, ...]]
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two spaces on the same held-out images, and how one is measured in the other; see ``check_pair``."""
+    """Two spaces on the same held-out images, and how one is measured in the other.
+
+    Attributes:
+        protocol: of N held-out labelled images.
+        new: the generation that would query.
+        old: the space that would be searched.
+        gate: the policy.
+        best: the same recipe without the constraint of compatibility, for update gain and price.
+        excluded: images that were left out.
+    """
 
     protocol: Protocol
     new: EmbeddedSpace
     old: EmbeddedSpace
     gate: Gate
-    best: EmbeddedSpace | None
-    excluded: int
+    best: EmbeddedSpace | None = None
+    excluded: int = 0
 
     @cached_property
     def alone(self) -> Searches:

@@ -25,7 +25,7 @@ from evergallery.upgrade.embedding_table import without_pixels
 from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.orders import ORDERS
-from evergallery.upgrade.pairing import EmbeddedSpace
+from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
 from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Curves, Plan, Sample, Vectors, expected_recall
 from evergallery.upgrade.renewal import (
     before_refresh,
@@ -174,9 +174,8 @@ def _pair(
     stored = EmbeddedSpace(old.name, space, np.stack([item.embedding for item in some]), ())
     new = EmbeddedSpace(asker.name, asker.fingerprint, queries[rows], ())
     cost = replace(cost_of(holdings, asker.maker, old, price_per_hour), each=pace)
-    return check_pair(
-        protocol(images), new, stored, gate_of(holdings), adapters=through_adapters(holdings, new, stored), cost=cost
-    )
+    pairing = Pairing(protocol(images), new, stored, gate_of(holdings))
+    return check_pair(pairing, adapters=through_adapters(holdings, new, stored), cost=cost)
 
 
 def _sampled(holdings: Holdings, items: Sequence[Item], view: View) -> tuple[list[Item], bool]:

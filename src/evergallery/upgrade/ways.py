@@ -17,8 +17,6 @@ from evergallery.retrieval.metrics import count_positives
 from evergallery.upgrade.evidence import Outcome, Setting
 
 Vectors = NDArray[np.float32]
-SHARES = (0.0, 0.25, 0.5, 0.75)
-CANDIDATES = (10, 20, 50, 100)
 BLOCK = 4_000_000
 """Scores of a route that are held at once."""
 
@@ -38,6 +36,24 @@ class RouteVectors:
     scale: Calibration | None
 
 
+@dataclass(frozen=True)
+class RefreshSimulation:
+    """How a gallery is imagined to be refreshed while its ways of answering are measured.
+
+    Attributes:
+        shares: of the gallery that are refreshed, each in [0, 1).
+        candidates: numbers of candidates to re-score.
+        seed: of the random order of its items.
+    """
+
+    shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75)
+    candidates: Sequence[int] = (10, 20, 50, 100)
+    seed: int = 0
+
+
+USUAL = RefreshSimulation()
+
+
 def outcomes(
     protocol: Protocol,
     old: RouteVectors,
@@ -45,9 +61,7 @@ def outcomes(
     routes: Mapping[str, RouteVectors],
     *,
     confidence: float,
-    shares: Sequence[float] = SHARES,
-    candidates: Sequence[int] = CANDIDATES,
-    seed: int = 0,
+    simulation: RefreshSimulation = USUAL,
 ) -> tuple[Outcome, ...]:
     """What each way answers, beside the old generation alone on the same queries.
 
@@ -61,13 +75,12 @@ def outcomes(
         new: the new one in its own.
         routes: new queries in old vectors, by ``direct`` or the name of an adapter.
         confidence: of the intervals, in (0, 1).
-        shares: of the gallery that are refreshed, each in [0, 1).
-        candidates: numbers of candidates to re-score.
-        seed: of the order.
+        simulation: of the refresh.
     """
+    shares, candidates = simulation.shares, simulation.candidates
     count = len(protocol.gallery)
     place = torch.empty(count, dtype=torch.int64)
-    place[torch.from_numpy(np.random.default_rng(seed).permutation(count))] = torch.arange(count)
+    place[torch.from_numpy(np.random.default_rng(simulation.seed).permutation(count))] = torch.arange(count)
     seen = _Answers(count)
     for rows in _blocks(len(protocol.query), count):
         after = _scores(protocol, new, rows)
