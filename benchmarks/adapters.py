@@ -27,8 +27,8 @@ def pairs(count: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
     source = draw.normal(size=(50, width))[np.arange(count) % 50] + draw.normal(size=(count, width))
     shear = np.linalg.qr(draw.normal(size=(width, width)))[0] * draw.uniform(0.7, 1.3, width)
     target = source @ shear + 0.3 * draw.normal(size=(count, width))
-    one, other = (F.normalize(torch.from_numpy(rows.astype(np.float32))) for rows in (source, target))
-    return one, other
+    old, new = (F.normalize(torch.from_numpy(rows.astype(np.float32))) for rows in (source, target))
+    return old, new
 
 
 def scored(adapter: Adapter, query: Tensor, candidates: Tensor) -> Tensor:

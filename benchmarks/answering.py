@@ -73,7 +73,7 @@ def main() -> None:
     if not options.table:
         if options.images is None or options.work is None:
             sys.exit("Skipped: name the folder of images and one for embeddings. See --help.")
-        missing = [str(options.images / one) for one in IMAGES.values() if not (options.images / one).exists()]
+        missing = [str(options.images / name) for name in IMAGES.values() if not (options.images / name).exists()]
         if missing:
             sys.exit(f"Skipped: {', '.join(missing)} is not there. See --help for what is needed.")
         torch.set_num_threads(options.threads)
@@ -93,10 +93,11 @@ def measured(images: Path, work: Path, seeds: Sequence[int]) -> dict[str, Any]:
             result[f"{data}|{pair}"] = {
                 "queries": len(case.query_labels) - len(case.query_labels) // 2,
                 "gallery": len(case.gallery_labels),
-                "everything refreshed": spread([one[Setting(way="refresh", share=1.0)] for one in found]),
+                "everything refreshed": spread([outcomes[Setting(way="refresh", share=1.0)] for outcomes in found]),
                 **{
                     name: {
-                        f"{100 * share:.0f} %": spread([one[key(row, share)] for one in found]) for share in shares(row)
+                        f"{100 * share:.0f} %": spread([outcomes[key(row, share)] for outcomes in found])
+                        for share in shares(row)
                     }
                     for name, row in ROWS.items()
                 },
@@ -174,16 +175,19 @@ def key(row: tuple[str, int | None, str | None], share: float) -> Setting:
 
 def by_setting(found: Sequence[Outcome]) -> dict[Setting, Outcome]:
     """Outcomes by what they are of."""
-    return {Setting.model_validate({name: getattr(one, name) for name in Setting.model_fields}): one for one in found}
+    return {
+        Setting.model_validate({name: getattr(outcome, name) for name in Setting.model_fields}): outcome
+        for outcome in found
+    }
 
 
 def spread(found: Sequence[Outcome]) -> dict[str, Any]:
     """recall@1 in %, mean and every seed, and points beside the old model alone."""
     return {
-        "mean": round(100 * statistics.mean(one.score for one in found), 2),
-        "seeds": [round(100 * one.score, 2) for one in found],
-        "beside the old model": round(100 * statistics.mean(one.change.mean for one in found), 2),
-        "lowest end": round(100 * min(one.change.low for one in found), 2),
+        "mean": round(100 * statistics.mean(outcome.score for outcome in found), 2),
+        "seeds": [round(100 * outcome.score, 2) for outcome in found],
+        "beside the old model": round(100 * statistics.mean(outcome.change.mean for outcome in found), 2),
+        "lowest end": round(100 * min(outcome.change.low for outcome in found), 2),
     }
 
 
@@ -254,7 +258,7 @@ def recalls(found: dict[str, Any], name: str) -> str:
     """recall@1 of a row at the shares that are shown."""
     row = found[name]
     told = [row] if "mean" in row else [row[share] for share in SHOWN if share in row]
-    return " / ".join(f"{one['mean']:.1f}" for one in told)
+    return " / ".join(f"{figure['mean']:.1f}" for figure in told)
 
 
 def short(result: dict[str, Any]) -> str:
@@ -279,7 +283,7 @@ def whole(result: dict[str, Any]) -> str:
     cases = [name for name in result if "|" in name]
     heads = [f"{DATA[case.partition('|')[0]]}, {case.partition('|')[2]}" for case in cases]
     rows = [
-        [name, *(" / ".join(f"{one['mean']:.1f}" for one in result[case][name].values()) for case in cases)]
+        [name, *(" / ".join(f"{figure['mean']:.1f}" for figure in result[case][name].values()) for case in cases)]
         for name in ROWS
     ]
     rows.append(["everything refreshed", *(f"{result[case]['everything refreshed']['mean']:.1f}" for case in cases)])

@@ -92,17 +92,17 @@ def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
             for _ in range(2)
         ]
     shutil.rmtree(copied)
-    return {name: round(count / one, 1) for name, one in zip(("new", "known"), seconds, strict=True)}
+    return {name: round(count / taken, 1) for name, taken in zip(("new", "known"), seconds, strict=True)}
 
 
 def process_of(cluster: Cluster, ray: ModuleType) -> int:
     """Of one of the workers."""
-    one = cluster._workers[0].actor
-    return int(ray.get(one.__ray_call__.remote(lambda worker: os.getpid())))
+    actor = cluster._workers[0].actor
+    return int(ray.get(actor.__ray_call__.remote(lambda worker: os.getpid())))
 
 
 def all_ready(cluster: Cluster) -> None:
-    while not (len(cluster._workers) == cluster.size and all(one.is_ready for one in cluster._workers)):
+    while not (len(cluster._workers) == cluster.size and all(worker.is_ready for worker in cluster._workers)):
         time.sleep(0.1)
 
 
@@ -167,8 +167,8 @@ def main() -> None:
         "images_per_second": {run: round(options.photographs / statistics.median(s), 1) for run, s in taken.items()},
         "speed_beside_one_process": {
             run: {
-                "median": round(statistics.median(one / other for one, other in zip(alone, s, strict=True)), 3),
-                "each": [round(one / other, 3) for one, other in zip(alone, s, strict=True)],
+                "median": round(statistics.median(mine / theirs for mine, theirs in zip(alone, s, strict=True)), 3),
+                "each": [round(mine / theirs, 3) for mine, theirs in zip(alone, s, strict=True)],
             }
             for run, s in taken.items()
             if s is not alone

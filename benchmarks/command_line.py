@@ -73,8 +73,8 @@ def measured(shop: Path, before: Path, repeats: int) -> dict[str, Any]:
             "now": partial(run, ROOT, shop, verb),
         }
         found = interleaved(runs, repeats)
-        seconds = {name: round(one["median_s"], 3) for name, one in found.items()}
-        least = {name: round(one["min_s"], 3) for name, one in found.items()}
+        seconds = {name: round(timing["median_s"], 3) for name, timing in found.items()}
+        least = {name: round(timing["min_s"], 3) for name, timing in found.items()}
         told[verb] = {
             "seconds": seconds,
             "least seconds": least,

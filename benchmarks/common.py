@@ -39,7 +39,7 @@ def interleaved(runs: dict[str, Callable[[], object]], repeats: int = 5) -> dict
 def record(name: str, result: dict[str, Any], seed: int | None = None) -> None:
     """Print the result and write it to ``benchmarks/results/NAME.json``."""
     # A folder of one machine says nothing on another: its last name does.
-    given = [Path(one).name if Path(one).is_absolute() else one for one in sys.argv[1:]]
+    given = [Path(argument).name if Path(argument).is_absolute() else argument for argument in sys.argv[1:]]
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given])
     content = json.dumps(
         {"benchmark": name, "command": command, "seed": seed, **provenance(SCRIPTS), "result": result}, indent=2

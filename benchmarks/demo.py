@@ -28,9 +28,11 @@ def table(result: dict[str, Any]) -> str:
         "seconds",
     ]
     rows = []
-    for one in result["generations"]:
-        recall = [f"{100 * one[test][group]['recall@1']:.1f}" for group in GROUPS for test in ("self", "cross")]
-        rows.append([one["title"], *recall, str(one["training_images"]), f"{one['training_seconds']:.0f}"])
+    for generation in result["generations"]:
+        recall = [f"{100 * generation[test][group]['recall@1']:.1f}" for group in GROUPS for test in ("self", "cross")]
+        rows.append(
+            [generation["title"], *recall, str(generation["training_images"]), f"{generation['training_seconds']:.0f}"]
+        )
     return (
         "Recall@1 in %, queries by each generation; *self* in vectors of its own, *cross* in the stored vectors of `v1`; one "
         "seed, on cores that\nothers were using too:\n\n" + markdown_table(head, rows) + f"\n\n{result['findings'][-1]}"

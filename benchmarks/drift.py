@@ -68,7 +68,7 @@ class World:
         known = np.flatnonzero(self.labels < CLASSES)
         if kind == "bursts":
             classes = draw.integers(0, CLASSES, count // 10)
-            bursts: Rows = self.usual[np.concatenate([draw.choice(self._of[one], 10) for one in classes])]
+            bursts: Rows = self.usual[np.concatenate([draw.choice(self._of[label], 10) for label in classes])]
             return bursts
         chosen = draw.choice(known, count)
         name, _, percent = kind.partition(" ")
@@ -82,7 +82,7 @@ class World:
     @property
     def _of(self) -> list[NDArray[np.int64]]:
         if not hasattr(self, "_kept"):
-            object.__setattr__(self, "_kept", [np.flatnonzero(self.labels == one) for one in range(CLASSES)])
+            object.__setattr__(self, "_kept", [np.flatnonzero(self.labels == label) for label in range(CLASSES)])
         found: list[NDArray[np.int64]] = self._kept  # type: ignore[attr-defined]
         return found
 
@@ -97,7 +97,7 @@ def life(world: World, kind: str, windows: int, draw: np.random.Generator, size:
             width = reference[:, columns].shape[1]
             limit = alarm_distance(size, len(window), number, samples=len(WATCHED) * width, stretch=stretches[name])
             pairs = zip(reference[:, columns].T, window[:, columns].T, strict=True)
-            if max(kolmogorov_distance(one, other) for one, other in pairs) >= limit:
+            if max(kolmogorov_distance(before, after) for before, after in pairs) >= limit:
                 return number
     return None
 
@@ -109,17 +109,17 @@ def run(lives: int, windows: int, seed: int, pool: int = POOL) -> list[dict[str,
     for kind in KINDS:
         draw = np.random.default_rng([seed, len(rows)])
         found = [life(world, kind, windows, draw) for _ in range(lives)]
-        alarms = [one for one in found if one is not None]
+        alarms = [alarm for alarm in found if alarm is not None]
         rows.append(
             {
                 "kind": kind,
                 "lives": lives,
                 "windows": windows,
                 "alarms": len(alarms),
-                "in_first_window": sum(one == 1 for one in alarms),
+                "in_first_window": sum(alarm == 1 for alarm in alarms),
                 "median_window": None
                 if len(alarms) <= lives / 2
-                else float(np.median([one or np.inf for one in found])),
+                else float(np.median([alarm or np.inf for alarm in found])),
             }
         )
         print(rows[-1], file=sys.stderr, flush=True)

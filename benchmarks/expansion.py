@@ -51,7 +51,7 @@ def run(name: str, train: ImageSet, test: ImageSet, tasks: Sequence[Sequence[str
     root, width = made[0], made[0].shape[1]
     alone = unit(made[-1][:, width:])
     served = dict(zip(WAYS, (root, alone, made[-1]), strict=True))
-    of = {group: np.isin(test.labels, [test.classes.index(one) for one in sum(map(tuple, part), ())])
+    of = {group: np.isin(test.labels, [test.classes.index(name) for name in sum(map(tuple, part), ())])
           for group, part in (("old", tasks[:1]), ("new", tasks[1:]))}  # fmt: skip
     everything = np.ones(len(test), bool)
 
@@ -66,7 +66,7 @@ def run(name: str, train: ImageSet, test: ImageSet, tasks: Sequence[Sequence[str
             share(vectors, vectors, of["new"]), share(vectors, vectors, everything),
         ]  # fmt: skip
         figures |= {f"{way}: {figure}": value for figure, value in zip(FIGURES, values, strict=True)}
-    before = np.isin(test.labels, [test.classes.index(one) for task in tasks[:-1] for one in task])
+    before = np.isin(test.labels, [test.classes.index(name) for task in tasks[:-1] for name in task])
     if len(tasks) > 2:
         figures[PARENTS] = share(made[-1], made[-2], before)
         figures[ITS_OWN] = share(made[-2], made[-2], before)

@@ -93,7 +93,7 @@ def indexing(folder: Path, backbone: str, size: int, repeats: int, scratch: Path
         shutil.rmtree(scratch / "shop")
         for name, value in times.items():
             taken[name].append(value)
-    shares = [one / other for one, other in zip(taken["bare network"], taken["index"], strict=True)]
+    shares = [bare / indexed for bare, indexed in zip(taken["bare network"], taken["index"], strict=True)]
     return {
         "images": len(images),
         "batch": batch_size(size),
@@ -102,7 +102,7 @@ def indexing(folder: Path, backbone: str, size: int, repeats: int, scratch: Path
         },
         "index_share_of_bare": {
             "median": round(statistics.median(shares), 3),
-            "each": [round(one, 3) for one in shares],
+            "each": [round(share, 3) for share in shares],
         },
     }
 
@@ -147,7 +147,7 @@ def onnx_files(epochs: int, size: int, repeats: int, scratch: Path) -> dict[str,
             with embedding(model, prepared) as embed:
                 runs[name] = partial(embed, as_batch(numbers[:batch]))
         times = interleaved(runs, repeats * 5)
-        speed[f"batch of {batch}"] = {name: round(batch / one["median_s"], 1) for name, one in times.items()}
+        speed[f"batch of {batch}"] = {name: round(batch / timing["median_s"], 1) for name, timing in times.items()}
     small = Workspace.create(scratch / "small", size=32)
     images = load("glyphs", Preprocessing(size=32), require_labels=True)
     learned, held_out = images.of_classes(images.classes[:100]), images.of_split("test")

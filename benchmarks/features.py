@@ -124,7 +124,7 @@ def _omniglot(path: Path) -> dict[str, Part]:
     found = {}
     for part, some in rows.items():
         bits = np.unpackbits(content["bits"][some], axis=1)[:, : int(np.prod(shape))].reshape(-1, *shape[:2])
-        images = [np.repeat(np.where(one, 255, 0).astype(np.uint8)[..., None], 3, 2) for one in bits]
+        images = [np.repeat(np.where(bit, 255, 0).astype(np.uint8)[..., None], 3, 2) for bit in bits]
         found[part] = _of_arrays(images, labels[some].tolist())
     return found
 
@@ -149,7 +149,7 @@ def network(name: str) -> Callable[[Part], Vectors]:
     model: Any = timm.create_model(f"tf_efficientnet_{name}")
     own = model.state_dict()
     # The same layers in the same order, under other names.
-    assert [one.shape for one in own.values()] == [one.shape for one in weights.values()]
+    assert [weight.shape for weight in own.values()] == [weight.shape for weight in weights.values()]
     model.load_state_dict(dict(zip(own, weights.values(), strict=True)))
     model.reset_classifier(0)
     model = model.eval().to(memory_format=torch.channels_last)
@@ -207,10 +207,10 @@ def image_case(folder: Path, work: Path, data: str, old: tuple[str, int | None],
     """
     made = []
     for name, dimension in (old, new):
-        features = {one: _features(folder, work, one, name) for one in IMAGES}
+        features = {kind: _features(folder, work, kind, name) for kind in IMAGES}
         mean, axes = 0.0, None
         if dimension is not None:
-            background = np.concatenate([one["background"] for one in features.values()]).astype(np.float64)
+            background = np.concatenate([part["background"] for part in features.values()]).astype(np.float64)
             mean = background.mean(0)
             axes = np.linalg.svd(background - mean, full_matrices=False)[2][:dimension].T
         parts = [features[data][part] for part in ("gallery", "query")]
@@ -239,7 +239,7 @@ def text_case(work: Path) -> Case:
             made |= {f"q{place}": embed([head for head, _ in texts]), f"d{place}": embed([rest for _, rest in texts])}
         return made
 
-    rows = {name: _unit(one) for name, one in kept(work / "features" / "text.npz", make).items()}
+    rows = {name: _unit(vectors) for name, vectors in kept(work / "features" / "text.npz", make).items()}
     labels = torch.arange(len(rows["q0"]))
     return Case(rows["d0"], rows["d1"], labels, rows["q0"], rows["q1"], labels)
 
@@ -251,14 +251,14 @@ def docstrings() -> list[tuple[str, str]]:
         root = importlib.import_module(library)
         for name in (
             library,
-            *(f"{library}.{one.name}" for one in pkgutil.iter_modules(root.__path__) if _documented(one.name)),
+            *(f"{library}.{module.name}" for module in pkgutil.iter_modules(root.__path__) if _documented(module.name)),
         ):
             try:
                 module = importlib.import_module(name)
             except Exception:
                 continue
-            for one in _members(module):
-                head, _, rest = (inspect.getdoc(one) or "").strip().partition("\n\n")
+            for member in _members(module):
+                head, _, rest = (inspect.getdoc(member) or "").strip().partition("\n\n")
                 if re.match(r"[\w.]+\(", head):
                     # A signature comes first.
                     head, _, rest = rest.partition("\n\n")
@@ -273,12 +273,12 @@ def _documented(name: str) -> bool:
 
 
 def _members(module: object) -> Iterator[object]:
-    for name, one in sorted(vars(module).items()):
-        if not name.startswith("_") and callable(one):
-            yield one
-            if inspect.isclass(one):
+    for name, member in sorted(vars(module).items()):
+        if not name.startswith("_") and callable(member):
+            yield member
+            if inspect.isclass(member):
                 yield from (
-                    part for key, part in sorted(vars(one).items()) if not key.startswith("_") and callable(part)
+                    part for key, part in sorted(vars(member).items()) if not key.startswith("_") and callable(part)
                 )
 
 
@@ -294,7 +294,7 @@ def _wordllama() -> Callable[[list[str]], Vectors]:
 
     def embed(texts: list[str]) -> Vectors:
         return torch.stack(
-            [vectors[one.ids].mean(0) for one in tokens.encode_batch(texts, add_special_tokens=False)]
+            [vectors[encoded.ids].mean(0) for encoded in tokens.encode_batch(texts, add_special_tokens=False)]
         ).numpy()
 
     return embed

@@ -97,7 +97,9 @@ def load(store: EdgeStore, bare: engine.EdgeShard, vectors: Vectors, clusters: N
         items = [item(row, vectors[row], int(clusters[row])) for row in rows]
 
         def put_bare(items: list[Item] = items) -> None:
-            points = [engine.Point(point_id(one.id), one.embedding.tolist(), payload(one, one.added)) for one in items]
+            points = [
+                engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items
+            ]
             bare.update(engine.UpdateOperation.upsert_points(points))
             bare.flush()
 

@@ -36,7 +36,7 @@ def of_glyphs(classes: int, epochs: int, seed: int) -> tuple[Vectors, Vectors, N
         part = learned.select(np.random.default_rng(seed).permutation(len(learned))[:4000])
         settings = Settings(epochs=epochs, flip=False, images_per_class=4, padding=2, batch_size=64, init_seed=seed)
         generation = workspace.learn(part, settings=settings)
-        vectors, queries = (workspace.extract(generation, one, keep=False) for one in (stored, asked))
+        vectors, queries = (workspace.extract(generation, images, keep=False) for images in (stored, asked))
         workspace.close()
     chosen = np.random.default_rng(seed + 1).permutation(len(queries))[:BATCH]
     return vectors, queries[chosen], stored.labels, asked.labels[chosen]

@@ -94,7 +94,7 @@ def unit(rows: Vectors) -> Vectors:
 
 def promoted(pair: PairCheck, way: str) -> bool:
     """Whether ``promote`` would let it answer: alone, and where the old vectors were kept, in them too."""
-    return not any(one.failed for one in GATE.conditions(pair.serves, Scope(searched=way == "kept")))
+    return not any(condition.failed for condition in GATE.conditions(pair.serves, Scope(searched=way == "kept")))
 
 
 def run(offers: int, queries: int, seed: int) -> list[dict[str, Any]]:

@@ -127,14 +127,14 @@ def draw(told: dict[str, dict[str, Any]]) -> None:
     with mpl.rc_context(settings_of_plots()):
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10.5, 3.4), layout="constrained")
         for name in ("bare products and topk", "ten nearest", "all metrics"):
-            line(left, told["1000 queries"], name, name, lambda one: one["seconds"][name])  # noqa: B023
+            line(left, told["1000 queries"], name, name, lambda figures: figures["seconds"][name])  # noqa: B023
         left.set(title=f"{QUERIES} queries in N vectors", xlabel="N", ylabel="seconds")
         for name in ("ten nearest", "all metrics"):
-            line(middle, told["N queries"], name, f"{name}, N in N", lambda one: one["seconds"][name])  # noqa: B023
-        line(middle, told["extraction"], "", "extraction of N images of 8 px", lambda one: one["seconds"])
+            line(middle, told["N queries"], name, f"{name}, N in N", lambda figures: figures["seconds"][name])  # noqa: B023
+        line(middle, told["extraction"], "", "extraction of N images of 8 px", lambda figures: figures["seconds"])
         middle.set(title="N at once", xlabel="N", ylabel="seconds")
-        line(right, told["search"], "", "exact", lambda one: one["exact, ms"])
-        line(right, told["search"], "", "by the index", lambda one: one["index, ms"])
+        line(right, told["search"], "", "exact", lambda figures: figures["exact, ms"])
+        line(right, told["search"], "", "by the index", lambda figures: figures["index, ms"])
         right.set(title="One query in a gallery of N", xlabel="N", ylabel="milliseconds")
         for axes in (left, middle, right):
             axes.legend(frameon=False)

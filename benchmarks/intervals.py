@@ -81,12 +81,12 @@ def run(draws: int, seed: int) -> list[dict[str, Any]]:
                     more = world.held_out(noise, "kept", gallery, draw) if anew or kept is None else kept
                     labels = np.concatenate([labels, more[0]])
                     vectors = [np.concatenate(pair) for pair in zip(vectors, more[1:], strict=True)]
-                old, new = (ranking(unit(one), labels, queries, gallery is None) for one in vectors)
+                old, new = (ranking(unit(rows), labels, queries, gallery is None) for rows in vectors)
                 found = difference(old, new)
                 differences.append(found.mean())
-                one = bootstrap_interval(torch.from_numpy(found))
+                interval = bootstrap_interval(torch.from_numpy(found))
                 count = queries if gallery is None else gallery
-                intervals.append(((one.low, one.high), both_ways(old, new, count, gallery is None, draw)))
+                intervals.append(((interval.low, interval.high), both_ways(old, new, count, gallery is None, draw)))
             truth = float(np.mean(differences))
             covered = [np.mean([low <= truth <= high for low, high in ends]) for ends in zip(*intervals, strict=True)]
             above = [np.mean([low > truth for low, _ in ends]) for ends in zip(*intervals, strict=True)]

@@ -37,7 +37,7 @@ def some_images(steps: int, classes: range) -> ImageSet:
     count = steps * BATCH
     pixels = draw.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
     labels = np.resize(np.arange(classes.start, classes.stop), count)
-    return ImageSet.from_arrays(pixels, labels, [str(one) for one in range(classes.stop)])
+    return ImageSet.from_arrays(pixels, labels, [str(number) for number in range(classes.stop)])
 
 
 def one(name: str, backbone: str, steps: int) -> dict[str, float]:
@@ -117,7 +117,7 @@ def main() -> None:
             found.append(json.loads(done.stdout.splitlines()[-1]))
     told: dict[str, dict[str, float]] = {}
     for name, found in rounds.items():
-        told[name] = {key: round(statistics.median(one[key] for one in found), 1) for key in found[0]}
+        told[name] = {key: round(statistics.median(figures[key] for figures in found), 1) for key in found[0]}
         for key, said in (
             ("images per second", "times the seconds of finetune"),
             ("peak, MiB", "times the memory of finetune"),

@@ -43,10 +43,10 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
                 busy[name].append(time.process_time() - computed)
                 peaks[name] = round(peak_memory()["host"] - before, 1)
-        values = [one.to_dict() for one in found.values()]
+        values = [metrics.to_dict() for metrics in found.values()]
         told[str(count)] = {
-            "seconds": {name: round(min(one), 3) for name, one in seconds.items()},
-            "processor seconds": {name: round(min(one), 3) for name, one in busy.items()},
+            "seconds": {name: round(min(timings), 3) for name, timings in seconds.items()},
+            "processor seconds": {name: round(min(timings), 3) for name, timings in busy.items()},
             "peak over inputs, MiB": peaks,
             "largest difference of a metric": max(abs(values[0][name] - values[1][name]) for name in values[0]),
         }

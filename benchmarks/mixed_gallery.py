@@ -74,15 +74,17 @@ def curves(old: Tensor, new: Tensor, labels: Tensor, adapted: bool) -> dict[str,
         placed = order(old[asked], labels[asked])
         found[name] = {}
         for ranking in ("cosine", "probability"):
-            scores = [one.clone() for one in cosines]
+            scores = [matrix.clone() for matrix in cosines]
             if ranking == "probability":
                 if None in scales:
                     continue
                 scores = [
-                    scale.slope * one + scale.intercept for scale, one in zip(scales, cosines, strict=True) if scale
+                    scale.slope * cosine + scale.intercept
+                    for scale, cosine in zip(scales, cosines, strict=True)
+                    if scale
                 ]
-            for one in scores:
-                one.fill_diagonal_(-torch.inf)
+            for matrix in scores:
+                matrix.fill_diagonal_(-torch.inf)
             before, after = scores
             found[name][ranking] = mixed_recall(before, after, hits, order=placed, shares=SHARES)
     return found
@@ -110,15 +112,18 @@ def main() -> None:
         result[contender] = {
             order: {
                 ranking: {
-                    "recall@1": [round(float(v), 4) for v in np.mean([one[order][ranking] for one in by_seed], axis=0)],
+                    "recall@1": [
+                        round(float(v), 4) for v in np.mean([curves[order][ranking] for curves in by_seed], axis=0)
+                    ],
                     # How far the worst mixture lies below the worse of both ends, each seed by itself.
                     "dip": [
-                        round(min(0.0, min(c) - min(c[0], c[-1])), 4) for c in (one[order][ranking] for one in by_seed)
+                        round(min(0.0, min(c) - min(c[0], c[-1])), 4)
+                        for c in (curves[order][ranking] for curves in by_seed)
                     ],
-                    "area": [round(area_under_refresh_curve(SHARES, one[order][ranking]), 4) for one in by_seed],
+                    "area": [round(area_under_refresh_curve(SHARES, curves[order][ranking]), 4) for curves in by_seed],
                 }
                 for ranking in ("cosine", "probability")
-                if all(ranking in one[order] for one in by_seed)
+                if all(ranking in curves[order] for curves in by_seed)
             }
             for order in ORDERS
         }

@@ -94,7 +94,12 @@ class Evergallery(Peer):
         self.store = EdgeStore(directory / "gallery")
 
     def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
-        self.store.put([item(one, vector, int(label)) for one, vector, label in zip(ids, vectors, labels, strict=True)])
+        self.store.put(
+            [
+                item(identifier, vector, int(label))
+                for identifier, vector, label in zip(ids, vectors, labels, strict=True)
+            ]
+        )
 
     def index(self) -> None:
         self.store.compact()
@@ -126,8 +131,10 @@ class QdrantEdge(Peer):
         self.searched: Any = self.own
 
     def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
-        items = [item(one, vector, int(label)) for one, vector, label in zip(ids, vectors, labels, strict=True)]
-        points = [engine.Point(point_id(one.id), one.embedding.tolist(), payload(one, one.added)) for one in items]
+        items = [
+            item(identifier, vector, int(label)) for identifier, vector, label in zip(ids, vectors, labels, strict=True)
+        ]
+        points = [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items]
         self.own.update(engine.UpdateOperation.upsert_points(points))
         self.own.flush()
 
@@ -177,7 +184,7 @@ class Faiss(Peer):
             # Its selector lives as long as the search: faiss keeps a bare pointer.
             selector = faiss.IDSelectorBatch(np.flatnonzero(self.labels % LABELS == label))
             found = self.made.search(queries, K, params=self.chosen(selector))[1]
-        return [[one for one in row if one >= 0] for row in found.tolist()]
+        return [[place for place in row if place >= 0] for row in found.tolist()]
 
     def reopen(self) -> None:
         self.made = faiss.read_index(str(self.directory / "index"))
@@ -292,8 +299,8 @@ class Pgvector(Peer):
         copying = "COPY items FROM STDIN WITH (FORMAT BINARY)"
         with self.connection.transaction(), self.connection.cursor() as cursor, cursor.copy(copying) as copy:
             copy.set_types(["int8", "int4", "vector"])
-            for one, vector, label in zip(ids, vectors, labels, strict=True):
-                copy.write_row([one, int(label) % LABELS, vector])
+            for identifier, vector, label in zip(ids, vectors, labels, strict=True):
+                copy.write_row([identifier, int(label) % LABELS, vector])
 
     def index(self) -> None:
         self.connection.execute("SET maintenance_work_mem = '1GB'")
@@ -341,7 +348,9 @@ class SqliteVec(Peer):
         sqlite_vec.load(self.database)
 
     def add(self, ids: range, vectors: Vectors, labels: Any) -> None:
-        rows = [(one, v.tobytes(), int(n) % LABELS) for one, v, n in zip(ids, vectors, labels, strict=True)]
+        rows = [
+            (identifier, v.tobytes(), int(n) % LABELS) for identifier, v, n in zip(ids, vectors, labels, strict=True)
+        ]
         with self.database:
             self.database.executemany("INSERT INTO items(rowid, vector, label) VALUES (?, ?, ?)", rows)
 
@@ -378,7 +387,7 @@ def truth(vectors: Vectors, rows: Any, queries: Vectors) -> list[set[int]]:
 
 
 def recall(found: list[Ids], best: list[set[int]]) -> float:
-    return float(np.mean([len(set(one) & right) / len(right) for one, right in zip(found, best, strict=True)]))
+    return float(np.mean([len(set(ids) & right) / len(right) for ids, right in zip(found, best, strict=True)]))
 
 
 def asked(

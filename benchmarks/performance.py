@@ -10,10 +10,10 @@ PAGE = DOCS / "performance.md"
 def step_table(found: dict[str, Any]) -> str:
     rows = [
         (
-            name, *(f"{one[key]:.0f}" for key in one if key.endswith("ms")), f"{one['times the first']:.2f}",
-            " to ".join(f"{each:.2f}" for each in one["middle half of the ratios"]),
+            name, *(f"{figures[key]:.0f}" for key in figures if key.endswith("ms")), f"{figures['times the first']:.2f}",
+            " to ".join(f"{each:.2f}" for each in figures["middle half of the ratios"]),
         )
-        for name, one in found["variants"].items()
+        for name, figures in found["variants"].items()
     ]  # fmt: skip
     head = ("one step", "ms", "teacher", "forward, losses", "backward", "optimizer", "times the first", "middle half")
     return table(head, rows)
@@ -22,11 +22,11 @@ def step_table(found: dict[str, Any]) -> str:
 def speed_table(found: dict[str, Any]) -> str:
     rows = [
         (
-            name, str(one["images per second"]), f"{one['times the plain recipe']:.2f}",
-            " to ".join(f"{each:.2f}" for each in one["lowest and highest ratio"]),
+            name, str(figures["images per second"]), f"{figures['times the plain recipe']:.2f}",
+            " to ".join(f"{each:.2f}" for each in figures["lowest and highest ratio"]),
         )
-        for name, one in found["speed"].items()
-        if "images per second" in one
+        for name, figures in found["speed"].items()
+        if "images per second" in figures
     ]  # fmt: skip
     return table(("learning", "images/s", "times the plain recipe", "lowest and highest"), rows)
 
@@ -35,9 +35,16 @@ def runs_table(found: dict[str, Any]) -> str:
     runs = found["whole runs, by seed"]
     plainly = next(iter(runs.values()))["seconds"]
     rows = []
-    for name, one in runs.items():
-        ratios = [a / b for a, b in zip(plainly, one["seconds"], strict=True)]
-        rows.append((name, each(one["seconds"]), each(ratios, 2), *(each(one[key]) for key in one if "recall" in key)))
+    for name, figures in runs.items():
+        ratios = [a / b for a, b in zip(plainly, figures["seconds"], strict=True)]
+        rows.append(
+            (
+                name,
+                each(figures["seconds"]),
+                each(ratios, 2),
+                *(each(figures[key]) for key in figures if "recall" in key),
+            )
+        )
     head = (
         "whole runs, seed by seed",
         "seconds",
@@ -55,24 +62,24 @@ def each(values: list[float], digits: int = 1) -> str:
 def methods_table(found: dict[str, Any]) -> str:
     rows = [
         (
-            f"`{name}`", f"{one['images per second']:.0f}", f"{one['times the seconds of finetune']:.2f}",
-            f"{one['peak, MiB']:.0f}", f"{one['times the memory of finetune']:.2f}",
+            f"`{name}`", f"{figures['images per second']:.0f}", f"{figures['times the seconds of finetune']:.2f}",
+            f"{figures['peak, MiB']:.0f}", f"{figures['times the memory of finetune']:.2f}",
         )
-        for name, one in found["methods"].items()
+        for name, figures in found["methods"].items()
     ]  # fmt: skip
     return table(("method", "images/s", "times fine-tuning's time", "peak, MiB", "times fine-tuning's peak"), rows)
 
 
 def growth_table(found: dict[str, Any]) -> str:
     rows = []
-    for count, one in found["1000 queries"].items():
-        seconds = one["seconds"]
+    for count, figures in found["1000 queries"].items():
+        seconds = figures["seconds"]
         extracted = found["extraction"][count]["seconds"]
         rows.append(
             (
                 f"{int(count):,}".replace(",", " "), *(f"{1000 * seconds[name]:.0f}" for name in seconds),
                 f"{seconds['ten nearest'] / seconds['bare products and topk']:.2f}",
-                f"{one['peak over inputs, MiB']:.0f}", f"{1e6 * extracted / int(count):.0f}",
+                f"{figures['peak over inputs, MiB']:.0f}", f"{1e6 * extracted / int(count):.0f}",
             )
         )  # fmt: skip
     head = (
@@ -84,9 +91,9 @@ def growth_table(found: dict[str, Any]) -> str:
 
 def metrics_table(found: dict[str, Any]) -> str:
     rows = []
-    for count, one in found["vectors"].items():
-        blocks, whole = one["seconds"]["by blocks"], one["seconds"]["by whole rows"]
-        busy = one["processor seconds"]["by whole rows"]
+    for count, figures in found["vectors"].items():
+        blocks, whole = figures["seconds"]["by blocks"], figures["seconds"]["by whole rows"]
+        busy = figures["processor seconds"]["by whole rows"]
         rows.append((spaced(int(count)), f"{blocks:.2f}", f"{whole:.2f}", f"{blocks / whole:.1f}", f"{busy:.2f}"))
     return table(("N", "by blocks, s", "by whole rows, s", "times as fast", "of a processor, s"), rows)
 
@@ -98,7 +105,7 @@ def runtimes_table(found: dict[str, Any]) -> str:
         for network, runs in found["networks"].items()
     ]
     cosines = [min(runs[name]["smallest cosine"] for runs in found["networks"].values()) for name in names]
-    rows.append(("lowest cosine with torch", *(f"{one:.5f}" for one in cosines)))
+    rows.append(("lowest cosine with torch", *(f"{cosine:.5f}" for cosine in cosines)))
     return table(("images a second", *names), rows)
 
 
@@ -107,11 +114,12 @@ def indexing_table(found: dict[str, Any]) -> str:
     shares = ("share of the bare network's speed", "share of the speed of network and decoding in turn")
     rows = [
         (
-            name, f"{one['bare']:.0f}", f"{one['index']:.0f}", f"{found['times as fast as storing in turn'][name]['median']:.2f}",
+            name, f"{speed['bare']:.0f}", f"{speed['index']:.0f}",
+            f"{found['times as fast as storing in turn'][name]['median']:.2f}",
             *(f"{found[share][name][figure]:.2f}" for share in shares for figure in ("median", "of a processor")),
             *(f"{spent[name][what]:.1f}" for what in ("bare", "decoding", "index")),
         )
-        for name, one in speeds.items()
+        for name, speed in speeds.items()
     ]  # fmt: skip
     head = (
         found["network"], "bare, images/s", "index, images/s", "times as fast as before", "share of bare", "of a processor",
@@ -139,12 +147,12 @@ def peers_table(found: dict[str, Any]) -> str:
         cells = [f"{found['adding, s'][name]:.1f}"]
         cells.append(f"{found['indexing, s'][name]:.1f}" if name in found["indexing, s"] else "")
         for what in ("exact", "exact, one label in a hundred", "index", "index, one label in a hundred"):
-            one = found[what].get(name)
-            cells.append("" if one is None else f"{one['one, ms']:.2f}")
+            figures = found[what].get(name)
+            cells.append("" if figures is None else f"{figures['one, ms']:.2f}")
             if what == "exact":
-                cells.append("" if one is None else f"{one['in a batch, ms']:.2f}")
+                cells.append("" if figures is None else f"{figures['in a batch, ms']:.2f}")
             if what.startswith("index"):
-                cells.append("" if one is None else f"{100 * one['recall@10']:.1f}")
+                cells.append("" if figures is None else f"{100 * figures['recall@10']:.1f}")
         reopened = found["reopening to the first answer, s"].get(name)
         cells.append("" if reopened is None else f"{reopened:.2f}")
         cells.append(spaced(found["bytes a vector"][name]))
@@ -158,8 +166,12 @@ def peers_table(found: dict[str, Any]) -> str:
 
 def command_line_table(found: dict[str, Any]) -> str:
     rows = [
-        (f"`{verb}`", *(f"{one['seconds'][name]:.2f}" for name in ("before", "now")), f"{one['times as fast']:.1f}")
-        for verb, one in found["verbs"].items()
+        (
+            f"`{verb}`",
+            *(f"{figures['seconds'][name]:.2f}" for name in ("before", "now")),
+            f"{figures['times as fast']:.1f}",
+        )
+        for verb, figures in found["verbs"].items()
     ]
     return table(("verb", "before, s", "now, s", "times as fast"), rows)
 

@@ -91,15 +91,15 @@ def run(
                 )
             )
             verdicts.append(shop.check(generations[-1].name, test).pairs[0].verdict)
-        made = [shop.extract(one, test) for one in generations]
-        pairs = [[shop.extract(one, train.of_classes(task)) for one in generations] for task in tasks]
-        seconds = [one.card.training.get("seconds") for one in generations[1:]]
+        made = [shop.extract(generation, test) for generation in generations]
+        pairs = [[shop.extract(generation, train.of_classes(task)) for generation in generations] for task in tasks]
+        seconds = [generation.card.training.get("seconds") for generation in generations[1:]]
 
     def asked(query: int, gallery: int) -> Vectors:
         """The held-out images as queries of one generation in vectors of another."""
         if not method.endswith(ADAPTED) or query == gallery:
             return in_width_of(made[query], made[gallery])
-        new, old = (torch.from_numpy(pairs[query - 1][one]) for one in (query, gallery))
+        new, old = (torch.from_numpy(pairs[query - 1][place]) for place in (query, gallery))
         return np.asarray(fit_procrustes(new, old)(torch.from_numpy(made[query])))
 
     found = {(q, g): hits(asked(q, g), made[g], test.labels) for q in range(len(made)) for g in range(q + 1)}
@@ -163,7 +163,7 @@ def read(
     with tempfile.TemporaryDirectory() as folder:
         shop = Workspace.create(Path(folder) / "shop", backbone=backbone, size=size)
         images = shop.read(str(path))
-        images = images.of_classes([one for one in images.classes if is_reported(name, one)])
+        images = images.of_classes([label for label in images.classes if is_reported(name, label)])
         train, test = (
             drawers_apart(images) if name == "omniglot" else (images.of_split("train"), images.of_split("test"))
         )
@@ -184,8 +184,8 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     spread: Callable[[list[float]], float] = lambda values: statistics.stdev(values) if len(values) > 1 else 0.0  # noqa: E731
     return {
         name: [
-            round(statistics.mean(one["figures"][name] for one in runs), 1),
-            round(spread([one["figures"][name] for one in runs]), 1),
+            round(statistics.mean(run["figures"][name] for run in runs), 1),
+            round(spread([run["figures"][name] for run in runs]), 1),
         ]
         for name in names
     }

@@ -69,15 +69,15 @@ def search() -> str:
     note = recorded_whole("search").get("note", "")
     seeds = len(found["seeds"])
     rows, at_the_edge = [], 0
-    for method, one in found["methods"].items():
+    for method, figures in found["methods"].items():
         cells = []
-        for chosen in (one["default"], one["best"]):
-            values = one["values"][chosen]
+        for chosen in (figures["default"], figures["best"]):
+            values = figures["values"][chosen]
             cells += [f"{float(chosen):g}", *(f"{100 * fmean(values[test]):.1f}" for test in ("self", "cross"))]
-        ends = (next(iter(one["values"])), list(one["values"])[-1])
-        edge = one["best"] in ends
+        ends = (next(iter(figures["values"])), list(figures["values"])[-1])
+        edge = figures["best"] in ends
         at_the_edge += edge
-        rows.append(f"| {method} | `{one['weight']}` | " + " | ".join(cells) + f" | {'yes' if edge else ''} |")
+        rows.append(f"| {method} | `{figures['weight']}` | " + " | ".join(cells) + f" | {'yes' if edge else ''} |")
     head = "| method | weight | default | self | cross | chosen | self | cross | at the edge |"
     return (
         "## The same search for every method\n\n"

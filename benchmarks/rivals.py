@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     missing = [
-        str(path) for path in (options.python, *(options.images / one for one in IMAGES.values())) if not path.exists()
+        str(path)
+        for path in (options.python, *(options.images / kind for kind in IMAGES.values()))
+        if not path.exists()
     ]
     if missing:
         sys.exit(f"Skipped: {', '.join(missing)} is not there. See --help for what is needed.")
@@ -112,7 +114,7 @@ def write_cases(cases: dict[str, Case], seeds: list[int], work: Path) -> None:
 
 def place(name: str) -> str:
     """A name for files."""
-    return "".join(one if one.isascii() and one.isalnum() else "-" for one in name)
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
 
 
 def recall(case: Case, found: Tensor) -> float:

@@ -90,11 +90,11 @@ def bare(space: Workspace, name: str, repeats: int, scratch: Path) -> dict[str, 
     expected = runs["torch"](pixels).astype(np.float64)
     return {
         key: {
-            "images per second": round(len(pixels) / one["median_s"], 1),
-            "at best": round(len(pixels) / one["min_s"], 1),
+            "images per second": round(len(pixels) / timing["median_s"], 1),
+            "at best": round(len(pixels) / timing["min_s"], 1),
             "smallest cosine": round(float((runs[key](pixels) * expected).sum(1).min()), 6),
         }
-        for key, one in taken.items()
+        for key, timing in taken.items()
     }
 
 
@@ -182,12 +182,12 @@ def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch:
         },
         "images per second": {
             runtime: {
-                what: round(count / statistics.median(one[0] for one in times), 1) for what, times in each.items()
+                what: round(count / statistics.median(timing[0] for timing in times), 1) for what, times in each.items()
             }
             for runtime, each in taken.items()
         },
         "processor milliseconds an image": {
-            runtime: {what: round(1000 * min(one[1] for one in times) / count, 2) for what, times in each.items()}
+            runtime: {what: round(1000 * min(timing[1] for timing in times) / count, 2) for what, times in each.items()}
             for runtime, each in taken.items()
         },
     }
@@ -195,12 +195,12 @@ def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch:
 
 def ratios(each: dict[str, list[tuple[float, float]]], over: tuple[str, ...], under: str) -> dict[str, Any]:
     """How much longer some parts took together than another, turn by turn; and of the processors, at best."""
-    clock = [[one[0] for one in each[name]] for name in (*over, under)]
+    clock = [[timing[0] for timing in each[name]] for name in (*over, under)]
     turns = [sum(parts) / whole for *parts, whole in zip(*clock, strict=True)]
-    least = {name: min(one[1] for one in each[name]) for name in (*over, under)}
+    least = {name: min(timing[1] for timing in each[name]) for name in (*over, under)}
     return {
         "median": round(statistics.median(turns), 3),
-        "each": [round(one, 3) for one in turns],
+        "each": [round(turn, 3) for turn in turns],
         "of a processor": round(sum(least[name] for name in over) / least[under], 3),
     }
 
@@ -235,7 +235,7 @@ def decoding(folder: Path, repeats: int) -> dict[str, Any]:
         ]
     found = interleaved(runs, repeats)
     told: dict[str, Any] = {
-        "images per second": {name: round(len(files) / one["median_s"]) for name, one in found.items()}
+        "images per second": {name: round(len(files) / timing["median_s"]) for name, timing in found.items()}
     }
     with contextlib.suppress(ImportError):
         import simplejpeg

@@ -243,7 +243,7 @@ def bytes_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> st
         (
             precision,
             *(f"{each[precision][part]:.0f}" for part in ("vector", "beside", "index")),
-            *(size(one["bytes"][precision]["disk"]) for one in found.values()),
+            *(size(figures["bytes"][precision]["disk"]) for figures in found.values()),
         )
         for precision in PRECISIONS
     ]
@@ -260,7 +260,7 @@ def bytes_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> st
 def machines_table(case: Case, found: dict[str, Any]) -> str:
     ways = ("in memory", "on disk")
     rows = [
-        (precision, *(str(one["machines"][precision][way]) for one in found.values() for way in ways))
+        (precision, *(str(figures["machines"][precision][way]) for figures in found.values() for way in ways))
         for precision in PRECISIONS
     ]
     return (
@@ -273,7 +273,7 @@ def machines_table(case: Case, found: dict[str, Any]) -> str:
 
 def extraction_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> str:
     rows = [
-        (name, number(costs[name].value), *(number(one["device_hours"][name]) for one in found.values()))
+        (name, number(costs[name].value), *(number(figures["device_hours"][name]) for figures in found.values()))
         for name in NETWORKS
     ]
     return (
@@ -292,15 +292,15 @@ def refresh_tables(case: Case, costs: dict[str, Cost], found: dict[str, Any]) ->
     def hours(value: float) -> str:
         return number(value) + ("" if price is None else f" ({number(value * price)})")
 
-    def row(share: str, one: dict[str, float]) -> tuple[str, ...]:
+    def row(share: str, figures: dict[str, float]) -> tuple[str, ...]:
         return (
             f"{100 * float(share):.0f} %",
-            hours(one["device_hours"]),
-            hours(one["device_hours_saved"]),
-            size(one["more_bytes_until_committed"]) if one["more_bytes_until_committed"] else "0",
-            number(one["writing_hours"]),
-            number(one["index_core_hours"]),
-            f"{100 * one['recall@1_of_the_benchmark']:.1f}",
+            hours(figures["device_hours"]),
+            hours(figures["device_hours_saved"]),
+            size(figures["more_bytes_until_committed"]) if figures["more_bytes_until_committed"] else "0",
+            number(figures["writing_hours"]),
+            number(figures["index_core_hours"]),
+            f"{100 * figures['recall@1_of_the_benchmark']:.1f}",
         )
 
     whence = "measured on two cores" if case.images_per_second is None else "given, not measured here"
@@ -309,8 +309,8 @@ def refresh_tables(case: Case, costs: dict[str, Cost], found: dict[str, Any]) ->
         f"### A refresh of a part\n\n{case.network}: {number(rate_of(case, costs))} images/s, {whence}. Hours are of one "
         f"device{money}.",
         *(
-            f"{power(items)} items:\n\n" + table(head, [row(*share) for share in one["refresh"].items()])
-            for items, one in zip(case.items, found.values(), strict=True)
+            f"{power(items)} items:\n\n" + table(head, [row(*share) for share in figures["refresh"].items()])
+            for items, figures in zip(case.items, found.values(), strict=True)
         ),
     ]
     return "\n\n".join(parts)
@@ -329,7 +329,7 @@ def search_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> s
         "building_core_hours": "building all indexes, core hours",
         "building_hours": "building all indexes, hours on all cores",
     }
-    rows = [(name, *(number(one["search"][key]) for one in found.values())) for key, name in names.items()]
+    rows = [(name, *(number(figures["search"][key]) for figures in found.values())) for key, name in names.items()]
     return (
         f"### Searching\n\nShards of a million, the largest that was measured, on as many machines as hold float32 in memory; "
         f"each core searches its shards one after another. Times are of {MEASURED_DIMENSION} dimensions. recall@10 of a "
@@ -342,14 +342,14 @@ def search_table(case: Case, costs: dict[str, Cost], found: dict[str, Any]) -> s
 
 def growth_table() -> str:
     """Searching as a gallery grows, up to where it was measured."""
-    sizes = {int(items): one for items, one in recorded("gallery").items() if items.isdigit()}
+    sizes = {int(items): figures for items, figures in recorded("gallery").items() if items.isdigit()}
     sizes[int(LARGEST)] = recorded("gallery_million")[LARGEST]
     rows = [
-        (name, *(number(one[way]["no filter"]["single"]["ms"]) for one in sizes.values()))
+        (name, *(number(figures[way]["no filter"]["single"]["ms"]) for figures in sizes.values()))
         for name, way in (("exact search, ms", "exact"), ("by the index, ms", "index"))
     ]
-    rows.append(("building the index, minutes", *(number(one["compact_s"] / 60) for one in sizes.values())))
-    rows.append(("opening, s", *(number(one["compacted"]["open_s"]) for one in sizes.values())))
+    rows.append(("building the index, minutes", *(number(figures["compact_s"] / 60) for figures in sizes.values())))
+    rows.append(("opening, s", *(number(figures["compacted"]["open_s"]) for figures in sizes.values())))
     return (
         f"### As a gallery grows, measured\n\nOne query at a time, {MEASURED_DIMENSION} dimensions, one shard "
         f"([gallery](../benchmarks/results/gallery.json), [gallery_million](../benchmarks/results/gallery_million.json)).\n\n"

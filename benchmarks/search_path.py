@@ -102,7 +102,8 @@ def main() -> None:
                     for what, value in json.loads(run(source, "--measure", directory)).items():
                         found[name].setdefault(what, []).append(value)
             medians = {
-                name: {what: statistics.median(values) for what, values in one.items()} for name, one in found.items()
+                name: {what: statistics.median(values) for what, values in timings.items()}
+                for name, timings in found.items()
             }
             result[f"{count} items"] = {
                 "milliseconds": medians,

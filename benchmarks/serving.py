@@ -106,7 +106,7 @@ class Asked:
         self.statuses: Counter[int] = Counter()
 
     def told(self, elapsed: float) -> dict[str, Any]:
-        everything = [one for times in self.seconds.values() for one in times]
+        everything = [seconds for times in self.seconds.values() for seconds in times]
         return {
             "requests": len(everything),
             "requests_per_second": len(everything) / elapsed,
@@ -168,10 +168,10 @@ def compare(directory: Path, seconds: float, repeats: int) -> dict[str, Any]:
         for name in runs:
             several = runs[name][count]
             row[name] = {
-                "requests_per_second": statistics.median(float(one["requests_per_second"]) for one in several),
-                "errors": sum(int(one["errors"]) for one in several),
+                "requests_per_second": statistics.median(float(load["requests_per_second"]) for load in several),
+                "errors": sum(int(load["errors"]) for load in several),
                 "milliseconds": {
-                    share: statistics.median(one["milliseconds"]["search/image"][share] for one in several)
+                    share: statistics.median(load["milliseconds"]["search/image"][share] for load in several)
                     for share in ("p50", "p95", "p99")
                 },
             }
@@ -188,7 +188,8 @@ def load(directory: Path, seconds: float, count: int) -> dict[str, Any]:
     vectors = draw.normal(size=(PICTURES, DIMENSION)).tolist()
     requests = [("search/image", image_request(picture(1000 + number))) for number in range(PICTURES)]
     requests += [
-        ("search by vector", request("POST", "/api/v1/search", json.dumps({"vector": one}).encode())) for one in vectors
+        ("search by vector", request("POST", "/api/v1/search", json.dumps({"vector": vector}).encode()))
+        for vector in vectors
     ]
     requests += [
         ("search by item", request("POST", "/api/v1/search", json.dumps({"item": stored[n % len(stored)]}).encode()))

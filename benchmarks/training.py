@@ -151,7 +151,7 @@ def recall(network: Network, images: ImageSet, old: Network | None = None) -> fl
 
 def some(images: ImageSet, classes: range, each: int) -> ImageSet:
     """The first images of these classes."""
-    return images.select(np.concatenate([np.flatnonzero(images.labels == one)[:each] for one in classes]))
+    return images.select(np.concatenate([np.flatnonzero(images.labels == label)[:each] for label in classes]))
 
 
 def speeds(names: tuple[str, ...], base: Network, classes: int, images: ImageSet, repeats: int) -> dict[str, Any]:

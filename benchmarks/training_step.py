@@ -62,9 +62,9 @@ class Variant:
         inputs = normalise(self.pixels, (0.5,) * 3, (0.25,) * 3)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             with torch.set_grad_enabled(self.through):
-                old = Outputs(*(one.float() for one in self.teacher(inputs)))
+                old = Outputs(*(output.float() for output in self.teacher(inputs)))
             at.append(time.perf_counter())
-            new = Outputs(*(one.float() for one in self.network(inputs)))
+            new = Outputs(*(output.float() for output in self.network(inputs)))
         losses = CSD().losses(
             Step(self.labels, new, old, head=self.network.head, state=None, old_head=self.teacher.head)
         )

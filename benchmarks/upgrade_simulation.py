@@ -234,11 +234,11 @@ def simulate(world: World, policy: Policy, curves: dict[str, Any]) -> dict[str, 
                 "device_hours": round(hours, 2),
             }
         )
-    recalls = [one["recall@1"] for one in days]
+    recalls = [day["recall@1"] for day in days]
     return {
         "policy": asdict(policy),
         "days_until_the_new_model_serves": switched,
-        "days_until_no_vector_is_old": next((one["day"] for one in days if one["share_new"] == 1), None),
+        "days_until_no_vector_is_old": next((day["day"] for day in days if day["share_new"] == 1), None),
         "mean_recall": round(float(np.mean(recalls)), 4),
         "lowest_recall": min(recalls),
         "last_recall": recalls[-1],
@@ -254,26 +254,26 @@ def summary(world: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
     """The generated part of the page, from a result file."""
     price = world["price_per_hour"]
 
-    def row(one: dict[str, Any]) -> tuple[str, ...]:
-        served, renewed = one["days_until_the_new_model_serves"], one["days_until_no_vector_is_old"]
-        hours = one["device_hours"]
+    def row(result: dict[str, Any]) -> tuple[str, ...]:
+        served, renewed = result["days_until_the_new_model_serves"], result["days_until_no_vector_is_old"]
+        hours = result["device_hours"]
         return (
-            one["policy"]["title"],
+            result["policy"]["title"],
             "at once" if served == 0 else "not yet" if served is None else f"day {served}",
             "–" if renewed is None else f"day {renewed}",
-            *(f"{100 * one[name]:.1f}" for name in ("mean_recall", "lowest_recall", "last_recall")),
+            *(f"{100 * result[name]:.1f}" for name in ("mean_recall", "lowest_recall", "last_recall")),
             f"{hours:.0f}" + ("" if price is None else f" ({hours * price:.0f})"),
         )
 
     head = ("policy", "new model answers", "no old vector left", "recall@1, mean", "lowest", "last day", "device hours")
     first, rate = results[0], world["images_per_second"]
-    again = max(one["images_extracted_again"] for one in results)
-    devices = max(one["devices_lost"] for one in results)
+    again = max(result["images_extracted_again"] for result in results)
+    devices = max(result["devices_lost"] for result in results)
     return (
         f"{spaced(world['items'])} items and {spaced(world['arrivals'])} new ones a day; {world['devices']} devices of {rate:g} "
         f"images/s, {world['hours']:g} hours a day; each is lost with a probability of {world['losses']:g} a day; "
         f"{len(first['days'])} days.\n\n"
-        + table(head, [row(one) for one in results])
+        + table(head, [row(result) for result in results])
         + f"\n\n![recall day by day]({PICTURE.name})\n\n"
         + f"At most {devices} devices were lost, and {spaced(again)} images extracted again. The books of all items agreed."
     )
@@ -291,11 +291,11 @@ def draw_picture(world: World, results: Sequence[dict[str, Any]], path: Path) ->
             2, 1, figsize=(7.2, 5.6), layout="constrained", sharex=True, height_ratios=(3, 1)
         )
         # Broad first, so that what is drawn over a line leaves it to be seen.
-        for colour, width, one in zip(PALETTE, (4, 3, 2, 2, 2, 2), results, strict=False):
-            days = [day["day"] for day in one["days"]]
+        for colour, width, result in zip(PALETTE, (4, 3, 2, 2, 2, 2), results, strict=False):
+            days = [day["day"] for day in result["days"]]
             line: Any = {"color": colour, "linewidth": width}
-            recall.step(days, [100 * day["recall@1"] for day in one["days"]], where="post", **line)
-            hours.plot(days, [day["device_hours"] for day in one["days"]], label=one["policy"]["title"], **line)
+            recall.step(days, [100 * day["recall@1"] for day in result["days"]], where="post", **line)
+            hours.plot(days, [day["device_hours"] for day in result["days"]], label=result["policy"]["title"], **line)
         recall.set(ylabel="recall@1 (%)")
         recall.set_title(f"{world.items:.0e} items".replace("e+0", "e"), color=MUTED, fontsize=8, loc="left")
         hours.set(xlabel="day", ylabel="device hours", xlim=(1, world.days))
@@ -318,7 +318,7 @@ def main() -> None:
     began = time.perf_counter()
     results = [simulate(world, policy, curves) for policy in POLICIES]
     seconds = time.perf_counter() - began
-    assert not any(one["problems"] for one in results), [one["problems"] for one in results]
+    assert not any(result["problems"] for result in results), [result["problems"] for result in results]
     described = {**asdict(world), "images_per_second": rate_of(world)}
     if world != usual:
         print(summary(described, results))

@@ -46,7 +46,7 @@ def vectors(shop: Workspace) -> dict[str, tuple[str, bytes]]:
 
 def spaces(shop: Workspace) -> dict[str, int]:
     """How many visible items each space has."""
-    return {one.name: one.items for one in shop.status().spaces or ()}
+    return {space.name: space.items for space in shop.status().spaces or ()}
 
 
 def environment() -> dict[str, str]:

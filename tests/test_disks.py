@@ -127,7 +127,7 @@ def test_damaged_notes_are_begun_anew(shop: Path, damage: bytes, caplog: pytest.
     with Workspace(shop) as space:
         identifier = next(iter(space.gallery.iterate()))[0].id
         found = space.search(item=identifier, k=2)
-        assert space.notes.times_found() == {one.item.id: 1 for one in found}
+        assert space.notes.times_found() == {match.item.id: 1 for match in found}
         assert space.notes.problems() == []
     assert "was damaged" in caplog.text
     assert (shop / "notes.sqlite.damaged").read_bytes() == damage

@@ -30,7 +30,9 @@ def photograph(draw: np.random.Generator, kind: int) -> Image.Image:
     pixels = np.clip(ground * light * np.ones((96, 96, 1)) + draw.normal(0, 8, (96, 96, 3)), 0, 255).astype(np.uint8)
     image = Image.fromarray(pixels)
     brush = ImageDraw.Draw(image)
-    colour = tuple(int(one) for one in np.random.default_rng(kind).integers(20, 236, 3) + draw.integers(-12, 13, 3))
+    colour = tuple(
+        int(channel) for channel in np.random.default_rng(kind).integers(20, 236, 3) + draw.integers(-12, 13, 3)
+    )
     x, y = draw.integers(30, 66, 2)
     size, turn = int(draw.integers(18, 26)), float(draw.uniform(0, 60))
     if kind % 2:
@@ -155,5 +157,5 @@ def test_the_pages_that_it_names_are_there_and_their_headings_too() -> None:
             assert path.exists(), f"{page.name}: {target[0]}"
             if target[1] and path.suffix == ".md":
                 headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
-                anchors = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+                anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
                 assert target[1] in anchors, f"{page.name}: {target[0]}#{target[1]}"

@@ -133,8 +133,8 @@ def test_names() -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_no_text_breaks_it(one: str, other: str) -> None:
-    for address in (f"https://{one}", f"{one}://{other}", f"s3://{one}@{other}?{one}={other}", one):
+def test_no_text_breaks_it(first: str, second: str) -> None:
+    for address in (f"https://{first}", f"{first}://{second}", f"s3://{first}@{second}?{first}={second}", first):
         assert isinstance(redacted(address), str)
         redacted_text(address)
 

@@ -76,7 +76,7 @@ def test_the_main_job(space: Workspace, quick: Quick) -> None:
     assert space.promoted.name == "v1", "learning promotes nothing but the first generation"
 
     result = space.check("v2", held_out())
-    assert next((one.name, one.met) for one in result.pairs[0].conditions) == ("queries", False)
+    assert next((condition.name, condition.met) for condition in result.pairs[0].conditions) == ("queries", False)
     with pytest.raises(RefusedError, match="The gate refuses v2. v1: NOT MET: queries: 60, required at least 200"):
         space.promote("v2")
     gate(space, "queries = 50\ncross_test = -50\nself_test = -50\n")
@@ -299,9 +299,11 @@ def test_drift_is_chained_or_in_one_jump(learned: Workspace, quick: Quick, tmp_p
 def test_virtual_features_beside_real_ones(learned: Workspace) -> None:
     found = learned.virtual_features("v2", held_out())
     assert list(found) == ["v1"]
-    one = found["v1"]
-    assert one.cosine > one.cosine_untouched, "a rate of 1e-2 moves the space, and estimating beats doing nothing"
-    assert one.recall_real == pytest.approx(learned.check("v2", held_out()).pairs[0].evidence.recall("old self"))
+    fidelity = found["v1"]
+    assert fidelity.cosine > fidelity.cosine_untouched, (
+        "a rate of 1e-2 moves the space, and estimating beats doing nothing"
+    )
+    assert fidelity.recall_real == pytest.approx(learned.check("v2", held_out()).pairs[0].evidence.recall("old self"))
     with pytest.raises(InputError, match="v1 remembers no generation before it"):
         learned.virtual_features("v1", held_out())
 

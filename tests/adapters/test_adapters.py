@@ -39,15 +39,15 @@ def rotation(width: int, seed: int = 5) -> torch.Tensor:
     return made
 
 
-def agreement(one: torch.Tensor, other: torch.Tensor) -> float:
-    return F.cosine_similarity(one, other).mean().item()
+def agreement(first: torch.Tensor, second: torch.Tensor) -> float:
+    return F.cosine_similarity(first, second).mean().item()
 
 
 class TestEveryAdapter:
     @EVERY_ADAPTER
     def test_unit_rows_and_no_change_of_what_it_was_given(self, fit: Fit) -> None:
         new, old, later = rows(200, 8), rows(200, 8, 1), rows(20, 8, 2)
-        copies = [one.clone() for one in (new, old, later)]
+        copies = [rows.clone() for rows in (new, old, later)]
         mapped = fit(new, old)(later)
         torch.testing.assert_close(mapped.norm(dim=1), torch.ones(20))
         assert not mapped.requires_grad
@@ -88,7 +88,7 @@ class TestEveryAdapter:
     @EVERY_ADAPTER
     def test_is_its_tensors_and_its_kind(self, fit: Fit) -> None:
         adapter, later = fit(rows(200, 8), rows(200, 8, 1)), rows(20, 8, 2)
-        again = adapter_from_tensors(adapter.kind, {name: one.clone() for name, one in adapter.tensors().items()})
+        again = adapter_from_tensors(adapter.kind, {name: tensor.clone() for name, tensor in adapter.tensors().items()})
         assert type(again) is type(adapter) is ADAPTERS[adapter.kind].adapter
         assert torch.equal(again(later), adapter(later))
         assert not again.training
@@ -208,7 +208,7 @@ class TestLowRank:
         offset = torch.from_numpy(draw.normal(size=6))
         adapter = fit_linear(source, source @ weight + offset, rank=2, ridge=1e-12)
         assert adapter.rank == 2
-        assert {name: tuple(one.shape) for name, one in adapter.tensors().items()} == {
+        assert {name: tuple(tensor.shape) for name, tensor in adapter.tensors().items()} == {
             "weight": (8, 2), "second": (2, 6), "offset": (6,),
         }  # fmt: skip
         assert adapter.second is not None
@@ -223,7 +223,7 @@ class TestLowRank:
         source, target = rows(30, 5, seed, torch.float64), rows(30, 4, seed + 1, torch.float64)
         adapter = fit_linear(source, target, rank=rank, ridge=ridge)
         assert adapter.second is not None
-        x, y = (one.numpy() - one.numpy().mean(0) for one in (source, target))
+        x, y = (rows.numpy() - rows.numpy().mean(0) for rows in (source, target))
         x, y = np.concatenate([x, np.sqrt(ridge * 30) * np.eye(5)]), np.concatenate([y, np.zeros((5, 4))])
         # Eckart and Young: the best fit of rank r is the projection of the best one on its first r singular vectors.
         best = x @ np.linalg.lstsq(x, y, rcond=None)[0]
@@ -239,8 +239,8 @@ class TestLowRank:
         whole = fit_linear(source, target)
         assert whole.rank is None
         assert all(
-            torch.equal(one, other)
-            for one, other in zip(
+            torch.equal(before, after)
+            for before, after in zip(
                 whole.tensors().values(), fit_linear(source, target, rank=4).tensors().values(), strict=True
             )
         )
@@ -281,7 +281,7 @@ class TestLambdaOrthogonality:
         turned, free = fit_procrustes(source, target), fit_linear(source, target)
         near = fit_lambda_orthogonal(source, target, threshold=0.3)
         assert agreement(near(later), expected) > agreement(turned(later), expected) + 0.005
-        distances = [distance_from_orthogonal(one).item() for one in (turned.rotation, near.weight, free.weight)]
+        distances = [distance_from_orthogonal(matrix).item() for matrix in (turned.rotation, near.weight, free.weight)]
         assert distances[0] < 1e-5
         assert 0.05 < distances[1] < 0.3 * 8**0.5 + 0.1
         assert distances[1] < distances[2]

@@ -25,11 +25,11 @@ def spaces(count: int, width: int, other: int, seed: int = 0, disturbance: float
         torch.randn(count, size, generator=torch.Generator().manual_seed(seed + 1 + place))
         for place, size in enumerate((width, other))
     ]
-    one, two = (
+    first, second = (
         F.normalize(content @ weight + 2 * mean + disturbance * some)
         for weight, mean, some in zip(inner, shift, noise, strict=True)
     )
-    return one, two
+    return first, second
 
 
 def rank(adapter: Adapter, queries: Tensor, stored: Tensor) -> float:
@@ -78,7 +78,7 @@ def test_each_stored_vector_by_itself_whatever_is_stored_beside_it() -> None:
     new, old = spaces(60, 12, 9)
     adapter = fit_bilateral(new, old)
     stored = spaces(20, 12, 9, seed=5)[1]
-    alone = torch.cat([adapter.stored_side(one[None]) for one in stored])
+    alone = torch.cat([adapter.stored_side(row[None]) for row in stored])
     torch.testing.assert_close(alone, adapter.stored_side(stored))
     assert adapter.stored_side(stored[:0]).shape == (0, 9 + 1 + 12)
 

@@ -130,9 +130,7 @@ class TestChoice:
             def map(self, embeddings: Tensor) -> Tensor:
                 return torch.where(embeddings[:, :1] > 0, embeddings, torch.ones(8))
 
-        found = select_adapter(
-            source, source, fits={"half": lambda one, other: Half(one, other, 0)}, direction="gallery"
-        )
+        found = select_adapter(source, source, fits={"half": lambda old, new: Half(old, new, 0)}, direction="gallery")
         kept = (source[:, 0] > 0).double().mean().item()
         assert found.chosen.out_of_sample.recall == pytest.approx(kept, abs=0.1)
 
@@ -144,13 +142,13 @@ class TestChoice:
         source, labels = clustered(8, 10, 8)
         target = F.normalize(source @ rotation(8) + 0.5 * rows(80, 8, 3))
         torch.manual_seed(1)
-        one = select_adapter(source, target, labels, fits=CLOSED)
+        first = select_adapter(source, target, labels, fits=CLOSED)
         torch.manual_seed(2)
         other = select_adapter(source, target, labels, fits=CLOSED)
         third = select_adapter(source, target, labels, fits=CLOSED, seed=1)
         figures = [
             [(trial.in_sample, trial.out_of_sample, trial.unseen_classes) for trial in found.trials]
-            for found in (one, other, third)
+            for found in (first, other, third)
         ]
         assert figures[0] == figures[1] != figures[2]
 
@@ -196,7 +194,7 @@ class TestChoice:
 class TestOverfitting:
     def test_to_images(self) -> None:
         source = rows(200, 8)
-        fits = {"procrustes": fit_procrustes, "table": lambda one, other: Table(one, other, 0.999)}
+        fits = {"procrustes": fit_procrustes, "table": lambda old, new: Table(old, new, 0.999)}
         found = select_adapter(source, source @ rotation(8), fits=fits)
         assert found.name == "procrustes"
         assert found.warning is None
@@ -209,7 +207,7 @@ class TestOverfitting:
 
     def test_to_classes_shows_only_on_classes_that_were_left_out(self) -> None:
         source, labels = clustered(10, 20, 16, noise=0.4)
-        fits = {"table": lambda one, other: Table(one, other, 0.75)}
+        fits = {"table": lambda old, new: Table(old, new, 0.75)}
         found = select_adapter(source, source @ rotation(16), labels, fits=fits)
         trial = found.chosen
         assert trial.unseen_classes is not None
@@ -225,7 +223,7 @@ class TestOverfitting:
         source, labels = clustered(10, 20, 16, noise=0.4)
         target = F.normalize(source @ rotation(16) + 0.2 * rows(200, 16, 9))
         fits: dict[str, Callable[[Tensor, Tensor], Adapter]] = {
-            "table": lambda one, other: Table(one, other, 0.75), "procrustes": fit_procrustes,
+            "table": lambda old, new: Table(old, new, 0.75), "procrustes": fit_procrustes,
         }  # fmt: skip
         found = select_adapter(source, target, labels, fits=fits)
         assert found.name == "procrustes"

@@ -50,25 +50,25 @@ def test_round_trip_is_bit_equal(tmp_path: Path, kind: str) -> None:
 def test_low_rank_is_kept(tmp_path: Path) -> None:
     adapter = fit_linear(rows(50, 8), rows(50, 6, 1), rank=2)
     read = write(tmp_path / "a0001", adapter).adapter()
-    assert {name: one.shape for name, one in read.tensors().items()} == {
-        name: one.shape for name, one in adapter.tensors().items()
+    assert {name: tensor.shape for name, tensor in read.tensors().items()} == {
+        name: tensor.shape for name, tensor in adapter.tensors().items()
     }
     assert torch.equal(read(rows(9, 8)), adapter(rows(9, 8)))
     assert read.dimension == 6
 
 
 def test_fingerprint_tells_maps_and_spaces_apart_and_copies_not() -> None:
-    one, other = fit_procrustes(rows(50, 8), rows(50, 8, 1)), fit_procrustes(rows(50, 8), rows(50, 8, 2))
+    first, second = fit_procrustes(rows(50, 8), rows(50, 8, 1)), fit_procrustes(rows(50, 8), rows(50, 8, 2))
     linear = fit_linear(rows(50, 8), rows(50, 8, 1))
     near = ADAPTERS["lambda-orthogonal"].adapter(**linear.tensors())
-    assert adapter_fingerprint(one, "a", "b") == adapter_fingerprint(
+    assert adapter_fingerprint(first, "a", "b") == adapter_fingerprint(
         fit_procrustes(rows(50, 8), rows(50, 8, 1)), "a", "b"
     )
     found = [
-        adapter_fingerprint(one, "a", "b"),
-        adapter_fingerprint(one, "b", "a"),
-        adapter_fingerprint(one, "a", "c"),
-        adapter_fingerprint(other, "a", "b"),
+        adapter_fingerprint(first, "a", "b"),
+        adapter_fingerprint(first, "b", "a"),
+        adapter_fingerprint(first, "a", "c"),
+        adapter_fingerprint(second, "a", "b"),
         adapter_fingerprint(linear, "a", "b"),
         adapter_fingerprint(near, "a", "b"),
     ]

@@ -84,11 +84,11 @@ class TestRuns:
         names = ("initial", "finetune", "csd", "evergreen", "joint", "finetune+procrustes", "csd+drift")
         assert set(found) == {f"{name}-seed0" for name in names}
         # One first generation for all: the first cell of the matrix is the same.
-        assert len({one["measures"]["compatibility"]["all"]["recall@1"][0][0] for one in found.values()}) == 1
-        for one in found.values():
-            matrix = one["measures"]["compatibility"]["all"]["recall@1"]
+        assert len({run["measures"]["compatibility"]["all"]["recall@1"][0][0] for run in found.values()}) == 1
+        for result in found.values():
+            matrix = result["measures"]["compatibility"]["all"]["recall@1"]
             assert [[value is None for value in row] for row in matrix] == [[g > q for g in range(3)] for q in range(3)]
-            assert one["phases"][0]["phase"] == "task 1 (shared)"
+            assert result["phases"][0]["phase"] == "task 1 (shared)"
         fine, adapted = (found[name]["measures"]["compatibility"]["all"]["recall@1"] for name in
                          ("finetune-seed0", "finetune+procrustes-seed0"))  # fmt: skip
         # An adapter changes what one generation finds in another's vectors, and nothing else.
@@ -159,11 +159,11 @@ class TestRuns:
         weights = [name for name, tensor in peer.named_parameters() if tensor.ndim > 1]
         assert len(weights) > 10
         for alone in (begun["joint"], [begun["mutual"][0], peer, another]):
-            for one, other in itertools.combinations(alone, 2):
-                assert not any(rows(one, name) & rows(other, name) for name in weights)
-        for one, other in itertools.combinations(begun["cores"], 2):
+            for left, right in itertools.combinations(alone, 2):
+                assert not any(rows(left, name) & rows(right, name) for name in weights)
+        for left, right in itertools.combinations(begun["cores"], 2):
             # Its corners are the same for ever; all else is not.
-            assert not any(rows(one, name) & rows(other, name) for name in weights if name != "head.weight")
+            assert not any(rows(left, name) & rows(right, name) for name in weights if name != "head.weight")
         first, second, third = (rows(network, "head.weight") for network in begun["finetune"])
         assert len(first | second | third) == 2 + 4 + 6, "trained rows go on changed, and new ones are new"
 
@@ -211,7 +211,7 @@ def chain(tasks: int = 3, seed: int = 0) -> Chain:
     vectors = [draw.normal(size=(30, 8)).astype(np.float32) for _ in range(tasks)]
     return Chain(
         images, equal_groups(images.classes, tasks),
-        [one / np.linalg.norm(one, axis=1, keepdims=True) for one in vectors],
+        [vector / np.linalg.norm(vector, axis=1, keepdims=True) for vector in vectors],
     )  # fmt: skip
 
 
@@ -239,7 +239,7 @@ class TestChanges:
         cross = found["joint-seed0"]["measures"]["cells"]["cross"]
         assert {"recall@1", "recall@2", "recall@4", "recall@5", "recall@10"} <= set(cross)
         generations = Workspace(directory / "work" / "seed0" / "joint").generations()
-        assert {one.architecture.backbone for one in generations} == {"resnet32"}
+        assert {generation.architecture.backbone for generation in generations} == {"resnet32"}
         page = write_report(directory).read_text()
         assert "| method | self R@1 | self R@2 | self R@4 | self R@5 | self R@10 | self mAP@R | cross R@1 |" in page
         assert "R@k, share of queries with a positive among the k nearest items; mAP@R, mean average precision" in page
@@ -321,7 +321,9 @@ class TestChanges:
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "resnet20.safetensors"
-        given = {name: one.clone() for name, one in build_backbone("resnet20", seed=5).module.state_dict().items()}
+        given = {
+            name: tensor.clone() for name, tensor in build_backbone("resnet20", seed=5).module.state_dict().items()
+        }
         save_file(given, path)
         begun: list[dict[str, torch.Tensor]] = []
         original = Mutual.begin
@@ -329,7 +331,7 @@ class TestChanges:
         def begin(self: Mutual, task: Any) -> Any:
             state = original(self, task)
             backbone = state.supporting.embedder.backbone
-            begun.append({name: one.clone() for name, one in backbone.state_dict().items()})
+            begun.append({name: tensor.clone() for name, tensor in backbone.state_dict().items()})
             return state
 
         monkeypatch.setattr(Mutual, "begin", begin)
@@ -339,7 +341,7 @@ class TestChanges:
         )  # fmt: skip
         assert len(begun) == 2
         for found in begun:
-            assert all(torch.equal(found[name], one) for name, one in given.items())
+            assert all(torch.equal(found[name], tensor) for name, tensor in given.items())
 
     def test_an_old_model_without_triplets_learns_by_its_classifier_alone(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -358,8 +360,8 @@ class TestChanges:
     def test_photographs_are_of_classes_that_nothing_was_developed_on(self) -> None:
         known = json.loads((Path(__file__).parents[2] / "benchmarks" / "photographs_classes.json").read_text())
         for name in ("grocery", "cifar100"):
-            assert all(is_reported(name, one) for one in known[name]["report"])
-            assert not any(is_reported(name, one) for one in known[name]["development"])
+            assert all(is_reported(name, label) for label in known[name]["report"])
+            assert not any(is_reported(name, label) for label in known[name]["development"])
         assert PROTOCOLS["photos-grocery-reversed"].tasks(("a", "b", "c", "d"), 0) == (("d", "c"), ("b", "a"))
 
 
@@ -429,12 +431,14 @@ class TestSplits:
             "tiny", ["initial", "finetune", "procrustes", "joint"], seeds=[0], data=tiny, data_dir=tmp_path,
             changes=ProtocolChanges(evaluate=tuple(EVALUATION_SETS)), out=tmp_path / "out", watcher=Watcher(),
         )  # fmt: skip
-        found = {name: one["measures"]["evaluated"] for name, one in results(directory).items()}
-        assert all(set(one) == set(EVALUATION_SETS) for one in found.values())
+        found = {name: run["measures"]["evaluated"] for name, run in results(directory).items()}
+        assert all(set(figures) == set(EVALUATION_SETS) for figures in found.values())
         untouched = found["initial-seed0"]
-        assert all(one["old self"] == one["new self"] == one["cross"] for one in untouched.values())
+        assert all(figures["old self"] == figures["new self"] == figures["cross"] for figures in untouched.values())
         fine, adapted = found["finetune-seed0"], found["finetune+procrustes-seed0"]
-        assert [one["new self"] for one in fine.values()] == [one["new self"] for one in adapted.values()]
+        assert [figures["new self"] for figures in fine.values()] == [
+            figures["new self"] for figures in adapted.values()
+        ]
         # The vectors of the files themselves, with no cache between.
         work = directory / "work" / "seed0"
         first, last = (Workspace(work / "finetune").generation(name) for name in ("v1", "v3"))
@@ -442,7 +446,8 @@ class TestSplits:
             chosen = evaluation_set(name, tmp_path)
             images = chosen.images(first.preprocessing, None)
             old, new = (
-                torch.from_numpy(Workspace(work / "finetune").extract(one, images, keep=False)) for one in (first, last)
+                torch.from_numpy(Workspace(work / "finetune").extract(generation, images, keep=False))
+                for generation in (first, last)
             )
             assert fine[name]["cross"] == chosen.figures(new, old)
         page = write_report(directory).read_text()
@@ -517,11 +522,11 @@ class TestSplits:
 
 class TestMeasures:
     def test_matrices_hold_what_a_direct_measurement_gives(self) -> None:
-        one = chain()
-        found = measures_of(one)
+        run = chain()
+        found = measures_of(run)
         everything = np.arange(30)
         cell = measure(
-            Protocol(one.test, everything, everything, ""), one.embeddings[2], one.embeddings[1], one.tasks[0]
+            Protocol(run.test, everything, everything, ""), run.embeddings[2], run.embeddings[1], run.tasks[0]
         )
         for group in ("old", "new", "all"):
             assert found["compatibility"][group]["recall@1"][2][1] == pytest.approx(cell[group].recall[1], abs=1e-6)
@@ -531,11 +536,11 @@ class TestMeasures:
         assert flips["positive flips"] - flips["negative flips"] == pytest.approx(cross - old)
 
     def test_own_and_pooled_galleries(self) -> None:
-        one = chain(tasks=2)
+        run = chain(tasks=2)
         # Each class at a place of its own: nothing is confused. Then the second task's classes move onto the first's.
-        centres = np.eye(8, dtype=np.float32)[one.test.labels]
-        onto = np.eye(8, dtype=np.float32)[one.test.labels % 3]
-        found = measures_of(replace(one, embeddings=[centres, onto]))["continual"]
+        centres = np.eye(8, dtype=np.float32)[run.test.labels]
+        onto = np.eye(8, dtype=np.float32)[run.test.labels % 3]
+        found = measures_of(replace(run, embeddings=[centres, onto]))["continual"]
         assert found["own gallery"]["recall@1"] == [[1.0, None], [1.0, 1.0]]
         assert found["pooled gallery"]["recall@1"][1][0] < 1 or found["pooled gallery"]["recall@1"][1][1] < 1
 
@@ -545,23 +550,23 @@ class TestMeasures:
         assert found["refresh"]["recall@1"][-1] == pytest.approx(found["cells"]["new self"]["recall@1"])
 
     def test_classes_of_no_task_are_a_group_of_their_own(self) -> None:
-        one = chain(tasks=3)
-        closed = measures_of(replace(one, tasks=one.tasks[:2], embeddings=one.embeddings[:2]))["compatibility"]
+        run = chain(tasks=3)
+        closed = measures_of(replace(run, tasks=run.tasks[:2], embeddings=run.embeddings[:2]))["compatibility"]
         assert set(closed) == {"old", "new", "all", "unseen"}
-        seen = one.test.of_classes([name for task in one.tasks[:2] for name in task])
-        rows = np.flatnonzero(one.test.labels < 4)
+        seen = run.test.of_classes([name for task in run.tasks[:2] for name in task])
+        rows = np.flatnonzero(run.test.labels < 4)
         assert len(seen) == len(rows) == 20
-        alone = measures_of(Chain(seen, one.tasks[:2], [vectors[rows] for vectors in one.embeddings[:2]]))
+        alone = measures_of(Chain(seen, run.tasks[:2], [vectors[rows] for vectors in run.embeddings[:2]]))
         # Images of classes that no task has are in nobody else's gallery.
         assert alone["compatibility"] == {group: closed[group] for group in ("old", "new", "all")}
-        others = np.flatnonzero(one.test.labels >= 4)
-        cell = measure(Protocol(one.test, others, others, ""), one.embeddings[1], one.embeddings[0], ())["all"]
+        others = np.flatnonzero(run.test.labels >= 4)
+        cell = measure(Protocol(run.test, others, others, ""), run.embeddings[1], run.embeddings[0], ())["all"]
         assert closed["unseen"]["recall@1"][1][0] == pytest.approx(cell.recall[1], abs=1e-6)
 
     def test_another_width_is_cut_or_padded(self) -> None:
-        one = chain(tasks=2)
-        wider = np.concatenate([one.embeddings[0], np.ones((30, 4), np.float32)], 1)
-        found = measures_of(replace(one, embeddings=[one.embeddings[0], wider]))
+        run = chain(tasks=2)
+        wider = np.concatenate([run.embeddings[0], np.ones((30, 4), np.float32)], 1)
+        found = measures_of(replace(run, embeddings=[run.embeddings[0], wider]))
         assert found["cells"]["cross"]["recall@1"] == found["cells"]["old self"]["recall@1"]
 
 
@@ -590,19 +595,19 @@ def long_life(method: str, seed: int, more: float) -> dict[str, Any]:
     def matrix(cells: list[list[float | None]]) -> dict[str, Any]:
         return {"recall@1": [[None if cell is None else cell + more for cell in row] for row in cells]}
 
-    one = fake(method, seed, 0.5)
-    one["data"]["tasks"] = [2, 1, 1]
-    one["measures"]["compatibility"] = {"old": matrix(known), "new": matrix(everything), "all": matrix(everything)}
-    one["measures"]["continual"] = {"pooled gallery": matrix(everything)}
-    return one
+    run = fake(method, seed, 0.5)
+    run["data"]["tasks"] = [2, 1, 1]
+    run["measures"]["compatibility"] = {"old": matrix(known), "new": matrix(everything), "all": matrix(everything)}
+    run["measures"]["continual"] = {"pooled gallery": matrix(everything)}
+    return run
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str, runs: list[dict[str, Any]]) -> Path:
         (tmp_path / name / "runs").mkdir(parents=True)
-        for one in runs:
-            (tmp_path / name / "runs" / f"{one['method']}-seed{one['seed']}.json").write_text(json.dumps(one))
+        for run in runs:
+            (tmp_path / name / "runs" / f"{run['method']}-seed{run['seed']}.json").write_text(json.dumps(run))
         return tmp_path / name
 
     return write
@@ -613,7 +618,7 @@ class TestTables:
         directory = written("a", [fake("csd", 0, 0.5), fake("csd", 1, 0.7), fake("joint", 0, 0.01, 0.9)])
         runs = read_runs(directory)
         column = {column.title: column for column in COLUMNS}
-        csd = [one for one in runs if one["method"] == "csd"]
+        csd = [run for run in runs if run["method"] == "csd"]
         assert summary(csd, column["all cross"]) == pytest.approx((60, 14.1421356))
         # Only seed 0 has a joint run: (0.5 - 0.6) / (0.9 - 0.6), and 0.9 - 0.8.
         gain, price = summary(csd, column["update gain"]), summary(csd, column["price"])
@@ -644,7 +649,7 @@ class TestTables:
         assert "Not run: initial, joint, finetune+procrustes." in page
 
     def test_runs_that_began_like_the_first_generation_have_no_cross_test(self, written: Callable[..., Path]) -> None:
-        old = [{**one, "format": 1} for one in (fake("joint", 0, 0.5), fake("csd", 0, 0.45), fake("initial", 0, 0.6))]
+        old = [{**run, "format": 1} for run in (fake("joint", 0, 0.5), fake("csd", 0, 0.45), fake("initial", 0, 0.6))]
         page = write_report(written("old", old)).read_text()
         rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in page.splitlines() if "|" in line}
         table = page.partition("Differences")[0]
@@ -654,7 +659,7 @@ class TestTables:
         assert "began each generation with the first one's initial weights" in table
         assert "| csd | 80.0 | 45.0 |" in table
         assert rows["joint"][-1] == "– |"
-        new = write_report(written("new", [{**one, "format": 2} for one in old])).read_text()
+        new = write_report(written("new", [{**run, "format": 2} for run in old])).read_text()
         assert "n. m." not in new
         long = write_report(written("long", [{**long_life("joint", 0, 0.0), "format": 1}])).read_text()
         assert "| joint | 70.0 | – | – |" in long
@@ -687,18 +692,18 @@ class TestTables:
         assert re.search(words, described(data))
 
     def test_comparison_is_paired_on_the_seed(self, written: Callable[..., Path]) -> None:
-        one = read_runs(written("a", [fake("csd", seed, 0.5 + 0.1 * seed) for seed in range(3)]))
+        three = read_runs(written("a", [fake("csd", seed, 0.5 + 0.1 * seed) for seed in range(3)]))
         two = read_runs(
             written("b", [fake("csd", seed, 0.52 + 0.1 * seed) for seed in range(3)] + [fake("lwf", 0, 0.1)])
         )
-        rows = {row[1]: row for row in compare(one, two)}
+        rows = {row[1]: row for row in compare(three, two)}
         method, _, first, second, half = rows["all cross"]
         assert method == "csd"
         assert [first, second] == pytest.approx([60, 62])
         # The spread over seeds is large and that of the differences is none.
         assert half == pytest.approx(0, abs=1e-9)
         with pytest.raises(InputError, match="share no run"):
-            compare(one, [one for one in two if one["method"] == "lwf"])
+            compare(three, [run for run in two if run["method"] == "lwf"])
 
     def test_page_of_all_results(self, written: Callable[..., Path], tmp_path: Path) -> None:
         fidelity = {
@@ -710,7 +715,7 @@ class TestTables:
         }
         mutual = fake("mutual", 0, 0.55)
         mutual["measures"]["virtual"] = {"v1": {"clamped": fidelity}}
-        plain = [{**one, "protocol": "glyphs"} for one in (fake("initial", 0, 0.6, 0.6), fake("csd", 0, 0.7), mutual)]
+        plain = [{**run, "protocol": "glyphs"} for run in (fake("initial", 0, 0.6, 0.6), fake("csd", 0, 0.7), mutual)]
         written("results/glyphs-standard", plain)
         written(
             "results/ablation/glyphs-standard", [{**fake("evergreen@anchor_weight=0", 0, 0.3), "protocol": "glyphs"}]
@@ -841,7 +846,7 @@ def test_protocols_split_all_classes(name: str) -> None:
     classes = [f"alphabet{index // 10}/c{index}" for index in range(100)]
     protocol = PROTOCOLS[name]
     tasks = protocol.tasks(classes, 3)
-    assert {one for task in tasks for one in task} == set(classes)
+    assert {name for task in tasks for name in task} == set(classes)
     if not protocol.overlapping:
         assert sum(map(len, tasks)) == 100
     assert protocol.plan("standard", 5).first.init_seed == 5

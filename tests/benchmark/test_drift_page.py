@@ -29,7 +29,7 @@ def test_usual_queries_raise_no_alarm_and_strange_ones_do(drift: ModuleType) -> 
         for kind in ("usual", "strange 40", "noisier")
     }
     assert alarms["usual"] == [None] * 5
-    assert all(one is not None for one in alarms["strange 40"] + alarms["noisier"])
+    assert all(window is not None for window in alarms["strange 40"] + alarms["noisier"])
 
 
 def test_page_says_what_the_results_say(drift: ModuleType) -> None:

@@ -83,9 +83,9 @@ def tables(path: Path) -> Iterator[Table]:
 def numbers(value: Any) -> Iterator[float]:
     """All of them, without their signs; a list of numbers is one of seeds or turns, whose mean counts too."""
     if isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from numbers(one)
-        if isinstance(value, list) and value and all(isinstance(one, int | float) for one in value):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from numbers(part)
+        if isinstance(value, list) and value and all(isinstance(number, int | float) for number in value):
             yield abs(statistics.fmean(value))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield abs(float(value))
@@ -143,11 +143,11 @@ def test_every_method_was_searched_for_on_characters_that_no_table_shows() -> No
     without = {name for name, method in METHODS.items() if method.role in ("baseline", "bound")}
     assert set(METHODS) - without - set(found) == {"replay", "cores", "cl2r"}, "those begin anew, or read old images"
     page = TABLES.read_text()
-    for name, one in found.items():
-        best = max(one["values"], key=lambda value: statistics.fmean(one["values"][value]["both"]))
-        assert one["best"] == best
-        assert len(one["values"]) == 4, "the same number of values for each"
-        assert f"| {name} | `{one['weight']}` | {float(one['default']):g} | " in page
+    for name, search in found.items():
+        best = max(search["values"], key=lambda value: statistics.fmean(search["values"][value]["both"]))
+        assert search["best"] == best
+        assert len(search["values"]) == 4, "the same number of values for each"
+        assert f"| {name} | `{search['weight']}` | {float(search['default']):g} | " in page
 
 
 def test_commands_that_reproduce_a_table_are_ones_that_run() -> None:

@@ -47,14 +47,16 @@ def test_costs_of_a_readers_own(scripts: Scripts) -> None:
     scale, _ = scripts
     costs = scale.unit_costs()
     usual = scale.computed(scale.Case(items=(10**6, 10**7)), costs)
-    one, ten = usual["1000000"], usual["10000000"]
-    assert ten["bytes"]["float32"]["disk"] == pytest.approx(10 * one["bytes"]["float32"]["disk"])
-    half = ten["refresh"]["0.5"]
-    assert half["device_hours"] + half["device_hours_saved"] == pytest.approx(ten["refresh"]["1.0"]["device_hours"])
-    assert (one["search"]["shards"], ten["search"]["shards"]) == (1, 10)
+    million, ten_million = usual["1000000"], usual["10000000"]
+    assert ten_million["bytes"]["float32"]["disk"] == pytest.approx(10 * million["bytes"]["float32"]["disk"])
+    half = ten_million["refresh"]["0.5"]
+    assert half["device_hours"] + half["device_hours_saved"] == pytest.approx(
+        ten_million["refresh"]["1.0"]["device_hours"]
+    )
+    assert (million["search"]["shards"], ten_million["search"]["shards"]) == (1, 10)
     # A million float32 items on disk are what was measured, but for the tenth that had been deleted.
     measured = scale.recorded("gallery_million")["1000000"]["compacted"]["disk_bytes_per_item"]
-    assert one["bytes"]["float32"]["disk"] == pytest.approx(0.9 * measured * 10**6)
+    assert million["bytes"]["float32"]["disk"] == pytest.approx(0.9 * measured * 10**6)
 
     mine = scale.arguments(
         ["--items", "3600000", "--images-per-second", "1000", "--price-per-hour", "3", "--dimension", "256"]

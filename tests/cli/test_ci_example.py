@@ -23,7 +23,7 @@ def commands() -> list[list[str]]:
 
 
 def test_its_commands_take_their_options() -> None:
-    assert [one[1] for one in commands()] == ["register", "check"]
+    assert [command[1] for command in commands()] == ["register", "check"]
     for command in commands():
         told = evergallery(command[1], "--help").stdout
         for option in (word for word in command if word.startswith("--")):

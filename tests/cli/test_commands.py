@@ -79,13 +79,13 @@ def test_search_by_file_and_by_item(shop: Path, photos: Path) -> None:
 def test_pairs_are_verified_alone_and_across_generations(shop: Path, photos: Path, tmp_path: Path) -> None:
     files = {label: sorted((photos / "held-out" / f"class {label}").iterdir()) for label in range(8)}
     pairs = [(files[label][0], files[(label + step) % 8][1], step == 0) for label in range(8) for step in (0, 1)]
-    lines = [f"{one},{other},{int(same)},{index % 2}" for index, (one, other, same) in enumerate(pairs)]
+    lines = [f"{first},{second},{int(same)},{index % 2}" for index, (first, second, same) in enumerate(pairs)]
     table = tmp_path / "pairs.csv"
     table.write_text("\n".join(["first,second,same,fold", *lines]) + "\n")
     found = as_json("verify", "v2", "--data", table, "--against", "v1", "-w", shop)
-    tests = {(one["queries"], one["vectors"]): one for one in found["figures"]}
+    tests = {(figure["queries"], figure["vectors"]): figure for figure in found["figures"]}
     assert set(tests) == {("v1", "v1"), ("v2", "v2"), ("v2", "v1")}
-    assert all(0 <= one["accuracy"] <= 1 and 0 <= one["TAR@FAR 0"] <= 1 for one in tests.values())
+    assert all(0 <= test["accuracy"] <= 1 and 0 <= test["TAR@FAR 0"] <= 1 for test in tests.values())
     assert found["images"] == 16
     shown = evergallery("verify", "v1", "--data", table, "-w", shop).stdout
     assert "v1 in v1" in shown
@@ -108,7 +108,7 @@ def test_gallery_list_show_delete(shop: Path, photos: Path) -> None:
     before = as_json("gallery", "-w", shop)["items"]
     assert as_json("index", extra.parents[1], "-w", shop)["added"] == 1
     listed = as_json("gallery", "list", "-w", shop, "--label", "class 0")
-    identifier = next(one["id"] for one in listed if one["uri"] == str(extra))
+    identifier = next(item["id"] for item in listed if item["uri"] == str(extra))
     assert as_json("gallery", "show", identifier, "-w", shop)["label"] == "class 0"
     assert as_json("gallery", "delete", identifier, "-w", shop)["deleted"] == 1
     assert as_json("gallery", "-w", shop)["items"] == before
@@ -135,8 +135,8 @@ def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:
     assert "met: queries: 40" in evergallery("promote", "v2", "-w", shop).stdout
     found = as_json("search", query, "-w", shop)
     assert len(found) == 10
-    assert all(0 < one["probability"] < 1 for one in found)
-    likely = [one for one in found if one["probability"] >= 0.5]
+    assert all(0 < result["probability"] < 1 for result in found)
+    likely = [result for result in found if result["probability"] >= 0.5]
     assert as_json("search", query, "-w", shop, "--min-probability", 0.5, expect=0 if likely else 3) == likely
     assert evergallery("rollback", "-w", shop).stdout == "v1 answers queries again.\n"
     told = evergallery("log", "-w", shop).stdout
@@ -189,7 +189,7 @@ def test_check_shows_virtual_features(shop: Path, photos: Path) -> None:
 
 def test_benchmark_lists_its_protocols() -> None:
     assert "csd-cifar100" in evergallery("benchmark", "--list").stdout
-    assert {"glyphs", "omniglot"} <= {one["name"] for one in as_json("benchmark", "--list")}
+    assert {"glyphs", "omniglot"} <= {entry["name"] for entry in as_json("benchmark", "--list")}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_import_and_export(shop: Path, table: Path, tmp_path: Path) -> None:
     evergallery("init", tmp_path / "other")
     arguments = ("import", tmp_path / "out.npy", "--ids", tmp_path / "out.ids.txt", "-w", tmp_path / "other")
     assert as_json(*arguments)["added"] == 3
-    assert [one["id"] for one in as_json("search", "--item", "a", "-w", tmp_path / "other")] == ["b", "d"]
+    assert [entry["id"] for entry in as_json("search", "--item", "a", "-w", tmp_path / "other")] == ["b", "d"]
     shown = evergallery("search", "--item", "a", "-w", tmp_path / "other").stdout.splitlines()
     assert [line.split()[-1] for line in shown if line.split()[:1] in (["1"], ["2"])] == ["b", "d"], (
         "no address: the id"

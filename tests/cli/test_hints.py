@@ -86,7 +86,9 @@ def printed() -> list[tuple[str, str]]:
         content = path.read_text()
         commands = [match[0] for match in COMMAND.finditer(content.replace('"', "\n"))]
         commands += re.findall(r'"(evergallery [a-z][^"]*)"|<code>(evergallery [^<{]*)</code>', content)
-        found += [(path.name, one if isinstance(one, str) else one[0] or one[1]) for one in commands]
+        found += [
+            (path.name, command if isinstance(command, str) else command[0] or command[1]) for command in commands
+        ]
     return found
 
 

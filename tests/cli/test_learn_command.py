@@ -33,7 +33,7 @@ def images(tmp_path: Path) -> Path:
 def option(name: str, value: object) -> list[str]:
     words = name.replace("_", "-")
     if isinstance(value, list):
-        return [word for one in value for word in option(name, one)]
+        return [word for part in value for word in option(name, part)]
     if value is True:
         return [f"--{words}"]
     return [f"--no-{words}"] if value is False else [f"--{words}", str(value)]
@@ -42,7 +42,7 @@ def option(name: str, value: object) -> list[str]:
 def test_every_setting_is_an_option(images: Path) -> None:
     shop = images.parent / "shop"
     assert set(GIVEN) == set(Settings.model_fields)
-    words = [word for one in GIVEN.items() for word in option(*one)]
+    words = [word for given in GIVEN.items() for word in option(*given)]
     card = json.loads(evergallery("learn", images, "-w", shop, *words, "--json").stdout)
     assert card["settings"] == GIVEN
     assert card["training"]["images_seen"] == 3 * 8

@@ -101,9 +101,9 @@ def items(space: Workspace) -> dict[str, Item]:
     return {item.id: replace(item, added="") for batch in space.gallery.iterate() for item in batch}
 
 
-def assert_same(one: Workspace, other: Workspace) -> None:
+def assert_same(first: Workspace, second: Workspace) -> None:
     """The same items, and vectors that differ in their last bits at most."""
-    mine, theirs = items(one), items(other)
+    mine, theirs = items(first), items(second)
     assert mine.keys() == theirs.keys()
     for key, item in mine.items():
         assert {**vars(item), "embedding": 0} == {**vars(theirs[key]), "embedding": 0}
@@ -112,8 +112,8 @@ def assert_same(one: Workspace, other: Workspace) -> None:
 
 def process_of(workers: Cluster, ray: Any) -> int:
     """Of a worker that is ready."""
-    one = next(one for one in workers._workers if one.is_ready)
-    return int(ray.get(one.actor.__ray_call__.remote(lambda self: os.getpid())))
+    worker = next(worker for worker in workers._workers if worker.is_ready)
+    return int(ray.get(worker.actor.__ray_call__.remote(lambda self: os.getpid())))
 
 
 def black(path: Path) -> Path:
@@ -140,10 +140,10 @@ def test_indexing_gives_what_one_process_gives(shared: Cluster, tmp_path: Path) 
     second.write_bytes(second.read_bytes()[:60])
     (photos / "class 3" / "again.png").write_bytes(second.read_bytes())
     with make_space(tmp_path / "here", MODEL) as here, make_space(tmp_path / "there", MODEL) as there:
-        one = here.index(photos)
+        done = here.index(photos)
         other = there.index(photos, cluster="local", workers=2)
-        assert (one.added, one.skipped_count) == (98, 2)
-        assert replace(other, seconds=0) == replace(one, seconds=0)
+        assert (done.added, done.skipped_count) == (98, 2)
+        assert replace(other, seconds=0) == replace(done, seconds=0)
         assert_same(here, there)
         (photos / "class 2").rename(photos / "class two")
         again = there.index(photos, cluster="local", workers=2)
@@ -170,12 +170,12 @@ def test_refreshing_gives_what_one_process_gives(shared: Cluster, tmp_path: Path
     files[0].unlink()
     files[1].write_bytes(files[2].read_bytes())
     here, there = spaces
-    one = here.refresh("v2", images=str(moved))
+    done = here.refresh("v2", images=str(moved))
     other = there.refresh("v2", images=str(moved), cluster="local", workers=2)
-    assert (one.refreshed, one.remaining, len(one.problems)) == (98, 2, 2)
+    assert (done.refreshed, done.remaining, len(done.problems)) == (98, 2, 2)
     assert (other.refreshed, other.remaining, other.stopped_by) == (98, 2, "done")
     assert [(problem.item, problem.kind) for problem in other.problems] == [
-        (problem.item, problem.kind) for problem in one.problems
+        (problem.item, problem.kind) for problem in done.problems
     ]
     reasons = {problem.kind: problem.reason for problem in other.problems}
     assert reasons["image missing"] == (

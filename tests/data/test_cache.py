@@ -55,8 +55,8 @@ def test_an_open_reader_sees_what_others_add(tmp_path: Path) -> None:
 
 def test_one_directory_per_recipe_and_not_per_mean(tmp_path: Path) -> None:
     directories = {
-        PixelCache(tmp_path, one).directory
-        for one in (
+        PixelCache(tmp_path, preprocessing).directory
+        for preprocessing in (
             SMALL,
             Preprocessing(size=4, mean=(0.1, 0.2, 0.3), std=(1, 1, 1)),
             Preprocessing(size=5),

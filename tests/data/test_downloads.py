@@ -67,8 +67,8 @@ def test_is_downloaded_once_and_read_by_its_parts(flowers: Path, tmp_path: Path)
         path.unlink()
     assert as_json("index", "flowers102", "--split", "test", *here)["added"] == KINDS * EACH // 3
     listed = as_json("gallery", "list", "-w", tmp_path / "shop")
-    assert {one["label"] for one in listed} == set(Flowers102.classes[:KINDS])
-    assert all(Path(one["uri"]).is_file() for one in listed)
+    assert {item["label"] for item in listed} == set(Flowers102.classes[:KINDS])
+    assert all(Path(item["uri"]).is_file() for item in listed)
 
 
 def test_without_a_connection_it_says_so(flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

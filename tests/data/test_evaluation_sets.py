@@ -76,7 +76,7 @@ def test_ijb_c_counts_a_video_once_and_searches_both_galleries(tmp_path: Path) -
     found = toy("ijb-c", tmp_path)
     assert isinstance(found, TemplateSet)
     assert found.template.tolist() == [0, 0, 0, 1, 2, 3]
-    assert [one.tolist() for one in found.galleries] == [[0], [2]]
+    assert [gallery.tolist() for gallery in found.galleries] == [[0], [2]]
     assert found.probes.tolist() == [1, 3]
     assert found.subject[[0, 1, 2, 3]].tolist() == [1, 1, 2, 2]
     # Two frames at 0° and a photograph at 90°: the template lies at 45°, and so do template 20's; without the media at 27°.

@@ -24,7 +24,7 @@ def pairs(images: ImageSet) -> list[tuple[bytes, str | None]]:
     """Each image with the name of its class."""
     array = images.pixels[images.rows]
     names = [images.classes[label] if label >= 0 else None for label in images.labels]
-    return [(one.tobytes(), name) for one, name in zip(array, names, strict=True)]
+    return [(image.tobytes(), name) for image, name in zip(array, names, strict=True)]
 
 
 labelled = st.builds(made, st.lists(st.integers(-1, 3), max_size=12), st.integers(0, 3))
@@ -51,8 +51,8 @@ def test_of_classes(images: ImageSet, order: list[str], count: int) -> None:
 @given(st.lists(labelled, min_size=1, max_size=4))
 def test_concatenate(sets: list[ImageSet]) -> None:
     joined = concatenate(sets)
-    assert pairs(joined) == [pair for one in sets for pair in pairs(one)]
-    assert joined.uris == tuple(uri for one in sets for uri in one.uris)
+    assert pairs(joined) == [pair for part in sets for pair in pairs(part)]
+    assert joined.uris == tuple(uri for part in sets for uri in part.uris)
 
 
 def test_concatenate_unites_classes_by_name() -> None:
@@ -68,7 +68,7 @@ def test_concatenate_shares_pixels(tmp_path: Path) -> None:
     # The same file, mapped before and after it grew.
     images.pixels.tofile(tmp_path / "pixels")
     maps = [np.memmap(tmp_path / "pixels", np.uint8, "r", shape=(count, 2, 2, 3)) for count in (2, 4)]
-    early, late = (replace(part, pixels=one) for part, one in zip((parts[1], parts[0]), maps, strict=True))
+    early, late = (replace(part, pixels=pixels) for part, pixels in zip((parts[1], parts[0]), maps, strict=True))
     joined = concatenate([early, late])
     assert joined.pixels is maps[1]
     assert pairs(joined) == pairs(parts[1]) + pairs(parts[0])

@@ -292,9 +292,9 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 
 def test_preprocessing_round_trip() -> None:
-    one = Preprocessing(size=64, fit="pad", interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
-    assert Preprocessing.from_dict(one.to_dict()) == one
-    assert one.to_dict()["mean"] == [0.1, 0.2, 0.3]
+    preprocessing = Preprocessing(size=64, fit="pad", interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
+    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+    assert preprocessing.to_dict()["mean"] == [0.1, 0.2, 0.3]
 
 
 @pytest.mark.parametrize(

@@ -71,15 +71,15 @@ def test_folder_with_splits(tmp_path: Path) -> None:
 
 def test_flat_folder_and_single_image(tmp_path: Path) -> None:
     paint(tmp_path / "b.png", 2)
-    one = paint(tmp_path / "a.png", 1)
+    picture = paint(tmp_path / "a.png", 1)
     images = load(tmp_path, SMALL, require_labels=False)
     assert reds(images) == [1, 2]
     assert names(images) == [None, None]
-    assert reds(load(one, SMALL, require_labels=False)) == [1]
+    assert reds(load(picture, SMALL, require_labels=False)) == [1]
     with pytest.raises(InputError, match="no folder per class"):
         load(tmp_path, SMALL)
     with pytest.raises(InputError, match="no source of labelled"):
-        load(one, SMALL)
+        load(picture, SMALL)
 
 
 def table(path: Path, rows: Sequence[Sequence[str | None]]) -> Path:
@@ -152,7 +152,7 @@ def test_missing_file_of_a_table_is_skipped(tmp_path: Path) -> None:
     paint(tmp_path / "a.png", 9)
     images = load(table(tmp_path / "t.csv", [["path", "label"], ["gone.png", "cat"], ["a.png", "cat"]]), SMALL)
     assert reds(images) == [9]
-    assert [one.uri for one in images.skipped] == [str(tmp_path / "gone.png")]
+    assert [skip.uri for skip in images.skipped] == [str(tmp_path / "gone.png")]
     assert "no such file" in images.skipped[0].reason
 
 
@@ -262,7 +262,7 @@ def test_corrupt_files_are_skipped_and_counted(folder: Path, tmp_path: Path, cac
     (folder / "cat/broken.png").write_bytes(whole[:40])
     (folder / "dog/empty.jpg").touch()
     images = load(folder, SMALL, cache=tmp_path / "cache" if cached else None)
-    assert [Path(one.uri).name for one in images.skipped] == ["broken.png", "empty.jpg"]
+    assert [Path(skip.uri).name for skip in images.skipped] == ["broken.png", "empty.jpg"]
     assert images.skipped[1].reason == "the file is empty."
     assert reds(images) == [20, 10, 30, 0]
     (folder / "dog/a.png").write_bytes(b"")
@@ -395,7 +395,7 @@ def test_a_folder_beside_splits(tmp_path: Path) -> None:
     paint(tmp_path / "beside.png")
     found = load(tmp_path, SMALL)
     assert set(found.classes) == {"cat", "dog"}
-    assert [Path(one.uri).name for one in found.skipped] == ["beside.png"]
+    assert [Path(skip.uri).name for skip in found.skipped] == ["beside.png"]
 
 
 def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:

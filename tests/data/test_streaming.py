@@ -161,9 +161,9 @@ class TestSpool:
         register, seen = IdRegister(), []
         for batch in batches:
             firsts = register.first_times(batch)
-            seen += [one for one, first in zip(batch, firsts, strict=True) if first]
+            seen += [entry for entry, first in zip(batch, firsts, strict=True) if first]
         register.close()
-        assert seen == list(dict.fromkeys(one for batch in batches for one in batch))
+        assert seen == list(dict.fromkeys(entry for batch in batches for entry in batch))
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ class TestPlaces:
         storage.pipe("/shop/t.csv", b"path,label\ndog/a.png,d\nmemory://shop/cat/b.png,c\nnone.png,c\n")
         images = load(f"{there}/t.csv", small)
         assert images.uris == (f"{there}/dog/a.png", f"{there}/cat/b.png")
-        assert [(one.uri, one.reason) for one in images.skipped] == [(f"{there}/none.png", "there is no such file.")]
+        assert [(skip.uri, skip.reason) for skip in images.skipped] == [(f"{there}/none.png", "there is no such file.")]
         assert len(load(f"{there}/dog/a.png", small, require_labels=False)) == 1
 
     def test_file_urls_are_paths(self, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_pictures_are_hashed_and_in_order(tmp_path: Path) -> None:
         (tmp_path / str(number)).write_bytes(bytes([number]))
         entries.append(Entry(str(tmp_path / str(number))))
     with working(4) as pool:
-        found = [one for one in read_pictures(pool, entries) if isinstance(one, Picture)]
-    assert [one.data for one in found] == [bytes([number]) for number in range(40)]
-    assert len({one.content for one in found}) == 40
-    assert np.all([len(one.content) == 64 for one in found])
+        found = [picture for picture in read_pictures(pool, entries) if isinstance(picture, Picture)]
+    assert [picture.data for picture in found] == [bytes([number]) for number in range(40)]
+    assert len({picture.content for picture in found}) == 40
+    assert np.all([len(picture.content) == 64 for picture in found])

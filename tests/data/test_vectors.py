@@ -39,14 +39,14 @@ def a_batch(ids: Sequence[str], embeddings: NDArray[np.float32], **known: Sequen
 def everything(table: VectorTable, size: int = 1024) -> VectorBatch:
     found = list(table.batches(size))
     names = ("ids", "labels", "uris", "content_hashes", "metadata")
-    joined = {name: tuple(one for batch in found for one in getattr(batch, name)) for name in names}
+    joined = {name: tuple(value for batch in found for value in getattr(batch, name)) for name in names}
     return VectorBatch(embeddings=np.concatenate([batch.embeddings for batch in found]), **joined)
 
 
-def equal(one: VectorBatch, other: VectorBatch) -> bool:
+def equal(first: VectorBatch, second: VectorBatch) -> bool:
     names = ("ids", "labels", "uris", "content_hashes", "metadata")
-    return all(getattr(one, name) == getattr(other, name) for name in names) and np.array_equal(
-        one.embeddings.view(np.uint32), other.embeddings.view(np.uint32)
+    return all(getattr(first, name) == getattr(second, name) for name in names) and np.array_equal(
+        first.embeddings.view(np.uint32), second.embeddings.view(np.uint32)
     )
 
 
@@ -114,8 +114,8 @@ def test_round_trip_of_plain_arrays_with_their_ids_beside(tmp_path: Path) -> Non
 def test_content_depends_on_ids_and_vectors_alone(tmp_path: Path) -> None:
     batch, turned = (a_batch(["a", "b"][::step], some(2)[::step], labels=["x", None]) for step in (1, -1))
     contents = set()
-    for name, one in (("a.npz", batch), ("b.npz", turned), ("c.parquet", batch)):
-        write_vectors(tmp_path / name, [one], rows=2, dimension=3)
+    for name, written in (("a.npz", batch), ("b.npz", turned), ("c.parquet", batch)):
+        write_vectors(tmp_path / name, [written], rows=2, dimension=3)
         contents.add(open_vectors(tmp_path / name).content)
     assert len(contents) == 1
     for name, ids, embeddings in (("d.npz", ["a", "c"], some(2)), ("e.npz", ["a", "b"], some(2, seed=1))):
@@ -195,7 +195,7 @@ def test_rows_of_a_parquet_table_without_a_whole_vector(tmp_path: Path) -> None:
     vectors_ = [[1.0, 0.0], None, [1.0], [None, 1.0], [0.0, 1.0], []]
     path = parquet_of(tmp_path / "v.parquet", id=list("abcdef"), embedding=vectors_)
     table = open_vectors(path, skip_bad=True)
-    assert [one.reason for one in table.skipped] == [
+    assert [skip.reason for skip in table.skipped] == [
         "has no vector", "has a vector of 1 numbers, not 2", "has a vector with NaN or infinity",
         "has a vector of 0 numbers, not 2",
     ]  # fmt: skip
@@ -378,7 +378,7 @@ def test_archive_in_place_of_an_array(tmp_path: Path) -> None:
 def kept(path: Path) -> dict[str, bytes]:
     """Every file of a table, to the byte."""
     files = path.rglob("*") if path.is_dir() else [path]
-    return {str(one): one.read_bytes() for one in files if one.is_file()}
+    return {str(path): path.read_bytes() for path in files if path.is_file()}
 
 
 @pytest.mark.parametrize("kind", ["Flat", "HNSW8", "IVF4,Flat", "IDMap,Flat", "L2norm,Flat", "IDMap2,HNSW8"])
@@ -395,7 +395,7 @@ def test_index_of_faiss(tmp_path: Path, kind: str) -> None:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     table = open_vectors(path)
     batches = list(table.batches(64))
-    assert [name for batch in batches for name in batch.ids] == [str(one) for one in ids]
+    assert [name for batch in batches for name in batch.ids] == [str(identifier) for identifier in ids]
     np.testing.assert_allclose(np.concatenate([batch.embeddings for batch in batches]), unit, atol=1e-6)
     (tmp_path / "ids.txt").write_text("".join(f"sku {number}\n" for number in range(500)))
     named = open_vectors(path, ids=tmp_path / "ids.txt")
@@ -449,7 +449,9 @@ def test_dataset_of_lance(tmp_path: Path) -> None:
     assert sorted(name for batch in batches for name in batch.ids) == sorted(f"sku {number}" for number in range(50))
     found = {name: vector for batch in batches for name, vector in zip(batch.ids, batch.embeddings, strict=True)}
     np.testing.assert_allclose(found["sku 40"], vectors[40] / np.linalg.norm(vectors[40]), atol=1e-6)
-    assert {str(dict(one)) for batch in batches for one in batch.metadata} == {str({"price": n}) for n in range(50)}
+    assert {str(dict(metadata)) for batch in batches for metadata in batch.metadata} == {
+        str({"price": n}) for n in range(50)
+    }
     assert kept(path) == before
     with pytest.raises(InputError, match="There is no directory"):
         open_vectors(tmp_path / "none.lance")

@@ -47,10 +47,10 @@ class Theirs:
     def everything(self) -> tuple[Any, ...]:
         """Every point to the bit, how the collection is made, and what other collections there are."""
         records, _ = self.client.scroll(self.name, limit=1000, with_vectors=True)
-        others = sorted(one.name for one in self.client.get_collections().collections)
+        others = sorted(collection.name for collection in self.client.get_collections().collections)
         points = [
-            (one.id, one.payload, {name: np.round(vector, 5).tolist() for name, vector in one.vector.items()})
-            for one in records
+            (record.id, record.payload, {name: np.round(vector, 5).tolist() for name, vector in record.vector.items()})
+            for record in records
         ]
         return points, self.client.get_collection(self.name).config.model_dump(), others
 
@@ -77,8 +77,8 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
         )
         options = "vector=image&label=class&uri=photo&base=/photos/&metadata=price"
         yield Theirs(f"{server}/{name}?{options}", client, name)
-        for one in (name, f"evergallery_{name}"):
-            client.delete_collection(one)
+        for collection_name in (name, f"evergallery_{name}"):
+            client.delete_collection(collection_name)
 
 
 @pytest.fixture
@@ -104,10 +104,10 @@ def test_adopted_searched_and_released(theirs: Theirs, shop: Workspace) -> None:
     cosines = drawn() @ query
     names = [str(number) if number % 2 else str(uuid.UUID(int=number)) for number in range(40)]
     found = shop.search(query, k=7, generation="v1")
-    assert [one.item.id for one in found] == [names[row] for row in np.argsort(-cosines)[:7]]
-    np.testing.assert_allclose([one.score for one in found], np.sort(-cosines)[:7] * -1, atol=1e-5)
+    assert [match.item.id for match in found] == [names[row] for row in np.argsort(-cosines)[:7]]
+    np.testing.assert_allclose([match.score for match in found], np.sort(-cosines)[:7] * -1, atol=1e-5)
     few = shop.search(query, k=40, generation="v1", where=Filter(labels=("class 1",)))
-    assert {one.item.id for one in few} == {names[number] for number in range(1, 40, 4)}
+    assert {match.item.id for match in few} == {names[number] for number in range(1, 40, 4)}
     item = shop.gallery.get("5")
     assert item is not None
     assert (item.label, item.uri, dict(item.metadata)) == ("class 1", "/photos/5.jpg", {"price": 5})
@@ -135,8 +135,8 @@ def test_every_way_of_reading_agrees_with_a_gallery_of_its_own(theirs: Theirs, s
             assert list(shop.gallery.identifiers()) == list(copy.identifiers())
             asked = Filter(generations=(shop.generation("v1").fingerprint,))
             answers = [store.search(drawn(3, seed=5), 40, where=asked) for store in (shop.gallery, copy)]
-            assert len({str([[one.item.id for one in one_query] for one_query in found]) for found in answers}) == 1
-            assert [len(one) for one in answers[0]] == [30, 30, 30]
+            assert len({str([[match.item.id for match in one_query] for one_query in found]) for found in answers}) == 1
+            assert [len(answer) for answer in answers[0]] == [30, 30, 30]
 
 
 def test_search_looks_through_what_many_points_hide(
@@ -150,7 +150,7 @@ def test_search_looks_through_what_many_points_hide(
     (found,) = shop.gallery.search(query, 3, where=label)
     cosines = drawn() @ query[0]
     wanted = sorted(range(1, 40, 4), key=lambda number: -cosines[number])[:3]
-    assert [one.item.id for one in found] == [str(number) for number in wanted]
+    assert [match.item.id for match in found] == [str(number) for number in wanted]
 
 
 def test_points_that_come_go_and_change_are_noticed(theirs: Theirs, shop: Workspace) -> None:
@@ -161,8 +161,8 @@ def test_points_that_come_go_and_change_are_noticed(theirs: Theirs, shop: Worksp
     theirs.client.delete(theirs.name, [1])
     assert store.get("1") is None
     theirs_alone = Filter(generations=(store.generation,))
-    assert "1" not in {one.item.id for one in store.search(drawn()[1:2], 40, where=theirs_alone)[0]}
-    assert "1" not in {one.item.id for one in store.search(drawn(1, 12), 40, where=Filter(generations=(NEW,)))[0]}
+    assert "1" not in {match.item.id for match in store.search(drawn()[1:2], 40, where=theirs_alone)[0]}
+    assert "1" not in {match.item.id for match in store.search(drawn(1, 12), 40, where=Filter(generations=(NEW,)))[0]}
     theirs.client.update_vectors(theirs.name, [models.PointVectors(id=3, vector={"image": [1.0] + [0.0] * 7})])
     theirs.client.set_payload(theirs.name, {"class": "other"}, [5])
     theirs.client.delete_vectors(theirs.name, ["image"], [9])
@@ -175,11 +175,11 @@ def test_points_that_come_go_and_change_are_noticed(theirs: Theirs, shop: Worksp
         assert (found.gone.examples, found.dropped) == (("1", "9"), 2)
         assert found.unusable["no vector"].examples == ("9",)
     assert not store.changes()
-    assert {(one.generation == NEW, one.label) for one in store._held(["5"])["5"]} == {
+    assert {(version.generation == NEW, version.label) for version in store._held(["5"])["5"]} == {
         (True, "other"),
         (False, "other"),
     }
-    assert [one.generation == NEW for one in store._held(["3"])["3"]] == [False]
+    assert [version.generation == NEW for version in store._held(["3"])["3"]] == [False]
 
 
 def test_points_that_come_wait_where_their_vectors_may_not_be_searched(theirs: Theirs, shop: Workspace) -> None:

@@ -59,7 +59,7 @@ def test_adopted_searched_and_released(file: Path, shop: Workspace) -> None:
     assert (done.generation, done.rows, done.added.count, done.copied) == ("v1", 40, 40, 40 * 8 * 4)
     query = unit(drawn(1, seed=9))[0]
     found = shop.search(query, k=7, generation="v1")
-    assert [one.item.id for one in found] == [f"sku {row}" for row in np.argsort(-(unit(drawn()) @ query))[:7]]
+    assert [match.item.id for match in found] == [f"sku {row}" for row in np.argsort(-(unit(drawn()) @ query))[:7]]
     assert shop.doctor() == []
     item = shop.gallery.get("sku 1")
     assert item is not None
@@ -82,23 +82,23 @@ def test_rows_that_come_go_and_change_are_noticed(
     assert isinstance(store, AdoptedCollection)
     assert not store.changes()
     newer = shop.gallery.get_many(["sku 1", "sku 2", "sku 3"])
-    store.refresh([replace(one, generation="b" * 64) for one in newer.values()], "r1")
+    store.refresh([replace(item, generation="b" * 64) for item in newer.values()], "r1")
     del rows["sku 1"]
     rows["sku 2"] = drawn(1, seed=5)[0]
     rows["sku new"] = drawn(1, seed=6)[0]
     rows["sku bad"] = np.zeros(8, np.float32)
     write(file, rows, label=["red" if name == "sku 3" else None for name in rows])
-    assert len([one for one in shop.doctor() if "evergallery adopt" in one]) == 3
+    assert len([fault for fault in shop.doctor() if "evergallery adopt" in fault]) == 3
     for found in (store.changes(), shop.adopt()):
         assert (found.rows, found.added.examples, found.changed.examples) == (40, ("sku new",), ("sku 2", "sku 3"))
         assert (found.gone.examples, found.dropped) == (("sku 1",), 2)
-        assert [one.count for one in found.unusable.values()] == [1]
+        assert [rows.count for rows in found.unusable.values()] == [1]
     assert not store.changes()
-    assert {(one.generation == "b" * 64, one.label) for one in store._held(["sku 3"])["sku 3"]} == {
+    assert {(item.generation == "b" * 64, item.label) for item in store._held(["sku 3"])["sku 3"]} == {
         (True, "red"),
         (False, "red"),
     }
-    assert [one.generation == store.generation for one in store._held(["sku 2"])["sku 2"]] == [True]
+    assert [item.generation == store.generation for item in store._held(["sku 2"])["sku 2"]] == [True]
     file.unlink()
     with pytest.raises(InputError, match="There is no file"):
         shop.adopt()
@@ -144,7 +144,7 @@ def test_whole_upgrade(shop: Workspace, tmp_path: Path) -> None:
     shop.adopt(file, into="v1")
     shop.allow_images(photos)
     query = next(photos.rglob("*.png"))
-    old = [(one.item.id, one.score) for one in shop.search(query, k=5)]
+    old = [(match.item.id, match.score) for match in shop.search(query, k=5)]
     shop.register(models.turned, size=16)
     shop.check("v2", held_out())
     assert shop.refresh("v2").remaining == 0
@@ -161,7 +161,9 @@ def test_whole_upgrade(shop: Workspace, tmp_path: Path) -> None:
         if step == "shown":
             shop.rollback()
             assert known(shop.gallery, step).generation == shop.generation("v1").fingerprint
-            assert [(one.item.id, one.score) for one in shop.search(query, k=6) if one.item.id != step][:5] == old
+            assert [(match.item.id, match.score) for match in shop.search(query, k=6) if match.item.id != step][
+                :5
+            ] == old
             shop.promote("v2", force=True, why="it is a test")
             shop.commit()
     assert not shop.adopt().added

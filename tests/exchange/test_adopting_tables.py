@@ -53,10 +53,10 @@ def test_search_answers_from_the_vectors_where_they_are(table: Table, shop: Work
     query = unit(drawn(1, seed=9))[0]
     cosines = unit(drawn()) @ query
     found = shop.search(query, k=7, generation="v1")
-    assert [one.item.id for one in found] == [f"sku {row}" for row in np.argsort(-cosines)[:7]]
-    np.testing.assert_allclose([one.score for one in found], np.sort(-cosines)[:7] * -1, atol=1e-5)
+    assert [match.item.id for match in found] == [f"sku {row}" for row in np.argsort(-cosines)[:7]]
+    np.testing.assert_allclose([match.score for match in found], np.sort(-cosines)[:7] * -1, atol=1e-5)
     few = shop.search(query, k=40, generation="v1", where=Filter(labels=("class 1",), metadata={"price": 5}))
-    assert [one.item.id for one in few] == ["sku 5"]
+    assert [match.item.id for match in few] == ["sku 5"]
     assert known(shop.gallery, "sku 3").metadata == {"price": 3}
     assert shop.doctor() == []
     assert table.traces() == before
@@ -139,7 +139,7 @@ def test_rows_that_come_go_and_change_are_noticed(table: Table, shop: Workspace)
     expected = {"rows": 38, "added": 1, "changed": 2, "gone": 3, "dropped": 2}
     for found in (store.changes(), shop.adopt()):
         counts = {name: getattr(found, name) for name in expected}
-        assert {name: getattr(one, "count", one) for name, one in counts.items()} == expected
+        assert {name: getattr(count, "count", count) for name, count in counts.items()} == expected
         assert found.gone.examples == ("sku 1", "sku 7", "sku 8")
         assert {reason: rows.examples for reason, rows in found.unusable.items()} == {
             "no vector": ("sku 7",),
@@ -149,14 +149,14 @@ def test_rows_that_come_go_and_change_are_noticed(table: Table, shop: Workspace)
     assert store.get("sku new") is not None
     assert known(store, "sku 2").generation == store.generation
     assert known(store, "sku 2").embedding.tolist() == [1.0] + [0.0] * 7
-    labels = {(one.generation == store.generation, one.label) for one in store._held(["sku 3"])["sku 3"]}
+    labels = {(item.generation == store.generation, item.label) for item in store._held(["sku 3"])["sku 3"]}
     assert labels == {(True, "other"), (False, "other")}
     assert store.settle("r1", "old") == 2
     (zeros, nothing) = shop.doctor()
     assert "items 1 ('sku 8') rows have a vector of zeros, and are left out" in zeros
     assert "items 1 ('sku 7') rows have no vector, and are left out" in nothing
     table.sql("DELETE FROM {items} WHERE sku IN ('sku 7', 'sku 8', 'sku 9')")
-    assert [one.partition("items ")[2] for one in shop.doctor()] == [
+    assert [fault.partition("items ")[2] for fault in shop.doctor()] == [
         "1 ('sku 9') rows are gone since they were last taken up: take them up with  evergallery adopt"
     ]
 
@@ -332,8 +332,8 @@ def test_ids_of_every_type(postgres_url: str, shop: Workspace, key: str) -> None
             value = f"sku::{key}"
         table.sql(f"ALTER TABLE {{items}} ALTER sku TYPE {key} USING {value}")
         assert shop.adopt(table.url).rows == 12
-        ids = {str(one) for (one,) in table.sql("SELECT sku::text FROM {items}")}
-        assert {one for batch in shop.gallery.identifiers() for one in batch} == ids
+        ids = {str(sku) for (sku,) in table.sql("SELECT sku::text FROM {items}")}
+        assert {item for batch in shop.gallery.identifiers() for item in batch} == ids
         table.sql("DELETE FROM {items} WHERE ctid IN (SELECT ctid FROM {items} LIMIT 1)")
         assert shop.adopt().gone.count == 1
         shop.release()
@@ -402,18 +402,18 @@ def test_whole_upgrade(postgres_url: str, tmp_path: Path) -> None:
         shop.adopt(table.url, into="v1")
         shop.allow_images(photos)
         query = next(photos.rglob("*.png"))
-        old = [(one.item.id, one.score) for one in shop.search(query, k=5)]
+        old = [(match.item.id, match.score) for match in shop.search(query, k=5)]
         shop.register(models.turned, size=16)
         shop.check("v2", held_out())
         shop.plan("v2")
         done = shop.refresh("v2")
         assert (done.refreshed, done.remaining) == (len(items), 0)
         shop.promote("v2", force=True, why="it is a test")
-        new = [one.item.id for one in shop.search(query, k=5)]
+        new = [match.item.id for match in shop.search(query, k=5)]
         shop.rollback()
-        assert [(one.item.id, one.score) for one in shop.search(query, k=5)] == old
+        assert [(match.item.id, match.score) for match in shop.search(query, k=5)] == old
         shop.promote("v2", force=True, why="it is a test")
-        assert [one.item.id for one in shop.search(query, k=5)] == new
+        assert [match.item.id for match in shop.search(query, k=5)] == new
         assert table.traces() == before
         # A row that comes is found by nobody until the generation that answers has looked at its picture.
         for step in ("shown", "committed"):
@@ -455,10 +455,12 @@ def test_their_own_index_answers_once_it_was_measured(
     label = Filter(labels=("class 1",))
     for where in (Filter(), label):
         exact, through = (shop.gallery.search(queries, 5, where=where, exact=exact) for exact in (True, False))
-        assert [[one.item.id for one in found] for found in through] == [
-            [one.item.id for one in found] for found in exact
+        assert [[match.item.id for match in found] for found in through] == [
+            [match.item.id for match in found] for found in exact
         ]
-        np.testing.assert_allclose([one.score for one in through[0]], [one.score for one in exact[0]], atol=1e-5)
+        np.testing.assert_allclose(
+            [match.score for match in through[0]], [match.score for match in exact[0]], atol=1e-5
+        )
     assert not shop.gallery.is_exact(None)
     assert table.traces() == before
 

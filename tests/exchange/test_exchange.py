@@ -105,7 +105,7 @@ class TestOnnx:
         assert space.index(images).added == len(images)
         stored = {item.content_hash: item.embedding for batch in space.gallery.iterate() for item in batch}
         want = expected(images, weight)
-        np.testing.assert_allclose([stored[one] for one in images.hashes], want, atol=1e-5)
+        np.testing.assert_allclose([stored[content] for content in images.hashes], want, atol=1e-5)
         best = space.search(picture(tmp_path / "query.png", images, 4), k=1)[0]
         assert (best.item.content_hash, best.item.label) == (images.hashes[4], "class 1")
         assert best.score == pytest.approx(1, abs=1e-5)
@@ -219,7 +219,7 @@ class TestCallable:
             space.index(shelf())
         assert any("The model behind v1 has changed" in problem for problem in space.doctor())
         assert space.register("my_model:embed", **PLAIN).name == "v2"
-        assert [one.name for one in space.generations() if one.problems()] == ["v1"]
+        assert [generation.name for generation in space.generations() if generation.problems()] == ["v1"]
 
     def test_function_itself_or_its_name(self, space: Workspace, code: Callable[..., None]) -> None:
         import my_model  # type: ignore[import-not-found]
@@ -268,7 +268,7 @@ class TestModel:
         whole: Any = timm.create_model(TINY, pretrained=False, num_classes=7).eval()
         save_file(whole.state_dict(), tmp_path / "w.safetensors")
         torch.save(
-            {"state_dict": {f"module.{name}": one for name, one in whole.state_dict().items()}}, tmp_path / "w.pt"
+            {"state_dict": {f"module.{name}": tensor for name, tensor in whole.state_dict().items()}}, tmp_path / "w.pt"
         )
         first, second = (space.register(TINY, weights=tmp_path / name, size=32) for name in ("w.safetensors", "w.pt"))
         assert first == second
@@ -280,7 +280,7 @@ class TestModel:
         weights = build_backbone(TINY, seed=0).module.state_dict()
         path, first = tmp_path / "w.safetensors", next(iter(weights))
         for changed, message in (
-            ({name: one for name, one in weights.items() if name != first}, f"it lacks {first}"),
+            ({name: weight for name, weight in weights.items() if name != first}, f"it lacks {first}"),
             ({**weights, "extra.weight": torch.ones(1)}, r"has extra\.weight, which the model has not"),
             ({**weights, first: torch.ones(1)}, f"size mismatch for {first}"),
         ):
@@ -351,7 +351,9 @@ class TestVectors:
         np.testing.assert_allclose([match.score for match in matches], scores[order], atol=1e-6)
         by_item = space.search(item="item 2", k=5)
         assert [match.item.id for match in by_item] == [f"item {row}" for row in order[1:]]
-        assert {one.item.label for one in space.search(item="item 2", where=Filter(labels=("class 1",)))} == {"class 1"}
+        assert {match.item.label for match in space.search(item="item 2", where=Filter(labels=("class 1",)))} == {
+            "class 1"
+        }
 
         only = r"v1 has vectors only: nothing can be extracted with it"
         with pytest.raises(InputError, match=only):
@@ -447,7 +449,7 @@ class TestVectors:
             space.import_vectors(tmp_path / "v.npz")
         assert space.generations() == []
         done = space.import_vectors(tmp_path / "v.npz", skip_bad=True)
-        assert (done.added, [one.uri for one in done.skipped]) == (2, ["row 1 (id 'b')"])
+        assert (done.added, [skip.uri for skip in done.skipped]) == (2, ["row 1 (id 'b')"])
 
     def test_nothing_learns_from_them_but_beside_them(self, space: Workspace, tmp_path: Path, quick: Quick) -> None:
         table(tmp_path / "v.npz")
@@ -476,8 +478,8 @@ class TestExport:
         assert other.import_vectors(path).is_new
         before, after = (
             {item.id: (item.embedding.tobytes(), item.label, item.uri, item.content_hash) for item in batch}
-            for one in (space, other)
-            for batch in one.gallery.iterate()
+            for workspace in (space, other)
+            for batch in workspace.gallery.iterate()
         )
         assert before == after
 

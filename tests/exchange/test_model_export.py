@@ -64,13 +64,13 @@ def test_a_registered_file_is_the_same_model(shop: Workspace, exported: Path) ->
     images = held_out()
     mine, theirs = (shop.extract(shop.generation(name), images, keep=False) for name in ("v1", again.name))
     assert (mine * theirs).sum(1).min() >= 0.9999
-    one = shop.extract(again, images.select(np.arange(1)), keep=False)
-    assert float(one[0] @ theirs[0]) >= 0.9999, "of any batch"
+    vector = shop.extract(again, images.select(np.arange(1)), keep=False)
+    assert float(vector[0] @ theirs[0]) >= 0.9999, "of any batch"
     assert shop.register(exported, size=16, mean=(0.5, 0.5, 0.5)).preprocessing.mean == (0.5, 0.5, 0.5)
 
 
 def test_the_file_says_where_it_comes_from(shop: Workspace, exported: Path) -> None:
-    said = {one.key: one.value for one in onnx.load(exported).metadata_props}
+    said = {prop.key: prop.value for prop in onnx.load(exported).metadata_props}
     assert said["generation"] == "v1"
     assert said["fingerprint"] == shop.generation("v1").fingerprint
     assert json.loads(said["evergallery.preprocessing"])["fit"] == "pad"
@@ -166,7 +166,7 @@ def test_arguments_that_do_not_fit_are_refused_before_any_work(shop: Workspace, 
         done = evergallery("export-model", "v1", tmp_path / file, "-w", shop.directory, *rest, expect=2)
         assert message in done.stderr
     shop.register(f"{__name__}:a_function", size=16)
-    functions = [one.name for one in shop.generations() if one.card.kind == "callable"]
+    functions = [generation.name for generation in shop.generations() if generation.card.kind == "callable"]
     with pytest.raises(InputError, match="only those are exported"):
         shop.export_model(tmp_path / "model.onnx", generation=functions[0])
 

@@ -40,9 +40,9 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
 def test_a_file_is_read_again_only_where_it_was_replaced(tmp_path: Path) -> None:
     path, read = tmp_path / "state.json", []
 
-    def reading(one: Path) -> object:
-        read.append(one)
-        return read_json(one)
+    def reading(path: Path) -> object:
+        read.append(path)
+        return read_json(path)
 
     known = ReadOnce(reading)
     with pytest.raises(DamagedError):

@@ -47,9 +47,11 @@ def target(place: str) -> Iterator[GalleryStore]:
 
 def everything(store: GalleryStore) -> list[tuple[object, ...]]:
     return [
-        (one.id, one.embedding.tobytes(), one.generation, one.label, one.uri, one.content_hash, one.added,
-         dict(one.metadata), one.refresh, one.superseded)
-        for batch in store.versions(batch_size=7) for one in batch
+        (
+            version.id, version.embedding.tobytes(), version.generation, version.label, version.uri, version.content_hash,
+            version.added, dict(version.metadata), version.refresh, version.superseded,
+        )
+        for batch in store.versions(batch_size=7) for version in batch
     ]  # fmt: skip
 
 
@@ -92,7 +94,7 @@ def test_copying_goes_on_wherever_it_stopped(
 ) -> None:
     """Also between the two versions of one item, which some engines store one after the other."""
     monkeypatch.setattr(copying, "BATCH", 20)
-    versions = [one for batch in source.versions() for one in batch]
+    versions = [version for batch in source.versions() for version in batch]
     halves = [index for index in range(1, 135) if versions[index].id == versions[index - 1].id]
     for stop in (1, 70, *halves[:2]):
         with new_place() as place, closing(open_store(place)) as target:
@@ -185,7 +187,7 @@ def test_kill_while_copying(shared_place: str, tmp_path: Path) -> None:
         acknowledged = counts[-1]
     with ExitStack() as stack:
         original, copied = (
-            stack.enter_context(closing(open_store(one))) for one in (tmp_path / "source", shared_place)
+            stack.enter_context(closing(open_store(place))) for place in (tmp_path / "source", shared_place)
         )
         assert copy_gallery(original, copied, SILENT).copied <= 2030 - acknowledged
         assert everything(copied) == before == everything(original)

@@ -164,7 +164,7 @@ def test_move_that_was_killed_half_way_is_finished_when_opened(tmp_path: Path) -
 
 def _upsert(items: list[Item]) -> engine.UpdateOperation:
     return engine.UpdateOperation.upsert_points(
-        [engine.Point(point_id(one.id), one.embedding.tolist(), payload(one, one.added)) for one in items]
+        [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items]
     )
 
 

@@ -39,7 +39,7 @@ def test_metadata_are_found_in_whatever_form_they_were_stored_and_asked_for(stor
     store.put_versions([named("old", 2, metadata={"shop": DECOMPOSED}), named("other", 3, metadata={"shop": "Cafe"})])
     assert known(store, "new").metadata == {"shop": COMPOSED}
     for asked in (COMPOSED, DECOMPOSED):
-        assert {one.id for page in store.iterate(Filter(metadata={"shop": asked})) for one in page} == {"new", "old"}
+        assert {item.id for page in store.iterate(Filter(metadata={"shop": asked})) for item in page} == {"new", "old"}
     assert store.count(Filter(metadata={"shop": "Cafe"})) == 1
     assert store.put([named("old", 2, metadata={"shop": COMPOSED})]).replaced == 1
     assert store.put([named("old", 2, metadata={"shop": DECOMPOSED})]).unchanged == 1

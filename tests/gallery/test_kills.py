@@ -88,11 +88,11 @@ def seen_after(steps: int) -> dict[str, Item]:
     return found
 
 
-def same(one: Item | None, other: Item | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    plain = replace(one, refresh=None, superseded=None)
-    return plain.same_but_for_time(other) and np.array_equal(one.embedding, other.embedding)
+def same(before: Item | None, after: Item | None) -> bool:
+    if before is None or after is None:
+        return before is after
+    plain = replace(before, refresh=None, superseded=None)
+    return plain.same_but_for_time(after) and np.array_equal(before.embedding, after.embedding)
 
 
 ACTOR = """
@@ -127,7 +127,7 @@ def test_kills_lose_nothing_acknowledged_and_leave_nothing_half_written(tmp_path
         before, after = seen_after(done), seen_after(done + 1)
         with EdgeStore(directory, view) as store:
             assert store.verify() == []
-            found = {one.id: one for batch in store.iterate() for one in batch}
+            found = {item.id: item for batch in store.iterate() for item in batch}
             assert store.count() == len(found)
         assert found.keys() <= before.keys() | after.keys()
         for name in before.keys() | after.keys():

@@ -48,7 +48,7 @@ def store(place: str) -> Iterator[GalleryStore]:
 
 
 def identifiers(store: GalleryStore, where: Filter) -> set[str]:
-    return {one.id for batch in store.iterate(where) for one in batch}
+    return {item.id for batch in store.iterate(where) for item in batch}
 
 
 VALUES: dict[str, str | int | float | bool | None] = {
@@ -182,7 +182,7 @@ def test_minimum_score_admits_what_equals_it(store: GalleryStore) -> None:
 def test_refresh_reads_one_generation_while_it_fills_another(store: GalleryStore) -> None:
     store.put([item(number) for number in range(50)])
     for batch in store.iterate(Filter(generations=(OLD,)), batch_size=7):
-        store.put([item(int(one.id.split()[1]), NEW) for one in batch])
+        store.put([item(int(stored.id.split()[1]), NEW) for stored in batch])
     assert store.count_by_generation() == {NEW: 50}
     assert store.verify() == []
 
@@ -190,14 +190,14 @@ def test_refresh_reads_one_generation_while_it_fills_another(store: GalleryStore
 def test_compaction_changes_no_answer(store: GalleryStore) -> None:
     items = [item(number) for number in range(1500)]
     store.put(items)
-    store.delete([one.id for one in items[::3]])
-    kept = [one for index, one in enumerate(items) if index % 3]
+    store.delete([item.id for item in items[::3]])
+    kept = [item for index, item in enumerate(items) if index % 3]
     queries = unit_rows(3, 6, seed=77)
     before = [[match.item.id for match in found] for found in store.search(queries, 20)]
     store.compact()
     assert [[match.item.id for match in found] for found in store.search(queries, 20)] == before
     assert [len(found) for found in store.search(queries, 20, exact=False)] == [20, 20, 20]
-    assert identifiers(store, Filter()) == {one.id for one in kept}
+    assert identifiers(store, Filter()) == {item.id for item in kept}
 
 
 def test_threads_that_move_items_to_and_fro_leave_each_in_one_generation(store: GalleryStore) -> None:

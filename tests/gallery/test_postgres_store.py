@@ -151,7 +151,7 @@ def test_processes_that_write_and_read_at_once_see_each_item_once(store: Postgre
     writers = [subprocess.Popen([sys.executable, "-c", script, place, number]) for number in "01"]
     rounds = 0
     while any(writer.poll() is None for writer in writers):
-        assert sorted(one.id for batch in store.iterate(batch_size=4) for one in batch) == sorted(
+        assert sorted(item.id for batch in store.iterate(batch_size=4) for item in batch) == sorted(
             f"item {number}" for number in range(30)
         )
         counts = store.at_one_moment(lambda: (store.count(), sum(store.count_by_generation().values())))

@@ -42,15 +42,15 @@ def test_an_item_comes_back_rounded_and_is_the_same_when_it_is_put_again(tmp_pat
     with EdgeStore(tmp_path / "gallery") as store:
         assert store.precision == precision
         assert store.verify() == []
-        back = {one.id: one for batch in store.iterate() for one in batch}
+        back = {item.id: item for batch in store.iterate() for item in batch}
         assert store.put(list(back.values())).unchanged == 50, "what was read can be put back"
         (best,) = store.search(given[7].embedding[None], 1, with_embeddings=True)[0]
         assert best.item.id == "item 7"
         assert best.score == pytest.approx(1, abs=1e-3)
-    for one in given:
-        expected = one.embedding if precision == "float32" else one.embedding.astype(np.float16).astype(np.float32)
-        np.testing.assert_array_equal(back[one.id].embedding, expected)
-        assert abs(np.linalg.norm(back[one.id].embedding) - 1) < UNIT_TOLERANCE
+    for item in given:
+        expected = item.embedding if precision == "float32" else item.embedding.astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(back[item.id].embedding, expected)
+        assert abs(np.linalg.norm(back[item.id].embedding) - 1) < UNIT_TOLERANCE
     np.testing.assert_array_equal(best.item.embedding, back["item 7"].embedding)
 
 
@@ -67,11 +67,11 @@ def test_rounding_never_leaves_the_length_of_a_unit_vector(tmp_path: Path) -> No
 def test_refreshing_and_going_back_change_no_bit(tmp_path: Path) -> None:
     with EdgeStore(tmp_path / "gallery", precision="float16") as store:
         store.put(items(20))
-        before = {one.id: one.embedding for batch in store.iterate() for one in batch}
-        content = [replace(one, content_hash=None) for one in items(20, NEW, seed=1)]
+        before = {item.id: item.embedding for batch in store.iterate() for item in batch}
+        content = [replace(item, content_hash=None) for item in items(20, NEW, seed=1)]
         assert store.refresh(content, "refresh 1") == 20
         assert store.settle("refresh 1", "old") == 20
-        after = {one.id: one.embedding for batch in store.iterate() for one in batch}
+        after = {item.id: item.embedding for batch in store.iterate() for item in batch}
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
@@ -88,14 +88,14 @@ def test_an_index_of_bytes_finds_nearly_all_and_scores_as_exact_search_does(
         assert list((tmp_path / "gallery").rglob("quantized.data")), "it is there"
         exact, fast = (store.search(queries, 10, exact=way) for way in (True, False))
     hits = [
-        len({one.item.id for one in true} & {one.item.id for one in found}) / 10
+        len({match.item.id for match in true} & {match.item.id for match in found}) / 10
         for true, found in zip(exact, fast, strict=True)
     ]
     assert np.mean(hits) >= 0.95
-    scores = {(number, one.item.id): one.score for number, found in enumerate(exact) for one in found}
+    scores = {(number, match.item.id): match.score for number, found in enumerate(exact) for match in found}
     for number, found in enumerate(fast):
-        for one in found:
-            assert one.score == pytest.approx(scores.get((number, one.item.id), one.score), abs=1e-5)
+        for match in found:
+            assert match.score == pytest.approx(scores.get((number, match.item.id), match.score), abs=1e-5)
 
 
 def test_the_precision_of_a_gallery_stays(tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def test_a_workspace_of_half_precision_goes_round(tmp_path: Path) -> None:
         assert shop.import_vectors(tmp_path / "rows.npz").unchanged == 30
         assert shop.search(item="item 4", k=3)[0].item.id != "item 4"
         assert shop.doctor() == []
-        before = [(one.item.id, one.score) for one in shop.search(rows[0], k=10)]
+        before = [(match.item.id, match.score) for match in shop.search(rows[0], k=10)]
         shop.export_vectors(tmp_path / "back.npz")
     with Workspace.create(tmp_path / "other") as other:
         other.import_vectors(tmp_path / "back.npz")
-        after = [(one.item.id, one.score) for one in other.search(rows[0], k=10)]
+        after = [(match.item.id, match.score) for match in other.search(rows[0], k=10)]
     assert [name for name, _ in after] == [name for name, _ in before]
     np.testing.assert_allclose([score for _, score in after], [score for _, score in before], atol=1e-3)

@@ -128,5 +128,5 @@ def test_readers_beside_new_generations(store: QdrantStore, frequent_switches: N
                 store.put([replace(item(0), generation=f"{number:064x}")])
         finally:
             finished.set()
-    for one in reading:
-        one.result()
+    for future in reading:
+        future.result()

@@ -125,7 +125,7 @@ def test_an_index_that_has_lost_too_many_vectors_does_not_answer(
     assert store.indexes()[ONE].changed == 0, "what is new is compared with one by one"
     most = int(LARGEST_CHANGE * 600)
     store.delete([f"item {number}" for number in range(60)])
-    store.put([replace(one, label="other") for one in items(600)[60:most]], relabel=True)
+    store.put([replace(item, label="other") for item in items(600)[60:most]], relabel=True)
     assert store.indexes()[ONE].changed == most
     assert ways(store, asked) == [False]
     store.close()
@@ -180,7 +180,9 @@ class Forgetful:
 
     def search(self, queries: NDArray[np.float32], k: int, *, exact: bool, **options: Any) -> list[list[Match]]:
         found = self.store.search(queries, k if exact else 10 * k, **options)
-        return [[one for one in matches if exact or int(one.item.id.split()[1]) % 2 == 0][:k] for matches in found]
+        return [
+            [match for match in matches if exact or int(match.item.id.split()[1]) % 2 == 0][:k] for matches in found
+        ]
 
 
 def forgetful(store: EdgeStore) -> GalleryStore:
@@ -192,7 +194,7 @@ def test_recall_is_the_share_of_true_neighbours(store: EdgeStore) -> None:
     rows, numbers = unit_rows(300), np.arange(300)
     scores = rows @ rows.T - 9 * np.eye(300, dtype=np.float32)
     nearest = np.argsort(-scores, axis=1)[:, :10]
-    sampled = [int(one.id.split()[1]) for one in next(iter(store.iterate(batch_size=256)))]
+    sampled = [int(item.id.split()[1]) for item in next(iter(store.iterate(batch_size=256)))]
     assert len(sampled) == 256
     assert set(sampled) < set(numbers.tolist())
     expected = (nearest[sampled] % 2 == 0).mean()
@@ -201,7 +203,7 @@ def test_recall_is_the_share_of_true_neighbours(store: EdgeStore) -> None:
 
 
 def test_of_equal_neighbours_any_will_do(store: EdgeStore) -> None:
-    store.put([replace(one, embedding=unit_rows(1)[0]) for one in items(100)])
+    store.put([replace(item, embedding=unit_rows(1)[0]) for item in items(100)])
     assert measured_recall(forgetful(store), ONE) == 1
 
 
@@ -228,14 +230,14 @@ def directories(store: EdgeStore) -> list[str]:
 def test_others_search_while_a_large_generation_is_compacted(store: EdgeStore) -> None:
     given = items(2500)
     store.put(given)
-    store.delete([one.id for one in given[::5]])
+    store.delete([item.id for item in given[::5]])
     queries = unit_rows(20, seed=3)
     expected = [[match.item.id for match in found] for found in store.search(queries, 10)]
     stop, failures, during = threading.Event(), [], []
 
     def search() -> None:
         while not stop.is_set():
-            found = [[match.item.id for match in one] for one in store.search(queries, 10)]
+            found = [[match.item.id for match in matches] for matches in store.search(queries, 10)]
             if found != expected or store.count() != 2000 or store.get("item 1") is None:
                 failures.append(found)
             during.append(directories(store))

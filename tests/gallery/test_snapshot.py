@@ -38,11 +38,15 @@ def item(number: int, generation: str = OLD, **changes: Any) -> Item:
 
 
 def items_of(store: EdgeStore) -> dict[str, Item]:
-    return {one.id: one for batch in store.iterate() for one in batch}
+    return {item.id: item for batch in store.iterate() for item in batch}
 
 
-def same(one: Item, other: Item) -> bool:
-    return one.same_but_for_time(other) and one.added == other.added and np.array_equal(one.embedding, other.embedding)
+def same(first: Item, second: Item) -> bool:
+    return (
+        first.same_but_for_time(second)
+        and first.added == second.added
+        and np.array_equal(first.embedding, second.embedding)
+    )
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def test_what_was_there_comes_back_and_what_came_later_does_not(store: EdgeStore
         assert again.verify() == []
         found = items_of(again)
         assert found.keys() == before.keys()
-        assert all(same(found[name], one) for name, one in before.items())
+        assert all(same(found[name], item) for name, item in before.items())
         again.put([item(50)])
     assert snapshot.verify(tmp_path / "snapshot") == made, "and the snapshot stays as it is"
 
@@ -98,8 +102,8 @@ def test_others_write_and_search_while_it_is_taken(store: EdgeStore, tmp_path: P
                 if stop.is_set():
                     return
                 # Each batch moves ten items of one generation to the other: half of it would be seen.
-                store.put([item(one) for one in range(number, number + 10)])
-                store.put([item(one, NEW) for one in range(number, number + 10)])
+                store.put([item(row) for row in range(number, number + 10)])
+                store.put([item(row, NEW) for row in range(number, number + 10)])
                 put.append(number)
         except BaseException as error:
             failures.append(error)
@@ -119,18 +123,18 @@ def test_others_write_and_search_while_it_is_taken(store: EdgeStore, tmp_path: P
     for thread in threads:
         thread.join()
     assert failures == []
-    for number, one in enumerate(made):
+    for number, taken in enumerate(made):
         restore(tmp_path / f"snapshot {number}", tmp_path / f"again {number}")
         with EdgeStore(tmp_path / f"again {number}") as again:
             assert again.verify() == []
-            assert again.count() == one.vectors
+            assert again.count() == taken.vectors
             assert again.count() % 10 == 0
             assert again.count_by_generation()[OLD] % 10 == 0, "no batch is there by half"
 
 
 def a_file(taken: Path, name: str = "matrix.dat") -> Path:
     found = sorted((taken / "gallery" / OLD[:16]).rglob("*"))
-    return max((one for one in found if one.is_file()), key=lambda one: (one.name == name, one.stat().st_blocks))
+    return max((path for path in found if path.is_file()), key=lambda path: (path.name == name, path.stat().st_blocks))
 
 
 def test_a_byte_that_changed_is_found(taken: Path, tmp_path: Path) -> None:
@@ -233,7 +237,7 @@ def test_a_full_disk_leaves_nothing(
         with monkeypatch.context() as patched, pytest.raises(OSError, match=r"the copy takes \d+ MiB, 0 are free"):
             patched.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
             ask()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["gallery", "snapshot"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery", "snapshot"]
     store.put([item(77)])
     assert store.get("item 77") is not None, "and the gallery goes on"
 

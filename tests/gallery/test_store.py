@@ -42,11 +42,15 @@ def opened(place: str) -> Iterator[Open]:
 
 
 def everything(store: GalleryStore, where: Filter = Filter()) -> dict[str, Item]:  # noqa: B008
-    return {one.id: one for batch in store.iterate(where, batch_size=7) for one in batch}
+    return {item.id: item for batch in store.iterate(where, batch_size=7) for item in batch}
 
 
-def same(one: Item, other: Item) -> bool:
-    return one.same_but_for_time(other) and one.added == other.added and np.array_equal(one.embedding, other.embedding)
+def same(first: Item, second: Item) -> bool:
+    return (
+        first.same_but_for_time(second)
+        and first.added == second.added
+        and np.array_equal(first.embedding, second.embedding)
+    )
 
 
 def test_round_trip_through_reopening(opened: Open) -> None:
@@ -55,7 +59,7 @@ def test_round_trip_through_reopening(opened: Open) -> None:
     assert (counts.added, counts.replaced, counts.unchanged) == (20, 0, 0)
     store = opened()
     found = everything(store)
-    assert all(same(found[one.id], one) for one in items)
+    assert all(same(found[item.id], item) for item in items)
     assert same(known(store, "item 7"), items[7])
     assert store.get("item 99") is None
     assert store.count() == 20
@@ -87,12 +91,12 @@ def test_what_says_nothing_erases_nothing(opened: Open, generation: str) -> None
     store.put([item(1), item(2, label=None, uri=None, metadata={}), item(3, content_hash=None)])
     silent: dict[str, Any] = {"label": None, "uri": None, "metadata": {"price": None, "new": 5}}
     store.put([item(1, generation, **silent), item(2, generation), item(3, generation, **{**silent, "uri": "b.jpg"})])
-    one, two, three = (known(store, f"item {number}") for number in (1, 2, 3))
-    assert {one.generation, two.generation, three.generation} == {generation}
-    assert (one.label, one.uri, one.content_hash) == ("class 1", "photos/1.jpg", f"{1:064x}")
-    assert one.metadata == {"price": 1, "shop": "north", "new": 5}
-    assert (two.label, two.uri, two.metadata) == ("class 2", "photos/2.jpg", {"price": 2, "shop": "south"})
-    assert (three.label, three.uri) == ("class 0", "b.jpg"), "an address that is said is taken"
+    first, second, third = (known(store, f"item {number}") for number in (1, 2, 3))
+    assert {first.generation, second.generation, third.generation} == {generation}
+    assert (first.label, first.uri, first.content_hash) == ("class 1", "photos/1.jpg", f"{1:064x}")
+    assert first.metadata == {"price": 1, "shop": "north", "new": 5}
+    assert (second.label, second.uri, second.metadata) == ("class 2", "photos/2.jpg", {"price": 2, "shop": "south"})
+    assert (third.label, third.uri) == ("class 0", "b.jpg"), "an address that is said is taken"
     assert store.put([item(1, generation, **silent, content_hash=None)]).unchanged == 1
     assert store.verify() == []
 
@@ -112,7 +116,7 @@ def test_another_label_is_told_and_taken_only_where_that_is_asked_for(opened: Op
     others = [item(0, label="other"), item(1), item(2, label="other", metadata={"price": 99})]
     counts = store.put(others)
     assert (counts.replaced, counts.unchanged, counts.conflict_count) == (1, 2, 2)
-    assert [(one.item, one.known, one.said) for one in counts.conflicts] == [
+    assert [(conflict.item, conflict.known, conflict.said) for conflict in counts.conflicts] == [
         ("item 0", "class 0", "other"),
         ("item 2", "class 2", "other"),
     ]
@@ -144,9 +148,9 @@ def test_iterating_goes_on_after_any_id(opened: Open) -> None:
         left = [name for name in order[place + 1 :] if name != order[4]]
         after = order[place]
         assert [name for batch in store.identifiers(batch_size=3, after=after) for name in batch] == left
-        assert [one.id for batch in store.iterate(batch_size=3, after=after) for one in batch] == left
+        assert [item.id for batch in store.iterate(batch_size=3, after=after) for item in batch] == left
         new = [name for name in left if int(name.split()[1]) >= 20]
-        assert [one.id for batch in store.iterate(Filter(generations=(NEW,)), after=after) for one in batch] == new
+        assert [item.id for batch in store.iterate(Filter(generations=(NEW,)), after=after) for item in batch] == new
 
 
 def test_order_of_iterating_depends_on_the_ids_alone(opened: Open) -> None:
@@ -155,7 +159,7 @@ def test_order_of_iterating_depends_on_the_ids_alone(opened: Open) -> None:
     order = [name for batch in store.identifiers() for name in batch]
     assert order == sorted(order, key=lambda name: uuid.uuid5(NAMESPACE, name))
     store.put([item(number) for number in range(6)])
-    assert [one.id for batch in opened().iterate(batch_size=5) for one in batch] == order
+    assert [item.id for batch in opened().iterate(batch_size=5) for item in batch] == order
 
 
 def test_many_at_once_are_what_each_is_alone(opened: Open) -> None:
@@ -166,10 +170,10 @@ def test_many_at_once_are_what_each_is_alone(opened: Open) -> None:
     for view in (None, View(shown=frozenset({"r1"})), View(hidden=frozenset({"r1"}))):
         found = store.get_many(names, view=view)
         assert set(found) == {"item 1", "item 2", "item 3"}
-        assert all(same(one, known(store, name, view=view)) for name, one in found.items())
+        assert all(same(item, known(store, name, view=view)) for name, item in found.items())
         bare = store.get_many(names, with_embeddings=False, view=view)
-        assert {name: (one.generation, one.uri, len(one.embedding)) for name, one in bare.items()} == {
-            name: (one.generation, one.uri, 0) for name, one in found.items()
+        assert {name: (item.generation, item.uri, len(item.embedding)) for name, item in bare.items()} == {
+            name: (item.generation, item.uri, 0) for name, item in found.items()
         }
     assert store.get_many([]) == {}
 
@@ -221,7 +225,7 @@ def test_search_is_exact(opened: Open) -> None:
     items = [item(number) for number in range(300)]
     store.put(items)
     queries = np.stack([vector(10_000 + number) for number in range(5)])
-    stored = np.stack([one.embedding for one in items])
+    stored = np.stack([item.embedding for item in items])
     for query, found in zip(queries, store.search(queries, 10), strict=True):
         scores = stored @ query
         expected = np.argsort(-scores)[:10]
@@ -306,7 +310,7 @@ def test_any_sequence_of_puts_and_deletes(place: str, actions: list[tuple[Any, .
     with closing(open_store(place)) as store:
         found = everything(store)
         assert found.keys() == model.keys()
-        assert all(same(found[name], one) for name, one in model.items())
+        assert all(same(found[name], item) for name, item in model.items())
 
 
 ADDER = """
@@ -344,7 +348,7 @@ def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(shared_place: s
             assert store.verify() == []
             found = everything(store)
         for number in range((acknowledged + 1) * 50):
-            one = found[f"item {number}"]
-            assert same(one, item(number, OLD if number // 50 % 2 else NEW)), number
+            stored = found[f"item {number}"]
+            assert same(stored, item(number, OLD if number // 50 % 2 else NEW)), number
         assert len(found) <= (acknowledged + 2) * 50
     assert acknowledged >= 10

@@ -35,28 +35,28 @@ from evergallery.gallery.versions import place as place_of
 BOTH = View()
 
 
-def exactly(one: Item) -> tuple[object, ...]:
+def exactly(item: Item) -> tuple[object, ...]:
     return (
-        one.id,
-        one.embedding.tobytes(),
-        one.generation,
-        one.label,
-        one.uri,
-        one.content_hash,
-        one.added,
-        dict(one.metadata),
+        item.id,
+        item.embedding.tobytes(),
+        item.generation,
+        item.label,
+        item.uri,
+        item.content_hash,
+        item.added,
+        dict(item.metadata),
     )
 
 
 def contents(store: GalleryStore, view: View | None = None, where: Filter = Filter()) -> dict[str, tuple[object, ...]]:  # noqa: B008
     """What is seen; no id twice."""
-    found = [exactly(one) for batch in store.iterate(where, batch_size=7, view=view) for one in batch]
-    assert len({one[0] for one in found}) == len(found)
-    return {str(one[0]): one for one in found}
+    found = [exactly(item) for batch in store.iterate(where, batch_size=7, view=view) for item in batch]
+    assert len({content[0] for content in found}) == len(found)
+    return {str(content[0]): content for content in found}
 
 
 def expected(items: list[Item]) -> dict[str, tuple[object, ...]]:
-    return {one.id: exactly(one) for one in items}
+    return {item.id: exactly(item) for item in items}
 
 
 class Versions(RuleBasedStateMachine):
@@ -83,7 +83,11 @@ class Versions(RuleBasedStateMachine):
 
     def seen(self, view: View) -> dict[str, Item]:
         visible = {
-            name: [one for one in versions if one.refresh not in view.hidden and one.superseded not in view.shown]
+            name: [
+                version
+                for version in versions
+                if version.refresh not in view.hidden and version.superseded not in view.shown
+            ]
             for name, versions in self.model.items()
         }
         assert all(len(versions) < 2 for versions in visible.values())
@@ -95,18 +99,18 @@ class Versions(RuleBasedStateMachine):
         before = self.seen(self.view)
         # A label that is known stays.
         items = [
-            replace(one, label=there.label or one.label) if (there := before.get(one.id)) else one for one in items
+            replace(item, label=there.label or item.label) if (there := before.get(item.id)) else item for item in items
         ]
-        changed = [one for one in items if one.id not in before or not one.same_but_for_time(before[one.id])]
-        given = [replace(one, label=label, refresh="not taken over", superseded="nor this") for one in items]
+        changed = [item for item in items if item.id not in before or not item.same_but_for_time(before[item.id])]
+        given = [replace(item, label=label, refresh="not taken over", superseded="nor this") for item in items]
         counts = self.store.put(given)
-        assert counts.added == sum(one.id not in before for one in items)
+        assert counts.added == sum(item.id not in before for item in items)
         assert (counts.replaced, counts.unchanged) == (
             len(changed) - counts.added,
             len(items) - len(changed),
         )
-        for one in changed:
-            self.model[one.id] = [replace(one, added=before[one.id].added if one.id in before else one.added)]
+        for new in changed:
+            self.model[new.id] = [replace(new, added=before[new.id].added if new.id in before else new.added)]
 
     @rule(numbers=numbers)
     def delete(self, numbers: list[int]) -> None:
@@ -124,7 +128,7 @@ class Versions(RuleBasedStateMachine):
             self.view = self.view.before(self.open[-1])
         name = self.open[-1]
         items = [item(number, generation, content_hash=f"{max(number, other_content):064x}") for number in numbers]
-        items = [replace(one, label="as given", added="then") for one in items]
+        items = [replace(item, label="as given", added="then") for item in items]
         before = self.seen(self.view.before(name))
         if any(
             len(held) == 2 and name != held[1].refresh for held in map(self.model.get, [i.id for i in items]) if held
@@ -133,18 +137,18 @@ class Versions(RuleBasedStateMachine):
                 self.store.refresh(items, name)
             return
         awaited = [
-            one
-            for one in items
-            if one.id in before
-            and len(self.model[one.id]) == 1
-            and name not in (before[one.id].refresh, before[one.id].superseded)
-            and before[one.id].content_hash == one.content_hash
-            and before[one.id].generation != generation
+            item
+            for item in items
+            if item.id in before
+            and len(self.model[item.id]) == 1
+            and name not in (before[item.id].refresh, before[item.id].superseded)
+            and before[item.id].content_hash == item.content_hash
+            and before[item.id].generation != generation
         ]
         assert self.store.refresh(items, name) == len(awaited)
-        for one in awaited:
-            (old,) = self.model[one.id]
-            self.model[one.id] = [replace(old, superseded=name), replace(one, refresh=name)]
+        for waiting in awaited:
+            (old,) = self.model[waiting.id]
+            self.model[waiting.id] = [replace(old, superseded=name), replace(waiting, refresh=name)]
         assert self.store.refresh(items, name) == 0, "once is enough"
 
     @precondition(lambda self: self.open)
@@ -181,12 +185,14 @@ class Versions(RuleBasedStateMachine):
         others = [look(name) for name in self.open for look in (self.view.before, self.view.after, self.view.remaining)]
         for view in [None, *others]:
             self.agrees(view)
-        held = [(exactly(one), one.refresh, one.superseded) for made in self.model.values() for one in made]
-        found = [one for batch in self.store.versions(batch_size=2) for one in batch]
+        held = [
+            (exactly(version), version.refresh, version.superseded) for made in self.model.values() for version in made
+        ]
+        found = [version for batch in self.store.versions(batch_size=2) for version in batch]
         assert found == sorted(found, key=place_of)
-        assert sorted(((exactly(one), one.refresh, one.superseded) for one in found), key=repr) == sorted(
-            held, key=repr
-        )
+        assert sorted(
+            ((exactly(version), version.refresh, version.superseded) for version in found), key=repr
+        ) == sorted(held, key=repr)
         assert self.store.verify() == []
 
     def agrees(self, view: View | None) -> None:
@@ -201,21 +207,21 @@ class Versions(RuleBasedStateMachine):
         assert store.contains(names, view=view) == set(seen)
         assert sorted(name for batch in store.identifiers(batch_size=2, view=view) for name in batch) == sorted(seen)
         assert store.known_content([f"{n:064x}" for n in range(9)], view=view) == {
-            one.content_hash for one in seen.values()
+            item.content_hash for item in seen.values()
         }
         assert store.count(view=view) == len(seen)
-        assert store.count_by_generation(view=view) == Counter(one.generation for one in seen.values())
-        assert store.generations(view=view) == {one.generation for one in seen.values()}
+        assert store.count_by_generation(view=view) == Counter(item.generation for item in seen.values())
+        assert store.generations(view=view) == {item.generation for item in seen.values()}
         for where in (Filter(), Filter(labels=("x",)), Filter(generations=(OLD, WIDE))):
             asked = [
-                one
-                for one in seen.values()
-                if (where.labels is None or one.label in where.labels)
-                and (where.generations is None or one.generation in where.generations)
+                item
+                for item in seen.values()
+                if (where.labels is None or item.label in where.labels)
+                and (where.generations is None or item.generation in where.generations)
             ]
             assert contents(store, view, where) == expected(asked)
             assert store.count(where, view=view) == len(asked)
-            assert store.count_by_label(where, view=view) == Counter(one.label for one in asked if one.label)
+            assert store.count_by_label(where, view=view) == Counter(item.label for item in asked if item.label)
         self.searches_agree(view, seen)
 
     def searches_agree(self, view: View | None, seen: dict[str, Item]) -> None:
@@ -223,9 +229,9 @@ class Versions(RuleBasedStateMachine):
             query = unit(77, dimension)
             ours = tuple(name for name, width in DIMENSIONS.items() if width == dimension)
             scores = {
-                one.id: float(one.embedding.astype(np.float64) @ query)
-                for one in seen.values()
-                if one.generation in ours
+                item.id: float(item.embedding.astype(np.float64) @ query)
+                for item in seen.values()
+                if item.generation in ours
             }
             ranked = sorted(scores, key=lambda name: (-round(scores[name], 5), name))
             for k in (1, 3, 20):
@@ -319,7 +325,7 @@ def test_settled_the_other_way_half_way_through_nothing_is_lost(
     with pytest.raises(KeyboardInterrupt):
         store.settle("r", "old", on_progress=stop)
     assert store.settle("r", "new") == 25
-    assert Counter(one[2] for one in contents(store, BOTH).values()) == {OLD: 15, NEW: 25}
+    assert Counter(content[2] for content in contents(store, BOTH).values()) == {OLD: 15, NEW: 25}
 
 
 # Kills
@@ -383,7 +389,7 @@ def test_kill_during_refresh_and_settling(shared_place: str) -> None:
             count = len(old)
             assert old == expected([item(number) for number in range(count)])
             assert count >= done * 50
-            refreshed = sum(one[2] == NEW for one in new.values())
+            refreshed = sum(content[2] == NEW for content in new.values())
             assert refreshed in (done * 50, done * 50 + 50)
             assert new == expected([item(n, NEW if n < refreshed else OLD) for n in range(count)])
             assert store.count(view=View().remaining("r")) == count - refreshed
@@ -409,7 +415,7 @@ def test_readers_beside_a_refresh_miss_nothing_and_meet_nothing_twice(store: Gal
     finished = threading.Event()
     readers: dict[str, Callable[[], list[str]]] = {
         "search": lambda: [match.item.id for match in store.search(unit(3, 4)[None], 60)[0]],
-        "iterate": lambda: [one.id for batch in store.iterate(batch_size=5) for one in batch],
+        "iterate": lambda: [item.id for batch in store.iterate(batch_size=5) for item in batch],
         "contains": lambda: list(store.contains(everyone)),
         "count": lambda: everyone[: store.count()] + ["too many"] * (store.count() - 40),
     }

@@ -43,8 +43,8 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read.card == written.card
     assert read.preprocessing == PREPROCESSING
     images = torch.randn(2, 3, 16, 16)
-    for one, other in zip(network(images), read.network()(images), strict=True):
-        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+    for before, after in zip(network(images), read.network()(images), strict=True):
+        assert torch.allclose(before, after, rtol=1e-4, atol=1e-4)
     assert read.problems() == []
     assert not list(tmp_path.glob(TEMPORARY_PREFIX + "*"))
 
@@ -132,8 +132,8 @@ class TestExpanded:
     def test_what_learns_on_is_the_second_part_alone(self, tmp_path: Path) -> None:
         made, root, network = self.written(tmp_path / "v0002")
         images = torch.randn(2, 3, 16, 16)
-        for one, other in zip(network(images), made.network()(images), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        for before, after in zip(network(images), made.network()(images), strict=True):
+            torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-4)
         kept = made.root()
         assert kept is not None
         torch.testing.assert_close(kept(images), root(images), rtol=1e-4, atol=1e-4)

@@ -62,7 +62,7 @@ def test_pictures_that_were_searched_with_are_asked_too(tmp_path: Path) -> None:
                     shop.marks.say(content, item.id, True)
         first = min(items)
         shop.marks.say(
-            first, min(one for one in items if items[one].label == items[first].label and one != first), True
+            first, min(name for name in items if items[name].label == items[first].label and name != first), True
         )
         evidence = shop.check("v2", "@marks").pairs[0].evidence
         assert evidence.queries == len(fresh) + 1

@@ -121,7 +121,7 @@ def test_what_a_trial_found_is_kept(
     use("onnxruntime")
     listener = Listener()
     shop.index(coloured_images(3, 4), watcher=listener)
-    assert any("finding the fastest runtime" in one for one in listener.heard)
+    assert any("finding the fastest runtime" in line for line in listener.heard)
     assert shop.journal.entries()[-1]["runtime"] == "onnxruntime"
     assert shop.journal.entries()[-1]["numbers"] == "float32"
     (found,) = trials_of(shop)
@@ -178,7 +178,7 @@ def test_a_runtime_that_makes_other_vectors_is_not_used(
     monkeypatch.setattr(trial, "of_file", wrong)
     listener = Listener()
     shop.index(coloured_images(2, 2), watcher=listener)
-    (line,) = [one for one in listener.heard if "runs in torch, not in onnxruntime" in one]
+    (line,) = [line for line in listener.heard if "runs in torch, not in onnxruntime" in line]
     assert "below 0.9999" in line
     assert shop.journal.entries()[-1]["runtime"] == "torch"
     np.testing.assert_allclose(embedded(shop, noise(2)), expected, atol=1e-6)
@@ -199,7 +199,7 @@ def test_a_network_that_cannot_be_written_runs_in_torch_and_is_tried_once(
         listener = Listener()
         with again(shop) as space:
             space.index(coloured_images(2, 2), watcher=listener)
-            assert [one for one in listener.heard if "runs in torch, not in onnxruntime" in one]
+            assert [line for line in listener.heard if "runs in torch, not in onnxruntime" in line]
             assert len(embedded(space, noise(1))) == 1
     assert len(calls) == 1
     assert not list((shop.directory / "cache" / "runtimes").glob("*.onnx"))
@@ -218,7 +218,7 @@ def test_a_runtime_that_fails_later_gives_way_to_torch(
     listener = Listener()
     with again(shop) as space:
         space.index(coloured_images(2, 2), watcher=listener)
-        assert any("not in onnxruntime" in one and "no memory" in one for one in listener.heard)
+        assert any("not in onnxruntime" in line and "no memory" in line for line in listener.heard)
         assert space.journal.entries()[-1]["runtime"] == "torch"
         np.testing.assert_allclose(embedded(space, noise(2)), expected, atol=2e-5)
 

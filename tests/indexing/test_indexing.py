@@ -153,20 +153,20 @@ def test_a_copy_that_says_nothing_erases_nothing(shop: Workspace, photos: Path, 
         done = shop.index(copies)
         assert (done.added, done.replaced, done.unchanged, done.copies, done.conflict_count) == (0, 0, 4, 4, 0)
     after = stored(shop)
-    described = [(one.label, one.uri, dict(one.metadata)) for one in after.values()]
-    assert described == [(one.label, one.uri, dict(one.metadata)) for one in before.values()]
+    described = [(item.label, item.uri, dict(item.metadata)) for item in after.values()]
+    assert described == [(item.label, item.uri, dict(item.metadata)) for item in before.values()]
     assert all(label and metadata == {"shop": "north"} for label, _, metadata in described)
     files[0].unlink()
     files[1].write_bytes(files[2].read_bytes())
     done = shop.index(copies)
     assert (done.replaced, done.copies) == (2, 2), "a picture that is no longer at its address has been moved"
-    places = {Path(str(one.uri)).parent.name for one in stored(shop).values()}
+    places = {Path(str(item.uri)).parent.name for item in stored(shop).values()}
     assert places == {"downloads", files[2].parent.name}
 
 
 def test_files_of_one_picture_say_together_what_is_known_of_it(shop: Workspace, photos: Path, tmp_path: Path) -> None:
-    one, two, three, *_ = sorted(photos.rglob("*.png"))
-    for number, path in enumerate((one, one, one, two, two, three)):
+    first, second, third, *_ = sorted(photos.rglob("*.png"))
+    for number, path in enumerate((first, first, first, second, second, third)):
         shutil.copy(path, tmp_path / f"{number}.png")
     labels = ("", "cat", "dog", "cat", "cat", "cow")
     rows = [f"{number}.png,{label},{number}" for number, label in enumerate(labels)]
@@ -255,7 +255,7 @@ def test_columns_of_a_table_become_metadata(shop: Workspace, photos: Path, kind:
     }  # fmt: skip
     if kind == "csv":
         rows = zip(*columns.values(), strict=True)
-        text = [",".join(columns), *(",".join("" if one is None else str(one) for one in row) for row in rows)]
+        text = [",".join(columns), *(",".join("" if cell is None else str(cell) for cell in row) for row in rows)]
         table.write_text("\n".join(text))
     else:
         arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
@@ -264,8 +264,8 @@ def test_columns_of_a_table_become_metadata(shop: Workspace, photos: Path, kind:
     done = as_json("index", table, "-w", shop.directory, "--metadata", "price,shop")
     assert done["added"] == 3
     by_uri = {item.uri: item.metadata for item in stored(shop).values()}
-    one, three = (1.5, 3.0) if kind == "parquet" else ("1.5", "3.0")
-    assert [by_uri[str(path)] for path in files] == [{"price": one, "shop": "a"}, {}, {"price": three, "shop": "c"}]
+    first, third = (1.5, 3.0) if kind == "parquet" else ("1.5", "3.0")
+    assert [by_uri[str(path)] for path in files] == [{"price": first, "shop": "a"}, {}, {"price": third, "shop": "c"}]
     batches.clear()
     assert shop.index(table, metadata=["price", "shop"]).unchanged == 3
     assert shop.index(table, metadata=["shop"]).unchanged == 3, "what is not said is not erased"
@@ -287,7 +287,7 @@ def test_storage_elsewhere_is_indexed_and_refreshed(shop: Workspace, photos: Pat
     shop.register(f"{__name__}:other_model", size=16)
     refreshed = shop.refresh("v2")
     assert refreshed.refreshed == 58
-    assert sorted((one.kind, one.reason.partition(":")[0]) for one in refreshed.problems) == [
+    assert sorted((problem.kind, problem.reason.partition(":")[0]) for problem in refreshed.problems) == [
         ("failed", "memory"),
         ("image missing", "there is no image memory"),
     ]
@@ -301,20 +301,20 @@ def other_model(images: NDArray[np.float32]) -> NDArray[np.float32]:
 def test_what_is_no_longer_at_its_address_is_told_and_pruned_when_that_is_asked_for(
     shop: Workspace, photos: Path, tmp_path: Path
 ) -> None:
-    one, two, three, *_ = sorted(photos.rglob("*.png"))
+    first, second, third, *_ = sorted(photos.rglob("*.png"))
     outside = tmp_path / "photos-of-others" / "a.png"
     outside.parent.mkdir()
     Image.new("RGB", (16, 16), (9, 200, 7)).save(outside)
     shop.index(outside)
     assert shop.index(photos, sync=True).changed == 0
     outside.unlink()
-    Image.new("RGB", (16, 16), (1, 2, 3)).save(one)
-    two.unlink()
-    three.rename(three.with_name("moved.png"))
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(first)
+    second.unlink()
+    third.rename(third.with_name("moved.png"))
     told = shop.index(photos)
-    assert (told.added, told.moved, told.changed, told.gone, told.outdated) == (1, 1, 1, 0, (str(one),))
+    assert (told.added, told.moved, told.changed, told.gone, told.outdated) == (1, 1, 1, 0, (str(first),))
     told = shop.index(photos, sync=True)
-    assert (told.changed, told.gone, told.pruned, sorted(told.outdated)) == (1, 1, 0, sorted(map(str, (one, two))))
+    assert (told.changed, told.gone, told.pruned, sorted(told.outdated)) == (1, 1, 0, sorted(map(str, (first, second))))
     assert len(stored(shop)) == 62, "nobody has said yes"
     assert shop.index(photos, sync=True, prune=True).pruned == 2
     addresses = sorted(str(item.uri) for item in stored(shop).values())
@@ -352,7 +352,7 @@ def test_what_looks_like_a_picture_is_stored_or_named(shop: Workspace, tmp_path:
         "a.png", "phone.HEIC", "no suffix", "b.dat", "c.png", "d.gif",
     }  # fmt: skip
     assert {item.label for item in stored(shop).values()} == {"cats"}
-    named = {Path(one.uri).name: one.reason for one in done.skipped}
+    named = {Path(skip.uri).name: skip.reason for skip in done.skipped}
     assert set(named) == {
         "itself", "back", "loop.png", "raw.CR2", "raw.NEF", "drawing.psd", "scene.exr", "lost", "x.png",
     }  # fmt: skip

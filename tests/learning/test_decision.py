@@ -93,10 +93,10 @@ class TestPretrained:
         assert again.architecture.neck == "mlp"
         shown = coloured_images(4, each=3, size=SIZE, seed=3)
         first, second = (pretrained.generation(name) for name in ("v1", learned.name))
-        ends = [(cast(Embedder, one.embedder()), one.preprocessing) for one in (first, second)]
+        ends = [(cast(Embedder, generation.embedder()), generation.preprocessing) for generation in (first, second)]
         between = vectors_between(*ends)
         assert between is not None
-        old, wanted = (pretrained.extract(one, shown, keep=False) for one in (first, second))
+        old, wanted = (pretrained.extract(generation, shown, keep=False) for generation in (first, second))
         assert (between(old) * wanted).sum(1).min() > 0.9999
         assert (old * wanted).sum(1).min() < 0.9999, "it has learned something"
         assert vectors_between(*ends[::-1]) is None

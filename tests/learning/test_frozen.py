@@ -89,18 +89,18 @@ class TestEvergreen:
             whole, method=method
         )
         assert in_parts.card.classes == at_once.card.classes
-        one, other = embedder_of(in_parts), embedder_of(at_once)
-        torch.testing.assert_close(one.neck[-1].weight, other.neck[-1].weight, rtol=1e-3, atol=1e-3)
+        first, second = embedder_of(in_parts), embedder_of(at_once)
+        torch.testing.assert_close(first.neck[-1].weight, second.neck[-1].weight, rtol=1e-3, atol=1e-3)
         images = torch.rand(5, 3, SIZE, SIZE)
-        cosines = (one.eval().embed(images) * other.eval().embed(images)).sum(1)
+        cosines = (first.eval().embed(images) * second.eval().embed(images)).sum(1)
         assert cosines.min() > 0.9999
 
     def test_the_trials_of_all_tasks_count_alike(self, shop: Workspace) -> None:
         first, second, third = (
             shop.learn(some(4 * task), parent=f"v{task + 1}").card.training["solved"] for task in range(3)
         )
-        assert [one["tasks"] for one in (first, second, third)] == [1, 2, 3]
-        alone = [np.array(one["ranks"]) for one in (first, second, third)]
+        assert [scatter["tasks"] for scatter in (first, second, third)] == [1, 2, 3]
+        alone = [np.array(scatter["ranks"]) for scatter in (first, second, third)]
         # What the third task says by itself is within what a mean reciprocal rank can be.
         by_itself = 3 * alone[2] - 2 * alone[1]
         assert (by_itself > 0).all()
@@ -192,7 +192,7 @@ def test_vectors_follow_from_one_another(shop: Workspace) -> None:
     """To and fro between all generations of a backbone, as well as from vectors that were stored in half precision."""
     images = coloured_images(classes=8, each=4, size=SIZE, seed=3)
     generations = [shop.generation("v1"), shop.learn(some(0)), shop.learn(some(4), parent="v2")]
-    made = [shop.extract(one, images, keep=False) for one in generations]
+    made = [shop.extract(generation, images, keep=False) for generation in generations]
     for source, stored in zip(generations, made, strict=True):
         for target, wanted in zip(generations, made, strict=True):
             between = vectors_between(
@@ -274,7 +274,8 @@ def test_another_backbone_learns_from_the_features_of_both(shop: Workspace, tmp_
     assert learned.architecture.backbone == other
     made = {path.name for path in (shop.directory / "cache" / "features").iterdir()}
     wanted = {
-        backbone_fingerprint(embedder_of(one), one.preprocessing)[:16] for one in (shop.generation("v1"), learned)
+        backbone_fingerprint(embedder_of(generation), generation.preprocessing)[:16]
+        for generation in (shop.generation("v1"), learned)
     }
     assert made == wanted
     assert shop.check("v2", some(0, seed=4), against="v1").pairs[0].evidence.queries == 24

@@ -198,7 +198,7 @@ def test_reference_values_of_the_published_code(shared_data: Path) -> None:
         "correlation_current_supporting": ("current", "supporting"),
     }
     for name, arguments in cases.items():
-        first, second = (torch.from_numpy(reference[one]).requires_grad_() for one in arguments)
+        first, second = (torch.from_numpy(reference[argument]).requires_grad_() for argument in arguments)
         value = relation_distillation(F.normalize(first), F.normalize(second))
         value.backward()
         assert value.item() == pytest.approx(reference[name].item(), abs=1e-9)

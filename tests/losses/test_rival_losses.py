@@ -183,8 +183,8 @@ class TestMaximumMeanDiscrepancy:
         first, second, _ = draw(seed)
         second = second[:size]
 
-        def kernel(one: Array, other: Array) -> float:
-            return float(np.mean([np.exp(-((a - b) ** 2).sum() / (2 * bandwidth**2)) for a in one for b in other]))
+        def kernel(first: Array, second: Array) -> float:
+            return float(np.mean([np.exp(-((a - b) ** 2).sum() / (2 * bandwidth**2)) for a in first for b in second]))
 
         expected = kernel(first, first) + kernel(second, second) - 2 * kernel(first, second)
         found = maximum_mean_discrepancy(tensor(first), tensor(second), bandwidth)

@@ -76,7 +76,7 @@ class TestLargestDistances:
         for label in set(labels.tolist()):
             own = np.linalg.norm((embeddings - centres[label]).numpy()[labels.numpy() == label], axis=1)
             first, third = np.percentile(own, [25, 75])
-            expected[label] = max(one for one in own if one <= third + 1.5 * (third - first))
+            expected[label] = max(distance for distance in own if distance <= third + 1.5 * (third - first))
         np.testing.assert_allclose(largest_distances(embeddings, labels, centres).numpy(), expected, atol=1e-12)
 
     @given(SEEDS)

@@ -162,8 +162,8 @@ class TestMemory:
     def test_round_trip(self) -> None:
         memory = Memory().after("v1", torch.tensor([0, 1]), outputs(torch.eye(2, 3)), None)
         read = Memory.from_tensors(memory.tensors(), ("v1",))
-        for one, other in zip(vars(read.means["v1"]).values(), vars(memory.means["v1"]).values(), strict=True):
-            assert torch.equal(one, other)
+        for before, after in zip(vars(read.means["v1"]).values(), vars(memory.means["v1"]).values(), strict=True):
+            assert torch.equal(before, after)
 
     def test_measured_means_are_of_unit_and_of_raw_features(self) -> None:
         means = ClassMeans.measured(outputs(torch.tensor([[2.0, 0], [0, 4]])), torch.tensor([7, 7]))

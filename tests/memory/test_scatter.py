@@ -31,7 +31,7 @@ def test_a_scatter_is_that_of_numpy() -> None:
     features, labels = clouds(5, 7, 6)
     scatter = Scatter.measured(features, labels)
     rows = features.double().numpy()
-    within = sum(7 * np.cov(rows[labels.numpy() == one].T, bias=True) for one in range(5))
+    within = sum(7 * np.cov(rows[labels.numpy() == label].T, bias=True) for label in range(5))
     np.testing.assert_allclose(scatter.within.numpy(), within, atol=1e-5)
     np.testing.assert_allclose(scatter.means[3].numpy(), rows[labels.numpy() == 3].mean(0), atol=1e-12)
 
@@ -109,8 +109,8 @@ def test_the_map_is_the_root_of_the_metric() -> None:
     covariance = scatter.within / (48 - 6)
     plain = torch.linalg.inv(torch.eye(12) + covariance / (0.2 * covariance.trace() / 12))
     means = scatter.means - scatter.means.mean(0)
-    length = torch.stack([one @ plain @ one for one in means]).mean()
-    wanted = plain + 3 / length * sum(torch.outer(plain @ one, plain @ one) for one in means)
+    length = torch.stack([mean @ plain @ mean for mean in means]).mean()
+    wanted = plain + 3 / length * sum(torch.outer(plain @ mean, plain @ mean) for mean in means)
     torch.testing.assert_close(metric, wanted)
 
 

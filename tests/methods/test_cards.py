@@ -41,7 +41,11 @@ def test_card_of_a_method_names_its_options_with_their_defaults(method: type[Met
 @pytest.mark.parametrize(("name", "fit"), [(name, kind.fit) for name, kind in ADAPTERS.items()], ids=list(ADAPTERS))
 def test_card_of_an_adapter_names_its_parameters_with_their_defaults(name: str, fit: Callable[..., Any]) -> None:
     parameters = inspect.signature(fit).parameters.values()
-    expected = {one.name: str(one.default) for one in parameters if one.default is not inspect.Parameter.empty}
+    expected = {
+        parameter.name: str(parameter.default)
+        for parameter in parameters
+        if parameter.default is not inspect.Parameter.empty
+    }
     assert options(card(name)) == expected
 
 

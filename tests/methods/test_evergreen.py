@@ -108,12 +108,12 @@ def test_root_is_as_far_up_as_evergreen_carried_the_space(tmp_path: Path, quick:
             shop.learn(images, method=METHODS[name](), parent=parent, settings=quick(epochs=1))
         roots = [generation.card.training.get("root") for generation in shop.generations()]
         assert roots == [None, None, "v1", None, None, "v4", None]
-        one = shop.generation("v3")
-        found = root_of(shop.directory, one, Evergreen())
+        updated = shop.generation("v3")
+        found = root_of(shop.directory, updated, Evergreen())
         assert found is not None
         assert found.name == "v1"
         shutil.rmtree(shop.generation("v1").directory)
-        found = root_of(shop.directory, one, Evergreen())
+        found = root_of(shop.directory, updated, Evergreen())
         assert found is not None
         assert found.name == "v2"
 
@@ -148,7 +148,7 @@ def test_finished_embedder_goes_a_part_of_the_way_from_the_second_update_on(
 
     for name in ("0.25-True", "1.0-True", "0.25-False"):
         (tmp_path / name).mkdir()
-    start, whole, part = (one.embedder.state_dict() for one in (a_network(1), trained(1.0), trained(0.25)))
+    start, whole, part = (network.embedder.state_dict() for network in (a_network(1), trained(1.0), trained(0.25)))
     share = 0.25 if root else 1.0
     for name, tensor in part.items():
         if tensor.is_floating_point():  # Batch statistics too.

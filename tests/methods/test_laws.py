@@ -83,8 +83,8 @@ def weights(network: Network) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ class TestEveryMethod:
         step, _, _ = a_step(method, labels, torch.float64)
 
         def mixed(outputs: Outputs) -> Outputs:
-            return Outputs(*(one[order] for one in outputs))
+            return Outputs(*(output[order] for output in outputs))
 
         shuffled = replace(
             step,
@@ -296,7 +296,7 @@ def test_what_a_method_needs_of_a_batch_changes_its_losses(method: Method, sourc
     assert step.old_head is not None
     others = _outputs(1 + needed.features.flip(1), step.old_head)
     changed = replace(step, old=others) if source == "old" else replace(step, root=others)
-    before, after = (sum(value.item() for value in method.losses(one).values()) for one in (step, changed))
+    before, after = (sum(value.item() for value in method.losses(given).values()) for given in (step, changed))
     assert abs(after - before) > 1e-6, f"it asks for {source} and does not read it"
 
 
@@ -309,7 +309,9 @@ def test_csd_weights_are_really_applied() -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [method() for method in METHODS.values() if method.needs.old_head != "needed"], ids=lambda one: one.name
+    "method",
+    [method() for method in METHODS.values() if method.needs.old_head != "needed"],
+    ids=lambda method: method.name,
 )
 def test_parent_without_a_classifier(method: Method, quick: Quick, tmp_path: Path) -> None:
     images, network, parent = coloured_images(6, each=4), a_network(6, method), a_network(0, method).eval()

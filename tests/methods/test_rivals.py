@@ -129,13 +129,13 @@ class TestHyperParameters:
         ids=lambda value: getattr(value, "name", str(value)),
     )
     def test_an_option_is_heard_by_one_term(self, method: type[Method], name: str, value: Any) -> None:
-        plain, changed = (one.losses(self.started(method)) for one in (method(), method(**{name: value})))
+        plain, changed = (way.losses(self.started(method)) for way in (method(), method(**{name: value})))
         assert sum(plain[term].item() != changed[term].item() for term in plain) == 1
 
     @pytest.mark.parametrize(("name", "value"), [("margin", 2.0), ("hardest", 1)])
     def test_the_triplet_form_of_ract_hears_its_own(self, name: str, value: Any) -> None:
         step = self.started(RACT)
-        plain, changed = (one.losses(step) for one in (RACT(form="triplet"), RACT(form="triplet", **{name: value})))
+        plain, changed = (way.losses(step) for way in (RACT(form="triplet"), RACT(form="triplet", **{name: value})))
         assert plain["new to old and new"].item() != changed["new to old and new"].item()
 
     def test_published_values(self) -> None:
@@ -211,7 +211,7 @@ class TestReplay:
 
 
 class TestLwF:
-    @pytest.mark.parametrize("method", [LwF(), MMD()], ids=lambda one: one.name)
+    @pytest.mark.parametrize("method", [LwF(), MMD()], ids=lambda method: method.name)
     def test_distils_the_logits_of_old_classes_and_no_others(self, method: Method) -> None:
         step, _, _ = double(method)
         logits = step.new.logits.detach().requires_grad_()
@@ -256,8 +256,8 @@ class TestGeometry:
         method = METHODS[name]()
         step, new, old = double(method)
         plain, turned, both = (
-            method.losses(one)[TERMS[name]].item()
-            for one in (
+            method.losses(given)[TERMS[name]].item()
+            for given in (
                 step,
                 with_new(step, new @ rotation()),
                 with_old(with_new(step, new @ rotation()), old @ rotation()),
@@ -293,7 +293,8 @@ class TestGeometry:
         # As published, and the reverse of what is usual in distillation.
         step, new, old = double(RelationDistillation())
         (log_p, p), (log_q, _) = (
-            (x.log_softmax(1), x.softmax(1)) for x in (F.normalize(one) @ F.normalize(one).T / 4 for one in (new, old))
+            (x.log_softmax(1), x.softmax(1))
+            for x in (F.normalize(rows) @ F.normalize(rows).T / 4 for rows in (new, old))
         )
         expected = 10 * 16 * (p * (log_p - log_q)).sum(1).mean()
         assert RelationDistillation().losses(step)["old relations"].item() == pytest.approx(expected.item())
@@ -336,7 +337,9 @@ class TestNewToOld:
         assert self.term(ract, together, old, [0, 0]) == pytest.approx(self.term(ract, apart, old, [0, 0]))
 
     @pytest.mark.parametrize(
-        "method", [NewToOldContrastive(), NewToOldTriplet(), RACT(), RACT(form="triplet")], ids=lambda one: one.name
+        "method",
+        [NewToOldContrastive(), NewToOldTriplet(), RACT(), RACT(form="triplet")],
+        ids=lambda method: method.name,
     )
     def test_the_only_positive_is_the_images_own_old_vector(self, method: Method) -> None:
         new: Rows = [[1, 0, 0], [0, 0, 1], [0, 1, 0]]

@@ -28,7 +28,7 @@ from evergallery.methods import (
 )
 from evergallery.network import Head, Outputs
 
-EVERY_VALUE = [(kind, one.name) for kind in METHODS.values() for one in fields(kind)]
+EVERY_VALUE = [(kind, field.name) for kind in METHODS.values() for field in fields(kind)]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,9 @@ def test_a_value_that_does_not_fit_is_refused(kind: type[Method], name: str, val
             make()
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY_VALUE, ids=lambda one: one if isinstance(one, str) else one.name)
+@pytest.mark.parametrize(
+    ("kind", "name"), EVERY_VALUE, ids=lambda value: value if isinstance(value, str) else value.name
+)
 def test_no_hyper_parameter_takes_anything(kind: type[Method], name: str) -> None:
     for value in (float("nan"), float("inf"), "nonsense", [1]):
         with pytest.raises(InputError):

@@ -19,7 +19,7 @@ def test_channels_are_those_of_the_published_table() -> None:
     # 28, 14 and 7 pixels of an image of 224.
     assert found == [256, 320, 576, 576, 576, 608, 608, 1056, 1024, 1024]
     # 11 295 240 weights with the classifier of 1 000 classes, whose 1 025 000 are left out here.
-    assert sum(one.numel() for one in BNInception().parameters()) == 11_295_240 - 1_025_000
+    assert sum(parameter.numel() for parameter in BNInception().parameters()) == 11_295_240 - 1_025_000
 
 
 def test_features_and_weights_from_a_file(tmp_path: Path) -> None:
@@ -28,8 +28,8 @@ def test_features_and_weights_from_a_file(tmp_path: Path) -> None:
     with torch.no_grad():
         features = built.module.eval()(images)
     assert features.shape == (2, built.width) == (2, 1024)
-    assert (built.size, [round(255 * one) for one in built.mean]) == (224, [128, 117, 104])
-    weights = {name: one.contiguous() for name, one in built.module.state_dict().items()}
+    assert (built.size, [round(255 * channel) for channel in built.mean]) == (224, [128, 117, 104])
+    weights = {name: tensor.contiguous() for name, tensor in built.module.state_dict().items()}
     # As published, with the classifier.
     save_file(weights | {"last_linear.weight": torch.zeros(1000, 1024)}, tmp_path / "w.safetensors")
     load_weights(other.module, tmp_path / "w.safetensors")

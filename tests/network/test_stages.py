@@ -21,7 +21,7 @@ def test_every_parameter_is_in_one_group(name: str, coarse: bool) -> None:
     module = build_backbone(name, seed=0).module
     groups = layer_groups(module, coarse=coarse)
     assert len(groups) > 2
-    numbers = [id(one) for group in groups for one in group]
+    numbers = [id(parameter) for group in groups for parameter in group]
     assert sorted(numbers) == sorted(map(id, module.parameters()))
 
 
@@ -29,12 +29,12 @@ def test_every_parameter_is_in_one_group(name: str, coarse: bool) -> None:
 def test_the_last_stage_learns_and_the_first_layer_does_not(name: str) -> None:
     module = build_backbone(name, seed=0).module
     freeze_below_last_stage(module)
-    learning = [one.requires_grad for one in module.parameters()]
+    learning = [parameter.requires_grad for parameter in module.parameters()]
     assert not learning[0]
     assert any(learning)
     assert (
         0
-        < sum(one.numel() for one in module.parameters() if one.requires_grad)
-        < sum(one.numel() for one in module.parameters())
+        < sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+        < sum(parameter.numel() for parameter in module.parameters())
     )
     module.train()(torch.rand(2, 3, 64, 64)).sum().backward()

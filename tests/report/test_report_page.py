@@ -130,7 +130,7 @@ def test_every_class_has_its_figures_the_worst_first(shop: Workspace, page: Path
     images, metrics = found.images, found.matrix["v2", "v2"]["all"]
     labels = images.images.labels[images.query]
     right = metrics.hits_at_1.numpy()
-    shares = {images.images.classes[one]: right[labels == one].mean() for one in np.unique(labels)}
+    shares = {images.images.classes[label]: right[labels == label].mean() for label in np.unique(labels)}
     text = page.read_text()
     section = text[text.index('<section id="classes"') : text.index('<section id="generations"')]
     rows = re.findall(r'<th scope="row" class="words">(.*?)</th><td>(\d+)</td><td>(\d+) \(', section)
@@ -138,7 +138,7 @@ def test_every_class_has_its_figures_the_worst_first(shop: Workspace, page: Path
     assert all(int(queries) == 14 for _, queries, _ in rows)
     ordered = [shares[name] for name, _, _ in rows]
     assert ordered == sorted(ordered)
-    missed = sum(int(one) for one in re.findall(r"<h3>.*?: (\d+) quer", section))
+    missed = sum(int(count) for count in re.findall(r"<h3>.*?: (\d+) quer", section))
     assert missed == (~right).sum() or section.count("<h3>") == 5
     assert section.count('alt="query: ') == section.count('alt="found: ')
 
@@ -186,8 +186,8 @@ def test_flips_are_pictured_with_their_classes(shop: Workspace, page: Path) -> N
         shown = re.findall(r'<img src="data:image/png[^"]*" alt="(query|before|after): ([^"]+)">', part)
         assert len(shown) == 3 * min(6, len(changed))
         possible = {
-            tuple(HELD_OUT.classes[HELD_OUT.labels[index]] for index in (one.query, one.before, one.after))
-            for one in changed
+            tuple(HELD_OUT.classes[HELD_OUT.labels[index]] for index in (flip.query, flip.before, flip.after))
+            for flip in changed
         }
         names = [name for _, name in shown]
         assert {tuple(names[start : start + 3]) for start in range(0, len(names), 3)} <= possible
@@ -218,7 +218,7 @@ def test_empty_workspace_is_written_to_itself(tmp_path: Path) -> None:
 
 def test_embeddings_without_pictures_name_their_flips(shop: Workspace, tmp_path: Path) -> None:
     labels = np.array(HELD_OUT.classes)[HELD_OUT.labels]
-    arrays: dict[str, Any] = {one.name: shop.extract(one, HELD_OUT) for one in shop.generations()}
+    arrays: dict[str, Any] = {generation.name: shop.extract(generation, HELD_OUT) for generation in shop.generations()}
     np.savez(tmp_path / "held-out.npz", labels=labels, **arrays)
     text = shop.report(tmp_path / "held-out.npz", path=tmp_path / "report.html").path.read_text()
     section = text[text.index('<section id="flips"') : text.index('<section id="prototypes"')]
@@ -267,7 +267,7 @@ def test_only_a_stored_adapter_serves() -> None:
     draw = torch.Generator().manual_seed(0)
     rows = torch.randn(8, 16, generator=draw)[labels] + 0.5 * torch.randn(160, 16, generator=draw)
     turn = torch.linalg.qr(torch.randn(16, 16, generator=draw))[0]
-    old, new = (F.normalize(one).numpy() for one in (rows, rows @ turn))
+    old, new = (F.normalize(part).numpy() for part in (rows, rows @ turn))
     pixels = np.arange(160 * 3, dtype=np.uint8).reshape(160, 1, 1, 3)
     images = ImageSet.from_arrays(pixels, labels.numpy(), [str(number) for number in range(8)])
     protocol = Protocol(images, np.arange(160), np.arange(160), "every image among the others")

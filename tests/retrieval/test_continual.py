@@ -41,14 +41,14 @@ def test_along_the_way_worked_by_hand() -> None:
 
 
 def test_one_task_has_no_past() -> None:
-    one = np.array([[0.7]])
-    assert continual.average_recall(one) == continual.average_multimodel(one) == pytest.approx(0.7)
+    matrix = np.array([[0.7]])
+    assert continual.average_recall(matrix) == continual.average_multimodel(matrix) == pytest.approx(0.7)
     for figure in (
         continual.forgetting, continual.backward_transfer, continual.plasticity, continual.average_compatibility,
         continual.backward_compatibility_change, continual.forward_compatibility_change,
     ):  # fmt: skip
-        assert figure(one) is None
-    assert continual.intransigence(one, [1.0]) is None
+        assert figure(matrix) is None
+    assert continual.intransigence(matrix, [1.0]) is None
 
 
 @given(st.integers(2, 6).flatmap(lambda n: arrays(float, (n, n), elements=st.floats(0, 1))))

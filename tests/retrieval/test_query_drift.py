@@ -11,12 +11,12 @@ VALUES = st.lists(st.floats(-10, 10), min_size=1, max_size=30).map(np.array)
 
 
 @given(VALUES, VALUES)
-def test_distance_is_the_largest_difference_of_shares(one: np.ndarray, other: np.ndarray) -> None:
-    found = kolmogorov_distance(one, other)
-    wanted = max(abs((one <= at).mean() - (other <= at).mean()) for at in np.concatenate([one, other]))
+def test_distance_is_the_largest_difference_of_shares(first: np.ndarray, second: np.ndarray) -> None:
+    found = kolmogorov_distance(first, second)
+    wanted = max(abs((first <= at).mean() - (second <= at).mean()) for at in np.concatenate([first, second]))
     assert found == pytest.approx(wanted)
-    assert found == kolmogorov_distance(other, one)
-    assert kolmogorov_distance(one, one) == 0
+    assert found == kolmogorov_distance(second, first)
+    assert kolmogorov_distance(first, first) == 0
 
 
 def test_limits_add_up_to_the_rate() -> None:
@@ -61,7 +61,7 @@ def test_stretches_of_independent_draws_are_as_far_apart_as_they_should_be() -> 
 
 
 def test_directions_are_fixed() -> None:
-    one = directions("a" * 64, 16)
-    np.testing.assert_array_equal(one, directions("a" * 64, 16))
-    np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1, rtol=1e-5)
-    assert not np.allclose(one, directions("b" * 64, 16))
+    drawn = directions("a" * 64, 16)
+    np.testing.assert_array_equal(drawn, directions("a" * 64, 16))
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, rtol=1e-5)
+    assert not np.allclose(drawn, directions("b" * 64, 16))

@@ -90,7 +90,7 @@ def test_revisited_map(difficulty: str, relevant: list[str], junk: list[str]) ->
     landmarks, rankings, wanted = [], [], []
     for query in range(6):
         lists = np.split(draw.permutation(40)[:18], [6, 12])
-        landmark = Landmark(*(one.tolist() for one in lists))
+        landmark = Landmark(*(part.tolist() for part in lists))
         if query == 5:
             landmark = Landmark([], [], landmark.junk)
         ranking = draw.permutation(40)

@@ -67,7 +67,9 @@ class TestSearch:
         answer = read_only.post("/api/v1/search", json={"vector": [3 * value for value in vector], "k": 7}).json()
         expected = workspace_of(read_only).search(np.array(vector, np.float32), k=7)
         assert ids(answer) == [result.item.id for result in expected]
-        assert [one["probability"] for one in answer["results"]] == pytest.approx([one.probability for one in expected])
+        assert [result["probability"] for result in answer["results"]] == pytest.approx(
+            [result.probability for result in expected]
+        )
         assert (answer["generation"], answer["promoted"], answer["searched"]) == ("v1", "v1", {"v1": 200})
 
     def test_with_a_picture(self, read_only: TestClient, served_workspace: Path) -> None:
@@ -96,15 +98,15 @@ class TestSearch:
         }
         shop = workspace_of(read_only)
         for name, answer in answers.items():
-            expected = [one.item.id for one in shop.search(str(path), generation=name, k=200)]
+            expected = [match.item.id for match in shop.search(str(path), generation=name, k=200)]
             assert answer["generation"] == name
-            assert ids(answer) == [one for one in expected if one != identifier]
+            assert ids(answer) == [other for other in expected if other != identifier]
         assert ids(answers["v1"]) != ids(answers["v2"])
 
     def test_filters(self, read_only: TestClient) -> None:
         wanted: dict[str, Any] = {"vector": unit(2), "k": 200, "labels": ["class 1", "class 2"]}
         answer = read_only.post("/api/v1/search", json=wanted).json()
-        assert {one["item"]["label"] for one in answer["results"]} == {"class 1", "class 2"}
+        assert {result["item"]["label"] for result in answer["results"]} == {"class 1", "class 2"}
         assert len(ids(answer)) == 40
         least = answer["results"][9]["probability"]
         cut = read_only.post("/api/v1/search", json={**wanted, "min_probability": least - 1e-6}).json()
@@ -130,8 +132,8 @@ class TestSearch:
         queries[7::10] = [{"vector": unit(number, 12), "k": 5} for number in range(4)]
         alone = [read_only.post("/api/v1/search", json=query).json() for query in queries]
         together = read_only.post("/api/v1/search/batch", json={"queries": queries}).json()["answers"]
-        assert [one.get("results") for one in together] == [one.get("results") for one in alone]
-        assert [number for number, one in enumerate(together) if "error" in one] == [7, 17, 27, 37]
+        assert [answer.get("results") for answer in together] == [answer.get("results") for answer in alone]
+        assert [number for number, answer in enumerate(together) if "error" in answer] == [7, 17, 27, 37]
 
     @pytest.mark.parametrize(
         ("body", "status", "code", "message"),
@@ -356,30 +358,35 @@ class TestGenerations:
     def test_what_there_is(self, read_only: TestClient) -> None:
         told = read_only.get("/api/v1/generations").json()
         assert told["promoted"] == "v1"
-        assert [(one["name"], one["items"], one["promoted"]) for one in told["generations"]][:2] == [
+        assert [(generation["name"], generation["items"], generation["promoted"]) for generation in told["generations"]][:2] == [
             ("v1", 200, True), ("v2", 0, False)
         ]  # fmt: skip
-        one = read_only.get("/api/v1/generations/v2").json()
-        assert (one["kind"], one["dimension"], one["class_names"]) == ("callable", 8, [])
-        assert "checksums" not in one["card"]
+        generation = read_only.get("/api/v1/generations/v2").json()
+        assert (generation["kind"], generation["dimension"], generation["class_names"]) == ("callable", 8, [])
+        assert "checksums" not in generation["card"]
         assert read_only.get("/api/v1/info").json()["generations"] == ["v1", "v2", "v3", "v4"]
 
     def test_the_matrix_is_what_the_checks_measured(self, read_only: TestClient) -> None:
         told = read_only.get("/api/v1/matrix").json()
-        cells = {(one["query"], one["gallery"]): one for one in told["cells"] if one["classes"] == "all"}
+        cells = {(cell["query"], cell["gallery"]): cell for cell in told["cells"] if cell["classes"] == "all"}
         shop = workspace_of(read_only)
         evidence = shop.evidence(shop.space("v2"), shop.space("v1"))
         assert evidence is not None
         assert cells["v2", "v1"]["value"] == evidence.recall("cross")
         assert cells["v1", "v1"]["value"] == evidence.recall("old self")
-        assert all(one["low"] <= one["value"] <= one["high"] for one in cells.values())
+        assert all(cell["low"] <= cell["value"] <= cell["high"] for cell in cells.values())
         assert cells["v2", "v1"]["queries"] == 300
         assert ("v4", "v1") not in cells, "nobody has checked it"
 
     def test_the_gate(self, read_only: TestClient) -> None:
         passed = read_only.get("/api/v1/gate/v2").json()
         assert (passed["verdict"], passed["passed"]) == ("compatible", True)
-        assert {one["name"] for one in passed["conditions"]} == {"queries", "self-test", "cross-test", "negative flips"}
+        assert {condition["name"] for condition in passed["conditions"]} == {
+            "queries",
+            "self-test",
+            "cross-test",
+            "negative flips",
+        }
         assert passed["judged"] == "v2 alone against v1 alone and queries of v2 in vectors of v1 directly"
         assert passed["would_change"] == "v2 answers queries in place of v1, and searches 200 vectors of v1."
         failed = read_only.get("/api/v1/gate/v3").json()
@@ -399,7 +406,12 @@ class TestGenerations:
         assert (status["promoted"], status["can_roll_back_to"]) == ("v2", "v1")
         assert (status["changed"], status["refused"], status["forced"]) == (True, None, None)
         assert "v2 alone against v1 alone" in status["judged"]
-        assert {one["name"] for one in status["conditions"]} == {"queries", "self-test", "cross-test", "negative flips"}
+        assert {condition["name"] for condition in status["conditions"]} == {
+            "queries",
+            "self-test",
+            "cross-test",
+            "negative flips",
+        }
         again = writable.post("/api/v1/promote", json={"generation": "v2"}).json()
         assert (again["changed"], again["can_roll_back_to"]) == (False, "v1")
         assert again["sentence"] == "v2 answers queries already: nothing was changed."
@@ -442,7 +454,7 @@ class TestMeanwhile:
 
         async def discard_meanwhile(*arguments: Any, **named: Any) -> Any:
             found = await search(*arguments, **named)
-            times.append({one.item.generation for one in found.results})
+            times.append({match.item.generation for match in found.results})
             if len(times) == 1:
                 shop.discard()
             return found
@@ -450,7 +462,7 @@ class TestMeanwhile:
         monkeypatch.setattr(searches, "_search", discard_meanwhile)
         answer = writable.post("/api/v1/search", json={"vector": unit(1), "k": 200}).json()
         assert times == [{"v2"}, {"v1"}]
-        assert {one["item"]["generation"] for one in answer["results"]} == {"v1"}
+        assert {result["item"]["generation"] for result in answer["results"]} == {"v1"}
         assert answer["searched"] == {"v1": 200}
 
 
@@ -476,8 +488,8 @@ class TestJobs:
         done = finished(writable)
         assert (done["id"], done["state"], done["kind"]) == (begun.json()["id"], "done", "plan")
         curve = done["result"]["orders"]["random"]
-        assert [one["fraction"] for one in curve] == [0, 0.25, 0.5, 1]
-        assert all(0 <= one["low"] <= one["recall"] <= one["high"] <= 1 for one in curve)
+        assert [point["fraction"] for point in curve] == [0, 0.25, 0.5, 1]
+        assert all(0 <= point["low"] <= point["recall"] <= point["high"] <= 1 for point in curve)
         assert done["result"]["items"] == {"v1": 200}
         assert writable.post("/api/v1/plan", json={"generation": "v9"}).status_code == 404
 
@@ -571,4 +583,6 @@ def test_held_out_pictures_are_found_as_well_as_by_the_workspace(read_only: Test
         Image.fromarray(pixels).save(written, "PNG")
         answer = read_only.post("/api/v1/search/image", files={"image": written.getvalue()}, data={"k": 1}).json()
         found.append(answer["results"][0]["item"]["label"])
-    assert np.mean([one == other for one, other in zip(labels, found, strict=True)]) > 0.3, "a tenth would be chance"
+    assert np.mean([label == found_label for label, found_label in zip(labels, found, strict=True)]) > 0.3, (
+        "a tenth would be chance"
+    )

@@ -48,7 +48,7 @@ def test_everyone_gets_their_own_answer(asked: list[tuple[str, int]], most: int,
 
     assert asyncio.run(ask()) == asked
     assert all(len(questions) <= most for _, questions in model.batches)
-    assert sorted((key, one) for key, questions in model.batches for one in questions) == sorted(asked)
+    assert sorted((key, question) for key, questions in model.batches for question in questions) == sorted(asked)
 
 
 def test_who_asks_again_at_once_is_answered_again() -> None:
@@ -87,7 +87,9 @@ def test_who_fails_fails_alone() -> None:
     async def ask() -> list[object]:
         with ThreadPoolExecutor(1) as thread:
             batcher = Batcher(model, thread, most=8, waiting=100)
-            return await asyncio.gather(*(batcher.ask("a", one) for one in (1, 13, 2)), return_exceptions=True)
+            return await asyncio.gather(
+                *(batcher.ask("a", question) for question in (1, 13, 2)), return_exceptions=True
+            )
 
     first, failed, last = asyncio.run(ask())
     assert (first, last) == (("a", 1), ("a", 2))

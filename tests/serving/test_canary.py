@@ -72,7 +72,7 @@ def test_the_same_clients_everywhere_and_always(served_workspace: Path, tmp_path
     with client(directory, canarying=CanarySettings("v2", 0.8, "x-client")) as asking:
         assert {who for who in CLIENTS if ask(asking, query, who)["canary"]} > drawn, "a larger share loses none"
     assert Workspace(directory).state.promoted == "v1"
-    entry = next(one for one in Workspace(directory).log() if one["operation"] == "canary")
+    entry = next(entry for entry in Workspace(directory).log() if entry["operation"] == "canary")
     assert (entry["generation"], entry["forced"]) == ("v2", False)
     assert "v2 alone against v1 alone" in entry["judged"]
 
@@ -89,7 +89,7 @@ def test_other_searches_of_its_clients(served_workspace: Path, tmp_path: Path, q
         by_vector = asking.post("/api/v1/search", json={"vector": vector}).json()
         assert (by_vector["canary"], by_vector["generation"]) == (None, "v1"), "a vector is one of the promoted"
         both = asking.post("/api/v1/search/batch", json={"queries": [{"item": item}, {"vector": vector}]}).json()
-        assert [one["canary"] for one in both["answers"]] == ["v2", None]
+        assert [answer["canary"] for answer in both["answers"]] == ["v2", None]
         least = ask(asking, query, k=50, min_score=0.9)
         meant = ask(asking, query, k=50, min_score=0.9, min_score_of="v1", generation="v2")
         assert least["results"] == meant["results"], "a smallest score is one of the generation that the client knows"
@@ -98,13 +98,13 @@ def test_other_searches_of_its_clients(served_workspace: Path, tmp_path: Path, q
 @given(
     st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1), st.floats(0.001, 1), st.floats(0.001, 1)
 )
-def test_a_larger_share_loses_no_client(key: str, one: float, other: float) -> None:
+def test_a_larger_share_loses_no_client(key: str, smaller: float, larger: float) -> None:
     def drawn(share: float) -> bool:
         canary = object.__new__(Canary)
         canary._canarying, canary._fingerprint = CanarySettings("v2", share, "X-Client"), "f" * 64
         return canary.drawn(None, "10.0.0.1", {"X-Client": key})
 
-    small, large = sorted((one, other))
+    small, large = sorted((smaller, larger))
     assert drawn(large) or not drawn(small)
     assert drawn(1.0)
 

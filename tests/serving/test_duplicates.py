@@ -50,8 +50,8 @@ def test_groups_are_what_comparing_everything_finds(made: Path, tmp_path: Path) 
             ]
         )
         found = shop.near_duplicates(at_least=0.99)
-        assert [set(one.items) for one in found.groups] == [{"9", "10", "11", "12", "13"}, {"20", "21"}]
-        assert all(one.least >= 0.99 for one in found.groups)
+        assert [set(group.items) for group in found.groups] == [{"9", "10", "11", "12", "13"}, {"20", "21"}]
+        assert all(group.least >= 0.99 for group in found.groups)
         assert (found.looked, found.left) == (60, 0)
         assert shop.near_duplicates(at_least=0.99, most=20).left == 40
         for wrong in (0, 1.5, -1):
@@ -72,8 +72,10 @@ def test_over_http_for_those_who_may_write(made: Path, tmp_path: Path) -> None:
 def test_on_the_page_all_but_one_are_deleted(made: Path, tmp_path: Path, show: Open) -> None:
     shop = Path(shutil.copytree(made, tmp_path / "shop"))
     with Workspace(shop) as space:
-        one = next(iter(space.gallery.iterate()))[0]
-        space.gallery.put([Item("twin", one.embedding, one.generation, "twin", one.uri, one.content_hash, now())])
+        stored = next(iter(space.gallery.iterate()))[0]
+        space.gallery.put(
+            [Item("twin", stored.embedding, stored.generation, "twin", stored.uri, stored.content_hash, now())]
+        )
     with served(shop) as address:
         tab = show(f"{address}/#/gallery")
         tab.get_by_text("Near duplicates", exact=True).click()

@@ -39,7 +39,7 @@ def shop(asking: TestClient) -> Workspace:
 
 
 def ids(answer: Any) -> list[str]:
-    return [one["item"]["id"] for one in answer["results"]]
+    return [result["item"]["id"] for result in answer["results"]]
 
 
 def test_a_blend_lies_between_and_away() -> None:
@@ -58,22 +58,23 @@ def test_a_blend_lies_between_and_away() -> None:
 
 
 def test_several_items_and_less_like_this(asking: TestClient) -> None:
-    items = [one.id for page in shop(asking).gallery.iterate() for one in page]
-    vectors = {one.id: one.embedding for page in shop(asking).gallery.iterate() for one in page}
-    one, other, third = items[0], items[50], items[100]
-    body = {"item": one, "more": [other], "less": [third], "k": 150, "exact": True}
+    items = [item.id for page in shop(asking).gallery.iterate() for item in page]
+    vectors = {item.id: item.embedding for page in shop(asking).gallery.iterate() for item in page}
+    first, second, third_item = items[0], items[50], items[100]
+    body = {"item": first, "more": [second], "less": [third_item], "k": 150, "exact": True}
     found = asking.post("/api/v1/search", json=body).json()
-    assert not {one, other, third} & set(ids(found)), "what is searched with is left out"
-    query = blend([vectors[one], vectors[other]], [vectors[third]])
+    assert not {first, second, third_item} & set(ids(found)), "what is searched with is left out"
+    query = blend([vectors[first], vectors[second]], [vectors[third_item]])
     expected = sorted(
-        (name for name in items if name not in (one, other, third)), key=lambda name: -float(query @ vectors[name])
+        (name for name in items if name not in (first, second, third_item)),
+        key=lambda name: -float(query @ vectors[name]),
     )
     assert len(ids(found)) == 150
     assert [result["score"] for result in found["results"]] == pytest.approx(
         [float(query @ vectors[name]) for name in expected[:150]], abs=1e-5
     )
-    assert asking.post("/api/v1/search", json={"item": one, "more": ["nobody"]}).status_code == 404
-    assert asking.post("/api/v1/search", json={"item": one, "more": items[:17]}).status_code == 422
+    assert asking.post("/api/v1/search", json={"item": first, "more": ["nobody"]}).status_code == 404
+    assert asking.post("/api/v1/search", json={"item": first, "more": items[:17]}).status_code == 422
     by_v3 = asking.post("/api/v1/search", json={**body, "generation": "v2"})
     assert by_v3.status_code == 200, "another generation looks at all of them"
 
@@ -83,15 +84,17 @@ def test_several_pictures(asking: TestClient, queries: list[Path]) -> None:
         files = [("image", (path.name, path.read_bytes())) for path in paths]
         answer = asking.post("/api/v1/search/image", files=files, data={"k": 200, **options})
         assert answer.status_code == 200, answer.text
-        return {one["item"]["id"]: one["score"] for one in answer.json()["results"]}
+        return {result["item"]["id"]: result["score"] for result in answer.json()["results"]}
 
-    one, other = ask(queries[0]), ask(queries[5])
+    first, second = ask(queries[0]), ask(queries[5])
     both, again = ask(queries[0], queries[5]), ask(queries[5], queries[0])
     assert both == pytest.approx(again, abs=1e-6)
     # The mean of two unit vectors, of length c, scores as the mean of their scores over c.
-    ratio = np.array([both[name] / (one[name] + other[name]) for name in both if abs(one[name] + other[name]) > 0.1])
+    ratio = np.array(
+        [both[name] / (first[name] + second[name]) for name in both if abs(first[name] + second[name]) > 0.1]
+    )
     assert np.allclose(ratio, ratio[0], rtol=1e-3)
-    best = max(one, key=lambda name: one[name])
+    best = max(first, key=lambda name: first[name])
     less = ask(queries[0], less=[best])
     assert best not in less
 
@@ -107,7 +110,7 @@ def test_whether_anything_like_it_is_there(asking: TestClient, queries: list[Pat
 
 
 def photographs_ids(asking: TestClient) -> list[str]:
-    return [one["id"] for one in asking.get("/api/v1/items").json()["items"]]
+    return [item["id"] for item in asking.get("/api/v1/items").json()["items"]]
 
 
 def test_what_somebody_types_finds_labels_ids_and_metadata(asking: TestClient, directory: Path) -> None:
@@ -120,7 +123,7 @@ def test_what_somebody_types_finds_labels_ids_and_metadata(asking: TestClient, d
     assert added.status_code == 200, added.text
     assert asking.get("/api/v1/suggest", params={"text": "blåb"}).json()["labels"] == [{"label": "Blåbær", "items": 1}]
     labels = asking.get("/api/v1/suggest", params={"text": "class", "limit": 3}).json()["labels"]
-    assert [(one["label"], one["items"]) for one in labels] == [("class 0", 20), ("class 1", 20), ("class 2", 20)]
+    assert [(label["label"], label["items"]) for label in labels] == [("class 0", 20), ("class 1", 20), ("class 2", 20)]
     assert asking.get("/api/v1/suggest", params={"text": "Sku"}).json()["ids"] == ["Sku-1"]
     assert asking.get("/api/v1/suggest", params={"text": "summ"}).json()["metadata"] == [
         {"name": "season", "value": "summer", "items": 1}
@@ -130,23 +133,23 @@ def test_what_somebody_types_finds_labels_ids_and_metadata(asking: TestClient, d
     assert names["names"]["price"] == [{"value": 3, "items": 1}]
     assert "secret" not in str(names)
     found = asking.get("/api/v1/items", params={"metadata.season": "summer"}).json()
-    assert [one["id"] for one in found["items"]] == ["Sku-1"]
+    assert [item["id"] for item in found["items"]] == ["Sku-1"]
     assert asking.request("DELETE", "/api/v1/items", json={"ids": ["Sku-1"]}).status_code == 200
     assert asking.get("/api/v1/suggest", params={"text": "Sku"}).json()["ids"] == [], "what is deleted is not proposed"
 
 
 def test_marks_are_kept_and_taken_back(asking: TestClient, directory: Path, queries: list[Path]) -> None:
-    one, other = photographs_ids(asking)[:2]
-    told = asking.post("/api/v1/marks", json={"query": one, "item": other, "right": True}).json()
-    assert told == {"marks": [{"query": one, "item": other, "right": True}], "queries": 1}
+    first, second = photographs_ids(asking)[:2]
+    told = asking.post("/api/v1/marks", json={"query": first, "item": second, "right": True}).json()
+    assert told == {"marks": [{"query": first, "item": second, "right": True}], "queries": 1}
     sent = asking.post("/api/v1/marks/picture", files={"image": queries[0].read_bytes()}).json()["query"]
-    asking.post("/api/v1/marks", json={"query": sent, "item": one, "right": False})
+    asking.post("/api/v1/marks", json={"query": sent, "item": first, "right": False})
     assert len(Workspace(directory).marks.all()) == 2, "on disk"
     assert asking.get("/api/v1/marks", params={"query": sent}).json()["marks"][0]["right"] is False
-    asking.post("/api/v1/marks", json={"query": sent, "item": one, "right": None})
+    asking.post("/api/v1/marks", json={"query": sent, "item": first, "right": None})
     assert asking.get("/api/v1/marks").json()["marks"] == told["marks"]
-    assert asking.post("/api/v1/marks", json={"query": "nobody", "item": one, "right": True}).status_code == 404
-    assert asking.post("/api/v1/marks", json={"query": one, "item": "nobody", "right": True}).status_code == 404
+    assert asking.post("/api/v1/marks", json={"query": "nobody", "item": first, "right": True}).status_code == 404
+    assert asking.post("/api/v1/marks", json={"query": first, "item": "nobody", "right": True}).status_code == 404
     assert asking.post("/api/v1/marks/picture", files={"image": b"none"}).status_code == 422
     assert photographs(directory) == [] or directory.is_dir()
 

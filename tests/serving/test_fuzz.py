@@ -87,8 +87,8 @@ def test_every_answer_is_as_described(
 def name_what_exists(part: Any, known: dict[str, st.SearchStrategy[Any]], data: st.DataObject) -> None:
     """Put values that exist in place of most of those that were made up, and one query in place of several."""
     if isinstance(part, list):
-        for one in part:
-            name_what_exists(one, known, data)
+        for piece in part:
+            name_what_exists(piece, known, data)
     if not isinstance(part, dict):
         return
     queries = [name for name in ("vector", "item", "uri") if part.get(name) is not None and "embedding" not in part]

@@ -53,7 +53,7 @@ def import_addresses(directory: Path, addresses: dict[str, str], hashes: dict[st
     vectors = np.random.default_rng(5).normal(size=(len(addresses), 8)).astype(np.float32)
     table = directory.parent / "imported.npz"
     content: dict[str, Any] = (
-        {"content_hashes": np.array([(hashes or {}).get(one, "") for one in addresses])} if hashes else {}
+        {"content_hashes": np.array([(hashes or {}).get(address, "") for address in addresses])} if hashes else {}
     )
     np.savez(
         table, ids=np.array(list(addresses)), embeddings=vectors, uris=np.array(list(addresses.values())), **content
@@ -87,7 +87,7 @@ def test_no_private_file_is_shown(served_workspace: Path, tmp_path: Path, privat
             assert answer.status_code == 404
             assert "no image may be opened" in answer.json()["error"]["message"]
         indexed = ask.get("/api/v1/items", params={"limit": 500}).json()["items"]
-        assert sum(one["thumbnail"] is not None for one in indexed) == 200
+        assert sum(item["thumbnail"] is not None for item in indexed) == 200
         with Workspace(directory) as beside:
             beside.allow_images(private.parent)
         for name in ("plain", "url", "round"):
@@ -112,7 +112,7 @@ def test_no_request_is_sent_anywhere(served_workspace: Path, tmp_path: Path) -> 
                 assert ask.post("/api/v1/search", json={"item": name, "generation": "v2"}).status_code == 404
         with Workspace(directory) as shop:
             refreshed = shop.refresh("v2")
-            assert {one.item for one in refreshed.problems} == {"inner", "capital", "go", "chained"}
+            assert {problem.item for problem in refreshed.problems} == {"inner", "capital", "go", "chained"}
             assert refreshed.refreshed == 200
             assert (asked, asked_outer) == ([], [])
             shop.allow_images(outer)
@@ -120,7 +120,7 @@ def test_no_request_is_sent_anywhere(served_workspace: Path, tmp_path: Path) -> 
             assert set(asked_outer) == {"/go"}
             assert asked == [], "an allowed host sends nobody on"
             shop.allow_images(inner)
-            assert "inner" not in {one.item for one in shop.refresh("v2").problems}
+            assert "inner" not in {match.item for match in shop.refresh("v2").problems}
 
 
 def test_who_sits_at_the_terminal_is_asked(served_workspace: Path, tmp_path: Path, private: Path) -> None:
@@ -137,7 +137,7 @@ def test_who_sits_at_the_terminal_is_asked(served_workspace: Path, tmp_path: Pat
             return self.answer
 
     with Workspace(directory) as shop:
-        assert [one.item for one in shop.refresh("v2", watcher=Asked(False)).problems] == ["secret"]
+        assert [match.item for match in shop.refresh("v2", watcher=Asked(False)).problems] == ["secret"]
         assert "1 of 201 images lie where nobody has allowed them" in questions[0]
         assert str(private) in questions[0]
         assert shop.refresh("v2", watcher=Asked(True)).problems == ()

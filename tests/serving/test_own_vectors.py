@@ -31,7 +31,7 @@ def ask(asking: TestClient, path: Path, **options: Any) -> Any:
 
 
 def ids(answer: Any) -> list[str]:
-    return [one["item"]["id"] for one in answer["results"]]
+    return [result["item"]["id"] for result in answer["results"]]
 
 
 def state(asking: TestClient) -> Any:
@@ -44,11 +44,11 @@ def test_a_preview_ranks_what_older_vectors_find_and_keeps_nothing(writable: Tes
     found = ask(writable, query, generation="v3", vectors="own", k=12)
     assert (found["generation"], found["promoted"], found["way"], found["preview"]) == ("v3", "v1", "own", True)
     assert found["rescored"] == {"candidates": 48, "kept": 0, "embedded": 48, "gone": 0, "late": 0}
-    assert {one["item"]["generation"] for one in found["results"]} == {"v3"}
+    assert {result["item"]["generation"] for result in found["results"]} == {"v3"}
     candidates = ids(ask(writable, query, k=48))
     assert set(ids(found)) < set(candidates)
     assert ids(found) != candidates[:12], "the vectors of v3 rank them"
-    scores = [one["score"] for one in found["results"]]
+    scores = [result["score"] for result in found["results"]]
     assert scores == sorted(scores, reverse=True)
     assert state(writable) == before
     assert writable.get("/api/v1/status").json()["by_generation"] == {"v1": 200}
@@ -64,8 +64,8 @@ def test_a_preview_is_what_a_refresh_would_answer(writable: TestClient, query: P
     kept = ask(writable, query, generation="v2", vectors="own", k=200)
     assert not kept["preview"], "vectors that wait in the shadow answer"
     assert kept["searched"] == {"v2": 200}
-    assert [one["score"] for one in kept["results"]] == pytest.approx(
-        [one["score"] for one in preview["results"]], abs=1e-5
+    assert [result["score"] for result in kept["results"]] == pytest.approx(
+        [result["score"] for result in preview["results"]], abs=1e-5
     )
     assert ids(ask(writable, query, k=5)) == ids(ask(writable, query, generation="v1", vectors="own", k=5))
 
@@ -89,7 +89,7 @@ def test_a_preview_over_an_open_refresh_of_another(writable: TestClient, query: 
     shop.refresh("v3", fraction=0.5)
     found = ask(writable, query, generation="v4", vectors="own", k=10)
     assert found["preview"]
-    assert {one["item"]["generation"] for one in found["results"]} == {"v4"}
+    assert {result["item"]["generation"] for result in found["results"]} == {"v4"}
 
 
 def test_what_is_no_choice_of_vectors_is_refused(writable: TestClient) -> None:

@@ -44,7 +44,7 @@ def reading(made: Path, browser: Any) -> Iterator[str]:
 
 
 def test_the_page_is_in_the_package() -> None:
-    names = {one.name for one in (files("evergallery.serving") / "page").iterdir()}
+    names = {path.name for path in (files("evergallery.serving") / "page").iterdir()}
     assert {"index.html", "app.js", "style.css"} <= names
 
 
@@ -106,7 +106,7 @@ def test_two_generations_side_by_side_say_what_moved(reading: str, show: Open) -
         assert sign == ("new" if up is None else "=" if up == 0 else f"▲ {up}" if up > 0 else f"▼ {-up}")
     gone = tab.locator("section[aria-label='Results of v1'] .tile.gone").count()
     assert gone == len(set(before) - set(after))
-    both = next(one for one in after if one in before)
+    both = next(identifier for identifier in after if identifier in before)
     tab.locator(f"section[aria-label='Results of v2'] [data-item='{both}'] .search-with").hover()
     assert tab.locator(".tile.linked").count() == 2
     tab.get_by_label("and", exact=True).select_option("v1")
@@ -140,11 +140,13 @@ def test_on_a_phone_two_generations_are_one_list_with_both_ranks(reading: str, s
     before, after = asked(tab, item=item, k=12, generation="v1"), asked(tab, item=item, k=12, generation="v2")
     shown = tiles(tab)
     assert sorted(shown) == sorted(set(before) | set(after)), "each once"
-    places = [min(one.index(each) for one in (before, after) if each in one) for each in shown]
+    places = [min(side.index(each) for side in (before, after) if each in side) for each in shown]
     assert places == sorted(places), "by the better of its places"
     ranks = dict(zip(shown, tab.locator(".moved").all_inner_texts(), strict=True))
-    for one in shown:
-        assert ranks[one] == " → ".join(str(side.index(one) + 1) if one in side else "–" for side in (before, after))
+    for identifier in shown:
+        assert ranks[identifier] == " → ".join(
+            str(side.index(identifier) + 1) if identifier in side else "–" for side in (before, after)
+        )
     tab.set_viewport_size({"width": 1200, "height": 844})
     tab.wait_for_selector("section[aria-label='Results of v2'] .tile")
 
@@ -495,4 +497,4 @@ def test_every_view_is_accessible_and_fits(reading: str, show: Open, scheme: str
         tab.wait_for_selector("[aria-busy=true]", state="detached")
         assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{view} sticks out sideways"
         found = tab.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-        assert [(view, one["id"], one["nodes"][0]["html"]) for one in found] == []
+        assert [(view, fault["id"], fault["nodes"][0]["html"]) for fault in found] == []

@@ -78,10 +78,10 @@ def test_more_and_less_like_this(reading: str, show: Open) -> None:
 
 def test_several_pictures_are_one_query(reading: str, made: Path, show: Open) -> None:
     tab = show(reading)
-    one, other = photographs(made)[0], photographs(made)[-1]
-    tab.get_by_label("Picture file").set_input_files([one, other])
+    first, second = photographs(made)[0], photographs(made)[-1]
+    tab.get_by_label("Picture file").set_input_files([first, second])
     both = tiles(tab)
-    assert tab.locator(".parts li").inner_text().endswith(other.name)
+    assert tab.locator(".parts li").inner_text().endswith(second.name)
     tab.locator(".parts").get_by_role("button").click()
     tab.wait_for_selector(".parts", state="detached")
     assert tiles(tab) != both
@@ -142,7 +142,10 @@ def test_marks_stay_and_the_check_is_offered_them(made: Path, tmp_path: Path, sh
         tab.get_by_role("button", name="Check v2…").click()
         tab.get_by_role("dialog").get_by_text("2 queries of which people have marked right results").wait_for()
     marks = Workspace(shop).marks.all()
-    assert [(one.query, one.item, one.right) for one in marks[:2]] == [(item, found[0], True), (item, found[2], False)]
+    assert [(mark.query, mark.item, mark.right) for mark in marks[:2]] == [
+        (item, found[0], True),
+        (item, found[2], False),
+    ]
     assert len(marks) == 3
     assert len(list((shop / "marked").iterdir())) == 1
 
@@ -180,7 +183,7 @@ def test_what_was_found_is_saved(reading: str, show: Open) -> None:
     rows = list(csv.DictReader(io.StringIO(saved("CSV").decode())))
     assert [row["id"] for row in rows] == found
     assert [int(row["place"]) for row in rows] == list(range(1, 13))
-    assert [one["id"] for one in json.loads(saved("JSON"))] == found
+    assert [result["id"] for result in json.loads(saved("JSON"))] == found
     with zipfile.ZipFile(io.BytesIO(saved("ZIP with pictures"))) as archive:
         assert archive.testzip() is None
         pictures = sorted(name for name in archive.namelist() if name.startswith("pictures/"))

@@ -52,10 +52,11 @@ def test_addresses_are_told_without_secrets(directory: Path) -> None:
         while ask.get("/api/v1/job").json()["state"] == "running":
             pass
         said += [
-            ask.get(f"/api/v1/{one}") for one in ("problems", "job", "log", "status", "info", "generations", "labels")
+            ask.get(f"/api/v1/{route}")
+            for route in ("problems", "job", "log", "status", "info", "generations", "labels")
         ]
-        assert [one["id"] for one in ask.get("/api/v1/problems").json()["problems"]] == ["given", "secret"]
-    assert all(SECRET not in one.text for one in said)
+        assert [problem["id"] for problem in ask.get("/api/v1/problems").json()["problems"]] == ["given", "secret"]
+    assert all(SECRET not in answer.text for answer in said)
 
 
 def test_files_that_are_handed_on_have_no_secrets(directory: Path, tmp_path: Path) -> None:
@@ -132,8 +133,8 @@ def test_who_did_what_with_which_files_is_for_those_who_decide(directory: Path) 
         assert any(entry.get("path") == "/srv/backups/monday" for entry in entries)
         for scope in ("read", "write"):
             told = ask.get("/api/v1/log", headers=headers[scope]).json()["log"]
-            assert [one["operation"] for one in told] == [one["operation"] for one in entries]
-            assert not any("who" in one for one in told)
+            assert [entry["operation"] for entry in told] == [entry["operation"] for entry in entries]
+            assert not any("who" in entry for entry in told)
             assert "/srv" not in str(told)
             assert str(directory) not in str(told)
             assert told[1]["vectors"] == 3

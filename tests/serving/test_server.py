@@ -74,12 +74,14 @@ def events_of(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def is_of(generation: str, expected: list[tuple[str, float]], told: dict[str, Any]) -> bool:
     """Whether an answer is the expected one, in everything of this generation; its batch may round a score."""
-    ids, generations = zip(*((one["item"]["id"], one["item"]["generation"]) for one in told["results"]), strict=True)
+    ids, generations = zip(
+        *((result["item"]["id"], result["item"]["generation"]) for result in told["results"]), strict=True
+    )
     return (
         told["promoted"] == generation
         and set(generations) == {generation}
         and list(ids) == [identifier for identifier, _ in expected]
-        and [one["score"] for one in told["results"]] == pytest.approx([score for _, score in expected], abs=1e-5)
+        and [result["score"] for result in told["results"]] == pytest.approx([score for _, score in expected], abs=1e-5)
     )
 
 
@@ -96,7 +98,7 @@ def test_a_promotion_under_load_fails_no_request_and_blends_no_answer(directory:
             if name == "v3":
                 shop.promote("v3")
             for index, path in enumerate(pictures):
-                expected[name, index] = [(one.item.id, one.score) for one in shop.search(str(path), k=5)]
+                expected[name, index] = [(match.item.id, match.score) for match in shop.search(str(path), k=5)]
         shop.rollback()
     assert expected["v1", 0] != expected["v3", 0]
     data = [path.read_bytes() for path in pictures]
@@ -228,7 +230,7 @@ def test_a_slow_listener_hears_the_latest_of_each_kind() -> None:
         await asyncio.sleep(0)
         heard += [await anext(stream), await anext(stream)]
         events.close()
-        heard += [one async for one in stream]
+        heard += [event async for event in stream]
         assert not events.heard
         return heard
 
@@ -247,7 +249,7 @@ def test_a_listener_whose_token_is_revoked_is_let_go(monkeypatch: pytest.MonkeyP
     async def listen() -> list[str]:
         events = Events(most=1)
         events.start()
-        return [one async for one in events.listen({}, lambda: answers.pop(0))]
+        return [event async for event in events.listen({}, lambda: answers.pop(0))]
 
     assert asyncio.run(listen()) == ["retry: 2000\n\n", ": still here\n\n", ": still here\n\n"]
     assert answers == []

@@ -55,13 +55,15 @@ def test_answers_are_compared_and_nothing_else_changes(
         assert (shadow["generation"], shadow["sample"], shadow["way"], shadow["failed"]) == ("v2", 1.0, "checked", 0)
         expected = [search(asking, query, generation="v2")["results"] for query in queries]
         common = [
-            len({one["item"]["id"] for one in before} & {one["item"]["id"] for one in after}) / 10
+            len({result["item"]["id"] for result in before} & {result["item"]["id"] for result in after}) / 10
             for before, after in zip(plain, expected, strict=True)
         ]
         assert shadow["overlap"] == pytest.approx(sum(common) / len(common))
-        firsts = [one[0]["item"]["id"] == two[0]["item"]["id"] for one, two in zip(plain, expected, strict=True)]
+        firsts = [
+            before[0]["item"]["id"] == after[0]["item"]["id"] for before, after in zip(plain, expected, strict=True)
+        ]
         assert shadow["same_first"] == pytest.approx(sum(firsts) / len(firsts))
-        shifts = [two[0]["score"] - one[0]["score"] for one, two in zip(plain, expected, strict=True)]
+        shifts = [after[0]["score"] - before[0]["score"] for before, after in zip(plain, expected, strict=True)]
         assert shadow["score_shift"] == pytest.approx(sum(shifts) / len(shifts), abs=1e-4)
         assert told(asking)["compared"] == len(queries), "who asks for a generation is not in the sample"
         metrics = asking.get("/metrics").text

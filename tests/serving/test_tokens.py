@@ -35,7 +35,7 @@ def test_a_token_is_known_again_and_never_written(tmp_path: Path) -> None:
         assert found.name == name
         assert token not in written
         assert token.split("_")[2] not in written
-    salts = {one["salt"] for one in json.loads(written)["tokens"]}
+    salts = {token["salt"] for token in json.loads(written)["tokens"]}
     assert len(salts) == 2
     tokens.revoke("one")
     assert tokens.verify(made["one"]) is None
@@ -86,7 +86,7 @@ def test_scopes_contain_each_other(served_workspace: Path, tmp_path: Path) -> No
     }
     with client(directory, anonymous="admin") as ask:
         for have, token in made.items():
-            statuses = {need: one(ask, bearer(token)).status_code for need, one in asked.items()}
+            statuses = {need: request(ask, bearer(token)).status_code for need, request in asked.items()}
             allowed = list(made)[: list(made).index(have) + 1]
             assert {need for need, status in statuses.items() if status != 403} == set(allowed)
             assert ask.get("/api/v1/me", headers=bearer(token)).json() == {"scopes": allowed, "anonymous": False}

@@ -49,7 +49,7 @@ def test_held_out_pictures_are_kept_once_each_with_its_label(writable: TestClien
     assert (other["labels"], other["skipped"][0]["name"]) == ({"class 0": 3}, paths[0].name)
     broken = tmp_path / "broken.png"
     broken.write_bytes(paths[0].read_bytes()[:50])
-    assert [one["name"] for one in send(writable, [broken], ["class 0"]).json()["skipped"]] == ["broken.png"]
+    assert [skip["name"] for skip in send(writable, [broken], ["class 0"]).json()["skipped"]] == ["broken.png"]
     assert writable.get("/api/v1/held-out").json()["pictures"] == 3
     kept = shop(writable).directory / "held-out" / "class 0"
     assert sorted(path.read_bytes() for path in kept.iterdir()) == sorted(path.read_bytes() for path in paths)
@@ -62,7 +62,7 @@ def test_a_label_is_no_way_out_of_the_folder(writable: TestClient, fresh: Path, 
     before = sorted(shop(writable).directory.parent.rglob("*"))
     assert send(writable, sorted(fresh.rglob("*.png"))[:1], [label]).status_code == 422
     assert [
-        one for one in sorted(shop(writable).directory.parent.rglob("*")) if one not in before and one.is_file()
+        path for path in sorted(shop(writable).directory.parent.rglob("*")) if path not in before and path.is_file()
     ] == []
 
 
@@ -93,18 +93,18 @@ def test_from_a_verdict_to_an_adapter_to_a_promotion(writable: TestClient, fresh
 def test_the_ways_are_laid_side_by_side_and_each_is_judged(writable: TestClient) -> None:
     ways = writable.get("/api/v1/ways/v3").json()
     assert ways["against"] == "v1"
-    by_way = {(one["way"], one["candidates"], one["share"]): one for one in ways["options"]}
-    assert {"wait", "direct", "dual", "rescore", "refresh"} <= {one["way"] for one in ways["options"]}
+    by_way = {(way["way"], way["candidates"], way["share"]): way for way in ways["options"]}
+    assert {"wait", "direct", "dual", "rescore", "refresh"} <= {option["way"] for option in ways["options"]}
     assert by_way["dual", None, 0.0]["score"] == by_way["wait", None, 0.0]["score"], (
         "the old model looks at the old vectors"
     )
-    assert all(one["low"] <= one["change"] <= one["high"] for one in ways["options"])
+    assert all(option["low"] <= option["change"] <= option["high"] for option in ways["options"])
     assert ways["advice"]
     for way, candidates in (("direct", None), ("rescore", 20)):
         asked = {"answer": way} | ({"candidates": candidates} if candidates else {})
         gate = writable.get("/api/v1/gate/v3", params=asked).json()
-        cross = next(one["passed"] for one in gate["conditions"] if one["name"] == "cross-test")
-        flips = next(one["passed"] for one in gate["conditions"] if one["name"] == "negative flips")
+        cross = next(condition["passed"] for condition in gate["conditions"] if condition["name"] == "cross-test")
+        flips = next(condition["passed"] for condition in gate["conditions"] if condition["name"] == "negative flips")
         assert by_way[way, candidates, 0.0]["passes"] == (cross and flips)
     assert writable.get("/api/v1/ways/v4").json()["options"] == [], "nobody has measured them"
     assert writable.get("/api/v1/ways/v1").json()["against"] is None
@@ -114,7 +114,7 @@ def test_the_ways_are_laid_side_by_side_and_each_is_judged(writable: TestClient)
 def test_the_matrix_is_filled_and_what_was_shown_stays(writable: TestClient) -> None:
     def cells() -> dict[tuple[str, str], Any]:
         found = writable.get("/api/v1/matrix").json()["cells"]
-        return {(one["query"], one["gallery"]): one for one in found if one["classes"] == "all"}
+        return {(cell["query"], cell["gallery"]): cell for cell in found if cell["classes"] == "all"}
 
     before = cells()
     assert ("v4", "v3") not in before

@@ -43,7 +43,7 @@ def test_dual_query(writable: TestClient, tmp_path: Path) -> None:
     workspace = writable.app.state.service.workspace  # type: ignore[attr-defined]
     seen = {name: embed(workspace, query, workspace.generation(name)).tolist() for name in ("v1", "v3")}
     both = writable.post("/api/v1/search", json={"vector": seen["v3"], "seen_by": {"v1": seen["v1"]}}).json()
-    assert [one["item"]["id"] for one in both["results"]] == [one["item"]["id"] for one in after["results"]]
+    assert [result["item"]["id"] for result in both["results"]] == [result["item"]["id"] for result in after["results"]]
     item = writable.post("/api/v1/search", json={"item": both["results"][0]["item"]["id"]})
     assert item.status_code == 200
     assert writable.get("/api/v1/status").json()["states"]["compatible"] == 200
@@ -60,7 +60,7 @@ def test_rescoring(writable: TestClient, served_workspace: Path, tmp_path: Path)
     assert first["rescored"] == {"candidates": 15, "kept": 0, "embedded": 15, "gone": 0, "late": 0}
     assert again["rescored"] == {"candidates": 15, "kept": 15, "embedded": 0, "gone": 0, "late": 0}
     assert again["results"] == first["results"]
-    assert {one["item"]["generation"] for one in first["results"]} == {"v3"}
+    assert {result["item"]["generation"] for result in first["results"]} == {"v3"}
     assert writable.get("/api/v1/status").json()["by_generation"] == {"v1": 185, "v3": 15}
     metrics = writable.get("/metrics").text
     assert 'evergallery_rescored_candidates_total{vector="embedded"} 15.0' in metrics

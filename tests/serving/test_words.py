@@ -50,8 +50,8 @@ def test_words_find_what_they_name(shop: Path) -> None:
     with Workspace(shop) as space:
         for name in words.COLOURS:
             found = space.search(text=f"a {name} picture", k=6)
-            assert {one.item.label for one in found} == {name}
-            assert all(one.probability is None and one.present is None for one in found)
+            assert {match.item.label for match in found} == {name}
+            assert all(match.probability is None and match.present is None for match in found)
         with pytest.raises(InputError, match="nothing is known of 'a dog'"):
             space.search(text="a dog")
         with pytest.raises(InputError, match="exactly one"):
@@ -62,7 +62,7 @@ def test_words_find_what_they_name(shop: Path) -> None:
             space.search(text="red", minimum_probability=0.5)
     told = as_json("search", "--text", "blue", "-w", shop, "-k", 3)
     assert "blue" in str(told)
-    assert "red" not in str([one["label"] for one in told])
+    assert "red" not in str([result["label"] for result in told])
 
 
 def test_words_search_only_vectors_beside_their_tower(shop: Path) -> None:
@@ -71,16 +71,19 @@ def test_words_search_only_vectors_beside_their_tower(shop: Path) -> None:
         space.refresh("v2", fraction=0.5)
         found = space.search(text="green", generation="v1", k=18)
         assert len(found) == 9, "what v2 has seen is left out"
-        assert len({one.item.generation for one in found}) == 1
+        assert len({match.item.generation for match in found}) == 1
 
 
 def test_over_http(shop: Path) -> None:
     with client(shop) as asking:
         answer = asking.post("/api/v1/search", json={"text": "something green", "k": 6}).json()
-        assert {one["item"]["label"] for one in answer["results"]} == {"green"}
+        assert {result["item"]["label"] for result in answer["results"]} == {"green"}
         assert (answer["generation"], answer["present"]) == ("v1", None)
-        assert {one["probability"] for one in answer["results"]} == {None}
-        reads = {one["name"]: one["reads_words"] for one in asking.get("/api/v1/generations").json()["generations"]}
+        assert {result["probability"] for result in answer["results"]} == {None}
+        reads = {
+            generation["name"]: generation["reads_words"]
+            for generation in asking.get("/api/v1/generations").json()["generations"]
+        }
         assert reads == {"v1": True, "v2": False}
         assert asking.post("/api/v1/search", json={"text": "red", "generation": "v2"}).status_code == 422
         assert asking.post("/api/v1/search", json={"text": "a dog"}).status_code == 422

@@ -121,7 +121,7 @@ class TestMovingAverage:
             assert torch.equal(weights(same)[name], tensor), "a decay of zero is the last weights"
         begun = weights(new_network())
         name = next(name for name, tensor in begun.items() if tensor.ndim == 4)
-        way, part = (weights(one)[name] - begun[name] for one in (plain, averaged))
+        way, part = (weights(trained)[name] - begun[name] for trained in (plain, averaged))
         assert 0 < part.norm() < way.norm(), "an average lags behind"
         made = outputs_of(averaged, images, PREPROCESSING).embeddings
         labels = torch.from_numpy(images.labels)
@@ -158,7 +158,7 @@ class TestBalanced:
         assert figures["recall@1 among old"] == 1, "the classes are as far apart as they were"
         assert figures["agreement"] < 0.5
 
-    @pytest.mark.parametrize("method", [L2(), ONE_BY_ONE], ids=lambda one: one.name)
+    @pytest.mark.parametrize("method", [L2(), ONE_BY_ONE], ids=lambda method: method.name)
     def test_the_epoch_is_chosen_by_both(self, method: Method, quick: Quick, tmp_path: Path) -> None:
         parent, images = new_network(3, seed=1).eval(), coloured_images(6, each=6)
         memory = Memory().after("v1", torch.arange(3), parent(torch.rand(3, 3, 16, 16)), None)
@@ -166,9 +166,9 @@ class TestBalanced:
         past = Past(parent, memory=memory)
         _, trained = run(images, settings, tmp_path, method=method, validation=images, past=past)
         scores = [score(record) for record in trained.history]
-        assert trained.best_epoch == max(index + 1 for index, one in enumerate(scores) if one == max(scores))
+        assert trained.best_epoch == max(index + 1 for index, score in enumerate(scores) if score == max(scores))
         assert set(trained.validation) == {"recall@1", "mAP@R", "recall@1 among old", "agreement"}
-        assert all(0 <= one <= 1 for one in trained.validation.values())
+        assert all(0 <= value <= 1 for value in trained.validation.values())
 
     def test_without_a_memory_it_is_recall(self, images: ImageSet, quick: Quick, tmp_path: Path) -> None:
         _, trained = run(images, quick(select="balanced"), tmp_path, validation=images)

@@ -73,7 +73,7 @@ def check_same_step(found: dict[str, Tensor], expected: dict[str, Tensor], start
             # A relation is a small difference of large numbers: other instruction sets move it by some millionths.
             assert found[name].item() == pytest.approx(value.item(), rel=1e-4, abs=1e-5), name
     moved = {name: expected[name] - start[name] for name in start if start[name].is_floating_point()}
-    length = torch.cat([one.flatten() for one in moved.values()]).norm()
+    length = torch.cat([tensor.flatten() for tensor in moved.values()]).norm()
     apart = torch.cat([(found[name] - expected[name]).flatten() for name in moved]).norm()
     assert length > 1e-4
     assert apart < 2e-3 * length

@@ -38,7 +38,7 @@ def photos(shop: Workspace, count: int = 8) -> list[Path]:
 
 def answers(shop: Workspace, path: Path, **options: Any) -> list[tuple[str, str, float]]:
     found = shop.search(path, **options)
-    return [(one.item.id, one.item.generation, round(one.score, 5)) for one in found]
+    return [(match.item.id, match.item.generation, round(match.score, 5)) for match in found]
 
 
 def right(shop: Workspace, paths: list[Path]) -> int:
@@ -79,7 +79,7 @@ class TestDual:
         seen = {name: embed(shop, path, shop.generation(name)) for name in ("v1", "v3")}
         expected = answers(shop, path)
         found = shop.search(seen)
-        assert [(one.item.id, one.item.generation, round(one.score, 5)) for one in found] == expected
+        assert [(match.item.id, match.item.generation, round(match.score, 5)) for match in found] == expected
         with pytest.raises(
             RefusedError, match="Vectors of v1 are asked by v1 itself, which has not looked at this query"
         ):
@@ -92,10 +92,10 @@ class TestDual:
         shop.refresh("v3", fraction=0.5)
         for item in [next(iter(shop.gallery.iterate(batch_size=200)))[place] for place in (0, 150)]:
             found = shop.search(item=item.id, k=30)
-            assert {one.item.generation for one in found} == {
+            assert {match.item.generation for match in found} == {
                 shop.generation(name).fingerprint for name in ("v1", "v3")
             }
-            assert all(one.item.id != item.id for one in found)
+            assert all(match.item.id != item.id for match in found)
 
     def test_new_items_lie_beside_vectors_that_nobody_compares_them_with(self, shop: Workspace) -> None:
         with pytest.raises(RefusedError):
@@ -103,7 +103,7 @@ class TestDual:
         shop.promote("v3", answer="dual")
         shop.index(photos(shop)[0].parents[1])
         assert spaces(shop) == {"v1": 200, "v3": 10}
-        assert {one.state for one in shop.status().spaces or ()} == {"current", "compatible"}
+        assert {space.state for space in shop.status().spaces or ()} == {"current", "compatible"}
 
 
 class TestRescoring:
@@ -130,8 +130,8 @@ class TestRescoring:
         assert (how.candidates, how.kept, how.embedded, how.gone, how.late) == (20, 0, 20, 0, 0)
         assert spaces(shop) == {"v1": 180, "v3": 20}
         assert (then.candidates, then.kept, then.embedded) == (20, 20, 0)
-        names = [one.item.id for one in first.results[0]]
-        assert [one.item.id for one in again.results[0]] == names
+        names = [match.item.id for match in first.results[0]]
+        assert [match.item.id for match in again.results[0]] == names
         stored = shop.gallery.get_many(names)
         for result in first.results[0]:
             assert result.item.generation == asker.fingerprint
@@ -201,7 +201,7 @@ class TestRescoring:
         assert shop.state.refresh is not None
         assert (shop.state.refresh.id, shop.state.refresh.shown) == ("r2", True), "what was made is kept in another one"
         found = shop.search(second)
-        assert len({one.item.id for one in found}) == len(found)
+        assert len({match.item.id for match in found}) == len(found)
 
     def test_after_a_commit_searches_keep_what_they_make(self, shop: Workspace) -> None:
         first, second = photos(shop, 2)
@@ -213,8 +213,8 @@ class TestRescoring:
         told = shop.search(second)
         assert spaces(shop)["v3"] > committed
         again = shop.search(second)
-        assert [one.item.id for one in again] == [one.item.id for one in told]
-        assert [one.score for one in again] == pytest.approx([one.score for one in told])
+        assert [match.item.id for match in again] == [match.item.id for match in told]
+        assert [match.score for match in again] == pytest.approx([match.score for match in told])
         shop.promote("v3", answer="dual")
         shop.commit()
         settled = spaces(shop)["v3"]
@@ -229,10 +229,12 @@ class TestRescoring:
         path = photos(shop)[0]
         label = path.parent.name
         found = shop.search(path, k=5, where=Filter(labels=(label,)))
-        assert {one.item.label for one in found} == {label}
+        assert {match.item.label for match in found} == {label}
         least = found[2].score
-        assert all(one.score >= least for one in shop.search(path, minimum_score=least))
-        assert all(one.probability >= 0.9 for one in shop.search(path, minimum_probability=0.9) if one.probability)
+        assert all(match.score >= least for match in shop.search(path, minimum_score=least))
+        assert all(
+            match.probability >= 0.9 for match in shop.search(path, minimum_probability=0.9) if match.probability
+        )
 
     def test_another_generation_is_asked_as_itself(self, shop: Workspace) -> None:
         path = photos(shop)[0]
@@ -318,7 +320,7 @@ class TestChoosing:
         shop.refresh("v3")
         found = shop.search(query, k=200, minimum_score=score, score_of="v1")
         assert found
-        assert min(one.probability or 0.0 for one in found) >= 0.5 - 1e-9
+        assert min(match.probability or 0.0 for match in found) >= 0.5 - 1e-9
         with pytest.raises(InputError, match="give --min-score with it"):
             shop.search(query, score_of="v1")
 
@@ -388,11 +390,11 @@ class TestJudgedInAWay:
                 promoted = list(judge(shop, "v3", found.pairs[0].answer).conditions)
             except RefusedError:
                 promoted = []
-            assert [("v1", one) for one in found.pairs[0].conditions] == promoted or way == "adapter"
+            assert [("v1", condition) for condition in found.pairs[0].conditions] == promoted or way == "adapter"
             assert found.passed == (way not in ("direct", "adapter"))
             assert found.verdict == usual.verdict, "what was measured stays what it is"
         missing = shop.check("v3", held_out(), answer="adapter").pairs[0].conditions
-        assert [(one.name, one.met, one.measured) for one in missing] == [
+        assert [(condition.name, condition.met, condition.measured) for condition in missing] == [
             ("way of answering", False, "no adapter is stored for it")
         ]
         assert shop.promote("v3", answer="dual").changed

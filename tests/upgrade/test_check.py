@@ -136,7 +136,7 @@ def test_flips_name_query_and_both_answers(protocol: Protocol, old: EmbeddedSpac
     assert len(found.negative) == round(found.evidence.negative_flips * found.evidence.queries)
     assert len(found.positive) == round(found.evidence.positive_flips * found.evidence.queries)
     labels = protocol.images.labels
-    before, after = (one @ old.embeddings.T for one in (old.embeddings, new.embeddings))
+    before, after = (queries @ old.embeddings.T for queries in (old.embeddings, new.embeddings))
     for scores in (before, after):
         np.fill_diagonal(scores, -2)
     assert found.negative

@@ -81,7 +81,7 @@ def test_every_condition_is_met_by_a_good_update(gate: Gate) -> None:
     ],
 )
 def test_each_condition_fails_alone(gate: Gate, changes: dict[str, Any], failing: str) -> None:
-    assert [name for name, one in met(gate, evidence(**changes)).items() if not one] == [failing]
+    assert [name for name, is_met in met(gate, evidence(**changes)).items() if not is_met] == [failing]
 
 
 def test_a_better_generation_need_not_be_shown_to_be_no_worse_at_all(gate: Gate) -> None:
@@ -116,7 +116,7 @@ def test_policy_of_an_older_workspace_asks_for_the_self_test_too(tmp_path: Path)
 
 def test_forgetting_that_could_not_be_measured_is_told_and_refuses_nothing(gate: Gate) -> None:
     found = evidence(forgetting=None, forgetting_not_measured="v1 knows no class")
-    condition = next(one for one in gate.conditions(found) if one.name == "forgetting")
+    condition = next(condition for condition in gate.conditions(found) if condition.name == "forgetting")
     assert (condition.met, condition.failed) == (None, False)
     assert str(condition).startswith("not measured: forgetting: v1 knows no class, required at most 1 point")
     assert verdict(gate, found)[1].endswith("Forgetting was not measured: v1 knows no class.")

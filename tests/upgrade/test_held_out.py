@@ -40,7 +40,7 @@ def test_queries_with_one_right_item_each_beside_the_gallery(tmp_path: Path) -> 
     evidence = found.pairs[0].evidence
     assert (evidence.queries, evidence.metric, found.protocol) == (ITEMS, "recall@1", "240 queries in 240 stored items")
     unit = [
-        one / np.linalg.norm(one, axis=1, keepdims=True) for one in (v1, np.load(tmp_path / "v1.npz")["embeddings"])
+        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (v1, np.load(tmp_path / "v1.npz")["embeddings"])
     ]
     expected = ((unit[0] @ unit[1].T).argmax(1) == np.arange(ITEMS)).mean()
     assert evidence.recall("old self") == pytest.approx(expected)
@@ -64,8 +64,8 @@ def test_the_same_from_parquet(tmp_path: Path) -> None:
     parquet.write_table(pa.table(columns), tmp_path / "queries.parquet")
     np.savez(tmp_path / "queries.npz", v1=v1, v2=v2, answers=np.array(columns["answer"]))
     tables = [tmp_path / f"queries.{suffix}" for suffix in ("parquet", "npz")]
-    one, other = (shop.check("v2", path, gallery="@gallery").pairs[0].evidence for path in tables)
-    assert one.figures == other.figures
+    first, second = (shop.check("v2", path, gallery="@gallery").pairs[0].evidence for path in tables)
+    assert first.figures == second.figures
 
 
 def test_queries_and_gallery_in_one_table_by_split(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_graded_answers_are_worth_their_grade(tmp_path: Path) -> None:
     evidence = found.pairs[0].evidence
     assert evidence.metric == "nDCG@1"
     unit = [
-        one / np.linalg.norm(one, axis=1, keepdims=True) for one in (v1, np.load(tmp_path / "v1.npz")["embeddings"])
+        rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (v1, np.load(tmp_path / "v1.npz")["embeddings"])
     ]
     first = (unit[0] @ unit[1].T).argmax(1) - np.arange(ITEMS)
     expected = np.where(first == 0, 1.0, np.where(first % ITEMS == 1, 1 / 7, 0.0)).mean()

@@ -55,7 +55,7 @@ def advised(evidence: Evidence, cost: Cost = COST) -> Recommendation:
 
 
 def by_name(evidence: Evidence, cost: Cost = COST) -> dict[str, Option]:
-    return {one.name: one for one in options_of(evidence, GATE, cost)}
+    return {option.name: option for option in options_of(evidence, GATE, cost)}
 
 
 def test_what_each_way_costs() -> None:
@@ -64,7 +64,7 @@ def test_what_each_way_costs() -> None:
         "wait: v1 answers alone", "directly", "dual query", "dual query, 25 % refreshed", "re-score 10", "re-score 50",
         "everything refreshed",
     ]  # fmt: skip
-    milliseconds = {name: one.milliseconds for name, one in found.items()}
+    milliseconds = {name: option.milliseconds for name, option in found.items()}
     assert milliseconds["wait: v1 answers alone"] == pytest.approx(10)
     assert milliseconds["directly"] == pytest.approx(20)
     assert milliseconds["dual query"] == pytest.approx(30)
@@ -74,7 +74,7 @@ def test_what_each_way_costs() -> None:
     assert (everything.seconds, everything.bytes, everything.money) == pytest.approx((4.0, 400_000, 0.004))
     assert (part.seconds, part.bytes, part.money) == pytest.approx((1.0, 100_000, 0.001))
     assert (found["re-score 10"].seconds, found["re-score 10"].images) == (0.0, 10)
-    assert [name for name, one in found.items() if not one.passes] == ["directly"]
+    assert [name for name, option in found.items() if not option.passes] == ["directly"]
 
 
 def test_what_nobody_knows_is_not_invented() -> None:
@@ -125,10 +125,10 @@ def test_check_and_plan_recommend_what_works(shop: Workspace) -> None:
     assert shop.rollback() == "v1"
     planned = shop.plan("v3", price_per_hour=2.0)
     assert planned.advice is not None
-    names = [one.name for one in planned.options]
+    names = [option.name for option in planned.options]
     assert names[0] == "wait: v1 answers alone"
     assert names[-1] == "everything refreshed"
-    assert all(one.money is not None for one in planned.options)
+    assert all(option.money is not None for option in planned.options)
     shop.discard()
 
 
@@ -151,7 +151,7 @@ def test_on_the_command_line(shop: Workspace, tmp_path: Path, monkeypatch: pytes
     ):
         assert words in told
     found = as_json("check", "v3", *data, *here, expect=1)["pairs"][0]
-    assert {one["outcome"]["way"] for one in found["options"]} >= {"wait", "direct", "dual", "rescore", "refresh"}
+    assert {option["outcome"]["way"] for option in found["options"]} >= {"wait", "direct", "dual", "rescore", "refresh"}
     assert "--answer rescore" in found["advice"]
     assert "re-score 20" in evergallery("plan", "v3", *here).stdout
     done = as_json("promote", "v3", "--answer", "rescore", "--candidates", 50, *here)
@@ -164,10 +164,10 @@ def test_on_the_command_line(shop: Workspace, tmp_path: Path, monkeypatch: pytes
 def test_several_candidates_have_wider_intervals(shop: Workspace, tmp_path: Path) -> None:
     alone = shop.check("v2", held_out()).pairs[0].evidence
     found = shop.compare(["v2", "v3", "v4"], held_out(), against="v1")
-    assert {one.candidate for one in found} == {"v2", "v3", "v4"}
-    scores = [one.pairs[0].evidence.score("new self") for one in found]
+    assert {check.candidate for check in found} == {"v2", "v3", "v4"}
+    scores = [check.pairs[0].evidence.score("new self") for check in found]
     assert scores == sorted(scores, reverse=True)
-    wide = next(one.pairs[0].evidence for one in found if one.candidate == "v2")
+    wide = next(check.pairs[0].evidence for check in found if check.candidate == "v2")
     for change, wider in ((alone.self_change, wide.self_change), (alone.cross_change, wide.cross_change)):
         assert change.mean == wider.mean
         assert wider.low < change.low < change.high < wider.high

@@ -45,7 +45,7 @@ def test_class_means_are_of_one_space() -> None:
         ids=list("dacbefg"), vectors=[*rows(0, 30, 90, 100, 45), *other], spaces=["s"] * 5 + ["t"] * 2,
         labels=["x", "x", "y", "y", None, "x", "x"], added=["2026"] * 7,
     )  # fmt: skip
-    order = [one for one in ORDERS["uncertain"](mixed).tolist() if one < 5]
+    order = [row for row in ORDERS["uncertain"](mixed).tolist() if row < 5]
     assert order == ORDERS["uncertain"](stored()).tolist()
 
 
@@ -58,8 +58,8 @@ def test_oldest_and_popular() -> None:
 def test_random_is_the_same_for_the_same_items_in_any_place() -> None:
     first = stored()
     shuffled = stored(ids=["e", "d", "c", "b", "a"])
-    names = [first.ids[one] for one in ORDERS["random"](first)]
-    assert names == [shuffled.ids[one] for one in ORDERS["random"](shuffled)]
+    names = [first.ids[row] for row in ORDERS["random"](first)]
+    assert names == [shuffled.ids[row] for row in ORDERS["random"](shuffled)]
     assert names != sorted(names)
 
 

@@ -89,7 +89,7 @@ def recall(shop: Workspace) -> float:
     hits = []
     for batch in list(shop.gallery.iterate()):
         for item in batch:
-            others = [one for one in shop.search(item.uri, k=2) if one.item.id != item.id]
+            others = [match for match in shop.search(item.uri, k=2) if match.item.id != item.id]
             hits.append(others[0].item.label == item.label)
     return float(np.mean(hits))
 
@@ -131,7 +131,7 @@ class TestRefresh:
                 )  # fmt: skip
 
     def test_popular_items_go_first(self, switched: Workspace) -> None:
-        found = [one.item.id for one in switched.search(str(photo(switched)), k=10)]
+        found = [match.item.id for match in switched.search(str(photo(switched)), k=10)]
         switched.refresh("v2", order="popular", fraction=0.05)
         moved = {
             key for key, (generation, _) in vectors(switched).items() if generation == switched.promoted.fingerprint
@@ -378,7 +378,7 @@ def test_searches_beside_a_refresh_never_miss_an_item_or_see_it_twice(switched: 
 
     def search() -> None:
         while not stop.is_set():
-            found = [one.item.id for one in switched.search(query, k=300)]
+            found = [match.item.id for match in switched.search(query, k=300)]
             if len(found) != 200 or len(set(found)) != 200:
                 wrong.append(len(found))
 
@@ -406,8 +406,8 @@ class TestAdapters:
         before = recall(shop)
         assert before > 0.4, "a tenth would be chance"
         found = shop.search(str(photo(shop)), k=5)
-        assert {one.item.generation for one in found} == {shop.generation("v1").fingerprint}
-        assert all(one.probability is not None for one in found)
+        assert {match.item.generation for match in found} == {shop.generation("v1").fingerprint}
+        assert all(match.probability is not None for match in found)
         # Some items refreshed: each is compared in its own space, 12 dimensions beside 8, in one ranking.
         shop.refresh("v4", fraction=0.5)
         assert spaces(shop) == {"v1": 100, "v4": 100}

@@ -45,7 +45,7 @@ class Engine:
         found = []
         for query in queries:
             scored = [(float(query @ item.embedding), item) for item in self.items]
-            scored.sort(key=lambda one: -one[0])
+            scored.sort(key=lambda pair: -pair[0])
             found.append(
                 [
                     Match(item if with_embeddings else replace(item, embedding=nothing), score)
@@ -67,7 +67,7 @@ def found_by(
 ) -> Sequence[Sequence[tuple[str, float]]]:
     criteria = Criteria(k, Filter(), View(), minimum_score=least)
     results = search_routes(cast(GalleryStore, engine), [route], Queries(queries), criteria)
-    return [[(one.item.id, one.score) for one in some] for some in results]
+    return [[(match.item.id, match.score) for match in some] for some in results]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def spaces() -> tuple[Vectors, Vectors]:
 
 
 def test_what_is_found_is_ranked_by_the_score(spaces: tuple[Vectors, Vectors]) -> None:
-    adapter = fit_bilateral(*(torch.from_numpy(one) for one in spaces))
+    adapter = fit_bilateral(*(torch.from_numpy(rows) for rows in spaces))
     route, engine = Route(cast(Space, Place()), adapter, None), Engine(rows(60, 9, 2))
     queries = rows(4, 12, 3)
     vectors = np.stack([item.embedding for item in engine.items])
@@ -92,7 +92,7 @@ def test_what_is_found_is_ranked_by_the_score(spaces: tuple[Vectors, Vectors]) -
 
 
 def test_enough_candidates_and_no_more_results_than_asked_for(spaces: tuple[Vectors, Vectors]) -> None:
-    adapter = fit_bilateral(*(torch.from_numpy(one) for one in spaces))
+    adapter = fit_bilateral(*(torch.from_numpy(rows) for rows in spaces))
     engine = Engine(rows(300, 9, 2))
     route = Route(cast(Space, Place()), adapter, None)
     assert [len(some) for some in found_by(engine, route, rows(2, 12, 3), 7)] == [7, 7]
@@ -102,7 +102,7 @@ def test_enough_candidates_and_no_more_results_than_asked_for(spaces: tuple[Vect
 
 
 def test_the_smallest_score_is_one_of_the_score(spaces: tuple[Vectors, Vectors]) -> None:
-    adapter = fit_bilateral(*(torch.from_numpy(one) for one in spaces))
+    adapter = fit_bilateral(*(torch.from_numpy(rows) for rows in spaces))
     route, engine, queries = Route(cast(Space, Place()), adapter, None), Engine(rows(60, 9, 2)), rows(1, 12, 3)
     every = found_by(engine, route, queries, 60)[0]
     least = every[10][1]
@@ -110,7 +110,7 @@ def test_the_smallest_score_is_one_of_the_score(spaces: tuple[Vectors, Vectors])
 
 
 def test_an_adapter_without_a_score_asks_for_what_is_wanted(spaces: tuple[Vectors, Vectors]) -> None:
-    adapter = fit_procrustes(*(torch.from_numpy(one) for one in spaces))
+    adapter = fit_procrustes(*(torch.from_numpy(rows) for rows in spaces))
     engine = Engine(rows(60, 9, 2))
     found_by(engine, Route(cast(Space, Place()), adapter, None), rows(1, 12, 3), 7)
     assert engine.asked == [7]

@@ -176,17 +176,19 @@ def test_the_report_says_by_what_right_a_generation_answers(tmp_path: Path) -> N
     held = ("--data", make_photos(tmp_path / "held-out", each=30, seed=7))
     report = ("report", "--generation", "v3", "--against", "v1", *held, *here)
     evergallery_any("check", "v3", *held, *here)
-    assert any("The gate is not passed" in one for one in as_json(*report)["findings"])
+    assert any("The gate is not passed" in finding for finding in as_json(*report)["findings"])
     evergallery("refresh", "v3", *here)
     evergallery("promote", "v3", *here)
     evergallery("refresh", "--commit", "--yes", *here)
     findings = as_json(*report)["findings"]
-    assert not any("not passed" in one or "refused" in one for one in findings)
-    assert any("the gate was passed then, judged on v3 alone against v1 alone" in one for one in findings)
-    assert any("No vectors of v1 are searched" in one for one in findings)
+    assert not any("not passed" in finding or "refused" in finding for finding in findings)
+    assert any("the gate was passed then, judged on v3 alone against v1 alone" in finding for finding in findings)
+    assert any("No vectors of v1 are searched" in finding for finding in findings)
     evergallery("promote", "v4", "--force", "--why", "a rehearsal", *here)
     marked = as_json("report", "--generation", "v4", "--against", "v1", *held, *here)["findings"]
-    assert any("v4 answers queries since" in one and "against the gate: a rehearsal" in one for one in marked)
+    assert any(
+        "v4 answers queries since" in finding and "against the gate: a rehearsal" in finding for finding in marked
+    )
     assert "v4 (promoted against the gate)" in evergallery("generations", *here).stdout
     log = evergallery("log", "--limit", 1, *here).stdout
     assert "promote against the gate  by" in log
@@ -281,7 +283,7 @@ def test_vectors_alone_can_be_upgraded(tmp_path: Path) -> None:
     assert as_json("adapt", "v2", "v1", "--pairs", "@gallery", *here)["pairs"] == 390
     if as_json("check", "v2", "--data", "@gallery", *here, expect=0)["passed"]:
         evergallery("promote", "v2", *here)
-        states = {one["name"]: one["items"] for one in as_json("status", *here)["spaces"]}
+        states = {space["name"]: space["items"] for space in as_json("status", *here)["spaces"]}
         assert states == {"v1": 10, "v2": 390}
         assert "already: nothing was changed" in evergallery("promote", "v2", *here).stdout
         assert as_json("promote", "v2", *here)["changed"] is False

@@ -49,7 +49,7 @@ def test_a_search_is_of_one_state(shop: Workspace, monkeypatch: pytest.MonkeyPat
     shop.check("v2", held_out())
     shop.refresh("v2")
     query = shop.embed(next((shop.directory.parent / "photos").rglob("*.png")), shop.generation("v1"))
-    before = [(one.item.id, one.item.generation, one.score) for one in shop.search(query)]
+    before = [(match.item.id, match.item.generation, match.score) for match in shop.search(query)]
     answering = searching.answering
 
     def promote_meanwhile(*arguments: Any) -> Generation:
@@ -58,10 +58,10 @@ def test_a_search_is_of_one_state(shop: Workspace, monkeypatch: pytest.MonkeyPat
         return found
 
     monkeypatch.setattr(searching, "answering", promote_meanwhile)
-    assert [(one.item.id, one.item.generation, one.score) for one in shop.search(query)] == before
+    assert [(match.item.id, match.item.generation, match.score) for match in shop.search(query)] == before
     assert shop.state.promoted == "v2"
     monkeypatch.undo()
-    assert {one.item.generation for one in shop.search(query)} == {shop.generation("v2").fingerprint}
+    assert {match.item.generation for match in shop.search(query)} == {shop.generation("v2").fingerprint}
 
 
 def test_models_stay_loaded_and_load_once(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_models_stay_loaded_and_load_once(shop: Workspace, monkeypatch: pytest.M
         names = ["v1", "v2", "v3"] * 20
         found = list(threads.map(lambda name: shop.loaded.embedder(shop.generation(name)), names))
     assert sorted(loaded) == ["v1", "v2", "v3"]
-    assert len({id(one) for one in found}) == 3
+    assert len({id(embedder) for embedder in found}) == 3
 
 
 class TestCheck:
@@ -308,7 +308,7 @@ class TestPromotion:
 
     def test_a_check_of_spaces_that_no_promotion_compares_asks_for_everything(self, shop: Workspace) -> None:
         conditions = shop.check("v3", held_out(), against="v2").pairs[0].conditions
-        assert {one.name for one in conditions} == {"queries", "self-test", "cross-test", "negative flips"}
+        assert {condition.name for condition in conditions} == {"queries", "self-test", "cross-test", "negative flips"}
 
     def test_a_refusal_names_the_next_command(self, shop: Workspace) -> None:
         shop.check("v3", held_out())
@@ -537,17 +537,19 @@ class TestLooking:
 class TestCalibration:
     def test_probability_is_kept_by_pair_and_filters(self, shop: Workspace) -> None:
         query = str(shop.directory.parent / "photos" / "class 3" / "060.png")
-        assert all(one.probability is None for one in shop.search(query))
+        assert all(match.probability is None for match in shop.search(query))
         with pytest.raises(RefusedError, match="No check has measured how probable a match in the vectors of v1 is"):
             shop.search(query, minimum_probability=0.5)
         shop.check("v2", held_out())
         shop.promote("v2")
         found = shop.search(query, k=200)
-        probabilities = [one.probability for one in found if one.probability is not None]
+        probabilities = [match.probability for match in found if match.probability is not None]
         assert len(probabilities) == len(found)
         assert probabilities == sorted(probabilities, reverse=True)
         likely = shop.search(query, k=200, minimum_probability=0.3)
-        assert [one.item.id for one in likely] == [one.item.id for one in found if (one.probability or 0) >= 0.3]
+        assert [match.item.id for match in likely] == [
+            match.item.id for match in found if (match.probability or 0) >= 0.3
+        ]
         assert 0 < len(likely) < 200
         with pytest.raises(InputError, match="between 0 and 1"):
             shop.search(query, minimum_probability=1.0)
@@ -558,8 +560,8 @@ class TestCalibration:
         shop.refresh("v2", fraction=0.5)
         query = str(shop.directory.parent / "photos" / "class 3" / "060.png")
         found = shop.search(query, k=200)
-        assert len({one.item.generation for one in found}) == 2
-        probabilities = [one.probability or 0 for one in found]
+        assert len({match.item.generation for match in found}) == 2
+        probabilities = [match.probability or 0 for match in found]
         assert probabilities == sorted(probabilities, reverse=True)
-        scores = [one.score for one in found]
+        scores = [match.score for match in found]
         assert scores != sorted(scores, reverse=True), "cosines of two pairs have no common scale"

@@ -46,7 +46,7 @@ def spaces(protocol: Protocol) -> tuple[RouteVectors, RouteVectors, RouteVectors
 
 
 def by_setting(found: tuple[Outcome, ...]) -> dict[Setting, Outcome]:
-    return {Setting(**{name: getattr(one, name) for name in Setting.model_fields}): one for one in found}
+    return {Setting(**{name: getattr(outcome, name) for name in Setting.model_fields}): outcome for outcome in found}
 
 
 def plainly(
@@ -140,7 +140,7 @@ def test_without_a_scale_raw_scores_rank(
     mixed = Setting(way="dual", share=0.5)
     raw = by_setting(outcomes(protocol, bare, new, {}, confidence=0.95))[mixed]
     same = Calibration(1.0, 0.0)
-    before, after = (RouteVectors(one.queries, one.vectors, same) for one in (old, new))
+    before, after = (RouteVectors(route.queries, route.vectors, same) for route in (old, new))
     assert raw == by_setting(outcomes(protocol, before, after, {}, confidence=0.95))[mixed]
 
 
@@ -149,7 +149,9 @@ def test_a_route_without_a_scale_spoils_no_other(
 ) -> None:
     old, new, route = spaces
     bare = RouteVectors(route.queries, route.vectors, None)
-    found = [by_setting(outcomes(protocol, old, new, {"direct": one}, confidence=0.95)) for one in (route, bare)]
+    found = [
+        by_setting(outcomes(protocol, old, new, {"direct": vectors}, confidence=0.95)) for vectors in (route, bare)
+    ]
     for setting in found[0]:
         if setting.way in ("dual", "wait", "refresh") or (setting.way == "rescore" and setting.through is None):
             assert found[0][setting] == found[1][setting]

@@ -78,7 +78,7 @@ def test_other_vectors_after_the_check(shop: Workspace, table: Callable[[str, Ve
     shop.import_vectors(good, refresh=True)
     shop.promote("v2")
     shown = {item.id: item.embedding for batch in shop.gallery.iterate() for item in batch}
-    np.testing.assert_allclose(np.stack([shown[str(one)] for one in range(ITEMS)]), seen(0.3, 2), atol=1e-6)
+    np.testing.assert_allclose(np.stack([shown[str(number)] for number in range(ITEMS)]), seen(0.3, 2), atol=1e-6)
     assert stored != {name: vector.tobytes() for name, vector in shown.items()}
 
 
