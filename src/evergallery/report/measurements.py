@@ -12,7 +12,7 @@ from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.report.prototypes import PrototypeMap, prototype_map
-from evergallery.report.refreshing import Curves, measured_curves
+from evergallery.report.refreshing import RefreshCurves, measured_curves
 from evergallery.report.words import interval_of
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.retrieval.width import in_width_of
@@ -56,7 +56,7 @@ class Measurements:
     spaces: Mapping[str, EmbeddedSpace]
     left_out: tuple[str, ...]
     confidence: float
-    curves: Curves | None
+    curves: RefreshCurves | None
     prototypes: PrototypeMap | None
     plan: Plan | None
     no_plan: str
@@ -179,7 +179,7 @@ def _searches(holdings: Holdings, candidate: Generation, base: Generation | None
 class _Refresh:
     """What a refresh from the base to the candidate would give."""
 
-    curves: Curves | None = None
+    curves: RefreshCurves | None = None
     prototypes: PrototypeMap | None = None
     plan: Plan | None = None
     no_plan: str = "There is no older generation whose vectors could be refreshed."

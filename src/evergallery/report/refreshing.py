@@ -23,7 +23,7 @@ Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Curves:
+class RefreshCurves:
     """recall@1 by share of the gallery that is refreshed.
 
     Attributes:
@@ -55,7 +55,7 @@ def measured_curves(
     size: int = SAMPLE,
     *,
     searched: Vectors | None = None,
-) -> Curves:
+) -> RefreshCurves:
     """Refresh a sample of whole classes of the held-out images, in several orders.
 
     Args:
@@ -97,7 +97,7 @@ def measured_curves(
         raw[name] = curve(before, after)
         if first is not None and second is not None:
             ranked[name] = curve(first.slope * before + first.intercept, second.slope * after + second.intercept)
-    return Curves(SHARES, ranked, raw, int((hits & ~forbidden).any(1).sum()), len(gallery))
+    return RefreshCurves(SHARES, ranked, raw, int((hits & ~forbidden).any(1).sum()), len(gallery))
 
 
 def forbidden_pairs(protocol: Protocol, query: NDArray[np.int64], gallery: NDArray[np.int64]) -> Tensor:

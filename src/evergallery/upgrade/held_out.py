@@ -107,7 +107,7 @@ class HeldOutSource:
         """The splits of the queries and of the gallery, where both are among the images."""
         return (None, None) if self.is_in_gallery else (self.queries, self.gallery)
 
-    def require_sense(self) -> None:
+    def require_consistent(self) -> None:
         """Refuse what cannot be asked together, before anything is read.
 
         Raises:
@@ -147,7 +147,7 @@ def read_held_out(
         InputError: nothing is left to measure on, or a space has no vectors of these images.
     """
     judged = read_answers(Path(source.answers).expanduser()) if source.answers is not None else []
-    source.require_sense()
+    source.require_consistent()
     reader = _Reader(holdings, spaces, watcher, exclude)
     part = reader.read(source, judged)
     judged = judged or list(part.judged)

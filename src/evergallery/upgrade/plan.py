@@ -80,7 +80,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Curves:
+class ExpectedRecall:
     """What is to be expected of a sample while more and more of it is refreshed.
 
     Attributes:
@@ -113,7 +113,9 @@ class Sample:
     new: str
 
 
-def expected_recall(sample: Sample, found: Mapping[str, int], shares: Sequence[float], orders: Sequence[str]) -> Curves:
+def expected_recall(
+    sample: Sample, found: Mapping[str, int], shares: Sequence[float], orders: Sequence[str]
+) -> ExpectedRecall:
     """recall@1 of the sample's images among each other while more and more of them are refreshed."""
     labels = np.unique([str(item.label) for item in sample.items], return_inverse=True)[1]
     numbers = torch.from_numpy(labels)
@@ -137,7 +139,7 @@ def expected_recall(sample: Sample, found: Mapping[str, int], shares: Sequence[f
         order = torch.from_numpy(order_of(name, sample.items, found))
         curves[name] = tuple(mixed_recall(before, after, hits, order=order, shares=shares))
         raw[name] = tuple(mixed_recall(before_raw, after_raw, hits, order=order, shares=shares))
-    return Curves(int(hits.any(1).sum()), curves, raw)
+    return ExpectedRecall(int(hits.any(1).sum()), curves, raw)
 
 
 def share_for(recall: float, shares: Sequence[float], values: Sequence[float]) -> float:

@@ -26,7 +26,16 @@ from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.orders import ORDERS
 from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
-from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Curves, Plan, Sample, Vectors, expected_recall
+from evergallery.upgrade.plan import (
+    LEAST_SAMPLE,
+    SAMPLE,
+    SHARES,
+    ExpectedRecall,
+    Plan,
+    Sample,
+    Vectors,
+    expected_recall,
+)
 from evergallery.upgrade.renewal import (
     before_refresh,
     given_images,
@@ -128,7 +137,7 @@ def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watche
     sampled, labelled = _sampled(holdings, items, view)
     watcher.said(f"measuring on {len(sampled)} stored items")
     made = _made(holdings, items, sampled, asker, target, given, watcher)
-    curves, pair = Curves(0, {}, {}), None
+    curves, pair = ExpectedRecall(0, {}, {}), None
     count, size = sum(counts.values()), max(1, len(sampled))
     if labelled and made.queries is not None and len(made.items) >= LEAST_SAMPLE:
         curves = _curves(holdings, made.items, made.queries, asker, target, proposal)
@@ -218,7 +227,7 @@ def _curves(
     asker: Space,
     target: Space,
     proposal: RefreshProposal,
-) -> Curves:
+) -> ExpectedRecall:
     """What is to be expected of a sample, as a search ranks."""
     refreshed = target.map(np.stack([item.embedding for item in items])) if target.adapter else queries
     spaces = {*(item.generation for item in items), target.fingerprint}
