@@ -3,7 +3,10 @@
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,21 @@ def test_threads_may_share_a_runtime(shop: Workspace, use: Callable[[str], None]
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_threads_that_need_openvino_together_open_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = pytest.importorskip("openvino")
+
+    def slowly() -> object:
+        time.sleep(0.05)
+        return object()
+
+    monkeypatch.setattr(openvino, "Core", slowly)
+    # The one that other tests have opened stays open.
+    monkeypatch.setattr(runtimes, "_only_core", cache(runtimes._only_core.__wrapped__))
+    with ThreadPoolExecutor(3) as pool:
+        cores = [pool.submit(runtimes._core) for _ in range(3)]
+    assert len({id(core.result()) for core in cores}) == 1
 
 
 def test_what_a_trial_found_is_kept(

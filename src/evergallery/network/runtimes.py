@@ -194,9 +194,18 @@ def _openvino(path: Path, side: Size) -> Embed:
     return openvino_model(path, "pixels", (*sides(side), 3), part_size(side))
 
 
-@cache
+_openvino_opens = threading.Lock()
+
+
 def _core() -> Any:
     """OpenVINO, opened once for the process and never closed: a model that outlives its core can bring the process down."""
+    # Threads that ask for the first one together would each make their own, and all but one of these would be closed.
+    with _openvino_opens:
+        return _only_core()
+
+
+@cache
+def _only_core() -> Any:
     import openvino
 
     return openvino.Core()
