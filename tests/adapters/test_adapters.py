@@ -1,5 +1,8 @@
 """Adapters recover maps that are known, against closed forms in NumPy and SciPy, and refuse what they cannot map."""
 
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 from torch.nn import functional as F
 
+from evergallery import adapters
 from evergallery.adapters import (
     ADAPTERS,
     Adapter,
@@ -41,6 +45,17 @@ def rotation(width: int, seed: int = 5) -> torch.Tensor:
 
 def agreement(first: torch.Tensor, second: torch.Tensor) -> float:
     return F.cosine_similarity(first, second).mean().item()
+
+
+def test_every_adapter_that_is_written_is_in_the_table() -> None:
+    modules = [
+        importlib.import_module(f"{adapters.__name__}.{one.name}") for one in pkgutil.iter_modules(adapters.__path__)
+    ]
+    written = {
+        kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Adapter) and "kind" in vars(kind)
+    }  # fmt: skip
+    assert {kind.adapter for kind in ADAPTERS.values()} == written - {Adapter}, "add it to ADAPTERS in kinds.py"
 
 
 class TestEveryAdapter:
