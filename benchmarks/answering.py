@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from common import DOCS, record, recorded, table, write_between
+from common import DOCS, record, recorded, table, wrapped, write_between
 from evergallery import Workspace
 from evergallery.adapters import fit_bilateral
 from evergallery.data.image_set import ImageSet
@@ -293,7 +293,7 @@ def whole(result: dict[str, Any]) -> str:
         f"Searches by photographs on disk, {result['live']['gallery']} stored, Lite0 to Lite1 at {SIDE} pixels, on the "
         f"processor of the result file with one thread while others used it too:"
     )
-    return f"{table(['way of answering', *heads], rows)}\n\n{timed_on}\n\n{latency(result)}"
+    return wrapped(f"{table(['way of answering', *heads], rows)}\n\n{timed_on}\n\n{latency(result)}")
 
 
 PAGES = {DOCS.parent / "README.md": short, DOCS / "upgrades.md": whole}

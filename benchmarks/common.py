@@ -4,6 +4,7 @@ import json
 import shlex
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -67,6 +68,15 @@ def write_between(page: Path, name: str, text: str) -> None:
     if not (begin and end):
         raise ValueError(f"{page} has no marks <!-- {name} --> and <!-- end of {name} -->.")
     page.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}")
+
+
+def wrapped(text: str) -> str:
+    """Markdown whose sentences are in lines of at most 128 characters; tables and pictures stay as they are."""
+    lines = textwrap.TextWrapper(128, break_long_words=False, break_on_hyphens=False)
+    blocks = [
+        block if block.startswith(("|", "!", "#", "<")) else lines.fill(block) for block in text.strip().split("\n\n")
+    ]
+    return "\n\n".join(blocks)
 
 
 def spaced(count: float) -> str:

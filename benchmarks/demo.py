@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import record, recorded, write_between
+from common import record, recorded, wrapped, write_between
 from common import table as markdown_table
 from evergallery.demo.story import run_demo
 from evergallery.watching import Watcher
@@ -33,9 +33,9 @@ def table(result: dict[str, Any]) -> str:
         rows.append(
             [generation["title"], *recall, str(generation["training_images"]), f"{generation['training_seconds']:.0f}"]
         )
-    return (
+    return wrapped(
         "Recall@1 in %, queries by each generation; *self* in vectors of its own, *cross* in the stored vectors of `v1`; one "
-        "seed, on cores that\nothers were using too:\n\n" + markdown_table(head, rows) + f"\n\n{result['findings'][-1]}"
+        f"seed, on cores that others were using too:\n\n{markdown_table(head, rows)}\n\n{result['findings'][-1]}"
     )
 
 

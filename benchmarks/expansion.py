@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import DOCS, record, recorded, table, write_between
+from common import DOCS, record, recorded, table, wrapped, write_between
 from evergallery import Workspace
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.data.image_set import ImageSet
@@ -90,7 +90,7 @@ def page(results: Sequence[dict[str, Any]]) -> str:
         for result in results
         for way in WAYS
     ]
-    return "\n\n".join([table(("", "served", *FIGURES), rows), *filter(None, map(later, results))])
+    return wrapped("\n\n".join([table(("", "served", *FIGURES), rows), *filter(None, map(later, results))]))
 
 
 def later(result: dict[str, Any]) -> str:

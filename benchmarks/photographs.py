@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common import DOCS, RESULTS, record, recorded, write_between
+from common import DOCS, RESULTS, record, recorded, wrapped, write_between
 from common import table as markdown
 from evergallery import Workspace
 from evergallery.adapters.procrustes import fit_procrustes
@@ -271,12 +271,13 @@ def others() -> list[str]:
 def pages() -> dict[tuple[Path, str], str]:
     """What stands between which marks of which page."""
     grocery = recorded(RESULT)
-    return {
+    texts = {
         (README, "photographs"): table(grocery, SHORT),
         (PAGE, "photographs"): f"{table(grocery)}\n\nThe same, paired over the class orders:\n\n{differences(grocery)}",
         (PAGE, "long life"): long_life(recorded(LONG)),
         (PAGE, "other photographs"): "\n\n".join(table(recorded(name)) for name in others()),
     }
+    return {place: wrapped(text) for place, text in texts.items()}
 
 
 FIRST = "last in v2's vectors, all"

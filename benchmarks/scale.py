@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from common import DOCS, record, recorded, spaced, table, write_between
+from common import DOCS, record, recorded, spaced, table, wrapped, write_between
 
 PAGE = DOCS / "scale.md"
 MEASURED_DIMENSION = 128
@@ -360,7 +360,7 @@ def growth_table() -> str:
 def tables(case: Case, costs: dict[str, Cost]) -> str:
     """The generated part of the page."""
     found = computed(case, costs)
-    return "\n\n".join(
+    parts = "\n\n".join(
         [
             costs_table(costs),
             bytes_table(case, costs, found),
@@ -371,6 +371,7 @@ def tables(case: Case, costs: dict[str, Cost]) -> str:
             search_table(case, costs, found),
         ]
     )
+    return wrapped(parts)
 
 
 def arguments(given: Sequence[str] | None = None) -> Case:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import DOCS, record, recorded, spaced, table, write_between
+from common import DOCS, record, recorded, spaced, table, wrapped, write_between
 from evergallery.benchmark.plots import INK, MUTED, PALETTE, settings_of_plots
 
 PAGE = DOCS / "scale.md"
@@ -269,7 +269,7 @@ def summary(world: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
     first, rate = results[0], world["images_per_second"]
     again = max(result["images_extracted_again"] for result in results)
     devices = max(result["devices_lost"] for result in results)
-    return (
+    return wrapped(
         f"{spaced(world['items'])} items and {spaced(world['arrivals'])} new ones a day; {world['devices']} devices of {rate:g} "
         f"images/s, {world['hours']:g} hours a day; each is lost with a probability of {world['losses']:g} a day; "
         f"{len(first['days'])} days.\n\n"
