@@ -1,10 +1,12 @@
 """What all tests share: small random images, quick settings, places for galleries, and real images where there are some."""
 
+import functools
 import io
 import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+import typer.main
 from torch import Tensor
 
 from evergallery.cli import main
@@ -26,7 +29,25 @@ from evergallery.training import Settings
 from evergallery.watching import Watcher
 from servers import collection, directory, postgres, schema
 
+MEMORY = "/dev/shm"
+"""Where files lie in memory, in Linux."""
+
+
+def room_in_memory() -> int:
+    """Bytes that files may take there; none where there is no such place."""
+    try:
+        memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return min(shutil.disk_usage(MEMORY).free, int(memory["MemAvailable"].split()[0]) << 10)
+    except (OSError, KeyError):
+        return 0
+
+
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# The commands are built from the verbs once for all tests, and not once for each call.
+typer.main.get_command = functools.cache(typer.main.get_command)
+if "TMPDIR" not in os.environ and room_in_memory() > 6 << 30:
+    # Tests write and sync many small files, for which a disk lets them wait.
+    os.environ["TMPDIR"] = tempfile.tempdir = MEMORY
 # pytest imports readline, which gives this process, and each one that it starts, the width of a terminal that may not be there.
 for _variable in ("COLUMNS", "LINES"):
     os.environ.pop(_variable, None)
@@ -40,16 +61,17 @@ def _runtime_is_asked_for_by_one_test_alone(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("EVERGALLERY_RUNTIME")
 
 
+def short(**changes: Any) -> Settings:
+    """Settings of a run of seconds, in float32 on the CPU."""
+    return Settings.model_validate(
+        {"epochs": 2, "batch_size": 16, "precision": "float32", "device": "cpu", "padding": 1, **changes}
+    )
+
+
 @pytest.fixture
 def quick() -> Callable[..., Settings]:
-    """Settings of a run of seconds, in float32 on the CPU."""
-
-    def make(**changes: Any) -> Settings:
-        return Settings.model_validate(
-            {"epochs": 2, "batch_size": 16, "precision": "float32", "device": "cpu", "padding": 1, **changes}
-        )
-
-    return make
+    """``short``, for tests that ask for it."""
+    return short
 
 
 def gradient_of(tensor: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import coloured_images
+from conftest import coloured_images, short
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import BusyError, DamagedError, InputError, NotFoundError, RefusedError
@@ -55,13 +55,19 @@ def space(tmp_path: Path) -> Workspace:
     return Workspace.create(tmp_path / "shop", size=16)
 
 
+@pytest.fixture(scope="module")
+def learned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with Workspace.create(tmp_path_factory.mktemp("learned") / "shop", size=16) as space:
+        space.learn(old_images(), settings=short(epochs=3))
+        space.index(held_out())
+        space.learn(new_images(), method=Finetune(), settings=short(epochs=1, learning_rate=1e-2))
+        return space.directory
+
+
 @pytest.fixture
-def learned(space: Workspace, quick: Quick) -> Workspace:
-    """v1 on five classes, its gallery, and v2 from the other five by fine-tuning."""
-    space.learn(old_images(), settings=quick(epochs=3))
-    space.index(held_out())
-    space.learn(new_images(), method=Finetune(), settings=quick(epochs=1, learning_rate=1e-2))
-    return space
+def learned(learned_once: Path, tmp_path: Path) -> Workspace:
+    """v1 on five classes, its gallery, and v2 from the other five by fine-tuning: a copy for each test."""
+    return Workspace(shutil.copytree(learned_once, tmp_path / "shop"))
 
 
 def test_the_main_job(space: Workspace, quick: Quick) -> None:
@@ -350,10 +356,17 @@ Workspace(sys.argv[1]).learn(old_images(), settings=Settings.model_validate_json
 """
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Generation:
+    """What is learned where nobody is killed."""
+    return Workspace.create(tmp_path_factory.mktemp("undisturbed") / "shop", size=16).learn(
+        old_images(), settings=short(epochs=12)
+    )
+
+
 @pytest.mark.parametrize("epoch", [1, 3, 5])
-def test_killed_learning_goes_on_and_ends_the_same(tmp_path: Path, quick: Quick, epoch: int) -> None:
-    settings = quick(epochs=12)
-    undisturbed = Workspace.create(tmp_path / "undisturbed", size=16).learn(old_images(), settings=settings)
+def test_killed_learning_goes_on_and_ends_the_same(tmp_path: Path, undisturbed: Generation, epoch: int) -> None:
+    settings = short(epochs=12)
     space = Workspace.create(tmp_path / "killed", size=16)
     script = LEARNER.format(paths=[str(Path(__file__).parent)])
     process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """A network that learns beside its root: the oldest vectors are found as they were, whatever came after."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from conftest import coloured_images
+from conftest import coloured_images, short
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
@@ -32,9 +33,14 @@ def begun(directory: Path, quick: Quick) -> Workspace:
     return shop
 
 
+@pytest.fixture(scope="module")
+def begun_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return begun(tmp_path_factory.mktemp("begun") / "shop", short).directory
+
+
 @pytest.fixture
-def shop(tmp_path: Path, quick: Quick) -> Workspace:
-    return begun(tmp_path / "shop", quick)
+def shop(begun_once: Path, tmp_path: Path) -> Workspace:
+    return Workspace(shutil.copytree(begun_once, tmp_path / "shop"))
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +28,28 @@ import ranks_worker
 WORKER = Path(__file__).parent / "ranks_worker.py"
 
 
-def torchrun(size: int, *command: Any, restarts: int = 0, wait: bool = True) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}",
-            f"--max-restarts={restarts}", *map(str, command),
-        ],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+def started(command: Sequence[Any], **environment: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env={**os.environ, "PYTHONWARNINGS": "ignore", **{name: str(value) for name, value in environment.items()}},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    if wait:
-        said = ended(process, 540)
-        assert process.returncode == 0, said[-4000:]
-    return process
+
+
+def torchrun(size: int, *command: Any, restarts: int = 0) -> subprocess.Popen[str]:
+    launcher = ("torch.distributed.run", "--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}")
+    return started(("-m", *launcher, *command))
+
+
+def by_ranks(size: int, *command: Any) -> list[str]:
+    """Run a command in so many processes that are told of each other as torchrun tells them; what each has said."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    world = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [started(command, **world, RANK=rank, LOCAL_RANK=rank) for rank in range(size)]
+    said = [ended(rank, 540) for rank in ranks]
+    assert all(rank.returncode == 0 for rank in ranks), "\n".join(one[-2000:] for one in said)
+    return said
 
 
 def ended(process: subprocess.Popen[str], seconds: float) -> str:
@@ -52,14 +64,14 @@ def ended(process: subprocess.Popen[str], seconds: float) -> str:
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("two")
-    torchrun(2, WORKER, directory, ",".join(METHODS))
+    by_ranks(2, WORKER, directory, ",".join(METHODS))
     return directory
 
 
 @pytest.fixture(scope="module")
 def by_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("three")
-    torchrun(3, WORKER, directory, "csd", "tiny")
+    by_ranks(3, WORKER, directory, "csd", "tiny")
     return directory
 
 
@@ -161,24 +173,25 @@ def test_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: Path) -> None:
     images = tmp_path / "images.npz"
     ranks_worker.write_images(images)
+
+    def learning(shop: Path) -> tuple[Any, ...]:
+        Workspace.create(shop, size=16).close()
+        settings = ("--epochs", 10, "--batch-size", 24, "--device", "cpu")
+        return ("-m", "evergallery", "learn", images, "-w", shop, *settings, "--json")
+
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    said = by_ranks(2, *learning(undisturbed))
+    assert [text.count('"name": "v1"') for text in said] == [1, 0], "one rank speaks"
+    process = torchrun(2, *learning(killed), restarts=1)
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("runs/*/state.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(a_child_of(process.pid), signal.SIGKILL)
+    told = ended(process, 300)
+    assert process.returncode == 0, told[-3000:]
+    assert told.count('"name": "v1"') == 1, "one rank speaks"
     weights = []
-    for kill in (False, True):
-        shop = tmp_path / f"shop-{kill}"
-        subprocess.run(
-            [sys.executable, "-m", "evergallery", "init", shop, "--size", "16"], check=True, capture_output=True
-        )
-        command = (
-            "-m", "evergallery", "learn", images, "-w", shop, "--epochs", 10, "--batch-size", 24, "--device", "cpu", "--json",
-        )  # fmt: skip
-        process = torchrun(2, *command, restarts=1, wait=False)
-        if kill:
-            deadline = time.monotonic() + 120
-            while not list(shop.glob("runs/*/state.json")) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            os.kill(a_child_of(process.pid), signal.SIGKILL)
-        said = ended(process, 300)
-        assert process.returncode == 0, said[-3000:]
-        assert said.count('"name": "v1"') == 1, "one rank speaks"
+    for shop in (undisturbed, killed):
         assert Workspace(shop).generation("v1").card.training["processes"] == 2
         assert [path.name for path in (shop / "generations").iterdir() if path.is_dir()] == ["v0001"]
         weights.append(load_file(shop / "generations/v0001/embedder.safetensors"))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import models
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
 from evergallery.upgrade.refreshing import TimeBudget
@@ -341,7 +342,9 @@ shop.refresh("v5", rate=20, watcher=Told())
 """
 
 
-def test_killed_refresh_loses_nothing_and_goes_on(shop: Workspace) -> None:
+def test_killed_refresh_loses_nothing_and_goes_on(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only the processes that are killed take their time.
+    monkeypatch.setenv(models.SECONDS, "0")
     shop.register("models:slow", size=16)
     before = vectors(shop)
     acknowledged = 0
@@ -351,7 +354,7 @@ def test_killed_refresh_loses_nothing_and_goes_on(shop: Workspace) -> None:
             [sys.executable, "-c", REFRESHING, str(shop.directory)],
             stdout=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env={**environment(), models.SECONDS: "0.02"},
         )
         assert process.stdout is not None
         acknowledged = int(process.stdout.readline())
