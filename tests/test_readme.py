@@ -159,3 +159,10 @@ def test_the_pages_that_it_names_are_there_and_their_headings_too() -> None:
                 headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
                 anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
                 assert target[1] in anchors, f"{page.name}: {target[0]}#{target[1]}"
+
+
+def test_every_page_begins_with_what_its_reader_can_do() -> None:
+    root = README.parent
+    pages = [path for path in sorted((root / "docs").glob("*.md")) if path.name != "results.md"]
+    for page in (*pages, *(root / name for name in ("CONTRIBUTING.md", "SECURITY.md", "docs/methods/README.md"))):
+        assert page.read_text().split("\n\n")[1].startswith("With this page "), page.name

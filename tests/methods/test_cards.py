@@ -61,6 +61,7 @@ def test_card_says_what_it_is_for_what_it_needs_and_when_not_to_use_it(name: str
     ):
         assert part in text
     assert "Measured: see [results](../results.md).\n" in text
+    assert text.split("\n\n")[1].startswith("**What for.** "), "a card begins with what its reader can use it for"
 
 
 def test_index_has_one_row_for_each_card() -> None:
