@@ -2,18 +2,23 @@
 
 Every contender gets the vectors in batches of a thousand, with an id and one label of a hundred. A batch of Evergallery, Qdrant
 Edge, PostgreSQL, SQLite and LanceDB counts when it is durable; faiss and usearch keep their vectors in memory, and are written
-to a file at the end. Questions go to all contenders in turn. Evergallery answers with whole items, the others with ids.
+to a file at the end. Questions go to all contenders in turn, eight in a row: the first ones after another contender find the
+processor's caches cold. Evergallery answers with whole items, the others with ids. Then a second thread adds while questions are
+asked, and memory is that of a process of its own, which opens what is stored and is asked.
 """
 
 import argparse
 import contextlib
 import gc
+import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from importlib.metadata import version
@@ -43,6 +48,9 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from servers import postgres as postgres_server
 
 BATCH = 1000
+IN_A_ROW = 8
+MORE_BATCHES = 3
+"""That are added while questions are asked."""
 SOME_LABEL = 3
 Ids = list[int]
 
@@ -75,8 +83,12 @@ class Peer:
         """Ids of the nearest items of each query (Q, D)."""
         raise UnsupportedError
 
-    def reopen(self) -> None:
-        """Open what is stored again."""
+    def open(self) -> None:
+        """Open what is stored."""
+        raise UnsupportedError
+
+    def adder(self) -> "Peer":
+        """Who adds beside searches, in another thread."""
         raise UnsupportedError
 
     def disk(self) -> int:
@@ -109,9 +121,11 @@ class Evergallery(Peer):
         found = self.store.search(queries, K, exact=exact, where=where)
         return [[int(match.item.id.split()[1]) for match in matches] for matches in found]
 
-    def reopen(self) -> None:
-        self.store.close()
+    def open(self) -> None:
         self.store = EdgeStore(self.directory / "gallery")
+
+    def adder(self) -> Peer:
+        return self
 
     def close(self) -> None:
         self.store.close()
@@ -152,6 +166,12 @@ class QdrantEdge(Peer):
         found = self.searched.query_batch(engine.QueryBatchRequest(requests))
         return [[int(point.payload["id"].split()[1]) for point in points] for points in found]
 
+    def open(self) -> None:
+        self.own = self.searched = engine.EdgeShard.load(str(self.directory))
+
+    def adder(self) -> Peer:
+        return self
+
     def close(self) -> None:
         self.own.close()
 
@@ -186,7 +206,8 @@ class Faiss(Peer):
             found = self.made.search(queries, K, params=self.chosen(selector))[1]
         return [[place for place in row if place >= 0] for row in found.tolist()]
 
-    def reopen(self) -> None:
+    def open(self) -> None:
+        self.labels = np.empty(0, np.int64)
         self.made = faiss.read_index(str(self.directory / "index"))
 
 
@@ -239,7 +260,10 @@ class Usearch(Peer):
         keys = self.made.search(queries, K, exact=exact, threads=1).keys
         return np.atleast_2d(keys).astype(np.int64).tolist()  # type: ignore[no-any-return]
 
-    def reopen(self) -> None:
+    def adder(self) -> Peer:
+        return self
+
+    def open(self) -> None:
         self.made = usearch.index.Index.restore(str(self.directory / "index"), view=False)
 
 
@@ -272,7 +296,10 @@ class Lance(Peer):
             answers.append(asked.to_arrow()["id"].to_pylist())
         return answers
 
-    def reopen(self) -> None:
+    def adder(self) -> Peer:
+        return self
+
+    def open(self) -> None:
         self.table = lancedb.connect(str(self.directory)).open_table("items")
 
 
@@ -286,9 +313,9 @@ class Pgvector(Peer):
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
             connection.execute(f"CREATE TABLE items (id bigint PRIMARY KEY, label int, vector vector({width}))")
             connection.execute("CREATE INDEX ON items (label)")
-        self._open()
+        self.open()
 
-    def _open(self) -> None:
+    def open(self) -> None:
         self.connection = psycopg.connect(self.url, autocommit=True)
         register_vector(self.connection)
         self.connection.execute("SET max_parallel_workers_per_gather = 0")
@@ -323,9 +350,8 @@ class Pgvector(Peer):
         assert found is not None
         return int(found[0])
 
-    def reopen(self) -> None:
-        self.connection.close()
-        self._open()
+    def adder(self) -> Peer:
+        return again(self)
 
     def close(self) -> None:
         self.connection.close()
@@ -337,13 +363,14 @@ class SqliteVec(Peer):
 
     def __init__(self, directory: Path, width: int) -> None:
         super().__init__(directory, width)
-        self._open()
+        self.open()
         self.database.execute(
             f"CREATE VIRTUAL TABLE items USING vec0(vector float[{width}] distance_metric=cosine, label integer)"
         )
 
-    def _open(self) -> None:
-        self.database = sqlite3.connect(self.directory / "items.sqlite")
+    def open(self) -> None:
+        # It is used by one thread at a time.
+        self.database = sqlite3.connect(self.directory / "items.sqlite", timeout=60, check_same_thread=False)
         self.database.enable_load_extension(True)
         sqlite_vec.load(self.database)
 
@@ -359,12 +386,25 @@ class SqliteVec(Peer):
         ask = f"SELECT rowid FROM items WHERE vector MATCH ? AND k = {K} {where} ORDER BY distance"
         return [[row[0] for row in self.database.execute(ask, [query.tobytes()])] for query in queries]
 
-    def reopen(self) -> None:
-        self.database.close()
-        self._open()
+    def adder(self) -> Peer:
+        return again(self)
 
     def close(self) -> None:
         self.database.close()
+
+
+KINDS: tuple[type[Peer], ...] = (Evergallery, QdrantEdge, FaissFlat, FaissHnsw, Usearch, Lance, Pgvector, SqliteVec)
+PEERS = {kind.title: kind for kind in KINDS}
+
+
+def again(peer: Peer, **known: Any) -> Peer:
+    """Another of the same kind that has opened what a contender has stored."""
+    made = type(peer).__new__(type(peer))
+    made.__dict__.update(
+        {name: getattr(peer, name) for name in ("directory", "width", "url") if hasattr(peer, name)}, **known
+    )
+    made.open()
+    return made
 
 
 def clustered(count: int, width: int) -> tuple[Vectors, Any, Vectors]:
@@ -410,8 +450,9 @@ def asked(
     for turn in range(rounds):
         gc.collect()
         for peer in able if turn % 2 else reversed(able):
-            query = queries[turn % len(queries)][None]
-            single[peer.title].append(1000 * seconds_of(ask(peer, query)))
+            for number in range(IN_A_ROW):
+                query = queries[(IN_A_ROW * turn + number) % len(queries)][None]
+                single[peer.title].append(1000 * seconds_of(ask(peer, query)))
     for _ in range(3):
         for peer in able:
             batch[peer.title].append(1000 * seconds_of(ask(peer, queries)) / len(queries))
@@ -424,27 +465,90 @@ def asked(
     return told
 
 
+def adding_beside(peers: list[Peer], start: int, width: int, queries: Vectors) -> dict[str, dict[str, float]]:
+    """Milliseconds of a question by index, or an exact one without, while another thread adds; and vectors added a second."""
+    vectors, clusters, _ = clustered(MORE_BATCHES * BATCH, width)
+    told: dict[str, dict[str, float]] = {}
+    for peer in peers:
+        with contextlib.suppress(UnsupportedError):
+            adder, taken, asked_for = peer.adder(), 0.0, list[float]()
+
+            def add(adder: Peer = adder) -> None:
+                nonlocal taken
+                for first in range(0, len(vectors), BATCH):
+                    ids, rows = range(start + first, start + first + BATCH), slice(first, first + BATCH)
+                    taken += seconds_of(partial(adder.add, ids, vectors[rows], clusters[rows]))
+
+            thread = threading.Thread(target=add)
+            thread.start()
+            while thread.is_alive():
+                query = queries[len(asked_for) % len(queries)][None]
+                asked_for.append(1000 * seconds_of(partial(peer.search, query, exact=not peer.has_index)))
+            thread.join()
+            if adder is not peer:
+                adder.close()
+            told[peer.title] = {
+                "one, ms": round(statistics.median(asked_for), 3),
+                "slowest of a hundred, ms": round(float(np.percentile(asked_for, 99)), 3),
+                "vectors added a second": round(len(vectors) / taken),
+            }
+    return told
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory, files that it has mapped among them."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory(title: str, directory: Path, width: int, queries: Vectors) -> float:
+    """MiB by which a process grows that opens what a contender has stored, and asks it."""
+    kind = PEERS[title]
+    before = resident()
+    empty = kind.__new__(kind)
+    peer = again(empty, directory=directory, width=width)
+    peer.search(queries, exact=not peer.has_index)
+    found = (resident() - before) / 2**20
+    peer.close()
+    return found
+
+
+def memory_of(peer: Peer) -> float:
+    """The same, asked of a process of its own."""
+    stored = ["--width", str(peer.width), "--memory", peer.title, "--stored", str(peer.directory)]
+    command = [sys.executable, __file__, *stored]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return round(float(done.stdout.splitlines()[-1]), 1)
+
+
 @contextlib.contextmanager
-def contenders(directory: Path, width: int) -> Iterator[list[Peer]]:
+def contenders(directory: Path, width: int, titles: Sequence[str]) -> Iterator[list[Peer]]:
     with ExitStack() as stack:
-        url = stack.enter_context(postgres_server(sync=True))
-        peers: list[Peer] = [
-            Evergallery(directory / "ours", width), QdrantEdge(directory / "edge", width), FaissFlat(directory / "flat", width),
-            FaissHnsw(directory / "hnsw", width), Usearch(directory / "usearch", width), Lance(directory / "lance", width),
-            Pgvector(directory / "pgvector", width, url), SqliteVec(directory / "sqlite", width),
-        ]  # fmt: skip
+        peers: list[Peer] = []
+        for title in titles:
+            kind, place = PEERS[title], directory / str(len(peers))
+            if issubclass(kind, Pgvector):
+                peers.append(kind(place, width, stack.enter_context(postgres_server(sync=True))))
+            else:
+                peers.append(kind(place, width))
         for peer in peers:
             stack.enter_context(closing(peer))
         yield peers
 
 
-def measured(count: int, width: int, rounds: int, directory: Path, keep: Callable[[dict[str, Any]], None]) -> None:
+def measured(
+    count: int,
+    width: int,
+    rounds: int,
+    titles: Sequence[str],
+    directory: Path,
+    keep: Callable[[dict[str, Any]], None],
+) -> None:
     vectors, clusters, queries = clustered(count, width)
     one_label = np.flatnonzero(clusters % LABELS == SOME_LABEL)
     best = {"all": truth(vectors, np.arange(count), queries), "one label": truth(vectors, one_label, queries)}
     result: dict[str, Any] = {"vectors": count, "dimensions": width, "queries": len(queries), "rounds": rounds}
     shard.INDEX_FROM = 1  # The product builds an index from more vectors on; here always.
-    with contenders(directory, width) as peers:
+    with contenders(directory, width, titles) as peers:
         adding = {peer.title: 0.0 for peer in peers}
         for start in range(0, count, BATCH):
             ids = range(start, min(start + BATCH, count))
@@ -478,13 +582,19 @@ def measured(count: int, width: int, rounds: int, directory: Path, keep: Callabl
         for peer in peers:
             peer.save()
         result["bytes a vector"] = {peer.title: round(peer.disk() / count) for peer in peers}
+        bare.searched = bare.own
         result["reopening to the first answer, s"] = {}
         for peer in peers:
             with contextlib.suppress(UnsupportedError):
+                peer.close()
+                if not isinstance(peer, Pgvector):
+                    result.setdefault("memory, MiB", {})[peer.title] = memory_of(peer)
                 started = time.perf_counter()
-                peer.reopen()
+                peer.open()
                 peer.search(queries[:1], exact=not peer.has_index)
                 result["reopening to the first answer, s"][peer.title] = round(time.perf_counter() - started, 3)
+        keep(result)
+        result["adding beside questions"] = adding_beside(peers, count, width, queries)
         keep(result)
 
 
@@ -496,14 +606,25 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="of faiss; the others are asked for one, or take what they take"
     )
+    parser.add_argument(
+        "--peers", nargs="+", choices=list(PEERS), default=list(PEERS), help="the first two are always measured"
+    )
+    parser.add_argument(
+        "--memory", metavar="TITLE", help="say how much memory what a contender has stored takes, and end"
+    )
+    parser.add_argument("--stored", type=Path, help="its directory")
     options = parser.parse_args()
+    options.peers = [title for number, title in enumerate(PEERS) if number < 2 or title in options.peers]
+    if options.memory:
+        print(memory(options.memory, options.stored, options.width, clustered(200, options.width)[2]))
+        return
     faiss.omp_set_num_threads(options.threads)
     packages = ("qdrant-edge-py", "faiss-cpu", "usearch", "lancedb", "pgvector", "sqlite-vec")
     head = {"threads": options.threads, "versions": {name: version(name) for name in packages}}
     directory = Path(tempfile.mkdtemp())
     try:
         measured(
-            options.size, options.width, options.rounds, directory,
+            options.size, options.width, options.rounds, options.peers, directory,
             lambda found: record(f"peers-{options.size}-{options.width}", {**head, **found}, seed=0),
         )  # fmt: skip
     finally:
