@@ -193,6 +193,35 @@ def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch:
     }
 
 
+def camera(backbone: str, count: int, repeats: int, scratch: Path) -> dict[str, Any]:
+    """Indexing photographs of twelve megapixels, decoded whole and at a reduced size, in turn, by OpenVINO."""
+    folder = photographs(scratch / "camera", count, (4000, 3000), ".jpg")
+    for name in ("whole", "reduced"):
+        with Workspace.create(scratch / name) as space, chosen("openvino"):
+            space.register(
+                backbone, pretrained=False, size=SIDE, interpolation="bilinear", reduce_jpegs=name == "reduced"
+            )
+            space.embed(files_of(folder)[0], space.promoted)
+    taken: dict[str, list[tuple[float, float]]] = {"whole": [], "reduced": []}
+    for _ in range(repeats):
+        for name, times in taken.items():
+            shutil.copytree(scratch / name, scratch / "shop")
+            with chosen("openvino"), Workspace(scratch / "shop") as shop:
+                shop.embed(files_of(folder)[0], shop.promoted)
+                times.append(seconds(partial(shop.index, folder)))
+            shutil.rmtree(scratch / "shop")
+    return {
+        "photographs": count,
+        "images per second": {
+            name: round(count / statistics.median(one[0] for one in times), 1) for name, times in taken.items()
+        },
+        "processor milliseconds an image": {
+            name: round(1000 * min(one[1] for one in times) / count, 2) for name, times in taken.items()
+        },
+        "times as fast": ratios(taken, ("whole",), "reduced"),
+    }
+
+
 def ratios(each: dict[str, list[tuple[float, float]]], over: tuple[str, ...], under: str) -> dict[str, Any]:
     """How much longer some parts took together than another, turn by turn; and of the processors, at best."""
     clock = [[timing[0] for timing in each[name]] for name in (*over, under)]
@@ -272,6 +301,7 @@ def main() -> None:
             record("runtimes", result, seed=0)
         lite = NETWORKS["EfficientNet-Lite0"]
         found = indexing(scratch / "shop-template", lite, folder, options.index_repeats, scratch)
+        found["photographs of 4000 × 3000"] = camera(lite, options.photographs // 10, options.index_repeats, scratch)
         record("indexing", {**head, "network": "EfficientNet-Lite0", **found}, seed=0)
 
 

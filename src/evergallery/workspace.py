@@ -93,6 +93,7 @@ class Workspace(Holdings):
         precision: Precision = "float32",
         pretrained: bool = False,
         weights: str | Path | None = None,
+        reduce_jpegs: bool = False,
     ) -> Self:
         """Create a workspace; the arguments are what its first generation is made of.
 
@@ -114,6 +115,8 @@ class Workspace(Holdings):
                 galleries by a quarter of them; see docs/storage.md for what each costs.
             pretrained: register the backbone with its published weights as the first generation.
             weights: the same with the weights in a file: safetensors, or a plain state dict.
+            reduce_jpegs: decode a JPEG at an eighth, a quarter or half of its size where that is still not smaller than the
+                input.
 
         Raises:
             InputError: the directory is not empty, the weights cannot be had, the network cannot be built, or the URL cannot be
@@ -135,6 +138,7 @@ class Workspace(Holdings):
             precision=precision,
             pretrained=pretrained,
             weights=weights,
+            reduce_jpegs=reduce_jpegs,
         )
         return cls(directory)
 

@@ -8,13 +8,17 @@ import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from evergallery.data.images import Preprocessing, decode, pixels
+from evergallery import Workspace
+from evergallery.data.images import REDUCED, Fit, Preprocessing, decode, pixels, read_pixels
+from evergallery.data.images.parts import Box
 from evergallery.data.sizes import Size, read_size, size_text
 from evergallery.errors import InputError
 
@@ -265,6 +269,84 @@ def test_rectangles() -> None:
     stretched = pixels(Image.new("RGB", (30, 7), (1, 2, 3)), Preprocessing(size=(256, 128), fit="stretch"))
     assert stretched.shape == (256, 128, 3)
     assert (stretched == (1, 2, 3)).all()
+
+
+SIDES = st.integers(1, 5000)
+
+
+class TestReducedJpegs:
+    """Decoded at an eighth, a quarter or half of their size, where that is as much as a network sees."""
+
+    @given(
+        SIDES,
+        SIDES,
+        SIDES.filter(lambda side: side <= 512),
+        SIDES.filter(lambda side: side <= 512),
+        st.sampled_from(get_args(Fit)),
+    )
+    def test_no_pixel_that_is_seen_is_made_up(self, width: int, height: int, tall: int, wide: int, fit: Fit) -> None:
+        prepared = Preprocessing(size=(tall, wide), fit=fit, decoding=REDUCED)
+        scale = prepared.reduction(width, height)
+
+        def enough(scale: int) -> bool:
+            across, down = width / scale / wide, height / scale / tall
+            return max(across, down) >= 1 if fit == "pad" else min(across, down) >= 1
+
+        assert scale == 1 or enough(scale)
+        assert scale == 8 or not enough(2 * scale), "and no fewer pixels would do"
+        assert Preprocessing(size=(tall, wide), fit=fit).reduction(width, height) == 1
+
+    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 60}])
+    @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+    def test_what_is_seen_is_nearly_what_the_whole_image_shows(self, mode: str, options: dict[str, Any]) -> None:
+        image = scene(203, 157).convert(mode)
+        data = encoded(image, "JPEG", **{"quality": 90, **options})
+        prepared = Preprocessing(size=32, decoding=REDUCED)
+        assert decode(data, reduction=prepared.reduction).size == (51, 40)
+        whole = read_pixels(data, Preprocessing(size=32)).astype(float)
+        assert np.abs(read_pixels(data, prepared) - whole).mean() < 3
+        assert np.abs(read_pixels(data[:-2], prepared) - whole).mean() < 3, (
+            "an end marker that is missing costs nothing"
+        )
+        with pytest.raises(InputError, match="truncated"):
+            read_pixels(data[: len(data) // 2], prepared)
+
+    def test_a_picture_that_lies_on_its_side_is_reduced_by_its_upright_shape(self) -> None:
+        lying = Image.Exif()
+        lying[0x0112] = 6
+        data = encoded(scene(160, 320), "JPEG", exif=lying.tobytes(), quality=90)
+        prepared = Preprocessing(size=(40, 80), decoding=REDUCED)
+        assert decode(data, reduction=prepared.reduction).size == (80, 40)
+        whole = read_pixels(data, Preprocessing(size=(40, 80))).astype(float)
+        assert np.abs(read_pixels(data, prepared) - whole).mean() < 3
+
+    def test_other_kinds_small_pictures_and_parts_are_decoded_whole(self) -> None:
+        image = scene(100, 80)
+        prepared, before = Preprocessing(size=32, decoding=REDUCED), Preprocessing(size=32)
+        for data in (encoded(image), encoded(image.resize((50, 40)), "JPEG")):
+            assert np.array_equal(read_pixels(data, prepared), read_pixels(data, before))
+        data = encoded(image, "JPEG")
+        part = Box(40, 20, 90, 70)
+        assert np.array_equal(read_pixels(data, prepared, part=part), read_pixels(data, before, part=part))
+
+    def test_more_than_the_limit_is_reduced_further(self) -> None:
+        data = encoded(scene(400, 400), "JPEG")
+        assert decode(data, reduction=lambda width, height: 2, max_pixels=11_000).size == (100, 100)
+
+    def test_a_generation_says_so_and_has_a_space_of_its_own(self, tmp_path: Path) -> None:
+        with Workspace.create(tmp_path / "shop", size=32, reduce_jpegs=True) as shop:
+            assert shop.state.preprocessing["decoding"] == REDUCED
+            reduced = shop.register("resnet20", pretrained=False, size=32, reduce_jpegs=True)
+            whole = shop.register("resnet20", pretrained=False, size=32)
+        assert (reduced.preprocessing.decoding, whole.preprocessing.decoding) == (3, 2)
+        assert reduced.fingerprint != whole.fingerprint
+        assert Preprocessing.from_dict(reduced.preprocessing.to_dict()) == reduced.preprocessing
+
+
+def scene(width: int, height: int) -> Image.Image:
+    """Smooth colours, as most of a photograph has."""
+    coarse = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def test_a_rectangle_is_kept_and_a_square_is_a_number() -> None:

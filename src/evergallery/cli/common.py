@@ -89,6 +89,13 @@ SizeOption = Annotated[
         metavar="SIDE|HEIGHTxWIDTH", help="Of the input in pixels: 224, or 256x128; the network's own by default."
     ),
 ]
+ReduceOption = Annotated[
+    bool,
+    typer.Option(
+        "--reduce-jpegs",
+        help="Decode a JPEG at an eighth, a quarter or half of its size where that is still not smaller than the input.",
+    ),
+]
 LargestOption = Annotated[
     int | None,
     typer.Option(

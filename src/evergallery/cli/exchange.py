@@ -13,6 +13,7 @@ from evergallery.cli.common import (
     DataDirOption,
     ImagesFromOption,
     JsonOption,
+    ReduceOption,
     RelabelOption,
     SizeOption,
     WorkspaceOption,
@@ -81,6 +82,7 @@ def register(
     interpolation: InterpolationOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
+    reduce_jpegs: ReduceOption = False,
     model_name: ModelNameOption = None,
     body: BodyOption = None,
     key_env: KeyEnvOption = None,
@@ -118,6 +120,7 @@ def register(
             interpolation=interpolation,
             mean=_numbers("--mean", mean),
             std=_numbers("--std", std),
+            reduce_jpegs=reduce_jpegs,
         )
         promoted = space.state.promoted
     if json:

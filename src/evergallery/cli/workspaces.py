@@ -11,6 +11,7 @@ from evergallery.cli.common import (
     HERE,
     DataDirOption,
     JsonOption,
+    ReduceOption,
     SizeOption,
     WorkspaceOption,
     open_workspace,
@@ -46,6 +47,7 @@ def init(
     weights: Annotated[
         Path | None, typer.Option(help="Begin with the backbone's weights in this file: safetensors or a state dict.")
     ] = None,
+    reduce_jpegs: ReduceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Create a workspace, empty or with a pretrained network as its first generation."""
@@ -64,6 +66,7 @@ def init(
         precision=precision,
         pretrained=pretrained,
         weights=weights,
+        reduce_jpegs=reduce_jpegs,
     )
     if json:
         print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})

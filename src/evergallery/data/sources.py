@@ -14,7 +14,7 @@ from evergallery.data.cache import PixelCache
 from evergallery.data.datasets import NAMED
 from evergallery.data.image_arrays import read_arrays
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, decode, pixels
+from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, read_pixels
 from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing, list_folder, list_table
 from evergallery.data.places import local_path, read
 from evergallery.data.published import layout_of
@@ -260,8 +260,7 @@ def _open(
             content = hashlib.sha256(f"{content}:{entry.part}".encode()).hexdigest()
         if known(content):
             return content, None
-        image = decode(data, decoding=preprocessing.decoding)
-        return content, pixels(image if entry.part is None else entry.part.of(image), preprocessing)
+        return content, read_pixels(data, preprocessing, part=entry.part)
     except InputError as error:
         return content, str(error)
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import Preprocessing, Skipped, decode, pixels
+from evergallery.data.images import Preprocessing, Skipped, read_pixels
 from evergallery.data.listing import Entry
 from evergallery.data.places import read
 from evergallery.data.sizes import Size, sides
@@ -191,7 +191,7 @@ def decode_picture(picture: Picture | Skipped, preprocessing: Preprocessing) -> 
     if not isinstance(picture.data, bytes):
         return picture.data
     try:
-        return pixels(decode(picture.data, decoding=preprocessing.decoding), preprocessing)
+        return read_pixels(picture.data, preprocessing)
     except InputError as error:
         return Skipped(picture.entry.uri, str(error))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evergallery.data.images import Fit, Interpolation, Preprocessing
+from evergallery.data.images import REDUCED, Fit, Interpolation, Preprocessing
 from evergallery.data.sizes import Size
 from evergallery.errors import InputError
 from evergallery.exchange.known import known_generation, next_generation
@@ -45,6 +45,7 @@ def register(
     interpolation: Interpolation | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    reduce_jpegs: bool = False,
 ) -> Generation:
     """Make a generation of a model that somebody else has trained; the first one is promoted at once.
 
@@ -64,6 +65,7 @@ def register(
         interpolation: the model's own by default, bilinear where nobody knows.
         mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
         std: likewise what each channel is divided by.
+        reduce_jpegs: decode a JPEG at an eighth, a quarter or half of its size where that is still not smaller than the input.
 
     Raises:
         InputError: there is no such model, or it fails on a batch of pictures.
@@ -73,7 +75,10 @@ def register(
     """
     if isinstance(model, str) and model.lower().startswith(("http://", "https://")):
         model = Endpoint.of(model)
-    given = {"size": size, "fit": fit, "interpolation": interpolation, "mean": mean, "std": std}
+    decoding = REDUCED if reduce_jpegs else None
+    given = {
+        "size": size, "fit": fit, "interpolation": interpolation, "mean": mean, "std": std, "decoding": decoding,
+    }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     with lock(holdings.directory / "generations" / ".lock", "register"):
         if isinstance(model, Endpoint):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import MissingFileError, Preprocessing, decode, pixels
+from evergallery.data.images import MissingFileError, Preprocessing, read_pixels
 from evergallery.data.places import read
 from evergallery.data.roots import Roots
 from evergallery.data.streaming import READERS, ahead, processors, working
@@ -117,6 +117,6 @@ def _decoded(file: File, preprocessing: Preprocessing) -> NDArray[np.uint8] | Pr
     if not isinstance(data, bytes):
         return data
     try:
-        return pixels(decode(data, decoding=preprocessing.decoding), preprocessing)
+        return read_pixels(data, preprocessing)
     except InputError as error:
         return Problem(item.id, FAILED, str(error))

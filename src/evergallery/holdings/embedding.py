@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import decode, pixels
+from evergallery.data.images import read_pixels
 from evergallery.errors import InputError, NotFoundError
 from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
@@ -86,8 +86,7 @@ def embed(holdings: Holdings, path: str | Path, generation: Generation) -> NDArr
     """The unit embedding (D,) of an image file."""
     if not Path(path).is_file():
         raise NotFoundError(f"There is no image {path}.")
-    prepared = generation.preprocessing
-    array = pixels(decode(Path(path), decoding=prepared.decoding), prepared)
+    array = read_pixels(Path(path), generation.preprocessing)
     vector: NDArray[np.float32] = embed_pixels(holdings, array[None], generation)[0]
     return vector
 

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 
-from evergallery.data.images import SUFFIXES, Fit, Preprocessing
+from evergallery.data.images import DECODING, REDUCED, SUFFIXES, Fit, Preprocessing
 from evergallery.data.sizes import Size
 from evergallery.errors import InputError, RefusedError
 from evergallery.exchange.models import register
@@ -38,6 +38,7 @@ def create(
     precision: Precision,
     pretrained: bool,
     weights: str | Path | None,
+    reduce_jpegs: bool,
 ) -> None:
     """Create the directory of a workspace; see ``Workspace.create``."""
     path = Path(directory)
@@ -56,6 +57,7 @@ def create(
         interpolation=built.interpolation,
         mean=built.mean,
         std=built.std,
+        decoding=REDUCED if reduce_jpegs else DECODING,
     )
     place = without_password(store)
     if is_url(place):
@@ -75,7 +77,15 @@ def create(
         state.write(temporary / "workspace.json")
     if pretrained or weights is not None:
         try:
-            register(Holdings(path), backbone, weights=weights, pretrained=pretrained, size=size, fit=fit)
+            register(
+                Holdings(path),
+                backbone,
+                weights=weights,
+                pretrained=pretrained,
+                size=size,
+                fit=fit,
+                reduce_jpegs=reduce_jpegs,
+            )
         except BaseException:
             shutil.rmtree(path)
             raise

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from evergallery.data.images import DECODING, decode, read_bytes
+from evergallery.data.images import Preprocessing, decode, read_bytes, read_pixels
 from evergallery.data.places import local_path
 from evergallery.data.roots import Roots
 from evergallery.errors import InputError, NotFoundError
@@ -48,13 +50,21 @@ class Pictures:
         self._thumbnails = workspace / "cache" / "thumbnails"
         self._most_pixels = most_pixels
 
-    def open(self, data: bytes, decoding: int = DECODING) -> Image.Image:
-        """The picture in some bytes, upright, as RGB, decoded as a generation's preprocessing says.
+    def open(self, data: bytes) -> Image.Image:
+        """The picture in some bytes, upright, as RGB.
 
         Raises:
             InputError: it is none, or has too many pixels.
         """
-        return decode(data, max_pixels=self._most_pixels, decoding=decoding)
+        return decode(data, max_pixels=self._most_pixels)
+
+    def pixels(self, data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """The pixels (H, W, 3) of the picture in some bytes that a network sees.
+
+        Raises:
+            InputError: it is none, or has too many pixels.
+        """
+        return read_pixels(data, preprocessing, max_pixels=self._most_pixels)
 
     def prepare(self) -> None:
         """Open a first picture, which takes longer than all others: the readers of all formats are loaded then."""

@@ -16,7 +16,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.data.images import pixels
 from evergallery.errors import EvergalleryError, InputError, NotFoundError, RefusedError
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import NO_FILTER, Item
@@ -388,8 +387,7 @@ class Searches:
     def _prepared(self, data: bytes, maker: Generation) -> Image:
         with self._metrics.timing("decode"):
             try:
-                prepared = maker.preprocessing
-                return pixels(self._pictures.open(data, prepared.decoding), prepared)
+                return self._pictures.pixels(data, maker.preprocessing)
             except InputError as error:
                 raise InputError(f"The picture cannot be searched with: {error}") from error
 

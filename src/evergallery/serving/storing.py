@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evergallery.data.images import Preprocessing, pixels
+from evergallery.data.images import Preprocessing
 from evergallery.data.metadata import Scalar
 from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Item, PutCounts
@@ -146,9 +146,7 @@ class Storing:
         return _NewPicture(data, content_hash, await self._searches.embed(image, maker))
 
     def _prepared(self, data: bytes, preprocessing: Preprocessing) -> tuple[str, Image]:
-        return hashlib.sha256(data).hexdigest(), pixels(
-            self._pictures.open(data, preprocessing.decoding), preprocessing
-        )
+        return hashlib.sha256(data).hexdigest(), self._pictures.pixels(data, preprocessing)
 
     def _keep(
         self,

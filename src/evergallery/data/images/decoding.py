@@ -2,25 +2,29 @@
 
 import functools
 import io
+import math
 import os
 import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from evergallery.data.images.colours import eight_bits, rgb
 from evergallery.data.images.kinds import FORMATS, kind_of
-from evergallery.data.images.preprocessing import DECODING
+from evergallery.data.images.parts import Part
+from evergallery.data.images.preprocessing import DECODING, REDUCED, Preprocessing, pixels
 from evergallery.data.images.reading import read_bytes
 from evergallery.errors import InputError
 
+Reduction = Callable[[int, int], int]
 MAX_PIXELS = 64_000_000
 LARGEST_IMAGE = "EVERGALLERY_LARGEST_IMAGE"
 """Name of the environment variable with another largest number of pixels; ``--largest-image`` sets it."""
@@ -40,7 +44,45 @@ def largest_image() -> int:
     return int(said)
 
 
-def decode(source: Path | bytes, *, max_pixels: int | None = None, decoding: int = DECODING) -> Image.Image:
+def read_pixels(
+    source: Path | bytes, preprocessing: Preprocessing, *, part: Part | None = None, max_pixels: int | None = None
+) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a file, or of a part of it, that a network sees.
+
+    Args:
+        source: a file, or its bytes.
+        preprocessing: of the network's input.
+        part: what of the image is looked at, in pixels of its full size.
+        max_pixels: as of ``decode``.
+
+    Raises:
+        InputError: as ``decode`` does.
+    """
+    if part is not None or preprocessing.decoding != REDUCED:
+        image = decode(source, max_pixels=max_pixels, decoding=preprocessing.decoding)
+        return pixels(image if part is None else part.of(image), preprocessing)
+    whole: list[tuple[int, int]] = []
+
+    def reduction(width: int, height: int) -> int:
+        whole.append((width, height))
+        return preprocessing.reduction(width, height)
+
+    image = decode(source, max_pixels=max_pixels, decoding=preprocessing.decoding, reduction=reduction)
+    if not whole:
+        return pixels(image, preprocessing)
+    # A side of 203 pixels becomes one of 51, of which the last shows three quarters.
+    width, height = whole[-1]
+    scale = 2 ** round(math.log2(max(width, height) / max(image.size)))
+    return pixels(image, preprocessing, (width / scale, height / scale))
+
+
+def decode(
+    source: Path | bytes,
+    *,
+    max_pixels: int | None = None,
+    decoding: int = DECODING,
+    reduction: Reduction = lambda width, height: 1,
+) -> Image.Image:
     """The image of a file, upright, as 8-bit sRGB; the first frame of an animation.
 
     Transparent pixels lie on white. Integers of more than 8 bits are scaled from the fewest of 8, 10, 12, 14 and 16 bits that
@@ -51,29 +93,30 @@ def decode(source: Path | bytes, *, max_pixels: int | None = None, decoding: int
         source: a file, or its bytes.
         max_pixels: larger images are refused before they are decoded; ``largest_image()`` by default.
         decoding: as in ``Preprocessing``.
+        reduction: by what the sides of a JPEG may be divided, from its upright width and height.
 
     Raises:
         InputError: corrupt, truncated, empty, no image, too large or unreadable; the message is the reason, and names
             the file where ``source`` is one.
     """
     if isinstance(source, bytes):
-        return _decode(source, max_pixels or largest_image(), decoding)
+        return _decode(source, max_pixels or largest_image(), decoding, reduction)
     try:
-        return _decode(read_bytes(source), max_pixels or largest_image(), decoding)
+        return _decode(read_bytes(source), max_pixels or largest_image(), decoding, reduction)
     except InputError as error:
         raise InputError(f"{source} cannot be read as an image: {error}") from error
 
 
-def _decode(data: bytes, max_pixels: int, decoding: int) -> Image.Image:
+def _decode(data: bytes, max_pixels: int, decoding: int, reduction: Reduction) -> Image.Image:
     if not data:
         raise InputError("the file is empty.")
     try:
         try:
-            return _decoded(data, max_pixels, decoding)
+            return _decoded(data, max_pixels, decoding, reduction)
         except OSError as error:
             if "truncated" not in str(error) or not data.startswith(b"\xff\xd8"):
                 raise
-            return _without_end_marker(data, error, max_pixels, decoding)
+            return _without_end_marker(data, error, lambda whole: _decoded(whole, max_pixels, decoding, reduction))
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -98,15 +141,18 @@ def _unread(kind: str | None) -> str:
     return "it is not an image, or its header is damaged."
 
 
-def _decoded(data: bytes, max_pixels: int, decoding: int) -> Image.Image:
+def _decoded(data: bytes, max_pixels: int, decoding: int, reduction: Reduction) -> Image.Image:
     with _quiet(max_pixels), _opened(data) as opened:
         image: Image.Image = opened
         if image.format == "TIFF" and (data[8:10] == b"CR" or _DNG_VERSION in getattr(image, "tag_v2", ())):
             raise InputError(_unread("raw"))
         width, height = image.size
-        if width * height > max_pixels and isinstance(opened, JpegImagePlugin.JpegImageFile):
-            scale = next((divisor for divisor in (2, 4, 8) if width * height <= max_pixels * divisor**2), 8)
-            opened.draft(None, (width // scale, height // scale))
+        if isinstance(opened, JpegImagePlugin.JpegImageFile):
+            scale = reduction(*((height, width) if _is_turned(opened) else (width, height)))
+            if width * height > max_pixels * scale**2:
+                scale = next((divisor for divisor in (2, 4, 8) if width * height <= max_pixels * divisor**2), 8)
+            if scale > 1:
+                opened.draft(None, (width // scale, height // scale))
         if image.size[0] * image.size[1] > max_pixels:
             raise InputError(
                 f"it has {width} x {height} pixels, more than the {max_pixels:,} allowed: allow more with --largest-image."
@@ -138,11 +184,11 @@ def _is_stack(data: bytes) -> bool:
     return b"MPF\0" in data[: 1 << 16]
 
 
-def _without_end_marker(data: bytes, error: OSError, max_pixels: int, decoding: int) -> Image.Image:
+def _without_end_marker(data: bytes, error: OSError, decoded: Callable[[bytes], Image.Image]) -> Image.Image:
     """A JPEG whose end marker alone is missing: what is written in its place then changes no pixel."""
     whole = data.removesuffix(b"\xff")
     fillers = (b"", b"\x55\xaa" * 512, b"\xaa\x33" * 512)
-    images = [_decoded(whole + filler + b"\xff\xd9", max_pixels, decoding) for filler in fillers]
+    images = [decoded(whole + filler + b"\xff\xd9") for filler in fillers]
     if any(image.tobytes() != images[0].tobytes() for image in images[1:]):
         raise error
     return images[0]
@@ -182,6 +228,16 @@ def _is_deep(tiles: list[Any]) -> bool:
     """Whether parts of a file hold colours of 16 bits a channel."""
     modes = [str(tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args) for tile in tiles]
     return bool(modes) and all(re.fullmatch(r"RGBA?;16[BLN]", mode) for mode in modes)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether the sides of an image change places when it is brought upright."""
+    with suppress(Exception):
+        return image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return False
+
+
+_ORIENTATION = 0x0112
 
 
 def _upright(image: Image.Image) -> Image.Image:

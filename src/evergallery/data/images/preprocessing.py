@@ -14,8 +14,8 @@ from evergallery.errors import InputError
 Fit = Literal["crop", "pad", "stretch"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 
-DECODING = 2
-"""How files become pixels by now; see ``Preprocessing``."""
+DECODING, REDUCED = 2, 3
+"""How files become pixels by now, and the same with JPEGs of reduced size; see ``Preprocessing``."""
 WHITE = (255, 255, 255)
 
 _RESAMPLING = {
@@ -37,7 +37,9 @@ class Preprocessing:
         mean: subtracted from each channel, in [0, 1].
         std: each channel is divided by it.
         decoding: 2, or 1 as generations of earlier versions have it: colours as they are stored whatever their profile, and
-            integers of more than 8 bits as if they filled 16.
+            integers of more than 8 bits as if they filled 16. 3 is as 2, and a JPEG is decoded at an eighth, a quarter or half
+            of its size, the smallest of them that is still not smaller than what the network sees: several times as fast for
+            photographs of many megapixels, and other pixels.
 
     Raises:
         InputError: a value is out of range.
@@ -55,7 +57,7 @@ class Preprocessing:
         for name, value, known in (
             ("fit", self.fit, ("crop", "pad", "stretch")),
             ("interpolation", self.interpolation, tuple(_RESAMPLING)),
-            ("decoding", self.decoding, tuple(range(1, DECODING + 1))),
+            ("decoding", self.decoding, tuple(range(1, REDUCED + 1))),
         ):
             if value not in known:
                 raise InputError(f"The {name} is {value!r}: it must be one of {', '.join(map(str, known))}.")
@@ -73,6 +75,15 @@ class Preprocessing:
     def shape(self) -> tuple[int, int]:
         """Height and width of the network's input, in pixels."""
         return sides(self.size)
+
+    def reduction(self, width: int, height: int) -> int:
+        """By which of 1, 2, 4 and 8 the sides of an upright JPEG are divided when it is decoded."""
+        if self.decoding != REDUCED:
+            return 1
+        tall, wide = self.shape
+        ratios = width / wide, height / tall
+        ratio = max(ratios) if self.fit == "pad" else min(ratios)
+        return next((scale for scale in (8, 4, 2) if scale <= ratio), 1)
 
     @property
     def recipe(self) -> str:
@@ -101,19 +112,30 @@ class Preprocessing:
         return cls(**{"decoding": 1, **values})
 
 
-def pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """An RGB image at the size of the network's input: (H, W, 3)."""
+def pixels(
+    image: Image.Image, preprocessing: Preprocessing, shown: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
+    """An RGB image at the size of the network's input: (H, W, 3).
+
+    Args:
+        image: of any size.
+        preprocessing: of the network's input.
+        shown: width and height of what it shows of a picture, where its last column or row is not whole; all of it by default.
+    """
     (tall, wide), resampling = preprocessing.shape, _RESAMPLING[preprocessing.interpolation]
-    width, height = image.size
+    width, height = shown or image.size
     if preprocessing.fit == "crop":
         across, down = min(width, height * wide / tall), min(height, width * tall / wide)
-        left, top = (width - across) // 2, (height - down) // 2
+        left, top = (width - across) / 2, (height - down) / 2
+        if shown is None:
+            left, top = left // 1, top // 1
         image = image.resize((wide, tall), resampling, box=(left, top, left + across, top + down))
     elif preprocessing.fit == "stretch":
-        image = image.resize((wide, tall), resampling)
+        image = image.resize((wide, tall), resampling, box=(0, 0, width, height))
     else:
         scale = min(wide / width, tall / height)
-        fitted = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), resampling)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        fitted = image.resize(size, resampling, box=(0, 0, width, height))
         image = Image.new("RGB", (wide, tall), WHITE)
         image.paste(fitted, ((wide - fitted.width) // 2, (tall - fitted.height) // 2))
     return np.asarray(image, dtype=np.uint8)
