@@ -3,6 +3,9 @@
 Without ``--load``: two servers on the same gallery, one whose model looks at up to 32 waiting pictures together, one that looks
 at them one by one, are asked in turn by 1, 4, 16 and 32 clients that each ask again as soon as they are answered.
 
+With ``--before CHECKOUT``: one client searches with pictures by EfficientNet-Lite0, by OpenVINO, at a server of
+this checkout and one of an earlier commit in turn; how long each step takes is what the servers' own metrics say.
+
 With ``--load SECONDS``: one server is asked for a mixture of everything that a page asks for, its memory is read every second,
 and a model is promoted and rolled back every ten seconds.
 """
@@ -19,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,9 +35,11 @@ from PIL import Image
 
 from common import record
 from evergallery import Workspace
+from evergallery.network.runtimes import RUNTIME
 from evergallery.serving.limits import Limits
 from evergallery.serving.server import serve
 
+ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 4, 16, 32)
 PICTURES = 64
 DIMENSION = 512
@@ -72,11 +78,28 @@ def picture(seed: int) -> bytes:
     return written.getvalue()
 
 
+def make_lite_workspace(directory: Path, items: int) -> None:
+    """An untrained EfficientNet-Lite0 whose runtime is found, and vectors of any direction."""
+    with Workspace.create(directory) as shop:
+        shop.register("tf_efficientnet_lite0", pretrained=False, size=224)
+        vectors = np.random.default_rng(0).normal(size=(items, 1280)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        path = directory / "vectors.npz"
+        np.savez(path, embeddings=vectors, ids=np.array([f"item {number}" for number in range(items)]))
+        shop.import_vectors(path, into="v1")
+        path.unlink()
+        query = directory / "query.jpg"
+        query.write_bytes(picture(0))
+        shop.embed(query, shop.promoted)
+
+
 @contextmanager
-def served(directory: Path, together: int) -> Iterator[tuple[int, int]]:
-    """A server in a process of its own: its port and its process id."""
-    command = [sys.executable, __file__, "--server", str(directory), "--together", str(together)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def served(directory: Path, together: int, source: Path = ROOT) -> Iterator[tuple[int, int]]:
+    """A server of a checkout in a process of its own: its port and its process id."""
+    script = source / "benchmarks" / "serving.py"
+    command = [sys.executable, str(script), "--server", str(directory), "--together", str(together)]
+    environment = {**os.environ, "PYTHONPATH": str(source / "src")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     try:
         assert process.stdout is not None
         yield int(process.stdout.readline().split(":")[2].split()[0]), process.pid
@@ -180,6 +203,51 @@ def compare(directory: Path, seconds: float, repeats: int) -> dict[str, Any]:
     return told
 
 
+def steps(port: int) -> dict[str, tuple[float, float]]:
+    """Seconds that each step of all searches took so far, and how many there were, as a server tells them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        told = answer.read().decode()
+    found = {
+        (kind, step): float(value)
+        for kind, step, value in re.findall(r'evergallery_search_seconds_(sum|count){step="(\w+)"} (\S+)', told)
+    }
+    return {step: (found["sum", step], found["count", step]) for kind, step in found if kind == "sum"}
+
+
+def alone(directory: Path, before: Path, seconds: float, repeats: int) -> dict[str, Any]:
+    """One client, here and at an earlier commit in turn."""
+    requests = [("search/image", image_request(picture(1000 + number))) for number in range(PICTURES)]
+    copy = directory.parent / "copy"
+    shutil.copytree(directory, copy)
+    told: dict[str, Any] = {}
+    ratios: list[float] = []
+    with served(copy, 32, before) as (earlier, _), served(directory, 32) as (now, _):
+        ports = {"before": earlier, "now": now}
+        for port in ports.values():
+            asyncio.run(clients(port, requests, 1, 2.0))
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in ports}
+        known = {name: steps(port) for name, port in ports.items()}
+        for _ in range(repeats):
+            for name, port in ports.items():
+                runs[name].append(asyncio.run(clients(port, requests, 1, seconds))["milliseconds"]["search/image"])
+            ratios.append(runs["before"][-1]["p50"] / runs["now"][-1]["p50"])
+        for name, port in ports.items():
+            after = steps(port)
+            told[name] = {
+                "milliseconds": {
+                    share: round(statistics.median(one[share] for one in runs[name]), 2) for share in runs[name][0]
+                },
+                "mean of each step, ms": {
+                    step: round(1000 * (after[step][0] - first) / (after[step][1] - count), 2)
+                    for step, (first, count) in known[name].items()
+                },
+            }
+    return {
+        **told,
+        "times as fast": {"median": round(statistics.median(ratios), 3), "each": [round(one, 3) for one in ratios]},
+    }
+
+
 def load(directory: Path, seconds: float, count: int) -> dict[str, Any]:
     """Everything that a page asks for, while the answering model changes every ten seconds."""
     with Workspace(directory) as shop:
@@ -248,6 +316,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=10_000, help="of the gallery")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each round")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--before", type=Path, help="a checkout of the commit to compare one client's searches with")
     parser.add_argument("--load", type=float, metavar="SECONDS", help="the mixture, for so long")
     parser.add_argument("--clients", type=int, default=8, help="of the mixture")
     parser.add_argument("--server", type=Path, help="serve this workspace, and do nothing else")
@@ -258,6 +327,15 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "shop"
+        if options.before:
+            os.environ[RUNTIME] = "openvino"
+            make_lite_workspace(directory, options.items)
+            found = alone(directory, options.before, options.seconds, options.repeats)
+            record(
+                "serving_alone",
+                {"items": options.items, "network": "EfficientNet-Lite0", "runtime": "openvino", **found},
+            )
+            return
         make_workspace(directory, options.items)
         about: dict[str, Any] = {
             "items": options.items,
