@@ -75,6 +75,21 @@ def test_what_reads_cards_and_vectors_loads_nothing_heavy(shop: Path, verb: tupl
     assert loaded(*verb, *place) & HEAVY == set()
 
 
+def test_the_help_of_every_verb_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, evergallery.cli as cli\n"
+        "from evergallery.cli.app import VERBS\n"
+        "for verb in [*(name for verbs in VERBS.values() for name in verbs), 'gallery', 'token']:\n"
+        "    sys.argv = ['evergallery', verb, '--help']\n"
+        "    try:\n"
+        "        cli.main()\n"
+        "    except SystemExit as ended:\n"
+        "        assert not ended.code, verb\n"
+        f"    assert {HEAVY!r}.isdisjoint(sys.modules), verb\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
 def test_a_search_by_a_stored_item_loads_nothing_heavy(shop: Path) -> None:
     item = as_json("gallery", "list", "-w", shop, "--limit", 1, "--json")[0]["id"]
     assert loaded("search", "--item", item, "-w", shop) & HEAVY == set()
