@@ -22,6 +22,9 @@ class Engine(ABC):
         view: asked by every reading method at its start which versions are seen.
     """
 
+    together = 256
+    """Versions that are best stored in one call, where they are at hand and nobody waits."""
+
     def __init__(self, view: Callable[[], View]) -> None:
         self._view = view
 

@@ -44,8 +44,6 @@ from evergallery.watching import SILENT, Stopped, Watcher
 
 BATCH = 256
 """Items that are stored together where their images are looked at."""
-MAPPED_BATCH = 4096
-"""Where no image is: forcing a batch to disk takes about as long however large it is, and would be most of the work."""
 FIRST_BATCH = 16
 """Items of the first batch of a refresh with a budget, which tells the pace of the others."""
 FINE_SHARES = tuple(step / 20 for step in range(21))
@@ -214,8 +212,8 @@ def refresh(
         data_dir: where named sets lie.
         cluster: the address of a Ray cluster whose workers extract, as of ``index``.
         workers: how many of the cluster's there are to be.
-        batch: items stored together, at most; a search beside may wait for that long. 256 by default, or 4 096 where no image
-            is looked at.
+        batch: items stored together, at most; a search beside may wait for that long. 256 by default, or where no image is
+            looked at as many as the gallery's engine takes best.
         watcher: hears of progress.
 
     Raises:
@@ -246,7 +244,7 @@ def refresh(
         tidy(holdings)
         queue = _queue(holdings, items, target, opened, order, fraction)
         pace = _Pace(rate, TimeBudget(started, budget), batch)
-        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, pace)))
+        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, pace, holdings.gallery.together)))
         progress = _store(holdings, target, opened, queue, answers, pace, watcher)
     result = RefreshResult(
         refresh=opened.id,
@@ -337,11 +335,12 @@ def _answers(
     maps: Mapping[str, Map],
     renew: Callable[[Iterator[Sequence[Item]]], Answers],
     pace: _Pace,
+    together: int,
 ) -> Answers:
     """New vectors: first of the items whose stored vectors tell them, then of those whose images are looked at."""
     told = [item for item in pending if item.generation in maps]
     others = [item for item in pending if item.generation not in maps]
-    with in_background(mapped(pace.batches(told, MAPPED_BATCH), maps)) as ready:
+    with in_background(mapped(pace.batches(told, together), maps)) as ready:
         yield from ready
     with closing(renew(pace.batches(others, BATCH))) as renewed:
         yield from renewed

@@ -85,6 +85,9 @@ class EdgeStore(GalleryStore):
         DamagedError: a file is missing or unreadable.
     """
 
+    # Forcing them to disk takes about as long however many they are, and would be most of the work of a thousand.
+    together = 4096
+
     def __init__(
         self,
         directory: str | Path,
