@@ -156,10 +156,15 @@ def peers_table(found: dict[str, Any]) -> str:
         reopened = found["reopening to the first answer, s"].get(name)
         cells.append("" if reopened is None else f"{reopened:.2f}")
         cells.append(spaced(found["bytes a vector"][name]))
+        taken = found["memory, MiB"].get(name)
+        cells.append("" if taken is None else f"{taken:.0f}")
+        beside = found["adding beside questions"].get(name)
+        cells += ["", ""] if beside is None else [f"{beside['one, ms']:.2f}", spaced(beside["vectors added a second"])]
         rows.append((name, *cells))
     head = (
         "", "adding, s", "index, s", "exact, ms", "in a batch, ms", "exact, one label, ms", "by index, ms", "recall@10, %",
-        "by index, one label, ms", "recall@10, %", "reopening, s", "bytes a vector",
+        "by index, one label, ms", "recall@10, %", "reopening, s", "bytes a vector", "memory, MiB", "while adding, ms",
+        "added a second",
     )  # fmt: skip
     return table(head, rows)
 

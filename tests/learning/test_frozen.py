@@ -249,6 +249,41 @@ def test_a_refresh_reads_no_image(shop: Workspace, tmp_path: Path) -> None:
         assert item.embedding @ wanted[int(Path(item.uri).stem)] > 0.999
 
 
+def test_items_that_go_while_others_are_mapped_are_left_out(
+    shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = coloured_images(classes=8, each=8, size=SIZE, seed=3)
+    shop.index(images)
+    shop.learn(some(0))
+    gone = [item.id for batch in shop.gallery.iterate(with_embeddings=False) for item in batch][:5]
+
+    class Deleting(Watcher):
+        def counted(self, activity: str, done: int, total: int) -> None:
+            shop.gallery.delete(gone)
+
+    done = shop.refresh("v2", batch=20, watcher=Deleting())
+    assert (done.refreshed, done.problems) == (59, ())
+    view = shop.state.view().after(done.refresh)
+    assert shop.gallery.count_by_generation(view=view) == {shop.generation("v2").fingerprint: 59}
+
+
+def test_items_of_several_generations_are_mapped_together(shop: Workspace) -> None:
+    images = coloured_images(classes=8, each=8, size=SIZE, seed=3)
+    shop.learn(some(0))
+    shop.index(images.select(np.arange(0, 64, 2)))
+    shop.promote("v2", force=True, why="both have vectors")
+    shop.index(images.select(np.arange(1, 64, 2)))
+    shop.learn(some(1))
+    assert len(shop.gallery.count_by_generation()) == 2
+    assert shop.refresh("v3").refreshed == 64
+    wanted = shop.extract(shop.generation("v3"), images, keep=False)
+    row = {content: index for index, content in enumerate(images.hashes)}
+    view = shop.state.view().after("r1")
+    for item in (item for batch in shop.gallery.iterate(view=view) for item in batch):
+        assert item.content_hash is not None
+        assert item.embedding @ wanted[row[item.content_hash]] > 0.999
+
+
 @pytest.mark.parametrize("method", [Evergreen(), CSD(), Mutual(), Joint()])
 def test_what_cannot_be_frozen_is_refused(method: object, tmp_path: Path) -> None:
     shop = Workspace.create(tmp_path / "scratch", size=SIZE)

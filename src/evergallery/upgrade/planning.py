@@ -132,7 +132,7 @@ def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watche
         for space, count in holdings.gallery.count_by_generation(view=view).items()
         if space != target.fingerprint
     }
-    items = to_refresh(holdings, target, view, vectors=False)
+    items = to_refresh(holdings, target, view)
     given = given_images(holdings, proposal.images, asker, proposal.data_dir, watcher)
     sampled, labelled = _sampled(holdings, items, view)
     watcher.said(f"measuring on {len(sampled)} stored items")

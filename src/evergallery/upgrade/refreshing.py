@@ -38,6 +38,7 @@ from evergallery.upgrade.renewal import (
     roots_for,
     target_of,
     to_refresh,
+    with_vectors,
 )
 from evergallery.upgrade.settling import tidy
 from evergallery.watching import SILENT, Stopped, Watcher
@@ -244,7 +245,7 @@ def refresh(
         tidy(holdings)
         queue = _queue(holdings, items, target, opened, order, fraction)
         pace = _Pace(rate, TimeBudget(started, budget), batch)
-        answers = stack.enter_context(closing(_answers(queue.pending, maps, renew, pace, holdings.gallery.together)))
+        answers = stack.enter_context(closing(_answers(holdings, queue.pending, maps, renew, pace)))
         progress = _store(holdings, target, opened, queue, answers, pace, watcher)
     result = RefreshResult(
         refresh=opened.id,
@@ -326,21 +327,22 @@ def _queue(
     ordered = [items[index] for index in order_of(order, items, holdings.notes.times_found())]
     wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
     remaining = holdings.state.view().remaining(opened.id)
-    left = {item.id for item in to_refresh(holdings, target, remaining, vectors=False, some=False)}
+    left = {item.id for item in to_refresh(holdings, target, remaining, some=False)}
     return _Queue(len(wanted), [item for item in wanted if item.id in left], len(left))
 
 
 def _answers(
+    holdings: Holdings,
     pending: Sequence[Item],
     maps: Mapping[str, Map],
     renew: Callable[[Iterator[Sequence[Item]]], Answers],
     pace: _Pace,
-    together: int,
 ) -> Answers:
     """New vectors: first of the items whose stored vectors tell them, then of those whose images are looked at."""
     told = [item for item in pending if item.generation in maps]
     others = [item for item in pending if item.generation not in maps]
-    with in_background(mapped(pace.batches(told, together), maps)) as ready:
+    stored = with_vectors(holdings, pace.batches(told, holdings.gallery.together), maps)
+    with in_background(mapped(stored, maps)) as ready:
         yield from ready
     with closing(renew(pace.batches(others, BATCH))) as renewed:
         yield from renewed

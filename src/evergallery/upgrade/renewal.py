@@ -1,7 +1,7 @@
 """What a plan and a refresh share: which items get new vectors, into which space, and how without their images."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +47,13 @@ def before_refresh(holdings: Holdings) -> View:
     return state.view().before(state.refresh.id) if state.refresh else state.view()
 
 
-def to_refresh(holdings: Holdings, target: Space, view: View, *, vectors: bool = True, some: bool = True) -> list[Item]:
-    """The items of a view whose vectors lie in another space than the target.
+def to_refresh(holdings: Holdings, target: Space, view: View, *, some: bool = True) -> list[Item]:
+    """The items of a view whose vectors lie in another space than the target, without their vectors.
 
     Raises:
         InputError: there is none, and ``some`` are asked for.
     """
-    batches = holdings.gallery.iterate(Filter(), with_embeddings=vectors, view=view)
+    batches = holdings.gallery.iterate(Filter(), with_embeddings=False, view=view)
     found = [item for batch in batches for item in batch if item.generation != target.fingerprint]
     if some and not found:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
@@ -70,12 +70,30 @@ def maps_into(holdings: Holdings, target: Space) -> dict[str, Map]:
 def mapped(
     batches: Iterator[Sequence[Item]], maps: Mapping[str, Map]
 ) -> Iterator[tuple[Sequence[Item], list[ItemAnswer]]]:
-    """New vectors of items from their stored ones; no image is looked at."""
+    """New vectors of items from their stored ones, of all that have one generation at once; no image is looked at."""
     for batch in batches:
-        renewed: list[ItemAnswer] = []
-        for space, items in groupby(batch, key=lambda item: item.generation):
-            renewed.extend(maps[space](np.stack([item.embedding for item in items])))
-        yield batch, renewed
+        rows: defaultdict[str, list[int]] = defaultdict(list)
+        for row, item in enumerate(batch):
+            rows[item.generation].append(row)
+        renewed: dict[int, ItemAnswer] = {}
+        for space, some in rows.items():
+            renewed.update(zip(some, maps[space](np.stack([batch[row].embedding for row in some])), strict=True))
+        yield batch, [renewed[row] for row in range(len(batch))]
+
+
+def with_vectors(
+    holdings: Holdings, batches: Iterator[Sequence[Item]], maps: Mapping[str, Map]
+) -> Iterator[Sequence[Item]]:
+    """Items as they are stored before a refresh, read a batch at a time; those that have no vector to be mapped are left out.
+
+    Such is what was deleted meanwhile, or indexed anew.
+    """
+    view = before_refresh(holdings)
+    for batch in batches:
+        found = holdings.gallery.get_many([item.id for item in batch], view=view)
+        some = [item for item in found.values() if item.generation in maps]
+        if some:
+            yield some
 
 
 def roots_for(holdings: Holdings, items: Sequence[Item], given: PixelSource | None, watcher: Watcher) -> Roots:
