@@ -11,7 +11,7 @@ from PIL import Image
 
 from evergallery.data import sources
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import Preprocessing, decode
+from evergallery.data.images import Preprocessing, read_pixels
 from evergallery.data.sources import load
 from evergallery.errors import InputError, MissingExtraError
 
@@ -280,11 +280,11 @@ def test_nothing_readable(tmp_path: Path) -> None:
 def test_the_cache_saves_decoding(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
 
-    def counting(data: bytes, **how: int) -> Image.Image:
+    def counting(data: bytes, preprocessing: Preprocessing, **how: Any) -> np.ndarray:
         decoded.append(data)
-        return decode(data, **how)
+        return read_pixels(data, preprocessing, **how)
 
-    monkeypatch.setattr(sources, "decode", counting)
+    monkeypatch.setattr(sources, "read_pixels", counting)
     monkeypatch.setattr(sources, "DECODING_BLOCK", 3)
     plain = load(folder, SMALL)
     assert len(decoded) == 4

@@ -91,7 +91,7 @@ def test_the_second_pass_neither_decodes_nor_embeds(
     shop.index(photos)
     before = stored(shop)
     batches.clear()
-    monkeypatch.setattr(streaming, "decode", lambda data: pytest.fail("an image that is known was decoded"))
+    monkeypatch.setattr(streaming, "read_pixels", lambda *_: pytest.fail("an image that is known was decoded"))
     again = shop.index(photos)
     assert (again.added, again.replaced, again.unchanged) == (0, 0, 60)
     assert batches == []
