@@ -1,6 +1,7 @@
 """Sets in their published layouts, each as a toy copy: files, classes, splits and cameras."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import published_toys
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.published import LAYOUTS, layout_of
+from evergallery.data.published import COMMON, LAYOUTS, PLAIN, layout_of
 from evergallery.data.sources import load
 from evergallery.errors import InputError
+from published_toys import make_published
 
 SMALL = Preprocessing(size=8)
 Fact = tuple[str, str, str, str | None]
@@ -204,6 +207,59 @@ def test_damaged_tables_are_named(name: str, file: str, text: str, message: str,
     TOYS[name](tmp_path)
     (tmp_path / file).write_text(text)
     with pytest.raises(InputError, match=message):
+        load(name, SMALL, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(published_toys.TOYS.keys() & LAYOUTS.keys()))
+def test_a_folder_beside_the_right_one_is_told_apart(name: str, tmp_path: Path) -> None:
+    root = make_published(name, tmp_path / "sets", classes=2, each=1)
+    inside = next(path for path in root.iterdir() if path.is_dir())
+    # One too deep, and one too shallow; Grocery's usual folder lies in another.
+    for place in (inside, *([tmp_path] if name != "grocery" else [])):
+        with pytest.raises(InputError, match=f"{re.escape(str(root))} holds all of it: name that with --data-dir"):
+            load(name, SMALL, data_dir=place)
+    if name not in PLAIN:
+        with pytest.raises(InputError, match=f"holds the set '{name}', in {re.escape(str(root))}: name that folder"):
+            load(root.parent, SMALL)
+
+
+def test_a_named_set_is_no_folder_of_that_name_where_it_is_said_where_sets_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_published("ms-celeb", tmp_path, classes=3, each=2)
+    monkeypatch.chdir(tmp_path)
+    named, folder = load("ms-celeb", SMALL, data_dir=Path()), load("ms-celeb", SMALL)
+    assert named.classes == ("0", "1", "2"), "of its list"
+    assert folder.classes == ("m.0", "m.1", "m.2")
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS.keys() - PLAIN - {"inshop"}))
+def test_most_of_a_set_is_no_folder_of_classes(name: str, tmp_path: Path) -> None:
+    root = make_published(name, tmp_path, classes=2, each=2)
+    needed = LAYOUTS[name][2]
+    own = next((entry for entry in needed if entry not in COMMON), needed[0])
+    lost = next(entry for entry in reversed(needed) if entry != own)
+    (root / lost).rename(tmp_path / "lost")
+    with pytest.raises(InputError, match=f"looks like the set .*'{name}' .*lacks .*{lost}.*: unpack the set again"):
+        load(root, SMALL)
+
+
+@pytest.mark.parametrize("name", ["market1501", "dukemtmc", "veri776", "inshop"])
+def test_who_is_asked_for_is_not_among_those_who_are_learned(name: str, tmp_path: Path) -> None:
+    """Parts of two sets in one folder, and a query among the training images."""
+    root = make_published(name, tmp_path, classes=2, each=1)
+    if name == "inshop":
+        table = root / "list_eval_partition.txt"
+        table.write_text(table.read_text() + "\nimg/a.jpg id_00000002 train")
+    else:
+        train, query, _ = LAYOUTS[name][2]
+        (root / train / "0001_c1_other_1.jpg").touch()
+        with pytest.raises(InputError, match=r"0001_c1_other_1\.jpg is not named like"):
+            load(name, SMALL, data_dir=tmp_path)
+        (root / train / "0001_c1_other_1.jpg").unlink()
+        asked = min((root / query).iterdir())
+        asked.rename(root / train / asked.name)
+    with pytest.raises(InputError, match="has images of (0003|id_00000002) to learn from and among its queries"):
         load(name, SMALL, data_dir=tmp_path)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.sources import check_classes
 from evergallery.data.tasks import train_and_test
 from evergallery.errors import InputError
 
@@ -75,15 +75,35 @@ def parts_of(
             part[named == name] = name if len(tested) > 1 else "test"
         words = f"learned from its split {learned[0]!r}, tested on {' in '.join(map(repr, tested))}"
     else:
-        cut = np.flatnonzero(part == TRAIN)
-        check_classes(((images.classes[label], None) for label in images.labels[cut].tolist()), 4, source)
-        part[cut] = train_and_test(images.labels[cut], held_out, seed=0, at_least=PAIR)
-        words = f"{held_out:.0%} of each class held out here".replace("%", " %")
-    left = sorted(set(named[part == ""].tolist()))
+        words = f"{held_out:.0%} of each class held out here".replace("%", " %") + _hold_out(
+            images, part, held_out, source
+        )
+    left = sorted(set(named[part == ""].tolist()) - set(learned))
     words += f", {unseen_split!r} unseen" if unseen_split else ""
     words += f", {' and '.join(map(repr, left))} left out" if left else ""
     images = replace(images, split=part)
     return Parts(images.select(np.flatnonzero(part != "")), words, tuple(sorted(set(part.tolist()) - {"", TRAIN})))
+
+
+def _hold_out(images: ImageSet, part: NDArray[np.str_], share: float, source: str) -> str:
+    """Move a share of each class of the training part to ``test``; returns what is to be said of classes that are too small.
+
+    Of a class of two or three images all are learned from, and an image that is alone in its class is left out.
+    """
+    rows = np.flatnonzero(part == TRAIN)
+    sizes = np.bincount(images.labels[rows], minlength=len(images.classes))[images.labels[rows]]
+    large, alone = rows[sizes >= 2 * PAIR], rows[sizes < PAIR]
+    if len(large) == 0:
+        raise InputError(
+            f"{source} has no class of {2 * PAIR} readable images: {PAIR} are learned from and {PAIR} are held out; add images, "
+            f"or name a set with a part 'test'."
+        )
+    part[large] = train_and_test(images.labels[large], share, seed=0, at_least=PAIR)
+    part[alone] = ""
+    small = len(np.unique(images.labels[rows[(sizes < 2 * PAIR) & (sizes >= PAIR)]]))
+    texts = [f"classes of fewer than {2 * PAIR} images not tested on: {small}"] if small else []
+    texts += [f"images that are alone in their class left out: {len(alone)}"] if len(alone) else []
+    return "".join(f", {text}" for text in texts)
 
 
 def _tested(there: Set[str], test_split: str, source: str) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Image sets in the layouts in which they are published, each with the split that its papers use."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,11 @@ from evergallery.data.columns import csv_records
 from evergallery.data.listing import Entry, Listing, list_folder
 from evergallery.errors import InputError, MissingExtraError
 
-ReID = re.compile(r"(?P<label>-1|\d{4})_c(?P<camera>\d+)")
+MARKET, DUKE, VERI = (
+    re.compile(rf"(?P<label>-1|\d{{4}})_c(?P<camera>{rest}\.jpg", re.IGNORECASE)
+    for rest in (r"\d)s\d_\d+_\d+", r"\d)_f\d+", r"\d+)_\d+_\d+")
+)
+"""Names of images in sets for re-identification: an identity, a camera, a place in its recording."""
 
 
 def cub200(data_dir: Path | None) -> Listing:
@@ -82,7 +88,7 @@ def inshop(data_dir: Path | None) -> Listing:
     ]
     if not entries:
         raise InputError(f"{table} lists no image as IMAGE ITEM train|query|gallery: download it again.")
-    return Listing(entries)
+    return Listing(_told_apart(root, entries))
 
 
 def deepfashion2(data_dir: Path | None) -> Listing:
@@ -115,17 +121,17 @@ def market1501(data_dir: Path | None) -> Listing:
 
     Junk (identity -1) is left out; distractors are the class ``0000``, which only the gallery holds.
     """
-    return _reid("market1501", data_dir, "bounding_box_train", "query", "bounding_box_test", "0002_c1s1_000451_03.jpg")
+    return _reid("market1501", data_dir, MARKET, "0002_c1s1_000451_03.jpg")
 
 
 def dukemtmc(data_dir: Path | None) -> Listing:
     """DukeMTMC-reID with the splits train, query and gallery, and its cameras (Zheng et al. 2017)."""
-    return _reid("dukemtmc", data_dir, "bounding_box_train", "query", "bounding_box_test", "0001_c2_f0046182.jpg")
+    return _reid("dukemtmc", data_dir, DUKE, "0001_c2_f0046182.jpg")
 
 
 def veri776(data_dir: Path | None) -> Listing:
     """VeRi-776, vehicles, with the splits train, query and gallery, and its cameras (Liu et al. 2016)."""
-    return _reid("veri776", data_dir, "image_train", "image_query", "image_test", "0001_c001_00016450_0.jpg")
+    return _reid("veri776", data_dir, VERI, "0001_c001_00016450_0.jpg")
 
 
 def msmt17(data_dir: Path | None) -> Listing:
@@ -240,6 +246,14 @@ LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tupl
     "ms-celeb": (ms_celeb, ("ms-celeb",), ("list.txt",)),
 }  # fmt: skip
 """Published layouts by the name of the set: its reader, the folders of the data directory to look in, and what one must hold."""
+COMMON = frozenset(
+    {"train", "val", "test", "query", "Images", "images.txt", "classes.txt", "train.txt", "val.txt", "test.txt"}
+)
+"""What folders of anything hold."""
+ENOUGH = 4
+"""Of these, what no folder of anything holds together."""
+ENTRIES, LOOKED_INTO = 1000, 50
+"""Of a folder, and how many folders among them are looked into for a known set."""
 PLAIN = frozenset({"imagenet", "places365", "ms-celeb"})
 """Layouts that many sets share, so that a folder in one is not known by it."""
 
@@ -252,6 +266,28 @@ def layout_of(folder: Path) -> str | None:
                 continue  # Market-1501's folders have the same names.
             return name
     return None
+
+
+def require_no_part(folder: Path) -> None:
+    """Refuse a folder that holds a known set, or most of one: its folders would be taken for classes.
+
+    Raises:
+        InputError: it does.
+    """
+    for below in _folders(folder):
+        if (name := layout_of(below)) is not None:
+            raise InputError(f"{folder} holds the set {name!r}, in {below}: name that folder.")
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, (_, _, needed) in LAYOUTS.items():
+        there = [entry for entry in needed if _has(folder, entry)]
+        if name not in PLAIN and (set(there) - COMMON or len(there) >= ENOUGH):
+            alike.setdefault(tuple(entry for entry in needed if entry not in there), []).append(repr(name))
+    if alike:
+        missing, names = next(iter(alike.items()))
+        raise InputError(
+            f"{folder} looks like the set {' or '.join(names)} and lacks {', '.join(missing)}: unpack the set again, or name a "
+            f"folder with a folder for each class."
+        )
 
 
 def root_of(name: str, data_dir: Path | None) -> Path:
@@ -281,9 +317,27 @@ def complete_root(name: str, data_dir: Path | None, candidates: Sequence[str], n
             return root
     root = next((root for root in roots[:-1] if root.is_dir()), roots[0])
     missing = [entry for entry in needed if not _has(root, entry)]
-    raise InputError(
-        f"The set {name!r} is not complete: {root} should hold {', '.join(needed)}, and lacks {', '.join(missing)}."
-    )
+    text = f"The set {name!r} is not complete: {root} should hold {', '.join(needed)}, and lacks {', '.join(missing)}"
+    near = next((folder for folder in _near(data_dir) if all(_has(folder, entry) for entry in needed)), None)
+    raise InputError(f"{text}." if near is None else f"{text}; {near} holds all of it: name that with --data-dir.")
+
+
+def _near(folder: Path) -> Iterator[Path]:
+    """The folders around one: those that it lies in, and those below it to a depth of two."""
+    yield from list(folder.absolute().parents)[:2]
+    below = [folder]
+    for _ in range(2):
+        below = [path for one in below for path in _folders(one)]
+        yield from below
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Some of the folders in one; none where nobody may look."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in islice(entries, ENTRIES) if entry.is_dir()][:LOOKED_INTO]
+    except OSError:
+        return []
 
 
 def _has(root: Path, entry: str) -> bool:
@@ -291,17 +345,32 @@ def _has(root: Path, entry: str) -> bool:
     return (root / entry).exists() or (entry == LIST_INSHOP and (root / "Eval" / entry).exists())
 
 
-def _reid(name: str, data_dir: Path | None, train: str, query: str, gallery: str, example: str) -> Listing:
+def _reid(name: str, data_dir: Path | None, form: re.Pattern[str], example: str) -> Listing:
     root = root_of(name, data_dir)
     entries: list[Entry] = []
-    for split, folder in (("train", train), ("query", query), ("gallery", gallery)):
+    for split, folder in zip(("train", "query", "gallery"), LAYOUTS[name][2], strict=True):
         for path in sorted((root / folder).glob("[!.]*.jpg")):
-            found = ReID.match(path.name)
+            found = form.fullmatch(path.name)
             if found is None:
                 raise InputError(f"{path} is not named like {example}: remove it from the set.")
             if found["label"] != "-1":
                 entries.append(_entry(path, found["label"], split, found["camera"]))
-    return Listing(entries)
+    return Listing(_told_apart(root, entries))
+
+
+def _told_apart(root: Path, entries: list[Entry]) -> list[Entry]:
+    """The entries of a set whose training part shows nobody who is asked for.
+
+    Raises:
+        InputError: it does.
+    """
+    learned = {entry.label for entry in entries if entry.split == "train"}
+    both = sorted({entry.label for entry in entries if entry.split == "query" and entry.label} & learned)
+    if both:
+        raise InputError(
+            f"{root} has images of {both[0]} to learn from and among its queries, as it was not published: unpack the set again."
+        )
+    return entries
 
 
 def _entry(path: Path, label: str, split: str, camera: str | None = None) -> Entry:

@@ -17,7 +17,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, read_pixels
 from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing, list_folder, list_table
 from evergallery.data.places import local_path, read
-from evergallery.data.published import layout_of
+from evergallery.data.published import layout_of, require_no_part
 from evergallery.errors import InputError
 from evergallery.names import natural, normal
 
@@ -120,9 +120,10 @@ def find(
     suffix = "" if path is not None and path.is_dir() else PurePosixPath(name).suffix.lower()
     if metadata and suffix not in TABLE_SUFFIXES:
         raise InputError(f"{source} has no columns that could be metadata: name a .csv or .parquet table.")
+    # Where it is said where named sets lie, a folder of the same name is one of them.
+    if str(source).lower() in NAMED and (data_dir is not None or not Path(source).exists()):
+        return NAMED[str(source).lower()](data_dir, preprocessing)
     if path is not None and not path.exists():
-        if str(source).lower() in NAMED:
-            return NAMED[str(source).lower()](data_dir, preprocessing)
         raise InputError(f"There is no {path}: name a folder, a table, an .npz file, or one of {', '.join(NAMED)}.")
     if suffix in TABLE_SUFFIXES:
         return list_table(str(source) if path is None else name, require_labels, metadata)
@@ -136,6 +137,8 @@ def find(
         layout = layout_of(path) if require_labels else None
         if layout is not None:
             return NAMED[layout](path, preprocessing)  # Its folders are not classes, and its split is published.
+        if require_labels:
+            require_no_part(path)
         return list_folder(name if path.is_absolute() else str(path.absolute()), require_labels)
     raise InputError(
         f"{name} is no source of {'labelled ' if require_labels else ''}images: "
