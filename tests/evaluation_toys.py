@@ -59,16 +59,29 @@ def revisited(name: str) -> Callable[[Path], None]:
     return make
 
 
+def gldv2_retrieval(root: Path) -> None:
+    """An index of five, two queries of the private part, one of the public one, and one that is ignored."""
+    gallery, asked = [f"a{index}b{index}" for index in range(5)], [f"q{index}c{index}" for index in range(4)]
+    for folder, names in (("index", gallery), ("test", asked)):
+        for number, name in enumerate(names):
+            paint(root / folder / name[0] / name[1] / name[2] / f"{name}.jpg", (number * 40, 7, len(folder)))
+    (root / "index.csv").write_text("\n".join(["id", *gallery]))
+    solutions = [f"{gallery[0]} {gallery[3]},Private", f"{gallery[1]},Public", "None,Ignored", f"{gallery[2]},Private"]
+    rows = [f"{name},{solution}" for name, solution in zip(asked, solutions, strict=True)]
+    (root / "retrieval_solution_v2.1.csv").write_text("\n".join(["id,images,Usage", *rows]))
+
+
 TOYS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "lfw": ("lfw", lfw),
     "ijb-c": ("IJBC", ijb_c),
     "roxford5k": ("roxford5k", revisited("roxford5k")),
     "rparis6k": ("rparis6k", revisited("rparis6k")),
+    "gldv2-retrieval": ("gldv2", gldv2_retrieval),
 }
 
 
 def make_toy(name: str, directory: Path) -> None:
     """Write the toy copy of a set below a data directory."""
     folder, make = TOYS[name]
-    (directory / folder).mkdir(parents=True)
+    (directory / folder).mkdir(parents=True, exist_ok=True)
     make(directory / folder)

@@ -15,6 +15,7 @@ from evergallery.data.evaluation_sets import (
     EvaluationSet,
     LandmarkSet,
     PairSet,
+    SolvedSet,
     TemplateSet,
     evaluation_set,
 )
@@ -22,6 +23,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.images.parts import FACE, FACE_POINTS, Box, Face
 from evergallery.errors import InputError
 from evergallery.retrieval.revisited import Landmark
+from evergallery.retrieval.verification import templates
 
 SMALL = Preprocessing(size=8)
 
@@ -33,7 +35,7 @@ def unit(*degrees: float) -> torch.Tensor:
 
 
 def toy(name: str, directory: Path) -> EvaluationSet:
-    make_toy(name, directory)
+    make_toy(name.removesuffix("-weighted"), directory)
     return evaluation_set(name, directory)
 
 
@@ -44,12 +46,15 @@ def test_every_set_reads_its_layout_and_says_what_it_lacks(name: str, tmp_path: 
     assert len(images) == len(chosen.entries) > 3
     vectors = torch.nn.functional.normalize(torch.randn(len(images), 5, generator=torch.Generator().manual_seed(0)))
     assert all(0 <= value <= 1 for value in chosen.figures(vectors, vectors).values())
-    with pytest.raises(InputError, match=f"The set '{name}' is read from disk: say with --data-dir"):
+    with pytest.raises(
+        InputError, match=f"The set '{name.removesuffix('-weighted')}' is read from disk: say with --data-dir"
+    ):
         evaluation_set(name)
-    with pytest.raises(InputError, match=f"The set '{name}' is not complete"):
+    with pytest.raises(InputError, match=f"The set '{name.removesuffix('-weighted')}' is not complete"):
         evaluation_set(name, tmp_path / "elsewhere")
     Path(chosen.entries[0].uri).unlink()
-    with pytest.raises(InputError, match=f"1 of {len(images)} images of {name} cannot be read"):
+    lost = [one.uri for one in chosen.entries].count(chosen.entries[0].uri)
+    with pytest.raises(InputError, match=f"{lost} of {len(images)} images of {name} cannot be read"):
         chosen.images(SMALL, None)
 
 
@@ -95,6 +100,40 @@ def test_ijb_c_counts_a_video_once_and_searches_both_galleries(tmp_path: Path) -
         evaluation_set("ijb-c", tmp_path)
 
 
+def test_templates_weighted_by_their_detector_beside_brute_force(tmp_path: Path) -> None:
+    """As InsightFace's evaluation sums them up, but for the length of features: image and mirrored image, score, media."""
+    make_toy("ijb-c", tmp_path)
+    half = np.zeros((120, 120, 3), dtype=np.uint8)
+    half[:, 60:] = 255
+    Image.fromarray(half).save(tmp_path / "IJBC/loose_crop/1.jpg")
+    table = tmp_path / "IJBC/meta/ijbc_name_5pts_score.txt"
+    sure = np.array([0.9, 0.2, 0.7, 1.0, 0.5, 0.3])
+    rows = [
+        " ".join([*line.split()[:-1], str(one)]) for line, one in zip(table.read_text().splitlines(), sure, strict=True)
+    ]
+    table.write_text("\n".join(rows))
+    found, plain = (evaluation_set(name, tmp_path) for name in ("ijb-c-weighted", "ijb-c"))
+    assert isinstance(found, TemplateSet)
+    assert isinstance(plain, TemplateSet)
+    assert found.weight is not None
+    vectors = torch.nn.functional.normalize(torch.randn(12, 7, generator=torch.Generator().manual_seed(1)))
+    made = templates(vectors, *map(torch.from_numpy, (found.template, found.media, found.weight)))
+    summed = (vectors[:6] + vectors[6:]).numpy() * sure[:, None]
+    for template in range(4):
+        members = plain.template == template
+        media = [summed[members & (plain.media == one)].mean(0) for one in np.unique(plain.media[members])]
+        wanted = np.sum(media, axis=0)
+        assert np.allclose(made[template], wanted / np.linalg.norm(wanted), atol=1e-6)
+    images = found.images(SMALL, None)
+    pixels = images.pixels[images.rows].astype(int)
+    assert np.abs(pixels[6:] - pixels[:6, :, ::-1]).max() <= 2
+    assert np.abs(pixels[6] - pixels[0]).max() > 100
+    for last, message in (("-1", "score that is not above 0"), ("x", "5pts_score.txt cannot be read")):
+        table.write_text("\n".join(f"{row.rpartition(' ')[0]} {last}" for row in rows))
+        with pytest.raises(InputError, match=message):
+            evaluation_set("ijb-c-weighted", tmp_path)
+
+
 def test_searches_1_to_n_are_by_hand() -> None:
     """Ten probes of strangers and two of the gallery's people: TPIR at the FPIR that ten can tell."""
     angles = [0, 90, 10, 80, *(30 + index for index in range(9)), 2]
@@ -131,6 +170,24 @@ def test_revisited_sets_look_at_the_box_of_a_query(tmp_path: Path) -> None:
     (tmp_path / "roxford5k/gnd_roxford5k.pkl").write_bytes(pickle.dumps({"imlist": [], "qimlist": ["q"], "gnd": []}))
     with pytest.raises(InputError, match="do not fit each other"):
         evaluation_set("roxford5k", tmp_path)
+
+
+def test_queries_in_an_index_by_hand(tmp_path: Path) -> None:
+    found = toy("gldv2-retrieval", tmp_path)
+    assert isinstance(found, SolvedSet)
+    assert [Path(entry.uri).stem for entry in found.entries][4:] == ["a4b4", "q0c0", "q1c1", "q3c3"]
+    # The first finds 3 first and 0 third, the second its one item second, the last one first.
+    vectors = unit(20, 50, 90, 1, 10, 0, 71, 91)
+    figures = found.figures(vectors, vectors)
+    assert figures == pytest.approx({"mAP@100": ((1 + 2 / 3) / 2 + 1) / 2, "mAP@100 public": 1 / 2})
+    table = tmp_path / "gldv2/retrieval_solution_v2.1.csv"
+    for text, message in (
+        ("id,images,Usage\nq0c0,nobody,Private", "cannot be read"),
+        ("id,images,Usage\n", "no query"),
+    ):
+        table.write_text(text)
+        with pytest.raises(InputError, match=message):
+            evaluation_set("gldv2-retrieval", tmp_path)
 
 
 def write_pairs(path: Path, lines: Sequence[str]) -> Path:

@@ -194,7 +194,8 @@ def verify(
     data: Annotated[
         str,
         typer.Option(
-            help="lfw, ijb-c, roxford5k or rparis6k, or a .csv table first,second,same[,fold] of pairs, paths relative to it."
+            help="lfw, ijb-c, ijb-c-weighted, roxford5k, rparis6k or gldv2-retrieval, or a .csv table first,second,same[,fold] "
+            "of pairs, paths relative to it."
         ),
     ],
     workspace: WorkspaceOption = HERE,

@@ -6,7 +6,7 @@ are stored.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from torch import Tensor
 from evergallery.data.columns import csv_records
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.images.parts import Box, Face
+from evergallery.data.images.parts import Box, Face, Mirrored
 from evergallery.data.listing import Entry
 from evergallery.data.pickles import unpickled
 from evergallery.data.published import complete_root, damaged, fields, lines
 from evergallery.data.sources import read_entries
 from evergallery.errors import InputError
+from evergallery.retrieval.knn import nearest
+from evergallery.retrieval.metrics import average_precision
 from evergallery.retrieval.revisited import RELEVANT, Landmark, revisited_map
 from evergallery.retrieval.verification import pair_accuracy, tar_at_far, templates, tpir_at_fpir
 from evergallery.watching import SILENT, Watcher
@@ -31,6 +33,9 @@ from evergallery.watching import SILENT, Watcher
 Figures = dict[str, float]
 FALSE_ACCEPT = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FALSE_POSITIVE = (1e-1, 1e-2)
+IJB_C_TABLES = ("meta/ijbc_face_tid_mid.txt", "meta/ijbc_template_pair_label.txt", "meta/ijbc_name_5pts_score.txt")
+LOOKED_AT = 100
+"""Nearest images that count on Google Landmarks v2."""
 AT_ONCE = 4096
 """Searches of templates that are scored together."""
 
@@ -114,6 +119,7 @@ class TemplateSet(EvaluationSet):
         galleries: templates of each gallery of the search 1:N.
         probes: (Q,) templates that search in each gallery.
         subject: (T,) number of the person, of probes and galleries at least.
+        weight: (N,) how much each image counts in its template; ``None`` for all alike.
     """
 
     template: NDArray[np.int64]
@@ -124,11 +130,13 @@ class TemplateSet(EvaluationSet):
     galleries: tuple[NDArray[np.int64], ...]
     probes: NDArray[np.int64]
     subject: NDArray[np.int64]
+    weight: NDArray[np.float32] | None = None
 
     def figures(self, query: Tensor, gallery: Tensor) -> Figures:
         """TAR at each FAR of the pairs; TPIR at each FPIR and rank 1 of the searches, mean over the galleries."""
         template, media = torch.from_numpy(self.template), torch.from_numpy(self.media)
-        asking, stored = templates(query, template, media), templates(gallery, template, media)
+        weight = None if self.weight is None else torch.from_numpy(self.weight)
+        asking, stored = templates(query, template, media, weight), templates(gallery, template, media, weight)
         scores = torch.cat(
             [
                 (asking[self.first[start : start + AT_ONCE]] * stored[self.second[start : start + AT_ONCE]]).sum(dim=1)
@@ -175,6 +183,31 @@ class LandmarkSet(EvaluationSet):
         return {f"mAP {name}": revisited_map(ranking, self.landmarks, name) for name in order}
 
 
+@dataclass(frozen=True)
+class SolvedSet(EvaluationSet):
+    """Which other images show the same landmark? The last images ask, those before them are the gallery.
+
+    Attributes:
+        solutions: Q of them, one for each query: (R,) indices of gallery images, at least one.
+        private: (Q,) bool, of the part of the queries that figures are told of.
+    """
+
+    solutions: tuple[NDArray[np.int64], ...]
+    private: NDArray[np.bool_]
+
+    def figures(self, query: Tensor, gallery: Tensor) -> Figures:
+        """mAP@100 of the private part and of the public one: ``1 / min(R, 100)`` of the precision at each of the hits."""
+        count = len(self.entries) - len(self.solutions)
+        found = nearest(query[count:], gallery[:count], LOOKED_AT).indices
+        hits = torch.stack(
+            [torch.isin(row, torch.from_numpy(one)) for row, one in zip(found, self.solutions, strict=True)]
+        )
+        relevant = torch.tensor([min(len(one), LOOKED_AT) for one in self.solutions])
+        values = average_precision(hits, relevant)
+        parts = {"mAP@100": self.private, "mAP@100 public": ~self.private}
+        return {name: values[torch.from_numpy(part)].mean().item() for name, part in parts.items() if part.any()}
+
+
 def lfw(data_dir: Path | None) -> PairSet:
     """LFW's 6 000 pairs in ten folds: ``pairs.txt`` beside folders of people, or beside a folder of them (Huang et al. 2007).
 
@@ -214,14 +247,14 @@ def ijb_c(data_dir: Path | None) -> TemplateSet:
     """IJB-C as its crops are published for evaluation: ``loose_crop`` beside ``meta`` (Maze et al. 2018).
 
     Faces are aligned by their five points. Pairs are those of ``ijbc_template_pair_label.txt``; the search 1:N is there where
-    ``ijbc_1N_gallery_G1.csv``, ``…_G2.csv`` and ``ijbc_1N_probe_mixed.csv`` are. Images of one medium count as their mean;
-    nothing is weighted by how sure a detector was.
+    ``ijbc_1N_gallery_G1.csv``, ``…_G2.csv`` and ``ijbc_1N_probe_mixed.csv`` are. Images of one medium count as their mean.
     """
-    tables = ("meta/ijbc_face_tid_mid.txt", "meta/ijbc_template_pair_label.txt", "meta/ijbc_name_5pts_score.txt")
-    root = complete_root("ijb-c", data_dir, ("IJBC", "IJB-C"), (*tables, "loose_crop"))
-    faces, pairs, points = fields(root / tables[0], 3), fields(root / tables[1], 3), fields(root / tables[2], 12)
+    root = _ijb_c_root(data_dir)
+    faces, pairs, points = (fields(root / table, count) for table, count in zip(IJB_C_TABLES, (3, 3, 12), strict=True))
     if [row[0] for row in faces] != [row[0] for row in points]:
-        raise InputError(f"{root / tables[0]} and {root / tables[2]} name different images: download them again.")
+        raise InputError(
+            f"{root / IJB_C_TABLES[0]} and {root / IJB_C_TABLES[2]} name different images: download them again."
+        )
     galleries = [root / f"meta/ijbc_1N_gallery_G{number}.csv" for number in (1, 2)]
     probes = root / "meta/ijbc_1N_probe_mixed.csv"
     searched = probes.is_file() and all(path.is_file() for path in galleries)
@@ -253,6 +286,27 @@ def ijb_c(data_dir: Path | None) -> TemplateSet:
         raise damaged(root / "meta", error) from error
 
 
+def ijb_c_weighted(data_dir: Path | None) -> TemplateSet:
+    """The same as InsightFace evaluates it: an image counts as much as its detector was sure, its mirrored image beside it."""
+    plain = ijb_c(data_dir)
+    table = _ijb_c_root(data_dir) / IJB_C_TABLES[2]
+    try:
+        sure = np.array([float(row[11]) for row in fields(table, 12)], dtype=np.float32)
+    except ValueError as error:
+        raise damaged(table, error) from error
+    if not (sure > 0).all():
+        raise InputError(f"{table} has a score that is not above 0: download it again.")
+    mirrored = [Entry(one.uri, part=Mirrored(one.part)) for one in plain.entries if isinstance(one.part, Face)]
+    return replace(
+        plain,
+        name="ijb-c-weighted",
+        entries=(*plain.entries, *mirrored),
+        template=np.tile(plain.template, 2),
+        media=np.tile(plain.media, 2),
+        weight=np.tile(sure, 2),
+    )
+
+
 def roxford5k(data_dir: Path | None) -> LandmarkSet:
     """Revisited Oxford: ``gnd_roxford5k.pkl`` beside ``jpg``; of a query its box is looked at (Radenović et al. 2018)."""
     return _revisited("roxford5k", data_dir)
@@ -263,11 +317,37 @@ def rparis6k(data_dir: Path | None) -> LandmarkSet:
     return _revisited("rparis6k", data_dir)
 
 
+def gldv2_retrieval(data_dir: Path | None) -> SolvedSet:
+    """Google Landmarks v2, queries in its index: ``index.csv``, ``retrieval_solution_v2.1.csv``, ``index`` and ``test``.
+
+    Images lie as ``index/0/1/2/012….jpg``; queries whose use is ``Ignored`` are left out (Weyand et al. 2020).
+    """
+    tables = ("index.csv", "retrieval_solution_v2.1.csv")
+    root = complete_root("gldv2-retrieval", data_dir, ("gldv2", "google-landmarks-v2"), (*tables, "index", "test"))
+
+    def entry(folder: str, name: str) -> Entry:
+        return Entry(str((root / folder / name[0] / name[1] / name[2] / f"{name}.jpg").absolute()))
+
+    try:
+        gallery = {row[0]: index for index, (_, row) in enumerate(_records(root / tables[0]))}
+        rows = [row for _, row in _records(root / tables[1]) if row[2].strip() in ("Private", "Public")]
+        entries = [entry("index", name) for name in gallery] + [entry("test", row[0]) for row in rows]
+        solutions = tuple(np.array([gallery[name] for name in row[1].split()], dtype=np.int64) for row in rows)
+    except (KeyError, IndexError) as error:
+        raise damaged(root / tables[1], error) from error
+    if not rows or not all(map(len, solutions)):
+        raise InputError(f"{root / tables[1]} has a query without an image to find, or no query: download it again.")
+    private = np.array([row[2].strip() == "Private" for row in rows])
+    return SolvedSet("gldv2-retrieval", tuple(entries), solutions, private)
+
+
 EVALUATION_SETS: dict[str, Callable[[Path | None], EvaluationSet]] = {
     "lfw": lfw,
     "ijb-c": ijb_c,
+    "ijb-c-weighted": ijb_c_weighted,
     "roxford5k": roxford5k,
     "rparis6k": rparis6k,
+    "gldv2-retrieval": gldv2_retrieval,
 }
 """Published evaluation sets by their names."""
 
@@ -321,6 +401,10 @@ def _pair_set(name: str, pairs: Sequence[tuple[str, str, bool, str]]) -> PairSet
         same=np.array([pair[2] for pair in pairs]),
         fold=np.unique([pair[3] for pair in pairs], return_inverse=True)[1].astype(np.int64),
     )
+
+
+def _ijb_c_root(data_dir: Path | None) -> Path:
+    return complete_root("ijb-c", data_dir, ("IJBC", "IJB-C"), (*IJB_C_TABLES, "loose_crop"))
 
 
 def _revisited(name: str, data_dir: Path | None) -> LandmarkSet:

@@ -13,13 +13,16 @@ from torch.nn import functional as F
 from evergallery.errors import InputError
 
 
-def templates(embeddings: Tensor, template: Tensor, media: Tensor | None = None) -> Tensor:
+def templates(
+    embeddings: Tensor, template: Tensor, media: Tensor | None = None, weight: Tensor | None = None
+) -> Tensor:
     """(T, D) unit rows: the mean of the unit embeddings of each template, as IJB-C is evaluated (Maze et al. 2018).
 
     Args:
         embeddings: (N, D) unit rows.
         template: (N,) index 0 … T - 1 of the template that an image belongs to; each has at least one.
         media: (N,) number of the photograph or video that it comes from: the frames of a video count as their mean, once.
+        weight: (N,) how much each image counts, above 0; all alike by default.
 
     Raises:
         InputError: not one index for each embedding, or a template without an image.
@@ -32,6 +35,8 @@ def templates(embeddings: Tensor, template: Tensor, media: Tensor | None = None)
     counts = torch.bincount(template)
     if (counts == 0).any():
         raise InputError(f"Template {int((counts == 0).nonzero()[0])} has no image.")
+    if weight is not None:
+        embeddings = embeddings * weight.to(embeddings).unsqueeze(1)
     if media is not None:
         _, medium = torch.unique(media, return_inverse=True)
         source = template * (int(medium.max()) + 1) + medium

@@ -49,8 +49,9 @@ def verify(
 
     Args:
         generation: the one that asks.
-        data: ``lfw`` (pairs in ten folds), ``ijb-c`` (templates), ``roxford5k`` or ``rparis6k`` (landmarks with junk), or a
-            ``.csv`` table ``first,second,same[,fold]`` of pairs of one's own.
+        data: ``lfw`` (pairs in ten folds), ``ijb-c`` or ``ijb-c-weighted`` (templates), ``roxford5k`` or ``rparis6k``
+            (landmarks with junk), ``gldv2-retrieval`` (mAP@100 in its index), or a ``.csv`` table ``first,second,same[,fold]``
+            of pairs of one's own.
         against: another generation, whose vectors would be stored.
         data_dir: where named sets lie.
         watcher: hears of progress.

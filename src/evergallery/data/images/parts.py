@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 FACE = 112
 FACE_POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
@@ -56,4 +56,15 @@ class Face:
         return image.transform((FACE, FACE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
-Part = Box | Face
+@dataclass(frozen=True)
+class Mirrored:
+    """A face, mirrored."""
+
+    face: Face
+
+    def of(self, image: Image.Image) -> Image.Image:
+        """The face from right to left, 112 by 112 pixels."""
+        return ImageOps.mirror(self.face.of(image))
+
+
+Part = Box | Face | Mirrored
