@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from conftest import Listening, coloured_images
-from evaluation_toys import make_toy
+from evaluation_toys import TOYS, make_toy
 from evergallery import Workspace
 from evergallery.benchmark import contenders, job, protocols
 from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender
@@ -34,15 +34,15 @@ from evergallery.benchmark.runner import run_benchmark
 from evergallery.benchmark.tables import COLUMNS, compare, read_runs, summary
 from evergallery.data.evaluation_sets import EVALUATION_SETS, evaluation_set
 from evergallery.data.images import Preprocessing
-from evergallery.data.sampling import shuffled_batches
 from evergallery.data.sources import load
-from evergallery.data.tasks import equal_groups
+from evergallery.data.tasks import Tasks, equal_groups
 from evergallery.errors import InputError, NotFoundError
 from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
 from evergallery.learning.networks import start_network
 from evergallery.methods import CSD, METHODS, Mutual
 from evergallery.network import Network, build_backbone
+from evergallery.retrieval.refresh_curve import random_order
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 
@@ -65,6 +65,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
     job.read_parts.cache_clear()
     return str(tmp_path / "tiny.npz")
+
+
+def halves_of_six(classes: Sequence[str], seed: int) -> Tasks:
+    return equal_groups(classes, 2, seed)
 
 
 def run(tiny: str, out: Path, methods: list[str], seeds: int = 1) -> Path:
@@ -274,48 +278,20 @@ class TestChanges:
         ):
             run("other.npz", tmp_path / "out", ["initial"])
 
-    def test_paper_budgets_have_the_settings_of_the_papers(self) -> None:
-        csd, mutual, dual, bct = (
-            (PROTOCOLS[name].changed("paper", ProtocolChanges()), PROTOCOLS[name].budgets["paper"])
-            for name in ("csd-cifar100", "mutual-one-task", "dual-tuning", "bct-imagenet")
+    def test_what_a_paper_s_budget_asks_of_methods(self) -> None:
+        mutual, dual, bct = (
+            PROTOCOLS[name].changed("paper", ProtocolChanges())
+            for name in ("mutual-one-task", "dual-tuning", "bct-imagenet")
         )
-        first = csd[1].first
-        assert (csd[0].head, first.border, first.precision, first.last_batch) == ("unit-rows", "zero", "float32", True)
-        assert (first.validation_fraction, first.batch_size, csd[1].update.learning_rate) == (0, 128, 1e-5)
-        # 500 images of 50 classes: 195 whole batches and one of 40.
-        assert len(shuffled_batches(25_000, 128, seed=0, epoch=0, drop_last=not first.last_batch)) == 196
-        assert [first.rate(epoch / 800) / 1e-3 for epoch in (0, 199, 200, 400, 600)] == pytest.approx(
-            [1, 1, 0.1, 0.01, 1e-3]
-        )
-        assert (mutual[0].backbone, mutual[0].dim, mutual[0].neck) == ("bn-inception", 512, "linear")
-        settings = mutual[1].first
-        assert (settings.epoch, settings.crop, settings.normalisation, settings.clip_norm) == (
-            "classes",
-            0.16,
-            "fixed",
-            None,
-        )
-        assert (dual[0].backbone, dual[0].update_backbone, dual[0].neck, dual[0].head) == (
-            "resnet18",
-            "resnet50",
-            "bn",
-            "linear",
-        )
-        assert Contender.named("dual-tuning").method(dual[0]).loss == "cross-entropy"  # type: ignore[union-attr]
-        assert (dual[1].size, dual[0].fit) == ((256, 128), "stretch")
         # Classifiers alone, for rivals and for the old model too.
-        for protocol in (dual[0], bct[0]):
+        for protocol in (dual, bct):
             assert not protocol.triplets
             assert Contender.named("joint").method(protocol).triplet_margin == -2  # type: ignore[union-attr]
-        assert Contender.named("mutual").method(mutual[0]).supporting == "pretrained"  # type: ignore[union-attr]
-        scratch = PROTOCOLS["mutual-one-task"].changed("paper", ProtocolChanges(pretrained=False))
-        assert Contender.named("mutual").method(scratch).supporting == "scratch"  # type: ignore[union-attr]
-        settings = dual[1].first
-        assert (settings.batch_size, settings.images_per_class, settings.padding, settings.erase) == (64, 4, 10, 0.5)
-        assert [settings.rate(epoch / 120) / 3.5e-4 for epoch in (20, 41, 91)] == pytest.approx([1, 0.1, 0.01])
-        settings = bct[1].first
-        assert [settings.rate(epoch / 90) / 0.1 for epoch in (0, 29, 31, 61)] == pytest.approx([1, 1, 0.1, 0.01])
-        assert (settings.crop, settings.clip_norm) == (0.08, None)
+        assert Contender.named("mutual").method(mutual).weighting == "inner"  # type: ignore[union-attr]
+        assert Contender.named("relation").method(mutual).loss == "hard-mining"  # type: ignore[union-attr]
+        for changes, begins in ((ProtocolChanges(), "pretrained"), (ProtocolChanges(pretrained=False), "scratch")):
+            found = PROTOCOLS["mutual-one-task"].changed("paper", changes)
+            assert Contender.named("mutual").method(found).supporting == begins  # type: ignore[union-attr]
 
     def test_a_file_of_weights_serves_the_supporting_network_too(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -351,6 +327,62 @@ class TestChanges:
         for number in (1, 2):
             card = Workspace(directory / "work" / "seed0" / "l2").generation(f"v{number}").card
             assert card.method.parameters["triplet_margin"] == -2
+
+    def test_another_backbone_has_weights_of_its_own_and_what_stands_behind_it(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(
+            PROTOCOLS, "tiny",
+            replace(PROTOCOLS["tiny"], update_backbone="resnet32", dim=12, neck="linear-bn", tasks=halves_of_six),
+        )  # fmt: skip
+        files = {name: tmp_path / f"{name}.safetensors" for name in ("resnet20", "resnet32")}
+        given = {name: build_backbone(name, seed=5).module.state_dict() for name in files}
+        for name, path in files.items():
+            save_file(given[name], path)
+        begun: list[Network] = []
+
+        def start(*arguments: Any, **options: Any) -> Network:
+            network = start_network(*arguments, **options)
+            begun.append(copy.deepcopy(network))
+            return network
+
+        monkeypatch.setattr("evergallery.learning.networks.start_network", start)
+        alone = ProtocolChanges(weights=files["resnet20"])
+        both = ProtocolChanges(weights=files["resnet20"], update_weights=files["resnet32"])
+        with pytest.raises(
+            InputError, match="that of resnet20 with --weights and that of resnet32 with --update-weights"
+        ):
+            run_benchmark("tiny", ["l2"], seeds=[0], data=tiny, changes=alone, out=tmp_path, watcher=Watcher())
+        assert not begun
+        directory = run_benchmark(
+            "tiny", ["l2", "cores"], seeds=[0], data=tiny, changes=both, out=tmp_path / "out", watcher=Watcher()
+        )
+        assert len(begun) == 4
+        for network, name in zip(begun, [*files] * 2, strict=True):
+            found = network.embedder.backbone.state_dict()
+            assert all(torch.equal(found[key], one) for key, one in given[name].items())
+        for method, dimension in (("l2", 12), ("cores", 5)):
+            for one in Workspace(directory / "work" / "seed0" / method).generations():
+                assert (one.card.dimension, one.architecture.neck) == (dimension, "linear-bn")
+        assert "update_weights=resnet32.safetensors" in directory.name
+
+    def test_more_images_of_the_same_classes(self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        twice = replace(PROTOCOLS["tiny"], tasks=protocols.all_twice, overlapping=True, first_share=0.5)
+        monkeypatch.setitem(PROTOCOLS, "tiny", twice)
+        directory = run(tiny, tmp_path / "out", ["initial", "finetune", "replay", "joint"])
+        work = directory / "work" / "seed0"
+        # Of 12 images of each of six classes 4 are tested on; half of the others come first.
+        numbers = {
+            method: [one.card.data["images"] for one in Workspace(work / method).generations()]
+            for method in ("finetune", "replay", "joint")
+        }
+        assert numbers == {name: [24, 48] for name in numbers}
+        first, last = (set(one.card.classes) for one in Workspace(work / "joint").generations())
+        assert first == last
+        found = results(directory)["joint-seed0"]["measures"]
+        assert set(found["compatibility"]) == {"old", "all"}
+        assert found["compatibility"]["old"] == found["compatibility"]["all"]
+        assert "| joint |" in write_report(directory).read_text()
 
     def test_one_backbone_that_is_asked_for_is_that_of_all_updates(self) -> None:
         found = PROTOCOLS["bct-imagenet"].changed("quick", ProtocolChanges(backbone="resnet34"))
@@ -425,7 +457,7 @@ class TestSplits:
                 )
 
     def test_pairs_templates_and_landmarks_are_measured_beside_the_test_part(self, tiny: str, tmp_path: Path) -> None:
-        for name in EVALUATION_SETS:
+        for name in TOYS:
             make_toy(name, tmp_path)
         directory = run_benchmark(
             "tiny", ["initial", "finetune", "procrustes", "joint"], seeds=[0], data=tiny, data_dir=tmp_path,
@@ -452,7 +484,7 @@ class TestSplits:
             assert fine[name]["cross"] == chosen.figures(new, old)
         page = write_report(directory).read_text()
         assert "lfw accuracy self" in page
-        assert "--evaluate lfw,ijb-c,roxford5k,rparis6k" in page
+        assert "--evaluate lfw,ijb-c,ijb-c-weighted,roxford5k,rparis6k,gldv2-retrieval" in page
         (tmp_path / "lfw/pairs.txt").unlink()
         with pytest.raises(InputError, match=r"lacks pairs\.txt"):
             run_benchmark(
@@ -504,6 +536,23 @@ class TestSplits:
         found = parts_of(images, "five", held_out=0.1).images
         assert [int((found.labels[found.split == "test"] == label).sum()) for label in range(5)] == [2] * 5
 
+    def test_classes_of_few_images_are_learned_from_and_not_tested_on(self) -> None:
+        """A set of many thousand classes has some of one, two or three images."""
+        images = coloured_images(classes=4, each=5)
+        few = images.select(np.array([*range(5), 5, 6, 7, 10, 11, 15]))
+        parts = parts_of(few, "few", held_out=0.3)
+        found = {
+            name: np.bincount(parts.images.of_split(name).labels, minlength=4).tolist() for name in ("train", "test")
+        }
+        assert found == {"train": [3, 3, 2, 0], "test": [2, 0, 0, 0]}
+        assert parts.words.endswith(
+            "held out here, classes of fewer than 4 images not tested on: 2, images that are alone in their class left out: 1"
+        )
+        with pytest.raises(
+            InputError, match="few has no class of 4 readable images: 2 are learned from and 2 are held out"
+        ):
+            parts_of(few.select(np.arange(5, 11)), "few")
+
     def test_what_is_tested_on(self) -> None:
         images = coloured_images(4, 12)
         for splits, tested in ((["train", "val"], "val"), (["train", "val", "test"], "test"), (["train"], None)):
@@ -548,6 +597,22 @@ class TestMeasures:
         found = measures_of(chain(tasks=2))
         assert found["refresh"]["recall@1"][0] == pytest.approx(found["cells"]["cross"]["recall@1"])
         assert found["refresh"]["recall@1"][-1] == pytest.approx(found["cells"]["new self"]["recall@1"])
+
+    def test_vectors_of_another_width_are_refreshed_too(self) -> None:
+        """Half of the old vectors replaced: each beside the query in its own width, by hand."""
+        one = chain(tasks=2)
+        old, wider = one.embeddings[0], chain(tasks=2, seed=5).embeddings[1]
+        wider = (np.concatenate([wider, old[::-1]], axis=1) / np.sqrt(2)).astype(np.float32)
+        narrow = wider[:, :8] / np.linalg.norm(wider[:, :8], axis=1, keepdims=True)
+        found = measures_of(replace(one, embeddings=[old, wider]))
+        curve = found["refresh"]["recall@1"]
+        assert curve[0] == pytest.approx(found["cells"]["cross"]["recall@1"])
+        assert curve[-1] == pytest.approx(found["cells"]["new self"]["recall@1"])
+        replaced = np.isin(np.arange(30), random_order(30, seed=0)[:15].numpy())
+        scores = np.where(replaced, wider @ wider.T, narrow @ old.T)
+        np.fill_diagonal(scores, -np.inf)
+        labels = one.test.labels
+        assert curve[2] == pytest.approx(np.mean(labels[scores.argmax(axis=1)] == labels))
 
     def test_classes_of_no_task_are_a_group_of_their_own(self) -> None:
         run = chain(tasks=3)

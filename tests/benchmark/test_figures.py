@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import statistics
 import sys
 from bisect import bisect_left
@@ -13,11 +12,7 @@ from typing import Any
 
 import pytest
 
-from evergallery.benchmark.contenders import Contender
-from evergallery.benchmark.protocol import ProtocolChanges
-from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.tables import markdown, read_runs
-from evergallery.data.datasets import NAMED
 from evergallery.data.glyphs import generate
 from evergallery.methods import METHODS
 
@@ -148,29 +143,6 @@ def test_every_method_was_searched_for_on_characters_that_no_table_shows() -> No
         assert search["best"] == best
         assert len(search["values"]) == 4, "the same number of values for each"
         assert f"| {name} | `{search['weight']}` | {float(search['default']):g} | " in page
-
-
-def test_commands_that_reproduce_a_table_are_ones_that_run() -> None:
-    page = (ROOT / "docs" / "reproduce.md").read_text()
-    commands = [shlex.split(text) for text in re.findall(r"`evergallery (benchmark [^`]*)`", page)]
-    assert len(commands) > 10
-    for _, name, *words in commands:
-        pretrained = "--pretrained" in words
-        words = [word for word in words if word != "--pretrained"]
-        options = dict(zip(words[::2], words[1::2], strict=True))
-        changes = ProtocolChanges(
-            backbone=options.get("--backbone"), pretrained=pretrained or None,
-            dim=int(options["--dim"]) if "--dim" in options else None,
-        )  # fmt: skip
-        budget = options.get("--budget", "standard")
-        assert budget in ("standard", "paper")
-        protocol = PROTOCOLS[name].changed(budget, changes)  # type: ignore[arg-type]
-        if protocol.data is None or not options["--data"].isupper():
-            assert options["--data"] in NAMED
-        for method in options.get("--methods", "initial").split(","):
-            assert Contender.named(method).misfit(protocol) is None
-        known = {"--budget", "--data", "--data-dir", "--methods", "--backbone", "--size", "--weights", "--dim", "--ks"}
-        assert options.keys() <= known
 
 
 def test_a_figure_that_no_file_holds_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.memory import ClassMeans, Memory
-from evergallery.methods import CSD, METHODS, Beginning, Method, Needs, Step, Task
+from evergallery.methods import CSD, METHODS, Beginning, Method, Mutual, Needs, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
 from evergallery.training import Past, Progress, Settings, Trained, train
 from evergallery.workspace import Workspace
@@ -169,8 +169,40 @@ def _outputs(features: Tensor, head: Head) -> Outputs:
     return Outputs(features, F.normalize(features), head(features))
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_network_beside_keeps_the_statistics_that_it_has(
+    known: bool, quick: Quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Tensor] = []
+    begin = Mutual.begin
+
+    def beginning(self: Mutual, task: Task) -> Any:
+        state = begin(self, task)
+        for layer in state.supporting.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                assert layer.running_mean is not None
+                layer.running_mean.fill_(0.1 if known else 0)
+                made.append(layer.running_mean)
+        return state
+
+    monkeypatch.setattr(Mutual, "begin", beginning)
+    learn(Mutual(), new_images(), quick(normalisation="fixed", epochs=1), tmp_path)
+    assert made
+    assert all((one == 0.1).all() for one in made) if known else all(one.any() for one in made)
+
+
 @EVERY_METHOD
 class TestEveryMethod:
+    def test_label_smoothing_is_of_the_classification_alone(self, method: Method) -> None:
+        step, _, _ = a_step(method, torch.tensor([4, 5, 6, 7] * 3))
+        plain, smoothed = (method.losses(replace(step, label_smoothing=one)) for one in (0.0, 0.3))
+        changed = {name for name in plain if not torch.isclose(plain[name], smoothed[name])}
+        # Dual-Tuning has its own.
+        assert changed == (set() if method.name == "dual-tuning" else {"classification"} & set(plain))
+        if changed:
+            wanted = F.cross_entropy(step.new.logits, step.labels, label_smoothing=0.3)
+            assert torch.allclose(smoothed["classification"], wanted)
+
     def test_learns_and_leaves_the_parent_alone(self, method: Method, quick: Quick, tmp_path: Path) -> None:
         images = old_and_new_images() if method.needs.old_images else new_images()
         settings = quick(epochs=6, learning_rate=2e-3, select="last")

@@ -1,6 +1,7 @@
 """Backbones, embedder and heads."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone, extract
 from evergallery.network.architecture import Neck
+from evergallery.network.backbones import load_weights
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("resnet20", 269_072), ("resnet32", 463_504)])
@@ -52,6 +54,22 @@ def test_timm_model_brings_its_preprocessing() -> None:
     backbone = build_backbone("resnet18", seed=0)
     assert (backbone.width, backbone.size) == (512, 224)
     assert backbone.mean == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "torchvision/resnet50"])
+def test_the_last_stage_may_keep_the_resolution(name: str, tmp_path: Path) -> None:
+    usual, kept = (build_backbone(one, seed=0).module.eval() for one in (name, f"last-stride-1/{name}"))
+    shapes: list[tuple[int, ...]] = []
+    for module in (usual, kept):
+        module.get_submodule("layer4").register_forward_hook(lambda _, __, maps: shapes.append(tuple(maps.shape[2:])))
+        with torch.no_grad():
+            module(torch.zeros(1, 3, 64, 32))
+    assert shapes == [(2, 1), (4, 2)]
+    torch.save(usual.state_dict(), tmp_path / "weights.pt")
+    load_weights(kept, tmp_path / "weights.pt")
+    for other in ("resnet20", "vit_tiny_patch16_224", "resnet18d"):
+        with pytest.raises(InputError, match=f"{other} has no last stage whose stride could be 1"):
+            build_backbone(f"last-stride-1/{other}")
 
 
 def test_unknown_backbone_names_what_there_is() -> None:

@@ -4,16 +4,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evergallery.benchmark.contenders import INITIAL
 from evergallery.benchmark.job import BenchmarkJob
-from evergallery.benchmark.parts import TRAIN
+from evergallery.benchmark.parts import PAIR, TRAIN
 from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.image_set import ImageSet
-from evergallery.data.tasks import Tasks
+from evergallery.data.tasks import Tasks, query_gallery
 from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
 from evergallery.methods import NO_TRIPLETS, Finetune
+from evergallery.network import HeadKind
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
@@ -27,23 +30,22 @@ def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
     directory = job.work / (INITIAL if own_head is None else f"{INITIAL}-{own_head}")
     if not (directory / "workspace.json").is_file():
         preprocessing = protocol.preprocessing(plan)
-        # A simplex has one class more than it has dimensions.
-        dim = protocol.dim if own_head != "simplex" else len({name for task in tasks for name in task}) - 1
         Workspace.create(
             directory,
             backbone=protocol.backbone,
-            dim=dim,
-            neck=None if protocol.neck == "none" else protocol.neck,
             size=preprocessing.size,
             fit=preprocessing.fit,
             head=own_head or protocol.head,
+            **_neck(protocol, own_head, tasks),
         )
     workspace = Workspace(directory)
     if not workspace.generations():
         reset_peak_memory()
-        first = images.of_split(TRAIN).of_classes(tasks[0])
+        first = _in_time(protocol, images.of_split(TRAIN), job.seed)[0].of_classes(tasks[0])
         method = None if protocol.triplets else Finetune(triplet_margin=NO_TRIPLETS)
-        workspace.learn(first, method=method, settings=plan.first, watcher=watcher, **_new_weights(protocol))
+        workspace.learn(
+            first, method=method, settings=plan.first, watcher=watcher, **_new_weights(protocol, protocol.weights)
+        )
         write_json(directory / "memory.json", peak_memory())
     return workspace
 
@@ -76,26 +78,47 @@ def _learn_task(
     assert method is not None
     seen = tuple(dict.fromkeys(name for task in tasks[: number - 1] for name in task))
     arriving = tasks[number - 1]
-    if method.needs.old_images:
+    before, after = train, train
+    if method.needs.old_images and protocol.first_share < 1:
+        before, after = _in_time(protocol, train, job.seed)
+    elif method.needs.old_images:
         # Where a task holds old classes too, their images come once, with the others of the past.
         arriving = tuple(name for name in arriving if name not in set(seen))
     scratch = not method.needs.parent_weights or (protocol.update_backbone is not None and number == 2)
+    weights = protocol.later_weights
+    # Another backbone comes without what stood behind the first one.
+    behind = {} if protocol.update_backbone is None else _neck(protocol, method.needs.head, tasks)
     workspace.learn(
-        train.of_classes(arriving),
+        after.of_classes(arriving),
         method=method,
         parent=f"v{number - 1}",
-        old_data=train.of_classes(seen) if method.needs.old_images else None,
+        old_data=before.of_classes(seen) if method.needs.old_images else None,
         backbone=protocol.update_backbone,
         settings=plan.first if scratch else plan.update,
         watcher=watcher,
-        supporting_weights=protocol.weights,
-        **(_new_weights(protocol) if scratch else {"train": "all"}),
+        supporting_weights=weights,
+        **behind,
+        **(_new_weights(protocol, weights) if scratch else {"train": "all"}),
     )
 
 
-def _new_weights(protocol: BenchmarkProtocol) -> dict[str, Any]:
-    """Options of ``learn`` for a network without a parent's weights: where it has its own from, and that all of it learns."""
-    return {"pretrained": protocol.pretrained, "weights": protocol.weights, "train": "all"}
+def _in_time(protocol: BenchmarkProtocol, train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Training images that the first task may have, and those that come later alone."""
+    if protocol.first_share == 1:
+        return train, train.select(np.empty(0, dtype=np.int64))
+    first, later = query_gallery(train.labels, protocol.first_share, seed, PAIR)
+    return train.select(first), train.select(later)
+
+
+def _neck(protocol: BenchmarkProtocol, own_head: HeadKind | None, tasks: Tasks) -> dict[str, Any]:
+    """Dimension and neck of every generation; a simplex has one class more than it has dimensions."""
+    dim = protocol.dim if own_head != "simplex" else len({name for task in tasks for name in task}) - 1
+    return {"dim": dim, "neck": None if protocol.neck == "none" else protocol.neck}
+
+
+def _new_weights(protocol: BenchmarkProtocol, weights: Path | None) -> dict[str, Any]:
+    """Where a network that has no parent's weights has its own from; all of it learns."""
+    return {"pretrained": protocol.pretrained, "weights": weights, "train": "all"}
 
 
 def _successors(initial: Workspace, directory: Path) -> Workspace:

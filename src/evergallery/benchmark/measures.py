@@ -183,12 +183,19 @@ def _continual(matrix: NDArray[np.float64], suffix: str) -> dict[str, float | No
 
 def _refresh(chain: Chain, first: int, last: int) -> dict[str, Any] | None:
     """Recall@1 of the last generation's queries while the first one's vectors are replaced, in random order."""
-    query, gallery = chain.pair(last, first)
-    if query.shape[1] != chain.embeddings[last].shape[1] or (last, first) in chain.adapted:
+    if (last, first) in chain.adapted:
         return None
+    (query, gallery), replaced = chain.pair(last, first), chain.embeddings[last]
+    if query.shape[1] != replaced.shape[1]:
+        # Each vector is compared in its own width: a query has both, and a stored vector zeros in place of the other.
+        query = np.concatenate([query, replaced], axis=1)
+        gallery, replaced = (
+            np.concatenate([gallery, np.zeros_like(replaced)], axis=1),
+            np.concatenate([np.zeros_like(gallery), replaced], axis=1),
+        )
     searched = chain.searched(chain.measured())
     labels = torch.from_numpy(chain.test.labels)
-    old, new = (torch.from_numpy(vectors)[searched.gallery] for vectors in (gallery, chain.embeddings[last]))
+    old, new = (torch.from_numpy(vectors)[searched.gallery] for vectors in (gallery, replaced))
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     curve = refresh_curve(
         torch.from_numpy(query)[searched.query],

@@ -37,6 +37,12 @@ class TrainingPlan:
     """Of the images; ``None`` is the backbone's own."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """What its networks are where the protocol's own are others: fields of it."""
+    by_backbone: Mapping[str, "TrainingPlan"] = field(default_factory=dict)
+    """What it buys where one of these backbones is asked for, by name without a tag: a paper has settings for each."""
+
+    def of_backbone(self, name: str | None) -> "TrainingPlan":
+        """The plan where this backbone is asked for."""
+        return self.by_backbone.get((name or "").partition(".")[0], self)
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,11 @@ class BenchmarkProtocol:
         fit: how images of another shape are brought to that size.
         pretrained: whether new networks begin with their published weights.
         weights: a file of the backbone's weights in place of the published ones.
+        update_weights: likewise of the later generations' backbone, where it is another.
         report_classes: name of a set of which only the classes count that nothing was developed on, see ``is_reported``.
         ks: of recall@k, beside those that every table has.
         evaluate: evaluation sets that the first and the last generation are measured on too, see ``evaluation_set``.
+        first_share: of each class's images that the first task has, where all tasks have the same classes.
         held_out: share of each class that is tested on, of sets that have no test part of their own.
         triplets: whether the first generation learns by triplets beside its classifier, and every method that may.
         update_options: parameters of some methods that belong to this protocol.
@@ -84,16 +92,24 @@ class BenchmarkProtocol:
     fit: Fit = "crop"
     pretrained: bool = False
     weights: Path | None = None
+    update_weights: Path | None = None
     report_classes: str | None = None
     ks: tuple[int, ...] = ()
     evaluate: tuple[str, ...] = ()
+    first_share: float = 1.0
     held_out: float = 0.3
     triplets: bool = True
     update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def later_weights(self) -> Path | None:
+        """The file of the later generations' backbone."""
+        return self.weights if self.update_backbone in (None, self.backbone) else self.update_weights
+
     def changed(self, budget: Budget, changes: "ProtocolChanges") -> "BenchmarkProtocol":
         """The protocol with the networks of a budget, and what somebody wants otherwise."""
-        wanted = {**self.budgets[budget].network, **changes.network()}
+        plan = self.budgets[budget].of_backbone(changes.backbone)
+        wanted = {**plan.network, **changes.network()}
         for name, known in (("neck", get_args(Neck)), ("head", get_args(HeadKind))):
             if wanted.get(name) not in (None, *known):
                 raise InputError(f"--{name} {wanted[name]!r} is not usable: it is one of {', '.join(known)}.")
@@ -107,7 +123,7 @@ class BenchmarkProtocol:
                 name: {parameter: value for parameter, value in own.items() if value != "pretrained"}
                 for name, own in options.items()
             }
-        return replace(self, **wanted, budgets={**self.budgets, budget: changes.of(self.budgets[budget])})
+        return replace(self, **wanted, budgets={**self.budgets, budget: changes.of(plan)})
 
     def plan(self, budget: Budget, seed: int) -> TrainingPlan:
         """The plan with the seeds of run ``seed``: of weights, of data order and of the validation part."""
@@ -185,6 +201,7 @@ class ProtocolChanges:
         head: kind of classifier.
         pretrained: begin with published weights.
         weights: begin with the backbone's weights in this file.
+        update_weights: of the later generations' backbone, where it is another.
         epochs: of every generation.
         precision: ``auto``, ``bf16`` or ``float32``.
         size: side of the images in pixels, or height and width.
@@ -200,6 +217,7 @@ class ProtocolChanges:
     head: HeadKind | None = None
     pretrained: bool | None = None
     weights: Path | None = None
+    update_weights: Path | None = None
     epochs: int | None = None
     precision: Precision | None = None
     size: Size | None = None

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from evergallery.benchmark.budgets import (
+    CL2R,
     CSD,
     DUAL_TUNING,
     FACES,
+    FASHION,
     GLYPHS,
     GLYPHS_10,
     IMAGENET,
@@ -45,6 +47,16 @@ def less_than_a_third_then_all(classes: Sequence[str], seed: int) -> Tasks:
     """AdvBCT's: the old model knows three of ten classes, the new data cover all of them."""
     first, second = first_then_groups(classes, max(1, len(classes) * 3 // 10), 1, seed)
     return first, first + second
+
+
+def all_twice(classes: Sequence[str], seed: int) -> Tasks:
+    """The same classes with more images."""
+    return tuple(classes), tuple(classes)
+
+
+def half_then_five(classes: Sequence[str], seed: int) -> Tasks:
+    """CL2R's: half of the classes, then five groups, in natural order."""
+    return first_then_groups(classes, len(classes) // 2, 5)
 
 
 def half_then_four(classes: Sequence[str], seed: int) -> Tasks:
@@ -101,6 +113,13 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             budgets=CSD,
         ),
         BenchmarkProtocol(
+            name="cl2r-cifar100",
+            shows="CL2R's protocol: CIFAR-100, 50 classes, then five times ten; a few old images are kept",
+            data="cifar100",
+            tasks=half_then_five,
+            budgets=CL2R,
+        ),
+        BenchmarkProtocol(
             name="mutual-one-task",
             shows="mutual distillation's one-task form: half of the classes, then the other half",
             data=None,
@@ -121,7 +140,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             shows="mutual distillation's multi-task form on DeepFashion2: five equal groups, 4 238 classes each",
             data=None,
             tasks=lambda classes, seed: equal_groups(classes, 5),
-            budgets=PHOTOGRAPHS,
+            budgets=FASHION,
             ks=METRIC_LEARNING,
         ),
         *(
@@ -175,6 +194,18 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             update_options={"dual-tuning": {"loss": "arcface"}},
         ),
         BenchmarkProtocol(
+            name="dual-tuning-images",
+            shows="Dual-Tuning's with more images: old model on half of each class's images, a larger new one on all",
+            data=None,
+            tasks=all_twice,
+            budgets=DUAL_TUNING,
+            backbone="resnet20",
+            update_backbone="resnet32",
+            overlapping=True,
+            first_share=0.5,
+            update_options={"dual-tuning": {"loss": "arcface"}},
+        ),
+        BenchmarkProtocol(
             name="bct-imagenet",
             shows="openBCT's: ImageNet-1k, 500 classes with ResNet-18, then all 1 000 with ResNet-50",
             data=None,
@@ -203,7 +234,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
         ),
         BenchmarkProtocol(
             name="landmarks",
-            shows="AdvBCT's, more classes: three of ten landmarks, then all; revisited Oxford and Paris",
+            shows="AdvBCT's, more classes: three of ten landmarks, then all; revisited Oxford and Paris, and its own index",
             data=None,
             tasks=less_than_a_third_then_all,
             budgets=LANDMARKS,
@@ -211,7 +242,21 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             dim=256,
             neck="linear-bn",
             overlapping=True,
-            evaluate=("roxford5k", "rparis6k"),
+            evaluate=("roxford5k", "rparis6k", "gldv2-retrieval"),
+            held_out=0.1,
+        ),
+        BenchmarkProtocol(
+            name="landmarks-images",
+            shows="AdvBCT's, more data: three of ten images of each, then all; revisited Oxford and Paris, and its own index",
+            data=None,
+            tasks=all_twice,
+            budgets=LANDMARKS,
+            backbone="resnet18",
+            dim=256,
+            neck="linear-bn",
+            overlapping=True,
+            first_share=0.3,
+            evaluate=("roxford5k", "rparis6k", "gldv2-retrieval"),
             held_out=0.1,
         ),
         BenchmarkProtocol(

@@ -48,6 +48,7 @@ def result_of(
             "neck": protocol.neck,
             "head": protocol.head,
             "pretrained": protocol.pretrained,
+            **({"first_share": protocol.first_share} if protocol.first_share < 1 else {}),
         },
         **provenance(),
         "precision": ", ".join(sorted({generation.card.training["precision"] for generation in generations})),

@@ -109,17 +109,22 @@ def _short(name: str, value: Any) -> str:
 
 def _check_networks(protocol: BenchmarkProtocol) -> None:
     """Build what will learn, so that what cannot be had is known before anything is read."""
-    for backbone in dict.fromkeys((protocol.backbone, protocol.update_backbone or protocol.backbone)):
-        if protocol.weights is not None and protocol.update_backbone not in (None, protocol.backbone):
-            raise InputError(
-                f"{protocol.weights} holds the weights of one backbone, and the protocol {protocol.name!r} has two: begin with "
-                f"--pretrained, or name one backbone with --backbone."
-            )
+    update_backbone = protocol.update_backbone or protocol.backbone
+    if update_backbone == protocol.backbone and protocol.update_weights is not None:
+        raise InputError("--update-weights is of another backbone after the first: name that with --update-backbone.")
+    if (protocol.weights is None) != (protocol.later_weights is None):
+        raise InputError(
+            f"The protocol {protocol.name!r} has two backbones, and one file of weights is named: name that of "
+            f"{protocol.backbone} with --weights and that of {update_backbone} with --update-weights, or one backbone for "
+            f"both with --backbone."
+        )
+    networks = {protocol.backbone: protocol.weights, update_backbone: protocol.later_weights}
+    for backbone, weights in networks.items():
         embedder = Embedder(
             Architecture(backbone=backbone, dimension=protocol.dim, neck=protocol.neck), pretrained=protocol.pretrained
         )
-        if protocol.weights is not None:
-            load_weights(embedder.backbone, protocol.weights)
+        if weights is not None:
+            load_weights(embedder.backbone, weights)
 
 
 def _check_images(job: BenchmarkJob) -> None:

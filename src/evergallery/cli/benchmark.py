@@ -36,6 +36,9 @@ PretrainedOption = Annotated[
     typer.Option("--pretrained/--from-scratch", help="Whether networks begin with their published weights."),
 ]
 WeightsOption = Annotated[Path | None, typer.Option(help="Networks begin with the backbone's weights in this file.")]
+UpdateWeightsOption = Annotated[
+    Path | None, typer.Option(help="Likewise of the generations after the first, where they have another backbone.")
+]
 EpochsOption = Annotated[int | None, typer.Option(help="Of every generation.")]
 PrecisionOption = Annotated[str | None, typer.Option(help="auto, bf16 or float32.")]
 FitOption = Annotated[Fit | None, typer.Option(help="How images of another shape are brought to that size.")]
@@ -43,7 +46,8 @@ KsOption = Annotated[str | None, typer.Option("--ks", help="K,K,…: recall at t
 EvaluateOption = Annotated[
     str | None,
     typer.Option(
-        help="A,B,…: measure on lfw, ijb-c, roxford5k or rparis6k in --data-dir too, or on a .csv table of pairs."
+        help="A,B,…: measure on lfw, ijb-c, ijb-c-weighted, roxford5k, rparis6k or gldv2-retrieval in --data-dir "
+        "too, or on a .csv table of pairs."
     ),
 ]
 OutDirectoryOption = Annotated[Path, typer.Option("--out", help="Where results go.")]
@@ -65,6 +69,7 @@ def benchmark(
     head: HeadOption = None,
     pretrained: PretrainedOption = None,
     weights: WeightsOption = None,
+    update_weights: UpdateWeightsOption = None,
     epochs: EpochsOption = None,
     precision: PrecisionOption = None,
     size: SizeOption = None,
@@ -94,6 +99,7 @@ def benchmark(
             head=head,
             pretrained=pretrained,
             weights=weights,
+            update_weights=update_weights,
             epochs=epochs,
             precision=precision,  # type: ignore[arg-type]
             size=size_given(size),

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from evergallery.methods.method import Method, Step
 from evergallery.methods.needs import Needs
@@ -28,4 +27,4 @@ class CoReS(Method[None]):
 
     def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """The term ``classification``; features are not normalised, as published."""
-        return {"classification": F.cross_entropy(step.new.logits, step.labels)}
+        return {"classification": step.classification()}

@@ -48,7 +48,7 @@ class CSD(Method[None]):
         new, old = step.new, step.parent
         old_classes = step.parent_head.classes
         return {
-            "classification": new_class_cross_entropy(new.logits, step.labels, old_classes),
+            "classification": new_class_cross_entropy(new.logits, step.labels, old_classes, step.label_smoothing),
             "triplet": batch_hard_triplet(new.features, step.labels, self.triplet_margin),
             "logit distillation": self.logit_weight
             * logit_distillation(new.logits[:, :old_classes], old.logits[:, :old_classes], self.logit_temperature),

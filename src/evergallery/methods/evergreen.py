@@ -110,7 +110,7 @@ class Evergreen(Method["Prototypes"]):
         in_old_space = F.normalize(fit_width(new.features, old.features.shape[1]))
         to_prototypes = self.prototype_scale * in_old_space @ state.vectors.T
         terms = {
-            "classification": F.cross_entropy(new.logits, labels),
+            "classification": step.classification(),
             "triplet": batch_hard_triplet(new.features, labels, self.triplet_margin),
             "contrastive distillation": self.contrastive_weight
             * contrastive_distillation(in_old_space, old.embeddings, labels, self.contrastive_temperature),

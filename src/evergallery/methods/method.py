@@ -100,6 +100,14 @@ class Step(Generic[State]):
     """Runs another network on the same batch."""
     progress: float = 1.0
     """Share of the training that is done."""
+    label_smoothing: float = 0.0
+    """ε of the classification."""
+
+    def classification(self, logits: Tensor | None = None) -> Tensor:
+        """Cross-entropy of logits (B, rows) with the settings' label smoothing; of the network that learns by default."""
+        return F.cross_entropy(
+            self.new.logits if logits is None else logits, self.labels, label_smoothing=self.label_smoothing
+        )
 
     @property
     def parent(self) -> Outputs:
@@ -259,6 +267,6 @@ NO_TRIPLETS = -2.0
 def classification_and_triplet(step: Step, margin: float) -> dict[str, Tensor]:
     """The loss of a network without a past (CSD's task 0): cross-entropy over all classes, and batch-hard triplets."""
     return {
-        "classification": F.cross_entropy(step.new.logits, step.labels),
+        "classification": step.classification(),
         "triplet": batch_hard_triplet(step.new.features, step.labels, margin),
     }

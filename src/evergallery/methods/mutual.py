@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from evergallery.losses import metric_loss, relation_distillation
 from evergallery.memory import ClassMeans, Memory, Weighting, virtual_features
@@ -88,7 +87,7 @@ class Mutual(Method["Support"]):
             )
         if self.classification_weight:
             terms["classification"] = self.classification_weight * (
-                F.cross_entropy(new.logits, step.labels) + F.cross_entropy(supporting.logits, step.labels)
+                step.classification() + step.classification(supporting.logits)
             )
         return terms
 

@@ -12,7 +12,8 @@ class Architecture(BaseModel):
     """What an embedder is made of; enough to build it again before its weights are loaded.
 
     Attributes:
-        backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
+        backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, ``bn-inception``, any timm model,
+            ``torchvision/NAME``, or ``last-stride-1/NAME`` of a ResNet.
         dimension: D of the embedding; ``None`` keeps the backbone's own width.
         neck: between backbone and embedding. ``none`` (the pooled features are the embedding, as in CSD), ``linear``,
             ``bn`` (batch norm, Luo et al. 2019), ``linear-bn``, or ``unit-linear``: a linear map of the features at unit

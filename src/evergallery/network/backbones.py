@@ -25,6 +25,8 @@ CIFAR_WIDTHS = (16, 32, 64)
 
 TORCHVISION = "torchvision/"
 """What the name of a torchvision model begins with: many are timm's names too."""
+LAST_STRIDE = "last-stride-1/"
+"""What the name of a ResNet begins with whose last stage keeps the resolution, as in re-identification (Luo et al. 2019)."""
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "last_linear.")
@@ -99,6 +101,9 @@ class Backbone:
 def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = None) -> Backbone:
     """Build a backbone by name: a CIFAR ResNet (``CIFAR_DEPTHS``), ``bn-inception``, any timm model, or ``torchvision/NAME``.
 
+    ``last-stride-1/NAME`` is a ResNet of timm or torchvision whose last stage does not halve the resolution; its weights are the
+    same.
+
     The module maps images ``(B, 3, H, W)`` to pooled features ``(B, width)``. ``size``, ``mean`` and ``std`` are the
     preprocessing it expects (their own for timm and torchvision models, CIFAR-100's channel statistics for the CIFAR
     ResNets).
@@ -127,6 +132,8 @@ def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = No
                 )
             module = bn_inception.BNInception()
             return Backbone(module, bn_inception.WIDTH, bn_inception.SIZE, bn_inception.MEAN, bn_inception.STD)
+        if name.startswith(LAST_STRIDE):
+            return _at_full_resolution(name.removeprefix(LAST_STRIDE), pretrained)
         if name.startswith(TORCHVISION):
             return _torchvision_backbone(name.removeprefix(TORCHVISION), pretrained)
         return _timm_backbone(name, pretrained)
@@ -184,6 +191,22 @@ def _bare(weights: dict[str, Any]) -> dict[str, Tensor]:
         if weights and all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
+
+
+def _at_full_resolution(name: str, pretrained: bool) -> Backbone:
+    """A ResNet whose last stage has stride 1."""
+    built = build_backbone(name, pretrained=pretrained)
+    stage = getattr(built.module, "layer4", None) or nn.Sequential()
+    # Blocks say their stride too.
+    layers = [layer for layer in stage.modules() if not any(True for _ in layer.children())]
+    strided = [layer for layer in layers if getattr(layer, "stride", 1) in (2, (2, 2))]
+    if not strided or not all(isinstance(layer, nn.Conv2d) for layer in strided):
+        raise InputError(
+            f"{name} has no last stage whose stride could be 1: {LAST_STRIDE}NAME is for ResNets such as resnet18 and resnet50."
+        )
+    for layer in strided:
+        layer.stride = (1, 1)
+    return built
 
 
 def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:

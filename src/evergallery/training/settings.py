@@ -88,6 +88,7 @@ class Settings(BaseModel):
         ge=0,
         lt=1,
     )
+    warmup_start: float = _setting("Length and rate", "Share of the rate at which it begins to rise.", 0.0, ge=0, le=1)
     backbone_rate: float = _setting(
         "Length and rate", "Learning rate of a pretrained backbone, as a share of that of new layers.", 1.0, gt=0, le=1
     )
@@ -104,6 +105,13 @@ class Settings(BaseModel):
         "adam",
     )
     weight_decay: float = _setting("Length and rate", "L2 coefficient, or the decoupled one's.", 5e-4, ge=0)
+    label_smoothing: float = _setting(
+        "Length and rate",
+        "ε of the classification: so much of each target is spread over all classes (Szegedy et al. 2016).",
+        0.0,
+        ge=0,
+        lt=1,
+    )
     clip_norm: float | None = _setting("Length and rate", "Largest norm of the gradient.", 5.0, gt=0)
     ema: float | None = _setting(
         "Length and rate",
@@ -184,7 +192,8 @@ class Settings(BaseModel):
 
     def rate(self, progress: float) -> float:
         """Learning rate at ``progress`` in [0, 1] of the run, of new layers."""
-        rising = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        risen = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        rising = self.warmup_start + (1 - self.warmup_start) * risen
         if self.schedule == "multi-step":
             return self.learning_rate * rising * multi_step(progress, self.milestones)
         return self.learning_rate * rising * SCHEDULES[self.schedule](progress)
@@ -203,7 +212,7 @@ class Settings(BaseModel):
 
 LATER: dict[str, Any] = {
     "steps": None, "accumulate": 1, "ema": None, "epoch": "images", "last_batch": False, "border": "reflect",
-    "milestones": (0.25, 0.5, 0.75),
+    "milestones": (0.25, 0.5, 0.75), "warmup_start": 0.0, "label_smoothing": 0.0,
 }  # fmt: skip
 """Settings that came later, and the value at which they change nothing."""
 

@@ -142,6 +142,7 @@ class Trainer:
         self.task = self._task()
         self.state = self._state()
         self._synchronise()
+        self.kept_statistics = self._kept_statistics()
         optimizer = optimizer_of(self.network, self.state, settings)
         self.module, self.optimizer = self.fabric.setup(_compiled(self.network, settings), optimizer)
         self.compiled_teacher = self.teacher and _compiled(self.teacher, settings)
@@ -349,9 +350,27 @@ class Trainer:
     def _synchronise(self) -> None:
         """Several ranks have one batch, and so have its statistics; what else a method keeps sees whole batches anyway."""
         if self.ranks.size > 1:
-            for module in [self.network, *(self.state.modules() if self.state is not None else ())]:
-                if isinstance(module, Network):
-                    synchronise(module, self.ranks)
+            for network in (self.network, *self._beside()):
+                synchronise(network, self.ranks)
+
+    def _beside(self) -> list[Network]:
+        """Networks that the method trains beside the one that learns."""
+        return [] if self.state is None else [module for module in self.state.modules() if isinstance(module, Network)]
+
+    def _kept_statistics(self) -> list[_BatchNorm]:
+        """Layers whose statistics stay as they were; a network beside that begins with new weights has none to keep."""
+        if self.settings.normalisation == "batch":
+            return []
+        own, *beside = (
+            [layer for layer in network.embedder.backbone.modules() if isinstance(layer, _BatchNorm)]
+            for network in (self.network, *self._beside())
+        )
+        return own + [
+            layer
+            for layers in beside
+            for layer in layers
+            if layer.running_mean is not None and layer.running_mean.any()
+        ]
 
     def _outputs(self, network: Network, on_pass: Callable[[int, int], None] | None = None) -> Outputs:
         return outputs_of(network, self.images, self.preprocessing, on_progress=on_pass, ranks=self.ranks)
@@ -371,12 +390,10 @@ class Trainer:
 
     def _learn_or_keep_statistics(self) -> None:
         self.module.train()
-        if self.settings.normalisation == "fixed":
-            for module in self.network.embedder.backbone.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
         if self.state is not None:
             self.state.train()
+        for layer in self.kept_statistics:
+            layer.eval()
 
     def _set_rate(self, progress: float) -> None:
         for group in self.optimizer.param_groups:
@@ -417,6 +434,7 @@ class Trainer:
                 state=self.state,
                 run=through,
                 progress=progress,
+                label_smoothing=self.settings.label_smoothing,
             )
         )
 
