@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from evergallery.gallery.adopted import EXAMPLES, AdoptedCollection, Changes, Ro
 from evergallery.gallery.engine import RefreshMark
 from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, Search, View, check_items, point_id
 from evergallery.gallery.qdrant.client import explained
-from evergallery.gallery.qdrant.collection import Note, Source, notes_of
+from evergallery.gallery.qdrant.collection import Note, Source, SourceCollection, notes_of
 from evergallery.gallery.qdrant.points import condition, described, is_asked, marked_by, unmarked, versions_of
 from evergallery.gallery.qdrant.store import ADOPTED, QdrantStore
 from evergallery.gallery.store import BATCH
@@ -45,6 +46,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
             about = self._client.get_collection(self._collection).config.metadata or {}
         known = json.loads(about[ADOPTED])
         self._source = Source(**{**known, "metadata": tuple(known["metadata"])})
+        self._theirs = SourceCollection(self._client, self._source)
 
     @property
     def collection(self) -> str:
@@ -89,8 +91,8 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         unusable: dict[str, list[str]] = {}
         rows = dropped = done = 0
         with explained(self.url):
-            total = int(self._client.count(self._source.name).count)
-            for records in self._points_of_theirs():
+            total = self._theirs.count()
+            for records in self._theirs.batches():
                 notes, bad = notes_of(records, self._source)
                 for reason, identifier in bad:
                     unusable.setdefault(reason, []).append(identifier)
@@ -126,42 +128,20 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         """What a note says of versions of ours."""
         return [version for version in payload["versions"] if version["generation"] != self._source.generation]
 
-    def _points_of_theirs(self) -> Iterator[list[Any]]:
-        start: Any = None
-        while True:
-            records, start = self._client.scroll(
-                self._source.name, limit=BATCH, offset=start, with_vectors=self._source.selected
-            )
-            yield records
-            if start is None:
-                return
-
     def _notes_without_points(self, unusable: set[str]) -> Iterator[list[dict[str, Any]]]:
         """Payloads of notes whose point is not there, or cannot be used."""
         start: Any = None
         while True:
             records, following = self._client.scroll(self._collection, limit=BATCH, offset=start)
             payloads = [record.payload for record in records if record.payload]
-            there = {record.id for record in self._retrieved([payload["key"] for payload in payloads], vectors=False)}
+            keys = [payload["key"] for payload in payloads]
+            there = {record.id for record in self._theirs.retrieve(keys, vectors=False)}
             gone = [payload for payload in payloads if payload["key"] not in there or payload["id"] in unusable]
             if gone:
                 yield gone
             if following is None:
                 return
             start = following
-
-    def _retrieved(self, keys: Sequence[int | str], *, vectors: bool) -> list[Any]:
-        """The points of their collection with these ids, as far as there are such."""
-        return (
-            self._client.retrieve(
-                self._source.name,
-                list(keys),
-                with_payload=False,
-                with_vectors=self._source.selected if vectors else False,
-            )
-            if keys
-            else []
-        )
 
     def _payloads(self, identifiers: Sequence[str]) -> dict[str, Any]:
         """The notes of items, by id."""
@@ -329,11 +309,11 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         versions = [made for record in records if (made := versions_of(record))]
         if with_embeddings:
             return self._with_vectors(versions, keys)
-        there = {record.id for record in self._retrieved(list(keys.values()), vectors=False)}
+        there = {record.id for record in self._theirs.retrieve(keys.values(), vectors=False)}
         return [stored for stored in versions if keys[stored[0].id] in there]
 
     def _with_vectors(self, items: Sequence[list[Item]], keys: Mapping[str, int | str]) -> list[list[Item]]:
-        records = self._retrieved(list(keys.values()), vectors=True)
+        records = self._theirs.retrieve(keys.values(), vectors=True)
         vectors = {record.id: vector for record in records if (vector := self._source.vector_of(record)) is not None}
         found = []
         for versions in items:
@@ -365,23 +345,8 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
 
     def _nearest_of_theirs(self, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
         """Candidates of their collection, looked through until k of them are asked for and seen."""
-        from qdrant_client import models
-
         named = self._named(search.where, search.view) if search.where.narrows else None
-
-        def ask(query: NDArray[np.float32], limit: int) -> list[Any]:
-            request = models.QueryRequest(
-                query=query.tolist(),
-                using=self._source.vector,
-                filter=named,
-                limit=limit,
-                params=models.SearchParams(exact=search.exact),
-                with_payload=False,
-                with_vector=self._source.selected if search.with_embeddings else False,
-            )
-            (answer,) = self._client.query_batch_points(self._source.name, [request])
-            return list(answer.points)
-
+        ask = partial(self._theirs.nearest, named=named, exact=search.exact, vectors=search.with_embeddings)
         k, least, found = search.k, search.minimum_score, []
         for query in queries:
             limit = max(FIRST_LIMIT, k + 1)

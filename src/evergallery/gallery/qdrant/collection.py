@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from evergallery.data.columns import scalar_of, text_of
 from evergallery.data.metadata import finite_values, normalised, unstorable
 from evergallery.gallery.items import Item
+from evergallery.gallery.store import BATCH
 from evergallery.names import normal
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient, models
 
 SKETCH = 16
 
@@ -58,6 +62,66 @@ class Source:
         """The vector (D,) of a point, as it is stored; ``None`` where it has none of numbers."""
         found = record.vector.get(self.vector) if isinstance(record.vector, dict) else record.vector
         return np.asarray(found, np.float32) if found is not None and len(found) else None
+
+
+class SourceCollection:
+    """Their collection on the server: all that is asked of it, and that only reads.
+
+    Args:
+        client: of the server.
+        source: what of its points is read.
+    """
+
+    def __init__(self, client: "QdrantClient", source: Source) -> None:
+        self._client, self._source = client, source
+
+    def count(self) -> int:
+        """How many points it has."""
+        return int(self._client.count(self._source.name).count)
+
+    def batches(self) -> Iterator[list[Any]]:
+        """All points with their payloads and vectors, in batches."""
+        start: Any = None
+        while True:
+            records, start = self._client.scroll(
+                self._source.name, limit=BATCH, offset=start, with_vectors=self._source.selected
+            )
+            yield records
+            if start is None:
+                return
+
+    def retrieve(self, keys: Collection[int | str], *, vectors: bool) -> list[Any]:
+        """The points with these ids, as far as there are such, without their payloads."""
+        if not keys:
+            return []
+        selected = self._source.selected if vectors else False
+        return self._client.retrieve(self._source.name, list(keys), with_payload=False, with_vectors=selected)
+
+    def nearest(
+        self, query: NDArray[np.float32], limit: int, named: "models.Filter | None", *, exact: bool, vectors: bool
+    ) -> list[Any]:
+        """The points nearest to a query (D,), best first, without their payloads.
+
+        Args:
+            query: a unit row.
+            limit: how many, at most.
+            named: which points; ``None`` for all.
+            exact: whether it is compared with every vector.
+            vectors: whether the points come with theirs.
+        """
+        from qdrant_client import models
+
+        request = models.QueryRequest(
+            query=query.tolist(),
+            using=self._source.vector,
+            filter=named,
+            limit=limit,
+            params=models.SearchParams(exact=exact),
+            with_payload=False,
+            with_vector=self._source.selected if vectors else False,
+        )
+        (answer,) = self._client.query_batch_points(self._source.name, [request])
+        return list(answer.points)
 
 
 @dataclass(frozen=True)
