@@ -12,6 +12,7 @@ from evergallery.files import TEMPORARY_PREFIX
 from evergallery.generations.card import CARD, FORMAT, MethodCard
 from evergallery.generations.fingerprint import fingerprint_of
 from evergallery.generations.generation import EMBEDDER, Generation, generation_directories
+from evergallery.generations.writing import write_network
 from evergallery.network import Architecture, Embedder, ExpandedEmbedder, Head, Network
 
 PREPROCESSING = Preprocessing(size=16)
@@ -20,7 +21,7 @@ PREPROCESSING = Preprocessing(size=16)
 def write(directory: Path, seed: int = 0) -> tuple[Generation, Network]:
     embedder = Embedder(Architecture(dimension=24, neck="linear"), seed=seed)
     network = Network(embedder, Head(24, 3, "cosine", 12.0)).eval()
-    generation = Generation.write(
+    generation = write_network(
         directory,
         network,
         PREPROCESSING,
@@ -115,7 +116,7 @@ class TestExpanded:
         root = Embedder(Architecture(dimension=24, neck="linear"), seed=1).eval()
         network = Network(Embedder(Architecture(), seed=2), Head(64, 3, "cosine")).eval()
         method = MethodCard(name="evergreen", parameters={})
-        made = Generation.write(directory, network, PREPROCESSING, root=root, name="v2", parent="v1", method=method)
+        made = write_network(directory, network, PREPROCESSING, root=root, name="v2", parent="v1", method=method)
         return made, root, network
 
     def test_each_part_is_an_embedding_of_its_network(self, tmp_path: Path) -> None:

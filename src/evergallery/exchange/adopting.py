@@ -17,6 +17,7 @@ from evergallery.gallery.places import is_url
 from evergallery.generations.card import MethodCard
 from evergallery.generations.generation import Generation
 from evergallery.generations.identity import vectors_fingerprint
+from evergallery.generations.writing import write_vector_space
 from evergallery.holdings.comparing import may_stand_together, space_names, space_of
 from evergallery.holdings.holdings import HELD, Holdings, changing, promote_first
 from evergallery.holdings.notes import Problem
@@ -259,7 +260,7 @@ def _generation_of(holdings: Holdings, found: Adoptable, into: str | None) -> tu
         )
     name, place = next_generation(holdings)
     method = MethodCard(name="adopt", parameters={"collection": redacted(found.collection)})
-    made = Generation.write_vectors(place, name=name, dimension=found.dimension, content=found.space, method=method)
+    made = write_vector_space(place, name=name, dimension=found.dimension, content=found.space, method=method)
     return made, True
 
 

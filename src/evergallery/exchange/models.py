@@ -13,6 +13,7 @@ from evergallery.files import lock
 from evergallery.generations.card import MethodCard
 from evergallery.generations.fingerprint import fingerprint_of
 from evergallery.generations.generation import Generation, account_path
+from evergallery.generations.writing import write_model, write_network
 from evergallery.holdings.holdings import Holdings, promote_first
 from evergallery.network import Architecture, Embedder, Head, Network, build_backbone
 from evergallery.network.backbones import load_weights
@@ -128,7 +129,7 @@ def _register_network(holdings: Holdings, model: str, weights: _Weights, given: 
         return known
     name, place = next_generation(holdings)
     method = MethodCard(name="register", parameters={"model": model, "weights": str(weights)})
-    return Generation.write(place, network, preprocessing, name=name, kind="model", parent=None, method=method)
+    return write_network(place, network, preprocessing, name=name, kind="model", parent=None, method=method)
 
 
 def _register_foreign(holdings: Holdings, model: Any, given: dict[str, Any]) -> Generation:
@@ -148,7 +149,7 @@ def _register_foreign(holdings: Holdings, model: Any, given: dict[str, Any]) -> 
         return known
     name, place = next_generation(holdings)
     method = MethodCard(name="register", parameters={"model": found.name})
-    return Generation.write_foreign(place, found, preprocessing, name=name, method=method)
+    return write_model(place, found, preprocessing, name=name, method=method)
 
 
 def _register_endpoint(
@@ -181,7 +182,7 @@ def _register_endpoint(
         return known
     model = EndpointModel(endpoint, account, probes.shape[1])
     method = MethodCard(name="register", parameters={"model": str(endpoint)})
-    return Generation.write_foreign(place, model, preprocessing, name=name, method=method, probes=probes)
+    return write_model(place, model, preprocessing, name=name, method=method, probes=probes)
 
 
 def _check_on_probe(model: str, embedder: Embedder, preprocessing: Preprocessing) -> None:

@@ -17,6 +17,7 @@ from evergallery.gallery.store import GalleryStore
 from evergallery.generations.card import MethodCard
 from evergallery.generations.generation import Generation
 from evergallery.generations.identity import vectors_fingerprint
+from evergallery.generations.writing import write_vector_space
 from evergallery.holdings.comparing import require_compatible, stored_spaces
 from evergallery.holdings.holdings import Holdings, promote_first
 from evergallery.holdings.spaces import Space
@@ -185,7 +186,7 @@ def _generation_of(
         )
     name, place = next_generation(holdings)
     method = MethodCard(name="import", parameters={"table": table.path.name})
-    made = Generation.write_vectors(place, name=name, dimension=table.dimension, content=table.content, method=method)
+    made = write_vector_space(place, name=name, dimension=table.dimension, content=table.content, method=method)
     return made, True
 
 

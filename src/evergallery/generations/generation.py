@@ -1,19 +1,17 @@
-"""A generation: one embedder, or only the vectors of one, with its card. Written once, whole or not at all, checksummed."""
+"""A generation: one embedder, or only the vectors of one, with its card; what is written is never changed, and checksummed."""
 
 import re
-import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, EvergalleryError, InputError
-from evergallery.files import new_directory, sha256_of
+from evergallery.files import sha256_of
 from evergallery.files.cards import read_card
 from evergallery.files.tensor_files import stored_tensors_hash
-from evergallery.generations.card import CARD, FORMAT, KINDS, Card, HeadCard, Kind, MethodCard, new_card
+from evergallery.generations.card import CARD, FORMAT, KINDS, Card, HeadCard
 from evergallery.generations.identity import network_fingerprint, vectors_fingerprint
 from evergallery.network.architecture import Architecture
 
@@ -51,141 +49,6 @@ class Generation:
             DamagedError: the card is missing, altered, or of a newer format.
         """
         return cls(directory, read_card(directory / CARD, Card, FORMAT, "a generation's card"))
-
-    @classmethod
-    def write(
-        cls,
-        directory: Path,
-        network: "Network",
-        preprocessing: Preprocessing,
-        memory: "Memory | None" = None,
-        learned_from: Sequence[str] = (),
-        root: "Embedder | None" = None,
-        **description: Any,
-    ) -> "Generation":
-        """Write a new generation: the directory appears complete, or not at all.
-
-        Args:
-            directory: must not exist.
-            network: its weights are stored.
-            preprocessing: of its input.
-            memory: what it remembers of its task and of those before.
-            learned_from: content hashes of the images that it has seen.
-            root: whose embeddings are served before the network's own, in one vector; ``None`` for the network's alone.
-            **description: the fields of ``Card`` that do not follow from the network.
-        """
-        from evergallery.files.tensors import save_tensors
-        from evergallery.generations.fingerprint import fingerprint_of, short_hashes
-        from evergallery.memory import Memory
-        from evergallery.network import ExpandedEmbedder
-
-        head = network.head
-        embedder = network.embedder if root is None else ExpandedEmbedder(root, network.embedder)
-        memory = memory or Memory()
-        with new_directory(directory) as temporary:
-            checksums = {
-                EMBEDDER: save_tensors(temporary / EMBEDDER, embedder.state_dict()),
-                HEAD: save_tensors(temporary / HEAD, head.state_dict()),
-                MEMORY: save_tensors(temporary / MEMORY, memory.tensors()),
-                LEARNED_FROM: save_tensors(temporary / LEARNED_FROM, {"hashes": short_hashes(learned_from)}),
-            }
-            card = new_card(
-                temporary,
-                fingerprint=fingerprint_of(embedder, preprocessing),
-                architecture=network.embedder.architecture,
-                root=root.architecture if root is not None else None,
-                preprocessing=preprocessing.to_dict(),
-                dimension=embedder.dimension,
-                head=HeadCard(kind=head.kind, scale=head.scale, classes=head.classes),
-                memory=tuple(memory.means),
-                checksums=checksums,
-                **description,
-            )
-        return cls(directory, card)
-
-    @classmethod
-    def write_foreign(
-        cls,
-        directory: Path,
-        model: "ForeignModel",
-        preprocessing: Preprocessing,
-        *,
-        name: str,
-        method: MethodCard,
-        probes: "torch.Tensor | None" = None,
-    ) -> "Generation":
-        """Write the generation of a model that is only run: its file where it has one, and what it makes of the probes.
-
-        Args:
-            directory: must not exist.
-            model: what is run.
-            preprocessing: of its input.
-            name: ``v1``, ``v2``, …
-            method: how it came here.
-            probes: unit rows (P, D) that it made of the probe pictures; asked for by default.
-
-        Raises:
-            InputError: the model fails on the probe pictures.
-        """
-        from evergallery.files.tensors import save_tensors
-        from evergallery.generations.fingerprint import fingerprint_of
-        from evergallery.network.endpoint import EndpointModel
-        from evergallery.network.foreign import probe
-
-        probes = probe(model, preprocessing) if probes is None else probes
-        kind: Kind = "onnx"
-        if isinstance(model, EndpointModel):
-            kind, told = "endpoint", model.endpoint.identity
-        elif model.file is None:
-            kind, told = "callable", {"function": model.name}
-        else:
-            told = {"file": model.file.name}
-            if model.numbers != "float32":
-                told["numbers"] = model.numbers
-        with new_directory(directory) as temporary:
-            checksums = {PROBE: save_tensors(temporary / PROBE, {"embeddings": probes})}
-            if model.file is not None:
-                shutil.copyfile(model.file, temporary / ONNX)
-                checksums[ONNX] = sha256_of(temporary / ONNX)
-            card = new_card(
-                temporary,
-                name=name,
-                kind=kind,
-                parent=None,
-                fingerprint=fingerprint_of(model, preprocessing, probes),
-                method=method,
-                preprocessing=preprocessing.to_dict(),
-                dimension=model.dimension,
-                model=told,
-                checksums=checksums,
-            )
-        return cls(directory, card)
-
-    @classmethod
-    def write_vectors(
-        cls, directory: Path, *, name: str, dimension: int, content: str, method: MethodCard
-    ) -> "Generation":
-        """Write the generation of vectors whose model nobody here has.
-
-        Args:
-            directory: must not exist.
-            name: ``v1``, ``v2``, …
-            dimension: D.
-            content: SHA-256 of the first vectors of the space and of their ids, which is what tells it from others.
-            method: how they came here.
-        """
-        with new_directory(directory) as temporary:
-            card = new_card(
-                temporary,
-                name=name,
-                kind="vectors",
-                parent=None,
-                fingerprint=vectors_fingerprint(content, dimension),
-                method=method,
-                dimension=dimension,
-                model={"content": content},
-            )
-        return cls(directory, card)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation, directory_name, generation_directories
+from evergallery.generations.writing import write_network
 from evergallery.learning.lessons import Lessons, cut_validation, relabel, take_lessons
 from evergallery.learning.networks import Networks, another_network, memory_of, root_beside
 from evergallery.learning.run import Run
@@ -70,7 +71,7 @@ class Learner:
         memory = replace(self.memory(networks, lessons), scatter=scatter)
         path = self.directory / "generations" / directory_name(self.run.number)
         if self.ranks.is_first:
-            Generation.write(
+            write_network(
                 path,
                 networks.new,
                 self.run.preprocessing,
