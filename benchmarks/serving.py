@@ -214,26 +214,38 @@ def steps(port: int) -> dict[str, tuple[float, float]]:
     return {step: (found["sum", step], found["count", step]) for kind, step in found if kind == "sum"}
 
 
+def processor_seconds(process: int) -> float:
+    """That a process has computed for so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def alone(directory: Path, before: Path, seconds: float, repeats: int) -> dict[str, Any]:
     """One client, here and at an earlier commit in turn."""
     requests = [("search/image", image_request(picture(1000 + number))) for number in range(PICTURES)]
     copy = directory.parent / "copy"
     shutil.copytree(directory, copy)
     told: dict[str, Any] = {}
-    ratios: list[float] = []
-    with served(copy, 32, before) as (earlier, _), served(directory, 32) as (now, _):
-        ports = {"before": earlier, "now": now}
-        for port in ports.values():
+    ratios: dict[str, list[float]] = {"p50": [], "of a processor": []}
+    with served(copy, 32, before) as earlier, served(directory, 32) as now:
+        servers = {"before": earlier, "now": now}
+        for port, _ in servers.values():
             asyncio.run(clients(port, requests, 1, 2.0))
-        runs: dict[str, list[dict[str, float]]] = {name: [] for name in ports}
-        known = {name: steps(port) for name, port in ports.items()}
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
+        computed: dict[str, list[float]] = {name: [] for name in servers}
+        known = {name: steps(port) for name, (port, _) in servers.items()}
         for _ in range(repeats):
-            for name, port in ports.items():
-                runs[name].append(asyncio.run(clients(port, requests, 1, seconds))["milliseconds"]["search/image"])
-            ratios.append(runs["before"][-1]["p50"] / runs["now"][-1]["p50"])
-        for name, port in ports.items():
+            for name, (port, process) in servers.items():
+                spent = processor_seconds(process)
+                answered = asyncio.run(clients(port, requests, 1, seconds))
+                runs[name].append(answered["milliseconds"]["search/image"])
+                computed[name].append(1000 * (processor_seconds(process) - spent) / answered["requests"])
+            ratios["p50"].append(runs["before"][-1]["p50"] / runs["now"][-1]["p50"])
+            ratios["of a processor"].append(computed["before"][-1] / computed["now"][-1])
+        for name, (port, _) in servers.items():
             after = steps(port)
             told[name] = {
+                "processor milliseconds a search": round(min(computed[name]), 2),
                 "milliseconds": {
                     share: round(statistics.median(one[share] for one in runs[name]), 2) for share in runs[name][0]
                 },
@@ -244,7 +256,10 @@ def alone(directory: Path, before: Path, seconds: float, repeats: int) -> dict[s
             }
     return {
         **told,
-        "times as fast": {"median": round(statistics.median(ratios), 3), "each": [round(one, 3) for one in ratios]},
+        "times as fast": {
+            name: {"median": round(statistics.median(turns), 3), "each": [round(ratio, 3) for ratio in turns]}
+            for name, turns in ratios.items()
+        },
     }
 
 
