@@ -414,7 +414,7 @@ class TestSplits:
         return tmp_path / "shop.csv"
 
     def test_queries_and_gallery_are_not_learned_from(self, tiny: str, shop: Path, tmp_path: Path) -> None:
-        directory = run(str(shop), tmp_path / "out", ["initial", "finetune"])
+        directory = run(str(shop), tmp_path / "out", ["initial", "finetune", "joint"])
         found = results(directory)["finetune-seed0"]
         assert (found["data"]["training"], found["data"]["test"]) == (72, 60)
         assert found["data"]["split"] == "learned from its split 'train', tested on 'query' in 'gallery'"
@@ -430,6 +430,11 @@ class TestSplits:
         page = write_report(directory).read_text()
         assert "queries in the gallery" in page
         assert "--data" in page
+        heads = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| method |")]
+        main, _, ranks, rates = (set(head) for head in heads[:4])
+        assert {"P_up", "P_comp", "old rate 50"} <= main
+        assert {"self R@1", "self mAP", "self mINP", "cross mINP"} <= ranks
+        assert {"old rate 100", "old rate 50"} <= rates
 
     def test_a_named_set_is_run_from_where_it_lies(self, tiny: str, tmp_path: Path) -> None:
         root = tmp_path / "Market-1501"
@@ -699,12 +704,22 @@ class TestTables:
         assert len(lines) == 4
         assert r"60.0 $\pm$ 14.1" in (directory / "table.tex").read_text()
 
+    def test_old_rates_run_from_the_cross_test_to_the_self_test(self, written: Callable[..., Path]) -> None:
+        adapted = fake("csd+procrustes", 0, 0.55)
+        adapted["measures"]["refresh"] = None
+        runs = [fake("csd", 0, 0.5), fake("csd", 1, 0.7), adapted, {**fake("joint", 0, 0.5), "format": 1}]
+        page = write_report(written("a", runs)).read_text().partition("Old rates:")[2]
+        assert "| method | old rate 100 | old rate 0 |" in page
+        assert "| csd | 60.0 | 80.0 |" in page
+        assert "| csd+procrustes | – | – |" in page
+        assert "| joint | n. m. | 80.0 |" in page, "what it finds in old vectors comes from its initial weights"
+
     def test_differences_are_shown_only_as_far_as_the_seeds_carry_them(self, written: Callable[..., Path]) -> None:
         runs = [fake("finetune", seed, 0.3 + 0.1 * seed) for seed in range(3)]
         # Always 20 points better, seed by seed; sometimes better and sometimes worse; and one seed alone.
         runs += [fake("csd", seed, 0.5 + 0.1 * seed) for seed in range(3)]
         runs += [fake("lwf", seed, 0.3 + 0.1 * seed + (-1) ** seed * 0.05) for seed in range(3)]
-        page = write_report(written("a", [*runs, fake("bct", 1, 0.5)])).read_text()
+        page = write_report(written("a", [*runs, fake("bct", 1, 0.5)])).read_text().partition("Old rates:")[0]
         rows = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if line.startswith("| ")}
         assert rows["csd"].endswith("(+0.0 ± 0.0) | +20.0 ± 0.0 |")
         # Student's t of two degrees of freedom: 4.303 * 5.77 / sqrt(3).
@@ -715,7 +730,7 @@ class TestTables:
 
     def test_runs_that_began_like_the_first_generation_have_no_cross_test(self, written: Callable[..., Path]) -> None:
         old = [{**run, "format": 1} for run in (fake("joint", 0, 0.5), fake("csd", 0, 0.45), fake("initial", 0, 0.6))]
-        page = write_report(written("old", old)).read_text()
+        page = write_report(written("old", old)).read_text().partition("Old rates:")[0]
         rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in page.splitlines() if "|" in line}
         table = page.partition("Differences")[0]
         cells = next(line for line in table.splitlines() if line.startswith("| joint |")).split(" | ")

@@ -47,6 +47,40 @@ def ranks_markdown(runs: Sequence[Run]) -> str:
     return "\n".join([*lines, "", ""])
 
 
+def old_rates_markdown(runs: Sequence[Run]) -> str:
+    """Dual-Tuning's table of old rates: recall@1 while less and less of the first generation's vectors is left.
+
+    Empty where no run measured a gallery that is refreshed bit by bit.
+    """
+    curves = {
+        name: [curve for run in found if (curve := run["measures"].get("refresh"))]
+        for name, found in by_method(runs).items()
+    }
+    shares: Sequence[float] = next((curve["shares"] for found in curves.values() for curve in found), [])
+    if not shares:
+        return ""
+    heads = [f"old rate {100 * (1 - share):.0f}" for share in shares]
+    lines = [
+        "Old rates: recall@1 in % of the last generation's queries, all classes pooled, when so many percent of the first one's "
+        "vectors are left and the others are refreshed in random order; mean over the seeds.",
+        "",
+        "| method | " + " | ".join(heads) + " |",
+        "|---" + "|---:" * len(heads) + "|",
+    ]
+    groups = by_method(runs)
+    for name, found in curves.items():
+        alike = any(map(begins_alike, groups[name]))
+        texts = [
+            NOT_MEANT
+            if alike and share < 1
+            else f"{100 * statistics.fmean(curve['recall@1'][place] for curve in found):.1f}"
+            for place, share in enumerate(shares)
+            if found
+        ]
+        lines.append(f"| {name} | " + " | ".join(texts or ["–"] * len(shares)) + " |")
+    return "\n".join([*lines, "", ""])
+
+
 def evaluated_markdown(runs: Sequence[Run]) -> str:
     """Pairs, templates and landmarks, where runs were measured on them, with AdvBCT's composites; empty elsewhere."""
     measured = [run for run in runs if run["measures"].get("evaluated")]

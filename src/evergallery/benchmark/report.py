@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evergallery.benchmark.further_tables import evaluated_markdown, ranks_markdown
+from evergallery.benchmark.further_tables import evaluated_markdown, old_rates_markdown, ranks_markdown
 from evergallery.benchmark.plots import write_plots
 from evergallery.benchmark.tables import comma_separated, latex, markdown, read_runs
 from evergallery.benchmark.updates import updates_markdown
@@ -20,6 +20,7 @@ def write_report(directory: Path) -> Path:
     plots = write_plots(runs, directory)
     pictures = "\n".join(f"![{path.stem}]({path.name})" for path in plots)
     path = directory / "table.md"
-    tables = f"{markdown(runs)}\n{ranks_markdown(runs)}{evaluated_markdown(runs)}{updates_markdown(runs)}"
+    further = (ranks_markdown, old_rates_markdown, evaluated_markdown, updates_markdown)
+    tables = "".join([f"{markdown(runs)}\n", *(written(runs) for written in further)])
     path.write_text(f"# {runs[0]['protocol']}, budget {runs[0]['budget']}\n\n{tables}{pictures}\n")
     return path
