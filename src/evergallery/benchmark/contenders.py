@@ -42,7 +42,7 @@ class Contender:
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """Check a name.
+        """The contender of a name, checked.
 
         Raises:
             InputError: an unknown method or adapter, or a hyper-parameter that the method does not take.

@@ -211,7 +211,7 @@ def _lines(axes: Any, curves: Mapping[str, tuple[Sequence[float], Sequence[float
 
 
 def _colour(name: str) -> str:
-    """The same in every plot, whatever else is in it."""
+    """The colour of a method, the same in every plot, whatever else is in it."""
     names = [INITIAL, *METHODS]
     if name in names:
         return PALETTE[names.index(name) % len(PALETTE)]

@@ -128,7 +128,7 @@ def _check_networks(protocol: BenchmarkProtocol) -> None:
 
 
 def _check_images(job: BenchmarkJob) -> None:
-    """Results of other images are not those of this command."""
+    """Refuse a directory with results of other images, which are not those of this command."""
     options = job.experiment.options
     for path in sorted((job.directory / "runs").glob("*.json")):
         before = read_json(path).get("options")

@@ -277,7 +277,7 @@ def _difference_text(found: Difference | None) -> str:
 
 
 def latex(runs: Sequence[Run]) -> str:
-    """The same table as a LaTeX ``tabular``."""
+    """The main table as a LaTeX ``tabular``."""
     columns, rows = table(runs)
     groups = by_method(runs)
     lines = [

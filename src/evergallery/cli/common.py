@@ -25,7 +25,7 @@ def _set_largest(pixels: int | None) -> int | None:
 
 
 def _set_runtime(runtime: str | None) -> str | None:
-    """What embeds images asks the environment likewise."""
+    """What embeds images asks the environment, in this process and in those that it starts."""
     if runtime is not None:
         os.environ["EVERGALLERY_RUNTIME"] = runtime
         from evergallery.network.runtimes import asked_for
@@ -167,7 +167,7 @@ def say_if_password(place: str) -> None:
 
 
 def say_if(sentence: str | None) -> None:
-    """Say it, where there is something to say."""
+    """Say a sentence, where there is one to say."""
     if sentence:
         say(sentence)
 

@@ -156,17 +156,17 @@ class PlainWatcher(Watcher):
         self.last: dict[str, float] = {}
 
     def counted(self, activity: str, done: int, total: int) -> None:
-        """A line now and then, and one at the end."""
+        """Print a line now and then, and one at the end."""
         if self._due(activity) or done == total:
             err.print(f"{activity}: {done}/{total}", markup=False)
 
     def trained(self, progress: "TrainingProgress") -> None:
-        """A line now and then, and one at the end of each epoch."""
+        """Print a line now and then, and one at the end of each epoch."""
         if self._due("training") or progress.step == progress.steps:
             err.print(describe(progress), markup=False, soft_wrap=True)
 
     def said(self, message: str) -> None:
-        """A line."""
+        """Print a line."""
         err.print(message, markup=False, soft_wrap=True)
 
     def _due(self, activity: str) -> bool:
@@ -178,10 +178,10 @@ class PlainWatcher(Watcher):
 
 
 class QuietWatcher(Watcher):
-    """Beside a result as JSON: only what somebody must hear, on standard error."""
+    """What is heard beside a result as JSON: only what somebody must hear, on standard error."""
 
     def said(self, message: str) -> None:
-        """A line."""
+        """Print a line."""
         err.print(message, markup=False)
 
 
@@ -202,7 +202,7 @@ class BarWatcher(Watcher):
         self._move("training", progress.epoch * progress.steps + progress.step, total, describe(progress))
 
     def said(self, message: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self.progress.console.print(message, markup=False)
 
     def confirms(self, question: str) -> bool:

@@ -15,7 +15,7 @@ class MemoryBudget:
         self._held = 0
 
     def take(self, count: int) -> None:
-        """Hold more.
+        """Hold so many bytes more.
 
         Raises:
             OverloadedError: there would be too many; nothing is held then.
@@ -25,5 +25,5 @@ class MemoryBudget:
         self._held += count
 
     def give_back(self, count: int) -> None:
-        """Hold less."""
+        """Hold so many bytes less."""
         self._held -= count

@@ -149,7 +149,7 @@ class Canary:
         return self._state is not None
 
     def answered(self) -> None:
-        """A client was answered so."""
+        """Count a client that the canary has answered."""
         with self._one_at_a_time:
             self._answered += 1
 

@@ -91,7 +91,7 @@ class Connection(H11Protocol):
         self._unread = self.loop.call_later(self._patience.unread_seconds, self._end)
 
     def resume_writing(self) -> None:
-        """It was read."""
+        """What waited was read: the client may be slow, but is there."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
@@ -110,7 +110,7 @@ class Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _forget(self) -> None:
-        """It waits no more."""
+        """Note that the connection waits for no request any more."""
         self._waiting.pop(self, None)
         if self._head is not None:
             self._head.cancel()

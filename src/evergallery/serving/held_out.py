@@ -75,7 +75,7 @@ class HeldOutPictures:
         return schemas.HeldOut(labels=labels, pictures=sum(labels.values()), skipped=list(skipped))
 
     def clear(self) -> schemas.HeldOut:
-        """Delete all of them."""
+        """Delete every held-out picture."""
         with self.pictures.changing():
             for path in self._files():
                 path.unlink(missing_ok=True)

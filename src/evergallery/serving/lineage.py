@@ -23,7 +23,7 @@ PRIVATE = ("checksums", "run", "classes", "new_classes")
 
 
 def generations(workspace: Workspace) -> schemas.Generations:
-    """All of them, oldest first."""
+    """Every generation, oldest first."""
     counts = workspace.gallery.count_by_generation()
     promoted = workspace.state.promoted
     return schemas.Generations(
@@ -33,7 +33,7 @@ def generations(workspace: Workspace) -> schemas.Generations:
 
 
 def generation(workspace: Workspace, name: str) -> schemas.GenerationDetail:
-    """One of them, with the names of its classes."""
+    """A generation, with the names of its classes."""
     found = workspace.generation(name)
     told = _described(workspace, found, workspace.state.promoted, workspace.gallery.count_by_generation())
     return schemas.GenerationDetail(

@@ -20,7 +20,7 @@ class JsonLines(logging.Formatter):
     """A record as one JSON object; what is in ``record.told`` joins it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """A record as a line of JSON."""
         told = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -35,7 +35,7 @@ class Threads:
     async def decode(
         self, work: Callable[Parameters, Value], *arguments: Parameters.args, **named: Parameters.kwargs
     ) -> Value:
-        """The same for work that opens a picture."""
+        """What ``work`` returns, or raises, where it opens a picture."""
         return await _run(self.cores, partial(work, *arguments, **named))
 
     def close(self) -> None:
