@@ -64,7 +64,7 @@ def test_the_page_says_how_many_values_lie_at_the_edge_and_how_the_file_came_abo
 
     whole = common.recorded_whole("search")
     methods = whole["result"]["methods"].values()
-    edge = sum(list(one["values"]).index(one["best"]) in (0, len(one["values"]) - 1) for one in methods)
+    edge = sum(list(method["values"]).index(method["best"]) in (0, len(method["values"]) - 1) for method in methods)
     page = (ROOT / "docs" / "results.md").read_text()
     assert results.search() in page
     assert f"{edge} of the {len(methods)} chosen values" in page

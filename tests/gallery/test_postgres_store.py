@@ -48,10 +48,10 @@ def test_url_with_an_option_that_there_is_not() -> None:
 
 def test_galleries_of_one_database_are_apart(postgres_url: str) -> None:
     with (
-        schema(postgres_url) as one,
-        schema(postgres_url) as other,
-        PostgresStore(one) as first,
-        PostgresStore(other) as second,
+        schema(postgres_url) as place,
+        schema(postgres_url) as another_place,
+        PostgresStore(place) as first,
+        PostgresStore(another_place) as second,
     ):
         first.put([item(1)])
         second.put([item(1, NEW), item(2, NEW)])
