@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from conftest import as_json, coloured_images, evergallery
+from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
+from evergallery.holdings.notes import Problem
 
 QUICK = ["--epochs", "2", "--batch-size", "16", "--precision", "float32", "--padding", "1"]
 
@@ -113,6 +115,19 @@ def test_gallery_list_show_delete(shop: Path, photos: Path) -> None:
     assert as_json("gallery", "delete", identifier, "-w", shop)["deleted"] == 1
     assert as_json("gallery", "-w", shop)["items"] == before
     assert "has no item" in evergallery("gallery", "show", identifier, "-w", shop, expect=3).stderr
+
+
+def test_items_that_could_not_be_refreshed_are_listed(shop: Path) -> None:
+    assert evergallery("gallery", "problems", "-w", shop).stdout == "No item has a problem.\n"
+    with Workspace(shop) as space:
+        space.notes.record([Problem("a" * 40, "failed", "a.png: truncated, at byte 7")])
+    assert as_json("gallery", "problems", "-w", shop) == [
+        {"item": "a" * 40, "kind": "failed", "reason": "a.png: truncated, at byte 7"}
+    ]
+    assert "a" * 40 in evergallery("gallery", "problems", "-w", shop).stdout
+    assert '"a.png: truncated, at byte 7"' in evergallery("gallery", "problems", "-w", shop, "--csv").stdout
+    with Workspace(shop) as space:
+        space.notes.solved(["a" * 40])
 
 
 def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:

@@ -67,6 +67,7 @@ def loaded(*arguments: Any, expect: int = 0) -> set[str]:
         ("--version",), ("--help",), ("search", "--help"),
         ("generations",), ("generations", "v1"), ("status",), ("log",), ("diff", "v1", "v2"), ("doctor",),
         ("gallery",), ("gallery", "list"), ("gallery", "images-from"), ("gallery", "compact"),
+        ("gallery", "duplicates"), ("gallery", "problems"),
     ],
     ids=" ".join,
 )  # fmt: skip

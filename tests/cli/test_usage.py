@@ -16,9 +16,11 @@ from evergallery.adapters.kinds import ADAPTERS
 from evergallery.benchmark.protocol import Budget
 from evergallery.cli import choices
 from evergallery.cli.app import app
+from evergallery.cli.console import PlainWatcher, print_table
 from evergallery.data.images import Fit, Interpolation
 from evergallery.errors import did_you_mean
 from evergallery.gallery.items import Precision
+from evergallery.methods import METHODS
 from evergallery.network import HeadKind
 from evergallery.network.architecture import Neck
 from evergallery.serving.tokens import Scope
@@ -32,6 +34,7 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         choices.Interpolation: get_args(Interpolation), choices.Precision: get_args(Precision),
         choices.Direction: get_args(Direction), choices.Order: tuple(ORDERS), choices.Scope: get_args(Scope),
         choices.Budget: get_args(Budget), choices.AdapterKind: tuple(ADAPTERS),
+        choices.MethodName: tuple(METHODS),
     }  # fmt: skip
     for literal, words in known.items():
         assert set(get_args(literal)) == set(words)
@@ -56,6 +59,7 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         (["benchmark", "glyphs", "--budget", "huge"], ["--budget", "'huge'"]),
         (["search", "x.png", "-k", "0"], ["-k"]),
         (["lern"], ["'lern'", "'learn'"]),
+        (["promote", "v2", "--answer", "recsore"], ["'recsore'", "'rescore'"]),
         (["gallery", "lst"], ["'lst'", "'list'"]),
         (["status", "--jsn"], ["--jsn", "--json"]),
         (["init", "shop", "--backbone", "resnet2O"], ["'resnet2O'", "'resnet20'"]),
@@ -147,9 +151,29 @@ def test_a_table_in_a_pipe_is_as_wide_as_columns_says(columns: str, widest: int)
     assert (max(map(len, shown.splitlines())) > 100) == (widest == 160)
 
 
+def test_the_end_of_an_activity_is_said_once_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+    watcher = PlainWatcher()
+    for done in (10, 10, 10, 4, 10, 10):
+        watcher.counted("copying", done, 10)
+    assert capsys.readouterr().err.splitlines().count("copying: 10/10") == 2
+
+
+@pytest.mark.parametrize("columns", [24, 40, 60, 100])
+def test_no_word_of_a_table_is_broken_where_columns_are_few(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [("v1 (promoted)", "registered", "", "1,265", "82.1"), ("v2", "evergreen", "v1", "", "85.4")]
+    print_table("Generations", ("", "method", "parent", "items", "validation\nrecall@1"), rows, numbers_from=3)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= columns
+    for word in ("(promoted)", "registered", "evergreen", "parent", "1,265", "validation", "recall@1", "85.4"):
+        assert word in shown, word
+
+
 def test_every_verb_of_a_workspace_is_a_command_or_for_python_alone() -> None:
     for_python = {"extract", "embed", "add", "answer_vectors", "evidence", "judge", "conditions"}
-    for_the_page = {"ways", "near_duplicates", "check_missing"}
+    for_the_page = {"ways", "check_missing"}
     public = [name for name in vars(Workspace) if not name.startswith("_")]
     verbs = {name for name in public if inspect.isfunction(getattr(Workspace, name))}
     code = "".join(path.read_text() for path in Path(choices.__file__).parent.glob("*.py"))

@@ -1,5 +1,6 @@
-"""Near duplicates: which stored items show nearly the same, from Python, over HTTP and on the page."""
+"""Near duplicates: which stored items show nearly the same, from Python, by a verb, over HTTP and on the page."""
 
+import csv
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from browsing import Open, served, tabs
 from served import client, finished
 
 import models
+from conftest import as_json, evergallery
 from evergallery import Workspace
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
@@ -57,6 +59,28 @@ def test_groups_are_what_comparing_everything_finds(made: Path, tmp_path: Path) 
         for wrong in (0, 1.5, -1):
             with pytest.raises(InputError, match="cosine"):
                 shop.near_duplicates(at_least=wrong)
+
+
+def test_by_a_verb_as_a_table_as_csv_and_as_json(made: Path, tmp_path: Path) -> None:
+    shop = Path(shutil.copytree(made, tmp_path / "shop"))
+    with Workspace(shop) as space:
+        one = next(iter(space.gallery.iterate()))[0]
+        space.gallery.put([Item("=twin", one.embedding, one.generation, "a, b", None, None, now())])
+    verb = ("gallery", "duplicates", "-w", shop, "--at-least", "0.99999")
+    told = as_json(*verb)
+    together = {item["id"] for item in told["items"]}
+    assert {one.id, "=twin"} <= together
+    assert (told["groups"], told["looked"], told["left"]) == (1, 31, 0)
+    rows = list(csv.DictReader(evergallery(*verb, "--csv").stdout.splitlines()))
+    assert {row["id"] for row in rows} == together
+    assert next(row for row in rows if row["id"] == "=twin")["label"] == "a, b"
+    table = evergallery(*verb).stdout
+    assert "1 group among 31 items" in table
+    assert "=twin" in table
+    assert "evergallery gallery delete ID" in table
+    assert "24 items were not looked at" in evergallery(*verb, "--most", 7).stderr
+    assert "give one of them" in evergallery(*verb, "--csv", "--json", expect=2).stderr
+    assert "above 0" in evergallery(*verb[:-1], "7", expect=2).stderr
 
 
 def test_over_http_for_those_who_may_write(made: Path, tmp_path: Path) -> None:

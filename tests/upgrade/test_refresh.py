@@ -15,6 +15,7 @@ from PIL import Image
 import models
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
+from evergallery.upgrade.advice import next_step
 from evergallery.upgrade.refreshing import TimeBudget
 from shops import environment, held_out, make_photos, make_shop, spaces, vectors
 
@@ -298,6 +299,12 @@ class TestShadow:
         assert recall(shop) == 1.0
         assert shop.rollback() == "v1"
         assert vectors(shop) == before
+
+    def test_what_comes_next_is_said_of_the_generation_whose_vectors_wait(self, shop: Workspace) -> None:
+        assert "evergallery plan" not in str(next_step(shop, "v1"))
+        shop.refresh("v3")
+        assert next_step(shop, "v1") == next_step(shop, "v3")
+        assert "v3" in str(next_step(shop, "v1"))
 
     def test_commit_before_the_promotion_is_refused(self, shop: Workspace) -> None:
         shop.refresh("v3")

@@ -1,11 +1,12 @@
 """What a terminal shows: progress bars on a terminal, plain lines elsewhere, results as tables or JSON."""
 
+import csv
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rich import box
 from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.prompt import Confirm
 from rich.table import Table
+from rich.text import Text
 
 from evergallery.redaction import redacted_text, redacted_values
 from evergallery.watching import Watcher
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
 SKIPPED_SHOWN = 10
+LONGEST_WORD = 16
 
 
 WIDTH_OF_A_PIPE, LINES_OF_A_PIPE = 160, 25
@@ -89,16 +93,47 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(redacted_values(value), indent=2, ensure_ascii=False) + "\n")
 
 
+def print_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table by RFC 4180 on standard output: the named columns of each row, and empty where one says nothing."""
+    writer = csv.writer(sys.stdout)
+    writer.writerow(columns)
+    writer.writerows([redacted_values(row.get(name)) for name in columns] for row in rows)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 1) -> None:
-    """A table; columns from ``numbers_from`` on are aligned right."""
+    """A table; columns from ``numbers_from`` on are aligned right. Where it is too narrow for its words, a paragraph a row."""
     out.print(title, style="bold", markup=False, soft_wrap=True)
+    rows = [[redacted_text(cell) for cell in row] for row in rows]
+    if rows and _narrowest(columns, rows, numbers_from) > out.width:
+        _print_paragraphs(columns, rows)
+        return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         is_number = index >= numbers_from
         table.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
     for row in rows:
-        table.add_row(*map(redacted_text, row))
+        table.add_row(*row)
     out.print(table)
+
+
+def _narrowest(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int) -> int:
+    """Characters below which a table breaks figures, or words that are not long, such as addresses are."""
+    widths = []
+    for index, cells in enumerate(zip(columns, *rows, strict=True)):
+        parts = [part for cell in cells for part in (cell.splitlines() if index >= numbers_from else cell.split())]
+        lengths = [len(part) for part in parts]
+        widths.append(max([1, *lengths]) if index >= numbers_from else min(LONGEST_WORD, max([1, *lengths])))
+    return sum(widths) + 2 * len(widths)
+
+
+def _print_paragraphs(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for first, *others in rows:
+        out.print(first or columns[0], markup=False)
+        told = [
+            f"{' '.join(name.split())} {cell}".strip() for name, cell in zip(columns[1:], others, strict=True) if cell
+        ]
+        if told:
+            out.print(Padding(Text("; ".join(told)), (0, 0, 0, 2), expand=False))
 
 
 def say(sentence: str) -> None:
@@ -154,11 +189,16 @@ class PlainWatcher(Watcher):
 
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
+        self.ended: set[str] = set()
 
     def counted(self, activity: str, done: int, total: int) -> None:
         """Print a line now and then, and one at the end."""
-        if self._due(activity) or done == total:
+        if done < total:
+            self.ended -= {activity}
+        if activity not in self.ended and (self._due(activity) or done == total):
             err.print(f"{activity}: {done}/{total}", markup=False)
+        if done == total:
+            self.ended |= {activity}
 
     def trained(self, progress: "TrainingProgress") -> None:
         """Print a line now and then, and one at the end of each epoch."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergallery.cli import completion
 from evergallery.cli.choices import Fit, Interpolation
 from evergallery.cli.common import (
     HERE,
@@ -96,6 +97,8 @@ def register(
     json: JsonOption = False,
 ) -> None:
     """Make a generation of a model that you have trained elsewhere, or that answers at an address."""
+    from evergallery.holdings.embedding import reads_words
+
     asked = {
         "model": model_name,
         "body": None if body is None else _object("--body", body),
@@ -122,23 +125,29 @@ def register(
             std=_numbers("--std", std),
             reduce_jpegs=reduce_jpegs,
         )
-        promoted = space.state.promoted
+        promoted, reads = space.state.promoted, reads_words(space, generation)
     if json:
         print_json(generation.card.model_dump(mode="json"))
     else:
-        _say_registered(generation, str(what), promoted)
+        _say_registered(generation, str(what), promoted, reads)
 
 
-def _say_registered(generation: "Generation", model: str, promoted: str | None) -> None:
+def _say_registered(generation: "Generation", model: str, promoted: str | None, reads: bool) -> None:
     from evergallery.data.sizes import size_text
 
     card, pixels = generation.card, size_text(generation.preprocessing.size)
     queries = "it answers queries now" if promoted == card.name else f"queries are answered by {promoted}"
     say(f"{card.name}: {model}, {card.dimension} dimensions, images of {pixels} pixels; {queries}.")
+    if reads:
+        say("It has a text tower, so that words find pictures:  evergallery search --text WORDS")
 
 
 IntoOption = Annotated[
-    str | None, typer.Option(help="The generation that made the vectors; by default one of vectors only is made.")
+    str | None,
+    typer.Option(
+        help="The generation that made the vectors; by default one of vectors only is made.",
+        autocompletion=completion.generations,
+    ),
 ]
 IdsOption = Annotated[Path | None, typer.Option(help="A text file with an id on each line, for .npy and .faiss.")]
 
@@ -245,7 +254,10 @@ def release(
 def export(
     file: Annotated[Path, typer.Argument(help="To be written: .npz, .npy or .parquet.")],
     workspace: WorkspaceOption = HERE,
-    generation: Annotated[str | None, typer.Option(help="Whose vectors; needed where there are several.")] = None,
+    generation: Annotated[
+        str | None,
+        typer.Option(help="Whose vectors; needed where there are several.", autocompletion=completion.generations),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Write the stored vectors to a table."""
@@ -258,7 +270,7 @@ def export(
 
 
 def export_model(
-    generation: Annotated[str, typer.Argument(help="Whose embedder.")],
+    generation: Annotated[str, typer.Argument(help="Whose embedder.", autocompletion=completion.generations)],
     file: Annotated[Path, typer.Argument(help="To be written: .onnx.")],
     workspace: WorkspaceOption = HERE,
     int8: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergallery.cli import completion
 from evergallery.cli.choices import Precision
 from evergallery.cli.common import (
     HERE,
@@ -18,8 +19,8 @@ from evergallery.cli.common import (
     say_result,
     with_quiet,
 )
-from evergallery.cli.console import out, print_json, print_table, say, watching
-from evergallery.errors import NotFoundError
+from evergallery.cli.console import out, print_csv, print_json, print_table, say, warn, watching
+from evergallery.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
     from evergallery.gallery.items import Item
@@ -72,7 +73,9 @@ def gallery_compact(workspace: WorkspaceOption = HERE, json: JsonOption = False)
 def gallery_list(
     workspace: WorkspaceOption = HERE,
     label: Annotated[list[str] | None, typer.Option(help="Only items with this label.")] = None,
-    within: Annotated[list[str] | None, typer.Option(help="Only vectors of this generation.")] = None,
+    within: Annotated[
+        list[str] | None, typer.Option(help="Only vectors of this generation.", autocompletion=completion.generations)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     json: JsonOption = False,
 ) -> None:
@@ -103,6 +106,81 @@ def gallery_show(
             raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
         described = _describe_item(space, found)
     print_json({**described, "embedding": found.embedding.tolist()} if json else described)
+
+
+@gallery_app.command("duplicates", epilog="Example:  evergallery gallery duplicates --at-least 0.99")
+@with_quiet
+def gallery_duplicates(
+    workspace: WorkspaceOption = HERE,
+    at_least: Annotated[
+        float, typer.Option(help="Cosine that links two items; higher finds fewer, and more alike.")
+    ] = 0.98,
+    most: Annotated[int, typer.Option(min=1, help="Look at no more than so many items.")] = 50_000,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV, a row for each item.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Find groups of stored items that show nearly the same, by their stored vectors."""
+    from evergallery.report.words import counted
+
+    if csv and json:
+        raise InputError("--csv and --json print the same result: give one of them.")
+    with open_workspace(workspace) as space, watching(json or csv) as watcher:
+        found = space.near_duplicates(at_least=at_least, most=most, watcher=watcher)
+        items = space.gallery.get_many([item for group in found.groups for item in group.items], with_embeddings=False)
+        rows = [
+            {"group": number, "cosine": round(group.least, 4), **_describe_item(space, items[item])}
+            for number, group in enumerate(found.groups, 1)
+            for item in group.items
+            if item in items
+        ]
+    columns = ("group", "cosine", "label", "generation", "uri", "id")
+    if json:
+        print_json({"groups": len(found.groups), "looked": found.looked, "left": found.left, "items": rows})
+    elif csv:
+        print_csv(columns, rows)
+    elif not rows:
+        say(f"No two of {counted(found.looked, 'item')} have a cosine of {at_least:g} or more.")
+    else:
+        title = f"{counted(len(found.groups), 'group')} among {counted(found.looked, 'item')}"
+        cells = [
+            (
+                str(row["group"]),
+                f"{row['cosine']:.3f}",
+                str(row["label"] or ""),
+                str(row["generation"]),
+                str(row["uri"] or row["id"]),
+            )
+            for row in rows
+        ]
+        print_table(title, ("group", "cosine", "label", "vector of", "image or id"), cells, numbers_from=9)
+        say("With --csv or --json their ids stand there too. To delete one:  evergallery gallery delete ID")
+    if found.left:
+        warn(f"{counted(found.left, 'item')} were not looked at: give a larger --most.")
+
+
+@gallery_app.command("problems", epilog="Example:  evergallery gallery problems")
+@with_quiet
+def gallery_problems(
+    workspace: WorkspaceOption = HERE,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV, a row for each item.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List the items that could not be refreshed and keep the vector that they have, and why."""
+    from evergallery.report.words import counted
+
+    if csv and json:
+        raise InputError("--csv and --json print the same result: give one of them.")
+    rows = [vars(one) for one in open_workspace(workspace).notes.problems()]
+    columns = ("item", "kind", "reason")
+    if json:
+        print_json(rows)
+    elif csv:
+        print_csv(columns, rows)
+    elif not rows:
+        say("No item has a problem.")
+    else:
+        cells = [tuple(row[name] for name in columns) for row in rows]
+        print_table(counted(len(rows), "problem"), ("item", "state", "reason"), cells, numbers_from=9)
 
 
 @gallery_app.command("images-from", epilog="Example:  evergallery gallery images-from photos/catalogue")

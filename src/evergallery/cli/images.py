@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergallery.cli import completion
 from evergallery.cli.common import (
     HERE,
     ClusterOption,
@@ -47,7 +48,10 @@ COUNTED = (
 )  # fmt: skip
 """Figures of ``index`` in its result as JSON."""
 
-GenerationOption = Annotated[str | None, typer.Option(help="That makes the vectors; the promoted one by default.")]
+GenerationOption = Annotated[
+    str | None,
+    typer.Option(help="That makes the vectors; the promoted one by default.", autocompletion=completion.generations),
+]
 SplitOption = Annotated[str | None, typer.Option(help="Only the images of this split.")]
 MetadataOption = Annotated[str | None, typer.Option(help="Columns of a table to keep with the items: price,shop.")]
 SyncOption = Annotated[
@@ -138,13 +142,20 @@ TextOption = Annotated[
 ]
 KOption = Annotated[int, typer.Option("-k", min=1, help="How many.")]
 LabelOption = Annotated[list[str] | None, typer.Option(help="Only items with this label; may be repeated.")]
-WithinOption = Annotated[list[str] | None, typer.Option(help="Only vectors of this generation; may be repeated.")]
-SearchGenerationOption = Annotated[str | None, typer.Option(help="That embeds the query; the promoted one by default.")]
+WithinOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Only vectors of this generation; may be repeated.", autocompletion=completion.generations),
+]
+SearchGenerationOption = Annotated[
+    str | None,
+    typer.Option(help="That embeds the query; the promoted one by default.", autocompletion=completion.generations),
+]
 MinScoreOption = Annotated[float | None, typer.Option(help="Smallest cosine; by default any.")]
 MinScoreOfOption = Annotated[
     str | None,
     typer.Option(
-        help="The generation on whose scores --min-score was settled; it is translated, as a check has measured."
+        help="The generation on whose scores --min-score was settled; it is translated, as a check has measured.",
+        autocompletion=completion.generations,
     ),
 ]
 MinProbabilityOption = Annotated[

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergallery.cli import completion
 from evergallery.cli.common import (
     HERE,
     DataArgument,
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 MethodOption = Annotated[
     str | None,
-    typer.Option(help="finetune, evergreen, csd, mutual, dual-tuning, joint, …; evergreen once there is a parent."),
+    typer.Option(
+        help="finetune, evergreen, csd, mutual, dual-tuning, joint, …; evergreen once there is a parent.",
+        autocompletion=completion.methods,
+    ),
 ]
 LossOption = Annotated[
     str | None,
@@ -32,12 +36,19 @@ LossOption = Annotated[
 OptionOption = Annotated[
     list[str] | None, typer.Option(help="NAME=VALUE, a hyper-parameter of the method; may be repeated.")
 ]
-ParentOption = Annotated[str | None, typer.Option(help="Learn from this generation; the promoted one by default.")]
+ParentOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Learn from this generation; the promoted one by default.", autocompletion=completion.generations
+    ),
+]
 OldDataOption = Annotated[str | None, typer.Option(help="Images of the old categories, for methods that need them.")]
 ClassesOption = Annotated[str | None, typer.Option(help="Only these classes: A,B,C, or @FILE with one on each line.")]
 TaskOption = Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")]
 ClassOrderSeedOption = Annotated[int | None, typer.Option(help="Of the groups; natural order by default.")]
-BackboneOption = Annotated[str | None, typer.Option(help="Another backbone than the parent's.")]
+BackboneOption = Annotated[
+    str | None, typer.Option(help="Another backbone than the parent's.", autocompletion=completion.backbones)
+]
 DimOption = Annotated[int | None, typer.Option(help="Another dimension of the embedding.")]
 NeckOption = Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn, unit-linear or mlp.")]
 HeadOption = Annotated[str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")]

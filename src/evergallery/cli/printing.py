@@ -312,7 +312,7 @@ def print_refreshed(done: "RefreshResult") -> None:
         err.print(f"  {problem.item[:16]}: {problem.reason}", markup=False, soft_wrap=True)
     if len(done.problems) > SHOWN:
         err.print(
-            f"  and {len(done.problems) - SHOWN} more; all of them:  evergallery status --json",
+            f"  and {len(done.problems) - SHOWN} more; all of them:  evergallery gallery problems",
             markup=False,
             soft_wrap=True,
         )
@@ -322,12 +322,12 @@ def print_refreshed(done: "RefreshResult") -> None:
 
 def print_log(entries: "Sequence[Mapping[str, Any]]") -> None:
     """Each operation on some lines: when, what and who, then its figures, then each of its sentences on a line."""
-    from evergallery.report.standing import LABELS, operation_of
+    from evergallery.report.standing import label_of, operation_of, shortened
 
     for entry in entries:
         out.print(f"{entry['time']}  {operation_of(entry)}  by {entry['who']}", markup=False, soft_wrap=True)
         told = {
-            LABELS.get(name, name): value
+            label_of(name): shortened(value)
             for name, value in entry.items()
             if name not in ("time", "who", "operation", "forced") and value not in (None, [], "")
         }
@@ -335,9 +335,11 @@ def print_log(entries: "Sequence[Mapping[str, Any]]") -> None:
             name: value for name, value in told.items() if not isinstance(value, list) and len(str(value)) <= SHORT
         }
         if short:
-            out.print(
-                f"  {', '.join(f'{name} {value}' for name, value in short.items())}", markup=False, soft_wrap=True
-            )
+            say(f"  {', '.join(f'{name} {value}' for name, value in short.items())}")
         for name, value in told.items():
-            for line in [] if name in short else value if isinstance(value, list) else [value]:
-                out.print(f"  {name}: {line}", markup=False, soft_wrap=True)
+            if name not in short and not isinstance(value, list):
+                say(f"  {name}: {value}")
+            elif isinstance(value, list):
+                say(f"  {name}:")
+                for line in value:
+                    say(f"    {line}")

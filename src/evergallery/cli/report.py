@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from evergallery.cli import completion
 from evergallery.cli.common import HERE, DataDirOption, JsonOption, WorkspaceOption, open_workspace
 from evergallery.cli.console import print_json, say, watching
 
@@ -17,9 +18,16 @@ def report(
         Path | None, typer.Option("--out", "-o", help="The page to write; report.html in the workspace by default.")
     ] = None,
     workspace: WorkspaceOption = HERE,
-    generation: Annotated[str | None, typer.Option(help="The generation in question; the newest by default.")] = None,
+    generation: Annotated[
+        str | None,
+        typer.Option(help="The generation in question; the newest by default.", autocompletion=completion.generations),
+    ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Whose vectors it would search; the promoted one's by default, or its parent's.")
+        str | None,
+        typer.Option(
+            help="Whose vectors it would search; the promoted one's by default, or its parent's.",
+            autocompletion=completion.generations,
+        ),
     ] = None,
     queries: Annotated[str | None, typer.Option(help="Split of the queries.")] = None,
     gallery: Annotated[str | None, typer.Option(help="Split of the gallery.")] = None,

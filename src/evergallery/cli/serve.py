@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evergallery.cli import completion
 from evergallery.cli.choices import Scope
 from evergallery.cli.common import (
     HERE,
@@ -55,7 +56,10 @@ ShadowOption = Annotated[
 ]
 SampleOption = Annotated[float, typer.Option(help="For --shadow: share of the searches.")]
 ShadowAnswerOption = Annotated[
-    str | None, typer.Option(help="For --shadow: how it would answer: checked, direct, adapter or dual.")
+    str | None,
+    typer.Option(
+        help="For --shadow: how it would answer: checked, direct, adapter or dual.", autocompletion=completion.ways
+    ),
 ]
 CanaryOption = Annotated[
     str | None,
@@ -70,7 +74,10 @@ ByOption = Annotated[
     ),
 ]
 CanaryAnswerOption = Annotated[
-    str | None, typer.Option(help="For --canary: how it answers: checked, direct, adapter or dual.")
+    str | None,
+    typer.Option(
+        help="For --canary: how it answers: checked, direct, adapter or dual.", autocompletion=completion.ways
+    ),
 ]
 DriftReferenceOption = Annotated[
     int,
@@ -172,7 +179,7 @@ def token_list(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> N
 @token_app.command("revoke", epilog="Example:  evergallery token revoke till")
 @with_quiet
 def token_revoke(
-    name: Annotated[str, typer.Argument(help="Of the token.")],
+    name: Annotated[str, typer.Argument(help="Of the token.", autocompletion=completion.tokens)],
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:

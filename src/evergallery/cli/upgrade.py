@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergallery.cli import completion
 from evergallery.cli.choices import AdapterKind, Direction, Order
 from evergallery.cli.common import (
     HERE,
@@ -54,7 +55,10 @@ PriceOption = Annotated[
     typer.Option(min=0, help="What an hour of this machine costs, in whatever currency; by default nothing is priced."),
 ]
 AdapterOption = Annotated[
-    str | None, typer.Option("--with", help="An adapter that maps the stored vectors; no image is read.")
+    str | None,
+    typer.Option(
+        "--with", help="An adapter that maps the stored vectors; no image is read.", autocompletion=completion.adapters
+    ),
 ]
 
 DataOption = Annotated[
@@ -64,7 +68,9 @@ DataOption = Annotated[
         "a label; or @marks for the queries whose results people have marked on the page."
     ),
 ]
-GenerationArgument = Annotated[str | None, typer.Argument(help="The generation that would query.")]
+GenerationArgument = Annotated[
+    str | None, typer.Argument(help="The generation that would query.", autocompletion=completion.generations)
+]
 CandidatesOption = Annotated[
     str | None,
     typer.Option(help="In place of one generation several, with commas: intervals are corrected for their number."),
@@ -73,11 +79,16 @@ AgainstOption = Annotated[
     str | None,
     typer.Option(
         help="Whose vectors are searched: a generation, an adapter, promoted, or all for the whole "
-        "lineage; the promoted one's and all that the gallery holds by default."
+        "lineage; the promoted one's and all that the gallery holds by default.",
+        autocompletion=completion.spaces,
     ),
 ]
 BestOption = Annotated[
-    str | None, typer.Option(help="A generation trained without constraint, for update gain and price.")
+    str | None,
+    typer.Option(
+        help="A generation trained without constraint, for update gain and price.",
+        autocompletion=completion.generations,
+    ),
 ]
 OldClassesOption = Annotated[
     str | None,
@@ -94,7 +105,8 @@ AnswerOption = Annotated[
     str | None,
     typer.Option(
         help="The way of answering that is judged, as promote --answer would: direct, adapter, dual or rescore; by default "
-        "as this check shows."
+        "as this check shows.",
+        autocompletion=completion.ways,
     ),
 ]
 RescoredOption = Annotated[
@@ -190,7 +202,7 @@ def _show_check(result: "Check", remembered: "dict[str, Fidelity] | None", flips
 
 
 def verify(
-    generation: Annotated[str, typer.Argument(help="The generation that asks.")],
+    generation: Annotated[str, typer.Argument(help="The generation that asks.", autocompletion=completion.generations)],
     data: Annotated[
         str,
         typer.Option(
@@ -199,7 +211,10 @@ def verify(
         ),
     ],
     workspace: WorkspaceOption = HERE,
-    against: Annotated[str | None, typer.Option(help="Another generation, whose vectors would be stored.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Another generation, whose vectors would be stored.", autocompletion=completion.generations),
+    ] = None,
     data_dir: DataDirOption = None,
     largest_image: LargestOption = None,
     json: JsonOption = False,
@@ -219,8 +234,10 @@ def verify(
 
 
 def adapt(
-    new: Annotated[str, typer.Argument(help="The generation that queries.")],
-    old: Annotated[str, typer.Argument(help="The generation whose vectors are stored.")],
+    new: Annotated[str, typer.Argument(help="The generation that queries.", autocompletion=completion.generations)],
+    old: Annotated[
+        str, typer.Argument(help="The generation whose vectors are stored.", autocompletion=completion.generations)
+    ],
     pairs: Annotated[str, typer.Option(help="Images that both look at, labels optional; or an .npz of embeddings.")],
     workspace: WorkspaceOption = HERE,
     direction: Annotated[
@@ -240,14 +257,17 @@ def adapt(
 
 
 def promote(
-    generation: Annotated[str, typer.Argument(help="Which shall answer queries.")],
+    generation: Annotated[
+        str, typer.Argument(help="Which shall answer queries.", autocompletion=completion.generations)
+    ],
     workspace: WorkspaceOption = HERE,
     answer: Annotated[
         str | None,
         typer.Option(
             help="How older vectors are searched: direct, adapter, dual (by the generation that made them, which looks at the "
             "query too) or rescore (candidates found so, scored again by new vectors, which are made on the way); by default as "
-            "the last check has shown."
+            "the last check has shown.",
+            autocompletion=completion.ways,
         ),
     ] = None,
     candidates: Annotated[int | None, typer.Option(help="For rescore: how many are scored again.")] = None,
@@ -291,7 +311,9 @@ def rollback(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> Non
 
 
 def plan(
-    generation: Annotated[str, typer.Argument(help="The generation that would query.")],
+    generation: Annotated[
+        str, typer.Argument(help="The generation that would query.", autocompletion=completion.generations)
+    ],
     workspace: WorkspaceOption = HERE,
     adapter: AdapterOption = None,
     images: ImagesOption = None,
@@ -317,7 +339,10 @@ def plan(
         print_plan(result)
 
 
-RefreshGenerationArgument = Annotated[str | None, typer.Argument(help="The generation that queries the new vectors.")]
+RefreshGenerationArgument = Annotated[
+    str | None,
+    typer.Argument(help="The generation that queries the new vectors.", autocompletion=completion.generations),
+]
 OrderOption = Annotated[Order, typer.Option(help="Which items first; plan tells what each is expected to give.")]
 FractionOption = Annotated[float, typer.Option(help="Share of the items, above 0 and up to 1.")]
 BudgetOption = Annotated[str | None, typer.Option(help="Time after which to stop: 90s, 10m, 2h; by default none.")]
@@ -446,8 +471,8 @@ def log(
 
 
 def diff(
-    first: Annotated[str, typer.Argument(help="A generation.")],
-    second: Annotated[str, typer.Argument(help="Another.")],
+    first: Annotated[str, typer.Argument(help="A generation.", autocompletion=completion.generations)],
+    second: Annotated[str, typer.Argument(help="Another.", autocompletion=completion.generations)],
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:

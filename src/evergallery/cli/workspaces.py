@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evergallery.cli import completion
 from evergallery.cli.choices import Fit, Head, Neck, Precision
 from evergallery.cli.common import (
     HERE,
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 
 def init(
     directory: Annotated[Path, typer.Argument(help="A new directory.")],
-    backbone: Annotated[str, typer.Option(help="resnet20/32/44/56, any timm model, or torchvision/NAME.")] = "resnet20",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="resnet20/32/44/56, any timm model, or torchvision/NAME.", autocompletion=completion.backbones
+        ),
+    ] = "resnet20",
     dim: Annotated[
         int | None, typer.Option(min=1, help="Dimension of the embedding; the backbone's own by default.")
     ] = None,
@@ -79,7 +85,9 @@ def init(
 
 
 def generations(
-    name: Annotated[str | None, typer.Argument(help="Show the card of this one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show the card of this one.", autocompletion=completion.generations)
+    ] = None,
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:

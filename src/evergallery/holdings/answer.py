@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, did_you_mean
 
 Way = Literal["checked", "direct", "adapter", "dual", "rescore"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -43,7 +43,7 @@ class Answer(BaseModel):
         """
         way = way or "checked"
         if way not in WAYS:
-            raise InputError(f"There is no way {way!r} to answer: choose {', '.join(WAYS)}.")
+            raise InputError(f"There is no way {way!r} to answer: choose {', '.join(WAYS)}.{did_you_mean(way, WAYS)}")
         given = {name: value for name, value in (("candidates", candidates), ("seconds", seconds)) if value is not None}
         if given and way != "rescore":
             raise InputError(

@@ -1,5 +1,6 @@
 """What a report says without any held-out image: where things stand, the lineage, earlier checks, what was done."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,16 @@ LANE = 22
 
 LABELS = {"refused": "the gate said"}
 """Names of figures in the log that say something else to whoever reads them."""
+
+
+def label_of(name: str) -> str:
+    """How a figure of the log is called where somebody reads it."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def shortened(value: Any) -> Any:
+    """A hash as it is told apart, by its beginning; anything else as it is."""
+    return value[:12] if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40,}", value) else value
 
 
 def standing(holdings: Holdings) -> dict[str, Any]:
@@ -147,7 +158,7 @@ def operation_of(entry: Mapping[str, Any]) -> str:
 def told(entry: Mapping[str, Any]) -> str:
     """An entry of the log in words, but for when, who and what."""
     return ", ".join(
-        f"{LABELS.get(key, key)} {'; '.join(map(str, value)) if isinstance(value, list) else value}"
+        f"{label_of(key)} {'; '.join(map(str, value)) if isinstance(value, list) else shortened(value)}"
         for key, value in entry.items()
         if key not in ("time", "who", "operation", "forced") and value not in (None, [], "")
     )

@@ -53,6 +53,8 @@ def _wants_adapter(pair: "PairCheck") -> bool:
 
 def _next_of_answering(holdings: Holdings) -> str | None:
     opened, promoted = holdings.state.refresh, holdings.promoted
+    if opened is not None and not opened.shown and opened.generation != promoted.name:
+        return next_step(holdings, opened.generation)
     if opened is not None and opened.shown:
         return (
             "Searches use the new vectors. The earlier ones stay, for the way back, until  evergallery refresh --commit"

@@ -71,10 +71,7 @@ class Judgement:
                 f"then; or choose a way of answering with --answer, of which  evergallery check {generation} --data HELD_OUT  "
                 f"says what each gives."
             )
-        return (
-            f"To show more, give more held-out images to  evergallery check {generation} --data HELD_OUT  , which says how many "
-            f"would decide."
-        )
+        return f"To show more, give more held-out images to  evergallery check {generation} --data HELD_OUT"
 
 
 @dataclass(frozen=True)

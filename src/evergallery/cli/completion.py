@@ -1,0 +1,91 @@
+"""What the Tab key proposes: names that the workspace holds, and those of methods and networks. A completion never fails."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import typer
+
+from evergallery.cli import choices
+
+Proposals = list[tuple[str, str]]
+WAYS = {
+    "direct": "queries search older vectors as they are",
+    "adapter": "queries are mapped into the older vectors' space",
+    "dual": "the older model looks at the query too",
+    "rescore": "older vectors find candidates, newer ones rank them",
+}
+BACKBONES = {
+    "resnet20": "for small images", "resnet32": "for small images", "resnet44": "for small images",
+    "resnet56": "for small images", "tf_efficientnet_lite0": "published weights in the extra pretrained",
+    "tf_efficientnet_lite1": "published weights in the extra pretrained",
+}  # fmt: skip
+
+
+def generations(context: typer.Context) -> Proposals:
+    """The generations of the workspace that the line names, or of this directory."""
+    return _read(context, _generations)
+
+
+def adapters(context: typer.Context) -> Proposals:
+    """Its adapters."""
+    return _read(context, _adapters)
+
+
+def spaces(context: typer.Context) -> Proposals:
+    """Whose vectors can be searched, in the words of ``check --against``."""
+    words = [("promoted", "the generation that answers"), ("all", "the whole lineage")]
+    return [*generations(context), *adapters(context), *words]
+
+
+def tokens(context: typer.Context) -> Proposals:
+    """Names of the server's tokens."""
+    return _read(context, _tokens)
+
+
+def methods() -> list[str]:
+    """Methods of learning."""
+    return list(get_args(choices.MethodName))
+
+
+def backbones() -> Proposals:
+    """Networks that need no model hub; timm and torchvision have many more."""
+    return list(BACKBONES.items())
+
+
+def ways() -> Proposals:
+    """Ways of answering."""
+    return list(WAYS.items())
+
+
+def _read(context: typer.Context, names: Callable[[Path], Iterator[tuple[str, str]]]) -> Proposals:
+    """Names in the workspace; none where there is no workspace, or it cannot be read."""
+    place = context.params.get("workspace") or context.find_root().params.get("place") or Path()
+    try:
+        return list(names(Path(place)))
+    except Exception:
+        # Whatever were said here would land in the middle of the line that somebody types.
+        return []
+
+
+def _generations(place: Path) -> Iterator[tuple[str, str]]:
+    from evergallery.workspace import Workspace
+
+    space = Workspace(place)
+    for one in space.generations():
+        answers = ", answers queries" if one.card.name == space.state.promoted else ""
+        yield one.card.name, f"{one.card.method.name}{answers}"
+
+
+def _adapters(place: Path) -> Iterator[tuple[str, str]]:
+    from evergallery.workspace import Workspace
+
+    for one in Workspace(place).adapters():
+        yield one.name, f"from {one.card.source.name} to {one.card.target.name}"
+
+
+def _tokens(place: Path) -> Iterator[tuple[str, str]]:
+    from evergallery.serving.tokens import Tokens
+
+    for token in Tokens(place).all():
+        yield token.name, token.scope
