@@ -272,6 +272,7 @@ def test_a_way_of_answering_is_chosen_by_what_it_gives(shop: Path, show: Open) -
         tab.get_by_role("button", name="Promote v3…").click()
         dialog = tab.get_by_role("dialog")
         dialog.get_by_text("The way of answering").click()
+        dialog.get_by_text("All that was measured").click()
         assert dialog.locator("table tbody tr").count() > 6, "every way that was measured"
         go = dialog.get_by_role("button", name="Promote v3")
         assert go.is_disabled()

@@ -1,5 +1,7 @@
 // The server: requests with their errors, its events, and pictures that a token protects.
 
+import { words } from "./words.js";
+
 const BASE = new URL("api/v1/", document.baseURI);
 const TOKEN = "evergallery-token";
 const LONGEST_WAIT = 8000;
@@ -13,8 +15,6 @@ export class ApiError extends Error {
     Object.assign(this, { status, code });
   }
 }
-
-const UNREACHABLE = "The server does not answer: is it running, and the network up?";
 
 export const token = {
   get: () => sessionStorage.getItem(TOKEN),
@@ -47,7 +47,7 @@ async function send(method, path, { query, json, form, signal } = {}) {
     response = await fetch(url, { method, headers, body, signal, credentials: "same-origin" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "unreachable", UNREACHABLE);
+    throw new ApiError(0, "unreachable", words.server.unreachable);
   }
   if (!response.ok) throw await refusal(response);
   return response;
@@ -60,9 +60,9 @@ async function refusal(response) {
   } catch {
     // A proxy in between answers in HTML: the status is all that is known.
   }
-  let message = said.message ?? `The server answered with status ${response.status} ${response.statusText}.`;
+  let message = said.message ?? words.server.status(response.status, response.statusText);
   const wait = response.headers.get("Retry-After");
-  if (response.status === 429 && wait && !message.includes("second")) message += ` Try again in ${wait} seconds.`;
+  if (response.status === 429 && wait && !message.includes("second")) message += ` ${words.server.again_in(wait)}`;
   const error = new ApiError(response.status, said.code ?? "internal", message);
   if (response.status === 401) watchers.unauthorised(error);
   return error;

@@ -1,7 +1,7 @@
 // The page: which view is shown, the header, the token, the connection.
 
 import { listen, token, watch } from "./api.js";
-import { announce, field, generation, h, icon, Notice, percent } from "./dom.js";
+import { announce, field, generation, h, icon, Notice, told } from "./dom.js";
 import { question } from "./dialog.js";
 import { createGallery } from "./gallery.js";
 import { createGenerations } from "./generations.js";
@@ -9,6 +9,7 @@ import { showKeys } from "./keys.js";
 import { apply, theme, turnTheme } from "./looks.js";
 import { createSearch } from "./search.js";
 import { change, load, onChange, reloadGenerations, reloadItems, session } from "./session.js";
+import { words } from "./words.js";
 
 const main = document.getElementById("content");
 const connection = document.getElementById("connection");
@@ -52,19 +53,19 @@ function drawHeader() {
   document.getElementById("standing").replaceChildren(
     ...[
       running &&
-        h("a", { class: "running", href: "#/gallery" }, h("span", { class: "spinner", "aria-hidden": "true" }), `${job.kind}${share === null ? "" : ` ${percent(share)}`}`),
+        h("a", { class: "running", href: "#/gallery" }, h("span", { class: "spinner", "aria-hidden": "true" }), words.frame.running(words.jobs.kinds[job.kind] ?? job.kind, share)),
       info.promoted &&
-        h("a", { class: "answers", href: `#/generations?name=${encodeURIComponent(info.promoted)}`, title: `${info.promoted} answers queries` },
-          generation(info.promoted), h("span", { class: "wide" }, "answers queries")),
-      h("button", { type: "button", class: "quiet", title: `Colours: ${theme()}`, onclick: () => { announce(`Colours: ${turnTheme()}.`); drawHeader(); } }, icon({ auto: "half", light: "sun", dark: "moon" }[theme()]), h("span", { class: "unseen" }, `Colours: ${theme()}; change them`)),
+        h("a", { class: "answers", href: `#/generations?name=${encodeURIComponent(info.promoted)}`, title: `${info.promoted} ${words.common.answers_queries}` },
+          generation(info.promoted), h("span", { class: "wide" }, words.common.answers_queries)),
+      h("button", { type: "button", class: "quiet", title: words.frame.colours(words.frame.themes[theme()]), onclick: () => { announce(words.frame.changed_colours(words.frame.themes[turnTheme()])); drawHeader(); } }, icon({ auto: "half", light: "sun", dark: "moon" }[theme()]), h("span", { class: "unseen" }, words.frame.change_colours(words.frame.themes[theme()]))),
       (!me.anonymous || !me.scopes.includes("admin")) &&
         h("button", { type: "button", class: "quiet", onclick: () => askForToken() }, icon("key"),
-          h("span", { class: "wide" }, me.anonymous ? "Read only" : widest(me.scopes)), h("span", { class: "unseen" }, ": token")),
+          h("span", { class: "wide" }, me.anonymous ? words.frame.read_only : words.frame.scopes[widest(me.scopes)]), h("span", { class: "unseen" }, words.frame.of_token)),
     ].filter(Boolean),
   );
 }
 
-const widest = (scopes) => ["admin", "write", "read"].find((scope) => scopes.includes(scope)) ?? "no scope";
+const widest = (scopes) => ["admin", "write", "read"].find((scope) => scopes.includes(scope)) ?? "none";
 
 let asking = false;
 
@@ -74,18 +75,18 @@ async function askForToken(because = null) {
   asking = true;
   const input = h("input", { type: "password", autocomplete: "off", spellcheck: "false", required: true });
   const notice = new Notice();
-  if (because) notice.show(because);
   const known = token.get();
+  if (because && known) notice.show(because);
   const given = await question(
-    because ? "This server asks for a token" : "Token",
+    because ? words.frame.token_asked : words.frame.token,
     [
       notice.element,
-      h("p", {}, "Whoever runs the server makes one with ", h("code", {}, "evergallery token create --scope read --name NAME"), ". It is kept until this tab is closed."),
-      field("Token", input),
-      known && h("p", {}, h("button", { type: "button", class: "quiet", onclick: () => { token.set(null); location.reload(); } }, "Forget the token in use")),
+      told(words.frame.token_how),
+      field(words.frame.token, input),
+      known && h("p", {}, h("button", { type: "button", class: "quiet", onclick: () => { token.set(null); location.reload(); } }, words.frame.forget_token)),
     ],
     {
-      confirm: "Use this token",
+      confirm: words.frame.use_token,
       ready: () => input.value.trim() !== "",
       run: async () => {
         token.set(input.value.trim());
@@ -100,20 +101,20 @@ async function askForToken(because = null) {
   );
   asking = false;
   if (given) start();
-  else if (because) main.replaceChildren(h("div", { class: "locked" }, h("p", {}, because.message), h("button", { type: "button", class: "primary", onclick: () => askForToken(because) }, icon("key"), "Enter a token")));
+  else if (because) main.replaceChildren(h("div", { class: "locked" }, h("p", {}, words.frame.token_asked), h("button", { type: "button", class: "primary", onclick: () => askForToken(because) }, icon("key"), words.frame.enter_token)));
 }
 
 // The connection
 
 function lost() {
   if (connection.childElementCount) return;
-  connection.replaceChildren(h("p", {}, h("span", { class: "spinner", "aria-hidden": "true" }), "The connection to the server is lost. Trying again…"));
+  connection.replaceChildren(h("p", {}, h("span", { class: "spinner", "aria-hidden": "true" }), words.server.lost));
 }
 
 async function opened() {
   const again = connection.childElementCount > 0;
   connection.replaceChildren();
-  if (again) announce("The connection is back.");
+  if (again) announce(words.server.back);
   if (again || !session.info) await begin();
 }
 
@@ -121,14 +122,14 @@ function heard(name, data) {
   if (name === "job") {
     const ended = session.job?.state === "running" && data.state !== "running";
     change({ job: data });
-    if (ended) announce(`${data.kind} ${data.state}.`);
+    if (ended) announce(words.jobs.ended(words.jobs.kinds[data.kind] ?? data.kind, data.state, false));
     if (ended) reloadGenerations().catch(() => {});
   } else if (name === "status") {
     const moved = session.status && session.status.items !== data.items;
     change({ status: data });
     if (moved) reloadItems().catch(() => {});
   } else if (name === "promoted" && session.info && session.info.promoted !== data.promoted) {
-    announce(`${data.promoted} answers queries now.`);
+    announce(words.frame.answers_now(data.promoted));
     reloadGenerations().catch(() => {});
   }
 }
@@ -136,6 +137,10 @@ function heard(name, data) {
 // Start
 
 apply();
+document.querySelector(".skip").textContent = words.frame.skip;
+const navigation = document.querySelector(".top nav");
+navigation.setAttribute("aria-label", words.frame.views);
+navigation.replaceChildren(...["search", "generations", "gallery"].map((name) => h("a", { href: `#/${name}` }, words[name].title)));
 
 async function begin() {
   try {
@@ -145,7 +150,7 @@ async function begin() {
     if (error.status === 401) return;
     // Whoever listens tries again.
     if (error.status === 0) throw error;
-    main.replaceChildren(h("p", { class: "problem", role: "alert" }, error.message));
+    main.replaceChildren(h("div", { class: "problem", role: "alert" }, told(error.message)));
   }
 }
 

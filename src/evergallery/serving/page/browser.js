@@ -2,11 +2,12 @@
 
 import { ask, thumbnail } from "./api.js";
 import { open } from "./dialog.js";
-import { announce, count, counted, field, generation, h, icon, Notice, offer, select } from "./dom.js";
+import { announce, field, generation, h, icon, Notice, offer, select } from "./dom.js";
 import { deleteItems, showItem } from "./item.js";
 import { arrows, nameOf } from "./results.js";
 import { can, missing, reloadItems, session } from "./session.js";
 import { TypeAhead } from "./typeahead.js";
+import { words } from "./words.js";
 
 const PAGE = 48;
 /** Pictures in one request: many more are refused, and one sees that something happens. */
@@ -22,14 +23,14 @@ export function createBrowser(go) {
   const items = [];
 
   const problem = new Notice();
-  const labels = new TypeAhead("Label", () => session.labels, (chosen) => refine({ label: chosen.slice(-1) }));
+  const labels = new TypeAhead(words.common.label, () => session.labels, (chosen) => refine({ label: chosen.slice(-1) }));
   const of = select((value) => refine({ of: value }));
-  const add = h("button", { type: "button", class: "primary", onclick: () => addPictures() }, icon("add"), "Add pictures");
+  const add = h("button", { type: "button", class: "primary", onclick: () => addPictures() }, icon("add"), words.browsing.add);
   const reason = h("p", { class: "faint" });
-  const heading = h("h2", { id: "items-title" }, "Items");
+  const heading = h("h2", { id: "items-title" }, words.browsing.title);
   const list = h("ol", { class: "grid small", onkeydown: arrows });
   const empty = h("p", { class: "empty", hidden: true });
-  const more = h("button", { type: "button", onclick: () => page() }, "Show more");
+  const more = h("button", { type: "button", onclick: () => page() }, words.common.show_more);
   const place = h("p", { class: "faint", role: "status" });
   const chosen = h("div", { class: "selection", hidden: true });
   const element = h(
@@ -37,7 +38,7 @@ export function createBrowser(go) {
     { class: "browser", "aria-labelledby": "items-title" },
     h("div", { class: "head" }, heading, h("div", { class: "buttons" }, add)),
     reason,
-    h("div", { class: "fields" }, labels.element, field("Vectors of", of)),
+    h("div", { class: "fields" }, labels.element, field(words.browsing.vectors_of, of)),
     problem.element, list, empty, h("div", { class: "pages" }, place, more), chosen,
   );
 
@@ -57,9 +58,9 @@ export function createBrowser(go) {
 
   function draw() {
     labels.set(state.label);
-    offer(of, [["", "every generation"], ...Object.keys(session.status.by_generation ?? {}).map((name) => [name, name])], state.of);
-    add.disabled = !can("write");
-    reason.textContent = missing("write", "adding and deleting pictures") ?? "";
+    offer(of, [["", words.browsing.every], ...Object.keys(session.status.by_generation ?? {}).map((name) => [name, name])], state.of);
+    add.disabled = !can("write") || !session.info.promoted;
+    reason.textContent = missing("write", words.browsing.adding) ?? (session.info.promoted ? "" : words.browsing.none_answers);
     reason.hidden = !reason.textContent;
   }
 
@@ -96,8 +97,8 @@ export function createBrowser(go) {
       ({ next, total } = found);
       if (first) list.children[first]?.querySelector("button").focus();
       empty.hidden = list.childElementCount > 0;
-      empty.textContent = state.label.length || state.of || state.meta ? "No item is like that." : "The gallery is empty.";
-      place.textContent = total ? `${count(list.childElementCount)} of ${counted(total, "item")}` : "";
+      empty.textContent = state.label.length || state.of || state.meta ? words.browsing.none : words.common.empty;
+      place.textContent = total ? words.browsing.place(list.childElementCount, total) : "";
       more.hidden = !next;
     } catch (error) {
       problem.show(error);
@@ -111,8 +112,8 @@ export function createBrowser(go) {
     return h(
       "li",
       { class: "tile", dataset: { item: item.id } },
-      h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": `About ${name}, vector of ${item.generation}`, onclick: () => showItem(item, { go, beside: items.map((one) => ({ item: one })), place: items.indexOf(item) }) }, thumbnail(item, 256, "")),
-      can("write") && h("label", { class: "pick" }, h("input", { type: "checkbox", "aria-label": `Select ${name}`, onchange: (event) => { if (event.target.checked) selected.set(item.id, item); else selected.delete(item.id); drawChosen(); } })),
+      h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": words.browsing.about(name, item.generation), onclick: () => showItem(item, { go, beside: items.map((one) => ({ item: one })), place: items.indexOf(item) }) }, thumbnail(item, 256, "")),
+      can("write") && h("label", { class: "pick" }, h("input", { type: "checkbox", "aria-label": words.browsing.select(name), onchange: (event) => { if (event.target.checked) selected.set(item.id, item); else selected.delete(item.id); drawChosen(); } })),
       h("div", { class: "of" }, nameOf(name), generation(item.generation)),
     );
   }
@@ -120,9 +121,9 @@ export function createBrowser(go) {
   function drawChosen() {
     chosen.hidden = selected.size === 0;
     chosen.replaceChildren(
-      h("span", {}, `${counted(selected.size, "item")} selected`),
-      h("button", { type: "button", onclick: () => { for (const box of list.querySelectorAll(".pick input")) box.checked = false; selected.clear(); drawChosen(); } }, "Select none"),
-      h("button", { type: "button", class: "danger", onclick: () => deleteItems([...selected.values()]).then((done) => done && announce("Deleted.")) }, "Delete…"),
+      h("span", {}, words.browsing.selected(selected.size)),
+      h("button", { type: "button", onclick: () => { for (const box of list.querySelectorAll(".pick input")) box.checked = false; selected.clear(); drawChosen(); } }, words.browsing.select_none),
+      h("button", { type: "button", class: "danger", onclick: () => deleteItems([...selected.values()]).then((done) => done && announce(words.browsing.deleted)) }, words.browsing.delete),
     );
   }
 
@@ -136,14 +137,14 @@ export function createBrowser(go) {
     const label = h("input", { type: "text", autocomplete: "off", list: "known-labels" });
     const known = h("datalist", { id: "known-labels" }, Object.keys(session.labels).map((name) => h("option", { value: name })));
     const id = h("input", { type: "text", autocomplete: "off", spellcheck: "false" });
-    const idField = field("Id", id, "For one picture; by default it follows from its content.");
+    const idField = field(words.browsing.id, id, words.browsing.id_hint);
     const result = h("div", { role: "status" });
-    const button = h("button", { type: "submit", class: "primary", disabled: true }, "Add");
+    const button = h("button", { type: "submit", class: "primary", disabled: true }, words.browsing.add_button);
     const take = (files) => {
       pictures = files;
-      names.replaceChildren(...pictures.slice(0, 12).map((one) => h("li", {}, one.name)), ...(pictures.length > 12 ? [h("li", {}, `and ${pictures.length - 12} more`)] : []));
+      names.replaceChildren(...pictures.slice(0, 12).map((one) => h("li", {}, one.name)), ...(pictures.length > 12 ? [h("li", {}, words.common.and_more(pictures.length - 12))] : []));
       button.disabled = pictures.length === 0;
-      button.textContent = pictures.length ? `Add ${counted(pictures.length, "picture")}` : "Add";
+      button.textContent = pictures.length ? words.browsing.add_number(pictures.length) : words.browsing.add_button;
       idField.hidden = pictures.length > 1;
       result.replaceChildren();
       notice.clear();
@@ -163,9 +164,9 @@ export function createBrowser(go) {
         const identifier = pictures.length === 1 ? id.value.trim() : "";
         const sum = { added: 0, replaced: 0, unchanged: 0, skipped: [], conflicts: [] };
         const tell = () => result.replaceChildren(
-          h("p", { class: "met" }, `${count(sum.added)} added, ${count(sum.replaced)} replaced, ${count(sum.unchanged)} unchanged.`),
-          sum.conflicts.length ? h("ul", { class: "unmet" }, sum.conflicts.map((one) => h("li", {}, `${one.item} keeps its label ${one.known}.`))) : "",
-          sum.skipped.length ? h("ul", { class: "unmet" }, sum.skipped.map((one) => h("li", {}, `${one.name}: ${one.reason}`))) : "");
+          h("p", { class: "met" }, words.browsing.added(sum)),
+          sum.conflicts.length ? h("ul", { class: "unmet" }, sum.conflicts.map((one) => h("li", {}, words.browsing.keeps_label(one.item, one.known)))) : "",
+          sum.skipped.length ? h("ul", { class: "unmet" }, sum.skipped.map((one) => h("li", {}, words.browsing.skipped(one.name, one.reason)))) : "");
         try {
           while (pictures.length) {
             const answer = await send(pictures.slice(0, PORTION), identifier);
@@ -186,10 +187,10 @@ export function createBrowser(go) {
       ondragover: (event) => event.preventDefault(),
       ondrop: (event) => { event.preventDefault(); take([...event.dataTransfer.files].filter((one) => one.type.startsWith("image/"))); },
     },
-      h("p", { class: "faint" }, `They are extracted by ${session.info.promoted}, and can be found at once. You may drop them here, too.`),
-      field("Pictures", file), names, field("Label", label), known, idField, notice.element, result,
-      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close"), button));
-    const { dialog } = open("Add pictures", [form]);
+      h("p", { class: "faint" }, words.browsing.how(session.info.promoted)),
+      field(words.common.pictures_field, file), names, field(words.common.label, label), known, idField, notice.element, result,
+      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, words.common.close), button));
+    const { dialog } = open(words.browsing.add, [form]);
   }
 
   return { element, show, changed };

@@ -1,6 +1,8 @@
 // The curve of a plan: recall that is expected while more and more of the gallery is refreshed.
 
-import { h, percent, s, table } from "./dom.js";
+import { h, s, table } from "./dom.js";
+import { decimal, percent } from "./figures.js";
+import { words } from "./words.js";
 
 const SIZE = { width: 560, height: 260, left: 48, right: 16, top: 14, bottom: 36 };
 
@@ -21,7 +23,7 @@ export function recallCurve(orders, chosen) {
   const y = (recall) => SIZE.height - SIZE.bottom - ((recall - bottom) / (top - bottom)) * (SIZE.height - SIZE.top - SIZE.bottom);
   const grid = Array.from({ length: Math.round((top - bottom) / step) + 1 }, (_, index) => bottom + index * step).map((value) => [
     s("line", { class: "rule", x1: x(0), x2: x(1), y1: y(value), y2: y(value) }),
-    s("text", { x: SIZE.left - 8, y: y(value) + 4, "text-anchor": "end" }, (100 * value).toFixed(0)),
+    s("text", { x: SIZE.left - 8, y: y(value) + 4, "text-anchor": "end" }, decimal(100 * value)),
   ]);
   const marks = [0, 0.25, 0.5, 0.75, 1].map((value) => s("text", { x: x(value), y: SIZE.height - 14, "text-anchor": value === 1 ? "end" : "middle" }, percent(value)));
   const lines = names.toSorted((one, other) => (one === chosen) - (other === chosen)).map((name) => {
@@ -36,11 +38,11 @@ export function recallCurve(orders, chosen) {
   return h(
     "figure",
     { class: "chart" },
-    h("figcaption", {}, "Expected recall@1 in %, by share of the gallery that is refreshed"),
+    h("figcaption", {}, words.refreshing.chart),
     s("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, "aria-hidden": "true" }, grid, marks, lines),
-    h("ul", { class: "legend" }, names.map((name, index) => h("li", { class: name === chosen ? "chosen" : "" }, h("span", { class: `dot c${index % 5}`, "aria-hidden": "true" }), name))),
-    h("details", {}, h("summary", {}, "The same as a table"),
-      table("Expected recall by order and share", ["order", ...shares.map((share) => percent(share))],
-        names.map((name) => h("tr", {}, h("th", { scope: "row" }, name), orders[name].map(({ recall }) => h("td", {}, (100 * recall).toFixed(1))))))),
+    h("ul", { class: "legend" }, names.map((name, index) => h("li", { class: name === chosen ? "chosen" : "" }, h("span", { class: `dot c${index % 5}`, "aria-hidden": "true" }), words.refreshing.orders[name] ?? name))),
+    h("details", {}, h("summary", {}, words.refreshing.as_table),
+      table(words.refreshing.table, [words.refreshing.order_column, ...shares.map((share) => percent(share))],
+        names.map((name) => h("tr", {}, h("th", { scope: "row" }, words.refreshing.orders[name] ?? name), orders[name].map(({ recall }) => h("td", {}, decimal(100 * recall, 1))))))),
   );
 }

@@ -1,6 +1,7 @@
 // A part of the query's picture, dragged with the mouse, a finger or the arrow keys, to be searched with alone.
 
 import { h } from "./dom.js";
+import { words } from "./words.js";
 
 const LEAST = 0.05;
 const STEP = 0.02;
@@ -15,10 +16,10 @@ export function croppable(image, searchWith) {
   let part = null;
   let from = null;
   const frame = h("div", { class: "crop-frame", hidden: true });
-  const use = h("button", { type: "button", class: "primary", onclick: async () => searchWith(await cut(image, part)) }, "Search with this part");
-  const whole = h("button", { type: "button", class: "quiet", onclick: () => choose(null) }, "The whole picture");
+  const use = h("button", { type: "button", class: "primary", onclick: async () => searchWith(await cut(image, part)) }, words.query.part);
+  const whole = h("button", { type: "button", class: "quiet", onclick: () => choose(null) }, words.query.whole);
   const acts = h("div", { class: "buttons start", hidden: true }, use, whole);
-  const area = h("div", { class: "croppable", tabindex: "0", role: "application", "aria-label": "Query picture: drag a part of it, or choose one with Enter and the arrow keys",
+  const area = h("div", { class: "croppable", tabindex: "0", role: "application", "aria-label": words.query.crop,
     onpointerdown: (event) => {
       if (event.button) return;
       event.preventDefault();

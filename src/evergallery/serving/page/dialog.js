@@ -1,16 +1,17 @@
 // Questions in front of the page: what will change, and whether it may.
 
 import { h, Notice } from "./dom.js";
+import { words } from "./words.js";
 
 /**
  * Ask before something is done; the dialog stays, and says why, where it could not be done.
  *
  * @param {string} title
  * @param {Node[]} body
- * @param {{confirm: string, danger?: boolean | () => boolean, ready?: () => boolean, run: () => Promise}} action
+ * @param {{confirm: string, danger?: boolean | () => boolean, ready?: () => boolean, run: () => Promise, kind?: string}} action
  * @returns {Promise<boolean>} whether it was done.
  */
-export function question(title, body, { confirm, danger = false, ready = () => true, run }) {
+export function question(title, body, { confirm, danger = false, ready = () => true, run, kind = "" }) {
   const notice = new Notice();
   const button = h("button", { type: "submit" }, confirm);
   const look = () => {
@@ -38,10 +39,10 @@ export function question(title, body, { confirm, danger = false, ready = () => t
     },
     body,
     notice.element,
-    h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), button),
+    h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, words.common.cancel), button),
   );
   look();
-  const { dialog, closed } = open(title, [form]);
+  const { dialog, closed } = open(title, [form], kind);
   return closed.then(() => dialog.returnValue === "done");
 }
 

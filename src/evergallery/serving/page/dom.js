@@ -1,5 +1,8 @@
 // Elements from descriptions, and the few pieces that every view is made of.
 
+import { moment } from "./figures.js";
+import { words } from "./words.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An element: h("p", { class: "faint", onclick: act }, "text", node, [nodes], null). */
@@ -51,16 +54,37 @@ export function icon(name) {
   return s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, s("path", { d: ICONS[name] }));
 }
 
-/** A sentence of the server: no line ends before a %, commands, set off by two spaces, are code, and times are written out. */
+/** A command in a sentence of the server: it is set off by two spaces, and stands before two or the end. */
+const COMMAND = /(?<= {2})evergallery (?:(?! {2}).)+?(?= {2}|[.:,;]?(?: {2}|\n|$))/g;
+const HERE = "\u0001";
+const CLAUSE = new RegExp(`(?:[.;:](?=\\s))?(?:(?![.;:](?:\\s|$))[^${HERE}])*${HERE}(?:(?![.;](?:\\s|$)).)*(?=[.;](?:\\s|$)|$)`, "g");
+
+/** A sentence of the server without the clauses that name commands; no line ends before a %, and times are written out. */
 export function prose(sentence) {
-  const parts = String(sentence).replaceAll(" %", "\u00a0%").replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, moment).split(/\s{2,}(evergallery .*?)(\.?)(?:\s{2,}|$)/);
-  return parts.map((part, index) => (index % 3 === 1 ? [" ", h("code", {}, part)] : index % 3 === 2 ? `${part} ` : part));
+  const left = String(sentence).replace(COMMAND, HERE).replace(CLAUSE, (clause, at, all) => (clause.startsWith(".") && all[at + clause.length] !== "." ? "." : "")).trim();
+  const whole = left && !/[.!?]$/.test(left) ? `${left}.` : left;
+  return whole.replaceAll(" %", "\u00a0%").replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, moment);
 }
 
-/** A sentence of the server without the clauses that name commands: the page has buttons for those. */
-export function withoutCommands(sentence) {
-  const left = String(sentence).replace(/[.;:]?[^.;:]*\s{2}evergallery [^.;]*(?=[.;]|$)/g, (clause) => (clause.startsWith(".") ? "." : "")).replace(/\.{2,}/g, ".").trim();
-  return left && !/[.!?]$/.test(left) ? `${left}.` : left;
+/** Where the page has a button for what a command does. */
+const VIEWS = { check: "generations", promote: "generations", rollback: "generations", adapt: "generations", plan: "generations", refresh: "gallery", gallery: "gallery", index: "gallery" };
+
+/** A sentence of the server with what leads on from it: a link to where the page does the same, and the commands on demand. */
+export function told(sentence) {
+  const commands = String(sentence).match(COMMAND) ?? [];
+  const links = new Map(commands.flatMap((command) => {
+    const [, verb, ...rest] = command.split(/\s+/);
+    const name = rest.find((word) => /^v\d+$/.test(word));
+    if (!VIEWS[verb]) return [];
+    const address = `#/${VIEWS[verb]}${VIEWS[verb] === "generations" && name ? `?name=${name}` : ""}`;
+    return [[address, VIEWS[verb] === "gallery" ? words.common.gallery : name ? words.common.generations_of(name) : words.common.generations]];
+  }));
+  return [
+    h("p", {}, prose(sentence)),
+    commands.length > 0 && h("div", { class: "leads-on" },
+      [...links].filter(([address]) => address !== location.hash).map(([address, text]) => h("a", { href: address }, text)),
+      h("details", {}, h("summary", {}, words.common.on_the_command_line), commands.map((command) => h("code", {}, command)))),
+  ].filter(Boolean);
 }
 
 /** Why something did not work, near where it arose; hidden while there is nothing to say. */
@@ -70,7 +94,7 @@ export class Notice {
   }
 
   show(error) {
-    this.element.replaceChildren(...prose(error.message ?? error).flat());
+    this.element.replaceChildren(...told(error.message ?? error));
     this.element.hidden = false;
   }
 
@@ -132,8 +156,9 @@ export function hinting(region) {
   return region;
 }
 
-/** A scrolling table that the keyboard reaches. */
+/** A scrolling table that the keyboard reaches; one that is `stacked` is a paragraph a row on a phone. */
 export function table(label, columns, rows, kind = "") {
+  if (kind.includes("stacked")) for (const row of rows) [...row.children].forEach((cell, index) => index && (cell.dataset.label = columns[index]));
   return hinting(h(
     "div",
     { class: "scroll", role: "region", tabindex: "0", "aria-label": label },
@@ -157,35 +182,7 @@ export function colour(name) {
   return `c${(number - 1 + (name.startsWith("a") ? 2 : 0)) % 5}`;
 }
 
-// Figures as they are written.
-
-const whole = new Intl.NumberFormat("en-GB");
-
 /** A sentence with a capital; names of generations and adapters keep their letter. */
 export const capital = (sentence) => (/^[av]\d/.test(sentence) ? sentence : sentence.charAt(0).toUpperCase() + sentence.slice(1));
 /** An id as it is shown: of a hash its beginning. */
 export const short = (id) => (/^[0-9a-f]{32,}$/.test(id) ? `${id.slice(0, 12)}…` : id);
-export const count = (number) => whole.format(number);
-export const counted = (number, noun, plural = `${noun}s`) => `${count(number)} ${number === 1 ? noun : plural}`;
-export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
-
-export function duration(seconds) {
-  if (seconds === null || seconds === undefined) return "an unknown time";
-  if (seconds < 1) return "less than a second";
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
-}
-
-export function bytes(number) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let unit = 0;
-  for (; number >= 1024 && unit < units.length - 1; unit++) number /= 1024;
-  return `${number.toFixed(number < 10 && unit ? 1 : 0)} ${units[unit]}`;
-}
-
-export function moment(time) {
-  const date = new Date(time);
-  return Number.isNaN(date.getTime())
-    ? String(time)
-    : date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
-}

@@ -1,8 +1,10 @@
 // What a search may find: labels, metadata, vectors of which generations, how probable, how many.
 
-import { count, field, generation, h, offer, percent, select } from "./dom.js";
+import { field, generation, h, offer, select } from "./dom.js";
+import { count, percent } from "./figures.js";
 import { session } from "./session.js";
 import { TypeAhead } from "./typeahead.js";
+import { words } from "./words.js";
 
 const MANY = [12, 24, 48, 96, 240, 1000];
 export const DEFAULT_MANY = 24;
@@ -29,11 +31,11 @@ export const narrows = ({ label, within, min, meta }) => Boolean(label.length ||
  */
 export function createFilters(refine) {
   let state = {};
-  const labels = new TypeAhead("Labels", () => session.labels, (chosen) => refine({ label: chosen }));
-  const metadata = new TypeAhead("Metadata", values, (chosen) => refine({ meta: latest(chosen) }), "No such value");
+  const labels = new TypeAhead(words.filters.labels, () => session.labels, (chosen) => refine({ label: chosen }));
+  const metadata = new TypeAhead(words.filters.metadata, values, (chosen) => refine({ meta: latest(chosen) }), words.filters.no_value);
   const within = h("fieldset", { class: "field" });
   const minimum = h("input", { type: "range", min: "0", max: "0.99", step: "0.01", value: 0, oninput: () => drawMinimum(), onchange: () => refine({ min: Number(minimum.value) || null }) });
-  const minimumField = field("Probability at least", minimum, "");
+  const minimumField = field(words.filters.least, minimum, "");
   const minimumText = h("output", { for: minimum.id });
   minimumField.querySelector("label").append(" ", minimumText);
   const minimumHint = h("small", {});
@@ -42,9 +44,9 @@ export function createFilters(refine) {
   const element = h(
     "details",
     { class: "filters", open: window.matchMedia("(min-width: 900px)").matches },
-    h("summary", {}, "Filters"),
-    labels.element, metadata.element, within, minimumField, field("Results", many),
-    h("button", { type: "button", class: "quiet", onclick: () => refine({ label: [], within: [], meta: [], min: null, k: null }) }, "Clear the filters"),
+    h("summary", {}, words.filters.title),
+    labels.element, metadata.element, within, minimumField, field(words.filters.results, many),
+    h("button", { type: "button", class: "quiet", onclick: () => refine({ label: [], within: [], meta: [], min: null, k: null }) }, words.filters.clear),
   );
 
   /** How many items each value has, by its name and itself in words. */
@@ -68,7 +70,7 @@ export function createFilters(refine) {
     const names = Object.keys(stored);
     within.hidden = names.length < 2 && !state.within.length;
     within.replaceChildren(
-      h("legend", {}, "Vectors of"),
+      h("legend", {}, words.filters.vectors_of),
       ...names.map((name) =>
         h("label", { class: "check" },
           h("input", { type: "checkbox", checked: !state.within.length || state.within.includes(name), onchange: () => {
@@ -89,11 +91,11 @@ export function createFilters(refine) {
 
   /** Without a calibration there is no probability to ask for. */
   function drawMinimum(found = null) {
-    minimumText.textContent = Number(minimum.value) ? percent(minimum.value) : "any";
+    minimumText.textContent = Number(minimum.value) ? percent(minimum.value) : words.common.any;
     if (!found) return;
     const uncalibrated = found.length > 0 && !state.min && found.some(({ results }) => results.length && results[0].probability === null);
     minimum.disabled = uncalibrated;
-    minimumHint.textContent = uncalibrated ? "These scores have no probability: no check has calibrated them." : "";
+    minimumHint.textContent = uncalibrated ? words.filters.uncalibrated : "";
   }
 
   return { element, draw, drawMinimum };

@@ -2,30 +2,14 @@
 
 import { ask } from "./api.js";
 import { question } from "./dialog.js";
-import { announce, count, counted, generation, h, moment, Notice, percent, prose, withoutCommands } from "./dom.js";
+import { announce, generation, h, Notice, prose, told } from "./dom.js";
+import { count, moment } from "./figures.js";
 import { gateOf } from "./gate.js";
 import { lineage } from "./lineage.js";
 import { createMatrix } from "./matrix.js";
 import { createProgress } from "./progress.js";
 import { change, missing, onChange, reloadGenerations, session } from "./session.js";
-
-function shadowed(one) {
-  const where = `${one.generation} answers ${percent(one.sample)} of the searches by picture in the shadow (${one.way})`;
-  if (one.problem && !one.compared) return `${where}, and fails: ${one.problem}`;
-  if (!one.compared) return `${where}; none has been compared yet.`;
-  return `${where}: ${count(one.compared)} compared, ${percent(one.overlap)} of the results in common, the same first one for ${percent(one.same_first)}, ${Math.round(one.milliseconds)} ms.`;
-}
-
-function canaried(one) {
-  const who = `${one.generation} is the canary of ${percent(one.share)} of the clients, known by their ${one.by === "client" ? "token or address" : one.by}`;
-  if (!one.answering) return `${who}; it answers nobody${one.refused ? `: ${one.refused}` : "."}`;
-  return `${who}: ${counted(one.answered, "answer")}.${one.refused ? ` The gate refuses it (${one.refused}); the reason was: ${one.why}` : ""}`;
-}
-
-function drifted(one) {
-  const since = Object.entries(one.alarms).map(([what, when]) => `${what === "score" ? "scores of first results" : "pictures"} since ${moment(when)}`);
-  return `Queries are no longer those that ${one.generation} began with: ${since.join(", ")}.`;
-}
+import { words } from "./words.js";
 
 export function createGenerations(go) {
   let chosen = null;
@@ -34,7 +18,7 @@ export function createGenerations(go) {
   const problem = new Notice();
   const head = h("div", { class: "head" });
   const graph = h("div");
-  const card = h("section", { class: "panel", "aria-label": "The chosen generation" });
+  const card = h("section", { class: "panel", "aria-label": words.generations.chosen });
   const matrix = createMatrix();
   const progress = createProgress(({ kind }, active) => active || ["check", "adapt", "matrix"].includes(kind));
   const element = h("div", { class: "generations" }, head, problem.element, graph, progress.element, card, matrix.element);
@@ -48,7 +32,7 @@ export function createGenerations(go) {
     drawHead();
     progress.draw();
     if (!session.generations.length) {
-      graph.replaceChildren(h("p", { class: "empty" }, ...prose("Nothing has been learned yet. Next:  evergallery learn IMAGES").flat()));
+      graph.replaceChildren(h("div", { class: "empty" }, told(words.generations.empty)));
       card.hidden = matrix.element.hidden = true;
       return;
     }
@@ -73,16 +57,16 @@ export function createGenerations(go) {
   function drawHead() {
     const { promoted } = session.info;
     const back = session.status.can_roll_back_to;
-    const reason = missing("admin", "rolling back");
-    const button = back && h("button", { type: "button", disabled: reason !== null, title: reason, onclick: rollback }, `Back to ${back}`);
+    const reason = missing("admin", words.generations.rolling_back);
+    const button = back && h("button", { type: "button", disabled: reason !== null, title: reason, onclick: rollback }, words.generations.back(back));
     head.replaceChildren(
-      h("div", {}, h("h1", {}, "Generations"),
-        h("p", { class: "faint" }, promoted ? [`${counted(session.generations.length, "generation")}; `, generation(promoted), " answers queries."] : "None answers queries yet."),
-        session.status.answer && h("p", { class: "faint" }, `Way of answering: ${session.status.answer}.`),
-        session.status.shadow && h("p", { class: "faint" }, shadowed(session.status.shadow)),
-        session.status.canary && h("p", { class: session.status.canary.refused ? "warning" : "faint" }, canaried(session.status.canary)),
-        Object.keys(session.status.drift?.alarms ?? {}).length > 0 && h("p", { class: "warning" }, drifted(session.status.drift)),
-        session.status.forced && h("p", { class: "warning" }, ...prose(`${promoted} was promoted against the gate: ${session.status.forced}`).flat())),
+      h("div", {}, h("h1", {}, words.generations.title),
+        h("p", { class: "faint" }, promoted ? words.generations.number(session.generations.length, generation(promoted)) : words.generations.none_answers),
+        session.status.answer && h("p", { class: "faint" }, words.generations.way(session.status.answer)),
+        session.status.shadow && h("p", { class: "faint" }, words.generations.shadowed(session.status.shadow)),
+        session.status.canary && h("p", { class: session.status.canary.refused ? "warning" : "faint" }, words.generations.canaried(session.status.canary)),
+        Object.keys(session.status.drift?.alarms ?? {}).length > 0 && h("p", { class: "warning" }, words.generations.drifted(session.status.drift.generation, Object.entries(session.status.drift.alarms).map(([what, when]) => [what, moment(when)]))),
+        session.status.forced && h("p", { class: "warning" }, prose(words.generations.forced(promoted, session.status.forced)))),
       button || "",
     );
   }
@@ -99,37 +83,37 @@ export function createGenerations(go) {
   // One generation
 
   function drawCard(one, gate) {
-    const origin = one.kind === "trained" ? (one.parent ? `learned from ${one.parent} by ${one.method}` : `learned first, by ${one.method}`) : { vectors: "vectors made elsewhere, without a model", callable: "a registered function", onnx: "a registered ONNX file", model: "a registered model" }[one.kind];
+    const origin = one.kind === "trained" ? (one.parent ? words.generations.learned_from(one.parent, one.method) : words.generations.learned_first(one.method)) : words.generations.kinds[one.kind];
     const facts = [
-      ["Network", one.backbone ?? "–"],
-      ["Dimension", count(one.dimension)],
-      ["Classes", one.classes ? `${count(one.classes)}${one.new_classes && one.new_classes !== one.classes ? `, ${count(one.new_classes)} of them new` : ""}` : "none"],
-      ["Vectors stored", count(one.items)],
-      ["Made", moment(one.created)],
-      ["Fingerprint", h("span", { class: "id", title: one.fingerprint }, one.fingerprint.slice(0, 12))],
+      [words.generations.network, one.backbone ?? "–"],
+      [words.generations.dimension, count(one.dimension)],
+      [words.generations.classes, one.classes ? words.generations.of_classes(one.classes, one.new_classes === one.classes ? 0 : one.new_classes) : words.common.none],
+      [words.generations.stored, count(one.items)],
+      [words.generations.made, moment(one.created)],
+      [words.generations.fingerprint, h("span", { class: "id", title: one.fingerprint }, one.fingerprint.slice(0, 12))],
     ];
     const names = one.class_names;
     card.replaceChildren(
-      h("div", { class: "head" }, h("div", {}, h("h2", {}, generation(one.name), one.promoted && h("span", { class: "badge" }, "answers queries")), h("p", { class: "faint" }, origin))),
+      h("div", { class: "head" }, h("div", {}, h("h2", {}, generation(one.name), one.promoted && h("span", { class: "badge" }, words.common.answers_queries)), h("p", { class: "faint" }, origin))),
       h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-      names.length ? h("details", {}, h("summary", {}, `The ${counted(names.length, "class", "classes")} it knows`), h("ul", { class: "chips" }, names.map((name) => h("li", { class: "chip" }, name)))) : "",
-      h("details", {}, h("summary", {}, `Card of ${one.name}`), h("dl", { class: "card" }, flat(one.card).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))),
+      names.length ? h("details", {}, h("summary", {}, words.generations.knows(names.length)), h("ul", { class: "chips" }, names.map((name) => h("li", { class: "chip" }, name)))) : "",
+      h("details", {}, h("summary", {}, words.generations.card(one.name)), h("dl", { class: "card" }, flat(one.card).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))),
       ...gateOf(one, gate, { go, promoted }),
     );
   }
 
   async function promoted({ changed, sentence, judged, refused, conditions, scores, ...status }) {
     await settle(status);
-    announce(withoutCommands(sentence));
+    announce(prose(sentence));
   }
 
   async function rollback() {
     const { can_roll_back_to: name, would_roll_back: sentence } = session.status;
-    const done = await question(`Go back to ${name}?`, [h("p", {}, ...prose(sentence ?? `${name} would answer queries again.`).flat())], {
-      confirm: `Back to ${name}`,
+    const done = await question(words.generations.back_question(name), [h("p", {}, prose(sentence ?? words.generations.would_answer(name)))], {
+      confirm: words.generations.back(name),
       run: async () => settle(await ask("POST", "rollback", { json: {} })),
     });
-    if (done) announce(`${name} answers queries again.`);
+    if (done) announce(words.generations.answers_again(name));
   }
 
   async function settle(status) {
@@ -150,7 +134,7 @@ export function createGenerations(go) {
     } else if (values.status || values.me) drawHead();
   });
 
-  return { title: "Generations", element, show };
+  return { title: words.generations.title, element, show };
 }
 
 /** A nested card as names with dots and their values. */
@@ -158,7 +142,7 @@ function flat(card, prefix = "") {
   return Object.entries(card ?? {}).flatMap(([name, value]) => {
     if (value === null || (Array.isArray(value) && !value.length)) return [];
     if (typeof value === "object" && !Array.isArray(value)) return flat(value, `${prefix}${name}.`);
-    const text = Array.isArray(value) ? (value.length > 12 ? `${value.slice(0, 12).join(", ")} and ${value.length - 12} more` : value.join(", ")) : String(value);
+    const text = Array.isArray(value) ? (value.length > 12 ? `${value.slice(0, 12).join(", ")} ${words.common.and_more(value.length - 12)}` : value.join(", ")) : String(value);
     return [[`${prefix}${name}`.replaceAll("_", " "), text]];
   });
 }

@@ -2,8 +2,10 @@
 
 import { ask, thumbnail } from "./api.js";
 import { open, question } from "./dialog.js";
-import { announce, generation, h, icon, moment, short } from "./dom.js";
+import { announce, generation, h, icon, short } from "./dom.js";
+import { moment } from "./figures.js";
 import { can, reloadItems } from "./session.js";
+import { words } from "./words.js";
 
 /**
  * Show an item with all that is known of it.
@@ -16,15 +18,15 @@ export function showItem(item, { go, measure = null, beside = [{ item, measure }
   let at = place;
   const heading = (one) => one.label ?? short(one.id);
   const body = h("div");
-  const previous = h("button", { type: "button", onclick: () => move(-1) }, icon("left"), h("span", {}, "Previous"));
-  const next = h("button", { type: "button", onclick: () => move(1) }, h("span", {}, "Next"), icon("right"));
+  const previous = h("button", { type: "button", onclick: () => move(-1) }, icon("left"), h("span", {}, words.item.previous));
+  const next = h("button", { type: "button", onclick: () => move(1) }, h("span", {}, words.item.next), icon("right"));
   const { dialog } = open(heading(item), [
     body,
     h("div", { class: "buttons" },
-      can("write") && h("button", { type: "button", class: "danger quiet", onclick: async () => { if (await deleteItems([beside[at].item])) { dialog.close(); onDeleted(); } } }, "Delete"),
+      can("write") && h("button", { type: "button", class: "danger quiet", onclick: async () => { if (await deleteItems([beside[at].item])) { dialog.close(); onDeleted(); } } }, words.common.delete),
       beside.length > 1 && [previous, next],
-      h("button", { type: "button", onclick: () => dialog.close() }, "Close"),
-      h("button", { type: "button", class: "primary", autofocus: true, onclick: () => { dialog.close(); go("search", { item: beside[at].item.id }); } }, "Search with it")),
+      h("button", { type: "button", onclick: () => dialog.close() }, words.common.close),
+      h("button", { type: "button", class: "primary", autofocus: true, onclick: () => { dialog.close(); go("search", { item: beside[at].item.id }); } }, words.item.search)),
   ], "item-dialog");
   dialog.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -39,7 +41,7 @@ export function showItem(item, { go, measure = null, beside = [{ item, measure }
     if (!beside[to]) return;
     at = to;
     draw();
-    announce(`${heading(beside[at].item)}, ${at + 1} of ${beside.length}`);
+    announce(words.item.place(heading(beside[at].item), at + 1, beside.length));
   }
 
   function draw() {
@@ -59,22 +61,22 @@ export function showItem(item, { go, measure = null, beside = [{ item, measure }
 /** What is known of an item, each with a button to copy it where somebody may want to; no hash stands there twice. */
 function facts(item, measure) {
   return [
-    ["Label", item.label ? copied(item.label) : "none"],
-    ["Match", measure],
-    ["Vector of", generation(item.generation)],
-    ["Id", copied(item.id, short(item.id))],
-    ["Image", item.uri && copied(item.uri)],
-    ["Added", moment(item.added)],
-    ["Content", item.content_hash && item.content_hash !== item.id && copied(item.content_hash, short(item.content_hash))],
+    [words.common.label, item.label ? copied(item.label) : words.common.none],
+    [words.item.match, measure],
+    [words.item.vector_of, generation(item.generation)],
+    [words.item.id, copied(item.id, short(item.id))],
+    [words.item.image, item.uri && copied(item.uri)],
+    [words.item.added, moment(item.added)],
+    [words.item.content, item.content_hash && item.content_hash !== item.id && copied(item.content_hash, short(item.content_hash))],
     ...Object.entries(item.metadata ?? {}).map(([name, value]) => [name, copied(typeof value === "string" ? value : JSON.stringify(value))]),
   ].filter(([, value]) => value !== null && value !== undefined && value !== false);
 }
 
 function copied(text, shown = text) {
-  const button = h("button", { type: "button", class: "quiet copy", "aria-label": `Copy ${shown}`, title: "Copy", onclick: async () => {
+  const button = h("button", { type: "button", class: "quiet copy", "aria-label": words.item.copy_what(shown), title: words.item.copy, onclick: async () => {
     try {
       await navigator.clipboard.writeText(text);
-      announce("Copied.");
+      announce(words.item.copied);
       button.replaceChildren(icon("check"));
     } catch {
       // Without a secure connection there is no clipboard: what is to be copied is selected instead.
@@ -89,10 +91,10 @@ function copied(text, shown = text) {
 export function deleteItems(items) {
   const many = items.length > 1;
   return question(
-    many ? `Delete ${items.length} items?` : `Delete ${items[0].label ?? short(items[0].id)}?`,
-    [h("p", {}, many ? "Their vectors, of every generation, leave the gallery for good." : "Its vectors, of every generation, leave the gallery for good.", " Image files that were indexed stay where they are.")],
+    many ? words.item.delete_many(items.length) : words.item.delete_one(items[0].label ?? short(items[0].id)),
+    [h("p", {}, many ? words.item.leave : words.item.leaves)],
     {
-      confirm: "Delete", danger: true,
+      confirm: words.common.delete, danger: true,
       run: async () => {
         await ask("DELETE", "items", { json: { ids: items.map(({ id }) => id) } });
         await reloadItems();

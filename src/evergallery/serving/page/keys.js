@@ -2,23 +2,24 @@
 
 import { open } from "./dialog.js";
 import { h } from "./dom.js";
+import { words } from "./words.js";
 
 const KEYS = [
-  [["/"], "to the search field"],
-  [["?"], "these keys"],
-  [["←", "→", "↑", "↓", "Home", "End"], "among pictures"],
-  [["Enter"], "search with a picture"],
-  [["i"], "about a picture; ← and → go on from it"],
-  [["+"], "more like this picture, too"],
-  [["-"], "less like it"],
-  [["r"], "it is right for the query"],
-  [["w"], "it is wrong"],
-  [["Escape"], "close"],
+  [["/"], words.keys.search],
+  [["?"], words.keys.keys],
+  [["←", "→", "↑", "↓", "Home", "End"], words.keys.among],
+  [["Enter"], words.keys.with],
+  [["i"], words.keys.about],
+  [["+"], words.keys.more],
+  [["-"], words.keys.less],
+  [["r"], words.keys.right],
+  [["w"], words.keys.wrong],
+  [["Escape"], words.keys.close],
 ];
 
 export function showKeys() {
-  const { dialog } = open("Keys", [
-    h("dl", { class: "keys" }, KEYS.map(([keys, words]) => [h("dt", {}, keys.map((key) => h("kbd", {}, key))), h("dd", {}, words)])),
-    h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close")),
+  const { dialog } = open(words.keys.title, [
+    h("dl", { class: "keys" }, KEYS.map(([keys, meaning]) => [h("dt", {}, keys.map((key) => h("kbd", {}, key))), h("dd", {}, meaning)])),
+    h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, words.common.close)),
   ]);
 }

@@ -1,6 +1,7 @@
 // The lineage as a graph: who learned from whom, from left to right.
 
-import { colour, counted, generation, h, hinting, s } from "./dom.js";
+import { colour, generation, h, hinting, s } from "./dom.js";
+import { words } from "./words.js";
 
 const WIDTH = 176;
 const HEIGHT = 74;
@@ -26,7 +27,7 @@ export function lineage(generations, chosen) {
   });
   return hinting(h(
     "div",
-    { class: "scroll lineage", role: "region", tabindex: "0", "aria-label": "Lineage" },
+    { class: "scroll lineage", role: "region", tabindex: "0", "aria-label": words.lineage.title },
     h(
       "div",
       { class: "graph", style: { width: `${size[0]}px`, height: `${size[1]}px` } },
@@ -37,16 +38,16 @@ export function lineage(generations, chosen) {
 }
 
 function node(one, place, { x, y }, chosen) {
-  const from = one.parent ? `learned from ${one.parent}` : one.kind === "trained" ? "learned first" : one.kind === "vectors" ? "vectors made elsewhere" : "registered";
+  const from = one.parent ? words.lineage.learned_from(one.parent) : one.kind === "trained" ? words.lineage.learned_first : one.kind === "vectors" ? words.lineage.elsewhere : words.lineage.registered;
   return h(
     "li",
     { style: { left: `${x(place)}px`, top: `${y(place)}px` } },
     h(
       "a",
       { href: `#/generations?name=${encodeURIComponent(one.name)}`, class: `node ${one.promoted ? "promoted" : ""} ${colour(one.name)}`, "aria-current": one.name === chosen ? "true" : null },
-      h("span", { class: "first" }, generation(one.name), one.promoted && h("span", { class: "badge" }, "answers")),
-      h("span", { class: "second" }, one.method ?? one.backbone ?? one.kind, h("span", { class: "unseen" }, `, ${from}`)),
-      h("span", { class: "third" }, one.items ? counted(one.items, "vector") : "no vectors stored"),
+      h("span", { class: "first" }, generation(one.name), one.promoted && h("span", { class: "badge" }, words.lineage.answers)),
+      h("span", { class: "second" }, one.method ?? one.backbone ?? one.kind, h("span", { class: "unseen" }, from)),
+      h("span", { class: "third" }, words.lineage.vectors(one.items)),
     ),
   );
 }

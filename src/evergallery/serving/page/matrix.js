@@ -1,15 +1,17 @@
 // The compatibility matrix: what checks have measured between generations, and how to measure the rest.
 
-import { capital, Choice, counted, generation, h, percent, prose, table, withoutCommands } from "./dom.js";
+import { capital, Choice, generation, h, prose, table } from "./dom.js";
+import { decimal, percent } from "./figures.js";
 import { measureOn } from "./heldout.js";
 import { missing, session } from "./session.js";
+import { words } from "./words.js";
 
 export function createMatrix() {
   let group = "all";
   let matrix = null;
-  const groups = new Choice("Classes", [["all", "All classes"], ["old", "Old"], ["new", "New"]], (value) => { group = value; draw(matrix); });
-  const fill = h("button", { type: "button", onclick: () => measureOn("Fill the matrix", "Measure the rest",
-    [h("p", {}, "Every generation is measured in the vectors of every older one where no check has done that. What checks have shown stays.")], { path: "matrix", json: {} }) }, "Fill the matrix…");
+  const groups = new Choice(words.matrix.classes, Object.entries(words.matrix.groups), (value) => { group = value; draw(matrix); });
+  const fill = h("button", { type: "button", onclick: () => measureOn(words.matrix.fill, words.matrix.measure,
+    [h("p", {}, words.matrix.how)], { path: "matrix", json: {} }) }, words.gate.asks(words.matrix.fill));
   const element = h("section", { "aria-labelledby": "matrix-title" });
 
   function draw(found) {
@@ -27,15 +29,15 @@ export function createMatrix() {
     const heatOf = (value) => (most > least ? (value - least) / (most - least) : 0.6);
     const rows = names.map((query) => h("tr", {}, h("th", { scope: "row" }, generation(query)), names.map((gallery) => cellOf(of.get(`${query} ${gallery}`), query === gallery, heatOf))));
     const focused = groups.element.contains(document.activeElement) && document.activeElement;
-    const reason = missing("admin", "measuring");
+    const reason = missing("admin", words.matrix.measuring);
     fill.hidden = !gaps || names.length < 2;
     fill.disabled = reason !== null || session.job?.state === "running";
     fill.title = reason ?? "";
     element.replaceChildren(
-      h("div", { class: "head" }, h("h2", { id: "matrix-title" }, "Compatibility matrix"), h("div", { class: "buttons" }, fill, kinds.size > 1 ? groups.element : "")),
-      values.length ? table("Figures of the matrix", ["queries of", ...names.map((name) => `in ${name}`)], rows, "heat") : h("p", { class: "empty" }, "Nothing was measured yet."),
-      values.length ? h("p", { class: "faint" }, `${capital(metric)} in %, with its interval: queries of a row’s generation in the vectors of a column’s. Framed: a generation in vectors of its own. The stronger the colour, the higher, from ${percent(least, 1)} to ${percent(most, 1)}.`) : "",
-      protocol && values.length ? h("p", { class: "faint" }, ...prose(capital(withoutCommands(protocol))).flat()) : "",
+      h("div", { class: "head" }, h("h2", { id: "matrix-title" }, words.matrix.title), h("div", { class: "buttons" }, fill, kinds.size > 1 ? groups.element : "")),
+      values.length ? table(words.matrix.figures, [words.matrix.queries_of, ...names.map(words.matrix.in)], rows, "heat") : h("p", { class: "empty" }, words.matrix.empty),
+      values.length ? h("p", { class: "faint" }, words.matrix.legend(capital(metric), percent(least, 1), percent(most, 1))) : "",
+      protocol && values.length ? h("p", { class: "faint" }, prose(capital(protocol))) : "",
     );
     if (focused) focused.focus();
   }
@@ -44,8 +46,8 @@ export function createMatrix() {
 }
 
 function cellOf(cell, self, heatOf) {
-  if (!cell) return h("td", { class: "none" }, h("span", { "aria-hidden": "true" }, "–"), h("span", { class: "unseen" }, "not measured"));
-  return h("td", { class: self ? "self" : "", style: { "--heat": heatOf(cell.value) }, title: cell.queries ? counted(cell.queries, "query", "queries") : null },
-    h("strong", {}, (100 * cell.value).toFixed(1)),
-    cell.low !== null && cell.low !== undefined && h("span", {}, `${(100 * cell.low).toFixed(1)}–${(100 * cell.high).toFixed(1)}`));
+  if (!cell) return h("td", { class: "none" }, h("span", { "aria-hidden": "true" }, "–"), h("span", { class: "unseen" }, words.matrix.not_measured));
+  return h("td", { class: self ? "self" : "", style: { "--heat": heatOf(cell.value) }, title: cell.queries ? words.matrix.queries(cell.queries) : null },
+    h("strong", {}, decimal(100 * cell.value, 1)),
+    cell.low !== null && cell.low !== undefined && h("span", {}, `${decimal(100 * cell.low, 1)}–${decimal(100 * cell.high, 1)}`));
 }

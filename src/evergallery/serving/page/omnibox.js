@@ -2,26 +2,28 @@
 
 import { ask } from "./api.js";
 import { Combobox } from "./combobox.js";
-import { count, counted, h, icon, short } from "./dom.js";
+import { h, icon, short } from "./dom.js";
+import { count } from "./figures.js";
 import { session } from "./session.js";
+import { words } from "./words.js";
 
 /**
  * The field and its buttons.
  *
- * @param {{item: (id: string) => void, words: (text: string) => void, pictures: (files: File[]) => void, browse: (filter: object) => void, refuse: (why: string) => void}} acts
+ * @param {{item: (id: string) => void, text: (typed: string) => void, pictures: (files: File[]) => void, browse: (filter: object) => void, refuse: (why: string) => void}} acts
  */
-export function createOmnibox({ item, words, pictures, browse, refuse }) {
+export function createOmnibox({ item, text: searchText, pictures, browse, refuse }) {
   const taken = (input) => { take([...input.files]); input.value = ""; };
-  const file = h("input", { type: "file", accept: "image/*", multiple: true, class: "unseen", tabindex: "-1", "aria-label": "Picture file", onchange: (event) => taken(event.target) });
-  const camera = h("input", { type: "file", accept: "image/*", capture: "environment", class: "unseen", tabindex: "-1", "aria-label": "Camera", onchange: (event) => taken(event.target) });
-  const text = h("input", { type: "search", name: "item", autocomplete: "off", spellcheck: "false", "aria-label": "Label, metadata or item id, or paste a picture", placeholder: "Paste a picture, or type a label or id", "aria-keyshortcuts": "/" });
-  const proposals = new Combobox(text, "What may be meant", propose);
+  const file = h("input", { type: "file", accept: "image/*", multiple: true, class: "unseen", tabindex: "-1", "aria-label": words.begin.file, onchange: (event) => taken(event.target) });
+  const camera = h("input", { type: "file", accept: "image/*", capture: "environment", class: "unseen", tabindex: "-1", "aria-label": words.begin.camera, onchange: (event) => taken(event.target) });
+  const text = h("input", { type: "search", name: "item", autocomplete: "off", spellcheck: "false", "aria-label": words.begin.field, placeholder: words.begin.placeholder, "aria-keyshortcuts": "/" });
+  const proposals = new Combobox(text, words.begin.proposals, propose);
   const element = h(
     "form",
     { class: "omnibox", role: "search", onsubmit: (event) => { event.preventDefault(); if (text.value.trim()) item(text.value.trim()); proposals.close(); } },
     icon("search"), text, proposals.list, file, camera,
-    h("button", { type: "button", class: "primary", onclick: () => file.click() }, icon("picture"), h("span", {}, "Choose a picture")),
-    h("button", { type: "button", class: "photo", onclick: () => camera.click() }, icon("camera"), h("span", { class: "unseen" }, "Take a photo")),
+    h("button", { type: "button", class: "primary", onclick: () => file.click() }, icon("picture"), h("span", {}, words.begin.choose_picture)),
+    h("button", { type: "button", class: "photo", onclick: () => camera.click() }, icon("camera"), h("span", { class: "unseen" }, words.begin.take_photo)),
   );
 
   async function propose(typed) {
@@ -30,10 +32,10 @@ export function createOmnibox({ item, words, pictures, browse, refuse }) {
     if (!found || text.value.trim() !== typed) return [];
     const chosen = (act) => () => { text.value = ""; act(); };
     return [
-      ...(reads() ? [{ text: `“${typed}”`, hint: "search with words", choose: () => words(typed) }] : []),
-      ...found.labels.map(({ label, items }) => ({ text: label, hint: counted(items, "item"), choose: chosen(() => browse({ label })) })),
+      ...(reads() ? [{ text: words.query.words(typed), hint: words.begin.with_words, choose: () => searchText(typed) }] : []),
+      ...found.labels.map(({ label, items }) => ({ text: label, hint: words.common.items(items), choose: chosen(() => browse({ label })) })),
       ...found.metadata.map(({ name, value, items }) => ({ text: `${name}: ${value}`, hint: count(items), choose: chosen(() => browse({ meta: JSON.stringify([name, value]) })) })),
-      ...found.ids.map((id) => ({ text: short(id), hint: "id", choose: chosen(() => item(id)) })),
+      ...found.ids.map((id) => ({ text: short(id), hint: words.begin.id, choose: chosen(() => item(id)) })),
     ];
   }
 
@@ -42,9 +44,9 @@ export function createOmnibox({ item, words, pictures, browse, refuse }) {
     const most = session.info.limits?.upload_bytes;
     const good = [];
     for (const one of files) {
-      const name = one.name || "What you gave";
-      if (!one.type.startsWith("image/")) return refuse(`${name} is not a picture.`);
-      if (most && one.size > most) return refuse(`${name} has ${megabytes(one.size)}, and this server takes up to ${megabytes(most)}: choose a smaller picture.`);
+      const name = one.name || words.begin.unnamed;
+      if (!one.type.startsWith("image/")) return refuse(words.begin.no_picture(name));
+      if (most && one.size > most) return refuse(words.begin.too_large(name, one.size, most));
       good.push(one);
     }
     return good.length ? pictures(good) : undefined;
@@ -55,8 +57,6 @@ export function createOmnibox({ item, words, pictures, browse, refuse }) {
 
 /** Whether what answers has a text tower. */
 const reads = () => session.generations.some(({ promoted, reads_words: can }) => promoted && can);
-
-const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 /** Take pictures that are pasted, or dropped on the page, while `here` says that they are meant for this view. */
 export function receive(element, here, take) {

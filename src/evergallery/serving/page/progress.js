@@ -1,8 +1,10 @@
 // The job that runs, or the last one: how far it is, what it found, and how to stop it.
 
 import { ask } from "./api.js";
-import { capital, count, counted, duration, h, Notice, percent, prose, withoutCommands } from "./dom.js";
+import { h, Notice, told } from "./dom.js";
+import { percent } from "./figures.js";
 import { change, missing, session } from "./session.js";
+import { words } from "./words.js";
 
 /**
  * A box that shows the job; `draw` it whenever something has changed.
@@ -10,9 +12,9 @@ import { change, missing, session } from "./session.js";
  * @param {(job: object, running: boolean) => boolean} concerns which jobs are shown here.
  */
 export function createProgress(concerns) {
-  const bar = h("progress", { max: "1", "aria-label": "Progress" });
-  const words = h("p", { class: "job-words" });
-  const times = h("p", { class: "faint" });
+  const bar = h("progress", { max: "1", "aria-label": words.jobs.progress });
+  const heading = h("p", { class: "job-words" });
+  const times = h("div", { class: "faint" });
   const notice = new Notice();
   const stop = h("button", { type: "button", onclick: async () => {
     try {
@@ -20,9 +22,9 @@ export function createProgress(concerns) {
     } catch (error) {
       notice.show(error);
     }
-  } }, "Stop");
+  } }, words.jobs.stop);
   const buttons = h("div", { class: "buttons start" }, stop);
-  const element = h("div", { class: "job", hidden: true }, words, bar, times, notice.element, buttons);
+  const element = h("div", { class: "job", hidden: true }, heading, bar, times, notice.element, buttons);
 
   function draw() {
     const { job } = session;
@@ -31,32 +33,31 @@ export function createProgress(concerns) {
     if (element.hidden) return;
     element.className = `job ${job.state}`;
     bar.hidden = buttons.hidden = !running;
-    const aim = job.arguments?.generation ? ` for ${job.arguments.generation}` : "";
+    const what = words.jobs.of(words.jobs.kinds[job.kind] ?? job.kind, job.arguments?.generation);
     if (running) {
-      words.textContent = `${capital(job.kind)}${aim}: ${job.phase || "starting"}${job.total ? `, ${count(job.done)} of ${count(job.total)}` : ""}`;
+      heading.textContent = words.jobs.running(what, job.phase, job.done, job.total);
       if (job.total) bar.value = job.done / job.total;
       else bar.removeAttribute("value");
-      times.textContent = `${duration(job.seconds)} so far${job.remaining_seconds === null ? "" : `, about ${duration(job.remaining_seconds)} left`}.`;
-      stop.disabled = missing("admin", "stopping") !== null;
-      stop.title = missing("admin", "stopping") ?? "";
+      times.textContent = words.jobs.times(job.seconds, job.remaining_seconds);
+      const reason = missing("admin", words.jobs.stopping);
+      stop.disabled = reason !== null;
+      stop.title = reason ?? "";
     } else {
-      words.textContent = `${capital(job.kind)}${aim} ${ENDS[job.state] ?? "was stopped"}${job.kind === "refresh" && job.state === "stopped" ? "; it can go on from there" : ""}.`;
-      times.replaceChildren(...prose(job.error ? withoutCommands(job.error) : (found(job) ?? "")).flat());
+      heading.textContent = words.jobs.ended(what, job.state, job.kind === "refresh" && job.state === "stopped");
+      times.replaceChildren(...(job.error ? told(job.error) : [found(job) ?? ""]));
     }
   }
 
   return { element, draw };
 }
 
-const ENDS = { done: "is done", failed: "has failed" };
-
 /** What a job found, in a sentence; null where the views show it. */
 function found({ kind, result, seconds }) {
   if (!result) return null;
-  if (kind === "refresh") return `${counted(result.refreshed, "item")} refreshed in ${duration(seconds)}, ${count(result.remaining)} left${result.problems ? `, ${counted(result.problems, "problem")}` : ""}.`;
-  if (kind === "adapt") return `${result.adapter} (${result.kind}) was fitted to ${counted(result.pairs, "picture")}: recall@1 ${percent(result.out_of_sample, 1)} on those that it has not seen. It serves once a check has shown that it may.`;
-  if (kind === "matrix") return `${counted(result.checks.length, "pair")} measured in ${duration(seconds)}.`;
-  if (kind === "check") return `Measured in ${duration(seconds)}.`;
+  if (kind === "refresh") return words.jobs.refreshed(result, seconds);
+  if (kind === "adapt") return words.jobs.adapted(result, percent(result.out_of_sample, 1));
+  if (kind === "matrix") return words.jobs.filled(result.checks.length, seconds);
+  if (kind === "check") return words.jobs.checked(seconds);
   return null;
 }
 

@@ -2,16 +2,12 @@
 
 import { ask } from "./api.js";
 import { question } from "./dialog.js";
-import { duration, field, h, percent, prose, table, withoutCommands } from "./dom.js";
+import { field, h, prose, table } from "./dom.js";
+import { percent, points } from "./figures.js";
+import { words } from "./words.js";
 
-/** How a way is called where it is chosen; those that a promotion can take. */
-const WAYS = {
-  checked: "As the last check has shown",
-  direct: "Directly: its queries search the older vectors as they are",
-  adapter: "Through an adapter: its queries are mapped into the older vectors’ space",
-  dual: "Dual query: the older model looks at each query too, and asks its own vectors",
-  rescore: "Re-scored: older vectors find candidates, which are ranked by new ones made on the way",
-};
+/** Those that a promotion can take. */
+const WAYS = words.promoting.ways;
 
 /**
  * Ask in which way a generation shall answer, and let it.
@@ -30,7 +26,7 @@ export async function promoting(one, gate, answers) {
   const body = h("div");
   const why = h("textarea", { rows: "3", required: true });
   const against = h("input", { type: "checkbox", onchange: () => { reasons.hidden = !against.checked; if (against.checked) why.focus(); } });
-  const reasons = h("div", { hidden: true }, field("Reason", why, "Kept in the log, with the figures, for ever."));
+  const reasons = h("div", { hidden: true }, field(words.promoting.reason, why, words.promoting.reason_kept));
   let chosen = choices[0];
 
   const passed = () => judged?.passed === true;
@@ -39,11 +35,11 @@ export async function promoting(one, gate, answers) {
     const failed = judged?.conditions.filter((condition) => condition.passed === false) ?? [];
     body.replaceChildren(
       ...(passed()
-        ? [h("p", { class: "faint" }, "You can go back at any time: the vectors stay as they are.")]
+        ? [h("p", { class: "faint" }, words.promoting.can_go_back)]
         : [h("div", { class: "warning" },
-          h("p", {}, h("strong", {}, "The gate is not passed. "), ...(failed.length ? [] : prose(withoutCommands(judged?.reason ?? "")).flat())),
-          failed.length > 0 && h("ul", {}, failed.map(({ name, value, limit, space }) => h("li", {}, ...prose(`${name} against ${space}: ${value}; required: ${limit}`).flat()))),
-          h("label", { class: "check" }, against, "Promote it all the same"), reasons)]),
+          h("p", {}, h("strong", {}, words.promoting.not_passed), failed.length ? "" : prose(judged?.reason ?? "")),
+          failed.length > 0 && h("ul", {}, failed.map(({ name, value, limit, space }) => h("li", {}, prose(words.promoting.condition(name, space, value, limit))))),
+          h("label", { class: "check" }, against, words.promoting.all_the_same), reasons)]),
     );
   }
 
@@ -58,19 +54,19 @@ export async function promoting(one, gate, answers) {
 
   draw();
   await question(
-    `Promote ${one.name}?`,
+    words.promoting.question(one.name),
     [
-      h("p", {}, ...prose(gate?.would_change ?? `${one.name} would answer queries in place of ${answers}.`).flat()),
-      options.length > 0 && h("details", { class: "ways" }, h("summary", {}, "The way of answering"),
-        h("fieldset", { class: "field options" }, h("legend", {}, "How older vectors are searched"),
+      h("p", {}, prose(gate?.would_change ?? words.promoting.would_answer(one.name, answers))),
+      options.length > 0 && h("details", { class: "ways" }, h("summary", {}, words.promoting.way),
+        h("fieldset", { class: "field options" }, h("legend", {}, words.promoting.older),
           choices.map((choice) => h("label", { class: "check" },
             h("input", { type: "radio", name: "way", checked: choice === chosen, onchange: (event) => choose(choice, event.target) }),
-            h("span", {}, choice.text, choice.figures && h("small", {}, ` ${choice.figures}`))))),
-        waysTable(options)),
+            h("span", {}, choice.text, choice.figures && h("small", {}, choice.figures))))),
+        h("details", {}, h("summary", {}, words.promoting.everything), waysTable(options))),
       body,
     ],
     {
-      confirm: `Promote ${one.name}`, danger: () => !passed(),
+      kind: options.length ? "wide-dialog" : "", confirm: words.gate.promote(one.name), danger: () => !passed(),
       ready: () => passed() || (against.checked && why.value.trim() !== ""),
       run: async () => {
         const way = chosen.way === "checked" ? {} : { answer: chosen.way, candidates: chosen.candidates };
@@ -86,22 +82,19 @@ function choicesOf(options) {
   const measured = options.filter(({ way, share }) => share === 0 && way in WAYS);
   return [
     { way: "checked", text: WAYS.checked },
-    ...measured.map(({ way, candidates, ...one }) => ({ way, candidates, text: `${WAYS[way]}${candidates ? `, ${candidates} candidates` : ""}`, figures: figures(one) })),
+    ...measured.map(({ way, candidates, ...one }) => ({ way, candidates, text: `${WAYS[way]}${candidates ? words.promoting.candidates(candidates) : ""}`, figures: figures(one) })),
   ];
 }
 
-const figures = ({ score, milliseconds, images }) =>
-  `${percent(score, 1)}${milliseconds === null ? "" : `, ${Math.round(milliseconds)} ms a query`}${images ? `, ${images.toFixed(0)} images at first` : ""}`;
+const figures = ({ score, milliseconds, images }) => words.promoting.figures(percent(score, 1), milliseconds, images);
 
 /** All that was measured, from waiting to a full refresh. */
 export const waysTable = (options) =>
-  table("Ways of answering", ["way", "recall@1", "against now", "a query", "before it answers so", "gate"],
-    options.map(({ name, score, change, low, high, milliseconds, images, seconds, passes }) =>
+  table(words.promoting.table, words.promoting.columns,
+    options.map(({ name, way, score, change, low, high, milliseconds, images, seconds, passes }) =>
       h("tr", {}, h("th", { scope: "row", class: "words" }, name),
         h("td", {}, percent(score, 1)),
-        h("td", {}, `${points(change)} (${points(low)} to ${points(high)})`),
-        h("td", {}, milliseconds === null ? "–" : `${Math.round(milliseconds)} ms${images ? `, ${images.toFixed(0)} images` : ""}`),
-        h("td", {}, seconds === null ? "–" : seconds ? duration(seconds) : "at once"),
-        h("td", { class: passes ? "met" : "pending" }, passes ? "passes" : "does not pass"))), "left dense");
-
-const points = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
+        h("td", {}, way === "wait" ? "–" : words.promoting.change(points(change), points(low), points(high))),
+        h("td", {}, milliseconds === null ? "–" : words.promoting.cost(milliseconds, images)),
+        h("td", {}, seconds === null ? "–" : seconds ? words.common.duration(seconds) : words.promoting.at_once),
+        h("td", { class: passes ? "met" : "pending" }, passes ? words.promoting.passes : words.promoting.fails))), "left dense stacked");

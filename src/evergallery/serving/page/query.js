@@ -4,6 +4,7 @@ import { ask, thumbnail } from "./api.js";
 import { croppable } from "./cropping.js";
 import { h, icon, short } from "./dom.js";
 import { showItem } from "./item.js";
+import { words } from "./words.js";
 
 /** Pictures that were searched with; they live as long as the page, and have no address. */
 const uploads = new Map();
@@ -36,15 +37,15 @@ export function createQuery({ searchWith, change, go }) {
     const [first, ...others] = state.upload.map((one) => uploads.get(one)).filter(Boolean);
     element.replaceChildren();
     if (first) {
-      const image = h("img", { src: first.url, alt: "Your picture", onerror: (event) => event.target.classList.add("gone") });
-      element.append(croppable(image, searchWith), h("p", {}, h("strong", {}, first.picture.name || "Pasted picture"), h("span", { class: "faint" }, "your picture; the server does not keep it")));
+      const image = h("img", { src: first.url, alt: words.query.yours, onerror: (event) => event.target.classList.add("gone") });
+      element.append(croppable(image, searchWith), h("p", {}, h("strong", {}, first.picture.name || words.query.pasted), h("span", { class: "faint" }, words.query.not_kept)));
     } else if (state.item) drawItem(state.item, key);
-    else if (state.text) element.append(h("p", { class: "words" }, h("strong", {}, `“${state.text}”`), h("span", { class: "faint" }, "words; what is near them has no probability")));
+    else if (state.text) element.append(h("p", { class: "words" }, h("strong", {}, words.query.words(state.text)), h("span", { class: "faint" }, words.query.of_words)));
     const parts = [
-      ...others.map((one, index) => part("like this too", h("img", { src: one.url, alt: "" }), one.picture.name || "Pasted picture", () => change({ upload: state.upload.filter((_, place) => place !== index + 1) }))),
+      ...others.map((one, index) => part(words.query.more, h("img", { src: one.url, alt: "" }), one.picture.name || words.query.pasted, () => change({ upload: state.upload.filter((_, place) => place !== index + 1) }))),
       ...["more", "less"].flatMap((kind) => state[kind].map((id) => stored(kind, id, () => change({ [kind]: state[kind].filter((one) => one !== id) })))),
     ];
-    if (parts.length) element.append(h("ul", { class: "parts", "aria-label": "Also in the query" }, parts));
+    if (parts.length) element.append(h("ul", { class: "parts", "aria-label": words.query.also }, parts));
   }
 
   function drawItem(id, key) {
@@ -53,21 +54,21 @@ export function createQuery({ searchWith, change, go }) {
       if (drawn !== key) return;
       element.prepend(croppable(thumbnail(item, 1024), searchWith),
         h("p", {}, h("strong", {}, item.label ?? short(item.id)), item.label && h("span", { class: "faint id", title: item.id }, short(item.id)),
-          h("button", { type: "button", class: "link", onclick: () => showItem(item, { go }) }, "About this item")));
+          h("button", { type: "button", class: "link", onclick: () => showItem(item, { go }) }, words.query.about)));
     }, () => (drawn = null));
   }
 
   const stored = (kind, id, remove) => {
-    const row = part(kind === "more" ? "like this too" : "less like this", "", short(id), remove, kind);
-    itemOf(id).then((item) => row.replaceWith(part(kind === "more" ? "like this too" : "less like this", thumbnail(item, 64, ""), item.label ?? short(id), remove, kind)), () => {});
+    const row = part(words.query[kind], "", short(id), remove, kind);
+    itemOf(id).then((item) => row.replaceWith(part(words.query[kind], thumbnail(item, 64, ""), item.label ?? short(id), remove, kind)), () => {});
     return row;
   };
 
   return { element, draw, forget: () => { drawn = null; element.replaceChildren(); } };
 }
 
-const part = (words, image, name, remove, kind = "more") =>
-  h("li", { class: kind }, image, h("span", {}, h("small", {}, words), name), h("button", { type: "button", class: "quiet", "aria-label": `Leave ${name} out of the query`, onclick: remove }, icon("close")));
+const part = (how, image, name, remove, kind = "more") =>
+  h("li", { class: kind }, image, h("span", {}, h("small", {}, how), name), h("button", { type: "button", class: "quiet", "aria-label": words.query.leave_out(name), onclick: remove }, icon("close")));
 
 let known = { id: null, item: null };
 

@@ -3,14 +3,16 @@
 import { ask } from "./api.js";
 import { recallCurve } from "./chart.js";
 import { question } from "./dialog.js";
-import { bytes, count, counted, duration, field, generation, h, Notice, offer, percent, select } from "./dom.js";
+import { field, generation, h, Notice, offer, select } from "./dom.js";
+import { bytes, count, percent } from "./figures.js";
 import { createProgress } from "./progress.js";
 import { waysTable } from "./promoting.js";
 import { change, missing, onChange, reloadGenerations, session } from "./session.js";
+import { words } from "./words.js";
 
 /** Until a plan has told of which orders anything is known. */
 const ORDERS = ["random"];
-const SHARES = [["0.1", "10 %"], ["0.25", "25 %"], ["0.5", "50 %"], ["0.75", "75 %"], ["1", "All of them"]];
+const SHARES = [...[0.1, 0.25, 0.5, 0.75].map((share) => [String(share), percent(share)]), ["1", words.refreshing.all]];
 
 export function createRefresh() {
   const problem = new Notice();
@@ -22,28 +24,28 @@ export function createRefresh() {
   const target = select(() => draw());
   const order = select(() => drawPlan());
   const share = select();
-  const budget = h("input", { type: "number", min: "1", placeholder: "none", inputmode: "numeric" });
-  const rate = h("input", { type: "number", min: "1", placeholder: "none", inputmode: "numeric" });
-  const until = h("input", { type: "number", min: "1", max: "100", step: "any", placeholder: "none", inputmode: "decimal" });
-  const adapter = h("input", { type: "text", placeholder: "none", autocomplete: "off", spellcheck: "false" });
-  const planButton = h("button", { type: "submit", class: "primary", onclick: (event) => { event.preventDefault(); work("plan", { generation: target.value, adapter: adapter.value.trim() || null }); } }, "Plan");
-  const startButton = h("button", { type: "button", onclick: () => start() }, "Start the refresh");
+  const budget = h("input", { type: "number", min: "1", placeholder: words.common.none, inputmode: "numeric" });
+  const rate = h("input", { type: "number", min: "1", placeholder: words.common.none, inputmode: "numeric" });
+  const until = h("input", { type: "number", min: "1", max: "100", step: "any", placeholder: words.common.none, inputmode: "decimal" });
+  const adapter = h("input", { type: "text", placeholder: words.common.none, autocomplete: "off", spellcheck: "false" });
+  const planButton = h("button", { type: "submit", class: "primary", onclick: (event) => { event.preventDefault(); work("plan", { generation: target.value, adapter: adapter.value.trim() || null }); } }, words.refreshing.plan);
+  const startButton = h("button", { type: "button", onclick: () => start() }, words.refreshing.start);
   const reason = h("p", { class: "faint", id: "refresh-reason" });
   const form = h(
     "form",
     { class: "refresh-form", onsubmit: (event) => event.preventDefault() },
-    h("div", { class: "fields" }, field("For queries of", target), field("First refreshed", order), field("How many", share)),
-    h("details", {}, h("summary", {}, "Limits, and mapping instead of extracting"),
+    h("div", { class: "fields" }, field(words.refreshing.for, target), field(words.refreshing.order, order), field(words.refreshing.share, share)),
+    h("details", {}, h("summary", {}, words.refreshing.limits),
       h("div", { class: "fields" },
-        field("Stop after, minutes", budget), field("At most, items a second", rate), field("Until recall@1 of, %", until),
-        field("Adapter", adapter, "Maps the stored vectors; no image is read."))),
+        field(words.refreshing.minutes, budget), field(words.refreshing.rate, rate), field(words.refreshing.until, until),
+        field(words.refreshing.adapter, adapter, words.refreshing.adapter_hint))),
     h("div", { class: "buttons start" }, planButton, startButton, reason),
   );
   const element = h(
     "details",
     { class: "panel" },
-    h("summary", {}, h("h2", {}, "Refresh")),
-    h("p", { class: "faint" }, "Stored items can be extracted again by a newer generation. Their earlier vectors stay beside the new ones until you commit."),
+    h("summary", {}, h("h2", {}, words.refreshing.title)),
+    h("p", { class: "faint" }, words.refreshing.how),
     progress.element, opened, problem.element, form, planned,
   );
 
@@ -64,11 +66,11 @@ export function createRefresh() {
 
   function draw() {
     const wanted = target.value || session.status.refresh?.generation || plan?.arguments.generation || due();
-    offer(target, session.generations.filter(({ kind }) => kind !== "vectors").map(({ name }) => [name, name === session.info.promoted ? `${name} (answers queries)` : name]), wanted);
+    offer(target, session.generations.filter(({ kind }) => kind !== "vectors").map(({ name }) => [name, name === session.info.promoted ? words.common.who_answers(name) : name]), wanted);
     const known = Object.keys(plan?.result?.orders ?? {});
-    offer(order, (known.length ? known : ORDERS).map((name) => [name, name]), order.value || "random");
+    offer(order, (known.length ? known : ORDERS).map((name) => [name, words.refreshing.orders[name] ?? name]), order.value || "random");
     offer(share, SHARES, share.value || "1");
-    const why = missing("admin", "refreshing");
+    const why = missing("admin", words.refreshing.refreshing);
     const busy = session.job?.state === "running";
     planButton.disabled = startButton.disabled = why !== null || busy || !target.value;
     const isPlanned = plan?.result && plan.arguments.generation === target.value;
@@ -92,18 +94,19 @@ export function createRefresh() {
     const busy = session.job?.state === "running";
     opened.hidden = !refresh || busy;
     if (opened.hidden) return;
-    const why = missing("admin", "this");
+    const why = missing("admin", words.refreshing.this);
     const button = (text, onclick, kind = "") => h("button", { type: "button", class: kind, disabled: why !== null, title: why, onclick }, text);
     const all = refresh.refreshed + refresh.remaining;
     opened.replaceChildren(
-      h("p", {}, "A refresh for ", generation(refresh.generation), " is open: ", h("strong", {}, `${count(refresh.refreshed)} of ${count(all)}`), ` ${all === 1 ? "item has" : "items have"} a new vector. `,
-        refresh.shown ? "Searches see the new vectors." : `They wait in the shadow, and appear when ${refresh.generation} is promoted.`),
-      h("progress", { value: all ? refresh.refreshed / all : 1, max: "1", "aria-label": "Refreshed items" }),
-      refresh.remaining && refresh.seconds_left ? h("p", { class: "faint" }, `About ${duration(refresh.seconds_left)} for the rest.`) : "",
+      h("p", {}, words.refreshing.open(generation(refresh.generation), h("strong", {}, words.common.of(refresh.refreshed, all)), all),
+        refresh.shown ? words.refreshing.shown : words.refreshing.hidden(refresh.generation)),
+      h("progress", { value: all ? refresh.refreshed / all : 1, max: "1", "aria-label": words.refreshing.progress }),
+      refresh.remaining && refresh.seconds_left ? h("p", { class: "faint" }, words.refreshing.left(refresh.seconds_left)) : "",
       h("div", { class: "buttons start" },
-        refresh.remaining ? button("Go on", () => work("refresh", { generation: refresh.generation, adapter: refresh.adapter, order: order.value || "random", fraction: 1 }), "primary") : "",
-        refresh.shown ? button("Commit…", commit, refresh.remaining ? "" : "primary") : "",
-        button("Discard…", discard), why && h("p", { class: "faint" }, missing("admin", "refreshing"))),
+        refresh.remaining ? button(words.refreshing.go_on, () => work("refresh", { generation: refresh.generation, adapter: refresh.adapter, order: order.value || "random", fraction: 1 }), "primary") : "",
+        refresh.shown ? button(words.refreshing.commit_asks, commit, refresh.remaining ? "" : "primary") : "",
+        refresh.shown ? "" : h("button", { type: "button", class: refresh.remaining ? "" : "primary", onclick: () => { location.hash = `#/generations?name=${encodeURIComponent(refresh.generation)}`; } }, words.refreshing.to_gate(refresh.generation)),
+        button(words.refreshing.discard_asks, discard), why && h("p", { class: "faint" }, missing("admin", words.refreshing.refreshing))),
     );
   }
 
@@ -116,18 +119,17 @@ export function createRefresh() {
     const total = typeof items === "number" ? items : Object.values(items).reduce((sum, number) => sum + number, 0);
     const curves = Object.keys(orders ?? {}).length > 0;
     planned.replaceChildren(
-      h("h3", {}, `Plan for ${plan.arguments.generation}`),
-      h("dl", { class: "facts" }, [["Items", count(total)], ["Time", duration(seconds)], ["Disk, until you commit", bytes(size)]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-      curves ? recallCurve(orders, order.value) : h("p", { class: "faint" }, "Too few stored items have labels and images to measure what it would give."),
+      h("h3", {}, words.refreshing.plan_for(plan.arguments.generation)),
+      h("dl", { class: "facts" }, [[words.refreshing.items, count(total)], [words.refreshing.time, words.common.duration(seconds)], [words.refreshing.disk, bytes(size)]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+      curves ? recallCurve(orders, order.value) : h("p", { class: "faint" }, words.refreshing.unmeasured),
       curves ? h("p", { class: "faint" }, gain(orders, best)) : "",
-      options?.length ? h("details", {}, h("summary", {}, "Every way of answering, beside a refresh"), waysTable(options.map(({ outcome, ...one }) => ({ ...one, score: outcome.score, change: outcome.change.mean, low: outcome.change.low, high: outcome.change.high })))) : "",
+      options?.length ? h("details", {}, h("summary", {}, words.refreshing.ways), waysTable(options.map(({ outcome, ...one }) => ({ ...one, way: outcome.way, score: outcome.score, change: outcome.change.mean, low: outcome.change.low, high: outcome.change.high })))) : "",
     );
   }
 
   function gain(orders, best) {
     const [first, last] = [Object.values(orders)[0][0], Object.values(orders)[0].at(-1)];
-    const which = best ? `on the way there, ${best} gives most` : Object.keys(orders).length > 1 ? "on the way there, no order is shown to give more than another" : "";
-    return `Recall@1 is expected to go from ${percent(first.recall, 1)} to ${percent(last.recall, 1)}${which ? `; ${which}` : ""}.`;
+    return words.refreshing.gain(percent(first.recall, 1), percent(last.recall, 1), best && (words.refreshing.orders[best] ?? best), Object.keys(orders).length);
   }
 
   async function work(path, json, method = "POST") {
@@ -151,15 +153,15 @@ export function createRefresh() {
 
   function commit() {
     const { refreshed, generation: name, remaining } = session.status.refresh;
-    return question("Commit the refresh?", [h("p", {}, `The earlier vectors of ${counted(refreshed, "item")} are deleted for good, and the vectors of ${name} stay.${remaining ? ` ${counted(remaining, "item")} keep the vector that they have.` : ""}`),
-      h("p", { class: "warning" }, "After that there is no way back to the generation that searched them.")],
-      { confirm: "Commit", danger: true, run: () => settle("commit") });
+    return question(words.refreshing.commit_question, [h("p", {}, words.refreshing.commits(refreshed, name, remaining)),
+      h("p", { class: "warning" }, words.refreshing.no_way_back)],
+      { confirm: words.refreshing.commit, danger: true, run: () => settle("commit") });
   }
 
   function discard() {
     const { refreshed, generation: name } = session.status.refresh;
-    return question("Discard the refresh?", [h("p", {}, `The new vectors of ${counted(refreshed, "item")}, by ${name}, are deleted; the earlier ones serve on. Making them again takes the time that it took.`)],
-      { confirm: "Discard", danger: true, run: () => settle("discard") });
+    return question(words.refreshing.discard_question, [h("p", {}, words.refreshing.discards(refreshed, name))],
+      { confirm: words.refreshing.discard, danger: true, run: () => settle("discard") });
   }
 
   /** Commit and discard are short jobs: what they do is awaited, so that a refusal is said in the dialog. */

@@ -1,18 +1,20 @@
 // What a search found: tiles in a grid, and the line that says how it was found.
 
 import { thumbnail } from "./api.js";
-import { count, counted, generation, h, icon, percent } from "./dom.js";
+import { generation, h, icon } from "./dom.js";
+import { percent } from "./figures.js";
+import { words } from "./words.js";
 
 /** How near a result is, as it is written; the probability where a check has calibrated it. */
 export const measureOf = ({ score, probability }) =>
-  probability === null ? `${score.toFixed(3)} cosine` : percent(probability, probability > 0.995 || probability < 0.01 ? 1 : 0);
+  probability === null ? words.results.cosine(score) : percent(probability, probability > 0.995 || probability < 0.01 ? 1 : 0);
 
 /**
  * The results as a list in which arrow keys move.
  *
  * @param {object[]} found as the server answers.
  * @param {{search: (item: object) => void, about: (place: number) => void}} acts
- * @param {?(id: string, index: number) => ?{kind: string, sign: string, words: string}} moved what became of a result.
+ * @param {?(id: string, index: number) => ?{kind: string, sign: string, meaning: string}} moved what became of a result.
  */
 export function grid(found, acts, moved = null) {
   return h("ol", { class: "grid", onkeydown: arrows }, found.map((result, index) => tile(result, index, acts, moved?.(result.item.id, index))));
@@ -23,15 +25,15 @@ function tile(result, index, acts, moved) {
   const { item, score, probability } = result;
   const name = item.label ?? item.id;
   const measure = measureOf(result);
-  const spoken = `Search with ${name}: ${measure}, vector of ${item.generation}${moved ? `, ${moved.words}` : ""}`;
+  const spoken = words.results.spoken(name, measure, item.generation, moved?.meaning);
   const strength = Math.max(0, Math.min(1, probability ?? score));
   return h(
     "li",
     { class: `tile ${moved?.kind ?? ""}`, dataset: { item: item.id } },
     h("button", { type: "button", class: "search-with", tabindex: index ? "-1" : "0", "aria-label": spoken, onclick: () => search(item) },
       thumbnail(item, 256, ""), moved && h("span", { class: `moved ${moved.kind}`, "aria-hidden": "true" }, moved.sign)),
-    h("button", { type: "button", class: "about", tabindex: "-1", "aria-label": `About ${name}`, title: "About this item (i)", onclick: () => about(index) }, icon("details")),
-    h("div", { class: "strength", "aria-hidden": "true" }, h("div", { style: { width: percent(strength).replace("\u00a0", "") } })),
+    h("button", { type: "button", class: "about", tabindex: "-1", "aria-label": words.common.about(name), title: words.results.about_key, onclick: () => about(index) }, icon("details")),
+    h("div", { class: "strength", "aria-hidden": "true" }, h("div", { style: { width: `${100 * strength}%` } })),
     h("div", { class: "of" }, nameOf(name)),
     h("div", { class: "figures" }, h("span", {}, measure), generation(item.generation)),
     judging(item, name, acts),
@@ -43,14 +45,14 @@ export const nameOf = (name) => h("button", { type: "button", class: "name", tab
 
 /** Buttons below a result: more or less like it, right or wrong. */
 function judging(item, name, { like, marks, refuse }) {
-  const button = (sign, words, key, act, pressed = null) =>
-    h("button", { type: "button", class: `quiet ${sign}`, tabindex: "-1", "aria-label": `${words}: ${name}`, title: `${words} (${key})`, "aria-pressed": pressed === null ? null : String(pressed), dataset: { key }, onclick: act }, icon(sign));
+  const button = (sign, what, key, act, pressed = null) =>
+    h("button", { type: "button", class: `quiet ${sign}`, tabindex: "-1", "aria-label": words.results.of(what, name), title: words.results.key(what, key), "aria-pressed": pressed === null ? null : String(pressed), dataset: { key }, onclick: act }, icon(sign));
   const box = h("div", { class: "judging" });
   const draw = () => box.replaceChildren(
-    button("add", "More like this, too", "+", () => like(item, "more")),
-    button("less", "Less like this", "-", () => like(item, "less")),
-    ...(marks ? [["check", "Right", "r", true], ["close", "Wrong", "w", false]].map(([sign, words, key, right]) =>
-      button(sign, words, key, () => marks.say(item.id, right).then(draw, refuse), marks.of(item.id) === right)) : []),
+    button("add", words.results.more, "+", () => like(item, "more")),
+    button("less", words.results.less, "-", () => like(item, "less")),
+    ...(marks ? [["check", words.results.right, "r", true], ["close", words.results.wrong, "w", false]].map(([sign, what, key, right]) =>
+      button(sign, what, key, () => marks.say(item.id, right).then(draw, refuse), marks.of(item.id) === right)) : []),
   );
   draw();
   return box;
@@ -58,21 +60,13 @@ function judging(item, name, { like, marks, refuse }) {
 
 /** By whom, by what measure, in how many vectors and how fast. */
 export function said({ generation: by, results, milliseconds, exact, searched, preview, rescored, way }) {
-  const scale = results.length && results[0].probability === null
-    ? "ranked by cosine, which no check has calibrated"
-    : "ranked by probability of a match";
-  const took = `in ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
-  const head = [h("strong", {}, counted(results.length, "result")), " by ", generation(by), way === "own" ? " in vectors of its own" : "", `, ${scale}. `];
-  if (preview) return [...head, h("span", { class: "faint" }, `${previewed(by, rescored)}, ${took}.`)];
+  const calibrated = !(results.length && results[0].probability === null);
+  const took = words.results.took(milliseconds);
+  const head = words.results.said(h("strong", {}, words.results.number(results.length)), generation(by), way === "own", calibrated);
+  if (preview) return [...head, h("span", { class: "faint" }, words.results.previewed(by, { ...rescored, left: rescored.gone + rescored.late }, took))];
   const spaces = Object.entries(searched ?? {});
   const total = spaces.reduce((sum, [, items]) => sum + items, 0);
-  const whose = spaces.length > 1 ? `(${spaces.map(([name, items]) => `${name}: ${count(items)}`).join(", ")}) ` : spaces.length ? `of ${spaces[0][0]} ` : "";
-  return [...head, h("span", { class: "faint" }, `${counted(total, "vector")} ${whose}searched ${exact ? "exactly" : "approximately"} ${took}.`)];
-}
-
-function previewed(by, { candidates, kept, embedded, gone, late }) {
-  const left = gone + late ? `, and ${count(gone + late)} keep their place without one` : "";
-  return `A preview: ${counted(candidates, "item")} that the stored vectors find, ranked by vectors of ${by}, ${count(embedded)} of them made just now${kept ? `, ${count(kept)} known` : ""}${left}`;
+  return [...head, h("span", { class: "faint" }, words.results.searched(total, spaces, exact, took))];
 }
 
 /** What stands there while nothing is found yet. */

@@ -1,8 +1,9 @@
 // Something to begin with: one item of each of some labels.
 
 import { ask, thumbnail } from "./api.js";
-import { h } from "./dom.js";
+import { h, told } from "./dom.js";
 import { session } from "./session.js";
+import { words } from "./words.js";
 
 const SAMPLES = 14;
 
@@ -14,7 +15,9 @@ const SAMPLES = 14;
  */
 export function createSamples(search, refuse) {
   const list = h("ul", { class: "samples" });
-  const element = h("div", { hidden: true }, h("h2", {}, "Or start from one of the gallery"), list);
+  const some = h("div", {}, h("h2", {}, words.begin.samples), list);
+  const nothing = h("div", { class: "empty" });
+  const element = h("div", { hidden: true }, some, nothing);
 
   async function draw() {
     if (list.childElementCount && list.dataset.items === String(session.status.items)) return;
@@ -28,10 +31,12 @@ export function createSamples(search, refuse) {
       const items = pages.flatMap((page) => page.items);
       list.dataset.items = String(session.status.items);
       list.replaceChildren(
-        ...items.map((item) => h("li", {}, h("button", { type: "button", "aria-label": `Search with ${item.label ?? item.id}`, title: item.label ?? item.id, onclick: () => search(item.id) }, thumbnail(item, 256, "")))),
+        ...items.map((item) => h("li", {}, h("button", { type: "button", "aria-label": words.common.search_with(item.label ?? item.id), title: item.label ?? item.id, onclick: () => search(item.id) }, thumbnail(item, 256, "")))),
       );
-      element.hidden = items.length === 0;
-      if (!items.length) refuse("The gallery is empty: add pictures under Gallery, or with  evergallery index IMAGES");
+      element.hidden = false;
+      some.hidden = items.length === 0;
+      nothing.hidden = items.length > 0;
+      nothing.replaceChildren(...told(session.info.promoted ? words.begin.empty : words.generations.empty));
     } catch (error) {
       if (error.status) refuse(error);
     }

@@ -2,7 +2,8 @@
 
 import { ask } from "./api.js";
 import { compared, narrow } from "./comparing.js";
-import { announce, Choice, counted, field, generation, h, icon, Notice, offer, percent, select } from "./dom.js";
+import { announce, Choice, field, h, icon, Notice, offer, select } from "./dom.js";
+import { percent } from "./figures.js";
 import { createFilters, narrows, optionsOf } from "./filters.js";
 import { showItem } from "./item.js";
 import { fitted, turnFit } from "./looks.js";
@@ -13,6 +14,7 @@ import { grid, measureOf, said, skeleton } from "./results.js";
 import { createSamples } from "./samples.js";
 import { csv, json, save, zip } from "./saving.js";
 import { can, onChange, session } from "./session.js";
+import { words } from "./words.js";
 
 /** Below it the page says that nothing like the query is there; where the two cases are told apart badly, it says nothing. */
 const ABSENT = 0.1;
@@ -27,31 +29,31 @@ export function createSearch(go) {
   let pressed = false;
 
   const problem = new Notice();
-  const omnibox = createOmnibox({ item: (id) => start({ item: id }), words: (text) => start({ text }), pictures: upload, browse: (filter) => go("gallery", filter), refuse: (why) => problem.show(why) });
+  const omnibox = createOmnibox({ item: (id) => start({ item: id }), text: (text) => start({ text }), pictures: upload, browse: (filter) => go("gallery", filter), refuse: (why) => problem.show(why) });
   const samples = createSamples((id) => start({ item: id }), (why) => problem.show(why));
   const welcome = h(
     "div",
     { class: "welcome" },
-    h("div", { class: "drop", onclick: () => omnibox.choose() }, icon("picture"), h("p", { class: "large" }, h("span", { class: "by-mouse" }, "Drop a picture here"), h("span", { class: "by-finger" }, "Choose or take a picture")),
-      h("p", { class: "faint by-mouse" }, "or paste one, choose a file, or type a label or the id of an item. ", h("kbd", {}, "/"), " brings you to the field, ", h("kbd", {}, "?"), " shows all keys.")),
+    h("div", { class: "drop", onclick: () => omnibox.choose() }, icon("picture"), h("p", { class: "large" }, h("span", { class: "by-mouse" }, words.begin.drop), h("span", { class: "by-finger" }, words.begin.choose)),
+      h("p", { class: "faint by-mouse" }, words.begin.or(h("kbd", {}, "/"), h("kbd", {}, "?")))),
     samples.element,
   );
   const query = createQuery({ searchWith: (part) => upload([part]), change: (parts) => go("search", address(parts)), go });
   const filters = createFilters(refine);
-  const aside = h("aside", { class: "beside", "aria-label": "Query and filters" }, query.element, filters.element);
+  const aside = h("aside", { class: "beside", "aria-label": words.search.beside }, query.element, filters.element);
 
   const by = select((value) => refine({ by: value === session.info.promoted ? null : value }));
   const sides = [0, 1].map((side) => select((value) => refine({ compare: state.compare.map((one, index) => (index === side ? value : one)) })));
-  const alone = field("Answered by", by);
-  const beside = [field("Compare", sides[0]), field("and", sides[1])];
-  const lists = new Choice("Lists", [["one", "One list"], ["two", "Side by side"]], async (which) => refine({ compare: which === "two" ? (state.compare ?? (await pair())) : null }));
-  const vectors = new Choice("Vectors", [["searched", "As stored"], ["own", "Each in its own"]], (which) => refine({ own: which === "own" ? "1" : null }));
-  const fit = h("button", { type: "button", class: "quiet", "aria-pressed": String(fitted()), title: "Whole pictures, or cropped to squares", onclick: () => fit.setAttribute("aria-pressed", String(turnFit())) }, icon("fit"), h("span", { class: "unseen" }, "Whole pictures"));
+  const alone = field(words.search.by, by);
+  const beside = [field(words.search.compare, sides[0]), field(words.search.and, sides[1])];
+  const lists = new Choice(words.search.lists, [["one", words.search.one_list], ["two", words.search.two_lists]], async (which) => refine({ compare: which === "two" ? (state.compare ?? (await pair())) : null }));
+  const vectors = new Choice(words.search.vectors, [["searched", words.search.as_stored], ["own", words.search.own]], (which) => refine({ own: which === "own" ? "1" : null }));
+  const fit = h("button", { type: "button", class: "quiet", "aria-pressed": String(fitted()), title: words.search.whole_or_cropped, onclick: () => fit.setAttribute("aria-pressed", String(turnFit())) }, icon("fit"), h("span", { class: "unseen" }, words.search.whole));
   const bar = h("div", { class: "bar" }, h("div", { class: "by" }, alone, beside), h("div", { class: "by" }, fit, vectors.element, lists.element));
   const answers = h("div", { class: "answers-of", "aria-busy": "false" });
-  const results = h("section", { class: "results", "aria-label": "Results" }, bar, answers);
+  const results = h("section", { class: "results", "aria-label": words.search.results }, bar, answers);
   const body = h("div", { class: "search-body", hidden: true }, aside, results);
-  const element = h("div", { class: "search" }, h("h1", { class: "unseen" }, "Search"), omnibox.element, problem.element, welcome, body);
+  const element = h("div", { class: "search" }, h("h1", { class: "unseen" }, words.search.title), omnibox.element, problem.element, welcome, body);
 
   // From a query to its address, and from the address to the answers
 
@@ -98,7 +100,7 @@ export function createSearch(go) {
     const pictures = state.upload.map(remembered);
     if (pictures.some((one) => !one)) {
       beginAgain();
-      problem.show("The picture of this search was not kept when the page was loaded again: choose it once more.");
+      problem.show(words.search.not_kept);
       return;
     }
     // What was typed stays; of a picture that was pressed nobody wants to read the id.
@@ -172,7 +174,7 @@ export function createSearch(go) {
     } else if (first.status === "rejected") {
       answers.replaceChildren();
       const name = remembered(state.upload[0])?.picture.name;
-      problem.show(name ? `${name}: ${first.reason.message}` : first.reason);
+      problem.show(name ? words.search.failed(name, first.reason.message) : first.reason);
       // Another generation might answer where this one is refused; without a query there is nothing to show.
       if (first.reason.code !== "refused") beginAgain();
     } else drawAnswer(first.value);
@@ -184,10 +186,10 @@ export function createSearch(go) {
     answers.replaceChildren(
       ...presence(answer),
       h("p", { class: "said" }, said(answer)),
-      some ? grid(answer.results, acts(answer.results)) : h("p", { class: "empty" }, narrows(state) ? "Nothing is found with these filters." : "The gallery has nothing to find."),
+      some ? grid(answer.results, acts(answer.results)) : h("p", { class: "empty" }, narrows(state) ? words.search.nothing_by_filters : words.search.nothing_to_find),
       some ? further(answer.results) : "",
     );
-    announce(`${counted(answer.results.length, "result")} by ${answer.generation}.`);
+    announce(words.search.found(answer.results.length, answer.generation));
   }
 
   /** Whether anything like the query is there at all, where a check has measured what to expect. */
@@ -195,7 +197,7 @@ export function createSearch(go) {
     if (present === null || !found.length) return [];
     const share = percent(present, present < 0.1 || present > 0.99 ? 1 : 0);
     return present < ABSENT
-      ? [h("p", { class: "warning absent" }, h("strong", {}, "Nothing like this here, probably. "), `That anything of its kind is in the gallery has a probability of ${share}; what follows is the nearest there is.`)]
+      ? [h("p", { class: "warning absent" }, h("strong", {}, words.search.absent), words.search.absent_share(share))]
       : [];
   }
 
@@ -205,13 +207,13 @@ export function createSearch(go) {
     const most = session.info.limits?.k ?? found.length;
     const k = optionsOf(state).k;
     const next = Math.min(most, 2 * k);
-    const button = (words, act) => h("button", { type: "button", onclick: act }, words);
+    const button = (text, act) => h("button", { type: "button", onclick: act }, text);
     return h("div", { class: "further" },
-      found.length === k && next > k ? button("Show more", () => refine({ k: next })) : "",
-      h("div", { class: "buttons start" }, h("span", { class: "faint" }, "Save these as"),
+      found.length === k && next > k ? button(words.common.show_more, () => refine({ k: next })) : "",
+      h("div", { class: "buttons start" }, h("span", { class: "faint" }, words.search.save),
         button("CSV", () => save(csv(found), "results.csv", "text/csv")),
         button("JSON", () => save(json(found), "results.json", "application/json")),
-        button("ZIP with pictures", async () => save(await zip(found, (done) => (told.textContent = `${done} of ${found.length} pictures`)), "results.zip", "application/zip")),
+        button(words.search.zip, async () => save(await zip(found, (done) => (told.textContent = words.search.saved(done, found.length))), "results.zip", "application/zip")),
         told));
   }
 
@@ -226,7 +228,7 @@ export function createSearch(go) {
 
   function drawBar() {
     const { promoted } = session.info;
-    const options = session.generations.map(({ name }) => [name, name === promoted ? `${name} (answers queries)` : name]);
+    const options = session.generations.map(({ name }) => [name, name === promoted ? words.common.who_answers(name) : name]);
     alone.hidden = Boolean(state.compare);
     for (const one of beside) one.hidden = !state.compare;
     offer(by, options, state.by ?? promoted);
@@ -265,7 +267,7 @@ export function createSearch(go) {
     if (values.status && body.hidden) samples.draw();
   });
 
-  return { title: "Search", element, show, focus: () => omnibox.focus() };
+  return { title: words.search.title, element, show, focus: () => omnibox.focus() };
 }
 
 /** The state of a search, as its address says. */

@@ -1,6 +1,7 @@
 // What all views know of the server: who one is, what it is, where it stands.
 
 import { ask } from "./api.js";
+import { words } from "./words.js";
 
 export const session = { me: null, info: null, status: null, job: null, generations: [], labels: {}, metadata: {} };
 
@@ -50,7 +51,5 @@ export const can = (scope) => session.me?.scopes.includes(scope) ?? false;
 /** Why a button is out of use, or null. */
 export function missing(scope, verb) {
   if (can(scope)) return null;
-  return session.me?.anonymous
-    ? `This server is read-only for you: ${verb} needs a token of scope ${scope}.`
-    : `Your token does not allow this: ${verb} needs the scope ${scope}.`;
+  return session.me?.anonymous ? words.common.read_only(verb, scope) : words.common.no_scope(verb, scope);
 }

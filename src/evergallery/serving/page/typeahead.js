@@ -1,7 +1,9 @@
 // Names chosen from many: a field that proposes as one types, and what was chosen beside it.
 
 import { Combobox } from "./combobox.js";
-import { count, h, icon } from "./dom.js";
+import { h, icon } from "./dom.js";
+import { count } from "./figures.js";
+import { words } from "./words.js";
 
 const MOST = 8;
 let made = 0;
@@ -15,16 +17,16 @@ let made = 0;
  * @param {string} empty what is said where no name fits.
  */
 export class TypeAhead {
-  constructor(label, names, onchange, empty = "No such label") {
+  constructor(label, names, onchange, empty = words.filters.no_label) {
     this.names = names;
     this.onchange = onchange;
     this.chosen = [];
-    this.input = h("input", { id: `names-${++made}`, type: "text", autocomplete: "off", spellcheck: "false", placeholder: "Type a name" });
+    this.input = h("input", { id: `names-${++made}`, type: "text", autocomplete: "off", spellcheck: "false", placeholder: words.filters.type });
     this.box = new Combobox(this.input, label, (typed) => this.proposals(typed.toLowerCase()), { eager: true, empty });
     this.input.addEventListener("focus", () => this.box.open());
     this.input.addEventListener("blur", () => (this.input.value = ""));
     this.input.addEventListener("keydown", (event) => event.key === "Backspace" && !this.input.value && this.chosen.length && this.remove(this.chosen.at(-1)));
-    this.chips = h("ul", { class: "chips", "aria-label": `${label} chosen` });
+    this.chips = h("ul", { class: "chips", "aria-label": words.filters.chosen(label) });
     this.element = h("div", { class: "field" }, h("label", { for: this.input.id }, label), this.input, this.box.list, this.chips);
   }
 
@@ -32,7 +34,7 @@ export class TypeAhead {
     this.chosen = [...chosen];
     this.chips.replaceChildren(
       ...this.chosen.map((name) =>
-        h("li", {}, h("button", { type: "button", class: "chip", "aria-label": `Remove ${name}`, onclick: () => this.remove(name) }, name, icon("close"))),
+        h("li", {}, h("button", { type: "button", class: "chip", "aria-label": words.filters.remove(name), onclick: () => this.remove(name) }, name, icon("close"))),
       ),
     );
     this.chips.hidden = this.chosen.length === 0;
