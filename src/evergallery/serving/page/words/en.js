@@ -335,7 +335,7 @@ export default {
       rescore: "Re-scored: older vectors find candidates, which are ranked by new ones made on the way",
     },
     candidates: (number) => `, ${count(number)} candidates`,
-    figures: (recall, milliseconds, images) => ` ${recall}${milliseconds === null ? "" : `, ${count(Math.round(milliseconds))} ms a query`}${images ? `, ${count(Math.round(images))} images at first` : ""}`,
+    figures: (recall, milliseconds, images) => `: ${recall}${milliseconds === null ? "" : `, ${count(Math.round(milliseconds))} ms a query`}${images ? `, ${count(Math.round(images))} images at first` : ""}`,
     table: "Ways of answering",
     columns: ["way", "recall@1", "against now", "a query", "before it answers so", "gate"],
     change: (change, low, high) => `${change} (${low} to ${high})`,
