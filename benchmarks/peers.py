@@ -621,11 +621,12 @@ def main() -> None:
     faiss.omp_set_num_threads(options.threads)
     packages = ("qdrant-edge-py", "faiss-cpu", "usearch", "lancedb", "pgvector", "sqlite-vec")
     head = {"threads": options.threads, "versions": {name: version(name) for name in packages}}
+    name = "peers" if len(options.peers) == len(PEERS) else "peers_some"
     directory = Path(tempfile.mkdtemp())
     try:
         measured(
             options.size, options.width, options.rounds, options.peers, directory,
-            lambda found: record(f"peers-{options.size}-{options.width}", {**head, **found}, seed=0),
+            lambda found: record(f"{name}-{options.size}-{options.width}", {**head, **found}, seed=0),
         )  # fmt: skip
     finally:
         shutil.rmtree(directory, ignore_errors=True)
