@@ -11,7 +11,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from evergallery.holdings.runtimes import _processor
 from evergallery.network import Extractor, embedding
 from evergallery.network.extraction import in_torch
 from evergallery.network.onnx_export import export_runnable
-from evergallery.network.runtimes import RUNTIME, RUNTIMES, Embed, Pixels, of_file, part_size, version_of
+from evergallery.network.runtimes import RUNTIME, RUNTIMES, Embed, Pixels, Runtime, of_file, part_size, version_of
 from extraction import files_of, photographs
 
 NETWORKS = {
@@ -134,7 +134,9 @@ def storing_in_turn() -> Any:
         LocalExtraction.embed = right  # type: ignore[method-assign]
 
 
-def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch: Path) -> dict[str, Any]:
+def indexing(
+    template: Path, backbone: str, folder: Path, runtimes: Sequence[Runtime], repeats: int, scratch: Path
+) -> dict[str, Any]:
     """Indexing photographs into an empty gallery, beside the bare network on as many decoded images, in turn.
 
     And beside what no index can be faster than where network and decoders have the same processors: both, one after the other.
@@ -143,7 +145,7 @@ def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch:
     files = files_of(folder)
     with Workspace.create(template) as space:
         space.register(backbone, pretrained=False, size=SIDE, interpolation="bilinear")
-        for runtime in RUNTIMES:
+        for runtime in runtimes:
             with chosen(runtime):
                 space.embed(files_of(folder)[0], space.promoted)
     count = len(files)
@@ -155,7 +157,7 @@ def indexing(template: Path, backbone: str, folder: Path, repeats: int, scratch:
 
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
     for _ in range(repeats):
-        for runtime in RUNTIMES:
+        for runtime in runtimes:
             shutil.copytree(template, scratch / "shop")
             each = taken.setdefault(runtime, {"bare": [], "decoding": [], "index": [], "index, storing in turn": []})
             for name, way in (("index, storing in turn", storing_in_turn()), ("index", contextlib.nullcontext())):
@@ -281,6 +283,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--index-repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=processors(), help="of the networks")
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=RUNTIMES, help="that index")
     parser.add_argument("--index-only", action="store_true", help="and nothing else")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -300,8 +303,8 @@ def main() -> None:
                     result["networks"][title] = bare(space, made.name, options.repeats, scratch)
             record("runtimes", result, seed=0)
         lite = NETWORKS["EfficientNet-Lite0"]
-        found = indexing(scratch / "shop-template", lite, folder, options.index_repeats, scratch)
-        found["photographs of 4000 × 3000"] = camera(lite, options.photographs // 10, options.index_repeats, scratch)
+        found = indexing(scratch / "shop-template", lite, folder, options.runtimes, options.index_repeats, scratch)
+        found["photographs of 4000 × 3000"] = camera(lite, options.photographs // 40, options.index_repeats, scratch)
         record("indexing", {**head, "network": "EfficientNet-Lite0", **found}, seed=0)
 
 
