@@ -83,7 +83,10 @@ class TestNotes:
         again.flush()
         assert Notes(tmp_path / "notes.sqlite").times_found() == {"a": 3, "b": 1}
 
-    def test_searching_does_not_wait_for_a_writer_and_loses_nothing(self, tmp_path: Path) -> None:
+    def test_searching_does_not_wait_for_a_writer_and_loses_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("evergallery.holdings.notes.PATIENCE", 0.1)
         path = tmp_path / "notes.sqlite"
         notes = Notes(path)
         notes.record([Problem("z", "failed", "reason")])

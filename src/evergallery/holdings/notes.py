@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 KEPT_BACK = 1000
+PATIENCE = 5.0
+"""Seconds for which one process waits for another that writes."""
 TABLES = (
     "create table if not exists found (item text primary key, times integer not null)",
     "create table if not exists problem (item text primary key, kind text not null, reason text not null)",
@@ -109,7 +111,7 @@ class Notes:
 
     def _store(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
         if rows:
-            with closing(sqlite3.connect(self.path, timeout=5)) as database, database:
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE)) as database, database:
                 for table in TABLES:
                     database.execute(table)
                 database.executemany(statement, rows)
@@ -120,5 +122,5 @@ class Notes:
     def _rows(self, question: str) -> list[tuple[str, ...]]:
         if not self.path.is_file():
             return []
-        with closing(sqlite3.connect(self.path, timeout=5)) as database:
+        with closing(sqlite3.connect(self.path, timeout=PATIENCE)) as database:
             return database.execute(question).fetchall()
