@@ -46,6 +46,8 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # The commands are built from the verbs once for all tests, and not once for each call.
 typer.main.get_command = functools.cache(typer.main.get_command)
 if "TMPDIR" not in os.environ and room_in_memory() > 6 << 30:
+    # What torch compiles is loaded as a program, which files in memory may not be, and serves the next run too.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "torchinductor-evergallery"))
     # Tests write and sync many small files, for which a disk lets them wait.
     os.environ["TMPDIR"] = tempfile.tempdir = MEMORY
 # pytest imports readline, which gives this process, and each one that it starts, the width of a terminal that may not be there.
