@@ -73,6 +73,7 @@ RUNS = (
     Run("photographs.py", ("grocery", "{data}/grocery"), ("{data}/grocery/train",)),
     Run("photographs.py", ("cifar100", "{data}/cifar100.npz"), ("{data}/cifar100.npz",)),
     Run("photographs.py", ("omniglot", "{data}/omniglot.npz"), ("{data}/omniglot.npz",)),
+    Run("shortcuts.py", ("{data}/grocery",), ("{data}/grocery/train",)),
     Run("search.py", ("--work", "{work}/search")),
     # Those that write pages from what the others have measured come last.
     Run("growth.py"),
