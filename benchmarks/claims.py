@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,5 +255,7 @@ def markdown() -> str:
         target = os.path.relpath(ROOT / claim.page, ROOT / "docs")
         places = ", ".join(dict.fromkeys(one.place() for one in claim.carried_by))
         says = "; ".join(one.text() for one in claim.carried_by)
-        lines.append(f"| [{Path(claim.page).name}]({target}) | {claim.words} | {places} | {says} |")
+        # A link of that page leads elsewhere from this one.
+        words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", claim.words)
+        lines.append(f"| [{Path(claim.page).name}]({target}) | {words} | {places} | {says} |")
     return "\n".join(lines) + "\n"
