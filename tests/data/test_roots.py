@@ -152,6 +152,13 @@ def test_a_table_sends_nobody_to_the_web_or_another_machine(disk: Path, address:
         list(Indexing(disk / "table.csv", None, []).watched(listing(address)).entries)
 
 
+def test_a_named_set_lies_where_it_is_said_that_sets_lie(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (disk / "omniglot").mkdir()
+    monkeypatch.chdir(disk)
+    assert Indexing("omniglot", disk / "photos", []).root == root_of(disk / "photos")
+    assert Indexing("omniglot", None, []).root == root_of(disk / "omniglot")
+
+
 def test_what_is_named_by_whoever_indexes_is_allowed() -> None:
     for source in ("https://x/table.csv", "https://x/table.parquet?v=2", "https://x/a.png"):
         found = Indexing(source, None, [])

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from evergallery.data.datasets import NAMED
 from evergallery.data.images import SUFFIXES, Skipped
 from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing
 from evergallery.data.places import local_path
@@ -164,7 +165,8 @@ def _folder_of(source: str | Path, data_dir: Path | None) -> str | None:
         is_file = suffix in TABLE_SUFFIXES or suffix in SUFFIXES
         return str(source).partition("?")[0].rpartition("/")[0] if is_file else str(source)
     path = Path(os.path.normpath(path.expanduser().absolute()))
-    if path.exists():
+    # As ``sources.find`` has it: where it is said where named sets lie, a folder of the same name is one of them.
+    if path.exists() and not (data_dir is not None and str(source).lower() in NAMED):
         return str(path if path.is_dir() or suffix not in TABLE_SUFFIXES else path.parent)
     return None if data_dir is None else os.path.normpath(data_dir.absolute())
 
