@@ -195,7 +195,7 @@ class TestRuns:
         watcher = Listening()
         with pytest.raises(InputError, match="images of your own"):
             run_benchmark("bct-imagenet", seeds=[0], out=tmp_path, watcher=watcher)
-        assert watcher.heard[:-1] == ["csd is left out, as this protocol does not admit it"]
+        assert watcher.heard == ["csd is left out, as this protocol does not admit it"]
         assert Contender.named("cores").misfit(PROTOCOLS["bct-imagenet"]) is None
         assert Contender.named("csd").misfit(PROTOCOLS["dual-tuning"]) is None
         arcface = Contender.named("dual-tuning@loss=arcface")
@@ -203,6 +203,15 @@ class TestRuns:
         misfit = arcface.misfit(PROTOCOLS["glyphs"].changed("quick", ProtocolChanges(head="linear")))
         assert misfit is not None
         assert "learns with a head of kind 'cosine'" in misfit
+
+    def test_images_that_cannot_be_used_leave_no_results(self, tiny: str, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"There is no .*nowhere\.npz"):
+            run(str(tmp_path / "nowhere.npz"), tmp_path / "out", ["initial"])
+        few = coloured_images(classes=2, each=4)
+        np.savez(tmp_path / "few.npz", images=few.pixels, labels=few.labels)
+        with pytest.raises(InputError, match="2 classes cannot be split into 3 tasks"):
+            run(str(tmp_path / "few.npz"), tmp_path / "out", ["initial"])
+        assert not list((tmp_path / "out").glob("*/runs"))
 
     def test_data_of_ones_own_are_asked_for(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="'mutual-one-task' runs on images of your own: name them with --data"):

@@ -66,6 +66,8 @@ def run_benchmark(
         watcher.said(f"{len(jobs) - len(waiting)} of {len(jobs)} runs were finished before")
     if not waiting:
         return directory
+    # Images that cannot be used are refused before anything is written; they are kept in memory for the first run.
+    waiting[0].tasks(waiting[0].parts(watcher).images)
     (directory / "runs").mkdir(parents=True, exist_ok=True)
     started, spent, total = time.perf_counter(), 0.0, sum(job.cost() for job in waiting)
     for number, job in enumerate(_run_all(waiting, watcher), 1):
