@@ -202,3 +202,16 @@ def test_a_command_runs_and_nothing_that_is_asked_for_is_learned(
         assert f"recall@{k}" in cells["cross"]
     if "faces" in command or "landmarks" in command:
         assert len(runs[0]["measures"]["evaluated"]) == (2 if "faces" in command else 3)
+
+
+@pytest.mark.parametrize("name", ["market1501", "dukemtmc", "veri776", "msmt17", "inshop", "deepfashion2"])
+def test_learning_a_set_by_its_name_takes_nobody_who_is_asked_for(name: str, sets: Path, tmp_path: Path) -> None:
+    """Junk and distractors are no classes either."""
+    settings = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "float32", "validation_fraction": 0.0}
+    with Workspace.create(tmp_path / "shop", size=16) as shop:
+        card = shop.learn(name, data_dir=sets, settings=settings).card
+    images = load(name, Preprocessing(size=8), data_dir=sets)
+    learned = images.of_split("train")
+    assert (card.data["images"], len(card.classes)) == (len(learned), published_toys.CLASSES)
+    assert set(card.classes) == {images.classes[label] for label in learned.labels}
+    assert not {"-1", "0000"} & set(card.classes)
