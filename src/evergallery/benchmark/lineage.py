@@ -41,7 +41,7 @@ def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
     workspace = Workspace(directory)
     if not workspace.generations():
         reset_peak_memory()
-        first = _in_time(protocol, images.of_split(TRAIN), job.seed)[0].of_classes(tasks[0])
+        first = _first_and_later(protocol, images.of_split(TRAIN), job.seed)[0].of_classes(tasks[0])
         method = None if protocol.triplets else Finetune(triplet_margin=NO_TRIPLETS)
         workspace.learn(
             first, method=method, settings=plan.first, watcher=watcher, **_new_weights(protocol, protocol.weights)
@@ -80,7 +80,7 @@ def _learn_task(
     arriving = tasks[number - 1]
     before, after = train, train
     if method.needs.old_images and protocol.first_share < 1:
-        before, after = _in_time(protocol, train, job.seed)
+        before, after = _first_and_later(protocol, train, job.seed)
     elif method.needs.old_images:
         # Where a task holds old classes too, their images come once, with the others of the past.
         arriving = tuple(name for name in arriving if name not in set(seen))
@@ -102,7 +102,7 @@ def _learn_task(
     )
 
 
-def _in_time(protocol: BenchmarkProtocol, train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+def _first_and_later(protocol: BenchmarkProtocol, train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
     """Training images that the first task may have, and those that come later alone."""
     if protocol.first_share == 1:
         return train, train.select(np.empty(0, dtype=np.int64))

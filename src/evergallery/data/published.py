@@ -88,7 +88,7 @@ def inshop(data_dir: Path | None) -> Listing:
     ]
     if not entries:
         raise InputError(f"{table} lists no image as IMAGE ITEM train|query|gallery: download it again.")
-    return Listing(_told_apart(root, entries))
+    return Listing(_disjoint(root, entries))
 
 
 def deepfashion2(data_dir: Path | None) -> Listing:
@@ -268,7 +268,7 @@ def layout_of(folder: Path) -> str | None:
     return None
 
 
-def require_no_part(folder: Path) -> None:
+def require_no_known_set(folder: Path) -> None:
     """Refuse a folder that holds a known set, or most of one: its folders would be taken for classes.
 
     Raises:
@@ -355,10 +355,10 @@ def _reid(name: str, data_dir: Path | None, form: re.Pattern[str], example: str)
                 raise InputError(f"{path} is not named like {example}: remove it from the set.")
             if found["label"] != "-1":
                 entries.append(_entry(path, found["label"], split, found["camera"]))
-    return Listing(_told_apart(root, entries))
+    return Listing(_disjoint(root, entries))
 
 
-def _told_apart(root: Path, entries: list[Entry]) -> list[Entry]:
+def _disjoint(root: Path, entries: list[Entry]) -> list[Entry]:
     """The entries of a set whose training part shows nobody who is asked for.
 
     Raises:

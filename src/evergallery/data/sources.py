@@ -17,7 +17,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, read_pixels
 from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing, list_folder, list_table
 from evergallery.data.places import local_path, read
-from evergallery.data.published import layout_of, require_no_part
+from evergallery.data.published import layout_of, require_no_known_set
 from evergallery.errors import InputError
 from evergallery.names import natural, normal
 
@@ -138,7 +138,7 @@ def find(
         if layout is not None:
             return NAMED[layout](path, preprocessing)  # Its folders are not classes, and its split is published.
         if require_labels:
-            require_no_part(path)
+            require_no_known_set(path)
         return list_folder(name if path.is_absolute() else str(path.absolute()), require_labels)
     raise InputError(
         f"{name} is no source of {'labelled ' if require_labels else ''}images: "
