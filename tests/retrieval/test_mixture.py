@@ -39,6 +39,22 @@ def test_one_space_is_one(classes: int, spread: float, relu: bool, seed: int) ->
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("others", [80, 200])
+def test_groups_that_training_has_set_apart_are_one_space(others: int, seed: int) -> None:
+    """Each group has directions of its own, and lies on the other side of the middle."""
+    draw = np.random.default_rng(seed)
+    basis = np.linalg.qr(draw.normal(size=(DIMENSION, 33)))[0].T
+    parts = []
+    for count, side, own in ((others, 1, basis[1:17]), (500 - others, -1, basis[17:])):
+        strengths = 1 / np.sqrt(1 + np.arange(16))
+        centres = draw.normal(size=(12, 16)) * strengths
+        inner = centres[draw.integers(12, size=count)] + 0.6 * draw.normal(size=(count, 16)) * strengths
+        parts.append(side * 1.5 * basis[:1] + inner @ own)
+    vectors = np.concatenate(parts)
+    assert other_space((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("others", [60, 200])
 def test_two_spaces_are_told_to_the_vector(others: int, relu: bool, seed: int) -> None:

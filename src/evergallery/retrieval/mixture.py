@@ -4,6 +4,10 @@ Two networks that look at the same pictures agree neither on who is near to whom
 Two groups of pictures seen by one network may have no neighbours in common, but they vary in directions that they share: five
 times as much as by chance where it was measured, and twelve times on photographs, where those of two networks agree as much as
 chance has it. So a split of the vectors is taken for two spaces only where both are so.
+
+A network that has learned to set its groups apart is another matter: on photographs of cartons and fruit their directions shared
+no more than by chance after training. But it sends such groups to opposite sides, which two networks that know nothing of each
+other do not.
 """
 
 from collections.abc import Iterator
@@ -26,6 +30,8 @@ UNRELATED = 2.0
 """How far the directions of two groups may agree, in multiples of chance, to be taken for those of two networks."""
 OF_ONE_NETWORK = 4.0
 """How far those of the two halves of either group must agree, so that agreement says anything of these vectors."""
+OPPOSITE = -0.5
+"""Cosine of the means of two groups up to which one network has set them apart; that of two networks is what chance makes it."""
 
 
 def other_space(vectors: NDArray[np.float32]) -> NDArray[np.bool_] | None:
@@ -49,6 +55,8 @@ def other_space(vectors: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         if max(crossing[group].mean(), crossing[~group].mean()) > MIXED_NEIGHBOURS:
             continue
         inside, outside = vectors[group], vectors[~group]
+        if _cosine(inside.mean(0), outside.mean(0)) <= OPPOSITE:
+            continue
         if _agreement(inside, outside) <= UNRELATED and min(map(_own_agreement, (inside, outside))) >= OF_ONE_NETWORK:
             return group
     return None
@@ -98,6 +106,10 @@ def _own_agreement(group: NDArray[np.float32]) -> float:
     """How far the directions of two halves of a group agree, that are as apart as a group can be split."""
     half = _halves(group, _directions(group)[0])
     return _agreement(group[half], group[~half])
+
+
+def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    return float(first @ second / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-12))
 
 
 def _agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
