@@ -37,7 +37,7 @@ def linked(data: Path, place: Path) -> Path:
 
 
 def as_jpegs(data: Path, place: Path) -> Path:
-    for path in sorted(one for one in data.rglob("*") if one.is_file()):
+    for path in sorted(path for split in ("train", "test") for path in (data / split).rglob("*") if path.is_file()):
         written = (place / path.relative_to(data)).with_suffix(".jpg")
         written.parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).convert("RGB").save(written, quality=92)
