@@ -109,7 +109,8 @@ def _own_agreement(group: NDArray[np.float32]) -> float:
 
 
 def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    return float(first @ second / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-12))
+    lengths = float(np.linalg.norm(first)) * float(np.linalg.norm(second))
+    return float(first @ second) / max(lengths, 1e-12)
 
 
 def _agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
