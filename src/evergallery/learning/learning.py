@@ -1,8 +1,8 @@
 """The verb ``learn``: from images and a parent to a new generation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,16 +98,48 @@ def learn(
     )
     ground = Ground.of(_parent(holdings, parent, method), holdings.state)
     run = decide(request, ground, _next_number(holdings), holdings.directory)
+    return _learned(holdings, run, Sources(data, old_data, classes, data_dir), watcher)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a run's images come from.
+
+    Attributes:
+        data: of the new images.
+        old_data: of images of the old classes, for methods that need them.
+        classes: only these of the new images' classes; ``None`` for all.
+        data_dir: where named sets lie.
+    """
+
+    data: str | Path | ImageSet
+    old_data: str | Path | ImageSet | None
+    classes: Sequence[str] | None
+    data_dir: Path | None
+
+    def images(self, run: Run, read: Callable[[str | Path | ImageSet], ImageSet]) -> ImageSet:
+        """All images that the run learns from.
+
+        Raises:
+            InputError: there is none, or one of the classes is not there.
+        """
+        images = read(self.data)
+        if self.classes is not None:
+            images = images.of_classes(self.classes)
+        if self.old_data is not None:
+            images = concatenate([_of_the_past(run, read(self.old_data)), images])
+        if len(images) == 0:
+            raise InputError("There is no image to learn from: the data has no split 'train'.")
+        return images
+
+
+def _learned(holdings: Holdings, run: Run, sources: Sources, watcher: Watcher) -> Generation:
+    """The generation that a run makes, by all processes that were started for it together."""
     check_compiler(run.settings)
     ranks = join(resolve_device(run.settings.device))
     watcher = watcher if ranks.is_first else SILENT
-    read = partial(_read, holdings, run, data_dir, watcher, ranks)
     with lock(holdings.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
-        images = read(data) if classes is None else read(data).of_classes(classes)
-        if old_data is not None:
-            images = concatenate([_of_the_past(run, read(old_data)), images])
-        if len(images) == 0:
-            raise InputError("There is no image to learn from: the data has no split 'train'.")
+        images = sources.images(run, partial(_read, holdings, run, sources.data_dir, watcher, ranks))
         # Nobody else writes a generation while this is locked.
         run = replace(run, number=ranks.agreed(_next_number(holdings)))
         generation = Learner(holdings.directory, run, images, watcher, ranks).learn()
