@@ -200,9 +200,9 @@ class SolvedSet(EvaluationSet):
         count = len(self.entries) - len(self.solutions)
         found = nearest(query[count:], gallery[:count], LOOKED_AT).indices
         hits = torch.stack(
-            [torch.isin(row, torch.from_numpy(one)) for row, one in zip(found, self.solutions, strict=True)]
+            [torch.isin(row, torch.from_numpy(items)) for row, items in zip(found, self.solutions, strict=True)]
         )
-        relevant = torch.tensor([min(len(one), LOOKED_AT) for one in self.solutions])
+        relevant = torch.tensor([min(len(items), LOOKED_AT) for items in self.solutions])
         values = average_precision(hits, relevant)
         parts = {"mAP@100": self.private, "mAP@100 public": ~self.private}
         return {name: values[torch.from_numpy(part)].mean().item() for name, part in parts.items() if part.any()}
@@ -287,7 +287,7 @@ def ijb_c(data_dir: Path | None) -> TemplateSet:
 
 
 def ijb_c_weighted(data_dir: Path | None) -> TemplateSet:
-    """The same as InsightFace evaluates it: an image counts as much as its detector was sure, its mirrored image beside it."""
+    """IJB-C as InsightFace evaluates it: an image counts as much as its detector was sure, its mirrored image beside it."""
     plain = ijb_c(data_dir)
     table = _ijb_c_root(data_dir) / IJB_C_TABLES[2]
     try:
@@ -296,7 +296,7 @@ def ijb_c_weighted(data_dir: Path | None) -> TemplateSet:
         raise damaged(table, error) from error
     if not (sure > 0).all():
         raise InputError(f"{table} has a score that is not above 0: download it again.")
-    mirrored = [Entry(one.uri, part=Mirrored(one.part)) for one in plain.entries if isinstance(one.part, Face)]
+    mirrored = [Entry(entry.uri, part=Mirrored(entry.part)) for entry in plain.entries if isinstance(entry.part, Face)]
     return replace(
         plain,
         name="ijb-c-weighted",

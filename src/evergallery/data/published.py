@@ -251,9 +251,9 @@ COMMON = frozenset(
 )
 """What folders of anything hold."""
 ENOUGH = 4
-"""Of these, what no folder of anything holds together."""
+"""How many of these no folder of anything holds together."""
 ENTRIES, LOOKED_INTO = 1000, 50
-"""Of a folder, and how many folders among them are looked into for a known set."""
+"""How many entries of a folder, and how many folders among them, are looked at for a known set."""
 PLAIN = frozenset({"imagenet", "places365", "ms-celeb"})
 """Layouts that many sets share, so that a folder in one is not known by it."""
 
@@ -327,7 +327,7 @@ def _near(folder: Path) -> Iterator[Path]:
     yield from list(folder.absolute().parents)[:2]
     below = [folder]
     for _ in range(2):
-        below = [path for one in below for path in _folders(one)]
+        below = [path for parent in below for path in _folders(parent)]
         yield from below
 
 

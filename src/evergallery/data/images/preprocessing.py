@@ -77,7 +77,7 @@ class Preprocessing:
         return sides(self.size)
 
     def reduction(self, width: int, height: int) -> int:
-        """By which of 1, 2, 4 and 8 the sides of an upright JPEG are divided when it is decoded."""
+        """The divisor, of 1, 2, 4 and 8, of the sides of an upright JPEG when it is decoded."""
         if self.decoding != REDUCED:
             return 1
         tall, wide = self.shape
