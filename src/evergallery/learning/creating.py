@@ -50,31 +50,12 @@ def create(
             f"the generation that learns from it, with  evergallery learn IMAGES --neck linear"
         )
     architecture = changed_architecture(Architecture(), backbone, dim, neck)
-    built = build_backbone(backbone)
-    preprocessing = Preprocessing(
-        size=built.size if size is None else size,
-        fit=fit,
-        interpolation=built.interpolation,
-        mean=built.mean,
-        std=built.std,
-        decoding=REDUCED if reduce_jpegs else DECODING,
-    )
+    preprocessing = _preprocessing(backbone, size, fit, reduce_jpegs)
     place = without_password(store)
     if is_url(place):
-        with closing(open_store(place, precision=precision)) as gallery:
-            if gallery.count(view=View()):
-                raise RefusedError(f"The gallery {place} is not empty: name another one, or another name in the URL.")
+        _require_empty(place, precision)
     state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head, store=place)
-    if path.exists():
-        path.rmdir()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with new_directory(path, private=True) as temporary:
-        for name in ("generations", "runs", "cache"):
-            (temporary / name).mkdir()
-        (temporary / FILE).write_text(DEFAULT)
-        if not is_url(place) and precision != "float32":
-            open_store(temporary / state.store, precision=precision).close()
-        state.write(temporary / "workspace.json")
+    _write(path, state, precision)
     if pretrained or weights is not None:
         try:
             register(
@@ -89,6 +70,39 @@ def create(
         except BaseException:
             shutil.rmtree(path)
             raise
+
+
+def _preprocessing(backbone: str, size: Size | None, fit: Fit, reduce_jpegs: bool) -> Preprocessing:
+    """How images become the input of a backbone: as it was published, where nothing else is asked for."""
+    built = build_backbone(backbone)
+    return Preprocessing(
+        size=built.size if size is None else size,
+        fit=fit,
+        interpolation=built.interpolation,
+        mean=built.mean,
+        std=built.std,
+        decoding=REDUCED if reduce_jpegs else DECODING,
+    )
+
+
+def _require_empty(place: str, precision: Precision) -> None:
+    with closing(open_store(place, precision=precision)) as gallery:
+        if gallery.count(view=View()):
+            raise RefusedError(f"The gallery {place} is not empty: name another one, or another name in the URL.")
+
+
+def _write(path: Path, state: State, precision: Precision) -> None:
+    """Make the directory, whole or not at all; a gallery in it is made where it does not keep vectors as they are."""
+    if path.exists():
+        path.rmdir()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_directory(path, private=True) as temporary:
+        for name in ("generations", "runs", "cache"):
+            (temporary / name).mkdir()
+        (temporary / FILE).write_text(DEFAULT)
+        if not is_url(state.store) and precision != "float32":
+            open_store(temporary / state.store, precision=precision).close()
+        state.write(temporary / "workspace.json")
 
 
 def _occupied(path: Path) -> str:
