@@ -15,7 +15,11 @@ from evergallery.benchmark.tables import by_method, markdown, read_runs
 from evergallery.benchmark.updates import updates_markdown
 
 ROOT = Path(__file__).parents[1]
-ABLATION = "ablation"
+FURTHER = {
+    "ablation": "What each part of evergreen contributes: {}",
+    "earlier": "Not run again, of earlier commits: {}",
+}
+"""Directories below that of the results which hold directories of their own, and what their sections are called."""
 
 HEAD = """# Results
 
@@ -27,18 +31,21 @@ How to read them: a *self-test* searches vectors of the last generation with its
 extracted again. A *cross-test* searches the untouched vectors of the first generation. Nothing is chosen on test images: the
 hyper-parameters are those of the papers or of the [cards](methods/README.md), and those of evergreen were chosen on
 generated characters that no table shows and on a part of CIFAR-100's training images. Every method was searched for in
-[the same way](#the-same-search-for-every-method) afterwards, on characters of their own; rows with `@` have what that search
-chose, where a table has them, beside the published settings. Budgets of
-`standard` are for two CPU cores: minutes where the papers train for a day, so absolute figures lie below the published ones.
-Seconds are rough: runs went side by side, one thread each, beside other work.
+[the same way](#the-same-search-for-every-method) afterwards, on characters of their own; rows with `@` and a weight have what
+that search chose, beside the published settings, where the two differ and a table has both. Budgets of `standard` are for two
+CPU cores: minutes where the papers train for a day, so absolute figures lie below the published ones. Seconds are rough: runs
+went side by side, one thread each, beside other work.
+
+[glyphs-standard](#glyphs-standard) was run again at one commit. The other tables are of earlier ones: their rows of `joint` have
+no cross-test (*n. m.*) until they are run again, and those of CIFAR-100 take hours here.
 
 Which method is ahead is said by the differences under each table, paired on the seed, and by nothing else: an order that the
 seeds do not carry stands in parentheses there. The same seed on another processor, or with another precision, rounds otherwise,
 and training multiplies that: a figure of one run moves by up to 7 points. A table of one seed shows no order.
 
 Rows of evergreen that the foot of a table calls those of an earlier version are of its network alone, as `@expansion=False` gives
-them: their cross-tests lie a little below `initial` after one update. What is served by default has the first generation's
-embeddings beside it and finds in the old vectors what the first generation finds, neither less nor more
+them: there `glyphs` shows no loss in the old vectors after one update, and more updates cost more. What is served by default has
+the first generation's embeddings beside it and finds in the old vectors what the first generation finds, neither less nor more
 ([card](methods/evergreen.md)).
 
 Evergreen's weights were chosen twice. A first pair (4 and 10) had been run on glyphs here before the second (6 and 30) was
@@ -140,11 +147,10 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md", help="the page to write")
     options = parser.parse_args()
     directories = sorted((path.parent for path in options.results.glob("*/runs")), key=order)
-    ablations = sorted((path.parent for path in (options.results / ABLATION).glob("*/runs")), key=order)
     sections = [section(path.name, path, options.page) for path in directories]
-    sections += [
-        section(f"What each part of evergreen contributes: {path.name}", path, options.page) for path in ablations
-    ]
+    for name, title in FURTHER.items():
+        further = sorted((path.parent for path in (options.results / name).glob("*/runs")), key=order)
+        sections += [section(title.format(path.name), path, options.page) for path in further]
     options.page.write_text("\n".join([HEAD, *sections, search(), claimed()]))
     print(options.page, *(f"{path.name}: {len(by_method(read_runs(path)))} methods" for path in directories), sep="\n")
 
