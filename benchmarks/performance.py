@@ -156,17 +156,71 @@ def peers_table(found: dict[str, Any]) -> str:
         reopened = found["reopening to the first answer, s"].get(name)
         cells.append("" if reopened is None else f"{reopened:.2f}")
         cells.append(spaced(found["bytes a vector"][name]))
-        taken = found["memory, MiB"].get(name)
-        cells.append("" if taken is None else f"{taken:.0f}")
-        beside = found["adding beside questions"].get(name)
-        cells += ["", ""] if beside is None else [f"{beside['one, ms']:.2f}", spaced(beside["vectors added a second"])]
         rows.append((name, *cells))
     head = (
         "", "adding, s", "index, s", "exact, ms", "in a batch, ms", "exact, one label, ms", "by index, ms", "recall@10, %",
-        "by index, one label, ms", "recall@10, %", "reopening, s", "bytes a vector", "memory, MiB", "while adding, ms",
-        "added a second",
+        "by index, one label, ms", "recall@10, %", "reopening, s", "bytes a vector",
     )  # fmt: skip
     return table(head, rows)
+
+
+def beside_engine_table(found: dict[str, Any]) -> str:
+    """Ours beside the bare engine and what is in memory, with how many times as long as the bare engine ours takes."""
+    names = list(found["adding, s"])
+    ours, bare = names[:2]
+    kinds = {
+        "exact": "exact", "exact, one label": "exact, one label in a hundred", "by index": "index",
+        "by index, one label": "index, one label in a hundred",
+    }  # fmt: skip
+    rows = []
+    for title, kind in kinds.items():
+        for shown, figure in (("one, ms", "one, ms"), ("a query of 200, ms", "in a batch, ms")):
+            taken = {name: one[figure] for name, one in found[kind].items()}
+            rows.append((
+                f"{title}, {shown}", f"{taken[ours] / taken[bare]:.2f}",
+                *(f"{taken[name]:.2f}" if name in taken else "" for name in names),
+            ))  # fmt: skip
+    beside = found["adding beside questions"]
+    rows.append((
+        "one, while another thread adds, ms", f"{beside[ours]['one, ms'] / beside[bare]['one, ms']:.2f}",
+        *(f"{beside[name]['one, ms']:.2f}" if name in beside else "" for name in names),
+    ))  # fmt: skip
+    rows.append((
+        "vectors added a second meanwhile", "",
+        *(spaced(beside[name]["vectors added a second"]) if name in beside else "" for name in names),
+    ))  # fmt: skip
+    rows.append(
+        (
+            "memory of a process that opens and searches, MiB",
+            "",
+            *(f"{found['memory, MiB'][name]:.0f}" for name in names),
+        )
+    )
+    return table(("", "ours over bare", *names), rows)
+
+
+def shortcuts_table(found: dict[str, Any]) -> str:
+    rows = []
+    for what, title in (("bfloat16", "bfloat16"), ("reduced JPEGs", "reduced JPEGs")):
+        for size, one in found[what].items():
+            shares = [f"{100 * share:.1f}" for share in one["recall@1"].values()]
+            rows.append(
+                (f"{title}, {size} pixels", *shares, f"{one['cosine']['mean']:.4f}", f"{one['cosine']['smallest']:.4f}")
+            )
+    head = ("recall@1, %", "exact", "by the shortcut", "queries by it, exact gallery", "mean cosine", "smallest cosine")
+    return table(head, rows)
+
+
+def one_search_table(found: dict[str, Any]) -> str:
+    steps = list(found["now"]["mean of each step, ms"])
+    rows = [
+        (
+            name, f"{one['milliseconds']['p50']:.1f}", f"{one['processor milliseconds a search']:.1f}",
+            *(f"{one['mean of each step, ms'][step]:.1f}" for step in steps),
+        )
+        for name, one in ((name, found[name]) for name in ("before", "now"))
+    ]  # fmt: skip
+    return table(("one search by picture", "p50, ms", "of a processor, ms", *steps), rows)
 
 
 def command_line_table(found: dict[str, Any]) -> str:
@@ -191,7 +245,10 @@ def tables() -> dict[str, str]:
         "growth": growth_table(recorded("growth")),
         "runtimes": runtimes_table(recorded("runtimes")) + "\n\n" + indexing_table(recorded("indexing")),
         "frozen": frozen_table(recorded("frozen")),
+        "shortcuts": shortcuts_table(recorded("shortcuts")),
+        "one search": one_search_table(recorded("serving_alone")),
         "peers": peers_table(recorded("peers-100000-128")),
+        "beside the engine": beside_engine_table(recorded("peers_some-100000-128")),
         "metrics": metrics_table(recorded("metrics")),
         "command line": command_line_table(recorded("command_line")),
     }
