@@ -72,16 +72,16 @@ def _generations(place: Path) -> Iterator[tuple[str, str]]:
     from evergallery.workspace import Workspace
 
     space = Workspace(place)
-    for one in space.generations():
-        answers = ", answers queries" if one.card.name == space.state.promoted else ""
-        yield one.card.name, f"{one.card.method.name}{answers}"
+    for generation in space.generations():
+        answers = ", answers queries" if generation.card.name == space.state.promoted else ""
+        yield generation.card.name, f"{generation.card.method.name}{answers}"
 
 
 def _adapters(place: Path) -> Iterator[tuple[str, str]]:
     from evergallery.workspace import Workspace
 
-    for one in Workspace(place).adapters():
-        yield one.name, f"from {one.card.source.name} to {one.card.target.name}"
+    for adapter in Workspace(place).adapters():
+        yield adapter.name, f"from {adapter.card.source.name} to {adapter.card.target.name}"
 
 
 def _tokens(place: Path) -> Iterator[tuple[str, str]]:

@@ -170,7 +170,7 @@ def gallery_problems(
 
     if csv and json:
         raise InputError("--csv and --json print the same result: give one of them.")
-    rows = [vars(one) for one in open_workspace(workspace).notes.problems()]
+    rows = [vars(problem) for problem in open_workspace(workspace).notes.problems()]
     columns = ("item", "kind", "reason")
     if json:
         print_json(rows)
