@@ -15,7 +15,9 @@ from PIL import Image
 import models
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
+from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.upgrade.advice import next_step
+from evergallery.upgrade.options import Recommendation
 from evergallery.upgrade.refreshing import TimeBudget
 from shops import environment, held_out, make_photos, make_shop, spaces, vectors
 
@@ -305,6 +307,18 @@ class TestShadow:
         shop.refresh("v3")
         assert next_step(shop, "v1") == next_step(shop, "v3")
         assert "v3" in str(next_step(shop, "v1"))
+
+    def test_what_a_check_advises_is_not_talked_over(self, shop: Workspace) -> None:
+        check = shop.check("v2", held_out())
+
+        def after(advice: Recommendation) -> str | None:
+            pairs = tuple(replace(pair, advice=advice) for pair in check.pairs)
+            return next_step(shop, "v2", replace(check, pairs=pairs))
+
+        promote = "evergallery promote v2"
+        assert after(Recommendation("Answer so at once.", Answer.of("direct"))) == f"Next:  {promote}"
+        for other in (Recommendation("Refresh.", CHECKED, refresh=True), Recommendation("Keep v1.", None)):
+            assert after(other) == f"Next: what is advised above; the gate also lets  {promote}  pass as it is."
 
     def test_commit_before_the_promotion_is_refused(self, shop: Workspace) -> None:
         shop.refresh("v3")
