@@ -7,15 +7,17 @@ from typing import Annotated
 import typer
 
 from evergallery.cli.benchmark import benchmark
+from evergallery.cli.check import check, verify
 from evergallery.cli.common import with_quiet
 from evergallery.cli.console import Terminal, out
 from evergallery.cli.exchange import adopt, export, export_model, import_, register, release
 from evergallery.cli.gallery import gallery_app
+from evergallery.cli.history import diff, log, status
 from evergallery.cli.images import index, search
 from evergallery.cli.learn import learn
 from evergallery.cli.report import report
 from evergallery.cli.serve import serve, token_app
-from evergallery.cli.upgrade import adapt, check, diff, log, plan, promote, refresh, rollback, status, verify
+from evergallery.cli.upgrade import adapt, plan, promote, refresh, rollback
 from evergallery.cli.workspaces import demo, doctor, generations, init
 
 VERBS: dict[str, dict[str, tuple[Callable[..., None], str]]] = {

@@ -62,6 +62,10 @@ DataArgument = Annotated[
     str, typer.Argument(help="A folder with a folder per class, a .csv/.parquet table, an .npz file, or a named set.")
 ]
 DataDirOption = Annotated[Path | None, typer.Option(help="Where named sets such as cifar100 lie; needed for them.")]
+PriceOption = Annotated[
+    float | None,
+    typer.Option(min=0, help="What an hour of this machine costs, in whatever currency; by default nothing is priced."),
+]
 ClusterOption = Annotated[
     str | None,
     typer.Option(
