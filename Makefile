@@ -15,7 +15,7 @@ PORT   ?= 8765
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 FAST   := tests/adapters tests/losses tests/memory tests/retrieval tests/cli/test_hints.py tests/cli/test_usage.py \
-	tests/test_redaction.py tests/test_rooms.py tests/files tests/holdings/test_journal_and_notes.py \
+	tests/strings tests/test_rooms.py tests/files tests/holdings/test_journal_and_notes.py \
 	tests/upgrade/test_gate.py
 # PyTorch's own wheels for this machine: where there is no GPU, those for the CPU alone, which are a tenth of the size.
 TORCH  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo auto || echo cpu)

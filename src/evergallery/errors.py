@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import ClassVar
 
-from evergallery.redaction import redacted_text
+from evergallery.strings.redaction import redacted_text
 
 EXIT_STATUSES: dict[int, str] = {
     0: "done",

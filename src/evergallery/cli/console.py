@@ -21,7 +21,7 @@ from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
-from evergallery.redaction import redacted_text, redacted_values
+from evergallery.strings.redaction import redacted_text, redacted_values
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from evergallery.data.images import Preprocessing, from_array, pixels
 from evergallery.data.listing import split_of
 from evergallery.data.unpacking import read_npz
 from evergallery.errors import InputError
-from evergallery.names import natural, normal
+from evergallery.strings.names import natural, normal
 
 
 def read_arrays(path: Path, preprocessing: Preprocessing, require_labels: bool) -> ImageSet:

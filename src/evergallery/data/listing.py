@@ -13,7 +13,7 @@ from evergallery.data.metadata import is_name
 from evergallery.data.places import Child, children, head, identity, is_there, join, local_path, opened
 from evergallery.data.unpacking import import_arrow, opened_parquet, parquet_batches
 from evergallery.errors import InputError
-from evergallery.names import normal
+from evergallery.strings.names import normal
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),

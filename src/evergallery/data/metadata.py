@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from evergallery.names import forms, normal
+from evergallery.strings.names import forms, normal
 
 Scalar = str | int | float | bool | None
 

@@ -19,7 +19,7 @@ from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing, list_folder
 from evergallery.data.places import local_path, read
 from evergallery.data.published import layout_of, require_no_known_set
 from evergallery.errors import InputError
-from evergallery.names import natural, normal
+from evergallery.strings.names import natural, normal
 
 DECODING_THREADS = 4
 DECODING_BLOCK = 256

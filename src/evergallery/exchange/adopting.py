@@ -22,7 +22,7 @@ from evergallery.holdings.comparing import may_stand_together, space_names, spac
 from evergallery.holdings.holdings import HELD, Holdings, changing, promote_first
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Space
-from evergallery.redaction import redacted
+from evergallery.strings.redaction import redacted
 from evergallery.watching import SILENT, Watcher
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from evergallery.holdings.holdings import Holdings, promote_first
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
-from evergallery.redaction import redacted
+from evergallery.strings.redaction import redacted
 from evergallery.upgrade.kept_evidence import forget
 from evergallery.upgrade.refreshing import open_refresh
 from evergallery.watching import SILENT, Watcher

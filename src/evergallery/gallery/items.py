@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evergallery.data.metadata import Scalar, metadata_terms, unstorable
 from evergallery.data.unit_vectors import UNIT_TOLERANCE
 from evergallery.errors import InputError
-from evergallery.names import forms
+from evergallery.strings.names import forms
 
 Precision = Literal["float32", "float16", "int8"]
 """How vectors are kept: as they are; rounded to half the bytes; or rounded, with an index that searches them as bytes."""

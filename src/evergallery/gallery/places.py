@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from evergallery.errors import InputError
-from evergallery.redaction import redacted
+from evergallery.strings.redaction import redacted
 
 
 def is_url(place: str | Path) -> bool:

@@ -21,7 +21,7 @@ from evergallery.gallery.items import (
     check_items,
     point_id,
 )
-from evergallery.names import normal
+from evergallery.strings.names import normal
 
 
 def seen_of(versions: Sequence[Item], view: View) -> Item | None:

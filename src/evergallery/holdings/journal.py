@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.holdings.state import now
-from evergallery.redaction import redacted_values
+from evergallery.strings.redaction import redacted_values
 
 WHO = "EVERGALLERY_USER"
 BLOCK = 2**16

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from evergallery.redaction import redacted_text
+from evergallery.strings.redaction import redacted_text
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")

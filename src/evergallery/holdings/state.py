@@ -15,7 +15,7 @@ from evergallery.files import read_json, write_json
 from evergallery.gallery.items import View
 from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.network.architecture import Architecture, HeadKind
-from evergallery.redaction import redacted
+from evergallery.strings.redaction import redacted
 
 FORMAT = 2
 

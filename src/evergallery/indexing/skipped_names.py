@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from evergallery.data.images import Skipped
-from evergallery.redaction import redacted, redacted_text
+from evergallery.strings.redaction import redacted, redacted_text
 
 SKIPPED_KEPT = 1000
 """How many names of skipped files are returned; where there are more, all are in a file."""

@@ -22,7 +22,7 @@ from evergallery.learning.solving import lineage_scatter, solve
 from evergallery.memory import ClassMeans, Memory
 from evergallery.network import Network, Outputs
 from evergallery.network.ranks import Ranks
-from evergallery.redaction import redacted_text
+from evergallery.strings.redaction import redacted_text
 from evergallery.training import Past, Trained, train
 from evergallery.watching import Watcher
 

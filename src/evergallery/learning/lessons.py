@@ -13,7 +13,6 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.listing import SPLITS
 from evergallery.data.tasks import stratified_validation
-from evergallery.names import normal
 from evergallery.network import Network, Outputs, outputs_of
 from evergallery.network.features import (
     FeatureCache,
@@ -24,6 +23,7 @@ from evergallery.network.features import (
     on_features,
 )
 from evergallery.network.ranks import Ranks
+from evergallery.strings.names import normal
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 

@@ -12,8 +12,8 @@ from evergallery.files import sha256_of
 from evergallery.generations.card import MethodCard
 from evergallery.generations.generation import Generation
 from evergallery.methods import Beginning, Method
-from evergallery.names import normal
 from evergallery.network import Architecture, HeadKind
+from evergallery.strings.names import normal
 from evergallery.training import Settings
 
 

@@ -34,7 +34,7 @@ from evergallery.data.sizes import Size
 from evergallery.errors import DamagedError, InputError, UnavailableError
 from evergallery.network.endpoint_account import Account, Terms
 from evergallery.network.foreign import SAME, ForeignModel, least_cosine, probe_images, vectors_of
-from evergallery.redaction import redacted
+from evergallery.strings.redaction import redacted
 
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 """What pixels are normalised by: they go out as they are, and the endpoint does the rest."""

@@ -7,9 +7,9 @@ from evergallery.data.metadata import Scalar
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.holdings.comparing import space_of
-from evergallery.redaction import redacted, redacted_values
 from evergallery.serving import schemas
 from evergallery.serving.pictures import GIVEN_URI, picture_of
+from evergallery.strings.redaction import redacted, redacted_values
 from evergallery.workspace import Workspace
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evergallery.errors import InputError
-from evergallery.names import normal
 from evergallery.serving import schemas
 from evergallery.serving.pictures import Pictures
+from evergallery.strings.names import normal
 
 MOST = 20_000
 """Pictures that are kept."""

@@ -9,9 +9,9 @@ from evergallery.holdings.answer import Answer
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import reads_words
 from evergallery.holdings.spaces import Space
-from evergallery.redaction import redacted_values
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
+from evergallery.strings.redaction import redacted_values
 from evergallery.upgrade.evidence import Evidence, Test
 from evergallery.upgrade.gate import Condition
 from evergallery.upgrade.kept_evidence import read_check

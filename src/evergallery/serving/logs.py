@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from evergallery.redaction import redacted_values
 from evergallery.serving.metrics import Metrics
+from evergallery.strings.redaction import redacted_values
 
 log = logging.getLogger("evergallery.requests")
 

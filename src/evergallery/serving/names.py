@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from evergallery.data.metadata import Scalar
-from evergallery.redaction import redacted_values
 from evergallery.serving import schemas
 from evergallery.serving.pictures import GIVEN_URI
+from evergallery.strings.redaction import redacted_values
 from evergallery.workspace import Workspace
 
 Key = TypeVar("Key")

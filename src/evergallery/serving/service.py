@@ -12,7 +12,6 @@ from evergallery.errors import EvergalleryError
 from evergallery.holdings.answer import Answer
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.state import State
-from evergallery.redaction import redacted_text
 from evergallery.serving import schemas
 from evergallery.serving.budget import MemoryBudget
 from evergallery.serving.canary import Canary, CanarySettings
@@ -28,6 +27,7 @@ from evergallery.serving.searches import Searches
 from evergallery.serving.shadow import Shadow, ShadowSettings
 from evergallery.serving.storing import Storing
 from evergallery.serving.threads import Threads
+from evergallery.strings.redaction import redacted_text
 from evergallery.upgrade.promotion import Promotion
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace

@@ -18,13 +18,13 @@ from evergallery.holdings.comparing import require_compatible, stored_spaces
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
-from evergallery.names import normal
 from evergallery.serving import schemas
 from evergallery.serving.blending import Vector
 from evergallery.serving.describing import described
 from evergallery.serving.pictures import GIVEN_URI, Pictures
 from evergallery.serving.searches import TRIES, Image, Searches
 from evergallery.serving.threads import Threads
+from evergallery.strings.names import normal
 from evergallery.workspace import Workspace
 
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from evergallery.evaluation import Protocol, measure
 from evergallery.holdings.answer import Answer
-from evergallery.redaction import redacted
 from evergallery.retrieval import continual
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import RetrievalMetrics
 from evergallery.retrieval.width import in_width_of
+from evergallery.strings.redaction import redacted
 from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.gate import ALL, Condition, Scope
 from evergallery.upgrade.options import UNKNOWN, Cost, Option, Recommendation, options_of, recommend

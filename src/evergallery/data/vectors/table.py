@@ -15,7 +15,7 @@ from evergallery.data.images import Skipped
 from evergallery.data.metadata import Scalar, finite_values, of_json, unstorable
 from evergallery.data.unit_vectors import is_unit, unit_rows
 from evergallery.errors import InputError
-from evergallery.names import normal
+from evergallery.strings.names import normal
 
 SUFFIXES = (".npz", ".npy", ".parquet", ".pq")
 """Suffixes of the files that are read and written."""

@@ -27,7 +27,7 @@ from evergallery.gallery.postgres.database import (
 from evergallery.gallery.postgres.rows import ATTRIBUTES, COLUMNS, WITHOUT_EMBEDDING, condition, item_of, vector_of
 from evergallery.gallery.postgres.store import PostgresStore, set_candidates
 from evergallery.gallery.store import BATCH
-from evergallery.names import normal
+from evergallery.strings.names import normal
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from evergallery.data.columns import scalar_of, text_of
 from evergallery.data.metadata import finite_values, normalised, unstorable
 from evergallery.gallery.items import Item
 from evergallery.gallery.store import BATCH
-from evergallery.names import normal
+from evergallery.strings.names import normal
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from evergallery.errors import NotFoundError
-from evergallery.redaction import redacted_values
 from evergallery.serving import schemas
 from evergallery.serving.access import Access, Admission, Called, Served
 from evergallery.serving.bodies import Guarded
 from evergallery.serving.service import Service
+from evergallery.strings.redaction import redacted_values
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergallery.gallery.places import without_password
-from evergallery.redaction import is_secret, redacted, redacted_text, redacted_values
+from evergallery.strings.redaction import is_secret, redacted, redacted_text, redacted_values
 
 SECRET = "hunter2"
 FORMS = {
