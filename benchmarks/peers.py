@@ -49,6 +49,8 @@ from servers import postgres as postgres_server
 
 BATCH = 1000
 IN_A_ROW = 8
+BATCHES = 6
+"""In which all queries are asked together, of each contender; an even number, since every other time the order is reversed."""
 MORE_BATCHES = 3
 """That are added while questions are asked."""
 SOME_LABEL = 3
@@ -453,8 +455,8 @@ def asked(
             for number in range(IN_A_ROW):
                 query = queries[(IN_A_ROW * turn + number) % len(queries)][None]
                 single[peer.title].append(1000 * seconds_of(ask(peer, query)))
-    for _ in range(3):
-        for peer in able:
+    for turn in range(BATCHES):
+        for peer in able if turn % 2 else reversed(able):
             batch[peer.title].append(1000 * seconds_of(ask(peer, queries)) / len(queries))
     for peer in able:
         told[peer.title] |= {
@@ -563,6 +565,7 @@ def measured(
         ours, bare = peers[0], peers[1]
         assert isinstance(ours, Evergallery)
         assert isinstance(bare, QdrantEdge)
+        bare.searched = ours.store._shards[GENERATION]._engine
         for what, label in (("exact", None), ("exact, one label in a hundred", SOME_LABEL)):
             result[what] = asked(
                 peers, queries, best["all" if label is None else "one label"], rounds, exact=True, label=label
@@ -573,6 +576,7 @@ def measured(
             if peer.has_index:
                 with contextlib.suppress(UnsupportedError):
                     result["indexing, s"][peer.title] = round(seconds_of(peer.index), 2)
+        # Compacting has put another shard in the place of the one before.
         bare.searched = ours.store._shards[GENERATION]._engine
         for what, label in (("index", None), ("index, one label in a hundred", SOME_LABEL)):
             result[what] = asked(
