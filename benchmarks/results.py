@@ -15,10 +15,7 @@ from evergallery.benchmark.tables import by_method, markdown, read_runs
 from evergallery.benchmark.updates import updates_markdown
 
 ROOT = Path(__file__).parents[1]
-FURTHER = {
-    "ablation": "What each part of evergreen contributes: {}",
-    "earlier": "Not run again, of earlier commits: {}",
-}
+FURTHER = {"ablation": "What each part of evergreen contributes: {}"}
 """Directories below that of the results which hold directories of their own, and what their sections are called."""
 
 HEAD = """# Results
@@ -38,10 +35,8 @@ went side by side, one thread each, beside other work.
 
 [glyphs-standard](#glyphs-standard) was run again at one commit. Its refresh curve and *old rate 50* are missing for evergreen
 as it is served, because that commit did not measure them between vectors of one part and of two: see
-[mixed galleries](upgrades.md#mixed-galleries). The rivals that were not run again stand
-[apart](#not-run-again-of-earlier-commits-glyphs-standard), beside the first generation that they began with. The other tables
-are of earlier commits: their rows of `joint` have no cross-test (*n. m.*) until they are run again, and those of CIFAR-100 take
-hours here.
+[mixed galleries](upgrades.md#mixed-galleries). The other tables are of earlier commits: their rows of `joint` have no cross-test
+(*n. m.*) until they are run again, and those of CIFAR-100 take hours here.
 
 Which method is ahead is said by the differences under each table, paired on the seed, and by nothing else: an order that the
 seeds do not carry stands in parentheses there. The same seed on another processor, or with another precision, rounds otherwise,
