@@ -20,7 +20,6 @@ from evergallery.cli.console import PlainWatcher, print_table
 from evergallery.data.images import Fit, Interpolation
 from evergallery.errors import did_you_mean
 from evergallery.gallery.items import Precision
-from evergallery.methods import METHODS
 from evergallery.network import HeadKind
 from evergallery.network.architecture import Neck
 from evergallery.serving.tokens import Scope
@@ -34,7 +33,6 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         choices.Interpolation: get_args(Interpolation), choices.Precision: get_args(Precision),
         choices.Direction: get_args(Direction), choices.Order: tuple(ORDERS), choices.Scope: get_args(Scope),
         choices.Budget: get_args(Budget), choices.AdapterKind: tuple(ADAPTERS),
-        choices.MethodName: tuple(METHODS),
     }  # fmt: skip
     for literal, words in known.items():
         assert set(get_args(literal)) == set(words)

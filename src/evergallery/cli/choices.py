@@ -15,7 +15,3 @@ Order = Literal["random", "uncertain", "typical", "oldest", "popular"]
 Scope = Literal["read", "write", "admin"]
 Budget = Literal["quick", "standard", "paper"]
 AdapterKind = Literal["procrustes", "linear", "bilateral", "lambda-orthogonal", "mlp", "drift"]
-MethodName = Literal[
-    "finetune", "joint", "csd", "mutual", "dual-tuning", "evergreen", "lwf", "feature-distillation", "relation", "mmd", "replay",
-    "bct", "l2", "contrastive", "triplet-new-to-old", "ract", "lce", "unibct", "advbct", "cores", "cl2r",
-]  # fmt: skip

@@ -2,11 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import get_args
 
 import typer
-
-from evergallery.cli import choices
 
 Proposals = list[tuple[str, str]]
 WAYS = {
@@ -45,7 +42,9 @@ def tokens(context: typer.Context) -> Proposals:
 
 def methods() -> list[str]:
     """Methods of learning."""
-    return list(get_args(choices.MethodName))
+    from evergallery.methods import METHODS
+
+    return list(METHODS)
 
 
 def backbones() -> Proposals:
