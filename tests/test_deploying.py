@@ -108,6 +108,12 @@ def test_the_distribution_says_who_and_where(project: Any) -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (cited["version"], cited["license"]) == (__version__, project["license"])
     assert cited["repository-code"] == project["urls"]["Source"]
+    entry = dict(
+        re.findall(r"(\w+)\s*= \{(.*)\}", (ROOT / "README.md").read_text().split("@software{")[1].split("```")[0])
+    )
+    assert [entry[name] for name in ("title", "version", "url")] == [
+        cited[name] for name in ("title", "version", "repository-code")
+    ]
 
 
 def test_every_extra_is_in_all_and_named_by_the_readme(project: Any) -> None:

@@ -317,8 +317,12 @@ class TestShadow:
 
         promote = "evergallery promote v2"
         assert after(Recommendation("Answer so at once.", Answer.of("direct"))) == f"Next:  {promote}"
-        for other in (Recommendation("Refresh.", CHECKED, refresh=True), Recommendation("Keep v1.", None)):
-            assert after(other) == f"Next: what is advised above; the gate also lets  {promote}  pass as it is."
+        assert after(Recommendation("Refresh.", CHECKED, refresh=True)) == (
+            f"Next: what is advised above, or at once  {promote}"
+        )
+        assert (
+            after(Recommendation("Keep v1.", None)) == f"Nothing has to be done. The gate would let  {promote}  pass."
+        )
 
     def test_commit_before_the_promotion_is_refused(self, shop: Workspace) -> None:
         shop.refresh("v3")

@@ -18,7 +18,7 @@ from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, read_pixel
 from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing, list_folder, list_table
 from evergallery.data.places import local_path, read
 from evergallery.data.published import layout_of, require_no_known_set
-from evergallery.errors import InputError
+from evergallery.errors import InputError, did_you_mean
 from evergallery.strings.names import natural, normal
 
 DECODING_THREADS = 4
@@ -124,7 +124,8 @@ def find(
     if str(source).lower() in NAMED and (data_dir is not None or not Path(source).exists()):
         return NAMED[str(source).lower()](data_dir, preprocessing)
     if path is not None and not path.exists():
-        raise InputError(f"There is no {path}: name a folder, a table, an .npz file, or one of {', '.join(NAMED)}.")
+        near = did_you_mean(str(source), NAMED) or f" Sets with a name are {', '.join(NAMED)}."
+        raise InputError(f"There is no {path}: name a folder, a table or an .npz file.{near}")
     if suffix in TABLE_SUFFIXES:
         return list_table(str(source) if path is None else name, require_labels, metadata)
     if suffix == ".npz" and path is not None:

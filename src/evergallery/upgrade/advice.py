@@ -45,14 +45,13 @@ def next_step(
         return None
     promote = f"evergallery promote {generation}{answer.flags}"
     waiting = any(space.fingerprint != candidate.fingerprint for space in stored)
-    if check and answer == CHECKED and waiting and any(_advises_more(pair) for pair in check.pairs):
-        return f"Next: what is advised above; the gate also lets  {promote}  pass as it is."
+    if check and answer == CHECKED and waiting:
+        advised = [pair.advice for pair in check.pairs]
+        if any(advice.answer is None for advice in advised):
+            return f"Nothing has to be done. The gate would let  {promote}  pass."
+        if any(advice.refresh or advice.answer not in (CHECKED, Answer.of("direct")) for advice in advised):
+            return f"Next: what is advised above, or at once  {promote}"
     return f"Next:  {promote}"
-
-
-def _advises_more(pair: "PairCheck") -> bool:
-    """Whether anything else than a promotion as it stands is advised: a refresh, another way of answering, or none at all."""
-    return pair.advice.refresh or pair.advice.answer not in (CHECKED, Answer.of("direct"))
 
 
 def _wants_adapter(pair: "PairCheck") -> bool:

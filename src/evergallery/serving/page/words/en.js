@@ -89,7 +89,7 @@ export default {
     file: "Picture file",
     camera: "Camera",
     field: "Label, metadata or item id, or paste a picture",
-    placeholder: "Paste a picture, or type a label or id",
+    placeholder: "Picture, label or id",
     proposals: "What may be meant",
     choose_picture: "Choose a picture",
     take_photo: "Take a photo",
