@@ -32,7 +32,7 @@ from evergallery.data.streaming import Picture, processors
 from evergallery.extraction.cluster import Cluster
 from evergallery.extraction.connecting import connected
 from evergallery.extraction.extraction import Extraction, LocalExtraction, PictureAnswer
-from evergallery.indexing.pipeline import Incoming, index_images
+from evergallery.indexing.pipeline import IndexSource, index_images
 from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
 from extraction import photographs, registered
@@ -85,7 +85,7 @@ def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
                 shop.gallery,
                 maker,
                 cast(Extraction, extraction),
-                Incoming(Listing(listing, by_path=True), "photographs"),
+                IndexSource(Listing(listing, by_path=True), "photographs"),
                 Watcher(),
                 skipped_file=copied / "skipped.csv",
             ).seconds
@@ -113,7 +113,7 @@ def index(template: Workspace, folder: Path, images: int, extraction: Extraction
     try:
         with Workspace(copied) as shop:
             maker = shop.promoted
-            incoming = Incoming(find(folder, maker.preprocessing, require_labels=False), "photographs")
+            incoming = IndexSource(find(folder, maker.preprocessing, require_labels=False), "photographs")
             done = index_images(shop.gallery, maker, extraction, incoming, watcher, skipped_file=copied / "skipped.csv")
             assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (images, 0, 0, 0)
             assert shop.gallery.count() == images

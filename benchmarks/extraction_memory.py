@@ -25,7 +25,7 @@ from evergallery.data.streaming import grouped
 from evergallery.extraction.extraction import LocalExtraction
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item, PutCounts
-from evergallery.indexing.pipeline import Incoming, index_images
+from evergallery.indexing.pipeline import IndexSource, index_images
 from evergallery.network import Extractor
 from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
@@ -108,7 +108,7 @@ def growth(folder: Path, count: int, store: Any, scratch: Path) -> dict[str, Any
         store,
         Maker(),  # type: ignore[arg-type]
         LocalExtraction(lambda _: embed, Maker.preprocessing),
-        Incoming(list_folder(str(folder), False), "pictures"),
+        IndexSource(list_folder(str(folder), False), "pictures"),
         gauge,
         skipped_file=scratch / "skipped.csv",
     )

@@ -173,6 +173,17 @@ def test_no_body_of_a_function_is_over_60_lines() -> None:
     assert not long, "take an act out of it"
 
 
+def test_no_two_classes_share_a_name() -> None:
+    """But for the schemas of answers over HTTP, which are called as what they show."""
+    homes: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        if not module.startswith("evergallery.serving.schemas"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(module)
+    assert not {name: shared for name, shared in homes.items() if len(shared) > 1}
+
+
 @pytest.mark.parametrize(
     "code",
     [

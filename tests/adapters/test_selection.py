@@ -22,8 +22,8 @@ from evergallery.adapters import (
     selection,
 )
 from evergallery.adapters.selection import (
-    Judgement,
-    Trial,
+    AdapterTrial,
+    MapJudgement,
     choose,
     default_fits,
     judge,
@@ -33,7 +33,7 @@ from evergallery.adapters.selection import (
 )
 from evergallery.errors import InputError
 
-PERFECT = Judgement(1.0, 1.0, 1.0, 100)
+PERFECT = MapJudgement(1.0, 1.0, 1.0, 100)
 CLOSED: dict[str, Any] = {"procrustes": fit_procrustes, "linear": fit_linear}
 
 
@@ -113,9 +113,9 @@ class TestChoice:
 
     def test_the_rank_of_the_partner_decides_and_the_worse_of_both_counts(self) -> None:
         # Neither the highest recall nor the highest cosine.
-        best = Trial("best", PERFECT, Judgement(0.7, 0.9, 0.6, 100), None, None, 1.0, 1.0)
-        near = Trial("near", PERFECT, Judgement(0.8, 0.8, 0.9, 100), None, None, 1.0, 1.0)
-        worse = Trial("worse", PERFECT, PERFECT, Judgement(1.0, 0.5, 1.0, 100), PERFECT, 1.0, 1.0)
+        best = AdapterTrial("best", PERFECT, MapJudgement(0.7, 0.9, 0.6, 100), None, None, 1.0, 1.0)
+        near = AdapterTrial("near", PERFECT, MapJudgement(0.8, 0.8, 0.9, 100), None, None, 1.0, 1.0)
+        worse = AdapterTrial("worse", PERFECT, PERFECT, MapJudgement(1.0, 0.5, 1.0, 100), PERFECT, 1.0, 1.0)
         for trials in ([best, near, worse], [worse, near, best]):
             assert choose(trials).name == "best"
 
@@ -144,7 +144,7 @@ class TestChoice:
         assert found.chosen.out_of_sample.recall == pytest.approx(kept, abs=0.1)
 
     def test_the_first_of_equals(self) -> None:
-        trials = [Trial(name, PERFECT, PERFECT, None, None, 1.0, 1.0) for name in ("one", "other")]
+        trials = [AdapterTrial(name, PERFECT, PERFECT, None, None, 1.0, 1.0) for name in ("one", "other")]
         assert [choose(trials).name, choose(trials[::-1]).name] == ["one", "other"]
 
     def test_the_seed_is_all_that_decides(self) -> None:
@@ -248,9 +248,9 @@ class TestOverfitting:
         ("out", "queries", "warns"), [(0.96, 10_000, False), (0.9, 10_000, True), (0.9, 20, False), (0.5, 20, True)]
     )
     def test_a_gap_counts_where_it_is_large_and_no_accident(self, out: float, queries: int, warns: bool) -> None:
-        seen, unseen = Judgement(1.0, 1.0, 1.0, queries), Judgement(out, 1.0, 1.0, queries)
-        by_image = Trial("linear", seen, unseen, None, None, 1.0, 1.0)
-        by_class = Trial("linear", seen, seen, unseen, seen, 1.0, 1.0)
+        seen, unseen = MapJudgement(1.0, 1.0, 1.0, queries), MapJudgement(out, 1.0, 1.0, queries)
+        by_image = AdapterTrial("linear", seen, unseen, None, None, 1.0, 1.0)
+        by_class = AdapterTrial("linear", seen, seen, unseen, seen, 1.0, 1.0)
         assert [trial.warning is not None for trial in (by_image, by_class)] == [warns, warns]
 
 
@@ -286,7 +286,7 @@ class TestJudgement:
         assert found.reciprocal_rank == pytest.approx(np.mean(ranks), abs=1e-6)
 
     def test_together_by_numbers_of_queries(self) -> None:
-        found = together([Judgement(1.0, 0.8, 0.6, 30), Judgement(0.0, 0.4, 0.2, 10)])
+        found = together([MapJudgement(1.0, 0.8, 0.6, 30), MapJudgement(0.0, 0.4, 0.2, 10)])
         assert astuple(found) == pytest.approx((0.75, 0.7, 0.5, 40))
 
 

@@ -20,7 +20,7 @@ from evergallery.benchmark.runner import run_benchmark
 from evergallery.learning import learner
 from evergallery.methods import Step
 from evergallery.network import Head, Outputs, build_backbone
-from evergallery.training import Trained, train
+from evergallery.training import TrainingResult, train
 from evergallery.training.augmentation import augment
 from evergallery.training.batches import batches_of
 from evergallery.training.optimizer import optimizer_of
@@ -263,12 +263,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], l
     given: list[list[Tensor]] = []
     LAST["given"] = given
 
-    def take(*arguments: Any, **options: Any) -> Trained:
+    def take(*arguments: Any, **options: Any) -> TrainingResult:
         bound = inspect.signature(train).bind(*arguments, **options).arguments
         found[LAST["paper"]].append(Built(bound))
         if len(found[LAST["paper"]]) == 2:
             raise KeyboardInterrupt
-        return Trained(epochs=0, best_epoch=0, images_seen=0, seconds=0, validation={}, history=[])
+        return TrainingResult(epochs=0, best_epoch=0, images_seen=0, seconds=0, validation={}, history=[])
 
     def published(name: str, pretrained: bool = False, **options: Any) -> nn.Module:
         if not pretrained:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from evergallery.memory import Memory, Scatter, Trial, best_emphasis, discriminant_whitening, emphasis_ranks
+from evergallery.memory import Memory, Scatter, ScatterTrial, best_emphasis, discriminant_whitening, emphasis_ranks
 from evergallery.memory.scatter import EMPHASES, discriminant_metric
 from evergallery.methods import Evergreen
 
@@ -114,7 +114,7 @@ def test_the_map_is_the_root_of_the_metric() -> None:
     torch.testing.assert_close(metric, wanted)
 
 
-def held_out(useful: bool, seed: int) -> Trial:
+def held_out(useful: bool, seed: int) -> ScatterTrial:
     """Two known classes differ along the first axis, which is all or nothing of what the held-out ones differ in."""
     random = np.random.default_rng(seed)
     axis = torch.zeros(8)
@@ -127,7 +127,7 @@ def held_out(useful: bool, seed: int) -> Trial:
     held += (2 * labels[:, None] - 1) * (axis if useful else torch.roll(axis, 3)) * 0.6
     if not useful:
         held[:, 0] *= 8
-    return Trial(Scatter.measured(known, torch.arange(40) // 20), held, labels)
+    return ScatterTrial(Scatter.measured(known, torch.arange(40) // 20), held, labels)
 
 
 def test_the_emphasis_follows_what_is_held_out() -> None:

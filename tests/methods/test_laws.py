@@ -17,7 +17,7 @@ from evergallery.errors import InputError
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import CSD, METHODS, Beginning, Method, Mutual, Needs, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
-from evergallery.training import Past, Progress, Settings, Trained, train
+from evergallery.training import Past, Progress, Settings, TrainingResult, train
 from evergallery.workspace import Workspace
 
 PREPROCESSING = Preprocessing(size=16)
@@ -57,7 +57,7 @@ def some_memory(width: int) -> Memory:
 
 def learn(
     method: Method, images: ImageSet, settings: Settings, directory: Path, **arguments: Any
-) -> tuple[Network, Network, Trained]:
+) -> tuple[Network, Network, TrainingResult]:
     """The network, its parent, and what the run did."""
     directory.mkdir(parents=True, exist_ok=True)
     width = arguments.pop("width", None)

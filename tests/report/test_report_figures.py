@@ -16,9 +16,10 @@ from evergallery.report.lineage import lineage_rows
 from evergallery.report.page import prose
 from evergallery.report.prototypes import principal_axes, prototype_map, prototypes_of
 from evergallery.report.refreshing import SHARES, forbidden_pairs, measured_curves
-from evergallery.report.words import counted, direction, duration, interval_of, listed, percent, points, size
+from evergallery.report.words import counted, direction, duration, interval_of, listed, size
 from evergallery.retrieval.bootstrap import Interval, bootstrap_interval
 from evergallery.retrieval.calibration import Calibration
+from evergallery.upgrade.figures import interval_in_percent, interval_in_points
 
 
 def test_interval_of_a_share_is_that_of_its_hits() -> None:
@@ -27,9 +28,9 @@ def test_interval_of_a_share_is_that_of_its_hits() -> None:
 
 
 def test_figures_in_words() -> None:
-    assert percent(Interval(0.6174, 0.598, 0.6352)) == "61.7 (59.8–63.5)"
-    assert percent(None) == "–"
-    assert points(Interval(0.011, -0.004, 0.026)) == "+1.1 (-0.4 to +2.6)"
+    assert interval_in_percent(Interval(0.6174, 0.598, 0.6352)) == "61.7 (59.8–63.5)"
+    assert interval_in_percent(None) == "–"
+    assert interval_in_points(Interval(0.011, -0.004, 0.026)) == "+1.1 (-0.4 to +2.6)"
     assert [direction(Interval(0, *ends)) for ends in ((0.01, 0.02), (-0.02, -0.01), (-0.01, 0.01))] == [
         "better", "worse", "no difference that could be told from chance",
     ]  # fmt: skip

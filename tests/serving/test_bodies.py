@@ -23,7 +23,7 @@ from served import UNLIMITED, client, copy_of, listening, photographs, unit
 from evergallery.errors import InputError
 from evergallery.serving import bodies, schemas
 from evergallery.serving.app import create_app
-from evergallery.serving.bodies import Guarded, parse
+from evergallery.serving.bodies import GuardedRoute, parse
 from evergallery.serving.budget import MemoryBudget
 from evergallery.serving.failures import OverloadedError
 from evergallery.serving.forms import metadata_of
@@ -86,7 +86,7 @@ def test_nothing_is_read_of_whom_it_is_not_taken_from(served_workspace: Path, tm
 
 
 def test_a_route_that_would_read_what_anybody_sends_cannot_be_made() -> None:
-    router = APIRouter(route_class=Guarded)
+    router = APIRouter(route_class=GuardedRoute)
     with pytest.raises(AssertionError, match="anybody"):
 
         @router.post("/open")

@@ -15,7 +15,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.memory import Memory
 from evergallery.methods import L2, Finetune, Method
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
-from evergallery.training import Past, Progress, Settings, Trained, train
+from evergallery.training import Past, Progress, Settings, TrainingResult, train
 from evergallery.training.averaging import moving_average
 from evergallery.training.batches import parts_of
 from evergallery.training.validation import Reference, score
@@ -31,7 +31,7 @@ def new_network(classes: int = 6, seed: int = 0) -> Network:
     return Network(embedder, Head(embedder.dimension, 0).grow(classes, seed))
 
 
-def run(images: ImageSet, settings: Settings, directory: Path, **arguments: Any) -> tuple[Network, Trained]:
+def run(images: ImageSet, settings: Settings, directory: Path, **arguments: Any) -> tuple[Network, TrainingResult]:
     directory.mkdir(parents=True, exist_ok=True)
     network, method, validation = new_network(), arguments.pop("method", ONE_BY_ONE), arguments.pop("validation", None)
     trained = train(network, method, images, validation, PREPROCESSING, settings, directory, **arguments)

@@ -31,7 +31,7 @@ from evergallery.training import (
     Past,
     Progress,
     Settings,
-    Trained,
+    TrainingResult,
     check_compiler,
     resolve_device,
     train,
@@ -50,7 +50,7 @@ def new_network(classes: int = 6, seed: int = 0) -> Network:
     return Network(embedder, Head(embedder.dimension, 0).grow(classes, seed))
 
 
-def run(network: Network, images: ImageSet, settings: Settings, directory: Path, **arguments: Any) -> Trained:
+def run(network: Network, images: ImageSet, settings: Settings, directory: Path, **arguments: Any) -> TrainingResult:
     directory.mkdir(parents=True, exist_ok=True)
     method = arguments.pop("method", Finetune())
     validation = arguments.pop("validation", None)

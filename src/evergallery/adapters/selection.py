@@ -30,7 +30,7 @@ Measure = Literal["recall@1", "partner recall@1"]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class MapJudgement:
     """How a map does on some of the pairs, as it will be used: queries look for stored vectors, whichever side is mapped.
 
     Attributes:
@@ -52,7 +52,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Trial:
+class AdapterTrial:
     """One kind of adapter, fitted on a part of the pairs.
 
     Attributes:
@@ -66,15 +66,15 @@ class Trial:
     """
 
     name: str
-    in_sample: Judgement
-    out_of_sample: Judgement
-    unseen_classes: Judgement | None
-    seen_classes: Judgement | None
+    in_sample: MapJudgement
+    out_of_sample: MapJudgement
+    unseen_classes: MapJudgement | None
+    seen_classes: MapJudgement | None
     seconds: float
     microseconds: float
 
     @property
-    def worse(self) -> Judgement:
+    def worse(self) -> MapJudgement:
         """What it is chosen by: of the judgements on pairs that it was not fitted to, the one with the lower rank."""
         judgements = [judgement for judgement in (self.out_of_sample, self.unseen_classes) if judgement]
         return min(judgements, key=lambda judgement: judgement.reciprocal_rank)
@@ -112,13 +112,13 @@ class Selection:
 
     name: str
     adapter: Adapter = field(repr=False, compare=False)
-    trials: tuple[Trial, ...]
+    trials: tuple[AdapterTrial, ...]
     measure: Measure
     target_recall: float
     pairs: int
 
     @property
-    def chosen(self) -> Trial:
+    def chosen(self) -> AdapterTrial:
         """The trial of the kind that was chosen."""
         return next(trial for trial in self.trials if trial.name == self.name)
 
@@ -207,7 +207,7 @@ def _check(source: Tensor, target: Tensor, labels: Tensor | None, held_out: floa
         raise InputError(f"The share of classes held out is {held_out}: it must be above 0 and at most 0.5.")
 
 
-def choose(trials: Sequence[Trial]) -> Trial:
+def choose(trials: Sequence[AdapterTrial]) -> AdapterTrial:
     """The first of the trials with the highest reciprocal rank, on pairs that they were not fitted to."""
     return max(trials, key=lambda trial: trial.worse.reciprocal_rank)
 
@@ -233,7 +233,7 @@ def split_by_class(labels: Tensor, held_out: float, generator: torch.Generator) 
     return order[~unseen], order[unseen]
 
 
-def judge(queries: Tensor, stored: Tensor, rows: Tensor, labels: Tensor | None, *, cosine: float = 1.0) -> Judgement:
+def judge(queries: Tensor, stored: Tensor, rows: Tensor, labels: Tensor | None, *, cosine: float = 1.0) -> MapJudgement:
     """How well queries find what they should among stored vectors.
 
     Args:
@@ -252,10 +252,10 @@ def judge(queries: Tensor, stored: Tensor, rows: Tensor, labels: Tensor | None, 
         valid = count_positives(labels[rows], labels, itself) > 0
         found = nearest(queries, stored, 1, exclusion=itself).indices[:, 0]
         hits = (labels[found] == labels[rows])[valid]
-    return Judgement(hits.double().mean().item() if len(hits) else 0.0, ranks.mean().item(), cosine, len(hits))
+    return MapJudgement(hits.double().mean().item() if len(hits) else 0.0, ranks.mean().item(), cosine, len(hits))
 
 
-def together(judgements: Sequence[Judgement]) -> Judgement:
+def together(judgements: Sequence[MapJudgement]) -> MapJudgement:
     """One judgement of the queries of several."""
     queries = sum(judgement.queries for judgement in judgements)
     weights = [judgement.queries / queries if queries else 1 / len(judgements) for judgement in judgements]
@@ -263,7 +263,7 @@ def together(judgements: Sequence[Judgement]) -> Judgement:
     def mean(values: Sequence[float]) -> float:
         return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
-    return Judgement(
+    return MapJudgement(
         mean([judgement.recall for judgement in judgements]),
         mean([judgement.reciprocal_rank for judgement in judgements]),
         mean([judgement.cosine for judgement in judgements]),
@@ -300,7 +300,7 @@ class _Pairs:
     labels: Tensor | None
     direction: Direction
 
-    def judged(self, adapter: Adapter, rows: Tensor) -> Judgement:
+    def judged(self, adapter: Adapter, rows: Tensor) -> MapJudgement:
         """An adapter on some of the pairs, each among the stored vectors of all."""
         rows = rows[:MOST_QUERIES]
         if self.direction == "query":
@@ -323,7 +323,7 @@ def _trial(
     pairs: _Pairs,
     by_image: Sequence[tuple[Tensor, Tensor]],
     by_class: tuple[Tensor, Tensor] | None,
-) -> Trial:
+) -> AdapterTrial:
     start = time.perf_counter()
     adapters = [pairs.fitted(fit, rows) for rows, _ in by_image]
     seconds = (time.perf_counter() - start) / len(adapters)
@@ -332,7 +332,7 @@ def _trial(
     if by_class is not None:
         known, others = by_class
         unseen, seen = pairs.judged(pairs.fitted(fit, known), others), pairs.judged(adapter, others)
-    return Trial(
+    return AdapterTrial(
         name=name,
         in_sample=pairs.judged(adapter, rows[: len(held_out)]),
         out_of_sample=together([pairs.judged(fold, held) for fold, (_, held) in zip(adapters, by_image, strict=True)]),
@@ -343,6 +343,6 @@ def _trial(
     )
 
 
-def _clearly_lower(new: Judgement, known: Judgement) -> bool:
+def _clearly_lower(new: MapJudgement, known: MapJudgement) -> bool:
     """Whether a recall is lower by more than a few points, and by more than two standard errors of the difference."""
     return known.recall - new.recall > max(GAP, 2 * math.sqrt(new.variance + known.variance))

@@ -19,7 +19,7 @@ from evergallery.data.tasks import Tasks
 from evergallery.errors import InputError
 from evergallery.network import HeadKind, Neck
 from evergallery.training import Settings
-from evergallery.training.settings import Precision
+from evergallery.training.settings import TrainingPrecision
 from evergallery.watching import Watcher
 
 Budget = Literal["quick", "standard", "paper"]
@@ -219,7 +219,7 @@ class ProtocolChanges:
     weights: Path | None = None
     update_weights: Path | None = None
     epochs: int | None = None
-    precision: Precision | None = None
+    precision: TrainingPrecision | None = None
     size: Size | None = None
     fit: Fit | None = None
     ks: tuple[int, ...] | None = None

@@ -27,7 +27,7 @@ from evergallery.watching import Watcher
 if TYPE_CHECKING:
     from evergallery.data.images import Skipped
     from evergallery.gallery.items import LabelConflict
-    from evergallery.indexing.pipeline import Indexed
+    from evergallery.indexing.pipeline import IndexResult
     from evergallery.training import Progress as TrainingProgress
 
 PLAIN_LINE_EVERY_SECONDS = 5.0
@@ -168,7 +168,7 @@ def print_conflicts(conflicts: "Sequence[LabelConflict]", count: int) -> None:
             err.print(f"  and {count - SKIPPED_SHOWN} more")
 
 
-def print_outdated(done: "Indexed") -> None:
+def print_outdated(done: "IndexResult") -> None:
     """What is no longer where the gallery says, and what became of it."""
     if done.moved:
         say(f"{done.moved} pictures were moved; the items have their new addresses.")

@@ -38,7 +38,7 @@ from evergallery.cli.console import (
 from evergallery.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from evergallery.indexing.pipeline import Indexed
+    from evergallery.indexing.pipeline import IndexResult
     from evergallery.searching.routes import Result
     from evergallery.workspace import Workspace
 
@@ -104,7 +104,7 @@ def index(
         _say_indexed(done)
 
 
-def _index_result(done: "Indexed") -> dict[str, Any]:
+def _index_result(done: "IndexResult") -> dict[str, Any]:
     """What was indexed, as JSON values."""
     counts = {name: getattr(done, name) for name in COUNTED}
     return {
@@ -116,7 +116,7 @@ def _index_result(done: "Indexed") -> dict[str, Any]:
     }
 
 
-def _say_indexed(done: "Indexed") -> None:
+def _say_indexed(done: "IndexResult") -> None:
     out.print(
         f"{done.added} added, {done.replaced} replaced, {done.unchanged} unchanged, as vectors of {done.generation}, "
         f"in {done.seconds:.1f} s.",

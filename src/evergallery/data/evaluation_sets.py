@@ -18,7 +18,7 @@ from torch import Tensor
 from evergallery.data.columns import csv_records
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.images.parts import Box, Face, Mirrored
+from evergallery.data.images.parts import Box, Face, MirroredFace
 from evergallery.data.listing import Entry
 from evergallery.data.pickles import unpickled
 from evergallery.data.published import complete_root, damaged, fields, lines
@@ -296,7 +296,9 @@ def ijb_c_weighted(data_dir: Path | None) -> TemplateSet:
         raise damaged(table, error) from error
     if not (sure > 0).all():
         raise InputError(f"{table} has a score that is not above 0: download it again.")
-    mirrored = [Entry(entry.uri, part=Mirrored(entry.part)) for entry in plain.entries if isinstance(entry.part, Face)]
+    mirrored = [
+        Entry(entry.uri, part=MirroredFace(entry.part)) for entry in plain.entries if isinstance(entry.part, Face)
+    ]
     return replace(
         plain,
         name="ijb-c-weighted",

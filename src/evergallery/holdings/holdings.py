@@ -20,7 +20,7 @@ from evergallery.generations.card import CARD
 from evergallery.generations.generation import Generation, generation_directories
 from evergallery.holdings.journal import Journal
 from evergallery.holdings.leftovers import somebody_was_killed, sweep
-from evergallery.holdings.loaded import Loaded
+from evergallery.holdings.loaded import LoadedModels
 from evergallery.holdings.marks import Marks
 from evergallery.holdings.notes import Notes
 from evergallery.holdings.spaces import Space
@@ -44,7 +44,7 @@ class Holdings:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        self.loaded = Loaded()
+        self.loaded = LoadedModels()
         self.unreadable: dict[str, float] = {}
         """Items whose image could not be opened for a query, and the monotonic time from which it is tried again."""
         self._state = ReadOnce(State.read)

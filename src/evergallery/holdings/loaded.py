@@ -17,7 +17,7 @@ EMBEDDERS = 4
 """How many stay in memory: queries come by the promoted generation, and by those that are laid beside it."""
 
 
-class Loaded:
+class LoadedModels:
     """The last few embedders, and every adapter that was asked for. Threads may share it."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from evergallery.network.runtimes import (
     Embed,
     Runnable,
     Runtime,
-    Trial,
+    RuntimeTrial,
     asked_for,
     is_installed,
     threads,
@@ -150,7 +150,7 @@ def _kept(holdings: Holdings, generation: Generation) -> Runnable | None:
     """What an earlier trial on this machine has found, where its file is still what it was."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(_record(holdings, generation).read_text())
-        trial = Trial.from_dict(content)
+        trial = RuntimeTrial.from_dict(content)
         file = None if content["file"] is None else _file(holdings, generation)
         if file is None or sha256_of(file) == content["file"]:
             return Runnable(trial, file, generation.preprocessing.size)

@@ -16,7 +16,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_roots import allowing
 from evergallery.holdings.runtimes import ran_in
 from evergallery.holdings.spaces import Space
-from evergallery.indexing.pipeline import Incoming, Indexed, KnownItems, index_images
+from evergallery.indexing.pipeline import IndexResult, IndexSource, KnownItems, index_images
 from evergallery.watching import SILENT, Watcher
 
 
@@ -34,7 +34,7 @@ def index(
     cluster: str | None = None,
     workers: int | None = None,
     watcher: Watcher = SILENT,
-) -> Indexed:
+) -> IndexResult:
     """Extract images with a generation and keep their vectors in the gallery; labels are optional.
 
     An item's id is the table's ``item_id`` or else the SHA-256 of its content, so the same content is kept once.
@@ -85,7 +85,7 @@ def index(
             holdings.gallery,
             maker,
             extraction,
-            Incoming(images, str(data), split),
+            IndexSource(images, str(data), split),
             watcher,
             known=known,
             skipped_file=holdings.directory / "skipped.csv",
@@ -95,7 +95,7 @@ def index(
     return done
 
 
-def _record(holdings: Holdings, done: Indexed, how: Mapping[str, Any]) -> None:
+def _record(holdings: Holdings, done: IndexResult, how: Mapping[str, Any]) -> None:
     holdings.journal.record(
         "index",
         generation=done.generation,

@@ -11,7 +11,7 @@ from evergallery.holdings.image_files import NAMES_KEPT, differs, is_there
 AT_ONCE = 5000
 
 
-class Outdated:
+class OutdatedItems:
     """Items whose picture is no longer at their address."""
 
     def __init__(self) -> None:

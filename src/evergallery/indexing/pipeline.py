@@ -27,13 +27,13 @@ from evergallery.generations.generation import Generation
 from evergallery.holdings.image_files import NAMES_KEPT
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
-from evergallery.indexing.outdated import AT_ONCE, Outdated
+from evergallery.indexing.outdated import AT_ONCE, OutdatedItems
 from evergallery.indexing.skipped_names import SkippedNames
 from evergallery.watching import Watcher
 
 
 @dataclass(frozen=True)
-class Indexed:
+class IndexResult:
     """What ``index`` did.
 
     Attributes:
@@ -99,7 +99,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Incoming:
+class IndexSource:
     """Images that are to be stored.
 
     Attributes:
@@ -132,12 +132,12 @@ def index_images(
     store: GalleryStore,
     maker: Generation,
     extraction: Extraction,
-    incoming: Incoming,
+    incoming: IndexSource,
     watcher: Watcher,
     *,
     known: KnownItems = KnownItems(),
     skipped_file: Path,
-) -> Indexed:
+) -> IndexResult:
     """Store the images' vectors by ``maker``; an image that two files hold is stored once, with what either says of it.
 
     Args:
@@ -167,7 +167,7 @@ def index_images(
         raise InputError(
             f"None of the {source.total} images of {incoming.name} can be read, the first: {first.uri}: {first.reason}"
         )
-    return Indexed(
+    return IndexResult(
         generation=maker.name,
         added=run.counts.added,
         replaced=run.counts.replaced,
@@ -203,7 +203,7 @@ class _Source:
     total: int
 
 
-def _opened(stack: ExitStack, incoming: Incoming, extraction: Extraction) -> _Source:
+def _opened(stack: ExitStack, incoming: IndexSource, extraction: Extraction) -> _Source:
     """Images that are read as they are asked for, until the stack is closed."""
     images, split = incoming.images, incoming.split
     if isinstance(images, Listing):
@@ -274,12 +274,12 @@ class _Run:
         self.counts += self.store.put(placed, relabel=self.known.relabel) + PutCounts(0, 0, batch.unchanged)
         self.counts += _put_again(self.store, batch.again)
 
-    def outdated(self) -> tuple[Outdated, int]:
+    def outdated(self) -> tuple[OutdatedItems, int]:
         """Items whose picture is no longer at their address, and how many of them were deleted.
 
         Below a root all items are looked at; without one, those at the addresses of new pictures in a gallery that held some.
         """
-        outdated, root = Outdated(), self.known.root
+        outdated, root = OutdatedItems(), self.known.root
         if root is None:
             for uris in () if self.was_empty else self.addresses.new(AT_ONCE):
                 outdated.look(self.addresses, self.store.iterate(Filter(uris=tuple(uris)), with_embeddings=False))

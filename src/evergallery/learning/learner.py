@@ -23,7 +23,7 @@ from evergallery.memory import ClassMeans, Memory
 from evergallery.network import Network, Outputs
 from evergallery.network.ranks import Ranks
 from evergallery.strings.redaction import redacted_text
-from evergallery.training import Past, Trained, train
+from evergallery.training import Past, TrainingResult, train
 from evergallery.watching import Watcher
 
 
@@ -112,7 +112,7 @@ class Learner:
         cache = self.directory / "cache"
         return take_lessons(training, validation, networks.involved, settings, cache, self.watcher, self.ranks)
 
-    def train(self, networks: Networks, lessons: Lessons) -> Trained:
+    def train(self, networks: Networks, lessons: Lessons) -> TrainingResult:
         """Train the network step by step."""
         run = self.run
         parent, root = networks.parent, networks.root
@@ -166,7 +166,7 @@ class Learner:
             ancestors,
         )
 
-    def card(self, lessons: Lessons, trained: Trained, solved: dict[str, Any] | None) -> dict[str, Any]:
+    def card(self, lessons: Lessons, trained: TrainingResult, solved: dict[str, Any] | None) -> dict[str, Any]:
         """What the card of the generation says of the run."""
         run, images = self.run, self.images
         return {

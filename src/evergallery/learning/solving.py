@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from evergallery.data.features import FeatureSet
 from evergallery.learning.run import Run
-from evergallery.memory import Scatter, Trial
+from evergallery.memory import Scatter, ScatterTrial
 from evergallery.network import Network
 from evergallery.network.features import feature_width
-from evergallery.training import Trained
+from evergallery.training import TrainingResult
 
 TRIAL_CLASSES, TRIAL_IMAGES = 100, 20
 """The new images to choose by: so many classes at most, and images of each."""
@@ -23,7 +23,7 @@ AT_ONCE = 65_536
 """Images whose features are in memory at once."""
 
 
-def solve(run: Run, network: Network, features: FeatureSet, scatter: Scatter) -> tuple[Trained, dict[str, Any]]:
+def solve(run: Run, network: Network, features: FeatureSet, scatter: Scatter) -> tuple[TrainingResult, dict[str, Any]]:
     """Set the neck in closed form, and the head's rows to the class means that it makes; also what was chosen for it.
 
     Args:
@@ -46,7 +46,7 @@ def solve(run: Run, network: Network, features: FeatureSet, scatter: Scatter) ->
             means = scatter.means.float() @ solution.weight.T + solution.bias
             network.head.weight[scatter.classes] = F.normalize(means)
     seen, seconds = len(features) * features.view_count, time.perf_counter() - started
-    return Trained(0, 0, seen, seconds, {}, [], precision="float64"), solution.chosen
+    return TrainingResult(0, 0, seen, seconds, {}, [], precision="float64"), solution.chosen
 
 
 def _scatter_before(run: Run) -> Scatter | None:
@@ -74,7 +74,7 @@ def scatter_of(features: FeatureSet, width: int) -> Scatter:
     return reduce(Scatter.joined, parts())
 
 
-def trials_of(features: FeatureSet, width: int, before: Scatter | None, seed: int) -> list[Trial]:
+def trials_of(features: FeatureSet, width: int, before: Scatter | None, seed: int) -> list[ScatterTrial]:
     """New images held out of what the lineage knows: each half of the classes, and each half of every class's images.
 
     Of many images a sample of whole classes is enough to choose a figure by.
@@ -94,6 +94,6 @@ def trials_of(features: FeatureSet, width: int, before: Scatter | None, seed: in
         out = np.flatnonzero(held_out)
         unit = F.normalize(sample.batch(out)[:, :width])
         trials.append(
-            Trial(known if before is None else before.joined(known), unit, torch.from_numpy(sample.labels[out]))
+            ScatterTrial(known if before is None else before.joined(known), unit, torch.from_numpy(sample.labels[out]))
         )
     return trials

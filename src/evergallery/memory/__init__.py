@@ -6,14 +6,14 @@ from evergallery.memory.drift import Weighting, estimate_drift, virtual_features
 from evergallery.memory.fidelity import Fidelity, fidelity
 from evergallery.memory.memory import ClassMeans, Memory
 from evergallery.memory.prototypes import class_means, robust_class_means
-from evergallery.memory.scatter import Scatter, Trial, best_emphasis, discriminant_whitening, emphasis_ranks
+from evergallery.memory.scatter import Scatter, ScatterTrial, best_emphasis, discriminant_whitening, emphasis_ranks
 
 __all__ = [
     "ClassMeans",
     "Fidelity",
     "Memory",
     "Scatter",
-    "Trial",
+    "ScatterTrial",
     "Weighting",
     "best_emphasis",
     "class_means",

@@ -81,7 +81,7 @@ class Scatter:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ScatterTrial:
     """Images that are held out of a scatter, to see what a map made of it would do for them.
 
     Attributes:
@@ -148,7 +148,7 @@ def discriminant_whitening(scatter: Scatter, shrinkage: float, emphasis: float) 
     return root.float(), (-root @ scatter.means.mean(0)).float()
 
 
-def emphasis_ranks(trials: Sequence[Trial], shrinkage: float) -> Tensor:
+def emphasis_ranks(trials: Sequence[ScatterTrial], shrinkage: float) -> Tensor:
     """How well each of ``EMPHASES`` serves held-out images (E,), of known classes and of unknown ones alike.
 
     Each held-out image is searched among the others of its trial; the figure is the mean over trials of the mean reciprocal
@@ -163,7 +163,7 @@ def best_emphasis(ranks: Tensor) -> float:
     return EMPHASES[int((ranks >= ranks.max() - TIED).nonzero()[0])]
 
 
-def _reciprocal_ranks(trial: Trial, shrinkage: float) -> list[float]:
+def _reciprocal_ranks(trial: ScatterTrial, shrinkage: float) -> list[float]:
     shrunk, between = _discriminant(trial.scatter, shrinkage)
     rows = trial.features.double() - trial.scatter.means.mean(0)
     plain, known = rows @ shrunk @ rows.T, rows @ between.T

@@ -17,7 +17,7 @@ from evergallery.network import HeadKind
 
 
 @dataclass(frozen=True)
-class DualTuning(Method["Prototypes"]):
+class DualTuning(Method["RunningPrototypes"]):
     """New features that the old space can read, and an old space that the new head can read.
 
     Prototype transfer: the parent's class means of the *new* images, of all classes among them, are a frozen classifier
@@ -60,7 +60,7 @@ class DualTuning(Method["Prototypes"]):
         """ArcFace is a margin on cosines; every other loss takes any head."""
         return "cosine" if self.loss == "arcface" else None
 
-    def begin(self, task: Task) -> "Prototypes":
+    def begin(self, task: Task) -> "RunningPrototypes":
         """The parent's class means (K, d_old) of the new images."""
         if self.head_kind not in (None, task.head):
             raise InputError(
@@ -68,9 +68,9 @@ class DualTuning(Method["Prototypes"]):
             )
         means = robust_class_means if self.prototypes == "robust" else class_means
         present = torch.bincount(task.labels, minlength=task.classes) > 0
-        return Prototypes(means(task.old_outputs.features, task.labels, task.classes), present)
+        return RunningPrototypes(means(task.old_outputs.features, task.labels, task.classes), present)
 
-    def losses(self, step: Step["Prototypes"]) -> dict[str, Tensor]:
+    def losses(self, step: Step["RunningPrototypes"]) -> dict[str, Tensor]:
         """Terms of the task, ``prototypes``, ``new in old head`` (where there is one) and ``old in new head``."""
         new, old, state = step.new, step.parent, step.state
         in_old_width = fit_width(new.features, old.features.shape[1])
@@ -88,7 +88,7 @@ class DualTuning(Method["Prototypes"]):
             terms["new in old head"] = self.structure_weight * rows.where(known, 0).sum() / known.sum().clamp(min=1)
         return terms
 
-    def _task(self, step: Step["Prototypes"]) -> dict[str, Tensor]:
+    def _task(self, step: Step["RunningPrototypes"]) -> dict[str, Tensor]:
         new, labels = step.new, step.labels
         if self.loss == "arcface":
             return {"classification": arcface(new.logits, labels, scale=step.head.scale, margin=self.margin)}
@@ -99,7 +99,7 @@ class DualTuning(Method["Prototypes"]):
             return {"classification": classification, "metric": batch_hard_triplet(new.features, labels, self.margin)}
         return {"classification": classification, "metric": metric_loss(self.loss)(new.features, labels)}
 
-    def _transfer(self, features: Tensor, labels: Tensor, state: "Prototypes") -> Tensor:
+    def _transfer(self, features: Tensor, labels: Tensor, state: "RunningPrototypes") -> Tensor:
         prototypes = state.mixed(features.detach(), labels) if self.prototypes == "mixed" else state.means
         if self.prototype_loss == "triplet":
             return centre_triplet(features, labels, prototypes, state.present, self.margin)
@@ -110,7 +110,7 @@ class DualTuning(Method["Prototypes"]):
         return F.cross_entropy(logits.masked_fill(~state.present, -torch.inf), labels)
 
 
-class Prototypes(nn.Module):
+class RunningPrototypes(nn.Module):
     """Class means in the old space, and running means of the new features (K, d_old)."""
 
     means: Tensor

@@ -14,14 +14,14 @@ from evergallery.losses import (
     feature_distillation,
     fit_width,
 )
-from evergallery.memory import Scatter, Trial, best_emphasis, class_means, discriminant_whitening, emphasis_ranks
+from evergallery.memory import Scatter, ScatterTrial, best_emphasis, class_means, discriminant_whitening, emphasis_ranks
 from evergallery.methods.method import Method, Role, Solution, Step, Task
 from evergallery.methods.needs import Needs
 from evergallery.methods.values import PartOfTheWay, Positive, Weight
 
 
 @dataclass(frozen=True)
-class Evergreen(Method["Prototypes"]):
+class Evergreen(Method["UnitPrototypes"]):
     """CSD's contrast, stronger, around images that stay where the parent put them, among prototypes of every class.
 
     Each paper lacks what another has. CSD's contrast binds classes across generations but lets single images wander;
@@ -75,7 +75,9 @@ class Evergreen(Method["Prototypes"]):
     shrinkage: Positive = 0.2
     emphasis: Weight | None = None
 
-    def solve(self, scatter: Scatter, trials: Callable[[], Sequence[Trial]], earlier: Mapping[str, Any]) -> Solution:
+    def solve(
+        self, scatter: Scatter, trials: Callable[[], Sequence[ScatterTrial]], earlier: Mapping[str, Any]
+    ) -> Solution:
         """The discriminant whitening of the features of all images of the lineage.
 
         Where the emphasis is chosen, the trials of all tasks so far count alike: one task alone has few images.
@@ -95,16 +97,16 @@ class Evergreen(Method["Prototypes"]):
         """Part of the way from the second update on: what nine updates would add up to is averaged away."""
         return self.new_share if carries_on else 1.0
 
-    def begin(self, task: Task) -> "Prototypes":
+    def begin(self, task: Task) -> "UnitPrototypes":
         """Unit prototypes in the parent's space: of the new images' classes, and of those it remembers."""
         vectors = F.normalize(class_means(task.old_outputs.embeddings, task.labels, task.classes))
         present = torch.bincount(task.labels, minlength=task.classes) > 0
         if task.memory.means:
             classes, remembered = task.memory.prototypes()
             vectors[classes], present[classes] = remembered.to(vectors), True
-        return Prototypes(vectors, present)
+        return UnitPrototypes(vectors, present)
 
-    def losses(self, step: Step["Prototypes"]) -> dict[str, Tensor]:
+    def losses(self, step: Step["UnitPrototypes"]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet``, ``contrastive distillation``, ``anchor``, ``prototypes``, perhaps ``root``."""
         new, old, state, labels = step.new, step.parent, step.state, step.labels
         in_old_space = F.normalize(fit_width(new.features, old.features.shape[1]))
@@ -124,7 +126,7 @@ class Evergreen(Method["Prototypes"]):
         return terms
 
 
-class Prototypes(nn.Module):
+class UnitPrototypes(nn.Module):
     """Unit prototypes (K, d_old), and which of them exist (K,)."""
 
     vectors: Tensor

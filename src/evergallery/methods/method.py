@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 
 from evergallery.errors import InputError
 from evergallery.losses import batch_hard_triplet
-from evergallery.memory import ClassMeans, Memory, Scatter, Trial
+from evergallery.memory import ClassMeans, Memory, Scatter, ScatterTrial
 from evergallery.methods.needs import Needs
 from evergallery.network import Head, HeadKind, Network, Outputs
 
@@ -192,7 +192,7 @@ class Method(ABC, Generic[State]):
         """Named scalar terms, already weighted; their sum is minimised."""
 
     def solve(
-        self, scatter: Scatter, trials: Callable[[], Sequence[Trial]], earlier: Mapping[str, Any]
+        self, scatter: Scatter, trials: Callable[[], Sequence[ScatterTrial]], earlier: Mapping[str, Any]
     ) -> Solution | None:
         """The neck of a frozen backbone in closed form.
 

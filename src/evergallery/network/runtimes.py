@@ -91,7 +91,7 @@ def version_of(runtime: Runtime) -> str | None:
 
 
 @dataclass(frozen=True)
-class Trial:
+class RuntimeTrial:
     """What was found of the runtimes of a network.
 
     Attributes:
@@ -136,7 +136,7 @@ class Runnable:
         side: size of the images.
     """
 
-    def __init__(self, trial: Trial, file: Path | None, side: Size) -> None:
+    def __init__(self, trial: RuntimeTrial, file: Path | None, side: Size) -> None:
         self.trial = trial
         self.refused = dict(trial.refused)
         self.file = file

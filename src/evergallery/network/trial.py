@@ -10,7 +10,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.sizes import Size
 from evergallery.network.foreign import probe_images
 from evergallery.network.onnx_export import PARITY
-from evergallery.network.runtimes import Embed, Pixels, Runtime, Trial, of_file, part_size, reason_of
+from evergallery.network.runtimes import Embed, Pixels, Runtime, RuntimeTrial, of_file, part_size, reason_of
 
 SECONDS = 0.3
 """How long each runtime is timed at least, in turns."""
@@ -35,7 +35,7 @@ def torch_seconds(torch: Embed, side: Size) -> float:
     return (time.perf_counter() - started) / len(images)
 
 
-def tried(torch: Embed, file: Path | None, preprocessing: Preprocessing, others: Sequence[Runtime]) -> Trial:
+def tried(torch: Embed, file: Path | None, preprocessing: Preprocessing, others: Sequence[Runtime]) -> RuntimeTrial:
     """Run the network in each runtime, compare what it makes with what torch makes, and time it.
 
     Args:
@@ -69,7 +69,7 @@ def tried(torch: Embed, file: Path | None, preprocessing: Preprocessing, others:
     speed = _speeds(running, images[: part_size(side)])
     fastest = max(speed, key=lambda name: speed[name])
     chosen: Runtime = fastest if speed[fastest] >= WORTH * speed["torch"] else "torch"
-    return Trial(chosen, speed, cosine, refused)
+    return RuntimeTrial(chosen, speed, cosine, refused)
 
 
 def _speeds(running: Mapping[Runtime, Embed], images: Pixels) -> dict[Runtime, float]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from evergallery.report.measurements import Measurements
 from evergallery.report.page import COLOURS, plot
-from evergallery.report.words import counted, direction, duration, listed, moment, percent, points, size
+from evergallery.report.words import counted, direction, duration, listed, moment, size
 from evergallery.upgrade.check import PairCheck
+from evergallery.upgrade.figures import interval_in_percent, interval_in_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +103,9 @@ def trade_off(found: Measurements) -> dict[str, Any]:
     base, names = found.base, (found.base, *found.updates)
     rows = []
     for name in names:
-        cells = [percent(found.recall(name, where, group)) for group in found.groups for where in (name, base)]
+        cells = [
+            interval_in_percent(found.recall(name, where, group)) for group in found.groups for where in (name, base)
+        ]
         pair = found.updates.get(name)
         rows.append((name, cells, pair.verdict if pair else "stored"))
     drawn = None
@@ -123,8 +126,8 @@ def generations(found: Measurements) -> dict[str, Any]:
     rows = [
         (
             name,
-            [percent(found.recall(name, name, group)) for group in found.groups],
-            percent(found.recall(name, oldest)),
+            [interval_in_percent(found.recall(name, name, group)) for group in found.groups],
+            interval_in_percent(found.recall(name, oldest)),
         )
         for name in names
     ]
@@ -139,7 +142,7 @@ def generations(found: Measurements) -> dict[str, Any]:
     best, value = max(
         ((name, alone) for name in names if (alone := found.recall(name, name))), key=lambda pair: pair[1].mean
     )
-    sentence += f" The best alone is {best} with {percent(value)} %."
+    sentence += f" The best alone is {best} with {interval_in_percent(value)} %."
     return {
         "groups": found.groups,
         "rows": rows,
@@ -159,7 +162,7 @@ def refreshing(found: Measurements) -> dict[str, Any]:
     kinds = ((curves.ranked, "calibrated"), (curves.raw, "raw cosine"))
     for kind, way in kinds:
         for order, values in kind.items():
-            cells = [percent(found.interval(values[place], curves.queries)) for place in shown]
+            cells = [interval_in_percent(found.interval(values[place], curves.queries)) for place in shown]
             rows.append((order, way, cells))
     sentences = [_refresh_words(found)]
     predicted = []
@@ -169,7 +172,7 @@ def refreshing(found: Measurements) -> dict[str, Any]:
             f"{counted(sum(plan.items.values()), 'item')}."
         )
         predicted = [
-            (order, [percent(found.interval(value, plan.queries)) for value in values])
+            (order, [interval_in_percent(found.interval(value, plan.queries)) for value in values])
             for order, values in plan.recall.items()
         ]
         if not predicted:
@@ -228,16 +231,16 @@ def prototypes(found: Measurements) -> dict[str, Any]:
 def _matrix_words(found: Measurements) -> str:
     names = found.check.generations
     if found.base is None:
-        return f"{names[0]} in vectors of its own reaches recall@1 {percent(found.recall(names[0], names[0]))} %."
+        return f"{names[0]} in vectors of its own reaches recall@1 {interval_in_percent(found.recall(names[0], names[0]))} %."
     alone, cross, own = (
         found.recall(*pair)
         for pair in ((found.base, found.base), (found.candidate, found.base), (found.candidate, found.candidate))
     )
     change = found.updates[found.candidate].evidence.cross_change
     return (
-        f"Queries of {found.candidate} reach recall@1 {percent(cross)} % in vectors of {found.base}, where {found.base} itself "
-        f"reaches {percent(alone)} %: {points(change)} points, {direction(change)}. In vectors of its own {found.candidate} "
-        f"reaches {percent(own)} %."
+        f"Queries of {found.candidate} reach recall@1 {interval_in_percent(cross)} % in vectors of {found.base}, where "
+        f"{found.base} itself reaches {interval_in_percent(alone)} %: {interval_in_points(change)} points, "
+        f"{direction(change)}. In vectors of its own {found.candidate} reaches {interval_in_percent(own)} %."
     )
 
 
@@ -271,7 +274,7 @@ def _refresh_words(found: Measurements) -> str:
     lowest = min(values["random"])
     words = (
         f"Among {counted(curves.gallery, 'held-out image')}, refreshing everything takes queries of {found.candidate} from "
-        f"{percent(start)} % to {percent(end)} %; on the way the "
+        f"{interval_in_percent(start)} % to {interval_in_percent(end)} %; on the way the "
         f"order “{best}” has the largest mean, {100 * np.mean(values[best]):.1f} %."
     )
     if lowest < min(values["random"][0], values["random"][-1]):

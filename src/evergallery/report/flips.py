@@ -6,7 +6,7 @@ import numpy as np
 
 from evergallery.report.measurements import Measurements
 from evergallery.report.page import pictured, shown_image
-from evergallery.report.words import percent
+from evergallery.upgrade.figures import interval_in_percent
 from evergallery.upgrade.pairing import Flip
 
 SHOWN = 6
@@ -33,7 +33,8 @@ def flips(found: Measurements) -> dict[str, Any]:
 
     through = pair.serves
     lost, won = (
-        percent(found.interval(share, through.queries)) for share in (through.negative_flips, through.positive_flips)
+        interval_in_percent(found.interval(share, through.queries))
+        for share in (through.negative_flips, through.positive_flips)
     )
     balance = "more than" if through.positive_flips > through.negative_flips else "not more than"
     return {

@@ -13,8 +13,9 @@ from evergallery.files import read_json
 from evergallery.generations.card import KINDS, Card
 from evergallery.holdings.holdings import Holdings
 from evergallery.report.lineage import lineage_rows
-from evergallery.report.words import counted, duration, interval_of, listed, moment, percent, points
+from evergallery.report.words import counted, duration, interval_of, listed, moment
 from evergallery.upgrade.evidence import Evidence
+from evergallery.upgrade.figures import interval_in_percent, interval_in_points
 from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.overview import log, status
 
@@ -128,10 +129,10 @@ def earlier_checks(holdings: Holdings) -> dict[str, Any]:
                     "verdict": content["verdict"],
                     "reason": content["reason"],
                     "recalls": [
-                        percent(interval_of(evidence.recall(test), evidence.queries, confidence))
+                        interval_in_percent(interval_of(evidence.recall(test), evidence.queries, confidence))
                         for test in ("old self", "cross", "new self")
                     ],
-                    "change": points(evidence.cross_change),
+                    "change": interval_in_points(evidence.cross_change),
                     "protocol": f"{evidence.protocol}; {counted(evidence.queries, 'query', 'queries')}",
                 }
             )

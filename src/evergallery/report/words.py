@@ -17,18 +17,6 @@ def interval_of(share: float, queries: int, confidence: float) -> Interval:
     return interval_of_counts(np.array([0.0, 1.0])[counts > 0], counts[counts > 0], confidence=confidence)
 
 
-def percent(value: Interval | None) -> str:
-    """``61.7 (59.8–63.5)``, a mean and its interval in percent; a dash where there is none."""
-    if value is None:
-        return "–"
-    return f"{100 * value.mean:.1f} ({100 * value.low:.1f}–{100 * value.high:.1f})"
-
-
-def points(value: Interval) -> str:
-    """``+1.1 (-0.4 to +2.6)``, a difference and its interval in percentage points."""
-    return f"{100 * value.mean:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
-
-
 def direction(value: Interval) -> str:
     """What an interval of a difference allows to say."""
     if value.low > 0:

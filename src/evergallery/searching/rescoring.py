@@ -28,7 +28,7 @@ AGAIN_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Rescored:
+class RescoreCounts:
     """How the candidates of a query got the vectors that they are ranked by.
 
     Attributes:
@@ -55,7 +55,7 @@ def rescore(
     *,
     seconds: float,
     calibrated: bool,
-) -> list[tuple[list[RankedResult], Rescored]]:
+) -> list[tuple[list[RankedResult], RescoreCounts]]:
     """Rank the candidates of each query by vectors of one generation, best first.
 
     Args:
@@ -83,7 +83,7 @@ def rescore(
                 ranking.append(ranked(item, found.result.score, found.route, calibrated))
             else:
                 ranking.append(ranked(replace(item, generation=target), float(query @ vector), route, calibrated))
-        answers.append((ranking, Rescored(len(results), **counts)))
+        answers.append((ranking, RescoreCounts(len(results), **counts)))
     return answers
 
 
@@ -96,7 +96,7 @@ class _NewVectors:
 
     Attributes:
         vectors: by id of the item, where there is one.
-        how: by id, how each item came by its vector, or why it has none; see ``Rescored``.
+        how: by id, how each item came by its vector, or why it has none; see ``RescoreCounts``.
     """
 
     def __init__(self, holdings: Holdings, target: Generation) -> None:

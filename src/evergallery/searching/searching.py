@@ -20,7 +20,7 @@ from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching.looking import look_at_stored, older_view, onlookers, require_looks, seen_by
-from evergallery.searching.rescoring import Rescored, rescore
+from evergallery.searching.rescoring import RescoreCounts, rescore
 from evergallery.searching.routes import (
     Criteria,
     Queries,
@@ -184,7 +184,7 @@ class Answers:
     """What was found for each query, best first, and where candidates were scored again, how."""
 
     results: list[list[Result]]
-    rescored: list[Rescored] | None = None
+    rescored: list[RescoreCounts] | None = None
 
 
 def answer_vectors(

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from evergallery.serving.failures import Denied, failure
+from evergallery.serving.failures import DeniedError, failure
 from evergallery.serving.limits import Limits, Takes
 from evergallery.serving.schemas import Scope
 from evergallery.serving.service import Service
@@ -150,12 +150,12 @@ def caller_of(request: Request) -> Caller:
     """Who makes a request.
 
     Raises:
-        Denied: nobody who may do anything.
+        DeniedError: nobody who may do anything.
     """
     caller: Caller = request.state.caller
     if caller.scope is None:
         given = "authorization" in request.headers
-        raise Denied(
+        raise DeniedError(
             401,
             "This token is not known here: ask for another one."
             if given
@@ -185,10 +185,10 @@ class Admission:
         """Let a caller pass.
 
         Raises:
-            Denied: they may not.
+            DeniedError: they may not.
         """
         if self.scope in caller.scopes:
             return
         if caller.anonymous:
-            raise Denied(403, f"Without a token this server only reads: this needs the scope {self.scope}.")
-        raise Denied(403, f"The token {caller.name} has the scope {caller.scope}, and this needs {self.scope}.")
+            raise DeniedError(403, f"Without a token this server only reads: this needs the scope {self.scope}.")
+        raise DeniedError(403, f"The token {caller.name} has the scope {caller.scope}, and this needs {self.scope}.")

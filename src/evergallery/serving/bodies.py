@@ -83,7 +83,7 @@ class Body:
         self._read = 0
 
 
-class Guarded(APIRoute):
+class GuardedRoute(APIRoute):
     """A route that knows who asks before it reads what they send; its ``Admission`` says who may, and how much."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

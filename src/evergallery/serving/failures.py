@@ -79,7 +79,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Denied(Exception):  # noqa: N818
+class DeniedError(Exception):
     """A request that may not be made."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
@@ -147,7 +147,7 @@ def explain_failures(app: FastAPI, explain: Callable[[Exception], str]) -> None:
         return failure_of(error, request.scope["state"], explain)
 
     async def denied(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, Denied)
+        assert isinstance(error, DeniedError)
         return failure(error.status, str(error), headers=error.headers)
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
@@ -163,6 +163,6 @@ def explain_failures(app: FastAPI, explain: Callable[[Exception], str]) -> None:
 
     app.add_exception_handler(EvergalleryError, ours)
     app.add_exception_handler(OSError, ours)
-    app.add_exception_handler(Denied, denied)
+    app.add_exception_handler(DeniedError, denied)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

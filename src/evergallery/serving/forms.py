@@ -6,7 +6,7 @@ from fastapi import UploadFile
 from pydantic import TypeAdapter, ValidationError
 
 from evergallery.errors import InputError
-from evergallery.serving.failures import Denied
+from evergallery.serving.failures import DeniedError
 from evergallery.serving.limits import Limits
 from evergallery.serving.schemas import MOST_NAMES, Metadata
 
@@ -19,10 +19,10 @@ async def read_upload(upload: UploadFile, limits: Limits) -> bytes:
     """The bytes of an uploaded picture.
 
     Raises:
-        Denied: there are too many.
+        DeniedError: there are too many.
     """
     if upload.size is not None and upload.size > limits.upload_bytes:
-        raise Denied(413, f"The picture has {upload.size} bytes: a picture may have {limits.upload_bytes}.")
+        raise DeniedError(413, f"The picture has {upload.size} bytes: a picture may have {limits.upload_bytes}.")
     return await upload.read()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
-from evergallery.searching.rescoring import Rescored
+from evergallery.searching.rescoring import RescoreCounts
 from evergallery.serving import schemas
 from evergallery.serving.blending import Vector
 
@@ -68,7 +68,7 @@ class SearchAnswer:
     results: list[schemas.Result]
     searched: dict[str, int]
     exact: bool
-    rescored: Rescored | None
+    rescored: RescoreCounts | None
     present: float | None
     preview: bool = False
     promoted: str | None = None

@@ -26,7 +26,7 @@ from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.searching.looking import look_at_stored, onlookers, seen_by
 from evergallery.searching.previewing import own_vectors
-from evergallery.searching.rescoring import Rescored
+from evergallery.searching.rescoring import RescoreCounts
 from evergallery.searching.routes import Result
 from evergallery.searching.searching import answer_vectors, answering, words_only
 from evergallery.serving import schemas
@@ -418,7 +418,7 @@ class Searches:
             minimum_probability=options.min_probability,
             exact=options.exact,
         )
-        rescored: Sequence[Rescored | None] = found.rescored or [None] * len(together)
+        rescored: Sequence[RescoreCounts | None] = found.rescored or [None] * len(together)
         for how in rescored:
             if how is not None:
                 self._metrics.rescored({name: getattr(how, name) for name in ("kept", "embedded", "gone", "late")})

@@ -7,7 +7,7 @@ from evergallery.training.settings import Recipe, Settings, TrainedPart
 
 if TYPE_CHECKING:
     from evergallery.training.device import check_compiler, resolve_device
-    from evergallery.training.standing import Trained
+    from evergallery.training.standing import TrainingResult
     from evergallery.training.trainer import Past, train
     from evergallery.watching import Progress
 
@@ -16,8 +16,8 @@ __all__ = [
     "Progress",
     "Recipe",
     "Settings",
-    "Trained",
     "TrainedPart",
+    "TrainingResult",
     "check_compiler",
     "resolve_device",
     "train",
@@ -26,7 +26,7 @@ __all__ = [
 _HOMES = {
     "Past": "evergallery.training.trainer",
     "Progress": "evergallery.watching",
-    "Trained": "evergallery.training.standing",
+    "TrainingResult": "evergallery.training.standing",
     "check_compiler": "evergallery.training.device",
     "resolve_device": "evergallery.training.device",
     "train": "evergallery.training.trainer",

@@ -8,7 +8,7 @@ from typing import Any, Self
 LOG = "log.jsonl"
 
 
-class Log:
+class TrainingLog:
     """One JSON line per epoch, and TensorBoard event files where TensorBoard is installed."""
 
     def __init__(self, directory: Path, history: list[dict[str, Any]]) -> None:

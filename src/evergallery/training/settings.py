@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evergallery.data.sizes import Size, sides, size_of
 
-Precision = Literal["auto", "bf16", "float32"]
+TrainingPrecision = Literal["auto", "bf16", "float32"]
 DEVICE = r"auto|cpu|cuda(:\d+)?"
 TrainedPart = Literal["neck", "last-stage", "all"]
 """What of a network learns: the neck, on features that its frozen backbone made once; also the last stage; or all of it."""
@@ -156,7 +156,9 @@ class Settings(BaseModel):
         "neighbours too, or the last one.",
         "best",
     )
-    precision: Precision = _setting("Machine", "bf16 where the hardware has it, by default, or float32.", "auto")
+    precision: TrainingPrecision = _setting(
+        "Machine", "bf16 where the hardware has it, by default, or float32.", "auto"
+    )
     device: Annotated[str, Field(pattern=f"^({DEVICE})$")] = _setting("Machine", "auto, cpu, cuda or cuda:N.", "auto")
     compile: bool = _setting(
         "Machine", "Run steps through torch.compile: pays in runs of minutes, and needs a C++ compiler.", False

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What a run did."""
 
     epochs: int

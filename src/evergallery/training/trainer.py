@@ -30,10 +30,10 @@ from evergallery.training.averaging import average_weights, moving_average
 from evergallery.training.batches import batches_of, inputs, parts_of
 from evergallery.training.checks import check_losses, check_weights, device_trouble
 from evergallery.training.device import precision_of, resolve_device
-from evergallery.training.log import Log
+from evergallery.training.log import TrainingLog
 from evergallery.training.optimizer import optimizer_of, parameters_of
 from evergallery.training.settings import Settings
-from evergallery.training.standing import Clock, Standing, Sums, Trained
+from evergallery.training.standing import Clock, Standing, Sums, TrainingResult
 from evergallery.training.termination import termination
 from evergallery.training.validation import FIGURES, Reference, score, validate
 from evergallery.watching import Progress, Stopped
@@ -77,7 +77,7 @@ def train(
     past: Past | None = None,
     on_progress: OnProgress | None = None,
     on_pass: Callable[[int, int], None] | None = None,
-) -> Trained:
+) -> TrainingResult:
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
 
     Every random draw comes from a seed of ``settings`` and the numbers of epoch and step, so a run that was killed and
@@ -152,12 +152,12 @@ class Trainer:
         self.inputs = inputs(images, preprocessing, settings, self.fabric.device)
         self.stopping = threading.Event()
 
-    def train(self) -> Trained:
+    def train(self) -> TrainingResult:
         """Go on from the last checkpoint, to the end."""
         self.resume()
         with (
             termination() as self.stopping,
-            Log(self.directory, self.standing.history) if self.ranks.is_first else nullcontext() as log,
+            TrainingLog(self.directory, self.standing.history) if self.ranks.is_first else nullcontext() as log,
         ):
             while self.progress(0, 1) < 1:
                 batches = self.batches()
@@ -290,7 +290,7 @@ class Trainer:
                 f"The process was asked to stop, in epoch {epoch + 1} after step {step}: the same command goes on from there."
             )
 
-    def finish(self) -> Trained:
+    def finish(self) -> TrainingResult:
         """Take the weights of the chosen epoch, averaged with the parent's where the method says so."""
         self.ranks.wait()
         standing = self.standing
@@ -301,7 +301,7 @@ class Trainer:
         if self.past.inherited and self.teacher is not None and share < 1:
             average_weights(self.network.embedder, self.teacher.embedder, share)
             kept = validate(self.network, self.validation, self.preprocessing, self.ranks, reference=self.reference)
-        return Trained(
+        return TrainingResult(
             epochs=standing.epoch,
             best_epoch=standing.best_epoch,
             images_seen=standing.images_seen,

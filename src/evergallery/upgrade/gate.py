@@ -11,6 +11,7 @@ from evergallery.errors import InputError
 from evergallery.holdings.holdings import Holdings
 from evergallery.retrieval.bootstrap import Interval, wilson
 from evergallery.upgrade.evidence import Evidence
+from evergallery.upgrade.figures import interval_in_points, percent
 
 FILE = "gate.toml"
 
@@ -204,16 +205,6 @@ def _at_least(name: str, limit: float, change: Interval, of: str) -> Condition:
     return Condition(
         name,
         f"lower end at least {limit:+.1f} points",
-        f"{points(change.mean)} ({points(change.low)} to {points(change.high)}) {of}",
+        f"{interval_in_points(change)} {of}",
         100 * change.low >= limit,
     )
-
-
-def percent(share: float) -> str:
-    """A share in words."""
-    return f"{100 * share:.1f} %"
-
-
-def points(difference: float) -> str:
-    """A difference of two shares in points."""
-    return f"{100 * difference:+.1f}"

@@ -15,7 +15,8 @@ from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.evidence import Evidence, Outcome
-from evergallery.upgrade.gate import Gate, percent, points
+from evergallery.upgrade.figures import percent, points
+from evergallery.upgrade.gate import Gate
 
 TOGETHER = 8
 """Images that a model looks at when its pace is measured."""

@@ -7,7 +7,8 @@ from typing import Literal
 
 from evergallery.retrieval.bootstrap import POWER, Interval, queries_needed
 from evergallery.upgrade.evidence import Evidence
-from evergallery.upgrade.gate import Gate, percent, points
+from evergallery.upgrade.figures import percent, points
+from evergallery.upgrade.gate import Gate
 
 Verdict = Literal["compatible", "compatible after an adapter", "needs refresh", "worse", "not shown"]
 

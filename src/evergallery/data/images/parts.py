@@ -57,7 +57,7 @@ class Face:
 
 
 @dataclass(frozen=True)
-class Mirrored:
+class MirroredFace:
     """A face, mirrored."""
 
     face: Face
@@ -67,4 +67,4 @@ class Mirrored:
         return ImageOps.mirror(self.face.of(image))
 
 
-Part = Box | Face | Mirrored
+Part = Box | Face | MirroredFace

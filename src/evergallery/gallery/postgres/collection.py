@@ -29,7 +29,7 @@ KEPT_AS_THEY_ARE = {"int2", "int4", "int8", "float4", "float8", "bool"}
 
 
 @dataclass(frozen=True)
-class Column:
+class CatalogueColumn:
     """A column as the catalogue has it."""
 
     name: str
@@ -281,11 +281,11 @@ class _Columns:
         columns: all that it has.
     """
 
-    def __init__(self, table: str, columns: Sequence[Column]) -> None:
+    def __init__(self, table: str, columns: Sequence[CatalogueColumn]) -> None:
         self._table = table
         self._columns = {column.name: column for column in columns}
 
-    def named(self, name: str, option: str) -> Column:
+    def named(self, name: str, option: str) -> CatalogueColumn:
         """The column that an option names.
 
         Raises:
@@ -298,7 +298,7 @@ class _Columns:
             )
         return self._columns[name]
 
-    def vector(self, name: str | None) -> Column:
+    def vector(self, name: str | None) -> CatalogueColumn:
         """The column of vectors of this name, or the only one.
 
         Raises:
@@ -318,7 +318,7 @@ class _Columns:
             )
         return vector
 
-    def metadata(self, names: str) -> list[Column]:
+    def metadata(self, names: str) -> list[CatalogueColumn]:
         """The columns that become metadata, by their names between commas.
 
         Raises:
@@ -351,7 +351,7 @@ def _schema_and_table(cursor: "Cursor[Any]", name: str) -> tuple[str, str]:
     raise NotFoundError(f"The database has no table {name!r}: name one with table=TABLE or table=SCHEMA.TABLE.")
 
 
-def _columns(cursor: "Cursor[Any]", schema: str, table: str) -> Sequence[Column]:
+def _columns(cursor: "Cursor[Any]", schema: str, table: str) -> Sequence[CatalogueColumn]:
     cursor.execute(
         """
         SELECT attname, typname, type_space.nspname = 'pg_catalog' AND typtype = 'b',
@@ -372,7 +372,7 @@ def _columns(cursor: "Cursor[Any]", schema: str, table: str) -> Sequence[Column]
         """,
         [schema, table],
     )
-    return [Column(*row) for row in cursor]
+    return [CatalogueColumn(*row) for row in cursor]
 
 
 def _usual_dimension(cursor: "Cursor[Any]", schema: str, table: str, vector: str) -> int:

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from evergallery.holdings.answer import Answer, Way
 from evergallery.serving import lineage, schemas
 from evergallery.serving.access import Admission, Served
-from evergallery.serving.bodies import Guarded
+from evergallery.serving.bodies import GuardedRoute
 
-router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["generations"])
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute, tags=["generations"])
 reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 Named = Annotated[str, Path(max_length=200)]
 

@@ -5,9 +5,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Served
-from evergallery.serving.bodies import Guarded
+from evergallery.serving.bodies import GuardedRoute
 
-router = APIRouter(route_class=Guarded, tags=["health"])
+router = APIRouter(route_class=GuardedRoute, tags=["health"])
 
 
 @router.get("/healthz")

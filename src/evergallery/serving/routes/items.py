@@ -10,9 +10,9 @@ from evergallery.data.metadata import Scalar
 from evergallery.errors import InputError
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Served
-from evergallery.serving.bodies import Guarded
+from evergallery.serving.bodies import GuardedRoute
 from evergallery.serving.describing import described, filter_of, stored_item
-from evergallery.serving.failures import Denied
+from evergallery.serving.failures import DeniedError
 from evergallery.serving.forms import metadata_of, read_upload
 from evergallery.serving.service import Service
 from evergallery.workspace import Workspace
@@ -20,7 +20,7 @@ from evergallery.workspace import Workspace
 ItemFilter = tuple[list[str] | None, list[str] | None, dict[str, Scalar]]
 """Labels, generations and metadata of the items that are asked for."""
 
-router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["items"])
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute, tags=["items"])
 reading = [Depends(Admission("read"))]
 Id = Annotated[str, Query(min_length=1, max_length=4096)]
 
@@ -109,7 +109,7 @@ async def add(
     if id and len(image) > 1:
         raise InputError("An id names one item: give it with one picture only.")
     if len(image) > service.limits.images:
-        raise Denied(413, f"There are {len(image)} pictures: add up to {service.limits.images} at a time.")
+        raise DeniedError(413, f"There are {len(image)} pictures: add up to {service.limits.images} at a time.")
     read = [(picture.filename or "picture", await read_upload(picture, service.limits)) for picture in image]
     return await service.storing.add_pictures(
         read, identifier=id or None, label=label or None, metadata=metadata_of(metadata) or {}, relabel=relabel

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, File, Query, UploadFile
 from evergallery.errors import NotFoundError
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Served
-from evergallery.serving.bodies import Guarded
+from evergallery.serving.bodies import GuardedRoute
 from evergallery.serving.describing import stored_item
 from evergallery.serving.forms import read_upload
 from evergallery.serving.service import Service
 
-router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["items"])
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute, tags=["items"])
 
 
 @router.get("/marks", dependencies=[Depends(Admission("read"))])

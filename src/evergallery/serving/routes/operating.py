@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from evergallery.errors import NotFoundError
 from evergallery.serving import schemas
 from evergallery.serving.access import Access, Admission, Called, Served
-from evergallery.serving.bodies import Guarded
+from evergallery.serving.bodies import GuardedRoute
 from evergallery.serving.service import Service
 from evergallery.strings.redaction import redacted_values
 from evergallery.watching import Watcher
@@ -27,7 +27,7 @@ TOLD = {
 MOST_TOLD = 200
 """Groups of near duplicates, and items of each."""
 
-router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["operation"])
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute, tags=["operation"])
 reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 
 

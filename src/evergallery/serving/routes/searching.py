@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from evergallery.errors import EvergalleryError, InputError
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Called, Served
-from evergallery.serving.bodies import Guarded
+from evergallery.serving.bodies import GuardedRoute
 from evergallery.serving.failures import status_of
 from evergallery.serving.forms import metadata_of, read_upload
 
-router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["search"])
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute, tags=["search"])
 
 
 def drawn_by(request: Request, service: Served, caller: Called) -> bool:

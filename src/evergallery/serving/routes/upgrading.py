@@ -11,8 +11,8 @@ from evergallery.holdings.answer import Answer
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Served
-from evergallery.serving.bodies import Guarded
-from evergallery.serving.failures import Denied
+from evergallery.serving.bodies import GuardedRoute
+from evergallery.serving.failures import DeniedError
 from evergallery.serving.forms import read_upload
 from evergallery.serving.jobs import Kind
 from evergallery.serving.service import Service
@@ -25,7 +25,7 @@ from evergallery.workspace import Workspace
 
 Work = Callable[[Workspace, Watcher], dict[str, Any]]
 
-router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["operation"])
+router = APIRouter(prefix="/api/v1", route_class=GuardedRoute, tags=["operation"])
 reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 
 
@@ -46,7 +46,7 @@ async def add_held_out(
 ) -> schemas.HeldOut:
     """Keep held-out pictures to check with, in `held-out/LABEL` of the workspace, until they are deleted."""
     if len(image) > service.limits.images:
-        raise Denied(413, f"There are {len(image)} pictures: send up to {service.limits.images} at a time.")
+        raise DeniedError(413, f"There are {len(image)} pictures: send up to {service.limits.images} at a time.")
     read = [(picture.filename or "picture", await read_upload(picture, service.limits)) for picture in image]
     return await service.threads.run(service.held_out.add, read, label)
 
