@@ -109,7 +109,7 @@ class StoredAdapter:
 
     @property
     def number(self) -> int:
-        """1, 2, …"""
+        """The adapter's number: 1, 2, …"""
         return int(self.card.name.removeprefix("a"))
 
     @property

@@ -30,11 +30,11 @@ class TrainingPlan:
     """What a budget buys: the settings of the first generation and of its updates."""
 
     first: Settings
-    """Of the first generation, and of whoever starts from scratch."""
+    """Settings of the first generation, and of whoever starts from scratch."""
     update: Settings
-    """Of every generation that begins with its parent's weights."""
+    """Settings of every generation that begins with its parent's weights."""
     size: Size | None = 32
-    """Of the images; ``None`` is the backbone's own."""
+    """Size of the images; ``None`` is the backbone's own."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """What its networks are where the protocol's own are others: fields of it."""
     by_backbone: Mapping[str, "TrainingPlan"] = field(default_factory=dict)

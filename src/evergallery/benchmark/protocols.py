@@ -50,7 +50,7 @@ def less_than_a_third_then_all(classes: Sequence[str], seed: int) -> Tasks:
 
 
 def all_twice(classes: Sequence[str], seed: int) -> Tasks:
-    """The same classes with more images."""
+    """Two tasks of all classes, of which the second has more images."""
     return tuple(classes), tuple(classes)
 
 

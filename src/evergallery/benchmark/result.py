@@ -17,7 +17,7 @@ from evergallery.generations.generation import Generation
 from evergallery.methods import Method
 
 FORMAT = 2
-"""Of result files. Those of 1 are of versions whose generations all began with one seed of weights."""
+"""Format of result files. Files of format 1 are of versions whose generations all began with one seed of weights."""
 
 
 def result_of(

@@ -36,7 +36,7 @@ GenerationArgument = Annotated[
 ]
 CandidatesOption = Annotated[
     str | None,
-    typer.Option(help="In place of one generation several, with commas: intervals are corrected for their number."),
+    typer.Option(help="Several generations in place of one, with commas: intervals are corrected for their number."),
 ]
 AgainstOption = Annotated[
     str | None,
@@ -62,7 +62,9 @@ OldClassesOption = Annotated[
 ]
 AnswersOption = Annotated[
     str | None,
-    typer.Option(help="In place of labels: a .csv or .parquet table query,item[,grade] of which items are right."),
+    typer.Option(
+        help="What is right, in place of labels: a .csv or .parquet table query,item[,grade] of which items are right."
+    ),
 ]
 AnswerOption = Annotated[
     str | None,
@@ -83,7 +85,7 @@ GalleryOption = Annotated[
 ]
 FlipsOption = Annotated[int, typer.Option(min=0, help="How many queries that flipped to name.")]
 VirtualOption = Annotated[
-    bool, typer.Option("--virtual", help="Also how well its memory stands in for earlier generations.")
+    bool, typer.Option("--virtual", help="Measure, too, how well its memory stands in for earlier generations.")
 ]
 
 

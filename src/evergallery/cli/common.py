@@ -74,7 +74,8 @@ ClusterOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option(min=1, help="Of the cluster; one for each of its GPUs by default, or else of its CPUs.")
+    int | None,
+    typer.Option(min=1, help="Workers of the cluster; one for each of its GPUs by default, or else of its CPUs."),
 ]
 RelabelOption = Annotated[
     bool,
@@ -90,7 +91,7 @@ ImagesFromOption = Annotated[
 SizeOption = Annotated[
     str | None,
     typer.Option(
-        metavar="SIDE|HEIGHTxWIDTH", help="Of the input in pixels: 224, or 256x128; the network's own by default."
+        metavar="SIDE|HEIGHTxWIDTH", help="Size of the input in pixels: 224, or 256x128; the network's own by default."
     ),
 ]
 ReduceOption = Annotated[
@@ -118,7 +119,7 @@ RuntimeOption = Annotated[
         metavar="NAME",
         envvar="EVERGALLERY_RUNTIME",
         callback=_set_runtime,
-        help="That runs the network: torch, onnxruntime, openvino; by default the fastest here, once it was found.",
+        help="What runs the network: torch, onnxruntime, openvino; by default the fastest here, once it was found.",
     ),
 ]
 HERE = Path()

@@ -25,7 +25,7 @@ def generations(context: typer.Context) -> Proposals:
 
 
 def adapters(context: typer.Context) -> Proposals:
-    """Its adapters."""
+    """The adapters of the same workspace."""
     return _read(context, _adapters)
 
 

@@ -42,15 +42,19 @@ WeightsOption = Annotated[
     typer.Option(help="A file of weights for a timm or torchvision model: safetensors or a state dict."),
 ]
 PretrainedOption = Annotated[bool, typer.Option(help="Load the published weights where no file is given.")]
-SeedOption = Annotated[int, typer.Option(help="Of initial weights, with --no-pretrained.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of initial weights, with --no-pretrained.")]
 FitOption = Annotated[
     Fit | None, typer.Option(help="How an image of another shape is brought to that size; crop where nobody knows.")
 ]
 InterpolationOption = Annotated[
     Interpolation | None, typer.Option(help="How an image is resampled; the model's own by default.")
 ]
-MeanOption = Annotated[str | None, typer.Option(help="Of each channel, as 0.5,0.5,0.5; the model's own by default.")]
-StdOption = Annotated[str | None, typer.Option(help="Likewise what each channel is divided by.")]
+MeanOption = Annotated[
+    str | None, typer.Option(help="Mean of each channel, as 0.5,0.5,0.5; the model's own by default.")
+]
+StdOption = Annotated[
+    str | None, typer.Option(help="What each channel is divided by, as 0.5,0.5,0.5; the model's own by default.")
+]
 ModelNameOption = Annotated[str | None, typer.Option("--model", help="Endpoint: the model's name there.")]
 BodyOption = Annotated[
     str | None,
@@ -239,7 +243,7 @@ def adopt(
 def release(
     workspace: WorkspaceOption = HERE,
     force: Annotated[
-        bool, typer.Option("--force", help="Even where vectors of newer generations are given up with it.")
+        bool, typer.Option("--force", help="Release it even where vectors of newer generations are given up with it.")
     ] = False,
     json: JsonOption = False,
 ) -> None:

@@ -97,7 +97,9 @@ def gallery_list(
 @gallery_app.command("show", epilog="Example:  evergallery gallery show ITEM")
 @with_quiet
 def gallery_show(
-    item: Annotated[str, typer.Argument(help="Its id.")], workspace: WorkspaceOption = HERE, json: JsonOption = False
+    item: Annotated[str, typer.Argument(help="Id of the item.")],
+    workspace: WorkspaceOption = HERE,
+    json: JsonOption = False,
 ) -> None:
     """Show one stored item."""
     with open_workspace(workspace) as space:
@@ -212,7 +214,7 @@ def gallery_images_from(
 @gallery_app.command("delete", epilog="Example:  evergallery gallery delete ITEM")
 @with_quiet
 def gallery_delete(
-    items: Annotated[list[str], typer.Argument(help="Their ids.")],
+    items: Annotated[list[str], typer.Argument(help="Ids of the items.")],
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:
@@ -229,7 +231,7 @@ def gallery_delete(
 def gallery_copy(
     source: Annotated[str, typer.Argument(metavar="FROM", help="A gallery's directory, or its URL.")],
     target: Annotated[str, typer.Argument(metavar="TO", help="An empty gallery, or what an earlier copy has left.")],
-    precision: Annotated[Precision | None, typer.Option(help="Of the vectors of a new gallery.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Precision of the vectors of a new gallery.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Copy a gallery into another engine, every version of every item, and compare both.
@@ -284,7 +286,9 @@ def gallery_snapshot(
 
 @gallery_app.command("verify", epilog="Example:  evergallery gallery verify backups/monday")
 @with_quiet
-def gallery_verify(path: Annotated[Path, typer.Argument(help="Of the snapshot.")], json: JsonOption = False) -> None:
+def gallery_verify(
+    path: Annotated[Path, typer.Argument(help="Directory of the snapshot.")], json: JsonOption = False
+) -> None:
     """Compare every file of a snapshot with its checksum. Exit status 6 if one is not what was written."""
     from evergallery.gallery.snapshot import verify
 
@@ -299,9 +303,11 @@ def gallery_verify(path: Annotated[Path, typer.Argument(help="Of the snapshot.")
 @gallery_app.command("restore", epilog="Example:  evergallery gallery restore backups/monday")
 @with_quiet
 def gallery_restore(
-    path: Annotated[Path, typer.Argument(help="Of the snapshot.")],
+    path: Annotated[Path, typer.Argument(help="Directory of the snapshot.")],
     workspace: WorkspaceOption = HERE,
-    force: Annotated[bool, typer.Option(help="Even where the gallery holds vectors; they stay on disk.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Restore even where the gallery holds vectors; they stay on disk.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Search the gallery of a snapshot from now on; it is verified before anything changes."""

@@ -50,7 +50,9 @@ COUNTED = (
 
 GenerationOption = Annotated[
     str | None,
-    typer.Option(help="That makes the vectors; the promoted one by default.", autocompletion=completion.generations),
+    typer.Option(
+        help="Generation that makes the vectors; the promoted one by default.", autocompletion=completion.generations
+    ),
 ]
 SplitOption = Annotated[str | None, typer.Option(help="Only the images of this split.")]
 MetadataOption = Annotated[str | None, typer.Option(help="Columns of a table to keep with the items: price,shop.")]
@@ -58,7 +60,7 @@ SyncOption = Annotated[
     bool,
     typer.Option("--sync", help="Find out which items of this folder were changed or are gone; asks to delete them."),
 ]
-PruneOption = Annotated[bool, typer.Option("--prune", help="With --sync: delete them unasked.")]
+PruneOption = Annotated[bool, typer.Option("--prune", help="Delete what --sync finds without asking.")]
 
 
 def index(
@@ -148,7 +150,9 @@ WithinOption = Annotated[
 ]
 SearchGenerationOption = Annotated[
     str | None,
-    typer.Option(help="That embeds the query; the promoted one by default.", autocompletion=completion.generations),
+    typer.Option(
+        help="Generation that embeds the query; the promoted one by default.", autocompletion=completion.generations
+    ),
 ]
 MinScoreOption = Annotated[float | None, typer.Option(help="Smallest cosine; by default any.")]
 MinScoreOfOption = Annotated[
@@ -163,7 +167,10 @@ MinProbabilityOption = Annotated[
 ]
 ExactOption = Annotated[
     bool | None,
-    typer.Option("--exact/--approximate", help="By default as  evergallery gallery  says of its indexes."),
+    typer.Option(
+        "--exact/--approximate",
+        help="Whether every vector is compared; by default as  evergallery gallery  says of its indexes.",
+    ),
 ]
 
 

@@ -33,7 +33,9 @@ NameOption = Annotated[
 ]
 ProxyOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="ADDRESS", help="Of a proxy, which says whose requests it passes on; may be repeated."),
+    typer.Option(
+        metavar="ADDRESS", help="Address of a proxy, which says whose requests it passes on; may be repeated."
+    ),
 ]
 AllowWritesOption = Annotated[
     bool, typer.Option("--allow-writes", help="On loopback, let everyone do everything without a token.")
@@ -47,8 +49,8 @@ RequireTokenOption = Annotated[
 ]
 RateOption = Annotated[float, typer.Option(min=0, help="Requests a second that a client may make; 0 for any.")]
 BurstOption = Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")]
-UploadMegabytesOption = Annotated[float, typer.Option(min=0.001, help="Of one picture.")]
-UploadMegapixelsOption = Annotated[float, typer.Option(min=0.001, help="Of one picture.")]
+UploadMegabytesOption = Annotated[float, typer.Option(min=0.001, help="Most megabytes of one picture.")]
+UploadMegapixelsOption = Annotated[float, typer.Option(min=0.001, help="Most megapixels of one picture.")]
 BackupsOption = Annotated[Path | None, typer.Option(help="Where snapshots go; backups in the workspace by default.")]
 ShadowOption = Annotated[
     str | None,
@@ -179,7 +181,7 @@ def token_list(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> N
 @token_app.command("revoke", epilog="Example:  evergallery token revoke till")
 @with_quiet
 def token_revoke(
-    name: Annotated[str, typer.Argument(help="Of the token.", autocompletion=completion.tokens)],
+    name: Annotated[str, typer.Argument(help="Name of the token.", autocompletion=completion.tokens)],
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:

@@ -46,7 +46,7 @@ def init(
     store: Annotated[
         str, typer.Option(help="Where the gallery is: a directory inside, postgresql://… or qdrant://…")
     ] = "gallery",
-    precision: Annotated[Precision, typer.Option(help="Of the stored vectors.")] = "float32",
+    precision: Annotated[Precision, typer.Option(help="Precision of the stored vectors.")] = "float32",
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Begin with the backbone as it was published: it answers at once.")
     ] = False,
@@ -175,7 +175,7 @@ def demo(
     data: Annotated[str, typer.Option(help="Your own images, in any form that learn reads.")] = "glyphs",
     data_dir: DataDirOption = None,
     limit: Annotated[int, typer.Option(min=200, help="Use at most this many images.")] = 12_000,
-    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """The whole story in minutes: learn, index, learn new categories, search the old vectors."""

@@ -76,7 +76,7 @@ class DemoResult:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The result as JSON values."""
         return {
             "title": self.title,
             "foot": self.foot,

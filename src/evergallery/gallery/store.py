@@ -188,7 +188,7 @@ class GalleryStore(Engine):
         return {name: item for name, versions in found.items() if (item := seen_of(versions, view))}
 
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
-        """Those of the ids that an item has."""
+        """Which of the ids an item has."""
         return set(self.get_many(identifiers, with_embeddings=False, view=view))
 
     def known_content(

@@ -57,7 +57,7 @@ class Generation:
 
     @property
     def number(self) -> int:
-        """1, 2, …"""
+        """The generation's number: 1, 2, …"""
         return int(self.card.name.removeprefix("v"))
 
     @property

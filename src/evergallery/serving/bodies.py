@@ -31,7 +31,7 @@ MOST_PARTS = 100_000
 
 
 CHARSETS = {"", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1"}
-"""Of a form's texts."""
+"""Character sets of a form's texts."""
 
 
 class Body:

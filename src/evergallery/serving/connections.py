@@ -33,7 +33,7 @@ class Patience:
     unread_seconds: float = 30.0
 
     def options(self) -> dict[str, Any]:
-        """The same as options of uvicorn's ``Config``."""
+        """The limits as options of uvicorn's ``Config``."""
         waiting: dict[Connection, None] = {}
         return {
             "http": partial(Connection, patience=self, waiting=waiting),

@@ -35,7 +35,7 @@ class Job:
     started: float = field(default_factory=time.monotonic, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The job as JSON values."""
         told = asdict(self)
         del told["started"]
         if self.state == "running":

@@ -6,7 +6,7 @@ from typing import Literal
 Takes = Literal["one", "many", "picture", "pictures"]
 """What a route takes: JSON of one question, or of many; a form with one picture, or with many."""
 FORM_BYTES = 1 << 20
-"""Of a form beside its pictures."""
+"""Most bytes of a form beside its pictures."""
 
 
 @dataclass(frozen=True)

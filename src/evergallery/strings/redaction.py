@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 WEB = {"http", "https", "ws", "wss", "webdav", "webdavs", "qdrant"}
-"""Where whatever stands before the host is there to be let in."""
+"""Schemes whose part before the host is there to be let in."""
 NO_SECRET = {"github", "abfs", "abfss", "wasb", "wasbs", "az"}
-"""Where it is part of the place."""
+"""Schemes whose part before the host belongs to the place."""
 SECRET_PARTS = {
     "password", "passwd", "passphrase", "pwd", "pass", "pw", "secret", "token", "signature", "sig", "sign", "credential",
     "credentials", "auth", "authorization", "apikey", "key", "session", "sessionid", "jsessionid", "cookie", "jwt", "sas", "hmac",

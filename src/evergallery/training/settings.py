@@ -163,9 +163,9 @@ class Settings(BaseModel):
     compile: bool = _setting(
         "Machine", "Run steps through torch.compile: pays in runs of minutes, and needs a C++ compiler.", False
     )
-    init_seed: int = _setting("Seeds", "Of new weights.", 0)
-    data_seed: int = _setting("Seeds", "Of the order of images and of augmentation.", 0)
-    validation_seed: int = _setting("Seeds", "Of the validation part.", 0)
+    init_seed: int = _setting("Seeds", "Seed of new weights.", 0)
+    data_seed: int = _setting("Seeds", "Seed of the order of images and of augmentation.", 0)
+    validation_seed: int = _setting("Seeds", "Seed of the validation part.", 0)
 
     @classmethod
     def of(cls, recipe: "Recipe", **changes: object) -> "Settings":

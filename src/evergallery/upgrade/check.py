@@ -145,7 +145,7 @@ class Check:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values; flips with the URIs and labels of query and answers."""
+        """The check as JSON values; flips with the URIs and labels of query and answers."""
 
         def shown(flips: Sequence[Flip]) -> list[dict[str, Any]]:
             images = self.images.images

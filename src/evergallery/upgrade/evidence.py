@@ -144,7 +144,7 @@ class Evidence(BaseModel):
         return figures.ndcg[1] if self.metric == "nDCG@1" and figures.ndcg else figures.recall[1]
 
     def answered(self, answer: Answer, share: float, through: str | None = None) -> "Evidence | None":
-        """The same for a dual query, or for re-scoring, at the worst of the shares that a refresh has still to pass.
+        """The evidence of a dual query, or of re-scoring, at the worst of the shares that a refresh has still to pass.
 
         Args:
             answer: how queries get to the old vectors.

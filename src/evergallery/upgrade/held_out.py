@@ -427,7 +427,7 @@ def _learned_from(holdings: Holdings, generations: Iterable[Generation], images:
 
 
 def _only_names(images: ImageSet) -> ImageSet:
-    """The same images without their pixels."""
+    """Images without their pixels."""
     return replace(
         images, pixels=np.zeros((1, 1, 1, 3), np.uint8), rows=np.zeros(len(images), np.int64), split=None, cameras=None
     )

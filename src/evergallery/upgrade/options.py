@@ -79,7 +79,7 @@ class Option:
     passes: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The option as JSON values."""
         return {**vars(self), "outcome": self.outcome.model_dump(mode="json")}
 
 

@@ -12,7 +12,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 
 ItemState = Literal["current", "compatible", "needs refresh", "unknown"]
-"""Of items whose vector is the promoted generation's own; one that it may search; one that it may not; nobody's."""
+"""States of items whose vector is the promoted generation's own, one that it may search, one that it may not, or nobody's."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Status:
     running: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The status as JSON values."""
         return asdict(self)
 
 

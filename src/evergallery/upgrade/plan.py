@@ -59,7 +59,7 @@ class Plan:
     advice: Recommendation | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The plan as JSON values."""
         advice = None if self.advice is None else self.advice.text
         return asdict(self) | {"options": [option.to_dict() for option in self.options], "advice": advice}
 

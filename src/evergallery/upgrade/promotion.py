@@ -20,7 +20,7 @@ from evergallery.upgrade.gate import Condition, Scope, gate_of
 from evergallery.upgrade.kept_evidence import evidence_between
 
 MOST_ENTRIES = 10_000
-"""Of the log, in which earlier checks are looked for."""
+"""Entries of the log in which earlier checks are looked for."""
 
 
 @dataclass(frozen=True)

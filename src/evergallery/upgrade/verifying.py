@@ -29,7 +29,7 @@ class Verification:
     figures: dict[tuple[str, str], Figures]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """The figures as JSON values."""
         tests = [{"queries": new, "vectors": old, **found} for (new, old), found in self.figures.items()]
         return {**asdict(self), "figures": tests}
 

@@ -242,7 +242,7 @@ class AdoptableFile(Adoptable):
 
 
 def note_of(directory: Path) -> Path:
-    """Where it is written which file a gallery is over, beside its directory."""
+    """The note that says which file a gallery is over, beside its directory."""
     return directory.with_name(f"{directory.name}.json")
 
 

@@ -458,7 +458,7 @@ class EdgeStore(GalleryStore):
         return condition(where, view)
 
     def _elsewhere(self, shard: Shard, points: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-        """Those of the points of a shard that other shards hold, too."""
+        """The points of a shard that other shards hold, too."""
         return {point for other in self._shards.values() if other is not shard for point in other.holds(points)}
 
 

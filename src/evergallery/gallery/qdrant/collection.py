@@ -65,7 +65,7 @@ class Source:
 
 
 class SourceCollection:
-    """Their collection on the server: all that is asked of it, and that only reads.
+    """Somebody's collection on the server: all that is asked of it, and that only reads.
 
     Args:
         client: of the server.

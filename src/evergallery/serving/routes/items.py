@@ -98,7 +98,7 @@ async def add(
     service: Served,
     image: Annotated[list[UploadFile], File(description="One picture or many.")],
     label: Annotated[str | None, Form(max_length=4096)] = None,
-    id: Annotated[str | None, Form(max_length=4096, description="Of one picture; by default its SHA-256.")] = None,
+    id: Annotated[str | None, Form(max_length=4096, description="Id of one picture; by default its SHA-256.")] = None,
     metadata: Annotated[str | None, Form(description="A JSON object of scalar values.")] = None,
     relabel: Annotated[bool, Form(description="Let the label take the place of another one that is known.")] = False,
 ) -> schemas.Added:

@@ -32,7 +32,7 @@ async def mark(body: schemas.NewMark, service: Served) -> schemas.Marks:
 
 @router.post("/marks/picture", dependencies=[Depends(Admission("write", "picture"))])
 async def keep_picture(
-    service: Served, image: Annotated[UploadFile, File(description="That was searched with.")]
+    service: Served, image: Annotated[UploadFile, File(description="The picture that was searched with.")]
 ) -> schemas.KeptPicture:
     """Keep a picture that was searched with, so that its results can be marked and a check can ask it again."""
     data, folder = await read_upload(image, service.limits), service.workspace.marks.pictures

@@ -44,7 +44,9 @@ async def search_image(
     ],
     more: Annotated[list[str] | None, Form(description="Ids of items that results should be like too.")] = None,
     less: Annotated[list[str] | None, Form(description="Ids of items that results should not be like.")] = None,
-    generation: Annotated[str | None, Form(description="That embeds the query; the promoted one by default.")] = None,
+    generation: Annotated[
+        str | None, Form(description="Generation that embeds the query; the promoted one by default.")
+    ] = None,
     k: Annotated[int, Form(ge=1, le=schemas.MOST_RESULTS)] = 10,
     labels: Annotated[list[str] | None, Form()] = None,
     generations: Annotated[list[str] | None, Form()] = None,

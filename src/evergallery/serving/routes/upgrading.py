@@ -42,7 +42,7 @@ async def held_out(service: Served) -> schemas.HeldOut:
 async def add_held_out(
     service: Served,
     image: Annotated[list[UploadFile], File(description="Pictures that no generation has learned from.")],
-    label: Annotated[list[str], Form(description="Of each picture, in their order; or one of all.")],
+    label: Annotated[list[str], Form(description="Labels of the pictures, in their order; or one of all.")],
 ) -> schemas.HeldOut:
     """Keep held-out pictures to check with, in `held-out/LABEL` of the workspace, until they are deleted."""
     if len(image) > service.limits.images:

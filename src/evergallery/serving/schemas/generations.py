@@ -46,7 +46,7 @@ class Generation(BaseModel):
 
 
 class GenerationDetail(Generation):
-    """The same with the names of its classes."""
+    """A generation with the names of its classes."""
 
     class_names: list[str]
     new_class_names: list[str]
@@ -112,15 +112,15 @@ class Option(BaseModel):
 
     name: str
     way: Literal["wait", "direct", "adapter", "dual", "rescore", "refresh"]
-    candidates: int | None = Field(description="For rescore.")
-    share: float = Field(description="Of the gallery that is refreshed before, in [0, 1].")
+    candidates: int | None = Field(description="How many candidates are scored again, for rescore.")
+    share: float = Field(description="Share of the gallery that is refreshed before, in [0, 1].")
     score: float = Field(description="Recall@1, or nDCG@1 where judgements are graded.")
-    change: float = Field(description="Of it against what answers now, with its interval.")
+    change: float = Field(description="Change of the score against what answers now, with its interval.")
     low: float
     high: float
-    milliseconds: float | None = Field(description="That models take for a query; null where it is not known.")
-    images: float = Field(description="That are embedded for a query at first.")
-    seconds: float | None = Field(description="Before it answers so; null where it is not known.")
+    milliseconds: float | None = Field(description="Time that models take for a query; null where it is not known.")
+    images: float = Field(description="Images that are embedded for a query at first.")
+    seconds: float | None = Field(description="Time before it answers so; null where it is not known.")
     passes: bool = Field(description="Whether the gate would let it.")
 
 

@@ -80,13 +80,13 @@ class Marks(BaseModel):
     """What was said of results."""
 
     marks: list[Mark]
-    queries: int = Field(description="Of which a right result is known: what a check can ask.")
+    queries: int = Field(description="Queries of which a right result is known: what a check can ask.")
 
 
 class KeptPicture(BaseModel):
     """A picture that was searched with, kept so that its results can be marked."""
 
-    query: str = Field(description="Its SHA-256.")
+    query: str = Field(description="SHA-256 of the picture.")
 
 
 class LabelCount(BaseModel):
@@ -104,7 +104,7 @@ class ValueCount(BaseModel):
 
 
 class MetadataCount(ValueCount):
-    """The same with the name that it stands under."""
+    """A value of metadata with the name that it stands under."""
 
     name: str
 

@@ -36,8 +36,8 @@ class MatrixRequest(Body):
 class AdaptRequest(Body):
     """A map between two generations."""
 
-    generation: Name = Field(description="That queries.", examples=["v2"])
-    against: Name = Field(description="Whose vectors are stored.", examples=["v1"])
+    generation: Name = Field(description="Generation whose queries are answered.", examples=["v2"])
+    against: Name = Field(description="Generation whose vectors are stored.", examples=["v1"])
     direction: Literal["query", "gallery"] = Field(
         "query", description="New queries into the old space, or stored vectors into the new one."
     )
@@ -62,7 +62,9 @@ class PlanRequest(Body):
     """What refreshing for a generation would cost."""
 
     generation: Name = Field(examples=["v2"])
-    adapter: Name | None = Field(None, description="That would map the stored vectors in place of reading images.")
+    adapter: Name | None = Field(
+        None, description="Adapter that would map the stored vectors in place of reading images."
+    )
 
 
 class RefreshRequest(PlanRequest):
@@ -152,7 +154,7 @@ class Canary(BaseModel):
     """Another generation that answers some clients; counted since the server was started."""
 
     generation: str
-    share: float = Field(description="Of the clients.")
+    share: float = Field(description="Share of the clients, in [0, 1].")
     by: str = Field(description="What clients are known by.")
     way: str = Field(description="How it answers over vectors of other generations.")
     answering: bool = Field(description="False where the gate refuses it by now, or where it was promoted.")
@@ -165,12 +167,14 @@ class Canary(BaseModel):
 class Drift(BaseModel):
     """Whether queries are still drawn as they were."""
 
-    generation: str = Field(description="That answers.")
+    generation: str = Field(description="Generation that answers.")
     reference: int = Field(description="Searches that the reference has.")
     of: int = Field(description="Searches that it shall have before anything is compared.")
-    windows: int = Field(description="Of searches that were compared with it.")
-    distances: dict[str, float] = Field(description="Of the last window, for scores and for queries, in [0, 1].")
-    limits: dict[str, float] = Field(description="From which they raise an alarm.")
+    windows: int = Field(description="Windows of searches that were compared with it.")
+    distances: dict[str, float] = Field(
+        description="Distances of the last window, for scores and for queries, in [0, 1]."
+    )
+    limits: dict[str, float] = Field(description="Distances from which an alarm is raised.")
     alarms: dict[str, str] = Field(description="When each was raised.")
 
 

@@ -13,14 +13,14 @@ MOST_LIKE = 16
 """Pictures and items that are one query together."""
 MOST_RESULTS = 1000
 MOST_RESULTS_TOGETHER = 25_600
-"""Of all queries in one request."""
+"""Most results of all queries in one request."""
 
 
 class SearchOptions(Body):
     """What a search may find."""
 
     generation: Name | None = Field(
-        None, description="That embeds the query; the promoted one by default.", examples=["v2"]
+        None, description="Generation that embeds the query; the promoted one by default.", examples=["v2"]
     )
     k: int = Field(10, ge=1, le=MOST_RESULTS, description="How many results.")
     labels: list[Text] | None = Field(
@@ -111,7 +111,7 @@ class Result(BaseModel):
     item: Item
     score: float = Field(description="Cosine.")
     probability: float | None = Field(
-        description="That query and item are of one class, where a check has measured it."
+        description="Probability that query and item are of one class, where a check has measured it."
     )
 
 
@@ -119,16 +119,16 @@ class Rescored(BaseModel):
     """How the candidates of a search got the vectors that they are ranked by."""
 
     candidates: int
-    kept: int = Field(description="Whose new vector was there, or followed from the old one.")
-    embedded: int = Field(description="Whose image was embedded for this search.")
-    gone: int = Field(description="Whose image is not there; they keep their older score.")
-    late: int = Field(description="For which no time was left; they keep their older score.")
+    kept: int = Field(description="Candidates whose new vector was there, or followed from the old one.")
+    embedded: int = Field(description="Candidates whose image was embedded for this search.")
+    gone: int = Field(description="Candidates whose image is not there; they keep their older score.")
+    late: int = Field(description="Candidates for which no time was left; they keep their older score.")
 
 
 class Answer(BaseModel):
     """What a search found; all of it by one generation."""
 
-    generation: str = Field(description="Of the query.")
+    generation: str = Field(description="Generation of the query.")
     promoted: str | None
     canary: str | None = Field(None, description="Which generation answers this client in place of the promoted one.")
     results: list[Result]
