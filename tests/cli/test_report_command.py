@@ -13,6 +13,10 @@ def test_report_of_an_empty_workspace_says_how_to_begin(tmp_path: Path) -> None:
     assert "evergallery learn IMAGES" in done.stdout
     assert f"Report: {tmp_path / 'shop' / 'report.html'}" in done.stdout.replace("\n", "")
     assert (tmp_path / "shop" / "report.html").is_file()
+    assert "v9 and --generation v8 are two generations" in evergallery(
+        "report", "v9", "--generation", "v8", "-w", tmp_path / "shop", expect=2
+    ).stderr.replace("\n", " ")  # fmt: skip
+    assert "has no generation 'v9'" in evergallery("report", "v9", "-w", tmp_path / "shop", expect=3).stderr
     assert "has no generation 'v9'" in evergallery(
         "report", "--generation", "v9", "-w", tmp_path / "shop", expect=3
     ).stderr.replace("\n", " ")  # fmt: skip

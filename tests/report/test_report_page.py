@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from evergallery.evaluation import Protocol
 from evergallery.methods import Finetune
 from evergallery.report.measurements import choose
 from evergallery.report.page import prose
+from evergallery.report.words import moment
 from evergallery.training import Settings
 from evergallery.upgrade.check import check_pair
 from evergallery.upgrade.gate import Gate
@@ -63,6 +65,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         space.learn(new, settings=Settings.update(**quick))
         space.learn(new, method=Finetune(), settings=Settings.update(**quick))
         space.check("v2", photos, against="v1")
+        yield space
+
+
+@contextmanager
+def fresh(shop: Workspace, folder: Path) -> Iterator[Workspace]:
+    """A copy of the workspace of which no check is kept."""
+    copy = shutil.copytree(shop.directory, folder / "shop", ignore=shutil.ignore_patterns(".lock", "checks"))
+    with Workspace(copy) as space:
         yield space
 
 
@@ -193,18 +203,48 @@ def test_flips_are_pictured_with_their_classes(shop: Workspace, page: Path) -> N
         assert {tuple(names[start : start + 3]) for start in range(0, len(names), 3)} <= possible
 
 
-def test_without_held_out_images_it_says_what_would_fill_it_in(shop: Workspace, tmp_path: Path) -> None:
-    report = shop.report(path=tmp_path / "report.html")
+def sections_of(text: str) -> tuple[list[str], list[str]]:
+    """The sections of a page, and where its side navigation leads."""
+    return re.findall(r'<section id="([\w-]+)"', text), re.findall(r'<li><a href="#([\w-]+)"', text)
+
+
+def test_without_held_out_images_it_shows_the_newest_check_that_is_kept(shop: Workspace, tmp_path: Path) -> None:
+    with fresh(shop, tmp_path) as space:
+        pair = space.check("v2", HELD_OUT, against="v1").pairs[0]
+        report = space.report(path=tmp_path / "report.html")
     text = report.path.read_text()
-    for name in ("verdict", "matrix", "trade-off", "classes", "generations", "refreshing", "flips", "prototypes"):
-        section = text[text.index(f'<section id="{name}"') :].split("</section>")[0]
-        assert "<code>evergallery report --data HELD_OUT</code>" in section
+    evidence = pair.evidence
+    assert any(sentence == f"v2 against v1: {pair.verdict}: {pair.reason}" for sentence in report.findings)
+    shown = ["standing", "lineage", "verdict", "matrix", "checks", "history"]
+    assert sections_of(text) == (shown, shown), "what nothing is known of is left out"
+    cells = re.findall(r"<td[^>]*--heat: [^>]*><strong>([\d.]+)</strong>", text)
+    assert cells == [f"{100 * evidence.recall(test):.1f}" for test in ("old self", "cross", "new self")]
+    verdict = text[text.index('<section id="verdict"') : text.index('<section id="matrix"')]
+    assert f"The check of {moment(evidence.time)} has measured this" in plain(verdict)
+    for condition in pair.conditions:
+        assert words_of(condition.measured) in plain(verdict)
+    assert text.count("<code>evergallery report --generation v2 --data HELD_OUT</code>") == 1
+    assert "v3 is newer, and no check of it is kept" in plain(text)
     assert "from v1 by evergreen" in text
-    evidence = shop.evidence(shop.space("v2"), shop.space("v1"))
-    assert evidence is not None
-    checks = text[text.index('id="checks"') :]
-    assert f"{100 * evidence.recall('cross'):.1f} (" in checks
     assert "check" in text[text.index('id="history"') :]
+
+
+def test_a_generation_that_was_never_checked_has_a_hint_and_no_empty_section(shop: Workspace, tmp_path: Path) -> None:
+    with fresh(shop, tmp_path) as space:
+        space.check("v2", HELD_OUT, against="v1")
+        text = space.report(generation="v3", path=tmp_path / "report.html").path.read_text()
+        against = space.report(against="v2", path=tmp_path / "against.html").path.read_text()
+    for page in (text, against):
+        assert sections_of(page)[0] == sections_of(page)[1] == ["standing", "lineage", "checks", "history"]
+        assert page.count("<code>evergallery report --data HELD_OUT</code>") == 1
+
+
+def test_the_check_is_judged_by_the_gate_of_today(shop: Workspace, tmp_path: Path) -> None:
+    with fresh(shop, tmp_path) as space:
+        space.check("v2", HELD_OUT, against="v1")
+        (space.directory / "gate.toml").write_text("queries = 100000\n")
+        report = space.report(path=tmp_path / "report.html")
+    assert "The gate is not passed; not met: queries." in report.findings
 
 
 def test_empty_workspace_is_written_to_itself(tmp_path: Path) -> None:
@@ -233,7 +273,8 @@ def test_unlabelled_images_are_agreed_upon_only(shop: Workspace, tmp_path: Path)
     report = shop.report(unlabelled, path=tmp_path / "report.html")
     text = report.path.read_text()
     assert any("the same first one" in sentence for sentence in report.findings)
-    assert "have no labels" in text[text.index('<section id="matrix"') :]
+    assert "have no labels" in report.findings[-1]
+    assert '<section id="matrix"' not in text
 
 
 def test_one_generation_has_a_matrix_and_nothing_to_compare(tmp_path: Path, quick: Callable[..., Settings]) -> None:
@@ -241,7 +282,8 @@ def test_one_generation_has_a_matrix_and_nothing_to_compare(tmp_path: Path, quic
         space.learn(coloured_images(classes=4), settings=quick(epochs=1))
         text = space.report(coloured_images(classes=4, seed=3)).path.read_text()
     assert text.count("--heat: 1") == 1
-    assert "v1 has no older generation beside it" in text[text.index('<section id="flips"') :]
+    assert text.count("v1 has no older generation beside it") == 1
+    assert '<section id="flips"' not in text
 
 
 def test_another_process_may_have_the_gallery(shop: Workspace, tmp_path: Path) -> None:

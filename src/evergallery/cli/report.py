@@ -11,6 +11,15 @@ from evergallery.cli.console import print_json, say, watching
 
 
 def report(
+    about: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="GENERATION",
+            help="The same as --generation.",
+            show_default=False,
+            autocompletion=completion.generations,
+        ),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Held-out images, in any form that learn reads; or an .npz of embeddings.")
     ] = None,
@@ -20,7 +29,10 @@ def report(
     workspace: WorkspaceOption = HERE,
     generation: Annotated[
         str | None,
-        typer.Option(help="The generation in question; the newest by default.", autocompletion=completion.generations),
+        typer.Option(
+            help="The generation in question; the newest by default, or without --data the newest that has been checked.",
+            autocompletion=completion.generations,
+        ),
     ] = None,
     against: Annotated[
         str | None,
@@ -35,11 +47,15 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write one page, to be opened without network: lineage, matrix, old and new classes, refresh, flips, prototypes."""
+    from evergallery.errors import InputError
+
+    if about is not None and generation not in (None, about):
+        raise InputError(f"{about} and --generation {generation} are two generations: name one of them.")
     with open_workspace(workspace) as space, watching(json) as watcher:
         done = space.report(
             data,
             path=to,
-            generation=generation,
+            generation=generation or about,
             against=against,
             queries=queries,
             gallery=gallery,

@@ -1,6 +1,6 @@
 """What held-out images show, as sections of a report: a sentence that concludes, a plot, a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from evergallery.report.measurements import Measurements
 from evergallery.report.page import COLOURS, plot
-from evergallery.report.words import counted, direction, duration, listed, moment, size
+from evergallery.report.words import counted, direction, duration, size
+from evergallery.retrieval.bootstrap import Interval
 from evergallery.upgrade.check import PairCheck
 from evergallery.upgrade.figures import interval_in_percent, interval_in_points
 
@@ -18,69 +19,14 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, PURPLE, RED = COLOURS
 GROUP_COLOURS = {"old": BLUE, "new": ORANGE, "all": GREEN}
 MOST_MOVED = 5
-SEARCHED = ("cross-test", "negative flips")
-"""Conditions on queries in the vectors of the base."""
-
-
-def verdict(found: Measurements) -> dict[str, Any]:
-    """The gate on the candidate, condition by condition."""
-    if found.base is None:
-        return {"sentences": [], "conditions": ()}
-    for agreed in found.check.agreements:
-        return {
-            "sentences": [
-                f"Queries of {agreed.new} and {agreed.old} have {100 * agreed.overlap:.1f} % of their {agreed.k} nearest "
-                f"among the vectors of {agreed.old} in common, and the same first one for {100 * agreed.same_first:.1f} % of "
-                f"{counted(agreed.queries, 'query', 'queries')}.",
-                "Without labels nobody knows which answers are right, so that the gate cannot judge.",
-            ],
-            "conditions": (),
-        }
-    pair = found.updates[found.candidate]
-    conditions = [condition for condition in pair.conditions if found.searched or condition.name not in SEARCHED]
-    missed = [condition.name for condition in conditions if condition.failed]
-    if found.promotion is not None:
-        sentences = [_answers(found, found.promotion)]
-        sentences += (
-            [f"By these held-out images it would be refused today; not met: {listed(missed)}."] if missed else []
-        )
-    else:
-        sentences = [
-            f"The gate is not passed; not met: {listed(missed)}." if missed else "Every condition of the gate is met."
-        ]
-    if not found.searched:
-        sentences.append(
-            f"No vectors of {found.base} are searched, so that only what {found.candidate} does in vectors of its own counts."
-        )
-    return {"sentences": [f"{pair.verdict.capitalize()}: {pair.reason}", *sentences], "conditions": conditions}
-
-
-def _answers(found: Measurements, promotion: Mapping[str, str | bool | None]) -> str:
-    """Since when the candidate answers queries, and by what right."""
-    since = f"{found.candidate} answers queries since {moment(str(promotion.get('time', '')))}"
-    if promotion.get("refused"):
-        return f"{since}, against the gate: {promotion['why']}"
-    judged = promotion.get("judged")
-    return f"{since}; the gate was passed then, judged on {judged}." if judged else f"{since}."
 
 
 def matrix(found: Measurements) -> dict[str, Any]:
     """Every generation's queries in every older generation's vectors."""
     names = found.check.generations
-    values = found.check.values()
-    low, high = np.nanmin(values), np.nanmax(values)
-    rows = []
-    for q, query in enumerate(names):
-        cells: list[dict[str, Any] | None] = []
-        for g, gallery in enumerate(names):
-            interval = found.recall(query, gallery) if g <= q else None
-            if interval is None:
-                cells.append(None)
-                continue
-            heat = (interval.mean - low) / (high - low) if high > low else 1.0
-            ends = f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
-            cells.append({"value": f"{100 * interval.mean:.1f}", "ends": ends, "heat": f"{heat:.3f}", "self": g == q})
-        rows.append((query, cells))
+    cells = {
+        (query, gallery): found.recall(query, gallery) for q, query in enumerate(names) for gallery in names[: q + 1]
+    }
     explained = {
         "AC": "pairs in which the newer generation finds more in the older one's vectors than that one itself did",
         "AM": "mean of all figures of the matrix",
@@ -89,12 +35,30 @@ def matrix(found: Measurements) -> dict[str, Any]:
     }
     figures = {name: value for name, value in found.check.lineage().items() if value is not None}
     return {
-        "names": names,
-        "rows": rows,
+        **heat_map(names, cells),
         "figures": [(name, f"{100 * value:.1f}", explained[name]) for name, value in figures.items()],
         "sentence": _matrix_words(found),
-        "range": f"{100 * low:.1f} to {100 * high:.1f}",
     }
+
+
+def heat_map(names: Sequence[str], recall: Mapping[tuple[str, str], Interval | None]) -> dict[str, Any]:
+    """The cells of a matrix by recall@1 of queries in vectors; ``None`` in a cell that was not measured."""
+    means = [interval.mean for interval in recall.values() if interval is not None]
+    low, high = min(means), max(means)
+    rows = []
+    for query in names:
+        cells: list[dict[str, Any] | None] = []
+        for gallery in names:
+            interval = recall.get((query, gallery))
+            if interval is None:
+                cells.append(None)
+                continue
+            heat = (interval.mean - low) / (high - low) if high > low else 1.0
+            ends = f"{100 * interval.low:.1f}–{100 * interval.high:.1f}"
+            value = f"{100 * interval.mean:.1f}"
+            cells.append({"value": value, "ends": ends, "heat": f"{heat:.3f}", "self": query == gallery})
+        rows.append((query, cells))
+    return {"names": names, "rows": rows, "range": f"{100 * low:.1f} to {100 * high:.1f}"}
 
 
 def trade_off(found: Measurements) -> dict[str, Any]:
@@ -236,11 +200,20 @@ def _matrix_words(found: Measurements) -> str:
         found.recall(*pair)
         for pair in ((found.base, found.base), (found.candidate, found.base), (found.candidate, found.candidate))
     )
-    change = found.updates[found.candidate].evidence.cross_change
+    return compared(
+        found.base, found.candidate, (alone, cross, own), found.updates[found.candidate].evidence.cross_change
+    )
+
+
+def compared(
+    old: str, new: str, recalls: tuple[Interval | None, Interval | None, Interval | None], change: Interval
+) -> str:
+    """What the matrix says of a pair: recall@1 of the old one alone, of the cross-test, of the new one alone."""
+    alone, cross, own = recalls
     return (
-        f"Queries of {found.candidate} reach recall@1 {interval_in_percent(cross)} % in vectors of {found.base}, where "
-        f"{found.base} itself reaches {interval_in_percent(alone)} %: {interval_in_points(change)} points, "
-        f"{direction(change)}. In vectors of its own {found.candidate} reaches {interval_in_percent(own)} %."
+        f"Queries of {new} reach recall@1 {interval_in_percent(cross)} % in vectors of {old}, where {old} itself reaches "
+        f"{interval_in_percent(alone)} %: {interval_in_points(change)} points, {direction(change)}. In vectors of its own "
+        f"{new} reaches {interval_in_percent(own)} %."
     )
 
 

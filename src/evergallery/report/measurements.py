@@ -161,18 +161,23 @@ def measure_held_out(
         prototypes=refresh.prototypes,
         plan=refresh.plan,
         no_plan=refresh.no_plan if held_out.labelled else "",
-        searched=_searches(holdings, candidate, base),
-        promotion=holdings.state.last_promotion if holdings.state.promoted == candidate.name else None,
+        searched=base is None or searches(holdings, candidate, base.fingerprint),
+        promotion=promotion_of(holdings, candidate),
     )
 
 
-def _searches(holdings: Holdings, candidate: Generation, base: Generation | None) -> bool:
-    """Whether the candidate's queries meet vectors of the base; also while nobody can look, or the gallery is empty."""
+def searches(holdings: Holdings, candidate: Generation, fingerprint: str) -> bool:
+    """Whether the candidate's queries meet vectors of a space; also while nobody can look, or the gallery is empty."""
     try:
         held = {space.fingerprint for space in stored_spaces(holdings, view=view_with(holdings, candidate.name))}
     except BusyError:
         return True
-    return not held or base is None or base.fingerprint in held
+    return not held or fingerprint in held
+
+
+def promotion_of(holdings: Holdings, candidate: Generation) -> Mapping[str, str | bool | None] | None:
+    """The last promotion, where it is that of this generation."""
+    return holdings.state.last_promotion if holdings.state.promoted == candidate.name else None
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from evergallery.report import comparison, standing
 from evergallery.report.classes import classes
 from evergallery.report.every_metric import every_metric
 from evergallery.report.flips import flips
+from evergallery.report.kept_check import kept_check, kept_sections
 from evergallery.report.measurements import Measurements, choose, measure_held_out
 from evergallery.report.page import require_plots, write_page
+from evergallery.report.verdict import verdict
 from evergallery.report.words import counted, listed, moment
 from evergallery.upgrade.held_out import HeldOutSource
 from evergallery.watching import SILENT, Watcher
@@ -52,9 +54,10 @@ def report(
     """Write one HTML file about this workspace that needs no network; what is measured for it is not remembered.
 
     Args:
-        data: held-out labelled images, as ``check`` takes them; without them nothing is measured, and the page says so.
+        data: held-out labelled images, as ``check`` takes them; without them nothing is measured, and the page shows the verdict
+            and the matrix of the check that is kept.
         path: of the page; ``report.html`` in the workspace by default.
-        generation: the one in question; the newest by default.
+        generation: the one in question; the newest by default, or without ``data`` the newest that has been checked.
         against: whose vectors it would search; by default the promoted one's, or where it is the promoted one itself
             its parent's.
         queries: split of the queries.
@@ -70,9 +73,18 @@ def report(
     require_plots("A report")
     target = _target(Path(path) if path is not None else holdings.directory / FILE)
     source = None if data is None else HeldOutSource(data, queries=queries, gallery=gallery, data_dir=data_dir)
-    subject, found = _measure(holdings, source, generation, against, watcher)
+    for name in (generation, against):
+        if name is not None:
+            holdings.generation(name)
+    kept = kept_check(holdings, generation, against) if source is None else None
+    if kept is None:
+        subject, found = _measure(holdings, source, generation, against, watcher)
+        sections = _sections(found)
+    else:
+        subject, found = (kept.candidate.name, kept.base.name), None
+        sections = kept_sections(holdings, kept)
     watcher.said("writing the report")
-    content = _content(holdings, subject, found)
+    content = _content(holdings, subject, found, sections)
     write_page(target, "report.html", **content)
     return Report(target, tuple(content["findings"]))
 
@@ -81,9 +93,6 @@ def _measure(
     holdings: Holdings, source: HeldOutSource | None, generation: str | None, against: str | None, watcher: Watcher
 ) -> tuple[Subject | None, Measurements | None]:
     """What the report is about, and what held-out images show of it."""
-    for name in (generation, against):
-        if name is not None:
-            holdings.generation(name)
     if not holdings.generations():
         return None, None
     candidate, base = choose(holdings, generation, against)
@@ -91,20 +100,21 @@ def _measure(
     return subject, None if source is None else measure_held_out(holdings, source, candidate, base, watcher)
 
 
-def _content(holdings: Holdings, subject: Subject | None, found: Measurements | None) -> dict[str, Any]:
+def _content(
+    holdings: Holdings, subject: Subject | None, found: Measurements | None, sections: dict[str, Any]
+) -> dict[str, Any]:
     """What the page's template shows."""
     where = standing.standing(holdings)
-    sections = _sections(found)
+    missing = _missing(holdings, found, subject, sections)
     return {
         "name": holdings.directory.resolve().name,
         "made": moment(now()),
         "version": __version__,
         "subject": subject,
-        "findings": _findings(where, sections, subject, found),
+        "findings": _findings(where, sections, subject, missing),
         "standing": where,
         "lineage": standing.lineage(holdings),
         "sections": sections,
-        "missing": _missing(found, subject),
         "protocol": None if found is None else _protocol(found),
         "checks": standing.earlier_checks(holdings),
         "history": standing.history(holdings),
@@ -126,7 +136,7 @@ def _sections(found: Measurements | None) -> dict[str, Any]:
     """The sections that could be measured, by name."""
     if found is None:
         return {}
-    sections = {"verdict": comparison.verdict(found)} if found.base else {}
+    sections = {"verdict": verdict(found)} if found.base else {}
     if not found.labelled:
         return sections
     sections |= {
@@ -145,21 +155,33 @@ def _sections(found: Measurements | None) -> dict[str, Any]:
     return sections
 
 
-def _missing(found: Measurements | None, subject: Subject | None) -> str:
-    """Why a section is empty, and the command that fills it."""
+def _missing(
+    holdings: Holdings, found: Measurements | None, subject: Subject | None, sections: dict[str, Any]
+) -> list[str]:
+    """Why sections are left out, and the command that fills them, a sentence each."""
     if subject is None:
-        return "Nothing has been learned yet. Begin with  evergallery learn IMAGES"
-    if found is None:
-        return (
-            "Not measured, because no held-out images were given. Fill this in with  evergallery report --data HELD_OUT"
-        )
-    if found.base is None:
-        return f"{subject[0]} has no older generation beside it. Learn another one with  evergallery learn NEW_IMAGES"
-    return "Not measured, because the held-out images have no labels. Fill this in with  evergallery report --data LABELLED"
+        return ["Nothing has been learned yet. Begin with  evergallery learn IMAGES"]
+    if found is not None and not found.labelled:
+        return [
+            "The rest was not measured, because the held-out images have no labels. Measure it with  evergallery report "
+            "--data LABELLED"
+        ]
+    if found is not None:
+        hint = f"{subject[0]} has no older generation beside it. Learn another one with  evergallery learn NEW_IMAGES"
+        return [hint] if found.base is None else []
+    newest = holdings.generations()[-1].name
+    other = newest != subject[0]
+    sentences = [f"{newest} is newer, and no check of it is kept."] if other and sections else []
+    what = "The rest was" if sections else "What it finds was"
+    about = f" --generation {subject[0]}" if other else ""
+    return [
+        *sentences,
+        f"{what} not measured, because no held-out images were given. Measure it with  evergallery report{about} --data HELD_OUT",
+    ]
 
 
 def _findings(
-    where: dict[str, Any], sections: dict[str, Any], subject: Subject | None, found: Measurements | None
+    where: dict[str, Any], sections: dict[str, Any], subject: Subject | None, missing: list[str]
 ) -> list[str]:
     """What the page says in short, a sentence each."""
     findings = list(where["sentences"][:2])
@@ -173,9 +195,7 @@ def _findings(
             findings.append(sections[name]["sentence"])
     if "refreshing" in sections:
         findings.append(sections["refreshing"]["sentences"][0])
-    if found is None:
-        findings.append(_missing(found, subject))
-    return findings
+    return findings + missing
 
 
 def _protocol(found: Measurements) -> str:
