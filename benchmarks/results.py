@@ -20,6 +20,8 @@ FURTHER = {"ablation": "What each part of evergreen contributes: {}"}
 
 HEAD = """# Results
 
+With this page you look up how a method did on a data set, and which command makes the same table on your machine.
+
 Every table is made from the files under [results/](../results), one for each run, by `python benchmarks/results.py`; each file
 holds the command, seed, commit, hardware, versions, hyper-parameters, data, their split and digest, and all figures of the run.
 The command under a table makes its runs again from the data that the table names; what is there already is kept.

@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -276,32 +275,6 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
 
     def _dimensions(self) -> dict[str, int]:
         return dict(sorted({**super()._dimensions(), self._source.generation: self._source.dimension}.items()))
-
-    def _held(self, identifiers: Sequence[str], with_embeddings: bool = True) -> dict[str, list[Item]]:
-        points = [str(point_id(identifier)) for identifier in identifiers]
-        with explained(self.url):
-            records = self._client.retrieve(self._collection, points, with_vectors=with_embeddings) if points else []
-            found = self._present(records, with_embeddings)
-        return {versions[0].id: versions for versions in found}
-
-    def _pages(
-        self, where: Filter, view: View, after: str | None, size: int, *, with_embeddings: bool
-    ) -> Iterator[list[list[Item]]]:
-        start = None if after is None else str(UUID(int=point_id(after).int + 1))
-        having = condition(where, view)
-        while True:
-            with explained(self.url):
-                records, following = self._client.scroll(
-                    self._collection, having, limit=size, offset=start, with_vectors=with_embeddings
-                )
-                found = self._present(records, with_embeddings)
-            asked = ([version for version in versions if is_asked(version, where, view)] for versions in found)
-            page = [versions for versions in asked if versions]
-            if page:
-                yield page
-            if following is None:
-                return
-            start = str(following)
 
     def _present(self, records: Sequence[Any], with_embeddings: bool) -> list[list[Item]]:
         """The versions of items whose points are in their collection, with its vectors where they are asked for."""

@@ -258,7 +258,8 @@ class QdrantStore(GalleryStore):
         points = [str(point_id(identifier)) for identifier in identifiers]
         with explained(self.url):
             records = self._client.retrieve(self._collection, points, with_vectors=with_embeddings) if points else []
-        return {versions[0].id: versions for versions in map(versions_of, records)}
+            found = self._present(records, with_embeddings)
+        return {versions[0].id: versions for versions in found}
 
     def _pages(
         self, where: Filter, view: View, after: str | None, size: int, *, with_embeddings: bool
@@ -270,13 +271,18 @@ class QdrantStore(GalleryStore):
                 records, following = self._client.scroll(
                     self._collection, having, limit=size, offset=start, with_vectors=with_embeddings
                 )
-            if records:
-                yield [
-                    [version for version in versions_of(record) if is_asked(version, where, view)] for record in records
-                ]
+                found = self._present(records, with_embeddings)
+            asked = ([version for version in versions if is_asked(version, where, view)] for versions in found)
+            page = [versions for versions in asked if versions]
+            if page:
+                yield page
             if following is None:
                 return
             start = str(following)
+
+    def _present(self, records: Sequence[Any], with_embeddings: bool) -> list[list[Item]]:
+        """The versions of the items of these records, each item's together."""
+        return [versions_of(record) for record in records]
 
     def _counts(self, where: Filter, view: View) -> dict[str, int]:
         def ask() -> dict[str, int]:
