@@ -200,7 +200,7 @@ def test_directory_in_use_is_not_taken_over(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="exists and is not empty"):
         Workspace.create(tmp_path)
-    with pytest.raises(InputError, match="dimension is not usable"):
+    with pytest.raises(InputError, match="--dim 1 is not usable: it has to be at least 2"):
         Workspace.create(tmp_path / "shop", dim=1)
 
 

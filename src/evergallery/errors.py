@@ -16,10 +16,11 @@
 A message is one sentence that says what is wrong, where, and what to do.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from evergallery.strings.redaction import redacted_text
 
@@ -43,6 +44,40 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'evergreen'?`` with the known names that are nearest to one that is not known; else nothing."""
     near = get_close_matches(name.lower(), list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+LIMITS = {
+    "greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "below"), "less_than_equal": ("le", "at most"),
+}  # fmt: skip
+"""Kinds of Pydantic's errors about a limit: what holds it, and how it is said."""
+
+
+class Faults(Protocol):
+    """Pydantic's ``ValidationError``, and FastAPI's."""
+
+    def errors(self) -> Sequence[Any]:
+        """Each with its type, its message and its place."""
+
+
+def fault_of(error: Faults) -> str:
+    """What is wrong with the first value that does not fit, in the words of the command line: ``it has to be at least 1``."""
+    first = error.errors()[0]
+    kind, context = first["type"], first.get("ctx", {})
+    if kind in LIMITS:
+        name, said = LIMITS[kind]
+        limit = context[name]
+        return f"it has to be {said} {format(limit, 'g') if isinstance(limit, float) else limit}"
+    if kind == "literal_error":
+        return f"it has to be {context['expected']}"
+    if kind == "extra_forbidden":
+        return "there is none of that name"
+    if kind == "missing":
+        return "it is missing"
+    if kind == "string_pattern_mismatch":
+        return f"it has to have the form {context['pattern'].strip('^$()')}"
+    message = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    return re.sub("^Input should", "it has to", message).replace("has to be a valid", "has to be a")
 
 
 class EvergalleryError(Exception):

@@ -23,6 +23,7 @@ from evergallery.gallery.items import Precision
 from evergallery.network import HeadKind
 from evergallery.network.architecture import Neck
 from evergallery.serving.tokens import Scope
+from evergallery.training.settings import TrainingPrecision
 from evergallery.upgrade.orders import ORDERS
 from evergallery.workspace import Workspace
 
@@ -33,6 +34,7 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         choices.Interpolation: get_args(Interpolation), choices.Precision: get_args(Precision),
         choices.Direction: get_args(Direction), choices.Order: tuple(ORDERS), choices.Scope: get_args(Scope),
         choices.Budget: get_args(Budget), choices.AdapterKind: tuple(ADAPTERS),
+        choices.TrainingPrecision: get_args(TrainingPrecision),
     }  # fmt: skip
     for literal, words in known.items():
         assert set(get_args(literal)) == set(words)
@@ -43,12 +45,19 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
     [
         (["init", "shop", "--head", "foo"], ["--head", "'foo'", "cosine"]),
         (["init", "shop", "--size", "0"], ["--size", "1"]),
-        (["init", "shop", "--dim", "-3"], ["--dim", "1"]),
+        (["init", "shop", "--dim", "-3"], ["--dim", "2"]),
         (["init", "shop", "--dim", "many"], ["--dim"]),
         (["init", "shop", "--neck", "long"], ["--neck", "'long'"]),
         (["init", "shop", "--fit", "tight"], ["--fit", "'tight'"]),
         (["init", "shop", "--precision", "int7"], ["--precision", "'int7'"]),
         (["init"], ["directory"]),
+        (["learn", "x", "--head", "foo"], ["--head", "'foo'", "cosine"]),
+        (["learn", "x", "--neck", "long"], ["--neck", "'long'", "unit-linear"]),
+        (["learn", "x", "--dim", "0"], ["--dim", "2"]),
+        (["learn", "x", "--precision", "int8"], ["--precision", "'int8'", "bf16"]),
+        (["benchmark", "glyphs", "--precision", "int8"], ["--precision", "'int8'", "bf16"]),
+        (["benchmark", "glyphs", "--dim", "1"], ["--dim", "2"]),
+        (["benchmark", "glyphs", "--weights", "no.pt"], ["no.pt"]),
         (["refresh", "v2", "--order", "newest"], ["--order", "'newest'", "oldest"]),
         (["refresh", "v2", "--fraction", "half"], ["--fraction"]),
         (["adapt", "v2", "v1", "--pairs", "x", "--kind", "bent"], ["--kind", "'bent'"]),

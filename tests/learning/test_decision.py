@@ -1,5 +1,6 @@
 """How to learn is decided once, from what is asked for and from what the run begins on."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 
 from conftest import coloured_images
 from evergallery import Workspace
+from evergallery.errors import InputError
 from evergallery.learning.decision import Ground, Request, decide
 from evergallery.learning.run import Run
 from evergallery.methods import DualTuning, Evergreen, Finetune, Joint
@@ -37,6 +39,44 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def decided(shop: Workspace, **asked: Any) -> Run:
     return decide(Request(**asked), Ground.of(shop.promoted, shop.state), 2, shop.directory)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("asked", "says"),
+        [
+            ({"head": "foo"}, "--head 'foo' .* one of .*cosine"),
+            ({"neck": "foo"}, "--neck 'foo' .*'unit-linear'"),
+            ({"train": "foo"}, "--train 'foo' .*'neck'"),
+            ({"settings": {"precision": "int8"}}, "--precision 'int8' .*'bf16'"),
+            ({"settings": {"epoch_count": 3}}, "--epoch-count 3 .*none of that name"),
+            ({"dim": 0}, "--dim 0 .*at least 2"),
+            ({"dim": -5}, "--dim -5 .*at least 2"),
+            ({"backbone": ""}, "No backbone"),
+            ({"weights": "nonexistent"}, "no file nonexistent with weights"),
+            ({"supporting_weights": "nonexistent"}, "no file nonexistent with weights"),
+            ({"weights": "."}, "There is no file"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_before_anything_is_read(
+        self, asked: dict[str, Any], says: str, scratch: Workspace, tmp_path: Path
+    ) -> None:
+        with pytest.raises(InputError, match=says):
+            scratch.learn(tmp_path / "no images", **asked)
+
+    @pytest.mark.parametrize("name", ["empty.pt", "empty.safetensors"])
+    @pytest.mark.parametrize("which", ["weights", "supporting_weights"])
+    def test_an_empty_file_of_weights(self, which: str, name: str, scratch: Workspace, tmp_path: Path) -> None:
+        (tmp_path / name).write_bytes(b"")
+        asked: dict[str, Any] = {which: str(tmp_path / name)}
+        with pytest.raises(InputError, match=f"{name} cannot be read as weights"):
+            scratch.learn(tmp_path / "no images", **asked)
+
+    def test_settings_by_themselves(self) -> None:
+        makers: list[Callable[..., Settings]] = [Settings, Settings.update]
+        for made in makers:
+            with pytest.raises(InputError, match="^--epochs 0 is not usable: it has to be at least 1.$"):
+                made(epochs=0)
 
 
 class TestFromScratch:

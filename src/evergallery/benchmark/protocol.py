@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import ValidationError
-
 from evergallery.benchmark.parts import Parts, parts_of
 from evergallery.data.datasets import NAMED
 from evergallery.data.images import Fit, Preprocessing
@@ -173,7 +171,7 @@ class BenchmarkProtocol:
         """D of the embedding with this backbone."""
         from evergallery.network import build_backbone
 
-        return self.dim or build_backbone(backbone).width
+        return build_backbone(backbone).width if self.dim is None else self.dim
 
     def preprocessing(self, plan: TrainingPlan) -> Preprocessing:
         """How an image becomes the input of the network."""
@@ -245,13 +243,9 @@ class ProtocolChanges:
             InputError: a value that cannot be.
         """
         changes = {name: self.given()[name] for name in ("epochs", "precision") if name in self.given()}
-        try:
-            first, update = (
-                Settings.model_validate({**settings.model_dump(), **changes}) for settings in (plan.first, plan.update)
-            )
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            raise InputError(f"--{wrong['loc'][0]} {wrong['input']!r} is not usable: {wrong['msg']}.") from error
+        first, update = (
+            Settings.model_validate({**settings.model_dump(), **changes}) for settings in (plan.first, plan.update)
+        )
         return replace(plan, first=first, update=update, size=self.size or plan.size)
 
 

@@ -122,9 +122,8 @@ def _check_networks(protocol: BenchmarkProtocol) -> None:
         )
     networks = {protocol.backbone: protocol.weights, update_backbone: protocol.later_weights}
     for backbone, weights in networks.items():
-        embedder = Embedder(
-            Architecture(backbone=backbone, dimension=protocol.dim, neck=protocol.neck), pretrained=protocol.pretrained
-        )
+        architecture = Architecture.of(backbone=backbone, dimension=protocol.dim, neck=protocol.neck)
+        embedder = Embedder(architecture, pretrained=protocol.pretrained)
         if weights is not None:
             load_weights(embedder.backbone, weights)
 

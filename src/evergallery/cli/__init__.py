@@ -52,7 +52,7 @@ def _usage(error: Exception) -> str:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
         return ""
-    message = message.replace("Value error, ", "").replace("Input should", "it should").removesuffix(".")
+    message = message.replace("Value error, ", "").replace("Input should", "it has to").removesuffix(".")
     path = context.command_path if context else "evergallery"
     return f"{message}{'' if message.endswith('?') else '.'} See  {path} --help"
 

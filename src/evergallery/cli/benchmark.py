@@ -1,13 +1,16 @@
 """``evergallery benchmark``: the protocols of the papers, and two result sets side by side."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evergallery.cli.choices import Budget, Fit, Head, Neck
+from evergallery.cli.choices import Budget, Fit, Head, Neck, TrainingPrecision
 from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, size_given
 from evergallery.cli.console import out, print_json, print_table, say, watching
+
+if TYPE_CHECKING:
+    from evergallery.benchmark.protocol import ProtocolChanges
 
 ProtocolArgument = Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")]
 SetsArgument = Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")]
@@ -28,7 +31,7 @@ BackboneOption = Annotated[str | None, typer.Option(help="Of all generations, in
 UpdateBackboneOption = Annotated[
     str | None, typer.Option(help="Of the generations after the first, where it is another.")
 ]
-DimOption = Annotated[int | None, typer.Option(min=1, help="Dimension of the embedding.")]
+DimOption = Annotated[int | None, typer.Option(min=2, help="Dimension of the embedding.")]
 NeckOption = Annotated[Neck | None, typer.Option(help="Layers after the backbone.")]
 HeadOption = Annotated[Head | None, typer.Option(help="Classifier in training.")]
 PretrainedOption = Annotated[
@@ -39,8 +42,10 @@ WeightsOption = Annotated[Path | None, typer.Option(help="Networks begin with th
 UpdateWeightsOption = Annotated[
     Path | None, typer.Option(help="Likewise of the generations after the first, where they have another backbone.")
 ]
-EpochsOption = Annotated[int | None, typer.Option(help="Of every generation.")]
-PrecisionOption = Annotated[str | None, typer.Option(help="auto, bf16 or float32.")]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Of every generation.")]
+PrecisionOption = Annotated[
+    TrainingPrecision | None, typer.Option(help="bf16 where the hardware has it, by default, or float32.")
+]
 FitOption = Annotated[Fit | None, typer.Option(help="How images of another shape are brought to that size.")]
 KsOption = Annotated[str | None, typer.Option("--ks", help="K,K,…: recall at these ranks too.")]
 EvaluateOption = Annotated[
@@ -87,10 +92,7 @@ def benchmark(
         _compare(sets or [], json)
     else:
         from evergallery.benchmark.protocol import ProtocolChanges
-        from evergallery.benchmark.runner import run_benchmark
-        from evergallery.report.page import require_plots
 
-        require_plots("A benchmark")
         changes = ProtocolChanges(
             backbone=backbone,
             update_backbone=update_backbone,
@@ -101,25 +103,44 @@ def benchmark(
             weights=weights,
             update_weights=update_weights,
             epochs=epochs,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
             size=size_given(size),
             fit=fit,
             ks=_ranks(ks),
             evaluate=_names(evaluate),
         )
-        with watching(json) as watcher:
-            results = run_benchmark(
-                protocol,
-                _names(methods),
-                seeds=range(seeds),
-                budget=budget,
-                data=data,
-                data_dir=data_dir,
-                changes=changes,
-                out=out_directory,
-                watcher=watcher,
-            )
-        _show(results, f"{protocol}, budget {budget}", json)
+        _run(protocol, methods, seeds, budget, data, data_dir, changes, out_directory, json)
+
+
+def _run(
+    protocol: str,
+    methods: str | None,
+    seeds: int,
+    budget: Budget,
+    data: str | None,
+    data_dir: Path | None,
+    changes: "ProtocolChanges",
+    out_directory: Path,
+    json: bool,
+) -> None:
+    """Run what is not finished, and show the table."""
+    from evergallery.benchmark.runner import run_benchmark
+    from evergallery.report.page import require_plots
+
+    require_plots("A benchmark")
+    with watching(json) as watcher:
+        results = run_benchmark(
+            protocol,
+            _names(methods),
+            seeds=range(seeds),
+            budget=budget,
+            data=data,
+            data_dir=data_dir,
+            changes=changes,
+            out=out_directory,
+            watcher=watcher,
+        )
+    _show(results, f"{protocol}, budget {budget}", json)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

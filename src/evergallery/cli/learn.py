@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evergallery.cli import completion
+from evergallery.cli.choices import Head, Neck
 from evergallery.cli.common import (
     HERE,
     DataArgument,
@@ -49,9 +50,9 @@ ClassOrderSeedOption = Annotated[int | None, typer.Option(help="Of the groups; n
 BackboneOption = Annotated[
     str | None, typer.Option(help="Another backbone than the parent's.", autocompletion=completion.backbones)
 ]
-DimOption = Annotated[int | None, typer.Option(help="Another dimension of the embedding.")]
-NeckOption = Annotated[str | None, typer.Option(help="none, linear, bn, linear-bn, unit-linear or mlp.")]
-HeadOption = Annotated[str | None, typer.Option(help="Classifier in training: cosine, unit-rows, linear, simplex.")]
+DimOption = Annotated[int | None, typer.Option(min=2, help="Another dimension of the embedding.")]
+NeckOption = Annotated[Neck | None, typer.Option(help="Other layers after the backbone.")]
+HeadOption = Annotated[Head | None, typer.Option(help="Another classifier in training.")]
 FromScratchOption = Annotated[
     bool, typer.Option("--from-scratch", help="Begin with new weights rather than the parent's.")
 ]
@@ -109,8 +110,8 @@ def learn(
             settings=settings,
             backbone=backbone,
             dim=dim,
-            neck=neck,  # type: ignore[arg-type]
-            head=head,  # type: ignore[arg-type]
+            neck=neck,
+            head=head,
             pretrained=pretrained,
             weights=weights,
             supporting_weights=supporting_weights,

@@ -35,7 +35,7 @@ def init(
         ),
     ] = "resnet20",
     dim: Annotated[
-        int | None, typer.Option(min=1, help="Dimension of the embedding; the backbone's own by default.")
+        int | None, typer.Option(min=2, help="Dimension of the embedding; the backbone's own by default.")
     ] = None,
     neck: Annotated[
         Neck | None, typer.Option(help="Layers after the backbone; linear where a dimension is asked for, else none.")

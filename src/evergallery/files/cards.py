@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from evergallery.errors import DamagedError
+from evergallery.errors import DamagedError, fault_of
 from evergallery.files.durable import read_json, write_json
 
 Card = TypeVar("Card", bound=BaseModel)
@@ -46,7 +46,7 @@ def read_card(path: Path, model: type[Card], newest: int, noun: str) -> Card:
     try:
         return model.model_validate(card)
     except ValidationError as error:
-        raise DamagedError(f"{path} is not {noun} ({error.errors()[0]['msg']}): restore it from a backup.") from error
+        raise DamagedError(f"{path} is not {noun} ({fault_of(error)}): restore it from a backup.") from error
 
 
 def _digest(card: dict[str, Any]) -> str:

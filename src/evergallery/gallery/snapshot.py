@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evergallery._version import __version__
-from evergallery.errors import DamagedError, InputError
+from evergallery.errors import DamagedError, InputError, fault_of
 from evergallery.files import copy_hashed, new_directory, read_json, sha256_of, write_json
 
 MANIFEST = "snapshot.json"
@@ -124,7 +124,7 @@ def read(path: Path) -> Snapshot:
         snapshot = Snapshot.model_validate(content)
     except ValidationError as error:
         raise DamagedError(
-            f"{path / MANIFEST} does not describe a snapshot ({error.errors()[0]['msg']}): use another snapshot."
+            f"{path / MANIFEST} does not describe a snapshot ({fault_of(error)}): use another snapshot."
         ) from error
     outside = [name for name in snapshot.files if Path(name).is_absolute() or ".." in Path(name).parts]
     if outside:

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evergallery.errors import InputError, did_you_mean
+from evergallery.errors import InputError, did_you_mean, fault_of
 
 Way = Literal["checked", "direct", "adapter", "dual", "rescore"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -53,7 +53,7 @@ class Answer(BaseModel):
             return cls.model_validate({"way": way, **given})
         except ValidationError as error:
             first = error.errors()[0]
-            raise InputError(f"{first['loc'][0]} = {first['input']!r} is not usable: {first['msg']}.") from error
+            raise InputError(f"{first['loc'][0]} = {first['input']!r} is not usable: {fault_of(error)}.") from error
 
     @property
     def looks_twice(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evergallery.errors import DamagedError, RefusedError
+from evergallery.errors import DamagedError, RefusedError, fault_of
 from evergallery.files import read_json, write_json
 from evergallery.gallery.items import View
 from evergallery.holdings.answer import CHECKED, Answer
@@ -121,7 +121,7 @@ class State(BaseModel):
             state = cls.model_validate(content)
         except ValidationError as error:
             raise DamagedError(
-                f"{path} is not a workspace's state ({error.errors()[0]['msg']}): restore it from a backup."
+                f"{path} is not a workspace's state ({fault_of(error)}): restore it from a backup."
             ) from error
         # Earlier versions wrote down keys and options.
         state.store = redacted(state.store)

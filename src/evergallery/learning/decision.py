@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from evergallery.data.images import Preprocessing
@@ -16,7 +15,7 @@ from evergallery.learning.conditions import check_old_images, check_parent, chec
 from evergallery.learning.run import Run
 from evergallery.methods import Beginning, Evergreen, Finetune, Method
 from evergallery.network import Architecture, Embedder, HeadKind, Neck
-from evergallery.network.backbones import build_backbone
+from evergallery.network.backbones import build_backbone, read_weights
 from evergallery.network.embedder import IDENTITIES
 from evergallery.training import Recipe, Settings, TrainedPart
 
@@ -101,8 +100,10 @@ def decide(request: Request, ground: Ground, number: int, directory: Path) -> Ru
         directory: of the workspace, where the generations before lie.
 
     Raises:
-        InputError: the network cannot be built, nothing could learn, or the method lacks what it needs.
+        InputError: the network cannot be built, weights cannot be read, nothing could learn, or the method lacks what it needs.
     """
+    if request.head is not None and request.head not in get_args(HeadKind):
+        raise InputError(f"--head {request.head!r} is not usable: it has to be one of {', '.join(get_args(HeadKind))}.")
     if request.from_scratch and request.published:
         raise InputError("--from-scratch begins with new weights: leave --pretrained and --weights out.")
     parent = ground.parent
@@ -127,6 +128,9 @@ def decide(request: Request, ground: Ground, number: int, directory: Path) -> Ru
         weights=request.weights,
         supporting_weights=request.supporting_weights,
     )
+    for path in (request.weights, request.supporting_weights):
+        if path is not None:
+            read_weights(path)
     check_old_images(run, given=request.old_images)
     check_parent(run)
     check_space(run)
@@ -182,12 +186,7 @@ def _settings(given: Settings | Mapping[str, Any] | None, part: TrainedPart, rec
     """The settings that are given, or the usual ones of a recipe with some of them changed."""
     if isinstance(given, Settings):
         return given.model_copy(update={"train": part})
-    try:
-        return Settings.of(recipe, **{**(given or {}), "train": part})
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"{option} {first.get('input')!r} is not usable: {first['msg']}.") from error
+    return Settings.of(recipe, **{**(given or {}), "train": part})
 
 
 def root_of(directory: Path, parent: Generation, method: Method) -> Generation | None:
@@ -225,15 +224,12 @@ def changed_architecture(
     if backbone is None and dim is None and neck is None:
         return architecture
     same = backbone in (None, architecture.backbone)
+    own_neck = "linear" if dim is not None else architecture.neck if same else "none"
     values = {
-        "backbone": backbone or architecture.backbone,
-        "dimension": dim or (architecture.dimension if same else None),
-        "neck": neck or (architecture.neck if same and not dim else "linear" if dim else "none"),
+        "backbone": architecture.backbone if backbone is None else backbone,
+        "dimension": dim if dim is not None or not same else architecture.dimension,
+        "neck": neck if neck is not None else own_neck,
     }
-    try:
-        changed = Architecture.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{first['loc'][0]} is not usable: {first['msg']}.") from error
+    changed = Architecture.of(**values)
     Embedder(changed)
     return changed

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import TypeVar
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, fault_of
 from evergallery.losses import batch_hard_triplet
 from evergallery.memory import ClassMeans, Memory, Scatter, ScatterTrial
 from evergallery.methods.needs import Needs
@@ -159,8 +159,7 @@ class Method(ABC, Generic[State]):
             try:
                 object.__setattr__(self, name, adapter.validate_python(given))
             except ValidationError as error:
-                message = error.errors()[0]["msg"]
-                raise InputError(f"{name}={given} is not usable for {self.name!r}: {message}.") from error
+                raise InputError(f"{name}={given} is not usable for {self.name!r}: {fault_of(error)}.") from error
 
     @classmethod
     def with_options(cls, given: Mapping[str, Any]) -> Self:

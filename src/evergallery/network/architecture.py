@@ -1,8 +1,10 @@
 """What a network is made of, as cards have it; reading one needs no torch."""
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evergallery.errors import InputError, fault_of
 
 HeadKind = Literal["linear", "unit-rows", "cosine", "simplex"]
 Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear", "mlp"]
@@ -27,3 +29,17 @@ class Architecture(BaseModel):
     backbone: str = "resnet20"
     dimension: int | None = Field(default=None, ge=2)
     neck: Neck = "none"
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """An architecture of values that somebody gave.
+
+        Raises:
+            InputError: one of them cannot be.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "dim" if first["loc"][0] == "dimension" else first["loc"][0]
+            raise InputError(f"--{name} {first['input']!r} is not usable: {fault_of(error)}.") from error

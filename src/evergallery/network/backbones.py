@@ -143,7 +143,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         InputError: the file cannot be read without unpickling code, or holds the weights of another model.
     """
-    weights = _bare(_read_weights(path))
+    weights = _bare(read_weights(path))
     try:
         missing, unexpected = module.load_state_dict(weights, strict=False)
     except RuntimeError as error:
@@ -157,7 +157,12 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise InputError(f"{path} holds the weights of another model (it {what}): name the model they are of.")
 
 
-def _read_weights(path: Path) -> dict[str, Any]:
+def read_weights(path: Path) -> dict[str, Any]:
+    """What a safetensors file or a file of a state dict holds.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read without unpickling code.
+    """
     if not path.is_file():
         raise InputError(f"There is no file {path} with weights.")
     try:

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from evergallery._version import __version__
 from evergallery.data.augment import normalise
 from evergallery.data.sizes import Size
-from evergallery.errors import DamagedError, InputError, UnavailableError
+from evergallery.errors import DamagedError, InputError, UnavailableError, fault_of
 from evergallery.network.endpoint_account import Account, Terms
 from evergallery.network.foreign import SAME, ForeignModel, least_cosine, probe_images, vectors_of
 from evergallery.strings.redaction import redacted
@@ -87,9 +87,7 @@ class Endpoint(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "endpoint"
-            raise InputError(
-                f"The endpoint's {where} is not usable: {first['msg'].removeprefix('Value error, ')}."
-            ) from None
+            raise InputError(f"The endpoint's {where} is not usable: {fault_of(error)}.") from None
 
     @field_validator("address")
     @classmethod

@@ -22,6 +22,7 @@ from evergallery.errors import (
     NotFoundError,
     RefusedError,
     UnavailableError,
+    fault_of,
 )
 from evergallery.serving.schemas import ErrorAnswer
 
@@ -154,7 +155,7 @@ def explain_failures(app: FastAPI, explain: Callable[[Exception], str]) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return failure(422, f"{where}: {first['msg']}.")
+        return failure(422, f"{where}: {fault_of(error)}.")
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import UploadFile
 from pydantic import TypeAdapter, ValidationError
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, fault_of
 from evergallery.serving.failures import DeniedError
 from evergallery.serving.limits import Limits
 from evergallery.serving.schemas import MOST_NAMES, Metadata
@@ -39,5 +39,5 @@ def metadata_of(text: str | None) -> dict[str, Any] | None:
     try:
         return _metadata.validate_json(text)
     except (ValueError, RecursionError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        first = fault_of(error) if isinstance(error, ValidationError) else str(error)
         raise InputError(f"metadata: give a JSON object of names and scalar values ({first}).") from error

@@ -5,11 +5,12 @@ The command line makes its options of the fields, so nothing heavy is imported h
 
 from collections.abc import Callable, Sequence
 from math import pi
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from evergallery.data.sizes import Size, sides, size_of
+from evergallery.errors import InputError, fault_of
 
 TrainingPrecision = Literal["auto", "bf16", "float32"]
 DEVICE = r"auto|cpu|cuda(:\d+)?"
@@ -25,7 +26,11 @@ def _setting(group: Group, says: str, default: Any, **limits: Any) -> Any:
 
 
 class Settings(BaseModel):
-    """Settings of one training run; the description of each field says what it does."""
+    """Settings of one training run; the description of each field says what it does.
+
+    Raises:
+        InputError: a value that cannot be.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -166,6 +171,16 @@ class Settings(BaseModel):
     init_seed: int = _setting("Seeds", "Seed of new weights.", 0)
     data_seed: int = _setting("Seeds", "Seed of the order of images and of augmentation.", 0)
     validation_seed: int = _setting("Seeds", "Seed of the validation part.", 0)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refused(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + str((first["loc"] or ("settings",))[0]).replace("_", "-")
+            raise InputError(f"{option} {first['input']!r} is not usable: {fault_of(error)}.") from error
 
     @classmethod
     def of(cls, recipe: "Recipe", **changes: object) -> "Settings":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, fault_of
 from evergallery.holdings.holdings import Holdings
 from evergallery.retrieval.bootstrap import Interval, wilson
 from evergallery.upgrade.evidence import Evidence
@@ -115,7 +115,7 @@ class Gate(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(
-                f"{path}: {'.'.join(map(str, first['loc']))} is not usable ({first['msg']}): the gate knows "
+                f"{path}: {'.'.join(map(str, first['loc']))} is not usable ({fault_of(error)}): the gate knows "
                 f"{', '.join(cls.model_fields)}."
             ) from error
 

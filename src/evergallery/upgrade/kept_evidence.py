@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from evergallery.errors import DamagedError
+from evergallery.errors import DamagedError, fault_of
 from evergallery.files import read_object, write_json
 from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.holdings.holdings import Holdings, changing
@@ -64,7 +64,7 @@ def read_check(path: Path) -> dict[str, Any]:
                 Evidence.model_validate(found)
     except ValidationError as error:
         raise DamagedError(
-            f"{path} is not the evidence of a check ({error.errors()[0]['msg']}): make it again with  "
+            f"{path} is not the evidence of a check ({fault_of(error)}): make it again with  "
             f"evergallery check GENERATION --data HELD_OUT"
         ) from error
     return content

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import ValidationError
 
-from evergallery.errors import EvergalleryError, InputError
+from evergallery.errors import EvergalleryError, InputError, fault_of
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Called, Served
 from evergallery.serving.bodies import GuardedRoute
@@ -77,7 +77,7 @@ async def search_image(
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+        raise InputError(f"{'.'.join(map(str, first['loc']))}: {fault_of(error)}.") from error
     pictures = [await read_upload(picture, service.limits) for picture in image]
     return await service.searches.by_pictures(pictures, options, drawn=drawn)
 
