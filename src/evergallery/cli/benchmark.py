@@ -27,9 +27,9 @@ DataOption = Annotated[
     typer.Option(help="Images, a named set such as cub200, or the directory where the protocol's own set lies."),
 ]
 BudgetOption = Annotated[Budget, typer.Option(help="How long to train.")]
-BackboneOption = Annotated[str | None, typer.Option(help="Of all generations, in place of the protocol's.")]
+BackboneOption = Annotated[str | None, typer.Option(help="Backbone of all generations, in place of the protocol's.")]
 UpdateBackboneOption = Annotated[
-    str | None, typer.Option(help="Of the generations after the first, where it is another.")
+    str | None, typer.Option(help="Backbone of the generations after the first, where it is another.")
 ]
 DimOption = Annotated[int | None, typer.Option(min=2, help="Dimension of the embedding.")]
 NeckOption = Annotated[Neck | None, typer.Option(help="Layers after the backbone.")]
@@ -40,9 +40,9 @@ PretrainedOption = Annotated[
 ]
 WeightsOption = Annotated[Path | None, typer.Option(help="Networks begin with the backbone's weights in this file.")]
 UpdateWeightsOption = Annotated[
-    Path | None, typer.Option(help="Likewise of the generations after the first, where they have another backbone.")
+    Path | None, typer.Option(help="Weights of the generations after the first, where they have another backbone.")
 ]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="Of every generation.")]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training images, of every generation.")]
 PrecisionOption = Annotated[
     TrainingPrecision | None, typer.Option(help="bf16 where the hardware has it, by default, or float32.")
 ]

@@ -46,7 +46,9 @@ ParentOption = Annotated[
 OldDataOption = Annotated[str | None, typer.Option(help="Images of the old categories, for methods that need them.")]
 ClassesOption = Annotated[str | None, typer.Option(help="Only these classes: A,B,C, or @FILE with one on each line.")]
 TaskOption = Annotated[str | None, typer.Option(help="Only a group of the classes: 1/2 is the first half.")]
-ClassOrderSeedOption = Annotated[int | None, typer.Option(help="Of the groups; natural order by default.")]
+ClassOrderSeedOption = Annotated[
+    int | None, typer.Option(help="Seed of the order in which classes are dealt to groups; natural order by default.")
+]
 BackboneOption = Annotated[
     str | None, typer.Option(help="Another backbone than the parent's.", autocompletion=completion.backbones)
 ]
@@ -61,7 +63,7 @@ WeightsOption = Annotated[
     Path | None, typer.Option(help="Begin with the backbone's weights in this file: safetensors or a state dict.")
 ]
 SupportingWeightsOption = Annotated[
-    Path | None, typer.Option(help="The same for the second network of mutual with supporting=pretrained.")
+    Path | None, typer.Option(help="A file of weights for the second network of mutual with supporting=pretrained.")
 ]
 
 

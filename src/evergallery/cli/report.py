@@ -15,7 +15,7 @@ def report(
         str | None,
         typer.Argument(
             metavar="GENERATION",
-            help="The same as --generation.",
+            help="The generation to report on; another way to write --generation.",
             show_default=False,
             autocompletion=completion.generations,
         ),
