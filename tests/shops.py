@@ -1,6 +1,7 @@
 """A workspace of models that take no training, and photographs on disk."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import models
 from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
+from evergallery.files.cards import write_card
+from evergallery.generations.card import CARD
 
 MODELS = (models.worn, models.better, models.turned, models.wide)
 HERE = Path(__file__).parent
@@ -37,6 +40,14 @@ def make_shop(folder: Path) -> Workspace:
         shop.register(model, size=16)
     shop.index(photos)
     return shop
+
+
+def learn_again(shop: Workspace, name: str) -> str:
+    """Another generation that is the same network, as of a second training on the same images; returns its name."""
+    again = f"v{len(shop.generations()) + 1}"
+    there = shutil.copytree(shop.generation(name).directory, shop.directory / "generations" / f"v{int(again[1:]):04}")
+    write_card(there / CARD, shop.generation(name).card.model_copy(update={"name": again}))
+    return again
 
 
 def vectors(shop: Workspace) -> dict[str, tuple[str, bytes]]:

@@ -49,6 +49,14 @@ def test_every_setting_is_an_option(images: Path) -> None:
     assert card["training"]["images_seen"] == 3 * 8
 
 
+def test_learning_the_same_network_again_is_said(images: Path) -> None:
+    shop = images.parent / "shop"
+    words = ("-w", shop, "--method", "finetune", "--epochs", 1, "--device", "cpu")
+    evergallery("learn", images, *words)
+    assert "same network" not in evergallery("learn", images, *words, "--parent", "v1").stdout
+    assert "v3 is the same network as v2." in evergallery("learn", images, *words, "--parent", "v1").stdout
+
+
 @pytest.mark.parametrize("words", [("--optimizer", "adams"), ("--steps", "0"), ("--ema", "1"), ("--accumulate", "0")])
 def test_a_setting_that_cannot_be_is_refused(words: tuple[str, str], images: Path) -> None:
     refused = evergallery("learn", images, "-w", images.parent / "shop", *words, expect=2)

@@ -1,5 +1,6 @@
 """Refreshing a gallery: what is planned, what moves, what stays, and the way back; through kills and beside searches."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import models
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
 from evergallery.holdings.answer import CHECKED, Answer
+from evergallery.holdings.state import Refresh
 from evergallery.upgrade.advice import next_step
 from evergallery.upgrade.options import Recommendation
 from evergallery.upgrade.refreshing import TimeBudget
-from shops import environment, held_out, make_photos, make_shop, spaces, vectors
+from shops import environment, held_out, learn_again, make_photos, make_shop, spaces, vectors
 
 
 @pytest.fixture
@@ -345,6 +347,96 @@ class TestShadow:
         with pytest.raises(RefusedError, match="vectors of v3 that v1 has not been shown"):
             shop.rollback()
         assert shop.promoted.name == "v3"
+
+
+class TestTwins:
+    """Two generations that are the same network have one space: whichever of them answers, it answers from its vectors."""
+
+    @pytest.fixture
+    def twins(self, shop: Workspace) -> Workspace:
+        """v5 is v3 again; new vectors for v3 wait in the shadow, while v1 answers."""
+        assert learn_again(shop, "v3") == "v5"
+        shop.refresh("v3")
+        shop.check("v3", held_out())
+        shop.check("v5", held_out())
+        return shop
+
+    @pytest.mark.parametrize("name", ["v3", "v5"])
+    def test_the_promotion_of_either_shows_the_vectors(self, twins: Workspace, name: str) -> None:
+        before = vectors(twins)
+        assert twins.refresh(name).refreshed == 0
+        promotion = twins.promote(name)
+        assert {space for space, _ in vectors(twins).values()} == {twins.promoted.fingerprint}
+        assert recall(twins) == 1.0
+        assert promotion.scores is not None
+        assert "refresh --commit" in str(next_step(twins, name))
+        assert twins.rollback() == "v1"
+        assert vectors(twins) == before
+        twins.promote(name)
+        after = vectors(twins)
+        assert twins.commit() == 200
+        assert vectors(twins) == after
+
+    def test_discard_gives_up_the_new_vectors(self, twins: Workspace) -> None:
+        before = vectors(twins)
+        twins.promote("v5")
+        twins.rollback()
+        assert twins.discard() == 200
+        assert vectors(twins) == before
+
+    def test_one_after_the_other_changes_nothing_that_is_searched(self, twins: Workspace) -> None:
+        twins.promote("v3")
+        after = vectors(twins)
+        assert twins.promote("v5").scores is None, "scores of one network do not move"
+        assert vectors(twins) == after
+        assert twins.rollback() == "v3"
+        assert vectors(twins) == after
+
+    def test_a_refresh_for_one_is_seen_at_once_where_the_other_answers(self, switched: Workspace) -> None:
+        before = vectors(switched)
+        learn_again(switched, "v2")
+        done = switched.refresh("v5", fraction=0.5)
+        assert (done.refreshed, done.shown) == (100, True)
+        assert switched.refresh("v2").refreshed == 100
+        assert switched.rollback() == "v1"
+        assert vectors(switched) == before
+
+    def test_hidden_vectors_of_the_generation_that_answers_are_shown_by_its_refresh(self, switched: Workspace) -> None:
+        """A rollback to a twin hides what was refreshed meanwhile."""
+        before = vectors(switched)
+        learn_again(switched, "v2")
+        switched.check("v5", held_out())
+        switched.promote("v5")
+        switched.refresh("v5")
+        switched.rollback()
+        assert vectors(switched) == before
+        command = "evergallery refresh v5"
+        assert command in str(next_step(switched, "v2"))
+        status = switched.status().refresh
+        assert status is not None
+        assert status.waiting == "refresh v5"
+        with pytest.raises(RefusedError, match=command):
+            switched.commit()
+        assert switched.refresh("v5").shown
+        assert spaces(switched) == {"v2": 200}
+        assert switched.commit() == 200
+
+    def test_a_refresh_of_an_earlier_version_is_for_both(self, twins: Workspace) -> None:
+        twins.close()
+        state = json.loads((twins.directory / "workspace.json").read_text())
+        assert state["refresh"].pop("asker") == twins.generation("v3").fingerprint
+        (twins.directory / "workspace.json").write_text(json.dumps(state))
+        shop = Workspace(twins.directory)
+        shop.promote("v5")
+        assert {space for space, _ in vectors(shop).values()} == {shop.promoted.fingerprint}
+
+    def test_mapped_vectors_are_not_for_another_network_of_their_space(self) -> None:
+        mapped = Refresh(id="r1", generation="v3", fingerprint="mapped", adapter="a1", shown=False, started="")
+        assert mapped.is_for("v3", "turned")
+        assert not mapped.is_for("v5", "turned"), "an earlier version did not say of which network v3 is"
+        told = mapped.model_copy(update={"asker": "turned"})
+        assert told.is_for("v5", "turned")
+        assert not told.is_for("v4", "mapped")
 
 
 REFRESHING = """

@@ -11,7 +11,7 @@ from conftest import as_json, evergallery, evergallery_any
 from evergallery.cli.console import COMMAND
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item
-from shops import make_photos, make_shop
+from shops import learn_again, make_photos, make_shop
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +150,24 @@ def test_a_refresh_is_followed_by_the_check_and_the_promotion_that_it_needs(tmp_
     assert commands(told)[-1][:2] == ["promote", "v3"], "its own vectors wait, so that those of v1 do not matter"
     evergallery(*commands(told)[-1])
     assert commands(evergallery("status", *here).stdout)[-1][:2] == ["refresh", "--commit"]
+
+
+def test_what_is_said_of_two_generations_of_one_network_leads_to_the_commit(tmp_path: Path) -> None:
+    shop = make_shop(tmp_path)
+    again = learn_again(shop, "v3")
+    shop.close()
+    here = ("-w", tmp_path / "shop")
+    held = make_photos(tmp_path / "held-out", each=30, seed=7)
+    evergallery_any("check", again, "--data", held, *here)
+    evergallery("refresh", "v3", *here)
+    told = evergallery("refresh", again, *here).stdout
+    assert f"wait in the shadow until {again} is promoted" in told
+    assert commands(told)[-1][:2] == ["promote", again]
+    assert "smallest score" in evergallery(*commands(told)[-1]).stdout
+    status = evergallery("status", *here).stdout
+    assert "searches use them" in status
+    assert commands(status)[-1][:2] == ["refresh", "--commit"]
+    assert "200 earlier vectors deleted" in evergallery("refresh", "--commit", "--yes", *here).stdout
 
 
 def test_committing_asks_and_deletes_nothing_unasked(tmp_path: Path) -> None:

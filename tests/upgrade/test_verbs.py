@@ -396,7 +396,7 @@ while not path.with_name("enough").exists():
     with lock(path.with_name(".lock"), "switching", wait=120):
         state = State.read(path)
         if state.promoted == "v1":
-            state.promote("v3", "test")
+            state.promote("v3", "test", fingerprint=state.refresh.fingerprint)
         else:
             state.roll_back()
         state.write(path)

@@ -16,7 +16,7 @@ from evergallery.cli.common import (
     WorkspaceOption,
     open_workspace,
 )
-from evergallery.cli.console import err, out, print_json, warn, watching
+from evergallery.cli.console import err, out, print_json, say, warn, watching
 from evergallery.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -139,6 +139,10 @@ def _show(space: "Workspace", generation: "Generation", json: bool) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for other in space.generations():
+        if other.name != card.name and other.fingerprint == card.fingerprint:
+            say(f"{card.name} is the same network as {other.name}.")
+            break
     _print_skipped_of(generation)
     if space.state.promoted != card.name:
         out.print(f"Next:  evergallery check {card.name} --data HELD_OUT", markup=False, soft_wrap=True)

@@ -283,7 +283,7 @@ def print_status(result: "Status") -> None:
             if opened.seconds_left is None or not opened.remaining
             else f", about {duration(opened.seconds_left)} for the rest"
         )
-        seen = "searches use them" if opened.shown else f"they wait for the promotion of {opened.generation}"
+        seen = "searches use them" if opened.shown else f"they wait for {opened.waiting}"
         say(
             f"{opened.id}, a refresh for {opened.generation}: {opened.refreshed} done, {opened.remaining} to go{left}; {seen}."
         )

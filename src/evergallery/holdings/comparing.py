@@ -40,6 +40,16 @@ def space_of(holdings: Holdings, fingerprint: str) -> Space:
     )
 
 
+def answers_from_refresh(holdings: Holdings, state: State) -> bool:
+    """Whether the open refresh is for the generation that answers, so that nothing but a rollback keeps its vectors hidden."""
+    opened = state.refresh
+    return opened is not None and any(
+        opened.is_for(generation.name, generation.fingerprint)
+        for generation in holdings.generations()
+        if generation.name == state.promoted
+    )
+
+
 def may_stand_together(state: State, asker: Space, stored: Space) -> bool:
     """Whether queries of one space are answered from vectors of another, too.
 

@@ -257,4 +257,4 @@ def promote_first(holdings: Holdings, generation: Generation) -> None:
     """Let a generation answer queries where none does yet: there is nothing that it could be compared with."""
     if holdings.state.promoted is None:
         with changing(holdings, "promoting a generation") as state:
-            state.promote(generation.name, why="the first generation")
+            state.promote(generation.name, "the first generation", fingerprint=generation.fingerprint)

@@ -13,7 +13,7 @@ from evergallery.gallery.items import EVERYTHING
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url
 from evergallery.gallery.restoring import restore as made_of
-from evergallery.holdings.comparing import space_of
+from evergallery.holdings.comparing import answers_from_refresh, space_of
 from evergallery.holdings.holdings import HELD, Holdings, changing
 from evergallery.holdings.state import State
 from evergallery.watching import SILENT, Watcher
@@ -66,8 +66,8 @@ def restore(
             now.refreshes = max(now.refreshes, state.refreshes)
             now.committed, now.discarded = state.committed, state.discarded
             now.refresh = state.refresh
-            if now.refresh is not None and now.refresh.generation == now.promoted:
-                now.refresh = now.refresh.model_copy(update={"shown": True})
+            if answers_from_refresh(holdings, now):
+                now.show_refresh()
         if held == 0:
             shutil.rmtree(earlier)
     (holdings.directory / HELD).unlink(missing_ok=True)

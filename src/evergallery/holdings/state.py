@@ -66,7 +66,9 @@ class Refresh(BaseModel):
 
     id: str
     generation: str
-    """Name of the generation that will query the new vectors."""
+    """Name of the generation that it was begun for, which will query the new vectors."""
+    asker: str | None = None
+    """Fingerprint of that generation, which others may have, too; ``None`` where an earlier version began it."""
     fingerprint: str
     """Fingerprint of the space of the new vectors."""
     adapter: str | None = None
@@ -74,6 +76,16 @@ class Refresh(BaseModel):
     shown: bool
     """Whether searches see the new vectors, or the earlier ones."""
     started: str
+
+    def is_for(self, name: str, fingerprint: str) -> bool:
+        """Whether a generation will query the new vectors: any that has the fingerprint, for one network has one space."""
+        asker = self.asker or (None if self.adapter else self.fingerprint)
+        return name == self.generation if asker is None else fingerprint == asker
+
+    @property
+    def command(self) -> str:
+        """The command that goes on with it."""
+        return f"evergallery refresh {self.generation}{f' --with {self.adapter}' if self.adapter else ''}"
 
 
 class State(BaseModel):
@@ -188,6 +200,7 @@ class State(BaseModel):
         name: str,
         why: str,
         *,
+        fingerprint: str,
         judged: str | None = None,
         refused: str | None = None,
         answer: Answer | None = None,
@@ -199,6 +212,7 @@ class State(BaseModel):
         Args:
             name: of the generation.
             why: the reason.
+            fingerprint: of the generation.
             judged: what was compared, in words.
             refused: what the gate refused, where it was promoted all the same.
             answer: how queries are answered; the usual way by default, or as now where the generation stays.
@@ -225,21 +239,27 @@ class State(BaseModel):
             }
         )
         self.promoted, self.answer = name, answer
-        if self.refresh and self.refresh.generation == name:
-            self.refresh = self.refresh.model_copy(update={"shown": True})
+        if self.refresh and self.refresh.is_for(name, fingerprint):
+            self.show_refresh()
 
-    def open_refresh(self, generation: str, fingerprint: str, adapter: str | None = None) -> Refresh:
-        """Begin a refresh for a generation, shown at once where it is the promoted one."""
+    def open_refresh(self, generation: str, asker: str, fingerprint: str, adapter: str | None = None) -> Refresh:
+        """Begin a refresh, in the shadow, for a generation of the fingerprint ``asker``."""
         self.refreshes += 1
         self.refresh = Refresh(
             id=f"r{self.refreshes}",
             generation=generation,
+            asker=asker,
             fingerprint=fingerprint,
             adapter=adapter,
-            shown=self.promoted == generation,
+            shown=False,
             started=now(),
         )
         return self.refresh
+
+    def show_refresh(self) -> None:
+        """Let searches see the new vectors of the open refresh."""
+        if self.refresh:
+            self.refresh = self.refresh.model_copy(update={"shown": True})
 
     @property
     def last_promotion(self) -> dict[str, Any]:

@@ -62,9 +62,7 @@ def standing(holdings: Holdings) -> dict[str, Any]:
             if refresh.seconds_left is None or not refresh.remaining
             else f", about {duration(refresh.seconds_left)} for the rest"
         )
-        seen = (
-            "searches use the new vectors" if refresh.shown else f"they wait for the promotion of {refresh.generation}"
-        )
+        seen = "searches use the new vectors" if refresh.shown else f"they wait for {refresh.waiting}"
         sentences.append(
             f"{refresh.id}, a refresh for {refresh.generation}, is open: {refresh.refreshed} done, {refresh.remaining} to "
             f"go{left}; {seen}."

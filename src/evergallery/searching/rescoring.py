@@ -176,7 +176,8 @@ def _keep(holdings: Holdings, target: Generation, items: Sequence[Item]) -> None
         if _begins(holdings.state, target):
             with changing(holdings, "keeping vectors of searches") as state:
                 if _begins(state, target):
-                    state.open_refresh(target.name, target.fingerprint)
+                    state.open_refresh(target.name, target.fingerprint, target.fingerprint)
+                    state.show_refresh()
         # A commit that came between would settle the refresh and know nothing of these.
         with unchanging(holdings, "keeping vectors of a search") as state:
             if state.refresh is None or not _keeps(state, target):

@@ -170,7 +170,7 @@ def _would_change(workspace: Workspace, candidate: Generation) -> str:
     if candidate.name == state.promoted:
         return f"Nothing: {candidate.name} answers queries already."
     after = state.model_copy(deep=True)
-    after.promote(candidate.name, "")
+    after.promote(candidate.name, "", fingerprint=candidate.fingerprint)
     counts = workspace.gallery.count_by_generation(view=after.view())
     held = {space.name: counts[space.fingerprint] for space in stored_spaces(workspace, view=after.view())}
     searched = " and ".join(f"{count} vectors of {space}" for space, count in held.items()) or "no vectors yet"

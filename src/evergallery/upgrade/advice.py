@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from evergallery.errors import BusyError, RefusedError
 from evergallery.holdings.answer import CHECKED, Answer
-from evergallery.holdings.comparing import require_compatible, stored_spaces
+from evergallery.holdings.comparing import answers_from_refresh, require_compatible, stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.promotion import judge, view_with
@@ -61,8 +61,11 @@ def _wants_adapter(pair: "PairCheck") -> bool:
 
 def _next_of_answering(holdings: Holdings) -> str | None:
     opened, promoted = holdings.state.refresh, holdings.promoted
-    if opened is not None and not opened.shown and opened.generation != promoted.name:
-        return next_step(holdings, opened.generation)
+    if opened is not None and not opened.shown:
+        if not answers_from_refresh(holdings, holdings.state):
+            return next_step(holdings, opened.generation)
+        if promoted.extracts:
+            return f"Next:  {opened.command}  , which shows the new vectors."
     if opened is not None and opened.shown:
         return (
             "Searches use the new vectors. The earlier ones stay, for the way back, until  evergallery refresh --commit"

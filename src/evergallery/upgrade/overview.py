@@ -7,7 +7,7 @@ from typing import Any, Literal
 from evergallery.errors import BusyError, RefusedError
 from evergallery.files import holder
 from evergallery.generations.generation import Generation
-from evergallery.holdings.comparing import may_stand_together, space_of
+from evergallery.holdings.comparing import answers_from_refresh, may_stand_together, space_of
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 
@@ -43,6 +43,7 @@ class RefreshStatus:
         refreshed: items that have a new vector.
         remaining: items that have none yet.
         seconds_left: at the pace of its last run; ``None`` before it has run.
+        due: whether the generation that answers queries them, so that the next call of ``refresh`` shows what is hidden.
     """
 
     id: str
@@ -53,6 +54,12 @@ class RefreshStatus:
     refreshed: int
     remaining: int
     seconds_left: float | None
+    due: bool
+
+    @property
+    def waiting(self) -> str:
+        """What hidden vectors wait for, in words."""
+        return f"refresh {self.generation}" if self.due else f"the promotion of {self.generation}"
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,7 @@ def _refresh(holdings: Holdings) -> RefreshStatus | None:
         refreshed=refreshed,
         remaining=remaining,
         seconds_left=paces[-1] * remaining if paces else None,
+        due=answers_from_refresh(holdings, holdings.state),
     )
 
 

@@ -295,11 +295,11 @@ def _switch(
             _accept(state, candidate, stored, promotion.answer, str(why))
         if promotion.answer.way == "rescore" and state.refresh is None:
             # In the shadow until the promotion, which shows it, so that a rollback hides what it will keep.
-            opened = state.open_refresh(candidate.name, candidate.fingerprint)
-            state.refresh = opened.model_copy(update={"shown": False})
+            state.open_refresh(candidate.name, candidate.fingerprint, candidate.fingerprint)
         state.promote(
             candidate.name,
             why or f"the gate was passed, judged on {promotion.judged}",
+            fingerprint=candidate.fingerprint,
             judged=promotion.judged,
             refused=promotion.refused,
             answer=promotion.answer,
@@ -360,9 +360,10 @@ def as_promoted(
         forced: why, where the gate refuses it.
     """
     copy = state.model_copy(deep=True)
-    copy.promote(generation, "for some clients", answer=answer)
+    candidate = Space(holdings.generation(generation))
+    copy.promote(generation, "for some clients", fingerprint=candidate.fingerprint, answer=answer)
     if forced is not None:
-        _accept(copy, Space(holdings.generation(generation)), stored_spaces(holdings, view=copy.view()), answer, forced)
+        _accept(copy, candidate, stored_spaces(holdings, view=copy.view()), answer, forced)
     return copy
 
 
@@ -415,7 +416,7 @@ def _answering(holdings: Holdings, candidate: Space) -> Space | None:
 def view_with(holdings: Holdings, generation: str) -> View:
     """What searches would see once ``generation`` is promoted."""
     state = holdings.state.model_copy(deep=True)
-    state.promote(generation, "")
+    state.promote(generation, "", fingerprint=holdings.generation(generation).fingerprint)
     return state.view()
 
 
@@ -464,6 +465,8 @@ def _scores_moved(state: State, before: State, candidate: Space, holdings: Holdi
     if before.promoted is None or before.promoted == candidate.name:
         return None
     old = Space(holdings.generation(before.promoted)).fingerprint
+    if old == candidate.fingerprint:
+        return None
     scales = [state.scale(space, space, None) for space in (old, candidate.fingerprint)]
     told = (
         f"Scores of {candidate.name} are not those of {before.promoted}: a smallest score that was settled there moves."

@@ -21,6 +21,7 @@ from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
+from evergallery.holdings.comparing import answers_from_refresh
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.maps import Map
 from evergallery.holdings.notes import Problem
@@ -286,7 +287,7 @@ def _record(holdings: Holdings, result: RefreshResult, how: dict[str, Any], extr
 
 
 def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str | None) -> Refresh:
-    """The open refresh into a space, begun where none is open.
+    """The open refresh into a space, begun where none is open; searches see it where its generation answers.
 
     Args:
         holdings: whose.
@@ -299,25 +300,27 @@ def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str |
     """
     with changing(holdings, "beginning a refresh") as state:
         opened = state.refresh
-        if opened is not None:
-            if opened.fingerprint != target.fingerprint:
-                again = (
-                    f". Searches of {opened.generation} are scored again and would begin another one: let it answer otherwise "
-                    f"before, with  evergallery promote {opened.generation} --answer dual"
-                )
-                raise RefusedError(
-                    f"{opened.id}, a refresh for {opened.generation}, is open: end it first, with  evergallery refresh --commit  "
-                    f"or  evergallery refresh --discard"
-                    + (again if state.answer.way == "rescore" and state.promoted == opened.generation else "")
-                )
+        if opened is not None and opened.fingerprint != target.fingerprint:
+            again = (
+                f". Searches of {state.promoted} are scored again and would begin another one: let it answer otherwise "
+                f"before, with  evergallery promote {state.promoted} --answer dual"
+            )
+            raise RefusedError(
+                f"{opened.id}, a refresh for {opened.generation}, is open: end it first, with  evergallery refresh --commit  "
+                f"or  evergallery refresh --discard"
+                + (again if state.answer.way == "rescore" and answers_from_refresh(holdings, state) else "")
+            )
+        if opened is None:
+            opened = state.open_refresh(asker.name, asker.fingerprint, target.fingerprint, adapter)
+        if opened.shown or not answers_from_refresh(holdings, state):
             return opened
-        shown = state.promoted == asker.name
-        if shown and not state.may_compare(asker.fingerprint, target.fingerprint):
+        if not state.may_compare(asker.fingerprint, target.fingerprint):
             raise RefusedError(
                 f"Vectors mapped by {target.name} have not been shown to serve queries of {asker.name}: run  evergallery "
                 f"check {asker.name} --against {target.name} --data HELD_OUT  first."
             )
-        return state.open_refresh(asker.name, target.fingerprint, adapter)
+        state.show_refresh()
+        return state.refresh or opened
 
 
 def _queue(

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from evergallery.errors import BusyError, RefusedError
-from evergallery.holdings.comparing import require_compatible, stored_spaces
+from evergallery.holdings.comparing import answers_from_refresh, require_compatible, stored_spaces
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
-from evergallery.holdings.state import Refresh
+from evergallery.holdings.state import Refresh, State
 from evergallery.watching import SILENT, Watcher
 
 
@@ -17,7 +17,7 @@ def commit(holdings: Holdings, *, watcher: Watcher = SILENT) -> int:
         RefusedError: no refresh is open, or its vectors are not shown yet.
     """
     with changing(holdings, "committing a refresh") as state:
-        opened = _shown(state.refresh)
+        opened = _shown(holdings, state)
         state.refresh = None
         state.committed.append(opened.id)
     holdings.journal.record("commit", refresh=opened.id, generation=opened.generation)
@@ -73,14 +73,19 @@ def superseded(holdings: Holdings) -> int:
     Raises:
         RefusedError: no refresh is open, or its vectors are not shown yet.
     """
-    opened = _shown(holdings.state.refresh)
+    opened = _shown(holdings, holdings.state)
     view = holdings.state.view()
     left = holdings.gallery.count(view=view.remaining(opened.id))
     return holdings.gallery.count(view=view.before(opened.id)) - left
 
 
-def _shown(refresh: Refresh | None) -> Refresh:
-    opened = _opened(refresh)
+def _shown(holdings: Holdings, state: State) -> Refresh:
+    opened = _opened(state.refresh)
+    if not opened.shown and answers_from_refresh(holdings, state):
+        raise RefusedError(
+            f"Searches do not see the vectors of {opened.id} yet: show them first, with  {opened.command}  or give them up "
+            f"with  evergallery refresh --discard"
+        )
     if not opened.shown:
         raise RefusedError(
             f"The vectors of {opened.id} are for {opened.generation}, which is not promoted: promote it first, with  "
