@@ -76,7 +76,8 @@ function steps(one, gate, { promoted, go }) {
 /** Why no refresh for a generation can be planned, or null: one at a time is open. */
 function openFor(one) {
   const { refresh } = session.status;
-  return refresh && refresh.generation !== one.name ? words.gate.refresh_open(refresh.generation) : null;
+  const opener = session.generations.find(({ name }) => name === refresh?.generation);
+  return refresh && refresh.generation !== one.name && opener?.fingerprint !== one.fingerprint ? words.gate.refresh_open(refresh.generation) : null;
 }
 
 async function check(one) {
