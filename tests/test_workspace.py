@@ -190,7 +190,7 @@ class TestNotFound:
             _ = space.promoted
 
     def test_image_and_item(self, learned: Workspace) -> None:
-        with pytest.raises(NotFoundError, match=r"There is no image none\.png"):
+        with pytest.raises(InputError, match=r"There is no image none\.png"):
             learned.search("none.png")
         with pytest.raises(NotFoundError, match="The gallery has no item 'none'"):
             learned.search(item="none")

@@ -36,7 +36,7 @@ from evergallery.data.evaluation_sets import EVALUATION_SETS, evaluation_set
 from evergallery.data.images import Preprocessing
 from evergallery.data.sources import load
 from evergallery.data.tasks import Tasks, equal_groups
-from evergallery.errors import InputError, NotFoundError
+from evergallery.errors import InputError
 from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
 from evergallery.learning.networks import start_network
@@ -860,7 +860,7 @@ class TestTables:
         assert not (directory / "updates.svg").exists()
 
     def test_no_results(self, tmp_path: Path) -> None:
-        with pytest.raises(NotFoundError, match="holds no results of a benchmark"):
+        with pytest.raises(InputError, match="holds no results of a benchmark"):
             read_runs(tmp_path)
 
 

@@ -210,7 +210,7 @@ def test_benchmark_lists_its_protocols() -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["search", "none.png"], 3, "There is no image none.png"),
+        (["search", "none.png"], 2, "There is no image none.png"),
         (["search"], 2, "give exactly one"),
         (["learn", "nowhere"], 2, "nowhere"),
         (["learn", ".", "--method", "magic"], 2, "No method is called 'magic': choose one of finetune, joint, csd"),

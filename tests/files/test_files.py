@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from evergallery.errors import BusyError, DamagedError
+from evergallery.errors import BusyError, DamagedError, InputError
 from evergallery.files import (
     TEMPORARY_PREFIX,
     ReadOnce,
     holder,
     lock,
     new_directory,
+    new_file,
     read_json,
     write_atomic,
     write_json,
@@ -62,6 +63,14 @@ def test_a_file_is_read_again_only_where_it_was_replaced(tmp_path: Path) -> None
     path.unlink()
     with pytest.raises(DamagedError):
         known.get(path)
+
+
+def test_a_place_where_nothing_can_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "none" / "x", tmp_path / "file" / "x"):
+        for create in (new_file, new_directory):
+            with pytest.raises(InputError, match="x cannot be created"), create(place):
+                pass
 
 
 def test_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def write_report(directory: Path) -> Path:
     """Write ``table.md``, ``table.csv``, ``table.tex`` and the plots beside the runs; returns the Markdown file.
 
     Raises:
-        NotFoundError: the directory holds no results.
+        InputError: the directory holds no results.
     """
     runs = read_runs(directory)
     (directory / "table.csv").write_text(comma_separated(runs))

@@ -22,7 +22,7 @@ from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.benchmark.result import result_of
 from evergallery.data.evaluation_sets import evaluation_set
 from evergallery.errors import InputError, did_you_mean
-from evergallery.files import read_json, write_json
+from evergallery.files import creation_of, read_json, write_json
 from evergallery.network import Architecture, Embedder
 from evergallery.network.backbones import load_weights
 from evergallery.watching import Watcher
@@ -68,7 +68,8 @@ def run_benchmark(
         return directory
     # Images that cannot be used are refused before anything is written; they are kept in memory for the first run.
     waiting[0].tasks(waiting[0].parts(watcher).images)
-    (directory / "runs").mkdir(parents=True, exist_ok=True)
+    with creation_of(directory):
+        (directory / "runs").mkdir(parents=True, exist_ok=True)
     started, spent, total = time.perf_counter(), 0.0, sum(job.cost() for job in waiting)
     for number, job in enumerate(_run_all(waiting, watcher), 1):
         spent += job.cost()

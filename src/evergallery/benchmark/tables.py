@@ -13,7 +13,7 @@ from typing import Any
 
 from evergallery.benchmark.contenders import ALWAYS, BASELINE, BOUND, INITIAL, REFERENCES
 from evergallery.benchmark.known_data import described
-from evergallery.errors import DamagedError, InputError, NotFoundError
+from evergallery.errors import DamagedError, InputError
 from evergallery.methods import METHODS
 from evergallery.retrieval.continual import advbct_compatibility, advbct_update, price, update_gain
 
@@ -126,12 +126,12 @@ def read_runs(directory: Path) -> list[dict[str, Any]]:
     """Every result file of a directory, with update gain and price where a joint run of the same seed gives M*.
 
     Raises:
-        NotFoundError: there is none.
+        InputError: there is none.
         DamagedError: a file is no result.
     """
     paths = sorted((directory / "runs").glob("*.json"))
     if not paths:
-        raise NotFoundError(f"{directory} holds no results of a benchmark: there is no file in {directory / 'runs'}.")
+        raise InputError(f"{directory} holds no results of a benchmark: there is no file in {directory / 'runs'}.")
     runs = []
     for path in paths:
         try:

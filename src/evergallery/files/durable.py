@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
-from evergallery.errors import BusyError, DamagedError, FullError, ReadOnlyError, RefusedError
+from evergallery.errors import BusyError, DamagedError, FullError, InputError, ReadOnlyError, RefusedError
 
 TEMPORARY_PREFIX = ".writing-"
 COPIED_AT_ONCE = 2**18
@@ -174,11 +174,27 @@ class ReadOnce(Generic[Content]):
 
 
 @contextmanager
+def creation_of(path: Path) -> Iterator[None]:
+    """What creates a file or directory whose place somebody named.
+
+    Raises:
+        InputError: nothing can be there, since what should hold it is missing, or no directory.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
+            raise
+        raise InputError(f"{path} cannot be created ({error.strerror}): name a place in a directory.") from error
+
+
+@contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Yield the name of a temporary file that replaces ``path`` when the block ends, or vanishes if the block fails."""
     # Not by tempfile, whose files nobody else may read: this one is made to be handed on.
     temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-    temporary.touch(exist_ok=False)
+    with creation_of(path):
+        temporary.touch(exist_ok=False)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -203,7 +219,8 @@ def new_directory(path: Path, *, private: bool = False) -> Iterator[Path]:
         path: must not exist.
         private: whether it is for whoever makes it alone.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+    with creation_of(path):
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
     try:
         yield temporary
         for entry in sorted(temporary.rglob("*")):

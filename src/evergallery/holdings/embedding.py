@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import read_pixels
-from evergallery.errors import InputError, NotFoundError
+from evergallery.errors import InputError
 from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding_cache import EmbeddingCache
@@ -83,9 +83,13 @@ def known_embeddings(
 
 
 def embed(holdings: Holdings, path: str | Path, generation: Generation) -> NDArray[np.float32]:
-    """The unit embedding (D,) of an image file."""
+    """The unit embedding (D,) of an image file.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read as an image.
+    """
     if not Path(path).is_file():
-        raise NotFoundError(f"There is no image {path}.")
+        raise InputError(f"There is no image {path}.")
     array = read_pixels(Path(path), generation.preprocessing)
     vector: NDArray[np.float32] = embed_pixels(holdings, array[None], generation)[0]
     return vector

@@ -11,7 +11,7 @@ from evergallery.data.images import DECODING, REDUCED, SUFFIXES, Fit, Preprocess
 from evergallery.data.sizes import Size
 from evergallery.errors import InputError, RefusedError
 from evergallery.exchange.models import register
-from evergallery.files import new_directory
+from evergallery.files import creation_of, new_directory
 from evergallery.gallery.items import Precision, View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url, without_password
@@ -95,7 +95,8 @@ def _write(path: Path, state: State, precision: Precision) -> None:
     """Make the directory, whole or not at all; a gallery in it is made where it does not keep vectors as they are."""
     if path.exists():
         path.rmdir()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with creation_of(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with new_directory(path, private=True) as temporary:
         for name in ("generations", "runs", "cache"):
             (temporary / name).mkdir()
