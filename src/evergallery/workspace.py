@@ -10,6 +10,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.late import LateModule
 from evergallery.network.architecture import HeadKind, Neck
 from evergallery.upgrade.gate import Gate, gate_of
+from evergallery.watching import SILENT, Watcher
 
 if TYPE_CHECKING:
     from evergallery.exchange import adopting, model_export, models, vectors
@@ -94,6 +95,7 @@ class Workspace(Holdings):
         pretrained: bool = False,
         weights: str | Path | None = None,
         reduce_jpegs: bool = False,
+        watcher: Watcher = SILENT,
     ) -> Self:
         """Create a workspace; the arguments are what its first generation is made of.
 
@@ -117,6 +119,7 @@ class Workspace(Holdings):
             weights: the same with the weights in a file: safetensors, or a plain state dict.
             reduce_jpegs: decode a JPEG at an eighth, a quarter or half of its size where that is still not smaller than the
                 input.
+            watcher: hears of a host that is asked for weights.
 
         Raises:
             InputError: the directory is not empty, the weights cannot be had, the network cannot be built, or the URL cannot be
@@ -139,6 +142,7 @@ class Workspace(Holdings):
             pretrained=pretrained,
             weights=weights,
             reduce_jpegs=reduce_jpegs,
+            watcher=watcher,
         )
         return cls(directory)
 

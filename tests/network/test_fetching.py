@@ -13,8 +13,19 @@ from safetensors.torch import save_file
 from evergallery.errors import InputError
 from evergallery.network.backbones import build_backbone
 from evergallery.network.fetching import quiet_loggers, unanswered
+from evergallery.watching import Watcher
 
 NOBODY = "http://127.0.0.1:9"
+
+
+class Heard(Watcher):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def said(self, message: str) -> None:
+        self.messages.append(message)
 
 
 @pytest.fixture
@@ -36,10 +47,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_hub_that_does_not_answer_is_asked_once_and_quietly(cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from huggingface_hub import constants
 
+    heard = Heard()
     with pytest.raises(
         InputError, match=r"resnet18 could not be had.*\(.*refused\).*HF_HOME.*--weights FILE"
     ) as caught:
-        build_backbone("resnet18", pretrained=True)
+        build_backbone("resnet18", pretrained=True, watcher=heard)
+    assert heard.messages == ["asking the model hub for the weights of resnet18"]
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert not constants.HF_HUB_OFFLINE

@@ -98,7 +98,7 @@ def _jobs(
     jobs = [BenchmarkJob(experiment, contender, seed, directory) for seed in seeds for contender in contenders]
     if not jobs:
         raise InputError("Nothing is to be run: name a method and a seed at least, or leave both out.")
-    _check_networks(definition)
+    _check_networks(definition, watcher)
     _check_images(jobs[0])
     for name in definition.evaluate:
         evaluation_set(name, experiment.data_dir)  # What is not there is known before anything is trained.
@@ -110,7 +110,7 @@ def _short(name: str, value: Any) -> str:
     return value.name if isinstance(value, Path) else option_text(name, value)
 
 
-def _check_networks(protocol: BenchmarkProtocol) -> None:
+def _check_networks(protocol: BenchmarkProtocol, watcher: Watcher) -> None:
     """Build what will learn, so that what cannot be had is known before anything is read."""
     update_backbone = protocol.update_backbone or protocol.backbone
     if update_backbone == protocol.backbone and protocol.update_weights is not None:
@@ -124,7 +124,7 @@ def _check_networks(protocol: BenchmarkProtocol) -> None:
     networks = {protocol.backbone: protocol.weights, update_backbone: protocol.later_weights}
     for backbone, weights in networks.items():
         architecture = Architecture.of(backbone=backbone, dimension=protocol.dim, neck=protocol.neck)
-        embedder = Embedder(architecture, pretrained=protocol.pretrained)
+        embedder = Embedder(architecture, pretrained=protocol.pretrained, watcher=watcher)
         if weights is not None:
             load_weights(embedder.backbone, weights)
 

@@ -116,7 +116,7 @@ def register(
         "max_pictures": max_pictures,
     }
     what = _model(model, {name: value for name, value in asked.items() if value is not None})
-    with open_workspace(workspace) as space:
+    with open_workspace(workspace) as space, watching(json) as watcher:
         generation = space.register(
             what,
             weights=weights,
@@ -128,6 +128,7 @@ def register(
             mean=_numbers("--mean", mean),
             std=_numbers("--std", std),
             reduce_jpegs=reduce_jpegs,
+            watcher=watcher,
         )
         promoted, reads = space.state.promoted, reads_words(space, generation)
     if json:

@@ -60,20 +60,22 @@ def init(
     from evergallery.workspace import Workspace
 
     say_if_password(store)
-    workspace = Workspace.create(
-        directory,
-        backbone=backbone,
-        dim=dim,
-        neck=neck,
-        size=size_given(size),
-        fit=fit,
-        head=head,
-        store=store,
-        precision=precision,
-        pretrained=pretrained,
-        weights=weights,
-        reduce_jpegs=reduce_jpegs,
-    )
+    with watching(json) as watcher:
+        workspace = Workspace.create(
+            directory,
+            backbone=backbone,
+            dim=dim,
+            neck=neck,
+            size=size_given(size),
+            fit=fit,
+            head=head,
+            store=store,
+            precision=precision,
+            pretrained=pretrained,
+            weights=weights,
+            reduce_jpegs=reduce_jpegs,
+            watcher=watcher,
+        )
     if json:
         print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})
     else:

@@ -29,6 +29,7 @@ from evergallery.network.foreign import (
     probe_batch,
     vectors_of,
 )
+from evergallery.watching import SILENT, Watcher
 
 # Of models that do not say what they expect: what most networks were trained with.
 USUAL = {"size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -47,6 +48,7 @@ def register(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     reduce_jpegs: bool = False,
+    watcher: Watcher = SILENT,
 ) -> Generation:
     """Make a generation of a model that somebody else has trained; the first one is promoted at once.
 
@@ -67,6 +69,7 @@ def register(
         mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
         std: likewise what each channel is divided by.
         reduce_jpegs: decode a JPEG at an eighth, a quarter or half of its size where that is still not smaller than the input.
+        watcher: hears of a host that is asked for weights.
 
     Raises:
         InputError: there is no such model, or it fails on a batch of pictures.
@@ -89,7 +92,7 @@ def register(
                 raise InputError(f"{model} has its weights inside: leave --weights out.")
             generation = _register_foreign(holdings, model, given)
         else:
-            generation = _register_network(holdings, str(model), _Weights(weights, pretrained, seed), given)
+            generation = _register_network(holdings, str(model), _Weights(weights, pretrained, seed), given, watcher)
         promote_first(holdings, generation)
     holdings.journal.record("register", generation=generation.name, kind=generation.card.kind, model=str(model))
     return generation
@@ -113,13 +116,15 @@ def _is_onnx(model: object) -> bool:
     return isinstance(model, str | Path) and str(model).lower().endswith(".onnx")
 
 
-def _register_network(holdings: Holdings, model: str, weights: _Weights, given: dict[str, Any]) -> Generation:
+def _register_network(
+    holdings: Holdings, model: str, weights: _Weights, given: dict[str, Any], watcher: Watcher
+) -> Generation:
     """Write a network of timm or torchvision, or return the generation that it is already."""
     own = build_backbone(model, seed=weights.seed)
     usual = {"size": own.size, "interpolation": own.interpolation, "mean": own.mean, "std": own.std}
     preprocessing = Preprocessing(**{**usual, **given})
     pretrained = weights.pretrained and weights.file is None
-    embedder = Embedder(Architecture(backbone=model), pretrained=pretrained, seed=weights.seed)
+    embedder = Embedder(Architecture(backbone=model), pretrained=pretrained, seed=weights.seed, watcher=watcher)
     if weights.file is not None:
         load_weights(embedder.backbone, Path(weights.file).expanduser())
     network = Network(embedder, Head(embedder.dimension, 0, holdings.state.head)).eval()

@@ -20,6 +20,7 @@ from evergallery.holdings.state import State
 from evergallery.learning.decision import changed_architecture
 from evergallery.network import Architecture, HeadKind, Neck, build_backbone
 from evergallery.upgrade.gate import DEFAULT, FILE
+from evergallery.watching import Watcher
 
 LOOKED_AT = 1000
 """Files among which pictures are looked for, where no workspace can be made."""
@@ -39,6 +40,7 @@ def create(
     pretrained: bool,
     weights: str | Path | None,
     reduce_jpegs: bool,
+    watcher: Watcher,
 ) -> None:
     """Create the directory of a workspace; see ``Workspace.create``."""
     path = Path(directory)
@@ -66,6 +68,7 @@ def create(
                 size=size,
                 fit=fit,
                 reduce_jpegs=reduce_jpegs,
+                watcher=watcher,
             )
         except BaseException:
             shutil.rmtree(path)

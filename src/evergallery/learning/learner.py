@@ -58,7 +58,7 @@ class Learner:
         if done:
             return Generation.load(done)
         self.begin()
-        networks = Networks.of(self.run, len(self.images.classes))
+        networks = Networks.of(self.run, len(self.images.classes), self.watcher)
         lessons = self.lessons(networks)
         features, scatter = lessons.training, None
         if isinstance(features, FeatureSet):

@@ -14,6 +14,7 @@ from evergallery.methods import Beginning
 from evergallery.network import Architecture, Embedder, Head, Network
 from evergallery.network.backbones import load_weights
 from evergallery.network.stages import freeze_below_last_stage
+from evergallery.watching import SILENT, Watcher
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Networks:
     involved: tuple[tuple[Network, Preprocessing], ...]
 
     @classmethod
-    def of(cls, run: Run, classes: int) -> "Networks":
+    def of(cls, run: Run, classes: int, watcher: Watcher) -> "Networks":
         """Build the networks as they are before training.
 
         Raises:
             InputError: weights that cannot be had, or are of another model.
         """
-        new = start_network(run, classes)
+        new = start_network(run, classes, watcher=watcher)
         if run.settings.train == "last-stage":
             freeze_below_last_stage(new.embedder.backbone)
         involved, parent, root = [(new, run.preprocessing)], None, None
@@ -53,7 +54,13 @@ class Networks:
 
 
 def start_network(
-    run: Run, classes: int, *, beginning: Beginning | None = None, number: int = 0, weights: Path | None = None
+    run: Run,
+    classes: int,
+    *,
+    beginning: Beginning | None = None,
+    number: int = 0,
+    weights: Path | None = None,
+    watcher: Watcher = SILENT,
 ) -> Network:
     """A network before training: the parent's with a head that grew, or a new one.
 
@@ -65,6 +72,7 @@ def start_network(
         beginning: another one than the run's.
         number: of the network in the run, which has new weights of its own.
         weights: a file of published ones, in place of the run's.
+        watcher: hears of a host that is asked for weights.
 
     Raises:
         InputError: weights that cannot be had, or are of another model.
@@ -78,7 +86,7 @@ def start_network(
         head = network.head if network.head.kind == run.head else Head(network.embedder.dimension, 0, run.head)
         return Network(network.embedder, head.grow(classes, seed))
     published = beginning == "pretrained" or (run.frozen and run.beginning == "pretrained")
-    embedder = Embedder(run.architecture, pretrained=published and weights is None, seed=seed)
+    embedder = Embedder(run.architecture, pretrained=published and weights is None, seed=seed, watcher=watcher)
     if published and weights is not None:
         load_weights(embedder.backbone, weights)
     elif run.frozen and not published:

@@ -15,6 +15,7 @@ from evergallery.errors import InputError, did_you_mean
 from evergallery.network import bn_inception
 from evergallery.network.fetching import first_line, model_hub, undownloadable
 from evergallery.network.published import EXTRA, packaged, packaged_weights
+from evergallery.watching import SILENT, Watcher
 
 CIFAR_DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 """CIFAR ResNets by name, with the number of basic blocks in each of their three stages."""
@@ -96,7 +97,9 @@ class Backbone:
     interpolation: Interpolation = "bilinear"
 
 
-def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = None) -> Backbone:
+def build_backbone(
+    name: str, *, pretrained: bool = False, seed: int | None = None, watcher: Watcher = SILENT
+) -> Backbone:
     """Build a backbone by name: a CIFAR ResNet (``CIFAR_DEPTHS``), ``bn-inception``, any timm model, or ``torchvision/NAME``.
 
     ``last-stride-1/NAME`` is a ResNet of timm or torchvision whose last stage does not halve the resolution; its weights are the
@@ -110,6 +113,7 @@ def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = No
         name: the model.
         pretrained: load published weights (timm and torchvision models only).
         seed: of the initial weights; the global random state is left as it was. ``None`` draws from that state.
+        watcher: hears of a host that is asked for weights.
 
     Raises:
         InputError: no such model, no pretrained weights for it, or the weights cannot be fetched.
@@ -131,10 +135,10 @@ def build_backbone(name: str, *, pretrained: bool = False, seed: int | None = No
             module = bn_inception.BNInception()
             return Backbone(module, bn_inception.WIDTH, bn_inception.SIZE, bn_inception.MEAN, bn_inception.STD)
         if name.startswith(LAST_STRIDE):
-            return _at_full_resolution(name.removeprefix(LAST_STRIDE), pretrained)
+            return _at_full_resolution(name.removeprefix(LAST_STRIDE), pretrained, watcher)
         if name.startswith(TORCHVISION):
-            return _torchvision_backbone(name.removeprefix(TORCHVISION), pretrained)
-        return _timm_backbone(name, pretrained)
+            return _torchvision_backbone(name.removeprefix(TORCHVISION), pretrained, watcher)
+        return _timm_backbone(name, pretrained, watcher)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -196,9 +200,9 @@ def _bare(weights: dict[str, Any]) -> dict[str, Tensor]:
     return weights
 
 
-def _at_full_resolution(name: str, pretrained: bool) -> Backbone:
+def _at_full_resolution(name: str, pretrained: bool, watcher: Watcher) -> Backbone:
     """A ResNet whose last stage has stride 1."""
-    built = build_backbone(name, pretrained=pretrained)
+    built = build_backbone(name, pretrained=pretrained, watcher=watcher)
     stage = getattr(built.module, "layer4", None) or nn.Sequential()
     # Blocks say their stride too.
     layers = [layer for layer in stage.modules() if not any(True for _ in layer.children())]
@@ -212,7 +216,7 @@ def _at_full_resolution(name: str, pretrained: bool) -> Backbone:
     return built
 
 
-def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
+def _torchvision_backbone(name: str, pretrained: bool, watcher: Watcher) -> Backbone:
     from torchvision import models
 
     known = [name for name in models.list_models(module=models) if name not in WITH_AUXILIARY_HEADS]
@@ -221,6 +225,8 @@ def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
             f"No model of torchvision is called {name!r}: name one of its image classifiers.{did_you_mean(name, known)}"
         )
     published = models.get_model_weights(name).DEFAULT
+    if pretrained:
+        watcher.said(f"loading the published weights of {TORCHVISION}{name}")
     silence = undownloadable(published.url) if pretrained else None
     try:
         if silence:
@@ -246,7 +252,7 @@ def _torchvision_backbone(name: str, pretrained: bool) -> Backbone:
     )
 
 
-def _timm_backbone(name: str, pretrained: bool) -> Backbone:
+def _timm_backbone(name: str, pretrained: bool, watcher: Watcher) -> Backbone:
     # timm takes seconds to import and the CIFAR networks do not need it.
     import timm
 
@@ -256,7 +262,7 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
             f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)}, {bn_inception.NAME}, torchvision/NAME or a timm "
             f"model.{near}"
         )
-    module: Any = timm.create_model(name, num_classes=0) if not pretrained else _published(name)
+    module: Any = timm.create_model(name, num_classes=0) if not pretrained else _published(name, watcher)
     config: dict[str, Any] = module.pretrained_cfg
     interpolation: Interpolation = "bilinear" if config.get("interpolation") == "bilinear" else "bicubic"
     return Backbone(
@@ -270,7 +276,7 @@ def _timm_backbone(name: str, pretrained: bool) -> Backbone:
     )
 
 
-def _published(name: str) -> Any:
+def _published(name: str, watcher: Watcher) -> Any:
     """A timm model with its published weights and without its classifier: from an installed package, else from the hub."""
     import timm
 
@@ -281,6 +287,7 @@ def _published(name: str) -> Any:
             whole.load_state_dict(weights)
             whole.reset_classifier(0)
             return whole
+    watcher.said(f"asking the model hub for the weights of {name}")
     with model_hub() as silence:
         try:
             return timm.create_model(name, pretrained=True, num_classes=0)

@@ -11,6 +11,7 @@ from evergallery.errors import InputError
 from evergallery.network.architecture import Architecture
 from evergallery.network.backbones import build_backbone
 from evergallery.network.heads import Head
+from evergallery.watching import SILENT, Watcher
 
 IDENTITIES = ("unit-linear", "mlp")
 """Necks that begin as the identity, where they keep the dimension."""
@@ -58,14 +59,17 @@ class Embedder(Extractor):
         architecture: what to build.
         pretrained: load the backbone's published weights.
         seed: of the initial weights.
+        watcher: hears of a host that is asked for weights.
 
     Raises:
         InputError: unknown backbone, or a dimension that the neck cannot make.
     """
 
-    def __init__(self, architecture: Architecture, *, pretrained: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, architecture: Architecture, *, pretrained: bool = False, seed: int = 0, watcher: Watcher = SILENT
+    ) -> None:
         super().__init__()
-        backbone = build_backbone(architecture.backbone, pretrained=pretrained, seed=seed)
+        backbone = build_backbone(architecture.backbone, pretrained=pretrained, seed=seed, watcher=watcher)
         dimension = architecture.dimension or backbone.width
         if dimension != backbone.width and "linear" not in architecture.neck:
             raise InputError(
