@@ -28,7 +28,7 @@ EXIT_STATUSES: dict[int, str] = {
     0: "done",
     1: "no: the gate is not passed, or what was asked for is refused because it would be wrong",
     2: "the command line, a file or another input cannot be used as given, or an extra is not installed",
-    3: "not found: a workspace, or a generation, an item or a name in it; a search that finds nothing",
+    3: "not found: a workspace, a gallery, or a generation, an item or a name in it; a search that finds nothing",
     4: "busy: another process does something that excludes this, or a server does not answer; try again",
     5: "the disk is full or read-only, or permission is denied",
     6: "a stored file is missing, truncated or altered",

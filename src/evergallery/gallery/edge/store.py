@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from evergallery.errors import DamagedError, NotFoundError, ReadOnlyError
 from evergallery.files import (
     TEMPORARY_PREFIX,
+    creation_of,
     lock,
     read_object,
     sync_directory,
@@ -100,7 +101,8 @@ class EdgeStore(GalleryStore):
         if not create and not directory.is_dir():
             raise NotFoundError(f"There is no gallery {directory}: name its directory or its URL.")
         if not directory.is_dir():
-            directory.mkdir(parents=True)
+            with creation_of(directory):
+                directory.mkdir(parents=True)
         self._opened = ExitStack()
         self._read_only: str | None = None
         try:
