@@ -147,7 +147,7 @@ def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:
     passed = as_json(*check)
     assert passed["passed"] is True
     assert set(passed["pairs"][0]["evidence"]["figures"]["cross"]) == {"old", "new", "all"}
-    assert "met: queries: 40" in evergallery("promote", "v2", "-w", shop).stdout
+    assert "✓ queries against v1: 40; required: " in evergallery("promote", "v2", "-w", shop).stdout
     found = as_json("search", query, "-w", shop)
     assert len(found) == 10
     assert all(0 < result["probability"] < 1 for result in found)
@@ -229,7 +229,7 @@ def test_benchmark_lists_its_protocols() -> None:
         (["benchmark", "olympics"], 2, "No protocol is called 'olympics': choose one of glyphs"),
         (["check", "v9", "--data", "digits"], 3, "no generation 'v9'"),
         (["promote", "v9"], 3, "no generation 'v9'; there is v1, v2"),
-        (["promote", "v2", "--force"], 2, "give it with --why"),
+        (["promote", "v2", "--force"], 2, "evergallery promote v2 --force --why REASON"),
         (["generations", "-w", "elsewhere"], 3, "elsewhere is not a workspace: create one with"),
         (["init", "."], 2, "exists and is not empty"),
         (["fly"], 2, "No such command 'fly'"),

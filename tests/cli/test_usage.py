@@ -229,3 +229,12 @@ def test_a_fault_of_its_own_has_a_traceback_and_a_status_of_its_own(
     told = evergallery("status", "-w", tmp_path / "shop", expect=70).stderr
     assert "ZeroDivisionError: nobody thought of it" in told
     assert told.splitlines()[-1].startswith("evergallery: this is a fault of Evergallery's own")
+
+
+@pytest.mark.parametrize("typed", [("adapt", "v2", "v1"), ("diff", "v1"), ("verify", "v1"), ("gallery", "delete")])
+def test_what_is_missing_is_said_with_a_whole_line_to_copy(typed: tuple[str, ...]) -> None:
+    told = evergallery(*typed, expect=2).stderr
+    assert told.startswith("evergallery: Missing ")
+    verb = " ".join(typed[:2] if typed[0] == "gallery" else typed[:1])
+    assert f"Example:  evergallery {verb} " in told
+    assert f"see  evergallery {verb} --help" in told

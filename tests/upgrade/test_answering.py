@@ -315,7 +315,8 @@ class TestChoosing:
         before = len(shop.search(query, k=200, minimum_score=score))
         done = shop.promote("v3", answer="dual")
         assert "Scores of v3 are not those of v1" in str(done)
-        assert f"even with its opposite at {score:.2f} is so at" in str(done)
+        assert f"had a score of {score:.2f} and has " in str(done)
+        assert str(done.scores) == done.lines[-1], "the note stands on a line of its own"
         assert len(shop.search(query, k=200, minimum_score=score, score_of="v1")) == before
         shop.refresh("v3")
         found = shop.search(query, k=200, minimum_score=score, score_of="v1")

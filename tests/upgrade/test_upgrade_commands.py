@@ -49,11 +49,11 @@ def test_an_upgrade_from_the_first_question_to_the_way_back(place: Path) -> None
     assert "Compatible: queries of v2 in vectors of v1" in table
     assert "Compatible after an adapter: queries of v2 in vectors of v3" in table or "vectors of v3" in table
     promoted = evergallery("promote", "v2", *here).stdout
-    assert "v1: met: cross-test" in promoted
+    assert "✓ cross-test against v1: " in promoted
     assert (
         "v2 answers queries now. Judged: v2 alone against v1 alone and queries of v2 in vectors of v1 directly."
-        in promoted
-    )
+        in promoted.splitlines()
+    ), "notes stand on lines of their own"
 
     assert f"would cost and give:  evergallery plan v2 -w {place / 'shop'}\n" in evergallery("status", *here).stdout
     plan = as_json("plan", "v2", *here)
@@ -79,7 +79,7 @@ def test_an_upgrade_from_the_first_question_to_the_way_back(place: Path) -> None
     log = [entry["operation"] for entry in as_json("log", *here)]
     assert log[-5:] == ["refresh", "refresh", "rollback", "promote", "commit"]
     assert "commit  by " in evergallery("log", "--limit", 1, *here).stdout
-    assert "  refresh r1, generation v2\n" in evergallery("log", "--limit", 1, *here).stdout
+    assert "  refresh: r1, generation: v2\n" in evergallery("log", "-n", 1, *here).stdout
     assert "models:better" in evergallery("diff", "v1", "v2", *here).stdout
     assert as_json("diff", "v1", "v4", *here)["dimension"] == {"v1": 8, "v4": 12}
 
@@ -186,6 +186,11 @@ def test_committing_asks_and_deletes_nothing_unasked(tmp_path: Path) -> None:
     assert counted.stdout == "200 earlier vectors deleted.\n"
     assert "settling earlier and new versions: " in counted.stderr
     assert "--yes answers" in evergallery("refresh", "v3", "--yes", *here, expect=2).stderr
+    assert "No refresh is open" in evergallery("refresh", "--discard", "--yes", *here, expect=1).stderr, (
+        "it asks nothing anyway"
+    )
+    unexplained = evergallery("promote", "v1", "--force", *here, expect=2).stderr
+    assert commands(unexplained)[0][:5] == ["promote", "v1", "--force", "--why", "REASON"]
 
 
 def test_the_report_says_by_what_right_a_generation_answers(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def _tell(message: str) -> None:
 
 
 def _usage(error: Exception) -> str:
-    """A mistake on the command line in one sentence, and where the right way stands; empty where help was the answer."""
+    """A mistake on the command line in one sentence, and where the right way stands, a whole line to copy where
+    something is missing; empty where help was the answer."""
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -54,6 +55,9 @@ def _usage(error: Exception) -> str:
         return ""
     message = message.replace("Value error, ", "").replace("Input should", "it has to").removesuffix(".")
     path = context.command_path if context else "evergallery"
+    example = (getattr(context.command, "epilog", None) or "") if context else ""
+    if message.startswith("Missing") and example.startswith("Example:"):
+        return f"{message}. {example}  ; see  {path} --help"
     return f"{message}{'' if message.endswith('?') else '.'} See  {path} --help"
 
 

@@ -34,7 +34,7 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
 
 def log(
     workspace: WorkspaceOption = HERE,
-    limit: Annotated[int, typer.Option(min=1, help="Only the last ones.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Only the last ones.")] = 50,
     json: JsonOption = False,
 ) -> None:
     """Every operation on this workspace: when, who, what, figures."""

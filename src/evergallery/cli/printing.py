@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from evergallery.memory import Fidelity
     from evergallery.upgrade.adapting import Adaptation
     from evergallery.upgrade.check import Check, PairCheck
+    from evergallery.upgrade.gate import Condition
     from evergallery.upgrade.options import Option
     from evergallery.upgrade.overview import Status
     from evergallery.upgrade.plan import Plan
@@ -86,12 +87,18 @@ def _print_pair(pair: "PairCheck") -> None:
     if pair.answer is not None:
         say(f"Judged is the way {pair.answer.way}: {pair.answer}.")
     for condition in pair.conditions:
-        mark = "–" if condition.met is None else "✓" if condition.met else "✗"
-        found = f"not measured, because {condition.measured}" if condition.met is None else condition.measured
-        say(f"{mark} {condition.name}: {found}; required: {condition.required}")
+        print_condition(condition)
     say(f"{pair.verdict.capitalize()}: {pair.reason}")
     print_options(pair.options, evidence.metric)
     say(pair.advice.text)
+
+
+def print_condition(condition: "Condition", against: str | None = None) -> None:
+    """A condition of the gate with its tick, and the space that was compared with where several may have been."""
+    mark = "–" if condition.met is None else "✓" if condition.met else "✗"
+    found = f"not measured, because {condition.measured}" if condition.met is None else condition.measured
+    of = f" against {against}" if against else ""
+    say(f"{mark} {condition.name}{of}: {found}; required: {condition.required}")
 
 
 def print_options(options: "Sequence[Option]", metric: str) -> None:
@@ -335,7 +342,7 @@ def print_log(entries: "Sequence[Mapping[str, Any]]") -> None:
             name: value for name, value in told.items() if not isinstance(value, list) and len(str(value)) <= SHORT
         }
         if short:
-            say(f"  {', '.join(f'{name} {value}' for name, value in short.items())}")
+            say(f"  {', '.join(f'{name}: {value}' for name, value in short.items())}")
         for name, value in told.items():
             if name not in short and not isinstance(value, list):
                 say(f"  {name}: {value}")

@@ -26,6 +26,7 @@ from evergallery.cli.common import (
 from evergallery.cli.console import print_json, say, watching
 from evergallery.cli.printing import (
     print_adapted,
+    print_condition,
     print_plan,
     print_refreshed,
 )
@@ -113,8 +114,9 @@ def promote(
         )
         return
     for name, condition in done:
-        say(f"{name}: {condition}")
-    say(str(done))
+        print_condition(condition, name)
+    for line in done.lines:
+        say(line)
 
 
 def rollback(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
@@ -195,8 +197,8 @@ def refresh(
     """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""
     from evergallery.errors import InputError
 
-    if yes and not commit:
-        raise InputError("--yes answers what --commit asks: give both, or neither.")
+    if yes and not (commit or discard):
+        raise InputError("--yes answers what --commit asks: give it with  evergallery refresh --commit --yes")
     if commit + discard + (generation is not None) != 1:
         raise InputError("Name the generation to refresh for, or give --commit, or --discard: exactly one of them.")
     with open_workspace(workspace) as space, watching(json) as watcher:

@@ -101,13 +101,22 @@ class Promotion(Sequence[tuple[str, Condition]]):
     changed: bool = True
 
     def __str__(self) -> str:
+        return " ".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        """What was done, then what somebody should know of the checks before it and of smallest scores; a line each."""
         if not self.changed:
-            return f"{self.generation} answers queries already: nothing was changed."
+            return [f"{self.generation} answers queries already: nothing was changed."]
         how = "" if self.answer.way == "checked" else f" Way of answering: {self.answer}."
-        moved = "".join(f" {told}" for told in (self.checks, self.scores) if told)
+        notes = [note for note in (self.checks, self.scores) if note]
         if self.refused:
-            return f"{self.generation} answers queries now, against what was measured or is missing. {self.refused}{how}{moved}"
-        return f"{self.generation} answers queries now. Judged: {self.judged}.{how}{moved}"
+            done = (
+                f"{self.generation} answers queries now, against what was measured or is missing. {self.refused}{how}"
+            )
+        else:
+            done = f"{self.generation} answers queries now. Judged: {self.judged}.{how}"
+        return [done, *notes]
 
     @overload
     def __getitem__(self, index: int) -> tuple[str, Condition]: ...
@@ -232,7 +241,9 @@ def promote(
     """
     candidate = Space(holdings.generation(generation))
     if force and not why:
-        raise InputError("Promoting against the evidence needs a reason: give it with --why.")
+        raise InputError(
+            f"Promoting against the evidence needs a reason: give it with  evergallery promote {generation} --force --why REASON"
+        )
     basis = holdings.state
     chosen = _chosen(basis, generation, Answer.of(answer) if isinstance(answer, str) else answer)
     if (candidate.name, chosen) == (basis.promoted, basis.answer):
@@ -468,14 +479,13 @@ def _scores_moved(state: State, before: State, candidate: Space, holdings: Holdi
     if old == candidate.fingerprint:
         return None
     scales = [state.scale(space, space, None) for space in (old, candidate.fingerprint)]
-    told = (
-        f"Scores of {candidate.name} are not those of {before.promoted}: a smallest score that was settled there moves."
-    )
+    new, earlier = candidate.name, before.promoted
+    told = f"Scores of {new} are not those of {earlier}: a --min-score chosen for {earlier} must change."
     if scales[0] is None or scales[1] is None:
-        return f"{told} Settle it again, or measure what it becomes:  evergallery check GENERATION --data HELD_OUT"
+        return f"{told} Measure what it becomes with  evergallery check {new} --against {earlier} --data HELD_OUT"
     was, now_is = (Calibration(scale.slope, scale.intercept) for scale in scales if scale is not None)
     example = was.score_at(0.5)
     return (
-        f"{told} A match that was even with its opposite at {example:.2f} is so at {now_is.score_at(0.5):.2f} now; give  "
-        f"--min-score SCORE --min-score-of {before.promoted}  to have it translated."
+        f"{told} A match as likely to be right as wrong had a score of {example:.2f} and has {now_is.score_at(0.5):.2f} now. To "
+        f"have yours translated, search with  --min-score SCORE --min-score-of {earlier}"
     )
