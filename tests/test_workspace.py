@@ -121,7 +121,7 @@ class TestRefusals:
             match="v2 has not been checked against v1, which answers queries now: run  evergallery check v2 ",
         ):
             learned.promote("v2")
-        with pytest.raises(InputError, match="reason: give it with --why"):
+        with pytest.raises(InputError, match="reason: give it with  evergallery promote v2 --force --why REASON"):
             learned.promote("v2", force=True)
         learned.promote("v2", force=True, why="the old vectors are a week old")
         pair = learned.state.compatible[0]
