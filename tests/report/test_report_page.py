@@ -223,7 +223,7 @@ def test_without_held_out_images_it_shows_the_newest_check_that_is_kept(shop: Wo
     assert f"The check of {moment(evidence.time)} has measured this" in plain(verdict)
     for condition in pair.conditions:
         assert words_of(condition.measured) in plain(verdict)
-    assert text.count("<code>evergallery report --generation v2 --data HELD_OUT</code>") == 1
+    assert text.count("<code>evergallery report v2 --data HELD_OUT</code>") == 1
     assert "v3 is newer, and no check of it is kept" in plain(text)
     assert "from v1 by evergreen" in text
     assert "check" in text[text.index('id="history"') :]

@@ -274,7 +274,7 @@ def test_a_form_without_files_is_not_parsed(directory: Path) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     with client(directory) as ask:
         answer = ask.post("/api/v1/search/image", content=b"&" * (8 << 20), headers=headers)
-    assert (answer.status_code, answer.json()["error"]["message"]) == (422, "image: Field required.")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, "image: it is missing.")
 
 
 def test_many_names_are_refused_before_they_are_looked_at() -> None:

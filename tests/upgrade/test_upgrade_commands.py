@@ -163,7 +163,7 @@ def test_what_is_said_of_two_generations_of_one_network_leads_to_the_commit(tmp_
     told = evergallery("refresh", again, *here).stdout
     assert f"wait in the shadow until {again} is promoted" in told
     assert commands(told)[-1][:2] == ["promote", again]
-    assert "smallest score" in evergallery(*commands(told)[-1]).stdout
+    assert "--min-score-of v1" in evergallery(*commands(told)[-1]).stdout
     status = evergallery("status", *here).stdout
     assert "searches use them" in status
     assert commands(status)[-1][:2] == ["refresh", "--commit"]

@@ -173,11 +173,9 @@ def _missing(
     other = newest != subject[0]
     sentences = [f"{newest} is newer, and no check of it is kept."] if other and sections else []
     what = "The rest was" if sections else "What it finds was"
-    about = f" --generation {subject[0]}" if other else ""
-    return [
-        *sentences,
-        f"{what} not measured, because no held-out images were given. Measure it with  evergallery report{about} --data HELD_OUT",
-    ]
+    named = f"evergallery report {subject[0]} --data HELD_OUT"
+    command = named if other else "evergallery report --data HELD_OUT"
+    return [*sentences, f"{what} not measured, because no held-out images were given. Measure it with  {command}"]
 
 
 def _findings(
