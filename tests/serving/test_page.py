@@ -1,6 +1,7 @@
 """The page in a real browser, on the real server: what the person who runs the search does with it."""
 
 import re
+import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -300,6 +301,12 @@ def test_the_matrix_is_filled_by_one_press(shop: Path, show: Open) -> None:
         )
 
 
+def answer_late(route: Any) -> None:
+    response = route.fetch()
+    time.sleep(1)
+    route.fulfill(response=response)
+
+
 def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open) -> None:
     with served(shop) as address:
         tab = show(f"{address}/#/gallery")
@@ -323,8 +330,12 @@ def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open
         tab.get_by_role("button", name="Go on").click()
         tab.wait_for_selector(".job.done")
         tab.wait_for_selector("text=200 of 200 items have a new vector")
+        # The answer to the request may come after the event that the job has ended.
+        tab.route("**/discard", answer_late)
         tab.get_by_role("button", name="Discard…").click()
-        tab.get_by_role("dialog").get_by_role("button", name="Discard").click()
+        with tab.expect_response("**/discard"):
+            tab.get_by_role("dialog").get_by_role("button", name="Discard").click()
+        tab.get_by_role("dialog").wait_for(state="hidden")
         tab.wait_for_selector(".refresh-form:visible")
     with Workspace(shop) as workspace:
         assert workspace.state.refresh is None

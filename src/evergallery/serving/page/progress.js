@@ -63,7 +63,6 @@ function found({ kind, result, seconds }) {
 
 /** Begin a job; whoever shows it hears of it. */
 export async function begin(path, json) {
-  const job = await ask("POST", path, { json });
-  change({ job });
-  return job;
+  change({ job: await ask("POST", path, { json }) });
+  return session.job;
 }

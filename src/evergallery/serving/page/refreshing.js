@@ -166,8 +166,8 @@ export function createRefresh() {
 
   /** Commit and discard are short jobs: what they do is awaited, so that a refusal is said in the dialog. */
   async function settle(kind) {
-    const job = await ask("POST", kind, { json: {} });
-    change({ job });
+    change({ job: await ask("POST", kind, { json: {} }) });
+    const { job } = session;
     const ended = await new Promise((resolve) => {
       if (job.state !== "running") return resolve(job);
       const stopListening = onChange((values) => {

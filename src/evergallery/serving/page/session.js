@@ -14,6 +14,9 @@ export function onChange(listener) {
 }
 
 export function change(values) {
+  // The answer to the request that began a job may arrive after the event of its end, which holds.
+  const known = session.job;
+  if (values.job?.state === "running" && known?.id === values.job.id && known.state !== "running") values = { ...values, job: known };
   Object.assign(session, values);
   for (const listener of listeners) listener(values);
 }
