@@ -22,7 +22,7 @@ from conftest import Listening, coloured_images
 from evaluation_toys import TOYS, make_toy
 from evergallery import Workspace
 from evergallery.benchmark import contenders, job, protocols
-from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender
+from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender, baseline_of
 from evergallery.benchmark.further_tables import evaluated_markdown
 from evergallery.benchmark.known_data import described
 from evergallery.benchmark.measures import Chain, measures_of
@@ -45,6 +45,7 @@ from evergallery.network import Network, build_backbone
 from evergallery.retrieval.refresh_curve import random_order
 from evergallery.training import Settings
 from evergallery.watching import Watcher
+from published_toys import make_published
 
 
 @pytest.fixture
@@ -301,6 +302,68 @@ class TestChanges:
         for changes, begins in ((ProtocolChanges(), "pretrained"), (ProtocolChanges(pretrained=False), "scratch")):
             found = PROTOCOLS["mutual-one-task"].changed("paper", changes)
             assert Contender.named("mutual").method(found).supporting == begins  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize(("budget", "loss"), [("standard", None), ("paper", "hard-mining")])
+    def test_where_the_first_generation_has_no_classifier_nobody_learns_from_its_scores(
+        self, budget: Any, loss: str | None
+    ) -> None:
+        protocol = PROTOCOLS["mutual-one-task"].changed(budget, ProtocolChanges())
+        assert baseline_of(protocol).loss == loss
+        assert Contender.named("joint").method(protocol).loss == loss  # type: ignore[union-attr]
+        for name, method in METHODS.items():
+            reason = Contender.named(name).misfit(protocol)
+            if method.needs.old_head == "never":
+                assert reason is None
+            else:
+                assert (reason is not None) == (loss is not None)
+                assert reason is None or "learns without a classifier" in reason
+
+    def test_a_first_generation_by_metric_learning(self, tmp_path: Path) -> None:
+        """Of the paper's budget on a toy, by its loss alone."""
+        make_published("cub200", tmp_path, classes=4, each=4)
+        run_benchmark(
+            "mutual-one-task", ["initial", "finetune", "mutual", "joint"], seeds=[0], budget="paper", data="cub200",
+            data_dir=tmp_path, out=tmp_path / "out", watcher=Watcher(),
+            changes=ProtocolChanges(backbone="resnet20", dim=8, pretrained=False, epochs=2, size=16),
+        )  # fmt: skip
+        for row in ("initial", "finetune", "mutual", "joint"):
+            (workspace,) = (tmp_path / "out").glob(f"*/work/seed0/{row}")
+            found = Workspace(workspace).generations()
+            assert [one.card.method.parameters["loss"] for one in found] == ["hard-mining"] * len(found)
+            # Where no classifier learns, the old rows of its head stay as they began, and so they do in whoever goes on.
+            heads = [one.network().head.weight for one in found]
+            assert row == "joint" or all(torch.equal(head[:2], heads[0]) for head in heads)
+
+    def test_the_published_old_model_of_a_set_that_lies_in_its_folder(self, tmp_path: Path) -> None:
+        root = make_published("market1501", tmp_path, classes=4, each=4)
+        for data, budget, first in (("market1501", "paper", 3), (str(root), "paper", 3), ("market1501", "quick", 2)):
+            one = job.BenchmarkJob(
+                job.Experiment("dual-tuning", budget, data, tmp_path, ProtocolChanges(size=16)),
+                Contender.named("initial"), seed=1, directory=tmp_path / "out",
+            )  # fmt: skip
+            tasks = one.tasks(one.parts(Watcher()).images)
+            assert [len(task) for task in tasks] == [first, 4]
+            if budget == "paper":
+                assert tasks[0] == ("0001", "0201", "0401")
+        with pytest.raises(InputError, match="below 600, which are 0 of 2 here: give the whole set"):
+            PROTOCOLS["dual-tuning"].tasks_of("paper", "market1501")(("0701", "0801"), 0)
+        images = PROTOCOLS["dual-tuning-images"]
+        assert images.tasks_of("paper", "market1501") is images.tasks, "all identities, fewer images"
+
+    def test_an_old_model_of_all_identities_has_a_bound_too(self, tmp_path: Path) -> None:
+        """Nothing is new in the second task but the network."""
+        make_published("dukemtmc", tmp_path, classes=4, each=4)
+        directory = run_benchmark(
+            "dual-tuning", ["finetune", "joint"], seeds=[0], budget="paper", data="dukemtmc", data_dir=tmp_path,
+            out=tmp_path / "out", watcher=Watcher(),
+            changes=ProtocolChanges(
+                backbone="resnet32", update_backbone="resnet20", pretrained=False, epochs=1, size=16
+            ),
+        )  # fmt: skip
+        runs = read_runs(directory)
+        assert {run["method"] for run in runs} == {"finetune", "joint"}
+        for run in runs:
+            assert run["data"]["tasks"] == [4, 4]
 
     def test_a_file_of_weights_serves_the_supporting_network_too(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -119,6 +119,33 @@ def smoothing(built: Built) -> float | None:
     return next((e for e, one in zip((0.0, 0.1), expected, strict=True) if torch.isclose(found, one)), None)
 
 
+def terms(built: Built) -> dict[str, float]:
+    """Of the loss of a first generation on a fixed batch."""
+    torch.manual_seed(0)
+    features, labels, head = torch.randn(6, 8), torch.arange(6) % 3, Head(8, 3, built.network.head.kind)
+    step = Step[Any](labels, Outputs(features, F.normalize(features), head(features)), head=head, state=None)
+    return {name: round(float(one), 4) for name, one in built.arguments["method"].losses(step).items()}
+
+
+def by_hand(loss: str) -> dict[str, float]:
+    """The papers' loss of that batch, anchor by anchor: hard mining with a margin of 0.1, or binomial deviance."""
+    torch.manual_seed(0)
+    rows = F.normalize(torch.randn(6, 8)).double().numpy()
+    total = 0.0
+    for anchor in range(6):
+        near = [float(rows[anchor] @ rows[other]) for other in range(6) if other != anchor and other % 3 == anchor % 3]
+        far = [float(rows[anchor] @ rows[other]) for other in range(6) if other % 3 != anchor % 3]
+        if loss == "binomial":
+            total += float(np.mean([np.log1p(np.exp(-2 * (s - 0.5))) for s in near]))
+            total += float(np.mean([np.log1p(np.exp(40 * (s - 0.5))) for s in far]))
+            continue
+        kept = [s for s in far if s > min(near) - 0.1]
+        hard = [s for s in near if s < max(far) + 0.1]
+        if kept:
+            total += float(np.mean(kept)) + (float(np.mean([1 - s for s in hard])) if hard else 0.0)
+    return {"metric": round(total / 6, 4)}
+
+
 def last_map(built: Built) -> tuple[int, int]:
     """Height and width of what is pooled."""
     module = built.network.embedder.backbone.eval()
@@ -160,6 +187,10 @@ READ: dict[str, Callable[[Built], Any]] = {
     "batch": lambda built: len(built.batches(40, 30)[0]),
     "statistics": lambda built: built.settings.normalisation,
     "ε": smoothing,
+    "terms": terms,
+    "identities": lambda built: [
+        int(built.arguments["images"].classes[label].split()[-1]) for label in np.unique(built.arguments["images"].labels)
+    ],
     "loss": lambda built: built.arguments["method"].loss,
     "option": lambda built: {
         name: value for name, value in built.arguments["method"].parameters().items() if name.endswith("weight")
@@ -212,25 +243,36 @@ LANDMARKS = {
     "backbone": "resnet18", "dimension": 256, "neck": ["Linear", "BatchNorm1d"], "pixels": (224, 224), "batch": 256, "epochs": 30,
     "optimizer": "SGD", "rate": 0.1, "rates": [1, 0.1, 0.01, 0.001], "clipped": None,
 }  # fmt: skip
+OF_DUKE = ProtocolChanges(backbone="last-stride-1/resnet50.tv_in1k", update_backbone="last-stride-1/resnet18.tv_in1k")
+"""A smaller new network."""
 PAPERS: dict[str, tuple[str, str, str, ProtocolChanges, list[dict[str, Any]]]] = {
     "csd": ("csd-cifar100", "csd", "cifar100", ProtocolChanges(), [{**CSD, "rate": 1e-3}, {**CSD, "rate": 1e-5}]),
     "cl2r": ("cl2r-cifar100", "cl2r", "cifar100", ProtocolChanges(), [{**CL2R, "ε": 0}, CL2R]),
     "mutual": ("mutual-one-task", "mutual", "cub200", ProtocolChanges(), [
-        {**BN_INCEPTION, "epochs": 1500, "weights": "published"},
+        {**BN_INCEPTION, "epochs": 1500, "weights": "published", "terms": by_hand("hard-mining")},
         {**BN_INCEPTION, **DISTILLING, "epochs": 1000, "loss": "hard-mining"},
     ]),
     "mutual, ResNet-50": ("mutual-one-task", "mutual", "cub200", ProtocolChanges(backbone="resnet50"), [
-        {**OTHERS, "epochs": 2550, "rate": 1e-5},
+        {**OTHERS, "epochs": 2550, "rate": 1e-5, "terms": by_hand("binomial")},
         {**OTHERS, **DISTILLING, "epochs": 850, "rate": 1e-5, "loss": "binomial"},
     ]),
     "mutual, ViT": ("mutual-one-task", "mutual", "cub200", ProtocolChanges(backbone="vit_small_patch16_224"), [
-        {**OTHERS, "epochs": 255, "rate": 3e-5},
+        {**OTHERS, "epochs": 255, "rate": 3e-5, "terms": by_hand("binomial")},
         {**OTHERS, **DISTILLING, "epochs": 195, "rate": 1e-5, "loss": "binomial"},
     ]),
     "dual-tuning": ("dual-tuning", "dual-tuning", "market1501", ProtocolChanges(), [
-        {**PERSONS, "backbone": "last-stride-1/resnet18.tv_in1k", "dimension": 512, "ε": 0.1},
+        {**PERSONS, "backbone": "last-stride-1/resnet18.tv_in1k", "dimension": 512, "ε": 0.1,
+         "identities": [1, 201, 401]},
         {**PERSONS, "backbone": "last-stride-1/resnet50.tv_in1k", "dimension": 2048, "loss": "cross-entropy",
-         "option": {"prototype_weight": 0.1, "structure_weight": 0.2}},
+         "option": {"prototype_weight": 0.1, "structure_weight": 0.2}, "identities": [1, 201, 401, 601]},
+    ]),
+    "dual-tuning, MSMT17": ("dual-tuning", "dual-tuning", "msmt17", ProtocolChanges(), [
+        {"identities": [0, 175, 350]}, {"identities": [0, 175, 350, 525]},
+    ]),
+    "dual-tuning, DukeMTMC": ("dual-tuning", "dual-tuning@structure_weight=0", "dukemtmc", OF_DUKE, [
+        {**PERSONS, "backbone": "last-stride-1/resnet50.tv_in1k", "identities": [1, 201, 401, 601]},
+        {**PERSONS, "backbone": "last-stride-1/resnet18.tv_in1k", "identities": [1, 201, 401, 601],
+         "option": {"prototype_weight": 0.1, "structure_weight": 0}},
     ]),
     "advbct": ("landmarks", "advbct", "gldv2", ProtocolChanges(evaluate=()), [{**LANDMARKS, "weights": "published"}, LANDMARKS]),
     "advbct, more images": ("landmarks-images", "advbct", "gldv2", ProtocolChanges(evaluate=()), [
@@ -296,7 +338,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], l
         with pytest.raises(KeyboardInterrupt):
             run_benchmark(
                 protocol, [method], seeds=[0], budget="paper", data=data, data_dir=directory / paper, changes=changes,
-                out=directory / "results", watcher=Watcher(),
+                out=directory / paper / "results", watcher=Watcher(),
             )  # fmt: skip
         return found[paper]
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from conftest import coloured_images
 from evergallery.data.tasks import at_most_per_class
-from evergallery.losses import elastic_boundary
+from evergallery.losses import elastic_boundary, metric_loss
 from evergallery.memory import class_means, diffused_class_means, largest_distances
 from evergallery.methods import (
     BCT,
@@ -165,6 +165,18 @@ class TestFinetuneAndJoint:
         assert terms["classification"].item() == pytest.approx(cross_entropy(step.new.logits, LABELS.tolist()))
         assert terms.keys() == {"classification", "triplet"}
         assert (gradient(terms["classification"], new).abs().sum(1) > 0).all(), "old classes are classified too"
+
+    @pytest.mark.parametrize("kind", [Finetune, Joint])
+    @pytest.mark.parametrize("loss", ["hard-mining", "binomial"])
+    def test_learn_by_a_metric_loss_alone(self, kind: type[Finetune], loss: str) -> None:
+        step, *_ = double(kind())
+        terms = kind(loss=loss).losses(replace(step, old=None, old_head=None))
+        assert terms.keys() == {"metric"}
+        assert terms["metric"].item() == metric_loss(loss)(step.new.features, step.labels).item()
+        # The card of whoever learns by a classifier is what it was.
+        assert kind().parameters() == {"triplet_margin": 1.0}
+        assert kind(loss=loss).parameters() == {"triplet_margin": 1.0, "loss": loss}
+        assert (kind().trains_head, kind(loss=loss).trains_head) == (True, False)
 
     def test_only_joint_training_and_cores_begin_from_scratch(self) -> None:
         assert [method for method in RIVALS if not method.needs.parent_weights] == [Joint, CoReS]

@@ -68,8 +68,10 @@ def _distilling(
 ) -> TrainingPlan:
     network = {
         "backbone": backbone, "dim": 512, "neck": "linear", "pretrained": True,
-        "update_options": {
-            "mutual": {"supporting": "pretrained", "loss": loss, "weighting": "inner"}, "relation": {"loss": loss},
+        # The metric loss alone, for the first generation, which learns as fine-tuning does, and for whoever learns from scratch.
+        "method_options": {
+            "mutual": {"supporting": "pretrained", "loss": loss, "weighting": "inner"},
+            **{name: {"loss": loss} for name in ("relation", "finetune", "joint")},
         },
     }  # fmt: skip
     return TrainingPlan(first, update, 224, network, others)
@@ -115,7 +117,7 @@ DUAL_TUNING: dict[Budget, TrainingPlan] = {
             # torchvision's weights of then; the last stage keeps the resolution.
             "backbone": "last-stride-1/resnet18.tv_in1k", "update_backbone": "last-stride-1/resnet50.tv_in1k",
             "neck": "bn", "head": "linear", "pretrained": True,
-            "triplets": False, "update_options": {"dual-tuning": {"loss": "cross-entropy"}},
+            "triplets": False, "method_options": {"dual-tuning": {"loss": "cross-entropy"}},
         },
     ),
 }  # fmt: skip

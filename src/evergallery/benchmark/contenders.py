@@ -7,7 +7,7 @@ from typing import Self
 from evergallery.adapters import ADAPTERS, ProcrustesAdapter
 from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.errors import InputError
-from evergallery.methods import METHODS, NO_TRIPLETS, Method, Role
+from evergallery.methods import METHODS, NO_TRIPLETS, Finetune, Method, Role
 from evergallery.watching import Watcher
 
 
@@ -86,6 +86,11 @@ class Contender:
         method = self.method(protocol)
         if method is None:
             return None
+        if method.needs.old_head != "never" and not baseline_of(protocol).trains_head:
+            return (
+                f"{self.name} learns from the scores of the old classes, and the first generation of the protocol "
+                f"{protocol.name!r} learns without a classifier: leave it out of --methods."
+            )
         # A head that the method always needs is built for it; one that its hyper-parameters ask for has to be the protocol's.
         if method.needs.head is None and method.head_kind not in (None, protocol.head):
             return (
@@ -110,10 +115,17 @@ class Contender:
         if self.base == INITIAL:
             return None
         kind = METHODS[self.base]
-        own = dict(protocol.update_options.get(self.base, {}))
+        own = dict(protocol.method_options.get(self.base, {}))
         if not protocol.triplets and "triplet_margin" in {parameter.name for parameter in fields(kind)}:
             own["triplet_margin"] = NO_TRIPLETS
         return kind.with_options({**own, **self.options})
+
+
+def baseline_of(protocol: BenchmarkProtocol) -> Finetune:
+    """Fine-tuning as a protocol has it, by which its first generation learns, too."""
+    method = Contender(BASELINE).method(protocol)
+    assert isinstance(method, Finetune)
+    return method
 
 
 def contenders_of(protocol: BenchmarkProtocol, names: Sequence[str] | None, watcher: Watcher) -> list[Contender]:

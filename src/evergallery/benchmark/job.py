@@ -11,7 +11,9 @@ from evergallery.benchmark.contenders import Contender
 from evergallery.benchmark.parts import TRAIN, Parts
 from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, ProtocolChanges, TrainingPlan
 from evergallery.benchmark.protocols import PROTOCOLS
+from evergallery.data.datasets import NAMED
 from evergallery.data.image_set import ImageSet
+from evergallery.data.published import layout_of
 from evergallery.data.sizes import size_text
 from evergallery.data.tasks import Tasks
 from evergallery.methods import Method
@@ -49,6 +51,16 @@ class Experiment:
         return {
             name: value if isinstance(value, bool | int) else option_text(name, value) for name, value in given.items()
         }
+
+    @property
+    def published_set(self) -> str | None:
+        """The name of the published set that the images are, named or a folder in its layout; ``None`` for others."""
+        if self.data is None:
+            return self.definition.data
+        # As ``load`` reads it: where it is said where named sets lie, a folder of the same name is one of them.
+        if self.data.lower() in NAMED and (self.data_dir is not None or not Path(self.data).exists()):
+            return self.data.lower()
+        return layout_of(Path(self.data)) if Path(self.data).is_dir() else None
 
     @property
     def image_name(self) -> str:
@@ -111,7 +123,8 @@ class BenchmarkJob:
     def tasks(self, images: ImageSet) -> Tasks:
         """The tasks, of the classes that there are training images of."""
         trained = np.unique(images.of_split(TRAIN).labels)
-        return self.definition.tasks([images.classes[label] for label in trained], self.seed)
+        tasks = self.definition.tasks_of(self.experiment.budget, self.experiment.published_set)
+        return tasks([images.classes[label] for label in trained], self.seed)
 
     def cost(self) -> float:
         """Epochs, weighted by how many networks a method runs: only to estimate the time that is left."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evergallery.benchmark.contenders import BASELINE, INITIAL
+from evergallery.benchmark.contenders import INITIAL, baseline_of
 from evergallery.benchmark.job import BenchmarkJob
 from evergallery.benchmark.parts import PAIR, TRAIN
 from evergallery.benchmark.protocol import BenchmarkProtocol
@@ -15,7 +15,6 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks, query_gallery
 from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
-from evergallery.methods import METHODS, NO_TRIPLETS
 from evergallery.network import HeadKind
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
@@ -42,9 +41,12 @@ def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
     if not workspace.generations():
         reset_peak_memory()
         first = _first_and_later(protocol, images.of_split(TRAIN), job.seed)[0].of_classes(tasks[0])
-        method = None if protocol.triplets else METHODS[BASELINE].with_options({"triplet_margin": NO_TRIPLETS})
         workspace.learn(
-            first, method=method, settings=plan.first, watcher=watcher, **_new_weights(protocol, protocol.weights)
+            first,
+            method=baseline_of(protocol),
+            settings=plan.first,
+            watcher=watcher,
+            **_new_weights(protocol, protocol.weights),
         )
         write_json(directory / "memory.json", peak_memory())
     return workspace

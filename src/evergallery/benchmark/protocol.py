@@ -52,6 +52,7 @@ class BenchmarkProtocol:
         shows: what for, in a sentence.
         data: a named set, or ``None`` where the user brings images in any form that ``learn`` reads.
         tasks: classes and a seed to tasks.
+        published_tasks: likewise of sets whose paper says them, by name, with the budget ``paper``.
         budgets: what each budget buys.
         backbone: of the first generation.
         update_backbone: of the later ones, where it is another.
@@ -71,7 +72,7 @@ class BenchmarkProtocol:
         first_share: of each class's images that the first task has, where all tasks have the same classes.
         held_out: share of each class that is tested on, of sets that have no test part of their own.
         triplets: whether the first generation learns by triplets beside its classifier, and every method that may.
-        update_options: parameters of some methods that belong to this protocol.
+        method_options: parameters of some methods that belong to this protocol; those of fine-tuning are the first generation's.
     """
 
     name: str
@@ -95,9 +96,10 @@ class BenchmarkProtocol:
     ks: tuple[int, ...] = ()
     evaluate: tuple[str, ...] = ()
     first_share: float = 1.0
+    published_tasks: Mapping[str, Callable[[Sequence[str], int], Tasks]] = field(default_factory=dict)
     held_out: float = 0.3
     triplets: bool = True
-    update_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def later_weights(self) -> Path | None:
@@ -116,12 +118,16 @@ class BenchmarkProtocol:
             wanted["update_backbone"] = changes.update_backbone
         if not wanted.get("pretrained", self.pretrained) and wanted.get("weights", self.weights) is None:
             # Without published weights nothing begins with them.
-            options = wanted.get("update_options", self.update_options)
-            wanted["update_options"] = {
+            options = wanted.get("method_options", self.method_options)
+            wanted["method_options"] = {
                 name: {parameter: value for parameter, value in own.items() if value != "pretrained"}
                 for name, own in options.items()
             }
         return replace(self, **wanted, budgets={**self.budgets, budget: changes.of(plan)})
+
+    def tasks_of(self, budget: Budget, data: str | None) -> Callable[[Sequence[str], int], Tasks]:
+        """Classes and a seed to tasks, of a set by its name."""
+        return self.published_tasks.get(data or "", self.tasks) if budget == "paper" else self.tasks
 
     def plan(self, budget: Budget, seed: int) -> TrainingPlan:
         """The plan with the seeds of run ``seed``: of weights, of data order and of the validation part."""

@@ -1,6 +1,6 @@
 """Named protocols: which classes form which task, which network learns, for how long."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from evergallery.benchmark.budgets import (
     CL2R,
@@ -17,6 +17,7 @@ from evergallery.benchmark.budgets import (
 )
 from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.data.tasks import Tasks, equal_groups, first_then_groups, halves
+from evergallery.errors import InputError
 
 METRIC_LEARNING = (1, 2, 4, 8, 16, 32)
 """k of recall@k in papers on CUB-200, Cars-196 and their like."""
@@ -43,6 +44,25 @@ def half_then_all(classes: Sequence[str], seed: int) -> Tasks:
     return first, first + second
 
 
+def first_identities(below: int) -> Callable[[Sequence[str], int], Tasks]:
+    """Dual-Tuning's on sets whose identities are numbers: the old model knows those below one of them, the new data cover all.
+
+    Args:
+        below: the first number that the old model does not know.
+    """
+
+    def tasks(classes: Sequence[str], seed: int) -> Tasks:
+        first = tuple(name for name in classes if int(name.split()[-1]) < below)
+        if not 0 < len(first) < len(classes):
+            raise InputError(
+                f"The published old model knows the identities below {below}, which are {len(first)} of {len(classes)} here: "
+                f"give the whole set, or another --budget, with which it knows half of them."
+            )
+        return first, tuple(classes)
+
+    return tasks
+
+
 def less_than_a_third_then_all(classes: Sequence[str], seed: int) -> Tasks:
     """AdvBCT's: the old model knows three of ten classes, the new data cover all of them."""
     first, second = first_then_groups(classes, max(1, len(classes) * 3 // 10), 1, seed)
@@ -50,7 +70,7 @@ def less_than_a_third_then_all(classes: Sequence[str], seed: int) -> Tasks:
 
 
 def all_twice(classes: Sequence[str], seed: int) -> Tasks:
-    """Two tasks of all classes, of which the second has more images."""
+    """Two tasks of all classes; what is more in the second is its images, or its network."""
     return tuple(classes), tuple(classes)
 
 
@@ -70,6 +90,13 @@ def by_alphabets(classes: Sequence[str], seed: int) -> Tasks:
     groups = first_then_groups(alphabets, len(alphabets) // 2, 3, seed)
     return tuple(tuple(name for name in classes if name.partition("/")[0] in set(group)) for group in groups)
 
+
+OLD_IDENTITIES: dict[str, Callable[[Sequence[str], int], Tasks]] = {
+    "market1501": first_identities(600),  # 312 of 751.
+    "msmt17": first_identities(502),  # Of 1 041.
+    "dukemtmc": all_twice,
+}
+"""What the old models of Dual-Tuning's configurations know, by the name of a set."""
 
 PROTOCOLS: dict[str, BenchmarkProtocol] = {
     protocol.name: protocol
@@ -191,7 +218,8 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             backbone="resnet20",
             update_backbone="resnet32",
             overlapping=True,
-            update_options={"dual-tuning": {"loss": "arcface"}},
+            published_tasks=OLD_IDENTITIES,
+            method_options={"dual-tuning": {"loss": "arcface"}},
         ),
         BenchmarkProtocol(
             name="dual-tuning-images",
@@ -203,7 +231,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
             update_backbone="resnet32",
             overlapping=True,
             first_share=0.5,
-            update_options={"dual-tuning": {"loss": "arcface"}},
+            method_options={"dual-tuning": {"loss": "arcface"}},
         ),
         BenchmarkProtocol(
             name="bct-imagenet",
