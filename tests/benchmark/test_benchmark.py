@@ -27,7 +27,7 @@ from evergallery.benchmark.further_tables import evaluated_markdown
 from evergallery.benchmark.known_data import described
 from evergallery.benchmark.measures import Chain, measures_of
 from evergallery.benchmark.parts import parts_of
-from evergallery.benchmark.protocol import BenchmarkProtocol, ProtocolChanges, TrainingPlan, is_reported
+from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, ProtocolChanges, TrainingPlan, is_reported
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.report import write_report
 from evergallery.benchmark.runner import run_benchmark
@@ -336,7 +336,10 @@ class TestChanges:
 
     def test_the_published_old_model_of_a_set_that_lies_in_its_folder(self, tmp_path: Path) -> None:
         root = make_published("market1501", tmp_path, classes=4, each=4)
-        for data, budget, first in (("market1501", "paper", 3), (str(root), "paper", 3), ("market1501", "quick", 2)):
+        cases: list[tuple[str, Budget, int]] = [
+            ("market1501", "paper", 3), (str(root), "paper", 3), ("market1501", "quick", 2),
+        ]  # fmt: skip
+        for data, budget, first in cases:
             one = job.BenchmarkJob(
                 job.Experiment("dual-tuning", budget, data, tmp_path, ProtocolChanges(size=16)),
                 Contender.named("initial"), seed=1, directory=tmp_path / "out",
