@@ -259,7 +259,7 @@ def test_who_is_asked_for_is_not_among_those_who_are_learned(name: str, tmp_path
         (root / train / "0001_c1_other_1.jpg").unlink()
         asked = min((root / query).iterdir())
         asked.rename(root / train / asked.name)
-    with pytest.raises(InputError, match="has images of (0003|id_00000002) to learn from and among its queries"):
+    with pytest.raises(InputError, match="has images of (0801|id_00000002) to learn from and among its queries"):
         load(name, SMALL, data_dir=tmp_path)
 
 
