@@ -164,11 +164,11 @@ def indexing(
                 with chosen(runtime), way, Workspace(scratch / "shop") as shop:
                     shop.embed(files[0], shop.promoted)  # Loads the network.
                     if name == "index":
-                        each["bare"].append(seconds(partial(embed_pixels, shop, pixels, shop.promoted)))
+                        each["bare"].append(seconds(partial(embed_pixels, shop.holdings, pixels, shop.promoted)))
                         each["decoding"].append(seconds(decode_all))
                     each[name].append(seconds(partial(shop.index, folder)))
                     assert shop.gallery.count() == count
-                    assert shop.journal.entries()[-1]["runtime"] == runtime
+                    assert shop.holdings.journal.entries()[-1]["runtime"] == runtime
                 shutil.rmtree(scratch / "shop")
                 shutil.copytree(template, scratch / "shop")
             shutil.rmtree(scratch / "shop")

@@ -127,8 +127,8 @@ def test_damaged_notes_are_begun_anew(shop: Path, damage: bytes, caplog: pytest.
     with Workspace(shop) as space:
         identifier = next(iter(space.gallery.iterate()))[0].id
         found = space.search(item=identifier, k=2)
-        assert space.notes.times_found() == {match.item.id: 1 for match in found}
-        assert space.notes.problems() == []
+        assert space.holdings.notes.times_found() == {match.item.id: 1 for match in found}
+        assert space.holdings.notes.problems() == []
     assert "was damaged" in caplog.text
     assert (shop / "notes.sqlite.damaged").read_bytes() == damage
     with sqlite3.connect(shop / "notes.sqlite") as database:

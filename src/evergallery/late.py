@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def late_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
@@ -22,23 +25,30 @@ def late_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[
     return find
 
 
-class LateMethod:
-    """A function of a module as a method of a class; the module loads when the method is first asked for."""
+class LateFunction:
+    """A function whose module loads when it is asked for."""
 
     def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
+        self._module = module
+        self._name = name
 
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        return getattr(import_module(self.module), self.name).__get__(instance, owner)
+    def load(self) -> Callable[..., Any]:
+        """The function itself."""
+        function: Callable[..., Any] = getattr(import_module(self._module), self._name)
+        return function
+
+
+def loaded(function: Callable[P, R]) -> Callable[P, R]:
+    """A function, loaded where it is late."""
+    return function.load() if isinstance(function, LateFunction) else function
 
 
 class LateModule:
-    """A module whose functions become methods of a class without loading it.
+    """A module whose functions may be named without loading it.
 
     >>> learning = LateModule("evergallery.learning.learning")
     >>> class Workspace:
-    ...     learn = learning.learn
+    ...     learn = Verb(learning.learn)
     """
 
     def __init__(self, module: str) -> None:
@@ -49,5 +59,5 @@ class LateModule:
         """Modules of a package."""
         return [cls(f"{package}.{name}") for name in names]
 
-    def __getattr__(self, name: str) -> LateMethod:
-        return LateMethod(self._module, name)
+    def __getattr__(self, name: str) -> LateFunction:
+        return LateFunction(self._module, name)

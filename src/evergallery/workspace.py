@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from evergallery.data.images import Fit
-from evergallery.data.sizes import Size
-from evergallery.gallery.items import Precision
+from evergallery.gallery.store import GalleryStore
+from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.verb import Creation, Verb
 from evergallery.late import LateModule
-from evergallery.network.architecture import HeadKind, Neck
 from evergallery.upgrade.gate import Gate, gate_of
-from evergallery.watching import SILENT, Watcher
 
 if TYPE_CHECKING:
     from evergallery.exchange import adopting, model_export, models, vectors
     from evergallery.holdings import embedding, examining, image_files, image_roots, images, keeping, restoring
     from evergallery.indexing import indexing
-    from evergallery.learning import learning
+    from evergallery.learning import creating, learning
     from evergallery.report import report_page
     from evergallery.searching import duplicates, searching
     from evergallery.upgrade import (
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
         checking,
         choosing,
         doctor,
-        kept_evidence,
         overview,
         planning,
         promotion,
@@ -49,18 +46,18 @@ else:
         "restoring",
     )
     (indexing,) = LateModule.of("evergallery.indexing", "indexing")
-    (learning,) = LateModule.of("evergallery.learning", "learning")
+    creating, learning = LateModule.of("evergallery.learning", "creating", "learning")
     (report_page,) = LateModule.of("evergallery.report", "report_page")
     duplicates, searching = LateModule.of("evergallery.searching", "duplicates", "searching")
-    adapting, checking, choosing, doctor, kept_evidence, overview = LateModule.of(
-        "evergallery.upgrade", "adapting", "checking", "choosing", "doctor", "kept_evidence", "overview"
+    adapting, checking, choosing, doctor, overview = LateModule.of(
+        "evergallery.upgrade", "adapting", "checking", "choosing", "doctor", "overview"
     )
     planning, promotion, refreshing, settling, verifying, virtual = LateModule.of(
         "evergallery.upgrade", "planning", "promotion", "refreshing", "settling", "verifying", "virtual"
     )
 
 
-class Workspace(Holdings):
+class Workspace:
     """The verbs of the product on one directory.
 
     >>> shop = Workspace.create("shop", backbone="resnet20")
@@ -77,115 +74,52 @@ class Workspace(Holdings):
     Raises:
         NotFoundError: there is none.
         DamagedError: ``workspace.json`` cannot be read, or is of a newer format.
+
+    Attributes:
+        holdings: what lies in the directory; every verb is a function of it.
     """
 
-    @classmethod
-    def create(
-        cls,
-        directory: str | Path,
-        *,
-        backbone: str = "resnet20",
-        dim: int | None = None,
-        neck: Neck | None = None,
-        size: Size | None = None,
-        fit: Fit = "crop",
-        head: HeadKind = "cosine",
-        store: str = "gallery",
-        precision: Precision = "float32",
-        pretrained: bool = False,
-        weights: str | Path | None = None,
-        reduce_jpegs: bool = False,
-        watcher: Watcher = SILENT,
-    ) -> Self:
-        """Create a workspace; the arguments are what its first generation is made of.
+    def __init__(self, directory: str | Path) -> None:
+        self.holdings = Holdings(directory)
 
-        It is empty, or where weights are named it has the pretrained network as its first generation, as ``register`` would
-        make it, which indexes and answers at once.
-
-        Args:
-            directory: must not exist, or be empty.
-            backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
-            dim: D of the embedding; the backbone's own width by default.
-            neck: ``linear`` where a dimension is asked for, else ``none``.
-            size: side of the input in pixels, or height and width; the backbone's own by default.
-            fit: how an image of another shape is brought to that of the input.
-            head: kind of classifier used in training. ``unit-rows`` is CSD's; next to a batch-hard triplet loss it may
-                collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
-            store: where the gallery is: a directory inside the workspace, or the URL of an empty or new gallery in another
-                engine. A password in it is not written down: give it to the engine as its documentation says.
-            precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large
-                galleries by a quarter of them; see docs/storage.md for what each costs.
-            pretrained: register the backbone with its published weights as the first generation.
-            weights: the same with the weights in a file: safetensors, or a plain state dict.
-            reduce_jpegs: decode a JPEG at an eighth, a quarter or half of its size where that is still not smaller than the
-                input.
-            watcher: hears of a host that is asked for weights.
-
-        Raises:
-            InputError: the directory is not empty, the weights cannot be had, the network cannot be built, or the URL cannot be
-                used.
-            NotFoundError: the gallery's server does not answer.
-            RefusedError: the gallery is not empty.
-        """
-        from evergallery.learning.creating import create
-
-        create(
-            directory,
-            backbone=backbone,
-            dim=dim,
-            neck=neck,
-            size=size,
-            fit=fit,
-            head=head,
-            store=store,
-            precision=precision,
-            pretrained=pretrained,
-            weights=weights,
-            reduce_jpegs=reduce_jpegs,
-            watcher=watcher,
-        )
-        return cls(directory)
+    create = Creation(creating.create)
 
     # Learning
-    learn = learning.learn
-    read = images.read
-    extract = embedding.extract
-    embed = embedding.embed
-    virtual_features = virtual.virtual_features
+    learn = Verb(learning.learn)
+    read = Verb(images.read)
+    extract = Verb(embedding.extract)
+    embed = Verb(embedding.embed)
+    virtual_features = Verb(virtual.virtual_features)
 
     # Models and vectors from elsewhere, and to elsewhere
-    register = models.register
-    export_model = model_export.export_model
-    import_vectors = vectors.import_vectors
-    export_vectors = vectors.export_vectors
-    adopt = adopting.adopt
-    release = adopting.release
+    register = Verb(models.register)
+    export_model = Verb(model_export.export_model)
+    import_vectors = Verb(vectors.import_vectors)
+    export_vectors = Verb(vectors.export_vectors)
+    adopt = Verb(adopting.adopt)
+    release = Verb(adopting.release)
 
     # The gallery
-    index = indexing.index
-    add = indexing.add
-    search = searching.search
-    answer_vectors = searching.answer_vectors
-    near_duplicates = duplicates.near_duplicates
-    compact = keeping.compact
-    snapshot = keeping.snapshot
-    use_gallery = keeping.use_gallery
-    restore = restoring.restore
-    allow_images = image_roots.allow_images
-    forbid_images = image_roots.forbid_images
+    index = Verb(indexing.index)
+    add = Verb(indexing.add)
+    search = Verb(searching.search)
+    near_duplicates = Verb(duplicates.near_duplicates)
+    compact = Verb(keeping.compact)
+    snapshot = Verb(keeping.snapshot)
+    use_gallery = Verb(keeping.use_gallery)
+    restore = Verb(restoring.restore)
+    allow_images = Verb(image_roots.allow_images)
+    forbid_images = Verb(image_roots.forbid_images)
 
     # Knowing before switching
-    check = checking.check
-    compare = checking.compare
-    verify = verifying.verify
-    check_missing = checking.check_missing
-    ways = choosing.ways
-    evidence = kept_evidence.evidence_between
-    judge = promotion.judge
-    conditions = promotion.conditions
-    promote = promotion.promote
-    rollback = promotion.roll_back
-    adapt = adapting.adapt
+    check = Verb(checking.check)
+    compare = Verb(checking.compare)
+    verify = Verb(verifying.verify)
+    ways = Verb(choosing.ways)
+    judge = Verb(promotion.judge)
+    promote = Verb(promotion.promote)
+    rollback = Verb(promotion.roll_back)
+    adapt = Verb(adapting.adapt)
 
     @property
     def gate(self) -> Gate:
@@ -194,19 +128,56 @@ class Workspace(Holdings):
         Raises:
             InputError: the file cannot be used.
         """
-        return gate_of(self)
+        return gate_of(self.holdings)
 
     # Refreshing what pays
-    plan = planning.plan
-    refresh = refreshing.refresh
-    commit = settling.commit
-    discard = settling.discard
+    plan = Verb(planning.plan)
+    refresh = Verb(refreshing.refresh)
+    commit = Verb(settling.commit)
+    discard = Verb(settling.discard)
 
     # Looking
-    status = overview.status
-    log = overview.log
-    diff = overview.diff
-    report = report_page.report
-    image_files = image_files.image_files
-    doctor = doctor.doctor
-    mend = examining.mend
+    status = Verb(overview.status)
+    log = Verb(overview.log)
+    diff = Verb(overview.diff)
+    report = Verb(report_page.report)
+    image_files = Verb(image_files.image_files)
+    doctor = Verb(doctor.doctor)
+    mend = Verb(examining.mend)
+
+    # What there is
+    generations = Verb(Holdings.generations)
+    generation = Verb(Holdings.generation)
+    adapters = Verb(Holdings.adapters)
+    adapter = Verb(Holdings.adapter)
+    close = Verb(Holdings.close)
+
+    @property
+    def directory(self) -> Path:
+        """Where it is."""
+        return self.holdings.directory
+
+    @property
+    def promoted(self) -> Generation:
+        """The generation that answers queries.
+
+        Raises:
+            NotFoundError: nothing has been learned yet.
+        """
+        return self.holdings.promoted
+
+    @property
+    def gallery(self) -> GalleryStore:
+        """The stored items; opened when first used, by one process at a time where the engine serves one.
+
+        Raises:
+            BusyError: another process has it open.
+            NotFoundError: its server does not answer.
+        """
+        return self.holdings.gallery
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -122,7 +122,7 @@ class TestRuns:
         original = Workspace.learn
 
         def counting(self: Any, *arguments: Any, **options: Any) -> Generation:
-            generation = original(self, *arguments, **options)
+            generation = original(self.holdings, *arguments, **options)
             learned.append(f"{self.directory.name}:{generation.name}")
             if learned[-1] == "finetune:v2" and len(learned) == 2:
                 raise KeyboardInterrupt

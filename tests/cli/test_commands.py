@@ -120,14 +120,14 @@ def test_gallery_list_show_delete(shop: Path, photos: Path) -> None:
 def test_items_that_could_not_be_refreshed_are_listed(shop: Path) -> None:
     assert evergallery("gallery", "problems", "-w", shop).stdout == "No item has a problem.\n"
     with Workspace(shop) as space:
-        space.notes.record([Problem("a" * 40, "failed", "a.png: truncated, at byte 7")])
+        space.holdings.notes.record([Problem("a" * 40, "failed", "a.png: truncated, at byte 7")])
     assert as_json("gallery", "problems", "-w", shop) == [
         {"item": "a" * 40, "kind": "failed", "reason": "a.png: truncated, at byte 7"}
     ]
     assert "a" * 40 in evergallery("gallery", "problems", "-w", shop).stdout
     assert '"a.png: truncated, at byte 7"' in evergallery("gallery", "problems", "-w", shop, "--csv").stdout
     with Workspace(shop) as space:
-        space.notes.solved(["a" * 40])
+        space.holdings.notes.solved(["a" * 40])
 
 
 def test_check_promote_search_rollback(shop: Path, photos: Path) -> None:

@@ -335,7 +335,7 @@ class TestReducedJpegs:
 
     def test_a_generation_says_so_and_has_a_space_of_its_own(self, tmp_path: Path) -> None:
         with Workspace.create(tmp_path / "shop", size=32, reduce_jpegs=True) as shop:
-            assert shop.state.preprocessing["decoding"] == REDUCED
+            assert shop.holdings.state.preprocessing["decoding"] == REDUCED
             reduced = shop.register("resnet20", pretrained=False, size=32, reduce_jpegs=True)
             whole = shop.register("resnet20", pretrained=False, size=32)
         assert (reduced.preprocessing.decoding, whole.preprocessing.decoding) == (3, 2)

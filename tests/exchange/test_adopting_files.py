@@ -121,7 +121,7 @@ def test_adopting_goes_on_where_it_was_interrupted(
 
     with pytest.raises(KeyboardInterrupt):
         shop.adopt(file, watcher=Killed())
-    assert (shop.state.store, shop.gallery.count()) == ("gallery", 0)
+    assert (shop.holdings.state.store, shop.gallery.count()) == ("gallery", 0)
     other = write(tmp_path / "other.parquet", {"a": drawn(1)[0]})
     with pytest.raises(RefusedError, match=r"The adoption of .*vectors.parquet was begun and not finished"):
         shop.adopt(other)

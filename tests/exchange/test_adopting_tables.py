@@ -97,7 +97,7 @@ def test_release_takes_away_all_that_was_added(table: Table, shop: Workspace) ->
     assert (done.collection, done.vectors) == (f"the table {table.schema}.items", 2)
     assert table.everything() == everything
     assert table.traces() == traces
-    assert (shop.gallery.count(), shop.state.store) == (0, "gallery")
+    assert (shop.gallery.count(), shop.holdings.state.store) == (0, "gallery")
     with pytest.raises(RefusedError, match="no collection is adopted"):
         shop.release()
     # The space is known again.
@@ -112,7 +112,7 @@ def test_release_goes_on_where_it_was_interrupted(
     gallery = shop.gallery
     assert isinstance(gallery, AdoptedCollection)
     gallery.release()
-    shop.__dict__.pop("gallery")
+    shop.holdings.__dict__.pop("gallery")
     assert shop.release().collection is None
     assert shop.gallery.count() == 0
 
@@ -175,7 +175,7 @@ def test_adopting_goes_on_where_it_was_interrupted(
 
     with pytest.raises(KeyboardInterrupt):
         shop.adopt(table.url, watcher=Killed())
-    assert shop.state.store == "gallery"
+    assert shop.holdings.state.store == "gallery"
     assert table.sql(f"SELECT count(*) FROM {table.gallery}.notes") == [(20,)]
     done = shop.adopt(table.url)
     assert (done.rows, done.added.count, done.generation) == (40, 20, "v1")
@@ -222,7 +222,7 @@ def test_what_cannot_be_adopted(
         shop.adopt(table.url.replace(*change, 1))
     assert table.everything() == everything
     assert shop.generations() == []
-    assert shop.state.store == "gallery"
+    assert shop.holdings.state.store == "gallery"
 
 
 def test_tables_without_vectors(postgres_url: str, shop: Workspace) -> None:

@@ -331,7 +331,7 @@ class TestAnotherModelBehindTheName:
     def test_a_promotion_asks_once_more(self, space: Workspace, model: Model) -> None:
         registered(space, model)
         registered(space, model, body={"dimensions": 5}, tries=1)
-        space.loaded.embedder(space.generation("v2"))
+        space.holdings.loaded.embedder(space.generation("v2"))
         model.weight = np.random.default_rng(1).normal(size=(3, 5))
         with pytest.raises(DamagedError, match="has changed"):
             space.promote("v2")
@@ -339,7 +339,7 @@ class TestAnotherModelBehindTheName:
         model.spoiled = [status(503)]
         with pytest.raises(UnavailableError, match="answers 503"):
             space.promote("v2")
-        assert space.state.promoted == "v1"
+        assert space.holdings.state.promoted == "v1"
         assert space.promote("v2").changed, "the gallery is empty, and no answer can become worse"
 
     def test_nobody_knows_where_nobody_answers(self, space: Workspace, model: Model) -> None:

@@ -89,10 +89,10 @@ def test_failed_change_of_the_gallery_changes_nothing(url: str, table: Path, tmp
         (tmp_path / "empty").mkdir()
         with pytest.raises(RefusedError, match="'item \\d+' has 1 versions in the one and 0"):
             shop.use_gallery(tmp_path / "empty")
-        assert shop.state.store == "gallery"
+        assert shop.holdings.state.store == "gallery"
         assert shop.gallery.count() == 30
         shop.use_gallery(tmp_path / "empty", force=True)
-        assert shop.state.store == str(tmp_path / "empty")
+        assert shop.holdings.state.store == str(tmp_path / "empty")
         assert shop.gallery.count() == 0
 
 

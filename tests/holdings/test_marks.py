@@ -37,8 +37,8 @@ def test_a_check_asks_what_was_marked(tmp_path: Path) -> None:
             for query in names[:3]:
                 for item_id in names:
                     if item_id != query:
-                        shop.marks.say(query, item_id, True)
-        shop.marks.say(items[0].id, "no such item", True)
+                        shop.holdings.marks.say(query, item_id, True)
+        shop.holdings.marks.say(items[0].id, "no such item", True)
         found = shop.check("v2", "@marks").pairs[0].evidence
         assert found.queries == 30
         labelled = shop.check("v2", "@gallery").pairs[0].evidence
@@ -52,16 +52,16 @@ def test_pictures_that_were_searched_with_are_asked_too(tmp_path: Path) -> None:
         fresh = sorted(make_photos(tmp_path / "fresh", each=1, seed=9).rglob("*.png"))
         import hashlib
 
-        shop.marks.pictures.mkdir()
+        shop.holdings.marks.pictures.mkdir()
         for path in fresh:
             data = path.read_bytes()
             content = hashlib.sha256(data).hexdigest()
-            (shop.marks.pictures / f"{content}.png").write_bytes(data)
+            (shop.holdings.marks.pictures / f"{content}.png").write_bytes(data)
             for item in items.values():
                 if item.label == path.parent.name:
-                    shop.marks.say(content, item.id, True)
+                    shop.holdings.marks.say(content, item.id, True)
         first = min(items)
-        shop.marks.say(
+        shop.holdings.marks.say(
             first, min(name for name in items if items[name].label == items[first].label and name != first), True
         )
         evidence = shop.check("v2", "@marks").pairs[0].evidence

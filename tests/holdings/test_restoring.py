@@ -54,7 +54,7 @@ def test_restoring_over_a_gallery_wants_force_and_keeps_it(shop: Workspace, tmp_
     assert "holds 38 vectors: give --force" in " ".join(refused.split())
     done = as_json("gallery", "restore", tmp_path / "snapshot", "--force", *here)
     assert (done["vectors"], done["earlier"]) == (40, str(shop.directory / "gallery"))
-    assert shop.state.store == "gallery-2"
+    assert shop.holdings.state.store == "gallery-2"
     assert names(shop) == before
     assert shop.doctor() == []
     shop.close()
@@ -62,7 +62,7 @@ def test_restoring_over_a_gallery_wants_force_and_keeps_it(shop: Workspace, tmp_
         assert earlier.count() == 38
     done = evergallery("gallery", "restore", tmp_path / "snapshot", "--force", *here)
     assert "The earlier gallery is still in" in done.stdout
-    assert shop.state.store == "gallery-3"
+    assert shop.holdings.state.store == "gallery-3"
     assert [entry["operation"] for entry in shop.log()][-3:] == ["snapshot", "restore", "restore"]
 
 
@@ -74,7 +74,7 @@ def test_restoring_into_a_workspace_that_has_the_generations_and_no_gallery(shop
     moved = Workspace(tmp_path / "moved")
     moved.restore(tmp_path / "snapshot")
     assert names(moved) == before
-    assert moved.state.store == "gallery-2", "an empty one was there for a moment, under the lock"
+    assert moved.holdings.state.store == "gallery-2", "an empty one was there for a moment, under the lock"
     assert not (moved.directory / "gallery").exists()
     moved.close()
 
@@ -166,7 +166,7 @@ def test_an_open_refresh_is_searched_as_it_was(shop: Workspace, tmp_path: Path) 
     shop.restore(tmp_path / "hidden", force=True)
     assert names(shop) == before
     assert shop.gallery.count() == 40
-    assert shop.state.refreshes == 1
+    assert shop.holdings.state.refreshes == 1
     shop.close()
 
 

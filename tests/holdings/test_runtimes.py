@@ -42,7 +42,7 @@ def noise(count: int, side: int = 16, seed: int = 0) -> Pixels:
 
 
 def embedded(shop: Workspace, pixels: Pixels) -> Vectors:
-    return embed_pixels(shop, pixels, shop.generation("v1"))
+    return embed_pixels(shop.holdings, pixels, shop.generation("v1"))
 
 
 def again(shop: Workspace) -> Workspace:
@@ -94,7 +94,7 @@ def test_a_runtime_makes_the_vectors_of_torch(shop: Workspace, use: Callable[[st
         assert made.shape == expected.shape
         # Numbers of 16 bits, which some runtimes take by themselves, would be a hundred times as far away.
         np.testing.assert_allclose(made, expected, atol=2e-5)
-    assert kept.runtime_of(shop, shop.generation("v1")) == name
+    assert kept.runtime_of(shop.holdings, shop.generation("v1")) == name
 
 
 def test_threads_may_share_a_runtime(shop: Workspace, use: Callable[[str], None]) -> None:
@@ -140,8 +140,8 @@ def test_what_a_trial_found_is_kept(
     listener = Listener()
     shop.index(coloured_images(3, 4), watcher=listener)
     assert any("finding the fastest runtime" in line for line in listener.heard)
-    assert shop.journal.entries()[-1]["runtime"] == "onnxruntime"
-    assert shop.journal.entries()[-1]["numbers"] == "float32"
+    assert shop.holdings.journal.entries()[-1]["runtime"] == "onnxruntime"
+    assert shop.holdings.journal.entries()[-1]["numbers"] == "float32"
     (found,) = trials_of(shop)
     assert found["smallest_cosine"]["onnxruntime"] >= 0.9999
     assert set(found["images_per_second"]) >= {"torch", "onnxruntime"}
@@ -198,7 +198,7 @@ def test_a_runtime_that_makes_other_vectors_is_not_used(
     shop.index(coloured_images(2, 2), watcher=listener)
     (line,) = [line for line in listener.heard if "runs in torch, not in onnxruntime" in line]
     assert "below 0.9999" in line
-    assert shop.journal.entries()[-1]["runtime"] == "torch"
+    assert shop.holdings.journal.entries()[-1]["runtime"] == "torch"
     np.testing.assert_allclose(embedded(shop, noise(2)), expected, atol=1e-6)
 
 
@@ -237,7 +237,7 @@ def test_a_runtime_that_fails_later_gives_way_to_torch(
     with again(shop) as space:
         space.index(coloured_images(2, 2), watcher=listener)
         assert any("not in onnxruntime" in line and "no memory" in line for line in listener.heard)
-        assert space.journal.entries()[-1]["runtime"] == "torch"
+        assert space.holdings.journal.entries()[-1]["runtime"] == "torch"
         np.testing.assert_allclose(embedded(space, noise(2)), expected, atol=2e-5)
 
 
@@ -248,7 +248,7 @@ def test_few_images_are_worth_no_trial_and_many_are(shop: Workspace, monkeypatch
     monkeypatch.setattr(trial, "_speeds", lambda running, _: dict.fromkeys(running, 10.0) | {"onnxruntime": 20.0})
     shop.index(coloured_images(10, 12, seed=1))
     assert trials_of(shop)[0]["runtime"] == "onnxruntime"
-    assert shop.journal.entries()[-1]["runtime"] == "onnxruntime"
+    assert shop.holdings.journal.entries()[-1]["runtime"] == "onnxruntime"
 
 
 def test_what_serves_single_pictures_asks_for_no_version_again(
@@ -277,7 +277,7 @@ def test_a_workspace_that_cannot_be_written_to_runs_in_torch_and_says_so(
     monkeypatch.setattr(kept, "is_writable", lambda _: False)
     use("onnxruntime")
     listener = Listener()
-    kept.running(shop, shop.generation("v1"), 1, listener)
+    kept.running(shop.holdings, shop.generation("v1"), 1, listener)
     assert "cannot be written to" in listener.heard[0]
     assert not (shop.directory / "cache" / "runtimes").exists()
 
@@ -287,8 +287,8 @@ def test_a_foreign_model_runs_where_it_always_does(shop: Workspace, use: Callabl
     foreign = shop.register(tmp_path / "model.onnx")
     use("openvino" if runtimes.is_installed("openvino") else "onnxruntime")
     expected = embedded(shop, noise(2))
-    np.testing.assert_allclose(embed_pixels(shop, noise(2), foreign), expected, atol=2e-5)
-    assert kept.runtime_of(shop, foreign) is None
+    np.testing.assert_allclose(embed_pixels(shop.holdings, noise(2), foreign), expected, atol=2e-5)
+    assert kept.runtime_of(shop.holdings, foreign) is None
 
 
 def test_a_runtime_that_is_unknown_or_not_installed_is_refused(
@@ -312,4 +312,4 @@ def test_the_command_line_names_it_before_anything_is_done(
     told = evergallery("index", tmp_path / "pictures.npz", "-w", shop.directory, "--runtime", "tensor", expect=2)
     assert "auto, torch, onnxruntime, openvino" in told.stderr
     evergallery("index", tmp_path / "pictures.npz", "-w", shop.directory, "--runtime", "onnxruntime")
-    assert shop.journal.entries()[-1]["runtime"] == "onnxruntime"
+    assert shop.holdings.journal.entries()[-1]["runtime"] == "onnxruntime"

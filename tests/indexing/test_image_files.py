@@ -69,7 +69,7 @@ def test_what_lies_outside_of_the_roots_is_not_looked_for(shop: Path, tmp_path: 
     with Workspace(shop) as space:
         assert space.image_files(most=4).looked_at == 4
         assert space.image_files().gone == 6
-        space.forbid_images(*space.state.image_roots)
+        space.forbid_images(*space.holdings.state.image_roots)
         assert space.image_files().looked_at == 0
 
 

@@ -38,7 +38,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def decided(shop: Workspace, **asked: Any) -> Run:
-    return decide(Request(**asked), Ground.of(shop.promoted, shop.state), 2, shop.directory)
+    return decide(Request(**asked), Ground.of(shop.promoted, shop.holdings.state), 2, shop.directory)
 
 
 class TestRefused:

@@ -240,7 +240,7 @@ def test_a_refresh_reads_no_image(shop: Workspace, tmp_path: Path) -> None:
     done = shop.refresh("v2", watcher=told)
     assert told.done[5:] == [32, 64], "nothing but the disk takes time, which is asked as seldom as may be"
     assert (begun.refreshed + done.refreshed, done.remaining, done.problems) == (64, 0, ())
-    view = shop.state.view().after(done.refresh)
+    view = shop.holdings.state.view().after(done.refresh)
     stored = [item for batch in shop.gallery.iterate(view=view) for item in batch]
     assert {item.generation for item in stored} == {shop.generation("v2").fingerprint}
     assert len(stored) == 64
@@ -263,7 +263,7 @@ def test_items_that_go_while_others_are_mapped_are_left_out(
 
     done = shop.refresh("v2", batch=20, watcher=Deleting())
     assert (done.refreshed, done.problems) == (59, ())
-    view = shop.state.view().after(done.refresh)
+    view = shop.holdings.state.view().after(done.refresh)
     assert shop.gallery.count_by_generation(view=view) == {shop.generation("v2").fingerprint: 59}
 
 
@@ -278,7 +278,7 @@ def test_items_of_several_generations_are_mapped_together(shop: Workspace) -> No
     assert shop.refresh("v3").refreshed == 64
     wanted = shop.extract(shop.generation("v3"), images, keep=False)
     row = {content: index for index, content in enumerate(images.hashes)}
-    view = shop.state.view().after("r1")
+    view = shop.holdings.state.view().after("r1")
     for item in (item for batch in shop.gallery.iterate(view=view) for item in batch):
         assert item.content_hash is not None
         assert item.embedding @ wanted[row[item.content_hash]] > 0.999

@@ -341,7 +341,7 @@ def test_where_it_cannot_be_written_is_said_at_once(shop: Workspace, tmp_path: P
 
 def test_which_generations_are_compared(shop: Workspace) -> None:
     def names(*asked: str | None) -> tuple[str, str | None]:
-        candidate, base = choose(shop, *asked)
+        candidate, base = choose(shop.holdings, *asked)
         return candidate.name, base.name if base else None
 
     assert names(None, None) == ("v3", "v1"), "the newest against the promoted one"

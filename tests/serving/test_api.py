@@ -17,6 +17,7 @@ from evergallery import Workspace
 from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
 from evergallery.serving.service import Service
+from evergallery.upgrade.kept_evidence import evidence_between
 from shops import held_out
 
 
@@ -370,7 +371,7 @@ class TestGenerations:
         told = read_only.get("/api/v1/matrix").json()
         cells = {(cell["query"], cell["gallery"]): cell for cell in told["cells"] if cell["classes"] == "all"}
         shop = workspace_of(read_only)
-        evidence = shop.evidence(shop.space("v2"), shop.space("v1"))
+        evidence = evidence_between(shop.holdings, shop.holdings.space("v2"), shop.holdings.space("v1"))
         assert evidence is not None
         assert cells["v2", "v1"]["value"] == evidence.recall("cross")
         assert cells["v1", "v1"]["value"] == evidence.recall("old self")
@@ -477,7 +478,7 @@ class TestJobs:
         told = writable.get("/api/v1/gate/v4").json()
         assert told["judged"] == "v4 alone against v1 alone and queries of v4 in vectors of v1 directly"
         shop = workspace_of(writable)
-        evidence = shop.evidence(shop.space("v4"), shop.space("v1"))
+        evidence = evidence_between(shop.holdings, shop.holdings.space("v4"), shop.holdings.space("v1"))
         assert evidence is not None
         assert (evidence.old_classes, evidence.figures["cross"]["old"].queries) == ("given", 40)
         assert writable.post("/api/v1/check", json={"generation": "v9"}).status_code == 404

@@ -43,7 +43,7 @@ def told(asking: TestClient) -> dict[str, Any]:
 @pytest.fixture
 def opened(served_workspace: Path, tmp_path: Path) -> Iterator[Callable[[CanarySettings], Canary]]:
     with Workspace(copy_of(served_workspace, tmp_path)) as space:
-        yield lambda canarying: Canary(space, canarying)
+        yield lambda canarying: Canary(space.holdings, canarying)
 
 
 def test_the_same_clients_everywhere_and_always(served_workspace: Path, tmp_path: Path, query: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_same_clients_everywhere_and_always(served_workspace: Path, tmp_path
         assert {who for who in CLIENTS if ask(asking, query, who)["canary"]} == drawn, "after a restart"
     with client(directory, canarying=CanarySettings("v2", 0.8, "x-client")) as asking:
         assert {who for who in CLIENTS if ask(asking, query, who)["canary"]} > drawn, "a larger share loses none"
-    assert Workspace(directory).state.promoted == "v1"
+    assert Workspace(directory).holdings.state.promoted == "v1"
     entry = next(entry for entry in Workspace(directory).log() if entry["operation"] == "canary")
     assert (entry["generation"], entry["forced"]) == ("v2", False)
     assert "v2 alone against v1 alone" in entry["judged"]
@@ -151,7 +151,7 @@ def test_the_gate_judges(served_workspace: Path, tmp_path: Path, query: Path) ->
         assert "gate refuses v3" in told(asking)["refused"]
         assert told(asking)["why"] == "to see"
     space = Workspace(directory)
-    assert not space.state.may_compare(space.generation("v3").fingerprint, space.generation("v1").fingerprint)
+    assert not space.holdings.state.may_compare(space.generation("v3").fingerprint, space.generation("v1").fingerprint)
     entry = space.log()[-1]
     assert (entry["operation"], entry["forced"], entry["why"]) == ("canary", True, "to see")
 
@@ -169,7 +169,7 @@ def test_evidence_that_is_withdrawn_ends_it(
         space = Workspace(directory)
         state = json.loads((directory / "workspace.json").read_text())
         (directory / "workspace.json").write_text(json.dumps(state, indent=1))
-        assert space.state.promoted == "v1"
+        assert space.holdings.state.promoted == "v1"
         answer = ask(asking, query)
         assert (answer["canary"], answer["generation"]) == (None, "v1")
         assert told(asking)["answering"] is False

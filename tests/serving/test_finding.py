@@ -144,7 +144,7 @@ def test_marks_are_kept_and_taken_back(asking: TestClient, directory: Path, quer
     assert told == {"marks": [{"query": first, "item": second, "right": True}], "queries": 1}
     sent = asking.post("/api/v1/marks/picture", files={"image": queries[0].read_bytes()}).json()["query"]
     asking.post("/api/v1/marks", json={"query": sent, "item": first, "right": False})
-    assert len(Workspace(directory).marks.all()) == 2, "on disk"
+    assert len(Workspace(directory).holdings.marks.all()) == 2, "on disk"
     assert asking.get("/api/v1/marks", params={"query": sent}).json()["marks"][0]["right"] is False
     asking.post("/api/v1/marks", json={"query": sent, "item": first, "right": None})
     assert asking.get("/api/v1/marks").json()["marks"] == told["marks"]

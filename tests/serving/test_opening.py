@@ -141,7 +141,7 @@ def test_who_sits_at_the_terminal_is_asked(served_workspace: Path, tmp_path: Pat
         assert "1 of 201 images lie where nobody has allowed them" in questions[0]
         assert str(private) in questions[0]
         assert shop.refresh("v2", watcher=Asked(True)).problems == ()
-        assert str(private.parent) not in shop.state.image_roots, "this once"
+        assert str(private.parent) not in shop.holdings.state.image_roots, "this once"
         assert len(questions) == 2
         shop.discard()
         shop.allow_images(private.parent)

@@ -36,7 +36,7 @@ def ids(answer: Any) -> list[str]:
 
 def state(asking: TestClient) -> Any:
     workspace: Workspace = asking.app.state.service.workspace  # type: ignore[attr-defined]
-    return workspace.state
+    return workspace.holdings.state
 
 
 def test_a_preview_ranks_what_older_vectors_find_and_keeps_nothing(writable: TestClient, query: Path) -> None:
@@ -80,7 +80,7 @@ def test_earlier_vectors_answer_until_the_commit(writable: TestClient, query: Pa
     assert ask(writable, query, k=1)["searched"] == {"v3": 200}, "searches go on as they were"
     shop.commit()
     assert ask(writable, query, generation="v1", vectors="own", k=20)["preview"], "and a preview is what is left"
-    assert shop.state.promoted == "v3"
+    assert shop.holdings.state.promoted == "v3"
 
 
 def test_a_preview_over_an_open_refresh_of_another(writable: TestClient, query: Path) -> None:

@@ -203,18 +203,18 @@ def test_promoted_and_rolled_back_after_a_question(shop: Path, show: Open) -> No
         dialog = tab.get_by_role("dialog")
         assert "in place of v1" in dialog.inner_text(), "what will change"
         tab.keyboard.press("Escape")
-        assert Workspace(shop).state.promoted == "v1"
+        assert Workspace(shop).holdings.state.promoted == "v1"
         tab.get_by_role("button", name="Promote v2…").click()
         dialog.get_by_role("button", name="Promote v2").click()
         tab.wait_for_selector(".standing .generation:has-text('v2')")
-        assert Workspace(shop).state.promoted == "v2"
+        assert Workspace(shop).holdings.state.promoted == "v2"
         tab.wait_for_selector("dialog", state="detached")
         until(tab, "document.activeElement.id === 'content' && window.scrollY === 0")
         tab.get_by_role("button", name="Back to v1").click()
         assert "v1 answers queries again" in dialog.inner_text()
         dialog.get_by_role("button", name="Back to v1").click()
         tab.wait_for_selector(".standing .generation:has-text('v1')")
-        assert Workspace(shop).state.promoted == "v1"
+        assert Workspace(shop).holdings.state.promoted == "v1"
 
 
 def test_against_the_gate_only_with_a_reason(shop: Path, show: Open) -> None:
@@ -231,7 +231,7 @@ def test_against_the_gate_only_with_a_reason(shop: Path, show: Open) -> None:
         go.click()
         tab.wait_for_selector(".standing .generation:has-text('v3')")
     with Workspace(shop) as workspace:
-        assert workspace.state.promoted == "v3"
+        assert workspace.holdings.state.promoted == "v3"
         assert any(entry.get("why") == "The old model is withdrawn." for entry in workspace.log())
 
 
@@ -264,7 +264,7 @@ def test_a_verdict_leads_by_buttons_to_an_adapter_a_check_and_a_promotion(
         leads.click()
         dialog.get_by_role("button", name="Promote v3").click()
         tab.wait_for_selector(".standing .generation:has-text('v3')")
-    assert Workspace(shop).state.promoted == "v3"
+    assert Workspace(shop).holdings.state.promoted == "v3"
 
 
 def test_a_way_of_answering_is_chosen_by_what_it_gives(shop: Path, show: Open) -> None:
@@ -281,7 +281,7 @@ def test_a_way_of_answering_is_chosen_by_what_it_gives(shop: Path, show: Open) -
         until(tab, "!document.querySelector('dialog .warning')")
         go.click()
         tab.wait_for_selector(".head:has-text('dual query')")
-    state = Workspace(shop).state
+    state = Workspace(shop).holdings.state
     assert (state.promoted, state.answer.way, state.forced) == ("v3", "dual", None)
 
 
@@ -338,7 +338,7 @@ def test_a_refresh_is_planned_watched_stopped_and_settled(shop: Path, show: Open
         tab.get_by_role("dialog").wait_for(state="hidden")
         tab.wait_for_selector(".refresh-form:visible")
     with Workspace(shop) as workspace:
-        assert workspace.state.refresh is None
+        assert workspace.holdings.state.refresh is None
         assert {space.name: space.items for space in workspace.status().spaces or ()} == {"v1": 200}
 
 

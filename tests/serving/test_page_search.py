@@ -141,7 +141,7 @@ def test_marks_stay_and_the_check_is_offered_them(made: Path, tmp_path: Path, sh
         tab.goto(f"{address}/#/generations?name=v2")
         tab.get_by_role("button", name="Check v2…").click()
         tab.get_by_role("dialog").get_by_text("2 queries of which people have marked right results").wait_for()
-    marks = Workspace(shop).marks.all()
+    marks = Workspace(shop).holdings.marks.all()
     assert [(mark.query, mark.item, mark.right) for mark in marks[:2]] == [
         (item, found[0], True),
         (item, found[2], False),

@@ -64,7 +64,7 @@ def test_files_that_are_handed_on_have_no_secrets(directory: Path, tmp_path: Pat
         shop.allow_images(f"https://user:{SECRET}@127.0.0.1:1/")
         assert shop.refresh("v2").problems[0].item == "secret"
         shop.discard()
-        shop.journal.record("tried", file=ADDRESS, nested={"list": [ADDRESS]})
+        shop.holdings.journal.record("tried", file=ADDRESS, nested={"list": [ADDRESS]})
         assert shop.gallery.get("secret").uri == ADDRESS, "by which the image is found again"  # type: ignore[union-attr]
         for suffix in ("npz", "parquet"):
             shop.export_vectors(tmp_path / f"out.{suffix}", generation="v1")
@@ -114,7 +114,7 @@ def test_a_gallerys_url_is_said_and_written_without_secrets(directory: Path, pla
     state = directory / "workspace.json"
     state.write_text(state.read_text().replace('"store": "gallery"', f'"store": "{place}"'))
     with Workspace(directory) as shop:
-        assert SECRET not in shop.state.store
+        assert SECRET not in shop.holdings.state.store
         shop.allow_images("/tmp")
     assert SECRET not in state.read_text()
 
@@ -125,8 +125,8 @@ def test_who_did_what_with_which_files_is_for_those_who_decide(directory: Path) 
         scope: {"Authorization": f"Bearer {tokens.create(scope, scope)}"} for scope in ("read", "write", "admin")
     }
     with Workspace(directory) as shop:
-        shop.journal.record("snapshot", path="/srv/backups/monday", vectors=3)
-        shop.journal.record("promote refused", generation="v3", reason=f"No generation of {directory} has it.")
+        shop.holdings.journal.record("snapshot", path="/srv/backups/monday", vectors=3)
+        shop.holdings.journal.record("promote refused", generation="v3", reason=f"No generation of {directory} has it.")
     with client(directory) as ask:
         entries = ask.get("/api/v1/log", headers=headers["admin"]).json()["log"]
         assert all("@" in entry["who"] for entry in entries)

@@ -18,6 +18,7 @@ from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import embed
 from evergallery.holdings.spaces import Space
 from evergallery.searching import rescoring
+from evergallery.searching.searching import answer_vectors
 from evergallery.upgrade.promotion import judge
 from shops import held_out, make_photos, make_shop, spaces, vectors
 
@@ -60,7 +61,7 @@ class TestDual:
         shop.refresh("v3", fraction=0.5)
         assert spaces(shop) == {"v1": 100, "v3": 100}
         path = photos(shop)[0]
-        seen = {name: embed(shop, path, shop.generation(name)) for name in ("v1", "v3")}
+        seen = {name: embed(shop.holdings, path, shop.generation(name)) for name in ("v1", "v3")}
         stored = {item.id: item for batch in shop.gallery.iterate() for item in batch}
         by_space = {shop.generation(name).fingerprint: vector for name, vector in seen.items()}
         for result in shop.search(path, k=20):
@@ -76,7 +77,7 @@ class TestDual:
         shop.promote("v3", answer="dual")
         shop.refresh("v3", fraction=0.5)
         path = photos(shop)[0]
-        seen = {name: embed(shop, path, shop.generation(name)) for name in ("v1", "v3")}
+        seen = {name: embed(shop.holdings, path, shop.generation(name)) for name in ("v1", "v3")}
         expected = answers(shop, path)
         found = shop.search(seen)
         assert [(match.item.id, match.item.generation, round(match.score, 5)) for match in found] == expected
@@ -121,9 +122,9 @@ class TestRescoring:
         shop.promote("v3", answer=Answer.of("rescore", 20))
         path = photos(shop)[0]
         asker = Space(shop.generation("v3"))
-        seen = {shop.generation("v1").fingerprint: embed(shop, path, shop.generation("v1"))[None]}
-        query = embed(shop, path, shop.generation("v3"))[None]
-        first, again = (shop.answer_vectors(query, asker, seen=seen) for _ in range(2))
+        seen = {shop.generation("v1").fingerprint: embed(shop.holdings, path, shop.generation("v1"))[None]}
+        query = embed(shop.holdings, path, shop.generation("v3"))[None]
+        first, again = (answer_vectors(shop.holdings, query, asker, seen=seen) for _ in range(2))
         assert first.rescored is not None
         assert again.rescored is not None
         how, then = first.rescored[0], again.rescored[0]
@@ -145,7 +146,7 @@ class TestRescoring:
             shop.search(path)
         assert vectors(shop) != held
         assert shop.rollback() == "v1"
-        assert (vectors(shop), shop.state.answer) == (held, Answer())
+        assert (vectors(shop), shop.holdings.state.answer) == (held, Answer())
         assert [answers(shop, path) for path in queries] == before
         shop.discard()
         assert vectors(shop) == held
@@ -157,9 +158,9 @@ class TestRescoring:
         before = answers(shop, path)
         shop.promote("v3", answer="rescore")
         assert answers(shop, path) == before
-        query = embed(shop, path, shop.generation("v3"))[None]
-        seen = {shop.generation("v1").fingerprint: embed(shop, path, shop.generation("v1"))[None]}
-        found = shop.answer_vectors(query, Space(shop.generation("v3")), seen=seen)
+        query = embed(shop.holdings, path, shop.generation("v3"))[None]
+        seen = {shop.generation("v1").fingerprint: embed(shop.holdings, path, shop.generation("v1"))[None]}
+        found = answer_vectors(shop.holdings, query, Space(shop.generation("v3")), seen=seen)
         assert found.rescored is not None
         assert (found.rescored[0].gone, found.rescored[0].embedded) == (20, 0)
         assert shop.status().problems == {"image missing": len({*shop.status().reasons})}
@@ -171,9 +172,9 @@ class TestRescoring:
         shop.index(make_photos(tmp_path / "photos"))
         shop.promote("v2", answer=Answer.of("rescore", 100, 0.3), force=True, why="a rehearsal")
         path = photos(shop)[0]
-        query = embed(shop, path, shop.generation("v2"))[None]
-        seen = {shop.generation("v1").fingerprint: embed(shop, path, shop.generation("v1"))[None]}
-        found = shop.answer_vectors(query, Space(shop.generation("v2")), seen=seen)
+        query = embed(shop.holdings, path, shop.generation("v2"))[None]
+        seen = {shop.generation("v1").fingerprint: embed(shop.holdings, path, shop.generation("v1"))[None]}
+        found = answer_vectors(shop.holdings, query, Space(shop.generation("v2")), seen=seen)
         assert found.rescored is not None
         how = found.rescored[0]
         # 20 ms an image: some 15 fit, and what is late keeps its older score.
@@ -198,8 +199,10 @@ class TestRescoring:
         shop.search(second)
         assert sum(spaces(shop).values()) == 200
         assert shop.doctor() == []
-        assert shop.state.refresh is not None
-        assert (shop.state.refresh.id, shop.state.refresh.shown) == ("r2", True), "what was made is kept in another one"
+        assert shop.holdings.state.refresh is not None
+        assert (shop.holdings.state.refresh.id, shop.holdings.state.refresh.shown) == ("r2", True), (
+            "what was made is kept in another one"
+        )
         found = shop.search(second)
         assert len({match.item.id for match in found}) == len(found)
 
@@ -209,7 +212,7 @@ class TestRescoring:
         shop.search(first)
         shop.commit()
         committed = spaces(shop)["v3"]
-        assert shop.state.refresh is None
+        assert shop.holdings.state.refresh is None
         told = shop.search(second)
         assert spaces(shop)["v3"] > committed
         again = shop.search(second)
@@ -219,7 +222,9 @@ class TestRescoring:
         shop.commit()
         settled = spaces(shop)["v3"]
         shop.search(first)
-        assert (shop.state.refresh, spaces(shop)["v3"]) == (None, settled), "who answers otherwise keeps nothing"
+        assert (shop.holdings.state.refresh, spaces(shop)["v3"]) == (None, settled), (
+            "who answers otherwise keeps nothing"
+        )
         assert shop.doctor() == []
 
     def test_filters_and_limits_hold(self, shop: Workspace) -> None:
@@ -261,12 +266,12 @@ class TestChoosing:
         shop.promote("v3", answer="dual")
         assert not shop.promote("v3").changed
         assert shop.promote("v3", answer=Answer.of("rescore", 50)).changed
-        assert shop.state.answer == Answer.of("rescore", 50)
+        assert shop.holdings.state.answer == Answer.of("rescore", 50)
         assert shop.log()[-1]["answer"].startswith("50 candidates")
         assert shop.rollback() == "v3"
-        assert shop.state.answer == Answer.of("dual")
+        assert shop.holdings.state.answer == Answer.of("dual")
         assert shop.rollback() == "v1"
-        assert shop.state.answer == Answer()
+        assert shop.holdings.state.answer == Answer()
 
     def test_a_way_that_does_not_pass_is_refused(self, shop: Workspace) -> None:
         with pytest.raises(RefusedError, match="choose a way of answering with --answer"):
@@ -304,12 +309,12 @@ class TestChoosing:
         content = read_json(path)
         del content["answer"]
         write_json(path, content)
-        assert Workspace(shop.directory).state.answer == Answer()
+        assert Workspace(shop.directory).holdings.state.answer == Answer()
 
     def test_scores_move_and_are_translated(self, shop: Workspace) -> None:
         query = photos(shop)[0]
         own = shop.generation("v1").fingerprint
-        scale = shop.state.scale(own, own, None)
+        scale = shop.holdings.state.scale(own, own, None)
         assert scale is not None
         score = -scale.intercept / scale.slope
         before = len(shop.search(query, k=200, minimum_score=score))
@@ -340,7 +345,7 @@ def test_in_every_engine(tmp_path: Path, new_place: Callable[[], AbstractContext
         assert [answers(shop, path) for path in queries] == before
         shop.promote("v2", answer=Answer.of("rescore", 30))
         assert right(shop, queries) == 3
-        assert {space.name for space in stored_spaces(shop)} == {"v1", "v2"}
+        assert {space.name for space in stored_spaces(shop.holdings)} == {"v1", "v2"}
         shop.rollback()
         shop.rollback()
         assert vectors(shop) == held
@@ -369,7 +374,7 @@ class TestWhileARefreshIsCommitted:
             if not committed:
                 committed.append(True)
                 other = Workspace(shop.directory)
-                other.__dict__["gallery"] = gallery
+                other.holdings.__dict__["gallery"] = gallery
                 other.promote("v2", force=True, why="a rehearsal")
                 other.commit()
             return before(ask)
@@ -388,7 +393,7 @@ class TestJudgedInAWay:
         for way in ("dual", Answer.of("rescore", 50), "direct", "adapter"):
             found = shop.check("v3", held_out(), answer=way)
             try:
-                promoted = list(judge(shop, "v3", found.pairs[0].answer).conditions)
+                promoted = list(judge(shop.holdings, "v3", found.pairs[0].answer).conditions)
             except RefusedError:
                 promoted = []
             assert [("v1", condition) for condition in found.pairs[0].conditions] == promoted or way == "adapter"

@@ -58,7 +58,7 @@ class TestPlan:
         first, last = ends.pop()
         assert last == 1.0 > first
         assert vectors(switched) == before
-        assert switched.state.refresh is None, "a plan begins nothing"
+        assert switched.holdings.state.refresh is None, "a plan begins nothing"
         switched.search(str(photo(switched)))
         assert "popular" in switched.plan("v2").recall
         switched.index(make_photos(switched.directory.parent / "more", each=2, seed=5))
@@ -159,7 +159,7 @@ class TestRefresh:
         after = vectors(switched)
         assert switched.commit() == 200
         assert vectors(switched) == after
-        assert (switched.state.refresh, switched.state.committed) == (None, [])
+        assert (switched.holdings.state.refresh, switched.holdings.state.committed) == (None, [])
         # Compatible both ways: v1 may still search what is there now.
         assert switched.rollback() == "v1"
         assert spaces(switched) == {"v2": 200}
@@ -238,7 +238,7 @@ class TestRefresh:
     def test_nothing_to_refresh_begins_nothing(self, switched: Workspace) -> None:
         with pytest.raises(InputError, match="nothing but vectors of v1"):
             switched.refresh("v1")
-        assert switched.state.refresh is None
+        assert switched.holdings.state.refresh is None
 
     def test_items_that_the_generation_indexed_itself_are_not_counted(
         self, switched: Workspace, tmp_path: Path
@@ -305,17 +305,17 @@ class TestShadow:
         assert vectors(shop) == before
 
     def test_what_comes_next_is_said_of_the_generation_whose_vectors_wait(self, shop: Workspace) -> None:
-        assert "evergallery plan" not in str(next_step(shop, "v1"))
+        assert "evergallery plan" not in str(next_step(shop.holdings, "v1"))
         shop.refresh("v3")
-        assert next_step(shop, "v1") == next_step(shop, "v3")
-        assert "v3" in str(next_step(shop, "v1"))
+        assert next_step(shop.holdings, "v1") == next_step(shop.holdings, "v3")
+        assert "v3" in str(next_step(shop.holdings, "v1"))
 
     def test_what_a_check_advises_is_not_talked_over(self, shop: Workspace) -> None:
         check = shop.check("v2", held_out())
 
         def after(advice: Recommendation) -> str | None:
             pairs = tuple(replace(pair, advice=advice) for pair in check.pairs)
-            return next_step(shop, "v2", replace(check, pairs=pairs))
+            return next_step(shop.holdings, "v2", replace(check, pairs=pairs))
 
         promote = "evergallery promote v2"
         assert after(Recommendation("Answer so at once.", Answer.of("direct"))) == f"Next:  {promote}"
@@ -369,7 +369,7 @@ class TestTwins:
         assert {space for space, _ in vectors(twins).values()} == {twins.promoted.fingerprint}
         assert recall(twins) == 1.0
         assert promotion.scores is not None
-        assert "refresh --commit" in str(next_step(twins, name))
+        assert "refresh --commit" in str(next_step(twins.holdings, name))
         assert twins.rollback() == "v1"
         assert vectors(twins) == before
         twins.promote(name)
@@ -411,7 +411,7 @@ class TestTwins:
         switched.rollback()
         assert vectors(switched) == before
         command = "evergallery refresh v5"
-        assert command in str(next_step(switched, "v2"))
+        assert command in str(next_step(switched.holdings, "v2"))
         status = switched.status().refresh
         assert status is not None
         assert status.waiting == "refresh v5"
@@ -537,7 +537,7 @@ class TestAdapters:
     def test_adapter_serves_one_way_only(self, shop: Workspace) -> None:
         shop.adapt("v4", "v1", held_out())
         shop.check("v4", held_out())
-        state = shop.state
+        state = shop.holdings.state
         new, old = shop.generation("v4").fingerprint, shop.generation("v1").fingerprint
         assert state.may_compare(new, old)
         assert not state.may_compare(old, new)

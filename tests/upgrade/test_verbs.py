@@ -59,7 +59,7 @@ def test_a_search_is_of_one_state(shop: Workspace, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(searching, "answering", promote_meanwhile)
     assert [(match.item.id, match.item.generation, match.score) for match in shop.search(query)] == before
-    assert shop.state.promoted == "v2"
+    assert shop.holdings.state.promoted == "v2"
     monkeypatch.undo()
     assert {match.item.generation for match in shop.search(query)} == {shop.generation("v2").fingerprint}
 
@@ -77,7 +77,7 @@ def test_models_stay_loaded_and_load_once(shop: Workspace, monkeypatch: pytest.M
     monkeypatch.setattr(Generation, "embedder", noting)
     with ThreadPoolExecutor(4) as threads:
         names = ["v1", "v2", "v3"] * 20
-        found = list(threads.map(lambda name: shop.loaded.embedder(shop.generation(name)), names))
+        found = list(threads.map(lambda name: shop.holdings.loaded.embedder(shop.generation(name)), names))
     assert sorted(loaded) == ["v1", "v2", "v3"]
     assert len({id(embedder) for embedder in found}) == 3
 
@@ -243,7 +243,7 @@ class TestPromotion:
         entry = shop.log()[-1]
         assert (entry["operation"], entry["forced"], entry["why"]) == ("promote", True, "the shop is closed anyway")
         assert "NOT MET: cross-test" in entry["refused"]
-        assert shop.state.promotions[-1]["why"] == "the shop is closed anyway"
+        assert shop.holdings.state.promotions[-1]["why"] == "the shop is closed anyway"
 
     def test_empty_gallery_asks_for_nothing(self, tmp_path: Path) -> None:
         space = Workspace.create(tmp_path / "shop", size=16)
@@ -252,7 +252,7 @@ class TestPromotion:
         done = space.promote("v2")
         assert list(done) == []
         assert done.judged == "nothing, because the gallery is empty, so that no answer can become worse"
-        assert space.state.promotions[-1]["judged"] == space.log()[-1]["judged"] == done.judged
+        assert space.holdings.state.promotions[-1]["judged"] == space.log()[-1]["judged"] == done.judged
 
     def test_a_check_counts_even_while_the_gallery_is_empty(self, tmp_path: Path) -> None:
         space = Workspace.create(tmp_path / "shop", size=16)
@@ -291,8 +291,8 @@ class TestPromotion:
         done = shop.promote("v3")
         assert {condition.name for _, condition in done} == {"queries", "self-test"}
         assert done.judged == "v3 alone against v1 alone"
-        assert shop.state.promotions[-1]["judged"] == shop.log()[-1]["judged"] == done.judged
-        assert "v3 alone against v1 alone" in str(shop.state.promotions[-1]["why"])
+        assert shop.holdings.state.promotions[-1]["judged"] == shop.log()[-1]["judged"] == done.judged
+        assert "v3 alone against v1 alone" in str(shop.holdings.state.promotions[-1]["why"])
 
     def test_a_check_passes_where_the_promotion_passes(self, shop: Workspace) -> None:
         """One rule: what a refresh in the shadow has made unnecessary is asked for by neither."""
@@ -333,11 +333,11 @@ class TestPromotion:
     def test_promoting_what_answers_already_changes_nothing(self, shop: Workspace) -> None:
         shop.check("v2", held_out())
         shop.promote("v2")
-        before, entries = shop.state.model_dump(), len(shop.log())
+        before, entries = shop.holdings.state.model_dump(), len(shop.log())
         for force in (False, True):
             done = shop.promote("v2", force=force, why="to be sure" if force else None)
             assert (done.changed, str(done)) == (False, "v2 answers queries already: nothing was changed.")
-        assert (shop.state.model_dump(), len(shop.log())) == (before, entries)
+        assert (shop.holdings.state.model_dump(), len(shop.log())) == (before, entries)
         assert shop.rollback() == "v1"
 
     def test_the_way_back_past_promotions_that_changed_nothing(self, shop: Workspace) -> None:
@@ -349,7 +349,7 @@ class TestPromotion:
         content["promotions"] += 2 * [{**content["promotions"][-1], "before": "v2"}]
         write_json(path, content)
         assert shop.rollback() == "v1"
-        assert len(shop.state.promotions) == 1
+        assert len(shop.holdings.state.promotions) == 1
 
     def test_what_changes_while_it_is_judged_is_not_promoted(
         self, shop: Workspace, monkeypatch: pytest.MonkeyPatch

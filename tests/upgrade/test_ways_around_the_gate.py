@@ -66,7 +66,7 @@ def test_random_vectors_in_every_way(shop: Workspace, table: Callable[[str, Vect
     shop.promote("v2", force=True, why="a rehearsal")
     assert shop.rollback() == "v1"
     assert "NOT MET: self-test" in refused(lambda: shop.promote("v2"))
-    assert shop.state.promoted == "v1"
+    assert shop.holdings.state.promoted == "v1"
 
 
 def test_other_vectors_after_the_check(shop: Workspace, table: Callable[[str, Vectors], Path]) -> None:

@@ -138,7 +138,7 @@ def check(
             if virtual:
                 remembered = space.virtual_features(generation, data, data_dir=data_dir, watcher=watcher)
             results = [space.check(generation, data, watcher=watcher, **options)]
-            following = None if json else next_step(space, generation, results[0], way or CHECKED)
+            following = None if json else next_step(space.holdings, generation, results[0], way or CHECKED)
     if generation is None:
         _show_candidates(results, json)
     else:

@@ -153,7 +153,7 @@ def item_filter(space: "Workspace", labels: list[str] | None, within: list[str] 
     """What ``--label`` and ``--within`` admit."""
     from evergallery.gallery.items import Filter
 
-    generations = tuple(space.space(name).fingerprint for name in within or ())
+    generations = tuple(space.holdings.space(name).fingerprint for name in within or ())
     return Filter(labels=tuple(labels) if labels else None, generations=generations or None)
 
 

@@ -72,7 +72,7 @@ def _generations(place: Path) -> Iterator[tuple[str, str]]:
 
     space = Workspace(place)
     for generation in space.generations():
-        answers = ", answers queries" if generation.card.name == space.state.promoted else ""
+        answers = ", answers queries" if generation.card.name == space.holdings.state.promoted else ""
         yield generation.card.name, f"{generation.card.method.name}{answers}"
 
 

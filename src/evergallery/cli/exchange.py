@@ -130,7 +130,7 @@ def register(
             reduce_jpegs=reduce_jpegs,
             watcher=watcher,
         )
-        promoted, reads = space.state.promoted, reads_words(space, generation)
+        promoted, reads = space.holdings.state.promoted, reads_words(space.holdings, generation)
     if json:
         print_json(generation.card.model_dump(mode="json"))
     else:

@@ -40,7 +40,7 @@ def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, j
     with open_workspace(workspace) as space:
         counts = space.gallery.count_by_generation()
         found = space.gallery.indexes()
-        names = space_names(space)
+        names = space_names(space.holdings)
     by_name = {names.get(fingerprint, fingerprint[:12]): count for fingerprint, count in counts.items()}
     indexes = {names.get(fingerprint, fingerprint[:12]): index for fingerprint, index in found.items()}
     if json:
@@ -172,7 +172,7 @@ def gallery_problems(
 
     if csv and json:
         raise InputError("--csv and --json print the same result: give one of them.")
-    rows = [vars(problem) for problem in open_workspace(workspace).notes.problems()]
+    rows = [vars(problem) for problem in open_workspace(workspace).holdings.notes.problems()]
     columns = ("item", "kind", "reason")
     if json:
         print_json(rows)
@@ -202,7 +202,7 @@ def gallery_images_from(
         space.allow_images(*roots)
     if forget:
         space.forbid_images(*forget)
-    allowed = space.state.image_roots
+    allowed = space.holdings.state.image_roots
     if json:
         print_json({"images_from": allowed})
     elif not allowed:
@@ -267,7 +267,7 @@ def gallery_use(
     say_if_password(place)
     with open_workspace(workspace) as space, watching(json) as watcher:
         space.use_gallery(place, force=force, watcher=watcher)
-        written = space.state.store
+        written = space.holdings.state.store
     say_result({"store": written}, f"{workspace} uses the gallery {written} from now on; the other is as it was.", json)
 
 
@@ -312,7 +312,7 @@ def gallery_restore(
 ) -> None:
     """Search the gallery of a snapshot from now on; it is verified before anything changes."""
     with open_workspace(workspace) as space, watching(json) as watcher:
-        before = space.directory / space.state.store
+        before = space.directory / space.holdings.state.store
         restored = space.restore(path, force=force, watcher=watcher)
     kept = f" The earlier gallery is still in {before}: delete it when nobody needs it." if before.exists() else ""
     say_result(
@@ -335,7 +335,7 @@ def _describe_snapshot(snapshot: "Snapshot") -> dict[str, Any]:
 def _describe_item(space: "Workspace", item: "Item") -> dict[str, Any]:
     from evergallery.holdings.comparing import space_names
 
-    names = space_names(space)
+    names = space_names(space.holdings)
     return {
         "id": item.id,
         "label": item.label,

@@ -22,7 +22,7 @@ def status(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
         result = space.status()
         files = None if result.spaces is None else space.image_files(MOST_FILES)
         problems = files.problems(space.gallery) if files is not None else []
-        following = next_step(space, result.promoted) if result.promoted and not json else None
+        following = next_step(space.holdings, result.promoted) if result.promoted and not json else None
     if json:
         print_json({**result.to_dict(), "files": files and asdict(files)})
     else:

@@ -223,7 +223,7 @@ def _rows(space: "Workspace", matches: "Sequence[Result]") -> list[dict[str, Any
     from evergallery.holdings.comparing import space_of
 
     fingerprints = {match.item.generation for match in matches}
-    names = {fingerprint: space_of(space, fingerprint).name for fingerprint in fingerprints}
+    names = {fingerprint: space_of(space.holdings, fingerprint).name for fingerprint in fingerprints}
     return [
         {
             "rank": rank,

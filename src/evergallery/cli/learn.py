@@ -144,7 +144,7 @@ def _show(space: "Workspace", generation: "Generation", json: bool) -> None:
             say(f"{card.name} is the same network as {other.name}.")
             break
     _print_skipped_of(generation)
-    if space.state.promoted != card.name:
+    if space.holdings.state.promoted != card.name:
         out.print(f"Next:  evergallery check {card.name} --data HELD_OUT", markup=False, soft_wrap=True)
 
 

@@ -168,7 +168,7 @@ def token_list(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> N
     known = _tokens(workspace).all()
     if json:
         print_json([{"name": token.name, "scope": token.scope, "created": token.created} for token in known])
-    elif not known and open_workspace(workspace).state.require_token:
+    elif not known and open_workspace(workspace).holdings.state.require_token:
         say("There are no tokens, and this workspace demands one: a server lets nobody in until you make one.")
     elif not known:
         say("There are no tokens: a server on loopback lets everyone read, and others do not start.")

@@ -237,7 +237,7 @@ def _after_refresh(space: "Workspace", done: "RefreshResult", adapter: str | Non
     from evergallery.upgrade.advice import next_step
 
     if done.stopped_by == "done":
-        return next_step(space, done.generation)
+        return next_step(space.holdings, done.generation)
     return f"Go on with  evergallery refresh {done.generation}{f' --with {adapter}' if adapter else ''}"
 
 
@@ -245,7 +245,7 @@ def _confirm(space: "Workspace", watcher: "Watcher") -> None:
     from evergallery.errors import InputError
     from evergallery.upgrade.settling import superseded
 
-    count = superseded(space)
+    count = superseded(space.holdings)
     question = f"Delete {count} earlier vectors for good? After that neither rollback nor --discard brings them back."
     if not watcher.confirms(question):
         raise InputError(

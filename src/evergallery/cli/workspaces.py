@@ -77,9 +77,9 @@ def init(
             watcher=watcher,
         )
     if json:
-        print_json({"workspace": str(workspace.directory), **workspace.state.model_dump(mode="json")})
+        print_json({"workspace": str(workspace.directory), **workspace.holdings.state.model_dump(mode="json")})
     else:
-        first = workspace.state.promoted
+        first = workspace.holdings.state.promoted
         begun = f" {first} is {backbone}, {workspace.promoted.card.dimension} dimensions." if first else ""
         where = quote(str(directory))
         after = f"evergallery index IMAGES -w {where}" if first else f"evergallery learn IMAGES -w {where}"
@@ -107,8 +107,8 @@ def generations(
             }
         )
         return
-    promoted = space.state.promoted
-    answers = "promoted against the gate" if space.state.forced else "promoted"
+    promoted = space.holdings.state.promoted
+    answers = "promoted against the gate" if space.holdings.state.forced else "promoted"
     cards = [generation.card for generation in space.generations()]
     if json:
         print_json({"promoted": promoted, "generations": [card.model_dump(mode="json") for card in cards]})

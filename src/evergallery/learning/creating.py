@@ -20,7 +20,7 @@ from evergallery.holdings.state import State
 from evergallery.learning.decision import changed_architecture
 from evergallery.network import Architecture, HeadKind, Neck, build_backbone
 from evergallery.upgrade.gate import DEFAULT, FILE
-from evergallery.watching import Watcher
+from evergallery.watching import SILENT, Watcher
 
 LOOKED_AT = 1000
 """Files among which pictures are looked for, where no workspace can be made."""
@@ -29,20 +29,49 @@ LOOKED_AT = 1000
 def create(
     directory: str | Path,
     *,
-    backbone: str,
-    dim: int | None,
-    neck: Neck | None,
-    size: Size | None,
-    fit: Fit,
-    head: HeadKind,
-    store: str,
-    precision: Precision,
-    pretrained: bool,
-    weights: str | Path | None,
-    reduce_jpegs: bool,
-    watcher: Watcher,
-) -> None:
-    """Create the directory of a workspace; see ``Workspace.create``."""
+    backbone: str = "resnet20",
+    dim: int | None = None,
+    neck: Neck | None = None,
+    size: Size | None = None,
+    fit: Fit = "crop",
+    head: HeadKind = "cosine",
+    store: str = "gallery",
+    precision: Precision = "float32",
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    reduce_jpegs: bool = False,
+    watcher: Watcher = SILENT,
+) -> Holdings:
+    """Create a workspace; the arguments are what its first generation is made of.
+
+    It is empty, or where weights are named it has the pretrained network as its first generation, as ``register`` would
+    make it, which indexes and answers at once.
+
+    Args:
+        directory: must not exist, or be empty.
+        backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
+        dim: D of the embedding; the backbone's own width by default.
+        neck: ``linear`` where a dimension is asked for, else ``none``.
+        size: side of the input in pixels, or height and width; the backbone's own by default.
+        fit: how an image of another shape is brought to that of the input.
+        head: kind of classifier used in training. ``unit-rows`` is CSD's; next to a batch-hard triplet loss it may
+            collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
+        store: where the gallery is: a directory inside the workspace, or the URL of an empty or new gallery in another
+            engine. A password in it is not written down: give it to the engine as its documentation says.
+        precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large
+            galleries by a quarter of them; see docs/storage.md for what each costs.
+        pretrained: register the backbone with its published weights as the first generation.
+        weights: the same with the weights in a file: safetensors, or a plain state dict.
+        reduce_jpegs: decode a JPEG at an eighth, a quarter or half of its size where that is still not smaller than the
+            input.
+        watcher: hears of a host that is asked for weights.
+
+    Raises:
+        InputError: the directory is not empty, the weights cannot be had, the network cannot be built, or the URL cannot be
+            used.
+        NotFoundError: the gallery's server does not answer.
+        RefusedError: the gallery is not empty.
+    """
     path = Path(directory)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(_occupied(path))
@@ -58,10 +87,11 @@ def create(
         _require_empty(place, precision)
     state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head, store=place)
     _write(path, state, precision)
+    holdings = Holdings(path)
     if pretrained or weights is not None:
         try:
             register(
-                Holdings(path),
+                holdings,
                 backbone,
                 weights=weights,
                 pretrained=pretrained,
@@ -73,6 +103,7 @@ def create(
         except BaseException:
             shutil.rmtree(path)
             raise
+    return holdings
 
 
 def _preprocessing(backbone: str, size: Size | None, fit: Fit, reduce_jpegs: bool) -> Preprocessing:

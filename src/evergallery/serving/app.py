@@ -70,7 +70,7 @@ def create_app(
         lifespan=lambda _: _life(service),
         responses=RESPONSES,
     )
-    access = Access(Tokens(service.workspace.directory), anonymous, lambda: service.workspace.state.require_token)
+    access = Access(Tokens(service.holdings.directory), anonymous, lambda: service.holdings.state.require_token)
     app.state.service, app.state.access = service, access
     for module in (searching, items, marking, generations, operating, upgrading):
         app.include_router(module.router)

@@ -7,21 +7,21 @@ from evergallery.data.metadata import Scalar
 from evergallery.errors import NotFoundError, RefusedError
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.holdings.comparing import space_of
+from evergallery.holdings.holdings import Holdings
 from evergallery.serving import schemas
 from evergallery.serving.pictures import GIVEN_URI, picture_of
 from evergallery.strings.redaction import redacted, redacted_values
-from evergallery.workspace import Workspace
 
 
-def name_of(workspace: Workspace, fingerprint: str) -> str:
+def name_of(holdings: Holdings, fingerprint: str) -> str:
     """The name of a space, or the beginning of its fingerprint where nobody knows it."""
     try:
-        return space_of(workspace, fingerprint).name
+        return space_of(holdings, fingerprint).name
     except RefusedError:
         return fingerprint[:12]
 
 
-def described(workspace: Workspace, item: Item) -> schemas.Item:
+def described(holdings: Holdings, item: Item) -> schemas.Item:
     """An item; asks the disk for its picture."""
     metadata = dict(item.metadata)
     given = metadata.pop(GIVEN_URI, None)
@@ -30,16 +30,16 @@ def described(workspace: Workspace, item: Item) -> schemas.Item:
         id=item.id,
         label=item.label,
         uri=None if uri is None else redacted(uri),
-        generation=name_of(workspace, item.generation),
+        generation=name_of(holdings, item.generation),
         added=item.added,
         metadata=redacted_values(metadata),
         content_hash=item.content_hash,
-        thumbnail=f"/api/v1/thumbnail?id={quote(item.id, safe='')}" if picture_of(item, workspace.roots) else None,
+        thumbnail=f"/api/v1/thumbnail?id={quote(item.id, safe='')}" if picture_of(item, holdings.roots) else None,
     )
 
 
 def filter_of(
-    workspace: Workspace,
+    holdings: Holdings,
     labels: Sequence[str] | None,
     generations: Sequence[str] | None,
     metadata: Mapping[str, Scalar] | None,
@@ -51,30 +51,30 @@ def filter_of(
     """
     return Filter(
         labels=tuple(labels) if labels else None,
-        generations=tuple(workspace.space(name).fingerprint for name in generations) if generations else None,
+        generations=tuple(holdings.space(name).fingerprint for name in generations) if generations else None,
         metadata=metadata or None,
     )
 
 
-def stored_item(workspace: Workspace, identifier: str, view: View | None = None) -> Item:
+def stored_item(holdings: Holdings, identifier: str, view: View | None = None) -> Item:
     """The item of an id.
 
     Raises:
         NotFoundError: there is none.
     """
-    found = workspace.gallery.get(identifier, view=view)
+    found = holdings.gallery.get(identifier, view=view)
     if found is None:
         raise NotFoundError(f"The gallery has no item {identifier!r}.")
     return found
 
 
-def item_at(workspace: Workspace, uri: str, view: View) -> Item:
+def item_at(holdings: Holdings, uri: str, view: View) -> Item:
     """The item that has a URI, its own or one that a client gave; the first one where several have it.
 
     Raises:
         NotFoundError: there is none.
     """
     for where in (Filter(uris=(uri,)), Filter(metadata={GIVEN_URI: uri})):
-        for batch in workspace.gallery.iterate(where, batch_size=1, view=view):
+        for batch in holdings.gallery.iterate(where, batch_size=1, view=view):
             return batch[0]
     raise NotFoundError(f"The gallery has no item whose URI is {uri!r}.")

@@ -8,43 +8,44 @@ from evergallery.generations.generation import Generation
 from evergallery.holdings.answer import Answer
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import reads_words
+from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.strings.redaction import redacted_values
+from evergallery.upgrade import choosing
 from evergallery.upgrade.evidence import Evidence, Test
 from evergallery.upgrade.gate import Condition
-from evergallery.upgrade.kept_evidence import read_check
-from evergallery.upgrade.promotion import Judgement
-from evergallery.workspace import Workspace
+from evergallery.upgrade.kept_evidence import evidence_between, read_check
+from evergallery.upgrade.promotion import Judgement, judge
 
 PRIVATE = ("checksums", "run", "classes", "new_classes")
 """Parts of a card that say nothing to a client, or are said elsewhere."""
 
 
-def generations(workspace: Workspace) -> schemas.Generations:
+def generations(holdings: Holdings) -> schemas.Generations:
     """Every generation, oldest first."""
-    counts = workspace.gallery.count_by_generation()
-    promoted = workspace.state.promoted
+    counts = holdings.gallery.count_by_generation()
+    promoted = holdings.state.promoted
     return schemas.Generations(
         promoted=promoted,
-        generations=[_described(workspace, generation, promoted, counts) for generation in workspace.generations()],
+        generations=[_described(holdings, generation, promoted, counts) for generation in holdings.generations()],
     )
 
 
-def generation(workspace: Workspace, name: str) -> schemas.GenerationDetail:
+def generation(holdings: Holdings, name: str) -> schemas.GenerationDetail:
     """A generation, with the names of its classes."""
-    found = workspace.generation(name)
-    told = _described(workspace, found, workspace.state.promoted, workspace.gallery.count_by_generation())
+    found = holdings.generation(name)
+    told = _described(holdings, found, holdings.state.promoted, holdings.gallery.count_by_generation())
     return schemas.GenerationDetail(
         **told.model_dump(), class_names=list(found.card.classes), new_class_names=list(found.card.new_classes)
     )
 
 
-def matrix(workspace: Workspace) -> schemas.Matrix:
+def matrix(holdings: Holdings) -> schemas.Matrix:
     """Recall@1 of queries of each generation in the vectors of each space, from the last checks."""
     cells: dict[tuple[str, str, str], tuple[str, schemas.Cell]] = {}
-    checks = [evidence for path in _checks(workspace) if (evidence := _evidence(workspace, path))]
+    checks = [evidence for path in _checks(holdings) if (evidence := _evidence(holdings, path))]
     for evidence in checks:
         tests: dict[Test, tuple[str, str]] = {
             "old self": (evidence.old, evidence.old),
@@ -72,7 +73,7 @@ def matrix(workspace: Workspace) -> schemas.Matrix:
                     cells[query, stored, group] = evidence.time, cell
     latest = max(checks, key=lambda evidence: evidence.time, default=None)
     return schemas.Matrix(
-        generations=[generation.name for generation in workspace.generations()],
+        generations=[generation.name for generation in holdings.generations()],
         metric="recall@1",
         cells=[cell for _, cell in cells.values()],
         protocol="Nothing has been measured yet: run  evergallery check GENERATION --data HELD_OUT"
@@ -81,22 +82,22 @@ def matrix(workspace: Workspace) -> schemas.Matrix:
     )
 
 
-def gate(workspace: Workspace, name: str, answer: Answer | None = None) -> schemas.Gate:
+def gate(holdings: Holdings, name: str, answer: Answer | None = None) -> schemas.Gate:
     """The verdict on a generation as the gallery stands, with every condition, and what its promotion would change.
 
     Args:
-        workspace: in question.
+        holdings: of the workspace.
         name: of the generation.
         answer: how it would answer; as the last check has shown by default.
     """
-    candidate = workspace.generation(name)
-    state = workspace.state
-    told: dict[str, Any] = {"generation": name, "would_change": _would_change(workspace, candidate)}
+    candidate = holdings.generation(name)
+    state = holdings.state
+    told: dict[str, Any] = {"generation": name, "would_change": _would_change(holdings, candidate)}
     closed = {**told, "judged": None, "verdict": None, "passed": None, "conditions": [], "against": None}
     if name == state.promoted and answer in (None, state.answer):
         return schemas.Gate(**closed, next=None, reason=f"{name} answers queries already.")
     try:
-        found = workspace.judge(name, answer)
+        found = judge(holdings, name, answer)
     except RefusedError as refusal:
         return schemas.Gate(**closed, next="check", reason=str(refusal))
     told = {**told, "judged": found.judged, "passed": not found.failed, "conditions": told_conditions(found.conditions)}
@@ -104,13 +105,13 @@ def gate(workspace: Workspace, name: str, answer: Answer | None = None) -> schem
     spaces = failed or [space for space, _ in found.conditions]
     if not spaces:
         return schemas.Gate(**told, verdict=None, against=None, next="promote", reason=f"Judged: {found.judged}.")
-    check = read_check(workspace.directory / "checks" / f"{name}-in-{spaces[0]}.json")
-    leads = _leads_on(workspace, found, candidate, spaces[0], check["verdict"])
+    check = read_check(holdings.directory / "checks" / f"{name}-in-{spaces[0]}.json")
+    leads = _leads_on(holdings, found, candidate, spaces[0], check["verdict"])
     return schemas.Gate(**told, verdict=check["verdict"], against=spaces[0], next=leads, reason=check["reason"])
 
 
 def _leads_on(
-    workspace: Workspace, found: Judgement, candidate: Generation, against: str, verdict: str
+    holdings: Holdings, found: Judgement, candidate: Generation, against: str, verdict: str
 ) -> Literal["promote", "check", "adapt", "refresh"]:
     """What leads on from a judgement."""
     if not found.failed:
@@ -119,15 +120,15 @@ def _leads_on(
         # One that is made, and that no check has measured since, waits for a check.
         made = any(
             adapter.card.source.name == candidate.name and adapter.card.target.name == against
-            for adapter in workspace.adapters()
+            for adapter in holdings.adapters()
         )
         return "check" if made else "adapt"
     return "refresh" if found.refresh_would_do else "check"
 
 
-def ways(workspace: Workspace, name: str) -> schemas.Ways:
+def ways(holdings: Holdings, name: str) -> schemas.Ways:
     """The ways in which a generation could answer."""
-    found = workspace.ways(name)
+    found = choosing.ways(holdings, name)
     if found is None:
         return schemas.Ways(generation=name, against=None, options=[], advice=None)
     options = [
@@ -165,14 +166,14 @@ def told_conditions(conditions: Sequence[tuple[str, Condition]]) -> list[schemas
     ]
 
 
-def _would_change(workspace: Workspace, candidate: Generation) -> str:
-    state = workspace.state
+def _would_change(holdings: Holdings, candidate: Generation) -> str:
+    state = holdings.state
     if candidate.name == state.promoted:
         return f"Nothing: {candidate.name} answers queries already."
     after = state.model_copy(deep=True)
     after.promote(candidate.name, "", fingerprint=candidate.fingerprint)
-    counts = workspace.gallery.count_by_generation(view=after.view())
-    held = {space.name: counts[space.fingerprint] for space in stored_spaces(workspace, view=after.view())}
+    counts = holdings.gallery.count_by_generation(view=after.view())
+    held = {space.name: counts[space.fingerprint] for space in stored_spaces(holdings, view=after.view())}
     searched = " and ".join(f"{count} vectors of {space}" for space, count in held.items()) or "no vectors yet"
     sentence = f"{candidate.name} answers queries in place of {state.promoted or 'nobody'}, and searches {searched}."
     if state.refresh is not None and state.view() != after.view():
@@ -180,21 +181,21 @@ def _would_change(workspace: Workspace, candidate: Generation) -> str:
     return sentence
 
 
-def _checks(workspace: Workspace) -> list[str]:
-    folder = workspace.directory / "checks"
+def _checks(holdings: Holdings) -> list[str]:
+    folder = holdings.directory / "checks"
     return sorted(path.stem for path in folder.glob("*-in-*.json")) if folder.is_dir() else []
 
 
-def _evidence(workspace: Workspace, check: str) -> Evidence | None:
+def _evidence(holdings: Holdings, check: str) -> Evidence | None:
     new, _, old = check.partition("-in-")
     try:
-        return workspace.evidence(Space(workspace.generation(new)), workspace.space(old))
+        return evidence_between(holdings, Space(holdings.generation(new)), holdings.space(old))
     except NotFoundError:
         return None
 
 
 def _described(
-    workspace: Workspace, generation: Generation, promoted: str | None, counts: dict[str, int]
+    holdings: Holdings, generation: Generation, promoted: str | None, counts: dict[str, int]
 ) -> schemas.Generation:
     card = generation.card
     return schemas.Generation(
@@ -210,7 +211,7 @@ def _described(
         fingerprint=card.fingerprint,
         items=counts.get(card.fingerprint, 0),
         promoted=card.name == promoted,
-        reads_words=reads_words(workspace, generation),
+        reads_words=reads_words(holdings, generation),
         card=redacted_values(
             {name: value for name, value in card.model_dump(mode="json").items() if name not in PRIVATE}
         ),

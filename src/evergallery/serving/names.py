@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from evergallery.data.metadata import Scalar
+from evergallery.holdings.holdings import Holdings
 from evergallery.serving import schemas
 from evergallery.serving.pictures import GIVEN_URI
 from evergallery.strings.redaction import redacted_values
-from evergallery.workspace import Workspace
 
 Key = TypeVar("Key")
 MOST_ITEMS = 200_000
@@ -44,11 +44,11 @@ class Names:
     """The names of a workspace's items, read when they are asked for and kept for a while.
 
     Args:
-        workspace: with its gallery open.
+        holdings: of the workspace, with its gallery open.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
         self._known: _NameCounts | None = None
         self._read = 0.0
         self._changes = 0
@@ -103,7 +103,7 @@ class Names:
         ids: list[str] = []
         labels: Counter[str] = Counter()
         metadata: Counter[tuple[str, Scalar, str]] = Counter()
-        for page in self._workspace.gallery.iterate(with_embeddings=False):
+        for page in self._holdings.gallery.iterate(with_embeddings=False):
             for item in page:
                 ids.append(item.id)
                 if item.label is not None:

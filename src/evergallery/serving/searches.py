@@ -22,6 +22,7 @@ from evergallery.gallery.items import NO_FILTER, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import embed_pixels, embed_words
+from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.searching.looking import look_at_stored, onlookers, seen_by
@@ -43,7 +44,6 @@ from evergallery.serving.pictures import Pictures
 from evergallery.serving.questions import Question, SearchAnswer
 from evergallery.serving.shadow import Shadow
 from evergallery.serving.threads import Threads
-from evergallery.workspace import Workspace
 
 Image = NDArray[np.uint8]
 
@@ -61,7 +61,7 @@ class Searches:
     """Answers searches in a workspace.
 
     Args:
-        workspace: with its gallery open.
+        holdings: of the workspace, with its gallery open.
         pictures: opens those that are searched with.
         threads: where everything is done that takes time.
         limits: of the time, and of how many may wait.
@@ -69,9 +69,9 @@ class Searches:
     """
 
     def __init__(
-        self, workspace: Workspace, pictures: Pictures, threads: Threads, limits: Limits, metrics: Metrics
+        self, holdings: Holdings, pictures: Pictures, threads: Threads, limits: Limits, metrics: Metrics
     ) -> None:
-        self._workspace = workspace
+        self._holdings = holdings
         self._pictures = pictures
         self._threads = threads
         self._limits = limits
@@ -87,7 +87,7 @@ class Searches:
             waiting=limits.waiting + limits.batch,
             at_once=SEARCHES_AT_ONCE,
         )
-        self.counts = Counts(workspace.gallery)
+        self.counts = Counts(holdings.gallery)
         self.shadow: Shadow | None = None
         self.canary: Canary | None = None
         self.drift: Drift | None = None
@@ -99,7 +99,7 @@ class Searches:
     def load(self, generation: Generation) -> None:
         """Have a generation's model in memory, and let it look at a first image, which takes longer than all others."""
         if generation.extracts:
-            embed_pixels(self._workspace, np.zeros((1, *generation.preprocessing.shape, 3), np.uint8), generation)
+            embed_pixels(self._holdings, np.zeros((1, *generation.preprocessing.shape, 3), np.uint8), generation)
 
     async def by_stored(
         self, body: schemas.Search, state: State | None = None, *, drawn: bool = False
@@ -125,7 +125,7 @@ class Searches:
         seen: list[tuple[Generation, Vector]] = []
 
         async def ask(state: State, is_canary: bool) -> SearchAnswer:
-            asker = Space(answering(self._workspace, options.generation, state))
+            asker = Space(answering(self._holdings, options.generation, state))
             looked = await asyncio.gather(*(self._looked(data, asker.maker) for data in pictures))
             seen.append((asker.maker, looked[0][0]))
             meant = self._as_meant(options, state) if is_canary else options
@@ -143,14 +143,14 @@ class Searches:
 
     async def as_if(self, data: bytes, options: schemas.SearchOptions, state: State) -> Sequence[Result]:
         """What a search by picture would find in another state than the workspace's; nothing is noted of it."""
-        maker = answering(self._workspace, None, state)
+        maker = answering(self._holdings, None, state)
         vector, look = await self._looked(data, maker)
         seen = await self._seen(vector, Space(maker), options, state, look)
 
         def search() -> Sequence[Result]:
-            where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
+            where = filter_of(self._holdings, options.labels, options.generations, options.metadata)
             return answer_vectors(
-                self._workspace,
+                self._holdings,
                 vector[None],
                 Space(maker),
                 seen={name: other[None] for name, other in seen.items()},
@@ -180,28 +180,28 @@ class Searches:
 
     async def _stored(self, body: schemas.Search, state: State) -> SearchAnswer:
         if body.vector is not None:
-            given = {self._workspace.generation(name).fingerprint: unit(rows) for name, rows in body.seen_by.items()}
+            given = {self._holdings.generation(name).fingerprint: unit(rows) for name, rows in body.seen_by.items()}
 
             async def look_up(other: Generation) -> Vector | None:
                 return given.get(other.fingerprint)
 
-            asker = Space(answering(self._workspace, body.generation, state))
+            asker = Space(answering(self._holdings, body.generation, state))
             return await self._search_like([(unit(body.vector), look_up)], asker, body, state)
         if body.text is not None:
             return await self._by_words(body.text, body, state)
         item = await self._threads.run(self._item, body, state)
-        asker, vector = space_of(self._workspace, item.generation), item.embedding
+        asker, vector = space_of(self._holdings, item.generation), item.embedding
         if body.generation is not None and body.generation != asker.name:
-            asker = Space(self._workspace.generation(body.generation))
+            asker = Space(self._holdings.generation(body.generation))
             vector = await self._embed_stored(item, asker.maker)
 
         return await self._search_like([(vector, self._looking(item, state))], asker, body, state, {item.id})
 
     async def _by_words(self, words: str, options: schemas.SearchOptions, state: State) -> SearchAnswer:
         """Search in vectors of the generation whose text tower has seen the words; what pictures are measured by is not told."""
-        maker = answering(self._workspace, options.generation, state)
+        maker = answering(self._holdings, options.generation, state)
         words_only(maker, NO_FILTER, options.min_probability)
-        vector = await asyncio.wrap_future(self._model.submit(embed_words, self._workspace, words, maker))
+        vector = await asyncio.wrap_future(self._model.submit(embed_words, self._holdings, words, maker))
         asked = options.model_copy(update={"generation": maker.name, "generations": [maker.name]})
 
         async def look(_: Generation) -> Vector | None:
@@ -213,7 +213,7 @@ class Searches:
 
     def _looking(self, item: Item, state: State) -> Look:
         async def look(other: Generation) -> Vector | None:
-            return await self._threads.run(look_at_stored, self._workspace, item, state, other)
+            return await self._threads.run(look_at_stored, self._holdings, item, state, other)
 
         return look
 
@@ -229,7 +229,7 @@ class Searches:
         if not options.more and not options.less and len(queries) == 1:
             return await self._search(*queries[0], asker, options, state, frozenset(without))
         names = [*options.more, *options.less]
-        items = await self._threads.run(lambda: [stored_item(self._workspace, name, state.view()) for name in names])
+        items = await self._threads.run(lambda: [stored_item(self._holdings, name, state.view()) for name in names])
         vectors = list(await asyncio.gather(*(self._as_seen_by(asker, item, state) for item in items)))
         count, looks = len(options.more), [self._looking(item, state) for item in items]
         return await self._search(
@@ -252,7 +252,7 @@ class Searches:
 
     async def _embed_stored(self, item: Item, maker: Generation) -> Vector:
         """The embedding of a stored item's picture by another generation than the one that made its vector."""
-        found = await self._threads.decode(find_images, [item], maker.preprocessing, self._workspace.roots)
+        found = await self._threads.decode(find_images, [item], maker.preprocessing, self._holdings.roots)
         if found.problems:
             raise NotFoundError(f"{maker.name} cannot look at {item.id!r}: {found.problems[0].reason}.")
         return await self.embed(found.images.pixels[0], maker)
@@ -281,9 +281,9 @@ class Searches:
             return {}
 
         def follows() -> tuple[list[Generation], dict[str, Vector]]:
-            where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
-            others = onlookers(self._workspace, asker, state, where)
-            return others, seen_by(self._workspace, vector, asker, others, lambda _: None)
+            where = filter_of(self._holdings, options.labels, options.generations, options.metadata)
+            others = onlookers(self._holdings, asker, state, where)
+            return others, seen_by(self._holdings, vector, asker, others, lambda _: None)
 
         others, seen = await self._threads.run(follows)
         left = [other for other in others if other.fingerprint not in seen]
@@ -334,27 +334,27 @@ class Searches:
 
     async def _by_its_own(self, ask: Ask, generation: str | None, state: State, _: bool) -> SearchAnswer:
         """What is found by vectors of the generation that asks, made on the way where they are missing."""
-        maker = answering(self._workspace, generation, state)
+        maker = answering(self._holdings, generation, state)
         # Counted anew: what a moment ago was whole may have been given up by a commit.
-        count = self._workspace.gallery.count_by_generation
+        count = self._holdings.gallery.count_by_generation
         own = await self._threads.run(own_vectors, state, maker, lambda view: count(view=view))
         return replace(await ask(own.state, False), state=state, preview=own.preview)
 
     async def _of_one_state(self, ask: Ask, state: State | None, *, drawn: bool) -> SearchAnswer:
         """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
         for _ in range(TRIES - 1):
-            asked = state or self._workspace.state
+            asked = state or self._holdings.state
             try:
                 found = await self._asked(ask, asked, drawn)
             except RefusedError:
                 # A query that is a stored vector may be of a generation that is gone by now.
-                if not asked.may_miss(self._workspace.state):
+                if not asked.may_miss(self._holdings.state):
                     raise
             else:
-                if not asked.may_miss(self._workspace.state):
+                if not asked.may_miss(self._holdings.state):
                     return found
             state = None
-        return await self._asked(ask, self._workspace.state, drawn)
+        return await self._asked(ask, self._holdings.state, drawn)
 
     async def _asked(self, ask: Ask, state: State, drawn: bool) -> SearchAnswer:
         """What ``ask`` finds in a state, or as the canary sees it."""
@@ -367,7 +367,7 @@ class Searches:
         """The name of the generation that answers a client."""
         if drawn and self.canary is not None and self.canary.answers:
             return self.canary.generation
-        return self._workspace.state.promoted or "none"
+        return self._holdings.state.promoted or "none"
 
     def _as_meant(self, options: Options, state: State) -> Options:
         """What a client means who does not know that the canary answers: a smallest score is one of the promoted generation's.
@@ -377,7 +377,7 @@ class Searches:
         known = state.last_promotion.get("before")
         if options.min_score is None or options.min_score_of is not None or known is None or state.promoted is None:
             return options
-        prints = [self._workspace.generation(name).fingerprint for name in (known, state.promoted)]
+        prints = [self._holdings.generation(name).fingerprint for name in (known, state.promoted)]
         if any(state.scale(space, space, None) is None for space in prints):
             return options
         return options.model_copy(update={"min_score_of": known})
@@ -392,20 +392,20 @@ class Searches:
                 raise InputError(f"The picture cannot be searched with: {error}") from error
 
     def _embed_now(self, name: str, images: Sequence[Image]) -> list[Vector]:
-        return list(embed_pixels(self._workspace, np.stack(images), self._workspace.generation(name)))
+        return list(embed_pixels(self._holdings, np.stack(images), self._holdings.generation(name)))
 
     def _item(self, body: schemas.Search, state: State) -> Item:
         if body.item is not None:
-            return stored_item(self._workspace, body.item, state.view())
+            return stored_item(self._holdings, body.item, state.view())
         assert body.uri is not None
-        return item_at(self._workspace, body.uri, state.view())
+        return item_at(self._holdings, body.uri, state.view())
 
     def _search_now(self, _: Hashable, together: Sequence[Question]) -> list[SearchAnswer]:
         first = together[0]
         options, asker, state = first.options, first.asker, first.state
-        where = filter_of(self._workspace, options.labels, options.generations, options.metadata)
+        where = filter_of(self._holdings, options.labels, options.generations, options.metadata)
         found = answer_vectors(
-            self._workspace,
+            self._holdings,
             np.stack([asked.vector for asked in together]),
             asker,
             seen={name: np.stack([asked.seen[name] for asked in together]) for name in first.seen},
@@ -426,18 +426,18 @@ class Searches:
             self.counts.forget()
         counts = self.counts.of(state.view())
         searched = [space for space in counts if not where.generations or space in where.generations]
-        told = {name_of(self._workspace, space): counts[space] for space in searched}
-        exact = self._workspace.gallery.is_exact(options.exact, where, view=state.view())
+        told = {name_of(self._holdings, space): counts[space] for space in searched}
+        exact = self._holdings.gallery.is_exact(options.exact, where, view=state.view())
         return [
             SearchAnswer(asker, state, self._told(kept), told, exact, how, kept[0].present if kept else None)
             for kept, how in zip(map(_kept, found.results, together), rescored, strict=True)
         ]
 
     def _told(self, kept: Sequence[Result]) -> list[schemas.Result]:
-        self._workspace.notes.found(result.item.id for result in kept)
+        self._holdings.notes.found(result.item.id for result in kept)
         return [
             schemas.Result(
-                item=described(self._workspace, result.item), score=result.score, probability=result.probability
+                item=described(self._holdings, result.item), score=result.score, probability=result.probability
             )
             for result in kept
         ]

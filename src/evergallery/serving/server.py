@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from evergallery.errors import InputError, RefusedError
+from evergallery.holdings.holdings import Holdings
 from evergallery.serving.app import create_app
 from evergallery.serving.canary import CanarySettings
 from evergallery.serving.connections import Patience, Server, room_for
@@ -190,15 +191,15 @@ def _demanded(directory: Path, local: bool, are_tokens: bool, require_token: boo
         # A workspace that cannot be written goes on as it is: the running server remembers.
         with suppress(OSError):
             tokens.demand()
-    return are_tokens or not local or require_token is True or Workspace(directory).state.require_token
+    return are_tokens or not local or require_token is True or Holdings(directory).state.require_token
 
 
 def _say_if_nothing_is_shown(service: Service) -> None:
     """Tell whoever starts a workspace of an earlier version, where no folder is allowed yet."""
-    workspace = service.workspace
-    first = next(iter(workspace.gallery.iterate(batch_size=SAMPLE, with_embeddings=False)), [])
+    holdings = service.holdings
+    first = next(iter(holdings.gallery.iterate(batch_size=SAMPLE, with_embeddings=False)), [])
     there = [item.uri for item in first if item.uri is not None and Path(item.uri).is_absolute()]
-    if there and not any(map(workspace.roots.admits, there)):
+    if there and not any(map(holdings.roots.admits, there)):
         print(
             f"No small pictures are shown of images such as {there[0]}: allow their folder with  evergallery gallery "
             f"images-from FOLDER",

@@ -64,18 +64,19 @@ class Service:
     ) -> None:
         # Absolute, so that messages can be told without it, and pictures are found wherever the server runs.
         self.workspace = Workspace(directory.resolve())
+        self.holdings = self.workspace.holdings
         self.limits = limits
-        self.backups = (backups or self.workspace.directory / "backups").resolve()
+        self.backups = (backups or self.holdings.directory / "backups").resolve()
         self.metrics = Metrics()
         self.threads = Threads()
         self.budget = MemoryBudget(limits.held_bytes)
         self.events = Events(limits.streams)
         self.jobs = Jobs(self._job_moved, self.explain)
-        self.pictures = Pictures(self.workspace.directory, limits.upload_pixels)
-        self.held_out = HeldOutPictures(self.workspace.directory / "held-out", self.pictures)
+        self.pictures = Pictures(self.holdings.directory, limits.upload_pixels)
+        self.held_out = HeldOutPictures(self.holdings.directory / "held-out", self.pictures)
         self._shadowing = shadowing
         self._canarying = canarying
-        self.drift = Drift(self.workspace.directory, drift_reference, self.threads.pool) if drift_reference else None
+        self.drift = Drift(self.holdings.directory, drift_reference, self.threads.pool) if drift_reference else None
         self.ready = False
         self._who_answers = threading.Lock()
         self._changed = True
@@ -99,23 +100,23 @@ class Service:
             raise
 
     def _open(self) -> None:
-        workspace = self.workspace
-        _ = workspace.gallery, workspace.notes
-        self.searches = Searches(workspace, self.pictures, self.threads, self.limits, self.metrics)
+        holdings = self.holdings
+        _ = holdings.gallery, holdings.notes
+        self.searches = Searches(holdings, self.pictures, self.threads, self.limits, self.metrics)
         self.storing = Storing(
-            workspace, self.pictures, self.searches, self.threads, self._who_answers, self._items_changed
+            holdings, self.pictures, self.searches, self.threads, self._who_answers, self._items_changed
         )
         self.searches.drift = self.drift
-        self.names = Names(workspace)
+        self.names = Names(holdings)
         self.pictures.prepare()
         if self._shadowing is not None:
-            self.searches.shadow = Shadow(workspace, self._shadowing, self.searches.as_if, self.metrics)
-            self.searches.load(workspace.generation(self._shadowing.generation))
+            self.searches.shadow = Shadow(holdings, self._shadowing, self.searches.as_if, self.metrics)
+            self.searches.load(holdings.generation(self._shadowing.generation))
         if self._canarying is not None:
-            self.searches.canary = Canary(workspace, self._canarying)
-            self.searches.load(workspace.generation(self._canarying.generation))
-        if workspace.state.promoted is not None:
-            self.searches.load(workspace.promoted)
+            self.searches.canary = Canary(holdings, self._canarying)
+            self.searches.load(holdings.generation(self._canarying.generation))
+        if holdings.state.promoted is not None:
+            self.searches.load(holdings.promoted)
             self.ready = True
 
     def close(self) -> None:
@@ -146,7 +147,7 @@ class Service:
                 log.exception("the status cannot be told")
 
     async def _look(self, seen: State | None) -> State:
-        state = await self.threads.run(lambda: self.workspace.state)
+        state = await self.threads.run(lambda: self.holdings.state)
         if seen is not None and state.promoted != seen.promoted:
             self.events.publish("promoted", {"promoted": state.promoted})
         if (self._changed or state != seen) and self.events.heard:
@@ -162,7 +163,7 @@ class Service:
 
     def told(self, sentence: str) -> str:
         """A sentence without the place of the workspace on this machine, and without secrets."""
-        return redacted_text(sentence).replace(str(self.workspace.directory), self.workspace.directory.name)
+        return redacted_text(sentence).replace(str(self.holdings.directory), self.holdings.directory.name)
 
     # Switching
 
@@ -173,7 +174,7 @@ class Service:
             NotFoundError: no such generation.
             RefusedError: the gate refuses it.
         """
-        self.searches.load(self.workspace.generation(generation))
+        self.searches.load(self.holdings.generation(generation))
         with self._who_answers:
             done = self.workspace.promote(generation, answer=answer, force=force, why=why)
         self._switched()
@@ -187,7 +188,7 @@ class Service:
         """
         before = self._before()
         if before is not None:
-            self.searches.load(self.workspace.generation(before))
+            self.searches.load(self.holdings.generation(before))
         with self._who_answers:
             self.workspace.rollback()
         self._switched()
@@ -209,11 +210,11 @@ class Service:
         """What this server is."""
         limits = self.limits
         return schemas.Info(
-            name=self.workspace.directory.name,
+            name=self.holdings.directory.name,
             version=__version__,
-            promoted=self.workspace.state.promoted,
-            items=sum(self.searches.counts.of(self.workspace.state.view()).values()),
-            generations=[generation.name for generation in self.workspace.generations()],
+            promoted=self.holdings.state.promoted,
+            items=sum(self.searches.counts.of(self.holdings.state.view()).values()),
+            generations=[generation.name for generation in self.holdings.generations()],
             limits=schemas.InfoLimits(
                 upload_bytes=limits.upload_bytes, upload_pixels=limits.upload_pixels, k=limits.k, batch=limits.batch
             ),
@@ -250,12 +251,12 @@ class Service:
         """The metrics, as Prometheus reads them."""
         job = self.jobs.last
         running = job if job is not None and job.state == "running" else None
-        counts = self.searches.counts.of(self.workspace.state.view())
+        counts = self.searches.counts.of(self.holdings.state.view())
         return self.metrics.read(
-            items={space_of(self.workspace, space).name: count for space, count in counts.items()},
-            promoted=self.workspace.state.promoted,
+            items={space_of(self.holdings, space).name: count for space, count in counts.items()},
+            promoted=self.holdings.state.promoted,
             job=None if running is None else (running.kind, running.done / running.total if running.total else 0.0),
-            problems=self.workspace.notes.problems_by_kind(),
+            problems=self.holdings.notes.problems_by_kind(),
             ready=self.ready,
             drift=self._drift_figures(),
         )
@@ -264,7 +265,7 @@ class Service:
 
     def _before(self) -> str | None:
         """The generation that a rollback would promote."""
-        name = self.workspace.state.last_promotion.get("before")
+        name = self.holdings.state.last_promotion.get("before")
         return name if isinstance(name, str) else None
 
     def _shadow(self) -> schemas.Shadow | None:
@@ -287,7 +288,7 @@ class Service:
         return found.model_copy(update={"refused": None if found.refused is None else self.told(found.refused)})
 
     def _would_roll_back(self, before: str | None) -> str:
-        state = self.workspace.state
+        state = self.holdings.state
         if before is None:
             return "No generation was promoted before this one: there is nothing to go back to."
         shown = bool(state.last_promotion.get("refresh shown before", False))

@@ -15,9 +15,11 @@ from evergallery.errors import InputError, RefusedError
 from evergallery.gallery.items import Item, PutCounts
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import require_compatible, stored_spaces
+from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import now
 from evergallery.indexing.copies import at_known_addresses
+from evergallery.indexing.indexing import add
 from evergallery.serving import schemas
 from evergallery.serving.blending import Vector
 from evergallery.serving.describing import described
@@ -25,14 +27,13 @@ from evergallery.serving.pictures import GIVEN_URI, Pictures
 from evergallery.serving.searches import TRIES, Image, Searches
 from evergallery.serving.threads import Threads
 from evergallery.strings.names import normal
-from evergallery.workspace import Workspace
 
 
 class Storing:
     """Changes the items of a workspace.
 
     Args:
-        workspace: with its gallery open.
+        holdings: of the workspace, with its gallery open.
         pictures: keeps those that are added.
         searches: has the model.
         threads: where everything is done that takes time.
@@ -43,14 +44,14 @@ class Storing:
 
     def __init__(
         self,
-        workspace: Workspace,
+        holdings: Holdings,
         pictures: Pictures,
         searches: Searches,
         threads: Threads,
         who_answers: threading.Lock,
         changed: Callable[[], None],
     ) -> None:
-        self._workspace = workspace
+        self._holdings = holdings
         self._pictures = pictures
         self._searches = searches
         self._threads = threads
@@ -80,7 +81,7 @@ class Storing:
         """
         _refuse_own_names(metadata)
         for _ in range(TRIES):
-            maker = self._workspace.promoted
+            maker = self._holdings.promoted
             looked = await asyncio.gather(*(self._look(data, maker) for _, data in named))
             skipped = [
                 schemas.SkippedImage(name=name, reason=reason)
@@ -100,7 +101,7 @@ class Storing:
             NotFoundError: no such generation.
             RefusedError: its space has not been shown compatible with the gallery's.
         """
-        maker = self._workspace.generation(body.generation)
+        maker = self._holdings.generation(body.generation)
         items = []
         for row in body.items:
             _refuse_own_names(row.metadata)
@@ -121,19 +122,19 @@ class Storing:
                 )
             )
         with self._who_answers:
-            counts = self._workspace.add(items, relabel=body.relabel)
+            counts = add(self._holdings, items, relabel=body.relabel)
         self._changed()
         return self._told(counts, items)
 
     def delete(self, identifiers: Sequence[str]) -> int:
         """Delete items, and the pictures that were kept for them alone; returns how many items there were."""
-        gallery = self._workspace.gallery
+        gallery = self._holdings.gallery
         names = list(dict.fromkeys(identifiers))
         with self._pictures.changing():
             items = [item for name in names if (item := gallery.get(name)) is not None]
             deleted = gallery.delete(names)
             self._forget_pictures(items)
-        self._workspace.journal.record("delete", deleted=deleted)
+        self._holdings.journal.record("delete", deleted=deleted)
         self._changed()
         return deleted
 
@@ -160,9 +161,9 @@ class Storing:
         if not new:
             return self._told(PutCounts(0, 0, 0), [])
         with self._who_answers, self._pictures.changing():
-            if self._workspace.state.promoted != maker.name:
+            if self._holdings.state.promoted != maker.name:
                 return None
-            require_compatible(self._workspace, Space(maker), stored_spaces(self._workspace))
+            require_compatible(self._holdings, Space(maker), stored_spaces(self._holdings))
             items = [
                 Item(
                     id=identifier,
@@ -176,14 +177,14 @@ class Storing:
                 )
                 for identifier, picture in new.items()
             ]
-            before = self._workspace.gallery.get_many(list(new), with_embeddings=False)
+            before = self._holdings.gallery.get_many(list(new), with_embeddings=False)
             placed = at_known_addresses(items, before)
             for item, there in zip(items, placed, strict=True):
                 if there.uri == item.uri:
                     self._pictures.keep(new[item.id].data, Path(str(item.uri)))
-            counts = self._workspace.gallery.put(placed, relabel=relabel)
+            counts = self._holdings.gallery.put(placed, relabel=relabel)
             self._forget_pictures(list(before.values()))
-        self._workspace.journal.record(
+        self._holdings.journal.record(
             "add",
             generation=maker.name,
             added=counts.added,
@@ -197,13 +198,13 @@ class Storing:
     def _forget_pictures(self, items: Sequence[Item]) -> None:
         """Delete the pictures that were kept for items, as far as no stored item has them."""
         hashes = [item.content_hash for item in items if item.content_hash]
-        needed = self._workspace.gallery.known_content(hashes) if hashes else set()
+        needed = self._holdings.gallery.known_content(hashes) if hashes else set()
         for item in items:
             if item.content_hash not in needed:
                 self._pictures.forget(item)
 
     def _told(self, counts: PutCounts, items: Sequence[Item]) -> schemas.Added:
-        stored = self._workspace.gallery.get_many([item.id for item in items], with_embeddings=False)
+        stored = self._holdings.gallery.get_many([item.id for item in items], with_embeddings=False)
         return schemas.Added(
             added=counts.added,
             replaced=counts.replaced,
@@ -213,7 +214,7 @@ class Storing:
                 for conflict in counts.conflicts
             ],
             conflict_count=counts.conflict_count,
-            items=[described(self._workspace, stored.get(item.id, item)) for item in items],
+            items=[described(self._holdings, stored.get(item.id, item)) for item in items],
             skipped=[],
         )
 

@@ -19,9 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.files import ReadOnce, lock, read_json, write_json
-from evergallery.holdings.holdings import changing
+from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.state import now
-from evergallery.workspace import Workspace
 
 FILE = "tokens.json"
 PREFIX = "evg"
@@ -97,9 +96,9 @@ class Tokens:
         Raises:
             NotFoundError: there is no workspace.
         """
-        workspace = Workspace(self.path.parent)
-        if workspace.state.require_token != demanded:
-            with changing(workspace, "demanding tokens") as state:
+        holdings = Holdings(self.path.parent)
+        if holdings.state.require_token != demanded:
+            with changing(holdings, "demanding tokens") as state:
                 state.require_token = demanded
 
     def revoke(self, name: str) -> None:

@@ -238,7 +238,9 @@ def check_missing(holdings: Holdings, data: str | Path | ImageSet, *, watcher: W
     return found
 
 
-def compare(holdings: Holdings, candidates: Sequence[str], data: str | Path | ImageSet, **options: Any) -> list[Check]:
+def compare(
+    holdings: Holdings, /, candidates: Sequence[str], data: str | Path | ImageSet, **options: Any
+) -> list[Check]:
     """Measure several candidates for one place on the same held-out images; the best one alone first.
 
     Who looks at enough models finds one that is better by chance. The intervals are wider by their number, so that with the

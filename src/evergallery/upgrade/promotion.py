@@ -198,15 +198,6 @@ def judge(holdings: Holdings, generation: str, answer: Answer | None = None) -> 
     return Judgement(" and ".join(judged), tuple(conditions))
 
 
-def conditions(holdings: Holdings, generation: str, answer: Answer | None = None) -> list[tuple[str, Condition]]:
-    """The gate's conditions on a generation as it stands, each with the name of the space that is compared with.
-
-    Raises:
-        RefusedError: see ``judge``.
-    """
-    return list(judge(holdings, generation, answer).conditions)
-
-
 def promote(
     holdings: Holdings,
     generation: str,

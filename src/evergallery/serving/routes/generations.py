@@ -17,19 +17,19 @@ Named = Annotated[str, Path(max_length=200)]
 @router.get("/generations", dependencies=reading)
 async def generations(service: Served) -> schemas.Generations:
     """Every generation, oldest first."""
-    return await service.threads.run(lineage.generations, service.workspace)
+    return await service.threads.run(lineage.generations, service.holdings)
 
 
 @router.get("/generations/{name}", dependencies=reading)
 async def generation(name: Named, service: Served) -> schemas.GenerationDetail:
     """One generation, with the names of its classes."""
-    return await service.threads.run(lineage.generation, service.workspace, name)
+    return await service.threads.run(lineage.generation, service.holdings, name)
 
 
 @router.get("/matrix", dependencies=reading)
 async def matrix(service: Served) -> schemas.Matrix:
     """Recall@1 of queries of each generation in the vectors of each space, as the last checks measured it."""
-    return await service.threads.run(lineage.matrix, service.workspace)
+    return await service.threads.run(lineage.matrix, service.holdings)
 
 
 @router.get("/gate/{generation}", dependencies=reading)
@@ -41,14 +41,14 @@ async def gate(
 ) -> schemas.Gate:
     """Whether a generation may answer queries, condition by condition, and what its promotion would change."""
     chosen = None if answer is None and candidates is None else Answer.of(answer, candidates)
-    found = await service.threads.run(lineage.gate, service.workspace, generation, chosen)
+    found = await service.threads.run(lineage.gate, service.holdings, generation, chosen)
     return found.model_copy(update={"reason": service.told(found.reason)})
 
 
 @router.get("/ways/{generation}", dependencies=reading)
 async def ways(generation: Named, service: Served) -> schemas.Ways:
     """The ways in which a generation could answer, with what each gives and costs, as the last check has measured them."""
-    return await service.threads.run(lineage.ways, service.workspace, generation)
+    return await service.threads.run(lineage.ways, service.holdings, generation)
 
 
 @router.post("/promote", dependencies=deciding)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, Up
 
 from evergallery.data.metadata import Scalar
 from evergallery.errors import InputError
+from evergallery.holdings.holdings import Holdings
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Served
 from evergallery.serving.bodies import GuardedRoute
@@ -15,7 +16,6 @@ from evergallery.serving.describing import described, filter_of, stored_item
 from evergallery.serving.failures import DeniedError
 from evergallery.serving.forms import metadata_of, read_upload
 from evergallery.serving.service import Service
-from evergallery.workspace import Workspace
 
 ItemFilter = tuple[list[str] | None, list[str] | None, dict[str, Scalar]]
 """Labels, generations and metadata of the items that are asked for."""
@@ -40,21 +40,19 @@ async def items(
     text that looks like one of those goes in double quotes.
     """
     asked = [label] if label is not None else None, [generation] if generation else None, _metadata(request)
-    return await service.threads.run(_page, service.workspace, asked, after or None, limit)
+    return await service.threads.run(_page, service.holdings, asked, after or None, limit)
 
 
 @router.get("/item", dependencies=reading)
 async def item(service: Served, id: Id) -> schemas.Item:
     """One item."""
-    return await service.threads.run(
-        lambda workspace: described(workspace, stored_item(workspace, id)), service.workspace
-    )
+    return await service.threads.run(lambda holdings: described(holdings, stored_item(holdings, id)), service.holdings)
 
 
 @router.get("/labels", dependencies=reading)
 async def labels(service: Served) -> schemas.Labels:
     """How many items each label has."""
-    return schemas.Labels(labels=await service.threads.run(service.workspace.gallery.count_by_label))
+    return schemas.Labels(labels=await service.threads.run(service.holdings.gallery.count_by_label))
 
 
 @router.get("/metadata", dependencies=reading)
@@ -129,7 +127,7 @@ async def delete(body: schemas.Deletion, service: Served) -> schemas.Deleted:
 
 
 def _thumbnail(service: Service, id: str, size: int) -> tuple[bytes, str]:
-    return service.pictures.thumbnail(stored_item(service.workspace, id), size, service.workspace.roots)
+    return service.pictures.thumbnail(stored_item(service.holdings, id), size, service.holdings.roots)
 
 
 def _metadata(request: Request) -> dict[str, Scalar]:
@@ -145,13 +143,13 @@ def _metadata(request: Request) -> dict[str, Scalar]:
     return found
 
 
-def _page(workspace: Workspace, asked: ItemFilter, after: str | None, limit: int) -> schemas.Items:
-    gallery, view, where = workspace.gallery, workspace.state.view(), filter_of(workspace, *asked)
+def _page(holdings: Holdings, asked: ItemFilter, after: str | None, limit: int) -> schemas.Items:
+    gallery, view, where = holdings.gallery, holdings.state.view(), filter_of(holdings, *asked)
     pages = gallery.iterate(where, batch_size=limit + 1, with_embeddings=False, view=view, after=after)
     found = next(iter(pages), [])
     page = found[:limit]
     return schemas.Items(
-        items=[described(workspace, item) for item in page],
+        items=[described(holdings, item) for item in page],
         next=page[-1].id if len(found) > limit else None,
         total=gallery.count(where, view=view),
     )

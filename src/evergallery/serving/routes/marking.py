@@ -35,25 +35,25 @@ async def keep_picture(
     service: Served, image: Annotated[UploadFile, File(description="The picture that was searched with.")]
 ) -> schemas.KeptPicture:
     """Keep a picture that was searched with, so that its results can be marked and a check can ask it again."""
-    data, folder = await read_upload(image, service.limits), service.workspace.marks.pictures
+    data, folder = await read_upload(image, service.limits), service.holdings.marks.pictures
     return schemas.KeptPicture(query=await service.threads.decode(service.pictures.keep_query, data, folder))
 
 
 def _say(service: Service, body: schemas.NewMark) -> schemas.Marks:
-    workspace = service.workspace
-    stored_item(workspace, body.item)
-    kept = workspace.marks.pictures
+    holdings = service.holdings
+    stored_item(holdings, body.item)
+    kept = holdings.marks.pictures
     if not (kept.is_dir() and any(path.stem == body.query for path in kept.iterdir())):
         try:
-            stored_item(workspace, body.query)
+            stored_item(holdings, body.query)
         except NotFoundError as error:
             raise NotFoundError(f"{error} Send the picture that was searched with to  marks/picture  first.") from error
-    workspace.marks.say(body.query, body.item, body.right)
+    holdings.marks.say(body.query, body.item, body.right)
     return _told(service, body.query)
 
 
 def _told(service: Service, query: str | None) -> schemas.Marks:
-    known = service.workspace.marks.all()
+    known = service.holdings.marks.all()
     return schemas.Marks(
         marks=[schemas.Mark(**vars(mark)) for mark in known if query in (None, mark.query)],
         queries=len({mark.query for mark in known if mark.right}),

@@ -56,7 +56,7 @@ async def problems(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> schemas.Problems:
     """Items that keep an old vector, and why, in order of ids."""
-    every = await service.threads.run(service.workspace.notes.problems)
+    every = await service.threads.run(service.holdings.notes.problems)
     known = [problem for problem in every if after is None or problem.item > after]
     page = [
         schemas.ItemProblem(id=problem.item, state=problem.kind, reason=service.told(problem.reason))
@@ -68,7 +68,7 @@ async def problems(
 @router.get("/log", dependencies=reading)
 async def log(service: Served, caller: Called, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> schemas.Log:
     """What was done to this workspace, newest first. Who did it, on which machine and with which files, is for `admin`."""
-    entries = await service.threads.run(service.workspace.journal.last, limit)
+    entries = await service.threads.run(service.holdings.journal.last, limit)
     everything = "admin" in caller.scopes
     return schemas.Log(log=[_entry(service, entry, everything) for entry in reversed(entries)])
 

@@ -85,7 +85,7 @@ async def search_image(
 @router.post("/search/batch", dependencies=[Depends(Admission("read", "many"))])
 async def search_batch(body: schemas.SearchBatch, service: Served, drawn: Drawn) -> schemas.BatchAnswer:
     """Several searches, all answered from the same state; a query that fails does not fail the others."""
-    state = service.workspace.state
+    state = service.holdings.state
 
     async def answer(query: schemas.Search) -> schemas.Answer | schemas.ErrorAnswer:
         try:

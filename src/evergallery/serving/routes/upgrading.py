@@ -81,7 +81,10 @@ async def fill_matrix(body: schemas.MatrixRequest, service: Served) -> schemas.J
     data = _images(service, body.data)
 
     def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
-        return {"checks": [_checked(check) for check in workspace.check_missing(data, watcher=watcher)]}
+        # Loads what measures, which a server that only searches does without.
+        from evergallery.upgrade.checking import check_missing
+
+        return {"checks": [_checked(check) for check in check_missing(workspace.holdings, data, watcher=watcher)]}
 
     return service.begin("matrix", body.model_dump(), work)
 
@@ -89,7 +92,7 @@ async def fill_matrix(body: schemas.MatrixRequest, service: Served) -> schemas.J
 @router.post("/adapt", status_code=202, dependencies=deciding)
 async def adapt(body: schemas.AdaptRequest, service: Served) -> schemas.Job:
     """Make a map between two generations; it serves once a check has shown that it may."""
-    service.workspace.generation(body.against)
+    service.holdings.generation(body.against)
     if body.data == "marks":
         raise InputError(
             "An adapter is fitted to pictures: choose the stored items, or the held-out pictures that were sent."
@@ -163,9 +166,9 @@ def _begin(
     service: Service, kind: Kind, body: schemas.PlanRequest | schemas.CheckRequest | schemas.AdaptRequest, work: Work
 ) -> schemas.Job:
     # What can be told at once is told at once, and not as a job that failed.
-    service.workspace.generation(body.generation)
+    service.holdings.generation(body.generation)
     if isinstance(body, schemas.PlanRequest) and body.adapter is not None:
-        service.workspace.adapter(body.adapter)
+        service.holdings.adapter(body.adapter)
     if isinstance(body, schemas.AdaptRequest) and body.generation == body.against:
         raise InputError(f"{body.generation} needs no adapter to itself: name another generation.")
     return service.begin(kind, body.model_dump(exclude_none=True), work)
