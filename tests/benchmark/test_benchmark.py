@@ -41,7 +41,7 @@ from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
 from evergallery.learning.networks import start_network
 from evergallery.methods import CSD, METHODS, Mutual
-from evergallery.network import Network, build_backbone
+from evergallery.network import Network, build_backbone, outputs_of
 from evergallery.retrieval.refresh_curve import random_order
 from evergallery.training import Settings
 from evergallery.watching import Watcher
@@ -561,7 +561,12 @@ class TestSplits:
                 torch.from_numpy(Workspace(work / "finetune").extract(generation, images, keep=False))
                 for generation in (first, last)
             )
-            assert fine[name]["cross"] == chosen.figures(new, old)
+            if chosen.by_length:
+                old, new = (
+                    rows * outputs_of(one.network(), images, one.preprocessing).features.norm(dim=1, keepdim=True)
+                    for rows, one in ((old, first), (new, last))
+                )
+            assert fine[name]["cross"] == pytest.approx(chosen.figures(new, old))
         page = write_report(directory).read_text()
         assert "lfw accuracy self" in page
         assert "--evaluate lfw,ijb-c,ijb-c-weighted,roxford5k,rparis6k,gldv2-retrieval" in page

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from evaluation_toys import make_toy, paint
@@ -100,8 +101,24 @@ def test_ijb_c_counts_a_video_once_and_searches_both_galleries(tmp_path: Path) -
         evaluation_set("ijb-c", tmp_path)
 
 
+def by_hand(
+    features: NDArray[np.float64], sure: NDArray[np.float64], template: NDArray[np.int64], media: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Templates (T, D) of 2 N features, those of the mirrored images last, as they lie in InsightFace's loops."""
+    count = len(sure)
+    rows = []
+    for number in range(int(template.max()) + 1):
+        total = np.zeros(features.shape[1])
+        for medium in sorted({int(media[index]) for index in range(count) if template[index] == number}):
+            frames = [index for index in range(count) if template[index] == number and media[index] == medium]
+            for index in frames:
+                total += (features[index] + features[count + index]) * sure[index] / len(frames)
+        rows.append(total / np.sqrt((total**2).sum()))
+    return np.array(rows)
+
+
 def test_templates_weighted_by_their_detector_beside_brute_force(tmp_path: Path) -> None:
-    """As InsightFace's evaluation sums them up, but for the length of features: image and mirrored image, score, media."""
+    """As InsightFace's evaluation sums them up: features at their own length, image and mirrored image, score, media."""
     make_toy("ijb-c", tmp_path)
     half = np.zeros((120, 120, 3), dtype=np.uint8)
     half[:, 60:] = 255
@@ -116,14 +133,17 @@ def test_templates_weighted_by_their_detector_beside_brute_force(tmp_path: Path)
     assert isinstance(found, TemplateSet)
     assert isinstance(plain, TemplateSet)
     assert found.weight is not None
-    vectors = torch.nn.functional.normalize(torch.randn(12, 7, generator=torch.Generator().manual_seed(1)))
-    made = templates(vectors, *map(torch.from_numpy, (found.template, found.media, found.weight)))
-    summed = (vectors[:6] + vectors[6:]).numpy() * sure[:, None]
-    for template in range(4):
-        members = plain.template == template
-        media = [summed[members & (plain.media == one)].mean(0) for one in np.unique(plain.media[members])]
-        wanted = np.sum(media, axis=0)
-        assert np.allclose(made[template], wanted / np.linalg.norm(wanted), atol=1e-6)
+    assert (found.by_length, plain.by_length) == (True, False)
+    features = torch.randn(12, 7, generator=torch.Generator().manual_seed(1)) * torch.linspace(0.2, 9, 12)[:, None]
+    made = templates(features, *map(torch.from_numpy, (found.template, found.media, found.weight)))
+    wanted = by_hand(features.double().numpy(), sure, plain.template, plain.media)
+    assert np.allclose(made, wanted, atol=1e-6)
+    # Of unit rows, which say nothing of how sure the network was, they would be others.
+    unit_rows = by_hand(torch.nn.functional.normalize(features).double().numpy(), sure, plain.template, plain.media)
+    assert not np.allclose(wanted[0], unit_rows[0], atol=0.05)
+    # The one pair of a kind: 10 and 20 are a person, and the greatest impostor is among 10 and 30, 20 and 40.
+    scores = [float(wanted[a] @ wanted[b]) for a, b in ((0, 1), (0, 2), (1, 3))]
+    assert found.figures(features, features)["TAR@FAR 0"] == float(scores[0] > max(scores[1:]))
     images = found.images(SMALL, None)
     pixels = images.pixels[images.rows].astype(int)
     assert np.abs(pixels[6:] - pixels[:6, :, ::-1]).max() <= 2

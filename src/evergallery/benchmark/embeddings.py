@@ -18,10 +18,12 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.evaluation import KS
 from evergallery.generations.generation import Generation
+from evergallery.holdings.embedding import extract, extract_raw
 from evergallery.memory import fidelity
 from evergallery.memory.drift import WEIGHTS
 from evergallery.network import outputs_of
 from evergallery.retrieval.knn import Exclusion
+from evergallery.retrieval.width import ONE, unit_and_length
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
@@ -58,12 +60,17 @@ def evaluations_of(
         chosen = evaluation_set(name, job.experiment.data_dir)
         shown = chosen.images(first.preprocessing, job.directory / "work" / "cache", watcher)
         part = f"{chosen.name}-{hashlib.sha256(''.join(shown.hashes).encode()).hexdigest()[:16]}"
-        old, new = (_embeddings(generation, shown, job.work, part, watcher) for generation in (first, last))
+        if chosen.by_length:
+            raw = (_embeddings(one, shown, job.work, f"{part}-raw", watcher, unit=False) for one in (first, last))
+            (old, of_old), (new, of_new) = map(unit_and_length, raw)
+        else:
+            old, new = (_embeddings(one, shown, job.work, part, watcher) for one in (first, last))
+            of_old = of_new = ONE
         between = None
         if job.contender.adapter is not None:
             pairs = images.of_split(TRAIN).of_classes(tasks[-1])
             between = _adapt(job, SearchSide(last, new), SearchSide(first, old), pairs, watcher)
-        found[chosen.name] = evaluated(chosen, old, new, between)
+        found[chosen.name] = evaluated(chosen, old, new, between, (of_old, of_new))
     return found
 
 
@@ -119,12 +126,15 @@ def virtual_features_of(
     }
 
 
-def _embeddings(generation: Generation, images: ImageSet, work: Path, part: str, watcher: Watcher) -> Vectors:
+def _embeddings(
+    generation: Generation, images: ImageSet, work: Path, part: str, watcher: Watcher, *, unit: bool = True
+) -> Vectors:
     """The embeddings of images by a generation, extracted once whatever number of methods and runs want them."""
     path = work / "embeddings" / f"{generation.fingerprint[:16]}-{part}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = Workspace(generation.directory.parents[1]).extract(generation, images, watcher)
+        made = extract if unit else extract_raw
+        found = made(Workspace(generation.directory.parents[1]).holdings, generation, images, watcher)
         unfinished = path.with_suffix(".partial.npy")
         np.save(unfinished, found)
         unfinished.replace(path)

@@ -16,7 +16,7 @@ from evergallery.retrieval import continual
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
 from evergallery.retrieval.refresh_curve import random_order, refresh_curve
-from evergallery.retrieval.width import in_width_of
+from evergallery.retrieval.width import ONE, in_width_of
 
 Vectors = NDArray[np.float32]
 METRICS = ("recall@1", "mAP@R")
@@ -105,7 +105,11 @@ def measures_of(chain: Chain) -> dict[str, Any]:
 
 
 def evaluated(
-    chosen: EvaluationSet, old: Vectors, new: Vectors, between: tuple[Vectors, Vectors] | None = None
+    chosen: EvaluationSet,
+    old: Vectors,
+    new: Vectors,
+    between: tuple[Vectors, Vectors] | None = None,
+    lengths: tuple[Vectors, Vectors] = (ONE, ONE),
 ) -> dict[str, dict[str, float]]:
     """Figures of an evaluation set of N images by the first generation, by the last, and by the last in the first one's vectors.
 
@@ -114,8 +118,11 @@ def evaluated(
         old: (N, D) by the first generation.
         new: (N, D') by the last.
         between: queries and gallery of the cross-test where an adapter has brought them together.
+        lengths: (N, 1) of ``old`` and of ``new``, where images count by them.
     """
     query, gallery = between or (in_width_of(new, old), old)
+    of_old, of_new = lengths
+    old, new, query, gallery = old * of_old, new * of_new, query * of_new, gallery * of_old
     cells = {"old self": (old, old), "new self": (new, new), "cross": (query, gallery)}
     return {name: chosen.figures(*map(torch.from_numpy, pair)) for name, pair in cells.items()}
 

@@ -6,7 +6,7 @@ are stored.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +47,20 @@ class EvaluationSet(ABC):
     Attributes:
         name: of the set.
         entries: N of them.
+        by_length: whether an image counts by the length that the model gives its embedding, too.
     """
 
     name: str
     entries: tuple[Entry, ...]
+    by_length: bool = field(default=False, kw_only=True)
 
     @abstractmethod
     def figures(self, query: Tensor, gallery: Tensor) -> Figures:
         """The figures by their names, in [0, 1]; the first is the one that sums them up.
 
         Args:
-            query: unit embeddings (N, D) of the images by the generation that asks.
-            gallery: unit embeddings (N, D) of the images by the generation whose vectors are stored.
+            query: unit embeddings (N, D) of the images by the generation that asks; with ``by_length`` each at its length.
+            gallery: likewise by the generation whose vectors are stored.
 
         Raises:
             InputError: the set has nothing to tell apart.
@@ -287,7 +289,10 @@ def ijb_c(data_dir: Path | None) -> TemplateSet:
 
 
 def ijb_c_weighted(data_dir: Path | None) -> TemplateSet:
-    """IJB-C as InsightFace evaluates it: an image counts as much as its detector was sure, its mirrored image beside it."""
+    """IJB-C as InsightFace evaluates it.
+
+    An image counts by the length of its embedding, times how sure its detector was, and its mirrored image beside it.
+    """
     plain = ijb_c(data_dir)
     table = _ijb_c_root(data_dir) / IJB_C_TABLES[2]
     try:
@@ -302,6 +307,7 @@ def ijb_c_weighted(data_dir: Path | None) -> TemplateSet:
     return replace(
         plain,
         name="ijb-c-weighted",
+        by_length=True,
         entries=(*plain.entries, *mirrored),
         template=np.tile(plain.template, 2),
         media=np.tile(plain.media, 2),

@@ -42,6 +42,30 @@ def extract(
     return np.stack([known[content] for content in images.hashes])
 
 
+def extract_raw(
+    holdings: Holdings, generation: Generation, images: ImageSet, watcher: Watcher = SILENT
+) -> NDArray[np.float32]:
+    """Embeddings (N, D) of N images at the length that the generation's model gives them, by torch; none is kept.
+
+    Args:
+        generation: that looks at them.
+        images: N.
+        watcher: hears of progress.
+
+    Raises:
+        InputError: there are vectors only.
+    """
+    from evergallery.network import extraction
+
+    return extraction.extract(
+        holdings.loaded.embedder(generation),
+        images,
+        generation.preprocessing,
+        on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
+        unit=False,
+    )
+
+
 def _extract(
     holdings: Holdings, generation: Generation, images: ImageSet, watcher: Watcher = SILENT
 ) -> NDArray[np.float32]:

@@ -29,7 +29,10 @@ class Outputs(NamedTuple):
 
 
 class Extractor(nn.Module):
-    """What turns normalised images into unit embeddings: an ``Embedder``, or a model that somebody else has made."""
+    """What turns normalised images into embeddings: an ``Embedder``, or a model that somebody else has made.
+
+    Called, it makes raw embeddings (B, D) of normalised images (B, 3, H, W), at the length that it gives them.
+    """
 
     dimension: int
     """D of its embeddings."""
@@ -42,7 +45,7 @@ class Extractor(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to unit embeddings (B, D)."""
-        raise NotImplementedError
+        return F.normalize(self(images).float())
 
     def require_same(self) -> None:
         """Ask what runs elsewhere whether it is still what was registered; what runs here cannot change unseen.
@@ -106,10 +109,6 @@ class Embedder(Extractor):
         """Normalised images (B, 3, H, W) to raw embeddings (B, D)."""
         features: Tensor = self.neck(self.backbone(images))
         return features
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) to unit embeddings (B, D)."""
-        return F.normalize(self(images).float())
 
 
 class UnitRows(nn.Module):

@@ -145,8 +145,8 @@ class EndpointModel(ForeignModel):
         self._size = size
         self._looked = -float("inf")
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] to unit embeddings (B, D).
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] to embeddings (B, D), at the length that they come back with.
 
         Raises:
             UnavailableError: it does not answer, or not with vectors.
@@ -155,7 +155,7 @@ class EndpointModel(ForeignModel):
         """
         if self._kept is not None and time.monotonic() - self._looked > LOOK_AGAIN_SECONDS:
             self.require_same()
-        return super().embed(images)
+        return super().forward(images)
 
     def require_same(self) -> None:
         """Ask for the probe pictures.

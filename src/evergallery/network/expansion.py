@@ -6,7 +6,6 @@ there are: the first part keeps the oldest vectors searchable, and the second le
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from evergallery.network.embedder import Embedder, Extractor
 
@@ -31,7 +30,3 @@ class ExpandedEmbedder(Extractor):
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to raw embeddings (B, D₁ + D₂)."""
         return torch.cat([self.root.embed(images), self.evolving.embed(images)], dim=1)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) to unit embeddings (B, D₁ + D₂)."""
-        return F.normalize(self(images))

@@ -28,6 +28,7 @@ def extract(
     batch_size: int = 256,
     on_progress: Callable[[int, int], None] | None = None,
     ranks: Ranks = ALONE,
+    unit: bool = True,
 ) -> NDArray[np.float32]:
     """Unit embeddings (N, D) of N images, or of their features, in their order.
 
@@ -42,9 +43,10 @@ def extract(
         on_progress: hears how many are done, and of how many.
         ranks: who share the batches, and all have all embeddings then; on CPUs of one kind, with as many threads each, bit for
             bit what one process would make.
+        unit: whether they are brought to unit length, or left at the length that the embedder gives them.
     """
     embeddings = np.zeros((len(images), embedder.dimension), np.float32)
-    with embedding(embedder, preprocessing) as embed:
+    with embedding(embedder, preprocessing, unit=unit) as embed:
         for start, stop in _batches(len(images), batch_size, ranks):
             embeddings[start:stop] = embed(images.batch(np.arange(start, stop)))
             if on_progress:
@@ -53,14 +55,17 @@ def extract(
 
 
 @contextmanager
-def embedding(embedder: Extractor, preprocessing: Preprocessing) -> Iterator[Callable[[Tensor], NDArray[np.float32]]]:
-    """A function from decoded images (B, 3, S, S) uint8, or features, to unit embeddings (B, D), as ``extract`` makes them."""
+def embedding(
+    embedder: Extractor, preprocessing: Preprocessing, *, unit: bool = True
+) -> Iterator[Callable[[Tensor], NDArray[np.float32]]]:
+    """A function from decoded images (B, 3, S, S) uint8, or features, to embeddings (B, D), as ``extract`` makes them."""
     device = embedder.device
+    make = embedder.embed if unit else embedder
 
     @torch.inference_mode()
     def embed(images: Tensor) -> NDArray[np.float32]:
         parts = _inputs(images, preprocessing, device)
-        vectors: NDArray[np.float32] = torch.cat([embedder.embed(part) for part in parts]).cpu().numpy()
+        vectors: NDArray[np.float32] = torch.cat([make(part) for part in parts]).float().cpu().numpy()
         return vectors
 
     with evaluating(embedder):

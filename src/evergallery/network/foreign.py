@@ -58,8 +58,8 @@ class ForeignModel(Extractor):
         self.dimension = dimension
         self.numbers = numbers
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) to unit embeddings (B, D).
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to embeddings (B, D), at the length that the model gives them.
 
         Raises:
             InputError: the model fails, or returns something else than B finite vectors of D numbers.
@@ -70,7 +70,7 @@ class ForeignModel(Extractor):
                 f"{self.name} returned vectors of {vectors.shape[1]} dimensions and had {self.dimension} when it was "
                 f"registered: register it as a new generation."
             )
-        return F.normalize(torch.from_numpy(vectors))
+        return torch.from_numpy(vectors)
 
 
 def vectors_of(name: str, run: Run, images: NDArray[np.float32]) -> NDArray[np.float32]:

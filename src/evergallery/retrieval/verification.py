@@ -19,7 +19,7 @@ def templates(
     """(T, D) unit rows: the mean of the unit embeddings of each template, as IJB-C is evaluated (Maze et al. 2018).
 
     Args:
-        embeddings: (N, D) unit rows.
+        embeddings: (N, D) rows of unit length, or of the length that an image is to count by.
         template: (N,) index 0 … T - 1 of the template that an image belongs to; each has at least one.
         media: (N,) number of the photograph or video that it comes from: the frames of a video count as their mean, once.
         weight: (N,) how much each image counts, above 0; all alike by default.

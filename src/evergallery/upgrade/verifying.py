@@ -4,13 +4,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evergallery.data.evaluation_sets import Figures, evaluation_set
 from evergallery.files import is_writable
-from evergallery.holdings.embedding import extract
+from evergallery.holdings.embedding import extract, extract_raw
 from evergallery.holdings.holdings import Holdings
-from evergallery.retrieval.width import in_width_of
+from evergallery.retrieval.width import ONE, in_width_of, unit_and_length
 from evergallery.watching import SILENT, Watcher
 
 
@@ -49,9 +51,9 @@ def verify(
 
     Args:
         generation: the one that asks.
-        data: ``lfw`` (pairs in ten folds), ``ijb-c`` or ``ijb-c-weighted`` (templates), ``roxford5k`` or ``rparis6k``
-            (landmarks with junk), ``gldv2-retrieval`` (mAP@100 in its index), or a ``.csv`` table ``first,second,same[,fold]``
-            of pairs of one's own.
+        data: ``lfw`` (pairs in ten folds), ``ijb-c`` or ``ijb-c-weighted`` (templates, of images alike, or by length and
+            detector), ``roxford5k`` or ``rparis6k`` (landmarks with junk), ``gldv2-retrieval`` (mAP@100 in its index), or a
+            ``.csv`` table ``first,second,same[,fold]`` of pairs of one's own.
         against: another generation, whose vectors would be stored.
         data_dir: where named sets lie.
         watcher: hears of progress.
@@ -64,13 +66,18 @@ def verify(
     old = None if against is None else holdings.generation(against)
     chosen = evaluation_set(str(data), data_dir)
     cache = holdings.directory / "cache" if is_writable(holdings.directory) else None
-    vectors = {}
+    vectors: dict[str, NDArray[np.float32]] = {}
+    lengths: dict[str, NDArray[np.float32]] = {}
     for maker in (new,) if old is None else (old, new):
         images = chosen.images(maker.preprocessing, cache, watcher)
-        vectors[maker.name] = extract(holdings, maker, images, watcher)
+        if chosen.by_length:
+            vectors[maker.name], lengths[maker.name] = unit_and_length(extract_raw(holdings, maker, images, watcher))
+        else:
+            vectors[maker.name], lengths[maker.name] = extract(holdings, maker, images, watcher), ONE
     tests = [(new.name, new.name)] if old is None else [(old.name,) * 2, (new.name,) * 2, (new.name, old.name)]
     figures = {}
     for asking, searched in dict.fromkeys(tests):
-        queries = in_width_of(vectors[asking], vectors[searched])
-        figures[asking, searched] = chosen.figures(torch.from_numpy(queries), torch.from_numpy(vectors[searched]))
+        queries = in_width_of(vectors[asking], vectors[searched]) * lengths[asking]
+        gallery = vectors[searched] * lengths[searched]
+        figures[asking, searched] = chosen.figures(torch.from_numpy(queries), torch.from_numpy(gallery))
     return Verification(chosen.name, len(chosen.entries), figures)
