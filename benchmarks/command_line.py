@@ -20,7 +20,7 @@ from PIL import Image
 
 from common import interleaved, record
 from evergallery import Workspace
-from evergallery.network.runtimes import RUNTIME
+from evergallery.strings.environment import RUNTIME
 
 ROOT = Path(__file__).parents[1]
 IMAGES, SIDE = 200, 32

@@ -32,7 +32,8 @@ from evergallery.holdings.runtimes import _processor
 from evergallery.network import Extractor, embedding
 from evergallery.network.extraction import in_torch
 from evergallery.network.onnx_export import export_runnable
-from evergallery.network.runtimes import RUNTIME, RUNTIMES, Embed, Pixels, Runtime, of_file, part_size, version_of
+from evergallery.network.runtimes import RUNTIMES, Embed, Pixels, Runtime, of_file, part_size, version_of
+from evergallery.strings.environment import RUNTIME
 from extraction import files_of, photographs
 
 NETWORKS = {

@@ -35,9 +35,9 @@ from PIL import Image
 
 from common import record
 from evergallery import Workspace
-from evergallery.network.runtimes import RUNTIME
 from evergallery.serving.limits import Limits
 from evergallery.serving.server import serve
+from evergallery.strings.environment import RUNTIME
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 4, 16, 32)

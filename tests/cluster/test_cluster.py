@@ -18,7 +18,6 @@ from PIL import Image
 
 from conftest import coloured_images, evergallery
 from evergallery import Workspace, __version__
-from evergallery.data.images.decoding import LARGEST_IMAGE
 from evergallery.errors import BusyError, InputError, MissingExtraError, NotFoundError
 from evergallery.extraction import cluster as clusters
 from evergallery.extraction.cluster import Cluster
@@ -26,6 +25,7 @@ from evergallery.extraction.connecting import connected
 from evergallery.extraction.worker import Refusal, Worker
 from evergallery.gallery.items import Item
 from evergallery.indexing import pipeline
+from evergallery.strings.environment import LARGEST_IMAGE
 from evergallery.upgrade import refreshing
 from evergallery.watching import Watcher
 from shops import HERE, environment, make_photos, vectors

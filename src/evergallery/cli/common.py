@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evergallery.cli.console import Terminal, err, print_json, say
+from evergallery.strings.environment import LARGEST_IMAGE, RUNTIME, SERVER
 
 if TYPE_CHECKING:
     from evergallery.data.sizes import Size
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 def _set_largest(pixels: int | None) -> int | None:
     """What decodes images asks the environment, in this process and in those that it starts."""
     if pixels is not None:
-        os.environ["EVERGALLERY_LARGEST_IMAGE"] = str(pixels)
+        os.environ[LARGEST_IMAGE] = str(pixels)
     return pixels
 
 
 def _set_runtime(runtime: str | None) -> str | None:
     """What embeds images asks the environment, in this process and in those that it starts."""
     if runtime is not None:
-        os.environ["EVERGALLERY_RUNTIME"] = runtime
+        os.environ[RUNTIME] = runtime
         from evergallery.network.runtimes import asked_for
 
         asked_for()
@@ -107,7 +108,7 @@ LargestOption = Annotated[
         "--largest-image",
         min=1,
         metavar="PIXELS",
-        envvar="EVERGALLERY_LARGEST_IMAGE",
+        envvar=LARGEST_IMAGE,
         callback=_set_largest,
         help="Images of more pixels are skipped; 64000000 by default.",
     ),
@@ -117,9 +118,17 @@ RuntimeOption = Annotated[
     typer.Option(
         "--runtime",
         metavar="NAME",
-        envvar="EVERGALLERY_RUNTIME",
+        envvar=RUNTIME,
         callback=_set_runtime,
         help="What runs the network: torch, onnxruntime, openvino; by default the fastest here, once it was found.",
+    ),
+]
+ServerOption = Annotated[
+    bool,
+    typer.Option(
+        "--server/--no-server",
+        envvar=SERVER,
+        help="Whether a running  evergallery serve  of this workspace may answer, where it would answer alike.",
     ),
 ]
 HERE = Path()

@@ -1,6 +1,5 @@
 """``evergallery index`` and ``search``: pictures into the gallery, and out of it."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +17,7 @@ from evergallery.cli.common import (
     LargestOption,
     RelabelOption,
     RuntimeOption,
+    ServerOption,
     WorkersOption,
     WorkspaceOption,
     allow,
@@ -39,8 +39,6 @@ from evergallery.errors import NotFoundError
 
 if TYPE_CHECKING:
     from evergallery.indexing.pipeline import IndexResult
-    from evergallery.searching.routes import Result
-    from evergallery.workspace import Workspace
 
 COUNTED = (
     "generation", "added", "replaced", "unchanged", "copies", "copied", "moved", "changed", "gone", "outdated", "pruned",
@@ -189,24 +187,31 @@ def search(
     exact: ExactOption = None,
     largest_image: LargestOption = None,
     runtime: RuntimeOption = None,
+    server: ServerOption = True,
     json: JsonOption = False,
 ) -> None:
-    """Find the stored items most like a picture."""
-    with open_workspace(workspace) as space:
-        where = item_filter(space, label, within)
-        matches = space.search(
-            None if image is None else str(image),
-            item=item,
-            text=text,
-            generation=generation,
-            k=k,
-            where=where,
-            minimum_score=min_score,
-            minimum_probability=min_probability,
-            score_of=min_score_of,
-            exact=exact,
-        )
-        rows = _rows(space, matches)
+    """Find the stored items most like a picture; by a server of the workspace, where one runs."""
+    question: dict[str, Any] = {
+        "item": item,
+        "text": text,
+        "generation": generation,
+        "k": k,
+        "minimum_score": min_score,
+        "minimum_probability": min_probability,
+        "score_of": min_score_of,
+        "exact": exact,
+    }
+    rows = None
+    if server:
+        from evergallery.serving.asking import search_rows
+
+        rows = search_rows(workspace, {**question, "labels": label or [], "within": within or []}, image)
+    if rows is None:
+        from evergallery.searching.rows import result_rows
+
+        with open_workspace(workspace) as space:
+            where = item_filter(space, label, within)
+            rows = result_rows(space.holdings, space.search(image, where=where, **question))
     if json:
         print_json(rows)
     elif not rows:
@@ -216,26 +221,6 @@ def search(
         print_table(f"Most like {image or item or text}", columns, list(map(_cells, rows)), numbers_from=9)
     if not rows:
         raise typer.Exit(NotFoundError.exit_status)
-
-
-def _rows(space: "Workspace", matches: "Sequence[Result]") -> list[dict[str, Any]]:
-    """What a search found, as JSON values, the best first."""
-    from evergallery.holdings.comparing import space_of
-
-    fingerprints = {match.item.generation for match in matches}
-    names = {fingerprint: space_of(space.holdings, fingerprint).name for fingerprint in fingerprints}
-    return [
-        {
-            "rank": rank,
-            "score": round(match.score, 4),
-            "probability": None if match.probability is None else round(match.probability, 4),
-            "label": match.item.label,
-            "id": match.item.id,
-            "uri": match.item.uri,
-            "generation": names.get(match.item.generation),
-        }
-        for rank, match in enumerate(matches, 1)
-    ]
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evergallery._version import __version__
 from evergallery.data.images import Skipped
-from evergallery.data.images.decoding import LARGEST_IMAGE, MAX_PIXELS
+from evergallery.data.images.decoding import MAX_PIXELS
 from evergallery.data.listing import Entry
 from evergallery.data.places import local_path
 from evergallery.data.roots import Roots
@@ -36,6 +36,7 @@ from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.notes import Problem
 from evergallery.network.extraction import in_torch
+from evergallery.strings.environment import LARGEST_IMAGE
 
 Work = Literal["read", "embed", "renew"]
 ItemToRenew = tuple[Item, NDArray[np.uint8] | None, Roots]

@@ -16,6 +16,8 @@ from evergallery.holdings.runtimes import running
 from evergallery.watching import SILENT, Watcher
 
 BATCH = 256
+UNNAMED = "The picture"
+"""What messages call an image of which only the bytes are known."""
 
 
 def extract(
@@ -106,15 +108,21 @@ def known_embeddings(
     return vectors, missing
 
 
-def embed(holdings: Holdings, path: str | Path, generation: Generation) -> NDArray[np.float32]:
-    """The unit embedding (D,) of an image file.
+def embed(holdings: Holdings, picture: str | Path | bytes, generation: Generation) -> NDArray[np.float32]:
+    """The unit embedding (D,) of an image file, or of the bytes of one.
 
     Raises:
         InputError: there is no such file, or it cannot be read as an image.
     """
-    if not Path(path).is_file():
-        raise InputError(f"There is no image {path}.")
-    array = read_pixels(Path(path), generation.preprocessing)
+    if isinstance(picture, bytes):
+        try:
+            array = read_pixels(picture, generation.preprocessing)
+        except InputError as error:
+            raise InputError(f"{UNNAMED} cannot be read as an image: {error}") from error
+    else:
+        if not Path(picture).is_file():
+            raise InputError(f"There is no image {picture}.")
+        array = read_pixels(Path(picture), generation.preprocessing)
     vector: NDArray[np.float32] = embed_pixels(holdings, array[None], generation)[0]
     return vector
 

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from evergallery.data.sizes import Size, sides
 from evergallery.data.streaming import processors
 from evergallery.errors import InputError, MissingExtraError, did_you_mean
+from evergallery.strings.environment import RUNTIME
 
 Runtime = Literal["torch", "onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-RUNTIME = "EVERGALLERY_RUNTIME"
-"""Name of the environment variable with the runtime to use; ``--runtime`` sets it."""
 CPU_IMAGES = 64
 CPU_PIXELS = 2**18
 """What goes through a network on a CPU at once: so many images or pixels at most. The maps of larger batches leave the caches,

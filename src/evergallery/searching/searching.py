@@ -36,12 +36,13 @@ from evergallery.searching.routes import (
 )
 
 Vector = NDArray[np.float32]
+Query = str | Path | bytes | Vector | Mapping[str, Vector]
 NOTHING = np.empty(0, np.float32)
 
 
 def search(
     holdings: Holdings,
-    query: str | Path | Vector | Mapping[str, Vector] | None = None,
+    query: Query | None = None,
     *,
     item: str | None = None,
     text: str | None = None,
@@ -56,8 +57,8 @@ def search(
     """The k items most like a query, best first.
 
     Args:
-        query: an image file, or a vector (D,) made by ``generation``; or vectors of several generations by their names, where
-            each asks its own.
+        query: an image file, or its bytes, or a vector (D,) made by ``generation``; or vectors of several generations by their
+            names, where each asks its own.
         item: id of a stored item to search with instead; it is left out of its own result.
         text: words to search with instead, where the generation is a function with a text tower, ``embed_text``, beside it. Only
             vectors of its own are searched, and no probability is told: that of pictures does not hold for words.
@@ -128,7 +129,7 @@ def _of_one_state(holdings: Holdings, ask: Callable[[State], list[Result]]) -> l
 def _search(
     holdings: Holdings,
     state: State,
-    query: str | Path | Vector | Mapping[str, Vector] | None,
+    query: Query | None,
     item: str | None,
     generation: str | None,
     k: int,
@@ -165,7 +166,7 @@ def _search(
 
 
 def _query_vector(
-    holdings: Holdings, query: str | Path | Vector | Mapping[str, Vector], maker: Generation
+    holdings: Holdings, query: Query, maker: Generation
 ) -> tuple[Vector, Callable[[Generation], Vector | None]]:
     """A query as its generation sees it, and what tells how others do."""
     if isinstance(query, Mapping):
@@ -175,8 +176,7 @@ def _query_vector(
         return given[maker.fingerprint], lambda other: given.get(other.fingerprint)
     if isinstance(query, np.ndarray):
         return query, lambda _: None
-    picture = str(query)
-    return embed(holdings, picture, maker), lambda other: embed(holdings, picture, other) if other.extracts else None
+    return embed(holdings, query, maker), lambda other: embed(holdings, query, other) if other.extracts else None
 
 
 @dataclass(frozen=True)

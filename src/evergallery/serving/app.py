@@ -18,7 +18,7 @@ from evergallery.serving.failures import RESPONSES, UnforeseenErrors, explain_fa
 from evergallery.serving.guards import LeftBodies, OwnNames, SecurityHeaders
 from evergallery.serving.limits import Limits
 from evergallery.serving.logs import RequestLog
-from evergallery.serving.routes import generations, health, items, marking, operating, searching, upgrading
+from evergallery.serving.routes import generations, health, items, local, marking, operating, searching, upgrading
 from evergallery.serving.schemas import Scope
 from evergallery.serving.service import Service
 from evergallery.serving.shadow import ShadowSettings
@@ -75,6 +75,7 @@ def create_app(
     for module in (searching, items, marking, generations, operating, upgrading):
         app.include_router(module.router)
     app.include_router(health.router)
+    app.include_router(local.router)
     explain_failures(app, service.explain)
     _guard(app, service, access, names)
     if (PAGE / "index.html").is_file():

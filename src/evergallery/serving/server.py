@@ -19,6 +19,7 @@ from evergallery.serving.connections import Patience, Server, room_for
 from evergallery.serving.drift import REFERENCE
 from evergallery.serving.guards import is_loopback
 from evergallery.serving.limits import Limits
+from evergallery.serving.local import local_socket
 from evergallery.serving.logs import log_to_stderr
 from evergallery.serving.schemas import Scope
 from evergallery.serving.service import Service
@@ -96,7 +97,9 @@ def serve(
         _say_if_nothing_is_shown(service)
         where = f"{directory.resolve().name} at http://{_address(listening)}"
         print(f"Serving {where} (allowed: {rights}). Ctrl-C ends it.", flush=True)
-        _Server(_config(app, proxies, limits), service).run(sockets=[listening])
+        with local_socket(service.holdings.directory) as local:
+            sockets = [listening] if local is None else [listening, local]
+            _Server(_config(app, proxies, limits), service).run(sockets=sockets)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,10 @@ from evergallery.data.images.parts import Part
 from evergallery.data.images.preprocessing import DECODING, REDUCED, Preprocessing, pixels
 from evergallery.data.images.reading import read_bytes
 from evergallery.errors import InputError
+from evergallery.strings.environment import LARGEST_IMAGE
 
 Reduction = Callable[[int, int], int]
 MAX_PIXELS = 64_000_000
-LARGEST_IMAGE = "EVERGALLERY_LARGEST_IMAGE"
-"""Name of the environment variable with another largest number of pixels; ``--largest-image`` sets it."""
 
 
 def largest_image() -> int:

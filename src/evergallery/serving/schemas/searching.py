@@ -90,6 +90,22 @@ class Search(SearchOptions):
         return self
 
 
+class LocalSearch(Body):
+    """What the search of a command looks for; by the names of the verb, whose bounds hold."""
+
+    named: str | None = Field(description="What messages call the picture.")
+    item: str | None
+    text: str | None
+    generation: str | None
+    k: int
+    labels: list[str]
+    within: list[str]
+    minimum_score: float | None
+    minimum_probability: float | None
+    score_of: str | None
+    exact: bool | None
+
+
 class SearchBatch(Body):
     """Several searches at once, all answered from the same state."""
 

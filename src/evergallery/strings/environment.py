@@ -1,0 +1,10 @@
+"""Names of environment variables that change what a search finds, or who answers it."""
+
+LARGEST_IMAGE = "EVERGALLERY_LARGEST_IMAGE"
+"""The largest number of pixels that is decoded in full; ``--largest-image`` sets it."""
+RUNTIME = "EVERGALLERY_RUNTIME"
+"""The runtime of networks to use; ``--runtime`` sets it."""
+SERVER = "EVERGALLERY_SERVER"
+"""Whether a command may ask the server of its workspace; ``--no-server`` says that it may not."""
+TOKEN = "EVERGALLERY_TOKEN"
+"""The token that a command shows to the server of its workspace."""
