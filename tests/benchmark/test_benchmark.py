@@ -833,6 +833,10 @@ class TestTables:
         ]
         remark = "so that the command gives other figures by now: csd (without teacher_only)."
         assert [remark in page for page in pages] == [False, True]
+        # What came later and changes nothing where nobody asks for it is no other version.
+        plain = fake("finetune", 0, 0.5)
+        page = write_report(written("plain", [{**plain, "parameters": {"triplet_margin": 1.0}}])).read_text()
+        assert "earlier version" not in page
 
     @pytest.mark.parametrize(
         ("data", "words"),

@@ -7,7 +7,7 @@ import math
 import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -359,12 +359,10 @@ def _foot(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
 
 
 def _new_options(run: Run) -> list[str]:
-    """Hyper-parameters that the method has and had not when the run was made."""
+    """Hyper-parameters by which the method may do otherwise by now: it has them, and had not when the run was made."""
     method = METHODS.get(run["method"].partition("+")[0].partition("@")[0])
     known = run.get("parameters")
-    return (
-        [] if method is None or known is None else [field.name for field in fields(method) if field.name not in known]
-    )
+    return [] if method is None or known is None else [name for name in method().parameters() if name not in known]
 
 
 EVERY_IMAGE = "every test image queries the others of its group"
