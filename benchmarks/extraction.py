@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,19 @@ from evergallery.training import Settings
 
 def photographs(folder: Path, count: int, size: tuple[int, int], suffix: str) -> Path:
     """Images with structure and noise, in folders of a hundred."""
-    for number in range(count):
-        draw = np.random.default_rng(number)
-        coarse = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-        image = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)) + draw.normal(0, 8, (size[1], size[0], 3))
-        path = folder / f"{number // 100:04d}" / f"{number:06d}{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path, quality=85)
+    paths = [folder / f"{number // 100:04d}" / f"{number:06d}{suffix}" for number in range(count)]
+    for parent in {path.parent for path in paths}:
+        parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+        list(processes.map(partial(_photograph, size), range(count), paths, chunksize=16))
     return folder
+
+
+def _photograph(size: tuple[int, int], number: int, path: Path) -> None:
+    draw = np.random.default_rng(number)
+    coarse = Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    image = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)) + draw.normal(0, 8, (size[1], size[0], 3))
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path, quality=85)
 
 
 def files_of(folder: Path) -> list[Path]:
