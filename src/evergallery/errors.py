@@ -46,7 +46,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 SAID = {
-    "Value error, ": "", "Input should": "it has to", "has to be a valid": "has to be a",
+    "Value error, ": "", "Input should": "it has to",
+    "has to be a valid boolean, unable to interpret input": "has to be true or false",
+    "has to be a valid boolean": "has to be true or false",
+    "has to be a valid integer, unable to parse string as an integer": "has to be a whole number",
+    "has to be a valid integer, got a number with a fractional part": "has to be a whole number",
+    "has to be a valid integer": "has to be a whole number",
+    "has to be a valid number, unable to parse string as a number": "has to be a number",
+    "has to be a valid": "has to be a",
     "greater than or equal to": "at least", "less than or equal to": "at most", "greater than": "above",
     "less than": "below", "Extra inputs are not permitted": "there is none of that name",
     "Field required": "it is missing", "String should match pattern": "it has to match",

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import models
 from evergallery import Workspace
-from evergallery.cli.completion import BACKBONES, WAYS
+from evergallery.cli.choices import SearchWay
+from evergallery.cli.completion import BACKBONES, WAYS, search_ways
 from evergallery.holdings.answer import WAYS as KNOWN_WAYS
 from evergallery.network import build_backbone
 from evergallery.serving.tokens import Tokens
@@ -120,6 +122,7 @@ def test_each_shell_asks_for_them(shop: Path, tmp_path: Path, shell: str, asking
 
 
 def test_what_is_proposed_is_known() -> None:
-    assert set(WAYS) < set(KNOWN_WAYS)
+    assert set(WAYS) == set(KNOWN_WAYS)
+    assert [way for way, _ in search_ways()] == list(get_args(SearchWay))
     for name in BACKBONES:
         assert build_backbone(name).width

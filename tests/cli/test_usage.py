@@ -22,6 +22,7 @@ from evergallery.errors import did_you_mean
 from evergallery.gallery.items import Precision
 from evergallery.network import HeadKind
 from evergallery.network.architecture import Neck
+from evergallery.network.runtimes import RUNTIMES
 from evergallery.serving.tokens import Scope
 from evergallery.training.settings import TrainingPrecision
 from evergallery.upgrade.orders import ORDERS
@@ -34,7 +35,7 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         choices.Interpolation: get_args(Interpolation), choices.Precision: get_args(Precision),
         choices.Direction: get_args(Direction), choices.Order: tuple(ORDERS), choices.Scope: get_args(Scope),
         choices.Budget: get_args(Budget), choices.AdapterKind: tuple(ADAPTERS),
-        choices.TrainingPrecision: get_args(TrainingPrecision),
+        choices.TrainingPrecision: get_args(TrainingPrecision), choices.Runtime: ("auto", *RUNTIMES),
     }  # fmt: skip
     for literal, words in known.items():
         assert set(get_args(literal)) == set(words)
@@ -57,6 +58,16 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         (["learn", "x", "--precision", "int8"], ["--precision", "'int8'", "bf16"]),
         (["benchmark", "glyphs", "--precision", "int8"], ["--precision", "'int8'", "bf16"]),
         (["benchmark", "glyphs", "--dim", "1"], ["--dim", "2"]),
+        (["learn", "x", "--epochs", "many"], ["--epochs 'many' is not usable: it has to be a whole number. See"]),
+        (["search", "x", "-k", "0"], ["-k 0 is not usable: it has to be at least 1. See"]),
+        (
+            ["check", "v2", "--data", "x", "--answer", "recore"],
+            ["--answer 'recore' is not usable: it is one of checked, direct", "Did you mean 'rescore'? See"],
+        ),
+        (["promote", "v2", "--answer", "two"], ["--answer 'two' is not usable: it is one of checked, direct, adapter"]),
+        (["search", "x", "--runtime", "onnx"], ["--runtime 'onnx' is not usable: it is one of auto, torch"]),
+        (["serve", "--shadow-answer", "rescore"], ["--shadow-answer 'rescore' is not usable", "adapter, dual. See"]),
+        (["serve", "--canary-answer", "rescore"], ["--canary-answer 'rescore' is not usable", "adapter, dual. See"]),
         (["init", "/proc/shop"], ["/proc/shop cannot be created"]),
         (["init", "/dev/null/shop"], ["/dev/null/shop cannot be created"]),
         (["benchmark", "compare", "a", "b"], ["a holds no results"]),
@@ -229,6 +240,22 @@ def test_a_fault_of_its_own_has_a_traceback_and_a_status_of_its_own(
     told = evergallery("status", "-w", tmp_path / "shop", expect=70).stderr
     assert "ZeroDivisionError: nobody thought of it" in told
     assert told.splitlines()[-1].startswith("evergallery: this is a fault of Evergallery's own")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("EVERGALLERY_LARGEST_IMAGE", "huge", "it has to be a whole number. See"),
+        ("EVERGALLERY_SERVER", "maybe", "it has to be true or false. See"),
+        ("EVERGALLERY_RUNTIME", "onnx", "it is one of auto, torch, onnxruntime, openvino. See"),
+    ],
+)
+def test_a_value_of_the_environment_is_refused_by_the_name_of_its_variable(
+    variable: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    told = evergallery("search", "query.jpg", expect=2).stderr
+    assert told.startswith(f"evergallery: {variable} '{value}' is not usable: {says}")
 
 
 @pytest.mark.parametrize("typed", [("adapt", "v2", "v1"), ("diff", "v1"), ("verify", "v1"), ("gallery", "delete")])

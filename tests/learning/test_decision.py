@@ -1,5 +1,6 @@
 """How to learn is decided once, from what is asked for and from what the run begins on."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -77,6 +78,20 @@ class TestRefused:
         for made in makers:
             with pytest.raises(InputError, match="^--epochs 0 is not usable: it has to be at least 1.$"):
                 made(epochs=0)
+
+    @pytest.mark.parametrize(
+        ("value", "says"),
+        [
+            ({"epochs": "many"}, "--epochs 'many' is not usable: it has to be a whole number."),
+            ({"epochs": 1.5}, "--epochs 1.5 is not usable: it has to be a whole number."),
+            ({"flip": "perhaps"}, "--flip 'perhaps' is not usable: it has to be true or false."),
+            ({"learning_rate": "fast"}, "--learning-rate 'fast' is not usable: it has to be a number."),
+            ({"device": "tpu"}, "--device 'tpu' is not usable: it is auto, cpu, cuda or cuda:N."),
+        ],
+    )
+    def test_a_wrong_setting_says_in_one_wording_what_it_has_to_be(self, value: dict[str, Any], says: str) -> None:
+        with pytest.raises(InputError, match=f"^{re.escape(says)}$"):
+            Settings.model_validate(value)
 
 
 class TestFromScratch:

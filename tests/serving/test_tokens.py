@@ -217,7 +217,7 @@ def test_commands(served_workspace: Path, tmp_path: Path) -> None:
     assert (listed["name"], listed["scope"]) == ("page", "read")
     assert token not in evergallery("token", "list", "-w", directory).stdout
     assert (
-        "'all' is not one of"
+        "--scope 'all' is not usable: it is one of"
         in evergallery("token", "create", "--name", "x", "--scope", "all", "-w", directory, expect=2).stderr
     )
     evergallery("token", "revoke", "page", "-w", directory)

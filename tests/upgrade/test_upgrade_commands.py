@@ -267,7 +267,11 @@ def test_label_free_check_says_what_it_cannot_conclude(place: Path, tmp_path: Pa
         (["refresh", "v2", "--with", "a9"], 3, "no adapter 'a9'"),
         (["plan", "v9"], 3, "no generation 'v9'"),
         (["adapt", "v2", "v1", "--pairs", "nowhere"], 2, "nowhere"),
-        (["adapt", "v2", "v1", "--pairs", ".", "--direction", "up"], 2, "'up' is not one of 'query', 'gallery'"),
+        (
+            ["adapt", "v2", "v1", "--pairs", ".", "--direction", "up"],
+            2,
+            "--direction 'up' is not usable: it is one of query, gallery. See",
+        ),
         (["diff", "v1", "v9"], 3, "no generation 'v9'"),
         (["learn", ".", "--loss", "arcface"], 2, "name the method with --method"),
     ],

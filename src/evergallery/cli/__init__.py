@@ -49,16 +49,36 @@ def _usage(error: Exception) -> str:
     """A mistake on the command line in one sentence, and where the right way stands, a whole line to copy where
     something is missing; empty where help was the answer."""
     context = getattr(error, "ctx", None)
-    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    message = _unusable(error) or " ".join(error.format_message().split())  # type: ignore[attr-defined]
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
         return ""
-    message = message.replace("Value error, ", "").replace("Input should", "it has to").removesuffix(".")
+    message = message.removesuffix(".")
     path = context.command_path if context else "evergallery"
     example = (getattr(context.command, "epilog", None) or "") if context else ""
     if message.startswith("Missing") and example.startswith("Example:"):
         return f"{message}. {example}  ; see  {path} --help"
     return f"{message}{'' if message.endswith('?') else '.'} See  {path} --help"
+
+
+def _unusable(error: Exception) -> str | None:
+    """What is wrong with a value that was given, as the verbs say it; ``None`` for any other mistake."""
+    from pydantic import ValidationError
+
+    from evergallery.errors import did_you_mean, fault_of
+
+    if not isinstance(error.__cause__, ValidationError):
+        return None
+    parameter, context = error.param, error.ctx  # type: ignore[attr-defined]
+    source = context.get_parameter_source(parameter.name)
+    name = parameter.envvar if source is not None and source.name == "ENVIRONMENT" else parameter.opts[-1]
+    first = error.__cause__.errors()[0]
+    given, fault = str(first["input"]), fault_of(error.__cause__)
+    if choices := fault.partition(" is not one of ")[2]:
+        words = [choice.strip("'") for choice in choices.split(", ")]
+        fault = f"it is one of {', '.join(words)}.{did_you_mean(given, words)}"
+    is_number = given.removeprefix("-").replace(".", "", 1).isdecimal()
+    return f"{name} {given if is_number else repr(given)} is not usable: {fault}"
 
 
 def _disk(error: OSError) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evergallery.cli import completion
+from evergallery.cli.choices import Way
 from evergallery.cli.common import (
     HERE,
     DataDirOption,
@@ -67,10 +68,9 @@ AnswersOption = Annotated[
     ),
 ]
 AnswerOption = Annotated[
-    str | None,
+    Way | None,
     typer.Option(
-        help="The way of answering that is judged, as promote --answer would: direct, adapter, dual or rescore; by default "
-        "as this check shows.",
+        help="The way of answering that is judged, as promote --answer would; by default as this check shows.",
         autocompletion=completion.ways,
     ),
 ]

@@ -5,6 +5,9 @@ A test compares them with the types and tables that define them.
 
 from typing import Literal
 
+from evergallery.holdings.answer import SearchWay as SearchWay
+from evergallery.holdings.answer import Way as Way
+
 Head = Literal["linear", "unit-rows", "cosine", "simplex"]
 Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear", "mlp"]
 Fit = Literal["crop", "pad", "stretch"]
@@ -15,4 +18,5 @@ Direction = Literal["query", "gallery"]
 Order = Literal["random", "uncertain", "typical", "oldest", "popular"]
 Scope = Literal["read", "write", "admin"]
 Budget = Literal["quick", "standard", "paper"]
+Runtime = Literal["auto", "torch", "onnxruntime", "openvino"]
 AdapterKind = Literal["procrustes", "linear", "bilateral", "lambda-orthogonal", "mlp", "drift"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evergallery.cli.choices import Runtime
 from evergallery.cli.console import Terminal, err, print_json, say
 from evergallery.strings.environment import LARGEST_IMAGE, RUNTIME, SERVER
 
@@ -25,7 +26,7 @@ def _set_largest(pixels: int | None) -> int | None:
     return pixels
 
 
-def _set_runtime(runtime: str | None) -> str | None:
+def _set_runtime(runtime: Runtime | None) -> Runtime | None:
     """What embeds images asks the environment, in this process and in those that it starts."""
     if runtime is not None:
         os.environ[RUNTIME] = runtime
@@ -114,13 +115,12 @@ LargestOption = Annotated[
     ),
 ]
 RuntimeOption = Annotated[
-    str | None,
+    Runtime | None,
     typer.Option(
         "--runtime",
-        metavar="NAME",
         envvar=RUNTIME,
         callback=_set_runtime,
-        help="What runs the network: torch, onnxruntime, openvino; by default the fastest here, once it was found.",
+        help="What runs the network; by default, and with auto, the fastest here, once it was found.",
     ),
 ]
 ServerOption = Annotated[

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import typer
 
+from evergallery.cli.choices import SearchWay, Way
+
 Proposals = list[tuple[str, str]]
-WAYS = {
+WAYS: dict[Way, str] = {
+    "checked": "older vectors are searched as the last check has shown",
     "direct": "queries search older vectors as they are",
     "adapter": "queries are mapped into the older vectors' space",
     "dual": "the older model looks at the query too",
@@ -55,6 +59,11 @@ def backbones() -> Proposals:
 def ways() -> Proposals:
     """Ways of answering."""
     return list(WAYS.items())
+
+
+def search_ways() -> Proposals:
+    """Ways of answering that store nothing."""
+    return [(way, text) for way, text in WAYS.items() if way in get_args(SearchWay)]
 
 
 def _read(context: typer.Context, names: Callable[[Path], Iterator[tuple[str, str]]]) -> Proposals:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evergallery.cli import completion
-from evergallery.cli.choices import Scope
+from evergallery.cli.choices import Scope, SearchWay
 from evergallery.cli.common import (
     HERE,
     ImagesFromOption,
@@ -58,10 +58,8 @@ ShadowOption = Annotated[
 ]
 SampleOption = Annotated[float, typer.Option(help="For --shadow: share of the searches.")]
 ShadowAnswerOption = Annotated[
-    str | None,
-    typer.Option(
-        help="For --shadow: how it would answer: checked, direct, adapter or dual.", autocompletion=completion.ways
-    ),
+    SearchWay | None,
+    typer.Option(help="For --shadow: how it would answer.", autocompletion=completion.search_ways),
 ]
 CanaryOption = Annotated[
     str | None,
@@ -76,10 +74,8 @@ ByOption = Annotated[
     ),
 ]
 CanaryAnswerOption = Annotated[
-    str | None,
-    typer.Option(
-        help="For --canary: how it answers: checked, direct, adapter or dual.", autocompletion=completion.ways
-    ),
+    SearchWay | None,
+    typer.Option(help="For --canary: how it answers.", autocompletion=completion.search_ways),
 ]
 DriftReferenceOption = Annotated[
     int,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evergallery.cli import completion
-from evergallery.cli.choices import AdapterKind, Direction, Order
+from evergallery.cli.choices import AdapterKind, Direction, Order, Way
 from evergallery.cli.common import (
     HERE,
     ClusterOption,
@@ -77,7 +77,7 @@ def promote(
     ],
     workspace: WorkspaceOption = HERE,
     answer: Annotated[
-        str | None,
+        Way | None,
         typer.Option(
             help="How older vectors are searched: direct, adapter, dual (by the generation that made them, which looks at the "
             "query too) or rescore (candidates found so, scored again by new vectors, which are made on the way); by default as "

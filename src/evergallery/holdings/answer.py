@@ -6,7 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evergallery.errors import InputError, did_you_mean, fault_of
 
-Way = Literal["checked", "direct", "adapter", "dual", "rescore"]
+SearchWay = Literal["checked", "direct", "adapter", "dual"]
+"""The ways that only search: re-scoring also makes vectors, and keeps them."""
+Way = Literal[SearchWay, "rescore"]
 WAYS: tuple[Way, ...] = get_args(Way)
 CANDIDATES, LEAST_CANDIDATES = 20, 10
 """Candidates of re-scoring: by default, and the fewest that a check measures."""

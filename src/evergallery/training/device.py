@@ -1,13 +1,12 @@
 """Where a run happens, and what that place is good at."""
 
 import os
-import re
 import shutil
 
 import torch
 
 from evergallery.errors import InputError
-from evergallery.training.settings import DEVICE, Settings
+from evergallery.training.settings import Settings
 
 
 def resolve_device(device: str) -> torch.device:
@@ -16,8 +15,7 @@ def resolve_device(device: str) -> torch.device:
     Raises:
         InputError: a GPU is named and is not there, or the name is of no device.
     """
-    if not re.fullmatch(DEVICE, device):
-        raise InputError(f"--device {device!r} is not usable: it is auto, cpu, cuda or cuda:N.")
+    device = Settings(device=device).device
     count = torch.cuda.device_count()
     if device == "auto":
         return torch.device("cuda" if count else "cpu")

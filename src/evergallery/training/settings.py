@@ -3,17 +3,25 @@
 The command line makes its options of the fields, so nothing heavy is imported here.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from math import pi
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
 from evergallery.data.sizes import Size, sides, size_of
 from evergallery.errors import InputError, fault_of
 
 TrainingPrecision = Literal["auto", "bf16", "float32"]
-DEVICE = r"auto|cpu|cuda(:\d+)?"
 TrainedPart = Literal["neck", "last-stage", "all"]
 """What of a network learns: the neck, on features that its frozen backbone made once; also the last stage; or all of it."""
 Group = Literal["What learns", "Length and rate", "Augmentation", "Choice of the epoch", "Machine", "Seeds"]
@@ -23,6 +31,12 @@ Group = Literal["What learns", "Length and rate", "Augmentation", "Choice of the
 def _setting(group: Group, says: str, default: Any, **limits: Any) -> Any:
     """A field, with what the help says of it."""
     return Field(default=default, description=says, json_schema_extra={"group": group}, **limits)
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError("it is auto, cpu, cuda or cuda:N")
+    return name
 
 
 class Settings(BaseModel):
@@ -164,7 +178,7 @@ class Settings(BaseModel):
     precision: TrainingPrecision = _setting(
         "Machine", "bf16 where the hardware has it, by default, or float32.", "auto"
     )
-    device: Annotated[str, Field(pattern=f"^({DEVICE})$")] = _setting("Machine", "auto, cpu, cuda or cuda:N.", "auto")
+    device: Annotated[str, AfterValidator(_device)] = _setting("Machine", "auto, cpu, cuda or cuda:N.", "auto")
     compile: bool = _setting(
         "Machine", "Run steps through torch.compile: pays in runs of minutes, and needs a C++ compiler.", False
     )
