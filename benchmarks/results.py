@@ -2,16 +2,17 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import claims
-from common import recorded, recorded_whole
+from common import recorded, recorded_whole, wrapped
 from evergallery.benchmark.further_tables import ranks_markdown
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.report import write_report
-from evergallery.benchmark.tables import by_method, markdown, read_runs
+from evergallery.benchmark.tables import begins_alike, by_method, markdown, read_runs
 from evergallery.benchmark.updates import updates_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -35,10 +36,7 @@ that search chose, beside the published settings, where the two differ and a tab
 CPU cores: minutes where the papers train for a day, so absolute figures lie below the published ones. Seconds are rough: runs
 went side by side, one thread each, beside other work.
 
-[glyphs-standard](#glyphs-standard) was run again at one commit. Its refresh curve and *old rate 50* are missing for evergreen
-as it is served, because that commit did not measure them between vectors of one part and of two: see
-[mixed galleries](upgrades.md#mixed-galleries). The other tables are of earlier commits: their rows of `joint` have no cross-test
-(*n. m.*) until they are run again, and those of CIFAR-100 take hours here.
+STANDING
 
 Which method is ahead is said by the differences under each table, paired on the seed, and by nothing else: an order that the
 seeds do not carry stands in parentheses there. The same seed on another processor, or with another precision, rounds otherwise,
@@ -55,6 +53,36 @@ images alone; the [card](methods/evergreen.md) has both. What holds it over many
 weights, was chosen on characters of another seed and class order before any run of evergreen on `glyphs-10` was looked at; it
 leaves a first update as it was, so that protocols of two tasks are not concerned.
 """
+
+
+def standing(directories: Sequence[Path]) -> str:
+    """Which tables are of one commit, and what the others lack, as their files say."""
+    whole, alike, uncurved = [], [], []
+    for directory in directories:
+        runs, link = read_runs(directory), f"[{directory.name}](#{directory.name})"
+        if len({run["commit"] for run in runs}) == 1:
+            whole.append(link)
+        if any(map(begins_alike, runs)):
+            alike.append(link)
+        # Between spaces that an adapter brings together there is no curve.
+        names = {run["method"] for run in runs if "+" not in run["method"] and run["measures"].get("refresh") is None}
+        if names:
+            uncurved.append(f"for {', '.join(sorted(names))} in {link}")
+    sentences = []
+    if whole:
+        sentences.append(f"All runs of a table are of one commit for {', '.join(whole)}.")
+    if len(whole) < len(directories):
+        sentences.append("The runs of another table are of several commits, which its foot names.")
+    if uncurved:
+        sentences.append(
+            f"The refresh curve and *old rate 50* are missing {'; '.join(uncurved)}, because the commits of these runs did not "
+            "measure them between vectors of one part and of two: see [mixed galleries](upgrades.md#mixed-galleries)."
+        )
+    if alike:
+        sentences.append(
+            f"Rows of `joint` have no cross-test (*n. m.*) until they are run again in {', '.join(alike)}."
+        )
+    return wrapped(" ".join(sentences))
 
 
 def order(directory: Path) -> tuple[int, str]:
@@ -88,17 +116,23 @@ def search() -> str:
         at_the_edge += edge
         rows.append(f"| {method} | `{figures['weight']}` | " + " | ".join(cells) + f" | {'yes' if edge else ''} |")
     head = "| method | weight | default | self | cross | chosen | self | cross | at the edge |"
+    further = (
+        f" Where the best of them is the first or the last, the next one {found['step']} times beyond it is tried, too, up to "
+        f"{found['most']} values for each method."
+        if "most" in found
+        else ""
+    )
     return (
         "## The same search for every method\n\n"
         "Four values of each method's one main weight: its default, which is the published value where there is one, times "
-        f"{', '.join(f'{factor:g}' for factor in found['factors'])}. On 80 generated characters that no table shows "
+        f"{', '.join(f'{factor:g}' for factor in found['factors'])}.{further} On 80 generated characters that no table shows "
         f"(`benchmarks/glyphs_characters.json`), half and half, at {found['size']} pixels, {seeds} seeds, otherwise as `glyphs` "
-        "with a `standard` budget; about half an hour on one core. What is chosen has the highest mean of recall@1 of all "
-        "classes in vectors of its own (*self*) and in the first generation's (*cross*). The first generation is weak there, at "
-        f"{100 * found['initial']:.1f} % on all classes, and two seeds show no order of neighbours: it is a search, not a "
-        f"comparison. {at_the_edge} of the {len(rows)} chosen values are the first or the last that was tried: a further one may "
-        "be better still.\n\n"
-        f"{head}\n|---|---|---:|---:|---:|---:|---:|---:|---|\n"
+        "with a `standard` budget; about half a minute of one core for each method and seed. What is chosen has the highest mean "
+        "of recall@1 of all classes in vectors of its own (*self*) and in the first generation's (*cross*). The first generation "
+        f"is weak there, at {100 * found['initial']:.1f} % on all classes, and these seeds show no order of neighbours: it is a "
+        f"search, not a comparison. {at_the_edge} of the {len(rows)} chosen values are the first or the last that was tried"
+        + (": a further one may be better still.\n\n" if at_the_edge else ".\n\n")
+        + f"{head}\n|---|---|---:|---:|---:|---:|---:|---:|---|\n"
         + "\n".join(rows)
         + "\n\nMade by `python benchmarks/search.py`; every value is in "
         + f"[search.json](../benchmarks/results/search.json). {note}".rstrip()
@@ -152,7 +186,8 @@ def main() -> None:
     for name, title in FURTHER.items():
         further = sorted((path.parent for path in (options.results / name).glob("*/runs")), key=order)
         sections += [section(title.format(path.name), path, options.page) for path in further]
-    options.page.write_text("\n".join([HEAD, *sections, search(), claimed()]))
+    head = HEAD.replace("STANDING", standing(directories))
+    options.page.write_text("\n".join([head, *sections, search(), claimed()]))
     print(options.page, *(f"{path.name}: {len(by_method(read_runs(path)))} methods" for path in directories), sep="\n")
 
 

@@ -896,6 +896,21 @@ class TestTables:
         assert text.index("evergreen@anchor_weight=0") > text.index("What each part of evergreen contributes")
         pictures = re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)
         assert len(pictures) == 6
+        # The page says of which commits the tables are and what they lack, as the files do.
+        assert "All runs of a table are of one commit for [glyphs-standard](#glyphs-standard)." in text
+        assert not any(words in text for words in ("several commits", "are missing for", "until they are run again"))
+        served = {**fake("evergreen", 0, 0.6, commit="other"), "protocol": "glyphs"}
+        served["measures"]["refresh"] = None
+        old = {**fake("joint", 0, 0.2), "protocol": "glyphs", "format": 1}
+        for one in (served, old):
+            (tmp_path / f"results/glyphs-standard/runs/{one['method']}-seed0.json").write_text(json.dumps(one))
+        subprocess.run(
+            [sys.executable, str(script), "--results", str(tmp_path / "results"), "--page", str(page)], check=True
+        )
+        text = " ".join(page.read_text().split())
+        assert "The runs of another table are of several commits" in text
+        assert "are missing for evergreen in [glyphs-standard](#glyphs-standard), because" in text
+        assert "until they are run again in [glyphs-standard](#glyphs-standard)." in text
         assert all((page.parent / picture).is_file() for picture in pictures)
 
     def test_a_long_life_is_told_update_by_update(self, written: Callable[..., Path]) -> None:

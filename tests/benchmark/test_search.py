@@ -1,5 +1,7 @@
 """The search that is the same for every method, and the commit that a figure names."""
 
+import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,17 @@ import pytest
 from evergallery.benchmark import provenance
 
 ROOT = Path(__file__).parents[2]
+REHEARSAL = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "benchmarks")!r})
+import search
+search.MAIN = {{name: search.MAIN[name] for name in ("l2", "bct")}}
+search.SIZE, search.FACTORS, search.MOST, search.__file__ = 8, (1, 4), 3, __file__
+whole = search.generate
+search.generate = lambda classes: whole(classes=classes, train_per_class=4, test_per_class=2)
+search.main()
+"""
+"""The script with few small characters and values."""
 
 
 @pytest.fixture
@@ -41,13 +54,67 @@ def test_what_is_chosen_is_best_in_both_vectors_together(search: ModuleType, mon
     assert search.contender("l2", 1) == "l2"
     figures = {0.25: (0.9, 0.1), 1: (0.5, 0.5), 4: (0.4, 0.7), 16: (0.2, 0.8)}
     runs = {
-        search.contender("l2", factor): [run("l2", seed, *figures[factor]) for seed in (1, 0)]
+        search.contender("l2", factor): [run("l2", seed, *figures[factor]) for seed in (0, 1)]
         for factor in search.FACTORS
     }
     assert set(runs) == {"l2@weight=2.5", "l2", "l2@weight=40", "l2@weight=160"}
-    found = search.found(runs)["l2"]
+    # What the rule does not ask for is not looked at, however good it is.
+    beyond = {"l2@weight=0.625": [run("l2", seed, 1, 1) for seed in (0, 1)]}
+    found = search.found({**beyond, **runs})["l2"]
+    assert search.rows({"l2": found, "bct": {"weight": "weight", "best": "1", "default": "1"}}) == ["l2@weight=40"]
     assert (found["weight"], found["default"], found["best"]) == ("weight", "10", "40")
     assert found["values"]["2.5"] == {"both": [0.5, 0.5], "self": [0.9, 0.9], "cross": [0.1, 0.1]}
+
+
+@pytest.mark.parametrize(
+    ("best", "wanted"),
+    [
+        (1, [0.25, 1, 4, 16]),
+        (4, [0.25, 1, 4, 16]),
+        (16, [0.25, 1, 4, 16, 64]),
+        (256, [0.25, 1, 4, 16, 64, 256, 1024]),
+        (1 / 16, [1 / 64, 1 / 16, 0.25, 1, 4, 16]),
+        # As many values for each method, and no more.
+        (1e9, [0.25, 1, 4, 16, 64, 256, 1024, 4096]),
+        (1e-9, [1 / 1024, 1 / 256, 1 / 64, 1 / 16, 0.25, 1, 4, 16]),
+    ],
+)
+def test_the_grid_goes_on_while_its_best_is_at_an_edge(search: ModuleType, best: float, wanted: list[float]) -> None:
+    def value(factor: float) -> float:
+        return -abs(math.log(factor / best))
+
+    found = search.tried(value)
+    assert found == wanted
+    assert len(found) <= search.MOST
+    assert search.tried(lambda factor: 1.0) == [1 / 1024, 1 / 256, 1 / 64, 1 / 16, 0.25, 1, 4, 16], (
+        "the first of equals"
+    )
+
+
+def test_methods_searched_for_side_by_side_are_one_file(
+    search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes at once share the first generation and its images; the file has both, and more runs are not needed."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    script = tmp_path / "rehearsal.py"
+    script.write_text(REHEARSAL)
+    words = [sys.executable, str(script), "--work", str(tmp_path), "--seeds", "1", "--rehearse"]
+    both = [subprocess.Popen([*words, "--methods", method]) for method in ("l2", "bct")]
+    assert [process.wait() for process in both] == [0, 0]
+    assert not (tmp_path / "search.json").exists()
+    (directory,) = tmp_path.glob("glyphs-*/runs")
+    before = {path.name: path.stat().st_mtime_ns for path in directory.glob("*.json")}
+    told = subprocess.run([*words, "--processes", "2"], check=True, capture_output=True, text=True).stdout
+    assert {path.name: path.stat().st_mtime_ns for path in directory.glob("*.json")} == before
+    found = json.loads((tmp_path / "search.json").read_text())
+    assert set(found["methods"]) == {"l2", "bct"}
+    assert (
+        found["runs"]["count"] == len(before) == 1 + sum(len(method["values"]) for method in found["methods"].values())
+    )
+    for method in found["methods"].values():
+        values = list(method["values"])
+        assert len(values) == search.MOST or method["best"] not in (values[0], values[-1])
+    assert "Rows for the tables:" in told
 
 
 def test_the_file_says_of_which_commits_its_runs_are(search: ModuleType) -> None:
