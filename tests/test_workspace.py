@@ -1,12 +1,9 @@
 """The verbs of the product, in Python: the main job, refusals, damage and kills."""
 
 import inspect
-import os
 import pydoc
 import shutil
-import subprocess
-import sys
-import time
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +22,9 @@ from evergallery.gallery.items import Filter, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.verb import Creation, Verb
 from evergallery.methods import CSD, CoReS, DualTuning, Finetune, Joint, Mutual, Replay
-from evergallery.training import Settings
+from evergallery.training import Progress, Settings
+from evergallery.watching import Watcher
+from forked import forked, until
 
 Quick = Callable[..., Settings]
 
@@ -341,19 +340,16 @@ def test_two_processes_do_not_learn_at_once(space: Workspace, quick: Quick) -> N
         space.learn(old_images(), settings=quick())
 
 
-LEARNER = """
-import sys
-sys.path[:0] = {paths!r}
-from test_workspace import *
-from evergallery.watching import Watcher
-
 class Waiting(Watcher):
-    def trained(self, progress):
-        if progress.epoch == 8:
-            sys.stdin.read()
+    """It does not go on after the eighth epoch."""
 
-Workspace(sys.argv[1]).learn(old_images(), settings=Settings.model_validate_json(sys.argv[2]), watcher=Waiting())
-"""
+    def trained(self, progress: Progress) -> None:
+        if progress.epoch == 8:
+            signal.pause()
+
+
+def learn_and_wait(directory: Path, settings: Settings) -> None:
+    Workspace(directory).learn(old_images(), settings=settings, watcher=Waiting())
 
 
 @pytest.fixture(scope="module")
@@ -368,20 +364,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Generation:
 def test_killed_learning_goes_on_and_ends_the_same(tmp_path: Path, undisturbed: Generation, epoch: int) -> None:
     settings = short(epochs=12)
     space = Workspace.create(tmp_path / "killed", size=16)
-    script = LEARNER.format(paths=[str(Path(__file__).parent)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(space.directory), settings.model_dump_json()],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        stdin=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        states = list((space.directory / "runs").glob("*/state.json"))
-        if states and read_json(states[0])["epoch"] >= epoch:
-            break
-        time.sleep(0.005)
+    process = forked(tmp_path / "said", learn_and_wait, space.directory, settings)
+    until(lambda: any(read_json(path)["epoch"] >= epoch for path in space.directory.glob("runs/*/state.json")))
     process.kill()
-    process.communicate()
+    process.join()
     assert not space.generations()
     finished: Generation = space.learn(old_images(), settings=settings)
     assert finished.fingerprint == undisturbed.fingerprint, "the same weights, bit for bit"

@@ -1,6 +1,7 @@
 """Every command that a message, a page or a document prints is one that the command line takes."""
 
 import ast
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -74,11 +75,13 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
+@functools.cache
 def printed() -> list[tuple[str, str]]:
     """Every command of a message of the package, or of its pages, with where it stands."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        for text in texts(path):
+        # Few modules name a command at all, and all others need not be parsed.
+        for text in texts(path) if re.search("(?<!from )evergallery ", path.read_text()) else ():
             commands = [match[0] for match in COMMAND.finditer(text)]
             commands += [text] if re.fullmatch(r"evergallery [a-z][^\n]*", text) else []
             found += [(str(path.relative_to(PACKAGE)), command) for command in commands]

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from conftest import as_json, coloured_images, evergallery
 from evergallery import Workspace
+from evergallery.cli.app import VERBS
 
 HEAVY = {
     "torch",
@@ -32,6 +34,18 @@ try:
     main()
 finally:
     print(json.dumps(sorted(name for name in sys.modules if "." not in name)), file=sys.stderr)
+"""
+ONE_AFTER_ANOTHER = f"""\
+import json, sys
+from evergallery.cli import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["evergallery", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, words
+    found = {HEAVY!r} & set(sys.modules)
+    assert not found, (words, found)
 """
 
 
@@ -61,50 +75,41 @@ def loaded(*arguments: Any, expect: int = 0) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        ("--version",), ("--help",), ("search", "--help"),
+def load_nothing_heavy(*commands: Sequence[object]) -> None:
+    """Run commands one after another in a process, none of which may load what is heavy."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps([[*map(str, command)] for command in commands])],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_reads_cards_and_vectors_loads_nothing_heavy(shop: Path) -> None:
+    verbs = [
         ("generations",), ("generations", "v1"), ("status",), ("log",), ("diff", "v1", "v2"), ("doctor",),
         ("gallery",), ("gallery", "list"), ("gallery", "images-from"), ("gallery", "compact"),
         ("gallery", "duplicates"), ("gallery", "problems"),
-    ],
-    ids=" ".join,
-)  # fmt: skip
-def test_what_reads_cards_and_vectors_loads_nothing_heavy(shop: Path, verb: tuple[str, ...]) -> None:
-    place = [] if verb[-1].startswith("--") else ["-w", shop]
-    assert loaded(*verb, *place) & HEAVY == set()
+    ]  # fmt: skip
+    load_nothing_heavy(("--version",), ("--help",), ("search", "--help"), *((*verb, "-w", shop) for verb in verbs))
 
 
 def test_the_help_of_every_verb_loads_nothing_heavy() -> None:
-    script = (
-        "import sys, evergallery.cli as cli\n"
-        "from evergallery.cli.app import VERBS\n"
-        "for verb in [*(name for verbs in VERBS.values() for name in verbs), 'gallery', 'token']:\n"
-        "    sys.argv = ['evergallery', verb, '--help']\n"
-        "    try:\n"
-        "        cli.main()\n"
-        "    except SystemExit as ended:\n"
-        "        assert not ended.code, verb\n"
-        f"    assert {HEAVY!r}.isdisjoint(sys.modules), verb\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    verbs = [*(name for verbs in VERBS.values() for name in verbs), "gallery", "token"]
+    load_nothing_heavy(*((verb, "--help") for verb in verbs))
 
 
 def test_a_search_by_a_stored_item_loads_nothing_heavy(shop: Path) -> None:
     item = as_json("gallery", "list", "-w", shop, "--limit", 1, "--json")[0]["id"]
-    assert loaded("search", "--item", item, "-w", shop) & HEAVY == set()
-    assert loaded("gallery", "show", item, "-w", shop) & HEAVY == set()
+    load_nothing_heavy(("search", "--item", item, "-w", shop), ("gallery", "show", item, "-w", shop))
 
 
 def test_going_back_and_forth_loads_nothing_heavy(shop: Path) -> None:
-    assert loaded("rollback", "-w", shop) & HEAVY == set()
-    assert loaded("promote", "v2", "--force", "--why", "as before", "-w", shop) & HEAVY == set()
+    load_nothing_heavy(("rollback", "-w", shop), ("promote", "v2", "--force", "--why", "as before", "-w", shop))
 
 
 def test_snapshots_load_nothing_heavy(shop: Path, tmp_path: Path) -> None:
-    assert loaded("gallery", "snapshot", tmp_path / "copy", "-w", shop) & HEAVY == set()
-    assert loaded("gallery", "verify", tmp_path / "copy") & HEAVY == set()
+    copy = tmp_path / "copy"
+    load_nothing_heavy(("gallery", "snapshot", copy, "-w", shop), ("gallery", "verify", copy))
 
 
 def test_a_vector_searches_without_torch(shop: Path) -> None:

@@ -1,5 +1,6 @@
 """Items of two generations; light to import, for processes that are killed."""
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,12 @@ OLD, NEW = "a" * 64, "b" * 64
 DIMENSIONS = {OLD: 8, NEW: 12}
 
 
+@functools.cache
 def vector(seed: int, dimension: int = 8) -> NDArray[np.float32]:
     values = np.random.default_rng(seed).normal(size=dimension).astype(np.float32)
-    return values / np.linalg.norm(values)
+    values /= np.linalg.norm(values)
+    values.setflags(write=False)
+    return values
 
 
 def item(number: int, generation: str = OLD, **changes: Any) -> Item:

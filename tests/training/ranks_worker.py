@@ -1,6 +1,7 @@
-"""One of several processes that learn together; started by ``torchrun`` for test_ranks.py, and imported by it."""
+"""What one of several processes that learn together does for test_ranks.py."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -61,12 +62,12 @@ def embeddings() -> dict[str, Tensor]:
     return {"features": made.features, "logits": made.logits, "embeddings": torch.from_numpy(alone)}
 
 
-if __name__ == "__main__":
-    directory, wanted = Path(sys.argv[1]), sys.argv[2].split(",")
+def work(directory: Path, methods: Sequence[str], few: bool = False) -> None:
+    """What one rank does: a step by each of the methods, embeddings, and a step of fewer images than ranks."""
     rank = join(torch.device("cpu")).rank
-    for name in wanted:
+    for name in methods:
         save_tensors(directory / f"{name}-{rank}.safetensors", step_of(name, directory / f"run-{name}"))
     save_tensors(directory / f"embeddings-{rank}.safetensors", embeddings())
-    if len(sys.argv) > 3:
+    if few:
         tiny = step_of("finetune", directory / "run-tiny", count=2)
         save_tensors(directory / f"tiny-{rank}.safetensors", tiny)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,40 +16,42 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from evergallery.cli import main
 from evergallery.errors import InputError
 from evergallery.methods import METHODS
 from evergallery.network.batch_norm import normalise_together
 from evergallery.network.ranks import Ranks, launched, together
 from evergallery.workspace import Workspace
+from forked import forked, said_by
 
 sys.path.insert(0, str(Path(__file__).parent))
 import ranks_worker
 
-WORKER = Path(__file__).parent / "ranks_worker.py"
 
-
-def started(command: Sequence[Any], **environment: Any) -> subprocess.Popen[str]:
+def torchrun(size: int, *command: Any, restarts: int = 0) -> subprocess.Popen[str]:
+    launcher = ("torch.distributed.run", "--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}")
     return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        env={**os.environ, "PYTHONWARNINGS": "ignore", **{name: str(value) for name, value in environment.items()}},
+        [sys.executable, "-m", *launcher, *map(str, command)], env={**os.environ, "PYTHONWARNINGS": "ignore"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
-def torchrun(size: int, *command: Any, restarts: int = 0) -> subprocess.Popen[str]:
-    launcher = ("torch.distributed.run", "--standalone", f"--nproc-per-node={size}", f"--max-restarts={restarts}")
-    return started(("-m", *launcher, *command))
-
-
-def by_ranks(size: int, *command: Any) -> list[str]:
-    """Run a command in so many processes that are told of each other as torchrun tells them; what each has said."""
+def by_ranks(size: int, directory: Path, target: Callable[..., object], *arguments: Any) -> list[str]:
+    """Call a function in so many processes that are told of each other as torchrun tells them; what each has said."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
     world = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [started(command, **world, RANK=rank, LOCAL_RANK=rank) for rank in range(size)]
-    said = [ended(rank, 540) for rank in ranks]
-    assert all(rank.returncode == 0 for rank in ranks), "\n".join(one[-2000:] for one in said)
+    files = [directory / f"said-{rank}" for rank in range(size)]
+    ranks = [forked(file, target, *arguments, **world, RANK=rank, LOCAL_RANK=rank) for rank, file in enumerate(files)]
+    said = [said_by(rank, file, 540) for rank, file in zip(ranks, files, strict=True)]
+    assert all(rank.exitcode == 0 for rank in ranks), "\n".join(text[-2000:] for text in said)
     return said
+
+
+def command(*words: Any) -> None:
+    """A command, in a process of its own."""
+    sys.argv = ["evergallery", *map(str, words)]
+    main()
 
 
 def ended(process: subprocess.Popen[str], seconds: float) -> str:
@@ -64,14 +66,14 @@ def ended(process: subprocess.Popen[str], seconds: float) -> str:
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("two")
-    by_ranks(2, WORKER, directory, ",".join(METHODS))
+    by_ranks(2, directory, ranks_worker.work, directory, list(METHODS))
     return directory
 
 
 @pytest.fixture(scope="module")
 def by_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("three")
-    by_ranks(3, WORKER, directory, "csd", "tiny")
+    by_ranks(3, directory, ranks_worker.work, directory, ["csd"], True)
     return directory
 
 
@@ -177,12 +179,12 @@ def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: P
     def learning(shop: Path) -> tuple[Any, ...]:
         Workspace.create(shop, size=16).close()
         settings = ("--epochs", 10, "--batch-size", 24, "--device", "cpu")
-        return ("-m", "evergallery", "learn", images, "-w", shop, *settings, "--json")
+        return ("learn", images, "-w", shop, *settings, "--json")
 
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    said = by_ranks(2, *learning(undisturbed))
+    said = by_ranks(2, tmp_path, command, *learning(undisturbed))
     assert [text.count('"name": "v1"') for text in said] == [1, 0], "one rank speaks"
-    process = torchrun(2, *learning(killed), restarts=1)
+    process = torchrun(2, "-m", "evergallery", *learning(killed), restarts=1)
     deadline = time.monotonic() + 120
     while not list(killed.glob("runs/*/state.json")) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,14 +1,9 @@
 """The loop: it learns, it resumes bit for bit, it leaves the parent alone, it stops on NaN."""
 
 import json
-import os
 import resource
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -40,6 +35,7 @@ from evergallery.training import (
 )
 from evergallery.training.batches import resident
 from evergallery.training.settings import SCHEDULES
+from forked import forked, said_by, until
 
 PREPROCESSING = Preprocessing(size=16)
 Quick = Callable[..., Settings]
@@ -136,13 +132,13 @@ def test_run_interrupted_within_an_epoch_goes_on_from_that_step(
 def test_process_that_is_asked_to_stop_keeps_what_it_did(quick: Quick, tmp_path: Path) -> None:
     settings = quick(epochs=1, batch_size=2)
     directory = tmp_path / "stopped"
-    process = learning_until("progress.step == 5", settings, directory)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "waiting\n"
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert "StoppedError: The process was asked to stop, in epoch 1 after step" in said
-    assert process.returncode == 1, "it ends by itself"
+    said = tmp_path / "said"
+    process = forked(said, learn_until, 0, 5, settings, directory)
+    until(lambda: said.exists() and "waiting" in said.read_text())
+    process.terminate()
+    (directory / "go").touch()
+    assert "StoppedError: The process was asked to stop, in epoch 1 after step" in said_by(process, said)
+    assert process.exitcode == 1, "it ends by itself"
     state = json.loads((directory / "state.json").read_text())
     assert (state["epoch"], len(state["history"])) == (0, 0)
     assert state["step"] == 5
@@ -179,40 +175,25 @@ def test_run_that_is_stopped_while_it_validates_goes_on_there(
     assert logs[0] == logs[1]
 
 
-LEARNING = """
-import sys
-sys.path[:0] = {paths!r}
-from test_training import *
+def learn_until(epoch: int, step: int, settings: Settings, directory: Path) -> None:
+    """Learn, and go on from this step only when somebody says so."""
 
-def wait(progress):
-    if {condition}:
-        print("waiting", flush=True)
-        sys.stdin.read()
+    def wait(progress: Progress) -> None:
+        if (progress.epoch, progress.step) == (epoch, step):
+            print("waiting", flush=True)
+            until((directory / "go").exists)
 
-trainer.REPORT_EVERY_SECONDS = 0
-run(new_network(), coloured_images(), Settings.model_validate_json(sys.argv[2]), Path(sys.argv[1]), on_progress=wait)
-"""
-
-
-def learning_until(condition: str, settings: Settings, directory: Path) -> "subprocess.Popen[str]":
-    """A process that learns, and waits for the end of its input where a condition on its progress holds."""
-    script = LEARNING.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])], condition=condition)
-    return subprocess.Popen(
-        [sys.executable, "-c", script, str(directory), settings.model_dump_json()],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    trainer.REPORT_EVERY_SECONDS = 0
+    run(new_network(), coloured_images(), settings, directory, on_progress=wait)
 
 
 def test_killed_process_leaves_a_checkpoint_to_go_on_from(quick: Quick, tmp_path: Path) -> None:
     settings = quick(epochs=6)
     directory = tmp_path / "killed"
-    process = learning_until("progress.epoch == 4", settings, directory)
-    deadline = time.monotonic() + 60
-    while not (directory / "state.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
+    process = forked(tmp_path / "said", learn_until, 4, 1, settings, directory)
+    until((directory / "state.json").exists)
     process.kill()
-    process.communicate()
+    process.join()
     assert 1 <= json.loads((directory / "state.json").read_text())["epoch"] <= 4
     whole, resumed = new_network(), new_network(seed=77)
     run(whole, coloured_images(), settings, tmp_path / "whole")
