@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import qdrant_edge as engine
 from plain_items import known
-from test_odd_items import NEW, OLD, item, unit_rows
+from test_odd_items import DIMENSIONS, NEW, OLD, item, unit_rows
 
 from evergallery.errors import BusyError, DamagedError
 from evergallery.files import write_json
-from evergallery.gallery import Item
+from evergallery.gallery import Filter, Item, View
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.edge.points import payload
 from evergallery.gallery.items import point_id
@@ -101,16 +101,16 @@ def test_item_in_two_generations_is_found_by_verify(filled: Path, tmp_path: Path
 
 def test_move_that_failed_is_finished_before_the_next_write(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = EdgeStore(filled)
-    finish = store._finish_moving
-    calls: list[Callable[[], None]] = []
+    complete = store._complete
+    calls: list[Callable[..., None]] = []
 
-    def fail_once_after_arrival() -> None:
-        if (filled / "moving.json").exists() and not calls:
-            calls.append(finish)
+    def fail_once_after_arrival(*arguments: Any) -> None:
+        if not calls:
+            calls.append(complete)
             raise OSError(28, "No space left on device")
-        finish()
+        complete(*arguments)
 
-    monkeypatch.setattr(store, "_finish_moving", fail_once_after_arrival)
+    monkeypatch.setattr(store, "_complete", fail_once_after_arrival)
     with pytest.raises(OSError, match="No space left"):
         store.put([item(1, NEW)])
     assert store.put([item(2, NEW)]).replaced == 1
@@ -138,6 +138,44 @@ def test_one_thread_writes_at_a_time(filled: Path, monkeypatch: pytest.MonkeyPat
         for thread in threads:
             thread.join()
     assert most == [1, 1, 1, 1]
+
+
+def test_who_does_not_see_a_refresh_does_not_wait_for_it(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its new versions have arrived, and the old ones are not marked yet: that is two of an item, for who sees both."""
+    before, after, moved = View().before("r"), View().after("r"), [item(number, NEW) for number in range(20)]
+    store, query = EdgeStore(filled, lambda: before), unit_rows(1, DIMENSIONS[OLD])
+
+    def look(view: View) -> tuple[object, ...]:
+        found = store.search(query, 50, where=Filter(generations=(OLD,)), view=view)[0]
+        names = [name for names in store.identifiers(view=view) for name in names]
+        held = store.get_many([item(number).id for number in range(35)], view=view)
+        counts = store.count_by_generation(view=view), store.count_by_label(view=view)
+        return [match.item.id for match in found], names, {name: some.generation for name, some in held.items()}, counts
+
+    looks: dict[str, tuple[object, ...]] = {"at first": look(before)}
+    complete = store._complete
+    later = threading.Thread(target=lambda: looks.update({"after": look(after)}))
+
+    def beside(*arguments: Any) -> None:
+        reader = threading.Thread(target=lambda: looks.update({"beside": look(before)}), daemon=True)
+        later.start()
+        reader.start()
+        reader.join(60)
+        complete(*arguments)
+
+    monkeypatch.setattr(store, "_complete", beside)
+    assert store.refresh(moved, "r") == 20
+    assert looks["beside"] == looks["at first"] == look(before)
+    later.join()
+    assert looks["after"] == look(after)
+    store.close()
+
+
+def test_an_item_without_an_id_is_damage(filled: Path) -> None:
+    with EdgeStore(filled) as store:
+        store._shards[OLD].update(engine.UpdateOperation.delete_payload([point_id("item 3")], ["id"]))
+        with pytest.raises(DamagedError, match=r"an item without an id .*evergallery doctor"):
+            list(store.identifiers())
 
 
 def test_leftovers_of_a_kill_are_cleared_away(filled: Path) -> None:

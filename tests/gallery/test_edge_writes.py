@@ -11,9 +11,8 @@ from many_versions import NEW, OLD, item
 from test_versions import AFTER, BEFORE, contents
 
 from evergallery.files import write_json
-from evergallery.gallery.edge import EdgeStore, directory
+from evergallery.gallery.edge import EdgeStore, directory, moves
 from evergallery.gallery.edge import directory as directories
-from evergallery.gallery.edge import store as edge
 from evergallery.gallery.edge.shard import Shard
 
 OPERATIONS: dict[str, Callable[[EdgeStore], object]] = {
@@ -69,7 +68,7 @@ def test_any_write_that_fails_leaves_all_or_nothing(
                 left = iter(range(allowed))
                 patched.setattr(Shard, "update", failing(Shard.update, left))
                 write = failing(write_json, left)
-                patched.setattr(edge, "write_json", write)
+                patched.setattr(moves, "write_json", write)
                 patched.setattr(directory, "write_json", write)
                 try:
                     operation(store)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from conftest import coloured_images
 from evergallery import Workspace
@@ -17,7 +18,7 @@ from evergallery.memory.scatter import EMPHASES
 from evergallery.methods import CSD, METHODS, DualTuning, Evergreen, Finetune, Joint, Mutual
 from evergallery.network import Embedder, build_backbone
 from evergallery.network.features import FeatureCache, Views, backbone_fingerprint
-from evergallery.network.relatives import vectors_between
+from evergallery.network.relatives import unit_features, vectors_between
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 
@@ -202,6 +203,23 @@ def test_vectors_follow_from_one_another(shop: Workspace) -> None:
             assert (between(stored) * wanted).sum(1).min() > 0.9999
             rounded = stored.astype(np.float16).astype(np.float32)
             assert (between(rounded) * wanted).sum(1).min() > 0.999
+
+
+@pytest.mark.parametrize(("condition", "error"), [(1, 1e-6), (30, 5e-6), (1000, 5e-6)])
+def test_a_neck_is_inverted_as_exactly_as_it_is_stored(shop: Workspace, condition: float, error: float) -> None:
+    """In float32 where that is right to the fifth place behind the unit, and otherwise in float64."""
+    embedder = embedder_of(shop.learn(some(0)))
+    linear = next(layer for layer in embedder.neck if isinstance(layer, nn.Linear))
+    width, draw = linear.in_features, torch.Generator().manual_seed(3)
+    sides = [torch.linalg.qr(torch.randn(width, width, generator=draw, dtype=torch.float64))[0] for _ in range(2)]
+    with torch.no_grad():
+        linear.weight.copy_((sides[0] * torch.logspace(0, -np.log10(condition), width, dtype=torch.float64)) @ sides[1])
+        linear.bias.zero_()
+    features = nn.functional.normalize(torch.rand(200, width, generator=draw, dtype=torch.float64))
+    stored = nn.functional.normalize(features @ linear.weight.detach().double().T).float()
+    inverse = unit_features(embedder)
+    assert inverse is not None
+    assert (inverse(stored).double() - features).norm(dim=1).max() < error
 
 
 def test_other_backbones_have_nothing_to_say(shop: Workspace) -> None:

@@ -13,6 +13,7 @@ from conftest import as_json, evergallery
 from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
 from evergallery.extraction.images import find_images
+from evergallery.gallery.items import View
 from evergallery.holdings.answer import Answer, Way
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import embed
@@ -370,14 +371,14 @@ class TestWhileARefreshIsCommitted:
         committed: list[int] = []
         before = gallery.at_one_moment
 
-        def late(ask: Callable[[], object]) -> object:
+        def late(ask: Callable[[], object], view: View) -> object:
             if not committed:
                 committed.append(True)
                 other = Workspace(shop.directory)
                 other.holdings.__dict__["gallery"] = gallery
                 other.promote("v2", force=True, why="a rehearsal")
                 other.commit()
-            return before(ask)
+            return before(ask, view)
 
         monkeypatch.setattr(gallery, "at_one_moment", late)
         found = shop.search(item="7", k=5)

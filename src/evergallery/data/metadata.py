@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from evergallery.strings.names import forms, normal
 
 Scalar = str | int | float | bool | None
+# What json.dumps makes anew for each text.
+ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 NAME = "[A-Za-z0-9_-]+"
 """What one may be called."""
@@ -41,7 +43,7 @@ def finite_values(metadata: Mapping[str, Scalar]) -> dict[str, Scalar]:
 def metadata_terms(metadata: Mapping[str, Scalar]) -> list[str]:
     """One text for each name and value, sorted: metadata are equal where these are, as in JSON."""
     return sorted(
-        json.dumps([name, int(value) if isinstance(value, float) and value.is_integer() else value], ensure_ascii=False)
+        ENCODER.encode([name, int(value) if isinstance(value, float) and value.is_integer() else value])
         for name, value in metadata.items()
     )
 
@@ -67,7 +69,7 @@ def normalised(metadata: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
 
 def to_json(metadata: Mapping[str, Scalar]) -> str:
     """A text that ``of_json`` reads back exactly."""
-    return json.dumps(dict(metadata), ensure_ascii=False)
+    return ENCODER.encode(dict(metadata)) if metadata else "{}"
 
 
 def of_json(text: str | None) -> dict[str, Scalar] | None:

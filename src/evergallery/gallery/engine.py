@@ -8,7 +8,7 @@ from typing import Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.gallery.items import Filter, Item, Match, Precision, Search, View
+from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, Search, View
 
 Answer = TypeVar("Answer")
 RefreshMark = Literal["refresh", "superseded"]
@@ -46,10 +46,12 @@ class Engine(ABC):
     # Reading
 
     @abstractmethod
-    def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
+    def at_one_moment(self, ask: Callable[[], Answer], view: View = EVERYTHING) -> Answer:
         """What ``ask`` returns, which asks this store several times while no item moves from one generation to another.
 
-        ``ask`` may be called more than once; it only reads.
+        Args:
+            ask: may be called more than once; it only reads.
+            view: that it reads with. A refresh that it hides moves nothing that it sees.
         """
 
     @abstractmethod
@@ -57,8 +59,10 @@ class Engine(ABC):
         """The dimension of every generation that has, or had, vectors."""
 
     @abstractmethod
-    def _held(self, identifiers: Sequence[str], with_embeddings: bool = True) -> dict[str, list[Item]]:
-        """Every version of these items, by id, as of one moment."""
+    def _held(
+        self, identifiers: Sequence[str], with_embeddings: bool = True, view: View = EVERYTHING
+    ) -> dict[str, list[Item]]:
+        """Every version of these items, by id, as of one moment for whoever looks at them with a view."""
 
     @abstractmethod
     def _pages(

@@ -247,8 +247,8 @@ class Index:
         return f"exact; the index ({found}) {reason}"
 
 
-# Whoever writes a batch asks twice for each.
-@lru_cache(maxsize=4096)
+# Whoever writes a batch asks several times for each, while the next one is read.
+@lru_cache(maxsize=16384)
 def point_id(identifier: str) -> uuid.UUID:
     """Where an item stands in the order that all engines have; Qdrant calls it so. A function of the id alone."""
     return uuid.uuid5(NAMESPACE, identifier)

@@ -184,7 +184,7 @@ class GalleryStore(Engine):
     ) -> dict[str, Item]:
         """The items of these ids that are there, by id; without embeddings it is faster."""
         view = view or self._view()
-        found = self._held(identifiers, with_embeddings)
+        found = self._held(identifiers, with_embeddings, view)
         return {name: item for name, versions in found.items() if (item := seen_of(versions, view))}
 
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
@@ -205,7 +205,7 @@ class GalleryStore(Engine):
     def generations(self, *, view: View | None = None) -> set[str]:
         """Which generations have made an item that is seen, by fingerprint; far cheaper than counting them."""
         view = view or self._view()
-        return self.at_one_moment(lambda: {name for name in self._dimensions() if self._holds(name, view)})
+        return self.at_one_moment(lambda: {name for name in self._dimensions() if self._holds(name, view)}, view)
 
     def dimensions(self) -> dict[str, int]:
         """The dimension of every generation that has, or had, vectors, by fingerprint."""
@@ -308,7 +308,7 @@ class GalleryStore(Engine):
                 found = [[*matches, *others] for matches, others in zip(found, more, strict=True)]
             return [[match for match in best_of(matches)[:k] if match.score >= least] for matches in found]
 
-        return self.at_one_moment(ask)
+        return self.at_one_moment(ask, view)
 
     def is_exact(self, exact: bool | None, where: Filter = NO_FILTER, *, view: View | None = None) -> bool:
         """Whether a search that is asked for in this way compares with every vector, and no index answers.
@@ -323,7 +323,8 @@ class GalleryStore(Engine):
             lambda: all(
                 is_exact or not self._holds(generation, view)
                 for generation, is_exact in self._ways(exact, where, view).items()
-            )
+            ),
+            view,
         )
 
     def _ways(self, exact: bool | None, where: Filter, view: View, dimension: int | None = None) -> dict[str, bool]:

@@ -90,7 +90,7 @@ def awaited_by(refresh: str, items: Sequence[Item], versions: Mapping[str, Seque
         raise InputError("The refresh has an empty name: name it.")
     before = view.before(refresh)
     return [
-        replace(item, refresh=refresh, superseded=None)
+        item if (item.refresh, item.superseded) == (refresh, None) else replace(item, refresh=refresh, superseded=None)
         for item in items
         if _is_awaited(item, versions.get(item.id, ()), refresh, before)
     ]

@@ -243,7 +243,7 @@ def answer_vectors(
         return search_routes(holdings.gallery, routes, asked, criteria)
 
     # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
-    return Answers(holdings.gallery.at_one_moment(ask))
+    return Answers(holdings.gallery.at_one_moment(ask, view))
 
 
 def search_vectors(holdings: Holdings, queries: Vector, asker: Space, **options: Any) -> list[list[Result]]:

@@ -19,7 +19,7 @@ from evergallery.data.streaming import in_background
 from evergallery.errors import InputError, RefusedError
 from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.opening import extracting
-from evergallery.gallery.items import Item
+from evergallery.gallery.items import Filter, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import answers_from_refresh
 from evergallery.holdings.holdings import Holdings, changing
@@ -330,7 +330,8 @@ def _queue(
     ordered = [items[index] for index in order_of(order, items, holdings.notes.times_found())]
     wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
     remaining = holdings.state.view().remaining(opened.id)
-    left = {item.id for item in to_refresh(holdings, target, remaining, some=False)}
+    others = Filter(generations=tuple(holdings.gallery.dimensions().keys() - {target.fingerprint}))
+    left = {name for names in holdings.gallery.identifiers(others, view=remaining) for name in names}
     return _Queue(len(wanted), [item for item in wanted if item.id in left], len(left))
 
 
@@ -361,14 +362,15 @@ def _store(
     watcher: Watcher,
 ) -> _Progress:
     """Store new vectors as they come, at a rate, until all are there, somebody stops it, or its time is up."""
-    progress, budget = _Progress(queue.wanted - len(queue.pending)), pace.budget
+    progress, budget, maker = _Progress(queue.wanted - len(queue.pending)), pace.budget, target.fingerprint
     watcher.counted(f"refreshing with {target.name}", progress.done, queue.wanted)
     budget.begin()
     began = time.monotonic()
     for batch, made in answers:
         failed = [answer for answer in made if isinstance(answer, Problem)]
+        # All at once, since a copy of an item costs as much as anything else that is done to it here.
         new = [
-            replace(item, embedding=answer, generation=target.fingerprint)
+            replace(item, embedding=answer, generation=maker, refresh=opened.id, superseded=None)
             for item, answer in zip(batch, made, strict=True)
             if not isinstance(answer, Problem)
         ]

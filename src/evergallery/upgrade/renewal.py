@@ -47,15 +47,15 @@ def before_refresh(holdings: Holdings) -> View:
     return state.view().before(state.refresh.id) if state.refresh else state.view()
 
 
-def to_refresh(holdings: Holdings, target: Space, view: View, *, some: bool = True) -> list[Item]:
+def to_refresh(holdings: Holdings, target: Space, view: View) -> list[Item]:
     """The items of a view whose vectors lie in another space than the target, without their vectors.
 
     Raises:
-        InputError: there is none, and ``some`` are asked for.
+        InputError: there is none.
     """
     batches = holdings.gallery.iterate(Filter(), with_embeddings=False, view=view)
     found = [item for batch in batches for item in batch if item.generation != target.fingerprint]
-    if some and not found:
+    if not found:
         raise InputError(f"The gallery holds nothing but vectors of {target.name}: there is nothing to refresh.")
     return found
 

@@ -1,11 +1,14 @@
 """Items as points of Qdrant Edge, and back."""
 
 import json
-from collections.abc import Collection
-from typing import Any
+import struct
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Any, cast
 
 import numpy as np
 import qdrant_edge as engine
+from numpy.typing import NDArray
 
 from evergallery.data.metadata import metadata_terms, term_forms, to_json
 from evergallery.data.unit_vectors import UNIT_TOLERANCE
@@ -53,22 +56,48 @@ def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
     try:
         item.__dict__.update(
             id=content["id"],
-            embedding=NO_VECTOR if vector is None else np.asarray(vector, dtype=np.float32),
+            embedding=NO_VECTOR if vector is None else _float32(cast("Sequence[float]", vector)),
             generation=content["generation"],
             label=content["label"],
             uri=content["uri"],
             content_hash=content["content_hash"],
             added=content["added"],
-            metadata=DECODER.raw_decode(content["metadata"])[0],
+            metadata={} if content["metadata"] == "{}" else DECODER.raw_decode(content["metadata"])[0],
             refresh=content.get("refresh"),
             superseded=content.get("superseded"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, struct.error) as error:
         raise DamagedError(
             f"The gallery holds only a part of {content.get('id', record.id)!r} ({error!r}): list all damage with  "
             f"evergallery doctor"
         ) from error
     return item
+
+
+def _float32(numbers: Sequence[float]) -> NDArray[np.float32]:
+    """(D,) numbers that the engine has made of float32; NumPy would take three times as long."""
+    stored = bytearray(4 * len(numbers))
+    struct.pack_into(f"{len(numbers)}f", stored, 0, *numbers)
+    return np.frombuffer(stored, dtype=np.float32)
+
+
+def point_of(record: engine.Record) -> uuid.UUID:
+    """The id of a point."""
+    return cast(uuid.UUID, record.id)
+
+
+def identifier_of(record: engine.Record) -> str:
+    """The id of the item that a point holds.
+
+    Raises:
+        DamagedError: it has none.
+    """
+    identifier = (record.payload or {}).get("id")
+    if not isinstance(identifier, str):
+        raise DamagedError(
+            f"The gallery holds an item without an id ({record.id}): list all damage with  evergallery doctor"
+        )
+    return identifier
 
 
 def seen(record: engine.Record, view: View) -> bool:

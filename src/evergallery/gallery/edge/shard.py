@@ -35,7 +35,7 @@ from evergallery.files import (
     write_json,
 )
 from evergallery.gallery.edge.compacting import compact_elsewhere
-from evergallery.gallery.edge.points import MARKS, item_of
+from evergallery.gallery.edge.points import MARKS, item_of, point_of
 from evergallery.gallery.items import Index, Match, Precision, Search
 
 SPACE = "space.json"
@@ -214,7 +214,7 @@ class Shard:
     def holds(self, points: Sequence[uuid.UUID]) -> list[uuid.UUID]:
         """The points among these that are here, by their ids alone."""
         records = self._ask("read", lambda: self._engine.retrieve(list(points), False, False))
-        return [cast(uuid.UUID, record.id) for record in records]
+        return list(map(point_of, records))
 
     def query(self, requests: Sequence[engine.QueryRequest]) -> list[list[engine.ScoredPoint]]:
         """Answer queries together, which shares one pass over the vectors."""

@@ -1,8 +1,7 @@
 """The embedded engine: Qdrant Edge in this process, one shard per generation, so that each has its own dimension.
 
 ``contents.json`` says which generations the directory must hold and, while nobody writes, how many vectors of each: the
-engine would forget some kinds of lost files in silence. ``moving.json`` exists while items change in two generations at once:
-only each alone is atomic, so what is meant is written down first, and finished by the next opening or the next write.
+engine would forget some kinds of lost files in silence.
 
 An item has one version, or two while a refresh is not settled: the old one is marked ``superseded`` by it, the new one, in
 another generation's shard, bears its name as ``refresh``. A ``View`` says which of the two is seen, so that taking one in place
@@ -29,9 +28,6 @@ from evergallery.files import (
     TEMPORARY_PREFIX,
     creation_of,
     lock,
-    read_object,
-    sync_directory,
-    write_json,
 )
 from evergallery.gallery.edge.directory import (
     CONTENTS,
@@ -42,7 +38,18 @@ from evergallery.gallery.edge.directory import (
     opened_shards,
     write_contents,
 )
-from evergallery.gallery.edge.points import MARKS, condition, item_of, marked, payload, problem_of, seen
+from evergallery.gallery.edge.moves import Moves, intended
+from evergallery.gallery.edge.points import (
+    MARKS,
+    condition,
+    identifier_of,
+    item_of,
+    marked,
+    payload,
+    point_of,
+    problem_of,
+    seen,
+)
 from evergallery.gallery.edge.shard import Shard
 from evergallery.gallery.edge.windows import shares, window
 from evergallery.gallery.engine import RefreshMark
@@ -62,10 +69,6 @@ from evergallery.gallery.recall import measured_recall
 from evergallery.gallery.snapshot import Snapshot, take
 from evergallery.gallery.store import BATCH, GalleryStore
 from evergallery.gallery.versions import by_generation
-
-MOVING = "moving.json"
-# A search that has met so many moves waits for the writer instead.
-HASTY_READS = 3
 
 Answer = TypeVar("Answer")
 
@@ -116,8 +119,7 @@ class EdgeStore(GalleryStore):
         self._shards: dict[str, Shard] = {}
         self._noted = False
         self._one_writer = threading.RLock()
-        # Odd while items move between shards.
-        self._moves = 0
+        self._moves = Moves(directory, self._one_writer)
         try:
             self._precision = kept_precision(directory, precision)
             self._shards = opened_shards(directory)
@@ -155,15 +157,9 @@ class EdgeStore(GalleryStore):
         """Whether nothing was ever stored here."""
         return not self._shards and not (self.directory / CONTENTS).is_file()
 
-    def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
+    def at_one_moment(self, ask: Callable[[], Answer], view: View = EVERYTHING) -> Answer:
         """Ask all shards as they are at one moment as far as moves go: an item that moves is in none twice, and in one."""
-        for _ in range(HASTY_READS):
-            moves = self._moves
-            answer = ask()
-            if moves == self._moves and moves % 2 == 0:
-                return answer
-        with self._one_writer:
-            return ask()
+        return self._moves.undisturbed(ask, view)
 
     def compact(self) -> None:
         """Give back room and index what is large; see ``GalleryStore.compact``."""
@@ -238,9 +234,9 @@ class EdgeStore(GalleryStore):
                         problem = problem_of(record, shard.generation, shard.dimension)
                         if problem:
                             problems.append(f"In the gallery, {problem}: delete it and index it again.")
-                    here = {_point(record): record for record in records if seen(record, view)}
+                    here = {point_of(record): record for record in records if seen(record, view)}
                     problems += [
-                        f"In the gallery, {_name(here[_point(twin)])} is in two generations: index it again."
+                        f"In the gallery, {_name(here[point_of(twin)])} is in two generations: index it again."
                         for other in shards[index + 1 :]
                         for twin in other.retrieve(list(here), with_vector=False, fields=MARKS)
                         if seen(twin, view)
@@ -282,10 +278,10 @@ class EdgeStore(GalleryStore):
     def _delete(self, held: Mapping[str, Sequence[Item]]) -> None:
         intent = {"ids": list(held)}
         if any(len(versions) > 1 for versions in held.values()):
-            with self._moving(intent):
-                self._finish_moving()
+            with self._moves.moving(intent):
+                self._complete(intent, intended(intent))
         else:
-            self._complete(intent)
+            self._complete(intent, intended(intent))
 
     def _count_marked(self, refresh: str) -> int:
         conditions = [engine.Filter(must=[marked(mark, [refresh])]) for mark in MARKS]
@@ -299,7 +295,7 @@ class EdgeStore(GalleryStore):
                 records, _ = shard.page(having, None, BATCH, with_vector=False, fields=[])
                 if not records:
                     continue
-                points = [_point(record) for record in records]
+                points = list(map(point_of, records))
                 twins = self._elsewhere(shard, points) if mark == losing else set()
                 gone = [point for point in points if point in twins]
                 kept = [point for point in points if point not in twins]
@@ -333,39 +329,31 @@ class EdgeStore(GalleryStore):
                 shard.index_marks()
         points = [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in items]
         intent = {"to": generation, "ids": [item.id for item in elsewhere]} | ({"refresh": refresh} if refresh else {})
-        with self._moving(intent) if elsewhere else nullcontext():
+        with self._moves.moving(intent) if elsewhere else nullcontext():
             size = sum(item.embedding.nbytes + 512 + len(str(item.metadata)) for item in items)
             self._update(generation, engine.UpdateOperation.upsert_points(points), replaced, size)
             if elsewhere:
-                self._finish_moving()
-
-    @contextmanager
-    def _moving(self, intent: dict[str, Any]) -> Iterator[None]:
-        write_json(self.directory / MOVING, intent)
-        self._moves += 1
-        try:
-            yield
-        finally:
-            self._moves += 1
+                self._complete(intent, intended(intent))
 
     def _finish_moving(self) -> None:
-        path = self.directory / MOVING
-        if path.is_file():
-            intent = read_object(path, ids=list)
-            if not all(isinstance(identifier, str) for identifier in intent["ids"]):
-                raise DamagedError(f"{path} does not say which items move: restore the gallery from a backup.")
-            self._complete(intent)
-            path.unlink()
-            # Come back after a loss of power, it would undo what was written since.
-            sync_directory(self.directory)
+        """Finish a move that was interrupted."""
+        intent = self._moves.interrupted()
+        if intent is not None:
+            self._complete(intent, self._arrived(intent) if "to" in intent else intended(intent))
+            self._moves.forget()
 
-    def _complete(self, intent: dict[str, Any]) -> None:
-        points: list[uuid.UUID] = [point_id(identifier) for identifier in intent["ids"]]
+    def _arrived(self, intent: dict[str, Any]) -> list[uuid.UUID]:
+        """The points of an interrupted move that have come to where they were to go.
+
+        A version that was there before the move bears other marks than the one that was to arrive.
+        """
+        target = self._shards.get(intent["to"])
+        there = target.retrieve(intended(intent), with_vector=False, fields=MARKS) if target else []
+        return [point_of(record) for record in there if (record.payload or {}) == _marks(intent.get("refresh"))]
+
+    def _complete(self, intent: dict[str, Any], points: Sequence[uuid.UUID]) -> None:
+        """Delete the versions that these points have elsewhere, or supersede them."""
         refresh, target = intent.get("refresh"), self._shards.get(intent.get("to", ""))
-        if "to" in intent:
-            # A version that was there before the move bears other marks than the one that was to arrive.
-            arrived = target.retrieve(points, with_vector=False, fields=MARKS) if target else []
-            points = [_point(record) for record in arrived if (record.payload or {}) == _marks(refresh)]
         for generation, shard in self._shards.items():
             mine = shard.holds(points) if shard is not target else []
             if mine and refresh is not None:
@@ -390,7 +378,9 @@ class EdgeStore(GalleryStore):
     def _dimensions(self) -> dict[str, int]:
         return {generation: shard.dimension for generation, shard in list(self._shards.items())}
 
-    def _held(self, identifiers: Sequence[str], with_embeddings: bool = True) -> dict[str, list[Item]]:
+    def _held(
+        self, identifiers: Sequence[str], with_embeddings: bool = True, view: View = EVERYTHING
+    ) -> dict[str, list[Item]]:
         points: list[uuid.UUID] = [point_id(identifier) for identifier in identifiers]
 
         def ask() -> dict[str, list[Item]]:
@@ -401,11 +391,15 @@ class EdgeStore(GalleryStore):
                     held[item.id].append(item)
             return dict(held)
 
-        return self.at_one_moment(ask)
+        return self.at_one_moment(ask, view)
 
     def _counts(self, where: Filter, view: View) -> dict[str, int]:
         having = self._condition(where, view)
-        return self.at_one_moment(lambda: {shard.generation: shard.count(having) for shard in self._admitted(where)})
+
+        def ask() -> dict[str, int]:
+            return {shard.generation: shard.count(having) for shard in self._admitted(where)}
+
+        return self.at_one_moment(ask, view)
 
     def _holds(self, generation: str, view: View) -> bool:
         shard = self._shards.get(generation)
@@ -416,13 +410,40 @@ class EdgeStore(GalleryStore):
 
     def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
         """How many items each label has."""
-        having = self._condition(where, view or self._view())
-        counted = self.at_one_moment(lambda: [shard.count_by("label", having) for shard in self._admitted(where)])
+        view = view or self._view()
+        having = self._condition(where, view)
+        counted = self.at_one_moment(lambda: [shard.count_by("label", having) for shard in self._admitted(where)], view)
         return dict(sum(map(Counter, counted), Counter[str]()))
 
     def _pages(
         self, where: Filter, view: View, after: str | None, size: int, *, with_embeddings: bool
     ) -> Iterator[list[list[Item]]]:
+        windows = self._windows(where, view, after, size, with_vector=with_embeddings)
+        return ([list(map(item_of, records)) for records in points] for points in windows)
+
+    def identifiers(
+        self,
+        where: Filter = NO_FILTER,
+        *,
+        batch_size: int = 10_000,
+        after: str | None = None,
+        view: View | None = None,
+    ) -> Iterator[list[str]]:
+        """The ids of all items; see ``GalleryStore.identifiers``."""
+        windows = self._windows(where, view or self._view(), after, batch_size, with_vector=False, fields=("id",))
+        return ([identifier_of(records[0]) for records in points] for points in windows)
+
+    def _windows(
+        self,
+        where: Filter,
+        view: View,
+        after: str | None,
+        size: int,
+        *,
+        with_vector: bool,
+        fields: Sequence[str] | None = None,
+    ) -> Iterator[list[list[engine.Record]]]:
+        """The points of the versions that are asked for, together those of one item; see ``_pages``."""
         having = self._condition(where, view)
         # Pages begin with their first point: that is the next one there could be.
         start = None if after is None else uuid.UUID(int=point_id(after).int + 1)
@@ -431,13 +452,14 @@ class EdgeStore(GalleryStore):
             shards = self._admitted(where)
             # A shard that is newer than the counts has the margin as its share.
             parts = shares([counts[shard.generation] for shard in shards], size)
-            return window(list(zip(shards, parts, strict=True)), having, start, size, with_vector=with_embeddings)
+            parts_of = list(zip(shards, parts, strict=True))
+            return window(parts_of, having, start, size, with_vector=with_vector, fields=fields)
 
         counts = defaultdict(int, {shard.generation: shard.count(having) for shard in self._admitted(where)})
         while True:
-            points, start = self.at_one_moment(read)
+            points, start = self.at_one_moment(read, view)
             if points:
-                yield [list(map(item_of, records)) for records in points]
+                yield points
             if start is None:
                 return
 
@@ -470,10 +492,6 @@ def _marks(refresh: str | None) -> dict[str, str]:
 
 def _deletion(points: Sequence[uuid.UUID]) -> engine.UpdateOperation:
     return engine.UpdateOperation.delete_points(list(points))
-
-
-def _point(record: engine.Record) -> uuid.UUID:
-    return uuid.UUID(str(record.id))
 
 
 def _name(record: engine.Record) -> str:

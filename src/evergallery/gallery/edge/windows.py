@@ -6,10 +6,10 @@ So an item that moves from one shard to another between two windows is met exact
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import cast
 
 import qdrant_edge as engine
 
+from evergallery.gallery.edge.points import point_of
 from evergallery.gallery.edge.shard import Shard
 
 # Ids are spread evenly, so that parts of the shards in proportion to their sizes end near one another; this much more is read
@@ -29,6 +29,7 @@ def window(
     size: int,
     *,
     with_vector: bool,
+    fields: Sequence[str] | None = None,
 ) -> tuple[list[list[engine.Record]], uuid.UUID | None]:
     """The first ``size`` ids from ``start`` on, with their points that satisfy a condition; and where the next window starts.
 
@@ -38,17 +39,19 @@ def window(
         start: smallest id; ``None`` to begin.
         size: at most so many.
         with_vector: whether to read vectors too.
+        fields: of their payload; all by default.
     """
-    found: defaultdict[uuid.UUID, list[engine.Record]] = defaultdict(list)
-    ends: list[uuid.UUID] = []
+    # By numbers, which are compared many times as fast as the UUIDs that they are.
+    found: defaultdict[int, list[engine.Record]] = defaultdict(list)
+    ends: list[int] = []
     for shard, share in shards:
-        records, following = shard.page(condition, start, share, with_vector=with_vector)
+        records, following = shard.page(condition, start, share, with_vector=with_vector, fields=fields)
         if following is not None:
-            ends.append(following)
+            ends.append(following.int)
         for record in records:
-            found[cast(uuid.UUID, record.id)].append(record)
+            found[point_of(record).int].append(record)
     end = min(ends, default=None)
     complete = sorted(point for point in found if end is None or point < end)
     if len(complete) > size:
         end = complete[size]
-    return [found[point] for point in complete[:size]], end
+    return [found[point] for point in complete[:size]], None if end is None else uuid.UUID(int=end)

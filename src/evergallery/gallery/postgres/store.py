@@ -116,7 +116,7 @@ class PostgresStore(GalleryStore):
 
     # The whole
 
-    def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
+    def at_one_moment(self, ask: Callable[[], Answer], view: View = EVERYTHING) -> Answer:
         """What ``ask`` returns, in one transaction that sees the rows of its beginning."""
         with self._reading():
             return ask()
@@ -270,7 +270,9 @@ class PostgresStore(GalleryStore):
             cursor.execute(f"SELECT generation, dimension FROM {self._spaces} ORDER BY generation")
             return dict(cursor.fetchall())
 
-    def _held(self, identifiers: Sequence[str], with_embeddings: bool = True) -> dict[str, list[Item]]:
+    def _held(
+        self, identifiers: Sequence[str], with_embeddings: bool = True, view: View = EVERYTHING
+    ) -> dict[str, list[Item]]:
         columns = COLUMNS if with_embeddings else WITHOUT_EMBEDDING
         points = [point_id(identifier) for identifier in identifiers]
         held: dict[str, list[Item]] = {}

@@ -152,7 +152,7 @@ class QdrantStore(GalleryStore):
 
     # The whole
 
-    def at_one_moment(self, ask: Callable[[], Answer]) -> Answer:
+    def at_one_moment(self, ask: Callable[[], Answer], view: View = EVERYTHING) -> Answer:
         """Ask several times between two writes of this process."""
         with explained(self.url):
             for _ in range(HASTY_READS):
@@ -254,7 +254,9 @@ class QdrantStore(GalleryStore):
             vectors = self._client.get_collection(self._collection).config.params.vectors
         return {name: space.size for name, space in sorted(vectors.items())} if isinstance(vectors, dict) else {}
 
-    def _held(self, identifiers: Sequence[str], with_embeddings: bool = True) -> dict[str, list[Item]]:
+    def _held(
+        self, identifiers: Sequence[str], with_embeddings: bool = True, view: View = EVERYTHING
+    ) -> dict[str, list[Item]]:
         points = [str(point_id(identifier)) for identifier in identifiers]
         with explained(self.url):
             records = self._client.retrieve(self._collection, points, with_vectors=with_embeddings) if points else []
