@@ -113,6 +113,7 @@ def ceilings(side: int) -> Figures:
 
 def extraction(name: str, batch: int) -> Figures:
     """Images a second of a network, as the product embeds them from memory and bare, and the smallest cosine with float32."""
+    print(f"extraction by {name}", flush=True)
     network = Embedder(Architecture.of(backbone=name)).eval()
     side = 224
     probes = normalise(probe_images(side), MEAN, DEVIATION)
@@ -190,6 +191,7 @@ def learning(backbone: str, images: ImageSet, teacher: bool, **changes: Any) -> 
         embedder = Embedder(Architecture.of(backbone=backbone))
         return Network(embedder, Head(embedder.dimension, 0).grow(len(images.classes), 0))
 
+    print(f"learning with {backbone}, {changes}", flush=True)
     ticks: list[tuple[int, float]] = []
     settings = Settings.model_validate({"epochs": 1, **changes})
     past = Past(network()) if teacher else None
@@ -213,7 +215,6 @@ def all_learning(small: int, large: int, side: int) -> Figures:
     csd = {name: learning("resnet32", cifar, True, batch_size=128, **changes) for name, changes in {
         "resnet32, 32 px, CSD, float32": {"precision": "float32"},
         "resnet32, 32 px, CSD, bf16": {"precision": "bf16"},
-        "resnet32, 32 px, CSD, bf16, compiled": {"precision": "bf16", "compile": True},
     }.items()}  # fmt: skip
     resnet = {name: learning("resnet50", photos, True, batch_size=128, **changes) for name, changes in {
         "resnet50, CSD, float32": {"precision": "float32"},

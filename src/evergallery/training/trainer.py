@@ -144,9 +144,9 @@ class Trainer:
         self._synchronise()
         self.kept_statistics = self._kept_statistics()
         optimizer = optimizer_of(self.network, self.state, settings)
-        self.module, self.optimizer = self.fabric.setup(self._compiled(self.network), optimizer)
-        self.compiled_teacher = self.teacher and self._compiled(self.teacher)
-        self.compiled_root = self.root and self._compiled(self.root)
+        self.module, self.optimizer = self.fabric.setup(_compiled(self.network, settings), optimizer)
+        self.compiled_teacher = self.teacher and _compiled(self.teacher, settings)
+        self.compiled_root = self.root and _compiled(self.root, settings)
         self.average = moving_average(self.network, settings.ema) if settings.ema is not None else None
         self.reference = self._reference()
         self.inputs = inputs(images, preprocessing, settings, self.fabric.device)
@@ -227,8 +227,6 @@ class Trainer:
         for part in parts_of(indices, self.settings):
             # A part counts as many of the batch's images as it has, so that their mean is that of the batch.
             share = len(part) / len(indices)
-            if self.settings.compile:
-                torch.compiler.cudagraph_mark_step_begin()
             losses = {name: share * value for name, value in self._losses(part, draws, progress).items()}
             self.fabric.backward(torch.stack(list(losses.values())).sum())
             for name, value in losses.items():
@@ -447,14 +445,6 @@ class Trainer:
             if self.state is not None:
                 nn.utils.clip_grad_norm_(list(self.state.parameters()), largest)
 
-    def _compiled(self, network: Network) -> Network:
-        """The network as the steps run it: it has the same weights and attributes, and others go on without the compiler."""
-        if not self.settings.compile:
-            return network
-        # A small network keeps a GPU waiting for launches, which a recorded graph makes at once.
-        mode = "reduce-overhead" if self.fabric.device.type == "cuda" else "default"
-        return cast(Network, torch.compile(network, mode=mode))
-
     def _report(self, step: int, steps: int, losses: dict[str, float], images_per_second: float) -> None:
         if self.on_progress is not None and self.ranks.is_first:
             standing, epochs = self.standing, self.epochs
@@ -474,6 +464,11 @@ def _fabric(settings: Settings) -> "Fabric":
     )
     fabric.launch()
     return fabric
+
+
+def _compiled(network: Network, settings: Settings) -> Network:
+    """The network as the steps run it: it has the same weights and attributes, and others go on without the compiler."""
+    return cast(Network, torch.compile(network)) if settings.compile else network
 
 
 def _seed(*parts: int) -> int:
