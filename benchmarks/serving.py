@@ -17,15 +17,18 @@ import json
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +44,14 @@ from evergallery.strings.environment import RUNTIME
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 4, 16, 32)
+THREADS = {
+    "HTTP": ("MainThread",),
+    "decode and resize": ("evergallery-decoding",),
+    "network": ("evergallery-model",),
+    "search": ("evergallery_", "edge-search"),
+}
+"""What the threads of a server are for, by the beginnings of their names."""
+OTHER = "other threads"
 PICTURES = 64
 DIMENSION = 512
 SIZE = 128
@@ -66,13 +77,13 @@ def make_workspace(directory: Path, items: int) -> None:
     shop.close()
 
 
-def picture(seed: int) -> bytes:
-    """A photograph-like JPEG of 480 × 360: smooth colours with some detail."""
+def picture(seed: int, width: int = 480, height: int = 360) -> bytes:
+    """A photograph-like JPEG: smooth colours with some detail."""
     draw = np.random.default_rng(seed)
     coarse = Image.fromarray(draw.integers(0, 255, (9, 12, 3), dtype=np.uint8)).resize(
-        (480, 360), Image.Resampling.BICUBIC
+        (width, height), Image.Resampling.BICUBIC
     )
-    noisy = np.asarray(coarse, np.int16) + draw.integers(-12, 12, (360, 480, 3))
+    noisy = np.asarray(coarse, np.int16) + draw.integers(-12, 12, (height, width, 3))
     written = io.BytesIO()
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(written, "JPEG", quality=85)
     return written.getvalue()
@@ -93,19 +104,44 @@ def make_lite_workspace(directory: Path, items: int) -> None:
         shop.embed(query, shop.promoted)
 
 
+@dataclass(frozen=True)
+class Served:
+    """A server in a process of its own."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+    def computed(self) -> dict[str, float]:
+        """Seconds of a processor that it has taken so far, by what its threads are for."""
+        assert self.process.stdout is not None
+        self.process.send_signal(signal.SIGUSR1)
+        told: dict[str, float] = json.loads(self.process.stdout.readline())
+        return told
+
+
 @contextmanager
-def served(directory: Path, together: int, source: Path = ROOT) -> Iterator[tuple[int, int]]:
-    """A server of a checkout in a process of its own: its port and its process id."""
-    script = source / "benchmarks" / "serving.py"
-    command = [sys.executable, str(script), "--server", str(directory), "--together", str(together)]
+def served(directory: Path, together: int, source: Path = ROOT) -> Iterator[Served]:
+    """A server of a checkout, started by this script."""
+    command = [sys.executable, __file__, "--server", str(directory), "--together", str(together)]
     environment = {**os.environ, "PYTHONPATH": str(source / "src")}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     try:
         assert process.stdout is not None
-        yield int(process.stdout.readline().split(":")[2].split()[0]), process.pid
+        yield Served(int(process.stdout.readline().split(":")[2].split()[0]), process)
     finally:
         process.terminate()
         process.wait(60)
+
+
+def tell_computed(*_: object) -> None:
+    """Print what this process has computed, by what its threads are for; a handler of signals."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    told = dict.fromkeys((*THREADS, OTHER), 0.0)
+    for task in Path("/proc/self/task").iterdir():
+        name = names.get(int(task.name), (task / "comm").read_text().strip())
+        kind = next((kind for kind, beginning in THREADS.items() if name.startswith(beginning)), OTHER)
+        told[kind] += int((task / "schedstat").read_text().split()[0]) / 1e9
+    print(json.dumps(told), flush=True)
 
 
 def request(method: str, path: str, body: bytes = b"", kind: str = "application/json") -> bytes:
@@ -178,13 +214,14 @@ def compare(directory: Path, seconds: float, repeats: int) -> dict[str, Any]:
     }
     copy = directory.parent / "copy"
     shutil.copytree(directory, copy)
-    with served(directory, 32) as (together, _), served(copy, 1) as (alone, _):
-        for port in (together, alone):
-            asyncio.run(clients(port, requests, 4, 2.0))
+    with served(directory, 32) as together, served(copy, 1) as alone:
+        servers = {"together": together, "one by one": alone}
+        for server in servers.values():
+            asyncio.run(clients(server.port, requests, 4, 2.0))
         for _ in range(repeats):
             for count in CLIENTS:
-                for name, port in (("together", together), ("one by one", alone)):
-                    runs[name][count].append(asyncio.run(clients(port, requests, count, seconds)))
+                for name, server in servers.items():
+                    runs[name][count].append(asyncio.run(clients(server.port, requests, count, seconds)))
     told: dict[str, Any] = {}
     for count in CLIENTS:
         row: dict[str, Any] = {}
@@ -214,38 +251,37 @@ def steps(port: int) -> dict[str, tuple[float, float]]:
     return {step: (found["sum", step], found["count", step]) for kind, step in found if kind == "sum"}
 
 
-def processor_seconds(process: int) -> float:
-    """That a process has computed for so far."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def alone(directory: Path, before: Path, seconds: float, repeats: int) -> dict[str, Any]:
     """One client, here and at an earlier commit in turn."""
-    requests = [("search/image", image_request(picture(1000 + number))) for number in range(PICTURES)]
+    requests = [("search/image", image_request(picture(1000 + number, 640, 480))) for number in range(PICTURES)]
     copy = directory.parent / "copy"
     shutil.copytree(directory, copy)
     told: dict[str, Any] = {}
     ratios: dict[str, list[float]] = {"p50": [], "of a processor": []}
     with served(copy, 32, before) as earlier, served(directory, 32) as now:
         servers = {"before": earlier, "now": now}
-        for port, _ in servers.values():
-            asyncio.run(clients(port, requests, 1, 2.0))
+        for server in servers.values():
+            asyncio.run(clients(server.port, requests, 1, 2.0))
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
-        computed: dict[str, list[float]] = {name: [] for name in servers}
-        known = {name: steps(port) for name, (port, _) in servers.items()}
+        computed: dict[str, list[dict[str, float]]] = {name: [] for name in servers}
+        known = {name: steps(server.port) for name, server in servers.items()}
         for _ in range(repeats):
-            for name, (port, process) in servers.items():
-                spent = processor_seconds(process)
-                answered = asyncio.run(clients(port, requests, 1, seconds))
+            for name, server in servers.items():
+                spent = server.computed()
+                answered = asyncio.run(clients(server.port, requests, 1, seconds))
                 runs[name].append(answered["milliseconds"]["search/image"])
-                computed[name].append(1000 * (processor_seconds(process) - spent) / answered["requests"])
+                each = {
+                    kind: 1000 * (total - spent[kind]) / answered["requests"]
+                    for kind, total in server.computed().items()
+                }
+                computed[name].append({**each, "all": sum(each.values())})
             ratios["p50"].append(runs["before"][-1]["p50"] / runs["now"][-1]["p50"])
-            ratios["of a processor"].append(computed["before"][-1] / computed["now"][-1])
-        for name, (port, _) in servers.items():
-            after = steps(port)
+            ratios["of a processor"].append(computed["before"][-1]["all"] / computed["now"][-1]["all"])
+        for name, server in servers.items():
+            after = steps(server.port)
+            least = min(computed[name], key=lambda each: each["all"])
             told[name] = {
-                "processor milliseconds a search": round(min(computed[name]), 2),
+                "processor milliseconds a search": {kind: round(least[kind], 2) for kind in (*THREADS, OTHER, "all")},
                 "milliseconds": {
                     share: round(statistics.median(one[share] for one in runs[name]), 2) for share in runs[name][0]
                 },
@@ -311,8 +347,8 @@ def load(directory: Path, seconds: float, count: int) -> dict[str, Any]:
         )  # fmt: skip
         return asked.told(time.perf_counter() - began)
 
-    with served(directory, 32) as (port, process):
-        told = asyncio.run(everything(port, process))
+    with served(directory, 32) as server:
+        told = asyncio.run(everything(server.port, server.process.pid))
     half = memory[len(memory) // 2 :]
     return {
         "seconds": seconds,
@@ -338,6 +374,7 @@ def main() -> None:
     parser.add_argument("--together", type=int, default=32)
     options = parser.parse_args()
     if options.server:
+        signal.signal(signal.SIGUSR1, tell_computed)
         serve(options.server, port=0, allow_writes=True, limits=Limits(rate=0, together=options.together))
         return
     with tempfile.TemporaryDirectory() as folder:

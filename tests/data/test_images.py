@@ -139,6 +139,22 @@ def test_upright(kind: str, orientation: int) -> None:
     assert np.abs(found.astype(int) - upright).max() <= 16
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF"])
+def test_a_network_sees_the_decoded_image_and_whoever_keeps_it_has_no_reader_of_a_file(kind: str) -> None:
+    data = encoded(scene(61, 47), kind)
+    image = decode(data)
+    assert type(image) is Image.Image, "the reader of a file pins its bytes"
+    for preprocessing in (Preprocessing(size=16), Preprocessing(size=16, fit="pad"), Preprocessing(size=47)):
+        assert (read_pixels(data, preprocessing) == pixels(image, preprocessing)).all()
+
+
+def test_a_jpeg_is_not_copied_on_its_way_to_a_network() -> None:
+    data = encoded(scene(61, 47), "JPEG")
+    with patch.object(Image.Image, "copy") as copied:
+        read_pixels(data, Preprocessing(size=16))
+    copied.assert_not_called()
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_first_frame_of_an_animation(kind: str) -> None:
     red, blue = (Image.new("RGB", (6, 4), colour) for colour in ("red", "blue"))

@@ -33,6 +33,11 @@ BUSY = 4
 """Exit status of a command that finds the gallery in use: it has done its work itself, or tried to."""
 
 
+@pytest.fixture(autouse=True)
+def _a_busy_machine_has_time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "TERMS_SECONDS", 30.0)
+
+
 @pytest.fixture
 def directory(served_workspace: Path, tmp_path: Path) -> Path:
     return copy_of(served_workspace, tmp_path)

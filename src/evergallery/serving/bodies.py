@@ -66,7 +66,8 @@ class Body:
             return await self._receive()
         left = self._deadline - asyncio.get_running_loop().time()
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.0, min(self._pause, left)))
+            async with asyncio.timeout(max(0.0, min(self._pause, left))):
+                message = await self._receive()
         except TimeoutError:
             raise HTTPException(408, "The request came too slowly: send it again.") from None
         count = len(message.get("body", b""))

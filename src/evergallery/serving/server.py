@@ -3,7 +3,7 @@
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -90,16 +90,17 @@ def serve(
         drift_reference=drift_reference,
     )
     service: Service = app.state.service
-    with listen(host, port) as listening:
+    with ExitStack() as stack:
+        listening = stack.enter_context(listen(host, port))
         # Before anything is promised: what is wrong is said here, and whoever asks meanwhile waits.
         service.open()
         log_to_stderr()
         _say_if_nothing_is_shown(service)
+        local = stack.enter_context(local_socket(service.holdings.directory))
         where = f"{directory.resolve().name} at http://{_address(listening)}"
         print(f"Serving {where} (allowed: {rights}). Ctrl-C ends it.", flush=True)
-        with local_socket(service.holdings.directory) as local:
-            sockets = [listening] if local is None else [listening, local]
-            _Server(_config(app, proxies, limits), service).run(sockets=sockets)
+        sockets = [listening] if local is None else [listening, local]
+        _Server(_config(app, proxies, limits), service).run(sockets=sockets)
 
 
 @dataclass(frozen=True)

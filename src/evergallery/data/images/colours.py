@@ -24,8 +24,6 @@ def rgb(image: Image.Image, decoding: int = DECODING) -> Image.Image:
     """An image of any mode as 8-bit sRGB; transparent pixels lie on white."""
     profile = image.info.get("icc_profile") if decoding > 1 else None
     if image.mode == "RGB" and "transparency" not in image.info:
-        # A plain image, not the reader of a file, which pins its bytes.
-        image = image if type(image) is Image.Image else image.copy()
         return _in_srgb(image, profile)
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)

@@ -58,7 +58,7 @@ def read_pixels(
         InputError: as ``decode`` does.
     """
     if part is not None or preprocessing.decoding != REDUCED:
-        image = decode(source, max_pixels=max_pixels, decoding=preprocessing.decoding)
+        image = _read(source, max_pixels, preprocessing.decoding, _whole)
         return pixels(image if part is None else part.of(image), preprocessing)
     whole: list[tuple[int, int]] = []
 
@@ -66,7 +66,7 @@ def read_pixels(
         whole.append((width, height))
         return preprocessing.reduction(width, height)
 
-    image = decode(source, max_pixels=max_pixels, decoding=preprocessing.decoding, reduction=reduction)
+    image = _read(source, max_pixels, preprocessing.decoding, reduction)
     if not whole:
         return pixels(image, preprocessing)
     # A side of 203 pixels becomes one of 51, of which the last shows three quarters.
@@ -75,12 +75,16 @@ def read_pixels(
     return pixels(image, preprocessing, (width / scale, height / scale))
 
 
+def _whole(width: int, height: int) -> int:
+    return 1
+
+
 def decode(
     source: Path | bytes,
     *,
     max_pixels: int | None = None,
     decoding: int = DECODING,
-    reduction: Reduction = lambda width, height: 1,
+    reduction: Reduction = _whole,
 ) -> Image.Image:
     """The image of a file, upright, as 8-bit sRGB; the first frame of an animation.
 
@@ -98,6 +102,13 @@ def decode(
         InputError: corrupt, truncated, empty, no image, too large or unreadable; the message is the reason, and names
             the file where ``source`` is one.
     """
+    image = _read(source, max_pixels, decoding, reduction)
+    # A plain image, not the reader of a file, which pins its bytes.
+    return image if type(image) is Image.Image else image.copy()
+
+
+def _read(source: Path | bytes, max_pixels: int | None, decoding: int, reduction: Reduction) -> Image.Image:
+    """What ``decode`` returns, or the reader of it, which need not be copied where it is resized at once."""
     if isinstance(source, bytes):
         return _decode(source, max_pixels or largest_image(), decoding, reduction)
     try:
@@ -241,7 +252,8 @@ _ORIENTATION = 0x0112
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
     except Exception:
         # The orientation is lost with damaged EXIF data, the picture is not.
         return image

@@ -24,7 +24,7 @@ from evergallery.strings.redaction import redacted_values
 router = APIRouter(route_class=GuardedRoute, include_in_schema=False)
 
 
-def through_socket(request: Request) -> None:
+async def through_socket(request: Request) -> None:
     """Let only those pass who come through the socket in the workspace, which has no port."""
     server = request.scope.get("server")
     if server is None or server[1] is not None:

@@ -16,7 +16,7 @@ from evergallery.serving.forms import metadata_of, read_upload
 router = APIRouter(prefix="/api/v1", route_class=GuardedRoute, tags=["search"])
 
 
-def drawn_by(request: Request, service: Served, caller: Called) -> bool:
+async def drawn_by(request: Request, service: Served, caller: Called) -> bool:
     """Whether the canary answers whoever makes a request."""
     canary = service.searches.canary
     if canary is None:
