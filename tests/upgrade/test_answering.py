@@ -19,6 +19,7 @@ from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import embed
 from evergallery.holdings.spaces import Space
 from evergallery.searching import rescoring
+from evergallery.searching.routes import Queries
 from evergallery.searching.searching import answer_vectors
 from evergallery.upgrade.promotion import judge
 from shops import held_out, make_photos, make_shop, spaces, vectors
@@ -125,7 +126,7 @@ class TestRescoring:
         asker = Space(shop.generation("v3"))
         seen = {shop.generation("v1").fingerprint: embed(shop.holdings, path, shop.generation("v1"))[None]}
         query = embed(shop.holdings, path, shop.generation("v3"))[None]
-        first, again = (answer_vectors(shop.holdings, query, asker, seen=seen) for _ in range(2))
+        first, again = (answer_vectors(shop.holdings, asker, Queries(query, seen)) for _ in range(2))
         assert first.rescored is not None
         assert again.rescored is not None
         how, then = first.rescored[0], again.rescored[0]
@@ -161,7 +162,7 @@ class TestRescoring:
         assert answers(shop, path) == before
         query = embed(shop.holdings, path, shop.generation("v3"))[None]
         seen = {shop.generation("v1").fingerprint: embed(shop.holdings, path, shop.generation("v1"))[None]}
-        found = answer_vectors(shop.holdings, query, Space(shop.generation("v3")), seen=seen)
+        found = answer_vectors(shop.holdings, Space(shop.generation("v3")), Queries(query, seen))
         assert found.rescored is not None
         assert (found.rescored[0].gone, found.rescored[0].embedded) == (20, 0)
         assert shop.status().problems == {"image missing": len({*shop.status().reasons})}
@@ -175,7 +176,7 @@ class TestRescoring:
         path = photos(shop)[0]
         query = embed(shop.holdings, path, shop.generation("v2"))[None]
         seen = {shop.generation("v1").fingerprint: embed(shop.holdings, path, shop.generation("v1"))[None]}
-        found = answer_vectors(shop.holdings, query, Space(shop.generation("v2")), seen=seen)
+        found = answer_vectors(shop.holdings, Space(shop.generation("v2")), Queries(query, seen))
         assert found.rescored is not None
         how = found.rescored[0]
         # 20 ms an image: some 15 fit, and what is late keeps its older score.
@@ -418,4 +419,6 @@ class TestJudgedInAWay:
         assert told["pairs"][0]["answer"]["candidates"] == 50
         assert told["passed"]
         evergallery(*common, "--answer", "direct", expect=1)
-        assert "no way 'both'" in evergallery(*common, "--answer", "both", expect=2).stderr
+        assert (
+            "--answer 'both' is not usable: it is one of" in evergallery(*common, "--answer", "both", expect=2).stderr
+        )

@@ -46,29 +46,35 @@ class RescoreCounts:
     late: int
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Items that may be what a query is after.
+
+    Attributes:
+        found: for each query, by older vectors, best first, with their embeddings.
+        current: the same items by id as they are seen now, with embeddings.
+        calibrated: whether ranks are comparable over routes.
+    """
+
+    found: Sequence[Sequence[RankedResult]]
+    current: Mapping[str, Item]
+    calibrated: bool
+
+
 def rescore(
-    holdings: Holdings,
-    candidates: Sequence[Sequence[RankedResult]],
-    current: Mapping[str, Item],
-    queries: NDArray[np.float32],
-    route: Route,
-    *,
-    seconds: float,
-    calibrated: bool,
+    holdings: Holdings, candidates: Candidates, queries: NDArray[np.float32], route: Route, *, seconds: float
 ) -> list[tuple[list[RankedResult], RescoreCounts]]:
     """Rank the candidates of each query by vectors of one generation, best first.
 
     Args:
         holdings: of the workspace, whose open refresh for that generation keeps what is made.
-        candidates: for each query, by older vectors, best first, with their embeddings.
-        current: the candidates by id as they are seen now, with embeddings.
+        candidates: for each query.
         queries: (Q, D) by the generation.
         route: from them to vectors of their own.
         seconds: that may be spent on images, for all queries together.
-        calibrated: whether ranks are comparable over routes.
     """
-    target = route.space.fingerprint
-    there = [[found for found in results if found.result.item.id in current] for results in candidates]
+    target, current = route.space.fingerprint, candidates.current
+    there = [[found for found in results if found.result.item.id in current] for results in candidates.found]
     new = _NewVectors(holdings, route.space.maker)
     new.make(there, current, time.monotonic() + seconds)
     answers = []
@@ -80,9 +86,11 @@ def rescore(
             counts[new.how[item.id]] += 1
             vector = new.vectors.get(item.id)
             if vector is None:
-                ranking.append(ranked(item, found.result.score, found.route, calibrated))
+                ranking.append(ranked(item, found.result.score, found.route, candidates.calibrated))
             else:
-                ranking.append(ranked(replace(item, generation=target), float(query @ vector), route, calibrated))
+                ranking.append(
+                    ranked(replace(item, generation=target), float(query @ vector), route, candidates.calibrated)
+                )
         answers.append((ranking, RescoreCounts(len(results), **counts)))
     return answers
 

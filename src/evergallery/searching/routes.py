@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.errors import InputError, RefusedError
-from evergallery.gallery.items import Filter, Item, Match, View
+from evergallery.gallery.items import NO_FILTER, Filter, Item, Match, View
 from evergallery.gallery.store import GalleryStore
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
@@ -49,19 +49,23 @@ class Criteria:
 
     Attributes:
         k: how many for each query, at least 1.
-        where: which items.
-        view: which versions of them.
+        where: labels, generations or metadata to search among.
+        view: which versions of them; those that the workspace shows by default.
         minimum_score: smallest score.
-        minimum_probability: smallest calibrated probability, in (0, 1).
+        minimum_probability: smallest calibrated probability that an item is of the query's class, in (0, 1).
+        score_of: the generation on whose scores, alone, ``minimum_score`` was settled; those of each route by default.
         exact: see ``GalleryStore.search``.
+        rescoring: whether candidates may be scored again, where the workspace answers so.
     """
 
-    k: int
-    where: Filter
-    view: View
+    k: int = 10
+    where: Filter = NO_FILTER
+    view: View | None = None
     minimum_score: float | None = None
     minimum_probability: float | None = None
+    score_of: str | None = None
     exact: bool | None = None
+    rescoring: bool = True
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,11 @@ class Queries:
 
     vectors: NDArray[np.float32]
     seen: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def in_float32(self) -> "Queries":
+        """The same queries, as engines take them."""
+        seen = {name: rows.astype(np.float32, copy=False) for name, rows in self.seen.items()}
+        return Queries(self.vectors.astype(np.float32, copy=False), seen)
 
     def along(self, route: Route) -> NDArray[np.float32]:
         """The queries (Q, D') by the generation that asks on a route."""

@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.errors import InputError, NotFoundError, RefusedError
-from evergallery.gallery.items import NO_FILTER, Filter, Item
+from evergallery.gallery.items import NO_FILTER, Filter
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
 from evergallery.holdings.embedding import embed, embed_words
@@ -20,7 +18,7 @@ from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import State
 from evergallery.retrieval.calibration import Calibration
 from evergallery.searching.looking import look_at_stored, older_view, onlookers, require_looks, seen_by
-from evergallery.searching.rescoring import RescoreCounts, rescore
+from evergallery.searching.rescoring import Candidates, RescoreCounts, rescore
 from evergallery.searching.routes import (
     Criteria,
     Queries,
@@ -80,34 +78,33 @@ def search(
     """
     if sum(way is not None for way in (query, item, text)) != 1:
         raise InputError("Search with an image, a vector, an item's id or words: give exactly one.")
+    wanted = Criteria(k, where, None, minimum_score, minimum_probability, score_of, exact)
     if text is not None:
         maker = answering(holdings, generation)
         query, generation = embed_words(holdings, text, maker), maker.name
-        where = words_only(maker, where, minimum_probability)
-
-    limits: dict[str, Any] = {
-        "minimum_score": minimum_score,
-        "minimum_probability": minimum_probability,
-        "score_of": score_of,
-    }
+        wanted = words_only(maker, wanted)
 
     def ask(state: State) -> list[Result]:
-        return _search(holdings, state, query, item, generation, k, where=where, exact=exact, **limits)
+        criteria = replace(wanted, rescoring=generation in (None, state.promoted))
+        if item is not None:
+            return _like_item(holdings, item, criteria, state)
+        assert query is not None
+        return _like(holdings, _looked_at(holdings, query, answering(holdings, generation, state)), criteria, state)
 
     found = _of_one_state(holdings, ask)
     holdings.notes.found(result.item.id for result in found)
     return found if text is None else [replace(result, probability=None, present=None) for result in found]
 
 
-def words_only(maker: Generation, where: Filter, minimum_probability: float | None) -> Filter:
-    """The filter of what words search among: vectors of the generation whose text tower has seen them.
+def words_only(maker: Generation, criteria: Criteria) -> Criteria:
+    """What is wanted of a search by words, which are compared with vectors of the generation whose text tower has seen them.
 
     Raises:
         InputError: a probability is asked for, which nobody has measured for words.
     """
-    if minimum_probability is not None:
+    if criteria.minimum_probability is not None:
         raise InputError("How probable a match of words is was never measured: give a smallest score in its place.")
-    return replace(where, generations=(maker.fingerprint,))
+    return replace(criteria, where=replace(criteria.where, generations=(maker.fingerprint,)))
 
 
 def _of_one_state(holdings: Holdings, ask: Callable[[State], list[Result]]) -> list[Result]:
@@ -126,57 +123,53 @@ def _of_one_state(holdings: Holdings, ask: Callable[[State], list[Result]]) -> l
                 return found
 
 
-def _search(
-    holdings: Holdings,
-    state: State,
-    query: Query | None,
-    item: str | None,
-    generation: str | None,
-    k: int,
-    *,
-    where: Filter,
-    **options: Any,
-) -> list[Result]:
-    """What ``search`` finds as of one state."""
-    look: Callable[[Generation], Vector | None]
-    if item is not None:
-        stored = holdings.gallery.get(item, view=state.view())
-        if stored is None:
-            raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
-        asker, vector = space_of(holdings, stored.generation), stored.embedding
-        look = partial(look_at_stored, holdings, stored, state)
-    else:
-        assert query is not None
-        maker = answering(holdings, generation, state)
-        asker = Space(maker)
-        vector, look = _query_vector(holdings, query, maker)
-    seen = seen_by(holdings, vector, asker, onlookers(holdings, asker, state, where), look)
-    found = answer_vectors(
-        holdings,
-        vector[None],
-        asker,
-        seen={name: look[None] for name, look in seen.items()},
-        k=k + (item is not None),
-        where=where,
-        state=state,
-        rescoring=generation in (None, state.promoted),
-        **options,
-    ).results[0]
-    return [result for result in found if result.item.id != item][:k]
+@dataclass(frozen=True)
+class _Look:
+    """A query as the generation that asks sees it, and what tells how others do.
+
+    Attributes:
+        asker: the space of the vector.
+        vector: (D,) of the query.
+        by: the vector (D',) of the query by another generation; ``None`` where it cannot look.
+    """
+
+    asker: Space
+    vector: Vector
+    by: Callable[[Generation], Vector | None]
 
 
-def _query_vector(
-    holdings: Holdings, query: Query, maker: Generation
-) -> tuple[Vector, Callable[[Generation], Vector | None]]:
-    """A query as its generation sees it, and what tells how others do."""
+def _like_item(holdings: Holdings, name: str, criteria: Criteria, state: State) -> list[Result]:
+    """The items most like a stored one, without itself."""
+    stored = holdings.gallery.get(name, view=state.view())
+    if stored is None:
+        raise NotFoundError(f"The gallery has no item {name!r}: list them with  evergallery gallery list")
+    asker = space_of(holdings, stored.generation)
+    look = _Look(asker, stored.embedding, partial(look_at_stored, holdings, stored, state))
+    found = _like(holdings, look, replace(criteria, k=criteria.k + 1), state)
+    return [result for result in found if result.item.id != name][: criteria.k]
+
+
+def _like(holdings: Holdings, look: _Look, criteria: Criteria, state: State) -> list[Result]:
+    """The items most like a query, as of one state."""
+    seen = seen_by(holdings, look.vector, look.asker, onlookers(holdings, look.asker, state, criteria.where), look.by)
+    queries = Queries(look.vector[None], {name: vector[None] for name, vector in seen.items()})
+    return answer_vectors(holdings, look.asker, queries, criteria, state).results[0]
+
+
+def _looked_at(holdings: Holdings, query: Query, maker: Generation) -> _Look:
+    """A query as a generation sees it."""
     if isinstance(query, Mapping):
         given = {holdings.generation(name).fingerprint: vector for name, vector in query.items()}
         if maker.fingerprint not in given:
             raise InputError(f"The query has no vector of {maker.name}, which searches: give it with those of others.")
-        return given[maker.fingerprint], lambda other: given.get(other.fingerprint)
+        return _Look(Space(maker), given[maker.fingerprint], lambda other: given.get(other.fingerprint))
     if isinstance(query, np.ndarray):
-        return query, lambda _: None
-    return embed(holdings, query, maker), lambda other: embed(holdings, query, other) if other.extracts else None
+        return _Look(Space(maker), query, lambda _: None)
+    return _Look(
+        Space(maker),
+        embed(holdings, query, maker),
+        lambda other: embed(holdings, query, other) if other.extracts else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -188,113 +181,103 @@ class Answers:
 
 
 def answer_vectors(
-    holdings: Holdings,
-    queries: Vector,
-    asker: Space,
-    *,
-    seen: Mapping[str, Vector] = MappingProxyType({}),
-    k: int = 10,
-    where: Filter = NO_FILTER,
-    state: State | None = None,
-    rescoring: bool = True,
-    minimum_score: float | None = None,
-    minimum_probability: float | None = None,
-    score_of: str | None = None,
-    exact: bool | None = None,
+    holdings: Holdings, asker: Space, queries: Queries, criteria: Criteria | None = None, state: State | None = None
 ) -> Answers:
-    """The k items most like each of (Q, D) unit rows of one space, as the workspace answers; see ``search``.
+    """The k items most like each of Q queries, as the workspace answers.
 
     Args:
         holdings: of the workspace.
-        queries: (Q, D) unit rows.
-        asker: the space that they lie in.
-        seen: the same queries (Q, D') as other generations see them, by fingerprint; see ``searching.looking``.
-        k: how many.
-        where: labels, generations or metadata to search among.
+        asker: the space that their vectors (Q, D) lie in.
+        queries: with what other generations see in them; see ``searching.looking``.
+        criteria: what is wanted; the ten best of all items by default.
         state: which vectors are seen and what may be compared, all as of one moment; as of now by default.
-        rescoring: whether candidates may be scored again, where the workspace answers so.
-        minimum_score: smallest cosine.
-        minimum_probability: smallest calibrated probability.
-        score_of: see ``search``.
-        exact: see ``search``.
 
     Raises:
         RefusedError: the gallery holds vectors that these queries have not been shown compatible with.
         InputError: queries of another dimension.
     """
-    asker.require_width(queries)
-    queries = queries.astype(np.float32, copy=False)
-    seen = {name: rows.astype(np.float32, copy=False) for name, rows in seen.items()}
+    asker.require_width(queries.vectors)
     state = state or holdings.state
-    view, answer = state.view(), state.answer
-    if score_of is not None:
-        minimum_probability = _probability(holdings, state, minimum_score, score_of, minimum_probability)
-        minimum_score = None
-    asked = Queries(queries, seen)
-    criteria = Criteria(k, where, view, minimum_score, minimum_probability, exact)
-    # Who asks for vectors of some spaces gets those.
-    if rescoring and answer.way == "rescore" and not where.generations:
-        own = _own_route(holdings, asker, asked, state)
-        if own is not None:
-            return _rescored(holdings, own, asker, asked, criteria, state)
-
-    def ask() -> list[list[Result]]:
-        routes = _routes(holdings, asker, stored_spaces(holdings, where, view=view), state, seen)
-        return search_routes(holdings.gallery, routes, asked, criteria)
-
-    # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
-    return Answers(holdings.gallery.at_one_moment(ask, view))
+    criteria = _settled(holdings, state, replace(criteria or Criteria(), view=state.view()))
+    return _VectorSearch(holdings, asker, queries.in_float32(), criteria, state).answer()
 
 
-def search_vectors(holdings: Holdings, queries: Vector, asker: Space, **options: Any) -> list[list[Result]]:
-    """What ``answer_vectors`` finds for each of (Q, D) unit rows, best first."""
-    return answer_vectors(holdings, queries, asker, **options).results
+@dataclass(frozen=True)
+class _VectorSearch:
+    """A search by vectors, in one state of the workspace; see ``answer_vectors``."""
 
+    holdings: Holdings
+    asker: Space
+    queries: Queries
+    criteria: Criteria
+    state: State
 
-def _routes(
-    holdings: Holdings, asker: Space, searched: Sequence[Space], state: State, seen: Mapping[str, Vector]
-) -> list[Route]:
-    """The routes to each of the spaces, once it is clear that they may be searched."""
-    if state.answer.looks_twice:
-        require_looks(asker, searched, state, seen)
-    else:
-        require_compatible(holdings, asker, searched, state)
-    return [route_to(holdings, asker, space, state, seen) for space in searched]
+    def answer(self) -> Answers:
+        """What is found in all spaces that may be searched."""
+        where, answer = self.criteria.where, self.state.answer
+        # Who asks for vectors of some spaces gets those.
+        if self.criteria.rescoring and answer.way == "rescore" and not where.generations:
+            own = self._own_route()
+            if own is not None:
+                return self._rescored(*own)
 
+        def ask() -> list[list[Result]]:
+            routes = self._routes(stored_spaces(self.holdings, where, view=self.criteria.view))
+            return search_routes(self.holdings.gallery, routes, self.queries, self.criteria)
 
-def _rescored(
-    holdings: Holdings, own: tuple[Route, Vector], asker: Space, queries: Queries, criteria: Criteria, state: State
-) -> Answers:
-    """Candidates by older vectors, which refreshed items keep until a commit, and items with vectors of the new generation."""
-    route, asked = own
-    target, store = route.space.fingerprint, holdings.gallery
-    earlier = older_view(state, target)
-    most = max(state.answer.candidates, criteria.k)
+        # An item that a refresh moves while one space after the other is searched would be met twice, or not at all.
+        return Answers(self.holdings.gallery.at_one_moment(ask, self.state.view()))
 
-    def find_all() -> tuple[list[Route], list[list[RankedResult]], list[list[RankedResult]], dict[str, Item]]:
-        older = [
-            space for space in stored_spaces(holdings, criteria.where, view=earlier) if space.fingerprint != target
-        ]
-        routes = _routes(holdings, asker, older, state, queries.seen)
-        check_probability([*routes, route], criteria.minimum_probability)
-        # What is good enough is told by the new score alone.
-        unlimited = replace(criteria, minimum_score=None, minimum_probability=None)
-        found = find(store, routes, queries, replace(unlimited, k=most, view=earlier), with_embeddings=True)
-        candidates = [results[:most] for results in found]
-        fresh = find(store, [route], Queries(asked), unlimited)
-        names = list({candidate.result.item.id for results in candidates for candidate in results})
-        return routes, candidates, fresh, store.get_many(names, view=criteria.view)
+    def _routes(self, searched: Sequence[Space]) -> list[Route]:
+        """The routes to each of the spaces, once it is clear that they may be searched."""
+        seen = self.queries.seen
+        if self.state.answer.looks_twice:
+            require_looks(self.asker, searched, self.state, seen)
+        else:
+            require_compatible(self.holdings, self.asker, searched, self.state)
+        return [route_to(self.holdings, self.asker, space, self.state, seen) for space in searched]
 
-    routes, candidates, fresh, current = store.at_one_moment(find_all)
-    calibrated = route.calibration is not None and all(other.calibration is not None for other in routes)
-    again = rescore(holdings, candidates, current, asked, route, seconds=state.answer.seconds, calibrated=calibrated)
-    results = []
-    for others, (ranking, _) in zip(fresh, again, strict=True):
-        known = {candidate.result.item.id for candidate in ranking}
-        new = [other.result for other in others if other.result.item.id not in known]
-        ranking += [ranked(result.item, result.score, route, calibrated) for result in new]
-        results.append(_best(ranking, criteria))
-    return Answers(results, [how for _, how in again])
+    def _own_route(self) -> tuple[Route, Vector] | None:
+        """The route of the generation that answers to vectors of its own, and the queries (Q, D) by it.
+
+        ``None`` where it has not looked at them.
+        """
+        if self.state.promoted is None:
+            return None
+        promoted = Space(self.holdings.generation(self.state.promoted))
+        own, name = self.asker.fingerprint, promoted.fingerprint
+        asked = self.queries.vectors if own == name else self.queries.seen.get(name)
+        return None if asked is None else (route_to(self.holdings, promoted, promoted, self.state), asked)
+
+    def _rescored(self, route: Route, asked: Vector) -> Answers:
+        """Candidates by older vectors, which refreshed items keep until a commit, and items with vectors of the new one."""
+        holdings, criteria, answer = self.holdings, self.criteria, self.state.answer
+        target, store = route.space.fingerprint, holdings.gallery
+        earlier = older_view(self.state, target)
+        most = max(answer.candidates, criteria.k)
+
+        def find_all() -> tuple[Candidates, list[list[RankedResult]]]:
+            held = stored_spaces(holdings, criteria.where, view=earlier)
+            routes = self._routes([space for space in held if space.fingerprint != target])
+            check_probability([*routes, route], criteria.minimum_probability)
+            # What is good enough is told by the new score alone.
+            unlimited = replace(criteria, minimum_score=None, minimum_probability=None)
+            found = find(store, routes, self.queries, replace(unlimited, k=most, view=earlier), with_embeddings=True)
+            first = [results[:most] for results in found]
+            names = list({candidate.result.item.id for results in first for candidate in results})
+            calibrated = all(other.calibration is not None for other in (*routes, route))
+            candidates = Candidates(first, store.get_many(names, view=criteria.view), calibrated)
+            return candidates, find(store, [route], Queries(asked), unlimited)
+
+        candidates, fresh = store.at_one_moment(find_all)
+        again = rescore(holdings, candidates, asked, route, seconds=answer.seconds)
+        results = []
+        for others, (ranking, _) in zip(fresh, again, strict=True):
+            known = {candidate.result.item.id for candidate in ranking}
+            new = [other.result for other in others if other.result.item.id not in known]
+            ranking += [ranked(result.item, result.score, route, candidates.calibrated) for result in new]
+            results.append(_best(ranking, criteria))
+        return Answers(results, [how for _, how in again])
 
 
 def _best(ranking: Sequence[RankedResult], criteria: Criteria) -> list[Result]:
@@ -309,24 +292,12 @@ def _best(ranking: Sequence[RankedResult], criteria: Criteria) -> list[Result]:
     return [_bare(candidate.result) for candidate in kept[: criteria.k]]
 
 
-def _own_route(holdings: Holdings, asker: Space, queries: Queries, state: State) -> tuple[Route, Vector] | None:
-    """The route of the generation that answers to vectors of its own, and the queries (Q, D) by it.
-
-    ``None`` where it has not looked at them.
-    """
-    if state.promoted is None:
-        return None
-    promoted = Space(holdings.generation(state.promoted))
-    own, name = asker.fingerprint, promoted.fingerprint
-    asked = queries.vectors if own == name else queries.seen.get(name)
-    return None if asked is None else (route_to(holdings, promoted, promoted, state), asked)
-
-
-def _probability(
-    holdings: Holdings, state: State, minimum_score: float | None, score_of: str, minimum_probability: float | None
-) -> float:
-    """What a score of one generation alone means, as the probability of a match."""
-    if minimum_score is None or minimum_probability is not None:
+def _settled(holdings: Holdings, state: State, criteria: Criteria) -> Criteria:
+    """A smallest score of one generation alone as the probability of a match that it means; else what was wanted."""
+    score_of, minimum = criteria.score_of, criteria.minimum_score
+    if score_of is None:
+        return criteria
+    if minimum is None or criteria.minimum_probability is not None:
         raise InputError(f"A score of {score_of} is a smallest score: give --min-score with it, and no probability.")
     space = holdings.space(score_of)
     scale = state.scale(space.fingerprint, space.fingerprint, None)
@@ -336,7 +307,8 @@ def _probability(
             f"--data HELD_OUT  first."
         )
     # A score far from all matches is as good as never or always.
-    return min(1 - 1e-12, max(1e-12, Calibration(scale.slope, scale.intercept).probability(minimum_score)))
+    probability = min(1 - 1e-12, max(1e-12, Calibration(scale.slope, scale.intercept).probability(minimum)))
+    return replace(criteria, minimum_score=None, minimum_probability=probability)
 
 
 def _bare(result: Result) -> Result:

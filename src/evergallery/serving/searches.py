@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from evergallery.errors import EvergalleryError, InputError, NotFoundError, RefusedError
 from evergallery.extraction.images import find_images
-from evergallery.gallery.items import NO_FILTER, Item
+from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.embedding import embed_pixels, embed_words
@@ -28,7 +28,7 @@ from evergallery.holdings.state import State
 from evergallery.searching.looking import look_at_stored, onlookers, seen_by
 from evergallery.searching.previewing import own_vectors
 from evergallery.searching.rescoring import RescoreCounts
-from evergallery.searching.routes import Result
+from evergallery.searching.routes import Criteria, Queries, Result
 from evergallery.searching.searching import answer_vectors, answering, words_only
 from evergallery.serving import schemas
 from evergallery.serving.batching import Batcher
@@ -149,17 +149,9 @@ class Searches:
 
         def search() -> Sequence[Result]:
             where = filter_of(self._holdings, options.labels, options.generations, options.metadata)
-            return answer_vectors(
-                self._holdings,
-                vector[None],
-                Space(maker),
-                seen={name: other[None] for name, other in seen.items()},
-                k=options.k,
-                where=where,
-                state=state,
-                rescoring=False,
-                exact=options.exact,
-            ).results[0]
+            queries = Queries(vector[None], {name: other[None] for name, other in seen.items()})
+            criteria = Criteria(options.k, where, exact=options.exact, rescoring=False)
+            return answer_vectors(self._holdings, Space(maker), queries, criteria, state).results[0]
 
         return await self._threads.run(search)
 
@@ -200,7 +192,7 @@ class Searches:
     async def _by_words(self, words: str, options: schemas.SearchOptions, state: State) -> SearchAnswer:
         """Search in vectors of the generation whose text tower has seen the words; what pictures are measured by is not told."""
         maker = answering(self._holdings, options.generation, state)
-        words_only(maker, NO_FILTER, options.min_probability)
+        words_only(maker, Criteria(minimum_probability=options.min_probability))
         vector = await asyncio.wrap_future(self._model.submit(embed_words, self._holdings, words, maker))
         asked = options.model_copy(update={"generation": maker.name, "generations": [maker.name]})
 
@@ -404,20 +396,20 @@ class Searches:
         first = together[0]
         options, asker, state = first.options, first.asker, first.state
         where = filter_of(self._holdings, options.labels, options.generations, options.metadata)
-        found = answer_vectors(
-            self._holdings,
-            np.stack([asked.vector for asked in together]),
-            asker,
-            seen={name: np.stack([asked.seen[name] for asked in together]) for name in first.seen},
-            k=options.k + len(first.without),
-            where=where,
-            state=state,
-            rescoring=first.rescoring,
+        criteria = Criteria(
+            options.k + len(first.without),
+            where,
             minimum_score=options.min_score,
-            score_of=options.min_score_of,
             minimum_probability=options.min_probability,
+            score_of=options.min_score_of,
             exact=options.exact,
+            rescoring=first.rescoring,
         )
+        queries = Queries(
+            np.stack([asked.vector for asked in together]),
+            {name: np.stack([asked.seen[name] for asked in together]) for name in first.seen},
+        )
+        found = answer_vectors(self._holdings, asker, queries, criteria, state)
         rescored: Sequence[RescoreCounts | None] = found.rescored or [None] * len(together)
         for how in rescored:
             if how is not None:

@@ -15,8 +15,8 @@ from evergallery.holdings.answer import Answer, Way
 from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
-from evergallery.upgrade.check import Check, PairCheck, agreement, check_pair, compatibility
-from evergallery.upgrade.gate import ALL, Condition, Gate, gate_of
+from evergallery.upgrade.check import Check, agreement, check_pair, compatibility
+from evergallery.upgrade.gate import ALL, Condition, Gate, Scope, gate_of
 from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
 from evergallery.upgrade.kept_evidence import evidence_between, remember
 from evergallery.upgrade.options import cost_of
@@ -87,13 +87,13 @@ def check(
     _require_same(holdings, [space.maker for space in lineup.ordered], watcher)
     if not held_out.labelled:
         return _without_labels(lineup, held_out)
-    asked = _asked_of_promotion(holdings, lineup.new)
-    result = _measure(holdings, lineup, held_out, policy, asked, price_per_hour, watcher)
+    standard = _Standard(policy, _asked_of_promotion(holdings, lineup.new), price_per_hour)
+    result = _measure(holdings, lineup, held_out, standard, watcher)
     if is_writable(holdings.directory):
         remember(holdings, result)
     else:
         watcher.said("the workspace cannot be written, so that nothing of this check is remembered")
-    return result if wanted is None else _judged_by(holdings, result, lineup, wanted, asked, policy)
+    return result if wanted is None else _judged_by(holdings, result, lineup, wanted, standard)
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,29 @@ class _Lineup:
         every = (*self.others, *([self.best] if self.best else []), self.new)
         by_name = {space.name: space for space in every}
         return sorted(by_name.values(), key=lambda space: (space.maker.number, space.adapter is not None))
+
+
+@dataclass(frozen=True)
+class _Standard:
+    """What a generation is measured by.
+
+    Attributes:
+        policy: of the gate.
+        asked: what a promotion would ask for, by the fingerprint of the other space.
+        price_per_hour: of this machine.
+    """
+
+    policy: Gate
+    asked: Mapping[str, Comparison]
+    price_per_hour: float | None
+
+    def scope(self, other: Space) -> Scope:
+        """What a promotion would ask for of the vectors of another space; everything where it would ask for nothing."""
+        return self.asked[other.fingerprint].scope if other.fingerprint in self.asked else ALL
+
+    def share(self, other: Space) -> float:
+        """The share of the gallery that would be refreshed by then."""
+        return self.asked[other.fingerprint].share if other.fingerprint in self.asked else 0.0
 
 
 def _way_to_judge(holdings: Holdings, answer: Answer | Way | None) -> Answer | None:
@@ -153,34 +176,24 @@ def _without_labels(lineup: _Lineup, held_out: HeldOut) -> Check:
     return _check_of(lineup, held_out, agreements=found)
 
 
-def _measure(
-    holdings: Holdings,
-    lineup: _Lineup,
-    held_out: HeldOut,
-    policy: Gate,
-    asked: Mapping[str, Comparison],
-    price_per_hour: float | None,
-    watcher: Watcher,
-) -> Check:
+def _measure(holdings: Holdings, lineup: _Lineup, held_out: HeldOut, standard: _Standard, watcher: Watcher) -> Check:
     """The generation in question in the vectors of every other one, and the matrix of all of them.
 
     Args:
         holdings: of the workspace.
         lineup: the spaces.
         held_out: labelled images, in each of them.
-        policy: of the gate.
-        asked: what a promotion would ask for, by the fingerprint of the other space.
-        price_per_hour: of this machine.
+        standard: that the generation is measured by.
         watcher: hears of progress.
     """
     spaces, new = held_out.spaces, held_out.spaces[lineup.new.name]
     best = spaces[lineup.best.name] if lineup.best else None
     pairs = tuple(
         check_pair(
-            Pairing(held_out.protocol, new, spaces[other.name], policy, best, held_out.excluded),
+            Pairing(held_out.protocol, new, spaces[other.name], standard.policy, best, held_out.excluded),
             adapters=through_adapters(holdings, new, spaces[other.name]),
-            scope=asked[other.fingerprint].scope if other.fingerprint in asked else ALL,
-            cost=cost_of(holdings, lineup.new.maker, other, price_per_hour),
+            scope=standard.scope(other),
+            cost=cost_of(holdings, lineup.new.maker, other, standard.price_per_hour),
         )
         for other in lineup.others
     )
@@ -202,20 +215,18 @@ def _check_of(lineup: _Lineup, held_out: HeldOut, **found: Any) -> Check:
     )
 
 
-def _judged_by(
-    holdings: Holdings,
-    result: Check,
-    lineup: _Lineup,
-    answer: Answer,
-    asked: Mapping[str, Comparison],
-    policy: Gate,
-) -> Check:
+def _judged_by(holdings: Holdings, result: Check, lineup: _Lineup, answer: Answer, standard: _Standard) -> Check:
     """A check with the conditions that a promotion in a way of answering asks for."""
-    pairs = tuple(
-        _in_way(holdings, pair, lineup.new, other, answer, asked.get(other.fingerprint), policy)
-        for pair, other in zip(result.pairs, lineup.others, strict=True)
-    )
-    return replace(result, pairs=pairs)
+    pairs = []
+    for pair, other in zip(result.pairs, lineup.others, strict=True):
+        evidence = evidence_between(holdings, lineup.new, other, answer, standard.share(other))
+        if evidence is None:
+            what = "no adapter is stored for it" if answer.way == "adapter" else "nobody has measured it"
+            conditions: tuple[Condition, ...] = (Condition("way of answering", answer.way, what, False),)
+        else:
+            conditions = standard.policy.conditions(evidence, standard.scope(other))
+        pairs.append(replace(pair, conditions=conditions, answer=answer))
+    return replace(result, pairs=tuple(pairs))
 
 
 def check_missing(holdings: Holdings, data: str | Path | ImageSet, *, watcher: Watcher = SILENT) -> list[Check]:
@@ -281,18 +292,6 @@ def _require_same(holdings: Holdings, makers: Sequence[Generation], watcher: Wat
                 holdings.loaded.embedder(maker).require_same()
             except (UnavailableError, InputError) as error:
                 watcher.said(f"nobody knows whether the model behind {maker.name} is still the same: {error}")
-
-
-def _in_way(
-    holdings: Holdings, pair: PairCheck, new: Space, old: Space, answer: Answer, asked: Comparison | None, policy: Gate
-) -> PairCheck:
-    """A pair with the conditions that a promotion in a way of answering asks for."""
-    evidence = evidence_between(holdings, new, old, answer, 0.0 if asked is None else asked.share)
-    if evidence is None:
-        what = "no adapter is stored for it" if answer.way == "adapter" else "nobody has measured it"
-        missing = Condition("way of answering", answer.way, what, False)
-        return replace(pair, conditions=(missing,), answer=answer)
-    return replace(pair, conditions=policy.conditions(evidence, ALL if asked is None else asked.scope), answer=answer)
 
 
 def _asked_of_promotion(holdings: Holdings, new: Space) -> dict[str, Comparison]:

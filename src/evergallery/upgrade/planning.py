@@ -122,10 +122,76 @@ class RefreshProposal:
     price_per_hour: float | None = None
 
 
+@dataclass(frozen=True)
+class _ProposedRefresh:
+    """A refresh, as the workspace would do it.
+
+    Attributes:
+        holdings: of the workspace.
+        asker: the space of the generation that would query.
+        target: the space that vectors would come to lie in.
+    """
+
+    holdings: Holdings
+    asker: Space
+    target: Space
+
+    def made(
+        self, sampled: Sequence[Item], items: Sequence[Item], given: PixelSource | None, watcher: Watcher
+    ) -> _RefreshedSample:
+        """What the generation that would query makes of a sample."""
+        maps = maps_into(self.holdings, self.target)
+        started = time.perf_counter()
+        if self.target.adapter is None and all(item.generation in maps for item in items):
+            # What the generation makes of an image follows from the stored vector.
+            ((_, vectors),) = mapped(iter([sampled]), maps)
+            queries = np.stack([vector for vector in vectors if not isinstance(vector, Problem)])
+            return _RefreshedSample(sampled, queries, 0, time.perf_counter() - started, images=False)
+        maker, roots = self.asker.maker, roots_for(self.holdings, sampled, given, watcher)
+        found = find_images(sampled, maker.preprocessing, roots, given)
+        embeddings = extract(self.holdings, maker, found.images, watcher, keep=False) if found.items else None
+        seconds, reads = time.perf_counter() - started, self.target.adapter is None
+        return _RefreshedSample(found.items, embeddings, len(found.problems), seconds, images=reads)
+
+    def curves(self, items: Sequence[Item], queries: Vectors, proposal: RefreshProposal) -> ExpectedRecall:
+        """What is to be expected of a sample, as a search ranks."""
+        refreshed = self.target.map(np.stack([item.embedding for item in items])) if self.target.adapter else queries
+        spaces = {*(item.generation for item in items), self.target.fingerprint}
+        routes = {space: route_to(self.holdings, self.asker, space_of(self.holdings, space)) for space in spaces}
+        sample = Sample(items, queries, refreshed, routes, self.target.fingerprint)
+        counted = self.holdings.notes.times_found()
+        known = [order for order in proposal.orders if order not in _uninformed(self.holdings, counted)]
+        return expected_recall(sample, counted, proposal.shares, known)
+
+    def pair(
+        self, items: Sequence[Item], queries: Vectors, pace: float, price_per_hour: float | None
+    ) -> PairCheck | None:
+        """The sample's images among each other, as ``check`` measures them: those of the space that most of them lie in."""
+        space, count = Counter(item.generation for item in items).most_common(1)[0]
+        if count < LEAST_SAMPLE:
+            return None
+        rows = [row for row, item in enumerate(items) if item.generation == space]
+        some = [items[row] for row in rows]
+        names, numbers = np.unique([str(item.label) for item in some], return_inverse=True)
+        images = without_pixels(
+            numbers.astype(np.int64),
+            tuple(names.tolist()),
+            tuple(item.uri or item.id for item in some),
+            tuple(item.content_hash or item.id for item in some),
+        )
+        old = space_of(self.holdings, space)
+        stored = EmbeddedSpace(old.name, space, np.stack([item.embedding for item in some]), ())
+        new = EmbeddedSpace(self.asker.name, self.asker.fingerprint, queries[rows], ())
+        cost = replace(cost_of(self.holdings, self.asker.maker, old, price_per_hour), each=pace)
+        pairing = Pairing(protocol(images), new, stored, gate_of(self.holdings))
+        return check_pair(pairing, adapters=through_adapters(self.holdings, new, stored), cost=cost)
+
+
 def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watcher) -> Plan:
     """The plan of a refresh at the shares and in the orders of a proposal; see ``plan``."""
     asker = Space(holdings.generation(proposal.generation))
     target = target_of(holdings, proposal.generation, proposal.adapter)
+    proposed = _ProposedRefresh(holdings, asker, target)
     view = before_refresh(holdings)
     counts = {
         space_of(holdings, space).name: count
@@ -136,13 +202,13 @@ def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watche
     given = given_images(holdings, proposal.images, asker, proposal.data_dir, watcher)
     sampled, labelled = _sampled(holdings, items, view)
     watcher.said(f"measuring on {len(sampled)} stored items")
-    made = _made(holdings, items, sampled, asker, target, given, watcher)
+    made = proposed.made(sampled, items, given, watcher)
     curves, pair = ExpectedRecall(0, {}, {}), None
     count, size = sum(counts.values()), max(1, len(sampled))
     if labelled and made.queries is not None and len(made.items) >= LEAST_SAMPLE:
-        curves = _curves(holdings, made.items, made.queries, asker, target, proposal)
+        curves = proposed.curves(made.items, made.queries, proposal)
         if target.adapter is None:
-            pair = _pair(holdings, made.items, made.queries, asker, made.seconds / size, proposal.price_per_hour)
+            pair = proposed.pair(made.items, made.queries, made.seconds / size, proposal.price_per_hour)
     # float32, and what is written of an item beside its vector, once as such and once to be searched by.
     texts = [len(text or "") for item in sampled for text in (item.id, item.label, item.uri, item.content_hash)]
     return Plan(
@@ -163,30 +229,6 @@ def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watche
     )
 
 
-def _pair(
-    holdings: Holdings, items: Sequence[Item], queries: Vectors, asker: Space, pace: float, price_per_hour: float | None
-) -> PairCheck | None:
-    """The sample's images among each other, as ``check`` measures them: those of the space that most of them lie in."""
-    space, count = Counter(item.generation for item in items).most_common(1)[0]
-    if count < LEAST_SAMPLE:
-        return None
-    rows = [row for row, item in enumerate(items) if item.generation == space]
-    some = [items[row] for row in rows]
-    names, numbers = np.unique([str(item.label) for item in some], return_inverse=True)
-    images = without_pixels(
-        numbers.astype(np.int64),
-        tuple(names.tolist()),
-        tuple(item.uri or item.id for item in some),
-        tuple(item.content_hash or item.id for item in some),
-    )
-    old = space_of(holdings, space)
-    stored = EmbeddedSpace(old.name, space, np.stack([item.embedding for item in some]), ())
-    new = EmbeddedSpace(asker.name, asker.fingerprint, queries[rows], ())
-    cost = replace(cost_of(holdings, asker.maker, old, price_per_hour), each=pace)
-    pairing = Pairing(protocol(images), new, stored, gate_of(holdings))
-    return check_pair(pairing, adapters=through_adapters(holdings, new, stored), cost=cost)
-
-
 def _sampled(holdings: Holdings, items: Sequence[Item], view: View) -> tuple[list[Item], bool]:
     """Items to measure on, with their vectors, and whether enough of them have a label."""
     rows = whole_classes([item.label for item in items], SAMPLE)
@@ -195,47 +237,6 @@ def _sampled(holdings: Holdings, items: Sequence[Item], view: View) -> tuple[lis
         rows = np.random.default_rng(0).permutation(len(items))[: SAMPLE // 4]
     found = (holdings.gallery.get(items[row].id, view=view) for row in rows)
     return [item for item in found if item is not None], labelled
-
-
-def _made(
-    holdings: Holdings,
-    items: Sequence[Item],
-    sampled: Sequence[Item],
-    asker: Space,
-    target: Space,
-    given: PixelSource | None,
-    watcher: Watcher,
-) -> _RefreshedSample:
-    """What the generation that would query makes of a sample."""
-    maps = maps_into(holdings, target)
-    started = time.perf_counter()
-    if target.adapter is None and all(item.generation in maps for item in items):
-        # What the generation makes of an image follows from the stored vector.
-        ((_, vectors),) = mapped(iter([sampled]), maps)
-        queries = np.stack([vector for vector in vectors if not isinstance(vector, Problem)])
-        return _RefreshedSample(sampled, queries, 0, time.perf_counter() - started, images=False)
-    found = find_images(sampled, asker.maker.preprocessing, roots_for(holdings, sampled, given, watcher), given)
-    embeddings = extract(holdings, asker.maker, found.images, watcher, keep=False) if found.items else None
-    seconds = time.perf_counter() - started
-    return _RefreshedSample(found.items, embeddings, len(found.problems), seconds, images=target.adapter is None)
-
-
-def _curves(
-    holdings: Holdings,
-    items: Sequence[Item],
-    queries: Vectors,
-    asker: Space,
-    target: Space,
-    proposal: RefreshProposal,
-) -> ExpectedRecall:
-    """What is to be expected of a sample, as a search ranks."""
-    refreshed = target.map(np.stack([item.embedding for item in items])) if target.adapter else queries
-    spaces = {*(item.generation for item in items), target.fingerprint}
-    routes = {space: route_to(holdings, asker, space_of(holdings, space)) for space in spaces}
-    sample = Sample(items, queries, refreshed, routes, target.fingerprint)
-    counted = holdings.notes.times_found()
-    known = [order for order in proposal.orders if order not in _uninformed(holdings, counted)]
-    return expected_recall(sample, counted, proposal.shares, known)
 
 
 def _uninformed(holdings: Holdings, counted: Mapping[str, int]) -> set[str]:

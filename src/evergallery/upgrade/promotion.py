@@ -88,6 +88,7 @@ class Promotion(Sequence[tuple[str, Condition]]):
         scores: how a smallest score moves with the model, in a sentence; ``None`` where nothing moved.
         checks: how many checks had failed before the one that passed, in a sentence; ``None`` where none had.
         changed: whether another generation answered before, or in another way.
+        why: in the words of whoever decided it.
     """
 
     generation: str
@@ -99,6 +100,7 @@ class Promotion(Sequence[tuple[str, Condition]]):
     scores: str | None = None
     checks: str | None = None
     changed: bool = True
+    why: str | None = None
 
     def __str__(self) -> str:
         return " ".join(self.lines)
@@ -260,21 +262,15 @@ def promote(
         refused=None if refusal is None else str(refusal),
         answer=chosen,
         checks=_failed_checks(holdings, candidate.name, {space for space, _ in found.conditions}),
+        why=why,
     )
-    _switch(holdings, promotion, candidate, stored, basis, forced=force, why=why)
-    _record(holdings, promotion, why)
+    _switch(holdings, promotion, candidate, stored if force else (), basis)
+    _record(holdings, promotion)
     return replace(promotion, scores=_scores_moved(holdings.state, basis, candidate, holdings))
 
 
 def _switch(
-    holdings: Holdings,
-    promotion: Promotion,
-    candidate: Space,
-    stored: Sequence[Space],
-    basis: State,
-    *,
-    forced: bool,
-    why: str | None,
+    holdings: Holdings, promotion: Promotion, candidate: Space, accepted: Sequence[Space], basis: State
 ) -> None:
     """Let a generation answer, in one change of the state that it was judged on.
 
@@ -282,10 +278,8 @@ def _switch(
         holdings: of the workspace.
         promotion: what is to be done.
         candidate: the generation's space.
-        stored: the spaces whose vectors it would search.
+        accepted: the spaces that it may search because somebody says so.
         basis: the state that it was judged on.
-        forced: whether it may search all of them because somebody says so.
-        why: in the words of whoever decided it.
 
     Raises:
         BusyError: the state is another one by now.
@@ -293,14 +287,14 @@ def _switch(
     with changing(holdings, "promoting a generation") as state:
         if (state.promoted, state.answer, state.view()) != (basis.promoted, basis.answer, basis.view()):
             raise BusyError(f"What answers queries changed while {candidate.name} was judged: promote it again.")
-        if forced:
-            _accept(state, candidate, stored, promotion.answer, str(why))
+        if accepted:
+            _accept(state, candidate, accepted, promotion.answer, str(promotion.why))
         if promotion.answer.way == "rescore" and state.refresh is None:
             # In the shadow until the promotion, which shows it, so that a rollback hides what it will keep.
             state.open_refresh(candidate.name, candidate.fingerprint, candidate.fingerprint)
         state.promote(
             candidate.name,
-            why or f"the gate was passed, judged on {promotion.judged}",
+            promotion.why or f"the gate was passed, judged on {promotion.judged}",
             fingerprint=candidate.fingerprint,
             judged=promotion.judged,
             refused=promotion.refused,
@@ -308,14 +302,14 @@ def _switch(
         )
 
 
-def _record(holdings: Holdings, promotion: Promotion, why: str | None) -> None:
+def _record(holdings: Holdings, promotion: Promotion) -> None:
     holdings.journal.record(
         "promote",
         generation=promotion.generation,
         before=promotion.before,
         answer=str(promotion.answer),
         forced=promotion.refused is not None,
-        why=why,
+        why=promotion.why,
         refused=promotion.refused,
         judged=promotion.judged,
         checks=promotion.checks,

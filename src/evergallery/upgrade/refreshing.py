@@ -244,10 +244,11 @@ def refresh(
             renew = partial(extraction.renew, most=len(unmapped), known=given, roots=roots)
         opened = open_refresh(holdings, asker, target, adapter)
         tidy(holdings)
-        queue = _queue(holdings, items, target, opened, order, fraction)
+        run = _RefreshRun(holdings, target, opened.id)
+        queue = run.queue(items, order, fraction)
         pace = _Pace(rate, TimeBudget(started, budget), batch)
-        answers = stack.enter_context(closing(_answers(holdings, queue.pending, maps, renew, pace)))
-        progress = _store(holdings, target, opened, queue, answers, pace, watcher)
+        answers = stack.enter_context(closing(run.answers(queue.pending, maps, renew, pace)))
+        progress = run.store(queue, answers, pace, watcher)
     result = RefreshResult(
         refresh=opened.id,
         generation=generation,
@@ -323,75 +324,78 @@ def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str |
         return state.refresh or opened
 
 
-def _queue(
-    holdings: Holdings, items: Sequence[Item], target: Space, opened: Refresh, order: str, fraction: float
-) -> _Queue:
-    """A share of the items in an order, without those that have their new vector already."""
-    ordered = [items[index] for index in order_of(order, items, holdings.notes.times_found())]
-    wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
-    remaining = holdings.state.view().remaining(opened.id)
-    others = Filter(generations=tuple(holdings.gallery.dimensions().keys() - {target.fingerprint}))
-    left = {name for names in holdings.gallery.identifiers(others, view=remaining) for name in names}
-    return _Queue(len(wanted), [item for item in wanted if item.id in left], len(left))
+@dataclass(frozen=True)
+class _RefreshRun:
+    """An open refresh at work.
 
+    Attributes:
+        holdings: of the workspace.
+        target: the space of the new vectors.
+        name: of the refresh.
+    """
 
-def _answers(
-    holdings: Holdings,
-    pending: Sequence[Item],
-    maps: Mapping[str, Map],
-    renew: Callable[[Iterator[Sequence[Item]]], Answers],
-    pace: _Pace,
-) -> Answers:
-    """New vectors: first of the items whose stored vectors tell them, then of those whose images are looked at."""
-    told = [item for item in pending if item.generation in maps]
-    others = [item for item in pending if item.generation not in maps]
-    stored = with_vectors(holdings, pace.batches(told, holdings.gallery.together), maps)
-    with in_background(mapped(stored, maps)) as ready:
-        yield from ready
-    with closing(renew(pace.batches(others, BATCH))) as renewed:
-        yield from renewed
+    holdings: Holdings
+    target: Space
+    name: str
 
+    def queue(self, items: Sequence[Item], order: str, fraction: float) -> _Queue:
+        """A share of the items in an order, without those that have their new vector already."""
+        ordered = [items[index] for index in order_of(order, items, self.holdings.notes.times_found())]
+        wanted = ordered[: int(np.ceil(fraction * len(ordered)))]
+        remaining = self.holdings.state.view().remaining(self.name)
+        others = Filter(generations=tuple(self.holdings.gallery.dimensions().keys() - {self.target.fingerprint}))
+        left = {name for names in self.holdings.gallery.identifiers(others, view=remaining) for name in names}
+        return _Queue(len(wanted), [item for item in wanted if item.id in left], len(left))
 
-def _store(
-    holdings: Holdings,
-    target: Space,
-    opened: Refresh,
-    queue: _Queue,
-    answers: Answers,
-    pace: _Pace,
-    watcher: Watcher,
-) -> _Progress:
-    """Store new vectors as they come, at a rate, until all are there, somebody stops it, or its time is up."""
-    progress, budget, maker = _Progress(queue.wanted - len(queue.pending)), pace.budget, target.fingerprint
-    watcher.counted(f"refreshing with {target.name}", progress.done, queue.wanted)
-    budget.begin()
-    began = time.monotonic()
-    for batch, made in answers:
-        failed = [answer for answer in made if isinstance(answer, Problem)]
-        # All at once, since a copy of an item costs as much as anything else that is done to it here.
-        new = [
-            replace(item, embedding=answer, generation=maker, refresh=opened.id, superseded=None)
-            for item, answer in zip(batch, made, strict=True)
-            if not isinstance(answer, Problem)
-        ]
-        progress.gained += holdings.gallery.refresh(new, opened.id)
-        holdings.notes.record(failed)
-        holdings.notes.solved(item.id for item in new)
-        progress.problems += failed
-        progress.done += len(batch)
-        budget.done += len(batch)
-        try:
-            watcher.counted(f"refreshing with {target.name}", progress.done, queue.wanted)
-        except Stopped:
-            progress.stopped_by = "request"
-            break
-        pace.wait(len(batch), began)
+    def answers(
+        self,
+        pending: Sequence[Item],
+        maps: Mapping[str, Map],
+        renew: Callable[[Iterator[Sequence[Item]]], Answers],
+        pace: _Pace,
+    ) -> Answers:
+        """New vectors: first of the items whose stored vectors tell them, then of those whose images are looked at."""
+        told = [item for item in pending if item.generation in maps]
+        others = [item for item in pending if item.generation not in maps]
+        stored = with_vectors(self.holdings, pace.batches(told, self.holdings.gallery.together), maps)
+        with in_background(mapped(stored, maps)) as ready:
+            yield from ready
+        with closing(renew(pace.batches(others, BATCH))) as renewed:
+            yield from renewed
+
+    def store(self, queue: _Queue, answers: Answers, pace: _Pace, watcher: Watcher) -> _Progress:
+        """Store new vectors as they come, at a rate, until all are there, somebody stops it, or its time is up."""
+        progress, budget = _Progress(queue.wanted - len(queue.pending)), pace.budget
+        maker = self.target.fingerprint
+        watcher.counted(f"refreshing with {self.target.name}", progress.done, queue.wanted)
+        budget.begin()
         began = time.monotonic()
-        # What was made is stored first: a short budget makes headway too.
-        if progress.done < queue.wanted and budget.is_spent:
-            progress.stopped_by = "budget"
-            break
-    return progress
+        for batch, made in answers:
+            failed = [answer for answer in made if isinstance(answer, Problem)]
+            # All at once, since a copy of an item costs as much as anything else that is done to it here.
+            new = [
+                replace(item, embedding=answer, generation=maker, refresh=self.name, superseded=None)
+                for item, answer in zip(batch, made, strict=True)
+                if not isinstance(answer, Problem)
+            ]
+            progress.gained += self.holdings.gallery.refresh(new, self.name)
+            self.holdings.notes.record(failed)
+            self.holdings.notes.solved(item.id for item in new)
+            progress.problems += failed
+            progress.done += len(batch)
+            budget.done += len(batch)
+            try:
+                watcher.counted(f"refreshing with {self.target.name}", progress.done, queue.wanted)
+            except Stopped:
+                progress.stopped_by = "request"
+                break
+            pace.wait(len(batch), began)
+            began = time.monotonic()
+            # What was made is stored first: a short budget makes headway too.
+            if progress.done < queue.wanted and budget.is_spent:
+                progress.stopped_by = "budget"
+                break
+        return progress
 
 
 def _without_images(target: Space) -> Callable[[Iterator[Sequence[Item]]], Answers]:
