@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from conftest import Listening, coloured_images
 from evaluation_toys import TOYS, make_toy
 from evergallery import Workspace
-from evergallery.benchmark import contenders, job, protocols
+from evergallery.benchmark import contenders, job, protocols, runner
 from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender, baseline_of
 from evergallery.benchmark.further_tables import evaluated_markdown
 from evergallery.benchmark.known_data import described
@@ -287,6 +287,26 @@ class TestChanges:
             InputError, match=r"holds results of other images \(.*tiny.npz\): name another directory with --out"
         ):
             run("other.npz", tmp_path / "out", ["initial"])
+
+    def test_unfinished_work_on_other_images_is_not_gone_on_with(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed before the first result: its first generation would be that of other images."""
+
+        def killed(*given: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(runner, "measured_chain", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(tiny, tmp_path / "out", ["initial"])
+        (directory,) = (tmp_path / "out").iterdir()
+        assert not list((directory / "runs").iterdir())
+        images = load(tiny, Preprocessing(size=16))
+        np.savez(tmp_path / "other.npz", images=255 - images.pixels[images.rows], labels=images.labels)
+        with pytest.raises(InputError, match="holds the work on other images: name another directory with --out"):
+            run(str(tmp_path / "other.npz"), tmp_path / "out", ["initial"])
+        assert len(list((run(tiny, tmp_path / "out", ["initial"]) / "runs").iterdir())) == 1
 
     def test_what_a_paper_s_budget_asks_of_methods(self) -> None:
         mutual, dual, bct = (

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evergallery.benchmark import job
+from evergallery.benchmark import job, lineage
 from evergallery.benchmark.protocol import ProtocolChanges
+from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.runner import run_benchmark
 from evergallery.learning import learner
 from evergallery.methods import Step
@@ -100,11 +101,23 @@ def erased(built: Built) -> float:
 
 
 def rates(*epochs: int) -> Callable[[Built], list[float]]:
-    """At these epochs, as a share of the first one's peak."""
-    return lambda built: [
-        float(f"{built.settings.rate(epoch / built.settings.epochs) / built.settings.learning_rate:.4g}")
-        for epoch in epochs
-    ]
+    """At these epochs, as a share of the peak, when the rate has risen."""
+
+    def shares(built: Built) -> list[float]:
+        settings = built.settings.model_copy(update={"warmup": 0.0})
+        return [float(f"{settings.rate(epoch / settings.epochs) / settings.learning_rate:.4g}") for epoch in epochs]
+
+    return shares
+
+
+def rate_of_biases(built: Built) -> set[float]:
+    """As a share of that of weights."""
+    shares = {id(parameter): group["share"] for group in built.optimizer.param_groups for parameter in group["params"]}
+    found: dict[bool, set[float]] = {True: set(), False: set()}
+    for name, parameter in built.network.named_parameters():
+        found[name.endswith("bias")].add(shares[id(parameter)])
+    (weights,) = found[False]
+    return {share / weights for share in found[True]}
 
 
 def smoothing(built: Built) -> float | None:
@@ -188,6 +201,8 @@ READ: dict[str, Callable[[Built], Any]] = {
     "statistics": lambda built: built.settings.normalisation,
     "ε": smoothing,
     "terms": terms,
+    "warm-up": lambda built: (built.settings.warmup, built.settings.rate(0) / built.settings.learning_rate),
+    "rate of biases": rate_of_biases,
     "identities": lambda built: [
         int(built.arguments["images"].classes[label].split()[-1]) for label in np.unique(built.arguments["images"].labels)
     ],
@@ -198,7 +213,7 @@ READ: dict[str, Callable[[Built], Any]] = {
 }  # fmt: skip
 RATES = {
     "csd-cifar100": (0, 199, 200, 400, 600),
-    "dual-tuning": (0, 5, 10, 39, 40, 90),
+    "dual-tuning": (0, 39, 40, 90),
     "bct-imagenet": (0, 29, 30, 60),
     "landmarks": (0, 5, 10, 20),
     "landmarks-images": (0, 5, 10, 20),
@@ -232,7 +247,8 @@ CL2R = {
 PERSONS = {
     "weights": "published", "neck": ["BatchNorm1d"], "head": "linear", "pixels": (256, 128), "last map": (16, 8),
     "black rows": 10, "erased": 0.5, "classes × images": [(4, 16)], "epochs": 120, "optimizer": "Adam", "rate": 3.5e-4,
-    "weight decay": 5e-4, "clipped": None, "chosen": (True, "last"), "rates": [0.1, 0.55, 1, 1, 0.1, 0.01],
+    "weight decay": 5e-4, "clipped": None, "chosen": (True, "last"), "rates": [1, 1, 0.1, 0.01],
+    "rate of biases": {2.0}, "warm-up": (0.99, 0.1),
 }  # fmt: skip
 IMAGENET = {
     "head": "linear", "neck": [], "pixels": (224, 224), "smallest crop": 0.08, "batch": 256, "epochs": 90, "optimizer": "SGD",
@@ -245,6 +261,7 @@ LANDMARKS = {
 }  # fmt: skip
 OF_DUKE = ProtocolChanges(backbone="last-stride-1/resnet50.tv_in1k", update_backbone="last-stride-1/resnet18.tv_in1k")
 """A smaller new network."""
+IMAGENET_PLAN = PROTOCOLS["bct-imagenet"].budgets["paper"]
 PAPERS: dict[str, tuple[str, str, str, ProtocolChanges, list[dict[str, Any]]]] = {
     "csd": ("csd-cifar100", "csd", "cifar100", ProtocolChanges(), [{**CSD, "rate": 1e-3}, {**CSD, "rate": 1e-5}]),
     "cl2r": ("cl2r-cifar100", "cl2r", "cifar100", ProtocolChanges(), [{**CL2R, "ε": 0}, CL2R]),
@@ -259,6 +276,13 @@ PAPERS: dict[str, tuple[str, str, str, ProtocolChanges, list[dict[str, Any]]]] =
     "mutual, ViT": ("mutual-one-task", "mutual", "cub200", ProtocolChanges(backbone="vit_small_patch16_224"), [
         {**OTHERS, "epochs": 255, "rate": 3e-5, "terms": by_hand("binomial")},
         {**OTHERS, **DISTILLING, "epochs": 195, "rate": 1e-5, "loss": "binomial"},
+    ]),
+    "mutual, fashion": ("mutual-fashion", "mutual", "deepfashion2", ProtocolChanges(), [
+        {**BN_INCEPTION, "epochs": 170}, {**BN_INCEPTION, "epochs": 190},
+    ]),
+    "l2": ("bct-imagenet", "l2", "imagenet", ProtocolChanges(), [
+        {**IMAGENET, "backbone": "resnet18"},
+        {**IMAGENET, "backbone": "resnet50", "option": {"weight": 10, "classification_weight": 0}},
     ]),
     "dual-tuning": ("dual-tuning", "dual-tuning", "market1501", ProtocolChanges(), [
         {**PERSONS, "backbone": "last-stride-1/resnet18.tv_in1k", "dimension": 512, "ε": 0.1,
@@ -286,6 +310,8 @@ ROWS = [
     (paper, number, what) for paper, (*_, steps) in PAPERS.items() for number, step in enumerate(steps) for what in step
 ]
 LAST: dict[str, Any] = {}
+CLASSES_OF = {"cl2r": 12, "mutual, fashion": 10}
+"""Of the toys of protocols with many tasks."""
 
 
 def begun_with(module: nn.Module) -> str:
@@ -326,8 +352,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], l
             return found[paper]
         LAST["paper"], found[paper] = paper, []
         protocol, method, data, changes, _ = PAPERS[paper]
-        make_published(data, directory / paper, classes=12 if paper == "cl2r" else 4, each=4)
-        if paper == "mutual":
+        make_published(data, directory / paper, classes=CLASSES_OF.get(paper, 4), each=4)
+        if paper in ("mutual", "mutual, fashion"):
             state = {
                 name: one.clone() for name, one in build_backbone("bn-inception", seed=7).module.state_dict().items()
             }
@@ -362,6 +388,27 @@ def test_a_paper_s_budget_builds_what_the_paper_has(
         assert expected <= found + 0.01 <= expected + 0.06
     else:
         assert found == expected
+
+
+def test_the_rate_rises_for_as_many_steps_whatever_the_number_of_images() -> None:
+    """2 000 in the published configuration: a twelfth of a run on all of Market-1501, and a fifth of the old model's."""
+    plan = PROTOCOLS["dual-tuning"].budgets["paper"]
+    for identities, each in ((751, 16), (312, 16)):
+        images = Labelled(np.repeat(np.arange(identities), each))
+        found = lineage._with_warmup(plan.first, plan, images)  # type: ignore[arg-type]
+        steps = 120 * len(batches_of(images, plan.first, 0))  # type: ignore[arg-type]
+        assert found.warmup * steps == pytest.approx(2000)
+        assert steps == pytest.approx(120 * identities * each / 64, rel=0.02)
+    assert lineage._with_warmup(IMAGENET_PLAN.first, IMAGENET_PLAN, images) is IMAGENET_PLAN.first  # type: ignore[arg-type]
+
+
+def test_updates_of_fashion_take_the_epochs_of_the_published_checkpoints(runs: Callable[[str], list[Built]]) -> None:
+    plan = PROTOCOLS["mutual-fashion"].budgets["paper"]
+    assert [plan.update_settings(number).epochs for number in (2, 3, 4, 5)] == [190, 120, 95, 195]
+    assert plan.update_settings(6) == plan.update
+    assert runs("mutual, fashion")[1].settings.epochs == 190
+    shorter = PROTOCOLS["mutual-fashion"].changed("paper", ProtocolChanges(epochs=3)).budgets["paper"]
+    assert [shorter.update_settings(number).epochs for number in (2, 3)] == [3, 3]
 
 
 def test_every_image_of_a_class_is_learned_from(runs: Callable[[str], list[Built]]) -> None:

@@ -86,3 +86,22 @@ def test_crops_and_colours_change_pixels_and_keep_their_form() -> None:
     assert (made.shape, made.dtype) == (images.shape, torch.uint8)
     assert torch.equal(made, again)
     assert (made.int() - images.int()).abs().float().mean() > 5
+
+
+def test_biases_may_learn_faster_than_the_weights_beside_them(tmp_path: Path) -> None:
+    """A step of Adam is as long as its rate: twice that of weights, in each group of layers."""
+    images = coloured_images(classes=4, each=6, size=32)
+    moved = {}
+    for times in (1.0, 2.0):
+        given = {
+            "epochs": 1, "steps": 1, "batch_size": 8, "precision": "float32", "device": "cpu", "optimizer": "adam",
+            "schedule": "constant", "warmup": 0.0, "backbone_rate": 1.0, "weight_decay": 0.0, "bias_rate": times,
+        }  # fmt: skip
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        shop = shop_of(folder, TINY["cnn"])
+        learned = shop.learn(images, method=Finetune(), train="all", settings=given)
+        before, after = (embedder_of(one).backbone.state_dict() for one in (shop.generation("v1"), learned))
+        moved[times] = {name: float((after[name] - before[name]).float().abs().max()) for name in before}
+    for name, distance in moved[1.0].items():
+        assert moved[2.0][name] == pytest.approx(distance * (2 if name.endswith("bias") else 1), rel=1e-3), name

@@ -9,15 +9,20 @@ import numpy as np
 from evergallery.benchmark.contenders import INITIAL, baseline_of
 from evergallery.benchmark.job import BenchmarkJob
 from evergallery.benchmark.parts import PAIR, TRAIN
-from evergallery.benchmark.protocol import BenchmarkProtocol
+from evergallery.benchmark.protocol import BenchmarkProtocol, TrainingPlan
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
-from evergallery.data.image_set import ImageSet
+from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.tasks import Tasks, query_gallery
 from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
 from evergallery.network import HeadKind
+from evergallery.training import Settings
+from evergallery.training.batches import batches_of
 from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
+
+ALMOST_ALL = 0.99
+"""Share of warm-up in a run that is shorter than it."""
 
 
 def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
@@ -44,7 +49,7 @@ def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
         workspace.learn(
             first,
             method=baseline_of(protocol),
-            settings=plan.first,
+            settings=_with_warmup(plan.first, plan, first),
             watcher=watcher,
             **_new_weights(protocol, protocol.weights),
         )
@@ -90,18 +95,28 @@ def _learn_task(
     weights = protocol.later_weights
     # Another backbone comes without what stood behind the first one.
     behind = {} if protocol.update_backbone is None else _neck(protocol, method.needs.head, tasks)
+    new, old = after.of_classes(arriving), before.of_classes(seen) if method.needs.old_images else None
+    settings = plan.first if scratch else plan.update_settings(number)
     workspace.learn(
-        after.of_classes(arriving),
+        new,
         method=method,
         parent=f"v{number - 1}",
-        old_data=before.of_classes(seen) if method.needs.old_images else None,
+        old_data=old,
         backbone=protocol.update_backbone,
-        settings=plan.first if scratch else plan.update,
+        settings=_with_warmup(settings, plan, new if old is None else concatenate([old, new])),
         watcher=watcher,
         supporting_weights=weights,
         **behind,
         **(_new_weights(protocol, weights) if scratch else {"train": "all"}),
     )
+
+
+def _with_warmup(settings: Settings, plan: TrainingPlan, images: ImageSet) -> Settings:
+    """The settings with the plan's steps of warm-up, as a share of a run on these images."""
+    if plan.warmup_steps is None:
+        return settings
+    steps = settings.epochs * len(batches_of(images, settings, epoch=0))
+    return settings.model_copy(update={"warmup": min(plan.warmup_steps / steps, ALMOST_ALL)})
 
 
 def _first_and_later(protocol: BenchmarkProtocol, train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:

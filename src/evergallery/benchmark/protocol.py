@@ -35,8 +35,17 @@ class TrainingPlan:
     """Size of the images; ``None`` is the backbone's own."""
     network: Mapping[str, Any] = field(default_factory=dict)
     """What its networks are where the protocol's own are others: fields of it."""
+    update_epochs: tuple[int, ...] = ()
+    """Epochs of each update, where they are not all those of ``update``."""
+    warmup_steps: int | None = None
+    """Steps in which the rate rises, in place of a share of the run."""
     by_backbone: Mapping[str, "TrainingPlan"] = field(default_factory=dict)
     """What it buys where one of these backbones is asked for, by name without a tag: a paper has settings for each."""
+
+    def update_settings(self, number: int) -> Settings:
+        """The settings of generation ``number``, 2 or more, where it begins with its parent's weights."""
+        own = self.update_epochs[number - 2 : number - 1]
+        return self.update.model_copy(update={"epochs": own[0]}) if own else self.update
 
     def of_backbone(self, name: str | None) -> "TrainingPlan":
         """The plan where this backbone is asked for."""
@@ -252,7 +261,8 @@ class ProtocolChanges:
         first, update = (
             Settings.model_validate({**settings.model_dump(), **changes}) for settings in (plan.first, plan.update)
         )
-        return replace(plan, first=first, update=update, size=self.size or plan.size)
+        own_epochs = () if "epochs" in changes else plan.update_epochs
+        return replace(plan, first=first, update=update, update_epochs=own_epochs, size=self.size or plan.size)
 
 
 NO_CHANGES = ProtocolChanges()

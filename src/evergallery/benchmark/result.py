@@ -53,7 +53,13 @@ def result_of(
         **provenance(),
         "precision": ", ".join(sorted({generation.card.training["precision"] for generation in generations})),
         "data": _data(job, parts, tasks),
-        "settings": {"first": plan.first.model_dump(), "update": plan.update.model_dump(), "size": plan.size},
+        "settings": {
+            "first": plan.first.model_dump(),
+            "update": plan.update.model_dump(),
+            "size": plan.size,
+            **({"update epochs": plan.update_epochs} if plan.update_epochs else {}),
+            **({"warm-up steps": plan.warmup_steps} if plan.warmup_steps is not None else {}),
+        },
         "phases": list(phases),
         "measures": measures,
     }

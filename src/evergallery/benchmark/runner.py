@@ -67,9 +67,11 @@ def run_benchmark(
     if not waiting:
         return directory
     # Images that cannot be used are refused before anything is written; they are kept in memory for the first run.
-    waiting[0].tasks(waiting[0].parts(watcher).images)
+    images = waiting[0].parts(watcher).images
+    waiting[0].tasks(images)
     with creation_of(directory):
         (directory / "runs").mkdir(parents=True, exist_ok=True)
+    _keep_to(images.fingerprint(), waiting[0])
     started, spent, total = time.perf_counter(), 0.0, sum(job.cost() for job in waiting)
     for number, job in enumerate(_run_all(waiting, watcher), 1):
         spent += job.cost()
@@ -139,6 +141,20 @@ def _check_images(job: BenchmarkJob) -> None:
                 f"{job.directory} holds results of other images ({before.get('data') or 'its own'}): name another directory with "
                 f"--out."
             )
+
+
+def _keep_to(fingerprint: str, job: BenchmarkJob) -> None:
+    """Refuse a directory in which other images were begun with: its generations would go on from those, unfinished as they are.
+
+    Raises:
+        InputError: others were.
+    """
+    path = job.directory / "work" / "images.json"
+    before = read_json(path).get("fingerprint") if path.is_file() else None
+    if before not in (None, fingerprint):
+        raise InputError(f"{job.directory} holds the work on other images: name another directory with --out.")
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"fingerprint": fingerprint, "data": job.experiment.image_name})
 
 
 def _run_all(jobs: Sequence[BenchmarkJob], watcher: Watcher) -> Iterator[BenchmarkJob]:

@@ -1,5 +1,6 @@
 """Fine-tuning: go on learning with the new images and nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ class Finetune(Method[None]):
 
     name: ClassVar[str] = "finetune"
     role: ClassVar[Role] = "baseline"
+    later: ClassVar[Mapping[str, Any]] = {"loss": None}
     triplet_margin: float = 1.0
     loss: MetricLoss | None = None
 
@@ -36,7 +38,3 @@ class Finetune(Method[None]):
         if self.loss is None:
             return classification_and_triplet(step, self.triplet_margin)
         return {"metric": metric_loss(self.loss)(step.new.features, step.labels)}
-
-    def parameters(self) -> dict[str, Any]:
-        """The hyper-parameters; no ``loss`` where it is none, so that a run which an earlier version began is known again."""
-        return {name: value for name, value in super().parameters().items() if (name, value) != ("loss", None)}

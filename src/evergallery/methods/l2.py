@@ -1,7 +1,8 @@
 """L2: the baseline of BCT (Shen et al., CVPR 2020) and of hot-refresh (Zhang et al., ICLR 2022)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -21,18 +22,22 @@ class L2(Method[None]):
     Attributes:
         triplet_margin: in units of cosine similarity.
         weight: of the squared distance; 10 in the L2 baseline of MixBCT, of the distance itself.
+        classification_weight: of the loss on the new images, triplets included; 0 in openBCT.
     """
 
     name: ClassVar[str] = "l2"
     needs: ClassVar[Needs] = Needs(old_batches=True)
+    later: ClassVar[Mapping[str, Any]] = {"classification_weight": 1.0}
     triplet_margin: float = 1.0
     weight: Weight = 10.0
+    classification_weight: Weight = 1.0
 
     def losses(self, step: Step[None]) -> dict[str, Tensor]:
         """Terms ``classification``, ``triplet`` and ``squared distance``."""
         old = step.parent.features
         width = old.shape[1]
+        own = classification_and_triplet(step, self.triplet_margin)
         return {
-            **classification_and_triplet(step, self.triplet_margin),
+            **{name: self.classification_weight * term for name, term in own.items()},
             "squared distance": self.weight * width * unit_mean_squared_error(fit_width(step.new.features, width), old),
         }

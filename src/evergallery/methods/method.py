@@ -151,6 +151,8 @@ class Method(ABC, Generic[State]):
     role: ClassVar[Role] = "other"
     adds_to: ClassVar[str | None] = None
     """Name of the method without what its paper adds, where that is a method of its own: their difference is what it is about."""
+    later: ClassVar[Mapping[str, Any]] = {}
+    """Hyper-parameters that came later, and the value of each that changes nothing."""
 
     def __post_init__(self) -> None:
         """Check the values by their annotations; words become what they say, and ``2`` becomes ``2.0``."""
@@ -247,8 +249,14 @@ class Method(ABC, Generic[State]):
         return None
 
     def parameters(self) -> dict[str, Any]:
-        """The hyper-parameters, for the card."""
-        return asdict(self)
+        """The hyper-parameters, for the card.
+
+        One that came later is left out at the value that changes nothing, so that a run which an earlier version began is known
+        again.
+        """
+        return {
+            name: value for name, value in asdict(self).items() if name not in self.later or value != self.later[name]
+        }
 
 
 @cache

@@ -111,6 +111,9 @@ class Settings(BaseModel):
     backbone_rate: float = _setting(
         "Length and rate", "Learning rate of a pretrained backbone, as a share of that of new layers.", 1.0, gt=0, le=1
     )
+    bias_rate: float = _setting(
+        "Length and rate", "Learning rate of biases, times that of the weights beside them.", 1.0, gt=0, le=10
+    )
     layer_decay: float = _setting(
         "Length and rate",
         "Factor of the rate from each group of the backbone's layers to the one below it.",
@@ -244,6 +247,7 @@ class Settings(BaseModel):
 LATER: dict[str, Any] = {
     "steps": None, "accumulate": 1, "ema": None, "epoch": "images", "last_batch": False, "border": "reflect",
     "milestones": (0.25, 0.5, 0.75), "warmup_start": 0.0, "label_smoothing": 0.0,
+    "bias_rate": 1.0,
 }  # fmt: skip
 """Settings that came later, and the value at which they change nothing."""
 
