@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -254,12 +255,16 @@ def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("torch sees no GPU here, and this measures one: run it where `nvidia-smi` shows a device.")
     found: Figures = {"ceilings": ceilings(8192)}
-    found["learning"] = all_learning(25_600, 3_200, 224)
-    found["search"] = {f"{options.items} x 512": search(options.items, 512, found["ceilings"])}
     with tempfile.TemporaryDirectory() as name:
-        found["index"] = indexing(Path(name), options.images)
-    found["extraction"] = {name: extraction(name, options.batch) for name in NETWORKS}
-    record("gpu", found, seed=0)
+        parts: dict[str, Callable[[], Figures]] = {
+            "search": lambda: search(options.items, 512, found["ceilings"]),
+            "learning": lambda: all_learning(12_800, 1_280, 224),
+            "index": lambda: indexing(Path(name), options.images),
+            **{f"extraction, {network}": partial(extraction, network, options.batch) for network in NETWORKS},
+        }
+        for title, part in parts.items():
+            found[title] = part()
+            record("gpu", found, seed=0)  # After each, so that what was measured is kept.
 
 
 if __name__ == "__main__":
