@@ -79,7 +79,7 @@ def write_folder(path: Path, change: str = "") -> Path:
 )
 def test_changed_images_are_another_run(write: Callable[..., Path], change: str, tmp_path: Path, quick: Quick) -> None:
     settings, source = quick(epochs=3), tmp_path / ("images.npz" if write is write_array else "images")
-    shop = Workspace.create(tmp_path / "shop", size=16)
+    shop = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
     with pytest.raises(Stopped):
         shop.learn(write(source), settings=settings, watcher=Listener(stops=True))
     (unfinished,) = (path for path in (shop.directory / "runs").iterdir())
@@ -89,13 +89,13 @@ def test_changed_images_are_another_run(write: Callable[..., Path], change: str,
     changed = shop.learn(source, settings=settings, watcher=listener)
     assert min(listener.epochs) == 0, "it begins by itself"
     assert [message for message in listener.heard if f"{unfinished.name} is the unfinished run" in message]
-    fresh = Workspace.create(tmp_path / "fresh", size=16).learn(source, settings=settings)
+    fresh = Workspace.create(tmp_path / "fresh", backbone="resnet8", size=16).learn(source, settings=settings)
     assert changed.fingerprint == fresh.fingerprint, "nothing of the interrupted run is in it"
 
 
 def test_images_that_come_back_are_those_of_the_run(tmp_path: Path, quick: Quick) -> None:
     settings, source = quick(epochs=3), write_array(tmp_path / "images.npz")
-    shop = Workspace.create(tmp_path / "shop", size=16)
+    shop = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
     with pytest.raises(Stopped):
         shop.learn(source, settings=settings, watcher=Listener(stops=True))
     write_array(source, "order")
@@ -109,7 +109,7 @@ def test_images_that_come_back_are_those_of_the_run(tmp_path: Path, quick: Quick
 def test_ranks_that_read_different_images_are_refused(
     tmp_path: Path, quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = Workspace.create(tmp_path / "shop", size=16)
+    shop = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
     # What the first rank has come to is not what this one has.
     monkeypatch.setattr(Ranks, "agreed", lambda self, value: "0" * 64 if isinstance(value, str) else value)
     with pytest.raises(InputError, match="have read different images"):
@@ -120,7 +120,7 @@ def test_ranks_that_read_different_images_are_refused(
 def test_run_goes_on_elsewhere_with_what_is_said_to_be_carried(tmp_path: Path, quick: Quick) -> None:
     settings = quick(epochs=3)
     source, elsewhere = write_folder(tmp_path / "images"), tmp_path / "another machine"
-    shop = Workspace.create(tmp_path / "shop", size=16)
+    shop = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
     first = shop.learn(write_array(tmp_path / "first.npz"), settings=quick(epochs=1))
     with pytest.raises(Stopped):
         shop.learn(source, settings=settings, watcher=Listener(stops=True))
@@ -136,13 +136,17 @@ def test_run_goes_on_elsewhere_with_what_is_said_to_be_carried(tmp_path: Path, q
 
 def test_images_that_change_under_a_run_do_not_matter_to_it(tmp_path: Path, quick: Quick) -> None:
     source = write_folder(tmp_path / "images")
-    undisturbed = Workspace.create(tmp_path / "undisturbed", size=16).learn(source, settings=quick())
+    undisturbed = Workspace.create(tmp_path / "undisturbed", backbone="resnet8", size=16).learn(
+        source, settings=quick()
+    )
 
     class Changing(Watcher):
         def trained(self, progress: Progress) -> None:
             if source.exists():
                 shutil.rmtree(source)
 
-    disturbed = Workspace.create(tmp_path / "disturbed", size=16).learn(source, settings=quick(), watcher=Changing())
+    disturbed = Workspace.create(tmp_path / "disturbed", backbone="resnet8", size=16).learn(
+        source, settings=quick(), watcher=Changing()
+    )
     assert not source.exists()
     assert disturbed.fingerprint == undisturbed.fingerprint

@@ -51,12 +51,12 @@ def held_out() -> ImageSet:
 
 @pytest.fixture
 def space(tmp_path: Path) -> Workspace:
-    return Workspace.create(tmp_path / "shop", size=16)
+    return Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
 
 
 @pytest.fixture(scope="module")
 def learned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with Workspace.create(tmp_path_factory.mktemp("learned") / "shop", size=16) as space:
+    with Workspace.create(tmp_path_factory.mktemp("learned") / "shop", backbone="resnet8", size=16) as space:
         space.learn(old_images(), settings=short(epochs=3))
         space.index(held_out())
         space.learn(new_images(), method=Finetune(), settings=short(epochs=1, learning_rate=1e-2))
@@ -270,7 +270,7 @@ class TestChangingTheModel:
             learned.learn(new_images(), backbone="nonsense50")
 
     def test_simplex_is_full(self, tmp_path: Path, quick: Quick) -> None:
-        space = Workspace.create(tmp_path / "simplex", size=16, dim=4, neck="linear")
+        space = Workspace.create(tmp_path / "simplex", backbone="resnet8", size=16, dim=4, neck="linear")
         space.learn(old_images(), method=CoReS(), settings=quick(epochs=1))
         with pytest.raises(InputError, match="has corners for 5 classes and not for 10"):
             space.learn(new_images(), method=CoReS(), old_data=old_images(), settings=quick(epochs=1))
@@ -355,7 +355,7 @@ def learn_and_wait(directory: Path, settings: Settings) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Generation:
     """What is learned where nobody is killed."""
-    return Workspace.create(tmp_path_factory.mktemp("undisturbed") / "shop", size=16).learn(
+    return Workspace.create(tmp_path_factory.mktemp("undisturbed") / "shop", backbone="resnet8", size=16).learn(
         old_images(), settings=short(epochs=12)
     )
 
@@ -363,7 +363,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Generation:
 @pytest.mark.parametrize("epoch", [1, 3, 5])
 def test_killed_learning_goes_on_and_ends_the_same(tmp_path: Path, undisturbed: Generation, epoch: int) -> None:
     settings = short(epochs=12)
-    space = Workspace.create(tmp_path / "killed", size=16)
+    space = Workspace.create(tmp_path / "killed", backbone="resnet8", size=16)
     process = forked(tmp_path / "said", learn_and_wait, space.directory, settings)
     until(lambda: any(read_json(path)["epoch"] >= epoch for path in space.directory.glob("runs/*/state.json")))
     process.kill()

@@ -61,7 +61,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
         data=None,
         tasks=lambda classes, seed: equal_groups(classes, 3, seed),
         budgets={"quick": plan, "standard": plan, "paper": plan},
-        backbone="resnet20",
+        backbone="resnet8",
     )
     monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
     job.read_parts.cache_clear()
@@ -162,7 +162,7 @@ class TestRuns:
         # Mutual distillation trains a second network beside each of its two updates.
         _, _, peer, _, another = begun["mutual"]
         weights = [name for name, tensor in peer.named_parameters() if tensor.ndim > 1]
-        assert len(weights) > 10
+        assert len(weights) == 8
         for alone in (begun["joint"], [begun["mutual"][0], peer, another]):
             for left, right in itertools.combinations(alone, 2):
                 assert not any(rows(left, name) & rows(right, name) for name in weights)
@@ -344,7 +344,7 @@ class TestChanges:
         run_benchmark(
             "mutual-one-task", ["initial", "finetune", "mutual", "joint"], seeds=[0], budget="paper", data="cub200",
             data_dir=tmp_path, out=tmp_path / "out", watcher=Watcher(),
-            changes=ProtocolChanges(backbone="resnet20", dim=8, pretrained=False, epochs=2, size=16),
+            changes=ProtocolChanges(backbone="resnet8", dim=8, pretrained=False, epochs=2, size=16),
         )  # fmt: skip
         for row in ("initial", "finetune", "mutual", "joint"):
             (workspace,) = (tmp_path / "out").glob(f"*/work/seed0/{row}")
@@ -380,7 +380,7 @@ class TestChanges:
             "dual-tuning", ["finetune", "joint"], seeds=[0], budget="paper", data="dukemtmc", data_dir=tmp_path,
             out=tmp_path / "out", watcher=Watcher(),
             changes=ProtocolChanges(
-                backbone="resnet32", update_backbone="resnet20", pretrained=False, epochs=1, size=16
+                backbone="resnet20", update_backbone="resnet8", pretrained=False, epochs=1, size=16
             ),
         )  # fmt: skip
         runs = read_runs(directory)
@@ -391,10 +391,8 @@ class TestChanges:
     def test_a_file_of_weights_serves_the_supporting_network_too(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = tmp_path / "resnet20.safetensors"
-        given = {
-            name: tensor.clone() for name, tensor in build_backbone("resnet20", seed=5).module.state_dict().items()
-        }
+        path = tmp_path / "resnet8.safetensors"
+        given = {name: tensor.clone() for name, tensor in build_backbone("resnet8", seed=5).module.state_dict().items()}
         save_file(given, path)
         begun: list[dict[str, torch.Tensor]] = []
         original = Mutual.begin
@@ -430,7 +428,7 @@ class TestChanges:
             PROTOCOLS, "tiny",
             replace(PROTOCOLS["tiny"], update_backbone="resnet32", dim=12, neck="linear-bn", tasks=halves_of_six),
         )  # fmt: skip
-        files = {name: tmp_path / f"{name}.safetensors" for name in ("resnet20", "resnet32")}
+        files = {name: tmp_path / f"{name}.safetensors" for name in ("resnet8", "resnet32")}
         given = {name: build_backbone(name, seed=5).module.state_dict() for name in files}
         for name, path in files.items():
             save_file(given[name], path)
@@ -442,10 +440,10 @@ class TestChanges:
             return network
 
         monkeypatch.setattr("evergallery.learning.networks.start_network", start)
-        alone = ProtocolChanges(weights=files["resnet20"])
-        both = ProtocolChanges(weights=files["resnet20"], update_weights=files["resnet32"])
+        alone = ProtocolChanges(weights=files["resnet8"])
+        both = ProtocolChanges(weights=files["resnet8"], update_weights=files["resnet32"])
         with pytest.raises(
-            InputError, match="that of resnet20 with --weights and that of resnet32 with --update-weights"
+            InputError, match="that of resnet8 with --weights and that of resnet32 with --update-weights"
         ):
             run_benchmark("tiny", ["l2"], seeds=[0], data=tiny, changes=alone, out=tmp_path, watcher=Watcher())
         assert not begun
@@ -508,7 +506,11 @@ class TestSplits:
         (tmp_path / "shop.csv").write_text("\n".join(rows))
         return tmp_path / "shop.csv"
 
-    def test_queries_and_gallery_are_not_learned_from(self, tiny: str, shop: Path, tmp_path: Path) -> None:
+    def test_queries_and_gallery_are_not_learned_from(
+        self, tiny: str, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Large enough to gain by old images, without which there is no P_comp.
+        monkeypatch.setitem(PROTOCOLS, "tiny", replace(PROTOCOLS["tiny"], backbone="resnet20"))
         directory = run(str(shop), tmp_path / "out", ["initial", "finetune", "joint"])
         found = results(directory)["finetune-seed0"]
         assert (found["data"]["training"], found["data"]["test"]) == (72, 60)
@@ -620,7 +622,7 @@ class TestSplits:
 
     def test_learning_takes_no_class_that_is_only_asked_for(self, shop: Path, tmp_path: Path) -> None:
         settings = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "float32"}
-        card = Workspace.create(tmp_path / "w", size=16).learn(shop, settings=settings).card
+        card = Workspace.create(tmp_path / "w", backbone="resnet8", size=16).learn(shop, settings=settings).card
         assert set(card.classes) == {f"class {number}" for number in range(6)}
 
     @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ LARGE = ("--budget", "--weights", "--backbone", "--update-backbone", "--dim", "-
 DRAWN = ("cub200", "market1501", "omniglot")
 """Sets whose tables have their plots too, which take the longest: old and new classes, other classes, and both."""
 SMALL = (
-    "--budget", "quick", "--backbone", "resnet20", "--size", "16", "--epochs", "1", "--precision", "float32",
+    "--budget", "quick", "--backbone", "resnet8", "--size", "16", "--epochs", "1", "--precision", "float32",
     "--methods", "initial,finetune", "--seeds", "1",
 )  # fmt: skip
 
@@ -208,7 +208,7 @@ def test_a_command_runs_and_nothing_that_is_asked_for_is_learned(
 def test_learning_a_set_by_its_name_takes_nobody_who_is_asked_for(name: str, sets: Path, tmp_path: Path) -> None:
     """Junk and distractors are no classes either."""
     settings = {"epochs": 1, "batch_size": 16, "device": "cpu", "precision": "float32", "validation_fraction": 0.0}
-    with Workspace.create(tmp_path / "shop", size=16) as shop:
+    with Workspace.create(tmp_path / "shop", backbone="resnet8", size=16) as shop:
         card = shop.learn(name, data_dir=sets, settings=settings).card
     images = load(name, Preprocessing(size=8), data_dir=sets)
     learned = images.of_split("train")

@@ -47,7 +47,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shop(photos: Path) -> Path:
     """A workspace with v1, its gallery, and v2."""
     space = photos / "shop"
-    evergallery("init", space, "--size", 16)
+    evergallery("init", space, "--backbone", "resnet8", "--size", 16)
     evergallery("learn", photos / "spring", "-w", space, *QUICK, "--epochs", "5")
     evergallery("index", photos / "held-out", "-w", space)
     evergallery("learn", photos / "summer", "-w", space, *QUICK, "--learning-rate", "1e-5")
@@ -55,7 +55,7 @@ def shop(photos: Path) -> Path:
 
 
 def test_learning_says_what_it_did_and_names_what_it_skipped(photos: Path, tmp_path: Path) -> None:
-    evergallery("init", tmp_path / "shop", "--size", 16)
+    evergallery("init", tmp_path / "shop", "--backbone", "resnet8", "--size", 16)
     done = evergallery("learn", photos / "spring", "-w", tmp_path / "shop", *QUICK)
     assert "v1: 4 new classes by finetune, 40 images" in done.stdout
     assert "1 image skipped" in done.stderr
@@ -175,7 +175,7 @@ def test_doctor(shop: Path) -> None:
 
 
 def test_tasks_by_number_and_classes_by_name(photos: Path, tmp_path: Path) -> None:
-    evergallery("init", tmp_path / "shop", "--size", 16)
+    evergallery("init", tmp_path / "shop", "--backbone", "resnet8", "--size", 16)
     data = photos / "held-out"
     card = as_json("learn", data, "-w", tmp_path / "shop", "--task", "2/4", *QUICK)
     assert card["classes"] == ["class 2", "class 3"]
@@ -248,7 +248,7 @@ def test_wrong_input_is_one_sentence(
 
 
 def test_ctrl_c_says_that_nothing_is_lost(photos: Path, tmp_path: Path) -> None:
-    evergallery("init", tmp_path / "shop", "--size", 16)
+    evergallery("init", tmp_path / "shop", "--backbone", "resnet8", "--size", 16)
     process = subprocess.Popen(
         [sys.executable, "-m", "evergallery", "learn", str(photos / "spring"), "-w", str(tmp_path / "shop"),
          *QUICK, "--epochs", "5000"],

@@ -18,7 +18,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    evergallery("init", tmp_path / "shop", "--size", 16)
+    evergallery("init", tmp_path / "shop", "--backbone", "resnet8", "--size", 16)
     return tmp_path / "shop"
 
 

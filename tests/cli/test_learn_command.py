@@ -27,7 +27,7 @@ def images(tmp_path: Path) -> Path:
     some = coloured_images(4)
     pixels = some.batch(np.arange(len(some))).permute(0, 2, 3, 1).numpy()
     np.savez(tmp_path / "images.npz", images=pixels, labels=np.array(some.classes)[some.labels])
-    evergallery("init", tmp_path / "shop", "--size", 16)
+    evergallery("init", tmp_path / "shop", "--backbone", "resnet8", "--size", 16)
     return tmp_path / "images.npz"
 
 

@@ -35,7 +35,7 @@ TINY = "test_resnet.r160_in1k"
 
 @pytest.fixture
 def space(tmp_path: Path) -> Workspace:
-    return Workspace.create(tmp_path / "shop", size=SIZE)
+    return Workspace.create(tmp_path / "shop", backbone="resnet8", size=SIZE)
 
 
 def shelf(each: int = 3) -> ImageSet:

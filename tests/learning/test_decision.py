@@ -33,7 +33,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    shop = Workspace.create(tmp_path_factory.mktemp("scratch") / "shop", size=16)
+    shop = Workspace.create(tmp_path_factory.mktemp("scratch") / "shop", backbone="resnet8", size=16)
     shop.learn(coloured_images(3, each=4), settings={"epochs": 1, "batch_size": 8})
     return shop
 
@@ -95,7 +95,7 @@ class TestRefused:
 
 
 class TestFromScratch:
-    @pytest.mark.parametrize("backbone", [None, "resnet20"])
+    @pytest.mark.parametrize("backbone", [None, "resnet8"])
     def test_an_update_goes_on_gently(self, backbone: str | None, scratch: Workspace) -> None:
         run = decided(scratch, backbone=backbone)
         assert (run.beginning, run.method) == ("parent", Evergreen())

@@ -28,7 +28,7 @@ def part(first: int) -> ImageSet:
 
 
 def begun(directory: Path, quick: Quick) -> Workspace:
-    shop = Workspace.create(directory, size=16)
+    shop = Workspace.create(directory, backbone="resnet8", size=16)
     shop.learn(part(0), settings=quick(epochs=1))
     return shop
 

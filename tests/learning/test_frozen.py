@@ -304,7 +304,7 @@ def test_items_of_several_generations_are_mapped_together(shop: Workspace) -> No
 
 @pytest.mark.parametrize("method", [Evergreen(), CSD(), Mutual(), Joint()])
 def test_what_cannot_be_frozen_is_refused(method: object, tmp_path: Path) -> None:
-    shop = Workspace.create(tmp_path / "scratch", size=SIZE)
+    shop = Workspace.create(tmp_path / "scratch", backbone="resnet8", size=SIZE)
     with pytest.raises(InputError, match=r"A backbone with new weights has to learn with its neck"):
         shop.learn(some(0), train="neck")
 

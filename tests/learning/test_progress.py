@@ -20,7 +20,7 @@ class Listening(Watcher):
 
 
 def test_the_passes_of_parent_and_class_means_are_told_of(tmp_path: Path, quick: Callable[..., Settings]) -> None:
-    shop = Workspace.create(tmp_path / "shop", size=16)
+    shop = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
     settings = quick(epochs=1, validation_fraction=0)
     first = Listening()
     shop.learn(coloured_images(classes=3), settings=settings, watcher=first)

@@ -101,7 +101,7 @@ def test_root_holds_images_where_it_put_them(width: int) -> None:
 
 def test_root_is_as_far_up_as_evergreen_carried_the_space(tmp_path: Path, quick: Callable[..., Settings]) -> None:
     names = ["finetune", "evergreen", "evergreen", "finetune", "evergreen", "evergreen", "csd"]
-    with Workspace.create(tmp_path / "shop", size=16) as shop:
+    with Workspace.create(tmp_path / "shop", backbone="resnet8", size=16) as shop:
         for number, name in enumerate(names):
             images = coloured_images(2, each=3, first=2 * number)
             parent = f"v{number}" if number else None

@@ -30,7 +30,7 @@ WIDTH = 8
 
 
 def a_network(classes: int, method: Method, seed: int = 1, width: int | None = None) -> Network:
-    architecture = Architecture(dimension=width, neck="linear" if width else "none")
+    architecture = Architecture(backbone="resnet8", dimension=width, neck="linear" if width else "none")
     embedder = Embedder(architecture, seed=seed)
     return Network(embedder, Head(embedder.dimension, 0, method.needs.head or "cosine").grow(classes, seed))
 
@@ -91,7 +91,7 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """A workspace with one generation, of six classes and 64 dimensions."""
     settings = Settings(epochs=1, batch_size=16, precision="float32", device="cpu")
-    with Workspace.create(tmp_path_factory.mktemp("laws") / "shop", size=16) as shop:
+    with Workspace.create(tmp_path_factory.mktemp("laws") / "shop", backbone="resnet8", size=16) as shop:
         shop.learn(coloured_images(OLD, each=4), settings=settings)
         yield shop
 

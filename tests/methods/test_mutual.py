@@ -59,7 +59,7 @@ def test_three_tasks_need_no_old_image_and_no_generation_but_the_parent(
 ) -> None:
     """The third update reads one generation's weights, and the images of its own task."""
     settings = Settings(epochs=1, batch_size=16, precision="float32", device="cpu")
-    with Workspace.create(tmp_path / "shop", size=16) as shop:
+    with Workspace.create(tmp_path / "shop", backbone="resnet8", size=16) as shop:
         for task in range(3):
             images = coloured_images(classes=3, each=6, first=3 * task)
             shop.learn(

@@ -214,7 +214,7 @@ class TestReplay:
             epochs=1, batch_size=10, precision="float32", device="cpu", padding=1, validation_fraction=0.0
         )
         first, second = coloured_images(2, each=8), coloured_images(2, each=8, first=2)
-        with Workspace.create(tmp_path / "shop", size=16) as shop:
+        with Workspace.create(tmp_path / "shop", backbone="resnet8", size=16) as shop:
             shop.learn(first, settings=settings)
             shop.learn(second, method=Replay(old_images_per_class=2), parent="v1", old_data=first, settings=settings)
         seen = [label for batch in batches for label in batch]

@@ -17,7 +17,7 @@ from evergallery.network.architecture import Neck
 from evergallery.network.backbones import load_weights
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("resnet20", 269_072), ("resnet32", 463_504)])
+@pytest.mark.parametrize(("name", "parameters"), [("resnet8", 74_640), ("resnet20", 269_072), ("resnet32", 463_504)])
 def test_cifar_resnet_has_the_published_size(name: str, parameters: int) -> None:
     # He et al. 2016 report 0.27 M and 0.46 M with a head of ten classes (650 parameters more).
     backbone = build_backbone(name, seed=0)

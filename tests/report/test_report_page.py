@@ -58,7 +58,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         path = photos / HELD_OUT.classes[label] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(HELD_OUT.pixels[index]).save(path)
-    with Workspace.create(folder / "shop", size=16) as space:
+    with Workspace.create(folder / "shop", backbone="resnet8", size=16) as space:
         space.learn(images.of_classes(images.classes[:4]), settings=Settings(**quick))
         space.index(photos)
         new = images.of_classes(images.classes[4:])
@@ -278,7 +278,7 @@ def test_unlabelled_images_are_agreed_upon_only(shop: Workspace, tmp_path: Path)
 
 
 def test_one_generation_has_a_matrix_and_nothing_to_compare(tmp_path: Path, quick: Callable[..., Settings]) -> None:
-    with Workspace.create(tmp_path / "shop", size=16) as space:
+    with Workspace.create(tmp_path / "shop", backbone="resnet8", size=16) as space:
         space.learn(coloured_images(classes=4), settings=quick(epochs=1))
         text = space.report(coloured_images(classes=4, seed=3)).path.read_text()
     assert text.count("--heat: 1") == 1

@@ -177,7 +177,7 @@ def test_killed_rank_is_started_again_and_the_generation_is_the_same(tmp_path: P
     ranks_worker.write_images(images)
 
     def learning(shop: Path) -> tuple[Any, ...]:
-        Workspace.create(shop, size=16).close()
+        Workspace.create(shop, backbone="resnet8", size=16).close()
         settings = ("--epochs", 10, "--batch-size", 24, "--device", "cpu")
         return ("learn", images, "-w", shop, *settings, "--json")
 

@@ -42,7 +42,7 @@ Quick = Callable[..., Settings]
 
 
 def new_network(classes: int = 6, seed: int = 0) -> Network:
-    embedder = Embedder(Architecture(), seed=seed)
+    embedder = Embedder(Architecture(backbone="resnet8"), seed=seed)
     return Network(embedder, Head(embedder.dimension, 0).grow(classes, seed))
 
 

@@ -158,10 +158,10 @@ class TestCheck:
         """A team's own vectors: v1 is what they are, v2 a model that they would like to use."""
         photos = make_photos(tmp_path / "photos", each=25)
         files = sorted(photos.rglob("*.png"))
-        space = Workspace.create(tmp_path / "shop", size=16)
+        space = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
         space.register("models:worn", size=16)
         stored = np.stack([space.embed(path, space.promoted) for path in files])
-        team = Workspace.create(tmp_path / "team", size=16)
+        team = Workspace.create(tmp_path / "team", backbone="resnet8", size=16)
         (team.directory / "gate.toml").write_text("queries = 200\ncross_test = -40\n")
         np.savez(tmp_path / "vectors.npz", embeddings=stored, ids=np.array([f"sku-{path.stem}" for path in files]))
         assert team.import_vectors(tmp_path / "vectors.npz").added == 250
@@ -198,7 +198,7 @@ class TestTrainingImages:
 
     @pytest.fixture
     def learned(self, tmp_path: Path) -> Workspace:
-        space = Workspace.create(tmp_path / "shop", size=16)
+        space = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
         settings = Settings(epochs=1, batch_size=16, precision="float32", device="cpu", validation_fraction=0)
         space.learn(coloured_images(classes=5, each=4), settings=settings)
         space.learn(coloured_images(classes=5, each=4, first=5), method=Finetune(), settings=settings)
@@ -246,7 +246,7 @@ class TestPromotion:
         assert shop.holdings.state.promotions[-1]["why"] == "the shop is closed anyway"
 
     def test_empty_gallery_asks_for_nothing(self, tmp_path: Path) -> None:
-        space = Workspace.create(tmp_path / "shop", size=16)
+        space = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
         space.register("models:worn", size=16)
         space.register("models:turned", size=16)
         done = space.promote("v2")
@@ -255,7 +255,7 @@ class TestPromotion:
         assert space.holdings.state.promotions[-1]["judged"] == space.log()[-1]["judged"] == done.judged
 
     def test_a_check_counts_even_while_the_gallery_is_empty(self, tmp_path: Path) -> None:
-        space = Workspace.create(tmp_path / "shop", size=16)
+        space = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
         space.register("models:better", size=16)
         space.register("models:worn", size=16)
         space.check("v2", held_out())

@@ -26,7 +26,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     for name in TOYS:
         make_toy(name, directory / "sets")
     settings = Settings(epochs=1, batch_size=16, precision="float32", device="cpu", padding=1)
-    with Workspace.create(directory / "shop", size=16) as shop:
+    with Workspace.create(directory / "shop", backbone="resnet8", size=16) as shop:
         shop.learn(coloured_images(3, each=4), settings=settings)
         shop.learn(coloured_images(3, each=4, first=3), settings=settings, dim=12)
         yield shop

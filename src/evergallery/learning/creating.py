@@ -49,7 +49,7 @@ def create(
 
     Args:
         directory: must not exist, or be empty.
-        backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
+        backbone: ``resnet8``, ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
         dim: D of the embedding; the backbone's own width by default.
         neck: ``linear`` where a dimension is asked for, else ``none``.
         size: side of the input in pixels, or height and width; the backbone's own by default.

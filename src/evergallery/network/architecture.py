@@ -14,7 +14,7 @@ class Architecture(BaseModel):
     """What an embedder is made of; enough to build it again before its weights are loaded.
 
     Attributes:
-        backbone: ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, ``bn-inception``, any timm model,
+        backbone: ``resnet8``, ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, ``bn-inception``, any timm model,
             ``torchvision/NAME``, or ``last-stride-1/NAME`` of a ResNet.
         dimension: D of the embedding; ``None`` keeps the backbone's own width.
         neck: between backbone and embedding. ``none`` (the pooled features are the embedding, as in CSD), ``linear``,

@@ -17,7 +17,7 @@ from evergallery.network.fetching import first_line, model_hub, undownloadable
 from evergallery.network.published import EXTRA, packaged, packaged_weights
 from evergallery.watching import SILENT, Watcher
 
-CIFAR_DEPTHS = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
+CIFAR_DEPTHS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9}
 """CIFAR ResNets by name, with the number of basic blocks in each of their three stages."""
 
 CIFAR_WIDTHS = (16, 32, 64)
@@ -59,7 +59,7 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet-20/32/44/56 for small images; the feature is the 64-d average-pooled output of the last ReLU."""
+    """ResNet-8/20/32/44/56 for small images; the feature is the 64-d average-pooled output of the last ReLU."""
 
     def __init__(self, blocks_per_stage: int) -> None:
         super().__init__()

@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import nn
 
-from evergallery.network.backbones import CIFAR_DEPTHS, CifarResNet
+from evergallery.network.backbones import CIFAR_WIDTHS, CifarResNet
 
-STAGES = len(CIFAR_DEPTHS) - 1
+STAGES = len(CIFAR_WIDTHS)
 
 
 def layer_groups(backbone: nn.Module, *, coarse: bool = False) -> list[list[nn.Parameter]]:
