@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.errors import InputError
+from evergallery.files import sha256_of
 from evergallery.learning.decision import Ground, Request, decide
+from evergallery.learning.networks import start_network
 from evergallery.learning.run import Run
 from evergallery.methods import DualTuning, Evergreen, Finetune, Joint
 from evergallery.network import Architecture, Embedder, build_backbone
@@ -40,6 +42,18 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def decided(shop: Workspace, **asked: Any) -> Run:
     return decide(Request(**asked), Ground.of(shop.promoted, shop.holdings.state), 2, shop.directory)
+
+
+def test_a_file_of_weights_is_read_once_and_its_hash_is_of_that_reading(pretrained: Workspace, tmp_path: Path) -> None:
+    network = build_backbone(TINY, seed=7).module
+    save_file(network.state_dict(), tmp_path / "ours.safetensors")
+    run = decided(pretrained, weights=tmp_path / "ours.safetensors")
+    asked = run.asked()
+    assert asked["weights"] == sha256_of(tmp_path / "ours.safetensors")
+    (tmp_path / "ours.safetensors").write_bytes(b"replaced")
+    assert run.asked() == asked
+    started = start_network(run, 2).embedder.backbone.state_dict()
+    assert all(torch.equal(started[name], tensor) for name, tensor in network.state_dict().items())
 
 
 class TestRefused:

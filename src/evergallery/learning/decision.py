@@ -15,7 +15,7 @@ from evergallery.learning.conditions import check_old_images, check_parent, chec
 from evergallery.learning.run import Run
 from evergallery.methods import Beginning, Evergreen, Finetune, Method
 from evergallery.network import Architecture, Embedder, HeadKind, Neck
-from evergallery.network.backbones import build_backbone, read_weights
+from evergallery.network.backbones import Weights, build_backbone, read_weights
 from evergallery.network.embedder import IDENTITIES
 from evergallery.training import Recipe, Settings, TrainedPart
 
@@ -125,16 +125,17 @@ def decide(request: Request, ground: Ground, number: int, directory: Path) -> Ru
         head=method.needs.head or request.head or ground.head,
         beginning=beginning,
         settings=_settings(request.settings, part, _recipe(architecture, part, beginning, known=known)),
-        weights=request.weights,
-        supporting_weights=request.supporting_weights,
+        weights=_read(request.weights),
+        supporting_weights=_read(request.supporting_weights),
     )
-    for path in (request.weights, request.supporting_weights):
-        if path is not None:
-            read_weights(path)
     check_old_images(run, given=request.old_images)
     check_parent(run)
     check_space(run)
     return run
+
+
+def _read(path: Path | None) -> Weights | None:
+    return None if path is None else read_weights(path)
 
 
 def _own_backbone(request: Request, ground: Ground, architecture: Architecture) -> bool:

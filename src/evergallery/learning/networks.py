@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from evergallery.learning.run import Run
 from evergallery.memory import Memory
 from evergallery.methods import Beginning
 from evergallery.network import Architecture, Embedder, Head, Network
-from evergallery.network.backbones import load_weights
+from evergallery.network.backbones import Weights, load_weights
 from evergallery.network.stages import freeze_below_last_stage
 from evergallery.watching import SILENT, Watcher
 
@@ -59,7 +58,7 @@ def start_network(
     *,
     beginning: Beginning | None = None,
     number: int = 0,
-    weights: Path | None = None,
+    weights: Weights | None = None,
     watcher: Watcher = SILENT,
 ) -> Network:
     """A network before training: the parent's with a head that grew, or a new one.
@@ -71,7 +70,7 @@ def start_network(
         classes: rows of the head.
         beginning: another one than the run's.
         number: of the network in the run, which has new weights of its own.
-        weights: a file of published ones, in place of the run's.
+        weights: published ones of another file, in place of the run's.
         watcher: hears of a host that is asked for weights.
 
     Raises:

@@ -3,16 +3,15 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.files import sha256_of
 from evergallery.generations.card import MethodCard
 from evergallery.generations.generation import Generation
 from evergallery.methods import Beginning, Method
 from evergallery.network import Architecture, HeadKind
+from evergallery.network.backbones import Weights
 from evergallery.strings.names import normal
 from evergallery.training import Settings
 
@@ -32,7 +31,7 @@ class Run:
         beginning: where its weights come from. Where only the neck learns, those of the neck; the backbone's are the
             parent's, or published ones.
         settings: of the training; ``train`` says what learns.
-        weights: a file with the backbone's weights, in place of the published ones.
+        weights: the backbone's, read from a file, in place of the published ones.
         supporting_weights: the same for a second network that begins with published weights.
     """
 
@@ -45,8 +44,8 @@ class Run:
     head: HeadKind
     beginning: Beginning
     settings: Settings
-    weights: Path | None = None
-    supporting_weights: Path | None = None
+    weights: Weights | None = None
+    supporting_weights: Weights | None = None
 
     @property
     def name(self) -> str:
@@ -98,9 +97,9 @@ class Run:
             "preprocessing": self.preprocessing.to_dict(),
             "head": self.head,
             "beginning": self.beginning,
-            "weights": sha256_of(self.weights) if self.weights is not None else None,
+            "weights": None if self.weights is None else self.weights.content,
             # Left out where there are none, so that a run which an earlier version began is known again.
-            **({"supporting weights": sha256_of(self.supporting_weights)} if self.supporting_weights else {}),
+            **({} if self.supporting_weights is None else {"supporting weights": self.supporting_weights.content}),
         }
 
     def identity(self, images: ImageSet, data: dict[str, Any]) -> str:

@@ -1,12 +1,14 @@
 """Backbones: the CIFAR ResNets of He et al. 2016, section 4.2, and every timm and torchvision model by its name."""
 
+import hashlib
+import io
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -141,15 +143,35 @@ def build_backbone(
         return _timm_backbone(name, pretrained, watcher)
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a backbone's weights from a safetensors file or a plain state dict, in place; a classifier's are left out.
+@dataclass(frozen=True)
+class Weights:
+    """What a file of weights held when it was read.
+
+    Attributes:
+        path: of the file.
+        content: SHA-256 of its bytes.
+        tensors: by name, without what a training script wrapped around them.
+    """
+
+    path: Path
+    content: str
+    tensors: dict[str, Tensor] = field(repr=False, compare=False)
+
+
+def load_weights(module: nn.Module, source: Path | Weights) -> None:
+    """Load a backbone's weights in place; a classifier's are left out.
+
+    Args:
+        module: the backbone.
+        source: a safetensors file or a plain state dict, or what ``read_weights`` has read of one.
 
     Raises:
         InputError: the file cannot be read without unpickling code, or holds the weights of another model.
     """
-    weights = _bare(read_weights(path))
+    weights = source if isinstance(source, Weights) else read_weights(source)
+    path = weights.path
     try:
-        missing, unexpected = module.load_state_dict(weights, strict=False)
+        missing, unexpected = module.load_state_dict(weights.tensors, strict=False)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(
@@ -161,8 +183,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise InputError(f"{path} holds the weights of another model (it {what}): name the model they are of.")
 
 
-def read_weights(path: Path) -> dict[str, Any]:
-    """What a safetensors file or a file of a state dict holds.
+def read_weights(path: Path) -> Weights:
+    """What a safetensors file or a file of a state dict holds; its hash and its tensors are of one reading.
 
     Raises:
         InputError: there is no such file, or it cannot be read without unpickling code.
@@ -170,9 +192,11 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"There is no file {path} with weights.")
     try:
+        data = path.read_bytes()
         if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+            found = load(data)
+        else:
+            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} holds more than tensors, or is damaged: save the model's state_dict() alone."
@@ -185,7 +209,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(found, dict):
         raise InputError(f"{path} holds no weights by name: save the model's state_dict().")
-    return found
+    return Weights(path, hashlib.sha256(data).hexdigest(), _bare(found))
 
 
 def _bare(weights: dict[str, Any]) -> dict[str, Tensor]:
@@ -193,7 +217,7 @@ def _bare(weights: dict[str, Any]) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(weights.get(key), dict):
             weights = weights[key]
-    weights = {name: tensor for name, tensor in weights.items() if isinstance(tensor, Tensor)}
+    weights = {name: tensor for name, tensor in weights.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
     for prefix in PREFIXES:
         if weights and all(name.startswith(prefix) for name in weights):
             weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
