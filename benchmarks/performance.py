@@ -212,15 +212,17 @@ def shortcuts_table(found: dict[str, Any]) -> str:
 
 
 def one_search_table(found: dict[str, Any]) -> str:
-    steps = list(found["now"]["mean of each step, ms"])
+    kinds = [kind for kind in found["now"]["processor milliseconds a search"] if kind not in ("other threads", "all")]
     rows = [
         (
-            name, f"{one['milliseconds']['p50']:.1f}", f"{one['processor milliseconds a search']:.1f}",
-            *(f"{one['mean of each step, ms'][step]:.1f}" for step in steps),
+            name,
+            f"{one['milliseconds']['p50']:.1f}",
+            f"{one['processor milliseconds a search']['all']:.1f}",
+            *(f"{one['processor milliseconds a search'][kind]:.1f}" for kind in kinds),
         )
         for name, one in ((name, found[name]) for name in ("before", "now"))
-    ]  # fmt: skip
-    return table(("one search by picture", "p50, ms", "of a processor, ms", *steps), rows)
+    ]
+    return table(("one search by picture", "p50, ms", "of a processor, ms", *kinds), rows)
 
 
 def command_line_table(found: dict[str, Any]) -> str:
