@@ -237,7 +237,7 @@ CIFAR = {
     "chosen": (True, "last"), "batch": 128,
 }  # fmt: skip
 CSD = {
-    **CIFAR, "dimension": 64, "head": "unit-rows", "epochs": 800, "optimizer": "Adam", "precision": "float32",
+    **CIFAR, "dimension": 64, "head": "projected-rows", "epochs": 800, "optimizer": "Adam", "precision": "float32",
     "steps of 25 000 images": 196, "rates": [1, 1, 0.1, 0.01, 0.001],
 }  # fmt: skip
 CL2R = {

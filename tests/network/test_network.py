@@ -98,12 +98,14 @@ class TestHead:
         expected: dict[HeadKind, list[float]] = {
             "linear": [6.0, 2.0],
             "unit-rows": [3.0, 4.0],
+            "projected-rows": [3.0, 4.0],
             "cosine": [16 * 0.6, 16 * 0.8],
         }
         for kind, logits in expected.items():
             head = Head(2, 2, kind)
             head.weight.data = weight.clone()
             assert head(features)[0].tolist() == pytest.approx(logits)
+            assert head.eval()(features)[0].tolist() == pytest.approx(logits)
 
     def test_growing_keeps_old_rows_and_draws_new_ones_from_the_seed(self) -> None:
         head = Head(8, 3, "cosine", scale=9.0)
@@ -114,11 +116,33 @@ class TestHead:
         assert not torch.equal(grown.weight[3:], head.grow(5, seed=2).weight[3:])
 
     def test_gradient_of_unit_rows_is_orthogonal_to_the_row(self) -> None:
-        # The published code normalises outside of autograd; here the length of a row must not matter to the loss.
+        # The length of a row must not matter to the loss.
         head = Head(8, 3, "unit-rows")
         head(torch.randn(4, 8)).square().sum().backward()
         inner = (gradient_of(head.weight) * head.weight.detach()).sum(1)
         assert torch.allclose(inner, torch.zeros(3), atol=1e-4)
+
+    @pytest.mark.parametrize("compiled", [False, True])
+    def test_projected_rows_learn_as_csd_s_code_has_it(self, compiled: bool) -> None:
+        """Beside its loop: rows of unit length in place, then a step of a linear layer; a second pass in a step is no trouble."""
+        generator = torch.Generator().manual_seed(0)
+        head = Head(8, 3, "projected-rows")
+        wanted = head.weight.detach().clone()
+        optimizer = torch.optim.SGD(head.parameters(), lr=0.3, weight_decay=0.1)
+        run = torch.compile(head, backend="aot_eager") if compiled else head
+        for _ in range(3):
+            features = torch.randn(4, 8, generator=generator)
+            optimizer.zero_grad()
+            (run(features).square().sum() + run(-features).exp().sum()).backward()
+            optimizer.step()
+            rows = torch.nn.Parameter(torch.nn.functional.normalize(wanted))
+            logits = features @ rows.T
+            (logits.square().sum() + (-logits).exp().sum()).backward()
+            wanted = rows.detach() - 0.3 * (gradient_of(rows) + 0.1 * rows.detach())
+        torch.testing.assert_close(head.weight.detach(), wanted)
+        before = head.weight.detach().clone()
+        head.eval()(features)
+        assert torch.equal(head.weight, before), "who searches changes nothing"
 
 
 def test_network_outputs() -> None:

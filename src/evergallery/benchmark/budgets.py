@@ -41,7 +41,10 @@ def _csd(rate: float) -> Settings:
     )  # fmt: skip
 
 
-CSD: dict[Budget, TrainingPlan] = {**CIFAR, "paper": TrainingPlan(_csd(1e-3), _csd(1e-5), 32, {"head": "unit-rows"})}
+CSD: dict[Budget, TrainingPlan] = {
+    **CIFAR,
+    "paper": TrainingPlan(_csd(1e-3), _csd(1e-5), 32, {"head": "projected-rows"}),
+}
 
 
 def _cl2r() -> Settings:

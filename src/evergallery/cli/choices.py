@@ -8,7 +8,7 @@ from typing import Literal
 from evergallery.holdings.answer import SearchWay as SearchWay
 from evergallery.holdings.answer import Way as Way
 
-Head = Literal["linear", "unit-rows", "cosine", "simplex"]
+Head = Literal["linear", "unit-rows", "projected-rows", "cosine", "simplex"]
 Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear", "mlp"]
 Fit = Literal["crop", "pad", "stretch"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]

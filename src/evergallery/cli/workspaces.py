@@ -42,7 +42,7 @@ def init(
     ] = None,
     size: SizeOption = None,
     fit: Annotated[Fit, typer.Option(help="How an image of another shape is brought to that size.")] = "crop",
-    head: Annotated[Head, typer.Option(help="Classifier in training; CSD's is unit-rows.")] = "cosine",
+    head: Annotated[Head, typer.Option(help="Classifier in training; CSD's is projected-rows.")] = "cosine",
     store: Annotated[
         str, typer.Option(help="Where the gallery is: a directory inside, postgresql://… or qdrant://…")
     ] = "gallery",

@@ -54,8 +54,9 @@ def create(
         neck: ``linear`` where a dimension is asked for, else ``none``.
         size: side of the input in pixels, or height and width; the backbone's own by default.
         fit: how an image of another shape is brought to that of the input.
-        head: kind of classifier used in training. ``unit-rows`` is CSD's; next to a batch-hard triplet loss it may
-            collapse to one point in its first epochs, which ``cosine`` with its larger gradients does not.
+        head: kind of classifier used in training. ``unit-rows`` is CSD's, and ``projected-rows`` as its code learns it; next
+            to a batch-hard triplet loss they may collapse to one point in its first epochs, which ``cosine`` with its larger
+            gradients does not.
         store: where the gallery is: a directory inside the workspace, or the URL of an empty or new gallery in another
             engine. A password in it is not written down: give it to the engine as its documentation says.
         precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evergallery.errors import InputError, fault_of
 
-HeadKind = Literal["linear", "unit-rows", "cosine", "simplex"]
+HeadKind = Literal["linear", "unit-rows", "projected-rows", "cosine", "simplex"]
 Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear", "mlp"]
 
 

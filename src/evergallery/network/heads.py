@@ -16,8 +16,9 @@ class Head(nn.Module):
     Kinds, for features ``f`` and row ``w``:
 
     - ``linear``: ``<f, w>``
-    - ``unit-rows``: ``<f, w / |w|>``, the head of CSD. The published code normalises the rows in place, outside of
-      autograd; here the gradient takes the normalisation into account.
+    - ``unit-rows``: ``<f, w / |w|>``. The gradient takes the normalisation into account.
+    - ``projected-rows``: the same logits, the head of CSD as its code learns it: before each pass in training the rows are
+      brought back to unit length in place, and the gradient is that of ``linear``.
     - ``cosine``: ``scale · cos(f, w)``
     - ``simplex``: ``<f, w>`` with the D + 1 corners of a regular simplex, the head of CoReS. They are never trained and
       all there from the first class on: logits are of all of them, and ``classes`` says how many are in use.
@@ -44,6 +45,10 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw features (B, D) to logits (B, rows)."""
+        if self.kind == "projected-rows" and self.training:
+            # Apart from the graph: a second pass before the gradient finds rows of unit length, and changes none.
+            self.weight.data.copy_(F.normalize(self.weight.data))
+            return F.linear(features, self.weight)
         return scores(features, self.weight, self.kind, self.scale)
 
     def grow(self, classes: int, seed: int) -> "Head":
@@ -66,7 +71,7 @@ def scores(features: Tensor, rows: Tensor, kind: HeadKind, scale: float) -> Tens
     """Logits (B, K) of raw features (B, D) by rows (K, D), as a head of this kind makes them."""
     if kind in ("linear", "simplex"):
         return F.linear(features, rows)
-    if kind == "unit-rows":
+    if kind in ("unit-rows", "projected-rows"):
         return F.linear(features, F.normalize(rows))
     return scale * F.linear(F.normalize(features), F.normalize(rows))
 
