@@ -126,7 +126,6 @@ def extraction(name: str, batch: int) -> Figures:
     operations = counter.get_total_flops() / len(probes)
     images = torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     resident = normalise(images.cuda(), MEAN, DEVIATION)
-    compiled = torch.compile(network.embed)
 
     def bare(run: Callable[[Tensor], Tensor], bf16: bool) -> Callable[[Tensor], Tensor]:
         @torch.inference_mode()
@@ -140,7 +139,6 @@ def extraction(name: str, batch: int) -> Figures:
         "float32": (bare(network.embed, False), False),
         "TF32": (bare(network.embed, False), True),
         "bf16": (bare(network.embed, True), True),
-        "bf16, compiled": (bare(compiled, True), True),
     }
     found: Figures = {"GFLOP an image": round(operations / 1e9, 2)}
     for title, (run, cores) in ways.items():
@@ -251,6 +249,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6000, help="JPEGs to index")
     parser.add_argument("--items", type=int, default=1_000_000, help="vectors to search in")
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--parts", nargs="+", help="what to measure anew, of search, learning, index and the networks")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("torch sees no GPU here, and this measures one: run it where `nvidia-smi` shows a device.")
@@ -260,10 +259,10 @@ def main() -> None:
             "search": lambda: search(options.items, 512, found["ceilings"]),
             "learning": lambda: all_learning(12_800, 1_280, 224),
             "index": lambda: indexing(Path(name), options.images),
-            **{f"extraction, {network}": partial(extraction, network, options.batch) for network in NETWORKS},
+            **{network: partial(extraction, network, options.batch) for network in NETWORKS},
         }
-        for title, part in parts.items():
-            found[title] = part()
+        for title in options.parts or parts:
+            found[title] = parts[title]()
             record("gpu", found, seed=0)  # After each, so that what was measured is kept.
 
 
