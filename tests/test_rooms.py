@@ -173,6 +173,17 @@ def test_no_body_of_a_function_is_over_60_lines() -> None:
     assert not long, "take an act out of it"
 
 
+def test_an_assertion_says_why_it_holds() -> None:
+    """What somebody gives is refused with an error: an assertion is for what types cannot say, with its reason."""
+    mute = [
+        f"{module}:{node.lineno}"
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Assert) and node.msg is None
+    ]
+    assert not mute, "say why it holds, or let a type say it"
+
+
 def test_no_two_classes_share_a_name() -> None:
     """But for the schemas of answers over HTTP, which are called as what they show."""
     homes: dict[str, list[str]] = {}

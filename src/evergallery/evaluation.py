@@ -31,6 +31,16 @@ class Judgements:
     item: NDArray[np.int64]
     grade: NDArray[np.float64]
 
+    def among(self, query: NDArray[np.int64], gallery: NDArray[np.int64]) -> Relevance:
+        """The judgements on some images (q,) that ask and some (g,) that are asked, by their places among these."""
+        images = 1 + max(int(some.max(initial=-1)) for some in (query, gallery, self.query, self.item))
+        asked, found = (np.full(images, -1, dtype=np.int64) for _ in range(2))
+        asked[query], found[gallery] = np.arange(len(query)), np.arange(len(gallery))
+        rows, items = asked[self.query], found[self.item]
+        kept = (rows >= 0) & (items >= 0)
+        grades = torch.from_numpy(self.grade[kept])
+        return Relevance(torch.from_numpy(rows[kept]), torch.from_numpy(items[kept]), grades, len(query), len(gallery))
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -48,17 +58,7 @@ class Protocol:
     query: NDArray[np.int64]
     gallery: NDArray[np.int64]
     description: str
-    judgements: "Judgements | None" = None
-
-    def relevance(self, query: NDArray[np.int64], gallery: NDArray[np.int64]) -> Relevance:
-        """The judgements on some queries (q,) and items (g,), by their places among these."""
-        assert self.judgements is not None
-        asked, found = (np.full(len(self.images), -1, dtype=np.int64) for _ in range(2))
-        asked[query], found[gallery] = np.arange(len(query)), np.arange(len(gallery))
-        rows, items = asked[self.judgements.query], found[self.judgements.item]
-        kept = (rows >= 0) & (items >= 0)
-        grades = torch.from_numpy(self.judgements.grade[kept])
-        return Relevance(torch.from_numpy(rows[kept]), torch.from_numpy(items[kept]), grades, len(query), len(gallery))
+    judgements: Judgements | None = None
 
     def exclusion(self, query: NDArray[np.int64] | None = None, gallery: NDArray[np.int64] | None = None) -> Exclusion:
         """A query does not find itself, nor, where cameras are known, its own label under its own camera.
@@ -135,7 +135,7 @@ def measure(
     known = [*np.isin(np.asarray(images.classes, dtype=object), np.asarray(old_classes, dtype=object)), False]
     is_old = np.asarray(known, dtype=bool)[images.labels]
     if protocol.judgements is not None:
-        return _measure_judged(protocol, query, gallery, is_old)
+        return _measure_judged(protocol, protocol.judgements, query, gallery, is_old)
     found = {}
     for group, member in zip(GROUPS, (is_old, ~is_old, np.ones_like(is_old)), strict=True):
         q, g = protocol.query[member[protocol.query]], protocol.gallery[member[protocol.gallery]]
@@ -154,7 +154,11 @@ def measure(
 
 
 def _measure_judged(
-    protocol: Protocol, query: NDArray[np.float32], gallery: NDArray[np.float32], is_old: NDArray[np.bool_]
+    protocol: Protocol,
+    judgements: Judgements,
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    is_old: NDArray[np.bool_],
 ) -> dict[str, RetrievalMetrics]:
     labelled = protocol.images.labels >= 0
     found = {}
@@ -165,7 +169,7 @@ def _measure_judged(
         found[group] = evaluate_judged(
             torch.from_numpy(query[q]),
             torch.from_numpy(gallery[g]),
-            protocol.relevance(q, g),
+            judgements.among(q, g),
             ks=KS,
             exclusion=protocol.exclusion(q, g),
         )

@@ -133,6 +133,14 @@ class TestEvergreen:
         assert "solved" not in second.card.training
         assert second.card.training["epochs"] == 1
 
+    def test_a_method_that_solves_nothing_learns_by_steps(
+        self, shop: Workspace, quick: Quick, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Evergreen, "solve", lambda *_: None)
+        learned = shop.learn(some(0), settings={"epochs": 1})
+        assert "solved" not in learned.card.training
+        assert learned.card.training["epochs"] == 1
+
     def test_all_of_it_may_learn(self, shop: Workspace, quick: Quick) -> None:
         learned = shop.learn(some(0), train="all", settings={"epochs": 1, "batch_size": 8})
         before, after = embedder_of(shop.generation("v1")), learned.network().embedder

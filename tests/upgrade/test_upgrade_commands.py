@@ -265,6 +265,8 @@ def test_label_free_check_says_what_it_cannot_conclude(place: Path, tmp_path: Pa
         (["refresh", "v2", "--budget", "soon"], 2, "--budget 'soon' is not a time"),
         (["refresh", "v2", "--until", "good"], 2, "--until 'good' is not a recall"),
         (["refresh", "v2", "--with", "a9"], 3, "no adapter 'a9'"),
+        (["refresh", "v2", "--with", "v1"], 3, "no adapter 'v1'"),
+        (["plan", "v2", "--with", "v1"], 3, "no adapter 'v1'"),
         (["plan", "v9"], 3, "no generation 'v9'"),
         (["adapt", "v2", "v1", "--pairs", "nowhere"], 2, "nowhere"),
         (

@@ -1,14 +1,16 @@
 """The rows of a table: methods with their hyper-parameters, and adapters after them, by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Self, TypeVar
 
 from evergallery.adapters import ADAPTERS, ProcrustesAdapter
 from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.errors import InputError
 from evergallery.methods import METHODS, NO_TRIPLETS, Finetune, Method, Role
 from evergallery.watching import Watcher
+
+M = TypeVar("M", bound=Method)
 
 
 def with_role(role: Role) -> list[str]:
@@ -112,20 +114,20 @@ class Contender:
 
     def method(self, protocol: BenchmarkProtocol) -> Method | None:
         """The method with its options, and those that the protocol has for it; ``None`` for the initial generation."""
-        if self.base == INITIAL:
-            return None
-        kind = METHODS[self.base]
-        own = dict(protocol.method_options.get(self.base, {}))
-        if not protocol.triplets and "triplet_margin" in {parameter.name for parameter in fields(kind)}:
-            own["triplet_margin"] = NO_TRIPLETS
-        return kind.with_options({**own, **self.options})
+        return None if self.base == INITIAL else _method(METHODS[self.base], protocol, self.options)
 
 
 def baseline_of(protocol: BenchmarkProtocol) -> Finetune:
     """Fine-tuning as a protocol has it, by which its first generation learns, too."""
-    method = Contender(BASELINE).method(protocol)
-    assert isinstance(method, Finetune)
-    return method
+    return _method(Finetune, protocol, {})
+
+
+def _method(kind: type[M], protocol: BenchmarkProtocol, options: Mapping[str, str]) -> M:
+    """A method with options, and those that a protocol has for it."""
+    own = dict(protocol.method_options.get(kind.name, {}))
+    if not protocol.triplets and "triplet_margin" in {parameter.name for parameter in fields(kind)}:
+        own["triplet_margin"] = NO_TRIPLETS
+    return kind.with_options({**own, **options})
 
 
 def contenders_of(protocol: BenchmarkProtocol, names: Sequence[str] | None, watcher: Watcher) -> list[Contender]:

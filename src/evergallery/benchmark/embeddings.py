@@ -32,7 +32,7 @@ def measured_chain(
     job: BenchmarkJob, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
 ) -> Chain:
     """Embeddings of the test images by every generation, and the adapter's maps between them."""
-    assert images.split is not None
+    assert images.split is not None, "images of a protocol are split"
     test = images.select(np.flatnonzero(images.split != TRAIN))
     by_fingerprint = {generation.fingerprint: generation for generation in generations}
     extracted = {
@@ -86,7 +86,7 @@ def _adapt(
     job: BenchmarkJob, new: SearchSide, old: SearchSide, pairs: ImageSet, watcher: Watcher
 ) -> tuple[Vectors, Vectors]:
     """Queries by the new side and vectors by the old one, brought together by the adapter as it fits pairs of images."""
-    assert job.contender.adapter is not None
+    assert job.contender.adapter is not None, "asked for a contender with an adapter alone"
     kind = ADAPTERS[job.contender.adapter]
     part = f"task-{pairs.fingerprint()[:16]}"
     source, target = (

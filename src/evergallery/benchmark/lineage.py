@@ -82,7 +82,7 @@ def _learn_task(
 ) -> None:
     """Learn generation ``number`` from the classes of its task, and from the old ones where the method reads them."""
     protocol, plan, method = job.definition, job.plan(), job.method
-    assert method is not None
+    assert method is not None, "the initial generation alone has no method, and learns no task"
     seen = tuple(dict.fromkeys(name for task in tasks[: number - 1] for name in task))
     arriving = tasks[number - 1]
     before, after = train, train

@@ -209,11 +209,11 @@ def _begins(part: NDArray[np.uint8], whole: NDArray[np.uint8]) -> bool:
     """Whether ``part`` is ``whole``, or the same file mapped when it held fewer images."""
     if part is whole:
         return True
-    # A slice of a map names the file and offset of the map: only a whole map rests on the mapping itself.
-    if not all(isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) for array in (part, whole)):
+    if not (isinstance(part, np.memmap) and isinstance(whole, np.memmap)):
         return False
-    assert isinstance(part, np.memmap)
-    assert isinstance(whole, np.memmap)
+    # A slice of a map names the file and offset of the map: only a whole map rests on the mapping itself.
+    if not (isinstance(part.base, mmap.mmap) and isinstance(whole.base, mmap.mmap)):
+        return False
     return (part.filename, part.offset) == (whole.filename, whole.offset) and part.filename is not None
 
 

@@ -187,7 +187,7 @@ def decode_picture(picture: Picture | Skipped, preprocessing: Preprocessing) -> 
     """The pixels (S, S, 3) that a network wants of a picture with its data, or why there are none."""
     if isinstance(picture, Skipped):
         return picture
-    assert picture.data is not None
+    assert picture.data is not None, "it was read again where its data was let go"
     if not isinstance(picture.data, bytes):
         return picture.data
     try:

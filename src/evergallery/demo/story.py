@@ -183,7 +183,7 @@ def _prepare(images: ImageSet, limit: int, seed: int) -> tuple[ImageSet, str]:
         remarks.append(f"{limit} of {len(images)} images used (--limit).")
         order = np.random.default_rng(seed).permutation(len(images))
         images = images.select(np.sort(_first_of_each_class(images.labels[order], order, limit)))
-    assert images.split is not None
+    assert images.split is not None, "they were split above where their source had not"
     images = images.select(np.flatnonzero(np.isin(images.split, ("train", "test"))))
     return images, " ".join(remarks)
 

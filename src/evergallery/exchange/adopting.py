@@ -220,7 +220,7 @@ def _take(holdings: Holdings, found: Adoptable, into: str | None, watcher: Watch
         found.make(maker.fingerprint, f"{holdings.directory.resolve()} on {platform.node()}")
         where = found.place if is_url(found.place) else holdings.directory / found.place
         with closing(open_store(where, create=False)) as gallery:
-            assert isinstance(gallery, AdoptedCollection)
+            assert isinstance(gallery, AdoptedCollection), "it was made over a collection a moment ago"
             changes = gallery.reconcile(watcher)
         with changing(holdings, "adopting a collection") as state:
             state.store = found.place

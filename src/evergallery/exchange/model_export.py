@@ -148,7 +148,7 @@ def _write(
         watcher: hears of progress.
     """
     embedder, preprocessing = maker.embedder(), maker.preprocessing
-    assert isinstance(embedder, Embedder | ExpandedEmbedder)
+    assert isinstance(embedder, Embedder | ExpandedEmbedder), "a generation that is a network is one of both"
     # The runtime knows a model by its suffix.
     exact = folder / "exact.onnx"
     watcher.said(f"exporting {maker.name}")

@@ -121,10 +121,13 @@ class Generation:
             InputError: in one sentence that says what is possible instead.
         """
         if not self.can_be_parent:
-            raise InputError(
-                f"{self.name} is {KINDS[self.card.kind]}, which nothing can learn from: learn a generation without a parent "
-                f"(--method finetune), and fit a map between the two with  evergallery adapt NEW {self.name} --pairs IMAGES"
-            )
+            raise self._no_network()
+
+    def _no_network(self) -> InputError:
+        return InputError(
+            f"{self.name} is {KINDS[self.card.kind]}, which nothing can learn from: learn a generation without a parent "
+            f"(--method finetune), and fit a map between the two with  evergallery adapt NEW {self.name} --pairs IMAGES"
+        )
 
     @property
     def architecture(self) -> Architecture:
@@ -133,8 +136,8 @@ class Generation:
         Raises:
             InputError: it has none that could learn.
         """
-        self.require_network()
-        assert self.card.architecture is not None
+        if self.card.architecture is None:
+            raise self._no_network()
         return self.card.architecture
 
     @property
@@ -144,8 +147,8 @@ class Generation:
         Raises:
             InputError: it has no network that could learn.
         """
-        self.require_network()
-        assert self.card.head is not None
+        if self.card.head is None:
+            raise self._no_network()
         return self.card.head
 
     def embedder(self, device: "torch.device | str" = "cpu") -> "Extractor":

@@ -44,8 +44,8 @@ def maps_to(
         from evergallery.network.relatives import vectors_between
 
         source, goal = embedder(maker), embedder(wanted)
-        assert isinstance(source, Embedder)
-        assert isinstance(goal, Embedder)
+        if not (isinstance(source, Embedder) and isinstance(goal, Embedder)):
+            continue
         between = vectors_between((source, maker.preprocessing), (goal, wanted.preprocessing))
         if between is not None:
             maps[maker.fingerprint] = between

@@ -63,10 +63,10 @@ class Learner:
         features, scatter = lessons.training, None
         if isinstance(features, FeatureSet):
             scatter = lineage_scatter(self.run, networks.new, features)
+        result = None
         if self.run.solves and isinstance(features, FeatureSet) and scatter is not None:
-            trained, solved = solve(self.run, networks.new, features, scatter)
-        else:
-            trained, solved = self.train(networks, lessons), None
+            result = solve(self.run, networks.new, features, scatter)
+        trained, solved = result or (self.train(networks, lessons), None)
         self.watcher.said("remembering the class means")
         memory = replace(self.memory(networks, lessons), scatter=scatter)
         path = self.directory / "generations" / directory_name(self.run.number)

@@ -80,7 +80,7 @@ def start_network(
     beginning, seed = beginning or run.beginning, weights_seed(run.settings.init_seed, run.number) + number
     before = run.parent.network() if run.parent is not None else None
     if beginning == "parent":
-        assert before is not None
+        assert before is not None, "who begins with the parent's weights has a parent"
         network = with_neck(before, run.architecture)
         head = network.head if network.head.kind == run.head else Head(network.embedder.dimension, 0, run.head)
         return Network(network.embedder, head.grow(classes, seed))
@@ -89,7 +89,7 @@ def start_network(
     if published and weights is not None:
         load_weights(embedder.backbone, weights)
     elif run.frozen and not published:
-        assert before is not None
+        assert before is not None, "a frozen backbone is a published one or the parent's"
         embedder = embedder.with_backbone(before.embedder.backbone)
     return Network(embedder, Head(embedder.dimension, 0, run.head).grow(classes, seed))
 

@@ -23,7 +23,9 @@ AT_ONCE = 65_536
 """Images whose features are in memory at once."""
 
 
-def solve(run: Run, network: Network, features: FeatureSet, scatter: Scatter) -> tuple[TrainingResult, dict[str, Any]]:
+def solve(
+    run: Run, network: Network, features: FeatureSet, scatter: Scatter
+) -> tuple[TrainingResult, dict[str, Any]] | None:
     """Set the neck in closed form, and the head's rows to the class means that it makes; also what was chosen for it.
 
     Args:
@@ -31,13 +33,17 @@ def solve(run: Run, network: Network, features: FeatureSet, scatter: Scatter) ->
         network: changed in place.
         features: of the images that are learned from, and of their views.
         scatter: of the lineage, these images among the others.
+
+    Returns:
+        ``None`` where the method would rather have the neck trained.
     """
     started = time.perf_counter()
     before, width = _scatter_before(run), feature_width(network.embedder)
     earlier = run.parent.card.training.get("solved", {}) if run.parent is not None else {}
     seed = run.settings.validation_seed
     solution = run.method.solve(scatter, lambda: trials_of(features, width, before, seed), earlier)
-    assert solution is not None
+    if solution is None:
+        return None
     linear = next(layer for layer in network.embedder.neck if isinstance(layer, nn.Linear))
     with torch.no_grad():
         linear.weight.copy_(solution.weight)

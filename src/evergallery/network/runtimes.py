@@ -146,9 +146,9 @@ class Runnable:
     def in_runtime(self, runtime: Runtime) -> Embed | None:
         """What embeds pixels in a runtime; ``None`` for torch, and where it is refused, as ``refused`` says from then on."""
         with self._one_opener:
-            if runtime != "torch" and runtime not in self._opened and runtime not in self.refused:
+            is_left = runtime != "torch" and runtime not in self._opened and runtime not in self.refused
+            if is_left and self.file is not None:
                 try:
-                    assert self.file is not None
                     self._opened[runtime] = of_file(runtime, self.file, self.side)
                 # Runtimes have errors of their own without a common base.
                 except Exception as error:

@@ -8,6 +8,8 @@ import numpy as np
 
 from evergallery.report.measurements import Measurements
 from evergallery.report.page import COLOURS, plot
+from evergallery.report.prototypes import PrototypeMap
+from evergallery.report.refreshing import RefreshCurves
 from evergallery.report.words import counted, direction, duration, size
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.upgrade.check import PairCheck
@@ -61,10 +63,9 @@ def heat_map(names: Sequence[str], recall: Mapping[tuple[str, str], Interval | N
     return {"names": names, "rows": rows, "range": f"{100 * low:.1f} to {100 * high:.1f}"}
 
 
-def trade_off(found: Measurements) -> dict[str, Any]:
-    """Old classes against new ones, in fresh vectors and in those that are stored."""
-    assert found.base is not None
-    base, names = found.base, (found.base, *found.updates)
+def trade_off(found: Measurements, base: str) -> dict[str, Any]:
+    """Old classes against new ones, in fresh vectors and in those that are stored, of the base."""
+    names = (base, *found.updates)
     rows = []
     for name in names:
         cells = [
@@ -74,7 +75,7 @@ def trade_off(found: Measurements) -> dict[str, Any]:
         rows.append((name, cells, pair.verdict if pair else "stored"))
     drawn = None
     if {"old", "new"} <= set(found.groups):
-        drawn = plot(lambda axes: _scatter(axes, found, names), _scatter_words(found, names), size=(7.2, 4.4))
+        drawn = plot(lambda axes: _scatter(axes, found, base), _scatter_words(found, names), size=(7.2, 4.4))
     return {
         "groups": found.groups,
         "rows": rows,
@@ -116,11 +117,9 @@ def generations(found: Measurements) -> dict[str, Any]:
     }
 
 
-def refreshing(found: Measurements) -> dict[str, Any]:
+def refreshing(found: Measurements, curves: RefreshCurves) -> dict[str, Any]:
     """What each share of a refresh gives, measured on held-out images and predicted for the gallery."""
-    curves, plan = found.curves, found.plan
-    assert curves is not None
-    assert found.base is not None
+    plan = found.plan
     shown = [place for place, share in enumerate(curves.shares) if share in (0, 0.25, 0.5, 0.75, 1)]
     rows = []
     kinds = ((curves.ranked, "calibrated"), (curves.raw, "raw cosine"))
@@ -128,7 +127,7 @@ def refreshing(found: Measurements) -> dict[str, Any]:
         for order, values in kind.items():
             cells = [interval_in_percent(found.interval(values[place], curves.queries)) for place in shown]
             rows.append((order, way, cells))
-    sentences = [_refresh_words(found)]
+    sentences = [_refresh_words(found, curves)]
     predicted = []
     if plan is not None:
         sentences.append(
@@ -153,14 +152,12 @@ def refreshing(found: Measurements) -> dict[str, Any]:
         "gallery": curves.gallery,
         "queries": curves.queries,
         "calibrated": bool(curves.ranked),
-        "plot": plot(lambda axes: _curves(axes, found), sentences[0], size=(7.2, 4.0)),
+        "plot": plot(lambda axes: _curves(axes, found, curves), sentences[0], size=(7.2, 4.0)),
     }
 
 
-def prototypes(found: Measurements) -> dict[str, Any]:
+def prototypes(found: Measurements, seen: PrototypeMap) -> dict[str, Any]:
     """Where the classes' prototypes went."""
-    seen = found.prototypes
-    assert seen is not None
     groups = [("old", seen.is_old), ("new", ~seen.is_old)] if seen.is_old.any() else [("all", ~seen.is_old)]
     rows, parts = [], []
     for group, member in groups:
@@ -185,7 +182,7 @@ def prototypes(found: Measurements) -> dict[str, Any]:
         "farthest": farthest,
         "explained": share,
         "plot": plot(
-            lambda axes: _map(axes, found),
+            lambda axes: _map(axes, found, seen),
             f"Map of class prototypes in {found.base} and {found.candidate}. {sentence} Its axes show {share} of the variance.",
             size=(7.2, 5.4),
         ),
@@ -238,9 +235,7 @@ def _lost(forgotten: float) -> str:
     return f"loses {100 * forgotten:.1f} points" if forgotten > 0 else f"gains {-100 * forgotten:.1f} points"
 
 
-def _refresh_words(found: Measurements) -> str:
-    curves = found.curves
-    assert curves is not None
+def _refresh_words(found: Measurements, curves: RefreshCurves) -> str:
     values = curves.as_searched
     start, end = (found.interval(values["random"][place], curves.queries) for place in (0, -1))
     best = max(values, key=lambda order: float(np.mean(values[order])))
@@ -256,15 +251,14 @@ def _refresh_words(found: Measurements) -> str:
     return words
 
 
-def _scatter(axes: "Axes", found: Measurements, names: tuple[str, ...]) -> None:
-    assert found.base is not None
-    for name in names:
+def _scatter(axes: "Axes", found: Measurements, base: str) -> None:
+    for name in (base, *found.updates):
         places = []
-        for where, marker, filled in ((name, "^", False), (found.base, "o", True)):
+        for where, marker, filled in ((name, "^", False), (base, "o", True)):
             old, new = found.recall(name, where, "old"), found.recall(name, where, "new")
             if old is None or new is None:
                 continue
-            colour = GREEN if name == found.base else BLUE  # In its own vectors, which are the stored ones.
+            colour = GREEN if name == base else BLUE  # In its own vectors, which are the stored ones.
             x, y = 100 * new.mean, 100 * old.mean
             axes.errorbar(
                 x,
@@ -284,9 +278,9 @@ def _scatter(axes: "Axes", found: Measurements, names: tuple[str, ...]) -> None:
         for number, place in enumerate(dict.fromkeys(places)):
             shift, side = ((6, 6), "left") if number == 0 else ((-6, -13), "right")
             axes.annotate(name, place, xytext=shift, textcoords="offset points", ha=side, fontsize=9)
-    axes.plot([], [], "o", color=GREEN, label=f"{found.base} itself")
+    axes.plot([], [], "o", color=GREEN, label=f"{base} itself")
     axes.plot([], [], "^", color=BLUE, markerfacecolor="none", label="in vectors of its own (self-test)")
-    axes.plot([], [], "o", color=BLUE, label=f"in vectors of {found.base} (cross-test)")
+    axes.plot([], [], "o", color=BLUE, label=f"in vectors of {base} (cross-test)")
     axes.set_xlabel("recall@1 on new classes (%)")
     axes.set_ylabel("recall@1 on old classes (%)")
     _finish(axes)
@@ -362,9 +356,8 @@ def _draw_line(axes: "Axes", found: Measurements, line: _Line) -> None:
     )
 
 
-def _curves(axes: "Axes", found: Measurements) -> None:
-    curves, plan = found.curves, found.plan
-    assert curves is not None
+def _curves(axes: "Axes", found: Measurements, curves: RefreshCurves) -> None:
+    plan = found.plan
     shares = [100 * share for share in curves.shares]
     colours = dict(zip(("random", "uncertain", "typical", "oldest", "popular"), COLOURS, strict=True))
     for order, values in curves.as_searched.items():
@@ -404,9 +397,7 @@ def _curves(axes: "Axes", found: Measurements) -> None:
     _finish(axes)
 
 
-def _map(axes: "Axes", found: Measurements) -> None:
-    seen = found.prototypes
-    assert seen is not None
+def _map(axes: "Axes", found: Measurements, seen: PrototypeMap) -> None:
     for group, member, marker, colour in (
         ("old", seen.is_old, "o", BLUE),
         ("new", ~seen.is_old, "^", ORANGE),

@@ -146,12 +146,11 @@ def _sections(found: Measurements | None) -> dict[str, Any]:
         "classes": classes(found),
     }
     if found.base is not None:
-        sections |= {
-            "trade_off": comparison.trade_off(found),
-            "refreshing": comparison.refreshing(found),
-            "flips": flips(found),
-            "prototypes": comparison.prototypes(found),
-        }
+        sections |= {"trade_off": comparison.trade_off(found, found.base), "flips": flips(found)}
+    if found.curves is not None:
+        sections["refreshing"] = comparison.refreshing(found, found.curves)
+    if found.prototypes is not None:
+        sections["prototypes"] = comparison.prototypes(found, found.prototypes)
     return sections
 
 
@@ -183,8 +182,7 @@ def _findings(
 ) -> list[str]:
     """What the page says in short, a sentence each."""
     findings = list(where["sentences"][:2])
-    if "verdict" in sections:
-        assert subject is not None
+    if subject is not None and "verdict" in sections:
         first, rest = sections["verdict"]["sentences"][:1], sections["verdict"]["sentences"][1:]
         findings += [f"{subject[0]} against {subject[1]}: {words[0].lower()}{words[1:]}" for words in first]
         findings += rest

@@ -206,21 +206,21 @@ def _exclude(
         block.masked_fill_(groups[0][rows, None] == groups[1][None, columns], -torch.inf)
 
 
-def joint_numbers(*columns: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def joint_numbers(first: tuple[Tensor, Tensor], *others: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Number the distinct combinations of several values, so that memory never grows with the values.
 
     Args:
-        columns: pairs of (Q,) and (G,) int64, any values.
+        first: a pair of (Q,) and (G,) int64, any values.
+        *others: more of them.
 
     Returns:
         (Q,) and (G,) int64 from 0, equal exactly where every column is equal.
     """
-    joint: Tensor | None = None
-    for queries, gallery in columns:
-        numbers = _numbered(torch.cat([queries, gallery]))
-        joint = numbers if joint is None else _numbered(joint * (len(numbers) + 1) + numbers)
-    assert joint is not None
-    count = len(columns[0][0])
+    joint = _numbered(torch.cat(first))
+    for column in others:
+        numbers = _numbered(torch.cat(column))
+        joint = _numbered(joint * (len(numbers) + 1) + numbers)
+    count = len(first[0])
     return joint[:count], joint[count:]
 
 

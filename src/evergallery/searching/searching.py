@@ -88,7 +88,7 @@ def search(
         criteria = replace(wanted, rescoring=generation in (None, state.promoted))
         if item is not None:
             return _like_item(holdings, item, criteria, state)
-        assert query is not None
+        assert query is not None, "exactly one of the three was given, and words have become a query"
         return _like(holdings, _looked_at(holdings, query, answering(holdings, generation, state)), criteria, state)
 
     found = _of_one_state(holdings, ask)

@@ -43,8 +43,7 @@ def search_rows(directory: Path, question: Mapping[str, Any], picture: Path | No
         with closing(_Connection(directory)) as connection:
             if _answer(connection, "GET", TERMS) != terms(directory):
                 return None
-            assert connection.sock is not None
-            connection.sock.settimeout(ANSWER_SECONDS)
+            connection.wait(ANSWER_SECONDS)
             named = None if picture is None else str(picture)
             kind, body = _form({**question, "named": named}, None if picture is None else picture.read_bytes())
             answer = _answer(connection, "POST", SEARCH, body, {"Content-Type": kind})
@@ -63,10 +62,17 @@ class _Connection(HTTPConnection):
     def __init__(self, directory: Path) -> None:
         super().__init__("localhost", timeout=TERMS_SECONDS)
         self._place = directory / SOCKET
+        self._seconds = TERMS_SECONDS
 
     def connect(self) -> None:
         """Connect."""
-        self.sock: socket.socket | None = connected(self._place, TERMS_SECONDS)
+        self.sock: socket.socket | None = connected(self._place, self._seconds)
+
+    def wait(self, seconds: float) -> None:
+        """Give answers so much time from now on, over another connection where the server has closed this one."""
+        self._seconds = seconds
+        if self.sock is not None:
+            self.sock.settimeout(seconds)
 
 
 def _answer(

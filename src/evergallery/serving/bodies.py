@@ -93,8 +93,8 @@ class GuardedRoute(APIRoute):
         needed = [dependency.dependency for dependency in self.dependencies]
         admissions = [admission for admission in needed if isinstance(admission, Admission)]
         field = self.body_field.field_info if self.body_field else None
-        # Whoever sends a body is known before it is read.
-        assert admissions or field is None, f"{self.path} reads what anybody sends"
+        if field is not None and not admissions:
+            raise TypeError(f"{self.path} reads what anybody sends: give its route an Admission.")
         is_json = field is not None and not isinstance(field, params.Form)
         model: TypeAdapter[Any] | None = TypeAdapter(cast(Any, field).annotation) if is_json else None
 

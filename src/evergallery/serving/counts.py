@@ -29,8 +29,9 @@ class Counts:
         if known is not None and time.monotonic() - known[0] < LASTING:
             return known[1]
         # One thread counts; others have what was counted before, if anything was.
-        if not self._one_counter.acquire(blocking=known is None):
-            assert known is not None
+        if known is None:
+            self._one_counter.acquire()
+        elif not self._one_counter.acquire(blocking=False):
             return known[1]
         try:
             counts = self._store.count_by_generation(view=view)

@@ -148,17 +148,17 @@ def explain_failures(app: FastAPI, explain: Callable[[Exception], str]) -> None:
         return failure_of(error, request.scope["state"], explain)
 
     async def denied(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, DeniedError)
+        assert isinstance(error, DeniedError), "Starlette calls a handler for its own kind"
         return failure(error.status, str(error), headers=error.headers)
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
+        assert isinstance(error, RequestValidationError), "Starlette calls a handler for its own kind"
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
         return failure(422, f"{where}: {fault_of(error)}.")
 
     async def http(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
+        assert isinstance(error, HTTPException), "Starlette calls a handler for its own kind"
         told = SENTENCES.get(error.status_code, error.detail or HTTPStatus(error.status_code).phrase)
         return failure(error.status_code, str(told), headers=dict(error.headers or {}))
 

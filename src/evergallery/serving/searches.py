@@ -389,7 +389,7 @@ class Searches:
     def _item(self, body: schemas.Search, state: State) -> Item:
         if body.item is not None:
             return stored_item(self._holdings, body.item, state.view())
-        assert body.uri is not None
+        assert body.uri is not None, "the schema lets exactly one kind of query in"
         return item_at(self._holdings, body.uri, state.view())
 
     def _search_now(self, _: Hashable, together: Sequence[Question]) -> list[SearchAnswer]:

@@ -208,7 +208,7 @@ def _calibration(protocol: Protocol, query: Vectors, gallery: Vectors) -> Calibr
         found = nearest(
             torch.from_numpy(query[q]), torch.from_numpy(gallery[g]), min(DEPTH, len(g)), exclusion=protocol.exclusion()
         )
-        matches, there = protocol.relevance(q, g).grades(found) > 0, found.indices >= 0
+        matches, there = protocol.judgements.among(q, g).grades(found) > 0, found.indices >= 0
         return fit_calibration(found.scores[there], matches[there])
     return calibrate(
         torch.from_numpy(query[q]), labels[q], torch.from_numpy(gallery[g]), labels[g], exclusion=protocol.exclusion()

@@ -30,15 +30,14 @@ def target_of(holdings: Holdings, generation: str, adapter: str | None) -> Space
         if not maker.extracts:
             raise InputError(f"{generation} has vectors only: nothing can be extracted with it.")
         return Space(maker)
-    space = holdings.space(adapter)
-    assert space.adapter is not None
-    card = space.adapter.card
+    stored = holdings.adapter(adapter)
+    card = stored.card
     if card.direction != "gallery" or card.target.name != generation:
         raise InputError(
             f"{adapter} maps {card.source.name} to {card.target.name} for the {card.direction}: stored vectors are mapped by "
             f"one made with  evergallery adapt {generation} OLD --pairs IMAGES --direction gallery"
         )
-    return space
+    return Space(holdings.generation(card.source.name), stored)
 
 
 def before_refresh(holdings: Holdings) -> View:

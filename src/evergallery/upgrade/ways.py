@@ -89,8 +89,9 @@ def outcomes(
             before = _scores(protocol, route, rows)
             if not name:
                 seen.first[Setting(way="wait")].append(before.argmax(1))
-            calibrated = route.scale is not None and new.scale is not None
-            ranks = (_ranks(before, route.scale), _ranks(after, new.scale)) if calibrated else (before, after)
+            ranks = before, after
+            if route.scale is not None and new.scale is not None:
+                ranks = _logits(before, route.scale), _logits(after, new.scale)
             for share in shares:
                 refreshed = place < int(share * count)
                 seen.first[_mixed(name, share)].append(torch.where(refreshed, ranks[1], ranks[0]).argmax(1))
@@ -160,7 +161,9 @@ class _Worth:
     def __init__(self, protocol: Protocol) -> None:
         labels = torch.from_numpy(protocol.images.labels)
         self._query, self._gallery = labels[protocol.query], labels[protocol.gallery]
-        self._judged = None if protocol.judgements is None else protocol.relevance(protocol.query, protocol.gallery)
+        self._judged = (
+            None if protocol.judgements is None else protocol.judgements.among(protocol.query, protocol.gallery)
+        )
         exclusion = protocol.exclusion()
         if self._judged is not None:
             self._counted = self._judged.positives(exclusion) > 0
@@ -208,8 +211,7 @@ def _scores(protocol: Protocol, route: RouteVectors, rows: slice) -> Tensor:
     return scores if groups is None else scores.masked_fill_(groups[0][:, None] == groups[1][None, :], -torch.inf)
 
 
-def _ranks(scores: Tensor, scale: Calibration | None) -> Tensor:
-    assert scale is not None
+def _logits(scores: Tensor, scale: Calibration) -> Tensor:
     return scale.slope * scores + scale.intercept
 
 

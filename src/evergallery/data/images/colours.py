@@ -68,7 +68,7 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         colours = np.stack(np.meshgrid(*[steps] * 3), axis=-1).reshape(1, -1, 3)
         probe = Image.fromarray(colours if mode != "L" else np.arange(256, dtype=np.uint8)[None]).convert(mode)
         meant = ImageCms.applyTransform(probe, made)
-        assert meant is not None
+        assert meant is not None, "a picture that is not changed in place is returned"
         shift = np.asarray(meant, dtype=np.int16) - np.asarray(probe.convert(out), dtype=np.int16)
         return None if np.abs(shift).max() <= 2 else made
     # Damaged profiles are as frequent as damaged EXIF data, and no reason to lose a picture.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from evergallery.data.columns import scalar_of
 from evergallery.data.metadata import finite_values, metadata_terms, normalised, to_json
 from evergallery.data.unit_vectors import UNIT_TOLERANCE
-from evergallery.errors import RefusedError
+from evergallery.errors import NotFoundError, RefusedError
 from evergallery.gallery.adopted import EXAMPLES, AdoptedCollection, Changes, Rows
 from evergallery.gallery.engine import RefreshMark
 from evergallery.gallery.items import EVERYTHING, Item, Match, Precision, Search, View, check_items, point_id
@@ -54,7 +54,8 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
 
     def __init__(self, url: str | Database, view: Callable[[], View] = lambda: EVERYTHING) -> None:
         super().__init__(url, view, create=False)
-        assert self._database.collection is not None
+        if self._database.collection is None:
+            raise NotFoundError(f"{self._database.url} is no adopted table: adopt it with  evergallery adopt")
         self._table = self._database.collection
         self._notes = f'"{self._database.schema}".notes'
         with self._reading() as cursor:

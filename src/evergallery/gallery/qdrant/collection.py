@@ -163,7 +163,7 @@ def notes_of(records: Sequence[Any], source: Source) -> tuple[list[Note], list[t
         if reason is not None:
             bad.append((reason, str(record.id)))
             continue
-        assert vector is not None
+        assert vector is not None, "no vector is a flaw"
         label, uri = texts.get("label"), texts.get("uri")
         kept = normalised(finite_values({name: value for name, value in metadata.items() if value is not None}))
         wrong = unstorable(kept)
