@@ -4,7 +4,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import qdrant_edge as engine
+from numpy.typing import NDArray
 from plain_items import known
 from test_odd_items import DIMENSIONS, NEW, OLD, item, unit_rows
 
 from evergallery.errors import BusyError, DamagedError
 from evergallery.files import write_json
-from evergallery.gallery import Filter, Item, View
+from evergallery.gallery import Filter, Item, Match, View
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.edge.points import payload
+from evergallery.gallery.edge.shard import Shard
 from evergallery.gallery.items import point_id
 
 
@@ -169,6 +172,55 @@ def test_who_does_not_see_a_refresh_does_not_wait_for_it(filled: Path, monkeypat
     later.join()
     assert looks["after"] == look(after)
     store.close()
+
+
+@pytest.mark.parametrize("with_embeddings", [False, True])
+def test_queries_together_find_what_each_finds_alone(filled: Path, with_embeddings: bool) -> None:
+    with EdgeStore(filled) as store:
+        # Equal scores at the tenth place, and beyond.
+        store.put([replace(item(3), id=f"copy {number:02}") for number in range(12)])
+        queries = np.concatenate([item(3).embedding[None], unit_rows(4, DIMENSIONS[OLD], seed=7)])
+        where = Filter(generations=(OLD,))
+
+        def told(rows: NDArray[np.float32], least: float | None) -> list[list[Match]]:
+            return store.search(rows, 10, where=where, minimum_score=least, with_embeddings=with_embeddings)
+
+        for least in (None, 0.2):
+            together, alone = told(queries, least), [told(query[None], least)[0] for query in queries]
+            assert [[known_of(match) for match in row] for row in together] == [
+                [known_of(match) for match in row] for row in alone
+            ]
+            assert all(
+                match.score == pytest.approx(other.score, abs=1e-6)
+                for row, others in zip(together, alone, strict=True)
+                for match, other in zip(row, others, strict=True)
+            )
+
+
+def known_of(match: Match) -> tuple[object, ...]:
+    """All that a match says but its score, to be compared."""
+    return (match.item.embedding.tobytes(), *(value for name, value in vars(match.item).items() if name != "embedding"))
+
+
+def test_what_is_written_while_many_are_asked_is_seen_whole(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vector of an item that was found becomes another one before the item is read."""
+    with EdgeStore(filled) as store:
+        queries, where = unit_rows(3, DIMENSIONS[OLD], seed=7), Filter(generations=(OLD,))
+        written: list[str] = []
+        retrieve = Shard.retrieve
+
+        def late(shard: Shard, points: Sequence[uuid.UUID], **options: Any) -> list[engine.Record]:
+            if not written:
+                written.append("item 3")
+                store.put([replace(item(3), embedding=-item(3).embedding, content_hash="f" * 64)])
+            return retrieve(shard, points, **options)
+
+        monkeypatch.setattr(Shard, "retrieve", late)
+        found = store.search(queries, 30, where=where, with_embeddings=True)
+        assert written
+        for query, matches in zip(queries, found, strict=True):
+            assert len(matches) == 30
+            assert all(abs(match.score - match.item.embedding @ query) < 1e-6 for match in matches)
 
 
 def test_an_item_without_an_id_is_damage(filled: Path) -> None:

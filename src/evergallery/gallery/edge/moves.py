@@ -74,6 +74,8 @@ class Moves:
             return ask()
 
     def _seen(self, view: View) -> int:
+        if not self._counts:
+            return 0
         # Where new versions are hidden, an old one is seen alike before it is superseded and after.
         return sum(count for refresh, count in list(self._counts.items()) if refresh not in view.hidden)
 

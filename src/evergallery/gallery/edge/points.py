@@ -54,23 +54,24 @@ def item_of(record: engine.Record | engine.ScoredPoint) -> Item:
     # A frozen dataclass would set its fields one by one, for three times as long: half of what a result costs here.
     item = Item.__new__(Item)
     try:
-        item.__dict__.update(
-            id=content["id"],
-            embedding=NO_VECTOR if vector is None else _float32(cast("Sequence[float]", vector)),
-            generation=content["generation"],
-            label=content["label"],
-            uri=content["uri"],
-            content_hash=content["content_hash"],
-            added=content["added"],
-            metadata={} if content["metadata"] == "{}" else DECODER.raw_decode(content["metadata"])[0],
-            refresh=content.get("refresh"),
-            superseded=content.get("superseded"),
-        )
+        fields = {
+            "id": content["id"],
+            "embedding": NO_VECTOR if vector is None else _float32(cast("Sequence[float]", vector)),
+            "generation": content["generation"],
+            "label": content["label"],
+            "uri": content["uri"],
+            "content_hash": content["content_hash"],
+            "added": content["added"],
+            "metadata": {} if content["metadata"] == "{}" else DECODER.raw_decode(content["metadata"])[0],
+            "refresh": content.get("refresh"),
+            "superseded": content.get("superseded"),
+        }
     except (KeyError, TypeError, ValueError, struct.error) as error:
         raise DamagedError(
             f"The gallery holds only a part of {content.get('id', record.id)!r} ({error!r}): list all damage with  "
             f"evergallery doctor"
         ) from error
+    object.__setattr__(item, "__dict__", fields)
     return item
 
 
@@ -81,7 +82,7 @@ def _float32(numbers: Sequence[float]) -> NDArray[np.float32]:
     return np.frombuffer(stored, dtype=np.float32)
 
 
-def point_of(record: engine.Record) -> uuid.UUID:
+def point_of(record: engine.Record | engine.ScoredPoint) -> uuid.UUID:
     """The id of a point."""
     return cast(uuid.UUID, record.id)
 

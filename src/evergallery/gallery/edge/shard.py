@@ -73,6 +73,8 @@ class Shard:
                 f"{path / SPACE} does not name a space ({error!r}): restore it from a backup."
             ) from error
         self.index: Index | None = None
+        # Odd while one is going on.
+        self._writes = 0
         self.precision = precision_of(space, path / SPACE)
         configuration = _configuration(self.dimension, self.precision)
         self._require_room(0)
@@ -113,7 +115,11 @@ class Shard:
             self._require_room(WRITTEN * size + MARGIN)
         if changed and self.index is not None:
             self._note_changes(self.index, changed)
-        self._ask("written", lambda: self._engine.update(operation))
+        self._writes += 1
+        try:
+            self._ask("written", lambda: self._engine.update(operation))
+        finally:
+            self._writes += 1
         self.flush()
 
     def _require_room(self, size: int) -> None:
@@ -218,6 +224,8 @@ class Shard:
 
     def query(self, requests: Sequence[engine.QueryRequest]) -> list[list[engine.ScoredPoint]]:
         """Answer queries together, which shares one pass over the vectors."""
+        if len(requests) == 1:
+            return [self._ask("read", lambda: self._engine.query(requests[0]))]
         batch = engine.QueryBatchRequest(list(requests))
         return self._ask("read", lambda: self._engine.query_batch(batch))
 
@@ -231,6 +239,32 @@ class Shard:
             search: how many are wanted, and how.
             condition: what its filter and its view ask of points.
         """
+        found = self._nearest_read_once(queries, search, condition) if len(queries) > 1 else None
+        if found is not None:
+            return found
+        best = self._best(queries, search, condition, with_items=True)
+        return [[Match(item_of(point), point.score) for point in points] for points in best]
+
+    def _nearest_read_once(
+        self, queries: NDArray[np.float32], search: Search, condition: engine.Filter | None
+    ) -> list[list[Match]] | None:
+        """The same of several queries, each item read once, however many find it; ``None`` where somebody writes meanwhile."""
+        writes = self._writes
+        if writes % 2:
+            return None
+        best = self._best(queries, search, condition, with_items=False)
+        scores = [[(point_of(point), point.score) for point in points] for points in best]
+        points = {point for row in scores for point, _ in row}
+        records = self.retrieve(list(points), with_vector=search.with_embeddings)
+        if writes != self._writes:
+            return None
+        items = {point_of(record): item_of(record) for record in records}
+        return [[Match(items[point], score) for point, score in row] for row in scores]
+
+    def _best(
+        self, queries: NDArray[np.float32], search: Search, condition: engine.Filter | None, *, with_items: bool
+    ) -> list[list[engine.ScoredPoint]]:
+        """The points that ``nearest`` makes matches of, with what they hold or by their ids alone."""
         parameters, threshold = _parameters(search.exact, self.precision), _threshold(search.minimum_score)
 
         # What an annotation says is evaluated whenever a function is made, which a query would wait for.
@@ -238,8 +272,8 @@ class Shard:
             return engine.QueryRequest(
                 limit=limit,
                 query=engine.Query.Nearest(query.tolist()),
-                with_payload=True,
-                with_vector=search.with_embeddings,
+                with_payload=with_items,
+                with_vector=with_items and search.with_embeddings,
                 filter=condition,
                 score_threshold=threshold,
                 params=parameters,
@@ -255,8 +289,7 @@ class Shard:
                 limit *= 2
                 points = self.query([request(query, limit)])[0]
             # Whole only where equal scores have to be put in order.
-            best = points if limit > k + 1 else points[:k]
-            found.append([Match(item_of(point), point.score) for point in best])
+            found.append(points if limit > k + 1 else points[:k])
         return found
 
     def pages(
