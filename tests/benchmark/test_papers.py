@@ -200,6 +200,7 @@ READ: dict[str, Callable[[Built], Any]] = {
     "batch": lambda built: len(built.batches(40, 30)[0]),
     "statistics": lambda built: built.settings.normalisation,
     "ε": smoothing,
+    "old share": lambda built: built.arguments["method"].share_of_old_images(),
     "terms": terms,
     "warm-up": lambda built: (built.settings.warmup, built.settings.rate(0) / built.settings.learning_rate),
     "rate of biases": rate_of_biases,
@@ -264,7 +265,7 @@ OF_DUKE = ProtocolChanges(backbone="last-stride-1/resnet50.tv_in1k", update_back
 IMAGENET_PLAN = PROTOCOLS["bct-imagenet"].budgets["paper"]
 PAPERS: dict[str, tuple[str, str, str, ProtocolChanges, list[dict[str, Any]]]] = {
     "csd": ("csd-cifar100", "csd", "cifar100", ProtocolChanges(), [{**CSD, "rate": 1e-3}, {**CSD, "rate": 1e-5}]),
-    "cl2r": ("cl2r-cifar100", "cl2r", "cifar100", ProtocolChanges(), [{**CL2R, "ε": 0}, CL2R]),
+    "cl2r": ("cl2r-cifar100", "cl2r", "cifar100", ProtocolChanges(), [{**CL2R, "ε": 0}, {**CL2R, "old share": 0.5}]),
     "mutual": ("mutual-one-task", "mutual", "cub200", ProtocolChanges(), [
         {**BN_INCEPTION, "epochs": 1500, "weights": "published", "terms": by_hand("hard-mining")},
         {**BN_INCEPTION, **DISTILLING, "epochs": 1000, "loss": "hard-mining"},

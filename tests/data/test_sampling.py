@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergallery.data.sampling import balanced_batches, class_batches, shuffled_batches
+from evergallery.data.sampling import balanced_batches, class_batches, mixed_batches, shuffled_batches
 from evergallery.errors import InputError
 
 
@@ -18,6 +18,35 @@ def test_shuffled_batches_hold_every_image_once(count: int, size: int, epoch: in
     dropped = shuffled_batches(count, size, seed=1, epoch=epoch)
     assert len(dropped) == max(1, count // size)
     assert all(len(batch) == min(size, count) for batch in dropped)
+
+
+@given(
+    new=st.integers(1, 150),
+    old=st.integers(1, 60),
+    size=st.integers(2, 40),
+    share=st.floats(0.05, 0.95),
+    epoch=st.integers(0, 3),
+)
+def test_mixed_batches_have_one_proportion_and_every_new_image_once(
+    new: int, old: int, size: int, share: float, epoch: int
+) -> None:
+    is_old = np.random.default_rng(0).permutation(np.arange(new + old) < old)
+    batches = mixed_batches(is_old, size, share, seed=1, epoch=epoch, drop_last=False)
+    wanted = min(max(1, round(share * size)), size - 1)
+    assert all(is_old[batch].sum() == wanted for batch in batches)
+    drawn = np.concatenate(batches)
+    assert sorted(drawn[~is_old[drawn]].tolist()) == np.flatnonzero(~is_old).tolist()
+    # No old image is drawn twice more than another.
+    times = np.bincount(drawn, minlength=len(is_old))[is_old]
+    assert times.max() - times.min() <= 1
+    again, other = (mixed_batches(is_old, size, share, seed=1, epoch=e, drop_last=False) for e in (epoch, epoch + 1))
+    assert all(map(np.array_equal, batches, again))
+    assert len(batches) == len(other)
+
+
+def test_nothing_is_mixed_where_there_is_one_kind() -> None:
+    with pytest.raises(InputError, match="0 old images cannot be mixed into batches of 4"):
+        mixed_batches(np.zeros(9, dtype=bool), 4, 0.5, seed=0, epoch=0)
 
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from conftest import coloured_images
 from evergallery.data.tasks import at_most_per_class
+from evergallery.errors import InputError
 from evergallery.losses import elastic_boundary, metric_loss
 from evergallery.memory import class_means, diffused_class_means, largest_distances
 from evergallery.methods import (
@@ -220,6 +221,52 @@ class TestReplay:
         seen = [label for batch in batches for label in batch]
         assert [seen.count(label) for label in range(4)] == [2, 2, 8, 8]
         assert any(min(batch) < 2 <= max(batch) for batch in batches)
+
+
+class TestShareOfOldImages:
+    @pytest.mark.parametrize("share", [0.5, None])
+    def test_half_of_each_batch_is_of_the_memory_where_it_is_asked_for(
+        self, share: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        batches: list[int] = []
+        original = CL2R.losses
+
+        def spy(self: CL2R, step: Step) -> dict[str, Tensor]:
+            batches.append(int((step.labels < 2).sum()))
+            return original(self, step)
+
+        monkeypatch.setattr(CL2R, "losses", spy)
+        given = {
+            "epochs": 1,
+            "batch_size": 4,
+            "precision": "float32",
+            "device": "cpu",
+            "padding": 1,
+            "validation_fraction": 0.0,
+        }
+        first, second = coloured_images(2, each=8), coloured_images(2, each=8, first=2)
+        method = CL2R(old_images_per_class=2, old_share=share)
+        with Workspace.create(tmp_path / "shop", size=16, head="simplex", dim=7, neck="linear") as shop:
+            shop.learn(first, settings=given)
+            with monkeypatch.context() as patched:
+                patched.setattr(CL2R, "losses", original)
+                if share is not None:
+                    with pytest.raises(
+                        InputError, match="--images-per-class balances classes: leave one of the two out"
+                    ):
+                        shop.learn(
+                            second,
+                            method=method,
+                            parent="v1",
+                            old_data=first,
+                            settings={**given, "images_per_class": 2},
+                        )
+            shop.learn(second, method=method, parent="v1", old_data=first, settings=given)
+        if share is None:
+            assert sum(batches) == 4
+        else:
+            # Sixteen new images by two, and the four old ones again and again.
+            assert batches == [2] * 8
 
 
 class TestLwF:

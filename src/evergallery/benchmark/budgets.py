@@ -55,7 +55,10 @@ def _cl2r() -> Settings:
     )  # fmt: skip
 
 
-CL2R: dict[Budget, TrainingPlan] = {**CIFAR, "paper": TrainingPlan(_cl2r(), _cl2r(), 32, {"triplets": False})}
+CL2R: dict[Budget, TrainingPlan] = {
+    **CIFAR,
+    "paper": TrainingPlan(_cl2r(), _cl2r(), 32, {"triplets": False, "method_options": {"cl2r": {"old_share": 0.5}}}),
+}
 
 
 def _mutual(epochs: int, rate: float = 1e-5, per_class: int = 5) -> Settings:

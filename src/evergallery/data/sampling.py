@@ -30,6 +30,38 @@ def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int, drop
     return batches
 
 
+def mixed_batches(
+    is_old: NDArray[np.bool_], batch_size: int, old_share: float, *, seed: int, epoch: int, drop_last: bool = True
+) -> list[Indices]:
+    """Batches of new and of old images in one proportion, whatever there are of each: an epoch has every new image once.
+
+    Old images are dealt in random order, and anew whenever all of them were drawn.
+
+    Args:
+        is_old: (N,) of each image; both kinds are there.
+        batch_size: of each batch, at least 2.
+        old_share: of old images in a batch, in (0, 1); a batch has one of each kind at least.
+        seed: of the order.
+        epoch: a different order for each.
+        drop_last: leave a last, smaller batch out, as ``shuffled_batches`` does.
+
+    Raises:
+        InputError: batches of less than two images, or a kind of image that is not there.
+    """
+    new, old = np.flatnonzero(~is_old), np.flatnonzero(is_old)
+    if batch_size < 2 or len(old) == 0:
+        raise InputError(
+            f"{len(old)} old images cannot be mixed into batches of {batch_size}: there must be some, and 2 in a batch."
+        )
+    of_old = min(max(1, round(old_share * batch_size)), batch_size - 1)
+    fresh = shuffled_batches(len(new), batch_size - of_old, seed=seed, epoch=epoch, drop_last=drop_last)
+    # Another stream of the same seed.
+    draw = np.random.default_rng([seed, epoch, 1])
+    rounds = -(-of_old * len(fresh) // len(old))
+    dealt = np.concatenate([draw.permutation(old) for _ in range(rounds)])
+    return [np.concatenate([new[part], dealt[i * of_old : (i + 1) * of_old]]) for i, part in enumerate(fresh)]
+
+
 def balanced_batches(
     labels: Indices, classes_per_batch: int, images_per_class: int, *, seed: int, epoch: int
 ) -> list[Indices]:

@@ -23,6 +23,19 @@ def check_old_images(run: Run, *, given: bool) -> None:
         )
 
 
+def check_batches(run: Run) -> None:
+    """Refuse batches of balanced classes for a method that mixes old and new images in a proportion of its own.
+
+    Raises:
+        InputError: one sentence.
+    """
+    if run.method.share_of_old_images() is not None and run.settings.images_per_class is not None:
+        raise InputError(
+            f"The method {run.method.name!r} has a share of old images in each batch, and --images-per-class balances classes: "
+            f"leave one of the two out."
+        )
+
+
 def check_parent(run: Run) -> None:
     """Refuse a parent that has not what the method reads of it, or the lack of one.
 

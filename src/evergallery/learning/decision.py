@@ -11,7 +11,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation, directory_name, generation_directories
 from evergallery.holdings.state import State
-from evergallery.learning.conditions import check_old_images, check_parent, check_space
+from evergallery.learning.conditions import check_batches, check_old_images, check_parent, check_space
 from evergallery.learning.run import Run
 from evergallery.methods import Beginning, Evergreen, Finetune, Method
 from evergallery.network import Architecture, Embedder, HeadKind, Neck
@@ -129,6 +129,7 @@ def decide(request: Request, ground: Ground, number: int, directory: Path) -> Ru
         supporting_weights=_read(request.supporting_weights),
     )
     check_old_images(run, given=request.old_images)
+    check_batches(run)
     check_parent(run)
     check_space(run)
     return run

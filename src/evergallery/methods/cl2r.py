@@ -1,8 +1,9 @@
 """CL2R: compatible lifelong learning representations (Biondi, Pernici, Bruni, Del Bimbo; ACM TOMM 2023, arXiv 2211.09032)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from evergallery.methods.method import Method, Step, Task
 from evergallery.methods.needs import Needs
-from evergallery.methods.values import Count, Weight
+from evergallery.methods.values import Count, PartOfBatch, Weight
 
 
 @dataclass(frozen=True)
@@ -18,23 +19,30 @@ class CL2R(Method["OldClasses"]):
     """CoReS's fixed corners, a few old images, and their features held where the parent has them.
 
     Three parts that others have alone: ``cores``, which learns from all images from scratch; ``replay``, which holds no
-    feature; ``feature-distillation``, which distils on new images. Published with half of each batch from the memory; here a
-    batch holds old and new images in the proportion in which there are images.
+    feature; ``feature-distillation``, which distils on new images.
 
     Attributes:
         old_images_per_class: how many of each old class are kept, its part of the validation included; published: 20.
         weight: w₀ of the distillation, which grows with ``sqrt(new classes / old classes)``; 5 in the published configurations
             (default of its code: 10).
+        old_share: of each batch that is old images; published: half. By default a batch holds old and new ones in the
+            proportion in which there are images.
     """
 
     name: ClassVar[str] = "cl2r"
     needs: ClassVar[Needs] = Needs(old_batches=True, old_images=True, same_dimension=True, head="simplex")
+    later: ClassVar[Mapping[str, Any]] = {"old_share": None}
     old_images_per_class: Count = 20
     weight: Weight = 5.0
+    old_share: PartOfBatch | None = None
 
     def old_images(self) -> int | None:
         """``old_images_per_class``."""
         return self.old_images_per_class
+
+    def share_of_old_images(self) -> float | None:
+        """``old_share``."""
+        return self.old_share
 
     def begin(self, task: Task) -> "OldClasses":
         """How many classes are old, and the weight that follows from it."""

@@ -248,6 +248,10 @@ class Method(ABC, Generic[State]):
         """How many images of each old class it learns from at most, where it learns from any; ``None`` for all."""
         return None
 
+    def share_of_old_images(self) -> float | None:
+        """Part of each batch that is old images, in (0, 1); ``None`` for as many as there are among all."""
+        return None
+
     def parameters(self) -> dict[str, Any]:
         """The hyper-parameters, for the card.
 

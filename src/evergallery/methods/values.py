@@ -14,6 +14,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 """A part of the whole."""
 PartOfTheWay = Annotated[float, Field(gt=0, le=1)]
 """A share that is not nothing."""
+PartOfBatch = Annotated[float, Field(gt=0, lt=1)]
+"""A share that is neither nothing nor all."""
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 """A share that is not all."""
 Count = Annotated[int, Field(ge=1)]

@@ -12,7 +12,7 @@ from evergallery.data.augment import normalise
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.sampling import balanced_batches, class_batches, shuffled_batches
+from evergallery.data.sampling import balanced_batches, class_batches, mixed_batches, shuffled_batches
 from evergallery.data.sizes import Size, sides
 from evergallery.training.augmentation import augment
 from evergallery.training.settings import Settings
@@ -27,11 +27,29 @@ Inputs = Callable[[NDArray[np.int64], torch.Generator, Size, slice], Tensor]
 the share of the batch that a rank looks at."""
 
 
-def batches_of(images: ImageSet | FeatureSet, settings: Settings, epoch: int) -> list[NDArray[np.int64]]:
-    """The batches of an epoch, as indices of images."""
+def batches_of(
+    images: ImageSet | FeatureSet,
+    settings: Settings,
+    epoch: int,
+    *,
+    old_classes: int = 0,
+    old_share: float | None = None,
+) -> list[NDArray[np.int64]]:
+    """The batches of an epoch, as indices of images.
+
+    Args:
+        images: labels below ``old_classes`` are those of old images.
+        settings: how many images a batch has, and of how many classes.
+        epoch: 0, 1, …
+        old_classes: how many there are.
+        old_share: of old images in a plainly shuffled batch; ``None`` for as many as there are.
+    """
     per_class, seed = settings.images_per_class, settings.data_seed
     if per_class is None:
         drop_last = not settings.last_batch
+        is_old = np.asarray(images.labels) < old_classes
+        if old_share is not None and is_old.any() and not is_old.all():
+            return mixed_batches(is_old, settings.batch_size, old_share, seed=seed, epoch=epoch, drop_last=drop_last)
         return shuffled_batches(len(images), settings.batch_size, seed=seed, epoch=epoch, drop_last=drop_last)
     draw = class_batches if settings.epoch == "classes" else balanced_batches
     return draw(images.labels, max(1, settings.batch_size // per_class), per_class, seed=seed, epoch=epoch)

@@ -177,7 +177,8 @@ class Trainer:
     def batches(self) -> list[NDArray[np.int64]]:
         """The batches of the next epoch, as far as the budget of steps goes."""
         settings, standing = self.settings, self.standing
-        batches = batches_of(self.images, settings, standing.epoch)
+        share = self.method.share_of_old_images()
+        batches = batches_of(self.images, settings, standing.epoch, old_classes=self.task.old_classes, old_share=share)
         self.epochs = settings.epochs
         if settings.steps is not None:
             left = settings.steps - standing.steps
