@@ -38,8 +38,8 @@ from PIL import Image
 
 from common import record
 from evergallery import Workspace
+from evergallery.serving.app.server import serve
 from evergallery.serving.limits import Limits
-from evergallery.serving.server import serve
 from evergallery.strings.environment import RUNTIME
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ from evergallery.benchmark.protocol import ProtocolChanges
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.tables import read_runs
 from evergallery.data.images import Preprocessing
-from evergallery.data.sizes import sides
+from evergallery.data.images.sizes import sides
 from evergallery.errors import InputError
 from evergallery.training import Settings
 

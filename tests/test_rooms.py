@@ -73,6 +73,20 @@ def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else FRONT_DOOR
 
 
+def folders(edges: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """By folder, the other folders of its room that its modules import; a room's front door is one by itself."""
+    packages = {name for name, path in modules().items() if path.stem == FRONT_DOOR}
+
+    def folder(module: str) -> str:
+        return f"{module}/{FRONT_DOOR}" if module in packages else module.rpartition(".")[0]
+
+    found: dict[str, set[str]] = {}
+    for name, others in edges.items():
+        inside = {folder(other) for other in others if room_of(other) == room_of(name)}
+        found.setdefault(folder(name), set()).update(inside - {folder(name)})
+    return found
+
+
 def circles(edges: Mapping[str, set[str]]) -> Iterator[set[str]]:
     """The sets of modules that reach each other."""
     reached = {start: _reached(start, edges) for start in edges}
@@ -138,6 +152,13 @@ def test_no_import_goes_up() -> None:
 
 def test_no_circle() -> None:
     assert list(circles(graph())) == []
+
+
+def test_no_circle_between_a_room_and_its_folders() -> None:
+    found = folders(graph())
+    assert {"evergallery.gallery.opening", "evergallery.gallery.edge"} <= found.keys()
+    assert "evergallery.gallery.edge" in found["evergallery.gallery.opening"]
+    assert list(circles(found)) == [], "what knows the folders of a room is above them, in a folder of its own"
 
 
 def test_the_top_level_holds_no_more_than_the_ground_and_the_verbs() -> None:

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 from evergallery import Workspace
 from evergallery.data.images import REDUCED, Fit, Preprocessing, decode, pixels, read_pixels
 from evergallery.data.images.parts import Box
-from evergallery.data.sizes import Size, read_size, size_text
+from evergallery.data.images.sizes import Size, read_size, size_text
 from evergallery.errors import InputError
 
 DRAW = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from evergallery.errors import DamagedError, InputError
 from evergallery.gallery import Item
 from evergallery.gallery.edge import EdgeStore, shard
 from evergallery.gallery.items import Precision
-from evergallery.gallery.restoring import restore
+from evergallery.gallery.opening.restoring import restore
 
 OLD, NEW = "1" * 64, "2" * 64
 DIMENSION = 32

@@ -17,7 +17,7 @@ from evergallery.errors import DamagedError, InputError
 from evergallery.files import TEMPORARY_PREFIX, copy_hashed, sha256_of
 from evergallery.gallery import Filter, Item, snapshot
 from evergallery.gallery.edge import EdgeStore
-from evergallery.gallery.restoring import restore
+from evergallery.gallery.opening.restoring import restore
 
 OLD, NEW = "1" * 64, "2" * 64
 DIMENSIONS = {OLD: 6, NEW: 9}

@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from evergallery.serving.app import create_app
+from evergallery.serving.app.server import LOOPBACK_NAMES
 from evergallery.serving.bodies import Body
 from evergallery.serving.budget import MemoryBudget
 from evergallery.serving.guards import LeftBodies, host_of, is_loopback
 from evergallery.serving.limits import Limits
-from evergallery.serving.server import LOOPBACK_NAMES
 
 
 @pytest.fixture(scope="module")

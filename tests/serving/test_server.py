@@ -21,8 +21,8 @@ from served import copy_of, photographs
 
 from conftest import evergallery
 from evergallery import Workspace
+from evergallery.serving.app.server import listen
 from evergallery.serving.events import Events
-from evergallery.serving.server import listen
 from shops import environment
 
 PATIENCE = 60.0

@@ -15,8 +15,8 @@ from served import client, copy_of
 from conftest import as_json, evergallery
 from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedError
 from evergallery.serving.access import Rates
+from evergallery.serving.app.server import _demanded
 from evergallery.serving.limits import Limits
-from evergallery.serving.server import _demanded
 from evergallery.serving.tokens import Tokens
 
 

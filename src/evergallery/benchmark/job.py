@@ -13,8 +13,8 @@ from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, ProtocolCh
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.data.datasets import NAMED
 from evergallery.data.image_set import ImageSet
+from evergallery.data.images.sizes import size_text
 from evergallery.data.published import layout_of
-from evergallery.data.sizes import size_text
 from evergallery.data.tasks import Tasks
 from evergallery.methods import Method
 from evergallery.watching import Watcher

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from evergallery.benchmark.parts import Parts, parts_of
 from evergallery.data.datasets import NAMED
 from evergallery.data.images import Fit, Preprocessing
+from evergallery.data.images.sizes import Size
 from evergallery.data.published import layout_of
-from evergallery.data.sizes import Size
 from evergallery.data.sources import load
 from evergallery.data.tasks import Tasks
 from evergallery.errors import InputError

@@ -14,7 +14,7 @@ from evergallery.cli.console import Terminal, err, print_json, say
 from evergallery.strings.environment import LARGEST_IMAGE, RUNTIME, SERVER
 
 if TYPE_CHECKING:
-    from evergallery.data.sizes import Size
+    from evergallery.data.images.sizes import Size
     from evergallery.gallery.items import Filter
     from evergallery.workspace import Workspace
 
@@ -136,7 +136,7 @@ HERE = Path()
 
 def size_given(text: str | None) -> "Size | None":
     """What ``--size`` asks for: ``224``, or ``256x128`` for height and width."""
-    from evergallery.data.sizes import read_size
+    from evergallery.data.images.sizes import read_size
     from evergallery.errors import InputError
 
     try:

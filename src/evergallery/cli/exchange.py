@@ -138,7 +138,7 @@ def register(
 
 
 def _say_registered(generation: "Generation", model: str, promoted: str | None, reads: bool) -> None:
-    from evergallery.data.sizes import size_text
+    from evergallery.data.images.sizes import size_text
 
     card, pixels = generation.card, size_text(generation.preprocessing.size)
     queries = "it answers queries now" if promoted == card.name else f"queries are answered by {promoted}"

@@ -116,7 +116,7 @@ def serve(
     from evergallery.serving.limits import Limits
 
     with _extra():
-        from evergallery.serving import server
+        from evergallery.serving.app import server
         from evergallery.serving.canary import CanarySettings
         from evergallery.serving.shadow import ShadowSettings
     shadowing = None if shadow is None else ShadowSettings(shadow, sample, Answer.of(shadow_answer))

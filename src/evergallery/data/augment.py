@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evergallery.data.sizes import Size, sides
+from evergallery.data.images.sizes import Size, sides
 
 Padding = Literal["reflect", "zero"]
 

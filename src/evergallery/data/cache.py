@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from evergallery.data.images import Preprocessing
-from evergallery.data.sizes import size_text
+from evergallery.data.images.sizes import size_text
 from evergallery.errors import InputError
 from evergallery.files import lock
 

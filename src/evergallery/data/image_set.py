@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.images import Skipped
-from evergallery.data.sizes import Size, size_of, size_text
+from evergallery.data.images.sizes import Size, size_of, size_text
 from evergallery.errors import InputError
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing, Skipped, read_pixels
+from evergallery.data.images.sizes import Size, sides
 from evergallery.data.listing import Entry
 from evergallery.data.places import read
-from evergallery.data.sizes import Size, sides
 from evergallery.errors import InputError
 
 READERS = 16

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.data.images import REDUCED, Fit, Interpolation, Preprocessing
-from evergallery.data.sizes import Size
+from evergallery.data.images.sizes import Size
 from evergallery.errors import InputError
 from evergallery.exchange.known import known_generation, next_generation
 from evergallery.files import lock

@@ -11,8 +11,8 @@ from evergallery.files import lock
 from evergallery.gallery import snapshot as snapshots
 from evergallery.gallery.items import EVERYTHING
 from evergallery.gallery.opening import open_store
+from evergallery.gallery.opening.restoring import restore as made_of
 from evergallery.gallery.places import is_url
-from evergallery.gallery.restoring import restore as made_of
 from evergallery.holdings.comparing import answers_from_refresh, space_of
 from evergallery.holdings.holdings import HELD, Holdings, changing
 from evergallery.holdings.state import State

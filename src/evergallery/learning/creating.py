@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from evergallery.data.images import DECODING, REDUCED, SUFFIXES, Fit, Preprocessing
-from evergallery.data.sizes import Size
+from evergallery.data.images.sizes import Size
 from evergallery.errors import InputError, RefusedError
 from evergallery.exchange.models import register
 from evergallery.files import creation_of, new_directory

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from evergallery._version import __version__
 from evergallery.data.augment import normalise
-from evergallery.data.sizes import Size
+from evergallery.data.images.sizes import Size
 from evergallery.errors import DamagedError, InputError, UnavailableError, fault_of
 from evergallery.network.endpoint_account import Account, Terms
 from evergallery.network.foreign import SAME, ForeignModel, least_cosine, probe_images, vectors_of

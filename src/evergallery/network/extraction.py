@@ -12,7 +12,7 @@ from evergallery.data.augment import normalise
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Preprocessing
-from evergallery.data.sizes import size_of
+from evergallery.data.images.sizes import size_of
 from evergallery.network.embedder import Extractor, Network, Outputs
 from evergallery.network.ranks import Ranks
 from evergallery.network.runtimes import Embed, Pixels, part_size

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
-from evergallery.data.sizes import Size, sides
+from evergallery.data.images.sizes import Size, sides
 from evergallery.errors import EvergalleryError, InputError, MissingExtraError
 from evergallery.network.embedder import Extractor
 from evergallery.network.runtimes import is_installed, openvino_model, part_size

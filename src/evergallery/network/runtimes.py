@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.data.sizes import Size, sides
+from evergallery.data.images.sizes import Size, sides
 from evergallery.data.streaming import processors
 from evergallery.errors import InputError, MissingExtraError, did_you_mean
 from evergallery.strings.environment import RUNTIME

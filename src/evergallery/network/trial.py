@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from evergallery.data.images import Preprocessing
-from evergallery.data.sizes import Size
+from evergallery.data.images.sizes import Size
 from evergallery.network.foreign import probe_images
 from evergallery.network.onnx_export import PARITY
 from evergallery.network.runtimes import Embed, Pixels, Runtime, RuntimeTrial, of_file, part_size, reason_of

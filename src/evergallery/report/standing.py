@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from evergallery.data.images import Preprocessing
-from evergallery.data.sizes import size_text
+from evergallery.data.images.sizes import size_text
 from evergallery.errors import DamagedError
 from evergallery.files import read_json
 from evergallery.generations.card import KINDS, Card

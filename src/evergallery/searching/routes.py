@@ -185,7 +185,7 @@ class Queries:
     seen: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def in_float32(self) -> "Queries":
-        """The same queries, as engines take them."""
+        """Queries in the numbers that engines take."""
         seen = {name: rows.astype(np.float32, copy=False) for name, rows in self.seen.items()}
         return Queries(self.vectors.astype(np.float32, copy=False), seen)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from evergallery.data.augment import colour_jitter, erase, flip, pad_crop, resize, resized_crop
-from evergallery.data.sizes import Size
+from evergallery.data.images.sizes import Size
 from evergallery.training.settings import Settings
 
 

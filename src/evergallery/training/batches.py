@@ -12,8 +12,8 @@ from evergallery.data.augment import normalise
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.images.sizes import Size, sides
 from evergallery.data.sampling import balanced_batches, class_batches, mixed_batches, shuffled_batches
-from evergallery.data.sizes import Size, sides
 from evergallery.training.augmentation import augment
 from evergallery.training.settings import Settings
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from evergallery.data.sizes import Size, sides, size_of
+from evergallery.data.images.sizes import Size, sides, size_of
 from evergallery.errors import InputError, fault_of
 
 TrainingPrecision = Literal["auto", "bf16", "float32"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evergallery.data.sizes import Size, checked_size, sides, size_text
+from evergallery.data.images.sizes import Size, checked_size, sides, size_text
 from evergallery.errors import InputError
 
 Fit = Literal["crop", "pad", "stretch"]

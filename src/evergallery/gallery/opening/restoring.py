@@ -7,7 +7,7 @@ from pathlib import Path
 from evergallery.errors import InputError
 from evergallery.files import new_directory
 from evergallery.gallery.edge import engine_version
-from evergallery.gallery.opening import open_store
+from evergallery.gallery.opening.engines import open_store
 from evergallery.gallery.snapshot import FILES, Snapshot, check_length, check_room, copy_files, damaged, read
 
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from evergallery.errors import InputError, RefusedError
 from evergallery.holdings.holdings import Holdings
-from evergallery.serving.app import create_app
+from evergallery.serving.app.application import create_app
 from evergallery.serving.canary import CanarySettings
 from evergallery.serving.connections import Patience, Server, room_for
 from evergallery.serving.drift import REFERENCE
