@@ -1,14 +1,19 @@
 """Seconds of each verb on a small workspace, now and at an earlier commit (a checkout in ``--before``), taken in turn.
 
-Each is a process of its own, from its start to its end. ``now`` is this checkout.
+Each is a process of its own, from its start to its end. ``now`` is this checkout. The last search is answered by a server of a
+copy of the workspace, where ``before`` does its work itself.
 """
 
 import argparse
 import json
 import os
+import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from common import interleaved, record
+from common import record
 from evergallery import Workspace
 from evergallery.strings.environment import RUNTIME
 
@@ -26,7 +31,8 @@ ROOT = Path(__file__).parents[1]
 IMAGES, SIDE = 200, 32
 LIGHT = ("generations", "status", "doctor", "gallery list", "search --item ITEM")
 """Verbs that read cards, state and stored vectors."""
-NETWORK = ("search PICTURE",)
+NETWORK = "search PICTURE"
+BY_A_SERVER = "search PICTURE, by a server"
 
 
 def make(folder: Path) -> Path:
@@ -55,31 +61,74 @@ def chosen() -> Iterator[None]:
         del os.environ[RUNTIME]
 
 
-def run(source: Path, shop: Path, verb: str) -> None:
-    """One process."""
+def run(source: Path, shop: Path, verb: str) -> tuple[float, float]:
+    """Seconds of one process, by the clock and of a processor."""
     item = json.loads((shop / "item.json").read_text())
     picture = str(shop.parent / "photos" / "all" / "0.png")
     words = [{"ITEM": item, "PICTURE": picture}.get(word, word) for word in verb.split()]
-    environment = {**os.environ, "PYTHONPATH": str(source / "src"), RUNTIME: "onnxruntime"}
     command = [sys.executable, "-m", "evergallery", *words, "-w", str(shop)]
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+    started, computed = time.perf_counter(), of_children()
+    subprocess.run(command, check=True, capture_output=True, env=environment(source))
+    return time.perf_counter() - started, of_children() - computed
+
+
+def environment(source: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(source / "src"), RUNTIME: "onnxruntime"}
+
+
+def of_children() -> float:
+    """Seconds of a processor that all processes have taken which this one has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def served(shop: Path) -> Iterator[None]:
+    """While a server of this checkout runs."""
+    command = [sys.executable, "-m", "evergallery", "serve", "-w", str(shop), "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(ROOT)
+    )
+    try:
+        assert process.stdout is not None
+        assert "Serving" in process.stdout.readline()
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def compared(
+    before: Callable[[], tuple[float, float]], now: Callable[[], tuple[float, float]], repeats: int
+) -> dict[str, Any]:
+    """Both in turn, after one of each that is not counted."""
+    runs = {"before": before, "now": now}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, one in runs.items():
+            seconds = one()
+            if turn:
+                taken[name].append(seconds)
+    medians = {
+        name: [statistics.median(part) for part in zip(*several, strict=True)] for name, several in taken.items()
+    }
+    return {
+        "seconds": {name: round(clock, 3) for name, (clock, _) in medians.items()},
+        "least seconds": {name: round(min(clock for clock, _ in several), 3) for name, several in taken.items()},
+        "seconds of a processor": {name: round(computed, 3) for name, (_, computed) in medians.items()},
+        "times as fast": round(medians["before"][0] / medians["now"][0], 2),
+    }
 
 
 def measured(shop: Path, before: Path, repeats: int) -> dict[str, Any]:
-    told = {}
-    for verb in (*LIGHT, *NETWORK):
-        runs: dict[str, Callable[[], object]] = {
-            "before": partial(run, before, shop, verb),
-            "now": partial(run, ROOT, shop, verb),
-        }
-        found = interleaved(runs, repeats)
-        seconds = {name: round(timing["median_s"], 3) for name, timing in found.items()}
-        least = {name: round(timing["min_s"], 3) for name, timing in found.items()}
-        told[verb] = {
-            "seconds": seconds,
-            "least seconds": least,
-            "times as fast": round(seconds["before"] / seconds["now"], 2),
-        }
+    told = {
+        verb: compared(partial(run, before, shop, verb), partial(run, ROOT, shop, verb), repeats)
+        for verb in (*LIGHT, NETWORK)
+    }
+    copy = shop.with_name("copy")
+    shutil.copytree(shop, copy)
+    with served(copy):
+        told[BY_A_SERVER] = compared(partial(run, before, shop, NETWORK), partial(run, ROOT, copy, NETWORK), repeats)
     return told
 
 

@@ -4,8 +4,10 @@ Whoever asks keeps what must be exact: which images there are, which are known, 
 extracts keeps nothing.
 """
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -27,7 +29,7 @@ from evergallery.data.streaming import (
 from evergallery.extraction.images import ItemImages, PixelSource, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.notes import Problem
-from evergallery.network.runtimes import Embed
+from evergallery.network.runtimes import Embed, part_size
 
 Tag = TypeVar("Tag")
 PictureAnswer = NDArray[np.float32] | Skipped
@@ -79,13 +81,15 @@ class LocalExtraction:
         self, batches: Iterable[tuple[Tag, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures with their data."""
-        threads = processors()
-        embed = first_use(lambda: self.running(most))
-        with working(threads) as decoders:
-            decoded = ((tag, decoded_by(decoders, threads, pictures, self.preprocessing)) for tag, pictures in batches)
+        embed, part = first_use(lambda: self.running(most)), part_size(self.preprocessing.size)
+        with working(processors()) as decoders:
+            begun = (
+                (tag, [decoders.submit(decode_picture, picture, self.preprocessing) for picture in pictures])
+                for tag, pictures in batches
+            )
             with (
-                in_background(decoded) as ready,
-                in_background((tag, embedded(answers, embed)) for tag, answers in ready) as made,
+                in_background(begun) as ready,
+                in_background((tag, embedded_as_decoded(pictures, part, embed)) for tag, pictures in ready) as made,
             ):
                 yield from made
 
@@ -126,6 +130,26 @@ def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> li
     images = [pixels for pixels in decoded if not isinstance(pixels, Skipped)]
     vectors = iter(embed(np.stack(images)) if images else ())
     return [pixels if isinstance(pixels, Skipped) else next(vectors) for pixels in decoded]
+
+
+def embedded_as_decoded(
+    decoding: Iterable[Future[NDArray[np.uint8] | Skipped]], part: int, embed: Embed
+) -> list[PictureAnswer]:
+    """The vectors of pictures that are being decoded: what is there by now goes through the network, which waits for no more.
+
+    Args:
+        decoding: the pictures.
+        part: how many the network takes best at once; so many, or a multiple, go through it together.
+        embed: the network.
+    """
+    answers: list[PictureAnswer] = []
+    waiting = deque(decoding)
+    while waiting:
+        some: list[NDArray[np.uint8] | Skipped] = []
+        while waiting and (not some or all(picture.done() for picture in itertools.islice(waiting, part))):
+            some += [waiting.popleft().result() for _ in range(min(part, len(waiting)))]
+        answers += embedded(some, embed)
+    return answers
 
 
 def renewed(items: Sequence[Item], found: ItemImages, embed: Embed) -> list[ItemAnswer]:

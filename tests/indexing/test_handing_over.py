@@ -1,0 +1,82 @@
+"""The network takes pictures as they are decoded, in parts that it takes best, and waits for no whole batch."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from evergallery.data.images import Preprocessing, Skipped
+from evergallery.data.listing import Entry
+from evergallery.data.streaming import Picture
+from evergallery.extraction import extraction
+from evergallery.extraction.extraction import LocalExtraction
+from evergallery.network import runtimes
+
+PATIENCE = 60.0
+PART = 4
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "CPU_IMAGES", PART)
+
+
+def pictures(numbers: range) -> list[Picture]:
+    """Pictures that are decoded already, each all of its number."""
+    return [Picture(Entry(str(n), None), str(n), np.full((8, 8, 3), n, np.uint8)) for n in numbers]
+
+
+def first_value(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return pixels[:, 0, 0, :1].astype(np.float32)
+
+
+def test_the_first_part_is_embedded_before_the_last_picture_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+
+    def decode(picture: Picture, _: Preprocessing) -> NDArray[np.uint8]:
+        if picture.content == "9":
+            assert looked.wait(PATIENCE), "the network waits for the whole batch"
+        assert isinstance(picture.data, np.ndarray)
+        return picture.data
+
+    def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        looked.set()
+        return first_value(pixels)
+
+    monkeypatch.setattr(extraction, "decode_picture", decode)
+    made = LocalExtraction(lambda most: embed, Preprocessing(size=8)).embed([("tag", pictures(range(10)))], 10)
+    ((tag, answers),) = made
+    assert tag == "tag"
+    assert [float(answer[0]) for answer in answers if not isinstance(answer, Skipped)] == list(range(10))
+
+
+def test_answers_keep_their_order_and_what_is_decoded_goes_together() -> None:
+    sizes: list[int] = []
+
+    def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        sizes.append(len(pixels))
+        return first_value(pixels)
+
+    def batches() -> Iterator[tuple[int, list[Picture]]]:
+        for start in (0, 11, 20):
+            found = pictures(range(start, start + 9))
+            found[3] = Picture(Entry("odd", None), "odd", b"no picture")
+            yield start, found
+
+    for start, answers in LocalExtraction(lambda most: embed, Preprocessing(size=8)).embed(batches(), 27):
+        assert isinstance(answers[3], Skipped)
+        values = [None if isinstance(answer, Skipped) else float(answer[0]) for answer in answers]
+        assert values == [None if row == 3 else start + row for row in range(9)]
+    assert sum(sizes) == 24
+    # A part of three has lost the picture that could not be decoded.
+    assert all(size == 1 or size >= PART - 1 for size in sizes)
+
+
+def test_what_a_network_raises_comes_out() -> None:
+    def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise ValueError("the network is ill")
+
+    with pytest.raises(ValueError, match="ill"):
+        list(LocalExtraction(lambda most: embed, Preprocessing(size=8)).embed([(0, pictures(range(9)))], 9))
