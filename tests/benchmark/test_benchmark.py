@@ -288,6 +288,24 @@ class TestChanges:
         ):
             run("other.npz", tmp_path / "out", ["initial"])
 
+    def test_runs_side_by_side_share_their_first_generations(self, tiny: str, tmp_path: Path) -> None:
+        """A file for each run, a first generation for each seed and head, and one lineage with and without an adapter."""
+        rows = ["initial", "finetune+procrustes", "finetune", "cores"]
+        changes = ProtocolChanges(dim=8, neck="linear", epochs=1, precision="float32")
+        directory = run_benchmark(
+            "glyphs", rows, seeds=[0, 1], budget="quick", data=tiny, changes=changes, out=tmp_path, processes=2,
+            watcher=Watcher(),
+        )  # fmt: skip
+        runs = read_runs(directory)
+        wanted = [(row, seed) for row in rows for seed in (0, 1)]
+        assert sorted((run["method"], run["seed"]) for run in runs) == sorted(wanted)
+        for seed in (0, 1):
+            work = directory / "work" / f"seed{seed}"
+            first = [Workspace(work / name).generation("v1").fingerprint for name in ("initial", "finetune")]
+            assert len(set(first)) == 1
+            assert Workspace(work / "cores").generation("v1").fingerprint not in first
+        assert {run["threads"] for run in runs} == {max(1, torch.get_num_threads() // 2)}
+
     def test_unfinished_work_on_other_images_is_not_gone_on_with(
         self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

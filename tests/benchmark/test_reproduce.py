@@ -123,7 +123,7 @@ def test_a_command_is_planned_as_it_stands(
 
     planned: list[job.BenchmarkJob] = []
 
-    def plan(jobs: list[job.BenchmarkJob], watcher: Watcher) -> Any:
+    def plan(jobs: list[job.BenchmarkJob], watcher: Watcher, processes: int) -> Any:
         for one in jobs:
             images = one.parts(watcher).images.of_split(TRAIN)
             for task in one.tasks(images):

@@ -17,6 +17,7 @@ from evergallery.data.evaluation_sets import evaluation_set
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
 from evergallery.evaluation import KS
+from evergallery.files import new_file
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding import extract, extract_raw
 from evergallery.memory import fidelity
@@ -135,8 +136,7 @@ def _embeddings(
         path.parent.mkdir(parents=True, exist_ok=True)
         made = extract if unit else extract_raw
         found = made(Workspace(generation.directory.parents[1]).holdings, generation, images, watcher)
-        unfinished = path.with_suffix(".partial.npy")
-        np.save(unfinished, found)
-        unfinished.replace(path)
+        with new_file(path) as unfinished, unfinished.open("wb") as file:
+            np.save(file, found)
     vectors: Vectors = np.load(path)
     return vectors

@@ -25,13 +25,22 @@ ALMOST_ALL = 0.99
 """Share of warm-up in a run that is shorter than it."""
 
 
+def first_directory(job: BenchmarkJob) -> Path:
+    """The directory of the first generation, which the methods of a seed share that take the same head."""
+    own_head = _own_head(job)
+    return job.work / (INITIAL if own_head is None else f"{INITIAL}-{own_head}")
+
+
+def _own_head(job: BenchmarkJob) -> HeadKind | None:
+    return None if job.method is None else job.method.needs.head
+
+
 def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
     """The workspace with the first generation; shared by every method of the seed that takes the same head."""
-    protocol, plan, method = job.definition, job.plan(), job.method
+    protocol, plan = job.definition, job.plan()
     images = job.parts(watcher).images
     tasks = job.tasks(images)
-    own_head = method.needs.head if method is not None else None
-    directory = job.work / (INITIAL if own_head is None else f"{INITIAL}-{own_head}")
+    own_head, directory = _own_head(job), first_directory(job)
     if not (directory / "workspace.json").is_file():
         preprocessing = protocol.preprocessing(plan)
         Workspace.create(

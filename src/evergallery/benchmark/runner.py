@@ -13,7 +13,7 @@ import torch
 from evergallery.benchmark.contenders import contenders_of
 from evergallery.benchmark.embeddings import evaluations_of, measured_chain, virtual_features_of
 from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
-from evergallery.benchmark.lineage import first_generation, lineage
+from evergallery.benchmark.lineage import first_directory, first_generation, lineage
 from evergallery.benchmark.measures import measures_of
 from evergallery.benchmark.parts import TRAIN
 from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, Budget, ProtocolChanges
@@ -25,7 +25,7 @@ from evergallery.errors import InputError, did_you_mean
 from evergallery.files import creation_of, read_json, write_json
 from evergallery.network import Architecture, Embedder
 from evergallery.network.backbones import load_weights
-from evergallery.watching import Watcher
+from evergallery.watching import SILENT, Watcher
 
 
 def run_benchmark(
@@ -38,11 +38,12 @@ def run_benchmark(
     data_dir: Path | None = None,
     changes: ProtocolChanges = NO_CHANGES,
     out: Path,
+    processes: int = 1,
     watcher: Watcher,
 ) -> Path:
     """Run what is not finished yet, and return the directory with one result file for each run.
 
-    Where there are several CUDA devices, as many runs go side by side.
+    Where there are several CUDA devices, as many runs go side by side, or as many as are asked for.
 
     Args:
         protocol: a name of ``PROTOCOLS``.
@@ -53,6 +54,7 @@ def run_benchmark(
         data_dir: where a named set lies.
         changes: of the protocol; results of each are by themselves.
         out: for results; runs and work go to ``out/PROTOCOL-BUDGET``, and to another directory for each set of changes.
+        processes: runs at a time, each with its share of the cores; where there are several CUDA devices, each has one.
         watcher: hears of progress.
 
     Raises:
@@ -73,7 +75,7 @@ def run_benchmark(
         (directory / "runs").mkdir(parents=True, exist_ok=True)
     _keep_to(images.fingerprint(), waiting[0])
     started, spent, total = time.perf_counter(), 0.0, sum(job.cost() for job in waiting)
-    for number, job in enumerate(_run_all(waiting, watcher), 1):
+    for number, job in enumerate(_run_all(waiting, watcher, processes), 1):
         spent += job.cost()
         remaining = (time.perf_counter() - started) * (total - spent) / max(spent, 1e-9)
         watcher.said(
@@ -157,29 +159,50 @@ def _keep_to(fingerprint: str, job: BenchmarkJob) -> None:
     write_json(path, {"fingerprint": fingerprint, "data": job.experiment.image_name})
 
 
-def _run_all(jobs: Sequence[BenchmarkJob], watcher: Watcher) -> Iterator[BenchmarkJob]:
+def _run_all(jobs: Sequence[BenchmarkJob], watcher: Watcher, processes: int = 1) -> Iterator[BenchmarkJob]:
     """Run jobs and yield each when it is done."""
     devices = torch.cuda.device_count()
-    if devices < 2:
+    together = min(devices if devices > 1 else processes, len(jobs))
+    if together < 2:
         for job in jobs:
             watcher.said(f"{job.contender.name}, seed {job.seed}")
             run_job(job, watcher)
             yield job
         return
-    # Initial generations first, one at a time: the runs of a seed share them.
-    for seed in dict.fromkeys(job.seed for job in jobs):
-        for job in (job for job in jobs if job.seed == seed):
-            first_generation(job, watcher)
-    with ProcessPoolExecutor(devices, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_run_on_device, job, index % devices): job for index, job in enumerate(jobs)}
+    threads = max(1, torch.get_num_threads() // together)
+    placed = [replace(job, device=f"cuda:{index % devices}") if devices > 1 else job for index, job in enumerate(jobs)]
+    with ProcessPoolExecutor(
+        together, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+    ) as pool:
+        # Initial generations first: the runs of a seed share them.
+        first = {first_directory(job): job for job in placed}
+        list(pool.map(_begin, first.values()))
+        # Rows that differ in what comes after training have one lineage, and run one after another.
+        lines: dict[tuple[int, str], list[BenchmarkJob]] = {}
+        for job in placed:
+            lines.setdefault((job.seed, job.contender.learner), []).append(job)
+        futures = {pool.submit(_run_apart, line): line for line in lines.values()}
         for future in as_completed(futures):
             future.result()
-            yield futures[future]
+            yield from futures[future]
 
 
-def _run_on_device(job: BenchmarkJob, device: int) -> None:
-    torch.cuda.set_device(device)
-    run_job(replace(job, device=f"cuda:{device}"), Watcher())
+def _begin(job: BenchmarkJob) -> None:
+    """Learn the first generation of a job, in a process of its own."""
+    _take_device(job)
+    first_generation(job, SILENT)
+
+
+def _run_apart(jobs: Sequence[BenchmarkJob]) -> None:
+    """Run jobs in a process of its own, which keeps the images for the next ones."""
+    for job in jobs:
+        _take_device(job)
+        run_job(job, SILENT)
+
+
+def _take_device(job: BenchmarkJob) -> None:
+    if job.device.startswith("cuda"):
+        torch.cuda.set_device(job.device)
 
 
 def run_job(job: BenchmarkJob, watcher: Watcher) -> None:

@@ -55,6 +55,9 @@ EvaluateOption = Annotated[
         "too, or on a .csv table of pairs."
     ),
 ]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, help="Runs at a time, each with its share of the cores; by default one after another.")
+]
 OutDirectoryOption = Annotated[Path, typer.Option("--out", help="Where results go.")]
 ListProtocolsOption = Annotated[bool, typer.Option("--list", help="Show the protocols.")]
 
@@ -81,6 +84,7 @@ def benchmark(
     fit: FitOption = None,
     ks: KsOption = None,
     evaluate: EvaluateOption = None,
+    processes: ProcessesOption = 1,
     out_directory: OutDirectoryOption = Path("results"),
     list_protocols: ListProtocolsOption = False,
     json: JsonOption = False,
@@ -109,7 +113,7 @@ def benchmark(
             ks=_ranks(ks),
             evaluate=_names(evaluate),
         )
-        _run(protocol, methods, seeds, budget, data, data_dir, changes, out_directory, json)
+        _run(protocol, methods, seeds, budget, data, data_dir, changes, out_directory, processes, json)
 
 
 def _run(
@@ -121,6 +125,7 @@ def _run(
     data_dir: Path | None,
     changes: "ProtocolChanges",
     out_directory: Path,
+    processes: int,
     json: bool,
 ) -> None:
     """Run what is not finished, and show the table."""
@@ -138,6 +143,7 @@ def _run(
             data_dir=data_dir,
             changes=changes,
             out=out_directory,
+            processes=processes,
             watcher=watcher,
         )
     _show(results, f"{protocol}, budget {budget}", json)
