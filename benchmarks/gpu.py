@@ -108,7 +108,7 @@ def ceilings(side: int) -> Figures:
     ):
         left, right = (torch.randn(side, side, device="cuda", dtype=kind) for _ in range(2))
         with tensor_cores(cores):
-            found[f"{name}, TFLOP/s"] = 2 * side**3 / seconds(lambda left=left, right=right: left @ right) / 1e12
+            found[f"{name}, TFLOP/s"] = 2 * side**3 / seconds(partial(torch.mm, left, right)) / 1e12
     return {name: round(value, 2) for name, value in found.items()}
 
 
@@ -143,7 +143,7 @@ def extraction(name: str, batch: int) -> Figures:
     found: Figures = {"GFLOP an image": round(operations / 1e9, 2)}
     for title, (run, cores) in ways.items():
         with tensor_cores(cores), Busy() as busy:
-            taken = seconds(lambda run=run: run(resident), 1.0)
+            taken = seconds(partial(run, resident), 1.0)
             cosine = (run(probes.cuda()).double().cpu() * exact).sum(1).min()
         found[title] = _speed(taken, batch, operations, busy) | {"smallest cosine": round(float(cosine), 6)}
     with embedding(network, Preprocessing(size=side)) as embed, Busy() as busy:
@@ -211,16 +211,17 @@ def learning(backbone: str, images: ImageSet, teacher: bool, **changes: Any) -> 
 
 def all_learning(small: int, large: int, side: int) -> Figures:
     cifar, photos = noise(50, small // 50, 32), noise(50, large // 50, side)
-    csd = {name: learning("resnet32", cifar, True, batch_size=128, **changes) for name, changes in {
-        "resnet32, 32 px, CSD, float32": {"precision": "float32"},
-        "resnet32, 32 px, CSD, bf16": {"precision": "bf16"},
-    }.items()}  # fmt: skip
-    resnet = {name: learning("resnet50", photos, True, batch_size=128, **changes) for name, changes in {
-        "resnet50, CSD, float32": {"precision": "float32"},
-        "resnet50, CSD, bf16": {"precision": "bf16"},
-        "resnet50, CSD, bf16, a batch in four parts": {"precision": "bf16", "accumulate": 4},
-    }.items()}  # fmt: skip
-    return {**csd, **resnet}
+    ways: dict[str, tuple[str, ImageSet, dict[str, Any]]] = {
+        "resnet32, 32 px, CSD, float32": ("resnet32", cifar, {"precision": "float32"}),
+        "resnet32, 32 px, CSD, bf16": ("resnet32", cifar, {"precision": "bf16"}),
+        "resnet50, CSD, float32": ("resnet50", photos, {"precision": "float32"}),
+        "resnet50, CSD, bf16": ("resnet50", photos, {"precision": "bf16"}),
+        "resnet50, CSD, bf16, a batch in four parts": ("resnet50", photos, {"precision": "bf16", "accumulate": 4}),
+    }
+    return {
+        name: learning(backbone, images, True, batch_size=128, **changes)
+        for name, (backbone, images, changes) in ways.items()
+    }
 
 
 def search(count: int, width: int, ceiling: Figures) -> Figures:
@@ -231,7 +232,7 @@ def search(count: int, width: int, ceiling: Figures) -> Figures:
         asked = gallery[:queries] + 0.01 * torch.randn(queries, width, device="cuda")
         asked = torch.nn.functional.normalize(asked)
         with Busy() as busy:
-            taken = seconds(lambda asked=asked, k=k: nearest(asked, gallery, k))
+            taken = seconds(partial(nearest, asked, gallery, k))
         reading = 4 * count * width / (1e12 * ceiling["copy, TB/s"])
         multiplying = 2 * queries * count * width / (1e12 * ceiling["float32, TFLOP/s"])
         found[f"{queries} queries, {k} nearest"] = {

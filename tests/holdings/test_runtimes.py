@@ -16,9 +16,10 @@ import pytest
 from conftest import coloured_images, evergallery
 from evergallery import Workspace
 from evergallery.errors import InputError, MissingExtraError
+from evergallery.generations.generation import Generation
 from evergallery.holdings import runtimes as kept
 from evergallery.holdings.embedding import embed_pixels
-from evergallery.network import onnx_export, runtimes, trial
+from evergallery.network import Extractor, onnx_export, runtimes, trial
 from evergallery.network.runtimes import RUNTIMES, Pixels, Runtime, Vectors, part_size
 from evergallery.watching import Watcher
 
@@ -66,6 +67,7 @@ def shop(template: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     """A copy of it, whose network is written in no time."""
     monkeypatch.setenv("EVERGALLERY_RUNTIME", "auto")
     monkeypatch.setattr(trial, "SECONDS", 0.01)
+    monkeypatch.setattr(kept, "has_gpu", lambda: False)
     monkeypatch.setattr(onnx_export, "export_runnable", lambda *given: shutil.copyfile(template[1], given[-1]))
     shutil.copytree(template[0], tmp_path / "shop")
     with Workspace(tmp_path / "shop") as space:
@@ -95,6 +97,35 @@ def test_a_runtime_makes_the_vectors_of_torch(shop: Workspace, use: Callable[[st
         # Numbers of 16 bits, which some runtimes take by themselves, would be a hundred times as far away.
         np.testing.assert_allclose(made, expected, atol=2e-5)
     assert kept.runtime_of(shop.holdings, shop.generation("v1")) == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "images", "device"),
+    [
+        ("auto", kept.FEW, "cuda"), ("torch", kept.FEW, "cuda"), ("auto", kept.FEW - 1, "cpu"), ("torch", 1, "cpu"),
+        ("onnxruntime", kept.FEW, None),
+    ],
+)  # fmt: skip
+def test_many_images_go_to_a_gpu(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch,
+    asked: str, images: int, device: str | None,
+) -> None:  # fmt: skip
+    network, opened = shop.generation("v1").embedder(), []
+
+    def embedder(self: Generation, device: str = "cpu") -> Extractor:
+        opened.append(device)
+        return network
+
+    monkeypatch.setattr(kept, "has_gpu", lambda: True)
+    monkeypatch.setattr(Generation, "embedder", embedder)
+    use(asked)
+    embed = kept.running(shop.holdings, shop.generation("v1"), images)
+    assert embed(noise(2)).shape == (2, network.dimension)
+    if device is not None:
+        assert opened == [device]
+        assert kept.ran_in(shop.holdings, shop.generation("v1")).get("device", "cpu") == device
+    else:
+        assert "cuda" not in opened
 
 
 def test_threads_may_share_a_runtime(shop: Workspace, use: Callable[[str], None]) -> None:

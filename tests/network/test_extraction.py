@@ -1,8 +1,17 @@
-"""What goes through a network at once."""
+"""What goes through a network at once, and in which numbers."""
 
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
+from torch import Tensor
 
+from evergallery.data.images import Preprocessing
+from evergallery.errors import UnavailableError
+from evergallery.network import Architecture, Embedder, embedding, runtimes
 from evergallery.network.extraction import in_parts
+from evergallery.network.gpu import exact, in_memory
 
 
 def test_a_cpu_takes_a_batch_in_parts_and_a_gpu_as_a_whole() -> None:
@@ -13,3 +22,62 @@ def test_a_cpu_takes_a_batch_in_parts_and_a_gpu_as_a_whole() -> None:
         assert [len(part) for part in parts] == expected
         assert torch.equal(torch.cat(parts), images)
         assert in_parts(images, gpu) == (images,)
+
+
+def test_what_does_not_fit_into_memory_goes_in_halves() -> None:
+    seen: list[int] = []
+
+    def double(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("full")
+        return 2 * images
+
+    images = torch.arange(22.0).view(11, 2)
+    assert torch.equal(in_memory(double, images), 2 * images)
+    assert seen[0] == 11
+    assert max(seen[1:]) <= 6
+
+
+def test_a_gpu_that_fails_or_is_full_is_named_with_what_to_do() -> None:
+    def full(images: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    def broken(images: Tensor) -> Tensor:
+        raise torch.AcceleratorError("an illegal memory access\nlong advice")
+
+    with pytest.raises(UnavailableError, match="no memory for a single image.*CUDA_VISIBLE_DEVICES="):
+        in_memory(full, torch.zeros(5, 2))
+    with pytest.raises(UnavailableError, match=r"failed \(.*illegal memory access\).*CUDA_VISIBLE_DEVICES="):
+        in_memory(broken, torch.zeros(5, 2))
+
+
+def test_products_on_a_gpu_are_of_float32_while_vectors_are_made() -> None:
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    with exact(torch.device("cuda")):
+        assert not convolutions.allow_tf32
+        assert not products.allow_tf32
+    with exact(torch.device("cpu")):
+        assert (convolutions.allow_tf32, products.allow_tf32) == before
+    assert (convolutions.allow_tf32, products.allow_tf32) == before
+
+
+def test_torch_is_asked_for_a_gpu_only_where_there_is_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert runtimes.has_gpu()
+    monkeypatch.setattr(runtimes, "sys", type("system", (), {"modules": {}}))
+    monkeypatch.setattr(runtimes, "GPU_DRIVERS", (str(tmp_path / "driver"),))
+    assert not runtimes.has_gpu()
+    (tmp_path / "driver").touch()
+    assert runtimes.has_gpu()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_makes_the_vectors_of_the_processor() -> None:
+    network = Embedder(Architecture(backbone="resnet20"))
+    images = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with embedding(network, Preprocessing(size=32)) as embed:
+        expected = embed(images)
+    with embedding(network.cuda(), Preprocessing(size=32)) as embed:
+        np.testing.assert_allclose(embed(images), expected, atol=1e-5)

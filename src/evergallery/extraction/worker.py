@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from evergallery._version import __version__
@@ -73,8 +72,6 @@ class Worker:
             return Refusal(
                 f"The machine {self.machine} of the cluster has Evergallery {__version__}, this one {version}: install the same."
             )
-        # A stored vector does not depend on a machine's taste for reduced precision.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         try:
             with tempfile.TemporaryDirectory() as name:
                 for file, content in files.items():

@@ -13,6 +13,7 @@ from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding_cache import EmbeddingCache
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import running
+from evergallery.network.runtimes import has_gpu
 from evergallery.watching import SILENT, Watcher
 
 BATCH = 256
@@ -60,7 +61,7 @@ def extract_raw(
     from evergallery.network import extraction
 
     return extraction.extract(
-        holdings.loaded.embedder(generation),
+        holdings.loaded.embedder(generation, "cuda" if generation.can_be_parent and has_gpu() else "cpu"),
         images,
         generation.preprocessing,
         on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),

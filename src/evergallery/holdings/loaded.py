@@ -21,29 +21,38 @@ class LoadedModels:
     """The last few embedders, and every adapter that was asked for. Threads may share it."""
 
     def __init__(self) -> None:
-        self._embedders: dict[str, Extractor] = {}
+        self._embedders: dict[tuple[str, str], Extractor] = {}
         self._one_loader = threading.Lock()
         self._adapters: dict[str, Adapter] = {}
         self._runnable: dict[str, Runnable] = {}
         self._between: dict[tuple[str, str], Map | None] = {}
 
-    def embedder(self, generation: Generation) -> "Extractor":
+    def embedder(self, generation: Generation, device: str = "cpu") -> "Extractor":
         """What embeds images for a generation.
+
+        Args:
+            generation: that looks at them.
+            device: of a network; a foreign model runs where it likes.
 
         Raises:
             InputError: the generation has vectors only.
             DamagedError: its weights are missing or altered.
         """
-        known = self._embedders.get(generation.fingerprint)
+        key = generation.fingerprint, device
+        known = self._embedders.get(key)
         if known is not None:
             return known
         # Queries of a generation that is loaded go on while another one loads.
         with self._one_loader:
             loaded = dict(self._embedders)
-            if generation.fingerprint not in loaded:
-                loaded[generation.fingerprint] = generation.embedder()
+            if key not in loaded:
+                loaded[key] = generation.embedder(device)
                 self._embedders = dict(list(loaded.items())[-EMBEDDERS:])
-            return loaded[generation.fingerprint]
+            return loaded[key]
+
+    def device(self, generation: Generation) -> str:
+        """Where the generation's network has embedded many images here: on a GPU, or on the processor."""
+        return "cuda" if (generation.fingerprint, "cuda") in self._embedders else "cpu"
 
     def runnable(self, generation: Generation) -> "Runnable | None":
         """A generation's network for the runtimes, where ``keep_runnable`` was told of it."""

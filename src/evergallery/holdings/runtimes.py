@@ -1,5 +1,7 @@
 """Which runtime embeds images for a generation on this machine: found by a short trial, kept, and used from then on.
 
+Where torch sees a GPU, many images go to it. A few, as a search has them, are looked at before one is opened.
+
 What is kept in the cache of the workspace is one file of the network for the runtimes, and beside it what the trial found, for
 this processor and these versions of the libraries. Any of it may be deleted at any time.
 """
@@ -23,6 +25,7 @@ from evergallery.network.runtimes import (
     Runtime,
     RuntimeTrial,
     asked_for,
+    has_gpu,
     is_installed,
     threads,
     version_of,
@@ -32,15 +35,16 @@ from evergallery.watching import SILENT, Watcher
 LONG_SECONDS = 30.0
 """Images that torch would take so long for are worth a trial, which takes about half of that for a network of 13 MB."""
 FEW = 100
-"""So few images are never worth a trial of runtimes."""
+"""So few images are worth no trial of runtimes, and no GPU."""
 
 
 def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> Embed:
     """What embeds pixels (B, S, S, 3) uint8 for a generation, as float32 vectors (B, D) of unit length.
 
-    The runtime that ``--runtime`` names, or else the one that was found to be the fastest here; where nothing was found yet and
-    there are many images, it is found now. A runtime is used where it makes torch's vectors of fixed pictures, and torch
-    otherwise, which is said. A foreign model runs where it always does.
+    The runtime that ``--runtime`` names. Without one, torch on a GPU where there are many images and a GPU, or else the runtime
+    that was found to be the fastest here; where nothing was found yet and there are many images, it is found now. A runtime is
+    used where it makes torch's vectors of fixed pictures, and torch otherwise, which is said. A foreign model runs where it
+    always does.
 
     Args:
         holdings: of the workspace.
@@ -54,8 +58,9 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
         DamagedError: the generation's weights are missing or altered.
     """
     asked = asked_for()
-    if not generation.can_be_parent or asked == "torch":
-        return _torch(holdings, generation)
+    on_gpu = generation.can_be_parent and images >= FEW and asked in (None, "torch") and has_gpu()
+    if on_gpu or asked == "torch" or not generation.can_be_parent:
+        return _torch(holdings, generation, on_gpu)
     network = holdings.loaded.runnable(generation)
     if network is None:
         network = _kept(holdings, generation)
@@ -87,13 +92,16 @@ def ran_in(holdings: Holdings, generation: Generation) -> dict[str, str]:
     runtime = runtime_of(holdings, generation)
     if runtime is None:
         return {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
+    if runtime == "torch" and holdings.loaded.device(generation) == "cuda":
+        return {"runtime": runtime, "device": "cuda", "numbers": "float32"}
     return {"runtime": runtime, "numbers": "float32"}
 
 
-def _torch(holdings: Holdings, generation: Generation) -> Embed:
+def _torch(holdings: Holdings, generation: Generation, on_gpu: bool = False) -> Embed:
     from evergallery.network.extraction import in_torch
 
-    return in_torch(holdings.loaded.embedder(generation), generation.preprocessing)
+    embedder = holdings.loaded.embedder(generation, "cuda" if on_gpu else "cpu")
+    return in_torch(embedder, generation.preprocessing)
 
 
 def _is_worth_it(

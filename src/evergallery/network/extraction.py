@@ -14,6 +14,7 @@ from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import size_of
 from evergallery.network.embedder import Extractor, Network, Outputs
+from evergallery.network.gpu import exact, in_memory
 from evergallery.network.ranks import Ranks
 from evergallery.network.runtimes import Embed, Pixels, part_size
 
@@ -64,8 +65,9 @@ def embedding(
 
     @torch.inference_mode()
     def embed(images: Tensor) -> NDArray[np.float32]:
-        parts = _inputs(images, preprocessing, device)
-        vectors: NDArray[np.float32] = torch.cat([make(part) for part in parts]).float().cpu().numpy()
+        with exact(device):
+            parts = _inputs(images, preprocessing, device)
+            vectors: NDArray[np.float32] = torch.cat([in_memory(make, part) for part in parts]).float().cpu().numpy()
         return vectors
 
     with evaluating(embedder):

@@ -30,6 +30,9 @@ CPU_PIXELS = 2**18
 """What goes through a network on a CPU at once: so many images or pixels at most. The maps of larger batches leave the caches,
 and are memory that the system takes back and fills with zeros for every layer."""
 
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Device files of the drivers of NVIDIA, of AMD, and of Windows below Linux."""
+
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 Embed = Callable[[Pixels], Vectors]
@@ -71,6 +74,15 @@ def asked_for() -> Runtime | None:
         f"The runtime is {said!r}: it must be one of {', '.join(known)}, as --runtime or {RUNTIME} says."
         f"{did_you_mean(said, known)}"
     )
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a GPU; torch is loaded to ask it only where there is a driver."""
+    if "torch" not in sys.modules and not any(Path(driver).exists() for driver in GPU_DRIVERS):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @cache
