@@ -237,6 +237,40 @@ def command_line_table(found: dict[str, Any]) -> str:
     return table(("verb", "before, s", "now, s", "times as fast"), rows)
 
 
+def gpu_extraction_table(found: dict[str, Any]) -> str:
+    ways = ("float32", "TF32", "bf16")
+    rows = [
+        (
+            network, f"{figures['GFLOP an image']:.2f}", *(spaced(figures[way]["images per second"]) for way in ways),
+            *(f"{figures[way]['TFLOP/s']:.1f}" for way in ways), f"{figures['bf16']['smallest cosine']:.5f}",
+        )
+        for network, figures in found.items() if network != "ceilings"
+    ]  # fmt: skip
+    most = found["ceilings"]
+    rows.append(("a product of 8192 × 8192", "", "", "", "", *(f"{most[f'{way}, TFLOP/s']:.0f}" for way in ways), ""))
+    head = (
+        "network", "GFLOP an image", *(f"{way}, images/s" for way in ways), *(f"{way}, TFLOP/s" for way in ways),
+        "smallest cosine of bf16",
+    )  # fmt: skip
+    return table(head, rows)
+
+
+def gpu_work_table(found: dict[str, Any]) -> str:
+    learned = [
+        (name, f"{figures['ms a step']:.1f}", "", "", f"{figures['memory, GiB']:.1f}")
+        for name, figures in found["learning"].items()
+    ]
+    searched = [
+        (f"search of a million × 512, {name}", f"{figures['ms']:.1f}", f"{figures['floor, ms']:.1f}", f"{figures['busy, %']}", "")
+        for name, figures in found["search"].items() if "floor, ms" in figures
+    ]  # fmt: skip
+    every = found["search"]["all metrics of 1000 queries"]
+    searched.append(("all metrics of 1 000 queries in it", f"{every['ms']:.0f}", "", "", ""))
+    return table(
+        ("a step of learning, or a search", "ms", "floor, ms", "busy, %", "memory, GiB"), [*learned, *searched]
+    )
+
+
 def tables() -> dict[str, str]:
     """The page's tables by the names of their marks."""
     learning = recorded("training")
@@ -253,6 +287,8 @@ def tables() -> dict[str, str]:
         "beside the engine": beside_engine_table(recorded("peers_some-100000-128")),
         "metrics": metrics_table(recorded("metrics")),
         "command line": command_line_table(recorded("command_line")),
+        "extraction on a GPU": gpu_extraction_table(recorded("gpu_extraction")),
+        "work on a GPU": gpu_work_table(recorded("gpu")),
     }
 
 
