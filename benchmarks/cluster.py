@@ -85,9 +85,8 @@ def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
                 shop.gallery,
                 maker,
                 cast(Extraction, extraction),
-                IndexSource(Listing(listing, by_path=True), "photographs"),
+                IndexSource(Listing(listing, by_path=True), "photographs", copied / "skipped.csv"),
                 Watcher(),
-                skipped_file=copied / "skipped.csv",
             ).seconds
             for _ in range(2)
         ]
@@ -113,8 +112,10 @@ def index(template: Workspace, folder: Path, images: int, extraction: Extraction
     try:
         with Workspace(copied) as shop:
             maker = shop.promoted
-            incoming = IndexSource(find(folder, maker.preprocessing, require_labels=False), "photographs")
-            done = index_images(shop.gallery, maker, extraction, incoming, watcher, skipped_file=copied / "skipped.csv")
+            incoming = IndexSource(
+                find(folder, maker.preprocessing, require_labels=False), "photographs", copied / "skipped.csv"
+            )
+            done = index_images(shop.gallery, maker, extraction, incoming, watcher)
             assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (images, 0, 0, 0)
             assert shop.gallery.count() == images
             return done.seconds

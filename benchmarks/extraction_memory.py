@@ -108,9 +108,8 @@ def growth(folder: Path, count: int, store: Any, scratch: Path) -> dict[str, Any
         store,
         Maker(),  # type: ignore[arg-type]
         LocalExtraction(lambda _: embed, Maker.preprocessing),
-        IndexSource(list_folder(str(folder), False), "pictures"),
+        IndexSource(list_folder(str(folder), False), "pictures", scratch / "skipped.csv"),
         gauge,
-        skipped_file=scratch / "skipped.csv",
     )
     return {"before": before, **{str(count): peak for count, peak in gauge.peaks.items()}}
 

@@ -38,8 +38,9 @@ from PIL import Image
 
 from common import record
 from evergallery import Workspace
-from evergallery.serving.app.server import serve
+from evergallery.serving.app.server import Address, serve
 from evergallery.serving.limits import Limits
+from evergallery.serving.service import ServiceSettings
 from evergallery.strings.environment import RUNTIME
 
 ROOT = Path(__file__).parents[1]
@@ -375,7 +376,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.server:
         signal.signal(signal.SIGUSR1, tell_computed)
-        serve(options.server, port=0, allow_writes=True, limits=Limits(rate=0, together=options.together))
+        limits = Limits(rate=0, together=options.together)
+        serve(options.server, Address(port=0), ServiceSettings(limits), allow_writes=True)
         return
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "shop"

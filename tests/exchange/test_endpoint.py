@@ -22,6 +22,7 @@ from evergallery.network import endpoint as asked
 from evergallery.network.endpoint_account import Account
 from evergallery.serving.app import create_app
 from evergallery.serving.limits import Limits
+from evergallery.serving.service import ServiceSettings
 from evergallery.watching import Watcher
 
 SIZE = 16
@@ -359,7 +360,7 @@ def test_a_client_of_the_server_chooses_no_address(space: Workspace, model: Mode
     registered(space, model)
     where = space.directory
     space.close()
-    with TestClient(create_app(where, anonymous="admin", limits=Limits(rate=0))) as asking:
+    with TestClient(create_app(where, ServiceSettings(Limits(rate=0)), anonymous="admin")) as asking:
         before = len(model.requests)
         other = f"http://127.0.0.1:{model.address.split(':')[2].split('/')[0]}/other"
         assert asking.post("/api/v1/register", json={"model": other}).status_code in (404, 405)

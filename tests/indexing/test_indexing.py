@@ -71,7 +71,7 @@ def stored(shop: Workspace) -> dict[str, Item]:
 def test_vectors_are_those_of_images_read_as_a_whole(shop: Workspace, photos: Path) -> None:
     done = shop.index(photos)
     assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (60, 0, 0, 0)
-    images = load_images(shop.holdings, photos, shop.promoted.preprocessing, require_labels=False)
+    images = load_images(shop.holdings, photos, shop.promoted.preprocessing, minimum_per_class=0)
     expected = shop.extract(shop.promoted, images, keep=False)
     items = stored(shop)
     for index, content in enumerate(images.hashes):

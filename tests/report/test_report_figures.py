@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from conftest import coloured_images
@@ -15,11 +16,12 @@ from evergallery.evaluation import Protocol, measure
 from evergallery.report.lineage import lineage_rows
 from evergallery.report.page import prose
 from evergallery.report.prototypes import principal_axes, prototype_map, prototypes_of
-from evergallery.report.refreshing import SHARES, forbidden_pairs, measured_curves
+from evergallery.report.refreshing import SHARES, RefreshCurves, forbidden_pairs, measured_curves
 from evergallery.report.words import counted, direction, duration, interval_of, listed, size
 from evergallery.retrieval.bootstrap import Interval, bootstrap_interval
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.figures import interval_in_percent, interval_in_points
+from evergallery.upgrade.ways import RouteVectors
 
 
 def test_interval_of_a_share_is_that_of_its_hits() -> None:
@@ -106,9 +108,18 @@ def protocol() -> Protocol:
     return Protocol(images, everything, everything, "every image among the others")
 
 
+def curves_of(
+    protocol: Protocol,
+    old: NDArray[np.float32],
+    new: NDArray[np.float32],
+    scales: tuple[Calibration | None, Calibration | None],
+) -> RefreshCurves:
+    return measured_curves(protocol, old, RouteVectors(new, old, scales[0]), RouteVectors(new, new, scales[1]))
+
+
 def test_curves_end_at_cross_test_and_self_test(protocol: Protocol) -> None:
     old, new = clusters(protocol.images, 1.0, 1), clusters(protocol.images, 0.6, 2)
-    found = measured_curves(protocol, old, new, new, (Calibration(10, -5), Calibration(10, -5)))
+    found = curves_of(protocol, old, new, (Calibration(10, -5), Calibration(10, -5)))
     cross, own = (measure(protocol, new, where, ())["all"].recall[1] for where in (old, new))
     assert (found.queries, found.gallery, found.shares) == (60, 60, SHARES)
     for curves in (found.ranked, found.raw):
@@ -121,7 +132,7 @@ def test_curves_end_at_cross_test_and_self_test(protocol: Protocol) -> None:
 
 def test_calibration_decides_between_old_and_new_vectors(protocol: Protocol) -> None:
     old, new = clusters(protocol.images, 1.0, 1), clusters(protocol.images, 0.6, 2)
-    found = measured_curves(protocol, old, new, new, (Calibration(1, 100), Calibration(1, -100)))
+    found = curves_of(protocol, old, new, (Calibration(1, 100), Calibration(1, -100)))
     half = SHARES.index(0.5)
     # Every old vector is ranked before any new one: halfway, only the older half of the gallery is ever found.
     order = np.random.default_rng(0).permutation(60)
@@ -132,7 +143,7 @@ def test_calibration_decides_between_old_and_new_vectors(protocol: Protocol) -> 
         scores = [(-float(new[query] @ old[item]), item) for item in kept if item != query]
         hits.append(protocol.images.labels[min(scores)[1]] == protocol.images.labels[query])
     assert found.ranked["random"][half] == pytest.approx(np.mean(hits))
-    assert measured_curves(protocol, old, new, new, (None, Calibration(1, 0))).ranked == {}
+    assert curves_of(protocol, old, new, (None, Calibration(1, 0))).ranked == {}
     assert found.as_searched is found.ranked
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from served import UNLIMITED, listening
 
 from evergallery.serving.app import create_app
+from evergallery.serving.service import ServiceSettings
 
-ADMIN: dict[str, Any] = {"limits": UNLIMITED, "anonymous": "admin"}
+ADMIN: dict[str, Any] = {"settings": ServiceSettings(UNLIMITED), "anonymous": "admin"}
 GONE = "net::ERR_"
 """What a browser says when a server ends before its page does."""
 Open = Callable[..., Any]

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from fastapi.testclient import TestClient
 from evergallery.serving.app import create_app
 from evergallery.serving.connections import Server
 from evergallery.serving.limits import Limits
+from evergallery.serving.schemas import Scope
+from evergallery.serving.service import ServiceSettings
 from shops import held_out, make_shop
 
 UNLIMITED = Limits(rate=0)
@@ -36,9 +38,13 @@ def copy_of(workspace: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def client(directory: Path, *, limits: Limits = UNLIMITED, **options: Any) -> Iterator[TestClient]:
-    """Asks an application in this process."""
-    with TestClient(create_app(directory, limits=limits, **options), raise_server_exceptions=False) as asking:
+def client(
+    directory: Path, *, anonymous: Scope | None = "read", names: Collection[str] | None = None, **settings: Any
+) -> Iterator[TestClient]:
+    """Asks an application in this process, with settings of its service."""
+    service = ServiceSettings(**{"limits": UNLIMITED, **settings})
+    app = create_app(directory, service, anonymous=anonymous, names=names)
+    with TestClient(app, raise_server_exceptions=False) as asking:
         yield asking
 
 

@@ -30,6 +30,7 @@ from evergallery.serving.failures import OverloadedError
 from evergallery.serving.forms import metadata_of
 from evergallery.serving.limits import Limits
 from evergallery.serving.routes import generations, health, items, local, marking, operating, searching, upgrading
+from evergallery.serving.service import ServiceSettings
 from evergallery.serving.tokens import Tokens
 
 ANNOUNCED = 71 << 20
@@ -66,7 +67,7 @@ def test_nothing_is_read_of_whom_it_is_not_taken_from(served_workspace: Path, tm
     made = {scope: tokens.create(f"body-{scope}", scope) for scope in ("read", "write", "admin")}
     asked = 0
     limits = Limits(rate=0, left_seconds=0, chunk_seconds=0.05)
-    app = create_app(directory, limits=limits)
+    app = create_app(directory, ServiceSettings(limits))
     with listening(app) as address:
         for path, operations in app.openapi()["paths"].items():
             for method, operation in operations.items():
@@ -210,7 +211,9 @@ def test_only_files_of_whom_may_write_touch_the_disk(
 def test_what_all_requests_hold_is_bounded_and_given_back(directory: Path, served_workspace: Path) -> None:
     query = json.dumps({"vector": unit(1), "generation": "v1"}).encode()
     picture = photographs(served_workspace)[0].read_bytes()
-    app = create_app(directory, limits=Limits(rate=0, held_bytes=len(query) + len(picture) + 1000), anonymous="admin")
+    app = create_app(
+        directory, ServiceSettings(Limits(rate=0, held_bytes=len(query) + len(picture) + 1000)), anonymous="admin"
+    )
     budget: MemoryBudget = app.state.service.budget
     headers = {"Content-Type": "application/json"}
 
@@ -315,7 +318,7 @@ def test_a_request_of_two_lengths_is_refused(directory: Path) -> None:
         b"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 4\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
-    with listening(create_app(directory, limits=UNLIMITED)) as address:
+    with listening(create_app(directory, ServiceSettings(UNLIMITED))) as address:
         where = urlsplit(address)
         assert where.hostname is not None
         with socket.create_connection((where.hostname, where.port), timeout=20) as connection:

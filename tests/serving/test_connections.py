@@ -17,6 +17,7 @@ from served import copy_of, listening
 from evergallery.serving.app import create_app
 from evergallery.serving.connections import Patience, Server, room_for
 from evergallery.serving.limits import Limits
+from evergallery.serving.service import ServiceSettings
 
 LONG = 30.0
 
@@ -24,7 +25,7 @@ LONG = 30.0
 @contextmanager
 def patient(directory: Path, patience: Patience, **limits: Any) -> Iterator[tuple[str, int]]:
     """A server that listens with this patience; its address."""
-    app = create_app(directory, limits=Limits(rate=0, **limits))
+    app = create_app(directory, ServiceSettings(Limits(rate=0, **limits)))
     config = uvicorn.Config(
         app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5, **patience.options()
     )

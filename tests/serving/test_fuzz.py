@@ -14,6 +14,7 @@ from served import UNLIMITED, copy_of, listening, photographs, unit
 
 from evergallery import Workspace
 from evergallery.serving.app import create_app
+from evergallery.serving.service import ServiceSettings
 
 EXAMPLES = 15
 CHECKS = [
@@ -55,7 +56,7 @@ def known(fuzzed: Path, served_workspace: Path) -> dict[str, st.SearchStrategy[A
 @pytest.fixture(scope="module")
 def described(fuzzed: Path, known: dict[str, Any]) -> Iterator[schemathesis.BaseSchema]:
     """The server's own description; its stream of events, which never ends, is left out."""
-    with listening(create_app(fuzzed, limits=UNLIMITED, anonymous="admin")) as address:
+    with listening(create_app(fuzzed, ServiceSettings(UNLIMITED), anonymous="admin")) as address:
         yield schemathesis.openapi.from_url(f"{address}/openapi.json").exclude(path="/api/v1/events")
 
 

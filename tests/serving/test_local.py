@@ -26,6 +26,7 @@ from evergallery.serving.app import create_app
 from evergallery.serving.connections import Patience, Server
 from evergallery.serving.limits import Limits
 from evergallery.serving.local import LONGEST_PATH, SEARCH, SOCKET, TERMS, local_socket
+from evergallery.serving.service import ServiceSettings
 from evergallery.serving.tokens import Tokens
 from evergallery.strings.environment import LARGEST_IMAGE, RUNTIME, SERVER, TOKEN
 
@@ -51,7 +52,7 @@ def picture(served_workspace: Path) -> Path:
 @contextmanager
 def serving(directory: Path, limits: Limits | None = None) -> Iterator[Any]:
     """The application of a workspace, asked through the socket in it and in no other way; it holds the gallery."""
-    app = create_app(directory, limits=limits or Limits(rate=0))
+    app = create_app(directory, ServiceSettings(limits or Limits(rate=0)))
     with local_socket(directory) as local:
         assert local is not None
         server = Server(

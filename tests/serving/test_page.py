@@ -14,6 +14,7 @@ from served import UNLIMITED, copy_of, listening, make_served, photographs
 
 from evergallery import Workspace
 from evergallery.serving.app import create_app
+from evergallery.serving.service import ServiceSettings
 from evergallery.serving.tokens import Tokens
 from shops import make_photos
 
@@ -40,7 +41,7 @@ def shop(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def reading(made: Path, browser: Any) -> Iterator[str]:
     """The address of one that is only read."""
-    with listening(create_app(made, limits=UNLIMITED)) as address:
+    with listening(create_app(made, ServiceSettings(UNLIMITED))) as address:
         yield address
 
 
@@ -440,7 +441,7 @@ def test_a_lost_connection_is_said_and_comes_back(made: Path, tmp_path: Path, sh
 
 def test_a_token_is_asked_for_and_what_it_does_not_allow_is_off(shop: Path, show: Open) -> None:
     token = Tokens(shop).create("reader", "read")
-    with listening(create_app(shop, limits=UNLIMITED)) as address:
+    with listening(create_app(shop, ServiceSettings(UNLIMITED))) as address:
         tab = show(address, expected="401")
         dialog = tab.get_by_role("dialog")
         dialog.wait_for()

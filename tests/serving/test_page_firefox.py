@@ -8,6 +8,7 @@ from firefox import Firefox, firefox
 from served import UNLIMITED, listening, make_served
 
 from evergallery.serving.app import create_app
+from evergallery.serving.service import ServiceSettings
 
 PROGRAM = shutil.which("firefox-esr") or shutil.which("firefox")
 
@@ -24,7 +25,7 @@ def tab() -> Iterator[Firefox]:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     made = make_served(tmp_path_factory.mktemp("page"))
-    with listening(create_app(made, limits=UNLIMITED)) as bound:
+    with listening(create_app(made, ServiceSettings(UNLIMITED))) as bound:
         yield bound
 
 

@@ -16,6 +16,7 @@ from served import UNLIMITED, copy_of, listening, make_served, photographs
 
 from evergallery import Workspace
 from evergallery.serving.app import create_app
+from evergallery.serving.service import ServiceSettings
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def show(browser: Any) -> Iterator[Open]:
 
 @pytest.fixture(scope="module")
 def reading(made: Path, browser: Any) -> Iterator[str]:
-    with listening(create_app(made, limits=UNLIMITED)) as address:
+    with listening(create_app(made, ServiceSettings(UNLIMITED))) as address:
         yield address
 
 

@@ -13,6 +13,7 @@ from served import UNLIMITED, listening, make_served
 
 from evergallery import Workspace
 from evergallery.serving.app import create_app
+from evergallery.serving.service import ServiceSettings
 
 PAGE = Path(str(files("evergallery.serving"))) / "page"
 CODE = {one.name: one.read_text("utf-8") for one in PAGE.glob("*.js")}
@@ -38,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reading(made: Path, browser: Any) -> Iterator[str]:
-    with listening(create_app(made, limits=UNLIMITED)) as address:
+    with listening(create_app(made, ServiceSettings(UNLIMITED))) as address:
         yield address
 
 

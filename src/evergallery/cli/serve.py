@@ -118,6 +118,7 @@ def serve(
     with _extra():
         from evergallery.serving.app import server
         from evergallery.serving.canary import CanarySettings
+        from evergallery.serving.service import ServiceSettings
         from evergallery.serving.shadow import ShadowSettings
     shadowing = None if shadow is None else ShadowSettings(shadow, sample, Answer.of(shadow_answer))
     canarying = None if canary is None else CanarySettings(canary, share, by, Answer.of(canary_answer), force, why)
@@ -126,18 +127,11 @@ def serve(
     )
     server.serve(
         workspace,
-        host=host,
-        port=port,
-        names=name or (),
-        proxies=proxy or (),
+        server.Address(host, port, name or (), proxy or ()),
+        ServiceSettings(limits, backups, shadowing, canarying, drift_reference),
         allow_writes=allow_writes,
         require_token=require_token,
         images_from=images_from or (),
-        limits=limits,
-        backups=backups,
-        shadowing=shadowing,
-        canarying=canarying,
-        drift_reference=drift_reference,
     )
 
 

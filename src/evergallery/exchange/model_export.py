@@ -168,7 +168,7 @@ def _sample(
     holdings: Holdings, data: str | Path | ImageSet, maker: Generation, data_dir: Path | None, watcher: Watcher
 ) -> ImageSet:
     """A random part of the images to calibrate with, the same at each call."""
-    images = load_images(holdings, data, maker.preprocessing, data_dir, watcher, require_labels=False)
+    images = load_images(holdings, data, maker.preprocessing, data_dir, watcher, minimum_per_class=0)
     order = np.random.default_rng(0).permutation(len(images))
     return images.select(np.sort(order[:CALIBRATION_IMAGES]))
 

@@ -7,6 +7,7 @@ renamed; what is restored is compared with the checksums as it is copied, and op
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,25 +55,35 @@ class Snapshot(BaseModel):
         return sum(self.generations.values())
 
 
+@dataclass(frozen=True)
+class GalleryFiles:
+    """The files of a gallery, while nobody writes to them.
+
+    Attributes:
+        directory: that they lie in.
+        engine: what reads them, with its version.
+        generations: how many vectors there are of each.
+        instead: JSON that a copy has in files of these names, in place of what is there.
+    """
+
+    directory: Path
+    engine: str
+    generations: dict[str, int]
+    instead: Mapping[str, object]
+
+
 def take(
-    directory: Path,
+    gallery: GalleryFiles,
     path: Path,
-    *,
-    engine: str,
-    generations: dict[str, int],
     state: Callable[[], dict[str, Any]],
-    instead: Mapping[str, object],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Snapshot:
-    """Copy the files of a gallery that nobody writes to meanwhile; see ``GalleryStore.snapshot``.
+    """Copy the files of a gallery; see ``GalleryStore.snapshot``.
 
     Args:
-        directory: of the gallery.
+        gallery: to be copied.
         path: must not exist.
-        engine: what reads these files, with its version.
-        generations: how many vectors there are of each.
         state: what is kept beside the vectors.
-        instead: JSON that the copy has in files of these names, in place of what is there.
         on_progress: hears after each file how many bytes are copied, and of how many.
 
     Raises:
@@ -81,21 +92,21 @@ def take(
     """
     if path.exists() or not path.parent.is_dir():
         raise InputError(f"A snapshot cannot be written to {path}: name a new directory in one that exists.")
-    sources = files_of(directory)
+    directory, sources = gallery.directory, files_of(gallery.directory)
     check_room(sum(source.stat().st_blocks * 512 for source in sources), path.parent)
     with new_directory(path, private=True) as temporary:
         files = copy_files(
             directory, [str(file.relative_to(directory)) for file in sources], temporary / FILES, on_progress
         )
-        for name, content in instead.items():
+        for name, content in gallery.instead.items():
             written = temporary / FILES / name
             write_json(written, content)
             files[name] = CopiedFile(bytes=written.stat().st_size, sha256=sha256_of(written))
         snapshot = Snapshot(
-            engine=engine,
+            engine=gallery.engine,
             evergallery=__version__,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
-            generations=generations,
+            generations=gallery.generations,
             state=state(),
             files=files,
         )

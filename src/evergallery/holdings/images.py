@@ -23,10 +23,21 @@ def load_images(
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
     *,
-    require_labels: bool = True,
     minimum_per_class: int = 1,
 ) -> ImageSet:
-    """Images as a generation reads them; an image set is taken as it is."""
+    """Images as a generation reads them; an image set is taken as it is.
+
+    Args:
+        holdings: of the workspace.
+        data: in any form that ``evergallery.data.sources.load`` reads.
+        preprocessing: of the generation.
+        data_dir: where named sets lie.
+        watcher: hears of progress.
+        minimum_per_class: fewest images that a class may have; 0 where labels are not needed.
+
+    Raises:
+        InputError: they cannot be used.
+    """
     if isinstance(data, ImageSet):
         return data
     return load(
@@ -34,8 +45,8 @@ def load_images(
         preprocessing,
         cache=holdings.directory / "cache" if is_writable(holdings.directory) else None,
         data_dir=data_dir,
-        require_labels=require_labels,
-        minimum_per_class=minimum_per_class,
+        require_labels=minimum_per_class > 0,
+        minimum_per_class=max(1, minimum_per_class),
         watched=Indexing(data, data_dir, holdings.state.image_roots).watched,
         on_progress=lambda done, total: watcher.counted("reading images", done, total),
     )

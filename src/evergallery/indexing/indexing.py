@@ -81,15 +81,8 @@ def index(
         images = places.watched(images)
     known = KnownItems(relabel, folder if sync else None, lambda question: prune or watcher.confirms(question))
     with allowing(holdings, places, watcher), extracting(holdings, maker, cluster, workers, watcher) as extraction:
-        done = index_images(
-            holdings.gallery,
-            maker,
-            extraction,
-            IndexSource(images, str(data), split),
-            watcher,
-            known=known,
-            skipped_file=holdings.directory / "skipped.csv",
-        )
+        source = IndexSource(images, str(data), holdings.directory / "skipped.csv", split)
+        done = index_images(holdings.gallery, maker, extraction, source, watcher, known)
     how = {} if cluster else ran_in(holdings, maker)
     _record(holdings, done, how)
     return done

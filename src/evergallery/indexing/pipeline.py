@@ -105,11 +105,13 @@ class IndexSource:
     Attributes:
         images: decoded already, or a listing of files.
         name: what they are called in messages.
+        skipped_file: written where there are too many names of bad files to return.
         split: only the images of this split.
     """
 
     images: ImageSet | Listing
     name: str
+    skipped_file: Path
     split: str | None = None
 
 
@@ -134,9 +136,7 @@ def index_images(
     extraction: Extraction,
     incoming: IndexSource,
     watcher: Watcher,
-    *,
     known: KnownItems = KnownItems(),
-    skipped_file: Path,
 ) -> IndexResult:
     """Store the images' vectors by ``maker``; an image that two files hold is stored once, with what either says of it.
 
@@ -147,7 +147,6 @@ def index_images(
         incoming: the images.
         watcher: hears of progress.
         known: what becomes of items that are stored already.
-        skipped_file: written where there are too many names of bad files to return.
 
     Raises:
         InputError: the listing is wrong, there is no such split, or none of the files can be read.
@@ -155,7 +154,7 @@ def index_images(
     started = clock.perf_counter()
     with ExitStack() as stack:
         source = _opened(stack, incoming, extraction)
-        run = _Run(stack, store, maker, source, known, skipped_file)
+        run = _Run(stack, store, maker, source, known)
         prepared = map(run.prepare, blocks(source.found, batch_size(maker.preprocessing.size)))
         for batch, answers in stack.enter_context(closing(extraction.embed(prepared, source.total))):
             run.take(batch, answers)
@@ -175,7 +174,7 @@ def index_images(
         skipped=tuple(skipped.first),
         seconds=clock.perf_counter() - started,
         skipped_count=skipped.count,
-        skipped_file=skipped_file if skipped.is_written else None,
+        skipped_file=incoming.skipped_file if skipped.is_written else None,
         copies=run.copies,
         copied=tuple(run.copied),
         conflicts=run.counts.conflicts,
@@ -196,11 +195,13 @@ class _Source:
         found: pictures as they are read, and what could not be.
         refused: what the listing says cannot be read.
         total: how many both are.
+        skipped_file: see ``IndexSource``.
     """
 
     found: Iterable[Picture | Skipped]
     refused: Sequence[Skipped]
     total: int
+    skipped_file: Path
 
 
 def _opened(stack: ExitStack, incoming: IndexSource, extraction: Extraction) -> _Source:
@@ -211,9 +212,9 @@ def _opened(stack: ExitStack, incoming: IndexSource, extraction: Extraction) -> 
         check_classes(((label, None) for label in spool.labels()), 1, incoming.name)
         refused = list(spool.refused())
         found = stack.enter_context(closing(extraction.read(spool)))
-        return _Source(found, refused, len(spool) + len(refused))
+        return _Source(found, refused, len(spool) + len(refused), incoming.skipped_file)
     images = images.of_split(split) if split is not None else images
-    return _Source(itertools.chain(images.skipped, pictures_of(images)), [], len(images))
+    return _Source(itertools.chain(images.skipped, pictures_of(images)), [], len(images), incoming.skipped_file)
 
 
 class _Run:
@@ -225,23 +226,16 @@ class _Run:
         maker: the generation.
         source: the images.
         known: what becomes of items that are stored already.
-        skipped_file: see ``index_images``.
     """
 
     def __init__(
-        self,
-        stack: ExitStack,
-        store: GalleryStore,
-        maker: Generation,
-        source: _Source,
-        known: KnownItems,
-        skipped_file: Path,
+        self, stack: ExitStack, store: GalleryStore, maker: Generation, source: _Source, known: KnownItems
     ) -> None:
         self.store, self.maker, self.source, self.known = store, maker, source, known
         self.was_empty = not store.count()
         self.addresses = stack.enter_context(closing(Addresses()))
         self.register = stack.enter_context(closing(IdRegister()))
-        self.skipped = stack.enter_context(closing(SkippedNames(skipped_file)))
+        self.skipped = stack.enter_context(closing(SkippedNames(source.skipped_file)))
         self.skipped.add(source.refused)
         self.done = len(source.refused)
         self.counts = PutCounts(0, 0, 0)

@@ -14,13 +14,14 @@ from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation, directory_name, generation_directories
 from evergallery.generations.writing import write_network
-from evergallery.learning.lessons import Lessons, cut_validation, relabel, take_lessons
+from evergallery.learning.lessons import Features, Lessons, cut_validation, relabel
 from evergallery.learning.networks import Networks, another_network, memory_of, root_beside
 from evergallery.learning.run import Run
 from evergallery.learning.runs import begin, finished, on_other_images, run_directory
 from evergallery.learning.solving import lineage_scatter, solve
 from evergallery.memory import ClassMeans, Memory
 from evergallery.network import Network, Outputs
+from evergallery.network.features import Views
 from evergallery.network.ranks import Ranks
 from evergallery.strings.redaction import redacted_text
 from evergallery.training import Past, TrainingResult, train
@@ -104,13 +105,18 @@ class Learner:
             begin(mine, run)
 
     def lessons(self, networks: Networks) -> Lessons:
-        """What is learned from, and what the epoch is chosen by."""
+        """What is learned from and what the epoch is chosen by: images, or where only the neck learns their features."""
         settings = self.run.settings
         # Where nothing is chosen by it, a validation part would only be images that nobody learns from.
         fraction = 0 if self.run.solves else settings.validation_fraction
         training, validation = cut_validation(self.images, fraction, settings.validation_seed)
-        cache = self.directory / "cache"
-        return take_lessons(training, validation, networks.involved, settings, cache, self.watcher, self.ranks)
+        if not self.run.frozen:
+            return Lessons(training, validation, training, {})
+        views = Views(settings.views, settings.flip)
+        features = Features(self.directory / "cache", networks.involved, views, self.watcher)
+        learned = features.of(training, self.ranks)
+        chosen_by = None if validation is None else features.of(validation, self.ranks)
+        return Lessons(learned, chosen_by, training, features.columns)
 
     def train(self, networks: Networks, lessons: Lessons) -> TrainingResult:
         """Train the network step by step."""

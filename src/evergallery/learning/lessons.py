@@ -24,7 +24,6 @@ from evergallery.network.features import (
 )
 from evergallery.network.ranks import Ranks
 from evergallery.strings.names import normal
-from evergallery.training import Settings
 from evergallery.watching import Watcher
 
 
@@ -122,28 +121,33 @@ class Lessons:
         return outputs_of(fitted, self.training, preprocessing, on_progress=on_progress, ranks=ranks)
 
 
-def take_lessons(
-    images: ImageSet,
-    validation: ImageSet | None,
-    networks: Sequence[tuple[Network, Preprocessing]],
-    settings: Settings,
-    cache: Path,
-    watcher: Watcher,
-    ranks: Ranks,
-) -> Lessons:
-    """Images as they are, or where only the neck learns the features of them that the networks' backbones make."""
-    if settings.train != "neck":
-        return Lessons(images, validation, images, {})
-    opened = [FeatureCache(cache, network.embedder, preprocessing) for network, preprocessing in networks]
-    caches = {features.fingerprint: features for features in opened}
-    views = Views(settings.views, settings.flip)
+class Features:
+    """What the frozen backbones of networks make of images, each looked at once.
 
-    def count(done: int, total: int) -> None:
-        watcher.counted("looking at the images once", done, total)
+    Args:
+        cache: directory that keeps it.
+        networks: with their preprocessing.
+        views: of each image that are looked at.
+        watcher: hears of progress.
+    """
 
-    def features_of(part: ImageSet) -> FeatureSet:
-        return ranks.in_turn(lambda: feature_set(list(caches.values()), part, views, count))
+    def __init__(
+        self, cache: Path, networks: Sequence[tuple[Network, Preprocessing]], views: Views, watcher: Watcher
+    ) -> None:
+        opened = [FeatureCache(cache, network.embedder, preprocessing) for network, preprocessing in networks]
+        self._caches = {features.fingerprint: features for features in opened}
+        self._views, self._watcher = views, watcher
 
-    widths = [feature_width(features.embedder) for features in caches.values()]
-    columns = dict(zip(caches, accumulate([0, *widths[:-1]]), strict=True))
-    return Lessons(features_of(images), features_of(validation) if validation is not None else None, images, columns)
+    @property
+    def columns(self) -> dict[str, int]:
+        """The first column of each backbone's features, by its fingerprint."""
+        widths = [feature_width(features.embedder) for features in self._caches.values()]
+        return dict(zip(self._caches, accumulate([0, *widths[:-1]]), strict=True))
+
+    def of(self, images: ImageSet, ranks: Ranks) -> FeatureSet:
+        """The features of some images, made by one process after the other."""
+
+        def count(done: int, total: int) -> None:
+            self._watcher.counted("looking at the images once", done, total)
+
+        return ranks.in_turn(lambda: feature_set(list(self._caches.values()), images, self._views, count))

@@ -1,7 +1,7 @@
 """Everything that a report says of held-out images; nothing in the workspace is changed, but for cached embeddings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evergallery.data.image_set import ImageSet
@@ -25,6 +25,7 @@ from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.planning import plan
 from evergallery.upgrade.promotion import view_with
+from evergallery.upgrade.ways import RouteVectors
 from evergallery.watching import Watcher
 
 
@@ -148,7 +149,8 @@ def measure_held_out(
     refresh = _Refresh()
     if held_out.labelled and base is not None:
         plan, no_plan = _plan(holdings, candidate, source, watcher)
-        refresh = _refresh(holdings, held_out, candidate, base, updates[candidate.name], plan, no_plan)
+        refresh = _refresh(holdings, held_out, candidate, base, updates[candidate.name])
+        refresh = replace(refresh, plan=plan, no_plan=no_plan)
     return Measurements(
         check=_check(held_out, shown, candidate, base, updates),
         base=base.name if base else None,
@@ -233,25 +235,18 @@ def _check(
 
 
 def _refresh(
-    holdings: Holdings,
-    held_out: HeldOut,
-    candidate: Generation,
-    base: Generation,
-    pair: PairCheck,
-    plan: Plan | None,
-    no_plan: str,
+    holdings: Holdings, held_out: HeldOut, candidate: Generation, base: Generation, pair: PairCheck
 ) -> _Refresh:
-    """The curves of a refresh, where classes move, and what it would cost."""
+    """The curves of a refresh, and where classes move."""
     images, old, new = held_out.protocol.images, held_out.spaces[base.name], held_out.spaces[candidate.name]
     way = pair.serves
     direct = in_width_of(new.embeddings, old.embeddings), old.embeddings
     mapped, searched = through_adapters(holdings, new, old).get(way.adapter or "", direct)
-    scales = way.calibrations["cross"], way.calibrations["new self"]
+    before = RouteVectors(mapped, searched, way.calibrations["cross"])
+    after = RouteVectors(new.embeddings, new.embeddings, way.calibrations["new self"])
     return _Refresh(
-        measured_curves(held_out.protocol, old.embeddings, mapped, new.embeddings, scales, searched=searched),
+        measured_curves(held_out.protocol, old.embeddings, before, after),
         prototype_map(old.embeddings, new.embeddings, images.labels, images.classes, base.card.classes),
-        plan,
-        no_plan,
     )
 
 

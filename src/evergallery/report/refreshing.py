@@ -10,10 +10,10 @@ from torch import Tensor
 
 from evergallery.data.tasks import whole_classes
 from evergallery.evaluation import Protocol
-from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.refresh_curve import mixed_recall
 from evergallery.upgrade.orders import ORDERS, StoredItems
 from evergallery.upgrade.plan import SAMPLE
+from evergallery.upgrade.ways import RouteVectors
 
 SHARES = tuple(step / 20 for step in range(21))
 # Held-out images were not added at some time, and nobody has searched for them.
@@ -47,38 +47,27 @@ class RefreshCurves:
 
 
 def measured_curves(
-    protocol: Protocol,
-    old: Vectors,
-    mapped: Vectors,
-    new: Vectors,
-    scales: tuple[Calibration | None, Calibration | None],
-    size: int = SAMPLE,
-    *,
-    searched: Vectors | None = None,
+    protocol: Protocol, stored: Vectors, before: RouteVectors, after: RouteVectors, size: int = SAMPLE
 ) -> RefreshCurves:
     """Refresh a sample of whole classes of the held-out images, in several orders.
 
     Args:
         protocol: of N held-out labelled images.
-        old: (N, D) stored vectors before.
-        mapped: (N, E) queries of the new generation as they are compared with ``old``.
-        new: (N, D') vectors of the new generation: queries and refreshed vectors.
-        scales: of the cosines in old and in new vectors.
+        stored: (N, D) vectors before.
+        before: queries of the new generation and these vectors, as they are compared.
+        after: the same queries and refreshed vectors.
         size: of the sample, about.
-        searched: (N, E) ``old`` as it is compared with ``mapped``, where that is not as it is stored.
     """
     images = protocol.images
-    searched = old if searched is None else searched
     rows = whole_classes([images.classes[label] for label in images.labels], size)
     query, gallery = np.intersect1d(protocol.query, rows), np.intersect1d(protocol.gallery, rows)
     labels = torch.from_numpy(images.labels)
     hits = labels[query][:, None] == labels[gallery][None, :]
-    before = torch.from_numpy(mapped[query] @ searched[gallery].T)
-    after = torch.from_numpy(new[query] @ new[gallery].T)
+    first, second = (torch.from_numpy(way.queries[query] @ way.vectors[gallery].T) for way in (before, after))
     forbidden = forbidden_pairs(protocol, query, gallery)
-    stored = StoredItems(
+    items = StoredItems(
         [images.hashes[index] for index in gallery],
-        list(old[gallery]),
+        list(stored[gallery]),
         ["old"] * len(gallery),
         [images.classes[label] for label in images.labels[gallery]],
         [""] * len(gallery),
@@ -86,17 +75,16 @@ def measured_curves(
     )
     ranked: dict[str, tuple[float, ...]] = {}
     raw: dict[str, tuple[float, ...]] = {}
-    first, second = scales
     for name in SHOWN_ORDERS:
-        order = torch.from_numpy(ORDERS[name](stored))
+        order = torch.from_numpy(ORDERS[name](items))
 
-        def curve(before: Tensor, after: Tensor, order: Tensor = order) -> tuple[float, ...]:
-            before, after = before.masked_fill(forbidden, -torch.inf), after.masked_fill(forbidden, -torch.inf)
-            return tuple(mixed_recall(before, after, hits, order=order, shares=SHARES))
+        def curve(old: Tensor, new: Tensor, order: Tensor = order) -> tuple[float, ...]:
+            old, new = old.masked_fill(forbidden, -torch.inf), new.masked_fill(forbidden, -torch.inf)
+            return tuple(mixed_recall(old, new, hits, order=order, shares=SHARES))
 
-        raw[name] = curve(before, after)
-        if first is not None and second is not None:
-            ranked[name] = curve(first.slope * before + first.intercept, second.slope * after + second.intercept)
+        raw[name] = curve(first, second)
+        if before.scale is not None and after.scale is not None:
+            ranked[name] = curve(before.scale.logits(first), after.scale.logits(second))
     return RefreshCurves(SHARES, ranked, raw, int((hits & ~forbidden).any(1).sum()), len(gallery))
 
 

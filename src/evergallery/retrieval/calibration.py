@@ -7,6 +7,10 @@ fitted on held-out images, and one ranking over vectors of several generations g
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Calibration:
     def probability(self, score: float) -> float:
         """The probability of a match in (0, 1), for a cosine in [-1, 1]."""
         return _sigmoid(self.slope * score + self.intercept)
+
+    def logits(self, scores: "Tensor") -> "Tensor":
+        """The logits of these probabilities, for cosines of any shape."""
+        return self.slope * scores + self.intercept
 
     def present(self, best: float) -> float | None:
         """The probability that anything of a query's class is there, for the cosine of its best item, or ``None`` unmeasured."""

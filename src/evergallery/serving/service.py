@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,35 +39,43 @@ LOOK_EVERY_SECONDS = 1.0
 """How often listeners hear of the status at most, and how soon of what another process changed."""
 
 
-class Service:
-    """One workspace, served.
+@dataclass(frozen=True)
+class ServiceSettings:
+    """How a workspace is served.
 
-    Args:
-        directory: of the workspace.
+    Attributes:
         limits: of what a request may ask for.
         backups: where snapshots go; ``backups`` in the workspace by default.
         shadowing: which generation answers a sample of the searches too, and how.
         canarying: which generation answers some of the clients, and how.
         drift_reference: searches with which later ones are compared, to see whether queries drift; 0 for none.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    backups: Path | None = None
+    shadowing: ShadowSettings | None = None
+    canarying: CanarySettings | None = None
+    drift_reference: int = REFERENCE
+
+
+class Service:
+    """One workspace, served.
+
+    Args:
+        directory: of the workspace.
+        settings: how it is served.
 
     Raises:
         NotFoundError: there is no workspace.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        limits: Limits,
-        backups: Path | None = None,
-        shadowing: ShadowSettings | None = None,
-        canarying: CanarySettings | None = None,
-        drift_reference: int = REFERENCE,
-    ) -> None:
+    def __init__(self, directory: Path, settings: ServiceSettings) -> None:
         # Absolute, so that messages can be told without it, and pictures are found wherever the server runs.
         self.workspace = Workspace(directory.resolve())
         self.holdings = self.workspace.holdings
-        self.limits = limits
-        self.backups = (backups or self.holdings.directory / "backups").resolve()
+        self.settings = settings
+        self.limits = limits = settings.limits
+        self.backups = (settings.backups or self.holdings.directory / "backups").resolve()
         self.metrics = Metrics()
         self.threads = Threads()
         self.budget = MemoryBudget(limits.held_bytes)
@@ -74,9 +83,8 @@ class Service:
         self.jobs = Jobs(self._job_moved, self.explain)
         self.pictures = Pictures(self.holdings.directory, limits.upload_pixels)
         self.held_out = HeldOutPictures(self.holdings.directory / "held-out", self.pictures)
-        self._shadowing = shadowing
-        self._canarying = canarying
-        self.drift = Drift(self.holdings.directory, drift_reference, self.threads.pool) if drift_reference else None
+        reference = settings.drift_reference
+        self.drift = Drift(self.holdings.directory, reference, self.threads.pool) if reference else None
         self.ready = False
         self._who_answers = threading.Lock()
         self._changed = True
@@ -109,12 +117,12 @@ class Service:
         self.searches.drift = self.drift
         self.names = Names(holdings)
         self.pictures.prepare()
-        if self._shadowing is not None:
-            self.searches.shadow = Shadow(holdings, self._shadowing, self.searches.as_if, self.metrics)
-            self.searches.load(holdings.generation(self._shadowing.generation))
-        if self._canarying is not None:
-            self.searches.canary = Canary(holdings, self._canarying)
-            self.searches.load(holdings.generation(self._canarying.generation))
+        if self.settings.shadowing is not None:
+            self.searches.shadow = Shadow(holdings, self.settings.shadowing, self.searches.as_if, self.metrics)
+            self.searches.load(holdings.generation(self.settings.shadowing.generation))
+        if self.settings.canarying is not None:
+            self.searches.canary = Canary(holdings, self.settings.canarying)
+            self.searches.load(holdings.generation(self.settings.canarying.generation))
         if holdings.state.promoted is not None:
             self.searches.load(holdings.promoted)
             self.ready = True

@@ -261,7 +261,7 @@ class _Reader:
         pictures: ImageSet | None = None
         vectors: dict[str, list[Vectors]] = {}
         for name, maker in self.makers.items():
-            read = load_images(self.holdings, folder, maker.preprocessing, require_labels=False, watcher=self.watcher)
+            read = load_images(self.holdings, folder, maker.preprocessing, watcher=self.watcher, minimum_per_class=0)
             asked = read.select(np.flatnonzero([content in names and content not in stored for content in read.hashes]))
             if len(asked):
                 pictures = _only_names(asked)
@@ -279,9 +279,7 @@ class _Reader:
                 f"{', '.join(makers)} read images of different sizes: give the held-out images as files, not decoded ones."
             )
         read = {
-            size: load_images(
-                holdings, source.data, size, data_dir=source.data_dir, require_labels=False, watcher=watcher
-            )
+            size: load_images(holdings, source.data, size, source.data_dir, watcher, minimum_per_class=0)
             for size in sizes
         }
         images = read[sizes[-1]]

@@ -115,8 +115,4 @@ def given_images(
     """The images that are looked at first, by content, as the asker reads them."""
     if images is None:
         return None
-    return by_content(
-        load_images(
-            holdings, images, asker.maker.preprocessing, data_dir=data_dir, require_labels=False, watcher=watcher
-        )
-    )
+    return by_content(load_images(holdings, images, asker.maker.preprocessing, data_dir, watcher, minimum_per_class=0))

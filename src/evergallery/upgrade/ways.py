@@ -91,7 +91,7 @@ def outcomes(
                 seen.first[Setting(way="wait")].append(before.argmax(1))
             ranks = before, after
             if route.scale is not None and new.scale is not None:
-                ranks = _logits(before, route.scale), _logits(after, new.scale)
+                ranks = route.scale.logits(before), new.scale.logits(after)
             for share in shares:
                 refreshed = place < int(share * count)
                 seen.first[_mixed(name, share)].append(torch.where(refreshed, ranks[1], ranks[0]).argmax(1))
@@ -209,10 +209,6 @@ def _scores(protocol: Protocol, route: RouteVectors, rows: slice) -> Tensor:
         scores[inside, exclusion.itself[inside]] = -torch.inf
     groups = exclusion.groups()
     return scores if groups is None else scores.masked_fill_(groups[0][:, None] == groups[1][None, :], -torch.inf)
-
-
-def _logits(scores: Tensor, scale: Calibration) -> Tensor:
-    return scale.slope * scores + scale.intercept
 
 
 def _blocks(queries: int, items: int) -> Iterator[slice]:

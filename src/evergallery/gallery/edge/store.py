@@ -66,7 +66,7 @@ from evergallery.gallery.items import (
     point_id,
 )
 from evergallery.gallery.recall import measured_recall
-from evergallery.gallery.snapshot import Snapshot, take
+from evergallery.gallery.snapshot import GalleryFiles, Snapshot, take
 from evergallery.gallery.store import BATCH, GalleryStore
 from evergallery.gallery.versions import by_generation
 
@@ -209,16 +209,9 @@ class EdgeStore(GalleryStore):
             for shard in self._shards.values():
                 shard.flush()
             counts = {generation: shard.count() for generation, shard in self._shards.items()}
-            return take(
-                self.directory,
-                path,
-                engine=engine_version(),
-                generations=counts,
-                state=state,
-                # While it is written to, the gallery itself does not say how much it holds.
-                instead={CONTENTS: counts},
-                on_progress=on_progress,
-            )
+            # While it is written to, the gallery itself does not say how much it holds.
+            files = GalleryFiles(self.directory, engine_version(), counts, instead={CONTENTS: counts})
+            return take(files, path, state, on_progress)
 
     def verify(self) -> list[str]:
         """Read every item and say what is wrong, a sentence each."""

@@ -12,16 +12,12 @@ from fastapi.staticfiles import StaticFiles
 
 from evergallery._version import __version__
 from evergallery.serving.access import Access, KnownCallers
-from evergallery.serving.canary import CanarySettings
-from evergallery.serving.drift import REFERENCE
 from evergallery.serving.failures import RESPONSES, UnforeseenErrors, explain_failures
 from evergallery.serving.guards import LeftBodies, OwnNames, SecurityHeaders
-from evergallery.serving.limits import Limits
 from evergallery.serving.logs import RequestLog
 from evergallery.serving.routes import generations, health, items, local, marking, operating, searching, upgrading
 from evergallery.serving.schemas import Scope
-from evergallery.serving.service import Service
-from evergallery.serving.shadow import ShadowSettings
+from evergallery.serving.service import Service, ServiceSettings
 from evergallery.serving.tokens import Tokens
 
 PAGE = Path(str(files("evergallery.serving") / "page"))
@@ -34,31 +30,23 @@ given as `Authorization: Bearer TOKEN`.
 
 def create_app(
     directory: Path,
+    settings: ServiceSettings | None = None,
     *,
-    limits: Limits | None = None,
     anonymous: Scope | None = "read",
     names: Collection[str] | None = None,
-    backups: Path | None = None,
-    shadowing: ShadowSettings | None = None,
-    canarying: CanarySettings | None = None,
-    drift_reference: int = REFERENCE,
 ) -> FastAPI:
     """An application that serves a workspace; its gallery is opened when it starts, and closed when it ends.
 
     Args:
         directory: of the workspace.
-        limits: of what a request may ask for.
+        settings: how it is served.
         anonymous: what callers without a token may do while the workspace demands none; ``None`` for nothing.
         names: hosts that the server is called by; ``None`` for any.
-        backups: where snapshots go; ``backups`` in the workspace by default.
-        shadowing: which generation answers a sample of the searches too, and how.
-        canarying: which generation answers some of the clients, and how.
-        drift_reference: searches with which later ones are compared, to see whether queries drift; 0 for none.
 
     Raises:
         NotFoundError: there is no workspace.
     """
-    service = Service(directory, limits or Limits(), backups, shadowing, canarying, drift_reference)
+    service = Service(directory, settings or ServiceSettings())
 
     app = FastAPI(
         title="Evergallery",

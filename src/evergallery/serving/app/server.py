@@ -14,16 +14,13 @@ from fastapi import FastAPI
 from evergallery.errors import InputError, RefusedError
 from evergallery.holdings.holdings import Holdings
 from evergallery.serving.app.application import create_app
-from evergallery.serving.canary import CanarySettings
 from evergallery.serving.connections import Patience, Server, room_for
-from evergallery.serving.drift import REFERENCE
 from evergallery.serving.guards import is_loopback
 from evergallery.serving.limits import Limits
 from evergallery.serving.local import local_socket
 from evergallery.serving.logs import log_to_stderr
 from evergallery.serving.schemas import Scope
-from evergallery.serving.service import Service
-from evergallery.serving.shadow import ShadowSettings
+from evergallery.serving.service import Service, ServiceSettings
 from evergallery.serving.tokens import Tokens
 from evergallery.workspace import Workspace
 
@@ -34,39 +31,42 @@ SAMPLE = 100
 """Items, of which it is told if nobody may open their images."""
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where a server is found.
+
+    Attributes:
+        host: address to listen at; any but loopback needs tokens.
+        port: 0 for any free one.
+        names: by which else the server is called, behind a proxy.
+        proxies: addresses of proxies, whose ``X-Forwarded-For`` is believed; by default nobody's is.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    names: Sequence[str] = ()
+    proxies: Sequence[str] = ()
+
+
 def serve(
     directory: Path,
+    address: Address,
+    settings: ServiceSettings,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8765,
-    names: Sequence[str] = (),
-    proxies: Sequence[str] = (),
     allow_writes: bool = False,
     require_token: bool | None = None,
     images_from: Sequence[str] = (),
-    limits: Limits | None = None,
-    backups: Path | None = None,
-    shadowing: ShadowSettings | None = None,
-    canarying: CanarySettings | None = None,
-    drift_reference: int = REFERENCE,
 ) -> None:
     """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
 
     Args:
         directory: of the workspace.
-        host: address to listen at; any but loopback needs tokens.
-        port: 0 for any free one.
-        names: by which else the server is called, behind a proxy.
-        proxies: addresses of proxies, whose ``X-Forwarded-For`` is believed; by default nobody's is.
+        address: where it is found.
+        settings: how it is served.
         allow_writes: on loopback, let everyone do everything without a token.
         require_token: whether a token is demanded while there is none, from now on; as before by default, which is so since the
             first one was made.
         images_from: folders below which pictures of stored items may be opened, from now on.
-        limits: of what a request may ask for.
-        backups: where snapshots go; ``backups`` in the workspace by default.
-        shadowing: which generation answers a sample of the searches too, and how.
-        canarying: which generation answers some of the clients, and how.
-        drift_reference: searches with which later ones are compared, to see whether queries drift; 0 for none.
 
     Raises:
         NotFoundError: there is no workspace.
@@ -75,32 +75,23 @@ def serve(
         BusyError: another process has the gallery.
         InputError: the address cannot be listened at.
     """
-    limits = limits or Limits()
-    rights = _rights(directory, host, allow_writes, require_token)
+    rights = _rights(directory, address.host, allow_writes, require_token)
     if images_from:
         Workspace(directory).allow_images(*images_from)
-    app = create_app(
-        directory,
-        limits=limits,
-        anonymous=rights.anonymous,
-        names=(*LOOPBACK_NAMES, *names) if rights.local or names else None,
-        backups=backups,
-        shadowing=shadowing,
-        canarying=canarying,
-        drift_reference=drift_reference,
-    )
+    names = (*LOOPBACK_NAMES, *address.names) if rights.local or address.names else None
+    app = create_app(directory, settings, anonymous=rights.anonymous, names=names)
     service: Service = app.state.service
     with ExitStack() as stack:
-        listening = stack.enter_context(listen(host, port))
+        listening = stack.enter_context(listen(address.host, address.port))
         # Before anything is promised: what is wrong is said here, and whoever asks meanwhile waits.
         service.open()
         log_to_stderr()
         _say_if_nothing_is_shown(service)
         local = stack.enter_context(local_socket(service.holdings.directory))
-        where = f"{directory.resolve().name} at http://{_address(listening)}"
+        where = f"{directory.resolve().name} at http://{_netloc(listening)}"
         print(f"Serving {where} (allowed: {rights}). Ctrl-C ends it.", flush=True)
         sockets = [listening] if local is None else [listening, local]
-        _Server(_config(app, proxies, limits), service).run(sockets=sockets)
+        _Server(_config(app, address.proxies, settings.limits), service).run(sockets=sockets)
 
 
 @dataclass(frozen=True)
@@ -175,7 +166,7 @@ def _config(app: FastAPI, proxies: Sequence[str], limits: Limits) -> uvicorn.Con
     )
 
 
-def _address(listening: socket.socket) -> str:
+def _netloc(listening: socket.socket) -> str:
     """Host and port of a socket, as they stand in a URL."""
     host, port = listening.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
