@@ -92,7 +92,7 @@ def test_the_grid_goes_on_while_its_best_is_at_an_edge(search: ModuleType, best:
 
 
 def test_methods_searched_for_side_by_side_are_one_file(
-    search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two processes at once share the first generation and its images; the file has both, and more runs are not needed."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -104,7 +104,11 @@ def test_methods_searched_for_side_by_side_are_one_file(
     assert not (tmp_path / "search.json").exists()
     (directory,) = tmp_path.glob("glyphs-*/runs")
     before = {path.name: path.stat().st_mtime_ns for path in directory.glob("*.json")}
-    told = subprocess.run([*words, "--processes", "2"], check=True, capture_output=True, text=True).stdout
+    for name, value in {"SIZE": 8, "FACTORS": (1, 4), "MOST": 3}.items():
+        monkeypatch.setattr(search, name, value)
+    monkeypatch.setattr(search, "MAIN", {name: search.MAIN[name] for name in ("l2", "bct")})
+    monkeypatch.setattr(sys, "argv", words[1:])
+    search.main()
     assert {path.name: path.stat().st_mtime_ns for path in directory.glob("*.json")} == before
     found = json.loads((tmp_path / "search.json").read_text())
     assert set(found["methods"]) == {"l2", "bct"}
@@ -114,7 +118,7 @@ def test_methods_searched_for_side_by_side_are_one_file(
     for method in found["methods"].values():
         values = list(method["values"])
         assert len(values) == search.MOST or method["best"] not in (values[0], values[-1])
-    assert "Rows for the tables:" in told
+    assert "Rows for the tables:" in capsys.readouterr().out
 
 
 def test_the_file_says_of_which_commits_its_runs_are(search: ModuleType) -> None:
