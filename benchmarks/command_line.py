@@ -29,8 +29,8 @@ from evergallery.strings.environment import RUNTIME
 
 ROOT = Path(__file__).parents[1]
 IMAGES, SIDE = 200, 32
-LIGHT = ("generations", "status", "doctor", "gallery list", "search --item ITEM")
-"""Verbs that read cards, state and stored vectors."""
+LIGHT = ("generations", "status", "doctor", "gallery list", "search --item ITEM", "plan v2")
+"""Verbs that read cards, state and stored vectors; a plan, what an earlier one has measured."""
 NETWORK = "search PICTURE"
 BY_A_SERVER = "search PICTURE, by a server"
 

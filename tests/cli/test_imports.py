@@ -129,6 +129,15 @@ def test_a_mistake_is_told_before_anything_heavy_is_loaded(shop: Path) -> None:
     assert loaded("generations", "v9", "-w", shop, expect=3) & HEAVY == set()
 
 
+def test_a_plan_of_what_is_known_loads_nothing_heavy(shop: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "shop"
+    shutil.copytree(shop, copy)
+    known = as_json("plan", "v2", "-w", copy)
+    assert loaded("plan", "v2", "-w", copy) & HEAVY == set()
+    assert as_json("plan", "v2", "-w", copy) == known
+    assert loaded("plan", "v1", "-w", copy, expect=2) & HEAVY == set()
+
+
 def test_a_picture_loads_the_network_and_nothing_that_its_network_does_not_need(shop: Path) -> None:
     picture = next((shop.parent / "photos").rglob("*.png"))
     for verb in (("search", picture), ("index", shop.parent / "photos")):

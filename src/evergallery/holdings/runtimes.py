@@ -145,7 +145,7 @@ def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> Runn
     trial = tried(_torch(holdings, generation), file, generation.preprocessing, _others())
     watcher.said(trial.told(generation.name))
     content = {
-        "machine": _machine(),
+        "machine": machine(),
         "threads": threads(),
         "file": None if file is None else sha256_of(file),
         **trial.to_dict(),
@@ -174,11 +174,11 @@ def _file(holdings: Holdings, generation: Generation) -> Path:
 
 
 def _record(holdings: Holdings, generation: Generation) -> Path:
-    name = hashlib.sha256(json.dumps(_machine(), sort_keys=True).encode()).hexdigest()
+    name = hashlib.sha256(json.dumps(machine(), sort_keys=True).encode()).hexdigest()
     return _folder(holdings) / f"{generation.fingerprint[:32]}-{name[:16]}.json"
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """What a trial holds for: another processor or version may have another fastest runtime."""
     return {
         "processor": _processor(),

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from evergallery.errors import InputError
+from evergallery.gallery.items import Item
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def uncertain_first(items: StoredItems) -> NDArray[np.int64]:
     Raises:
         InputError: no item of a space has a label.
     """
+    import torch
+
     spaces = np.asarray(items.spaces)
     nearness = torch.empty(len(spaces))
     for space in dict.fromkeys(items.spaces):
@@ -51,8 +55,11 @@ def uncertain_first(items: StoredItems) -> NDArray[np.int64]:
     return order
 
 
-def _nearness(vectors: Tensor, labels: Sequence[str | None]) -> Tensor:
+def _nearness(vectors: "Tensor", labels: Sequence[str | None]) -> "Tensor":
     """(N,) cosine of each vector and the mean of its class, or the nearest class mean."""
+    import torch
+    from torch.nn import functional as F
+
     labelled = [index for index, label in enumerate(labels) if label is not None]
     if not labelled:
         raise InputError(
@@ -100,3 +107,23 @@ ORDERS: dict[str, Callable[[StoredItems], NDArray[np.int64]]] = {
     "popular": popular_first,
 }
 """Every order by name; each gives (N,) indices, first to be refreshed first."""
+
+
+def order_of(name: str, items: Sequence[Item], found: Mapping[str, int]) -> NDArray[np.int64]:
+    """(N,) indices of stored items in the order of a name of ``ORDERS``.
+
+    Raises:
+        InputError: no such order, or one that needs labels where there are none.
+    """
+    if name not in ORDERS:
+        raise InputError(f"There is no order {name!r}: choose {', '.join(ORDERS)}.")
+    return ORDERS[name](
+        StoredItems(
+            [item.id for item in items],
+            [item.embedding for item in items],
+            [item.generation for item in items],
+            [item.label for item in items],
+            [item.added for item in items],
+            found,
+        )
+    )

@@ -2,24 +2,41 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
-from evergallery.gallery.items import Item
-from evergallery.retrieval.refresh_curve import mixed_recall
-from evergallery.searching.routes import Route
 from evergallery.upgrade.options import Option, Recommendation
-from evergallery.upgrade.orders import ORDERS, StoredItems
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
 SAMPLE = 1000
 LEAST_SAMPLE = 20
 
-Vectors = NDArray[np.float32]
+
+@dataclass(frozen=True)
+class RefreshProposal:
+    """A refresh that somebody thinks of.
+
+    Attributes:
+        generation: that would query.
+        adapter: that would map the stored vectors, in place of extracting images again.
+        images: where to look for the images first, by content.
+        shares: of the items at which recall is measured, each in [0, 1].
+        orders: names of the orders in which items would be refreshed.
+        data_dir: where named sets lie.
+        price_per_hour: of this machine, in whatever currency.
+    """
+
+    generation: str
+    adapter: str | None
+    images: str | Path | ImageSet | None
+    shares: Sequence[float]
+    orders: Sequence[str]
+    data_dir: Path | None = None
+    price_per_hour: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,51 +112,26 @@ class ExpectedRecall:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Stored items with a label and an image, as stored and as refreshed.
+class Measured:
+    """What was measured on a sample.
 
     Attributes:
-        items: N.
-        queries: (N, D) by the generation that would query.
-        refreshed: (N, D') the new vectors.
-        routes: from the queries to each stored space, by fingerprint, and to the new one.
-        new: fingerprint of the new space.
+        missing: items whose image was not found.
+        seconds: spent on all of them.
+        images: whether images were read.
+        sample: items on which recall was measured.
+        curves: their recall by share.
+        options: every way of answering on the sample.
+        advice: which of them to take.
     """
 
-    items: Sequence[Item]
-    queries: Vectors
-    refreshed: Vectors
-    routes: Mapping[str, Route]
-    new: str
-
-
-def expected_recall(
-    sample: Sample, found: Mapping[str, int], shares: Sequence[float], orders: Sequence[str]
-) -> ExpectedRecall:
-    """recall@1 of the sample's images among each other while more and more of them are refreshed."""
-    labels = np.unique([str(item.label) for item in sample.items], return_inverse=True)[1]
-    numbers = torch.from_numpy(labels)
-    count = len(numbers)
-    hits = numbers[:, None] == numbers[None, :]
-    hits.fill_diagonal_(False)
-    before, before_raw = torch.empty(count, count), torch.empty(count, count)
-    by_space: dict[str, list[int]] = {}
-    for index, item in enumerate(sample.items):
-        by_space.setdefault(item.generation, []).append(index)
-    calibrated = all(sample.routes[space].calibration for space in (*by_space, sample.new))
-    for space, rows in by_space.items():
-        vectors = np.stack([sample.items[index].embedding for index in rows])
-        before_raw[:, rows], before[:, rows] = _scores(sample.routes[space], sample.queries, vectors, calibrated)
-    after_raw, after = _scores(sample.routes[sample.new], sample.queries, sample.refreshed, calibrated)
-    for scores in (before, before_raw, after, after_raw):
-        scores.fill_diagonal_(-torch.inf)
-    curves: dict[str, tuple[float, ...]] = {}
-    raw: dict[str, tuple[float, ...]] = {}
-    for name in orders:
-        order = torch.from_numpy(order_of(name, sample.items, found))
-        curves[name] = tuple(mixed_recall(before, after, hits, order=order, shares=shares))
-        raw[name] = tuple(mixed_recall(before_raw, after_raw, hits, order=order, shares=shares))
-    return ExpectedRecall(int(hits.any(1).sum()), curves, raw)
+    missing: int
+    seconds: float
+    images: bool
+    sample: int
+    curves: ExpectedRecall
+    options: tuple[Option, ...] = ()
+    advice: Recommendation | None = None
 
 
 def share_for(recall: float, shares: Sequence[float], values: Sequence[float]) -> float:
@@ -159,29 +151,3 @@ def share_for(recall: float, shares: Sequence[float], values: Sequence[float]) -
             f"{values[-1]:.3f} on the sample; ask for less, or leave --until out."
         )
     return reached
-
-
-def order_of(name: str, items: Sequence[Item], found: Mapping[str, int]) -> NDArray[np.int64]:
-    """(N,) indices of stored items in the order of a name of ``ORDERS``.
-
-    Raises:
-        InputError: no such order, or one that needs labels where there are none.
-    """
-    if name not in ORDERS:
-        raise InputError(f"There is no order {name!r}: choose {', '.join(ORDERS)}.")
-    return ORDERS[name](
-        StoredItems(
-            [item.id for item in items],
-            [item.embedding for item in items],
-            [item.generation for item in items],
-            [item.label for item in items],
-            [item.added for item in items],
-            found,
-        )
-    )
-
-
-def _scores(route: Route, queries: Vectors, vectors: Vectors, calibrated: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    scores = torch.from_numpy(route.scores(queries, vectors))
-    scale = route.calibration
-    return scores, scale.slope * scores + scale.intercept if calibrated and scale else scores

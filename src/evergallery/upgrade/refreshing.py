@@ -28,9 +28,9 @@ from evergallery.holdings.notes import Problem
 from evergallery.holdings.runtimes import ran_in
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Refresh
-from evergallery.upgrade.orders import ORDERS
-from evergallery.upgrade.plan import Plan, order_of, share_for
-from evergallery.upgrade.planning import RefreshProposal, measured_plan
+from evergallery.upgrade.orders import ORDERS, order_of
+from evergallery.upgrade.plan import Plan, RefreshProposal, share_for
+from evergallery.upgrade.planning import measured_plan
 from evergallery.upgrade.renewal import (
     before_refresh,
     given_images,
