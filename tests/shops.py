@@ -1,8 +1,12 @@
 """A workspace of models that take no training, and photographs on disk."""
 
+import atexit
+import functools
+import io
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
@@ -22,23 +26,41 @@ def held_out() -> ImageSet:
     return coloured_images(classes=10, each=30, seed=7)
 
 
-def make_photos(folder: Path, each: int = 20, seed: int = 2) -> Path:
+@functools.cache
+def drawn(each: int, seed: int) -> list[tuple[str, bytes]]:
+    """Photographs of ten classes as files, each with its name."""
     images = coloured_images(classes=10, each=each, seed=seed)
+    found = []
     for index, (row, label) in enumerate(zip(images.rows, images.labels, strict=True)):
-        path = folder / images.classes[label] / f"{index:03d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images.pixels[row]).save(path)
+        file = io.BytesIO()
+        Image.fromarray(images.pixels[row]).save(file, "png")
+        found.append((f"{images.classes[label]}/{index:03d}.png", file.getvalue()))
+    return found
+
+
+def make_photos(folder: Path, each: int = 20, seed: int = 2) -> Path:
+    for name, content in drawn(each, seed):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     return folder
+
+
+@functools.cache
+def registered() -> Path:
+    """A workspace of the models that no test changes; gone with this process."""
+    directory = Path(tempfile.mkdtemp(prefix="evergallery-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    with Workspace.create(directory / "shop", size=16) as shop:
+        (shop.directory / "gate.toml").write_text("cross_test = -10.0\nnegative_flips = 20.0\nqueries = 200\n")
+        for model in MODELS:
+            shop.register(model, size=16)
+    return shop.directory
 
 
 def make_shop(folder: Path) -> Workspace:
     """v1 sees worn, v2 better in the same coordinates, v3 better in others, v4 in more of them; v1's vectors are stored."""
-    photos = make_photos(folder / "photos")
-    shop = Workspace.create(folder / "shop", size=16)
-    (shop.directory / "gate.toml").write_text("cross_test = -10.0\nnegative_flips = 20.0\nqueries = 200\n")
-    for model in MODELS:
-        shop.register(model, size=16)
-    shop.index(photos)
+    shop = Workspace(shutil.copytree(registered(), folder / "shop"))
+    shop.index(make_photos(folder / "photos"))
     return shop
 
 

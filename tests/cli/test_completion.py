@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 import models
+from conftest import evergallery
 from evergallery import Workspace
 from evergallery.cli.choices import SearchWay
 from evergallery.cli.completion import BACKBONES, WAYS, search_ways
@@ -32,20 +33,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def proposed(line: list[str], here: Path, **environment: str) -> list[str]:
     """What is proposed for the last word of a line."""
-    done = subprocess.run(
-        [sys.executable, "-m", "evergallery"],
-        cwd=here,
-        env={
-            **os.environ,
-            **environment,
-            "_EVERGALLERY_COMPLETE": "complete_bash",
-            "COMP_WORDS": "\n".join(["evergallery", *(shlex.quote(word) if word else "" for word in line)]),
-            "COMP_CWORD": str(len(line)),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    asking = {
+        "_EVERGALLERY_COMPLETE": "complete_bash",
+        "COMP_WORDS": "\n".join(["evergallery", *(shlex.quote(word) if word else "" for word in line)]),
+        "COMP_CWORD": str(len(line)),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        for name, value in {**asking, **environment}.items():
+            patch.setenv(name, value)
+        done = evergallery()
     assert done.stderr == ""
     return done.stdout.split()
 

@@ -15,6 +15,7 @@ from evergallery.errors import InputError
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone, extract
 from evergallery.network.architecture import Neck
 from evergallery.network.backbones import load_weights
+from evergallery.network.uninitialised import uninitialised
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("resnet8", 74_640), ("resnet20", 269_072), ("resnet32", 463_504)])
@@ -48,6 +49,22 @@ def test_initial_weights_follow_the_seed_alone() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
     other = build_backbone("resnet20", seed=4).module.state_dict()
     assert not torch.equal(first["stem.0.weight"], other["stem.0.weight"])
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet20", "bn-inception", "resnet18", "vit_tiny_patch16_224", "torchvision/resnet18"]
+)
+def test_without_initial_weights_nothing_is_drawn_and_all_else_is_as_ever(name: str) -> None:
+    drawn = build_backbone(name, seed=3)
+    state = torch.get_rng_state()
+    with uninitialised():
+        built = build_backbone(name)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (built.width, built.size, built.mean) == (drawn.width, drawn.size, drawn.mean)
+    built.module.load_state_dict(drawn.module.state_dict())
+    images = torch.rand(2, 3, built.size, built.size)
+    with torch.no_grad():
+        assert torch.equal(built.module.eval()(images), drawn.module.eval()(images))
 
 
 def test_timm_model_brings_its_preprocessing() -> None:

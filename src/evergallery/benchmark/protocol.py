@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evergallery.benchmark.parts import Parts, parts_of
 from evergallery.data.datasets import NAMED
@@ -19,6 +19,9 @@ from evergallery.network import HeadKind, Neck
 from evergallery.training import Settings
 from evergallery.training.settings import TrainingPrecision
 from evergallery.watching import Watcher
+
+if TYPE_CHECKING:
+    from evergallery.network.backbones import Backbone
 
 Budget = Literal["quick", "standard", "paper"]
 
@@ -184,15 +187,11 @@ class BenchmarkProtocol:
 
     def dimension(self, backbone: str) -> int:
         """D of the embedding with this backbone."""
-        from evergallery.network import build_backbone
-
-        return build_backbone(backbone).width if self.dim is None else self.dim
+        return _described(backbone).width if self.dim is None else self.dim
 
     def preprocessing(self, plan: TrainingPlan) -> Preprocessing:
         """How an image becomes the input of the network."""
-        from evergallery.network import build_backbone
-
-        built = build_backbone(self.backbone)
+        built = _described(self.backbone)
         return Preprocessing(
             size=plan.size or built.size,
             fit=self.fit,
@@ -200,6 +199,15 @@ class BenchmarkProtocol:
             mean=built.mean,
             std=built.std,
         )
+
+
+def _described(backbone: str) -> "Backbone":
+    """A backbone of which the width and the input are wanted, and not the weights."""
+    from evergallery.network import build_backbone
+    from evergallery.network.uninitialised import uninitialised
+
+    with uninitialised():
+        return build_backbone(backbone)
 
 
 @dataclass(frozen=True)

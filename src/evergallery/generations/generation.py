@@ -243,10 +243,12 @@ class Generation:
         import torch
 
         from evergallery.network import Embedder, ExpandedEmbedder
+        from evergallery.network.uninitialised import uninitialised
 
-        embedder: Embedder | ExpandedEmbedder = Embedder(self.architecture)
-        if self.card.root is not None:
-            embedder = ExpandedEmbedder(Embedder(self.card.root), Embedder(self.architecture))
+        with uninitialised():
+            own = Embedder(self.architecture)
+            root = None if self.card.root is None else Embedder(self.card.root)
+        embedder = own if root is None else ExpandedEmbedder(root, own)
         embedder.load_state_dict(self._tensors(EMBEDDER))
         return embedder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 

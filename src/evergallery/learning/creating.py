@@ -19,6 +19,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import State
 from evergallery.learning.decision import changed_architecture
 from evergallery.network import Architecture, HeadKind, Neck, build_backbone
+from evergallery.network.uninitialised import uninitialised
 from evergallery.upgrade.gate import DEFAULT, FILE
 from evergallery.watching import SILENT, Watcher
 
@@ -109,7 +110,8 @@ def create(
 
 def _preprocessing(backbone: str, size: Size | None, fit: Fit, reduce_jpegs: bool) -> Preprocessing:
     """How images become the input of a backbone: as it was published, where nothing else is asked for."""
-    built = build_backbone(backbone)
+    with uninitialised():
+        built = build_backbone(backbone)
     return Preprocessing(
         size=built.size if size is None else size,
         fit=fit,

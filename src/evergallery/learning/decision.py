@@ -17,6 +17,7 @@ from evergallery.methods import Beginning, Evergreen, Finetune, Method
 from evergallery.network import Architecture, Embedder, HeadKind, Neck
 from evergallery.network.backbones import Weights, build_backbone, read_weights
 from evergallery.network.embedder import IDENTITIES
+from evergallery.network.uninitialised import uninitialised
 from evergallery.training import Recipe, Settings, TrainedPart
 
 
@@ -179,7 +180,8 @@ def _recipe(architecture: Architecture, part: TrainedPart, beginning: Beginning,
         return "neck"
     if not known:
         return "update" if beginning == "parent" else "scratch"
-    layers = build_backbone(architecture.backbone, seed=0).module.modules()
+    with uninitialised():
+        layers = build_backbone(architecture.backbone).module.modules()
     # What has no statistics to keep, as transformers and ConvNeXt, wants rates by depth.
     return "finetune" if any(isinstance(layer, _BatchNorm) for layer in layers) else "transformer"
 
@@ -233,5 +235,6 @@ def changed_architecture(
         "neck": neck if neck is not None else own_neck,
     }
     changed = Architecture.of(**values)
-    Embedder(changed)
+    with uninitialised():
+        Embedder(changed)
     return changed

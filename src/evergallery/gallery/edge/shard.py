@@ -248,7 +248,7 @@ class Shard:
     def _nearest_read_once(
         self, queries: NDArray[np.float32], search: Search, condition: engine.Filter | None
     ) -> list[list[Match]] | None:
-        """The same of several queries, each item read once, however many find it; ``None`` where somebody writes meanwhile."""
+        """The nearest of several queries, each item read once, however many find it; ``None`` where somebody writes meanwhile."""
         writes = self._writes
         if writes % 2:
             return None
