@@ -26,6 +26,7 @@ import numpy as np
 
 from common import record
 from evergallery.benchmark.contenders import INITIAL
+from evergallery.benchmark.job import Experiment
 from evergallery.benchmark.protocol import Budget, ProtocolChanges
 from evergallery.benchmark.runner import run_benchmark
 from evergallery.benchmark.tables import Run, by_method, read_runs
@@ -120,12 +121,14 @@ class Search:
     def run(self, name: str) -> Path:
         """The runs of a contender at each seed that are not there yet; the directory of the results."""
         return run_benchmark(
-            "glyphs",
+            Experiment(
+                "glyphs",
+                self.budget,
+                str(self.work / "development.npz"),
+                changes=ProtocolChanges(size=SIZE),
+            ),
             [name],
             seeds=self.seeds,
-            budget=self.budget,
-            data=str(self.work / "development.npz"),
-            changes=ProtocolChanges(size=SIZE),
             out=self.work,
             watcher=Watcher(),
         )

@@ -24,6 +24,7 @@ from evergallery import Workspace
 from evergallery.benchmark import contenders, job, protocols, runner
 from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender, baseline_of
 from evergallery.benchmark.further_tables import evaluated_markdown
+from evergallery.benchmark.job import Experiment
 from evergallery.benchmark.known_data import described
 from evergallery.benchmark.measures import Chain, measures_of
 from evergallery.benchmark.parts import parts_of
@@ -73,7 +74,7 @@ def halves_of_six(classes: Sequence[str], seed: int) -> Tasks:
 
 
 def run(tiny: str, out: Path, methods: list[str], seeds: int = 1) -> Path:
-    return run_benchmark("tiny", methods, seeds=range(seeds), data=tiny, out=out, watcher=Watcher())
+    return run_benchmark(Experiment("tiny", data=tiny), methods, seeds=range(seeds), out=out, watcher=Watcher())
 
 
 def results(directory: Path) -> dict[str, dict[str, Any]]:
@@ -192,10 +193,10 @@ class TestRuns:
     def test_what_a_protocol_does_not_admit_is_refused_before_anything_is_trained(self, tmp_path: Path) -> None:
         for name, reason in (("csd", "compares coordinates"), ("finetune+drift", "maps between spaces")):
             with pytest.raises(InputError, match=f"{reason}.* from 512 dimensions to 2048: leave it out of --methods"):
-                run_benchmark("bct-imagenet", ["initial", name], seeds=[0], out=tmp_path, watcher=Watcher())
+                run_benchmark(Experiment("bct-imagenet"), ["initial", name], seeds=[0], out=tmp_path, watcher=Watcher())
         watcher = Listening()
         with pytest.raises(InputError, match="images of your own"):
-            run_benchmark("bct-imagenet", seeds=[0], out=tmp_path, watcher=watcher)
+            run_benchmark(Experiment("bct-imagenet"), seeds=[0], out=tmp_path, watcher=watcher)
         assert watcher.heard == ["csd is left out, as this protocol does not admit it"]
         assert Contender.named("cores").misfit(PROTOCOLS["bct-imagenet"]) is None
         assert Contender.named("csd").misfit(PROTOCOLS["dual-tuning"]) is None
@@ -216,7 +217,7 @@ class TestRuns:
 
     def test_data_of_ones_own_are_asked_for(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="'mutual-one-task' runs on images of your own: name them with --data"):
-            run_benchmark("mutual-one-task", ["initial"], seeds=[0], out=tmp_path, watcher=Watcher())
+            run_benchmark(Experiment("mutual-one-task"), ["initial"], seeds=[0], out=tmp_path, watcher=Watcher())
 
 
 def chain(tasks: int = 3, seed: int = 0) -> Chain:
@@ -235,11 +236,9 @@ class TestChanges:
         save_file(build_backbone("resnet32", seed=7).module.state_dict(), weights)
         changes = ProtocolChanges(backbone="resnet32", dim=12, head="unit-rows", weights=weights, epochs=1, ks=(2, 4))
         directory = run_benchmark(
-            "tiny",
+            Experiment("tiny", data=tiny, changes=changes),
             ["finetune", "joint"],
             seeds=[0],
-            data=tiny,
-            changes=changes,
             out=tmp_path / "out",
             watcher=Watcher(),
         )
@@ -277,7 +276,11 @@ class TestChanges:
     ) -> None:
         with pytest.raises(InputError, match=message):
             run_benchmark(
-                "tiny", ["initial"], seeds=[0], data="nowhere", changes=changes, out=tmp_path, watcher=Watcher()
+                Experiment("tiny", data="nowhere", changes=changes),
+                ["initial"],
+                seeds=[0],
+                out=tmp_path,
+                watcher=Watcher(),
             )
         assert not list(tmp_path.glob("tiny-*"))
 
@@ -293,9 +296,13 @@ class TestChanges:
         rows = ["initial", "finetune+procrustes", "finetune", "cores"]
         changes = ProtocolChanges(dim=8, neck="linear", epochs=1, precision="float32")
         directory = run_benchmark(
-            "glyphs", rows, seeds=[0, 1], budget="quick", data=tiny, changes=changes, out=tmp_path, processes=2,
+            Experiment("glyphs", "quick", tiny, changes=changes),
+            rows,
+            seeds=[0, 1],
+            out=tmp_path,
+            processes=2,
             watcher=Watcher(),
-        )  # fmt: skip
+        )
         runs = read_runs(directory)
         wanted = [(row, seed) for row in rows for seed in (0, 1)]
         assert sorted((run["method"], run["seed"]) for run in runs) == sorted(wanted)
@@ -360,10 +367,18 @@ class TestChanges:
         """Of the paper's budget on a toy, by its loss alone."""
         make_published("cub200", tmp_path, classes=4, each=4)
         run_benchmark(
-            "mutual-one-task", ["initial", "finetune", "mutual", "joint"], seeds=[0], budget="paper", data="cub200",
-            data_dir=tmp_path, out=tmp_path / "out", watcher=Watcher(),
-            changes=ProtocolChanges(backbone="resnet8", dim=8, pretrained=False, epochs=2, size=16),
-        )  # fmt: skip
+            Experiment(
+                "mutual-one-task",
+                "paper",
+                "cub200",
+                tmp_path,
+                ProtocolChanges(backbone="resnet8", dim=8, pretrained=False, epochs=2, size=16),
+            ),
+            ["initial", "finetune", "mutual", "joint"],
+            seeds=[0],
+            out=tmp_path / "out",
+            watcher=Watcher(),
+        )
         for row in ("initial", "finetune", "mutual", "joint"):
             (workspace,) = (tmp_path / "out").glob(f"*/work/seed0/{row}")
             found = Workspace(workspace).generations()
@@ -379,7 +394,7 @@ class TestChanges:
         ]  # fmt: skip
         for data, budget, first in cases:
             one = job.BenchmarkJob(
-                job.Experiment("dual-tuning", budget, data, tmp_path, ProtocolChanges(size=16)),
+                Experiment("dual-tuning", budget, data, tmp_path, ProtocolChanges(size=16)),
                 Contender.named("initial"), seed=1, directory=tmp_path / "out",
             )  # fmt: skip
             tasks = one.tasks(one.parts(Watcher()).images)
@@ -395,12 +410,20 @@ class TestChanges:
         """Nothing is new in the second task but the network."""
         make_published("dukemtmc", tmp_path, classes=4, each=4)
         directory = run_benchmark(
-            "dual-tuning", ["finetune", "joint"], seeds=[0], budget="paper", data="dukemtmc", data_dir=tmp_path,
-            out=tmp_path / "out", watcher=Watcher(),
-            changes=ProtocolChanges(
-                backbone="resnet20", update_backbone="resnet8", pretrained=False, epochs=1, size=16
+            Experiment(
+                "dual-tuning",
+                budget="paper",
+                data="dukemtmc",
+                data_dir=tmp_path,
+                changes=ProtocolChanges(
+                    backbone="resnet20", update_backbone="resnet8", pretrained=False, epochs=1, size=16
+                ),
             ),
-        )  # fmt: skip
+            ["finetune", "joint"],
+            seeds=[0],
+            out=tmp_path / "out",
+            watcher=Watcher(),
+        )
         runs = read_runs(directory)
         assert {run["method"] for run in runs} == {"finetune", "joint"}
         for run in runs:
@@ -423,9 +446,12 @@ class TestChanges:
 
         monkeypatch.setattr(Mutual, "begin", begin)
         run_benchmark(
-            "tiny", ["mutual@supporting=pretrained"], seeds=[0], data=tiny, changes=ProtocolChanges(weights=path),
-            out=tmp_path / "out", watcher=Watcher(),
-        )  # fmt: skip
+            Experiment("tiny", data=tiny, changes=ProtocolChanges(weights=path)),
+            ["mutual@supporting=pretrained"],
+            seeds=[0],
+            out=tmp_path / "out",
+            watcher=Watcher(),
+        )
         assert len(begun) == 2
         for found in begun:
             assert all(torch.equal(found[name], tensor) for name, tensor in given.items())
@@ -463,10 +489,16 @@ class TestChanges:
         with pytest.raises(
             InputError, match="that of resnet8 with --weights and that of resnet32 with --update-weights"
         ):
-            run_benchmark("tiny", ["l2"], seeds=[0], data=tiny, changes=alone, out=tmp_path, watcher=Watcher())
+            run_benchmark(
+                Experiment("tiny", data=tiny, changes=alone), ["l2"], seeds=[0], out=tmp_path, watcher=Watcher()
+            )
         assert not begun
         directory = run_benchmark(
-            "tiny", ["l2", "cores"], seeds=[0], data=tiny, changes=both, out=tmp_path / "out", watcher=Watcher()
+            Experiment("tiny", data=tiny, changes=both),
+            ["l2", "cores"],
+            seeds=[0],
+            out=tmp_path / "out",
+            watcher=Watcher(),
         )
         assert len(begun) == 4
         for network, name in zip(begun, [*files] * 2, strict=True):
@@ -560,9 +592,12 @@ class TestSplits:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images.pixels[index]).save(path)
         directory = run_benchmark(
-            "tiny", ["initial", "l2"], seeds=[0], data="market1501", data_dir=tmp_path, out=tmp_path / "out",
+            Experiment("tiny", data="market1501", data_dir=tmp_path),
+            ["initial", "l2"],
+            seeds=[0],
+            out=tmp_path / "out",
             watcher=Watcher(),
-        )  # fmt: skip
+        )
         found = results(directory)["l2-seed0"]
         assert found["data"]["set"] == "market1501"
         assert (found["data"]["training"], found["data"]["test"]) == (72, 24)
@@ -573,16 +608,23 @@ class TestSplits:
         for part in ("bounding_box_train", "query"):
             with pytest.raises(InputError, match="a part of a set whose split is published: .*--data market1501"):
                 run_benchmark(
-                    "tiny", ["initial"], seeds=[0], data=str(root / part), out=tmp_path / part, watcher=Watcher()
+                    Experiment("tiny", data=str(root / part)),
+                    ["initial"],
+                    seeds=[0],
+                    out=tmp_path / part,
+                    watcher=Watcher(),
                 )
 
     def test_pairs_templates_and_landmarks_are_measured_beside_the_test_part(self, tiny: str, tmp_path: Path) -> None:
         for name in TOYS:
             make_toy(name, tmp_path)
         directory = run_benchmark(
-            "tiny", ["initial", "finetune", "procrustes", "joint"], seeds=[0], data=tiny, data_dir=tmp_path,
-            changes=ProtocolChanges(evaluate=tuple(EVALUATION_SETS)), out=tmp_path / "out", watcher=Watcher(),
-        )  # fmt: skip
+            Experiment("tiny", data=tiny, data_dir=tmp_path, changes=ProtocolChanges(evaluate=tuple(EVALUATION_SETS))),
+            ["initial", "finetune", "procrustes", "joint"],
+            seeds=[0],
+            out=tmp_path / "out",
+            watcher=Watcher(),
+        )
         found = {name: run["measures"]["evaluated"] for name, run in results(directory).items()}
         assert all(set(figures) == set(EVALUATION_SETS) for figures in found.values())
         untouched = found["initial-seed0"]
@@ -613,9 +655,12 @@ class TestSplits:
         (tmp_path / "lfw/pairs.txt").unlink()
         with pytest.raises(InputError, match=r"lacks pairs\.txt"):
             run_benchmark(
-                "tiny", ["l2"], seeds=[0], data=tiny, data_dir=tmp_path, changes=ProtocolChanges(evaluate=("lfw",)),
-                out=tmp_path / "other", watcher=Watcher(),
-            )  # fmt: skip
+                Experiment("tiny", data=tiny, data_dir=tmp_path, changes=ProtocolChanges(evaluate=("lfw",))),
+                ["l2"],
+                seeds=[0],
+                out=tmp_path / "other",
+                watcher=Watcher(),
+            )
         assert not (tmp_path / "other").exists(), "nothing was trained"
 
     def test_cameras_and_gallery_are_those_of_the_set(self, shop: Path) -> None:

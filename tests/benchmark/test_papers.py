@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.benchmark import job, lineage
+from evergallery.benchmark.job import Experiment
 from evergallery.benchmark.protocol import ProtocolChanges
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.runner import run_benchmark
@@ -364,9 +365,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], l
         job.read_parts.cache_clear()
         with pytest.raises(KeyboardInterrupt):
             run_benchmark(
-                protocol, [method], seeds=[0], budget="paper", data=data, data_dir=directory / paper, changes=changes,
-                out=directory / paper / "results", watcher=Watcher(),
-            )  # fmt: skip
+                Experiment(protocol, "paper", data, directory / paper, changes),
+                [method],
+                seeds=[0],
+                out=directory / paper / "results",
+                watcher=Watcher(),
+            )
         return found[paper]
 
     import timm

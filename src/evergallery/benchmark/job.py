@@ -9,7 +9,7 @@ import numpy as np
 
 from evergallery.benchmark.contenders import Contender
 from evergallery.benchmark.parts import TRAIN, Parts
-from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, ProtocolChanges, TrainingPlan
+from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, Budget, ProtocolChanges, TrainingPlan
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.data.datasets import NAMED
 from evergallery.data.image_set import ImageSet
@@ -25,18 +25,18 @@ class Experiment:
     """A protocol on some images: what the runs of all contenders and seeds share.
 
     Attributes:
-        protocol: its name.
+        protocol: a name of ``PROTOCOLS``.
         budget: how long it trains.
-        data: images, or a named set; ``None`` for the protocol's own.
+        data: images, for protocols that bring none: a source as ``learn`` takes it, or a named set.
         data_dir: where a named set lies.
-        changes: of the protocol.
+        changes: of the protocol; results of each are by themselves.
     """
 
     protocol: str
-    budget: Budget
-    data: str | None
-    data_dir: Path | None
-    changes: ProtocolChanges
+    budget: Budget = "standard"
+    data: str | None = None
+    data_dir: Path | None = None
+    changes: ProtocolChanges = NO_CHANGES
 
     @property
     def definition(self) -> BenchmarkProtocol:

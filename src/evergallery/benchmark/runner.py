@@ -16,7 +16,7 @@ from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
 from evergallery.benchmark.lineage import first_directory, first_generation, lineage
 from evergallery.benchmark.measures import measures_of
 from evergallery.benchmark.parts import TRAIN
-from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, Budget, ProtocolChanges
+from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.benchmark.result import result_of
@@ -29,14 +29,10 @@ from evergallery.watching import SILENT, Watcher
 
 
 def run_benchmark(
-    protocol: str,
+    experiment: Experiment,
     methods: Sequence[str] | None = None,
     *,
     seeds: Sequence[int],
-    budget: Budget = "standard",
-    data: str | None = None,
-    data_dir: Path | None = None,
-    changes: ProtocolChanges = NO_CHANGES,
     out: Path,
     processes: int = 1,
     watcher: Watcher,
@@ -46,13 +42,9 @@ def run_benchmark(
     Where there are several CUDA devices, as many runs go side by side, or as many as are asked for.
 
     Args:
-        protocol: a name of ``PROTOCOLS``.
+        experiment: the protocol, and the images that it runs on.
         methods: names, see ``Contender``; by default those of ``USUAL`` that the protocol admits.
         seeds: of the runs.
-        budget: how long to train.
-        data: images, for protocols that bring none: a source as ``learn`` takes it, or a named set.
-        data_dir: where a named set lies.
-        changes: of the protocol; results of each are by themselves.
         out: for results; runs and work go to ``out/PROTOCOL-BUDGET``, and to another directory for each set of changes.
         processes: runs at a time, each with its share of the cores; where there are several CUDA devices, each has one.
         watcher: hears of progress.
@@ -61,7 +53,7 @@ def run_benchmark(
         InputError: an unknown name, a method that the protocol does not admit, or images that it cannot use; before anything
             is trained.
     """
-    jobs = _jobs(Experiment(protocol, budget, data, data_dir, changes), methods, seeds, out, watcher)
+    jobs = _jobs(experiment, methods, seeds, out, watcher)
     directory = jobs[0].directory
     waiting = [job for job in jobs if not job.result.is_file()]
     if len(waiting) < len(jobs):

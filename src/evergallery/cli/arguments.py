@@ -1,17 +1,13 @@
 """From words on the command line to what the workspace takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, did_you_mean
 from evergallery.learning.lessons import training_part
 from evergallery.methods import METHODS, Method
-from evergallery.watching import Watcher
-
-if TYPE_CHECKING:
-    from evergallery.workspace import Workspace
 
 
 def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | None:
@@ -29,15 +25,16 @@ def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | Non
 
 
 def choose_classes(
-    space: "Workspace",
-    data: str,
-    data_dir: Path | None,
-    classes: str | None,
-    task: str | None,
-    seed: int | None,
-    watcher: Watcher,
+    classes: str | None, task: str | None, seed: int | None, read: Callable[[], ImageSet]
 ) -> tuple[str, ...] | None:
-    """The classes of ``--classes A,B`` or ``--classes @FILE`` or ``--task K/N``; ``None`` for all."""
+    """The classes of ``--classes A,B`` or ``--classes @FILE`` or ``--task K/N``; ``None`` for all.
+
+    Args:
+        classes: names, or a file of them.
+        task: one of several parts of all classes.
+        seed: of the order in which classes come to the parts.
+        read: the images whose classes are parted.
+    """
     if classes is not None and task is not None:
         raise InputError("--classes and --task both choose classes: give one of them.")
     if classes is not None:
@@ -52,5 +49,5 @@ def choose_classes(
     number, _, groups = task.partition("/")
     if not (number.isdigit() and groups.isdigit() and 1 <= int(number) <= int(groups)):
         raise InputError(f"--task {task!r} is not K/N with 1 ≤ K ≤ N, such as 1/2 for the first half of the classes.")
-    images = training_part(space.read(data, data_dir=data_dir, watcher=watcher))
+    images = training_part(read())
     return equal_groups(images.classes, int(groups), seed)[int(number) - 1]

@@ -10,7 +10,7 @@ from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, size_g
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
-    from evergallery.benchmark.protocol import ProtocolChanges
+    from evergallery.benchmark.job import Experiment
 
 ProtocolArgument = Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")]
 SetsArgument = Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")]
@@ -95,6 +95,7 @@ def benchmark(
     elif protocol == "compare":
         _compare(sets or [], json)
     else:
+        from evergallery.benchmark.job import Experiment
         from evergallery.benchmark.protocol import ProtocolChanges
 
         changes = ProtocolChanges(
@@ -113,20 +114,12 @@ def benchmark(
             ks=_ranks(ks),
             evaluate=_names(evaluate),
         )
-        _run(protocol, methods, seeds, budget, data, data_dir, changes, out_directory, processes, json)
+        experiment = Experiment(protocol, budget, data, data_dir, changes)
+        _run(experiment, methods, seeds, out_directory, processes, json)
 
 
 def _run(
-    protocol: str,
-    methods: str | None,
-    seeds: int,
-    budget: Budget,
-    data: str | None,
-    data_dir: Path | None,
-    changes: "ProtocolChanges",
-    out_directory: Path,
-    processes: int,
-    json: bool,
+    experiment: "Experiment", methods: str | None, seeds: int, out_directory: Path, processes: int, json: bool
 ) -> None:
     """Run what is not finished, and show the table."""
     from evergallery.benchmark.runner import run_benchmark
@@ -135,18 +128,14 @@ def _run(
     require_plots("A benchmark")
     with watching(json) as watcher:
         results = run_benchmark(
-            protocol,
+            experiment,
             _names(methods),
             seeds=range(seeds),
-            budget=budget,
-            data=data,
-            data_dir=data_dir,
-            changes=changes,
             out=out_directory,
             processes=processes,
             watcher=watcher,
         )
-    _show(results, f"{protocol}, budget {budget}", json)
+    _show(results, f"{experiment.protocol}, budget {experiment.budget}", json)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -1,5 +1,6 @@
 """``evergallery learn``."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,7 +103,8 @@ def learn(
     chosen = choose_method(method, options)
     ranks = join(resolve_device(settings.get("device", "auto")))
     with watching(json) as watcher:
-        wanted = ranks.in_turn(lambda: choose_classes(space, data, data_dir, classes, task, class_order_seed, watcher))
+        read = partial(space.read, data, data_dir=data_dir, watcher=watcher)
+        wanted = ranks.in_turn(lambda: choose_classes(classes, task, class_order_seed, read))
         generation = space.learn(
             data,
             method=chosen,

@@ -6,6 +6,7 @@ background, clutter and noise.
 
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +43,29 @@ EXTENT = 46
 """Height or width of the character on the canvas, whichever is larger."""
 ALIKE = 0.93
 """Two characters whose centred drawings have at least this cosine count as one."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a drawing comes into a picture, each value drawn between bounds.
+
+    Attributes:
+        scale: smallest and largest.
+        shift: at most, as a share of the side, either way.
+        angle: at most, in degrees, either way.
+        shear: at most, either way.
+    """
+
+    scale: tuple[float, float]
+    shift: float
+    angle: float
+    shear: float
+
+
+READABLE = Pose(scale=(0.75, 1.15), shift=0.1, angle=12, shear=0.25)
+"""Of the character that a picture shows."""
+ANYHOW = Pose(scale=(0.6, 1.2), shift=0.08, angle=180, shear=0.3)
+"""Of the clutter beside it."""
 
 
 def generate(
@@ -127,11 +151,11 @@ def _draw(
     clutter = np.empty((count, size, size), dtype=np.float32)
     for index in range(count):
         mask = _glyph(character, fonts[draw.integers(len(fonts))], int(draw.integers(0, 3)))
-        masks[index] = _placed(mask, size, draw, scale=(0.75, 1.15), shift=0.1, angle=12, shear=0.25)
+        masks[index] = _placed(mask, size, draw, READABLE)
         # A piece of another character, mostly out of the picture.
         other = alphabet[draw.integers(len(alphabet))]
         mask = _glyph(other, next(name for name in FONTS if ord(other) in _covered(name)), 0)
-        piece = _placed(mask, size, draw, scale=(0.6, 1.2), shift=0.08, angle=180, shear=0.3)
+        piece = _placed(mask, size, draw, ANYHOW)
         towards = draw.uniform(0, 2 * np.pi)
         offset = (0.52 * size * np.array([np.sin(towards), np.cos(towards)])).astype(int)
         clutter[index] = np.roll(piece, offset, axis=(0, 1)) * _inside(offset, size)
@@ -152,25 +176,16 @@ def _draw(
     return result
 
 
-def _placed(
-    mask: Image.Image,
-    size: int,
-    draw: np.random.Generator,
-    *,
-    scale: tuple[float, float],
-    shift: float,
-    angle: float,
-    shear: float,
-) -> NDArray[np.float32]:
+def _placed(mask: Image.Image, size: int, draw: np.random.Generator, pose: Pose) -> NDArray[np.float32]:
     """A drawing scaled, rotated, slanted and shifted into a picture of ``size`` pixels; values in [0, 1]."""
-    turn = np.deg2rad(draw.uniform(-angle, angle))
-    slant = draw.uniform(-shear, shear)
-    zoom = CANVAS / size / draw.uniform(*scale)
+    turn = np.deg2rad(draw.uniform(-pose.angle, pose.angle))
+    slant = draw.uniform(-pose.shear, pose.shear)
+    zoom = CANVAS / size / draw.uniform(*pose.scale)
     # From places in the picture to places in the drawing.
     matrix = (
         zoom * np.array([[1, slant], [0, 1]]) @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     )
-    centre = size / 2 + draw.uniform(-shift, shift, 2) * size
+    centre = size / 2 + draw.uniform(-pose.shift, pose.shift, 2) * size
     offset = CANVAS / 2 - matrix @ centre
     place = (matrix[0, 0], matrix[0, 1], offset[0], matrix[1, 0], matrix[1, 1], offset[1])
     # Twice as large, then halved: bilinear sampling alone would alias.

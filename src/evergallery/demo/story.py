@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,9 @@ def run_demo(
         images, remarks = _prepare(images, limit, seed)
         train, test = images.of_split("train"), images.of_split("test")
         old_classes, new_classes = halves(images.classes, seed)
-        first, update = _settings(data, seed)
         watcher.said(f"v1 learns {len(old_classes)} of {len(images.classes)} classes")
-        old_images, new_images = train.of_classes(old_classes), train.of_classes(new_classes)
-        made = _generations(workspace, old_images, new_images, test, first, update, watcher)
+        learned = _Images(train.of_classes(old_classes), train.of_classes(new_classes), test)
+        made = _generations(workspace, learned, _settings(data, seed), watcher)
         everything = np.arange(len(test))
         held_out = Protocol(test, everything, everything, "every held-out image among the others")
         stored = _stored_vectors(workspace, test)
@@ -96,25 +95,42 @@ def run_demo(
     return result
 
 
+@dataclass(frozen=True)
+class _Images:
+    """The images of the story.
+
+    Attributes:
+        old: of the classes that v1 learns.
+        new: of the classes that arrive later.
+        test: held-out ones of all classes.
+    """
+
+    old: ImageSet
+    new: ImageSet
+    test: ImageSet
+
+
 def _generations(
-    workspace: Workspace,
-    old_images: ImageSet,
-    new_images: ImageSet,
-    test: ImageSet,
-    first: Settings,
-    update: Settings,
-    watcher: Watcher,
+    workspace: Workspace, images: _Images, settings: tuple[Settings, Settings], watcher: Watcher
 ) -> dict[str, Generation]:
-    """Learn v1 to v5, each by its title; the gallery is made of the held-out images by v1."""
-    made = {"v1 untouched": workspace.learn(old_images, settings=first, watcher=watcher)}
+    """Learn v1 to v5, each by its title; the gallery is made of the held-out images by v1.
+
+    Args:
+        workspace: that is filled.
+        images: to learn from, and to store.
+        settings: of a first generation, and of an update.
+        watcher: hears of progress.
+    """
+    first, update = settings
+    made = {"v1 untouched": workspace.learn(images.old, settings=first, watcher=watcher)}
     watcher.said("the gallery: held-out images of all classes, as vectors of v1")
-    workspace.index(test, watcher=watcher)
+    workspace.index(images.test, watcher=watcher)
     for title, method, told in UPDATES:
         watcher.said(told)
-        made[title] = workspace.learn(new_images, method=method, parent="v1", settings=update, watcher=watcher)
+        made[title] = workspace.learn(images.new, method=method, parent="v1", settings=update, watcher=watcher)
     watcher.said("v5 learns everything from scratch: what an update costs today")
     made["v5 joint"] = workspace.learn(
-        new_images, method=Joint(), parent="v1", old_data=old_images, settings=first, watcher=watcher
+        images.new, method=Joint(), parent="v1", old_data=images.old, settings=first, watcher=watcher
     )
     return made
 
