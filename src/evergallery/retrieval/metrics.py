@@ -6,7 +6,7 @@ takes the kept queries only.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -310,61 +310,75 @@ def evaluate(
             )
     if exclusion is not None:
         exclusion.check(len(query_labels), len(gallery_labels))
-    return metrics_of(
-        query_embeddings,
-        gallery_embeddings,
+    search = ExactSearch(query_embeddings, gallery_embeddings, exclusion, memory_limit)
+    answers = RightAnswers(
         count_positives(query_labels, gallery_labels, exclusion),
         lambda part, neighbours: hit_matrix(neighbours, query_labels[part], gallery_labels),
-        ks=ks,
-        exclusion=exclusion,
-        full_ranking=full_ranking,
-        memory_limit=memory_limit,
     )
+    return metrics_of(search, answers, ks, full_ranking=full_ranking)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactSearch:
+    """Queries among the items of a gallery, all of which they are compared with.
+
+    Attributes:
+        queries: (Q, D) unit rows.
+        gallery: (G, D) unit rows.
+        exclusion: what each query must not find.
+        memory_limit: bytes of working memory, about.
+    """
+
+    queries: Tensor
+    gallery: Tensor
+    exclusion: Exclusion | None = None
+    memory_limit: int = MEMORY_LIMIT
+
+    def in_parts(self, depth: int) -> Iterator[tuple[slice, Neighbours]]:
+        """So many neighbours of each query, slice by slice of the queries."""
+        # In parts, so that the ranks of all queries are never held at once: 32 bytes for each while metrics are computed.
+        rows = max(1, self.memory_limit // 2 // (depth * 32))
+        for start in range(0, len(self.queries), rows):
+            part = slice(start, min(start + rows, len(self.queries)))
+            exclusion = None if self.exclusion is None else self.exclusion.of(part)
+            limit = self.memory_limit // 2
+            yield part, nearest(self.queries[part], self.gallery, depth, exclusion=exclusion, memory_limit=limit)
+
+
+@dataclass(frozen=True, eq=False)
+class RightAnswers:
+    """Says which answers are right.
+
+    Attributes:
+        positives: (Q,) right answers that each query may find.
+        hits: (q, k) bool, which of the neighbours of a slice of the queries are right.
+    """
+
+    positives: Tensor
+    hits: Callable[[slice, Neighbours], Tensor]
 
 
 def metrics_of(
-    query_embeddings: Tensor,
-    gallery_embeddings: Tensor,
-    positives: Tensor,
-    hits_of: Callable[[slice, Neighbours], Tensor],
-    *,
-    ks: Sequence[int],
-    exclusion: Exclusion | None,
-    full_ranking: bool = False,
-    memory_limit: int = MEMORY_LIMIT,
+    search: ExactSearch, answers: RightAnswers, ks: Sequence[int], *, full_ranking: bool = False
 ) -> RetrievalMetrics:
     """All metrics of one search, whatever says which answers are right.
 
     Args:
-        query_embeddings: (Q, D) unit rows.
-        gallery_embeddings: (G, D) unit rows.
-        positives: (Q,) right answers that each query may find.
-        hits_of: (q, k) bool, which of the neighbours of a slice of the queries are right.
+        search: of Q queries.
+        answers: that are right.
         ks: of recall@k and precision@k.
-        exclusion: what each query must not find.
         full_ranking: also mAP and mINP over all ranks.
-        memory_limit: bytes of working memory, about.
 
     Raises:
         InputError: values that are not finite, or a k below 1.
     """
     if not ks or min(ks) < 1:
         raise InputError(f"recall@k is asked for k in {tuple(ks)}: every k must be at least 1.")
+    positives = answers.positives
     ranks = max(*ks, int(positives.max()) if len(positives) else 0)
-    depth = max(ranks, len(gallery_embeddings)) if full_ranking else ranks
     totals = _Totals(positives, ks, ranks, full_ranking)
-    # In parts, so that the ranks of all queries are never held at once: 32 bytes for each while metrics are computed.
-    rows = max(1, memory_limit // 2 // (depth * 32))
-    for start in range(0, len(query_embeddings), rows):
-        part = slice(start, min(start + rows, len(query_embeddings)))
-        neighbours = nearest(
-            query_embeddings[part],
-            gallery_embeddings,
-            depth,
-            exclusion=None if exclusion is None else exclusion.of(part),
-            memory_limit=memory_limit // 2,
-        )
-        totals.add(part, neighbours, hits_of(part, neighbours))
+    for part, neighbours in search.in_parts(max(ranks, len(search.gallery)) if full_ranking else ranks):
+        totals.add(part, neighbours, answers.hits(part, neighbours))
     return totals.metrics()
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from evergallery.errors import InputError
 from evergallery.retrieval.knn import MEMORY_LIMIT, Exclusion, Neighbours, nearest
-from evergallery.retrieval.metrics import RetrievalMetrics, metrics_of
+from evergallery.retrieval.metrics import ExactSearch, RetrievalMetrics, RightAnswers, metrics_of
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,10 @@ def evaluate_judged(
             f"There are {len(query_embeddings)} queries and {len(gallery_embeddings)} items, and judgements on "
             f"{relevance.queries} and {relevance.items}."
         )
-    positives = relevance.positives(exclusion)
-    found = metrics_of(
-        query_embeddings,
-        gallery_embeddings,
-        positives,
-        lambda part, neighbours: relevance.grades(neighbours, part.start) > 0,
-        ks=ks,
-        exclusion=exclusion,
-        memory_limit=memory_limit,
+    answers = RightAnswers(
+        relevance.positives(exclusion), lambda part, neighbours: relevance.grades(neighbours, part.start) > 0
     )
+    found = metrics_of(ExactSearch(query_embeddings, gallery_embeddings, exclusion, memory_limit), answers, ks)
     if not relevance.is_graded:
         return found
     deepest = max(ks)
