@@ -69,7 +69,7 @@ class Faults(Protocol):
 
 
 def fault_of(error: Faults) -> str:
-    """What is wrong with the first value that does not fit, in the words of the command line: ``it has to be at least 1``."""
+    """Return what is wrong with the first value that does not fit, as the command line says it: ``it has to be at least 1``."""
     # By its message alone: over HTTP nothing else of it is kept.
     message = str(error.errors()[0]["msg"]).removesuffix(".")
     for words, said in SAID.items():

@@ -38,7 +38,7 @@ class Watcher:
         """Something worth a line happened."""
 
     def confirms(self, question: str) -> bool:
-        """Whether somebody says yes; nobody is there to be asked."""
+        """Return whether somebody says yes; nobody is there to be asked."""
         return False
 
 

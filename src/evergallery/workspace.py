@@ -123,7 +123,7 @@ class Workspace:
 
     @property
     def gate(self) -> Gate:
-        """What a generation must show before it is promoted, from ``gate.toml``.
+        """Return what a generation must show before it is promoted, from ``gate.toml``.
 
         Raises:
             InputError: the file cannot be used.
@@ -154,7 +154,7 @@ class Workspace:
 
     @property
     def directory(self) -> Path:
-        """Where it is."""
+        """Return where it is."""
         return self.holdings.directory
 
     @property

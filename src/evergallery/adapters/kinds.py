@@ -38,7 +38,7 @@ class Kind:
     tried: bool = True
 
     def serves(self, direction: Direction, source_dimension: int, target_dimension: int) -> bool:
-        """Whether it is good for this direction and can map between these widths."""
+        """Return whether it is good for this direction and can map between these widths."""
         return direction in self.directions and (self.between_dimensions or source_dimension == target_dimension)
 
     def fit_for(self, direction: Direction) -> Callable[..., Adapter]:

@@ -65,7 +65,7 @@ class RidgePaths:
         return (self.turned if ridge.rotation else self.free).weight(ridge.strength)
 
     def grid(self) -> tuple[Ridge, ...]:
-        """What is worth trying, the firmest first."""
+        """Return what is worth trying, the firmest first."""
         spread = self.free.spread
         unit = max(float(spread.sum()) / max(len(spread), 1), TINY)
         return tuple(Ridge(factor * unit, rotation) for rotation in (True, False) for factor in reversed(FACTORS))

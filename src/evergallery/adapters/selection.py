@@ -75,7 +75,7 @@ class AdapterTrial:
 
     @property
     def worse(self) -> MapJudgement:
-        """What it is chosen by: of the judgements on pairs that it was not fitted to, the one with the lower rank."""
+        """Return what it is chosen by: of the judgements on pairs that it was not fitted to, the one with the lower rank."""
         judgements = [judgement for judgement in (self.out_of_sample, self.unseen_classes) if judgement]
         return min(judgements, key=lambda judgement: judgement.reciprocal_rank)
 
@@ -234,7 +234,7 @@ def split_by_class(labels: Tensor, held_out: float, generator: torch.Generator) 
 
 
 def judge(queries: Tensor, stored: Tensor, rows: Tensor, labels: Tensor | None, *, cosine: float = 1.0) -> MapJudgement:
-    """How well queries find what they should among stored vectors.
+    """Return how well queries find what they should among stored vectors.
 
     Args:
         queries: (M, E) as they are compared.
@@ -344,5 +344,5 @@ def _trial(
 
 
 def _clearly_lower(new: MapJudgement, known: MapJudgement) -> bool:
-    """Whether a recall is lower by more than a few points, and by more than two standard errors of the difference."""
+    """Return whether a recall is lower by more than a few points, and by more than two standard errors of the difference."""
     return known.recall - new.recall > max(GAP, 2 * math.sqrt(new.variance + known.variance))

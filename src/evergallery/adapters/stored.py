@@ -139,7 +139,7 @@ class StoredAdapter:
         return adapter.to(device)
 
     def problems(self) -> list[str]:
-        """What is wrong with its files, a sentence each; empty where all is well."""
+        """Return what is wrong with its files, a sentence each; empty where all is well."""
         path, card = self.directory / ADAPTER, self.card
         try:
             require_written(path, card.checksums[ADAPTER], REMEDY)

@@ -84,7 +84,7 @@ class Contender:
         return self.name.partition("+")[2] or None
 
     def misfit(self, protocol: BenchmarkProtocol) -> str | None:
-        """Why it cannot run on a protocol, in a sentence; ``None`` where it can."""
+        """Return why it cannot run on a protocol, in a sentence; ``None`` where it can."""
         method = self.method(protocol)
         if method is None:
             return None

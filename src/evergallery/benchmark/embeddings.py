@@ -101,7 +101,7 @@ def _adapt(
 def virtual_features_of(
     job: BenchmarkJob, generations: Sequence[Generation], chain: Chain, watcher: Watcher
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """How well the last generation's memory stands in for each one before its parent, by each weighting."""
+    """Return how well the last generation's memory stands in for each one before its parent, by each weighting."""
     last, method = generations[-1], job.method
     if method is None or not method.needs.earlier_means or job.contender.adapter or len(generations) < 3:
         return {}

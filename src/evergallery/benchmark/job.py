@@ -45,7 +45,7 @@ class Experiment:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What was asked for beside protocol, budget, methods and seeds, as JSON values."""
+        """Return what was asked for beside protocol, budget, methods and seeds, as JSON values."""
         places = {name: value for name in ("data", "data_dir") if (value := getattr(self, name)) is not None}
         given = {**places, **self.changes.given()}
         return {
@@ -64,7 +64,7 @@ class Experiment:
 
     @property
     def image_name(self) -> str:
-        """What the images are called: a named set by its name, others by that of their file or folder."""
+        """Return what the images are called: a named set by its name, others by that of their file or folder."""
         own = self.definition.data
         if own is not None and (self.data is None or Path(self.data).is_dir()):
             return own
@@ -106,7 +106,7 @@ class BenchmarkJob:
 
     @property
     def method(self) -> Method | None:
-        """How it learns; ``None`` where nothing learns after the first generation."""
+        """Return how it learns; ``None`` where nothing learns after the first generation."""
         return self.contender.method(self.definition)
 
     def plan(self) -> TrainingPlan:

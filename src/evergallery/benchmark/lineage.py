@@ -143,7 +143,7 @@ def _neck(protocol: BenchmarkProtocol, own_head: HeadKind | None, tasks: Tasks) 
 
 
 def _new_weights(protocol: BenchmarkProtocol, weights: Path | None) -> dict[str, Any]:
-    """Where a network that has no parent's weights has its own from; all of it learns."""
+    """Return where a network that has no parent's weights has its own from; all of it learns."""
     return {"pretrained": protocol.pretrained, "weights": weights, "train": "all"}
 
 

@@ -36,7 +36,7 @@ LINE = 0.2
 
 
 def settings_of_plots() -> Any:
-    """What all pictures of figures have in common, for matplotlib's ``rc_context``."""
+    """Return what all pictures of figures have in common, for matplotlib's ``rc_context``."""
     return {
         "font.size": 9,
         "axes.edgecolor": MUTED,

@@ -190,7 +190,7 @@ class BenchmarkProtocol:
         return _described(backbone).width if self.dim is None else self.dim
 
     def preprocessing(self, plan: TrainingPlan) -> Preprocessing:
-        """How an image becomes the input of the network."""
+        """Return how an image becomes the input of the network."""
         built = _described(self.backbone)
         return Preprocessing(
             size=plan.size or built.size,
@@ -247,11 +247,11 @@ class ProtocolChanges:
     evaluate: tuple[str, ...] | None = None
 
     def given(self) -> dict[str, Any]:
-        """What was asked for, by name."""
+        """Return what was asked for, by name."""
         return {change.name: value for change in fields(self) if (value := getattr(self, change.name)) is not None}
 
     def network(self) -> dict[str, Any]:
-        """What was asked for of the fields of a protocol, by name."""
+        """Return what was asked for of the fields of a protocol, by name."""
         given = {name: value for name, value in self.given().items() if name not in ("epochs", "precision", "size")}
         if "weights" in given:
             given["pretrained"] = False  # A file takes the place of the published weights.
@@ -277,7 +277,7 @@ NO_CHANGES = ProtocolChanges()
 
 
 def is_reported(name: str, label: str) -> bool:
-    """Whether a class of a set is for reports: the SHA-256 of ``SET/NAME`` is odd. On the others methods were developed.
+    """Return whether a class of a set is for reports: the SHA-256 of ``SET/NAME`` is odd. On the others methods were developed.
 
     A number that stands before the name, as in ``000_Golden-Delicious``, does not count.
     """

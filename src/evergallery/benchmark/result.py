@@ -66,7 +66,7 @@ def result_of(
 
 
 def _data(job: BenchmarkJob, parts: Parts, tasks: Tasks) -> dict[str, Any]:
-    """Which images there were, by their digests too, and how they were split."""
+    """Return which images there were, by their digests too, and how they were split."""
     images = parts.images
     train, test = images.of_split(TRAIN), images.select(np.flatnonzero(images.split != TRAIN))
     return {
@@ -83,7 +83,7 @@ def _data(job: BenchmarkJob, parts: Parts, tasks: Tasks) -> dict[str, Any]:
 
 
 def _given(contender: Contender, method: Method | None, tasks: int) -> list[str]:
-    """What the method had besides the new images."""
+    """Return what the method had besides the new images."""
     if method is None:
         return []
     given = ["parent's weights"] if method.needs.parent_weights else []

@@ -56,7 +56,7 @@ class Column:
 
 
 def begins_alike(run: Run) -> bool:
-    """Whether a run's later generations began with the very weights that the first one began with.
+    """Return whether a run's later generations began with the very weights that the first one began with.
 
     Result files of format 1 are of versions that had one seed of weights for both: what methods from scratch then find in old
     vectors comes from that, and not from what they do.
@@ -220,7 +220,7 @@ class Difference:
 
     @property
     def shown(self) -> bool:
-        """Whether the seeds show an order of the two."""
+        """Return whether the seeds show an order of the two."""
         return self.half is not None and abs(self.mean) > self.half
 
 

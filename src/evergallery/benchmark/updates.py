@@ -63,7 +63,7 @@ COURSES: tuple[Course, ...] = (
 
 
 def is_long(runs: Sequence[Run]) -> bool:
-    """Whether there is more than one update, so that there is a way along which to look."""
+    """Return whether there is more than one update, so that there is a way along which to look."""
     return len(runs[0]["data"]["tasks"]) > 2
 
 

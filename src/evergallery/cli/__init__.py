@@ -62,7 +62,7 @@ def _usage(error: Exception) -> str:
 
 
 def _unusable(error: Exception) -> str | None:
-    """What is wrong with a value that was given, as the verbs say it; ``None`` for any other mistake."""
+    """Return what is wrong with a value that was given, as the verbs say it; ``None`` for any other mistake."""
     from pydantic import ValidationError
 
     from evergallery.errors import did_you_mean, fault_of
@@ -82,7 +82,7 @@ def _unusable(error: Exception) -> str | None:
 
 
 def _disk(error: OSError) -> str | None:
-    """What a disk that takes nothing has to say; ``None`` for any other fault."""
+    """Return what a disk that takes nothing has to say; ``None`` for any other fault."""
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return (
             f"{error.filename or 'a file'} cannot be used ({error.strerror}): the disk is read-only, or permission is denied; "

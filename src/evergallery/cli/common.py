@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def _set_largest(pixels: int | None) -> int | None:
-    """What decodes images asks the environment, in this process and in those that it starts."""
+    """Set the largest image in the environment, which decoding asks in this process and in those that it starts."""
     if pixels is not None:
         os.environ[LARGEST_IMAGE] = str(pixels)
     return pixels
 
 
 def _set_runtime(runtime: Runtime | None) -> Runtime | None:
-    """What embeds images asks the environment, in this process and in those that it starts."""
+    """Set the runtime in the environment, which embedding asks in this process and in those that it starts."""
     if runtime is not None:
         os.environ[RUNTIME] = runtime
         from evergallery.network.runtimes import asked_for
@@ -135,7 +135,7 @@ HERE = Path()
 
 
 def size_given(text: str | None) -> "Size | None":
-    """What ``--size`` asks for: ``224``, or ``256x128`` for height and width."""
+    """Return what ``--size`` asks for: ``224``, or ``256x128`` for height and width."""
     from evergallery.data.images.sizes import read_size
     from evergallery.errors import InputError
 
@@ -153,13 +153,13 @@ def open_workspace(directory: Path) -> "Workspace":
 
 
 def allow(space: "Workspace", images_from: list[str] | None) -> None:
-    """What ``--images-from`` asks for."""
+    """Allow what ``--images-from`` asks for."""
     if images_from:
         space.allow_images(*images_from)
 
 
 def item_filter(space: "Workspace", labels: list[str] | None, within: list[str] | None) -> "Filter":
-    """What ``--label`` and ``--within`` admit."""
+    """Return what ``--label`` and ``--within`` admit."""
     from evergallery.gallery.items import Filter
 
     generations = tuple(space.holdings.space(name).fingerprint for name in within or ())

@@ -35,7 +35,7 @@ def adapters(context: typer.Context) -> Proposals:
 
 
 def spaces(context: typer.Context) -> Proposals:
-    """Whose vectors can be searched, in the words of ``check --against``."""
+    """Return whose vectors can be searched, in the words of ``check --against``."""
     words = [("promoted", "the generation that answers"), ("all", "the whole lineage")]
     return [*generations(context), *adapters(context), *words]
 

@@ -169,7 +169,7 @@ def print_conflicts(conflicts: "Sequence[LabelConflict]", count: int) -> None:
 
 
 def print_outdated(done: "IndexResult") -> None:
-    """What is no longer where the gallery says, and what became of it."""
+    """Print what is no longer where the gallery says, and what became of it."""
     if done.moved:
         say(f"{done.moved} pictures were moved; the items have their new addresses.")
     count = done.changed + done.gone

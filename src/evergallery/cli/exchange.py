@@ -322,7 +322,7 @@ def export_model(
 
 
 def _model(model: str, asked: dict[str, Any]) -> "str | Endpoint":
-    """What was named: an endpoint where it is an address."""
+    """Return what was named: an endpoint where it is an address."""
     from evergallery.errors import InputError
 
     if model.lower().startswith(("http://", "https://")):

@@ -53,7 +53,7 @@ def diff(
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:
-    """What two generations differ in."""
+    """Show what two generations differ in."""
     found = open_workspace(workspace).diff(first, second)
     if json:
         print_json({name: {first: values[0], second: values[1]} for name, values in found.items()})

@@ -105,7 +105,7 @@ def index(
 
 
 def _index_result(done: "IndexResult") -> dict[str, Any]:
-    """What was indexed, as JSON values."""
+    """Return what was indexed, as JSON values."""
     counts = {name: getattr(done, name) for name in COUNTED}
     return {
         **counts,

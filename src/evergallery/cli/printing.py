@@ -214,7 +214,7 @@ def print_adapted(made: "Adaptation") -> None:
 
 
 def print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
-    """How well virtual features stand in for earlier generations."""
+    """Print how well virtual features stand in for earlier generations."""
     print_table(
         f"Earlier generations as {generation} remembers them: its virtual features, and its own embeddings untouched",
         ("", "cosine", "untouched", "recall@1 real", "virtual", "untouched"),
@@ -235,7 +235,7 @@ def print_virtual(generation: str, remembered: "dict[str, Fidelity]") -> None:
 
 
 def print_plan(result: "Plan") -> None:
-    """What a refresh costs, and gives by share and order."""
+    """Print what a refresh costs, and gives by share and order."""
     from evergallery.report.words import duration, size
 
     total = sum(result.items.values())
@@ -264,7 +264,7 @@ def print_plan(result: "Plan") -> None:
 
 
 def print_status(result: "Status") -> None:
-    """Who answers, the items by space and state, the open refresh, problems."""
+    """Print who answers, the items by space and state, the open refresh, problems."""
     from evergallery.report.words import counted, duration
 
     say(f"{result.promoted or 'No generation'} answers queries; {counted(result.generations, 'generation')}.")
@@ -310,7 +310,7 @@ def short(value: Any) -> str:
 
 
 def print_refreshed(done: "RefreshResult") -> None:
-    """What a call of ``refresh`` did."""
+    """Print what a call of ``refresh`` did."""
     say(
         f"{done.refresh}: {done.refreshed} refreshed in {done.seconds:.0f} s, {done.remaining} keep their vector "
         f"({'all that could be' if done.stopped_by == 'done' else 'stopped by the ' + done.stopped_by})."

@@ -138,7 +138,7 @@ def plan(
     images_from: ImagesFromOption = None,
     json: JsonOption = False,
 ) -> None:
-    """What a refresh would cost and give, measured on a sample; nothing is changed."""
+    """Show what a refresh would cost and give, measured on a sample; nothing is changed."""
     with open_workspace(workspace) as space, watching(json) as watcher:
         allow(space, images_from)
         result = space.plan(
@@ -233,7 +233,7 @@ def refresh(
 
 
 def _after_refresh(space: "Workspace", done: "RefreshResult", adapter: str | None) -> str | None:
-    """What to do after a call of ``refresh``: go on with it, or whatever comes next."""
+    """Return what to do after a call of ``refresh``: go on with it, or whatever comes next."""
     from evergallery.upgrade.advice import next_step
 
     if done.stopped_by == "done":

@@ -37,7 +37,7 @@ def food101(data_dir: Path | None, preprocessing: Preprocessing) -> Listing:
 
 
 def cache() -> Path:
-    """Where sets are kept of which nobody says where."""
+    """Return where sets are kept whose place nobody names."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evergallery"
 
 

@@ -206,7 +206,7 @@ def hash_pixels(image: NDArray[np.uint8]) -> str:
 
 
 def _begins(part: NDArray[np.uint8], whole: NDArray[np.uint8]) -> bool:
-    """Whether ``part`` is ``whole``, or the same file mapped when it held fewer images."""
+    """Return whether ``part`` is ``whole``, or the same file mapped when it held fewer images."""
     if part is whole:
         return True
     if not (isinstance(part, np.memmap) and isinstance(whole, np.memmap)):

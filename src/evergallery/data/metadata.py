@@ -18,7 +18,7 @@ LARGEST_INTEGER = 2**63 - 1
 
 
 def is_name(name: str) -> bool:
-    """Whether a value of metadata may have this name."""
+    """Return whether a value of metadata may have this name."""
     return re.fullmatch(NAME, name) is not None
 
 

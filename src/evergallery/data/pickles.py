@@ -23,7 +23,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 def unpickled(path: Path) -> Any:
-    """What a pickle holds, with text in place of the bytes that Python 2 wrote for it.
+    """Return what a pickle holds, with text in place of the bytes that Python 2 wrote for it.
 
     Raises:
         InputError: it cannot be read, or asks for anything else than arrays.
@@ -52,7 +52,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How protocol 2 writes bytes."""
+    """Return how protocol 2 writes bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
     return text.encode("latin1")

@@ -105,7 +105,7 @@ def opened(address: str, mode: str = "rb", **options: Any) -> Iterator[IO[Any]]:
 
 
 def children(folder: str) -> Iterator[Child]:
-    """What lies in a folder, in no order, without what is hidden.
+    """Return what lies in a folder, in no order, without what is hidden.
 
     Of a folder on this machine one entry at a time is in memory. A folder elsewhere is listed as a whole.
 
@@ -135,7 +135,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def identity(folder: str) -> tuple[int, int] | None:
-    """Which folder of this machine an address leads to; ``None`` where it lies elsewhere or is not there."""
+    """Return which folder of this machine an address leads to; ``None`` where it lies elsewhere or is not there."""
     path = local_path(folder)
     try:
         status = None if path is None else path.stat()
@@ -145,7 +145,7 @@ def identity(folder: str) -> tuple[int, int] | None:
 
 
 def is_there(address: str) -> bool:
-    """Whether something is at an address of this machine; what lies elsewhere is believed to be."""
+    """Return whether something is at an address of this machine; what lies elsewhere is believed to be."""
     path = local_path(address)
     try:
         return path is None or path.exists()
@@ -154,7 +154,7 @@ def is_there(address: str) -> bool:
 
 
 def is_file(address: str) -> bool:
-    """Whether a file is at an address of this machine; nobody asks elsewhere, where nothing is believed to be."""
+    """Return whether a file is at an address of this machine; nobody asks elsewhere, where nothing is believed to be."""
     path = local_path(address)
     try:
         return path is not None and path.is_file()
@@ -163,7 +163,7 @@ def is_file(address: str) -> bool:
 
 
 def is_below(address: str, folder: str) -> bool:
-    """Whether an address lies in a folder, or in one below it; both as they are written."""
+    """Return whether an address lies in a folder, or in one below it; both as they are written."""
     path, within = local_path(address), local_path(folder)
     if path is None or within is None:
         return path is within is None and address.startswith(f"{folder.rstrip('/')}/")

@@ -46,7 +46,7 @@ class Roots:
                 self._here.append(os.path.realpath(place))
 
     def admits(self, address: str) -> bool:
-        """Whether an address may be opened."""
+        """Return whether an address may be opened."""
         return self.opened(address) is not None
 
     def opened(self, address: str) -> str | None:
@@ -158,7 +158,7 @@ class Indexing:
 
 
 def _folder_of(source: str | Path, data_dir: Path | None) -> str | None:
-    """Where the images of a source lie: a folder, the folder of a table, an image itself; ``None`` of what is made here."""
+    """Return where the images of a source lie: a folder, a table's folder, an image itself; ``None`` of what is made here."""
     path = local_path(source)
     suffix = PurePosixPath(str(source).partition("?")[0].rstrip("/")).suffix.lower()
     if path is None:

@@ -219,7 +219,7 @@ class _DecodedImages:
         self._shape = (*preprocessing.shape, 3)
 
     def has(self, content: str) -> bool:
-        """Whether an image is there, by the hash of its content."""
+        """Return whether an image is there, by the hash of its content."""
         return content in self._memory or (self._cache is not None and int(self._cache.rows([content])[0]) >= 0)
 
     def writing(self) -> AbstractContextManager[None]:

@@ -105,7 +105,7 @@ class IdRegister:
         self._database.execute("begin")
 
     def first_times(self, identifiers: Sequence[str]) -> list[bool]:
-        """Whether each of these ids, in turn, comes for the first time."""
+        """Return whether each of these ids, in turn, comes for the first time."""
         add = "insert or ignore into identifier values (?, null)"
         with self._lock:
             return [self._database.execute(add, (identifier,)).rowcount == 1 for identifier in identifiers]
@@ -116,7 +116,7 @@ class IdRegister:
             self._database.execute("update identifier set reason = ? where item = ?", (reason, identifier))
 
     def blamed(self, identifier: str) -> str | None:
-        """Why nothing can be made of it, where something is wrong with it."""
+        """Return why nothing can be made of it, where something is wrong with it."""
         with self._lock:
             row = self._database.execute("select reason from identifier where item = ?", (identifier,)).fetchone()
         reason: str | None = row[0]
@@ -141,7 +141,7 @@ class Addresses:
         self._database.execute("insert or replace into found values (?, ?, ?)", (_packed(uri), content, is_new))
 
     def get(self, uri: str) -> tuple[bool, str | None]:
-        """Whether something was found at an address, and its hash."""
+        """Return whether something was found at an address, and its hash."""
         row = self._database.execute("select content from found where uri = ?", (_packed(uri),)).fetchone()
         return row is not None, row[0] if row else None
 

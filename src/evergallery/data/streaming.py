@@ -70,7 +70,7 @@ def working(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def ahead(pool: ThreadPoolExecutor, work: Callable[[In], Out], inputs: Iterable[In], depth: int) -> Iterator[Out]:
-    """What ``work`` makes of each input, in their order; at most ``depth`` are begun before they are asked for."""
+    """Yield what ``work`` makes of each input, in their order; at most ``depth`` are begun before they are asked for."""
     begun: deque[Future[Out]] = deque()
     for item in inputs:
         begun.append(pool.submit(work, item))
@@ -204,5 +204,5 @@ def grouped(items: Iterable[In], size: int) -> Iterator[list[In]]:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,7 +20,7 @@ def _norms(embeddings: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 
 def is_unit(embeddings: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which rows (B, D) have unit length (B,)."""
+    """Return which rows (B, D) have unit length (B,)."""
     return np.asarray(np.abs(_norms(embeddings)[2] - 1) <= UNIT_TOLERANCE)
 
 

@@ -115,7 +115,7 @@ def opened_parquet(path: Path | str, file: Path | IO[bytes], columns: Sequence[s
 
 
 def bounded_parts(path: Path | str, table: Any, columns: Sequence[str] | None = None) -> list[Any]:
-    """What a Parquet file says of its columns, row group by row group.
+    """Return what a Parquet file says of its columns, row group by row group.
 
     Args:
         path: what it is called in messages.

@@ -220,7 +220,7 @@ def _stored_vectors(workspace: Workspace, images: ImageSet) -> NDArray[np.float3
 
 
 def _findings(contenders: Sequence[DemoRow], gallery: int) -> list[str]:
-    """What the table says, in sentences that depend on it."""
+    """Return what the table says, in sentences that depend on it."""
     initial, finetuned, csd, evergreen, joint = contenders
 
     def change(contender: DemoRow, test: str, group: str) -> str:

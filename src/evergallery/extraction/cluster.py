@@ -127,7 +127,7 @@ class WorkerHandle:
     assignments: list[Assignment] = field(default_factory=list)
 
     def has_room(self, assignment: Assignment) -> bool:
-        """Whether it may be given an assignment, too.
+        """Return whether it may be given an assignment, too.
 
         One that a worker has died of is alone with the next worker, so that no other assignment is blamed.
         """

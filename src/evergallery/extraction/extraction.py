@@ -107,7 +107,7 @@ class LocalExtraction:
 
 
 def first_use(opened: Callable[[], Embed]) -> Embed:
-    """What embeds, opened when there is a first image for it: not where all of them are known."""
+    """Return what embeds, opened when there is a first image for it: not where all of them are known."""
     kept: list[Embed] = []
 
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

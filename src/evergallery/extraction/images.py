@@ -40,7 +40,7 @@ class ItemImages:
 
 
 def by_content(images: ImageSet) -> PixelSource:
-    """What finds an image of a set by its content."""
+    """Return what finds an image of a set by its content."""
     row = {content: index for index, content in enumerate(images.hashes)}
 
     def pixels_of(content: str) -> NDArray[np.uint8] | None:

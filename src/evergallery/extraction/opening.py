@@ -20,7 +20,7 @@ def extracting(
     workers: int | None = None,
     watcher: Watcher = SILENT,
 ) -> Iterator[Extraction]:
-    """Where images are read and embedded by a generation: in this process, or on a cluster.
+    """Open the place where a generation reads and embeds images: this process, or a cluster.
 
     Args:
         generation: that looks at them.

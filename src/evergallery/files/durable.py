@@ -157,7 +157,7 @@ class ReadOnce(Generic[Content]):
         self._known: dict[Path, tuple[tuple[int, int, int], Content]] = {}
 
     def get(self, path: Path) -> Content:
-        """What the file at ``path`` holds now."""
+        """Return what the file at ``path`` holds now."""
         try:
             status = path.stat()
         except OSError:
@@ -175,7 +175,7 @@ class ReadOnce(Generic[Content]):
 
 @contextmanager
 def creation_of(path: Path) -> Iterator[None]:
-    """What creates a file or directory whose place somebody named.
+    """Turn the refusals of a place that somebody named into sentences while a file or directory is created there.
 
     Raises:
         InputError: nothing can be there, since what should hold it is missing, or no directory.
@@ -316,7 +316,7 @@ def shared_lock(path: Path) -> Iterator[None]:
 
 
 def is_writable(directory: Path) -> bool:
-    """Whether something can be written to a directory: its disk is not read-only, and its permissions allow it."""
+    """Return whether something can be written to a directory: its disk is not read-only, and its permissions allow it."""
     return os.access(directory, os.W_OK)
 
 
@@ -335,12 +335,12 @@ def require_room(directory: Path, needed: int, purpose: str) -> None:
 
 
 def was_killed(path: Path) -> bool:
-    """Whether the last holder of a lock ended without giving it back, so that its name is still there."""
+    """Return whether the last holder of a lock ended without giving it back, so that its name is still there."""
     return path.is_file() and holder(path) is None and bool(path.read_text().strip())
 
 
 def holder(path: Path) -> str | None:
-    """Who holds a lock, in words; ``None`` where nobody does."""
+    """Return who holds a lock, in words; ``None`` where nobody does."""
     if not path.is_file():
         return None
     with path.open() as file:

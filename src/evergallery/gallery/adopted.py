@@ -73,12 +73,12 @@ class AdoptedCollection(ABC):
     @property
     @abstractmethod
     def collection(self) -> str:
-        """What is adopted, in words: ``the table public.items``."""
+        """Return what is adopted, in words: ``the table public.items``."""
 
     @property
     @abstractmethod
     def described(self) -> str:
-        """What is read of it, exactly: as of the ``Adoptable`` that it was made of."""
+        """Return what is read of it, exactly: as of the ``Adoptable`` that it was made of."""
 
     @property
     def copied(self) -> int:
@@ -92,7 +92,7 @@ class AdoptedCollection(ABC):
 
     @abstractmethod
     def changes(self) -> Changes:
-        """What has become of the rows since they were last taken up; writes nothing."""
+        """Return what has become of the rows since they were last taken up; writes nothing."""
 
     def lengths(self) -> tuple[Rows, Rows]:
         """The rows whose vectors have length 1 as they are stored, and those whose vectors have not.
@@ -129,7 +129,7 @@ class AdoptedCollection(ABC):
 
     @abstractmethod
     def newer(self) -> dict[str, int]:
-        """How many vectors of ours there are, by generation, whatever has become of the collection."""
+        """Return how many vectors of ours there are, by generation, whatever has become of the collection."""
 
     @abstractmethod
     def release(self) -> None:
@@ -154,7 +154,7 @@ class Adoptable(ABC):
     @property
     @abstractmethod
     def described(self) -> str:
-        """What is read of it, exactly."""
+        """Return what is read of it, exactly."""
 
     @abstractmethod
     def make(self, generation: str, owner: str) -> None:

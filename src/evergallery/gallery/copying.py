@@ -134,7 +134,7 @@ def _counterpart(version: Item, others: list[Item]) -> Item | None:
 
 
 def _difference(ours: list[Item], theirs: list[Item], tolerance: float) -> str | None:
-    """What two galleries say differently of one item, if anything."""
+    """Return what two galleries say differently of one item, if anything."""
     if [version.generation for version in ours] != [version.generation for version in theirs]:
         return f"has {len(ours)} versions in the one and {len(theirs)}, or of other generations, in the other"
     for version, copy in zip(ours, theirs, strict=True):

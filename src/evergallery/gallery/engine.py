@@ -31,7 +31,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def precision(self) -> Precision:
-        """How the vectors are kept; one that is read is the nearest to what was stored that this can express."""
+        """Return how the vectors are kept; one that is read is the nearest to what was stored that this can express."""
 
     @abstractmethod
     def close(self) -> None:
@@ -47,7 +47,7 @@ class Engine(ABC):
 
     @abstractmethod
     def at_one_moment(self, ask: Callable[[], Answer], view: View = EVERYTHING) -> Answer:
-        """What ``ask`` returns, which asks this store several times while no item moves from one generation to another.
+        """Return what ``ask`` returns, which asks this store several times while no item moves from one generation to another.
 
         Args:
             ask: may be called more than once; it only reads.
@@ -75,11 +75,11 @@ class Engine(ABC):
 
     @abstractmethod
     def _counts(self, where: Filter, view: View) -> dict[str, int]:
-        """How many versions are asked for and seen, by generation, as of one moment."""
+        """Return how many versions are asked for and seen, by generation, as of one moment."""
 
     @abstractmethod
     def _holds(self, generation: str, view: View) -> bool:
-        """Whether any version of a generation is seen; far cheaper than counting them."""
+        """Return whether any version of a generation is seen; far cheaper than counting them."""
 
     @abstractmethod
     def _nearest(self, generation: str, queries: NDArray[np.float32], search: Search) -> list[list[Match]]:
@@ -123,7 +123,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _count_marked(self, refresh: str) -> int:
-        """How many steps settling a refresh has before it."""
+        """Return how many steps settling a refresh has before it."""
 
     @abstractmethod
     def _settle_some(self, refresh: str, losing: RefreshMark) -> tuple[int, int]:

@@ -77,7 +77,7 @@ class Item:
         )
 
     def same_but_for_time(self, other: "Item") -> bool:
-        """Whether both say the same of the same content; embeddings are compared only where no hash tells."""
+        """Return whether both say the same of the same content; embeddings are compared only where no hash tells."""
         described = all(
             getattr(self, name) == getattr(other, name) for name in ("id", "generation", "label", "uri", "content_hash")
         ) and metadata_terms(self.metadata) == metadata_terms(other.metadata)
@@ -112,7 +112,7 @@ class View:
         return View(self.shown | {refresh}, self.hidden | {refresh})
 
     def sees(self, refresh: str | None, superseded: str | None) -> bool:
-        """Whether a version of these marks is seen."""
+        """Return whether a version of these marks is seen."""
         return refresh not in self.hidden and superseded not in self.shown
 
 
@@ -187,7 +187,7 @@ class Filter:
 
     @property
     def narrows(self) -> bool:
-        """Whether the filter leaves out some of the items of a generation that it admits."""
+        """Return whether the filter leaves out some of the items of a generation that it admits."""
         return bool(self.metadata) or any(
             values is not None for values in (self.labels, self.uris, self.content_hashes)
         )
@@ -236,7 +236,7 @@ class Index:
 
     @property
     def serves(self) -> bool:
-        """Whether the index answers where nobody asks for exact search."""
+        """Return whether the index answers where nobody asks for exact search."""
         return self.recall >= FLOOR and self.changed <= LARGEST_CHANGE * self.vectors
 
     def __str__(self) -> str:
@@ -250,7 +250,7 @@ class Index:
 # Whoever writes a batch asks several times for each, while the next one is read.
 @lru_cache(maxsize=16384)
 def point_id(identifier: str) -> uuid.UUID:
-    """Where an item stands in the order that all engines have; Qdrant calls it so. A function of the id alone."""
+    """Return where an item stands in the order that all engines have; Qdrant calls it so. A function of the id alone."""
     return uuid.uuid5(NAMESPACE, identifier)
 
 

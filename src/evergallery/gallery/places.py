@@ -9,7 +9,7 @@ from evergallery.strings.redaction import redacted
 
 
 def is_url(place: str | Path) -> bool:
-    """Whether a gallery is named by a URL, rather than by a directory."""
+    """Return whether a gallery is named by a URL, rather than by a directory."""
     return "://" in str(place)
 
 
@@ -33,7 +33,7 @@ def without_password(place: str) -> str:
 
 
 def options_of(url: str) -> list[str]:
-    """What stands behind the question mark, option by option, as it is written."""
+    """Return what stands behind the question mark, option by option, as it is written."""
     return [option for option in urlsplit(url).query.split("&") if option]
 
 

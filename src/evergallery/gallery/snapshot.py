@@ -51,7 +51,7 @@ class Snapshot(BaseModel):
 
     @property
     def vectors(self) -> int:
-        """How many vectors the snapshot holds in all."""
+        """Return how many vectors the snapshot holds in all."""
         return sum(self.generations.values())
 
 
@@ -115,7 +115,7 @@ def take(
 
 
 def read(path: Path) -> Snapshot:
-    """What a snapshot says of itself.
+    """Return what a snapshot says of itself.
 
     Raises:
         InputError: there is none, or it is of a newer format or another version of the engine.

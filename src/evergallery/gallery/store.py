@@ -188,22 +188,22 @@ class GalleryStore(Engine):
         return {name: item for name, versions in found.items() if (item := seen_of(versions, view))}
 
     def contains(self, identifiers: Sequence[str], *, view: View | None = None) -> set[str]:
-        """Which of the ids an item has."""
+        """Return which of the ids an item has."""
         return set(self.get_many(identifiers, with_embeddings=False, view=view))
 
     def known_content(
         self, content_hashes: Sequence[str], where: Filter = NO_FILTER, *, view: View | None = None
     ) -> set[str]:
-        """Which of these hashes are the content of an item, so that nothing is extracted twice."""
+        """Return which of these hashes are the content of an item, so that nothing is extracted twice."""
         pages = self.iterate(replace(where, content_hashes=tuple(content_hashes)), with_embeddings=False, view=view)
         return {item.content_hash for page in pages for item in page if item.content_hash is not None}
 
     def count(self, where: Filter = NO_FILTER, *, view: View | None = None) -> int:
-        """How many items the gallery has."""
+        """Return how many items the gallery has."""
         return sum(self._counts(where, view or self._view()).values())
 
     def generations(self, *, view: View | None = None) -> set[str]:
-        """Which generations have made an item that is seen, by fingerprint; far cheaper than counting them."""
+        """Return which generations have made an item that is seen, by fingerprint; far cheaper than counting them."""
         view = view or self._view()
         return self.at_one_moment(lambda: {name for name in self._dimensions() if self._holds(name, view)}, view)
 
@@ -212,12 +212,12 @@ class GalleryStore(Engine):
         return self._dimensions()
 
     def count_by_generation(self, *, view: View | None = None) -> dict[str, int]:
-        """How many items each generation has made, by fingerprint; generations without items are left out."""
+        """Return how many items each generation has made, by fingerprint; generations without items are left out."""
         counts = self._counts(NO_FILTER, view or self._view())
         return {generation: count for generation, count in counts.items() if count}
 
     def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
-        """How many items each label has; items without a label are left out."""
+        """Return how many items each label has; items without a label are left out."""
         pages = self._pages(where, view or self._view(), None, BATCH, with_embeddings=False)
         labels = (version.label for page in pages for versions in page for version in versions)
         return dict(Counter(label for label in labels if label is not None))
@@ -311,7 +311,7 @@ class GalleryStore(Engine):
         return self.at_one_moment(ask, view)
 
     def is_exact(self, exact: bool | None, where: Filter = NO_FILTER, *, view: View | None = None) -> bool:
-        """Whether a search that is asked for in this way compares with every vector, and no index answers.
+        """Return whether a search that is asked for in this way compares with every vector, and no index answers.
 
         Args:
             exact: as ``search`` takes it.
@@ -328,7 +328,7 @@ class GalleryStore(Engine):
         )
 
     def _ways(self, exact: bool | None, where: Filter, view: View, dimension: int | None = None) -> dict[str, bool]:
-        """Which generations are searched, and whether by comparing with every vector of theirs.
+        """Return which generations are searched, and whether by comparing with every vector of theirs.
 
         Args:
             exact: as ``search`` takes it.
@@ -367,7 +367,7 @@ class GalleryStore(Engine):
     # The whole
 
     def is_blank(self) -> bool:
-        """Whether nothing was ever stored here, as in a gallery that has just been made."""
+        """Return whether nothing was ever stored here, as in a gallery that has just been made."""
         return not self._dimensions()
 
     @abstractmethod

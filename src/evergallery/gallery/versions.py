@@ -38,7 +38,7 @@ def newest(versions: Sequence[Item]) -> Item:
 def changed_by(
     items: Sequence[Item], versions: Mapping[str, Sequence[Item]], view: View, relabel: bool
 ) -> tuple[list[Item], PutCounts]:
-    """What putting items has to store, each in place of all its versions, and what it counts as.
+    """Return what putting items has to store, each in place of all its versions, and what it counts as.
 
     What is known of an item stays where the newcomer says nothing of it; see ``Item.keeping``. A label stays even where the
     newcomer says another one, which is counted.
@@ -81,7 +81,7 @@ def _as_stored(item: Item, added: str) -> Item:
 
 
 def awaited_by(refresh: str, items: Sequence[Item], versions: Mapping[str, Sequence[Item]], view: View) -> list[Item]:
-    """Which items are newer versions, by a refresh, of what was seen before it; marked as made by it.
+    """Return which items are newer versions, by a refresh, of what was seen before it; marked as made by it.
 
     Raises:
         InputError: the refresh has no name, or another one of an item is not settled.
@@ -119,7 +119,7 @@ def best_of(matches: list[Match]) -> list[Match]:
 
 
 def place(version: Item) -> tuple[uuid.UUID, str]:
-    """Where a version stands in the order that all engines have."""
+    """Return where a version stands in the order that all engines have."""
     return point_id(version.id), version.generation
 
 
@@ -164,7 +164,7 @@ def check_dimensions(items: Sequence[Item], known: Mapping[str, int]) -> dict[st
 
 
 def problem_of(version: Item, terms: Sequence[str] | None, dimension: int | None) -> str | None:
-    """What is wrong with a stored version, if anything.
+    """Return what is wrong with a stored version, if anything.
 
     Args:
         version: as it was read.

@@ -77,38 +77,38 @@ class Generation:
 
     @property
     def extracts(self) -> bool:
-        """Whether it can look at an image; not where only vectors are known."""
+        """Return whether it can look at an image; not where only vectors are known."""
         return self.card.kind != "vectors"
 
     @property
     def is_asked(self) -> bool:
-        """Whether somebody else's server embeds for it, which takes money perhaps."""
+        """Return whether somebody else's server embeds for it, which takes money perhaps."""
         return self.card.kind == "endpoint"
 
     @property
     def account_path(self) -> Path:
-        """Where it is counted how much an endpoint was asked, beside the terms on which it is."""
+        """Return where it is counted how much an endpoint was asked, beside the terms on which it is."""
         return account_path(self.directory)
 
     def makes(self, probes: "torch.Tensor") -> bool:
-        """Whether it made so of the probe pictures, of which somebody has unit rows (P, D)."""
+        """Return whether it made so of the probe pictures, of which somebody has unit rows (P, D)."""
         from evergallery.network.foreign import SAME, least_cosine
 
         return least_cosine(probes, self._probes()) >= SAME
 
     @property
     def can_be_parent(self) -> bool:
-        """Whether another generation can learn from it: it is a network, with its weights."""
+        """Return whether another generation can learn from it: it is a network, with its weights."""
         return self.card.architecture is not None
 
     @property
     def is_expanded(self) -> bool:
-        """Whether the embeddings of its root are the first part of its own."""
+        """Return whether the embeddings of its root are the first part of its own."""
         return self.card.root is not None
 
     @property
     def backbone_is_known(self) -> bool:
-        """Whether its backbone was trained elsewhere, on more than anybody has here, and has been frozen since."""
+        """Return whether its backbone was trained elsewhere, on more than anybody has here, and has been frozen since."""
         if self.card.kind == "model":
             # A model that was registered with initial weights has learned nothing yet.
             return not str(self.card.method.parameters.get("weights", "")).startswith("seed ")
@@ -131,7 +131,7 @@ class Generation:
 
     @property
     def architecture(self) -> Architecture:
-        """What its network is made of.
+        """Return what its network is made of.
 
         Raises:
             InputError: it has none that could learn.
@@ -142,7 +142,7 @@ class Generation:
 
     @property
     def head_card(self) -> HeadCard:
-        """What its card says of the head of its network.
+        """Return what its card says of the head of its network.
 
         Raises:
             InputError: it has no network that could learn.
@@ -152,7 +152,7 @@ class Generation:
         return self.card.head
 
     def embedder(self, device: "torch.device | str" = "cpu") -> "Extractor":
-        """What embeds images, in evaluation mode: an ``Embedder`` where it is a network, else the foreign model.
+        """Return what embeds images, in evaluation mode: an ``Embedder`` where it is a network, else the foreign model.
 
         Args:
             device: of a network; a foreign model runs where it likes.
@@ -196,7 +196,7 @@ class Generation:
         return embedder.root if isinstance(embedder, ExpandedEmbedder) else None
 
     def memory(self) -> "Memory":
-        """What it remembers of its task and of those before; empty for a generation that kept nothing.
+        """Return what it remembers of its task and of those before; empty for a generation that kept nothing.
 
         Raises:
             DamagedError: the file is missing or altered.
@@ -218,7 +218,7 @@ class Generation:
         return self._tensors(LEARNED_FROM)["hashes"]
 
     def problems(self) -> list[str]:
-        """What is wrong with its files, a sentence each; empty where all is well."""
+        """Return what is wrong with its files, a sentence each; empty where all is well."""
         found = []
         for name, checksum in self.card.checksums.items():
             path = self.directory / name
@@ -321,7 +321,7 @@ class Generation:
 
 
 def account_path(directory: Path) -> Path:
-    """Where the generation of a directory has its endpoint's account."""
+    """Return where the generation of a directory has its endpoint's account."""
     return directory.parent.parent / ENDPOINTS / f"{directory.name}.json"
 
 

@@ -59,12 +59,12 @@ class Answer(BaseModel):
 
     @property
     def looks_twice(self) -> bool:
-        """Whether older generations look at a query, too."""
+        """Return whether older generations look at a query, too."""
         return self.way in ("dual", "rescore")
 
     @property
     def flags(self) -> str:
-        """What a command is told to have it, with a space before; nothing for the usual way."""
+        """Return what a command is told to have it, with a space before; nothing for the usual way."""
         if self.way == "checked":
             return ""
         figures = f" --candidates {self.candidates} --seconds {self.seconds:g}" if self.way == "rescore" else ""

@@ -41,7 +41,7 @@ def space_of(holdings: Holdings, fingerprint: str) -> Space:
 
 
 def answers_from_refresh(holdings: Holdings, state: State) -> bool:
-    """Whether the open refresh is for the generation that answers, so that nothing but a rollback keeps its vectors hidden."""
+    """Return whether the open refresh is for the generation that answers, so that only a rollback keeps its vectors hidden."""
     opened = state.refresh
     return opened is not None and any(
         opened.is_for(generation.name, generation.fingerprint)
@@ -51,7 +51,7 @@ def answers_from_refresh(holdings: Holdings, state: State) -> bool:
 
 
 def may_stand_together(state: State, asker: Space, stored: Space) -> bool:
-    """Whether queries of one space are answered from vectors of another, too.
+    """Return whether queries of one space are answered from vectors of another, too.
 
     They have been shown to serve there; or the vectors are asked by queries of the generation that made them.
     """

@@ -129,7 +129,7 @@ def embed(holdings: Holdings, picture: str | Path | bytes, generation: Generatio
 
 
 def reads_words(holdings: Holdings, generation: Generation) -> bool:
-    """Whether words can be searched with: a Python function that is loaded has a text tower beside it."""
+    """Return whether words can be searched with: a Python function that is loaded has a text tower beside it."""
     from evergallery.network.foreign import text_tower
 
     return generation.card.kind == "callable" and text_tower(generation.card.model["function"]) is not None

@@ -35,7 +35,7 @@ def examine(holdings: Holdings) -> list[str]:
 
 
 def _problems_of_models(holdings: Holdings) -> tuple[list[str], dict[str, int | None]]:
-    """What is wrong with generations and adapters; and their fingerprints, those of generations with their dimension."""
+    """Return what is wrong with generations and adapters; and their fingerprints, those of generations with their dimension."""
     found: list[str] = []
     dimensions: dict[str, int | None] = {}
     named: dict[str, Path] = {}
@@ -63,7 +63,7 @@ def _problems_of_models(holdings: Holdings) -> tuple[list[str], dict[str, int | 
 
 
 def _problems_of_gallery(holdings: Holdings, dimensions: Mapping[str, int | None]) -> list[str]:
-    """What is wrong with stored vectors, and with the images of their items."""
+    """Return what is wrong with stored vectors, and with the images of their items."""
     gallery = holdings.gallery
     found = gallery.verify()
     widths = gallery.dimensions()

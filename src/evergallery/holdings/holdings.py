@@ -160,7 +160,7 @@ class Holdings:
         )
 
     def _held(self) -> int:
-        """How many items the gallery had when it was last closed, or as many as were added where nobody has noted that."""
+        """Return how many items the gallery had when it was last closed, or as many as were added where nobody has noted that."""
         path = self.directory / HELD
         if not path.is_file():
             return self._added()
@@ -170,7 +170,7 @@ class Holdings:
             return self._added()
 
     def _added(self) -> int:
-        """How many items were added since the gallery was taken, as the journal has it."""
+        """Return how many items were added since the gallery was taken, as the journal has it."""
         count = 0
         for entry in self.journal.entries():
             if entry["operation"] in ("use", "restore"):
@@ -192,22 +192,22 @@ class Holdings:
 
     @property
     def roots(self) -> Roots:
-        """Where the images of stored items may be opened: what was indexed or allowed, and what clients of the server add."""
+        """Return where images of stored items may be opened: what was indexed or allowed, and what clients of the server add."""
         return roots_at((*self.state.image_roots, str(self.directory / "images")))
 
     @property
     def journal(self) -> Journal:
-        """What was done to this workspace, by whom."""
+        """Return what was done to this workspace, by whom."""
         return Journal(self.directory / "log.jsonl")
 
     @cached_property
     def notes(self) -> Notes:
-        """How often each item was found, and why one could not be refreshed."""
+        """Return how often each item was found, and why one could not be refreshed."""
         return Notes(self.directory / "notes.sqlite")
 
     @property
     def marks(self) -> Marks:
-        """Which results people have called right or wrong."""
+        """Return which results people have called right or wrong."""
         return Marks(self.directory / "marks.jsonl")
 
     def close(self) -> None:

@@ -90,12 +90,12 @@ def look_for_files(
 
 
 def is_there(address: str) -> bool:
-    """Whether an image is at an address of this machine: a file, or a place in a file of arrays, whose address has a ``#``."""
+    """Return whether an image is at an address of this machine: a file, or a place (``#``) in a file of arrays."""
     return is_file(address) or is_file(address.rpartition("#")[0])
 
 
 def differs(item: Item, content: str | None) -> bool:
-    """Whether an item is of another picture than the one that was found at its address; not where nobody can tell.
+    """Return whether an item is of another picture than the one that was found at its address; not where nobody can tell.
 
     Args:
         item: with the hash of its picture.

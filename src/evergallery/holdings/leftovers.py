@@ -12,7 +12,7 @@ LOCKED = ("", "generations", "images")
 
 
 def somebody_was_killed(directory: Path, gallery: Path | None) -> bool:
-    """Whether a process ended without giving back a lock of the workspace; asked before the gallery is opened.
+    """Return whether a process ended without giving back a lock of the workspace; asked before the gallery is opened.
 
     Args:
         directory: of the workspace.

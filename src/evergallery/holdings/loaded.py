@@ -28,7 +28,7 @@ class LoadedModels:
         self._between: dict[tuple[str, str], Map | None] = {}
 
     def embedder(self, generation: Generation, device: str = "cpu") -> "Extractor":
-        """What embeds images for a generation.
+        """Return what embeds images for a generation.
 
         Args:
             generation: that looks at them.
@@ -51,7 +51,7 @@ class LoadedModels:
             return loaded[key]
 
     def device(self, generation: Generation) -> str:
-        """Where the generation's network has embedded many images here: on a GPU, or on the processor."""
+        """Return where the generation's network has embedded many images here: on a GPU, or on the processor."""
         return "cuda" if (generation.fingerprint, "cuda") in self._embedders else "cpu"
 
     def runnable(self, generation: Generation) -> "Runnable | None":
@@ -70,7 +70,7 @@ class LoadedModels:
         return self._adapters[stored.name]
 
     def between(self, source: Generation, target: Generation) -> Map | None:
-        """What turns vectors of one generation into another's without any image; ``None`` where nothing does."""
+        """Return what turns vectors of one generation into another's without any image; ``None`` where nothing does."""
         pair = source.fingerprint, target.fingerprint
         if pair not in self._between:
             self._between[pair] = maps_to(Space(target), [source], self.embedder).get(source.fingerprint)

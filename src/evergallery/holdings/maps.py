@@ -19,7 +19,7 @@ Map = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 def maps_to(
     target: Space, makers: Sequence[Generation], embedder: "Callable[[Generation], Extractor]"
 ) -> dict[str, Map]:
-    """How vectors of some generations become those of a target space without any image, by fingerprint.
+    """Return how vectors of some generations become those of a target space without any image, by fingerprint.
 
     By the target's adapter, which maps those of its source; or exactly, where the two share a frozen backbone.
 

@@ -38,7 +38,7 @@ class Marks:
 
     @property
     def pictures(self) -> Path:
-        """Where pictures are that were searched with."""
+        """Return where pictures are that were searched with."""
         return self.path.parent / FOLDER
 
     def say(self, query: str, item: str, right: bool | None) -> None:
@@ -46,7 +46,7 @@ class Marks:
         append_line(self.path, {"time": now(), "query": query, "item": item, "right": right})
 
     def all(self) -> list[Mark]:
-        """What holds, in the order in which it was first said."""
+        """Return what holds, in the order in which it was first said."""
         held: dict[tuple[str, str], bool] = {}
         for entry in read_lines(self.path):
             query, item, right = (entry.get(name) for name in ("query", "item", "right"))
@@ -59,6 +59,6 @@ class Marks:
         return [Mark(query, item, right) for (query, item), right in held.items()]
 
     def of(self, queries: Iterable[str]) -> dict[tuple[str, str], bool]:
-        """What holds of some queries, by query and item."""
+        """Return what holds of some queries, by query and item."""
         wanted = set(queries)
         return {(mark.query, mark.item): mark.right for mark in self.all() if mark.query in wanted}

@@ -69,7 +69,7 @@ class Notes:
             self._waiting.clear()
 
     def times_found(self) -> dict[str, int]:
-        """How often each item was found; items never found are left out."""
+        """Return how often each item was found; items never found are left out."""
         self.flush()
         return {item: int(times) for item, times in self._read("select item, times from found")}
 
@@ -90,7 +90,7 @@ class Notes:
         return [Problem(*row) for row in self._read("select item, kind, reason from problem order by item")]
 
     def problems_by_kind(self) -> Mapping[str, int]:
-        """How many problems of each kind there are."""
+        """Return how many problems of each kind there are."""
         return Counter(problem.kind for problem in self.problems())
 
     def _write(self, statement: str, rows: Sequence[tuple[str | int, ...]]) -> None:
@@ -98,7 +98,7 @@ class Notes:
             self._despite_damage(lambda: self._store(statement, rows))
 
     def _despite_damage(self, work: Callable[[], Answer]) -> Answer:
-        """What some work on the file gives; a damaged one is laid aside first, since nothing that matters is in it."""
+        """Return what some work on the file gives; a damaged one is laid aside first, since nothing that matters is in it."""
         try:
             return work()
         except sqlite3.OperationalError:

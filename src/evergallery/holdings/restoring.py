@@ -88,7 +88,7 @@ def _require_known(holdings: Holdings, snapshot: snapshots.Snapshot) -> None:
 
 
 def _vectors(directory: Path) -> int | None:
-    """How many vectors a gallery holds, all versions counted; ``None`` where it is damaged."""
+    """Return how many vectors a gallery holds, all versions counted; ``None`` where it is damaged."""
     with suppress(DamagedError), open_store(directory) as store:
         return sum(store.count_by_generation(view=EVERYTHING).values())
     return None

@@ -39,7 +39,7 @@ FEW = 100
 
 
 def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> Embed:
-    """What embeds pixels (B, S, S, 3) uint8 for a generation, as float32 vectors (B, D) of unit length.
+    """Return what embeds pixels (B, S, S, 3) uint8 for a generation, as float32 vectors (B, D) of unit length.
 
     The runtime that ``--runtime`` names. Without one, torch on a GPU where there are many images and a GPU, or else the runtime
     that was found to be the fastest here; where nothing was found yet and there are many images, it is found now. A runtime is
@@ -88,7 +88,7 @@ def runtime_of(holdings: Holdings, generation: Generation) -> Runtime | None:
 
 
 def ran_in(holdings: Holdings, generation: Generation) -> dict[str, str]:
-    """What embedded for a generation, and in which numbers, for the journal; of somebody else's model as far as it is known."""
+    """Return what embedded for a generation, and in which numbers, for the journal; of a foreign model as far as it is known."""
     runtime = runtime_of(holdings, generation)
     if runtime is None:
         return {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
@@ -155,7 +155,7 @@ def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> Runn
 
 
 def _kept(holdings: Holdings, generation: Generation) -> Runnable | None:
-    """What an earlier trial on this machine has found, where its file is still what it was."""
+    """Return what an earlier trial on this machine has found, where its file is still what it was."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(_record(holdings, generation).read_text())
         trial = RuntimeTrial.from_dict(content)
@@ -179,7 +179,7 @@ def _record(holdings: Holdings, generation: Generation) -> Path:
 
 
 def machine() -> dict[str, Any]:
-    """What a trial holds for: another processor or version may have another fastest runtime."""
+    """Return what a trial holds for: another processor or version may have another fastest runtime."""
     return {
         "processor": _processor(),
         "versions": {name: version_of(name) for name in RUNTIMES if is_installed(name)},

@@ -78,7 +78,7 @@ class Refresh(BaseModel):
     started: str
 
     def is_for(self, name: str, fingerprint: str) -> bool:
-        """Whether a generation will query the new vectors: any that has the fingerprint, for one network has one space."""
+        """Return whether a generation will query the new vectors: any that has the fingerprint, for one network has one space."""
         asker = self.asker or (None if self.adapter else self.fingerprint)
         return name == self.generation if asker is None else fingerprint == asker
 
@@ -150,14 +150,14 @@ class State(BaseModel):
         write_json(path, self.model_dump(mode="json"))
 
     def pair(self, asker: str, stored: str) -> Pair | None:
-        """What is known of queries of one fingerprint among vectors of another: the adapter's way only one way round."""
+        """Return what is known of queries of one fingerprint among vectors of another: the adapter's way only one way round."""
         for pair in self.compatible:
             if pair.fingerprints == (asker, stored) or (pair.adapter is None and pair.fingerprints == (stored, asker)):
                 return pair
         return None
 
     def may_compare(self, asker: str, stored: str) -> bool:
-        """Whether queries of one fingerprint have been shown to serve among vectors of another."""
+        """Return whether queries of one fingerprint have been shown to serve among vectors of another."""
         return asker == stored or self.pair(asker, stored) is not None
 
     def accept(self, pair: Pair) -> None:
@@ -172,7 +172,7 @@ class State(BaseModel):
         ]
 
     def scale(self, asker: str, stored: str, adapter: str | None) -> Scale | None:
-        """What is known of cosines between two fingerprints."""
+        """Return what is known of cosines between two fingerprints."""
         for scale in self.scales:
             if (scale.query, scale.item, scale.adapter) == (asker, stored, adapter):
                 return scale
@@ -185,14 +185,14 @@ class State(BaseModel):
         self.scales = [*kept, scale]
 
     def view(self) -> View:
-        """Which versions of the stored items searches see."""
+        """Return which versions of the stored items searches see."""
         shown, hidden = set(self.committed), set(self.discarded)
         if self.refresh:
             (shown if self.refresh.shown else hidden).add(self.refresh.id)
         return View(shown=frozenset(shown), hidden=frozenset(hidden))
 
     def may_miss(self, now: "State") -> bool:
-        """Whether vectors that searches see in this state may have been given up since: the refresh was settled meanwhile."""
+        """Return whether vectors that searches see in this state may be gone, because the refresh was settled meanwhile."""
         return self.refresh is not None and (now.refresh is None or now.refresh.id != self.refresh.id)
 
     def promote(

@@ -26,7 +26,7 @@ ODD_LENGTHS = 0.01
 
 
 def vector_faults(holdings: Holdings) -> list[str]:
-    """What is wrong with stored vectors beside each other, a sentence each."""
+    """Return what is wrong with stored vectors beside each other, a sentence each."""
     gallery = holdings.gallery
     found = _odd_lengths(gallery) if isinstance(gallery, AdoptedCollection) else []
     names = space_names(holdings)

@@ -19,7 +19,7 @@ class HasHoldings(Protocol):
 
     @property
     def holdings(self) -> Holdings:
-        """What the verbs are functions of."""
+        """Return what the verbs are functions of."""
         ...
 
 

@@ -26,14 +26,14 @@ def at_known_addresses(items: Sequence[Item], known: Mapping[str, Item]) -> list
 
 
 def is_copy(item: Item, known: Item) -> bool:
-    """Whether an item is the same picture as a stored one that is still at its own, other address."""
+    """Return whether an item is the same picture as a stored one that is still at its own, other address."""
     if not (item.uri and known.uri and item.content_hash) or item.uri == known.uri:
         return False
     return item.content_hash == known.content_hash and _holds(known.uri, item.content_hash)
 
 
 def _holds(address: str, content_hash: str) -> bool:
-    """Whether a file is what it was; what lies elsewhere is not asked for, and believed to be."""
+    """Return whether a file is what it was; what lies elsewhere is not asked for, and believed to be."""
     path = local_path(address)
     if path is None:
         return True

@@ -243,7 +243,7 @@ class _Run:
         self.copied: list[str] = []
 
     def prepare(self, block: Sequence[Picture | Skipped]) -> tuple[Batch, list[Picture]]:
-        """What is to be done about a block of images, and which of them are to be embedded."""
+        """Return what is to be done about a block of images, and which of them are to be embedded."""
         return _prepared(block, self.store, self.maker, self.register)
 
     def take(self, batch: Batch, answers: Sequence[PictureAnswer]) -> None:
@@ -292,7 +292,7 @@ def _is_moved(item: Item, known: Item | None) -> bool:
 def _prepared(
     block: Sequence[Picture | Skipped], store: GalleryStore, maker: Generation, register: IdRegister
 ) -> tuple[Batch, list[Picture]]:
-    """What is to be done about a block of images, nothing where the gallery holds what it says; and which are to be embedded."""
+    """Return what is to be done about a block of images, nothing where the gallery holds it already; and which to embed."""
     found = [picture for picture in block if isinstance(picture, Picture)]
     is_first = register.first_times([_identifier(picture) for picture in found])
     firsts = [picture for picture, first in zip(found, is_first, strict=True) if first]
@@ -328,7 +328,7 @@ def _prepared(
 
 
 def _answered(batch: Batch, answers: Sequence[PictureAnswer], register: IdRegister) -> tuple[list[Item], list[Skipped]]:
-    """What is to be stored of a batch, and what could not be read or decoded."""
+    """Return what is to be stored of a batch, and what could not be read or decoded."""
     items, bad = list(batch.rewritten), list(batch.skipped)
     for item, answer in zip(batch.new, answers, strict=True):
         if isinstance(answer, Skipped):

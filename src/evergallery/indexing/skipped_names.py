@@ -27,7 +27,7 @@ class SkippedNames:
 
     @property
     def is_written(self) -> bool:
-        """Whether the table was needed."""
+        """Return whether the table was needed."""
         return self._file is not None
 
     def add(self, skipped: Sequence[Skipped]) -> None:

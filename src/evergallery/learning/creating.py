@@ -109,7 +109,7 @@ def create(
 
 
 def _preprocessing(backbone: str, size: Size | None, fit: Fit, reduce_jpegs: bool) -> Preprocessing:
-    """How images become the input of a backbone: as it was published, where nothing else is asked for."""
+    """Return how images become the input of a backbone: as it was published, where nothing else is asked for."""
     with uninitialised():
         built = build_backbone(backbone)
     return Preprocessing(
@@ -144,7 +144,7 @@ def _write(path: Path, state: State, precision: Precision) -> None:
 
 
 def _occupied(path: Path) -> str:
-    """Why no workspace is made in a place that is in use; somebody who stands among their pictures is told the way."""
+    """Return why no workspace is made in a place that is in use; somebody who stands among their pictures is told the way."""
     if path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in islice(path.rglob("*"), LOOKED_AT)):
         shop = quote(os.path.relpath(path.resolve().parent / "shop"))
         return (

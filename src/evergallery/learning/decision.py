@@ -55,12 +55,12 @@ class Request:
 
     @property
     def published(self) -> bool:
-        """Whether the backbone begins with weights from elsewhere."""
+        """Return whether the backbone begins with weights from elsewhere."""
         return self.pretrained or self.weights is not None
 
     @property
     def part(self) -> TrainedPart | None:
-        """What is to learn, as far as anybody said so; a default of the settings does not count."""
+        """Return what is to learn, as far as anybody said so; a default of the settings does not count."""
         if isinstance(self.settings, Settings):
             named = self.settings.train if "train" in self.settings.model_fields_set else None
         else:
@@ -90,7 +90,7 @@ class Ground:
 
 
 def decide(request: Request, ground: Ground, number: int, directory: Path) -> Run:
-    """How generation ``number`` is learned.
+    """Return how generation ``number`` is learned.
 
     A backbone that was trained elsewhere, and one that has been frozen so far, stay frozen unless something else is asked for.
 
@@ -141,7 +141,7 @@ def _read(path: Path | None) -> Weights | None:
 
 
 def _own_backbone(request: Request, ground: Ground, architecture: Architecture) -> bool:
-    """Whether the parent's own backbone goes on, with its weights."""
+    """Return whether the parent's own backbone goes on, with its weights."""
     if ground.parent is None or request.published or request.from_scratch:
         return False
     return architecture.backbone == ground.architecture.backbone

@@ -105,7 +105,7 @@ class Learner:
             begin(mine, run)
 
     def lessons(self, networks: Networks) -> Lessons:
-        """What is learned from and what the epoch is chosen by: images, or where only the neck learns their features."""
+        """Return what is learned from and what the epoch is chosen by: images, or where only the neck learns their features."""
         settings = self.run.settings
         # Where nothing is chosen by it, a validation part would only be images that nobody learns from.
         fraction = 0 if self.run.solves else settings.validation_fraction
@@ -144,7 +144,7 @@ class Learner:
         )
 
     def memory(self, networks: Networks, lessons: Lessons) -> Memory:
-        """What the generation remembers of its images, and its parent of those before."""
+        """Return what the generation remembers of its images, and its parent of those before."""
         run, parent = self.run, self.run.parent
 
         def outputs(network: Network, preprocessing: Preprocessing, name: str) -> Outputs:
@@ -173,7 +173,7 @@ class Learner:
         )
 
     def card(self, lessons: Lessons, trained: TrainingResult, solved: dict[str, Any] | None) -> dict[str, Any]:
-        """What the card of the generation says of the run."""
+        """Return what the card of the generation says of the run."""
         run, images = self.run, self.images
         return {
             "name": run.name,

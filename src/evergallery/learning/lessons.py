@@ -113,7 +113,7 @@ class Lessons:
         ranks: Ranks,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Outputs:
-        """What any network makes of the training images, from features where they are known."""
+        """Return what any network makes of the training images, from features where they are known."""
         try:
             fitted = self.fit(network, preprocessing)
         except KeyError:

@@ -128,7 +128,7 @@ def teacher_of(parent: Generation, run: Run) -> Network:
 
 
 def memory_of(run: Run) -> Memory:
-    """What the parent remembers in the space of ``teacher_of``."""
+    """Return what the parent remembers in the space of ``teacher_of``."""
     if run.parent is None or (run.parent.is_expanded and not run.inherits):
         return Memory()
     return run.parent.memory()

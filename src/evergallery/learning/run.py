@@ -59,17 +59,17 @@ class Run:
 
     @property
     def frozen(self) -> bool:
-        """Whether the backbone stays as it is, so that features take the place of images."""
+        """Return whether the backbone stays as it is, so that features take the place of images."""
         return self.settings.train == "neck"
 
     @property
     def inherits(self) -> bool:
-        """Whether the network begins with the parent's weights."""
+        """Return whether the network begins with the parent's weights."""
         return self.beginning == "parent"
 
     @property
     def solves(self) -> bool:
-        """Whether the neck is solved in closed form: the line's vectors are features, or a map of them that was solved too."""
+        """Return whether the neck is solved in closed form: the line's vectors are features, or a solved map of them."""
         if not (self.method.needs.closed_form and self.frozen and self.architecture.neck == "unit-linear"):
             return False
         if self.architecture.dimension is not None or (self.parent is not None and not self.inherits):
@@ -87,7 +87,7 @@ class Run:
         return tuple(name for name in images.classes if normal(name) not in known)
 
     def asked(self) -> dict[str, Any]:
-        """What it was asked for, as JSON: the same call says the same, on whatever images."""
+        """Return what it was asked for, as JSON: the same call says the same, on whatever images."""
         return {
             "method": self.method_card.model_dump(),
             "settings": self.settings.identity(),

@@ -29,7 +29,7 @@ def estimate_drift(
     after: Tensor,
     weighting: Weighting = "clamped",
 ) -> Tensor:
-    """How far each prototype moved between two generations, from the images of another task.
+    """Return how far each prototype moved between two generations, from the images of another task.
 
     ``δ_c = Σ_i w_ci (after_i - before_i) / Σ_i w_ci``, ``w_ci`` by the closeness of prototype c and image i in the
     space before (mutual distillation's step B; SDC, Yu et al. 2020, with the Gaussian weighting).

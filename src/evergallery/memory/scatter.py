@@ -149,7 +149,7 @@ def discriminant_whitening(scatter: Scatter, shrinkage: float, emphasis: float) 
 
 
 def emphasis_ranks(trials: Sequence[ScatterTrial], shrinkage: float) -> Tensor:
-    """How well each of ``EMPHASES`` serves held-out images (E,), of known classes and of unknown ones alike.
+    """Return how well each of ``EMPHASES`` serves held-out images (E,), of known classes and of unknown ones alike.
 
     Each held-out image is searched among the others of its trial; the figure is the mean over trials of the mean reciprocal
     rank of the first image of its class. Nothing can be told without a trial: then all of them are zero.

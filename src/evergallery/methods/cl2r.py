@@ -45,7 +45,7 @@ class CL2R(Method["OldClasses"]):
         return self.old_share
 
     def begin(self, task: Task) -> "OldClasses":
-        """How many classes are old, and the weight that follows from it."""
+        """Return how many classes are old, and the weight that follows from it."""
         new = task.classes - task.old_classes
         return OldClasses(task.old_classes, self.weight * math.sqrt(new / max(task.old_classes, 1)))
 

@@ -30,7 +30,7 @@ class Finetune(Method[None]):
 
     @property
     def trains_head(self) -> bool:
-        """Whether the head learns, so that a generation after it may learn from its scores."""
+        """Return whether the head learns, so that a generation after it may learn from its scores."""
         return self.loss is None
 
     def losses(self, step: Step[None]) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 
 
 def _declared(value: Value | None, need: str) -> Value:
-    """What a method reads, which is there because its ``needs`` say so."""
+    """Return what a method reads, which is there because its ``needs`` say so."""
     if value is None:
         raise RuntimeError(f"A method reads what it has not asked for: its needs have to say {need}.")
     return value
@@ -120,7 +120,7 @@ class Step(Generic[State]):
         return _declared(self.old_head, 'old_head="needed"')
 
     def through(self, network: Network) -> Outputs:
-        """What a network that is trained beside makes of the same batch."""
+        """Return what a network that is trained beside makes of the same batch."""
         return _declared(self.run, "beside")(network)
 
 
@@ -182,7 +182,7 @@ class Method(ABC, Generic[State]):
         return self.needs.head
 
     def begin(self, task: Task) -> State:
-        """What is kept or trained beside the network, and thrown away with the run: prototypes, a second network.
+        """Return what is kept or trained beside the network, and thrown away with the run: prototypes, a second network.
 
         The same for the same task, since a run that is resumed calls it again before restoring its tensors.
         """
@@ -210,7 +210,7 @@ class Method(ABC, Generic[State]):
         return None
 
     def weight_share(self, *, carries_on: bool) -> float:
-        """How far the finished embedder goes from the parent's weights to the trained ones, in (0, 1]; 1 is all the way.
+        """Return how far the finished embedder goes from the parent's weights to the trained ones, in (0, 1]; 1 is all the way.
 
         Asked only where it began with the parent's weights. ``carries_on``: the parent's space was inherited by this
         very method, so that the generation is not the first update of its line.
@@ -219,7 +219,7 @@ class Method(ABC, Generic[State]):
 
     @property
     def expansion(self) -> bool:
-        """Whether a network that began with the parent's weights is served beside the parent's, in one vector.
+        """Return whether a network that began with the parent's weights is served beside the parent's, in one vector.
 
         Its first part never changes from then on, so nothing is lost in the vectors of the generation that the line began with.
         """
@@ -245,7 +245,7 @@ class Method(ABC, Generic[State]):
         return parent.after(name, labels, new, old)
 
     def old_images(self) -> int | None:
-        """How many images of each old class it learns from at most, where it learns from any; ``None`` for all."""
+        """Return how many images of each old class it learns from at most, where it learns from any; ``None`` for all."""
         return None
 
     def share_of_old_images(self) -> float | None:
@@ -265,7 +265,7 @@ class Method(ABC, Generic[State]):
 
 @cache
 def _adapters(kind: type[Method]) -> dict[str, TypeAdapter[Any]]:
-    """What checks each hyper-parameter."""
+    """Return what checks each hyper-parameter."""
     hints = get_type_hints(kind, include_extras=True)
     finite = ConfigDict(allow_inf_nan=False)
     return {field.name: TypeAdapter(hints[field.name], config=finite) for field in fields(kind)}

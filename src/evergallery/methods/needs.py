@@ -43,7 +43,7 @@ class Needs:
 
     @property
     def parent(self) -> bool:
-        """Whether the method learns from a frozen parent."""
+        """Return whether the method learns from a frozen parent."""
         return self.old_batches or self.old_outputs
 
     def cells(self, old_images_per_class: int | None) -> dict[str, str]:
@@ -65,7 +65,7 @@ class Needs:
         }
 
     def cost(self) -> str:
-        """What the method costs beside one forward and one backward pass for each new image, in words."""
+        """Return what the method costs beside one forward and one backward pass for each new image, in words."""
         parts = []
         if self.old_images:
             parts += ["the kept images" if self.parent_weights else "all images, longer training"]

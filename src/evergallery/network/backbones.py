@@ -184,7 +184,7 @@ def load_weights(module: nn.Module, source: Path | Weights) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """What a safetensors file or a file of a state dict holds; its hash and its tensors are of one reading.
+    """Return what a safetensors file or a file of a state dict holds; its hash and its tensors are of one reading.
 
     Raises:
         InputError: there is no such file, or it cannot be read without unpickling code.

@@ -117,7 +117,7 @@ class Endpoint(BaseModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes the vectors, as far as anybody here knows."""
+        """Return what makes the vectors, as far as anybody here knows."""
         return {"address": self.address, "model": self.model, "body": self.body}
 
     def __str__(self) -> str:
@@ -187,7 +187,7 @@ def first_look(endpoint: Endpoint, run: Any, size: Size) -> Tensor:
 
 
 def asking(endpoint: Endpoint, account: Account) -> Any:
-    """What turns images (B, 3, H, W) in [0, 1] into vectors (B, D), in requests of as many as the terms say."""
+    """Return what turns images (B, 3, H, W) in [0, 1] into vectors (B, D), in requests of as many as the terms say."""
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         rows: list[list[float]] = []
@@ -285,7 +285,7 @@ def _read(answer: Any, until: float) -> bytes:
 
 
 def _failure(endpoint: Endpoint, terms: Terms, key: str | None, error: HTTPError, until: float) -> Exception:
-    """What a status that is not 200 comes to."""
+    """Return what a status that is not 200 comes to."""
     status = error.code
     if status in COME_AGAIN:
         return _AgainError(f"answers {status}", _retry_after(error.headers.get("Retry-After")))
@@ -358,7 +358,7 @@ def _key(terms: Terms) -> str | None:
 
 
 def _bare(told: str, key: str | None) -> str:
-    """What somebody else has said, in a line, without the key and without what may be a part of it."""
+    """Return what somebody else has said, in a line, without the key and without what may be a part of it."""
     told = "".join(letter if letter.isprintable() else " " for letter in told)
     if key is not None:
         parts: Sequence[str] = [key, key[:6], key[-6:]]

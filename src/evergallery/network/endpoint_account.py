@@ -46,7 +46,7 @@ class Terms(BaseModel):
 
     @property
     def limited(self) -> bool:
-        """Whether the terms set a limit, so that requests must be counted."""
+        """Return whether the terms set a limit, so that requests must be counted."""
         return self.rate is not None or self.max_cost is not None or self.max_pictures is not None
 
     def cost(self, pictures: int) -> float | None:
@@ -94,7 +94,7 @@ class Account:
 
     @property
     def pictures(self) -> int:
-        """How many pictures were asked for so far."""
+        """Return how many pictures were asked for so far."""
         return int(self._read()["pictures"])
 
     def take(self, pictures: int) -> float:

@@ -75,7 +75,7 @@ def embedding(
 
 
 def in_torch(embedder: Extractor, preprocessing: Preprocessing) -> Embed:
-    """What embeds pixels by a network in torch, or by somebody else's model wherever that runs."""
+    """Return what embeds pixels by a network in torch, or by somebody else's model wherever that runs."""
 
     def embed(pixels: Pixels) -> NDArray[np.float32]:
         with embedding(embedder, preprocessing) as run:
@@ -120,7 +120,7 @@ def in_parts(images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
 
 
 def _inputs(batch: Tensor, preprocessing: Preprocessing, device: torch.device) -> Iterator[Tensor]:
-    """What a network takes of a batch, in parts: images (B, 3, S, S) uint8 are normalised, features (B, W) as they are."""
+    """Yield what a network takes of a batch, in parts: images (B, 3, S, S) uint8 are normalised, features (B, W) as they are."""
     if batch.ndim == 2:
         yield batch.to(device)
         return
@@ -129,7 +129,7 @@ def _inputs(batch: Tensor, preprocessing: Preprocessing, device: torch.device) -
 
 
 def _batches(count: int, batch_size: int, ranks: Ranks) -> Iterator[tuple[int, int]]:
-    """Where this rank's batches start and stop: those of one process, dealt out, since a sum may depend on its batch."""
+    """Yield where this rank's batches start and stop: those of one process, dealt out, since a sum may depend on its batch."""
     for start in range(ranks.rank * batch_size, count, ranks.size * batch_size):
         yield start, min(start + batch_size, count)
 

@@ -40,7 +40,7 @@ class Views:
 
     @property
     def recipe(self) -> str:
-        """What the features are made by, as the name of a directory."""
+        """Return what the features are made by, as the name of a directory."""
         return f"{self.count}-views{'' if self.flip else '-unmirrored'}"
 
     def of(self, images: Tensor, hashes: Sequence[str], number: int) -> Tensor:

@@ -34,7 +34,7 @@ def model_hub() -> Iterator[str | None]:
 
 
 def undownloadable(url: str) -> str | None:
-    """Why torch cannot download a file; ``None`` where its host answers, or torch's local cache holds the file."""
+    """Return why torch cannot download a file; ``None`` where its host answers, or torch's local cache holds the file."""
     if (Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]).is_file():
         return None
     return unanswered(lambda: _head(url))
@@ -49,7 +49,7 @@ def _head(url: str) -> None:
 
 
 def unanswered(ask: Callable[[], object], patience: float = PATIENCE) -> str | None:
-    """Why a host that is asked gives no answer within ``patience`` seconds; ``None`` where it does."""
+    """Return why a host that is asked gives no answer within ``patience`` seconds; ``None`` where it does."""
     outcome: Queue[str | None] = Queue()
 
     def wait() -> None:
@@ -69,7 +69,7 @@ def unanswered(ask: Callable[[], object], patience: float = PATIENCE) -> str | N
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in a line; its kind where it says nothing."""
+    """Return what an error says, in a line; its kind where it says nothing."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

@@ -74,7 +74,7 @@ class ForeignModel(Extractor):
 
 
 def vectors_of(name: str, run: Run, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a model makes of images (B, 3, H, W): vectors (B, D), finite and none of them zero.
+    """Return what a model makes of images (B, 3, H, W): vectors (B, D), finite and none of them zero.
 
     Raises:
         InputError: it makes something else, or fails.
@@ -144,7 +144,7 @@ def function_name(function: Callable[..., Any] | str) -> str:
 
 
 def text_tower(name: str) -> Callable[[str], Any] | None:
-    """What turns words into vectors beside the Python function ``package.module:function``; ``None`` without it.
+    """Return what turns words into vectors beside the Python function ``package.module:function``; ``None`` without it.
 
     It is called ``embed_text`` and stands at the function itself, or in its module. Nothing is imported for it: whoever
     searches with a model has loaded it.
@@ -158,7 +158,7 @@ def text_tower(name: str) -> Callable[[str], Any] | None:
 
 
 def text_vector(name: str, tower: Callable[[str], Any], words: str, dimension: int) -> NDArray[np.float32]:
-    """What a text tower makes of words: a unit vector (D,).
+    """Return what a text tower makes of words: a unit vector (D,).
 
     Raises:
         InputError: it fails, or makes something else.
@@ -249,7 +249,7 @@ def onnx_model(path: Path, size: Size, dimension: int | None = None) -> ForeignM
 
 
 def onnx_preprocessing(path: Path) -> dict[str, Any]:
-    """What an ONNX file itself says of the preprocessing it wants; empty where it says nothing.
+    """Return what an ONNX file itself says of the preprocessing it wants; empty where it says nothing.
 
     Raises:
         MissingExtraError: without onnxruntime.

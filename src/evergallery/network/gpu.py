@@ -30,7 +30,7 @@ def exact(device: torch.device) -> Iterator[None]:
 
 
 def in_memory(make: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """What a network makes of a batch (B, …), in halves where the device has no memory for the whole.
+    """Return what a network makes of a batch (B, …), in halves where the device has no memory for the whole.
 
     Raises:
         UnavailableError: the device fails, or has no memory for a single image.

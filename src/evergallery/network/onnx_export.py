@@ -211,7 +211,7 @@ def _onnx() -> Any:
 
 
 def _properties(model: Any) -> dict[str, str]:
-    """What an ONNX model says of itself, by name."""
+    """Return what an ONNX model says of itself, by name."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 

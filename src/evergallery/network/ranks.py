@@ -44,7 +44,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Return whether this process is the one that writes."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
@@ -100,7 +100,7 @@ class Ranks:
         self.total(torch.zeros(1))
 
     def in_turn(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns; the first rank does it before the others, who then find what it has left on disk."""
+        """Return what ``work`` returns; the first rank does it before the others, who then find what it has left on disk."""
         if not self.is_first:
             self.wait()
         done = work()
@@ -124,7 +124,7 @@ def launched() -> tuple[int, int, int] | None:
 
 
 def together(device: torch.device) -> dict[str, Any]:
-    """How a ``Fabric`` runs on this device: the arguments that say so, for one process or for those that were launched.
+    """Return how a ``Fabric`` runs on this device: the arguments that say so, for one process or for those that were launched.
 
     Raises:
         InputError: one GPU is named for several processes.

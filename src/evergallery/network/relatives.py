@@ -28,7 +28,7 @@ as the runtimes of one network differ among themselves."""
 def vectors_between(
     source: tuple[Embedder, Preprocessing], target: tuple[Embedder, Preprocessing]
 ) -> Callable[[Vectors], Vectors] | None:
-    """What turns unit embeddings (N, D) of one network into those (N, D') of another, exactly up to rounding.
+    """Return what turns unit embeddings (N, D) of one network into those (N, D') of another, exactly up to rounding.
 
     Args:
         source: the network whose embeddings are known, and what images go through before it.
@@ -54,7 +54,7 @@ def vectors_between(
 
 
 def unit_features(embedder: Embedder) -> Callable[[Tensor], Tensor] | None:
-    """What turns unit embeddings (N, D) back into unit features (N, W); ``None`` where nothing does."""
+    """Return what turns unit embeddings (N, D) back into unit features (N, W); ``None`` where nothing does."""
     if len(embedder.neck) == 0:
         return lambda vectors: vectors
     linear = next((layer for layer in embedder.neck if isinstance(layer, nn.Linear)), None)

@@ -77,7 +77,7 @@ def asked_for() -> Runtime | None:
 
 
 def has_gpu() -> bool:
-    """Whether torch sees a GPU; torch is loaded to ask it only where there is a driver."""
+    """Return whether torch sees a GPU; torch is loaded to ask it only where there is a driver."""
     if "torch" not in sys.modules and not any(Path(driver).exists() for driver in GPU_DRIVERS):
         return False
     import torch
@@ -87,7 +87,7 @@ def has_gpu() -> bool:
 
 @cache
 def is_installed(runtime: Runtime) -> bool:
-    """Whether a runtime can be used: those that run a file need what writes it, too."""
+    """Return whether a runtime can be used: those that run a file need what writes it, too."""
     needed = [runtime] if runtime == "torch" else [runtime, "onnx", "onnxscript"]
     return all(importlib.util.find_spec(name) is not None for name in needed)
 
@@ -156,7 +156,7 @@ class Runnable:
         self._one_opener = threading.Lock()
 
     def in_runtime(self, runtime: Runtime) -> Embed | None:
-        """What embeds pixels in a runtime; ``None`` for torch, and where it is refused, as ``refused`` says from then on."""
+        """Return what embeds pixels in a runtime; ``None`` for torch, and where it is refused, as ``refused`` then says."""
         with self._one_opener:
             is_left = runtime != "torch" and runtime not in self._opened and runtime not in self.refused
             if is_left and self.file is not None:
@@ -169,12 +169,12 @@ class Runnable:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a runtime is not used that fails."""
+    """Return why a runtime that fails is not used."""
     return f"it cannot run the network ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
 
 
 def of_file(runtime: Runtime, path: Path, side: Size) -> Embed:
-    """What embeds pixels by a network that ``onnx_export.export_runnable`` has written.
+    """Return what embeds pixels by a network that ``onnx_export.export_runnable`` has written.
 
     Args:
         runtime: that runs the file.

@@ -118,7 +118,7 @@ def generations(found: Measurements) -> dict[str, Any]:
 
 
 def refreshing(found: Measurements, curves: RefreshCurves) -> dict[str, Any]:
-    """What each share of a refresh gives, measured on held-out images and predicted for the gallery."""
+    """Return what each share of a refresh gives, measured on held-out images and predicted for the gallery."""
     plan = found.plan
     shown = [place for place, share in enumerate(curves.shares) if share in (0, 0.25, 0.5, 0.75, 1)]
     rows = []
@@ -157,7 +157,7 @@ def refreshing(found: Measurements, curves: RefreshCurves) -> dict[str, Any]:
 
 
 def prototypes(found: Measurements, seen: PrototypeMap) -> dict[str, Any]:
-    """Where the classes' prototypes went."""
+    """Return where the classes' prototypes went."""
     groups = [("old", seen.is_old), ("new", ~seen.is_old)] if seen.is_old.any() else [("all", ~seen.is_old)]
     rows, parts = [], []
     for group, member in groups:
@@ -205,7 +205,7 @@ def _matrix_words(found: Measurements) -> str:
 def compared(
     old: str, new: str, recalls: tuple[Interval | None, Interval | None, Interval | None], change: Interval
 ) -> str:
-    """What the matrix says of a pair: recall@1 of the old one alone, of the cross-test, of the new one alone."""
+    """Return what the matrix says of a pair: recall@1 of the old one alone, of the cross-test, of the new one alone."""
     alone, cross, own = recalls
     return (
         f"Queries of {new} reach recall@1 {interval_in_percent(cross)} % in vectors of {old}, where {old} itself reaches "

@@ -71,7 +71,7 @@ class Measurements:
 
     @property
     def labelled(self) -> bool:
-        """Whether the images have labels."""
+        """Return whether the images have labels."""
         return bool(self.check.matrix)
 
     @property
@@ -169,7 +169,7 @@ def measure_held_out(
 
 
 def searches(holdings: Holdings, candidate: Generation, fingerprint: str) -> bool:
-    """Whether the candidate's queries meet vectors of a space; also while nobody can look, or the gallery is empty."""
+    """Return whether the candidate's queries meet vectors of a space; also while nobody can look, or the gallery is empty."""
     try:
         held = {space.fingerprint for space in stored_spaces(holdings, view=view_with(holdings, candidate.name))}
     except BusyError:
@@ -193,7 +193,7 @@ class _Refresh:
 
 
 def _old_classes(held_out: HeldOut, known_to: Generation) -> int:
-    """How many of the classes that a generation knows there are among the images."""
+    """Return how many of the classes that a generation knows there are among the images."""
     if not held_out.labelled:
         return 0
     images = held_out.protocol.images

@@ -62,7 +62,7 @@ def picture(pixels: NDArray[np.uint8]) -> str:
 
 
 def pictured(images: ImageSet) -> bool:
-    """Whether there is anything to see: embeddings without images come with one pixel for all of them."""
+    """Return whether there is anything to see: embeddings without images come with one pixel for all of them."""
     return images.pixels.shape[1:3] != (1, 1)
 
 

@@ -92,7 +92,7 @@ def report(
 def _measure(
     holdings: Holdings, source: HeldOutSource | None, generation: str | None, against: str | None, watcher: Watcher
 ) -> tuple[Subject | None, Measurements | None]:
-    """What the report is about, and what held-out images show of it."""
+    """Return what the report is about, and what held-out images show of it."""
     if not holdings.generations():
         return None, None
     candidate, base = choose(holdings, generation, against)
@@ -103,7 +103,7 @@ def _measure(
 def _content(
     holdings: Holdings, subject: Subject | None, found: Measurements | None, sections: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the page's template shows."""
+    """Return what the page's template shows."""
     where = standing.standing(holdings)
     missing = _missing(holdings, found, subject, sections)
     return {
@@ -122,7 +122,7 @@ def _content(
 
 
 def _target(path: Path) -> Path:
-    """Where to write, found out before anything is measured."""
+    """Return where to write, found out before anything is measured."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -157,7 +157,7 @@ def _sections(found: Measurements | None) -> dict[str, Any]:
 def _missing(
     holdings: Holdings, found: Measurements | None, subject: Subject | None, sections: dict[str, Any]
 ) -> list[str]:
-    """Why sections are left out, and the command that fills them, a sentence each."""
+    """Return why sections are left out, and the command that fills them, a sentence each."""
     if subject is None:
         return ["Nothing has been learned yet. Begin with  evergallery learn IMAGES"]
     if found is not None and not found.labelled:
@@ -180,7 +180,7 @@ def _missing(
 def _findings(
     where: dict[str, Any], sections: dict[str, Any], subject: Subject | None, missing: list[str]
 ) -> list[str]:
-    """What the page says in short, a sentence each."""
+    """Return what the page says in short, a sentence each."""
     findings = list(where["sentences"][:2])
     if subject is not None and "verdict" in sections:
         first, rest = sections["verdict"]["sentences"][:1], sections["verdict"]["sentences"][1:]

@@ -27,7 +27,7 @@ LABELS = {"refused": "the gate said"}
 
 
 def label_of(name: str) -> str:
-    """How a figure of the log is called where somebody reads it."""
+    """Return how a figure of the log is called where somebody reads it."""
     return LABELS.get(name, name.replace("_", " "))
 
 
@@ -110,7 +110,7 @@ def lineage(holdings: Holdings) -> dict[str, Any]:
 
 
 def earlier_checks(holdings: Holdings) -> dict[str, Any]:
-    """What every check so far has left behind, newest first."""
+    """Return what every check so far has left behind, newest first."""
     rows, damaged = [], []
     confidence = gate_of(holdings).confidence
     folder = holdings.directory / "checks"
@@ -150,7 +150,7 @@ def history(holdings: Holdings) -> dict[str, Any]:
 
 
 def operation_of(entry: Mapping[str, Any]) -> str:
-    """What was done, marked where it was done against the gate."""
+    """Return what was done, marked where it was done against the gate."""
     return f"{entry['operation']}{' against the gate' if entry.get('forced') else ''}"
 
 

@@ -59,7 +59,7 @@ class Judged:
 
 
 def gate_sentences(judged: Judged) -> list[str]:
-    """What the gate says of a pair, and since when the candidate answers queries where it does."""
+    """Return what the gate says of a pair, and since when the candidate answers queries where it does."""
     missed = listed([condition.name for condition in judged.shown if condition.failed])
     if judged.promotion is not None:
         sentences = [_answers(judged.candidate, judged.promotion)]

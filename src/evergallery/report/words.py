@@ -18,7 +18,7 @@ def interval_of(share: float, queries: int, confidence: float) -> Interval:
 
 
 def direction(value: Interval) -> str:
-    """What an interval of a difference allows to say."""
+    """Return what an interval of a difference allows to say."""
     if value.low > 0:
         return "better"
     return "worse" if value.high < 0 else "no difference that could be told from chance"

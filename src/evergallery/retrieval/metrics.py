@@ -255,7 +255,7 @@ class RetrievalMetrics:
 
     @property
     def score(self) -> float:
-        """What two searches are compared by: recall@1, or nDCG@1 where judgements are graded."""
+        """Return what two searches are compared by: recall@1, or nDCG@1 where judgements are graded."""
         return self.recall[1] if self.ndcg is None else self.ndcg[1]
 
     def at_ranks(self, name: str) -> dict[int, float]:

@@ -35,7 +35,7 @@ OPPOSITE = -0.5
 
 
 def other_space(vectors: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-    """Which of the vectors lie in another space than the most, where they are plainly of two; ``None`` where they are not.
+    """Return which of the vectors lie in another space than the most, where they are plainly of two; ``None`` where they are not.
 
     Args:
         vectors: (N, D) unit rows; a random sample, since all are compared with all.
@@ -103,7 +103,7 @@ def _linked(nearest: NDArray[np.intp]) -> Iterator[NDArray[np.bool_]]:
 
 
 def _own_agreement(group: NDArray[np.float32]) -> float:
-    """How far the directions of two halves of a group agree, that are as apart as a group can be split."""
+    """Return how far the directions of two halves of a group agree, that are as apart as a group can be split."""
     half = _halves(group, _directions(group)[0])
     return _agreement(group[half], group[~half])
 
@@ -114,7 +114,7 @@ def _cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 
 
 def _agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """How far the directions in which two groups vary most agree, in multiples of chance; 0 of too few vectors."""
+    """Return how far the directions in which two groups vary most agree, in multiples of chance; 0 of too few vectors."""
     if min(len(first), len(second)) <= DIRECTIONS:
         return 0.0
     cosines = _directions(first)[:DIRECTIONS] @ _directions(second)[:DIRECTIONS].T

@@ -29,7 +29,7 @@ def kolmogorov_distance(first: NDArray[np.floating], second: NDArray[np.floating
 
 
 def dependence(reference: NDArray[np.floating]) -> float:
-    """How much further stretches of a sample lie from its rest than those of independent draws would; 1 where they do not.
+    """Return how much further stretches of a sample lie from its rest than those of independent draws would; 1 where they do not.
 
     Searches come in bursts, and by day and night: they tell less than as many that have nothing to do with each other. The
     distances of quarters and of sixteenths, whichever says more, are laid beside their mean for independent draws,

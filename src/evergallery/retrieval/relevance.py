@@ -34,7 +34,7 @@ class Relevance:
 
     @property
     def is_graded(self) -> bool:
-        """Whether some answers are better than others."""
+        """Return whether some answers are better than others."""
         return len(torch.unique(self.grade)) > 1
 
     def grades(self, neighbours: Neighbours, start: int = 0) -> Tensor:

@@ -46,7 +46,7 @@ def seen_by(
     others: Sequence[Generation],
     look: Callable[[Generation], Vector | None],
 ) -> dict[str, Vector]:
-    """What other generations make of a query, by fingerprint: from its vector (D,) where that suffices, else by looking.
+    """Return what other generations make of a query, by fingerprint: from its vector (D,) where that suffices, else by looking.
 
     Args:
         holdings: of the workspace.

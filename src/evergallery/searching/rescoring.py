@@ -205,6 +205,6 @@ def _keeps(state: State, target: Generation) -> bool:
 
 
 def _begins(state: State, target: Generation) -> bool:
-    """Whether searches may begin a refresh: they are answered by re-scoring, and nothing is left to be settled."""
+    """Return whether searches may begin a refresh: they are answered by re-scoring, and nothing is left to be settled."""
     answers = state.answer.way == "rescore" and state.promoted == target.name
     return answers and state.refresh is None and not state.committed and not state.discarded

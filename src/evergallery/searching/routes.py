@@ -153,7 +153,7 @@ class Route:
 def route_to(
     holdings: Holdings, asker: Space, space: Space, state: State | None = None, seen: Collection[str] = ()
 ) -> Route:
-    """How queries of one space reach the vectors of another: as the workspace answers, by what the last check has shown.
+    """Return how queries of one space reach the vectors of another: as the workspace answers, by what the last check has shown.
 
     Args:
         holdings: of the workspace.

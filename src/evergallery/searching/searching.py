@@ -97,7 +97,7 @@ def search(
 
 
 def words_only(maker: Generation, criteria: Criteria) -> Criteria:
-    """What is wanted of a search by words, which are compared with vectors of the generation whose text tower has seen them.
+    """Return what is wanted of a search by words, which are compared with vectors of the generation whose text tower saw them.
 
     Raises:
         InputError: a probability is asked for, which nobody has measured for words.
@@ -108,7 +108,7 @@ def words_only(maker: Generation, criteria: Criteria) -> Criteria:
 
 
 def _of_one_state(holdings: Holdings, ask: Callable[[State], list[Result]]) -> list[Result]:
-    """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
+    """Return what ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
     while True:
         # Read once: who answers and which vectors are searched belong together.
         state = holdings.state
@@ -213,7 +213,7 @@ class _VectorSearch:
     state: State
 
     def answer(self) -> Answers:
-        """What is found in all spaces that may be searched."""
+        """Return what is found in all spaces that may be searched."""
         where, answer = self.criteria.where, self.state.answer
         # Who asks for vectors of some spaces gets those.
         if self.criteria.rescoring and answer.way == "rescore" and not where.generations:

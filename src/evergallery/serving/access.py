@@ -64,7 +64,7 @@ class Access:
         self._were_tokens = False
 
     def caller(self, authorization: str) -> Caller:
-        """Who sends an ``Authorization`` header; without scopes where it names no token, and one is needed."""
+        """Return who sends an ``Authorization`` header; without scopes where it names no token, and one is needed."""
         kind, _, given = authorization.partition(" ")
         if kind.lower() == "bearer" and given.strip():
             token = self._tokens.verify(given.strip())
@@ -147,7 +147,7 @@ def service_of(request: Request) -> Service:
 
 
 def caller_of(request: Request) -> Caller:
-    """Who makes a request.
+    """Return who makes a request.
 
     Raises:
         DeniedError: nobody who may do anything.

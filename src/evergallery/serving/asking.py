@@ -24,7 +24,7 @@ TOLD: dict[str, type[EvergalleryError]] = {kind.__name__: kind for kind in (Inpu
 
 
 def search_rows(directory: Path, question: Mapping[str, Any], picture: Path | None) -> list[dict[str, Any]] | None:
-    """What a search finds, as ``searching.rows.result_rows`` tells it, by the server of a workspace.
+    """Return what a search finds, as ``searching.rows.result_rows`` tells it, by the server of a workspace.
 
     ``None`` where there is none, or none that would answer as this process does: it has other terms, knows no such token, has
     too much to do, or cannot.
@@ -78,7 +78,7 @@ class _Connection(HTTPConnection):
 def _answer(
     connection: _Connection, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}
 ) -> Any:
-    """What is answered, where that is a whole and good answer.
+    """Return what is answered, where that is a whole and good answer.
 
     Raises:
         ValueError: it is not.

@@ -45,7 +45,7 @@ def blend(more: Sequence[Vector], less: Sequence[Vector]) -> Vector:
 
 
 def blended(more: Sequence[Look], less: Sequence[Look]) -> Look:
-    """How a generation looks at several queries as one; it cannot where it cannot look at one of them."""
+    """Return how a generation looks at several queries as one; it cannot where it cannot look at one of them."""
 
     async def look(other: Generation) -> Vector | None:
         found = await asyncio.gather(*(see(other) for see in (*more, *less)))

@@ -88,7 +88,7 @@ class GuardedRoute(APIRoute):
     """A route that knows who asks before it reads what they send; its ``Admission`` says who may, and how much."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """What answers a request."""
+        """Return what answers a request."""
         answer = super().get_route_handler()
         needed = [dependency.dependency for dependency in self.dependencies]
         admissions = [admission for admission in needed if isinstance(admission, Admission)]
@@ -153,7 +153,7 @@ class _InMemory(MultiPartParser):
 
 
 def parse(model: TypeAdapter[Any], data: bytes) -> Any:
-    """What a route wants, from JSON.
+    """Return what a route wants, from JSON.
 
     Raises:
         InputError: it holds more parts than any request does.

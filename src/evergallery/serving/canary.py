@@ -103,7 +103,7 @@ class Canary:
             )
 
     def drawn(self, token: str | None, address: str, headers: Mapping[str, str]) -> bool:
-        """Whether a client is one of those; who shows nothing that it could be known by is not.
+        """Return whether a client is one of those; who shows nothing that it could be known by is not.
 
         The hash of the client's key decides, so that it is the same in every process and after every restart, and a larger share
         takes more clients and loses none.
@@ -127,7 +127,7 @@ class Canary:
         return bool(key) and int.from_bytes(digest[:8], "big") < self._canarying.share * 2**64
 
     def seen_from(self, state: State) -> State | None:
-        """What the canary answers from in a state; ``None`` where the gate refuses it by now, or where it is promoted."""
+        """Return what the canary answers from in a state; ``None`` where the gate refuses it by now, or where it is promoted."""
         with self._one_at_a_time:
             if state is not self._basis or time.monotonic() >= self._until:
                 try:
@@ -145,7 +145,7 @@ class Canary:
 
     @property
     def answers(self) -> bool:
-        """Whether the canary answered when it was last judged."""
+        """Return whether the canary answered when it was last judged."""
         return self._state is not None
 
     def answered(self) -> None:
@@ -154,7 +154,7 @@ class Canary:
             self._answered += 1
 
     def told(self) -> schemas.Canary:
-        """What clients hear of the canary."""
+        """Return what clients hear of the canary."""
         self.seen_from(self._holdings.state)
         return schemas.Canary(
             generation=self._canarying.generation,

@@ -91,7 +91,7 @@ class Connection(H11Protocol):
         self._unread = self.loop.call_later(self._patience.unread_seconds, self._end)
 
     def resume_writing(self) -> None:
-        """What waited was read: the client may be slow, but is there."""
+        """Note that what waited was read: the client may be slow, but is there."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
@@ -106,7 +106,7 @@ class Connection(H11Protocol):
 
     @property
     def _waits(self) -> bool:
-        """Whether the connection waits for a request."""
+        """Return whether the connection waits for a request."""
         return self.cycle is None or self.cycle.response_complete
 
     def _forget(self) -> None:
@@ -139,7 +139,7 @@ class Server(uvicorn.Server):
 
 
 def room_for(connections: int, beside: int = 512) -> int:
-    """How many connections this process may have: its limit of open files is raised, as far as that is allowed.
+    """Return how many connections this process may have: its limit of open files is raised, as far as that is allowed.
 
     Args:
         connections: that are wanted.

@@ -108,7 +108,7 @@ class Drift:
             self._traffic, self._window = None, {}
 
     def told(self) -> schemas.Drift | None:
-        """What clients hear of the comparison; ``None`` before the first search."""
+        """Return what clients hear of the comparison; ``None`` before the first search."""
         with self._one_at_a_time:
             traffic = self._traffic
             if traffic is None:
@@ -145,7 +145,7 @@ class Drift:
         return self._traffic
 
     def _read(self, like: Traffic) -> Traffic | None:
-        """What an earlier process has kept, if it is of the same generation, way and size."""
+        """Return what an earlier process has kept, if it is of the same generation, way and size."""
         path = self._folder / f"{self._name}.json"
         if not path.is_file():
             return None

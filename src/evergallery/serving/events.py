@@ -31,7 +31,7 @@ class Events:
 
     @property
     def heard(self) -> bool:
-        """Whether anybody listens."""
+        """Return whether anybody listens."""
         return bool(self._listeners)
 
     def publish(self, event: str, data: Event) -> None:

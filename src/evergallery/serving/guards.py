@@ -143,7 +143,7 @@ def host_of(address: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine can reach an address."""
+    """Return whether nobody but this machine can reach an address."""
     if host.lower() == "localhost":
         return True
     try:

@@ -68,7 +68,7 @@ class HeldOutPictures:
         return self.told(skipped)
 
     def told(self, skipped: Sequence[schemas.SkippedImage] = ()) -> schemas.HeldOut:
-        """How many pictures each label has."""
+        """Return how many pictures each label has."""
         labels: dict[str, int] = {}
         for path in self._files():
             labels[path.parent.name] = labels.get(path.parent.name, 0) + 1

@@ -113,7 +113,7 @@ def gate(holdings: Holdings, name: str, answer: Answer | None = None) -> schemas
 def _leads_on(
     holdings: Holdings, found: Judgement, candidate: Generation, against: str, verdict: str
 ) -> Literal["promote", "check", "adapt", "refresh"]:
-    """What leads on from a judgement."""
+    """Return what leads on from a judgement."""
     if not found.failed:
         return "promote"
     if verdict == "compatible after an adapter":

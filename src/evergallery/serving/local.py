@@ -27,7 +27,7 @@ LONGEST_PATH = 100
 
 
 def terms(directory: Path) -> dict[str, Any]:
-    """What two processes must have in common for one to answer for the other, as JSON values.
+    """Return what two processes must have in common for one to answer for the other, as JSON values.
 
     Args:
         directory: of the workspace; told by what it is, since its name may be another one elsewhere.

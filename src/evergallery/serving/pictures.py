@@ -80,7 +80,7 @@ class Pictures:
             yield
 
     def place(self, data: bytes, content_hash: str) -> Path:
-        """Where a picture of this content is kept."""
+        """Return where a picture of this content is kept."""
         with Image.open(io.BytesIO(data)) as image:
             suffix = SUFFIXES.get(image.format or "", f".{(image.format or 'image').lower()}")
         return self._images / f"{content_hash}{suffix}"

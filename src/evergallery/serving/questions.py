@@ -35,12 +35,12 @@ class Question:
 
     @property
     def rescoring(self) -> bool:
-        """Whether candidates may be scored again: not where another generation than the promoted one is asked for."""
+        """Return whether candidates may be scored again: not where another generation than the promoted one is asked for."""
         return self.options.generation in (None, self.state.promoted)
 
     @property
     def key(self) -> Hashable:
-        """What searches must share: the very state, who looked at the query, the options, and how many items are left out."""
+        """Return what searches must share: the very state, who looked at the query, options, and how many items are left out."""
         looked = self.asker.name, *sorted(self.seen)
         told = self.options.model_dump_json(exclude=QUERY)
         return id(self.state), looked, self.rescoring, told, len(self.without)

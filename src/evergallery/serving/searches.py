@@ -142,7 +142,7 @@ class Searches:
         return answer
 
     async def as_if(self, data: bytes, options: schemas.SearchOptions, state: State) -> Sequence[Result]:
-        """What a search by picture would find in another state than the workspace's; nothing is noted of it."""
+        """Return what a search by picture would find in another state than the workspace's; nothing is noted of it."""
         maker = answering(self._holdings, None, state)
         vector, look = await self._looked(data, maker)
         seen = await self._seen(vector, Space(maker), options, state, look)
@@ -325,7 +325,7 @@ class Searches:
         )
 
     async def _by_its_own(self, ask: Ask, generation: str | None, state: State, _: bool) -> SearchAnswer:
-        """What is found by vectors of the generation that asks, made on the way where they are missing."""
+        """Return what is found by vectors of the generation that asks, made on the way where they are missing."""
         maker = answering(self._holdings, generation, state)
         # Counted anew: what a moment ago was whole may have been given up by a commit.
         count = self._holdings.gallery.count_by_generation
@@ -333,7 +333,7 @@ class Searches:
         return replace(await ask(own.state, False), state=state, preview=own.preview)
 
     async def _of_one_state(self, ask: Ask, state: State | None, *, drawn: bool) -> SearchAnswer:
-        """What ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
+        """Return what ``ask`` finds in one state; asked again where vectors that the state shows were given up meanwhile."""
         for _ in range(TRIES - 1):
             asked = state or self._holdings.state
             try:
@@ -349,7 +349,7 @@ class Searches:
         return await self._asked(ask, self._holdings.state, drawn)
 
     async def _asked(self, ask: Ask, state: State, drawn: bool) -> SearchAnswer:
-        """What ``ask`` finds in a state, or as the canary sees it."""
+        """Return what ``ask`` finds in a state, or as the canary sees it."""
         canary = self.canary if drawn else None
         seen = None if canary is None else await self._threads.run(canary.seen_from, state)
         found = await ask(seen or state, seen is not None)
@@ -362,7 +362,7 @@ class Searches:
         return self._holdings.state.promoted or "none"
 
     def _as_meant(self, options: Options, state: State) -> Options:
-        """What a client means who does not know that the canary answers: a smallest score is one of the promoted generation's.
+        """Return what a client means who does not know of the canary: a smallest score is one of the promoted generation's.
 
         It is translated where a check has measured both scales, and otherwise stays the number that it is.
         """
@@ -436,7 +436,7 @@ class Searches:
 
 
 def _is_plain(options: schemas.SearchOptions) -> bool:
-    """Whether a search goes to everything, by whoever answers."""
+    """Return whether a search goes to everything, by whoever answers."""
     return not options.model_dump(exclude={"k", "exact"}, exclude_defaults=True)
 
 

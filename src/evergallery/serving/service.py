@@ -215,7 +215,7 @@ class Service:
     # Looking
 
     def info(self, *, writes: bool) -> schemas.Info:
-        """What this server is."""
+        """Return what this server is."""
         limits = self.limits
         return schemas.Info(
             name=self.holdings.directory.name,
@@ -230,7 +230,7 @@ class Service:
         )
 
     def status(self) -> schemas.Status:
-        """Where the workspace stands."""
+        """Return where the workspace stands."""
         status = self.workspace.status()
         spaces = status.spaces or ()
         states = dict.fromkeys(("current", "compatible", "needs refresh", "image missing", "failed"), 0)

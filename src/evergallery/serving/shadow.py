@@ -89,7 +89,7 @@ class Shadow:
         self._running = asyncio.create_task(self._compare(picture, options, answer))
 
     def told(self) -> schemas.Shadow:
-        """What has been compared since the server was started."""
+        """Return what has been compared since the server was started."""
         count = self._compared
         return schemas.Shadow(
             generation=self._shadowing.generation,

@@ -29,13 +29,13 @@ class Threads:
     async def run(
         self, work: Callable[Parameters, Value], *arguments: Parameters.args, **named: Parameters.kwargs
     ) -> Value:
-        """What ``work`` returns, or raises."""
+        """Return what ``work`` returns, or raises."""
         return await _run(self.pool, partial(work, *arguments, **named))
 
     async def decode(
         self, work: Callable[Parameters, Value], *arguments: Parameters.args, **named: Parameters.kwargs
     ) -> Value:
-        """What ``work`` returns, or raises, where it opens a picture."""
+        """Return what ``work`` returns, or raises, where it opens a picture."""
         return await _run(self.cores, partial(work, *arguments, **named))
 
     def close(self) -> None:

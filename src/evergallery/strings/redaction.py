@@ -42,7 +42,7 @@ def redacted_text(text: str) -> str:
 
 
 def redacted_values(value: Any) -> Any:
-    """What goes into JSON, with every text in it redacted."""
+    """Return what goes into JSON, with every text in it redacted."""
     if isinstance(value, str):
         return redacted_text(value)
     if isinstance(value, dict):
@@ -53,7 +53,7 @@ def redacted_values(value: Any) -> Any:
 
 
 def is_secret(name: str) -> bool:
-    """Whether an option's name says that its value lets somebody in."""
+    """Return whether an option's name says that its value lets somebody in."""
     name = unquote(unquote(name))
     if name.lower() in OPEN:
         return False

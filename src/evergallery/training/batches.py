@@ -65,7 +65,7 @@ def parts_of(indices: NDArray[np.int64], settings: Settings) -> list[NDArray[np.
 def inputs(
     images: ImageSet | FeatureSet, preprocessing: Preprocessing, settings: Settings, device: torch.device
 ) -> Inputs:
-    """How batches come to the network: of images augmented pixels, of features one of the views of each image."""
+    """Return how batches come to the network: of images augmented pixels, of features one of the views of each image."""
     if isinstance(images, FeatureSet):
         features = images
 
@@ -85,7 +85,7 @@ def inputs(
 
 
 def reader(images: ImageSet, device: torch.device) -> Reader:
-    """How batches of these images come to this device.
+    """Return how batches of these images come to this device.
 
     A GPU keeps the whole set where it fits into a quarter of its free memory, so that nothing but numbers goes to it in a step.
     """

@@ -37,7 +37,7 @@ def check_compiler(settings: Settings) -> None:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bf16 is faster than float32 there, not merely emulated."""
+    """Return whether bf16 is faster than float32 there, not merely emulated."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Private in torch, so its absence means no.

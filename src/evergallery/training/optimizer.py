@@ -11,7 +11,7 @@ from evergallery.training.settings import Settings
 
 
 def parameters_of(network: nn.Module, state: nn.Module | None) -> list[nn.Parameter]:
-    """What learns of a network and of what a method keeps beside it."""
+    """Return what learns of a network and of what a method keeps beside it."""
     modules = (network,) if state is None else (network, state)
     return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
 

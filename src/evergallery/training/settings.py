@@ -215,7 +215,7 @@ class Settings(BaseModel):
         return cls.of("neck", **changes)
 
     def identity(self) -> dict[str, Any]:
-        """What makes a run this one: not where it runs, for it may go on elsewhere.
+        """Return what makes a run this one: not where it runs, for it may go on elsewhere.
 
         A setting that came later is left out at the value that says what was done before it, so that runs which an earlier
         version began are known again.

@@ -58,7 +58,7 @@ class Standing:
         return cls(**{field.name: state[field.name] for field in fields(cls) if field.name in state})
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the standing."""
+        """Return what a checkpoint keeps of the standing."""
         return asdict(self)
 
     @property
@@ -80,7 +80,7 @@ class Standing:
 
     @property
     def is_best(self) -> bool:
-        """Whether the last epoch is the best so far."""
+        """Return whether the last epoch is the best so far."""
         return self.best_epoch == self.epoch
 
 
@@ -108,7 +108,7 @@ class Clock:
         self.kept()
 
     def seconds(self) -> float:
-        """How long the run has taken, in seconds."""
+        """Return how long the run has taken, in seconds."""
         return time.perf_counter() - self._started
 
     def kept(self) -> None:
@@ -116,5 +116,5 @@ class Clock:
         self._kept = time.perf_counter()
 
     def since_kept(self) -> float:
-        """How long ago the last checkpoint was written, in seconds."""
+        """Return how long ago the last checkpoint was written, in seconds."""
         return time.perf_counter() - self._kept

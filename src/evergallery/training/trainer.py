@@ -315,7 +315,7 @@ class Trainer:
 
     @property
     def evaluated(self) -> Network:
-        """What is validated and kept: the network, or the moving average of it."""
+        """Return what is validated and kept: the network, or the moving average of it."""
         return self.network if self.average is None else cast(Network, self.average.module)
 
     @property
@@ -377,11 +377,11 @@ class Trainer:
         return outputs_of(network, self.images, self.preprocessing, on_progress=on_pass, ranks=self.ranks)
 
     def _modules(self) -> dict[str, nn.Module | None]:
-        """What a checkpoint holds, by name."""
+        """Return what a checkpoint holds, by name."""
         return {"network": self.network, "beside": self.state, "average": self.average}
 
     def _reference(self) -> Reference | None:
-        """What the parent knew, where the epoch is chosen by what is kept, too, and the parent remembers anything of it."""
+        """Return what the parent knew, where the epoch is chosen by what is kept too and the parent remembers any of it."""
         parent, memory, validation = self.past.parent, self.past.memory, self.validation
         if self.settings.select != "balanced" or parent is None or validation is None or not memory.means:
             return None

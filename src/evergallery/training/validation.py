@@ -50,7 +50,7 @@ class Reference:
         return cls(embeddings, classes, prototypes.to(embeddings))
 
     def figures(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-        """What an update did to the old space, as far as new images (N, D) of labels (N,) show it.
+        """Return what an update did to the old space, as far as new images (N, D) of labels (N,) show it.
 
         ``recall@1 among old``: they are searched among themselves and the class means that the parent remembers. It falls where
         new images come to lie on old classes. ``agreement``: how many of them find the same neighbour among the parent's own

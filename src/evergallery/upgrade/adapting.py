@@ -89,7 +89,7 @@ def adapt(
 
 
 def _fits(kind: str | None, direction: Direction, source: Space, target: Space) -> dict[str, Fit]:
-    """What is tried: the kind that is asked for, or all that fit.
+    """Return what is tried: the kind that is asked for, or all that fit.
 
     Raises:
         InputError: there is no such kind, or it does not fit.

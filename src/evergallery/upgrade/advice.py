@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def next_step(
     holdings: Holdings, generation: str, check: "Check | None" = None, answer: Answer = CHECKED
 ) -> str | None:
-    """What to do with a generation next, in a sentence with a command, as promotion would judge it now.
+    """Return what to do with a generation next, in a sentence with a command, as promotion would judge it now.
 
     Args:
         holdings: whose generation it is.
@@ -55,7 +55,7 @@ def next_step(
 
 
 def _wants_adapter(pair: "PairCheck") -> bool:
-    """Whether an adapter that nobody has made yet would let the queries pass."""
+    """Return whether an adapter that nobody has made yet would let the queries pass."""
     return pair.verdict == "compatible after an adapter" and pair.serves.adapter is None
 
 

@@ -61,7 +61,7 @@ class PairCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether every condition of the gate is met that is asked for, directly or through a stored adapter."""
+        """Return whether every condition of the gate is met that is asked for, directly or through a stored adapter."""
         return not any(condition.failed for condition in self.conditions)
 
 
@@ -114,7 +114,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the gate would let the candidate search all that was checked; never without labels."""
+        """Return whether the gate would let the candidate search all that was checked; never without labels."""
         return bool(self.pairs) and all(pair.passed for pair in self.pairs)
 
     @property

@@ -133,7 +133,7 @@ class _Standard:
     price_per_hour: float | None
 
     def scope(self, other: Space) -> Scope:
-        """What a promotion would ask for of the vectors of another space; everything where it would ask for nothing."""
+        """Return what a promotion would ask for of the vectors of another space; everything where it would ask for nothing."""
         return self.asked[other.fingerprint].scope if other.fingerprint in self.asked else ALL
 
     def share(self, other: Space) -> float:
@@ -170,7 +170,7 @@ def _lineup(holdings: Holdings, generation: str, against: str | None, best: str 
 
 
 def _without_labels(lineup: _Lineup, held_out: HeldOut) -> Check:
-    """How far the generations agree, where nobody knows which answers are right."""
+    """Return how far the generations agree, where nobody knows which answers are right."""
     spaces, new = held_out.spaces, held_out.spaces[lineup.new.name]
     found = tuple(agreement(held_out.protocol, new, spaces[other.name]) for other in lineup.others)
     return _check_of(lineup, held_out, agreements=found)
@@ -295,7 +295,7 @@ def _require_same(holdings: Holdings, makers: Sequence[Generation], watcher: Wat
 
 
 def _asked_of_promotion(holdings: Holdings, new: Space) -> dict[str, Comparison]:
-    """What a promotion asks for, by the fingerprint of each space that it is judged against."""
+    """Return what a promotion asks for, by the fingerprint of each space that it is judged against."""
     if holdings.state.promoted == new.name:
         return {}
     try:

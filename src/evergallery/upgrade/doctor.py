@@ -53,7 +53,7 @@ def doctor(holdings: Holdings, *, embed: int = 0, watcher: Watcher = SILENT) -> 
 
 
 def _embedded_again(holdings: Holdings, maker: Generation, most: int, watcher: Watcher) -> list[str]:
-    """Whether a generation makes of its pictures the vectors that are stored, on a random sample of them."""
+    """Return whether a generation makes of its pictures the vectors that are stored, on a random sample of them."""
     from evergallery.extraction.opening import extracting
 
     roots = holdings.roots

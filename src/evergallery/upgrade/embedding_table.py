@@ -35,7 +35,7 @@ class EmbeddingTable:
 
 
 def holds_embeddings(path: Path) -> bool:
-    """Whether a file is a table of embeddings, rather than of images or anything else.
+    """Return whether a file is a table of embeddings, rather than of images or anything else.
 
     Raises:
         InputError: it is a damaged ``.npz``.

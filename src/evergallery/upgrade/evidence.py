@@ -139,7 +139,7 @@ class Evidence(BaseModel):
         return self.figures[test][group].recall[k]
 
     def score(self, test: Test, group: str = "all") -> float:
-        """What a test gives in ``metric``, in [0, 1]."""
+        """Return what a test gives in ``metric``, in [0, 1]."""
         figures = self.figures[test][group]
         return figures.ndcg[1] if self.metric == "nDCG@1" and figures.ndcg else figures.recall[1]
 
@@ -180,7 +180,7 @@ class Evidence(BaseModel):
         return max((number for number in numbers if number <= candidates), default=None)
 
     def path(self) -> str:
-        """How queries get from ``new`` to ``old``, for a sentence."""
+        """Return how queries get from ``new`` to ``old``, for a sentence."""
         if self.answer.way == "dual":
             return f"by queries of {self.old} itself, at the worst share that is refreshed"
         if self.answer.way == "rescore":

@@ -63,7 +63,7 @@ class Condition:
 
     @property
     def failed(self) -> bool:
-        """Whether it was measured and is not met."""
+        """Return whether it was measured and is not met."""
         return self.met is False
 
     def __str__(self) -> str:
@@ -136,17 +136,17 @@ class Gate(BaseModel):
         return tuple(condition for condition in found if condition)
 
     def compatible(self, evidence: Evidence) -> bool:
-        """Whether new queries serve in the old vectors: the conditions on the pair, whatever the number of queries."""
+        """Return whether new queries serve in the old vectors: the conditions on the pair, whatever the number of queries."""
         pair = (self._cross_test(evidence), self._negative_flips(evidence))
         return all(condition.met for condition in pair if condition)
 
     def alone(self, evidence: Evidence) -> bool:
-        """Whether the new generation in vectors of its own meets the condition on it, whatever the number of queries."""
+        """Return whether the new generation in vectors of its own meets the condition on it, whatever the number of queries."""
         condition = self._self_test(evidence)
         return condition is None or bool(condition.met)
 
     def incompatible(self, evidence: Evidence) -> bool:
-        """Whether it is shown that new queries do not serve in the old vectors.
+        """Return whether it is shown that new queries do not serve in the old vectors.
 
         The cross-test's interval lies below what the policy asks for, or the flips' Wilson interval above it.
         """
@@ -155,7 +155,7 @@ class Gate(BaseModel):
         return crossed or (self.negative_flips is not None and 100 * low > self.negative_flips)
 
     def serves_through(self, direct: Evidence, adapted: Evidence) -> bool:
-        """Whether queries go through an adapter: it is stored, and meets what the direct route does not."""
+        """Return whether queries go through an adapter: it is stored, and meets what the direct route does not."""
         return not adapted.estimated and self.compatible(adapted) and not self.compatible(direct)
 
     def _queries(self, evidence: Evidence) -> Condition:
@@ -193,7 +193,7 @@ class Gate(BaseModel):
 
 
 def gate_of(holdings: Holdings) -> Gate:
-    """What a generation must show before it is promoted, from ``gate.toml``.
+    """Return what a generation must show before it is promoted, from ``gate.toml``.
 
     Raises:
         InputError: the file cannot be used.

@@ -54,7 +54,7 @@ class HeldOut:
 
     @property
     def conclusion(self) -> str:
-        """What these images can conclude, in words."""
+        """Return what these images can conclude, in words."""
         if not self.labelled:
             return (
                 "Nobody knows which answers are right, because neither labels nor answers are given: this can show that little "
@@ -99,7 +99,7 @@ class HeldOutSource:
 
     @property
     def is_in_gallery(self) -> bool:
-        """Whether the images are queries that search the stored items."""
+        """Return whether the images are queries that search the stored items."""
         return self.gallery == STORED
 
     @property

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def evidence_between(
     holdings: Holdings, new: Space, old: Space, answer: Answer | None = None, share: float = 0.0
 ) -> Evidence | None:
-    """What the last check of two spaces found; ``None`` without one.
+    """Return what the last check of two spaces found; ``None`` without one.
 
     Args:
         holdings: of the workspace.
@@ -52,7 +52,7 @@ def evidence_between(
 
 
 def read_check(path: Path) -> dict[str, Any]:
-    """What is kept of a check.
+    """Return what is kept of a check.
 
     Raises:
         DamagedError: it is not what was written.

@@ -70,7 +70,7 @@ def identity_of(
 
 
 def known(holdings: Holdings, spaces: tuple[Space, Space], identity: str) -> Measured | None:
-    """What an earlier plan has measured of the same."""
+    """Return what an earlier plan has measured of the same."""
     with suppress(OSError, EvergalleryError, ValidationError):
         content = read_object(_place(holdings, spaces), identity=str, measured=dict)
         if content["identity"] == identity:
@@ -95,7 +95,7 @@ def _place(holdings: Holdings, spaces: tuple[Space, Space]) -> Path:
 
 
 def _told(item: Item) -> list[Any]:
-    """What is known of an item and its file."""
+    """Return what is known of an item and its file."""
     vector = hashlib.sha256(item.embedding.tobytes()).hexdigest()
     return [item.id, item.label, item.uri, item.generation, item.content_hash, item.added, vector, _file(item.uri)]
 

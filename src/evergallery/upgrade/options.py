@@ -221,7 +221,7 @@ def recommend(evidence: Evidence, options: Sequence[Option], gate: Gate, cost: C
 
 
 def _serves(evidence: Evidence, gate: Gate, outcome: Outcome) -> bool:
-    """Whether the conditions on a route are met by what was measured at one share."""
+    """Return whether the conditions on a route are met by what was measured at one share."""
     return gate.compatible(
         evidence.model_copy(update={"cross_change": outcome.change, "negative_flips": outcome.negative_flips})
     )

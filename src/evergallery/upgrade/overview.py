@@ -58,7 +58,7 @@ class RefreshStatus:
 
     @property
     def waiting(self) -> str:
-        """What hidden vectors wait for, in words."""
+        """Return what hidden vectors wait for, in words."""
         return f"refresh {self.generation}" if self.due else f"the promotion of {self.generation}"
 
 
@@ -125,7 +125,7 @@ def log(holdings: Holdings) -> list[dict[str, Any]]:
 
 
 def diff(holdings: Holdings, one: str, other: str) -> dict[str, tuple[Any, Any]]:
-    """What two generations differ in, by name; time and checksums left out, classes told as those that only one of them knows."""
+    """Return what two generations differ in, by name: of classes those that only one knows, and neither time nor checksums."""
     return differences(holdings.generation(one), holdings.generation(other))
 
 
@@ -176,7 +176,7 @@ def _refresh(holdings: Holdings) -> RefreshStatus | None:
 
 
 def differences(first: Generation, second: Generation) -> dict[str, tuple[Any, Any]]:
-    """What the cards of two generations differ in, by dotted name, with both values; time and checksums left out.
+    """Return what the cards of two generations differ in, by dotted name, with both values; time and checksums left out.
 
     Classes are told as those that only one of them knows.
     """

@@ -119,7 +119,7 @@ class Pairing:
     def outcomes_of(
         self, routes: Sequence[Evidence], vectors: Mapping[str, tuple[Vectors, Vectors]]
     ) -> tuple[Outcome, ...]:
-        """What every way of answering gives.
+        """Return what every way of answering gives.
 
         Args:
             routes: evidence for each, the direct one first.
@@ -175,7 +175,7 @@ class Pairing:
         )
 
     def _forgetting(self, found: Mapping[Test, Mapping[str, RetrievalMetrics]]) -> tuple[float | None, str | None]:
-        """What the new generation, alone, has lost on the old classes; or why that was not measured."""
+        """Return what the new generation, alone, has lost on the old classes; or why that was not measured."""
         if "old" in found["old self"]:
             return found["old self"]["old"].score - found["new self"]["old"].score, None
         if self.old.classes:

@@ -31,7 +31,7 @@ def plan(
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Plan:
-    """What refreshing the gallery for a generation would cost, and what each share of it is expected to give.
+    """Return what refreshing the gallery for a generation would cost, and what each share of it is expected to give.
 
     Nothing is changed. Recall is measured on a sample of the stored items that have labels and whose images are found.
 
@@ -94,7 +94,7 @@ def _known_or_measured(
     orders: Sequence[str] | None,
     watcher: Watcher,
 ) -> Measured:
-    """What was measured of a sample before, or else is now."""
+    """Return what was measured of a sample before, or else is now."""
     identity = identity_of(holdings, proposal, spaces, counts, sampled, orders)
     before = None if identity is None else known(holdings, spaces, identity)
     if before is not None:

@@ -57,14 +57,14 @@ class Judgement:
 
     @property
     def refresh_would_do(self) -> bool:
-        """Whether nothing but the older vectors stands against the generation."""
+        """Return whether nothing but the older vectors stands against the generation."""
         return bool(self.failed) and {condition.name for _, condition in self.conditions if condition.failed} <= {
             "cross-test",
             "negative flips",
         }
 
     def next_step(self, generation: str) -> str:
-        """What may open the gate to a generation that is refused, in a sentence with its command."""
+        """Return what may open the gate to a generation that is refused, in a sentence with its command."""
         if self.refresh_would_do:
             return (
                 f"Alone it passes: run  evergallery refresh {generation}  , whose vectors wait in the shadow, and promote it "
@@ -107,7 +107,7 @@ class Promotion(Sequence[tuple[str, Condition]]):
 
     @property
     def lines(self) -> list[str]:
-        """What was done, then what somebody should know of the checks before it and of smallest scores; a line each."""
+        """Return what was done, then what somebody should know of the checks before it and of smallest scores; a line each."""
         if not self.changed:
             return [f"{self.generation} answers queries already: nothing was changed."]
         how = "" if self.answer.way == "checked" else f" Way of answering: {self.answer}."
@@ -132,7 +132,7 @@ class Promotion(Sequence[tuple[str, Condition]]):
 
 
 def comparisons(holdings: Holdings, candidate: Space) -> list[Comparison]:
-    """What a promotion of a generation is judged on, as the gallery stands.
+    """Return what a promotion of a generation is judged on, as the gallery stands.
 
     Raises:
         RefusedError: the generation that answers now is not here.
@@ -153,7 +153,7 @@ def comparisons(holdings: Holdings, candidate: Space) -> list[Comparison]:
 
 
 def judge(holdings: Holdings, generation: str, answer: Answer | None = None) -> Judgement:
-    """What a promotion would be judged on as the gallery stands: the last checks, by the policy of this moment.
+    """Return what a promotion would be judged on as the gallery stands: the last checks, by the policy of this moment.
 
     The generation alone is compared with the one that answers now, alone, and its queries with those of every other space
     whose vectors it would search, in the way that they would be answered. While the gallery is empty no check is asked for; one
@@ -320,7 +320,7 @@ def _record(holdings: Holdings, promotion: Promotion) -> None:
 def judge_with_refusal(
     holdings: Holdings, generation: str, answer: Answer, state: State
 ) -> tuple[Judgement, RefusedError | None]:
-    """What the gate says of a generation that would answer in a way, and why it refuses that; nothing is changed.
+    """Return what the gate says of a generation that would answer in a way, and why it refuses that; nothing is changed.
 
     Args:
         holdings: of the workspace.
@@ -410,7 +410,7 @@ def _answering(holdings: Holdings, candidate: Space) -> Space | None:
 
 
 def view_with(holdings: Holdings, generation: str) -> View:
-    """What searches would see once ``generation`` is promoted."""
+    """Return what searches would see once ``generation`` is promoted."""
     state = holdings.state.model_copy(deep=True)
     state.promote(generation, "", fingerprint=holdings.generation(generation).fingerprint)
     return state.view()

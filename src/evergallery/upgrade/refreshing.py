@@ -116,11 +116,11 @@ class TimeBudget:
 
     @property
     def is_spent(self) -> bool:
-        """Whether no time is left."""
+        """Return whether no time is left."""
         return self.end is not None and time.monotonic() >= self.end
 
     def batch(self, most: int) -> int:
-        """How many items the next batch may have: a quarter of the time left, because the one after it is read meanwhile."""
+        """Return how many items the next batch may have: a quarter of the time left, as the one after it is read meanwhile."""
         if self.end is None:
             return most
         if not self.done:

@@ -60,7 +60,7 @@ def to_refresh(holdings: Holdings, target: Space, view: View) -> list[Item]:
 
 
 def maps_into(holdings: Holdings, target: Space) -> dict[str, Map]:
-    """How stored vectors become those of a target without their images, by the fingerprint of their space."""
+    """Return how stored vectors become those of a target without their images, by the fingerprint of their space."""
     held = holdings.gallery.generations(view=before_refresh(holdings))
     makers = [generation for generation in holdings.generations() if generation.fingerprint in held]
     return maps_to(target, makers, holdings.loaded.embedder)

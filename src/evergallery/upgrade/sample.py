@@ -44,7 +44,7 @@ def measured(
     given: PixelSource | None,
     watcher: Watcher,
 ) -> Measured:
-    """What a refresh costs and gives on a sample.
+    """Return what a refresh costs and gives on a sample.
 
     Args:
         holdings: of the workspace.
@@ -111,7 +111,7 @@ class _Refresh:
     def made(
         self, sampled: Sequence[Item], held: Collection[str], given: PixelSource | None, watcher: Watcher
     ) -> _RefreshedSample:
-        """What the generation that would query makes of a sample of items, which lie in the spaces that are held."""
+        """Return what the generation that would query makes of a sample of items, which lie in the spaces that are held."""
         maps = maps_into(self.holdings, self.target)
         started = time.perf_counter()
         if self.target.adapter is None and maps.keys() >= set(held):
@@ -128,7 +128,7 @@ class _Refresh:
     def curves(
         self, items: Sequence[Item], queries: Vectors, shares: Sequence[float], orders: Sequence[str]
     ) -> ExpectedRecall:
-        """What is to be expected of a sample, as a search ranks."""
+        """Return what is to be expected of a sample, as a search ranks."""
         refreshed = self.target.map(np.stack([item.embedding for item in items])) if self.target.adapter else queries
         spaces = {*(item.generation for item in items), self.target.fingerprint}
         routes = {space: route_to(self.holdings, self.asker, space_of(self.holdings, space)) for space in spaces}

@@ -68,7 +68,7 @@ def _settle_all(holdings: Holdings, watcher: Watcher) -> int:
 
 
 def superseded(holdings: Holdings) -> int:
-    """How many earlier vectors ``commit`` would give up.
+    """Return how many earlier vectors ``commit`` would give up.
 
     Raises:
         RefusedError: no refresh is open, or its vectors are not shown yet.

@@ -73,7 +73,7 @@ class _Pair:
         return max(serving, key=lambda evidence: (not evidence.estimated, evidence.score("cross")))
 
     def undecided(self) -> str:
-        """How many more queries would decide, and what, where the differences stay as they are."""
+        """Return how many more queries would decide, and what, where the differences stay as they are."""
         word, needed = self._power()
         if needed is None:
             return "no number of queries would decide while the difference that was measured is 0"
@@ -137,7 +137,7 @@ class _Pair:
         return min((queries for queries in found if queries is not None), default=None)
 
     def _above_limit(self, route: Evidence) -> float:
-        """How far the cross-test's mean lies above what the policy asks for, in [-1, 1]; without a policy 1."""
+        """Return how far the cross-test's mean lies above what the policy asks for, in [-1, 1]; without a policy 1."""
         limit = self.gate.cross_test
         return 1.0 if limit is None else route.cross_change.mean - limit / 100
 

@@ -24,7 +24,7 @@ def virtual_features(
     data_dir: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> dict[str, Fidelity]:
-    """How well a generation's memory stands in for each generation before it, which must still be here.
+    """Return how well a generation's memory stands in for each generation before it, which must still be here.
 
     Every held-out image is searched among the others (see ``evergallery.evaluation.protocol`` for which are held out).
 

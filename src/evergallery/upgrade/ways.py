@@ -63,7 +63,7 @@ def outcomes(
     confidence: float,
     simulation: RefreshSimulation = USUAL,
 ) -> tuple[Outcome, ...]:
-    """What each way answers, beside the old generation alone on the same queries.
+    """Return what each way answers, beside the old generation alone on the same queries.
 
     Items are refreshed in one random order. A ranking over both kinds of vectors goes by calibrated probability where both scales
     are known, and by score otherwise, as ``search`` ranks. Re-scored are the first ones by the old vectors of all items, each of

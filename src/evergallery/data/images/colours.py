@@ -56,7 +56,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @functools.lru_cache(maxsize=64)
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What brings colours to sRGB; ``None`` where they are there already, up to rounding, or the profile is damaged."""
+    """Return what brings colours to sRGB; ``None`` where they are there already, up to rounding, or the profile is damaged."""
     out = "RGBA" if mode == "RGBA" else "RGB"
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))

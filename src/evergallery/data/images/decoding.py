@@ -108,7 +108,7 @@ def decode(
 
 
 def _read(source: Path | bytes, max_pixels: int | None, decoding: int, reduction: Reduction) -> Image.Image:
-    """What ``decode`` returns, or the reader of it, which need not be copied where it is resized at once."""
+    """Return what ``decode`` returns, or the reader of it, which need not be copied where it is resized at once."""
     if isinstance(source, bytes):
         return _decode(source, max_pixels or largest_image(), decoding, reduction)
     try:
@@ -141,7 +141,7 @@ def _decode(data: bytes, max_pixels: int, decoding: int, reduction: Reduction) -
 
 
 def _unread(kind: str | None) -> str:
-    """Why bytes that no reader knows cannot be read."""
+    """Return why bytes that no reader knows cannot be read."""
     if kind == "HEIC" and "HEIF" not in Image.OPEN:
         return "it is a HEIC image: install its reader with  pip install 'evergallery[heif]'"
     if kind == "raw":
@@ -190,7 +190,7 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
 
 
 def _is_stack(data: bytes) -> bool:
-    """Whether a JPEG is one of several images in a file, which Pillow has a reader of its own for."""
+    """Return whether a JPEG is one of several images in a file, which Pillow has a reader of its own for."""
     return b"MPF\0" in data[: 1 << 16]
 
 
@@ -235,13 +235,13 @@ def _other_byte(tile: Any) -> Any:
 
 
 def _is_deep(tiles: list[Any]) -> bool:
-    """Whether parts of a file hold colours of 16 bits a channel."""
+    """Return whether parts of a file hold colours of 16 bits a channel."""
     modes = [str(tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args) for tile in tiles]
     return bool(modes) and all(re.fullmatch(r"RGBA?;16[BLN]", mode) for mode in modes)
 
 
 def _is_turned(image: Image.Image) -> bool:
-    """Whether the sides of an image change places when it is brought upright."""
+    """Return whether the sides of an image change places when it is brought upright."""
     with suppress(Exception):
         return image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     return False

@@ -171,7 +171,7 @@ _BEGINNINGS = {
 
 
 def kind_of(head: bytes) -> str | None:
-    """Which kind of picture begins with these bytes, at least 32 of them; ``None`` where it is none that is known."""
+    """Return which kind of picture begins with these bytes, at least 32 of them; ``None`` where it is none that is known."""
     if head[4:8] == b"ftyp":
         brands = {head[8:12], *(head[start : start + 4] for start in range(16, len(head) - 3, 4))}
         if brands & {b"avif", b"avis"}:

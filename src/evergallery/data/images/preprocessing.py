@@ -87,7 +87,7 @@ class Preprocessing:
 
     @property
     def recipe(self) -> str:
-        """What decides the decoded pixels, as a directory name: everything but ``mean`` and ``std``."""
+        """Return what decides the decoded pixels, as a directory name: everything but ``mean`` and ``std``."""
         return f"{size_text(self.size)}-{self.fit}-{self.interpolation}" + (
             "" if self.decoding == 1 else f"-{self.decoding}"
         )

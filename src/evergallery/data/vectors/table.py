@@ -146,7 +146,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
 
 
 def _problems(rows: RawRows) -> dict[int, str]:
-    """What is wrong with each bad row but repeated ids."""
+    """Return what is wrong with each bad row but repeated ids."""
     problems = dict(rows.problems)
     finite = np.isfinite(rows.embeddings).all(axis=1)
     zero = ~rows.embeddings.astype(bool).any(axis=1)

@@ -76,7 +76,7 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
 
     @property
     def collection(self) -> str:
-        """What is adopted, in words."""
+        """Return what is adopted, in words."""
         return str(self._source)
 
     @property
@@ -86,12 +86,12 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
 
     @property
     def described(self) -> str:
-        """What is read, exactly."""
+        """Return what is read, exactly."""
         return _described(self._source)
 
     @property
     def copied(self) -> int:
-        """How many bytes of the file's vectors the gallery holds a copy of."""
+        """Return how many bytes of the file's vectors the gallery holds a copy of."""
         count = self.count_by_generation(view=EVERYTHING).get(self.generation, 0)
         return 4 * count * self.dimensions().get(self.generation, 0)
 
@@ -114,7 +114,7 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
     # What has changed
 
     def changes(self) -> Changes:
-        """What has become of the rows since they were last taken up; writes nothing."""
+        """Return what has become of the rows since they were last taken up; writes nothing."""
         return self._take_up(SILENT, writes=False, waits=False)
 
     def reconcile(self, watcher: Watcher, *, behind: str | None = None, hidden: bool = False) -> Changes:
@@ -187,7 +187,7 @@ class AdoptedEdgeStore(EdgeStore, AdoptedCollection):
                 self.put_versions([newer] if row.superseded is None else [row, newer])
 
     def newer(self) -> dict[str, int]:
-        """How many vectors of newer generations there are, by generation."""
+        """Return how many vectors of newer generations there are, by generation."""
         counts = self.count_by_generation(view=EVERYTHING)
         return {name: count for name, count in counts.items() if name != self.generation}
 
@@ -223,7 +223,7 @@ class AdoptableFile(Adoptable):
 
     @property
     def described(self) -> str:
-        """What would be read, exactly."""
+        """Return what would be read, exactly."""
         return _described(self._source)
 
     def make(self, generation: str, owner: str) -> None:
@@ -273,7 +273,7 @@ def _picture(embedding: NDArray[np.float32], uri: str | None) -> str:
 
 
 def _is_redrawn(row: Item, versions: Sequence[Item]) -> bool:
-    """Whether a row has another picture, or another vector of it, than it had."""
+    """Return whether a row has another picture, or another vector of it, than it had."""
     return any(
         version.content_hash != row.content_hash
         or (version.generation == row.generation and not np.array_equal(version.embedding, row.embedding))

@@ -35,7 +35,7 @@ def compact_elsewhere(path: Path) -> None:
 
 
 def main() -> None:
-    """What the other process does, with the path as its argument."""
+    """Compact in the other process, whose argument is the path."""
     # Who searches goes first; and nobody is left to work for a process that is gone.
     os.nice(10)
     if sys.platform == "linux":

@@ -67,7 +67,7 @@ def _shard_directories(directory: Path) -> list[Path]:
 
 
 def _number(path: Path) -> int:
-    """How many times a shard was compacted into a new directory, and one."""
+    """Return how many times a shard was compacted into a new directory, and one."""
     number = path.name.partition("-")[2]
     return int(number) if number.isdigit() else 1
 
@@ -91,7 +91,7 @@ def copy_gallery_files(directory: Path, copy: Path) -> None:
 
 
 def next_directory(path: Path) -> Path:
-    """Where a shard is compacted to."""
+    """Return where a shard is compacted to."""
     return path.with_name(f"{path.name.partition('-')[0]}-{_number(path) + 1}")
 
 
@@ -134,5 +134,5 @@ def kept_precision(directory: Path, asked: Precision | None) -> Precision:
 
 
 def engine_version() -> str:
-    """What reads these files, with its version."""
+    """Return what reads these files, with its version."""
     return f"qdrant-edge {version('qdrant-edge-py')}"

@@ -49,7 +49,7 @@ class Moves:
             self._counts[refresh] += 1
 
     def interrupted(self) -> dict[str, Any] | None:
-        """What was meant by a move that a kill or a full disk has interrupted."""
+        """Return what was meant by a move that a kill or a full disk has interrupted."""
         if not self.path.is_file():
             return None
         intent = read_object(self.path, ids=list)
@@ -64,7 +64,7 @@ class Moves:
         sync_directory(self.path.parent)
 
     def undisturbed(self, ask: Callable[[], Answer], view: View) -> Answer:
-        """What ``ask`` returns while nothing moves that a view would see."""
+        """Return what ``ask`` returns while nothing moves that a view would see."""
         for _ in range(HASTY_READS):
             count = self._seen(view)
             answer = ask()

@@ -102,7 +102,7 @@ def identifier_of(record: engine.Record) -> str:
 
 
 def seen(record: engine.Record, view: View) -> bool:
-    """Whether a view sees the version that a point holds; its marks suffice."""
+    """Return whether a view sees the version that a point holds; its marks suffice."""
     content = record.payload or {}
     return view.sees(content.get("refresh"), content.get("superseded"))
 
@@ -113,7 +113,7 @@ def marked(name: str, refreshes: Collection[str]) -> engine.FieldCondition:
 
 
 def condition(where: Filter, view: View) -> engine.Filter | None:
-    """What a filter and a view ask of the points of an admitted generation."""
+    """Return what a filter and a view ask of the points of an admitted generation."""
     wanted = {"label": where.labels, "uri": where.uris, "content_hash": where.content_hashes}
     must: list[Any] = [
         engine.FieldCondition(name, match=engine.MatchAny(list(values)))
@@ -128,7 +128,7 @@ def condition(where: Filter, view: View) -> engine.Filter | None:
 
 
 def problem_of(record: engine.Record, generation: str, dimension: int) -> str | None:
-    """What is wrong with a stored point, if anything."""
+    """Return what is wrong with a stored point, if anything."""
     content: dict[str, Any] = record.payload or {}
     missing = [name for name in FIELDS if name not in content]
     if missing:

@@ -142,7 +142,7 @@ class Shard:
         self.flush()
 
     def is_large(self) -> bool:
-        """Whether the shard has so many vectors that an index is built."""
+        """Return whether the shard has so many vectors that an index is built."""
         return self.count() >= INDEX_FROM
 
     def compacted(self, path: Path) -> "Shard":
@@ -167,7 +167,7 @@ class Shard:
         return Shard(path)
 
     def indexed(self) -> int:
-        """How many vectors the index held when it was built; 0 without one."""
+        """Return how many vectors the index held when it was built; 0 without one."""
         return self._ask("read", self._engine.info).indexed_vectors_count
 
     def keep_index(self, index: Index) -> None:
@@ -177,7 +177,7 @@ class Shard:
 
     @property
     def index_serves(self) -> bool:
-        """Whether there is an index that answers where nobody asks for exact search."""
+        """Return whether there is an index that answers where nobody asks for exact search."""
         return self.index is not None and self.index.serves
 
     def _kept_index(self) -> Index | None:
@@ -199,14 +199,14 @@ class Shard:
             write_json(self.path / INDEX, asdict(self.index))
 
     def count(self, condition: engine.Filter | None = None) -> int:
-        """How many points satisfy a condition, exactly."""
+        """Return how many points satisfy a condition, exactly."""
         if condition is None:
             # Known without looking at every point.
             return self._ask("read", self._engine.info).points_count
         return self._ask("read", lambda: self._engine.count(engine.CountRequest(exact=True, filter=condition)))
 
     def count_by(self, field: str, condition: engine.Filter | None) -> dict[str, int]:
-        """How many points have each value of an indexed field."""
+        """Return how many points have each value of an indexed field."""
         request = engine.FacetRequest(field, limit=max(1, self.count(condition)), exact=True, filter=condition)
         return {str(hit.value): hit.count for hit in self._ask("read", lambda: self._engine.facet(request)).hits}
 
@@ -360,7 +360,7 @@ class Shard:
 
 
 def _parameters(exact: bool, precision: Precision) -> engine.SearchParams:
-    """How a search compares: of twice as many as are asked for by their bytes, the best by the vectors that are kept."""
+    """Return how a search compares: of twice as many as are asked for by their bytes, the best by the vectors that are kept."""
     if precision != "int8":
         return engine.SearchParams(exact=exact)
     # Bytes alone find less, and their scores are wrong by hundredths.

@@ -130,7 +130,7 @@ class EdgeStore(GalleryStore):
 
     @property
     def precision(self) -> Precision:
-        """How the vectors are kept."""
+        """Return how the vectors are kept."""
         return self._precision
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class EdgeStore(GalleryStore):
     # The whole
 
     def is_blank(self) -> bool:
-        """Whether nothing was ever stored here."""
+        """Return whether nothing was ever stored here."""
         return not self._shards and not (self.directory / CONTENTS).is_file()
 
     def at_one_moment(self, ask: Callable[[], Answer], view: View = EVERYTHING) -> Answer:
@@ -402,7 +402,7 @@ class EdgeStore(GalleryStore):
         return having is None or bool(shard.page(having, None, 1, with_vector=False, fields=[])[0])
 
     def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
-        """How many items each label has."""
+        """Return how many items each label has."""
         view = view or self._view()
         having = self._condition(where, view)
         counted = self.at_one_moment(lambda: [shard.count_by("label", having) for shard in self._admitted(where)], view)

@@ -18,7 +18,7 @@ MARGIN = 8
 
 
 def shares(counts: Sequence[int], size: int) -> list[int]:
-    """How much of each shard to read for a window of about this size."""
+    """Return how much of each shard to read for a window of about this size."""
     return [min(size, size * count // max(1, sum(counts)) + MARGIN) for count in counts]
 
 

@@ -75,12 +75,12 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
 
     @property
     def collection(self) -> str:
-        """What is adopted, in words."""
+        """Return what is adopted, in words."""
         return str(self._table)
 
     @property
     def described(self) -> str:
-        """What is read, exactly."""
+        """Return what is read, exactly."""
         return self._table.to_json()
 
     @property
@@ -98,7 +98,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
     # What has changed
 
     def changes(self) -> Changes:
-        """What has become of the rows since they were last taken up; writes nothing."""
+        """Return what has become of the rows since they were last taken up; writes nothing."""
         pending = f"SELECT note.key IS NULL, {self._table.joined}::text AS id {self._pending}"
         with self._reading() as cursor:
             cursor.execute(f"SELECT count(*) FROM {self._table.relation} WHERE {self._table.flaw} IS NULL", [])
@@ -372,7 +372,7 @@ class AdoptedPostgresStore(PostgresStore, AdoptedCollection):
     # The whole
 
     def newer(self) -> dict[str, int]:
-        """How many vectors of ours there are, by generation, whatever has become of the collection."""
+        """Return how many vectors of ours there are, by generation, whatever has become of the collection."""
         with self._reading() as cursor:
             cursor.execute(f"SELECT generation, count(*) FROM {self._stored} GROUP BY 1 ORDER BY 1")
             return dict(cursor.fetchall())

@@ -56,7 +56,7 @@ class AdoptablePostgresTable(Adoptable):
 
     @property
     def described(self) -> str:
-        """What would be read, exactly."""
+        """Return what would be read, exactly."""
         return self._collection.to_json()
 
     def make(self, generation: str, owner: str) -> None:
@@ -92,7 +92,7 @@ class AdoptablePostgresTable(Adoptable):
 
 
 def _tables(schema: str, collection: Collection) -> str:
-    """What the schema of an adopted table has beside the tables of every gallery."""
+    """Return what the schema of an adopted table has beside the tables of every gallery."""
     return f"""
         CREATE TABLE "{schema}".adopted (collection text NOT NULL, generation text NOT NULL, owner text NOT NULL);
         CREATE TABLE "{schema}".notes (

@@ -77,7 +77,7 @@ class Collection:
 
     @property
     def precision(self) -> Precision:
-        """How its vectors are kept."""
+        """Return how its vectors are kept."""
         return PRECISIONS[self.kind]
 
     @property
@@ -107,14 +107,14 @@ class Collection:
 
     @property
     def fits(self) -> str:
-        """Whether a row has a vector of the collection's dimension."""
+        """Return whether a row has a vector of the collection's dimension."""
         # Asked where it need not be, the planner would take it for rare, and leave an index of the vectors alone.
         dimension = f" AND vector_dims({self.raw}) = {self.dimension}" if self.mixes else ""
         return f"{self.raw} IS NOT NULL{dimension}"
 
     @property
     def flaw(self) -> str:
-        """What is wrong with a row, ``NULL`` where nothing is."""
+        """Return what is wrong with a row, ``NULL`` where nothing is."""
         return (
             f"CASE WHEN nullif({self.joined}::text, '') IS NULL THEN 'no id' "
             f"WHEN {self.raw} IS NULL THEN 'no vector' "
@@ -125,7 +125,7 @@ class Collection:
 
     @property
     def described(self) -> list[str]:
-        """What a row says of itself: label, address, content hash, then metadata."""
+        """Return what a row says of itself: label, address, content hash, then metadata."""
         texts = {
             name: f"nullif(theirs.{quoted(self.texts[name])}::text, '')" if name in self.texts else "NULL::text"
             for name in TEXTS
@@ -164,7 +164,7 @@ class Collection:
         return hashlib.sha256(json.dumps(place).encode()).hexdigest()
 
     def has_index(self, cursor: "Cursor[Any]") -> bool:
-        """Whether its owners have an index of all vectors by their cosines."""
+        """Return whether its owners have an index of all vectors by their cosines."""
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam "
             "JOIN pg_opclass ON pg_opclass.oid = indclass[0] JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] "

@@ -32,7 +32,7 @@ def refuse_nul(items: Sequence[Item]) -> None:
 
 
 def condition(where: Filter, view: View) -> tuple[str, Parameters]:
-    """What a filter and a view ask of rows, and the values in it."""
+    """Return what a filter and a view ask of rows, and the values in it."""
     conditions, values = ["true"], Parameters()
     if where.labels is not None:
         conditions.append("label = ANY(%(labels)s)")
@@ -67,7 +67,7 @@ def item_of(row: Sequence[Any]) -> Item:
 
 
 def problem_of(row: Sequence[Any], dimensions: dict[str, int]) -> str | None:
-    """What is wrong with a version, if anything."""
+    """Return what is wrong with a version, if anything."""
     point, terms = row[-2:]
     try:
         item = item_of(row)

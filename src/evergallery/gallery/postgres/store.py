@@ -111,13 +111,13 @@ class PostgresStore(GalleryStore):
 
     @property
     def precision(self) -> Precision:
-        """How the vectors are kept."""
+        """Return how the vectors are kept."""
         return self._database.precision
 
     # The whole
 
     def at_one_moment(self, ask: Callable[[], Answer], view: View = EVERYTHING) -> Answer:
-        """What ``ask`` returns, in one transaction that sees the rows of its beginning."""
+        """Return what ``ask`` returns, in one transaction that sees the rows of its beginning."""
         with self._reading():
             return ask()
 
@@ -286,7 +286,7 @@ class PostgresStore(GalleryStore):
         return self._count_by("generation", where, view)
 
     def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
-        """How many items each label has."""
+        """Return how many items each label has."""
         return self._count_by("label", where, view or self._view())
 
     def _count_by(self, column: str, where: Filter, view: View) -> dict[str, int]:

@@ -49,12 +49,12 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
 
     @property
     def collection(self) -> str:
-        """What is adopted, in words."""
+        """Return what is adopted, in words."""
         return str(self._source)
 
     @property
     def described(self) -> str:
-        """What is read, exactly."""
+        """Return what is read, exactly."""
         return self._source.described
 
     @property
@@ -72,7 +72,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
     # What has changed
 
     def changes(self) -> Changes:
-        """What has become of the points since they were last taken up; writes nothing."""
+        """Return what has become of the points since they were last taken up; writes nothing."""
         return self._take_up(SILENT, None)
 
     def reconcile(self, watcher: Watcher, *, behind: str | None = None, hidden: bool = False) -> Changes:
@@ -124,7 +124,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         return Changes(rows, dropped=dropped, unusable={name: _rows(ids) for name, ids in unusable.items()}, **some)
 
     def _our_versions(self, payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What a note says of versions of ours."""
+        """Return what a note says of versions of ours."""
         return [version for version in payload["versions"] if version["generation"] != self._source.generation]
 
     def _notes_without_points(self, unusable: set[str]) -> Iterator[list[dict[str, Any]]]:
@@ -267,7 +267,7 @@ class AdoptedQdrantStore(QdrantStore, AdoptedCollection):
         return len(records), gone
 
     def newer(self) -> dict[str, int]:
-        """How many vectors of ours there are, by generation, whatever has become of the collection."""
+        """Return how many vectors of ours there are, by generation, whatever has become of the collection."""
         counts = self._counts(Filter(), EVERYTHING)
         return {name: count for name, count in counts.items() if count and name != self._source.generation}
 

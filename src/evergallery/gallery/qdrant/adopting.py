@@ -111,7 +111,7 @@ class AdoptableQdrantCollection(Adoptable):
 
     @property
     def described(self) -> str:
-        """What would be read, exactly."""
+        """Return what would be read, exactly."""
         return self._source.described
 
     def make(self, generation: str, owner: str) -> None:

@@ -50,12 +50,12 @@ class Source:
 
     @property
     def described(self) -> str:
-        """What is read, exactly."""
+        """Return what is read, exactly."""
         return json.dumps(asdict(replace(self, generation="", owner="")), sort_keys=True)
 
     @property
     def selected(self) -> Any:
-        """What is asked for as the vectors of points."""
+        """Return what is asked for as the vectors of points."""
         return True if self.vector is None else [self.vector]
 
     def vector_of(self, record: Any) -> NDArray[np.float32] | None:
@@ -76,7 +76,7 @@ class SourceCollection:
         self._client, self._source = client, source
 
     def count(self) -> int:
-        """How many points it has."""
+        """Return how many points it has."""
         return int(self._client.count(self._source.name).count)
 
     def batches(self) -> Iterator[list[Any]]:
@@ -144,12 +144,12 @@ class Note:
     sketch: tuple[float, ...]
 
     def has_picture_of(self, payload: Mapping[str, Any]) -> bool:
-        """Whether a point has the picture, and the vector, that was noted."""
+        """Return whether a point has the picture, and the vector, that was noted."""
         return bool(self.pictured == payload["pictured"] and np.allclose(self.sketch, payload["sketch"], atol=1e-5))
 
 
 def notes_of(records: Sequence[Any], source: Source) -> tuple[list[Note], list[tuple[str, str]]]:
-    """What is kept of points, and why others cannot be used, with their ids."""
+    """Return what is kept of points, and why others cannot be used, with their ids."""
     notes, bad = [], []
     for record in records:
         vector, payload = source.vector_of(record), record.payload or {}

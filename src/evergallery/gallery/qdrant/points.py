@@ -20,7 +20,7 @@ DESCRIBED = ("generation", "label", "uri", "content_hash", "added", "refresh", "
 
 
 def described(version: Item) -> dict[str, Any]:
-    """What the payload of a point says of one version."""
+    """Return what the payload of a point says of one version."""
     return {
         **{name: getattr(version, name) for name in DESCRIBED},
         "metadata": to_json(version.metadata),
@@ -53,7 +53,7 @@ def versions_of(point: "models.Record | models.ScoredPoint") -> list[Item]:
 
 
 def condition(where: Filter, view: View) -> "models.Filter | None":
-    """What a filter and a view ask of one version of an item."""
+    """Return what a filter and a view ask of one version of an item."""
     from qdrant_client import models
 
     def one_of(name: str, values: Sequence[str]) -> models.FieldCondition:
@@ -89,7 +89,7 @@ def _of_a_version(condition: "models.Filter") -> "models.Filter":
 
 
 def is_asked(version: Item, where: Filter, view: View) -> bool:
-    """Whether a version satisfies what its point does by one of them."""
+    """Return whether a version satisfies what its point does by one of them."""
     return (
         (where.labels is None or version.label in where.labels)
         and (where.generations is None or version.generation in where.generations)
@@ -107,7 +107,7 @@ def unmarked(version: Item, refresh: str) -> Item:
 
 
 def problems_of(record: "models.Record", dimensions: Mapping[str, int], view: View) -> list[str]:
-    """What is wrong with an item, a sentence each."""
+    """Return what is wrong with an item, a sentence each."""
     try:
         versions = versions_of(record)
     except DamagedError as error:

@@ -122,7 +122,7 @@ class QdrantStore(GalleryStore):
 
     @property
     def precision(self) -> Precision:
-        """How the vectors are kept."""
+        """Return how the vectors are kept."""
         return self._precision
 
     def _prepare(self, precision: Precision | None, create: bool) -> Precision:

@@ -89,7 +89,7 @@ async def _life(service: Service) -> AsyncIterator[None]:
 
 
 def _guard(app: FastAPI, service: Service, access: Access, names: Collection[str] | None) -> None:
-    """What every request passes before its route; the last one added is passed first."""
+    """Add what every request passes before its route; the last one added is passed first."""
     app.add_middleware(KnownCallers, access=access, limits=service.limits)
     app.add_middleware(OwnNames, names=names)
     app.add_middleware(UnforeseenErrors, explain=service.explain)

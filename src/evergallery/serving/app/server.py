@@ -112,7 +112,7 @@ class _Rights:
 
     @property
     def anonymous(self) -> Scope | None:
-        """What callers without a token may do."""
+        """Return what callers without a token may do."""
         return None if self.demanded else "admin" if self.everything else "read"
 
     def __str__(self) -> str:
@@ -126,7 +126,7 @@ class _Rights:
 
 
 def _rights(directory: Path, host: str, allow_writes: bool, require_token: bool | None) -> _Rights:
-    """What callers may do at an address, from now on.
+    """Return what callers may do at an address, from now on.
 
     Raises:
         RefusedError: others could reach it, and nobody needs a token; or tokens shall not be demanded, and there are some.
@@ -173,7 +173,7 @@ def _netloc(listening: socket.socket) -> str:
 
 
 def _demanded(directory: Path, local: bool, are_tokens: bool, require_token: bool | None) -> bool:
-    """Whether everybody needs a token, from now on; remembered by the workspace."""
+    """Return whether everybody needs a token, from now on; remembered by the workspace."""
     tokens = Tokens(directory)
     if require_token is False:
         if are_tokens or not local:

@@ -39,7 +39,7 @@ async def gate(
     answer: Annotated[Way | None, Query(description="How it would answer; see `/promote`.")] = None,
     candidates: Annotated[int | None, Query(ge=10, le=1000)] = None,
 ) -> schemas.Gate:
-    """Whether a generation may answer queries, condition by condition, and what its promotion would change."""
+    """Return whether a generation may answer queries, condition by condition, and what its promotion would change."""
     chosen = None if answer is None and candidates is None else Answer.of(answer, candidates)
     found = await service.threads.run(lineage.gate, service.holdings, generation, chosen)
     return found.model_copy(update={"reason": service.told(found.reason)})

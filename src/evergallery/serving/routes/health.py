@@ -12,13 +12,13 @@ router = APIRouter(route_class=GuardedRoute, tags=["health"])
 
 @router.get("/healthz")
 async def health() -> schemas.Health:
-    """Whether the process lives."""
+    """Return whether the process lives."""
     return schemas.Health(status="alive")
 
 
 @router.get("/readyz", responses={503: {"model": schemas.Health, "description": "Not ready, or about to end."}})
 async def readiness(service: Served, response: Response) -> schemas.Health:
-    """Whether the gallery is open and the model that answers is loaded."""
+    """Return whether the gallery is open and the model that answers is loaded."""
     if not service.ready:
         response.status_code = 503
     return schemas.Health(status="ready" if service.ready else "not ready")

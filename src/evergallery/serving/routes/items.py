@@ -51,13 +51,13 @@ async def item(service: Served, id: Id) -> schemas.Item:
 
 @router.get("/labels", dependencies=reading)
 async def labels(service: Served) -> schemas.Labels:
-    """How many items each label has."""
+    """Return how many items each label has."""
     return schemas.Labels(labels=await service.threads.run(service.holdings.gallery.count_by_label))
 
 
 @router.get("/metadata", dependencies=reading)
 async def metadata(service: Served) -> schemas.MetadataValues:
-    """Which values stand under each name of the metadata, those of most items first."""
+    """Return which values stand under each name of the metadata, those of most items first."""
     return await service.threads.run(service.names.metadata)
 
 

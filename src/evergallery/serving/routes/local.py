@@ -46,7 +46,7 @@ async def search(
     question: Annotated[str, Form()],
     picture: Annotated[UploadFile | None, File()] = None,
 ) -> Response:
-    """What the search of a command finds, as the command tells it."""
+    """Return what the search of a command finds, as the command tells it."""
     try:
         asked = schemas.LocalSearch.model_validate_json(question)
     except ValidationError as error:

@@ -20,7 +20,7 @@ async def marks(
     service: Served,
     query: Annotated[str | None, Query(max_length=4096, description="Only those of this query.")] = None,
 ) -> schemas.Marks:
-    """Which results people have called right or wrong."""
+    """Return which results people have called right or wrong."""
     return await service.threads.run(_told, service, query)
 
 

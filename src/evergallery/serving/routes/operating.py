@@ -33,13 +33,13 @@ reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 
 @router.get("/me")
 async def me(caller: Called) -> schemas.Me:
-    """What this caller may do."""
+    """Return what this caller may do."""
     return schemas.Me(scopes=list(caller.scopes), anonymous=caller.anonymous)
 
 
 @router.get("/info", dependencies=reading)
 async def info(service: Served, caller: Called) -> schemas.Info:
-    """What this server is."""
+    """Return what this server is."""
     return await service.threads.run(service.info, writes="write" in caller.scopes)
 
 
@@ -67,7 +67,7 @@ async def problems(
 
 @router.get("/log", dependencies=reading)
 async def log(service: Served, caller: Called, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> schemas.Log:
-    """What was done to this workspace, newest first. Who did it, on which machine and with which files, is for `admin`."""
+    """Return what was done to this workspace, newest first. Who did it, on which machine and with which files, is for `admin`."""
     entries = await service.threads.run(service.holdings.journal.last, limit)
     everything = "admin" in caller.scopes
     return schemas.Log(log=[_entry(service, entry, everything) for entry in reversed(entries)])
@@ -80,7 +80,7 @@ async def log(service: Served, caller: Called, limit: Annotated[int, Query(ge=1,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events `job`, `status` and `promoted`."}},
 )
 async def events(request: Request, service: Served, caller: Called) -> StreamingResponse:
-    """What changes, as server-sent events; the present state comes first."""
+    """Return what changes, as server-sent events; the present state comes first."""
 
     def allowed() -> bool:
         access: Access = request.app.state.access

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api/v1", route_class=GuardedRoute, tags=["search"])
 
 
 async def drawn_by(request: Request, service: Served, caller: Called) -> bool:
-    """Whether the canary answers whoever makes a request."""
+    """Return whether the canary answers whoever makes a request."""
     canary = service.searches.canary
     if canary is None:
         return False

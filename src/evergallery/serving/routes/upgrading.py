@@ -34,7 +34,7 @@ reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 
 @router.get("/held-out", dependencies=reading)
 async def held_out(service: Served) -> schemas.HeldOut:
-    """Which held-out pictures are kept to check with."""
+    """Return which held-out pictures are kept to check with."""
     return await service.threads.run(service.held_out.told)
 
 
@@ -116,7 +116,7 @@ async def adapt(body: schemas.AdaptRequest, service: Served) -> schemas.Job:
 
 @router.post("/plan", status_code=202, dependencies=deciding)
 async def plan(body: schemas.PlanRequest, service: Served) -> schemas.Job:
-    """What a refresh would cost, and what each share of it is expected to give; nothing is changed."""
+    """Return what a refresh would cost, and what each share of it is expected to give; nothing is changed."""
 
     def work(workspace: Workspace, watcher: Watcher) -> dict[str, Any]:
         return _planned(workspace.plan(body.generation, adapter=body.adapter, watcher=watcher))
