@@ -59,6 +59,7 @@ RUNS = (
     Run("intervals.py"),
     Run("drift.py"),
     Run("demo.py"),
+    Run("gpu.py", wants=("/dev/nvidiactl",)),
     Run("training.py"),
     Run("mixed_gallery.py", wants=("{root}/results/glyphs-standard/work",)),
     Run("answering.py", ("--images", "{data}", "--work", "{work}"), tuple(f"{{data}}/{name}" for name in FOLDERS[:2])),
