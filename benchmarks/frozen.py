@@ -7,12 +7,13 @@ around one centre for each class and put into the cache, views and all, since ma
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import qdrant_edge as engine
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,11 +21,17 @@ from torch import Tensor
 from common import record
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
+from evergallery.gallery import Item
+from evergallery.gallery.edge import EdgeStore
+from evergallery.gallery.edge.points import payload
+from evergallery.gallery.edge.shard import INDEXED
+from evergallery.gallery.items import point_id
 from evergallery.network import Embedder, build_backbone
 from evergallery.network.features import FeatureCache, Views
 
 SECONDS = ("seconds", "processor seconds")
 BACKBONE, SIDE, WIDTH = "tf_efficientnet_lite0", 16, 1280
+TOGETHER = EdgeStore.together
 
 
 def pictures(first: int, classes: int, each: int, seed: int) -> ImageSet:
@@ -109,7 +116,26 @@ def main() -> None:
             }  # fmt: skip
             shop.discard()
             found["a refresh without images"] = {"items": len(vectors), **timed(lambda: shop.refresh("v3"))}
+            stored_items = [item for batch in shop.gallery.iterate(batch_size=TOGETHER) for item in batch]
+            found["the bare engine stores as many"] = {
+                "items": len(vectors), **timed(lambda: store_barely(stored_items, Path(name) / "bare")),
+            }  # fmt: skip
     record("frozen", found, seed=0)
+
+
+def store_barely(items: Sequence[Item], directory: Path) -> None:
+    """Store items in a shard of the bare engine, as many at once as a refresh does, durably."""
+    directory.mkdir()
+    parameters = engine.EdgeVectorParams(size=WIDTH, distance=engine.Distance.Dot)
+    shard = engine.EdgeShard.create(str(directory), engine.EdgeConfig(vectors=parameters))
+    for name in INDEXED:
+        shard.update(engine.UpdateOperation.create_field_index(name, engine.PayloadSchemaType.Keyword))
+    for start in range(0, len(items), TOGETHER):
+        some = items[start : start + TOGETHER]
+        points = [engine.Point(point_id(item.id), item.embedding.tolist(), payload(item, item.added)) for item in some]
+        shard.update(engine.UpdateOperation.upsert_points(points))
+        shard.flush()
+    shard.close()
 
 
 def maker_vectors(shop: Workspace, images: ImageSet) -> Any:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from evergallery.retrieval import knn
 from evergallery.retrieval.knn import Exclusion, nearest
 from evergallery.retrieval.metrics import evaluate
-from evergallery.retrieval.ranking import first
+from evergallery.retrieval.ranking import SAMPLED, Leading, first, room
 
 
 def brute(scores: np.ndarray, k: int) -> list[int]:
@@ -42,7 +42,7 @@ def test_so_they_are_in_long_rows(kind: str, k: int) -> None:
         "few values": draw.integers(-2, 3, count) / 4,
         "rising": np.arange(count),
         "falling": -np.arange(count),
-        "a sample that misleads": np.where(np.arange(count) % 61 == 0, 2.0, draw.standard_normal(count)),
+        "a sample that misleads": np.where(np.arange(count) % SAMPLED == 0, 2.0, draw.standard_normal(count)),
     }[kind].astype(np.float32)
     assert first(row, k).tolist() == brute(row, k)
 
@@ -62,6 +62,60 @@ def test_a_search_for_many_finds_what_one_for_few_finds(limit: int, monkeypatch:
         whole = nearest(queries, gallery, 500, exclusion=exclusion, memory_limit=limit)
         assert torch.equal(blocks.indices, whole.indices)
         assert torch.equal(blocks.scores, whole.scores)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("limit", [2**23, 2**28])
+@pytest.mark.parametrize("kind", ["spread", "many ties", "a sample that misleads", "one row in three misleads"])
+def test_many_long_rankings_are_those_of_one_block_after_the_other(
+    kind: str, limit: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of whole numbers, whose products are exact wherever in a block they are computed.
+    draw = torch.Generator().manual_seed(0)
+    gallery = torch.randint(-40, 40, (7000, 4), generator=draw).float()
+    if kind == "many ties":
+        gallery = gallery.sign()
+    if kind == "a sample that misleads":
+        gallery[::SAMPLED] *= 100
+    queries = gallery[:100] + 1
+    if kind == "one row in three misleads":
+        gallery[::SAMPLED, 0] += 10_000
+        queries[:, 0] = torch.where(torch.arange(100) % 3 == 0, 1, 0)
+    labels, cameras = (torch.randint(count, (7000,), generator=draw) for count in (3, 2))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for exclusion in (
+            None,
+            Exclusion(torch.arange(100)),
+            Exclusion(None, labels[:100], labels, cameras[:100], cameras),
+        ):
+            monkeypatch.setattr(knn, "LONG", 10**9)
+            blocks = nearest(queries, gallery, 300, exclusion=exclusion)
+            monkeypatch.setattr(knn, "LONG", 128)
+            found = nearest(queries, gallery, 300, exclusion=exclusion, memory_limit=limit)
+            assert torch.equal(blocks.indices, found.indices)
+            assert torch.equal(blocks.scores, found.scores)
+    finally:
+        torch.set_num_threads(before)
+
+
+@given(st.lists(SCORES, min_size=100, max_size=400), st.integers(1, 12), st.integers(1, 200), st.data())
+def test_leading_scores_are_those_of_a_stable_sort_or_known_to_be_wrong(
+    scores: list[float], k: int, width: int, data: st.DataObject
+) -> None:
+    rows = np.array([scores, scores[::-1]], np.float32)
+    least = np.array([data.draw(st.sampled_from(scores)), -np.inf], np.float32)
+    leading = Leading(least, k, width)
+    for start in range(0, rows.shape[1], width):
+        leading.add(np.ascontiguousarray(rows[:, start : start + width]), slice(0, 2), start)
+    columns, found, right = leading.ranked(slice(0, 2))
+    for place, row in enumerate(rows):
+        kept = int((row >= least[place]).sum())
+        assert right[place] == (k <= kept <= room(k))
+        if right[place]:
+            assert columns[place].tolist() == brute(row, k)
+            assert found[place].tolist() == row[columns[place]].tolist()
 
 
 def test_metrics_of_large_classes_are_those_of_the_definition() -> None:

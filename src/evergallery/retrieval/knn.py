@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 from evergallery.errors import InputError
-from evergallery.retrieval.ranking import first
+from evergallery.retrieval.ranking import SAMPLED, Leading, first, guessed, room
 
 MEMORY_LIMIT = 256 * 2**20
 # On a CPU, blocks that stay near the cache are faster than larger ones.
@@ -17,6 +18,8 @@ LONG = 128
 """Neighbours from which on merging the best of blocks takes longer than looking at whole rows of scores."""
 ROWS = 64
 """Queries whose whole rows are held at once, at most: enough for fast products, in memory that is used again while warm."""
+COLUMNS = 2048
+"""Gallery items that long rankings of many queries are compared with at once: their scores stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Exclusion:
     query_cameras: Tensor | None = None
     gallery_cameras: Tensor | None = None
 
-    def of(self, rows: slice) -> "Exclusion":
-        """The exclusion of some of the queries: its ``rows``, with the whole gallery."""
+    def of(self, rows: slice | Tensor) -> "Exclusion":
+        """The exclusion of some of the queries: its ``rows``, a slice or (q,) indices, with the whole gallery."""
         return Exclusion(
             None if self.itself is None else self.itself[rows],
             None if self.query_labels is None else self.query_labels[rows],
@@ -134,7 +137,7 @@ def nearest(
     dtype = torch.float64 if queries.dtype == gallery.dtype == torch.float64 else torch.float32
     rows_at_once = _whole_rows(queries, gallery, k, memory_limit, dtype)
     if rows_at_once:
-        return _from_whole_rows(queries, gallery, k, exclusion, rows_at_once)
+        return _from_candidates(queries, gallery, k, exclusion, memory_limit, rows_at_once)
     if queries.device.type == "cpu":
         memory_limit = min(memory_limit, CPU_BLOCK)
     row_blocks, column_blocks = _blocks(queries, gallery, k, memory_limit, dtype)
@@ -169,6 +172,52 @@ def _whole_rows(queries: Tensor, gallery: Tensor, k: int, memory_limit: int, dty
     # A score, and for each thread the mask and the candidates of one row.
     row, work = 4 * len(gallery), 24 * len(gallery) * torch.get_num_threads()
     return min(len(queries), ROWS, max(0, (memory_limit - work) // row))
+
+
+def _from_candidates(
+    queries: Tensor, gallery: Tensor, k: int, exclusion: Exclusion | None, memory_limit: int, rows_at_once: int
+) -> Neighbours:
+    """Long rankings of many queries at once, from blocks of columns that stay in the cache; ``rows_at_once`` where it fails."""
+    # Of a query: what is above its guess, twice while it is sorted, its part of a block, and of the sample.
+    of_each = 16 * room(k) + 32 * COLUMNS + 4 * len(gallery) // SAMPLED
+    at_once = min(len(queries), memory_limit // of_each)
+    if at_once < min(len(queries), ROWS) or room(k) >= len(gallery) // 2:
+        return _from_whole_rows(queries, gallery, k, exclusion, rows_at_once)
+    indices = torch.empty(len(queries), k, dtype=torch.int64)
+    scores = torch.empty(len(queries), k)
+    right = torch.zeros(len(queries), dtype=torch.bool)
+    groups = None if exclusion is None else exclusion.groups()
+    sample = gallery[::SAMPLED].float().T
+    sample_groups = None if groups is None else (groups[0], groups[1][::SAMPLED])
+    memory, threads = torch.empty(at_once * COLUMNS), torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:
+        for rows in _slices(len(queries), at_once):
+            some = queries[rows].float()
+            guess = some @ sample
+            _exclude(guess, None, sample_groups, rows, slice(0, sample.shape[1]))
+            leading = Leading(guessed(guess.numpy(), k), k, COLUMNS)
+            parts = list(_slices(len(some), -(-len(some) // threads)))
+
+            def add(part: slice, block: Tensor, start: int, leading: Leading = leading) -> None:
+                leading.add(block[part].numpy(), part, start)
+
+            def rank(part: slice, start: int = rows.start, leading: Leading = leading) -> None:
+                place = slice(start + part.start, start + part.stop)
+                indices[place], scores[place], right[place] = map(torch.from_numpy, leading.ranked(part))
+
+            for columns in _slices(len(gallery), COLUMNS):
+                those = gallery[columns].float().T
+                block = memory[: len(some) * those.shape[1]].view(len(some), -1)
+                torch.mm(some, those, out=block)
+                _exclude(block, exclusion, groups, rows, columns)
+                list(pool.map(add, parts, repeat(block), repeat(columns.start)))
+            list(pool.map(rank, parts))
+    wrong = torch.nonzero(~right).flatten()
+    if len(wrong):
+        others = None if exclusion is None else exclusion.of(wrong)
+        found = _from_whole_rows(queries[wrong], gallery, k, others, rows_at_once)
+        indices[wrong], scores[wrong] = found.indices, found.scores
+    return Neighbours(indices.masked_fill_(scores == -torch.inf, -1), scores)
 
 
 def _from_whole_rows(queries: Tensor, gallery: Tensor, k: int, exclusion: Exclusion | None, at_once: int) -> Neighbours:
