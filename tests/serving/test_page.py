@@ -419,8 +419,9 @@ def test_errors_are_said_where_they_arise(reading: str, tmp_path: Path, show: Op
     tab.get_by_label("Item id").fill("no such item")
     tab.keyboard.press("Enter")
     tab.wait_for_selector(".search > .problem:has-text('no such item')")
-    tab.goto(f"{reading}/#/generations?name=v9")
+    tab.goto(f"{reading}/#/generations/v9")
     tab.wait_for_selector(".generations .problem:has-text('v9')")
+    assert tab.url.endswith("#/generations?name=v9"), "an address by hand leads to the view"
     tab.route("**/api/v1/search", lambda asked: asked.abort())
     tab.goto(f"{reading}/#/search?item={quote(an_item(tab))}")
     tab.wait_for_selector(".search > .problem:has-text('does not answer')")

@@ -52,7 +52,10 @@ class CanarySettings:
                 "For some clients nothing is scored again, because nothing would keep what is made: choose dual."
             )
         if self.force and not self.why:
-            raise InputError("A canary against the evidence needs a reason: give it with --why.")
+            raise InputError(
+                f"A canary against the evidence needs a reason: give it with  "
+                f"evergallery serve --canary {self.generation} --share {self.share:g} --force --why REASON"
+            )
         if not self.by or not self.by.isascii() or not self.by.replace("-", "").replace("_", "").isalnum():
             raise InputError(
                 f"{self.by!r} is nothing that a client is known by: give token, address, or a header's name."

@@ -28,7 +28,9 @@ export function go(view, parameters = {}, { replace = false } = {}) {
 }
 
 function route() {
-  const [, name, query] = /^#\/(\w+)(?:\?(.*))?$/.exec(location.hash) ?? [null, "search", ""];
+  const [, name, part, query] = /^#\/(\w+)(?:\/([^?]*))?(?:\?(.*))?$/.exec(location.hash) ?? [null, "search"];
+  // As somebody would write the address by hand: #/generations/v2.
+  if (part) return go(name, { [name === "search" ? "item" : "name"]: decodeURIComponent(part) }, { replace: true });
   const view = views[name] ?? views.search;
   for (const link of document.querySelectorAll(".top nav a")) {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
