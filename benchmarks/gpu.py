@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from common import record
+from common import Told, record
 from evaluation import clustered
 from evergallery import Workspace
 from evergallery.data.augment import normalise
@@ -32,7 +32,7 @@ from evergallery.network import Architecture, Embedder, Head, Network, embedding
 from evergallery.network.foreign import probe_images
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import evaluate
-from evergallery.training import Past, Settings, train
+from evergallery.training import Past, Settings, TrainingData, train
 from extraction import photographs
 
 NETWORKS = ("tf_efficientnet_lite0", "resnet50", "vit_base_patch16_224")
@@ -197,9 +197,14 @@ def learning(backbone: str, images: ImageSet, teacher: bool, **changes: Any) -> 
     torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as directory, Busy() as busy:
         train(
-            network(), CSD() if teacher else Finetune(), images, None, Preprocessing(size=images.size), settings,
-            Path(directory), past=past, on_progress=lambda at: ticks.append((at.step, time.perf_counter())),
-        )  # fmt: skip
+            network(),
+            CSD() if teacher else Finetune(),
+            TrainingData(images, None, Preprocessing(size=images.size)),
+            settings,
+            Path(directory),
+            past=past,
+            watcher=Told(lambda at: ticks.append((at.step, time.perf_counter()))),
+        )
     (first, begun), (last, ended) = ticks[len(ticks) // 2], ticks[-1]
     return {
         "images per second": round((last - first) * settings.batch_size / (ended - begun)),

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import record
+from common import Told, record
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.memory import Memory
 from evergallery.methods import METHODS, Beginning
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
-from evergallery.training import Past, Settings, train
+from evergallery.training import Past, Settings, TrainingData, train
 
 OLD, ALL, BATCH = 30, 60, 128
 """Classes; a simplex in the 64 dimensions of the network has corners for 65."""
@@ -68,19 +68,30 @@ def one(name: str, backbone: str, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         few = some_images(1, range(4)).select(np.arange(8))
         train(
-            a_network(4), METHODS[PLAIN](), few, None, PREPROCESSING, Settings(epochs=1, batch_size=4), Path(directory)
+            a_network(4),
+            METHODS[PLAIN](),
+            TrainingData(few, None, PREPROCESSING),
+            Settings(epochs=1, batch_size=4),
+            Path(directory),
         )
     before = _resident()
     reset_peak_memory()
     with tempfile.TemporaryDirectory() as directory:
         train(
-            network, method, images, None, PREPROCESSING, Settings(epochs=1, batch_size=BATCH), Path(directory),
+            network,
+            method,
+            TrainingData(images, None, PREPROCESSING),
+            Settings(epochs=1, batch_size=BATCH),
+            Path(directory),
             past=Past(
-                parent, root=a_network(OLD) if method.needs.root else None, inherited=method.needs.parent_weights,
-                memory=memory, another_network=another,
+                parent,
+                root=a_network(OLD) if method.needs.root else None,
+                inherited=method.needs.parent_weights,
+                memory=memory,
+                another_network=another,
             ),
-            on_progress=lambda progress: ticks.append((progress.step, time.perf_counter())),
-        )  # fmt: skip
+            watcher=Told(lambda progress: ticks.append((progress.step, time.perf_counter()))),
+        )
     peak = peak_memory()
     warm = [(step, at) for step, at in ticks if step >= WARM_UP]
     (first, begun), (last, ended) = warm[0], warm[-1]

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from common import record
+from common import Told, record
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.sources import load
@@ -30,7 +30,7 @@ from evergallery.methods import CSD, Finetune, Step
 from evergallery.network import Architecture, Embedder, Head, Network, extract
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
-from evergallery.training import Past, Settings, train
+from evergallery.training import Past, Settings, TrainingData, train
 
 BATCH = 128
 PREPROCESSING = Preprocessing(size=32)
@@ -98,9 +98,14 @@ def ours(
     settings = Settings.model_validate({"epochs": epochs, "batch_size": BATCH, "data_seed": seed, **changes})
     with tempfile.TemporaryDirectory() as directory:
         train(
-            network, CSD(), images, None, PREPROCESSING, settings, Path(directory), past=Past(teacher),
-            on_progress=lambda progress: tick(progress.epoch * progress.steps + progress.step),
-        )  # fmt: skip
+            network,
+            CSD(),
+            TrainingData(images, None, PREPROCESSING),
+            settings,
+            Path(directory),
+            past=Past(teacher),
+            watcher=Told(lambda progress: tick(progress.epoch * progress.steps + progress.step)),
+        )
 
 
 Recipe = Callable[[Network, Network, ImageSet, int, int, Tick], None]
@@ -220,9 +225,7 @@ def main() -> None:
         train(
             base,
             Finetune(),
-            some(training, range(half), arguments.each),
-            None,
-            PREPROCESSING,
+            TrainingData(some(training, range(half), arguments.each), None, PREPROCESSING),
             settings,
             Path(directory),
         )

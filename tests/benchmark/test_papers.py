@@ -70,11 +70,11 @@ class Built:
 
     @property
     def size(self) -> Any:
-        return self.arguments["preprocessing"].size
+        return self.arguments["data"].preprocessing.size
 
     @property
     def area(self) -> tuple[int, int]:
-        found: tuple[int, int] = self.arguments["images"].pixels.shape[1:3]
+        found: tuple[int, int] = self.arguments["data"].images.pixels.shape[1:3]
         return found
 
 
@@ -181,7 +181,7 @@ READ: dict[str, Callable[[Built], Any]] = {
     "dimension": lambda built: built.network.embedder.dimension,
     "neck": lambda built: [type(layer).__name__ for layer in built.network.embedder.neck],
     "head": lambda built: built.network.head.kind,
-    "images": lambda built: len(built.arguments["images"]) + len(built.arguments["validation"] or ()),
+    "images": lambda built: len(built.arguments["data"].images) + len(built.arguments["data"].validation or ()),
     "pixels": lambda built: built.area,
     "last map": last_map,
     "epochs": lambda built: built.settings.epochs,
@@ -194,7 +194,7 @@ READ: dict[str, Callable[[Built], Any]] = {
     "momentum": lambda built: built.optimizer.param_groups[0].get("momentum"),
     "clipped": lambda built: built.settings.clip_norm,
     "precision": lambda built: built.settings.precision,
-    "chosen": lambda built: (built.arguments["validation"] is None, built.settings.select),
+    "chosen": lambda built: (built.arguments["data"].validation is None, built.settings.select),
     "steps of 25 000 images": lambda built: len(built.batches(50, 500)),
     "steps of 100 classes": lambda built: len(built.batches(100, 30)),
     "classes × images": lambda built: [*Counter(Counter(built.batches(40, 30)[0] // 30).values()).items()],
@@ -206,7 +206,8 @@ READ: dict[str, Callable[[Built], Any]] = {
     "warm-up": lambda built: (built.settings.warmup, built.settings.rate(0) / built.settings.learning_rate),
     "rate of biases": rate_of_biases,
     "identities": lambda built: [
-        int(built.arguments["images"].classes[label].split()[-1]) for label in np.unique(built.arguments["images"].labels)
+        int(built.arguments["data"].images.classes[label].split()[-1])
+        for label in np.unique(built.arguments["data"].images.labels)
     ],
     "loss": lambda built: built.arguments["method"].loss,
     "option": lambda built: {
@@ -418,4 +419,4 @@ def test_updates_of_fashion_take_the_epochs_of_the_published_checkpoints(runs: C
 
 def test_every_image_of_a_class_is_learned_from(runs: Callable[[str], list[Built]]) -> None:
     for built in runs("csd"):
-        assert Counter(Counter(built.arguments["images"].labels.tolist()).values()) == {4: 2}
+        assert Counter(Counter(built.arguments["data"].images.labels.tolist()).values()) == {4: 2}

@@ -26,7 +26,7 @@ from evergallery.data.sources import load
 from evergallery.errors import InputError
 from evergallery.learning import learner
 from evergallery.network import backbones
-from evergallery.training import train
+from evergallery.training import TrainingData, train
 from evergallery.watching import Watcher
 from published_toys import TOYS, make_published
 
@@ -154,11 +154,10 @@ def test_a_command_runs_and_nothing_that_is_asked_for_is_learned(
 ) -> None:
     learned: set[str] = set()
 
-    def listening(
-        network: nn.Module, method: Any, images: ImageSet, validation: ImageSet | None, *rest: Any, **more: Any
-    ) -> Any:
-        learned.update(images.uris, validation.uris if validation is not None else ())
-        return train(network, method, images, validation, *rest, **more)  # type: ignore[arg-type]
+    def listening(network: nn.Module, method: Any, data: TrainingData, *rest: Any, **more: Any) -> Any:
+        for part in (data.images, data.validation):
+            learned.update(part.uris if isinstance(part, ImageSet) else ())
+        return train(network, method, data, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(learner, "train", listening)
     if of_set(command) not in DRAWN:

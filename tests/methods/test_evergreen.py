@@ -19,7 +19,7 @@ from evergallery.learning.decision import root_of
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import METHODS, Evergreen, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
-from evergallery.training import Past, Settings, train
+from evergallery.training import Past, Settings, TrainingData, train
 from evergallery.workspace import Workspace
 
 OLD, ALL, WIDTH = 3, 5, 4
@@ -126,9 +126,13 @@ def a_network(seed: int) -> Network:
 def test_training_leaves_the_root_alone(tmp_path: Path, quick: Callable[..., Settings]) -> None:
     root, before = a_network(3), a_network(3).state_dict()
     trained = train(
-        a_network(1), Evergreen(), coloured_images(ALL, each=4), None, Preprocessing(size=16), quick(epochs=1), tmp_path,
+        a_network(1),
+        Evergreen(),
+        TrainingData(coloured_images(ALL, each=4), None, Preprocessing(size=16)),
+        quick(epochs=1),
+        tmp_path,
         past=Past(a_network(2), root),
-    )  # fmt: skip
+    )
     # Batch statistics included: it runs in evaluation mode.
     assert all(torch.equal(before[name], tensor) for name, tensor in root.state_dict().items())
     assert trained.history[0]["losses"]["root"] > 0
@@ -141,9 +145,13 @@ def test_finished_embedder_goes_a_part_of_the_way_from_the_second_update_on(
     def trained(share: float, inherited: bool = True) -> Network:
         network, parent, first = (a_network(seed) for seed in (1, 1, 3))
         train(
-            network, Evergreen(new_share=share), coloured_images(ALL, each=4), None, Preprocessing(size=16), quick(epochs=1),
-            tmp_path / f"{share}-{inherited}", past=Past(parent, first if root else None, inherited),
-        )  # fmt: skip
+            network,
+            Evergreen(new_share=share),
+            TrainingData(coloured_images(ALL, each=4), None, Preprocessing(size=16)),
+            quick(epochs=1),
+            tmp_path / f"{share}-{inherited}",
+            past=Past(parent, first if root else None, inherited),
+        )
         return network
 
     for name in ("0.25-True", "1.0-True", "0.25-False"):

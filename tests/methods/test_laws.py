@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from conftest import coloured_images
+from conftest import Told, coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import CSD, METHODS, Beginning, Method, Mutual, Needs, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
-from evergallery.training import Past, Progress, Settings, TrainingResult, train
+from evergallery.training import Past, Progress, Settings, TrainingData, TrainingResult, train
 from evergallery.workspace import Workspace
 
 PREPROCESSING = Preprocessing(size=16)
@@ -73,9 +73,15 @@ def learn(
         return made
 
     trained = train(
-        network, method, images, images, PREPROCESSING, settings, directory,
-        past=Past(parent, memory=some_memory(parent.embedder.dimension), another_network=another), **arguments,
-    )  # fmt: skip
+        network,
+        method,
+        TrainingData(images, images, PREPROCESSING),
+        settings,
+        directory,
+        past=Past(parent, memory=some_memory(parent.embedder.dimension), another_network=another),
+        watcher=Told(arguments.pop("on_progress", None)),
+        **arguments,
+    )
     return network, parent, trained
 
 
@@ -348,8 +354,12 @@ def test_csd_weights_are_really_applied() -> None:
 def test_parent_without_a_classifier(method: Method, quick: Quick, tmp_path: Path) -> None:
     images, network, parent = coloured_images(6, each=4), a_network(6, method), a_network(0, method).eval()
     trained = train(
-        network, method, images, None, PREPROCESSING, quick(epochs=1), tmp_path,
+        network,
+        method,
+        TrainingData(images, None, PREPROCESSING),
+        quick(epochs=1),
+        tmp_path,
         past=Past(parent, another_network=lambda _: a_network(6, method, seed=2)),
-    )  # fmt: skip
+    )
     assert "new in old head" not in trained.history[0]["losses"]
     assert not equal(weights(a_network(6, method)), weights(network))

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import coloured_images
+from conftest import Told, coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.memory import Memory
 from evergallery.methods import L2, Finetune, Method
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
-from evergallery.training import Past, Progress, Settings, TrainingResult, train
+from evergallery.training import Past, Progress, Settings, TrainingData, TrainingResult, train
 from evergallery.training.averaging import moving_average
 from evergallery.training.batches import parts_of
 from evergallery.training.validation import Reference, score
@@ -34,7 +34,15 @@ def new_network(classes: int = 6, seed: int = 0) -> Network:
 def run(images: ImageSet, settings: Settings, directory: Path, **arguments: Any) -> tuple[Network, TrainingResult]:
     directory.mkdir(parents=True, exist_ok=True)
     network, method, validation = new_network(), arguments.pop("method", ONE_BY_ONE), arguments.pop("validation", None)
-    trained = train(network, method, images, validation, PREPROCESSING, settings, directory, **arguments)
+    trained = train(
+        network,
+        method,
+        TrainingData(images, validation, PREPROCESSING),
+        settings,
+        directory,
+        watcher=Told(arguments.pop("on_progress", None)),
+        **arguments,
+    )
     return network, trained
 
 

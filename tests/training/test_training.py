@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import coloured_images
+from conftest import Told, coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, InputError, StoppedError, TrainingError
@@ -26,6 +26,7 @@ from evergallery.training import (
     Past,
     Progress,
     Settings,
+    TrainingData,
     TrainingResult,
     check_compiler,
     resolve_device,
@@ -50,7 +51,15 @@ def run(network: Network, images: ImageSet, settings: Settings, directory: Path,
     directory.mkdir(parents=True, exist_ok=True)
     method = arguments.pop("method", Finetune())
     validation = arguments.pop("validation", None)
-    return train(network, method, images, validation, PREPROCESSING, settings, directory, **arguments)
+    return train(
+        network,
+        method,
+        TrainingData(images, validation, PREPROCESSING),
+        settings,
+        directory,
+        watcher=Told(arguments.pop("on_progress", None)),
+        **arguments,
+    )
 
 
 def weights(network: Network) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from evergallery.network import Network, Outputs
 from evergallery.network.features import Views
 from evergallery.network.ranks import Ranks
 from evergallery.strings.redaction import redacted_text
-from evergallery.training import Past, TrainingResult, train
+from evergallery.training import Past, TrainingData, TrainingResult, train
 from evergallery.watching import Watcher
 
 
@@ -129,18 +129,16 @@ class Learner:
             inherited=run.inherits,
             memory=memory_of(run),
             another_network=lambda beginning: lessons.fit(another(beginning), run.preprocessing),
+            name=run.parent.name if run.parent else "the parent",
         )
         return train(
             lessons.fit(networks.new, run.preprocessing),
             run.method,
-            lessons.training,
-            lessons.validation,
-            run.preprocessing,
+            TrainingData(lessons.training, lessons.validation, run.preprocessing),
             run.settings,
             run_directory(self.directory, self.identity),
             past=past,
-            on_progress=self.watcher.trained,
-            on_pass=partial(self.watcher.counted, f"looking with {run.parent.name}") if run.parent else None,
+            watcher=self.watcher,
         )
 
     def memory(self, networks: Networks, lessons: Lessons) -> Memory:

@@ -8,7 +8,7 @@ from evergallery.training.settings import Recipe, Settings, TrainedPart
 if TYPE_CHECKING:
     from evergallery.training.device import check_compiler, resolve_device
     from evergallery.training.standing import TrainingResult
-    from evergallery.training.trainer import Past, train
+    from evergallery.training.trainer import Past, TrainingData, train
     from evergallery.watching import Progress
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Recipe",
     "Settings",
     "TrainedPart",
+    "TrainingData",
     "TrainingResult",
     "check_compiler",
     "resolve_device",
@@ -26,6 +27,7 @@ __all__ = [
 _HOMES = {
     "Past": "evergallery.training.trainer",
     "Progress": "evergallery.watching",
+    "TrainingData": "evergallery.training.trainer",
     "TrainingResult": "evergallery.training.standing",
     "check_compiler": "evergallery.training.device",
     "resolve_device": "evergallery.training.device",

@@ -36,12 +36,11 @@ from evergallery.training.settings import Settings
 from evergallery.training.standing import Clock, Standing, Sums, TrainingResult
 from evergallery.training.termination import termination
 from evergallery.training.validation import FIGURES, Reference, score, validate
-from evergallery.watching import Progress, Stopped
+from evergallery.watching import SILENT, Progress, Stopped, Watcher
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-OnProgress = Callable[[Progress], None]
 REPORT_EVERY_SECONDS = 0.1
 CHECKPOINT_EVERY_SECONDS = 600
 
@@ -56,6 +55,7 @@ class Past:
         inherited: whether the network begins with the parent's weights, so that the two can be averaged.
         memory: the parent's.
         another_network: makes a network like the one that learns, for methods that train a second.
+        name: of the parent, in messages.
     """
 
     parent: Network | None = None
@@ -63,20 +63,33 @@ class Past:
     inherited: bool = False
     memory: Memory = field(default_factory=Memory)
     another_network: Callable[[Beginning], Network] | None = None
+    name: str = "the parent"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from, and chooses its epoch by.
+
+    Attributes:
+        images: the training part, or its features where the network takes features; labels are rows of the head.
+        validation: chooses the epoch where ``settings.select`` is ``best``; its labels are rows of the head, too.
+        preprocessing: of the network's input.
+    """
+
+    images: ImageSet | FeatureSet
+    validation: ImageSet | FeatureSet | None
+    preprocessing: Preprocessing
 
 
 def train(
     network: Network,
     method: Method,
-    images: ImageSet | FeatureSet,
-    validation: ImageSet | FeatureSet | None,
-    preprocessing: Preprocessing,
+    data: TrainingData,
     settings: Settings,
     directory: Path,
     *,
     past: Past | None = None,
-    on_progress: OnProgress | None = None,
-    on_pass: Callable[[int, int], None] | None = None,
+    watcher: Watcher = SILENT,
 ) -> TrainingResult:
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
 
@@ -91,14 +104,11 @@ def train(
     Args:
         network: on any device; its head has a row for every label.
         method: what to minimise.
-        images: the training part, or its features where ``network`` takes features; labels are rows of the head.
-        validation: chooses the epoch where ``settings.select`` is ``best``; its labels are rows of the head, too.
-        preprocessing: of the network's input.
+        data: to learn from, and to choose the epoch by.
         settings: how long, how fast, on what.
         directory: for checkpoints and logs; a checkpoint found there is continued.
         past: what there is of the generations before.
-        on_progress: called a few times a second.
-        on_pass: hears, before the first step, how many images the parent has looked at, and of how many.
+        watcher: hears a few times a second how far it is; before the first step, how many images the parent has looked at.
 
     Raises:
         TrainingError: a loss or the weights are not finite, the device fails, or the method needs a parent and none was
@@ -109,10 +119,7 @@ def train(
     past = past or Past()
     if method.needs.parent and past.parent is None:
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
-    trainer = Trainer(
-        network, method, images, validation, preprocessing, settings, directory, past, on_progress, on_pass
-    )
-    return trainer.train()
+    return Trainer(network, method, data, settings, past, watcher).train(directory)
 
 
 class Trainer:
@@ -122,21 +129,16 @@ class Trainer:
         self,
         network: Network,
         method: Method,
-        images: ImageSet | FeatureSet,
-        validation: ImageSet | FeatureSet | None,
-        preprocessing: Preprocessing,
+        data: TrainingData,
         settings: Settings,
-        directory: Path,
         past: Past,
-        on_progress: OnProgress | None,
-        on_pass: Callable[[int, int], None] | None = None,
+        watcher: Watcher,
     ) -> None:
         self.fabric = _fabric(settings)
         self.ranks = Ranks(self.fabric.global_rank, self.fabric.world_size, self.fabric.device)
         self.network = network.to(memory_format=torch.channels_last)
-        self.method, self.images, self.validation = method, images, validation
-        self.preprocessing, self.settings, self.directory = preprocessing, settings, directory
-        self.past, self.on_progress, self.on_pass = past, on_progress, on_pass
+        self.images, self.validation, self.preprocessing = data.images, data.validation, data.preprocessing
+        self.method, self.settings, self.past, self.watcher = method, settings, past, watcher
         self.teacher = self._frozen(past.parent) if past.parent is not None and method.needs.parent else None
         self.root = self._frozen(past.root) if past.root is not None and method.needs.root else None
         self.task = self._task()
@@ -149,11 +151,12 @@ class Trainer:
         self.compiled_root = self.root and _compiled(self.root, settings)
         self.average = moving_average(self.network, settings.ema) if settings.ema is not None else None
         self.reference = self._reference()
-        self.inputs = inputs(images, preprocessing, settings, self.fabric.device)
+        self.inputs = inputs(self.images, self.preprocessing, settings, self.fabric.device)
         self.stopping = threading.Event()
 
-    def train(self) -> TrainingResult:
-        """Go on from the last checkpoint, to the end."""
+    def train(self, directory: Path) -> TrainingResult:
+        """Go on from the last checkpoint in a directory, to the end."""
+        self.directory = directory
         self.resume()
         with (
             termination() as self.stopping,
@@ -336,7 +339,7 @@ class Trainer:
             head=self.network.head.kind,
             old_classes=0 if self.teacher is None else self.teacher.head.classes,
             parent=self.teacher,
-            old=self._outputs(self.teacher, self.on_pass) if self.teacher and self.method.needs.old_outputs else None,
+            old=self._outputs(self.teacher, self._look) if self.teacher and self.method.needs.old_outputs else None,
             memory=self.past.memory,
             another_network=self.past.another_network,
         )
@@ -446,10 +449,15 @@ class Trainer:
             if self.state is not None:
                 nn.utils.clip_grad_norm_(list(self.state.parameters()), largest)
 
+    def _look(self, done: int, total: int) -> None:
+        self.watcher.counted(f"looking with {self.past.name}", done, total)
+
     def _report(self, step: int, steps: int, losses: dict[str, float], images_per_second: float) -> None:
-        if self.on_progress is not None and self.ranks.is_first:
+        if self.ranks.is_first:
             standing, epochs = self.standing, self.epochs
-            self.on_progress(Progress(standing.epoch, epochs, step, steps, losses, images_per_second, standing.recall))
+            self.watcher.trained(
+                Progress(standing.epoch, epochs, step, steps, losses, images_per_second, standing.recall)
+            )
 
 
 def _fabric(settings: Settings) -> "Fabric":
