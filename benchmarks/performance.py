@@ -115,7 +115,7 @@ def indexing_table(found: dict[str, Any]) -> str:
     rows = [
         (
             name, f"{speed['bare']:.0f}", f"{speed['index']:.0f}",
-            f"{found['times as fast as storing in turn'][name]['median']:.2f}",
+            f"{found['times as fast as whole batches'][name]['median']:.2f}",
             *(f"{found[share][name][figure]:.2f}" for share in shares for figure in ("median", "of a processor")),
             *(f"{spent[name][what]:.1f}" for what in ("bare", "decoding", "index")),
         )
@@ -231,10 +231,11 @@ def command_line_table(found: dict[str, Any]) -> str:
             f"`{verb}`",
             *(f"{figures['seconds'][name]:.2f}" for name in ("before", "now")),
             f"{figures['times as fast']:.1f}",
+            *(f"{figures['seconds of a processor'][name]:.2f}" for name in ("before", "now")),
         )
         for verb, figures in found["verbs"].items()
     ]
-    return table(("verb", "before, s", "now, s", "times as fast"), rows)
+    return table(("verb", "before, s", "now, s", "times as fast", "of a processor, before", "now"), rows)
 
 
 def gpu_extraction_table(found: dict[str, Any]) -> str:
