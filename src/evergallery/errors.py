@@ -36,7 +36,7 @@ EXIT_STATUSES: dict[int, str] = {
     130: "stopped by Ctrl-C; the same command goes on",
     143: "stopped by SIGTERM; the same command goes on",
 }
-"""What the exit status of a command says."""
+"""The meaning of each exit status of a command."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -118,7 +118,7 @@ def extra(feature: str, name: str) -> Iterator[None]:
 
 
 class NotFoundError(EvergalleryError):
-    """What was asked for does not exist."""
+    """Something that was asked for does not exist."""
 
     exit_status = 3
 

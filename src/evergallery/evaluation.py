@@ -44,7 +44,7 @@ class Judgements:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is searched for in what.
+    """The queries and the gallery of a search.
 
     Attributes:
         images: the held-out images.

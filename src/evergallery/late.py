@@ -1,4 +1,4 @@
-"""What loads when it is first used, so that nobody who reads a card waits for a network: names of packages, verbs of a class."""
+"""Late imports, so that nobody who reads a card waits for a network: names of packages, verbs of a class."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training run stands, for whoever shows it."""
+    """The progress of a training run, for whoever shows it."""
 
     epoch: int
     epochs: int

@@ -1,4 +1,4 @@
-"""What an adapter is: a map of unit rows to unit rows, learned from pairs of the same images."""
+"""Adapters: maps of unit rows to unit rows, learned from pairs of the same images."""
 
 from typing import ClassVar
 
@@ -23,7 +23,7 @@ class Adapter(nn.Module):
 
     kind: ClassVar[str]
     rescores: ClassVar[bool] = False
-    """Whether stored vectors are compared in another way than by their cosine with the mapped query."""
+    """True if stored vectors are compared in another way than by their cosine with the mapped query."""
 
     def __init__(self, **tensors: Tensor | None) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ FACTORS = tuple(10 ** (step / 2) for step in range(-4, 4))
 
 @dataclass(frozen=True)
 class Ridge:
-    """How far a map is drawn, and towards what.
+    """The strength with which a map is drawn, and its target.
 
     Attributes:
         strength: λ > 0, relative to one image.

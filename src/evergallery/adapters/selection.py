@@ -1,4 +1,4 @@
-"""Which adapter to take: each kind fitted on a part of the pairs, judged on pairs and classes that it has not seen."""
+"""The choice of an adapter: each kind fitted on a part of the pairs, judged on pairs and classes that it has not seen."""
 
 import math
 import statistics
@@ -31,7 +31,7 @@ Measure = Literal["recall@1", "partner recall@1"]
 
 @dataclass(frozen=True)
 class MapJudgement:
-    """How a map does on some of the pairs, as it will be used: queries look for stored vectors, whichever side is mapped.
+    """A map judged on some of the pairs, as it will be used: queries look for stored vectors, whichever side is mapped.
 
     Attributes:
         recall: share of queries whose nearest stored vector is right, in [0, 1].

@@ -28,7 +28,7 @@ REMEDY = "restore it from a backup"
 
 @dataclass(frozen=True)
 class Fitting:
-    """What an adapter is for, and what it was fitted to.
+    """The purpose of an adapter, and the data that it was fitted to.
 
     Attributes:
         direction: what it is for.

@@ -1,4 +1,4 @@
-"""What each budget of the named protocols buys: settings of the papers, and shorter ones for two CPU cores."""
+"""The budgets of the named protocols: settings of the papers, and shorter ones for two CPU cores."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -28,9 +28,9 @@ ADAPTED = f"{BASELINE}+{ProcrustesAdapter.kind}"
 USUAL = (INITIAL, BASELINE, *with_role("central"), OWN, BOUND, ADAPTED)
 """The rows of a table where nobody names others."""
 ALWAYS = (INITIAL, BASELINE, BOUND, ADAPTED)
-"""What belongs into every table: nothing done, nothing held, everything known, and a map after the fact."""
+"""The rows of every table: nothing done, nothing held, everything known, and a map after the fact."""
 REFERENCES = (INITIAL, BASELINE, OWN)
-"""What every other row of a table is compared with, seed by seed."""
+"""The rows that every other row of a table is compared with, seed by seed."""
 
 
 @dataclass(frozen=True)

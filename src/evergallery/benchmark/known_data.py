@@ -1,4 +1,4 @@
-"""Which images a result was measured on, in words: what a digest stands for, and how the images were split."""
+"""The images that a result was measured on, in words: what a digest stands for, and how the images were split."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ KNOWN: Mapping[str, str] = {
     "4f4effb15ae299f9c1c899be4d0f84f8a6969ae65f092965b193643cd0221c08": OMNIGLOT,
     "969867cd8d33c07b14df956b2131574ece1a202f77ec2cef42ae6adb0fa2200c": OMNIGLOT,
 }
-"""What the digest of a test part stands for; and of all images, for result files of format 1, which have no other."""
+"""The meaning of a test part's digest; and of all images, for result files of format 1, which have no other."""
 
 
 def described(data: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Which images of a set are learned from and which are tested on: as the set itself says, and cut here only where it does not."""
+"""The images of a set that are learned from and tested on: as the set itself says, and cut here only where it does not."""
 
 from collections.abc import Set
 from dataclasses import dataclass, replace

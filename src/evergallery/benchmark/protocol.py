@@ -1,4 +1,4 @@
-"""What a protocol of a benchmark is: which images, which tasks, which networks, for how long, and what may be otherwise."""
+"""Protocols of a benchmark: which images, which tasks, which networks, for how long, and what may be otherwise."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ Budget = Literal["quick", "standard", "paper"]
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a budget buys: the settings of the first generation and of its updates."""
+    """The settings that a budget buys: those of the first generation and of its updates."""
 
     first: Settings
     """Settings of the first generation, and of whoever starts from scratch."""
@@ -37,13 +37,13 @@ class TrainingPlan:
     size: Size | None = 32
     """Size of the images; ``None`` is the backbone's own."""
     network: Mapping[str, Any] = field(default_factory=dict)
-    """What its networks are where the protocol's own are others: fields of it."""
+    """The fields of the protocol in which its networks differ."""
     update_epochs: tuple[int, ...] = ()
     """Epochs of each update, where they are not all those of ``update``."""
     warmup_steps: int | None = None
     """Steps in which the rate rises, in place of a share of the run."""
     by_backbone: Mapping[str, "TrainingPlan"] = field(default_factory=dict)
-    """What it buys where one of these backbones is asked for, by name without a tag: a paper has settings for each."""
+    """The plan for one of these backbones, by name without a tag: a paper has settings for each."""
 
     def update_settings(self, number: int) -> Settings:
         """The settings of generation ``number``, 2 or more, where it begins with its parent's weights."""
@@ -212,7 +212,7 @@ def _described(backbone: str) -> "Backbone":
 
 @dataclass(frozen=True)
 class ProtocolChanges:
-    """What is to be otherwise than a protocol has it; ``None`` leaves it as it is.
+    """The changes that are made to a protocol; ``None`` leaves a value as it is.
 
     Attributes:
         backbone: of all generations.

@@ -96,7 +96,7 @@ OLD_IDENTITIES: dict[str, Callable[[Sequence[str], int], Tasks]] = {
     "msmt17": first_identities(502),  # Of 1 041.
     "dukemtmc": all_twice,
 }
-"""What the old models of Dual-Tuning's configurations know, by the name of a set."""
+"""The identities that the old models of Dual-Tuning's configurations know, by the name of a set."""
 
 PROTOCOLS: dict[str, BenchmarkProtocol] = {
     protocol.name: protocol

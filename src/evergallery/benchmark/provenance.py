@@ -1,4 +1,4 @@
-"""Where a figure comes from: command, commit, hardware, versions, memory."""
+"""The origin of a figure: command, commit, hardware, versions, memory."""
 
 import os
 import platform

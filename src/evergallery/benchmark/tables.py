@@ -48,7 +48,7 @@ class Column:
     explained: str
     percent: bool = True
     across: bool = False
-    """Whether it sets a later generation beside the first one's vectors."""
+    """True if it sets a later generation beside the first one's vectors."""
 
     def of(self, run: Run) -> float | None:
         """The value of a run, where it has one that means something."""

@@ -1,4 +1,4 @@
-"""What the Tab key proposes: names that the workspace holds, and those of methods and networks. A completion never fails."""
+"""Proposals for the Tab key: names that the workspace holds, and those of methods and networks. A completion never fails."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

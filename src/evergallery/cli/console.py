@@ -1,4 +1,4 @@
-"""What a terminal shows: progress bars on a terminal, plain lines elsewhere, results as tables or JSON."""
+"""The terminal: progress bars where there is one, plain lines elsewhere, results as tables or JSON."""
 
 import csv
 import json
@@ -218,7 +218,7 @@ class PlainWatcher(Watcher):
 
 
 class QuietWatcher(Watcher):
-    """What is heard beside a result as JSON: only what somebody must hear, on standard error."""
+    """A watcher beside a result as JSON: it says only what somebody must hear, on standard error."""
 
     def said(self, message: str) -> None:
         """Print a line."""

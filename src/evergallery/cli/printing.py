@@ -1,4 +1,4 @@
-"""What the verbs of an upgrade found, as a terminal shows it."""
+"""Results of the verbs of an upgrade, as a terminal shows them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

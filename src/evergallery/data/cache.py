@@ -1,4 +1,4 @@
-"""What is made of images once and kept: rows of numbers, memory-mapped, found by the hash of an image's content."""
+"""Results that are made of images once and kept: rows of numbers, memory-mapped, found by the hash of an image's content."""
 
 import hashlib
 import json

@@ -169,7 +169,7 @@ class TemplateSet(EvaluationSet):
 
 @dataclass(frozen=True)
 class LandmarkSet(EvaluationSet):
-    """Where else is this building? The last images ask, those before them are the gallery.
+    """A search for another picture of the same building. The last images ask, those before them are the gallery.
 
     Attributes:
         landmarks: Q of them, one for each query: indices of gallery images.
@@ -187,7 +187,7 @@ class LandmarkSet(EvaluationSet):
 
 @dataclass(frozen=True)
 class SolvedSet(EvaluationSet):
-    """Which other images show the same landmark? The last images ask, those before them are the gallery.
+    """A search for other images of the same landmark. The last images ask, those before them are the gallery.
 
     Attributes:
         solutions: Q of them, one for each query: (R,) indices of gallery images, at least one.

@@ -47,7 +47,7 @@ ALIKE = 0.93
 
 @dataclass(frozen=True)
 class Pose:
-    """How a drawing comes into a picture, each value drawn between bounds.
+    """The pose of a drawing in a picture, each value drawn between bounds.
 
     Attributes:
         scale: smallest and largest.
@@ -63,9 +63,9 @@ class Pose:
 
 
 READABLE = Pose(scale=(0.75, 1.15), shift=0.1, angle=12, shear=0.25)
-"""Of the character that a picture shows."""
+"""The poses of the character that a picture shows."""
 ANYHOW = Pose(scale=(0.6, 1.2), shift=0.08, angle=180, shear=0.3)
-"""Of the clutter beside it."""
+"""The poses of the clutter beside it."""
 
 
 def generate(

@@ -1,4 +1,4 @@
-"""Which images there are, before any of them is opened: folders and tables, read entry by entry."""
+"""The images of a source before any of them is opened: folders and tables, read entry by entry."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What is known of an item besides: JSON scalars by name. One rule for galleries, tables and requests."""
+"""Metadata of an item: JSON scalars by name. One rule for galleries, tables and requests."""
 
 import json
 import math
@@ -12,7 +12,7 @@ Scalar = str | int | float | bool | None
 ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 NAME = "[A-Za-z0-9_-]+"
-"""What one may be called."""
+"""The pattern of a name."""
 LARGEST_INTEGER = 2**63 - 1
 """The largest that every engine holds as a whole number."""
 

@@ -19,7 +19,7 @@ class MissingPackageError(MissingExtraError):
 
 
 class Child(NamedTuple):
-    """What lies in a folder."""
+    """An entry of a folder."""
 
     name: str
     is_folder: bool

@@ -249,11 +249,11 @@ LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tupl
 COMMON = frozenset(
     {"train", "val", "test", "query", "Images", "images.txt", "classes.txt", "train.txt", "val.txt", "test.txt"}
 )
-"""What folders of anything hold."""
+"""The names that folders of anything hold."""
 ENOUGH = 4
-"""How many of these no folder of anything holds together."""
+"""The number of these that no folder of anything holds together."""
 ENTRIES, LOOKED_INTO = 1000, 50
-"""How many entries of a folder, and how many folders among them, are looked at for a known set."""
+"""The number of entries of a folder, and of folders among them, that are looked at for a known set."""
 PLAIN = frozenset({"imagenet", "places365", "ms-celeb"})
 """Layouts that many sets share, so that a folder in one is not known by it."""
 

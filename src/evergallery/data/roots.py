@@ -26,7 +26,7 @@ MOST_LINKS = 1000
 
 
 class Roots:
-    """Which addresses may be opened.
+    """The addresses that may be opened.
 
     Args:
         places: as ``root_of`` gives them.
@@ -95,7 +95,7 @@ def root_of(place: str | Path) -> str:
 
 
 class Indexing:
-    """What is learned of roots while the listing of a source is gone through.
+    """The roots that are learned of while the listing of a source is gone through.
 
     Attributes:
         root: the source's own, as it is kept; ``None`` of what is made here.

@@ -1,4 +1,4 @@
-"""What would fill the memory where there are a million images: kept in temporary files that have no name."""
+"""Lists that would fill the memory where there are a million images: kept in temporary files that have no name."""
 
 import json
 import sqlite3
@@ -128,7 +128,7 @@ class IdRegister:
 
 
 class Addresses:
-    """What was found at which address, and items that are not there any more. One thread at a time uses it."""
+    """The items that were found at each address, and those that are not there any more. One thread at a time uses it."""
 
     def __init__(self) -> None:
         self._database = _temporary()

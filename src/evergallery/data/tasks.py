@@ -1,4 +1,4 @@
-"""Which classes arrive together, which images validate, which are queries."""
+"""The split into tasks: which classes arrive together, which images validate, which are queries."""
 
 import itertools
 from collections.abc import Sequence

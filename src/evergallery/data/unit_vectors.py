@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNIT_TOLERANCE = 1e-3
-"""How far from 1 the length of a vector may be that is taken for a unit vector, and left as it is, bit for bit."""
+"""The distance from 1 up to which the length of a vector is taken for that of a unit vector, which is left bit for bit."""
 
 
 def _norms(embeddings: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

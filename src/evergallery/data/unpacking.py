@@ -15,7 +15,7 @@ from evergallery.errors import InputError, MissingExtraError
 MOST_UNPACKED = 256 << 20
 """Bytes of memory that the arrays of an ``.npz`` file, or a row group of a Parquet table, may always take."""
 MOST_TIMES = 100
-"""How many times its bytes on disk it may take beyond that; real vectors and pictures take 1 to 20 times theirs."""
+"""The multiple of its bytes on disk that it may take beyond that; real vectors and pictures take 1 to 20 times theirs."""
 LONGEST_TEXT = 256 << 10
 """Bytes of a cell of text in a Parquet table."""
 

@@ -1,4 +1,4 @@
-"""What the demo found: five ways to have come to a generation, beside each other."""
+"""The result of the demo: five ways to have come to a generation, beside each other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class DemoRow:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found; ``contenders`` are initial, fine-tuned, CSD, evergreen and joint, in this order."""
+    """The result of the demo; ``contenders`` are initial, fine-tuned, CSD, evergreen and joint, in this order."""
 
     title: str
     contenders: Sequence[DemoRow]

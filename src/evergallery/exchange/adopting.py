@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 BATCH = 256
 GALLERY = "gallery"
-"""Where the gallery of a workspace is that has let go of a collection: in its directory, and empty."""
+"""The place of a workspace's own gallery after it has let go of a collection: in its directory, and empty."""
 
 
 @dataclass(frozen=True)
 class Adoption:
-    """What ``adopt`` did.
+    """The result of ``adopt``.
 
     Attributes:
         collection: that is read where it is, in words.
@@ -72,7 +72,7 @@ class Adoption:
 
 @dataclass(frozen=True)
 class Release:
-    """What ``release`` did.
+    """The result of ``release``.
 
     Attributes:
         collection: that is as it was; ``None`` where its gallery was gone already.

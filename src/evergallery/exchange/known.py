@@ -1,4 +1,4 @@
-"""Which generation a space is, where it is known already; else the name and the place of the next."""
+"""The generation that a space is, where it is known already; else the name and the place of the next."""
 
 from pathlib import Path
 

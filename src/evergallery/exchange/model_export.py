@@ -51,7 +51,7 @@ class Recall:
 
 @dataclass(frozen=True)
 class ModelExport:
-    """What ``export_model`` did.
+    """The result of ``export_model``.
 
     Attributes:
         generation: whose embedder it is.

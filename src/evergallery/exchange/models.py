@@ -100,7 +100,7 @@ def register(
 
 @dataclass(frozen=True)
 class _Weights:
-    """Where a network's weights come from: a file, or else the published ones, or else initial ones of a seed."""
+    """The source of a network's weights: a file, or else the published ones, or else initial ones of a seed."""
 
     file: str | Path | None
     pretrained: bool

@@ -34,7 +34,7 @@ REFRESHED_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class VectorImport:
-    """What ``import_vectors`` did.
+    """The result of ``import_vectors``.
 
     Attributes:
         generation: name of the one that the vectors belong to.
@@ -65,7 +65,7 @@ class VectorImport:
 
 @dataclass(frozen=True)
 class VectorExport:
-    """What ``export_vectors`` did.
+    """The result of ``export_vectors``.
 
     Attributes:
         generation: whose vectors were written.

@@ -40,7 +40,7 @@ from evergallery.holdings.notes import Problem
 PER_WORKER = 2
 """Batches that a worker has at once: it decodes one while its network looks at the other."""
 PARTS = 4
-"""How many assignments one that has killed its worker is parted into."""
+"""The number of assignments into which one that has killed its worker is parted."""
 DEATHS_IN_A_ROW = 12
 """Workers that die without one batch done between them: it is not the images then."""
 PATIENCE = 300.0
@@ -165,7 +165,7 @@ class Cluster:
         self._waiting: deque[Assignment] = deque()
         self._workers: list[WorkerHandle] = []
         self.deaths = 0
-        """How many workers have died so far."""
+        """The number of workers that have died so far."""
         self._deaths_in_a_row = 0
         self._failure: Exception | None = None
         self._first: Future[None] = Future()

@@ -39,7 +39,7 @@ ItemAnswer = NDArray[np.float32] | Problem
 
 
 class Extraction(Protocol):
-    """Where files are read and images are embedded. All answers come in the order of what was asked."""
+    """The place where files are read and images are embedded. All answers come in the order of what was asked."""
 
     def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
         """The files of entries, hashed, with or without their data."""

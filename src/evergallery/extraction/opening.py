@@ -1,4 +1,4 @@
-"""Where images are read and embedded: in this process, or on a cluster."""
+"""The place where images are read and embedded: this process, or a cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What runs on the machines of a cluster: it reads, hashes, decodes and embeds, and keeps nothing."""
+"""The program on the machines of a cluster: it reads, hashes, decodes and embeds, and keeps nothing."""
 
 import os
 import socket
@@ -44,13 +44,13 @@ ItemToRenew = tuple[Item, NDArray[np.uint8] | None, Roots]
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a worker says where the whole job cannot be done; its exceptions need not survive the way."""
+    """A worker's answer where the whole job cannot be done; its exceptions need not survive the way."""
 
     reason: str
 
 
 class Worker:
-    """What runs on the cluster: an embedder, and threads that read and decode for it.
+    """The actor on the cluster: an embedder, and threads that read and decode for it.
 
     Args:
         threads: that decode.

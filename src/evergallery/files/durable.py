@@ -144,7 +144,7 @@ def read_object(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
 
 
 class ReadOnce(Generic[Content]):
-    """What files hold, read again only where a file was replaced; threads may share it.
+    """The contents of files, read again only where a file was replaced; threads may share it.
 
     Files must be replaced by a rename, as ``write_atomic`` does. What is returned is shared: nobody may change it.
 

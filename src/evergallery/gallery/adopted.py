@@ -16,7 +16,7 @@ EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Rows:
-    """How many rows of a collection, with the first ids of them."""
+    """The number of some rows of a collection, with the first ids of them."""
 
     count: int = 0
     examples: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Changes:
-    """What has become of the rows of a collection since they were last taken up.
+    """The changes of the rows of a collection since they were last taken up.
 
     Attributes:
         rows: of the collection that have a vector which can be used.
@@ -68,7 +68,7 @@ class Changes:
 
 
 class AdoptedCollection(ABC):
-    """What a gallery over a collection of somebody else's offers beside what every gallery does."""
+    """The part of a gallery over somebody else's collection that other galleries do not have."""
 
     @property
     @abstractmethod

@@ -27,7 +27,7 @@ TOLERANCES: dict[Precision, float] = {"float32": 0.0, "float16": 2.0**-11, "int8
 
 @dataclass(frozen=True)
 class CopyResult:
-    """What copying a gallery did.
+    """The result of copying a gallery.
 
     Attributes:
         items: in both galleries now, whatever is seen of them.

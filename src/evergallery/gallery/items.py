@@ -1,4 +1,4 @@
-"""What a gallery holds, and how it is asked."""
+"""The contents of a gallery, and the questions to it."""
 
 import math
 import re
@@ -17,7 +17,7 @@ from evergallery.errors import InputError
 from evergallery.strings.names import forms
 
 Precision = Literal["float32", "float16", "int8"]
-"""How vectors are kept: as they are; rounded to half the bytes; or rounded, with an index that searches them as bytes."""
+"""The precision of kept vectors: as they are; rounded to half the bytes; or rounded, with an index of bytes."""
 
 CONFLICTS_KEPT = 100
 FLOOR = 0.95
@@ -86,7 +86,7 @@ class Item:
 
 @dataclass(frozen=True)
 class View:
-    """Which versions of the items are to be seen while refreshes are not settled.
+    """The versions of the items that are to be seen while refreshes are not settled.
 
     A refresh gives an item a second version. A view that names each unsettled refresh, as shown or as hidden, sees one
     version of every item. Ids of refreshes that the gallery does not know, or no longer, hide nothing.
@@ -136,7 +136,7 @@ class LabelConflict:
 
 @dataclass(frozen=True)
 class PutCounts:
-    """What putting items did.
+    """The result of putting items.
 
     Attributes:
         added: items.
@@ -164,7 +164,7 @@ class PutCounts:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which items: those that satisfy every condition given.
+    """A filter of items: those that satisfy every condition given.
 
     Attributes:
         labels: one of these labels, in whatever normal form of Unicode they were stored.
@@ -199,7 +199,7 @@ EVERYTHING = View()
 
 @dataclass(frozen=True)
 class Search:
-    """What is asked of the vectors of one generation, for every query alike.
+    """A search among the vectors of one generation, the same for every query.
 
     Attributes:
         k: how many items are wanted for each query, at least 1.

@@ -1,4 +1,4 @@
-"""Where a gallery is: a directory, or a URL that may be written down."""
+"""The place of a gallery: a directory, or a URL that may be written down."""
 
 from collections.abc import Sequence
 from pathlib import Path

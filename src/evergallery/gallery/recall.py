@@ -1,4 +1,4 @@
-"""What an index for approximate search is worth: measured on the vectors that it holds, never assumed."""
+"""The recall of an index for approximate search: measured on the vectors that it holds, never assumed."""
 
 import numpy as np
 

@@ -33,7 +33,7 @@ class CopiedFile(BaseModel):
 
 
 class Snapshot(BaseModel):
-    """What ``snapshot.json`` says."""
+    """The contents of ``snapshot.json``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ class Snapshot(BaseModel):
     made: str
     """ISO 8601, UTC."""
     generations: dict[str, int]
-    """How many vectors there are of each generation, by fingerprint, all versions counted."""
+    """The number of vectors of each generation, by fingerprint, all versions counted."""
     state: dict[str, Any]
     """``workspace.json`` of the same moment."""
     files: dict[str, CopiedFile]

@@ -1,4 +1,4 @@
-"""What every engine of the gallery offers, written once over the few primitives that an engine is made of."""
+"""The interface of every engine of the gallery, written once over the few primitives that an engine is made of."""
 
 from abc import abstractmethod
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What putting and refreshing mean for the versions that an item has; every engine asks here before it writes."""
+"""The effect of putting and refreshing on the versions of an item; every engine asks here before it writes."""
 
 import itertools
 import uuid

@@ -1,1 +1,1 @@
-"""What a generation is on disk: its card, its fingerprint, its tensors."""
+"""Generations on disk: card, fingerprint, tensors."""

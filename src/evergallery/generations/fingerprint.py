@@ -1,4 +1,4 @@
-"""What tells an embedding space, and an image that was learned from, from all others."""
+"""Fingerprints: they tell an embedding space, and an image that was learned from, from all others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,1 +1,1 @@
-"""What the directory of a workspace holds."""
+"""The contents of a workspace's directory."""

@@ -1,4 +1,4 @@
-"""How queries are answered while the gallery holds vectors of several generations: one value, which everything reads."""
+"""The way of answering while the gallery holds vectors of several generations: one value, which everything reads."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""Which spaces a workspace's gallery holds, and which of them may be compared."""
+"""The spaces that a workspace's gallery holds, and which of them may be compared."""
 
 from collections.abc import Sequence
 

@@ -18,7 +18,7 @@ from evergallery.watching import SILENT, Watcher
 
 BATCH = 256
 UNNAMED = "The picture"
-"""What messages call an image of which only the bytes are known."""
+"""The name that messages give an image of which only the bytes are known."""
 
 
 def extract(

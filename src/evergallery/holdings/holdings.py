@@ -1,4 +1,4 @@
-"""What the directory of a workspace holds; the verbs of the product are functions of it."""
+"""The contents of a workspace's directory; the verbs of the product are functions of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,7 +32,7 @@ WAIT = 10.0
 
 
 class Holdings:
-    """What lies in the directory of a workspace, read when it is asked for.
+    """The contents of a workspace's directory, read when they are asked for.
 
     Args:
         directory: of the workspace.

@@ -1,4 +1,4 @@
-"""Whether the image files of stored items are still there, and still the pictures that were stored."""
+"""The image files of stored items: whether they are still there, and still the pictures that were stored."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ NAMES_KEPT = 100
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """How the image files of stored items stand.
+    """The state of the image files of stored items.
 
     Attributes:
         looked_at: files that were looked for, on this machine and below the roots of images.

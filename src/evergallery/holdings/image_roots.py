@@ -1,4 +1,4 @@
-"""Which images of stored items may be opened again."""
+"""The images of stored items that may be opened again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

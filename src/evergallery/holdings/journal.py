@@ -1,4 +1,4 @@
-"""What was done to a workspace: who, when, what, with which figures; appended, never changed."""
+"""The journal of a workspace: who, when, what, with which figures; appended, never changed."""
 
 import fcntl
 import getpass

@@ -1,4 +1,4 @@
-"""What processes that were killed have left: half-written files and directories, and pictures that no item has."""
+"""Leftovers of processes that were killed: half-written files and directories, and pictures that no item has."""
 
 import shutil
 from contextlib import ExitStack

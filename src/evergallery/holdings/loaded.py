@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evergallery.network.runtimes import Runnable
 
 EMBEDDERS = 4
-"""How many stay in memory: queries come by the promoted generation, and by those that are laid beside it."""
+"""The number of models that stay in memory: queries come by the promoted generation, and by those laid beside it."""
 
 
 class LoadedModels:

@@ -1,4 +1,4 @@
-"""What people have said of results: this item is right for this query, or wrong; appended, and never lost with a cache."""
+"""Marks of results by people: this item is right for this query, or wrong; appended, and never lost with a cache."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ FOLDER = "marked"
 
 @dataclass(frozen=True)
 class Mark:
-    """What was said of one result.
+    """A mark of one result.
 
     Attributes:
         query: id of a stored item, or SHA-256 of a picture that is kept in the folder.

@@ -1,4 +1,4 @@
-"""What is known of stored items beside their vectors: how often each was found, and why one could not be refreshed."""
+"""Notes on stored items beside their vectors: how often each was found, and why one could not be refreshed."""
 
 import logging
 import sqlite3
@@ -26,7 +26,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Problem:
-    """Why an item keeps its old vector."""
+    """The reason for which an item keeps its old vector."""
 
     item: str
     kind: str

@@ -1,4 +1,4 @@
-"""Which runtime embeds images for a generation on this machine: found by a short trial, kept, and used from then on.
+"""The runtime that embeds images for a generation on this machine: found by a short trial, kept, and used from then on.
 
 Where torch sees a GPU, many images go to it. A few, as a search has them, are looked at before one is opened.
 

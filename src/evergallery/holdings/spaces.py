@@ -1,4 +1,4 @@
-"""What a stored vector can be: made by a generation, or mapped by an adapter from what a generation had made."""
+"""Spaces of stored vectors: made by a generation, or mapped by an adapter from what a generation had made."""
 
 from dataclasses import dataclass
 

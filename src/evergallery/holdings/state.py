@@ -1,4 +1,4 @@
-"""What ``workspace.json`` holds: which generation answers queries, which spaces may be compared, which vectors are shown.
+"""The contents of ``workspace.json``: which generation answers, which spaces may be compared, which vectors are shown.
 
 All of it changes together, in one rename, so that a reader sees the state before or after and never a blend.
 """
@@ -44,7 +44,7 @@ class Pair(BaseModel):
 
 
 class Scale(BaseModel):
-    """How a cosine between two spaces becomes a probability; see ``retrieval.calibration``."""
+    """The map from a cosine between two spaces to a probability; see ``retrieval.calibration``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,7 +74,7 @@ class Refresh(BaseModel):
     adapter: str | None = None
     """Name of the adapter that maps stored vectors, where no image is read."""
     shown: bool
-    """Whether searches see the new vectors, or the earlier ones."""
+    """True if searches see the new vectors, False if the earlier ones."""
     started: str
 
     def is_for(self, name: str, fingerprint: str) -> bool:
@@ -100,21 +100,21 @@ class State(BaseModel):
     store: str = "gallery"
     promoted: str | None = None
     answer: Answer = CHECKED
-    """How queries are answered over vectors of other generations than the promoted one."""
+    """The way of answering over vectors of other generations than the promoted one."""
     promotions: list[dict[str, Any]] = Field(default_factory=list)
     compatible: list[Pair] = Field(default_factory=list)
     scales: list[Scale] = Field(default_factory=list)
     refresh: Refresh | None = None
     refreshes: int = 0
-    """How many refreshes were ever begun."""
+    """The number of refreshes that were ever begun."""
     committed: list[str] = Field(default_factory=list)
     """Refreshes whose earlier vectors are still to be deleted."""
     discarded: list[str] = Field(default_factory=list)
     """Refreshes whose new vectors are still to be deleted."""
     image_roots: list[str] = Field(default_factory=list)
-    """Where images of stored items may be opened; see ``data.roots``."""
+    """The roots below which images of stored items may be opened; see ``data.roots``."""
     require_token: bool = False
-    """Whether a server lets nobody in without a token: so since the first one was made, whatever has become of it."""
+    """True if a server lets nobody in without a token: since the first one was made, whatever has become of it."""
 
     @classmethod
     def read(cls, path: Path) -> "State":

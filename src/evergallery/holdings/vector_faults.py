@@ -1,4 +1,4 @@
-"""What stored vectors say of themselves that cannot be right: one vector for many pictures, two spaces under one name."""
+"""Faults that stored vectors show by themselves: one vector for many pictures, two spaces under one name."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 class HasHoldings(Protocol):
-    """What lists verbs."""
+    """A class that lists verbs."""
 
     @property
     def holdings(self) -> Holdings:

@@ -1,4 +1,4 @@
-"""Which address an item keeps when its picture is met again at another one: its own, as long as the picture is there."""
+"""The address that an item keeps when its picture is met again at another one: its own, while the picture is there."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -34,7 +34,7 @@ from evergallery.watching import Watcher
 
 @dataclass(frozen=True)
 class IndexResult:
-    """What ``index`` did.
+    """The result of ``index``.
 
     Attributes:
         generation: that made the vectors.
@@ -117,7 +117,7 @@ class IndexSource:
 
 @dataclass(frozen=True)
 class KnownItems:
-    """What becomes of items that are stored already.
+    """The treatment of items that are stored already.
 
     Attributes:
         relabel: whether a label, or an address, takes the place of another one that is stored.

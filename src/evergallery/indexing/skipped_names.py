@@ -9,7 +9,7 @@ from evergallery.data.images import Skipped
 from evergallery.strings.redaction import redacted, redacted_text
 
 SKIPPED_KEPT = 1000
-"""How many names of skipped files are returned; where there are more, all are in a file."""
+"""The number of skipped files whose names are returned; where there are more, all are in a file."""
 
 
 class SkippedNames:

@@ -1,4 +1,4 @@
-"""What a run must have before anything is read for it."""
+"""Conditions of a run, checked before anything is read for it."""
 
 from evergallery.errors import InputError
 from evergallery.learning.run import Run

@@ -1,4 +1,4 @@
-"""How to learn: with which network, from whose weights, by which method and settings. Decided once, before anything is read."""
+"""The decision how to learn: with which network, from whose weights, by which method and settings; made once, first of all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from evergallery.training import Recipe, Settings, TrainedPart
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks for; all that is left out is decided.
+    """The request of whoever learns; all that is left out is decided.
 
     Attributes:
         method: by which to learn.
@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a run begins on: its parent, or what the workspace was created with."""
+    """The ground that a run begins on: its parent, or what the workspace was created with."""
 
     parent: Generation | None
     architecture: Architecture

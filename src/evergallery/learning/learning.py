@@ -103,7 +103,7 @@ def learn(
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a run's images come from.
+    """The sources of a run's images.
 
     Attributes:
         data: of the new images.

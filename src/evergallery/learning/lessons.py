@@ -1,4 +1,4 @@
-"""What a run learns from, as its networks take it: images, or the features that frozen backbones made of them once."""
+"""The lessons of a run, as its networks take them: images, or the features that frozen backbones made of them once."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +82,7 @@ def cut_validation(images: ImageSet, fraction: float, seed: int) -> tuple[ImageS
 
 @dataclass(frozen=True)
 class Lessons:
-    """What a run learns from, as its networks take it: images, or features of frozen backbones.
+    """The lessons of a run, as its networks take them: images, or features of frozen backbones.
 
     Attributes:
         training: labels are rows of the head.
@@ -122,7 +122,7 @@ class Lessons:
 
 
 class Features:
-    """What the frozen backbones of networks make of images, each looked at once.
+    """The features that the frozen backbones of networks make of images, each looked at once.
 
     Args:
         cache: directory that keeps it.

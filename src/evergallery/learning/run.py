@@ -18,7 +18,7 @@ from evergallery.training import Settings
 
 @dataclass(frozen=True)
 class Run:
-    """How a generation is learned: decided once, see ``decide``.
+    """The plan by which a generation is learned: decided once, see ``decide``.
 
     Attributes:
         number: of the new generation.

@@ -9,7 +9,7 @@ from evergallery.generations.generation import Generation, generation_directorie
 from evergallery.learning.run import Run
 
 ASKED = "run.json"
-"""What a run was asked for, apart from its images."""
+"""The file of a run's request, apart from its images."""
 LOGS_KEPT = ("log.jsonl", "tensorboard")
 
 

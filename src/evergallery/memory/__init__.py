@@ -1,4 +1,4 @@
-"""What a generation keeps of its task besides weights: class means and their drift, never an image."""
+"""The memory of a generation beside its weights: class means and their drift, never an image."""
 
 from evergallery.memory.boundaries import largest_distances, smallest_cosines
 from evergallery.memory.diffusion import diffused_class_means

@@ -1,4 +1,4 @@
-"""How far the images of a class lie from its centre."""
+"""The distances of a class's images from its centre."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How close virtual features come to the real ones, for whoever still has the generation that they stand in for."""
+"""The fidelity of virtual features to the real ones, for whoever still has the generation that they stand in for."""
 
 from dataclasses import asdict, dataclass
 

@@ -1,4 +1,4 @@
-"""How a generation learns from its parent: one short file per paper."""
+"""Methods by which a generation learns from its parent: one short file per paper."""
 
 from evergallery.methods.advbct import AdvBCT
 from evergallery.methods.bct import BCT

@@ -61,7 +61,7 @@ class CL2R(Method["OldClasses"]):
 
 
 class OldClasses(nn.Module):
-    """What CL2R knows of the old classes: how many there are, and the weight that follows from it."""
+    """The old classes of CL2R: how many there are, and the weight that follows from it."""
 
     def __init__(self, old_classes: int, weight: float) -> None:
         super().__init__()

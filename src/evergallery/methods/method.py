@@ -1,4 +1,4 @@
-"""What every method shares: the task it begins with, the step it sees, and values that are checked however it is made."""
+"""The common part of all methods: the task, the step, and values that are checked however a method is made."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +18,14 @@ from evergallery.methods.needs import Needs
 from evergallery.network import Head, HeadKind, Network, Outputs
 
 Beginning = Literal["scratch", "pretrained", "parent"]
-"""Where the weights of a network come from before it learns: drawn, published (or of a file), or the parent's."""
+"""The source of a network's weights before it learns: drawn, published (or of a file), or the parent's."""
 Role = Literal["baseline", "bound", "own", "central", "other"]
-"""What a method is for in a comparison; ``METHODS`` has one ``baseline``, one ``bound`` and one of this project's ``own``.
+"""The role of a method in a comparison; ``METHODS`` has one ``baseline``, one ``bound`` and one of this project's ``own``.
 
 ``baseline`` holds nothing, ``bound`` has every image and reaches the most, ``central`` ones are compared unless others are named.
 """
 State = TypeVar("State", bound=nn.Module | None, default=Any)
-"""What a method keeps beside the network while it learns; ``None`` for most."""
+"""The state that a method keeps beside the network while it learns; ``None`` for most."""
 Value = TypeVar("Value")
 
 
@@ -38,7 +38,7 @@ def _declared(value: Value | None, need: str) -> Value:
 
 @dataclass(frozen=True)
 class Task:
-    """What a method may see before its first step: the new images through the parent, and what the parent remembers.
+    """The task of a method before its first step: the new images through the parent, and what the parent remembers.
 
     No old image is here, and no generation but the parent.
     """
@@ -58,7 +58,7 @@ class Task:
     old: Outputs | None = None
     """The parent's outputs of the N images without augmentation; only for methods that need them."""
     memory: Memory = field(default_factory=Memory)
-    """What the parent remembers."""
+    """The parent's memory."""
     another_network: Callable[[Beginning], Network] | None = None
     """Makes a network like the one that learns."""
 
@@ -79,7 +79,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Step(Generic[State]):
-    """What the networks made of one batch."""
+    """The outputs of the networks for one batch."""
 
     labels: Tensor
     """Labels (B,) as rows of the head: old classes first, in the order in which they came."""
@@ -132,7 +132,7 @@ class Solution(NamedTuple):
     bias: Tensor
     """The offset (W,)."""
     chosen: dict[str, Any]
-    """What was chosen, and what it was chosen by: JSON, for the card and for the next generation."""
+    """The chosen values, and what they were chosen by: JSON, for the card and for the next generation."""
 
 
 @dataclass(frozen=True)

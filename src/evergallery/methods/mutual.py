@@ -110,7 +110,7 @@ class Mutual(Method["Support"]):
 
 
 class Support(nn.Module):
-    """What mutual distillation needs beside the network: a peer, and class means of earlier generations."""
+    """The state of mutual distillation beside the network: a peer, and class means of earlier generations."""
 
     def __init__(self, supporting: Network, earlier: list[ClassMeans]) -> None:
         super().__init__()

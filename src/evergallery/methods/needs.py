@@ -1,4 +1,4 @@
-"""What a method needs of a run: said once, and read by the run, the trainer, the benchmark and the table in the docs."""
+"""Needs of a method: stated once, and read by the run, the trainer, the benchmark and the table in the docs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +11,7 @@ TrainedBeside = Literal["nothing", "discriminator", "network"]
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method reads, where it begins, and what it cannot change.
+    """The needs of a method: what it reads, where it begins, and what it cannot change.
 
     Attributes:
         old_batches: the frozen parent's outputs of every batch.

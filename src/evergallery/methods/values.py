@@ -1,4 +1,4 @@
-"""What values a hyper-parameter may have."""
+"""Types of the values that a hyper-parameter may have."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ PartOfBatch = Annotated[float, Field(gt=0, lt=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 """A share that is not all."""
 Count = Annotated[int, Field(ge=1)]
-"""How many of something."""
+"""A number of something."""
 
 
 def _known_loss(name: str) -> str:

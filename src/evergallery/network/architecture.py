@@ -1,4 +1,4 @@
-"""What a network is made of, as cards have it; reading one needs no torch."""
+"""The architecture of a network, as cards have it; reading one needs no torch."""
 
 from typing import Any, Literal, Self
 
@@ -11,7 +11,7 @@ Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear", "mlp"]
 
 
 class Architecture(BaseModel):
-    """What an embedder is made of; enough to build it again before its weights are loaded.
+    """The architecture of an embedder; enough to build it again before its weights are loaded.
 
     Attributes:
         backbone: ``resnet8``, ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, ``bn-inception``, any timm model,

@@ -25,13 +25,13 @@ CIFAR_DEPTHS = {"resnet8": 1, "resnet20": 3, "resnet32": 5, "resnet44": 7, "resn
 CIFAR_WIDTHS = (16, 32, 64)
 
 TORCHVISION = "torchvision/"
-"""What the name of a torchvision model begins with: many are timm's names too."""
+"""The beginning of a torchvision model's name: many of the names are timm's too."""
 LAST_STRIDE = "last-stride-1/"
-"""What the name of a ResNet begins with whose last stage keeps the resolution, as in re-identification (Luo et al. 2019)."""
+"""The beginning of a ResNet's name whose last stage keeps the resolution, as in re-identification (Luo et al. 2019)."""
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "last_linear.")
-"""What the names of a classifier's weights begin with, which an embedding does without."""
+"""The beginnings of the names of a classifier's weights, which an embedding does without."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "model.", "backbone.", "_orig_mod.")
 
@@ -145,7 +145,7 @@ def build_backbone(
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file of weights held when it was read.
+    """The weights that a file held when it was read.
 
     Attributes:
         path: of the file.

@@ -18,7 +18,7 @@ IDENTITIES = ("unit-linear", "mlp")
 
 
 class Outputs(NamedTuple):
-    """What a network makes of a batch of B images."""
+    """The outputs of a network for a batch of B images."""
 
     features: Tensor
     """(B, D) raw embeddings."""
@@ -29,7 +29,7 @@ class Outputs(NamedTuple):
 
 
 class Extractor(nn.Module):
-    """What turns normalised images into embeddings: an ``Embedder``, or a model that somebody else has made.
+    """A map from normalised images to embeddings: an ``Embedder``, or a model that somebody else has made.
 
     Called, it makes raw embeddings (B, D) of normalised images (B, 3, H, W), at the length that it gives them.
     """

@@ -37,7 +37,7 @@ from evergallery.network.foreign import SAME, ForeignModel, least_cosine, probe_
 from evergallery.strings.redaction import redacted
 
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-"""What pixels are normalised by: they go out as they are, and the endpoint does the rest."""
+"""The normalisation of pixels: they go out as they are, and the endpoint does the rest."""
 COME_AGAIN = {408, 425, 429, 500, 502, 503, 504, 529}
 """Statuses that another try may change."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
@@ -46,7 +46,7 @@ MOST_BYTES = 2**26
 LARGEST = float(np.finfo(np.float32).max)
 BLOCK = 2**16
 LOOK_AGAIN_SECONDS = 3600.0
-"""How often a model that is in use must make the same of the probe pictures."""
+"""The interval after which a model that is in use must make the same of the probe pictures again."""
 
 
 class Endpoint(BaseModel):

@@ -14,7 +14,7 @@ WAIT = 30.0
 
 
 class Terms(BaseModel):
-    """How an endpoint is asked.
+    """The terms on which an endpoint is asked.
 
     Attributes:
         key_env: name of the environment variable that holds the key; the key itself is read when it is needed, and never kept.

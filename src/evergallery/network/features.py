@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of images, made once and kept: for every generation, method and check that shares it."""
+"""Features of images by a frozen backbone, made once and kept: for every generation, method and check that shares it."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Views:
-    """How many augmented views of an image are kept beside the image itself, and of which kind.
+    """The number of augmented views of an image that are kept beside the image itself, and their kind.
 
     Attributes:
         count: V.

@@ -10,7 +10,7 @@ from torch import Tensor
 from evergallery.errors import UnavailableError
 
 _EXACT = threading.Lock()
-"""Who computes exactly: the switches are those of the whole process."""
+"""The lock of whoever computes exactly: the switches are those of the whole process."""
 
 
 @contextmanager

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=12)
-"""How long a rank waits for another: the first one may decode a large set while the rest have nothing to do."""
+"""The time that a rank waits for another: the first one may decode a large set while the rest have nothing to do."""
 
 
 @dataclass(frozen=True)

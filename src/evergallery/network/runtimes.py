@@ -1,4 +1,4 @@
-"""What runs a network on a processor: torch, or ONNX Runtime or OpenVINO with the network in a file. All in float32.
+"""Runtimes of a network on a processor: torch, or ONNX Runtime or OpenVINO with the network in a file. All in float32.
 
 A file takes pixels as they were decoded, and normalises them itself: who has one needs no torch.
 """
@@ -27,7 +27,7 @@ Runtime = Literal["torch", "onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 CPU_IMAGES = 64
 CPU_PIXELS = 2**18
-"""What goes through a network on a CPU at once: so many images or pixels at most. The maps of larger batches leave the caches,
+"""The images or pixels that go through a network on a CPU at once, at most. The maps of larger batches leave the caches,
 and are memory that the system takes back and fills with zeros for every layer."""
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -103,7 +103,7 @@ def version_of(runtime: Runtime) -> str | None:
 
 @dataclass(frozen=True)
 class RuntimeTrial:
-    """What was found of the runtimes of a network.
+    """The results of trying the runtimes of a network.
 
     Attributes:
         runtime: the fastest of those that make the network's vectors.

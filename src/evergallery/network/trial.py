@@ -1,4 +1,4 @@
-"""Which runtime is fastest with a network on this machine, among those that make its vectors."""
+"""The search for the runtime that is fastest with a network on this machine, among those that make its vectors."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from evergallery.network.onnx_export import PARITY
 from evergallery.network.runtimes import Embed, Pixels, Runtime, RuntimeTrial, of_file, part_size, reason_of
 
 SECONDS = 0.3
-"""How long each runtime is timed at least, in turns."""
+"""The time for which each runtime is timed at least, in turns."""
 TURNS = 3
 WORTH = 1.1
 """Another runtime is taken where it is so many times as fast as torch, whose vectors need no comparison."""

@@ -1,4 +1,4 @@
-"""What held-out images show, as sections of a report: a sentence that concludes, a plot, a table."""
+"""Held-out images as sections of a report: a sentence that concludes, a plot, a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

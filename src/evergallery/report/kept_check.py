@@ -1,4 +1,4 @@
-"""What the check that is kept of two spaces shows, for a report that was given no held-out images."""
+"""The kept check of two spaces, for a report that was given no held-out images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

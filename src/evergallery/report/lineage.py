@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """What is drawn beside one generation; a lane is a column, counted from the left.
+    """The drawing beside one generation; a lane is a column, counted from the left.
 
     Attributes:
         name: of the generation.

@@ -31,7 +31,7 @@ from evergallery.watching import Watcher
 
 @dataclass(frozen=True)
 class Measurements:
-    """What held-out images show.
+    """The results of held-out images.
 
     Attributes:
         check: the generations side by side, with the candidate in the vectors of the base as its only pair.
@@ -184,7 +184,7 @@ def promotion_of(holdings: Holdings, candidate: Generation) -> Mapping[str, str 
 
 @dataclass(frozen=True)
 class _Refresh:
-    """What a refresh from the base to the candidate would give."""
+    """The expected result of a refresh from the base to the candidate."""
 
     curves: RefreshCurves | None = None
     prototypes: PrototypeMap | None = None

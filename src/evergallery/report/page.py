@@ -1,4 +1,4 @@
-"""What every report page is made of: a template, plots and pictures, all inside the one file."""
+"""The frame of every report page: a template, plots and pictures, all inside the one file."""
 
 import base64
 import io

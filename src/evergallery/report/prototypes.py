@@ -1,4 +1,4 @@
-"""Where the prototypes of classes lie before and after an update, on one map."""
+"""A map of the prototypes of classes before and after an update."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a report says without any held-out image: where things stand, the lineage, earlier checks, what was done."""
+"""The part of a report that needs no held-out image: where things stand, the lineage, earlier checks, what was done."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How the sigmoid of one pair of generations is fitted on held-out images."""
+"""The fit of the sigmoid of one pair of generations on held-out images."""
 
 import math
 from dataclasses import replace

@@ -215,7 +215,7 @@ def figure_names(ks: Sequence[int], *, full_ranking: bool) -> dict[str, tuple[Me
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """What one search protocol gave; fractions in [0, 1].
+    """The metrics of one search protocol; fractions in [0, 1].
 
     Attributes:
         values: every figure by name: those of ``METRICS``, such as ``recall@5``, and ``nDCG@k`` where judgements are graded.

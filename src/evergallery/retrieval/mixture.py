@@ -27,9 +27,9 @@ DIRECTIONS = 8
 SPLITS = 3
 """Directions of the largest variation along which two groups are looked for."""
 UNRELATED = 2.0
-"""How far the directions of two groups may agree, in multiples of chance, to be taken for those of two networks."""
+"""The agreement of two groups' directions, in multiples of chance, up to which they are those of two networks."""
 OF_ONE_NETWORK = 4.0
-"""How far those of the two halves of either group must agree, so that agreement says anything of these vectors."""
+"""The agreement of the two halves of either group from which on agreement says anything of these vectors."""
 OPPOSITE = -0.5
 """Cosine of the means of two groups up to which one network has set them apart; that of two networks is what chance makes it."""
 

@@ -1,4 +1,4 @@
-"""Whether queries are still drawn as they were: two samples compared again and again, with one bound on all false alarms."""
+"""A test for a drift of the queries: two samples compared again and again, with one bound on all false alarms."""
 
 import hashlib
 import math

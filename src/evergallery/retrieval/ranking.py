@@ -43,7 +43,7 @@ def _guess(k: int) -> int:
 
 
 def room(k: int) -> int:
-    """How many scores of a row are above a guess, at most: where more are, the guess is given up."""
+    """Return how many scores of a row are above a guess, at most: where more are, the guess is given up."""
     guess = _guess(k)
     return int(guess + 4 * guess**0.5) * SAMPLED
 

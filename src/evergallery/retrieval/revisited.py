@@ -20,7 +20,7 @@ RELEVANT: Mapping[Difficulty, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Landmark:
-    """What is known of one query: indices of gallery images.
+    """The judgements of one query: indices of gallery images.
 
     Attributes:
         easy: show the landmark clearly.

@@ -31,7 +31,7 @@ class Group:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """What was found.
+    """The near duplicates that were found.
 
     Attributes:
         groups: the largest first.

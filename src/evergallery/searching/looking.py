@@ -1,4 +1,4 @@
-"""Which generations look at a query beside the one that searches, and what they see."""
+"""The generations that look at a query beside the one that searches, and what they see."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""How a generation would answer by vectors of its own, whatever the gallery holds and whoever answers now."""
+"""The preview of a generation that answers by vectors of its own, whatever the gallery holds and whoever answers now."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from evergallery.holdings.state import State
 CANDIDATES = 48
 """Items, found by older vectors, of which vectors are made for a search that asks for fewer results."""
 SECONDS = 5.0
-"""How long such a search may spend on images."""
+"""The time that such a search may spend on images."""
 
 
 @dataclass(frozen=True)

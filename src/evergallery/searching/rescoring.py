@@ -24,12 +24,12 @@ FIRST = 4
 """Images that are embedded before anybody knows how long one takes."""
 TOGETHER = 16
 AGAIN_SECONDS = 300.0
-"""How long an image that could not be opened is not tried again."""
+"""The time for which an image that could not be opened is not tried again."""
 
 
 @dataclass(frozen=True)
 class RescoreCounts:
-    """How the candidates of a query got the vectors that they are ranked by.
+    """The sources of the vectors by which the candidates of a query are ranked.
 
     Attributes:
         candidates: the first ones by the older vectors.

@@ -45,7 +45,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What is wanted of the items that a search returns.
+    """The criteria of the items that a search returns.
 
     Attributes:
         k: how many for each query, at least 1.
@@ -70,7 +70,7 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Route:
-    """How queries of one generation reach the vectors of a space.
+    """The way on which queries of one generation reach the vectors of a space.
 
     Attributes:
         space: that is searched.

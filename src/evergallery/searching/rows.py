@@ -1,4 +1,4 @@
-"""What a search found, as JSON values: a row for each item."""
+"""Results of a search as JSON values: a row for each item."""
 
 from collections.abc import Sequence
 from typing import Any

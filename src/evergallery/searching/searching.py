@@ -174,7 +174,7 @@ def _looked_at(holdings: Holdings, query: Query, maker: Generation) -> _Look:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was found for each query, best first, and where candidates were scored again, how."""
+    """The results for each query, best first, and where candidates were scored again, how."""
 
     results: list[list[Result]]
     rescored: list[RescoreCounts] | None = None

@@ -1,4 +1,4 @@
-"""Who asks, what they may do, and how often they may ask."""
+"""Access: who asks, what they may do, and how often they may ask."""
 
 import threading
 import time

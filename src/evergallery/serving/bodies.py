@@ -1,4 +1,4 @@
-"""What comes with a request, read once it is known that its sender may send it: no more than the route takes, and away
+"""Bodies of requests, read once it is known that their sender may send them: no more than the route takes, and away
 from the server's loop.
 
 A body is not looked at before the scope of its sender is. Its bytes are counted as they arrive, for the request and for

@@ -1,4 +1,4 @@
-"""How much of all requests may be in memory at once."""
+"""The budget of memory for all requests at once."""
 
 from evergallery.serving.failures import OverloadedError
 

@@ -18,7 +18,7 @@ from evergallery.upgrade.promotion import as_promoted, judge_with_refusal
 log = logging.getLogger("evergallery.serving")
 
 JUDGE_AGAIN_SECONDS = 60.0
-"""How long a judgement holds while the state stays: policies and items change beside it."""
+"""The time for which a judgement holds while the state stays: policies and items change beside it."""
 
 
 @dataclass(frozen=True)

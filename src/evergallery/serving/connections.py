@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 @dataclass(frozen=True)
 class Patience:
-    """How many connections there may be, and how long they may take.
+    """The number of connections that there may be, and the time that they may take.
 
     Attributes:
         connections: at once; of more, one that waits for a request is closed, and where none does, 503 is answered.

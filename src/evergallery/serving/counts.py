@@ -1,4 +1,4 @@
-"""How many vectors each space has, for answers that say so: counting costs more than searching, so it is not done each time."""
+"""Counts of each space's vectors, for answers that say so: counting costs more than searching, so it is kept."""
 
 import threading
 import time

@@ -27,7 +27,7 @@ WATCHED = {"score": slice(0, 1), "query": slice(1, 1 + DIRECTIONS)}
 
 
 class Traffic(BaseModel):
-    """What is kept of a generation's searches: numbers that no picture, and no embedding, can be made from.
+    """The traffic that is kept of a generation: numbers that no picture, and no embedding, can be made from.
 
     Attributes:
         fingerprint: of the generation.

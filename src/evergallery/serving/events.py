@@ -1,4 +1,4 @@
-"""What listeners hear: the latest of each kind of event, so that a slow one misses nothing but the steps between."""
+"""Events for listeners: the latest of each kind, so that a slow one misses nothing but the steps between."""
 
 import asyncio
 import json

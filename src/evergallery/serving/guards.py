@@ -1,4 +1,4 @@
-"""What every request passes before it is read: whose name the server is called by, and what becomes of what is not read."""
+"""Guards that every request passes before it is read: whose name the server is called by, and what is left unread."""
 
 import asyncio
 import ipaddress

@@ -1,10 +1,10 @@
-"""What one request may ask for, and how much of it there may be."""
+"""Limits of one request: what it may ask for, and how much of it there may be."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Takes = Literal["one", "many", "picture", "pictures"]
-"""What a route takes: JSON of one question, or of many; a form with one picture, or with many."""
+"""The input of a route: JSON of one question, or of many; a form with one picture, or with many."""
 FORM_BYTES = 1 << 20
 """Most bytes of a form beside its pictures."""
 

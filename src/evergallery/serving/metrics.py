@@ -1,4 +1,4 @@
-"""What Prometheus reads: how many requests of which kind, how long they took, and where the gallery stands."""
+"""Metrics for Prometheus: how many requests of which kind, how long they took, and where the gallery stands."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence

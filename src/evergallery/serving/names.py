@@ -1,4 +1,4 @@
-"""What stored items are called: labels, ids and metadata, to be found by their letters as somebody types."""
+"""Names of stored items: labels, ids and metadata, to be found by their letters as somebody types."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What is asked of the gallery, and what it answers, while a server puts questions together."""
+"""Questions to the gallery, and its answers, while a server puts questions together."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from evergallery.serving import schemas
 from evergallery.serving.blending import Vector
 
 QUERY = {"vector", "seen_by", "item", "uri", "text", "more", "less", "generation"}
-"""What a search is for, among the options that it may share with others."""
+"""The query of a search, among the options that it may share with others."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Question:
 
 @dataclass(frozen=True)
 class SearchAnswer:
-    """What a search found.
+    """The results of a search.
 
     Attributes:
         asker: the space of the query.

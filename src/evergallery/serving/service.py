@@ -1,4 +1,4 @@
-"""What the routes share: one workspace with its searches, its changes, the running job, and who listens to them."""
+"""The common part of the routes: one workspace with its searches, its changes, the running job, and who listens to them."""
 
 import asyncio
 import logging
@@ -36,12 +36,12 @@ from evergallery.workspace import Workspace
 log = logging.getLogger("evergallery.serving")
 
 LOOK_EVERY_SECONDS = 1.0
-"""How often listeners hear of the status at most, and how soon of what another process changed."""
+"""The interval at which listeners hear of the status at most, and of what another process changed."""
 
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """How a workspace is served.
+    """The settings by which a workspace is served.
 
     Attributes:
         limits: of what a request may ask for.

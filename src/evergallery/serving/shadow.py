@@ -21,7 +21,7 @@ log = logging.getLogger("evergallery.serving")
 
 @dataclass(frozen=True)
 class ShadowSettings:
-    """What is laid beside the answers.
+    """The settings of the comparison that is laid beside the answers.
 
     Attributes:
         generation: that answers too.
@@ -45,7 +45,7 @@ class ShadowSettings:
 
 
 AsIf = Callable[[bytes, schemas.SearchOptions, State], Awaitable[Sequence[Result]]]
-"""What a search by picture would find in another state; nothing is noted of it."""
+"""A search by picture in another state; nothing is noted of it."""
 
 
 class Shadow:

@@ -29,7 +29,7 @@ Scope = Literal["read", "write", "admin"]
 
 
 class Token(BaseModel):
-    """What is kept of a token.
+    """The record that is kept of a token.
 
     Attributes:
         id: which it is, in the clear at the token's beginning, so that one hash is computed and not one for each token.

@@ -1,4 +1,4 @@
-"""How the images of a batch are changed before they are learned from."""
+"""Augmentation: the changes of a batch's images before they are learned from."""
 
 import torch
 from torch import Tensor

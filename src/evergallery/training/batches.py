@@ -23,7 +23,7 @@ RESIDENT_SHARE = 0.25
 Reader = Callable[[NDArray[np.int64]], Tensor]
 """Images by their numbers (B,): a uint8 tensor (B, 3, S, S) in channels_last memory format, on the device."""
 Inputs = Callable[[NDArray[np.int64], torch.Generator, Size, slice], Tensor]
-"""What a network takes of a batch: of images by their numbers (B,), augmented by draws from a generator at a size in pixels,
+"""The inputs of a network: of images by their numbers (B,), augmented by draws from a generator at a size in pixels,
 the share of the batch that a rank looks at."""
 
 

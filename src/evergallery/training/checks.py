@@ -1,4 +1,4 @@
-"""What stops a run: losses and weights that are not finite, and a device that fails."""
+"""Checks that stop a run: losses and weights that are not finite, and a device that fails."""
 
 import math
 from collections.abc import Iterator

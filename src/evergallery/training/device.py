@@ -1,4 +1,4 @@
-"""Where a run happens, and what that place is good at."""
+"""The device of a run, and what that place is good at."""
 
 import os
 import shutil

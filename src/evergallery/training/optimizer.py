@@ -1,4 +1,4 @@
-"""Which parameters learn, and how fast each of them."""
+"""The parameters that learn, and how fast each of them."""
 
 from typing import Any
 

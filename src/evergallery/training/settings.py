@@ -1,4 +1,4 @@
-"""How long and how fast to learn; the same for every method, so that comparisons are fair.
+"""The length and speed of learning; the same for every method, so that comparisons are fair.
 
 The command line makes its options of the fields, so nothing heavy is imported here.
 """
@@ -23,7 +23,7 @@ from evergallery.errors import InputError, fault_of
 
 TrainingPrecision = Literal["auto", "bf16", "float32"]
 TrainedPart = Literal["neck", "last-stage", "all"]
-"""What of a network learns: the neck, on features that its frozen backbone made once; also the last stage; or all of it."""
+"""The part of a network that learns: the neck, on features that its frozen backbone made once; also the last stage; or all."""
 Group = Literal["What learns", "Length and rate", "Augmentation", "Choice of the epoch", "Machine", "Seeds"]
 """The groups of settings that belong together."""
 
@@ -269,7 +269,7 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
     # A pretrained transformer, whose lower layers learn less (Bao et al. 2022).
     "transformer": {**_FINETUNE, "backbone_rate": 0.05, "layer_decay": 0.75, "weight_decay": 0.05, "clip_norm": 1.0},
 }
-"""What differs from the defaults of ``Settings``."""
+"""The values of each recipe that differ from the defaults of ``Settings``."""
 
 
 def multi_step(progress: float, milestones: Sequence[float] = (0.25, 0.5, 0.75)) -> float:

@@ -1,4 +1,4 @@
-"""How far a run has come, and what it did in the end."""
+"""The progress of a run, and its result in the end."""
 
 import time
 from collections.abc import Mapping, Sequence, Sized
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run did."""
+    """The result of a run."""
 
     epochs: int
     best_epoch: int
@@ -28,7 +28,7 @@ class TrainingResult:
 
 @dataclass
 class Standing:
-    """How far a run has come: what a checkpoint keeps beside tensors.
+    """The progress of a run: the part of a checkpoint beside tensors.
 
     Attributes:
         epoch: how many epochs are done.

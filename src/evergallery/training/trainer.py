@@ -47,7 +47,7 @@ CHECKPOINT_EVERY_SECONDS = 600
 
 @dataclass(frozen=True)
 class Past:
-    """What a run has of the generations before; none of it is changed.
+    """The earlier generations of a run; none of them is changed.
 
     Attributes:
         parent: for methods that learn from it, and for the choice of the epoch.

@@ -23,7 +23,7 @@ FIGURES = ("recall@1", "mAP@R", "recall@1 among old", "agreement")
 
 @dataclass(frozen=True)
 class Reference:
-    """What the parent says of the validation part, and what it remembers of its own classes.
+    """The parent's view of the validation part, and its memory of its own classes.
 
     Attributes:
         embeddings: (N, D) unit rows of the validation images by the parent.

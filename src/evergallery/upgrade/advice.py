@@ -1,4 +1,4 @@
-"""What to do next with a generation: after a check, after a refresh, or whenever somebody looks."""
+"""Advice on a generation's next step: after a check, after a refresh, or whenever somebody looks."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Which answers are right, where labels do not say so: a table of queries, items and grades, by the names that users have."""
+"""The right answers, where labels do not say so: a table of queries, items and grades, by the names that users have."""
 
 import csv
 import math

@@ -67,7 +67,7 @@ class PairCheck:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two generations show the same items, where no labels say which are right.
+    """The agreement of two generations, where no labels say which items are right.
 
     Attributes:
         new: name.
@@ -88,7 +88,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Check:
-    """What ``check`` found.
+    """The result of ``check``.
 
     Attributes:
         candidate: name of the generation in question.

@@ -120,7 +120,7 @@ class _Lineup:
 
 @dataclass(frozen=True)
 class _Standard:
-    """What a generation is measured by.
+    """The standard that a generation is measured by.
 
     Attributes:
         policy: of the gate.

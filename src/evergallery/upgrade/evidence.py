@@ -1,4 +1,4 @@
-"""What a check of two spaces has found, as figures that a gate can judge later."""
+"""The evidence of a check of two spaces, as figures that a gate can judge later."""
 
 from typing import Literal, get_args
 
@@ -58,7 +58,7 @@ class Setting(BaseModel):
 
 
 class Outcome(Setting):
-    """What a way of answering gives.
+    """The outcome of a way of answering.
 
     Attributes:
         score: recall@1, or nDCG@1 where judgements are graded, in [0, 1].

@@ -73,7 +73,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Scope:
-    """What is compared of two spaces.
+    """The part of two spaces that is compared.
 
     Attributes:
         alone: each generation in vectors of its own.

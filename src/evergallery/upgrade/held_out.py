@@ -78,7 +78,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class HeldOutSource:
-    """Where held-out images come from, and what is said of them.
+    """The source of held-out images, and what is said of them.
 
     Attributes:
         data: images in any form that ``learn`` reads, an image set, a table of embeddings (see ``Workspace.check``),

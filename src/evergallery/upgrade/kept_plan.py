@@ -1,4 +1,4 @@
-"""What a plan has measured, kept until anything changes that it depends on; it may be deleted at any time.
+"""The measurements of a plan, kept until anything changes that they depend on; they may be deleted at any time.
 
 It depends on the sample with its vectors and image files, on what the workspace knows of its spaces, on how often items were
 found, and on the processor and the libraries, which decide the pace. Anything that differs is measured anew.

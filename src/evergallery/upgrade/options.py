@@ -28,7 +28,7 @@ PARTS = (0.25, 0.5)
 
 @dataclass(frozen=True)
 class Cost:
-    """What looking at images takes, as far as it is known.
+    """The cost of looking at images, as far as it is known.
 
     Attributes:
         old: seconds for one image by the model of the old vectors; ``None`` where it cannot look at images.
@@ -85,7 +85,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to do with a new generation.
+    """A recommendation for a new generation.
 
     Attributes:
         text: with its reason, and its commands.

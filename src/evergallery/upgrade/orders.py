@@ -1,4 +1,4 @@
-"""Which stored items to refresh first."""
+"""Orders in which stored items are refreshed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where a workspace stands: every item in exactly one state, what runs now, and what two generations differ in."""
+"""An overview of a workspace: every item in exactly one state, what runs now, and how two generations differ."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -64,7 +64,7 @@ class RefreshStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a workspace stands.
+    """The standing of a workspace.
 
     Attributes:
         promoted: the generation that answers queries.

@@ -1,4 +1,4 @@
-"""What a refresh would cost and give, measured on a sample before anything is spent."""
+"""The plan of a refresh: its cost and gain, measured on a sample before anything is spent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -98,7 +98,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class ExpectedRecall:
-    """What is to be expected of a sample while more and more of it is refreshed.
+    """The recall that is expected of a sample while more and more of it is refreshed.
 
     Attributes:
         queries: that counted.
@@ -113,7 +113,7 @@ class ExpectedRecall:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured on a sample.
+    """The measurements on a sample.
 
     Attributes:
         missing: items whose image was not found.

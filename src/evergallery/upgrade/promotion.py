@@ -40,7 +40,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a promotion is judged on.
+    """The grounds on which a promotion is judged.
 
     Attributes:
         judged: what was compared, in words; what was not needed, and why.
@@ -76,7 +76,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Promotion(Sequence[tuple[str, Condition]]):
-    """What a promotion did; as a sequence, the gate's conditions, each with the name of the space that is compared with.
+    """The result of a promotion; as a sequence, the gate's conditions, each with the name of the space compared with.
 
     Attributes:
         generation: that answers queries now.

@@ -56,7 +56,7 @@ Answers = Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]
 
 @dataclass(frozen=True)
 class RefreshResult:
-    """What a call of ``refresh`` did.
+    """The result of a call of ``refresh``.
 
     Attributes:
         refresh: its id.
@@ -132,7 +132,7 @@ class TimeBudget:
 
 @dataclass(frozen=True)
 class _Pace:
-    """How fast a refresh may go, and for how long.
+    """The speed of a refresh, and its time.
 
     Attributes:
         rate: items a second, at most; ``None`` for as many as it can.
@@ -164,7 +164,7 @@ class _Pace:
 
 @dataclass
 class _Progress:
-    """What a call has done so far.
+    """The progress of a call so far.
 
     Attributes:
         done: items that have been dealt with.

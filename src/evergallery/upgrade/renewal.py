@@ -1,4 +1,4 @@
-"""What a plan and a refresh share: which items get new vectors, into which space, and how without their images."""
+"""The common part of a plan and a refresh: which items get new vectors, into which space, and how without their images."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a refresh is expected to give, measured on a sample of the stored items."""
+"""The expected gain of a refresh, measured on a sample of the stored items."""
 
 import time
 from collections import Counter

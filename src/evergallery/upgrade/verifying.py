@@ -18,7 +18,7 @@ from evergallery.watching import SILENT, Watcher
 
 @dataclass(frozen=True)
 class Verification:
-    """What generations make of an evaluation set.
+    """The results of generations on an evaluation set.
 
     Attributes:
         set: its name.

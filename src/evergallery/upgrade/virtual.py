@@ -1,4 +1,4 @@
-"""How well a generation's memory stands in for the generations before it."""
+"""The quality with which a generation's memory stands in for the generations before it."""
 
 from pathlib import Path
 

@@ -38,7 +38,7 @@ class RouteVectors:
 
 @dataclass(frozen=True)
 class RefreshSimulation:
-    """How a gallery is imagined to be refreshed while its ways of answering are measured.
+    """The imagined order of a refresh while the ways of answering are measured.
 
     Attributes:
         shares: of the gallery that are refreshed, each in [0, 1).
@@ -124,7 +124,7 @@ class _Answers:
         self.first: dict[Setting, list[Tensor]] = defaultdict(list)
         """(q,) indices of items, for each block of queries."""
         self.images: dict[Setting, int] = defaultdict(int)
-        """How many images were embedded while a query waited."""
+        """The number of images that were embedded while a query waited."""
         self.embedded: dict[Setting, Tensor] = defaultdict(lambda: torch.zeros(items, dtype=torch.bool))
         """(G,) whose images."""
 
@@ -156,7 +156,7 @@ class _Answers:
 
 
 class _Worth:
-    """What an answer is worth to each query that has a right one: 1 or 0, or nDCG@1 where judgements are graded."""
+    """The worth of an answer to each query that has a right one: 1 or 0, or nDCG@1 where judgements are graded."""
 
     def __init__(self, protocol: Protocol) -> None:
         labels = torch.from_numpy(protocol.images.labels)

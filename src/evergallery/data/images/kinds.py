@@ -1,4 +1,4 @@
-"""Which kinds of pictures there are, by the names and by the first bytes of their files."""
+"""The kinds of pictures, by the names and by the first bytes of their files."""
 
 # Formats whose readers neither start other programs (EPS does) nor guess at files without a signature (TGA does).
 FORMATS = (
@@ -113,7 +113,7 @@ OTHER_PICTURES = RAW_SUFFIXES | frozenset(
         ".xpm",
     ]
 )
-"""What looks like a picture and is not read by its suffix; by its content it may be one that is."""
+"""Suffixes of pictures that are not read by their suffix; by its content such a file may be one that is."""
 
 NOT_PICTURES = frozenset(
     [

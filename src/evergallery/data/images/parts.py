@@ -1,4 +1,4 @@
-"""What of an image is looked at, where it is not all of it: a box, or a face that five points bring upright."""
+"""The part of an image that is looked at, where it is not all of it: a box, or a face that five points bring upright."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 FACE = 112
 FACE_POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-"""Where eyes, nose and corners of the mouth lie in an aligned face of 112 pixels (ArcFace, Deng et al. 2019)."""
+"""The eyes, the nose and the corners of the mouth in an aligned face of 112 pixels (ArcFace, Deng et al. 2019)."""
 
 
 @dataclass(frozen=True)

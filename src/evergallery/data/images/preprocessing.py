@@ -15,7 +15,7 @@ Fit = Literal["crop", "pad", "stretch"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 
 DECODING, REDUCED = 2, 3
-"""How files become pixels by now, and the same with JPEGs of reduced size; see ``Preprocessing``."""
+"""The current way from files to pixels, and the same with JPEGs of reduced size; see ``Preprocessing``."""
 WHITE = (255, 255, 255)
 
 _RESAMPLING = {
@@ -27,7 +27,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a file becomes the input of a network; part of the fingerprint of an embedding space.
+    """The way from a file to the input of a network; part of the fingerprint of an embedding space.
 
     Attributes:
         size: side of the square output in pixels, or height and width.

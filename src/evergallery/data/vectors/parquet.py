@@ -18,7 +18,7 @@ class ArrowTable(VectorTable):
     """A table of Arrow in batches, never in memory as a whole; without a column ``embedding`` its ``vector`` is that."""
 
     what: str
-    """What the file is, in words."""
+    """The kind of the file, in words."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

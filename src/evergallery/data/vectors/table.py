@@ -1,4 +1,4 @@
-"""What a table of vectors is, whatever its file: rows, what is wrong with them, and the good ones in batches."""
+"""Tables of vectors, whatever the file: rows, what is wrong with them, and the good ones in batches."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -54,7 +54,7 @@ class RawRows:
     metadata: Sequence[Mapping[str, Scalar] | str | None]
     """Metadata of each row, as values or as JSON."""
     problems: Mapping[int, str] = field(default_factory=dict)
-    """What the reader found wrong, by index into these rows."""
+    """The problems that the reader found, by index into these rows."""
 
 
 class VectorTable(ABC):

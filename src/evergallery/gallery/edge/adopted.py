@@ -29,7 +29,7 @@ from evergallery.gallery.store import BATCH
 from evergallery.watching import SILENT, Watcher
 
 PLACE = "adopted"
-"""Where the copy is, in the workspace."""
+"""The place of the copy, in the workspace."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ INDEXED = ("label", "content_hash", "metadata_terms")
 NEW_SHARD = 32 << 20
 """Bytes that an empty one takes, and what comes first."""
 WRITTEN = 4
-"""How often what is stored is written: to the log, to the vectors or the payload, to indexes."""
+"""The number of times that what is stored is written: to the log, to the vectors or the payload, to indexes."""
 MARGIN = 4 << 20
 
 Answer = TypeVar("Answer")

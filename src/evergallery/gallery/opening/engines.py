@@ -1,4 +1,4 @@
-"""Which engine a gallery has: a directory is Qdrant Edge's, a URL names another."""
+"""The engine of a gallery: a directory is Qdrant Edge's, a URL names another."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from evergallery.gallery.store import GalleryStore
 
 
 class Opener(Protocol):
-    """What opens a gallery of one engine."""
+    """A function that opens a gallery of one engine."""
 
     def __call__(
         self, place: str, view: Callable[[], View], /, *, precision: Precision | None, create: bool
@@ -121,4 +121,4 @@ COLLECTIONS: dict[str, Callable[[], Callable[[str], Adoptable]]] = {
     "qdrant": _collection,
     "qdrant+https": _collection,
 }
-"""What looks at collections that may be adopted, by the scheme of their URLs."""
+"""The functions that look at collections that may be adopted, by the scheme of their URLs."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor
 
 NOTED = ("id", "label", "uri", "content_hash", "added", "metadata", "metadata_terms")
-"""What a note says of a row, as the version of an item says it."""
+"""The columns of a note, as the version of an item has them."""
 
 
 class AdoptedPostgresStore(PostgresStore, AdoptedCollection):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PRECISIONS: dict[str, Precision] = {"vector": "float32", "halfvec": "float16"}
 TEXTS = ("label", "uri", "content_hash")
 OPTIONS = ("table", "id", "vector", "metadata", "base", *TEXTS)
-"""What stands in the URL of a table beside PostgreSQL's own options."""
+"""The options in the URL of a table beside PostgreSQL's own."""
 KEPT_AS_THEY_ARE = {"int2", "int4", "int8", "float4", "float8", "bool"}
 """Types of metadata that are numbers or truth values; any other is read as text."""
 

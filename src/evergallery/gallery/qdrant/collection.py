@@ -126,7 +126,7 @@ class SourceCollection:
 
 @dataclass(frozen=True)
 class Note:
-    """What is kept of a point of theirs.
+    """The note that is kept of a point of theirs.
 
     Attributes:
         version: the item as theirs says it, without its vector.

@@ -33,7 +33,7 @@ SAMPLE = 100
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is found.
+    """The address of a server.
 
     Attributes:
         host: address to listen at; any but loopback needs tokens.
@@ -96,7 +96,7 @@ def serve(
 
 @dataclass(frozen=True)
 class _Rights:
-    """What callers may do.
+    """The rights of callers.
 
     Attributes:
         local: whether the server can be reached from this machine only.

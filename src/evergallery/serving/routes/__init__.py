@@ -1,1 +1,1 @@
-"""What can be asked over HTTP, a file a topic."""
+"""Routes over HTTP, a file a topic."""

@@ -1,4 +1,4 @@
-"""Where the workspace stands, work in the background, events."""
+"""Routes of the workspace: where it stands, work in the background, events."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ TOLD = {
     "unchanged", "conflicts", "skipped", "deleted", "vectors", "images", "new_classes", "recall", "cross",
     "own", "cosine", "checks", "pairs", "measure", "in_sample", "out_of_sample", "numbers", "compared",
 }  # fmt: skip
-"""What everybody who may read is told of an operation: neither who did it, nor with which files."""
+"""The fields of an operation that everybody who may read is told: neither who did it, nor with which files."""
 
 MOST_TOLD = 200
 """Groups of near duplicates, and items of each."""

@@ -1,4 +1,4 @@
-"""What goes over the wire: the bodies of requests and answers, with their bounds and examples."""
+"""Schemas of requests and answers, with their bounds and examples."""
 
 from evergallery.serving.schemas.common import (
     MOST_NAMES,

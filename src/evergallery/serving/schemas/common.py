@@ -1,4 +1,4 @@
-"""What all bodies are made of: names and values with their bounds, and what is said when something is wrong."""
+"""The common parts of all bodies: names and values with their bounds, and the answer when something is wrong."""
 
 from typing import Annotated, Any, Literal
 
@@ -30,13 +30,13 @@ MOST_QUERIES = 256
 
 
 class Body(BaseModel):
-    """What a client sends: names that nobody knows are refused."""
+    """A client's body: names that nobody knows are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Problem(BaseModel):
-    """What went wrong, for a program and for a person."""
+    """A problem, for a program and for a person."""
 
     code: Literal[
         "refused",

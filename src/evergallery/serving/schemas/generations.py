@@ -92,7 +92,7 @@ class GateCondition(BaseModel):
 
 
 class Gate(BaseModel):
-    """Whether a generation may answer queries, and what would change."""
+    """The judgement whether a generation may answer queries, and what would change."""
 
     generation: str
     judged: str | None = Field(description="What was compared, in words; null where evidence is missing.")
@@ -134,7 +134,7 @@ class Ways(BaseModel):
 
 
 class Promoted(Status):
-    """What a promotion did, and where the workspace stands."""
+    """The result of a promotion, and where the workspace stands."""
 
     changed: bool = Field(description="False where the generation answered already.")
     sentence: str = Field(description="What was done.")

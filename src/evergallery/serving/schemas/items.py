@@ -53,13 +53,13 @@ class Items(BaseModel):
 
 
 class Labels(BaseModel):
-    """How many items each label has."""
+    """The number of items of each label."""
 
     labels: dict[str, int]
 
 
 class NewMark(Body):
-    """What somebody says of a result."""
+    """A mark of a result, as somebody gives it."""
 
     query: Identifier = Field(
         description="Id of the stored item that was searched with, or the SHA-256 of a kept picture."
@@ -69,7 +69,7 @@ class NewMark(Body):
 
 
 class Mark(BaseModel):
-    """What was said of a result."""
+    """A mark of a result."""
 
     query: str
     item: str
@@ -77,7 +77,7 @@ class Mark(BaseModel):
 
 
 class Marks(BaseModel):
-    """What was said of results."""
+    """Marks of results."""
 
     marks: list[Mark]
     queries: int = Field(description="Queries of which a right result is known: what a check can ask.")
@@ -110,14 +110,14 @@ class MetadataCount(ValueCount):
 
 
 class MetadataValues(BaseModel):
-    """Which values stand under each name of the metadata."""
+    """The values under each name of the metadata."""
 
     names: dict[str, list[ValueCount]]
     complete: bool = Field(description="Whether every item was looked at.")
 
 
 class Suggestions(BaseModel):
-    """What the letters that somebody types may mean."""
+    """Proposals for the letters that somebody types."""
 
     labels: list[LabelCount]
     metadata: list[MetadataCount]
@@ -141,7 +141,7 @@ class Conflict(BaseModel):
 
 
 class Added(BaseModel):
-    """What adding did. What is known of an item stays where nothing else is said of it."""
+    """The result of adding. Known values of an item stay where nothing else is said of it."""
 
     added: int
     replaced: int
@@ -153,6 +153,6 @@ class Added(BaseModel):
 
 
 class Deleted(BaseModel):
-    """What deleting did."""
+    """The result of deleting."""
 
     deleted: int

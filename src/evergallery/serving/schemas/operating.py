@@ -1,4 +1,4 @@
-"""Where the workspace stands, and work in the background, over the wire."""
+"""The workspace and work in the background, over the wire."""
 
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class AdaptRequest(Body):
 
 
 class DuplicatesRequest(Body):
-    """Which stored items show nearly the same."""
+    """A request for stored items that show nearly the same."""
 
     at_least: float = Field(0.98, gt=0, le=1, description="Cosine that links two items.")
 
@@ -59,7 +59,7 @@ class HeldOut(BaseModel):
 
 
 class PlanRequest(Body):
-    """What refreshing for a generation would cost."""
+    """A request for the cost of refreshing for a generation."""
 
     generation: Name = Field(examples=["v2"])
     adapter: Name | None = Field(
@@ -78,7 +78,7 @@ class RefreshRequest(PlanRequest):
 
 
 class InfoLimits(BaseModel):
-    """What one request may ask for."""
+    """The limits of one request."""
 
     upload_bytes: int
     upload_pixels: int
@@ -87,7 +87,7 @@ class InfoLimits(BaseModel):
 
 
 class Info(BaseModel):
-    """What this server is."""
+    """The identity of this server."""
 
     name: str
     version: str
@@ -99,7 +99,7 @@ class Info(BaseModel):
 
 
 class Me(BaseModel):
-    """What this caller may do."""
+    """The rights of this caller."""
 
     scopes: list[Scope]
     anonymous: bool
@@ -135,7 +135,7 @@ class Refresh(BaseModel):
 
 
 class Shadow(BaseModel):
-    """What another generation would have answered, on a sample of the searches since the server was started."""
+    """The answers of another generation to a sample of the searches since the server was started."""
 
     generation: str
     sample: float = Field(description="Share of the searches by picture.")
@@ -165,7 +165,7 @@ class Canary(BaseModel):
 
 
 class Drift(BaseModel):
-    """Whether queries are still drawn as they were."""
+    """The drift of the queries."""
 
     generation: str = Field(description="Generation that answers.")
     reference: int = Field(description="Searches that the reference has.")
@@ -179,7 +179,7 @@ class Drift(BaseModel):
 
 
 class Status(BaseModel):
-    """Where the workspace stands."""
+    """The standing of the workspace."""
 
     promoted: str | None
     answer: str | None = Field(description="How it answers over older vectors, where that was chosen.")
@@ -199,7 +199,7 @@ class Status(BaseModel):
 
 
 class ItemProblem(BaseModel):
-    """Why an item keeps its old vector."""
+    """The reason for which an item keeps its old vector."""
 
     id: str
     state: str
@@ -220,6 +220,6 @@ class Log(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the process lives, or is ready."""
+    """The health of the process: it lives, or is ready."""
 
     status: str

@@ -17,7 +17,7 @@ MOST_RESULTS_TOGETHER = 25_600
 
 
 class SearchOptions(Body):
-    """What a search may find."""
+    """The options of a search."""
 
     generation: Name | None = Field(
         None, description="Generation that embeds the query; the promoted one by default.", examples=["v2"]
@@ -91,7 +91,7 @@ class Search(SearchOptions):
 
 
 class LocalSearch(Body):
-    """What the search of a command looks for; by the names of the verb, whose bounds hold."""
+    """A search of a command; by the names of the verb, whose bounds hold."""
 
     named: str | None = Field(description="What messages call the picture.")
     item: str | None
@@ -132,7 +132,7 @@ class Result(BaseModel):
 
 
 class Rescored(BaseModel):
-    """How the candidates of a search got the vectors that they are ranked by."""
+    """The sources of the vectors by which the candidates of a search are ranked."""
 
     candidates: int
     kept: int = Field(description="Candidates whose new vector was there, or followed from the old one.")
@@ -142,7 +142,7 @@ class Rescored(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a search found; all of it by one generation."""
+    """The results of a search; all of them by one generation."""
 
     generation: str = Field(description="Generation of the query.")
     promoted: str | None
