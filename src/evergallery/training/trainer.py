@@ -68,7 +68,7 @@ class Past:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from, and chooses its epoch by.
+    """The data that a run learns from, and chooses its epoch by.
 
     Attributes:
         images: the training part, or its features where the network takes features; labels are rows of the head.
