@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from evergallery.holdings.verb import Creation, Verb
 from evergallery.methods import METHODS
+from evergallery.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "evergallery"
@@ -192,6 +195,47 @@ def test_no_body_of_a_function_is_over_60_lines() -> None:
         if length > 60
     ]
     assert not long, "take an act out of it"
+
+
+MANY = {
+    "evergallery.adapters.bilateral.__init__", "evergallery.adapters.mlp.fit_mlp",
+    "evergallery.adapters.selection.select_adapter", "evergallery.data.sources.load", "evergallery.gallery.store.search",
+    "evergallery.losses.boundary.elastic_boundary", "evergallery.network.extraction.extract",
+    "evergallery.retrieval.metrics.evaluate", "evergallery.retrieval.refresh_curve.refresh_curve",
+    "evergallery.training.trainer.train",
+}  # fmt: skip
+"""What a library offers: tensors and figures by name."""
+
+
+def parameters(code: str) -> list[tuple[str, int]]:
+    """Every function, and how many parameters it has beside itself."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            found.append((node.name, len(names) - (names[:1] in (["self"], ["cls"]))))
+    return found
+
+
+def test_the_inside_passes_on_what_belongs_together() -> None:
+    """Commands, routes and verbs take what somebody types, an option each; the rest takes values with names."""
+    assert parameters("class A:\n    def f(self, a, /, b, *rest, c=1, **more): ...") == [("f", 3)]
+    verbs = {f"{verb.__module__}.{verb.__name__}" for name in vars(Workspace) if (verb := offered(name)) is not None}
+    typed = ("evergallery.cli.", "evergallery.serving.routes.")
+    many = {
+        f"{module}.{name}"
+        for module, path in modules().items()
+        if not module.startswith(typed)
+        for name, count in parameters(path.read_text())
+        if count > 6
+    }
+    assert not many - verbs - MANY, "find the value that these parameters are"
+    assert many >= MANY, "fewer are needed: take it off the list"
+
+
+def offered(name: str) -> Any:
+    """A verb of the workspace by its name; ``None`` for what is none."""
+    return getattr(Workspace, name) if isinstance(vars(Workspace)[name], Verb | Creation) else None
 
 
 def test_an_assertion_says_why_it_holds() -> None:

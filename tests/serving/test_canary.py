@@ -198,7 +198,9 @@ def test_what_can_be_no_canary(opened: Callable[[CanarySettings], Canary]) -> No
             CanarySettings("v2", share)
     with pytest.raises(InputError, match="nothing is scored again"):
         CanarySettings("v2", 0.5, answer=Answer.of("rescore"))
-    with pytest.raises(InputError, match="needs a reason.*evergallery serve --canary v2 --share 0.5 --force --why REASON"):
+    with pytest.raises(
+        InputError, match="needs a reason.*evergallery serve --canary v2 --share 0.5 --force --why REASON"
+    ):
         CanarySettings("v2", 0.5, force=True)
     with pytest.raises(InputError, match="nothing that a client is known by"):
         CanarySettings("v2", 0.5, "X Client")

@@ -6,7 +6,6 @@ found, and on the processor and the libraries, which decide the pace. Anything t
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,35 +19,19 @@ from evergallery.files import read_object, write_json
 from evergallery.gallery.items import Item
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import machine
-from evergallery.holdings.spaces import Space
 from evergallery.network.runtimes import asked_for
 from evergallery.upgrade.gate import gate_of
-from evergallery.upgrade.plan import Measured, RefreshProposal
+from evergallery.upgrade.plan import Measured, PlanBasis
 
 _measured = TypeAdapter(Measured)
 
 
-def identity_of(
-    holdings: Holdings,
-    proposal: RefreshProposal,
-    spaces: tuple[Space, Space],
-    counts: Mapping[str, int],
-    sampled: Sequence[Item],
-    orders: Sequence[str] | None,
-) -> str | None:
+def identity_of(holdings: Holdings, basis: PlanBasis) -> str | None:
     """SHA-256 of all that a measurement depends on; ``None`` where that cannot be told, and nothing is kept.
 
     Images that are given may be any; and where images lie that nobody has allowed to be opened, whoever watches is asked.
-
-    Args:
-        holdings: of the workspace.
-        proposal: the refresh.
-        spaces: of the generation that would query, and of the new vectors.
-        counts: items that are to be refreshed, by the fingerprint of their space.
-        sampled: items with their vectors.
-        orders: in which recall is measured.
     """
-    roots = holdings.roots
+    roots, proposal, sampled, orders = holdings.roots, basis.proposal, basis.sampled, basis.orders
     if proposal.images is not None or not all(item.uri is None or roots.admits(item.uri) for item in sampled):
         return None
     found = holdings.notes.times_found()
@@ -56,12 +39,12 @@ def identity_of(
         "version": __version__,
         "machine": machine(),
         "runtime": asked_for(),
-        "spaces": [space.fingerprint for space in spaces],
+        "spaces": [basis.asker.fingerprint, basis.target.fingerprint],
         "adapters": [stored.fingerprint for stored in holdings.adapters()],
         "shares": list(proposal.shares),
         "orders": orders and list(orders),
         "price": proposal.price_per_hour,
-        "counts": [counts, holdings.gallery.count_by_generation(view=holdings.state.view())],
+        "counts": [basis.counts, holdings.gallery.count_by_generation(view=holdings.state.view())],
         "state": holdings.state.model_dump(mode="json"),
         "gate": gate_of(holdings).model_dump(mode="json"),
         "sample": [[*_told(item), found.get(item.id, 0)] for item in sampled],
@@ -69,28 +52,28 @@ def identity_of(
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def known(holdings: Holdings, spaces: tuple[Space, Space], identity: str) -> Measured | None:
+def known(holdings: Holdings, basis: PlanBasis, identity: str) -> Measured | None:
     """Return what an earlier plan has measured of the same."""
     with suppress(OSError, EvergalleryError, ValidationError):
-        content = read_object(_place(holdings, spaces), identity=str, measured=dict)
+        content = read_object(_place(holdings, basis), identity=str, measured=dict)
         if content["identity"] == identity:
             return _measured.validate_python(content["measured"])
     return None
 
 
-def keep(holdings: Holdings, spaces: tuple[Space, Space], identity: str, measured: Measured) -> None:
+def keep(holdings: Holdings, basis: PlanBasis, identity: str, measured: Measured) -> None:
     """Keep what was measured, in place of what was kept of these spaces.
 
     A disk that takes nothing costs the next plan its time, and nothing else.
     """
     with suppress(OSError, EvergalleryError):
-        place = _place(holdings, spaces)
+        place = _place(holdings, basis)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_json(place, {"identity": identity, "measured": _measured.dump_python(measured, mode="json")})
 
 
-def _place(holdings: Holdings, spaces: tuple[Space, Space]) -> Path:
-    name = "-".join(space.fingerprint[:16] for space in spaces)
+def _place(holdings: Holdings, basis: PlanBasis) -> Path:
+    name = "-".join(space.fingerprint[:16] for space in (basis.asker, basis.target))
     return holdings.directory / "cache" / "plans" / f"{name}.json"
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
+from evergallery.gallery.items import Item
+from evergallery.holdings.spaces import Space
 from evergallery.upgrade.options import Option, Recommendation
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -37,6 +39,27 @@ class RefreshProposal:
     orders: Sequence[str]
     data_dir: Path | None = None
     price_per_hour: float | None = None
+
+
+@dataclass(frozen=True)
+class PlanBasis:
+    """What a plan is measured of.
+
+    Attributes:
+        proposal: the refresh.
+        asker: the space of the generation that would query.
+        target: the space of the new vectors.
+        counts: items that are to be refreshed, by the fingerprint of their space.
+        sampled: some of them, with their vectors.
+        orders: in which recall is measured; ``None`` where too few of them have a label.
+    """
+
+    proposal: RefreshProposal
+    asker: Space
+    target: Space
+    counts: Mapping[str, int]
+    sampled: Sequence[Item]
+    orders: Sequence[str] | None
 
 
 @dataclass(frozen=True)

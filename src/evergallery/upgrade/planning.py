@@ -1,6 +1,6 @@
 """The verb ``plan``: what a refresh would cost and give, measured on a sample of the stored items."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.kept_plan import identity_of, keep, known
 from evergallery.upgrade.orders import ORDERS
-from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Measured, Plan, RefreshProposal
+from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Measured, Plan, PlanBasis, RefreshProposal
 from evergallery.upgrade.renewal import before_refresh, given_images, target_of, to_refresh
 from evergallery.watching import SILENT, Watcher
 
@@ -63,7 +63,7 @@ def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watche
     items = to_refresh(holdings, target, view)
     sampled, labelled = _sampled(holdings, items, view)
     orders = _informed(holdings, proposal.orders) if labelled else None
-    found = _known_or_measured(holdings, proposal, (asker, target), counts, sampled, orders, watcher)
+    found = _known_or_measured(holdings, PlanBasis(proposal, asker, target, counts, sampled, orders), watcher)
     count, size = sum(counts.values()), max(1, len(sampled))
     # float32, and what is written of an item beside its vector, once as such and once to be searched by.
     texts = [len(text or "") for item in sampled for text in (item.id, item.label, item.uri, item.content_hash)]
@@ -85,29 +85,21 @@ def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watche
     )
 
 
-def _known_or_measured(
-    holdings: Holdings,
-    proposal: RefreshProposal,
-    spaces: tuple[Space, Space],
-    counts: Mapping[str, int],
-    sampled: Sequence[Item],
-    orders: Sequence[str] | None,
-    watcher: Watcher,
-) -> Measured:
+def _known_or_measured(holdings: Holdings, basis: PlanBasis, watcher: Watcher) -> Measured:
     """Return what was measured of a sample before, or else is now."""
-    identity = identity_of(holdings, proposal, spaces, counts, sampled, orders)
-    before = None if identity is None else known(holdings, spaces, identity)
+    identity, proposal = identity_of(holdings, basis), basis.proposal
+    before = None if identity is None else known(holdings, basis, identity)
     if before is not None:
-        watcher.said(f"measured before on {len(sampled)} stored items; nothing has changed since")
+        watcher.said(f"measured before on {len(basis.sampled)} stored items; nothing has changed since")
         return before
     # Networks and metrics need torch, what is known does not.
     from evergallery.upgrade.sample import measured
 
-    given = given_images(holdings, proposal.images, spaces[0], proposal.data_dir, watcher)
-    watcher.said(f"measuring on {len(sampled)} stored items")
-    found = measured(holdings, proposal, spaces, sampled, orders, held=counts, given=given, watcher=watcher)
+    given = given_images(holdings, proposal.images, basis.asker, proposal.data_dir, watcher)
+    watcher.said(f"measuring on {len(basis.sampled)} stored items")
+    found = measured(holdings, basis, given, watcher)
     if identity is not None:
-        keep(holdings, spaces, identity, found)
+        keep(holdings, basis, identity, found)
     return found
 
 

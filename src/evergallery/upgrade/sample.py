@@ -26,38 +26,25 @@ from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.orders import order_of
 from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
-from evergallery.upgrade.plan import LEAST_SAMPLE, ExpectedRecall, Measured, RefreshProposal
+from evergallery.upgrade.plan import LEAST_SAMPLE, ExpectedRecall, Measured, PlanBasis
 from evergallery.upgrade.renewal import mapped, maps_into, roots_for
 from evergallery.watching import Watcher
 
 Vectors = NDArray[np.float32]
 
 
-def measured(
-    holdings: Holdings,
-    proposal: RefreshProposal,
-    spaces: tuple[Space, Space],
-    sampled: Sequence[Item],
-    orders: Sequence[str] | None,
-    *,
-    held: Collection[str],
-    given: PixelSource | None,
-    watcher: Watcher,
-) -> Measured:
+def measured(holdings: Holdings, basis: PlanBasis, given: PixelSource | None, watcher: Watcher) -> Measured:
     """Return what a refresh costs and gives on a sample.
 
     Args:
         holdings: of the workspace.
-        proposal: the refresh.
-        spaces: of the generation that would query, and of the new vectors.
-        sampled: items with their vectors.
-        orders: in which recall is measured; ``None`` where too few of the items have a label.
-        held: fingerprints of the spaces that all items lie in which are to be refreshed.
+        basis: the refresh, and the sample.
         given: images that are looked at first.
         watcher: hears of progress.
     """
-    refresh = _Refresh(holdings, *spaces)
-    made = refresh.made(sampled, held, given, watcher)
+    refresh = _Refresh(holdings, basis.asker, basis.target)
+    proposal, sampled, orders = basis.proposal, basis.sampled, basis.orders
+    made = refresh.made(sampled, basis.counts, given, watcher)
     curves, pair = ExpectedRecall(0, {}, {}), None
     if orders is not None and made.queries is not None and len(made.items) >= LEAST_SAMPLE:
         curves = refresh.curves(made.items, made.queries, proposal.shares, orders)
