@@ -70,9 +70,9 @@ def test_models_stay_loaded_and_load_once(shop: Workspace, monkeypatch: pytest.M
     loaded: list[str] = []
     load = Generation.embedder
 
-    def noting(generation: Generation) -> Extractor:
+    def noting(generation: Generation, device: str) -> Extractor:
         loaded.append(generation.name)
-        return load(generation)
+        return load(generation, device)
 
     monkeypatch.setattr(Generation, "embedder", noting)
     with ThreadPoolExecutor(4) as threads:
