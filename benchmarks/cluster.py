@@ -4,7 +4,8 @@ On a machine whose cores one process keeps busy already, this shows what it cost
 Photographs are generated, as in ``extraction.py``. The three are timed in turn, each into an empty gallery, with the workers
 started already; what it takes to start them is given apart.
 
-Last, what the process that asks can do at most: it indexes from workers that need no time at all.
+Then a cluster of two nodes, each with a Ray of its own beside that of the head: one of them is lost with its worker in the middle
+of an index. Last, what the process that asks can do at most: it indexes from workers that need no time at all.
 """
 
 import argparse
@@ -14,8 +15,11 @@ import shutil
 import signal
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -63,12 +67,12 @@ class Instant:
             yield Picture(entry, hashlib.sha256(entry.uri.encode()).hexdigest(), None)
 
     def embed(
-        self, batches: Iterable[tuple[Any, Sequence[Picture]]]
+        self, batches: Iterable[tuple[Any, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Any, list[PictureAnswer]], None, None]:
         for carried, pictures in batches:
             yield carried, list(self.vectors[: len(pictures)])
 
-    def renew(self, batches: Any, known: Any) -> Generator[tuple[Any, list[Any]], None, None]:
+    def renew(self, batches: Any, most: int, known: Any, roots: Any) -> Generator[tuple[Any, list[Any]], None, None]:
         raise AssertionError("nothing is refreshed here")
 
 
@@ -123,6 +127,46 @@ def index(template: Workspace, folder: Path, images: int, extraction: Extraction
         shutil.rmtree(copied)
 
 
+def losing_a_node(shop: Path, folder: Path, images: int) -> dict[str, Any]:
+    """Indexing on two nodes of which one is killed with all that runs on it, after its worker had some of the images."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    memory = {"object_store_memory": 200 << 20}
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
+    template = Workspace(shop)
+    lost, _ = (nodes.add_node(num_cpus=1, **memory) for _ in range(2))
+    with connected(nodes.address) as ray, Cluster(nodes.address, template.promoted, 2) as cluster:
+        all_ready(cluster)
+        where = {
+            ray.get(handle.actor.__ray_call__.remote(lambda worker: ray.get_runtime_context().get_node_id())): handle
+            for handle in cluster._workers
+        }
+        doomed = where[lost.node_id]
+        process = int(ray.get(doomed.actor.__ray_call__.remote(lambda worker: os.getpid())))
+
+        def lose() -> None:
+            while not doomed.assignments:
+                time.sleep(0.01)
+            nodes.remove_node(lost, allow_graceful=False)
+            os.kill(process, signal.SIGKILL)
+
+        losing = threading.Thread(target=lose)
+        losing.start()
+        # It asserts that every image is in the gallery once.
+        taken = index(template, folder, images, cluster, Watcher())
+        losing.join()
+        deaths = cluster.deaths
+    nodes.shutdown()
+    return {
+        "nodes": 2,
+        "lost with its worker": 1,
+        "deaths noticed": deaths,
+        "stored": images,
+        "seconds": round(taken, 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=int, default=1024)
@@ -158,6 +202,9 @@ def main() -> None:
                         all_ready(cluster)
                         extraction, watcher = made()
                         taken[run].append(index(template, folder, options.photographs, extraction, watcher))
+        # Ray remembers in a process how a cluster wants to be asked.
+        with ProcessPoolExecutor(1, get_context("spawn")) as apart:
+            nodes = apart.submit(losing_a_node, template.directory, folder, options.photographs).result()
         asked = asking(template, folder, options.asked)
     alone = taken["one process"]
     result: dict[str, Any] = {
@@ -174,6 +221,7 @@ def main() -> None:
             for run, s in taken.items()
             if s is not alone
         },
+        "a_node_lost": nodes,
         "asking_alone": {"images": options.asked, "images_per_second": asked},
     }
     record("cluster", result, 0)
