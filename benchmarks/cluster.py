@@ -131,7 +131,7 @@ def losing_a_node(shop: Path, folder: Path, images: int) -> dict[str, Any]:
     """Indexing on two nodes of which one is killed with all that runs on it, after its worker had some of the images."""
     from ray.cluster_utils import Cluster as Nodes
 
-    memory = {"object_store_memory": 200 << 20}
+    memory: dict[str, Any] = {"object_store_memory": 200 << 20}
     os.environ["RAY_AUTH_MODE"] = "disabled"
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
     template = Workspace(shop)
@@ -157,7 +157,7 @@ def losing_a_node(shop: Path, folder: Path, images: int) -> dict[str, Any]:
         taken = index(template, folder, images, cluster, Watcher())
         losing.join()
         deaths = cluster.deaths
-    nodes.shutdown()
+    nodes.shutdown()  # type: ignore[no-untyped-call]
     return {
         "nodes": 2,
         "lost with its worker": 1,
