@@ -2,25 +2,23 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import models
+from evergallery import Workspace
 from evergallery.data.images import Preprocessing, Skipped
 from evergallery.data.listing import Entry
 from evergallery.data.streaming import Picture
-from evergallery.extraction import extraction
+from evergallery.extraction import extraction, opening
 from evergallery.extraction.extraction import LocalExtraction
-from evergallery.network import runtimes
+from evergallery.network.runtimes import part_size
 
 PATIENCE = 60.0
 PART = 4
-
-
-@pytest.fixture(autouse=True)
-def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "CPU_IMAGES", PART)
 
 
 def pictures(numbers: range) -> list[Picture]:
@@ -46,7 +44,7 @@ def test_the_first_part_is_embedded_before_the_last_picture_is_decoded(monkeypat
         return first_value(pixels)
 
     monkeypatch.setattr(extraction, "decode_picture", decode)
-    made = LocalExtraction(lambda most: embed, Preprocessing(size=8)).embed([("tag", pictures(range(10)))], 10)
+    made = LocalExtraction(lambda most: embed, Preprocessing(size=8), PART).embed([("tag", pictures(range(10)))], 10)
     ((tag, answers),) = made
     assert tag == "tag"
     assert [float(answer[0]) for answer in answers if not isinstance(answer, Skipped)] == list(range(10))
@@ -65,7 +63,7 @@ def test_answers_keep_their_order_and_what_is_decoded_goes_together() -> None:
             found[3] = Picture(Entry("odd", None), "odd", b"no picture")
             yield start, found
 
-    for start, answers in LocalExtraction(lambda most: embed, Preprocessing(size=8)).embed(batches(), 27):
+    for start, answers in LocalExtraction(lambda most: embed, Preprocessing(size=8), PART).embed(batches(), 27):
         assert isinstance(answers[3], Skipped)
         values = [None if isinstance(answer, Skipped) else float(answer[0]) for answer in answers]
         assert values == [None if row == 3 else start + row for row in range(9)]
@@ -79,4 +77,33 @@ def test_what_a_network_raises_comes_out() -> None:
         raise ValueError("the network is ill")
 
     with pytest.raises(ValueError, match="ill"):
-        list(LocalExtraction(lambda most: embed, Preprocessing(size=8)).embed([(0, pictures(range(9)))], 9))
+        list(LocalExtraction(lambda most: embed, Preprocessing(size=8), PART).embed([(0, pictures(range(9)))], 9))
+
+
+def test_what_takes_whole_batches_best_gets_them() -> None:
+    sizes: list[int] = []
+
+    def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        sizes.append(len(pixels))
+        return first_value(pixels)
+
+    batches = [(start, pictures(range(start, start + 9))) for start in (0, 9, 18)]
+    made = list(LocalExtraction(lambda most: embed, Preprocessing(size=8)).embed(batches, 27))
+    assert [tag for tag, _ in made] == [0, 9, 18]
+    assert sizes == [9, 9, 9]
+
+
+@pytest.mark.parametrize(("gpu", "part"), [(False, part_size(16)), (True, None)])
+def test_a_network_on_the_processor_alone_takes_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, part: int | None
+) -> None:
+    monkeypatch.setattr(opening, "has_gpu", lambda: gpu)
+    with Workspace.create(tmp_path / "shop", size=16) as shop:
+        network = shop.register("resnet20", pretrained=False, size=16)
+        function = shop.register(models.worn, size=16)
+        parts = []
+        for generation in (network, function):
+            with opening.extracting(shop.holdings, generation) as found:
+                assert isinstance(found, LocalExtraction)
+                parts.append(found.part)
+    assert parts == [part, None], "somebody else's model takes what it is given, and may count its requests"

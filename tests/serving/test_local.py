@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import stat
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ from test_server import running
 
 from conftest import as_json, evergallery
 from evergallery import Workspace
-from evergallery.serving import asking
+from evergallery.serving import asking, local
 from evergallery.serving.app import create_app
 from evergallery.serving.connections import Patience, Server
 from evergallery.serving.limits import Limits
-from evergallery.serving.local import LONGEST_PATH, SEARCH, SOCKET, TERMS, local_socket
+from evergallery.serving.local import LONGEST_PATH, SEARCH, SOCKET, TERMS, connected, local_socket
 from evergallery.serving.service import ServiceSettings
 from evergallery.serving.tokens import Tokens
 from evergallery.strings.environment import LARGEST_IMAGE, RUNTIME, SERVER, TOKEN
@@ -53,12 +54,12 @@ def picture(served_workspace: Path) -> Path:
 def serving(directory: Path, limits: Limits | None = None) -> Iterator[Any]:
     """The application of a workspace, asked through the socket in it and in no other way; it holds the gallery."""
     app = create_app(directory, ServiceSettings(limits or Limits(rate=0)))
-    with local_socket(directory) as local:
-        assert local is not None
+    with local_socket(directory) as listening:
+        assert listening is not None
         server = Server(
             uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, **Patience().options())
         )
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[local])))
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
         thread.start()
         try:
             while not server.started:
@@ -164,6 +165,16 @@ def test_a_server_that_does_not_answer_is_left_alone(
     with local_socket(directory) as silent:
         assert silent is not None
         told(directory, picture)
+
+
+def test_nothing_is_shown_to_another_user_who_listens_there(
+    directory: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(directory):
+        with closing(connected(directory / SOCKET, 30.0)) as connection:
+            assert local._listener(connection, directory / SOCKET) == os.geteuid()
+        monkeypatch.setattr(local, "_listener", lambda *_: 12345)
+        told(directory, picture, expect=BUSY)
 
 
 def test_the_socket_is_its_owners_and_goes_with_the_server(directory: Path) -> None:

@@ -29,7 +29,7 @@ from evergallery.data.streaming import (
 from evergallery.extraction.images import ItemImages, PixelSource, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.notes import Problem
-from evergallery.network.runtimes import Embed, part_size
+from evergallery.network.runtimes import Embed
 
 Tag = TypeVar("Tag")
 PictureAnswer = NDArray[np.float32] | Skipped
@@ -66,11 +66,14 @@ class LocalExtraction:
     Args:
         running: what embeds so many images best.
         preprocessing: of its input.
+        part: pictures that it takes as well at once as a whole batch, so that it need not wait for all of one to be decoded;
+            ``None`` where a whole batch is best, as on a GPU and over HTTP.
     """
 
-    def __init__(self, running: Callable[[int], Embed], preprocessing: Preprocessing) -> None:
+    def __init__(self, running: Callable[[int], Embed], preprocessing: Preprocessing, part: int | None = None) -> None:
         self.running = running
         self.preprocessing = preprocessing
+        self.part = part
 
     def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
         """The files of entries, with their data."""
@@ -81,7 +84,7 @@ class LocalExtraction:
         self, batches: Iterable[tuple[Tag, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures with their data."""
-        embed, part = first_use(lambda: self.running(most)), part_size(self.preprocessing.size)
+        embed = first_use(lambda: self.running(most))
         with working(processors()) as decoders:
             begun = (
                 (tag, [decoders.submit(decode_picture, picture, self.preprocessing) for picture in pictures])
@@ -89,7 +92,9 @@ class LocalExtraction:
             )
             with (
                 in_background(begun) as ready,
-                in_background((tag, embedded_as_decoded(pictures, part, embed)) for tag, pictures in ready) as made,
+                in_background(
+                    (tag, embedded_as_decoded(pictures, self.part or len(pictures), embed)) for tag, pictures in ready
+                ) as made,
             ):
                 yield from made
 
@@ -133,13 +138,13 @@ def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> li
 
 
 def embedded_as_decoded(
-    decoding: Iterable[Future[NDArray[np.uint8] | Skipped]], part: int, embed: Embed
+    decoding: Sequence[Future[NDArray[np.uint8] | Skipped]], part: int, embed: Embed
 ) -> list[PictureAnswer]:
     """The vectors of pictures that are being decoded: what is there by now goes through the network, which waits for no more.
 
     Args:
         decoding: the pictures.
-        part: how many the network takes best at once; so many, or a multiple, go through it together.
+        part: so many, or a multiple, go through the network together.
         embed: the network.
     """
     answers: list[PictureAnswer] = []

@@ -9,6 +9,7 @@ from evergallery.extraction.extraction import Extraction, LocalExtraction
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import running
+from evergallery.network.runtimes import has_gpu, part_size
 from evergallery.watching import SILENT, Watcher
 
 
@@ -42,7 +43,12 @@ def extracting(
     if cluster is None:
         # Before anything is begun: a network that is damaged, or a runtime that is not there, is found out now.
         running(holdings, generation, 1, watcher)
-        yield LocalExtraction(partial(running, holdings, generation, watcher=watcher), generation.preprocessing)
+        on_processor = generation.can_be_parent and not has_gpu()
+        yield LocalExtraction(
+            partial(running, holdings, generation, watcher=watcher),
+            generation.preprocessing,
+            part_size(generation.preprocessing.size) if on_processor else None,
+        )
         return
     from evergallery.extraction.cluster import Cluster
 

@@ -66,7 +66,9 @@ class Body:
             return await self._receive()
         left = self._deadline - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(max(0.0, min(self._pause, left))):
+            if left <= 0:
+                raise TimeoutError
+            async with asyncio.timeout(min(self._pause, left)):
                 message = await self._receive()
         except TimeoutError:
             raise HTTPException(408, "The request came too slowly: send it again.") from None

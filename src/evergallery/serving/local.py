@@ -5,9 +5,11 @@ finds it in a workspace has found the server of that workspace, and a server tha
 demanded as anywhere else.
 """
 
+import errno
 import os
 import secrets
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -70,17 +72,30 @@ def connected(place: Path, seconds: float) -> socket.socket:
         seconds: to wait for whoever listens there, now and for each answer.
 
     Raises:
-        OSError: nobody answers there, or this user may not ask.
+        OSError: nobody answers there, this user may not ask, or somebody listens who is neither this user, nor root, nor the
+            directory's owner.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(seconds)
         with _short(place) as path:
             connection.connect(path)
+        # Whoever else may write to the directory could listen in the server's place, and would be shown pictures and tokens.
+        if _listener(connection, place) not in (0, os.geteuid(), place.parent.stat().st_uid):
+            raise PermissionError(errno.EPERM, "another user listens there", str(place))
     except OSError:
         connection.close()
         raise
     return connection
+
+
+def _listener(connection: socket.socket, place: Path) -> int:
+    """The user who listens at a socket; where the system does not say, whoever owns its file."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return place.stat().st_uid
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, user, _ = struct.unpack("3i", told)
+    return int(user)
 
 
 def _is_answered(place: Path) -> bool:
