@@ -301,11 +301,13 @@ class GalleryStore(Engine):
         least = -np.inf if minimum_score is None else minimum_score
 
         def ask() -> list[list[Match]]:
-            found: list[list[Match]] = [[] for _ in queries]
+            found: list[list[Match]] | None = None
             for generation, is_exact in self._ways(exact, where, view, queries.shape[1]).items():
                 asked = Search(k, where, view, is_exact, minimum_score, with_embeddings)
                 more = self._nearest(generation, queries, asked)
-                found = [[*matches, *others] for matches, others in zip(found, more, strict=True)]
+                found = more if found is None else [[*some, *others] for some, others in zip(found, more, strict=True)]
+            if found is None:
+                return [[] for _ in queries]
             return [[match for match in best_of(matches)[:k] if match.score >= least] for matches in found]
 
         return self.at_one_moment(ask, view)
@@ -347,8 +349,10 @@ class GalleryStore(Engine):
                     f"The queries have {dimension} dimensions and the vectors of {generation[:12]} have {size}: they come "
                     f"from different embedding spaces."
                 )
+        if exact:
+            return dict.fromkeys(searched, True)
         narrows = where.narrows or bool(view.hidden or view.shown)
-        served = set() if exact else self._served_by_index(asked=exact is False, narrows=narrows)
+        served = self._served_by_index(asked=exact is False, narrows=narrows)
         return {generation: generation not in served for generation in searched}
 
     def _served_by_index(self, *, asked: bool, narrows: bool) -> set[str]:

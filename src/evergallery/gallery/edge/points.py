@@ -109,21 +109,30 @@ def seen(record: engine.Record, view: View) -> bool:
 
 def marked(name: str, refreshes: Collection[str]) -> engine.FieldCondition:
     """The condition that the mark of this name is one of these refreshes."""
-    return engine.FieldCondition(name, match=engine.MatchAny(sorted(refreshes)))
+    return _any_of(name, sorted(refreshes))
+
+
+def _any_of(name: str, values: Sequence[str]) -> engine.FieldCondition:
+    return engine.FieldCondition(name, match=engine.MatchAny(list(values)))
 
 
 def condition(where: Filter, view: View) -> engine.Filter | None:
     """Return what a filter and a view ask of the points of an admitted generation."""
-    wanted = {"label": where.labels, "uri": where.uris, "content_hash": where.content_hashes}
-    must: list[Any] = [
-        engine.FieldCondition(name, match=engine.MatchAny(list(values)))
-        for name, values in wanted.items()
-        if values is not None
-    ]
-    for terms in term_forms(where.metadata or {}):
-        must.append(engine.FieldCondition("metadata_terms", match=engine.MatchAny(terms)))
-    hiding: dict[str, Collection[str]] = {"refresh": view.hidden, "superseded": view.shown}
-    must_not: list[Any] = [marked(name, refreshes) for name, refreshes in hiding.items() if refreshes]
+    # One after the other: a query waits for this, and most name a label or nothing.
+    must: list[Any] = []
+    must_not: list[Any] = []
+    if where.labels is not None:
+        must.append(_any_of("label", where.labels))
+    if where.uris is not None:
+        must.append(_any_of("uri", where.uris))
+    if where.content_hashes is not None:
+        must.append(_any_of("content_hash", where.content_hashes))
+    if where.metadata:
+        must += [_any_of("metadata_terms", terms) for terms in term_forms(where.metadata)]
+    if view.hidden:
+        must_not.append(marked("refresh", view.hidden))
+    if view.shown:
+        must_not.append(marked("superseded", view.shown))
     return engine.Filter(must=must, must_not=must_not) if must or must_not else None
 
 
