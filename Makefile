@@ -1,6 +1,6 @@
 # make demo   the whole story in minutes, on generated images
 # make serve-demo   the same, as a page in the browser on which everything may be tried
-# make quick  formatting, types and the fast tests
+# make quick  formatting, types and the fast tests: a minute or so on two idle cores
 # make test   everything that a change must pass; the ten slowest tests are named at the end
 # make coverage  the same tests, and what share of each module they run: reported, nothing depends on it
 # make docs   the documentation as a site in build/site, with its links checked
@@ -14,9 +14,9 @@ VENV   ?= .venv
 PORT   ?= 8765
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-FAST   := tests/adapters tests/losses tests/memory tests/retrieval tests/cli/test_hints.py tests/cli/test_usage.py \
-	tests/strings tests/test_rooms.py tests/files tests/holdings/test_journal_and_notes.py \
-	tests/upgrade/test_gate.py
+FAST   := tests/adapters tests/files tests/generations tests/indexing tests/losses tests/memory tests/network tests/retrieval \
+	tests/strings tests/cli/test_hints.py tests/cli/test_usage.py tests/holdings/test_journal_and_notes.py \
+	tests/methods/test_values.py tests/upgrade/test_gate.py tests/test_rooms.py tests/test_wording.py
 # PyTorch's own wheels for this machine: where there is no GPU, those for the CPU alone, which are a tenth of the size.
 TORCH  ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo auto || echo cpu)
 

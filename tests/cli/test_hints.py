@@ -52,7 +52,8 @@ def filled(part: ast.expr) -> str:
     """A piece of a message; what is filled in stands as a word that an option of this name takes."""
     if isinstance(part, ast.Constant):
         return str(part.value)
-    return "float32" if "precision" in ast.unparse(part) else "v2"
+    name = ast.unparse(part)
+    return "float32" if "precision" in name else "0.5" if "share" in name else "v2"
 
 
 def texts(path: Path) -> Iterator[str]:

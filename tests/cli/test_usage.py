@@ -193,7 +193,7 @@ def test_no_word_of_a_table_is_broken_where_columns_are_few(
 
 
 def test_every_verb_of_a_workspace_is_a_command_or_for_python_alone() -> None:
-    for_python = {"extract", "embed", "add", "judge", "adapter", "close"}
+    for_python = {"extract", "embed", "read", "add", "judge", "adapter", "close"}
     for_the_page = {"ways"}
     public = [name for name in vars(Workspace) if not name.startswith("_")]
     verbs = {name for name in public if inspect.isfunction(getattr(Workspace, name))}
