@@ -43,7 +43,7 @@ class RefreshProposal:
 
 @dataclass(frozen=True)
 class PlanBasis:
-    """What a plan is measured of.
+    """The basis that a plan is measured of.
 
     Attributes:
         proposal: the refresh.
