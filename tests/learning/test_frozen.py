@@ -1,7 +1,9 @@
 """A pretrained backbone that stays frozen: what learns, what is kept of its images, and what stays searchable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from torch import nn
 from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
+from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation
 from evergallery.memory.scatter import EMPHASES
 from evergallery.methods import CSD, METHODS, DualTuning, Evergreen, Finetune, Joint, Mutual
-from evergallery.network import Embedder, build_backbone
+from evergallery.network import Embedder, build_backbone, extraction, features
 from evergallery.network.features import FeatureCache, Views, backbone_fingerprint
+from evergallery.network.ranks import Ranks
 from evergallery.network.relatives import unit_features, vectors_between
 from evergallery.training import Settings
 from evergallery.watching import Watcher
@@ -65,6 +69,29 @@ def test_a_file_that_holds_no_weights_leaves_no_workspace(tmp_path: Path) -> Non
     assert not (tmp_path / "shop").exists()
     with pytest.raises(InputError, match="leave --dim and --neck out here"):
         Workspace.create(tmp_path / "shop", backbone=TINY, dim=32, weights=tmp_path / "empty.safetensors")
+
+
+def test_images_are_looked_at_on_the_device_that_learns(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+
+    @contextmanager
+    def recorded(module: nn.Module, device: torch.device) -> Iterator[None]:
+        devices.append(device.type)
+        yield
+
+    def looked_at(make: Any, batch: torch.Tensor, preprocessing: Preprocessing, device: torch.device) -> list[Any]:
+        assert batch.ndim == 2 or device.type == "cuda"
+        return extraction.looked_at(make, batch, preprocessing, torch.device("cpu"))
+
+    monkeypatch.setattr("evergallery.learning.learning.join", lambda device: Ranks(device=torch.device("cuda")))
+    monkeypatch.setattr(features, "on_device", recorded)
+    monkeypatch.setattr("evergallery.learning.lessons.on_device", recorded)
+    monkeypatch.setattr(features, "looked_at", looked_at)
+    shop.learn(some(0))
+    # Features of whole images and of their views, then what is remembered of them.
+    assert devices[:2] == ["cuda", "cuda"]
+    assert len(devices) > 2
+    assert set(devices) == {"cuda"}
 
 
 class TestEvergreen:

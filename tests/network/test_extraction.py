@@ -1,17 +1,29 @@
 """What goes through a network at once, and in which numbers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import UnavailableError
-from evergallery.network import Architecture, Embedder, embedding, runtimes
-from evergallery.network.extraction import in_parts
-from evergallery.network.gpu import exact, in_memory
+from evergallery.network import (
+    Architecture,
+    Embedder,
+    Head,
+    Network,
+    Outputs,
+    embedding,
+    extraction,
+    outputs_of,
+    runtimes,
+)
+from evergallery.network.extraction import in_parts, looked_at
+from evergallery.network.gpu import exact, in_memory, on_device
 
 
 def test_a_cpu_takes_a_batch_in_parts_and_a_gpu_as_a_whole() -> None:
@@ -34,9 +46,59 @@ def test_what_does_not_fit_into_memory_goes_in_halves() -> None:
         return 2 * images
 
     images = torch.arange(22.0).view(11, 2)
-    assert torch.equal(in_memory(double, images), 2 * images)
+    assert torch.equal(torch.cat(in_memory(double, images)), 2 * images)
     assert seen[0] == 11
     assert max(seen[1:]) <= 6
+
+
+def test_images_that_do_not_fit_when_they_are_normalised_go_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = extraction.normalise
+
+    def in_little_memory(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("full")
+        return right(images, mean, std)
+
+    images = torch.arange(11 * 3 * 4, dtype=torch.uint8).view(11, 3, 2, 2)
+    preprocessing = Preprocessing(size=2)
+    expected = right(images, preprocessing.mean, preprocessing.std)
+    monkeypatch.setattr(extraction, "normalise", in_little_memory)
+    made = looked_at(lambda batch: batch, images, preprocessing, torch.device("cpu"))
+    assert torch.equal(torch.cat(made), expected)
+
+
+def test_outputs_of_a_network_are_made_in_halves_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(Embedder(Architecture(backbone="resnet8")), Head(64, 0, "linear").grow(3, 0))
+    pixels = torch.randint(0, 256, (9, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
+    images = ImageSet(pixels, np.arange(9), np.arange(9) % 3, ("a", "b", "c"), ("",) * 9, ("",) * 9)
+    expected = outputs_of(network, images, Preprocessing(size=8))
+    right = Network.forward
+
+    def in_little_memory(self: Network, batch: Tensor) -> Outputs:
+        if len(batch) > 4:
+            raise torch.OutOfMemoryError("full")
+        return right(self, batch)
+
+    monkeypatch.setattr(Network, "forward", in_little_memory)
+    for made, whole in zip(outputs_of(network, images, Preprocessing(size=8)), expected, strict=True):
+        torch.testing.assert_close(made, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_comes_back_from_a_device() -> None:
+    class Recorded(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.devices: list[str] = []
+
+        def to(self, *args: torch.device, **named: object) -> "Recorded":
+            self.devices.append(args[0].type)
+            return self
+
+    network = Recorded()
+    with pytest.raises(ValueError, match="stopped"), on_device(network, torch.device("cuda")):
+        assert network.devices == ["cuda"]
+        raise ValueError("stopped")
+    assert network.devices == ["cuda", "cpu"]
 
 
 def test_a_gpu_that_fails_or_is_full_is_named_with_what_to_do() -> None:

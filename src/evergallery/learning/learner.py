@@ -113,7 +113,7 @@ class Learner:
         if not self.run.frozen:
             return Lessons(training, validation, training, {})
         views = Views(settings.views, settings.flip)
-        features = Features(self.directory / "cache", networks.involved, views, self.watcher)
+        features = Features(self.directory / "cache", networks.involved, views, self.watcher, self.ranks.device)
         learned = features.of(training, self.ranks)
         chosen_by = None if validation is None else features.of(validation, self.ranks)
         return Lessons(learned, chosen_by, training, features.columns)

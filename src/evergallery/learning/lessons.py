@@ -7,6 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
@@ -22,6 +23,7 @@ from evergallery.network.features import (
     feature_width,
     on_features,
 )
+from evergallery.network.gpu import on_device
 from evergallery.network.ranks import Ranks
 from evergallery.strings.names import normal
 from evergallery.watching import Watcher
@@ -113,12 +115,14 @@ class Lessons:
         ranks: Ranks,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Outputs:
-        """Return what any network makes of the training images, from features where they are known."""
+        """Return what any network makes of the training images, on the ranks' devices; from features where they are known."""
+        images: ImageSet | FeatureSet = self.training
         try:
-            fitted = self.fit(network, preprocessing)
+            network = self.fit(network, preprocessing)
         except KeyError:
-            return outputs_of(network, self.images, preprocessing, on_progress=on_progress, ranks=ranks)
-        return outputs_of(fitted, self.training, preprocessing, on_progress=on_progress, ranks=ranks)
+            images = self.images
+        with on_device(network, ranks.device):
+            return outputs_of(network, images, preprocessing, on_progress=on_progress, ranks=ranks)
 
 
 class Features:
@@ -129,12 +133,18 @@ class Features:
         networks: with their preprocessing.
         views: of each image that are looked at.
         watcher: hears of progress.
+        device: that looks at them.
     """
 
     def __init__(
-        self, cache: Path, networks: Sequence[tuple[Network, Preprocessing]], views: Views, watcher: Watcher
+        self,
+        cache: Path,
+        networks: Sequence[tuple[Network, Preprocessing]],
+        views: Views,
+        watcher: Watcher,
+        device: torch.device,
     ) -> None:
-        opened = [FeatureCache(cache, network.embedder, preprocessing) for network, preprocessing in networks]
+        opened = [FeatureCache(cache, network.embedder, preprocessing, device) for network, preprocessing in networks]
         self._caches = {features.fingerprint: features for features in opened}
         self._views, self._watcher = views, watcher
 

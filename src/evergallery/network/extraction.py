@@ -14,7 +14,7 @@ from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import size_of
 from evergallery.network.embedder import Extractor, Network, Outputs
-from evergallery.network.gpu import exact, in_memory
+from evergallery.network.gpu import Made, exact, in_memory
 from evergallery.network.ranks import Ranks
 from evergallery.network.runtimes import Embed, Pixels, part_size
 
@@ -66,8 +66,8 @@ def embedding(
     @torch.inference_mode()
     def embed(images: Tensor) -> NDArray[np.float32]:
         with exact(device):
-            parts = _inputs(images, preprocessing, device)
-            vectors: NDArray[np.float32] = torch.cat([in_memory(make, part) for part in parts]).float().cpu().numpy()
+            made = looked_at(make, images, preprocessing, device)
+            vectors: NDArray[np.float32] = torch.cat(made).float().cpu().numpy()
         return vectors
 
     with evaluating(embedder):
@@ -104,9 +104,10 @@ def outputs_of(
     whole = Outputs(*(torch.zeros(len(images), width) for width in widths))
     with evaluating(network):
         for start, stop in _batches(len(images), batch_size, ranks):
-            parts = _inputs(images.batch(np.arange(start, stop)), preprocessing, device)
-            for rows, made in zip(whole, zip(*map(network, parts), strict=True), strict=True):
-                rows[start:stop] = torch.cat(made).float().cpu()
+            with exact(device):
+                parts = looked_at(network, images.batch(np.arange(start, stop)), preprocessing, device)
+                for rows, made in zip(whole, zip(*parts, strict=True), strict=True):
+                    rows[start:stop] = torch.cat(made).float().cpu()
             if on_progress:
                 on_progress(stop, len(images))
     return Outputs(*map(ranks.total, whole))
@@ -119,13 +120,27 @@ def in_parts(images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
     return torch.split(images, part_size(size_of(images.shape[-2:])))
 
 
-def _inputs(batch: Tensor, preprocessing: Preprocessing, device: torch.device) -> Iterator[Tensor]:
-    """Yield what a network takes of a batch, in parts: images (B, 3, S, S) uint8 are normalised, features (B, W) as they are."""
-    if batch.ndim == 2:
-        yield batch.to(device)
-        return
-    for part in in_parts(batch, device):
-        yield normalise(part.to(device), preprocessing.mean, preprocessing.std)
+def looked_at(
+    make: Callable[[Tensor], Made], batch: Tensor, preprocessing: Preprocessing, device: torch.device
+) -> list[Made]:
+    """Return what is made of a batch on a device, part by part, in order.
+
+    Args:
+        make: takes normalised images (b, 3, S, S), or features (b, W) as they are.
+        batch: images (B, 3, S, S) uint8, or features (B, W), wherever they are.
+        preprocessing: of the images.
+        device: that makes it.
+
+    Raises:
+        UnavailableError: a GPU fails, or has no memory for a single image.
+    """
+
+    def made(part: Tensor) -> Made:
+        there = part.to(device)
+        return make(there if part.ndim == 2 else normalise(there, preprocessing.mean, preprocessing.std))
+
+    parts = (batch,) if batch.ndim == 2 else in_parts(batch, device)
+    return [result for part in parts for result in in_memory(made, part)]
 
 
 def _batches(count: int, batch_size: int, ranks: Ranks) -> Iterator[tuple[int, int]]:

@@ -10,19 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evergallery.data.augment import colour_jitter, mirror, normalise, resized_crop
+from evergallery.data.augment import colour_jitter, mirror, resized_crop
 from evergallery.data.cache import RowCache
 from evergallery.data.features import BackboneFeatures, FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.files.tensors import hash_tensors
 from evergallery.network.embedder import Columns, Embedder, Network
-from evergallery.network.extraction import evaluating, in_parts
+from evergallery.network.extraction import evaluating, looked_at
+from evergallery.network.gpu import exact, on_device
 
 FOLDER = "features"
 DRAWS = 8
 """Random numbers of a view: of its crop (4), its colours (3), and whether it is mirrored."""
 BATCH = 256
+CPU = torch.device("cpu")
 OnProgress = Callable[[int, int], None]
 
 
@@ -70,11 +72,15 @@ class FeatureCache:
         directory: of the workspace's cache.
         embedder: its backbone makes them.
         preprocessing: of its input.
+        device: that makes them.
     """
 
-    def __init__(self, directory: Path, embedder: Embedder, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self, directory: Path, embedder: Embedder, preprocessing: Preprocessing, device: torch.device = CPU
+    ) -> None:
         self.embedder = embedder
         self.preprocessing = preprocessing
+        self.device = device
         self.fingerprint = backbone_fingerprint(embedder, preprocessing)
         self.directory = directory / FOLDER / self.fingerprint[:16]
 
@@ -111,7 +117,7 @@ class FeatureCache:
         if count == 0:
             return np.empty((0, 0, width), np.float16), np.zeros(len(images), np.int64)
         if (cache.rows(images.hashes) < 0).any():
-            with cache.writing(), evaluating(self.embedder):
+            with cache.writing(), evaluating(self.embedder), on_device(self.embedder.backbone, self.device):
                 known = cache.rows(images.hashes)
                 # The same content twice is looked at once.
                 missing = np.array(list({images.hashes[i]: i for i in np.flatnonzero(known < 0)}.values()), np.int64)
@@ -126,12 +132,9 @@ class FeatureCache:
 
     @torch.inference_mode()
     def _features(self, pixels: Tensor) -> NDArray[np.float32]:
-        mean, std = self.preprocessing.mean, self.preprocessing.std
-        device = self.embedder.device
-        parts = [
-            self.embedder.backbone(normalise(part.to(device), mean, std)).float() for part in in_parts(pixels, device)
-        ]
-        made: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+        with exact(self.device):
+            parts = looked_at(self.embedder.backbone, pixels, self.preprocessing, self.device)
+            made: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
         return made
 
 

@@ -3,11 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from evergallery.errors import UnavailableError
+
+Made = TypeVar("Made")
 
 _EXACT = threading.Lock()
 """The lock of whoever computes exactly: the switches are those of the whole process."""
@@ -29,14 +32,29 @@ def exact(device: torch.device) -> Iterator[None]:
             convolutions.allow_tf32, products.allow_tf32 = before
 
 
-def in_memory(make: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Return what a network makes of a batch (B, …), in halves where the device has no memory for the whole.
+@contextmanager
+def on_device(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Run a module on a device, and leave it on the one that it was on."""
+    before = next((parameter.device for parameter in module.parameters()), device)
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to(before)
+
+
+def in_memory(make: Callable[[Tensor], Made], images: Tensor) -> list[Made]:
+    """Return what is made of a batch (B, …), in order: of the whole, or of parts where the device has no memory for that.
+
+    Args:
+        make: brings images to the device and makes something of them.
+        images: the batch, wherever it is.
 
     Raises:
         UnavailableError: the device fails, or has no memory for a single image.
     """
     try:
-        return make(images)
+        return [make(images)]
     except torch.OutOfMemoryError as error:
         if len(images) < 2:
             raise UnavailableError(
@@ -51,4 +69,4 @@ def in_memory(make: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         ) from error
     torch.cuda.empty_cache()
     halves = images.split((len(images) + 1) // 2)
-    return torch.cat([in_memory(make, half) for half in halves])
+    return [made for half in halves for made in in_memory(make, half)]
