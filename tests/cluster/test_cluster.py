@@ -291,6 +291,14 @@ def test_generation_that_the_machines_cannot_run_is_said(workers: Cluster) -> No
     assert "cannot run the generation" in found.reason
 
 
+def test_gpu_that_torch_does_not_see_is_said(workers: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evergallery.extraction.worker.has_gpu", lambda: False)
+    found = Worker(1, on_gpu=True).prepare(__version__, workers._files)
+    assert isinstance(found, Refusal)
+    assert "a GPU that its PyTorch does not see" in found.reason
+    assert Worker(1, on_gpu=False).prepare(__version__, workers._files) is None
+
+
 class TestAddresses:
     def test_where_nothing_listens_is_refused_before_anything_is_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

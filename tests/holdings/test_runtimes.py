@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import coloured_images, evergallery
 from evergallery import Workspace
@@ -19,8 +20,10 @@ from evergallery.errors import InputError, MissingExtraError
 from evergallery.generations.generation import Generation
 from evergallery.holdings import runtimes as kept
 from evergallery.holdings.embedding import embed_pixels
+from evergallery.holdings.loaded import EMBEDDERS
 from evergallery.network import Extractor, onnx_export, runtimes, trial
-from evergallery.network.runtimes import RUNTIMES, Pixels, Runtime, Vectors, part_size
+from evergallery.network.gpu import gpu_trouble
+from evergallery.network.runtimes import FEW, RUNTIMES, Pixels, Runtime, Vectors, part_size
 from evergallery.watching import Watcher
 
 pytest.importorskip("onnx")
@@ -67,7 +70,7 @@ def shop(template: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     """A copy of it, whose network is written in no time."""
     monkeypatch.setenv("EVERGALLERY_RUNTIME", "auto")
     monkeypatch.setattr(trial, "SECONDS", 0.01)
-    monkeypatch.setattr(kept, "has_gpu", lambda: False)
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
     monkeypatch.setattr(onnx_export, "export_runnable", lambda *given: shutil.copyfile(template[1], given[-1]))
     shutil.copytree(template[0], tmp_path / "shop")
     with Workspace(tmp_path / "shop") as space:
@@ -96,14 +99,13 @@ def test_a_runtime_makes_the_vectors_of_torch(shop: Workspace, use: Callable[[st
         assert made.shape == expected.shape
         # Numbers of 16 bits, which some runtimes take by themselves, would be a hundred times as far away.
         np.testing.assert_allclose(made, expected, atol=2e-5)
-    assert kept.runtime_of(shop.holdings, shop.generation("v1")) == name
+    assert kept.running(shop.holdings, shop.generation("v1"), 1).how == {"runtime": name, "numbers": "float32"}
 
 
 @pytest.mark.parametrize(
     ("asked", "images", "device"),
     [
-        ("auto", kept.FEW, "cuda"), ("torch", kept.FEW, "cuda"), ("auto", kept.FEW - 1, "cpu"), ("torch", 1, "cpu"),
-        ("onnxruntime", kept.FEW, None),
+        ("auto", FEW, "cuda"), ("torch", FEW, "cuda"), ("auto", FEW - 1, "cpu"), ("torch", 1, "cpu"), ("onnxruntime", FEW, None),
     ],
 )  # fmt: skip
 def test_many_images_go_to_a_gpu(
@@ -116,16 +118,91 @@ def test_many_images_go_to_a_gpu(
         opened.append(device)
         return network
 
-    monkeypatch.setattr(kept, "has_gpu", lambda: True)
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
     monkeypatch.setattr(Generation, "embedder", embedder)
     use(asked)
     embed = kept.running(shop.holdings, shop.generation("v1"), images)
     assert embed(noise(2)).shape == (2, network.dimension)
+    assert embed.how.get("device", "cpu") == (device or "cpu")
+    assert embed.how["runtime"] == ("torch" if device else asked)
     if device is not None:
         assert opened == [device]
-        assert kept.ran_in(shop.holdings, shop.generation("v1")).get("device", "cpu") == device
     else:
         assert "cuda" not in opened
+
+
+def gpu_of(monkeypatch: pytest.MonkeyPatch, shop: Workspace, *, is_full: bool = False) -> list[str]:
+    """Let there be a GPU, which the processor stands for; returns where networks were opened since."""
+    network, opened = shop.generation("v1").embedder(), []
+
+    def embedder(self: Generation, device: str = "cpu") -> Extractor:
+        opened.append(device)
+        with gpu_trouble("the network"):
+            if is_full and device == "cuda":
+                raise torch.OutOfMemoryError("full")
+        return network
+
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
+    monkeypatch.setattr(Generation, "embedder", embedder)
+    return opened
+
+
+def test_the_journal_says_of_each_index_where_it_ran(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = gpu_of(monkeypatch, shop)
+    shop.index(coloured_images(10, FEW // 10))
+    shop.index(coloured_images(2, 2, seed=1))
+    many, few = shop.holdings.journal.entries()[-2:]
+    assert (many["runtime"], many["device"], many["numbers"]) == ("torch", "cuda", "float32")
+    assert few["runtime"] == "torch"
+    assert "device" not in few
+    assert "cuda" in opened
+
+
+def test_a_gpu_is_used_where_another_runtime_was_found_before_it_came(
+    shop: Workspace, use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "_speeds", lambda running, _: dict.fromkeys(running, 10.0) | {"onnxruntime": 20.0})
+    use("onnxruntime")
+    embedded(shop, noise(1))
+    use("auto")
+    gpu_of(monkeypatch, shop)
+    shop.index(coloured_images(10, FEW // 10))
+    shop.index(coloured_images(2, 2, seed=1))
+    assert [entry["runtime"] for entry in shop.holdings.journal.entries()[-2:]] == ["torch", "onnxruntime"]
+
+
+def test_a_gpu_without_room_for_the_network_leaves_the_images_to_the_processor(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu_of(monkeypatch, shop, is_full=True)
+    listener = Listener()
+    assert shop.index(coloured_images(10, FEW // 10), watcher=listener).added == FEW
+    (line,) = [line for line in listener.heard if "on the processor" in line]
+    assert "no memory for the network" in line
+    assert "device" not in shop.holdings.journal.entries()[-1]
+
+
+def test_a_search_opens_no_gpu_however_many_pictures_it_looks_at(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = gpu_of(monkeypatch, shop)
+    assert len(embedded(shop, noise(FEW + 1))) == FEW + 1
+    assert len(embedded(shop, noise(0))) == 0
+    assert opened == ["cpu"]
+
+
+def test_what_looks_at_many_images_on_a_gpu_takes_no_model_from_a_search(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = gpu_of(monkeypatch, shop)
+    loaded, generation = shop.holdings.loaded, shop.generation("v1")
+    monkeypatch.setattr(Generation, "fingerprint", property(lambda self: str(len(opened))))
+    loaded.embedder(generation)
+    for _ in range(EMBEDDERS + 1):
+        loaded.embedder(generation, "cuda")
+    monkeypatch.setattr(Generation, "fingerprint", property(lambda self: "0"))
+    loaded.embedder(generation)
+    assert opened == ["cpu", *["cuda"] * (EMBEDDERS + 1)]
 
 
 def test_threads_may_share_a_runtime(shop: Workspace, use: Callable[[str], None]) -> None:
@@ -319,7 +396,7 @@ def test_a_foreign_model_runs_where_it_always_does(shop: Workspace, use: Callabl
     use("openvino" if runtimes.is_installed("openvino") else "onnxruntime")
     expected = embedded(shop, noise(2))
     np.testing.assert_allclose(embed_pixels(shop.holdings, noise(2), foreign), expected, atol=2e-5)
-    assert kept.runtime_of(shop.holdings, foreign) is None
+    assert kept.running(shop.holdings, foreign, FEW).how == {}
 
 
 def test_a_runtime_that_is_unknown_or_not_installed_is_refused(

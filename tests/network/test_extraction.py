@@ -1,13 +1,14 @@
 """What goes through a network at once, and in which numbers."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import UnavailableError
@@ -18,12 +19,13 @@ from evergallery.network import (
     Network,
     Outputs,
     embedding,
-    extraction,
     outputs_of,
     runtimes,
 )
 from evergallery.network.extraction import in_parts, looked_at
 from evergallery.network.gpu import exact, in_memory, on_device
+
+Statistics = tuple[float, float, float]
 
 
 def test_a_cpu_takes_a_batch_in_parts_and_a_gpu_as_a_whole() -> None:
@@ -52,17 +54,15 @@ def test_what_does_not_fit_into_memory_goes_in_halves() -> None:
 
 
 def test_images_that_do_not_fit_when_they_are_normalised_go_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = extraction.normalise
-
-    def in_little_memory(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    def in_little_memory(images: Tensor, mean: Statistics, std: Statistics) -> Tensor:
         if len(images) > 3:
             raise torch.OutOfMemoryError("full")
-        return right(images, mean, std)
+        return normalise(images, mean, std)
 
     images = torch.arange(11 * 3 * 4, dtype=torch.uint8).view(11, 3, 2, 2)
     preprocessing = Preprocessing(size=2)
-    expected = right(images, preprocessing.mean, preprocessing.std)
-    monkeypatch.setattr(extraction, "normalise", in_little_memory)
+    expected = normalise(images, preprocessing.mean, preprocessing.std)
+    monkeypatch.setattr("evergallery.network.extraction.normalise", in_little_memory)
     made = looked_at(lambda batch: batch, images, preprocessing, torch.device("cpu"))
     assert torch.equal(torch.cat(made), expected)
 
@@ -90,7 +90,7 @@ def test_a_network_comes_back_from_a_device() -> None:
             super().__init__(2, 2)
             self.devices: list[str] = []
 
-        def to(self, *args: torch.device, **named: object) -> "Recorded":
+        def to(self, *args: Any, **named: Any) -> "Recorded":
             self.devices.append(args[0].type)
             return self
 
@@ -108,10 +108,20 @@ def test_a_gpu_that_fails_or_is_full_is_named_with_what_to_do() -> None:
     def broken(images: Tensor) -> Tensor:
         raise torch.AcceleratorError("an illegal memory access\nlong advice")
 
+    def without_room(images: Tensor) -> Tensor:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+    def wrong(images: Tensor) -> Tensor:
+        raise RuntimeError("shapes do not match")
+
     with pytest.raises(UnavailableError, match="no memory for a single image.*CUDA_VISIBLE_DEVICES="):
         in_memory(full, torch.zeros(5, 2))
     with pytest.raises(UnavailableError, match=r"failed \(.*illegal memory access\).*CUDA_VISIBLE_DEVICES="):
         in_memory(broken, torch.zeros(5, 2))
+    with pytest.raises(UnavailableError, match=r"failed \(CUDA error: CUBLAS_STATUS_ALLOC_FAILED"):
+        in_memory(without_room, torch.zeros(5, 2))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        in_memory(wrong, torch.zeros(5, 2))
 
 
 def test_products_on_a_gpu_are_of_float32_while_vectors_are_made() -> None:

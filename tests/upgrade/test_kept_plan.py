@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from conftest import Listening
 from evergallery import Workspace
+from evergallery.upgrade import kept_plan, sample
 from evergallery.upgrade.plan import Plan
 from shops import held_out, make_shop
 
@@ -111,6 +113,28 @@ def test_it_is_measured_anew_where_anything_has_changed(shop: Workspace, change:
     change(shop)
     assert planned(shop)[1]
     assert not planned(shop)[1]
+
+
+def test_it_is_measured_anew_where_a_gpu_has_come_or_gone(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(shop)
+    monkeypatch.setattr(kept_plan, "gpu_drivers", lambda: ["/dev/nvidiactl"])
+    assert planned(shop)[1]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert planned(shop)[1]
+    assert not planned(shop)[1]
+
+
+def test_opening_a_network_is_no_part_of_the_pace(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def begin(*_: object) -> None:
+        nonlocal now
+        now += 1000.0
+
+    monkeypatch.setattr(sample, "begin", begin)
+    monkeypatch.setattr(sample, "time", SimpleNamespace(perf_counter=lambda: now))
+    assert planned(shop)[0].seconds == 0.0
+    assert now == 1000.0
 
 
 def test_another_question_is_another_measurement(shop: Workspace, tmp_path: Path) -> None:

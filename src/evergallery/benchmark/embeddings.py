@@ -23,6 +23,7 @@ from evergallery.holdings.embedding import extract, extract_raw
 from evergallery.memory import fidelity
 from evergallery.memory.drift import WEIGHTS
 from evergallery.network import outputs_of
+from evergallery.network.runtimes import device_for
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.width import ONE, unit_and_length
 from evergallery.watching import Watcher
@@ -108,7 +109,7 @@ def virtual_features_of(
     watcher.said("comparing virtual features with real ones")
     seen = np.flatnonzero(chain.measured())
     images = chain.test.select(seen)
-    outputs = outputs_of(last.network(), images, last.preprocessing)
+    outputs = outputs_of(last.network().to(device_for(len(images))), images, last.preprocessing)
     means = last.memory().means
     labels = torch.from_numpy(images.labels)
     itself = Exclusion(torch.arange(len(seen)))

@@ -8,7 +8,7 @@ parted until the image that kills is found, which is then skipped by name.
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -158,6 +158,7 @@ class Cluster:
     def __init__(self, address: str, generation: Generation, workers: int | None = None) -> None:
         self.address = address
         self.generation = generation
+        self.how: Mapping[str, str] = {}
         self._files = _files_of(generation)
         self._wanted = workers
         self._stack = ExitStack()

@@ -6,7 +6,7 @@ extracts keeps nothing.
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -39,7 +39,13 @@ ItemAnswer = NDArray[np.float32] | Problem
 
 
 class Extraction(Protocol):
-    """The place where files are read and images are embedded. All answers come in the order of what was asked."""
+    """The place where files are read and images are embedded. All answers come in the order of what was asked.
+
+    Attributes:
+        how: images were embedded, for the journal; empty where none was, or machines of a cluster have done it.
+    """
+
+    how: Mapping[str, str]
 
     def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
         """The files of entries, hashed, with or without their data."""
@@ -74,6 +80,7 @@ class LocalExtraction:
         self.running = running
         self.preprocessing = preprocessing
         self.part = part
+        self.how: Mapping[str, str] = {}
 
     def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
         """The files of entries, with their data."""

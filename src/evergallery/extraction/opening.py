@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from evergallery.errors import InputError
 from evergallery.extraction.extraction import Extraction, LocalExtraction
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import running
-from evergallery.network.runtimes import has_gpu, part_size
+from evergallery.network.runtimes import Embed, has_gpu, part_size
 from evergallery.watching import SILENT, Watcher
 
 
@@ -43,12 +42,16 @@ def extracting(
     if cluster is None:
         # Before anything is begun: a network that is damaged, or a runtime that is not there, is found out now.
         running(holdings, generation, 1, watcher)
+
+        def begun(images: int) -> Embed:
+            made = running(holdings, generation, images, watcher)
+            here.how = made.how
+            return made
+
+        size = generation.preprocessing.size
         on_processor = generation.can_be_parent and not has_gpu()
-        yield LocalExtraction(
-            partial(running, holdings, generation, watcher=watcher),
-            generation.preprocessing,
-            part_size(generation.preprocessing.size) if on_processor else None,
-        )
+        here = LocalExtraction(begun, generation.preprocessing, part_size(size) if on_processor else None)
+        yield here
         return
     from evergallery.extraction.cluster import Cluster
 

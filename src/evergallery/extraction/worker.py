@@ -35,6 +35,7 @@ from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.notes import Problem
 from evergallery.network.extraction import in_torch
+from evergallery.network.runtimes import has_gpu
 from evergallery.strings.environment import LARGEST_IMAGE
 
 Work = Literal["read", "embed", "renew"]
@@ -77,6 +78,11 @@ class Worker:
                 for file, content in files.items():
                     (Path(name) / file).write_bytes(content)
                 generation = Generation.load(Path(name))
+                if self.device == "cuda" and not has_gpu():
+                    return Refusal(
+                        f"The machine {self.machine} of the cluster offers a GPU that its PyTorch does not see: install PyTorch "
+                        f"with CUDA there, or start Ray there with  --num-gpus 0"
+                    )
                 embedder = generation.embedder(self.device)
         except EvergalleryError as error:
             return Refusal(f"The machine {self.machine} of the cluster cannot run the generation: {error}")

@@ -161,7 +161,7 @@ class Generation:
             InputError: there are vectors only, or a Python function cannot be imported.
             DamagedError: weights are missing or altered, or the model behind a foreign generation has changed.
             MissingExtraError: an ONNX model without onnxruntime.
-            UnavailableError: an endpoint does not answer.
+            UnavailableError: an endpoint does not answer, or a GPU has no memory for the network.
         """
         self._require_model()
         return self._foreign_model() if self.card.architecture is None else self._embedder(device)
@@ -243,6 +243,7 @@ class Generation:
         import torch
 
         from evergallery.network import Embedder, ExpandedEmbedder
+        from evergallery.network.gpu import gpu_trouble
         from evergallery.network.uninitialised import uninitialised
 
         with uninitialised():
@@ -250,7 +251,8 @@ class Generation:
             root = None if self.card.root is None else Embedder(self.card.root)
         embedder = own if root is None else ExpandedEmbedder(root, own)
         embedder.load_state_dict(self._tensors(EMBEDDER))
-        return embedder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+        with gpu_trouble("the network"):
+            return embedder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
     def _foreign_model(self) -> "ForeignModel":
         """The model, which still makes of the probe pictures what it made when it was registered."""

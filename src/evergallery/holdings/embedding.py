@@ -13,7 +13,7 @@ from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding_cache import EmbeddingCache
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import running
-from evergallery.network.runtimes import has_gpu
+from evergallery.network.runtimes import device_for
 from evergallery.watching import SILENT, Watcher
 
 BATCH = 256
@@ -45,6 +45,19 @@ def extract(
     return np.stack([known[content] for content in images.hashes])
 
 
+def begin(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> None:
+    """Open what embeds so many images best, and let a network look at a first one, which takes longer than all others.
+
+    Args:
+        generation: that is about to look at images; each look by a model elsewhere may cost money, so it takes none.
+        images: how many.
+        watcher: hears which runtime was found.
+    """
+    embed = running(holdings, generation, images, watcher)
+    if generation.can_be_parent:
+        embed(np.zeros((1, *generation.preprocessing.shape, 3), np.uint8))
+
+
 def extract_raw(
     holdings: Holdings, generation: Generation, images: ImageSet, watcher: Watcher = SILENT
 ) -> NDArray[np.float32]:
@@ -61,7 +74,7 @@ def extract_raw(
     from evergallery.network import extraction
 
     return extraction.extract(
-        holdings.loaded.embedder(generation, "cuda" if generation.can_be_parent and has_gpu() else "cpu"),
+        holdings.loaded.embedder(generation, device_for(len(images))),
         images,
         generation.preprocessing,
         on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),
@@ -155,13 +168,12 @@ def embed_words(holdings: Holdings, words: str, generation: Generation) -> NDArr
 
 
 def embed_pixels(holdings: Holdings, images: NDArray[np.uint8], generation: Generation) -> NDArray[np.float32]:
-    """The unit embeddings (N, D) of images (N, S, S, 3) that ``data.images.pixels`` has brought to its size S."""
-    unnamed = ImageSet(
-        pixels=images,
-        rows=np.arange(len(images)),
-        labels=np.full(len(images), -1),
-        classes=(),
-        uris=("",) * len(images),
-        hashes=("",) * len(images),
-    )
-    return _extract(holdings, generation, unnamed)
+    """The unit embeddings (N, D) of images (N, S, S, 3) that ``data.images.pixels`` has brought to its size S.
+
+    For searches: however many images there are, no GPU is opened and no runtime is tried while somebody waits.
+    """
+    if not len(images):
+        return np.zeros((0, generation.card.dimension), np.float32)
+    embed = running(holdings, generation, 1)
+    # Copies, since torch takes no array that cannot be written to.
+    return np.concatenate([embed(images[start : start + BATCH].copy()) for start in range(0, len(images), BATCH)])

@@ -11,10 +11,10 @@ from evergallery.holdings.spaces import Space
 if TYPE_CHECKING:
     from evergallery.adapters import Adapter
     from evergallery.network import Extractor
-    from evergallery.network.runtimes import Runnable
+    from evergallery.network.runtimes import Device, Runnable
 
 EMBEDDERS = 4
-"""The number of models that stay in memory: queries come by the promoted generation, and by those laid beside it."""
+"""The number of models that stay on a device: queries come by the promoted generation, and by those laid beside it."""
 
 
 class LoadedModels:
@@ -27,7 +27,7 @@ class LoadedModels:
         self._runnable: dict[str, Runnable] = {}
         self._between: dict[tuple[str, str], Map | None] = {}
 
-    def embedder(self, generation: Generation, device: str = "cpu") -> "Extractor":
+    def embedder(self, generation: Generation, device: "Device" = "cpu") -> "Extractor":
         """Return what embeds images for a generation.
 
         Args:
@@ -37,8 +37,9 @@ class LoadedModels:
         Raises:
             InputError: the generation has vectors only.
             DamagedError: its weights are missing or altered.
+            UnavailableError: a GPU has no memory for it.
         """
-        key = generation.fingerprint, device
+        key = generation.fingerprint, device if generation.can_be_parent else "cpu"
         known = self._embedders.get(key)
         if known is not None:
             return known
@@ -47,12 +48,10 @@ class LoadedModels:
             loaded = dict(self._embedders)
             if key not in loaded:
                 loaded[key] = generation.embedder(device)
-                self._embedders = dict(list(loaded.items())[-EMBEDDERS:])
+                # What looks at many images on a GPU takes no query's model from the processor.
+                beside = [name for name in loaded if name[1] == key[1]][:-EMBEDDERS]
+                self._embedders = {name: model for name, model in loaded.items() if name not in beside}
             return loaded[key]
-
-    def device(self, generation: Generation) -> str:
-        """Return where the generation's network has embedded many images here: on a GPU, or on the processor."""
-        return "cuda" if (generation.fingerprint, "cuda") in self._embedders else "cpu"
 
     def runnable(self, generation: Generation) -> "Runnable | None":
         """A generation's network for the runtimes, where ``keep_runnable`` was told of it."""

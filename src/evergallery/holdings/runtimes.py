@@ -9,23 +9,29 @@ this processor and these versions of the libraries. Any of it may be deleted at 
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evergallery.errors import EvergalleryError
+from evergallery.errors import EvergalleryError, UnavailableError
 from evergallery.files import is_writable, new_file, sha256_of, write_json
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.network.runtimes import (
+    FEW,
     RUNTIMES,
+    Device,
     Embed,
+    Pixels,
     Runnable,
     Runtime,
     RuntimeTrial,
+    Vectors,
     asked_for,
-    has_gpu,
+    device_for,
     is_installed,
     threads,
     version_of,
@@ -34,17 +40,33 @@ from evergallery.watching import SILENT, Watcher
 
 LONG_SECONDS = 30.0
 """Images that torch would take so long for are worth a trial, which takes about half of that for a network of 13 MB."""
-FEW = 100
-"""So few images are worth no trial of runtimes, and no GPU."""
 
 
-def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> Embed:
-    """Return what embeds pixels (B, S, S, 3) uint8 for a generation, as float32 vectors (B, D) of unit length.
+@dataclass(frozen=True)
+class Running:
+    """A network as it embeds for a generation, called with pixels (B, S, S, 3) uint8.
+
+    Attributes:
+        embed: makes float32 vectors (B, D) of unit length.
+        how: in which runtime, on which device and in which numbers, as the journal has it; of a foreign model as far as it is
+            known.
+    """
+
+    embed: Embed
+    how: Mapping[str, str]
+
+    def __call__(self, pixels: Pixels) -> Vectors:
+        """The vectors of some images."""
+        return self.embed(pixels)
+
+
+def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> Running:
+    """Return what embeds images for a generation.
 
     The runtime that ``--runtime`` names. Without one, torch on a GPU where there are many images and a GPU, or else the runtime
     that was found to be the fastest here; where nothing was found yet and there are many images, it is found now. A runtime is
-    used where it makes torch's vectors of fixed pictures, and torch otherwise, which is said. A foreign model runs where it
-    always does.
+    used where it makes torch's vectors of fixed pictures, and torch otherwise, which is said; so is the processor where the GPU
+    has no room for the network. A foreign model runs where it always does.
 
     Args:
         holdings: of the workspace.
@@ -58,9 +80,15 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
         DamagedError: the generation's weights are missing or altered.
     """
     asked = asked_for()
-    on_gpu = generation.can_be_parent and images >= FEW and asked in (None, "torch") and has_gpu()
-    if on_gpu or asked == "torch" or not generation.can_be_parent:
-        return _torch(holdings, generation, on_gpu)
+    if not generation.can_be_parent:
+        return _torch(holdings, generation)
+    if asked in (None, "torch") and device_for(images) == "cuda":
+        try:
+            return _torch(holdings, generation, "cuda")
+        except UnavailableError as error:
+            watcher.said(f"{generation.name} looks at images on the processor: {error}")
+    if asked == "torch":
+        return _torch(holdings, generation)
     network = holdings.loaded.runnable(generation)
     if network is None:
         network = _kept(holdings, generation)
@@ -72,36 +100,20 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
         wanted = asked or network.trial.runtime
         if network.in_runtime(wanted) is None and wanted != "torch":
             watcher.said(f"{generation.name} runs in torch, not in {wanted}: {network.refused[wanted]}")
-    found = network.in_runtime(asked or network.trial.runtime)
-    return _torch(holdings, generation) if found is None else found
+    chosen = asked or network.trial.runtime
+    found = network.in_runtime(chosen)
+    if found is None:
+        return _torch(holdings, generation)
+    return Running(found, {"runtime": chosen, "numbers": "float32"})
 
 
-def runtime_of(holdings: Holdings, generation: Generation) -> Runtime | None:
-    """The runtime that embeds for a generation now; ``None`` where it is somebody else's model."""
-    if not generation.can_be_parent:
-        return None
-    network = holdings.loaded.runnable(generation)
-    if network is None:
-        return "torch"
-    chosen = asked_for() or network.trial.runtime
-    return "torch" if chosen in network.refused else chosen
-
-
-def ran_in(holdings: Holdings, generation: Generation) -> dict[str, str]:
-    """Return what embedded for a generation, and in which numbers, for the journal; of a foreign model as far as it is known."""
-    runtime = runtime_of(holdings, generation)
-    if runtime is None:
-        return {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
-    if runtime == "torch" and holdings.loaded.device(generation) == "cuda":
-        return {"runtime": runtime, "device": "cuda", "numbers": "float32"}
-    return {"runtime": runtime, "numbers": "float32"}
-
-
-def _torch(holdings: Holdings, generation: Generation, on_gpu: bool = False) -> Embed:
+def _torch(holdings: Holdings, generation: Generation, device: Device = "cpu") -> Running:
     from evergallery.network.extraction import in_torch
 
-    embedder = holdings.loaded.embedder(generation, "cuda" if on_gpu else "cpu")
-    return in_torch(embedder, generation.preprocessing)
+    how = {"runtime": "torch", **({"device": device} if device != "cpu" else {}), "numbers": "float32"}
+    if not generation.can_be_parent:
+        how = {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
+    return Running(in_torch(holdings.loaded.embedder(generation, device), generation.preprocessing), how)
 
 
 def _is_worth_it(

@@ -14,7 +14,6 @@ from evergallery.gallery.items import Item, PutCounts
 from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_roots import allowing
-from evergallery.holdings.runtimes import ran_in
 from evergallery.holdings.spaces import Space
 from evergallery.indexing.pipeline import IndexResult, IndexSource, KnownItems, index_images
 from evergallery.watching import SILENT, Watcher
@@ -83,8 +82,7 @@ def index(
     with allowing(holdings, places, watcher), extracting(holdings, maker, cluster, workers, watcher) as extraction:
         source = IndexSource(images, str(data), holdings.directory / "skipped.csv", split)
         done = index_images(holdings.gallery, maker, extraction, source, watcher, known)
-    how = {} if cluster else ran_in(holdings, maker)
-    _record(holdings, done, how)
+    _record(holdings, done, extraction.how)
     return done
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from evergallery.errors import UnavailableError
 
 Made = TypeVar("Made")
+GPU_LIBRARIES = ("CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error")
+"""Parts of the messages of a GPU's libraries when they fail."""
 
 _EXACT = threading.Lock()
 """The lock of whoever computes exactly: the switches are those of the whole process."""
@@ -43,6 +45,34 @@ def on_device(module: nn.Module, device: torch.device) -> Iterator[None]:
         module.to(before)
 
 
+@contextmanager
+def gpu_trouble(wanted: str) -> Iterator[None]:
+    """Say in a sentence that a GPU is full, or that it fails.
+
+    Args:
+        wanted: what it is to have memory for.
+
+    Raises:
+        UnavailableError: it is, or does.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UnavailableError(
+            f"The GPU has no memory for {wanted}: end what else fills it, or run the same command on the processor, with  "
+            f"CUDA_VISIBLE_DEVICES=  before it."
+        ) from error
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        # Its libraries have no error of their own, and fail first where other processes have filled the memory.
+        if not isinstance(error, torch.AcceleratorError) and not any(library in reason for library in GPU_LIBRARIES):
+            raise
+        raise UnavailableError(
+            f"The GPU failed ({reason}): run the same command again, or on the processor, with  CUDA_VISIBLE_DEVICES=  before "
+            f"it."
+        ) from error
+
+
 def in_memory(make: Callable[[Tensor], Made], images: Tensor) -> list[Made]:
     """Return what is made of a batch (B, …), in order: of the whole, or of parts where the device has no memory for that.
 
@@ -53,20 +83,11 @@ def in_memory(make: Callable[[Tensor], Made], images: Tensor) -> list[Made]:
     Raises:
         UnavailableError: the device fails, or has no memory for a single image.
     """
-    try:
-        return [make(images)]
-    except torch.OutOfMemoryError as error:
+    with gpu_trouble("a single image"):
         if len(images) < 2:
-            raise UnavailableError(
-                "The GPU has no memory for a single image: end what else fills it, or run the same command on the processor, "
-                "with  CUDA_VISIBLE_DEVICES=  before it."
-            ) from error
-    except torch.AcceleratorError as error:
-        reason = str(error).splitlines()[0]
-        raise UnavailableError(
-            f"The GPU failed ({reason}): run the same command again, or on the processor, with  CUDA_VISIBLE_DEVICES=  before "
-            f"it."
-        ) from error
+            return [make(images)]
+        with suppress(torch.OutOfMemoryError):
+            return [make(images)]
     torch.cuda.empty_cache()
     halves = images.split((len(images) + 1) // 2)
     return [made for half in halves for made in in_memory(make, half)]

@@ -1,11 +1,12 @@
 """The measurements of a plan, kept until anything changes that they depend on; they may be deleted at any time.
 
 It depends on the sample with its vectors and image files, on what the workspace knows of its spaces, on how often items were
-found, and on the processor and the libraries, which decide the pace. Anything that differs is measured anew.
+found, and on the processor, the GPU and the libraries, which decide the pace. Anything that differs is measured anew.
 """
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from evergallery.files import read_object, write_json
 from evergallery.gallery.items import Item
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import machine
-from evergallery.network.runtimes import asked_for
+from evergallery.network.runtimes import asked_for, gpu_drivers
 from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.plan import Measured, PlanBasis
 
@@ -39,6 +40,7 @@ def identity_of(holdings: Holdings, basis: PlanBasis) -> str | None:
         "version": __version__,
         "machine": machine(),
         "runtime": asked_for(),
+        "gpu": [gpu_drivers(), os.environ.get("CUDA_VISIBLE_DEVICES")],
         "spaces": [basis.asker.fingerprint, basis.target.fingerprint],
         "adapters": [stored.fingerprint for stored in holdings.adapters()],
         "shares": list(proposal.shares),

@@ -20,12 +20,10 @@ from evergallery.errors import InputError, RefusedError
 from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Filter, Item
-from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import answers_from_refresh
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.maps import Map
 from evergallery.holdings.notes import Problem
-from evergallery.holdings.runtimes import ran_in
 from evergallery.holdings.spaces import Space
 from evergallery.holdings.state import Refresh
 from evergallery.upgrade.orders import ORDERS, order_of
@@ -235,7 +233,7 @@ def refresh(
     items = to_refresh(holdings, target, before_refresh(holdings))
     maps = maps_into(holdings, target)
     with ExitStack() as stack:
-        renew = _without_images(target)
+        renew, extraction = _without_images(target), None
         unmapped = [item for item in items if item.generation not in maps]
         if unmapped and target.adapter is None:
             extraction = stack.enter_context(extracting(holdings, asker.maker, cluster, workers, watcher))
@@ -260,18 +258,18 @@ def refresh(
         shown=(holdings.state.refresh or opened).shown,
     )
     how = {"adapter": adapter, "order": order, "fraction": fraction}
-    _record(holdings, result, how, None if cluster or adapter else asker.maker)
+    _record(holdings, result, how, {} if extraction is None else extraction.how)
     return result
 
 
-def _record(holdings: Holdings, result: RefreshResult, how: dict[str, Any], extractor: Generation | None) -> None:
+def _record(holdings: Holdings, result: RefreshResult, how: Mapping[str, Any], embedded: Mapping[str, str]) -> None:
     """Note a refresh in the journal.
 
     Args:
         holdings: of the workspace.
         result: what it did.
         how: it was asked for.
-        extractor: that looked at images in this process, if any did.
+        embedded: how this process has embedded images, if it has.
     """
     holdings.journal.record(
         "refresh",
@@ -283,7 +281,7 @@ def _record(holdings: Holdings, result: RefreshResult, how: dict[str, Any], extr
         problems=len(result.problems),
         stopped_by=result.stopped_by,
         seconds=round(result.seconds, 1),
-        **({} if extractor is None else ran_in(holdings, extractor)),
+        **embedded,
     )
 
 

@@ -13,7 +13,7 @@ from evergallery.evaluation import protocol
 from evergallery.extraction.images import PixelSource, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.comparing import space_of
-from evergallery.holdings.embedding import extract
+from evergallery.holdings.embedding import begin, extract
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Space
@@ -107,6 +107,9 @@ class _Refresh:
             queries = np.stack([vector for vector in vectors if not isinstance(vector, Problem)])
             return _RefreshedSample(sampled, queries, 0, time.perf_counter() - started, images=False)
         maker, roots = self.asker.maker, roots_for(self.holdings, sampled, given, watcher)
+        # A network is opened once however many images follow: what that takes says nothing of each.
+        begin(self.holdings, maker, len(sampled), watcher)
+        started = time.perf_counter()
         found = find_images(sampled, maker.preprocessing, roots, given)
         embeddings = extract(self.holdings, maker, found.images, watcher, keep=False) if found.items else None
         seconds, reads = time.perf_counter() - started, self.target.adapter is None

@@ -11,6 +11,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.images import load_images
 from evergallery.memory import Fidelity, Weighting, fidelity
 from evergallery.network import outputs_of
+from evergallery.network.runtimes import device_for
 from evergallery.retrieval.knn import Exclusion
 from evergallery.watching import SILENT, Watcher
 
@@ -51,9 +52,10 @@ def virtual_features(
     held_out = protocol(load_images(holdings, data, later.preprocessing, data_dir, watcher))
     images = held_out.images.select(held_out.query)
     labels, itself = torch.from_numpy(images.labels), Exclusion(torch.arange(len(images)))
-    outputs = outputs_of(later.network(), images, later.preprocessing)
+    outputs = outputs_of(later.network().to(device_for(len(images))), images, later.preprocessing)
     found = {}
     for maker in earlier:
-        real = outputs_of(maker.network(), images, maker.preprocessing).embeddings
+        network = maker.network().to(device_for(len(images)))
+        real = outputs_of(network, images, maker.preprocessing).embeddings
         found[maker.name] = fidelity(outputs, real, memory.means[maker.name], labels, weighting, itself)
     return found
