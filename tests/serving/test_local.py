@@ -26,7 +26,7 @@ from evergallery.serving import asking, local
 from evergallery.serving.app import create_app
 from evergallery.serving.connections import Patience, Server
 from evergallery.serving.limits import Limits
-from evergallery.serving.local import LONGEST_PATH, SEARCH, SOCKET, TERMS, connected, local_socket
+from evergallery.serving.local import LONGEST_PATH, SOCKET, TERMS, connected, local_socket
 from evergallery.serving.service import ServiceSettings
 from evergallery.serving.tokens import Tokens
 from evergallery.strings.environment import LARGEST_IMAGE, RUNTIME, SERVER, TOKEN
@@ -111,6 +111,31 @@ def test_a_search_tells_the_same_by_a_server_and_without(
     with serving(directory):
         # Whatever is not asked of the server finds the gallery in use, and ends with another status.
         assert [told(place, *words, expect=status) for status, words in searches] == alone
+
+
+def test_items_are_listed_and_shown_alike_by_a_server_and_without(directory: Path) -> None:
+    with Workspace(directory) as shop:
+        item = next(iter(shop.gallery.iterate()))[0]
+    commands: list[tuple[int, tuple[Any, ...]]] = [
+        (0, ("list",)),
+        (0, ("list", "--json", "--limit", 3)),
+        (0, ("list", "--label", item.label, "--within", "v1", "--limit", 1000, "--json")),
+        (0, ("list", "--label", "nobody", "--json")),
+        (3, ("list", "--within", "v9")),
+        (0, ("show", item.id)),
+        (0, ("show", item.id, "--json")),
+        (3, ("show", "nobody")),
+    ]
+
+    def outputs() -> list[tuple[str, str]]:
+        found = [evergallery("gallery", *words, "-w", directory, expect=status) for status, words in commands]
+        return [(done.stdout, done.stderr) for done in found]
+
+    alone = outputs()
+    with serving(directory):
+        assert outputs() == alone
+        evergallery("gallery", "list", "--no-server", "-w", directory, expect=BUSY)
+        evergallery("gallery", "list", "--limit", 10**6, "-w", directory, expect=BUSY)
 
 
 def test_the_server_is_not_asked_where_it_may_answer_otherwise(
@@ -215,15 +240,15 @@ def test_where_no_socket_can_be_made_a_server_goes_without(tmp_path: Path) -> No
 def test_nobody_reaches_through_a_port_what_commands_ask_for(directory: Path) -> None:
     with client(directory) as asking_over_a_port:
         assert asking_over_a_port.get(TERMS).status_code == 404
-        assert asking_over_a_port.post(SEARCH, data={"question": "{}"}).status_code == 404
+        assert asking_over_a_port.post(f"{TERMS}/search", data={"question": "{}"}).status_code == 404
         described = asking_over_a_port.get("/openapi.json").json()
         assert not [path for path in described["paths"] if path.startswith(TERMS)]
 
 
 def test_what_is_no_question_is_refused(directory: Path) -> None:
     with serving(directory):
-        for question in ({}, {"k": "many"}, {"unknown": 1}):
-            assert asking.search_rows(directory, question, None) is None
+        for verb, question in (("search", {}), ("search", {"k": "many"}), ("items", {"unknown": 1}), ("nothing", {})):
+            assert asking.asked(directory, verb, question) is None
 
 
 def test_a_killed_server_is_not_asked_and_the_next_one_is(

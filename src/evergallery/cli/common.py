@@ -152,6 +152,13 @@ def open_workspace(directory: Path) -> "Workspace":
     return Workspace(directory)
 
 
+def by_server(directory: Path, verb: str, question: dict[str, Any], picture: Path | None = None) -> Any:
+    """Return a running server's answer; ``None`` where this process has to do the work, see ``serving.asking``."""
+    from evergallery.serving.asking import asked
+
+    return asked(directory, verb, question, picture)
+
+
 def allow(space: "Workspace", images_from: list[str] | None) -> None:
     """Allow what ``--images-from`` asks for."""
     if images_from:

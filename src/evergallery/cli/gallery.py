@@ -12,7 +12,9 @@ from evergallery.cli.choices import Precision
 from evergallery.cli.common import (
     HERE,
     JsonOption,
+    ServerOption,
     WorkspaceOption,
+    by_server,
     item_filter,
     open_workspace,
     say_if_password,
@@ -23,9 +25,7 @@ from evergallery.cli.console import out, print_csv, print_json, print_table, say
 from evergallery.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from evergallery.gallery.items import Item
     from evergallery.gallery.snapshot import Snapshot
-    from evergallery.workspace import Workspace
 
 gallery_app = typer.Typer(no_args_is_help=False, help="Look at and change the stored items.")
 
@@ -77,16 +77,17 @@ def gallery_list(
         list[str] | None, typer.Option(help="Only vectors of this generation.", autocompletion=completion.generations)
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    server: ServerOption = True,
     json: JsonOption = False,
 ) -> None:
-    """List stored items."""
-    with open_workspace(workspace) as space:
-        items: list[dict[str, Any]] = []
-        for batch in space.gallery.iterate(item_filter(space, label, within)):
-            items += [_describe_item(space, item) for item in batch]
-            if len(items) >= limit:
-                break
-    items = items[:limit]
+    """List stored items; by a server of the workspace, where one runs."""
+    question = {"labels": label or [], "within": within or [], "limit": limit}
+    items: list[dict[str, Any]] | None = by_server(workspace, "items", question) if server else None
+    if items is None:
+        from evergallery.searching.rows import listed
+
+        with open_workspace(workspace) as space:
+            items = listed(space.holdings, item_filter(space, label, within), limit)
     if json:
         print_json(items)
     else:
@@ -99,15 +100,17 @@ def gallery_list(
 def gallery_show(
     item: Annotated[str, typer.Argument(help="Id of the item.")],
     workspace: WorkspaceOption = HERE,
+    server: ServerOption = True,
     json: JsonOption = False,
 ) -> None:
-    """Show one stored item."""
-    with open_workspace(workspace) as space:
-        found = space.gallery.get(item)
-        if found is None:
-            raise NotFoundError(f"The gallery has no item {item!r}: list them with  evergallery gallery list")
-        described = _describe_item(space, found)
-    print_json({**described, "embedding": found.embedding.tolist()} if json else described)
+    """Show one stored item; by a server of the workspace, where one runs."""
+    row: dict[str, Any] | None = by_server(workspace, "item", {"item": item}) if server else None
+    if row is None:
+        from evergallery.searching.rows import shown
+
+        with open_workspace(workspace) as space:
+            row = shown(space.holdings, item)
+    print_json(row if json else {name: value for name, value in row.items() if name != "embedding"})
 
 
 @gallery_app.command("duplicates", epilog="Example:  evergallery gallery duplicates --at-least 0.99")
@@ -122,15 +125,18 @@ def gallery_duplicates(
     json: JsonOption = False,
 ) -> None:
     """Find groups of stored items that show nearly the same, by their stored vectors."""
+    from evergallery.holdings.comparing import space_names
     from evergallery.report.words import counted
+    from evergallery.searching.rows import item_row
 
     if csv and json:
         raise InputError("--csv and --json print the same result: give one of them.")
     with open_workspace(workspace) as space, watching(json or csv) as watcher:
         found = space.near_duplicates(at_least=at_least, most=most, watcher=watcher)
+        names = space_names(space.holdings)
         items = space.gallery.get_many([item for group in found.groups for item in group.items], with_embeddings=False)
         rows = [
-            {"group": number, "cosine": round(group.least, 4), **_describe_item(space, items[item])}
+            {"group": number, "cosine": round(group.least, 4), **item_row(names, items[item])}
             for number, group in enumerate(found.groups, 1)
             for item in group.items
             if item in items
@@ -329,19 +335,4 @@ def _describe_snapshot(snapshot: "Snapshot") -> dict[str, Any]:
         "vectors": snapshot.vectors,
         "generations": snapshot.generations,
         "bytes": sum(entry.bytes for entry in snapshot.files.values()),
-    }
-
-
-def _describe_item(space: "Workspace", item: "Item") -> dict[str, Any]:
-    from evergallery.holdings.comparing import space_names
-
-    names = space_names(space.holdings)
-    return {
-        "id": item.id,
-        "label": item.label,
-        "generation": names.get(item.generation, item.generation),
-        "uri": item.uri,
-        "content_hash": item.content_hash,
-        "added": item.added,
-        "metadata": item.metadata,
     }

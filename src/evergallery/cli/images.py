@@ -21,6 +21,7 @@ from evergallery.cli.common import (
     WorkersOption,
     WorkspaceOption,
     allow,
+    by_server,
     item_filter,
     open_workspace,
 )
@@ -203,9 +204,7 @@ def search(
     }
     rows = None
     if server:
-        from evergallery.serving.asking import search_rows
-
-        rows = search_rows(workspace, {**question, "labels": label or [], "within": within or []}, image)
+        rows = by_server(workspace, "search", {**question, "labels": label or [], "within": within or []}, image)
     if rows is None:
         from evergallery.searching.rows import result_rows
 

@@ -15,7 +15,7 @@ from secrets import token_hex
 from typing import Any
 
 from evergallery.errors import EvergalleryError, InputError, NotFoundError, RefusedError
-from evergallery.serving.local import SEARCH, SOCKET, TERMS, connected, terms
+from evergallery.serving.local import SOCKET, TERMS, connected, terms
 from evergallery.strings.environment import TOKEN
 
 TERMS_SECONDS, ANSWER_SECONDS = 2.0, 30.0
@@ -23,19 +23,20 @@ TOLD: dict[str, type[EvergalleryError]] = {kind.__name__: kind for kind in (Inpu
 """Errors that say something of the question: they are the same whoever answers."""
 
 
-def search_rows(directory: Path, question: Mapping[str, Any], picture: Path | None) -> list[dict[str, Any]] | None:
-    """Return what a search finds, as ``searching.rows.result_rows`` tells it, by the server of a workspace.
+def asked(directory: Path, verb: str, question: Mapping[str, Any], picture: Path | None = None) -> Any:
+    """Return what the server of a workspace answers to a command, as the functions of ``searching.rows`` tell it.
 
     ``None`` where there is none, or none that would answer as this process does: it has other terms, knows no such token, has
     too much to do, or cannot.
 
     Args:
         directory: of the workspace.
-        question: by the names of ``schemas.LocalSearch``.
+        verb: what is asked for: ``search``, ``items`` or ``item``.
+        question: by the names of its schema: ``schemas.LocalSearch``, ``LocalItems`` or ``LocalItem``.
         picture: the image that is searched with.
 
     Raises:
-        InputError, NotFoundError, RefusedError: the search does, there as here.
+        InputError, NotFoundError, RefusedError: the verb does, there as here.
     """
     if not (directory / SOCKET).exists():
         return None
@@ -44,16 +45,15 @@ def search_rows(directory: Path, question: Mapping[str, Any], picture: Path | No
             if _answer(connection, "GET", TERMS) != terms(directory):
                 return None
             connection.wait(ANSWER_SECONDS)
-            named = None if picture is None else str(picture)
-            kind, body = _form({**question, "named": named}, None if picture is None else picture.read_bytes())
-            answer = _answer(connection, "POST", SEARCH, body, {"Content-Type": kind})
-            rows: list[dict[str, Any]] = answer["rows"]
-            error = _error(answer["error"], directory)
+            named = {} if picture is None else {"named": str(picture)}
+            kind, body = _form({**question, **named}, None if picture is None else picture.read_bytes())
+            told = _answer(connection, "POST", f"{TERMS}/{verb}", body, {"Content-Type": kind})
+            answer, error = told["answer"], _error(told["error"], directory)
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return None
     if error is not None:
         raise error
-    return rows
+    return answer
 
 
 class _Connection(HTTPConnection):

@@ -21,7 +21,6 @@ from evergallery.strings.environment import LARGEST_IMAGE, RUNTIME
 
 SOCKET = "serving.socket"
 TERMS = "/api/v1/local"
-SEARCH = "/api/v1/local/search"
 WAITING = 64
 """Connections that wait to be accepted."""
 LONGEST_PATH = 100

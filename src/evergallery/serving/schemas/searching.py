@@ -16,6 +16,10 @@ MOST_RESULTS_TOGETHER = 25_600
 """Most results of all queries in one request."""
 
 
+MOST_LISTED = 10_000
+"""Items that a command is told of by a server; it lists more by itself."""
+
+
 class SearchOptions(Body):
     """The options of a search."""
 
@@ -93,7 +97,7 @@ class Search(SearchOptions):
 class LocalSearch(Body):
     """A search of a command; by the names of the verb, whose bounds hold."""
 
-    named: str | None = Field(description="What messages call the picture.")
+    named: str | None = Field(None, description="What messages call the picture.")
     item: str | None
     text: str | None
     generation: str | None
@@ -104,6 +108,20 @@ class LocalSearch(Body):
     minimum_probability: float | None
     score_of: str | None
     exact: bool | None
+
+
+class LocalItems(Body):
+    """Items that a command lists."""
+
+    labels: list[str]
+    within: list[str]
+    limit: int = Field(ge=1, le=MOST_LISTED)
+
+
+class LocalItem(Body):
+    """An item that a command shows."""
+
+    item: str
 
 
 class SearchBatch(Body):
