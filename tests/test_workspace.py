@@ -121,7 +121,7 @@ class TestRefusals:
         ):
             learned.promote("v2")
         with pytest.raises(InputError, match="reason: give it with  evergallery promote v2 --force --why REASON"):
-            learned.promote("v2", force=True)
+            learned.promote("v2", force=True, why=" ")
         learned.promote("v2", force=True, why="the old vectors are a week old")
         pair = learned.holdings.state.compatible[0]
         assert (pair.shown_by, pair.evidence) == ("force", "the old vectors are a week old")

@@ -16,9 +16,11 @@ from evergallery.adapters.kinds import ADAPTERS
 from evergallery.benchmark.protocol import Budget
 from evergallery.cli import choices
 from evergallery.cli.app import app
+from evergallery.cli.arguments import choose_classes
 from evergallery.cli.console import PlainWatcher, print_table
+from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Fit, Interpolation
-from evergallery.errors import did_you_mean
+from evergallery.errors import InputError, did_you_mean
 from evergallery.gallery.items import Precision
 from evergallery.network import HeadKind
 from evergallery.network.architecture import Neck
@@ -71,6 +73,8 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         (["init", "/proc/shop"], ["/proc/shop cannot be created"]),
         (["init", "/dev/null/shop"], ["/dev/null/shop cannot be created"]),
         (["benchmark", "compare", "a", "b"], ["a holds no results"]),
+        (["benchmark", "glyphs", "--ks", "²"], ["--ks '²' is not usable: name ranks"]),
+        (["log", "--limit", "0"], ["--limit 0 is not usable: it has to be at least 1. See"]),
         (["benchmark", "glyphs", "--weights", "no.pt"], ["no.pt"]),
         (["refresh", "v2", "--order", "newest"], ["--order", "'newest'", "oldest"]),
         (["refresh", "v2", "--fraction", "half"], ["--fraction"]),
@@ -99,6 +103,23 @@ def test_a_mistake_is_one_line_with_the_way_out_and_status_2(
     for word in words:
         assert word in done.stderr
     assert not any(tmp_path.iterdir()), "nothing was made"
+
+
+def test_names_of_classes_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes("tulip\n\n rosé \n".encode())
+    (tmp_path / "latin.txt").write_bytes("rosé\n".encode("latin-1"))
+    assert choose_classes(f"@{tmp_path / 'names.txt'}", None, None, no_images) == ("tulip", "rosé")
+    with pytest.raises(InputError, match=r"--classes .*latin.txt cannot be read as UTF-8 text"):
+        choose_classes(f"@{tmp_path / 'latin.txt'}", None, None, no_images)
+    for task in ("²/³", "2/1", "0/1", "1"):
+        with pytest.raises(InputError, match="is not K/N"):
+            choose_classes(None, task, None, no_images)
+    with pytest.raises(InputError, match="--classes ',' names no class"):
+        choose_classes(",", None, None, no_images)
+
+
+def no_images() -> ImageSet:
+    raise AssertionError("what is wrong with a name is said before an image is read")
 
 
 def test_near_names() -> None:

@@ -201,7 +201,7 @@ def test_what_can_be_no_canary(opened: Callable[[CanarySettings], Canary]) -> No
     with pytest.raises(
         InputError, match="needs a reason.*evergallery serve --canary v2 --share 0.5 --force --why REASON"
     ):
-        CanarySettings("v2", 0.5, force=True)
+        CanarySettings("v2", 0.5, force=True, why=" ")
     with pytest.raises(InputError, match="nothing that a client is known by"):
         CanarySettings("v2", 0.5, "X Client")
     with pytest.raises(NotFoundError, match="no generation 'v9'"):

@@ -259,6 +259,8 @@ class TestRefresh:
             ({"fraction": 1.5}, "fraction of 1.5 is not usable"),
             ({"budget": -1.0}, "budget of -1 is not usable"),
             ({"rate": 0.0}, "rate of 0 is not usable"),
+            ({"rate": float("nan")}, "rate of nan is not usable: it must be a number above 0"),
+            ({"budget": float("inf")}, "budget of inf is not usable"),
             ({"batch": 0}, "batch of 0 is not usable"),
             ({"order": "alphabetical"}, "no order 'alphabetical': choose random"),
         ],

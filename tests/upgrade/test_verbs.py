@@ -174,9 +174,12 @@ class TestCheck:
         assert team.promote("v2")
         assert len(team.search(str(files[0]), k=300)) == 250
 
-    def test_damaged_file_of_embeddings(self, made: Workspace, tmp_path: Path) -> None:
-        (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 cut short")
-        with pytest.raises(InputError, match="x.npz cannot be read"):
+    @pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"no archive at all", b""])
+    def test_damaged_file_of_embeddings(self, made: Workspace, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "x.npz").write_bytes(content)
+        with pytest.raises(
+            InputError, match=r"x.npz cannot be read as an .npz file of plain arrays \(File is not a zip"
+        ):
             made.check("v2", tmp_path / "x.npz")
 
     def test_unknown_generation(self, made: Workspace) -> None:
@@ -315,7 +318,7 @@ class TestPromotion:
         with pytest.raises(RefusedError, match="Alone it passes: run  evergallery refresh v3  , whose vectors wait"):
             shop.promote("v3")
         shop.check("v3", coloured_images(classes=10, each=10, seed=7))
-        with pytest.raises(RefusedError, match="give more held-out images to  evergallery check v3 --data HELD_OUT"):
+        with pytest.raises(RefusedError, match="give  evergallery check v3 --data HELD_OUT  more held-out images"):
             shop.promote("v3")
 
     def test_a_newer_check_that_fails_withdraws_the_evidence(self, shop: Workspace) -> None:

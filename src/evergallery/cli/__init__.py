@@ -71,7 +71,7 @@ def _unusable(error: Exception) -> str | None:
         return None
     parameter, context = error.param, error.ctx  # type: ignore[attr-defined]
     source = context.get_parameter_source(parameter.name)
-    name = parameter.envvar if source is not None and source.name == "ENVIRONMENT" else parameter.opts[-1]
+    name = parameter.envvar if source is not None and source.name == "ENVIRONMENT" else max(parameter.opts, key=len)
     first = error.__cause__.errors()[0]
     given, fault = str(first["input"]), fault_of(error.__cause__)
     if choices := fault.partition(" is not one of ")[2]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from evergallery.cli.common import class_names
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, did_you_mean
@@ -38,16 +39,14 @@ def choose_classes(
     if classes is not None and task is not None:
         raise InputError("--classes and --task both choose classes: give one of them.")
     if classes is not None:
-        if not classes.startswith("@"):
-            return tuple(name.strip() for name in classes.split(",") if name.strip())
-        path = Path(classes[1:])
-        if not path.is_file():
+        path = Path(classes[1:]) if classes.startswith("@") else None
+        if path is not None and not path.is_file():
             raise InputError(f"There is no file {path} with the names of classes.")
-        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+        return class_names("--classes", classes, path)
     if task is None:
         return None
     number, _, groups = task.partition("/")
-    if not (number.isdigit() and groups.isdigit() and 1 <= int(number) <= int(groups)):
+    if not (number.isdecimal() and groups.isdecimal() and 1 <= int(number) <= int(groups)):
         raise InputError(f"--task {task!r} is not K/N with 1 ≤ K ≤ N, such as 1/2 for the first half of the classes.")
     images = training_part(read())
     return equal_groups(images.classes, int(groups), seed)[int(number) - 1]

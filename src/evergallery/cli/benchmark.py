@@ -149,7 +149,7 @@ def _ranks(text: str | None) -> tuple[int, ...] | None:
 
     if text is None:
         return None
-    if not all(part.isdigit() and int(part) for part in text.split(",")):
+    if not all(part.isdecimal() and int(part) for part in text.split(",")):
         raise InputError(f"--ks {text!r} is not usable: name ranks such as 1,10,100,1000.")
     return tuple(map(int, text.split(",")))
 

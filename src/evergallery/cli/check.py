@@ -15,6 +15,7 @@ from evergallery.cli.common import (
     PriceOption,
     RuntimeOption,
     WorkspaceOption,
+    class_names,
     open_workspace,
     say_if,
 )
@@ -125,7 +126,7 @@ def check(
         "queries": queries,
         "gallery": gallery,
         "answers": answers,
-        "old_classes": None if old_classes is None else _names(old_classes),
+        "old_classes": None if old_classes is None else _old_classes(old_classes),
         "price_per_hour": price_per_hour,
         "data_dir": data_dir,
         "answer": way,
@@ -198,18 +199,7 @@ def verify(
     print_table(f"{result.set}, {result.images} images, in %", ("queries in vectors", *names), rows)
 
 
-def _names(text: str) -> list[str]:
+def _old_classes(text: str) -> tuple[str, ...]:
     """Names with commas, or a file with a name a line."""
-    from evergallery.errors import InputError
-
-    path = Path(text).expanduser()
-    try:
-        parts = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--old-classes {text} cannot be read as UTF-8 text ({error}).") from error
-    names = [part.strip() for part in parts if part.strip()]
-    if not names:
-        raise InputError(
-            f"--old-classes {text!r} names no class: give names with commas, or a file with a name a line."
-        )
-    return list(dict.fromkeys(names))
+    file = Path(text).expanduser()
+    return class_names("--old-classes", text, file if file.is_file() else None)

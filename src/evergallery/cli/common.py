@@ -145,6 +145,24 @@ def size_given(text: str | None) -> "Size | None":
         raise InputError(f"--size {text}: {error}") from error
 
 
+def class_names(option: str, text: str, file: Path | None) -> tuple[str, ...]:
+    """The classes that an option names, each once: with commas, or in a file with a name on each line.
+
+    Raises:
+        InputError: it names none, or the file is no text.
+    """
+    from evergallery.errors import InputError
+
+    try:
+        parts = text.split(",") if file is None else file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{option} {file} cannot be read as UTF-8 text ({error}).") from error
+    names = dict.fromkeys(part.strip() for part in parts if part.strip())
+    if not names:
+        raise InputError(f"{option} {text!r} names no class: give names with commas, or a file with one on each line.")
+    return tuple(names)
+
+
 def open_workspace(directory: Path) -> "Workspace":
     """The workspace of ``--workspace``."""
     from evergallery.workspace import Workspace

@@ -56,10 +56,10 @@ class Terminal(Console):
     def size(self) -> ConsoleDimensions:
         """Columns and lines, as they are now: pipes and logs have no width, but for what COLUMNS says."""
         said = os.environ.get("COLUMNS", "")
-        if not (said.isdigit() or self.is_terminal):
+        if not (said.isdecimal() or self.is_terminal):
             return ConsoleDimensions(WIDTH_OF_A_PIPE, LINES_OF_A_PIPE)
         width, height = super().size
-        return ConsoleDimensions(int(said) if said.isdigit() else width, height)
+        return ConsoleDimensions(int(said) if said.isdecimal() else width, height)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print; see ``rich``."""

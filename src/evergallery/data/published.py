@@ -147,7 +147,7 @@ def msmt17(data_dir: Path | None) -> Listing:
         folder = next((place for place in places if place.is_dir()), places[0])
         for path, number in fields(root / f"list_{name}.txt", 2):
             camera = path.rpartition("/")[2].split("_")[2:3]
-            if not camera or not number.isdigit():
+            if not camera or not number.isdecimal():
                 raise InputError(f"{root / f'list_{name}.txt'} has the line {path} {number}: download it again.")
             entries.append(_entry(folder / path, f"{part} {int(number):04d}", split, camera[0]))
     return Listing(entries)
@@ -183,7 +183,7 @@ def grocery(data_dir: Path | None) -> Listing:
     for split in ("train", "val", "test"):
         for line in filter(str.strip, lines(root / f"{split}.txt")):
             path, *numbers = (part.strip() for part in line.split(","))
-            if not numbers or not numbers[0].isdigit():
+            if not numbers or not numbers[0].isdecimal():
                 raise InputError(
                     f"{root / f'{split}.txt'} has the line {line!r} without the number of a class: download it again."
                 )

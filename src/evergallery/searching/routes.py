@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,6 +67,10 @@ class Criteria:
     score_of: str | None = None
     exact: bool | None = None
     rescoring: bool = True
+
+    def __post_init__(self) -> None:
+        if self.minimum_score is not None and isnan(self.minimum_score):
+            raise InputError("A smallest score of nan is not usable: give a cosine between -1 and 1.")
 
 
 @dataclass(frozen=True)

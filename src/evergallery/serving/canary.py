@@ -51,7 +51,7 @@ class CanarySettings:
             raise InputError(
                 "For some clients nothing is scored again, because nothing would keep what is made: choose dual."
             )
-        if self.force and not self.why:
+        if self.force and not (self.why and self.why.strip()):
             raise InputError(
                 f"A canary against the evidence needs a reason: give it with  "
                 f"evergallery serve --canary {self.generation} --share {self.share:g} --force --why REASON"

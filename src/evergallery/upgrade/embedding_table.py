@@ -1,7 +1,6 @@
 """A table of embeddings that were made elsewhere, in place of held-out images."""
 
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.unpacking import read_npz
+from evergallery.data.vectors.table import readable
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation
 from evergallery.upgrade.answers import PARQUET, RightAnswer, parquet_arrays, parquet_columns
@@ -44,12 +44,8 @@ def holds_embeddings(path: Path) -> bool:
         return "path" not in parquet_columns(path)
     if path.suffix != ".npz" or not path.is_file():
         return False
-    try:
-        # NumPy leaves a file open that is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return "images" not in arrays.files
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as arrays ({error}): it is damaged, or no .npz file.") from error
+    with readable(path, "an .npz file of plain arrays"):
+        return "images" not in read_npz(path, ())[1]
 
 
 def read_embeddings(path: Path, makers: Mapping[str, Generation]) -> EmbeddingTable:
@@ -106,7 +102,8 @@ def _content(path: Path, makers: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         others = {"label": "labels", "split": "split", "id": "ids", "answer": "answers"}
         content = parquet_arrays(path, makers, others)
     else:
-        content, _ = read_npz(path)
+        with readable(path, "an .npz file of plain arrays"):
+            content, _ = read_npz(path)
     missing = [name for name in makers if name not in content]
     if missing:
         raise InputError(

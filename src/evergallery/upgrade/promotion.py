@@ -71,7 +71,7 @@ class Judgement:
                 f"then; or choose a way of answering with --answer, of which  evergallery check {generation} --data HELD_OUT  "
                 f"says what each gives."
             )
-        return f"To show more, give more held-out images to  evergallery check {generation} --data HELD_OUT"
+        return f"To show more, give  evergallery check {generation} --data HELD_OUT  more held-out images."
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def promote(
         UnavailableError: its endpoint does not answer.
     """
     candidate = Space(holdings.generation(generation))
-    if force and not why:
+    if force and not (why and why.strip()):
         raise InputError(
             f"Promoting against the evidence needs a reason: give it with  evergallery promote {generation} --force --why REASON"
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -414,8 +415,8 @@ def _check_arguments(
     if not 0 < fraction <= 1:
         raise InputError(f"A fraction of {fraction:g} is not usable: give a share of the items, above 0 and up to 1.")
     for name, value in (("budget", budget), ("rate", rate), ("batch", batch)):
-        if value is not None and value <= 0:
-            raise InputError(f"A {name} of {value:g} is not usable: it must be above 0.")
+        if value is not None and not 0 < value < inf:
+            raise InputError(f"A {name} of {value:g} is not usable: it must be a number above 0.")
     if order not in ORDERS:
         raise InputError(f"There is no order {order!r}: choose {', '.join(ORDERS)}.")
 

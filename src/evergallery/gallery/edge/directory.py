@@ -69,7 +69,7 @@ def _shard_directories(directory: Path) -> list[Path]:
 def _number(path: Path) -> int:
     """Return how many times a shard was compacted into a new directory, and one."""
     number = path.name.partition("-")[2]
-    return int(number) if number.isdigit() else 1
+    return int(number) if number.isdecimal() else 1
 
 
 def copy_gallery_files(directory: Path, copy: Path) -> None:
