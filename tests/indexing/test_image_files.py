@@ -12,6 +12,7 @@ from PIL import Image
 from conftest import as_json, evergallery
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
+from evergallery.errors import InputError
 
 
 def model(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -89,3 +90,22 @@ def test_names_of_pictures_that_come_from_no_file_are_not_looked_for(shop: Path)
         space.index(ImageSet.from_arrays(images, np.zeros(3, np.int64), ["cats"], uris=["a#0", "a#1", "a#2"]))
         assert space.image_files().looked_at == 6
         assert space.doctor() == []
+
+
+def test_what_could_not_be_indexed_may_be_opened_no_more_than_before(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "bad.csv").write_bytes(
+        b"path\n" + str(tmp_path / "photos/cats/1.png").encode() + b"\n\xff\n"
+    )
+    (tmp_path / "empty").mkdir()
+    with Workspace(shop) as space:
+        roots = space.holdings.state.image_roots
+        for source in ("tables/bad.csv", "empty"):
+            with pytest.raises(InputError):
+                space.index(tmp_path / source)
+            assert space.holdings.state.image_roots == roots
+        shutil.rmtree(tmp_path / "photos")
+        (tmp_path / "photos").mkdir()
+        with pytest.raises(InputError):
+            space.index(tmp_path / "photos")
+        assert space.holdings.state.image_roots == roots, "what was allowed before stays so"

@@ -102,6 +102,7 @@ class Indexing:
         links: places outside of the root to which links in it lead; they are as much the operator's.
         outside: how many addresses a table names elsewhere, whose places are nobody's yet.
         example: one of them.
+        is_read: whether the listing was gone through to its end; what is no listing was read before.
 
     Args:
         source: what is indexed.
@@ -115,6 +116,7 @@ class Indexing:
         self.links: set[str] = set()
         self.outside = 0
         self.example = ""
+        self.is_read = True
         self._roots = Roots([*roots, self.root] if self.root is not None else roots)
 
     def watched(self, listing: Listing) -> Listing:
@@ -123,6 +125,7 @@ class Indexing:
         Raises:
             InputError: while it is gone through: it names an address of the web, or of another machine, that is not allowed.
         """
+        self.is_read = False
         return Listing(self._entries(listing.entries), listing.by_path)
 
     def _entries(self, entries: Iterable[Entry | Skipped]) -> Iterator[Entry | Skipped]:
@@ -151,6 +154,7 @@ class Indexing:
                 else:
                     self._note(entry.uri)
             yield entry
+        self.is_read = True
 
     def _note(self, address: str) -> None:
         self.outside += 1

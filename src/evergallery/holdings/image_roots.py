@@ -43,7 +43,11 @@ def forbid_images(holdings: Holdings, *places: str | Path) -> list[str]:
 
 @contextmanager
 def allowing(holdings: Holdings, places: Indexing, watcher: Watcher) -> Iterator[None]:
-    """Record where what is indexed in the block lies: what was named by whoever indexes may be opened again."""
+    """Record where what is indexed in the block lies: what was named by whoever indexes may be opened again.
+
+    Where the block ends before all was listed, nothing was stored, and nothing more may be opened than before.
+    """
+    before = holdings.state.image_roots
 
     def record(*roots: str) -> None:
         new = [root for root in roots if root not in holdings.state.image_roots]
@@ -56,7 +60,11 @@ def allowing(holdings: Holdings, places: Indexing, watcher: Watcher) -> Iterator
     try:
         yield
     finally:
-        record(*sorted(places.links))
+        if places.is_read:
+            record(*sorted(places.links))
+        elif places.root not in before:
+            with changing(holdings, "indexing") as state:
+                state.image_roots = [root for root in state.image_roots if root != places.root]
     if places.outside:
         watcher.said(
             f"{places.outside} images lie elsewhere than what was indexed, such as {places.example}: no server shows them, "
