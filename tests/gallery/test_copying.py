@@ -197,6 +197,14 @@ def test_places_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="There is no gallery .*nowhere"):
         open_store(tmp_path / "nowhere", create=False)
     assert not (tmp_path / "nowhere").exists()
+    make_source(tmp_path / "shop" / "gallery").close()
+    (tmp_path / "shop" / "workspace.json").write_text("{}")
+    with pytest.raises(NotFoundError, match="shop holds no gallery: .* such as .*shop/gallery, or its URL"):
+        open_store(tmp_path / "shop", create=False)
+    assert not (tmp_path / "shop" / ".lock").exists(), "nothing is left in a directory of something else"
+    for place in ("shop/gallery", "empty"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        open_store(tmp_path / place, create=False).close()
     with pytest.raises(InputError, match="No engine of galleries is called by mysql://"):
         open_store("mysql://localhost/shop")
 

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from evergallery.data.metadata import metadata_terms
 from evergallery.data.vectors import VectorBatch, VectorTable, open_vectors
-from evergallery.errors import RefusedError
+from evergallery.errors import NotFoundError, RefusedError
 from evergallery.files import read_object, write_json
 from evergallery.gallery.adopted import EXAMPLES, Adoptable, AdoptedCollection, Changes, Rows
+from evergallery.gallery.edge.directory import holds_no_gallery
 from evergallery.gallery.edge.store import EdgeStore
 from evergallery.gallery.items import EVERYTHING, Item, Precision, View, check_items
 from evergallery.gallery.store import BATCH
@@ -247,10 +248,18 @@ def note_of(directory: Path) -> Path:
 
 
 def open_edge(place: str, view: Callable[[], View], /, *, precision: Precision | None, create: bool) -> EdgeStore:
-    """A gallery of its own, or one over a file that was adopted; see ``EdgeStore``."""
+    """A gallery of its own, or one over a file that was adopted; see ``EdgeStore``.
+
+    Raises:
+        NotFoundError: it is not to be made, and the directory is one of something else.
+    """
     directory = Path(place)
     if directory.name == PLACE and note_of(directory).is_file():
         return AdoptedEdgeStore(directory, view)
+    if not create and directory.is_dir() and holds_no_gallery(directory):
+        raise NotFoundError(
+            f"{directory} holds no gallery: name the gallery's own directory, such as {directory / 'gallery'}, or its URL."
+        )
     return EdgeStore(directory, view, precision=precision, create=create)
 
 

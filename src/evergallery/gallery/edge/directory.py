@@ -21,7 +21,7 @@ from evergallery.files import (
     shared_lock,
     write_json,
 )
-from evergallery.gallery.edge.shard import Shard, precision_of
+from evergallery.gallery.edge.shard import SPACE, Shard, precision_of
 from evergallery.gallery.items import Precision
 
 CONTENTS = "contents.json"
@@ -64,6 +64,13 @@ def _shard_directories(directory: Path) -> list[Path]:
             shutil.rmtree(newest[generation])
         newest[generation] = path
     return sorted(newest.values())
+
+
+def holds_no_gallery(directory: Path) -> bool:
+    """Return whether there is something in a directory, and nothing of a gallery; an empty one may become a gallery."""
+    names = {path.name for path in directory.iterdir()} - {".lock", "lost+found"}
+    is_ours = names & {CONTENTS, PRECISION} or any((directory / name / SPACE).is_file() for name in names)
+    return bool(names) and not is_ours
 
 
 def _number(path: Path) -> int:
