@@ -74,6 +74,8 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         (["init", "/dev/null/shop"], ["/dev/null/shop cannot be created"]),
         (["benchmark", "compare", "a", "b"], ["a holds no results"]),
         (["benchmark", "glyphs", "--ks", "²"], ["--ks '²' is not usable: name ranks"]),
+        (["serve", "--upload-megabytes", "inf"], ["--upload-megabytes 'inf' is not usable: it has to be at most"]),
+        (["check", "v2", "--data", "x", "--price-per-hour", "inf"], ["--price-per-hour 'inf' is not usable"]),
         (["log", "--limit", "0"], ["--limit 0 is not usable: it has to be at least 1. See"]),
         (["benchmark", "glyphs", "--weights", "no.pt"], ["no.pt"]),
         (["refresh", "v2", "--order", "newest"], ["--order", "'newest'", "oldest"]),

@@ -188,7 +188,8 @@ class TestWhole:
         assert (card["kind"], card["dimension"]) == ("endpoint", 5)
         assert [len(request["input"]) for request in model.requests] == [2, 2]
         for arguments, message in [
-            (("resnet18", "--rate", 3), "--rate belong to an endpoint"),
+            (("resnet18", "--rate", 3), "--rate belongs to an endpoint"),
+            ((model.address, "--batch", 0), "The endpoint's batch 0 is not usable: it has to be at least 1."),
             ((model.address, "--max-cost", 3), "needs a price"),
             ((model.address, "--body", "[1]"), "no JSON object"),
             ((model.address, "--body", '{"input": 1}'), "said by every request already"),

@@ -66,7 +66,9 @@ DataArgument = Annotated[
 DataDirOption = Annotated[Path | None, typer.Option(help="Where named sets such as cifar100 lie; needed for them.")]
 PriceOption = Annotated[
     float | None,
-    typer.Option(min=0, help="What an hour of this machine costs, in whatever currency; by default nothing is priced."),
+    typer.Option(
+        min=0, max=1e9, help="What an hour of this machine costs, in whatever currency; by default nothing is priced."
+    ),
 ]
 ClusterOption = Annotated[
     str | None,

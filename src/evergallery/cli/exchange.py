@@ -331,7 +331,9 @@ def _model(model: str, asked: dict[str, Any]) -> "str | Endpoint":
         return Endpoint.of(model, **asked)
     if asked:
         named = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
-        raise InputError(f"{named} belong to an endpoint: give its address, such as https://HOST/v1/embeddings.")
+        raise InputError(
+            f"{named} belong{'s' * (len(asked) == 1)} to an endpoint: give its address, such as https://HOST/v1/embeddings."
+        )
     return model
 
 

@@ -49,8 +49,8 @@ RequireTokenOption = Annotated[
 ]
 RateOption = Annotated[float, typer.Option(min=0, help="Requests a second that a client may make; 0 for any.")]
 BurstOption = Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")]
-UploadMegabytesOption = Annotated[float, typer.Option(min=0.001, help="Most megabytes of one picture.")]
-UploadMegapixelsOption = Annotated[float, typer.Option(min=0.001, help="Most megapixels of one picture.")]
+UploadMegabytesOption = Annotated[float, typer.Option(min=0.001, max=1e6, help="Most megabytes of one picture.")]
+UploadMegapixelsOption = Annotated[float, typer.Option(min=0.001, max=1e6, help="Most megapixels of one picture.")]
 BackupsOption = Annotated[Path | None, typer.Option(help="Where snapshots go; backups in the workspace by default.")]
 ShadowOption = Annotated[
     str | None,

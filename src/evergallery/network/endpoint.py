@@ -86,8 +86,10 @@ class Endpoint(BaseModel):
             return cls.model_validate({"address": address, "terms": terms, **given})
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "endpoint"
-            raise InputError(f"The endpoint's {where} is not usable: {fault_of(error)}.") from None
+            where = first["loc"][-1] if first["loc"] else "address"
+            # Of what is no number, such as an address, nothing is said again: it may hold a secret.
+            value = f" {first['input']}" if isinstance(first["input"], int | float) else ""
+            raise InputError(f"The endpoint's {where}{value} is not usable: {fault_of(error)}.") from None
 
     @field_validator("address")
     @classmethod
