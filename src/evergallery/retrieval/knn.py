@@ -181,7 +181,8 @@ def _from_candidates(
     # Of a query: what is above its guess, twice while it is sorted, its part of a block, and of the sample.
     of_each = 16 * room(k) + 32 * COLUMNS + 4 * len(gallery) // SAMPLED
     at_once = min(len(queries), memory_limit // of_each)
-    if at_once < min(len(queries), ROWS) or room(k) >= len(gallery) // 2:
+    # A few queries are not worth so many steps.
+    if at_once < ROWS or room(k) >= len(gallery) // 2:
         return _from_whole_rows(queries, gallery, k, exclusion, rows_at_once)
     indices = torch.empty(len(queries), k, dtype=torch.int64)
     scores = torch.empty(len(queries), k)
