@@ -129,10 +129,12 @@ def index(template: Workspace, folder: Path, images: int, extraction: Extraction
 
 def losing_a_node(shop: Path, folder: Path, images: int) -> dict[str, Any]:
     """Indexing on two nodes of which one is killed with all that runs on it, after its worker had some of the images."""
+    # The token of a cluster on this machine alone is no other's.
+    os.environ.pop("RAY_AUTH_TOKEN", None)
+    os.environ["RAY_AUTH_MODE"] = "disabled"
     from ray.cluster_utils import Cluster as Nodes
 
     memory: dict[str, Any] = {"object_store_memory": 200 << 20}
-    os.environ["RAY_AUTH_MODE"] = "disabled"
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
     template = Workspace(shop)
     lost, _ = (nodes.add_node(num_cpus=1, **memory) for _ in range(2))
