@@ -289,6 +289,7 @@ def tables() -> dict[str, str]:
         "one search": one_search_table(recorded("serving_alone")),
         "peers": peers_table(recorded("peers-100000-128")),
         "beside the engine": beside_engine_table(recorded("peers_some-100000-128")),
+        "beside the engine, 512 dimensions": beside_engine_table(recorded("peers_some-100000-512")),
         "metrics": metrics_table(recorded("metrics")),
         "command line": command_line_table(recorded("command_line")),
         "extraction on a GPU": gpu_extraction_table(recorded("gpu_extraction")),
