@@ -232,8 +232,8 @@ CLAIMS = (
     ),
     Claim(
         EVERGREEN,
-        "queries still find all that v1 finds in its vectors: 93.2 % of its own images, where nine updates by mutual distillation "
-        "leave 63.1, by relation 43.2 and by CSD 25.8",
+        "queries still find all that v1 finds in its vectors: 93.2 % of its own images, where nine updates by mutual "
+        "distillation leave 63.1, by relation 43.2 and by CSD 25.8",
         (
             Order(LONG, "evergreen", "initial", "old cross", more=None),
             *(Order(LONG, "evergreen", other, "old cross", more=True) for other in ("mutual", "relation", "csd")),

@@ -205,6 +205,23 @@ def test_what_looks_at_many_images_on_a_gpu_takes_no_model_from_a_search(
     assert opened == ["cpu", *["cuda"] * (EMBEDDERS + 1)]
 
 
+def test_a_gpu_is_left_to_others_and_the_models_of_searches_stay(
+    shop: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, emptied = gpu_of(monkeypatch, shop), []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    loaded, generation = shop.holdings.loaded, shop.generation("v1")
+    loaded.embedder(generation)
+    loaded.leave_gpu()
+    assert emptied == []
+    loaded.embedder(generation, "cuda")
+    loaded.leave_gpu()
+    assert emptied == [1]
+    loaded.embedder(generation)
+    loaded.embedder(generation, "cuda")
+    assert opened == ["cpu", "cuda", "cuda"]
+
+
 def test_threads_may_share_a_runtime(shop: Workspace, use: Callable[[str], None]) -> None:
     use(next(name for name in reversed(RUNTIMES) if runtimes.is_installed(name)))
     pixels = noise(3)

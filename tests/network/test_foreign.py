@@ -13,6 +13,8 @@ from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.generations.fingerprint import fingerprint_of
 from evergallery.network import build_backbone, extract
+from evergallery.network.endpoint import EndpointModel
+from evergallery.network.extraction import in_torch
 from evergallery.network.foreign import PROBE_CELLS, ForeignModel, probe, probe_images
 
 PREPROCESSING = Preprocessing(size=16)
@@ -44,6 +46,23 @@ def test_extract_runs_a_foreign_model_in_batches() -> None:
     found = extract(a_model(), images, PREPROCESSING, batch_size=3)
     want = ((pixels / 255 - 0.5) / 0.5).mean(axis=(1, 2)) + 2
     np.testing.assert_allclose(found, want / np.linalg.norm(want, axis=1, keepdims=True), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("whole", "expected"), [(True, [7]), (False, [4, 3])])
+def test_what_does_not_look_here_is_given_a_whole_batch(whole: bool, expected: list[int]) -> None:
+    asked: list[int] = []
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float64]:
+        asked.append(len(images))
+        return channel_means(images)
+
+    model = a_model(run)
+    model.whole_batches = whole
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 256, 256, 3), dtype=np.uint8)
+    in_torch(model, Preprocessing(size=256))(pixels)
+    assert asked == expected
+    assert EndpointModel.whole_batches
+    assert not ForeignModel.whole_batches
 
 
 def test_tensors_are_taken_too() -> None:

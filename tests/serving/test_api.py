@@ -494,6 +494,15 @@ class TestJobs:
         assert done["result"]["items"] == {"v1": 200}
         assert writable.post("/api/v1/plan", json={"generation": "v9"}).status_code == 404
 
+    def test_a_gpu_is_left_to_others_when_a_job_ends(
+        self, writable: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        left: list[int] = []
+        monkeypatch.setattr(service_of(writable).holdings.loaded, "leave_gpu", lambda: left.append(1))
+        assert writable.post("/api/v1/plan", json={"generation": "v2"}).status_code == 202
+        assert finished(writable)["state"] == "done"
+        assert left == [1]
+
     def test_a_refresh_stops_and_goes_on(self, writable: TestClient) -> None:
         """And meanwhile no other job begins."""
         assert writable.get("/api/v1/job").status_code == 404

@@ -53,6 +53,16 @@ class LoadedModels:
                 self._embedders = {name: model for name, model in loaded.items() if name not in beside}
             return loaded[key]
 
+    def leave_gpu(self) -> None:
+        """Give back a GPU's memory, once many images have been looked at: another process may want it."""
+        with self._one_loader:
+            on_gpu = [key for key in self._embedders if key[1] == "cuda"]
+            self._embedders = {key: model for key, model in self._embedders.items() if key not in on_gpu}
+        if on_gpu:
+            import torch
+
+            torch.cuda.empty_cache()
+
     def runnable(self, generation: Generation) -> "Runnable | None":
         """A generation's network for the runtimes, where ``keep_runnable`` was told of it."""
         return self._runnable.get(generation.fingerprint)

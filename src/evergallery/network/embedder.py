@@ -37,6 +37,9 @@ class Extractor(nn.Module):
     dimension: int
     """D of its embeddings."""
 
+    whole_batches = False
+    """True of a model that takes a whole batch on a processor too, because the images are looked at elsewhere."""
+
     @property
     def device(self) -> torch.device:
         """The device that its weights are on."""

@@ -138,6 +138,8 @@ class EndpointModel(ForeignModel):
         size: of the pictures that it is sent.
     """
 
+    whole_batches = True
+
     def __init__(
         self, endpoint: Endpoint, account: Account, dimension: int, *, kept: Tensor | None = None, size: Size = 0
     ) -> None:

@@ -66,7 +66,7 @@ def embedding(
     @torch.inference_mode()
     def embed(images: Tensor) -> NDArray[np.float32]:
         with exact(device):
-            made = looked_at(make, images, preprocessing, device)
+            made = looked_at(make, images, preprocessing, device, whole=embedder.whole_batches)
             vectors: NDArray[np.float32] = torch.cat(made).float().cpu().numpy()
         return vectors
 
@@ -121,7 +121,12 @@ def in_parts(images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
 
 
 def looked_at(
-    make: Callable[[Tensor], Made], batch: Tensor, preprocessing: Preprocessing, device: torch.device
+    make: Callable[[Tensor], Made],
+    batch: Tensor,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    *,
+    whole: bool = False,
 ) -> list[Made]:
     """Return what is made of a batch on a device, part by part, in order.
 
@@ -130,6 +135,7 @@ def looked_at(
         batch: images (B, 3, S, S) uint8, or features (B, W), wherever they are.
         preprocessing: of the images.
         device: that makes it.
+        whole: whether a processor takes the batch as a whole too.
 
     Raises:
         UnavailableError: a GPU fails, or has no memory for a single image.
@@ -139,7 +145,7 @@ def looked_at(
         there = part.to(device)
         return make(there if part.ndim == 2 else normalise(there, preprocessing.mean, preprocessing.std))
 
-    parts = (batch,) if batch.ndim == 2 else in_parts(batch, device)
+    parts = (batch,) if whole or batch.ndim == 2 else in_parts(batch, device)
     return [result for part in parts for result in in_memory(made, part)]
 
 

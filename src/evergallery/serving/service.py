@@ -209,7 +209,15 @@ class Service:
         Raises:
             BusyError: another one is running.
         """
-        job = self.jobs.start(kind, arguments, lambda watcher: work(self.workspace, watcher))
+
+        def at_work(watcher: Watcher) -> dict[str, Any]:
+            try:
+                return work(self.workspace, watcher)
+            finally:
+                # A server stays for weeks, and looks at many images now and then.
+                self.holdings.loaded.leave_gpu()
+
+        job = self.jobs.start(kind, arguments, at_work)
         return schemas.Job.model_validate(job.to_dict())
 
     # Looking
