@@ -233,6 +233,12 @@ def test_pairs_of_ones_own(tmp_path: Path) -> None:
             evaluation_set(str(write_pairs(table, lines)))
     with pytest.raises(InputError, match="There is no evaluation set 'lwf': name one of lfw, ijb-c"):
         evaluation_set("lwf")
+    as_spreadsheets_write = "\ufefffirst,second,same\na.png,b.png,1\na.png,c.png,0\n"
+    table.write_text(as_spreadsheets_write, encoding="utf-8")
+    assert len(evaluation_set(str(table)).entries) == 3
+    table.write_text("first,second,same\na.png,é.png,1\n", encoding="latin-1")
+    with pytest.raises(InputError, match="pairs.csv cannot be read as a UTF-8 CSV table"):
+        evaluation_set(str(table))
 
 
 def test_a_face_is_brought_upright_by_its_points() -> None:

@@ -79,7 +79,7 @@ def csv_records(path: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str
     """The number of its last line and the cells of each record of a CSV table, as RFC 4180 has them; empty lines are left out.
 
     Raises:
-        InputError: a quotation mark that is not closed, or stands where it changes what is read.
+        InputError: a quotation mark that is not closed, or stands where it changes what is read; or it is no text in UTF-8.
     """
     taken: list[str] = []
 
@@ -96,6 +96,8 @@ def csv_records(path: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str
             row = next(reader, None)
         except csv.Error as error:
             raise InputError(_misquoted(path, first, str(error))) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
         if row is None:
             return
         text = "".join(taken)

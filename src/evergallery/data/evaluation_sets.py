@@ -380,7 +380,7 @@ def evaluation_set(name: str, data_dir: Path | None = None) -> EvaluationSet:
 
 
 def _rows(table: Path) -> Iterator[tuple[str, str, bool, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding="utf-8-sig") as file:
         records = csv_records(str(table), file)
         head = [name.strip().lower() for name in next(records, (0, []))[1]]
         if head[:3] != ["first", "second", "same"] or head[3:] not in ([], ["fold"]):
@@ -440,7 +440,7 @@ def _revisited(name: str, data_dir: Path | None) -> LandmarkSet:
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows of a table below its head, each with its line."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         records = csv_records(str(path), file)
         next(records, None)
         yield from records

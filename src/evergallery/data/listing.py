@@ -312,7 +312,7 @@ def _csv_rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
                             f"{path} has a {name} of several lines that ends in {where}: close its quotation mark."
                         )
                 yield where, {name: value for name, value in found.items() if name}
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
 
 
