@@ -50,6 +50,7 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         (["init", "shop", "--size", "0"], ["--size", "1"]),
         (["init", "shop", "--dim", "-3"], ["--dim", "2"]),
         (["init", "shop", "--dim", "many"], ["--dim"]),
+        (["init", "shop", "--dim", "100000000"], ["--dim 100000000 is not usable: it has to be at most 65536."]),
         (["init", "shop", "--neck", "long"], ["--neck", "'long'"]),
         (["init", "shop", "--fit", "tight"], ["--fit", "'tight'"]),
         (["init", "shop", "--precision", "int7"], ["--precision", "'int7'"]),

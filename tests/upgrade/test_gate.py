@@ -126,6 +126,7 @@ def test_forgetting_that_could_not_be_measured_is_told_and_refuses_nothing(gate:
     ("text", "message"),
     [
         ("queries = ", "is not TOML"),
+        ("# Für alle\nqueries = 5", "is not TOML .*utf-8"),
         ("querys = 5", "querys is not usable"),
         ("self_test = true", "self_test"),
         ("queries = 0", "queries is not usable"),
@@ -135,7 +136,7 @@ def test_forgetting_that_could_not_be_measured_is_told_and_refuses_nothing(gate:
 )
 def test_policy_that_cannot_be_used_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "gate.toml"
-    path.write_text(text)
+    path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=message):
         Gate.read(path)
 

@@ -9,6 +9,9 @@ from evergallery.errors import InputError, fault_of
 HeadKind = Literal["linear", "unit-rows", "projected-rows", "cosine", "simplex"]
 Neck = Literal["none", "linear", "bn", "linear-bn", "unit-linear", "mlp"]
 
+LARGEST_DIMENSION = 65_536
+"""No gallery takes more, and nobody means more: it is refused before memory is asked for it."""
+
 
 class Architecture(BaseModel):
     """The architecture of an embedder; enough to build it again before its weights are loaded.
@@ -27,7 +30,7 @@ class Architecture(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: str = "resnet20"
-    dimension: int | None = Field(default=None, ge=2)
+    dimension: int | None = Field(default=None, ge=2, le=LARGEST_DIMENSION)
     neck: Neck = "none"
 
     @classmethod

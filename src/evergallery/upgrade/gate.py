@@ -107,10 +107,10 @@ class Gate(BaseModel):
         Raises:
             InputError: it is not TOML, or has a name or value that no condition has.
         """
-        text = path.read_text() if path.is_file() else DEFAULT
         try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else DEFAULT
             return cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is not TOML ({error}): correct it, or delete it for the default gate.") from error
         except ValidationError as error:
             first = error.errors()[0]
