@@ -94,6 +94,16 @@ def test_images_are_looked_at_on_the_device_that_learns(shop: Workspace, monkeyp
     assert set(devices) == {"cuda"}
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_features_made_on_a_gpu_are_those_of_the_processor(shop: Workspace, tmp_path: Path) -> None:
+    first, images = shop.generation("v1"), some(0)
+    embedder = embedder_of(first)
+    here, _ = FeatureCache(tmp_path / "here", embedder, first.preprocessing).plain(images)
+    there, _ = FeatureCache(tmp_path / "there", embedder, first.preprocessing, torch.device("cuda")).plain(images)
+    np.testing.assert_allclose(there, here, rtol=5e-3, atol=5e-3)
+    assert embedder.device.type == "cpu", "the backbone came back"
+
+
 class TestEvergreen:
     def test_the_backbone_stays_and_the_neck_is_solved(self, shop: Workspace) -> None:
         learned = shop.learn(some(0))
