@@ -42,6 +42,17 @@ def said_by(process: BaseProcess, said: Path, seconds: float = 60) -> str:
     return text
 
 
+def killed_while(said: Path, target: Callable[..., object], *arguments: Any, lines: int, seconds: float) -> list[int]:
+    """Kill a process some time after it has said so many numbers, a line each, or is at its end; all that it has said."""
+    said.unlink(missing_ok=True)
+    process = forked(said, target, *arguments)
+    until(lambda: process.exitcode is not None or (said.exists() and said.read_text().count("\n") >= lines))
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    return [int(line) for line in said.read_text().split()]
+
+
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds

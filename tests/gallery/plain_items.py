@@ -1,13 +1,14 @@
 """Items of two generations; light to import, for processes that are killed."""
 
 import functools
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.gallery import GalleryStore, Item
+from evergallery.gallery import GalleryStore, Item, open_store
 from evergallery.gallery.items import View
 
 OLD, NEW = "a" * 64, "b" * 64
@@ -41,3 +42,11 @@ def known(store: GalleryStore, name: str, view: View | None = None) -> Item:
     found = store.get(name, view=view)
     assert found is not None, f"the gallery has no item {name!r}"
     return found
+
+
+def add(place: str, first: int) -> None:
+    """Put batches of items, and say the number of each that is there."""
+    with closing(open_store(place)) as store:
+        for batch in range(first, 1000):
+            store.put([item(batch * 50 + number, OLD if batch % 2 else NEW) for number in range(50)])
+            print(batch, flush=True)

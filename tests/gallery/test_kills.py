@@ -3,11 +3,6 @@
 What was acknowledged is there; an item that was being changed is as before or as after, and nothing else is touched.
 """
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +10,7 @@ import numpy as np
 
 from evergallery.gallery import Item, View
 from evergallery.gallery.edge import EdgeStore, shard
+from forked import killed_while
 
 OLD, NEW = "a" * 64, "b" * 64
 DIMENSIONS = {OLD: 16, NEW: 24}
@@ -95,35 +91,21 @@ def same(before: Item | None, after: Item | None) -> bool:
     return plain.same_but_for_time(after) and np.array_equal(before.embedding, after.embedding)
 
 
-ACTOR = """
-import sys
-sys.path[:0] = {paths!r}
-from test_kills import *
-with EdgeStore(Path(sys.argv[1]), view) as store:
-    for step in range(int(sys.argv[2]), 2000):
-        act(store, step)
-        print(step, flush=True)
-"""
+def act_on(directory: Path, first: int) -> None:
+    """Take the steps, and say the number of each that is done."""
+    with EdgeStore(directory, view) as store:
+        for step in range(first, 2000):
+            act(store, step)
+            print(step, flush=True)
 
 
 def test_kills_lose_nothing_acknowledged_and_leave_nothing_half_written(tmp_path: Path) -> None:
     directory = tmp_path / "gallery"
-    script = ACTOR.format(paths=[str(Path(__file__).parent)])
     draw = np.random.default_rng(1)
     done = 0
     for _ in range(10):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, str(directory), str(done)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        with process.stdout:
-            for _ in range(draw.integers(1, STEPS)):
-                done = int(process.stdout.readline()) + 1
-            time.sleep(draw.uniform(0, 0.05))
-            os.kill(process.pid, signal.SIGKILL)
-            lines = process.stdout.read().split()
-        process.wait()
-        done = int(lines[-1]) + 1 if lines else done
+        lines, seconds = int(draw.integers(1, STEPS)), draw.uniform(0, 0.05)
+        done = killed_while(tmp_path / "said", act_on, directory, done, lines=lines, seconds=seconds)[-1] + 1
         before, after = seen_after(done), seen_after(done + 1)
         with EdgeStore(directory, view) as store:
             assert store.verify() == []

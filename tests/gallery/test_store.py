@@ -1,10 +1,5 @@
 """The contract of every engine: round trips, filters, exact search, moves between generations, kills."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,11 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_items import NEW, OLD, item, known, vector
+from plain_items import NEW, OLD, add, item, known, vector
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, open_store
 from evergallery.gallery.items import NAMESPACE, View
+from forked import killed_while
 
 Open = Callable[[], GalleryStore]
 
@@ -313,37 +309,15 @@ def test_any_sequence_of_puts_and_deletes(place: str, actions: list[tuple[Any, .
         assert all(same(found[name], item) for name, item in model.items())
 
 
-ADDER = """
-import sys
-sys.path[:0] = {paths!r}
-from contextlib import closing
-from evergallery.gallery import open_store
-from plain_items import NEW, OLD, item
-with closing(open_store(sys.argv[1])) as store:
-    for batch in range(int(sys.argv[2]), 1000):
-        store.put([item(batch * 50 + number, OLD if batch % 2 else NEW) for number in range(50)])
-        print(batch, flush=True)
-"""
-
-
-def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(shared_place: str) -> None:
+def test_kill_loses_nothing_acknowledged_and_leaves_no_half_item(shared_place: str, tmp_path: Path) -> None:
     """Ten times, at random moments of a large add."""
-    script = ADDER.format(paths=[str(Path(__file__).parent)])
     draw = np.random.default_rng(0)
     acknowledged = -1
     for _ in range(10):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, shared_place, str(acknowledged + 1)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        with process.stdout:
-            for _ in range(draw.integers(1, 4)):
-                acknowledged = int(process.stdout.readline())
-            time.sleep(draw.uniform(0, 0.15))
-            os.kill(process.pid, signal.SIGKILL)
-            lines = process.stdout.read().split()
-        process.wait()
-        acknowledged = int(lines[-1]) if lines else acknowledged
+        lines, seconds = int(draw.integers(1, 4)), draw.uniform(0, 0.15)
+        acknowledged = killed_while(
+            tmp_path / "said", add, shared_place, acknowledged + 1, lines=lines, seconds=seconds
+        )[-1]
         with closing(open_store(shared_place)) as store:
             assert store.verify() == []
             found = everything(store)

@@ -1,17 +1,13 @@
 """Two versions of an item: every view agrees with a model in plain Python, through kills, full disks and threads."""
 
-import os
-import signal
-import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -25,12 +21,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from many_versions import DIMENSIONS, NEW, OLD, WIDE, item, unit
+from many_versions import DIMENSIONS, NEW, OLD, WIDE, item, refresh, settle, unit
 from plain_items import known
 
 from evergallery.errors import InputError
 from evergallery.gallery import Filter, GalleryStore, Item, View, open_store
 from evergallery.gallery.versions import place as place_of
+from forked import killed_while
 
 BOTH = View()
 
@@ -330,58 +327,13 @@ def test_settled_the_other_way_half_way_through_nothing_is_lost(
 
 # Kills
 
-COMMON = """
-import sys
-sys.path[:0] = {paths!r}
-from contextlib import closing
-from evergallery.gallery import View, open_store
-from evergallery.gallery.edge import store as edge
-from evergallery.gallery.postgres import store as postgres
-from many_versions import NEW, OLD, item
-edge.BATCH = postgres.BATCH = 50
-before, after = View().before("r"), View().after("r")
-"""
-REFRESHER = (
-    COMMON
-    + """
-with closing(open_store(sys.argv[1], lambda: before)) as store:
-    for batch in range(int(sys.argv[2]), 1000):
-        if batch % 20 == 0:
-            store.put([item(number) for number in range(batch * 50, batch * 50 + 1000)])
-        store.refresh([item(number, NEW) for number in range(batch * 50, batch * 50 + 50)], "r")
-        print(batch, flush=True)
-"""
-)
-SETTLER = (
-    COMMON
-    + """
-with closing(open_store(sys.argv[1], lambda: after)) as store:
-    store.settle("r", "new", on_progress=lambda done, total: print(done, flush=True))
-"""
-)
 
-
-def killed_while(script: str, *arguments: Any, lines: int, seconds: float) -> list[int]:
-    """Run a script, kill it some time after so many lines, and return what it had printed."""
-    script = script.format(paths=[str(Path(__file__).parent)])
-    process = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    with process.stdout:
-        printed = [process.stdout.readline() for _ in range(lines)]
-        time.sleep(seconds)
-        os.kill(process.pid, signal.SIGKILL)
-        printed += process.stdout.read().split()
-    process.wait()
-    return [int(line) for line in printed if line]
-
-
-def test_kill_during_refresh_and_settling(shared_place: str) -> None:
+def test_kill_during_refresh_and_settling(shared_place: str, tmp_path: Path) -> None:
     """Five times each, at random moments: nothing acknowledged is lost, no view sees an item twice or another vector."""
     draw, done = np.random.default_rng(0), 0
     for _ in range(5):
-        printed = killed_while(
-            REFRESHER, shared_place, done, lines=int(draw.integers(1, 4)), seconds=draw.uniform(0, 0.1)
-        )
+        lines, seconds = int(draw.integers(1, 4)), draw.uniform(0, 0.1)
+        printed = killed_while(tmp_path / "said", refresh, shared_place, done, lines=lines, seconds=seconds)
         done = printed[-1] + 1
         with closing(open_store(shared_place, lambda: BEFORE)) as store:
             assert store.verify() == []
@@ -394,7 +346,7 @@ def test_kill_during_refresh_and_settling(shared_place: str) -> None:
             assert new == expected([item(n, NEW if n < refreshed else OLD) for n in range(count)])
             assert store.count(view=View().remaining("r")) == count - refreshed
     for _ in range(5):
-        killed_while(SETTLER, shared_place, lines=1, seconds=draw.uniform(0, 0.05))
+        killed_while(tmp_path / "said", settle, shared_place, lines=1, seconds=draw.uniform(0, 0.05))
         with closing(open_store(shared_place, lambda: AFTER)) as store:
             assert contents(store) == new
             assert store.verify() == []
