@@ -47,6 +47,17 @@ from evergallery.retrieval.refresh_curve import random_order
 from evergallery.training import Settings
 from evergallery.watching import Watcher
 from published_toys import make_published
+from shops import make_photos
+
+
+def test_a_folder_of_images_takes_the_place_of_a_set_that_is_made_on_the_spot(tmp_path: Path) -> None:
+    folder = make_photos(tmp_path / "photos", each=4)
+    glyphs = PROTOCOLS["glyphs"]
+    found = glyphs.parts(str(folder), glyphs.budgets["quick"], tmp_path / "cache", Watcher()).images
+    assert all(uri.startswith(str(folder)) for uri in found.uris)
+    assert Experiment("glyphs", "quick", str(folder)).image_name == "photos"
+    assert Experiment("glyphs", "quick").image_name == "glyphs"
+    assert Experiment("cl2r-cifar100", "quick", str(tmp_path)).image_name == "cifar100"
 
 
 @pytest.fixture

@@ -65,9 +65,9 @@ class Experiment:
     @property
     def image_name(self) -> str:
         """Return what the images are called: a named set by its name, others by that of their file or folder."""
-        own = self.definition.data
-        if own is not None and (self.data is None or Path(self.data).is_dir()):
-            return own
+        definition = self.definition
+        if definition.runs_on_its_own(self.data):
+            return str(definition.data)
         return str(self.data).rstrip("/").rpartition("/")[2]
 
 

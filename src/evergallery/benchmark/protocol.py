@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evergallery.benchmark.parts import Parts, parts_of
-from evergallery.data.datasets import NAMED
+from evergallery.data.datasets import MADE, NAMED
 from evergallery.data.images import Fit, Preprocessing
 from evergallery.data.images.sizes import Size
 from evergallery.data.published import layout_of
@@ -164,7 +164,7 @@ class BenchmarkProtocol:
         """
         if self.data is None and data is None:
             raise InputError(f"The protocol {self.name!r} runs on images of your own: name them with --data.")
-        named = self.data is not None and (data is None or (self.data in NAMED and Path(data).is_dir()))
+        named = self.runs_on_its_own(data)
         source = str(self.data if named else data)
         inside = None if named else layout_of(Path(source).absolute().parent)
         if inside is not None and Path(source).is_dir():
@@ -184,6 +184,14 @@ class BenchmarkProtocol:
         return parts_of(
             images, source, test_split=self.test_split, unseen_split=self.unseen_split, held_out=self.held_out
         )
+
+    def runs_on_its_own(self, data: str | None) -> bool:
+        """Return whether the images are the set that the protocol brings, of which ``data`` says at most in which folder it lies.
+
+        A set that is made on the spot lies nowhere: a folder is of other images.
+        """
+        is_place = self.data in NAMED and self.data not in MADE and data is not None and Path(data).is_dir()
+        return self.data is not None and (data is None or is_place)
 
     def dimension(self, backbone: str) -> int:
         """D of the embedding with this backbone."""

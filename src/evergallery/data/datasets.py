@@ -59,6 +59,8 @@ def _published(name: str) -> Callable[[Path | None, Preprocessing], Listing]:
     return lambda data_dir, preprocessing: reader(data_dir)
 
 
+MADE = ("glyphs", "digits")
+"""Sets that lie in no folder: drawn on the spot, or part of a package."""
 NAMED: dict[str, Callable[[Path | None, Preprocessing], Listing | ImageSet]] = {
     "glyphs": glyphs,
     "digits": digits,
