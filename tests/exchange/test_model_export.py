@@ -176,7 +176,7 @@ def test_what_bfloat16_leaves_too_little_of_is_not_written(
 def test_arguments_that_do_not_fit_are_refused_before_any_work(shop: Workspace, tmp_path: Path) -> None:
     for arguments, message in (
         (("model.bin",), "end in .onnx"),
-        (("none/model.onnx",), "There is no folder"),
+        (("none/model.onnx",), "cannot be written: there is no folder"),
         (("model.onnx", "--int8"), "--calibrate IMAGES"),
         (("model.onnx", "--calibrate", "glyphs"), "--int8"),
     ):

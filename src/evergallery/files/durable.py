@@ -188,6 +188,16 @@ def creation_of(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be created ({error.strerror}): name a place in a directory.") from error
 
 
+def require_folder_of(path: Path) -> None:
+    """Refuse a file to be written whose folder is missing, before anything expensive is made for it.
+
+    Raises:
+        InputError: it is.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Yield the name of a temporary file that replaces ``path`` when the block ends, or vanishes if the block fails."""
