@@ -70,6 +70,8 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         (["promote", "v2", "--answer", "two"], ["--answer 'two' is not usable: it is one of checked, direct, adapter"]),
         (["search", "x", "--runtime", "onnx"], ["--runtime 'onnx' is not usable: it is one of auto, torch"]),
         (["serve", "--shadow-answer", "rescore"], ["--shadow-answer 'rescore' is not usable", "adapter, dual. See"]),
+        (["serve", "--sample", "0.1"], ["--sample says how a generation answers beside", "name it with --shadow."]),
+        (["serve", "--why", "tried", "--force"], ["--force and --why say how a generation", "name it with --canary."]),
         (["serve", "--canary-answer", "rescore"], ["--canary-answer 'rescore' is not usable", "adapter, dual. See"]),
         (["init", "/proc/shop"], ["/proc/shop cannot be created"]),
         (["init", "/dev/null/shop"], ["/dev/null/shop cannot be created"]),

@@ -231,6 +231,7 @@ class TestRefresh:
     def test_until_stops_where_the_plan_expects_the_recall(self, switched: Workspace) -> None:
         done = switched.refresh("v2", until=0.9)
         assert 0 < done.refreshed < 200
+        assert done.stopped_by == "until"
         assert recall(switched) >= 0.9
         with pytest.raises(InputError, match="not expected at any share"):
             switched.refresh("v2", until=1.1)

@@ -309,11 +309,15 @@ def short(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+STOPPED = {"done": "all that could be", "until": "enough for the recall that was asked for"}
+"""A refresh that went as far as it should, in words."""
+
+
 def print_refreshed(done: "RefreshResult") -> None:
     """Print what a call of ``refresh`` did."""
     say(
         f"{done.refresh}: {done.refreshed} refreshed in {done.seconds:.0f} s, {done.remaining} keep their vector "
-        f"({'all that could be' if done.stopped_by == 'done' else 'stopped by the ' + done.stopped_by})."
+        f"({STOPPED.get(done.stopped_by) or f'stopped by the {done.stopped_by}'})."
     )
     for problem in done.problems[:SHOWN]:
         err.print(f"  {problem.item[:16]}: {problem.reason}", markup=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """``evergallery serve`` and ``evergallery token``: the HTTP API, and who may use it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +56,7 @@ ShadowOption = Annotated[
     str | None,
     typer.Option(help="A generation that answers a sample of the searches by picture too; see the status."),
 ]
-SampleOption = Annotated[float, typer.Option(help="For --shadow: share of the searches.")]
+SampleOption = Annotated[float | None, typer.Option(help="For --shadow: share of the searches; 0.05 by default.")]
 ShadowAnswerOption = Annotated[
     SearchWay | None,
     typer.Option(help="For --shadow: how it would answer.", autocompletion=completion.search_ways),
@@ -65,12 +65,12 @@ CanaryOption = Annotated[
     str | None,
     typer.Option(help="A generation that answers some of the clients, always the same ones, after the gate."),
 ]
-ShareOption = Annotated[float, typer.Option(help="For --canary: share of the clients.")]
+ShareOption = Annotated[float | None, typer.Option(help="For --canary: share of the clients; 0.05 by default.")]
 ByOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="For --canary: what a client is known by: token, address, a header's name, or client for the token and without "
-        "one the address."
+        help="For --canary: what a client is known by: token, address, a header's name, or client, the default, for the "
+        "token and without one the address."
     ),
 ]
 CanaryAnswerOption = Annotated[
@@ -83,6 +83,10 @@ DriftReferenceOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="For --canary: although the gate refuses it.")]
 WhyOption = Annotated[str | None, typer.Option(help="For --canary: the reason for that, kept in the log.")]
+
+
+SHARE = 0.05
+"""Share of the searches that a shadow answers, and of the clients that a canary does, where nothing else is said."""
 
 
 def serve(
@@ -100,11 +104,11 @@ def serve(
     images_from: ImagesFromOption = None,
     backups: BackupsOption = None,
     shadow: ShadowOption = None,
-    sample: SampleOption = 0.05,
+    sample: SampleOption = None,
     shadow_answer: ShadowAnswerOption = None,
     canary: CanaryOption = None,
-    share: ShareOption = 0.05,
-    by: ByOption = "client",
+    share: ShareOption = None,
+    by: ByOption = None,
     canary_answer: CanaryAnswerOption = None,
     drift_reference: DriftReferenceOption = 2000,
     force: ForceOption = False,
@@ -120,8 +124,18 @@ def serve(
         from evergallery.serving.canary import CanarySettings
         from evergallery.serving.service import ServiceSettings
         from evergallery.serving.shadow import ShadowSettings
-    shadowing = None if shadow is None else ShadowSettings(shadow, sample, Answer.of(shadow_answer))
-    canarying = None if canary is None else CanarySettings(canary, share, by, Answer.of(canary_answer), force, why)
+    of_shadow = {"--sample": sample, "--shadow-answer": shadow_answer}
+    of_canary = {
+        "--share": share, "--by": by, "--canary-answer": canary_answer, "--force": force or None, "--why": why
+    }  # fmt: skip
+    _require_owner("--shadow", shadow, of_shadow)
+    _require_owner("--canary", canary, of_canary)
+    shadowing = canarying = None
+    if shadow is not None:
+        shadowing = ShadowSettings(shadow, SHARE if sample is None else sample, Answer.of(shadow_answer))
+    if canary is not None:
+        known_by, part = by or "client", SHARE if share is None else share
+        canarying = CanarySettings(canary, part, known_by, Answer.of(canary_answer), force, why)
     limits = Limits(
         rate=rate, burst=burst, upload_bytes=int(upload_megabytes * 2**20), upload_pixels=int(upload_megapixels * 1e6)
     )
@@ -133,6 +147,18 @@ def serve(
         require_token=require_token,
         images_from=images_from or (),
     )
+
+
+def _require_owner(owner: str, generation: str | None, options: Mapping[str, object]) -> None:
+    """Refuse options that say how a generation answers beside another, where none does."""
+    from evergallery.errors import InputError
+
+    given = [name for name, value in options.items() if value is not None]
+    if generation is None and given:
+        raise InputError(
+            f"{' and '.join(given)} {'says' if len(given) == 1 else 'say'} how a generation answers beside the one that is "
+            f"promoted: name it with {owner}."
+        )
 
 
 @token_app.command("create", epilog="Example:  evergallery token create --name till --scope read")

@@ -25,6 +25,7 @@ from evergallery.cli.common import (
 )
 from evergallery.cli.console import print_json, say, watching
 from evergallery.cli.printing import (
+    STOPPED,
     print_adapted,
     print_condition,
     print_plan,
@@ -236,7 +237,7 @@ def _after_refresh(space: "Workspace", done: "RefreshResult", adapter: str | Non
     """Return what to do after a call of ``refresh``: go on with it, or whatever comes next."""
     from evergallery.upgrade.advice import next_step
 
-    if done.stopped_by == "done":
+    if done.stopped_by in STOPPED:
         return next_step(space.holdings, done.generation)
     return f"Go on with  evergallery refresh {done.generation}{f' --with {adapter}' if adapter else ''}"
 

@@ -51,21 +51,27 @@ def evidence_between(
     return evidence.answered(answer, share, through)
 
 
+AGAIN = "evergallery check GENERATION --data HELD_OUT"
+
+
 def read_check(path: Path) -> dict[str, Any]:
     """Return what is kept of a check.
 
     Raises:
         DamagedError: it is not what was written.
     """
-    content = read_object(path, verdict=str, reason=str, direct=dict, adapted=(dict, type(None)))
+    try:
+        content = read_object(path, verdict=str, reason=str, direct=dict, adapted=(dict, type(None)))
+    except DamagedError as error:
+        # What was measured can be measured again, with no backup.
+        raise DamagedError(f"{path} is not the evidence of a check: make it again with  {AGAIN}") from error
     try:
         for found in (content["direct"], content["adapted"]):
             if found is not None:
                 Evidence.model_validate(found)
     except ValidationError as error:
         raise DamagedError(
-            f"{path} is not the evidence of a check ({fault_of(error)}): make it again with  "
-            f"evergallery check GENERATION --data HELD_OUT"
+            f"{path} is not the evidence of a check ({fault_of(error)}): make it again with  {AGAIN}"
         ) from error
     return content
 

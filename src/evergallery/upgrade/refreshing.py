@@ -64,7 +64,8 @@ class RefreshResult:
         remaining: items that keep their old vector so far.
         problems: of items whose image is gone or cannot be read; they keep their old vector.
         seconds: spent.
-        stopped_by: ``done``, ``fraction``, ``budget``, or ``request`` where the watcher asked for it.
+        stopped_by: ``done``, ``fraction``, ``until`` where the recall is to be expected, ``budget``, or ``request`` where the
+            watcher asked for it.
         shown: whether searches see the new vectors.
     """
 
@@ -228,9 +229,11 @@ def refresh(
         raise InputError(f"{adapter} maps stored vectors, which this process does alone: leave out the cluster.")
     started = time.monotonic()
     target, asker = target_of(holdings, generation, adapter), Space(holdings.generation(generation))
+    limit = "fraction"
     if until is not None:
         request = RefreshProposal(generation, adapter, images, FINE_SHARES, (order,), data_dir)
-        fraction = min(fraction, _share_until(until, measured_plan(holdings, request, watcher), order, watcher))
+        enough = _share_until(until, measured_plan(holdings, request, watcher), order, watcher)
+        fraction, limit = min((fraction, limit), (enough, "until"))
     items = to_refresh(holdings, target, before_refresh(holdings))
     maps = maps_into(holdings, target)
     with ExitStack() as stack:
@@ -255,7 +258,7 @@ def refresh(
         remaining=queue.left - progress.gained,
         problems=tuple(progress.problems),
         seconds=time.monotonic() - started,
-        stopped_by=progress.stopped_by or ("done" if fraction == 1 else "fraction"),
+        stopped_by=progress.stopped_by or ("done" if fraction == 1 else limit),
         shown=(holdings.state.refresh or opened).shown,
     )
     how = {"adapter": adapter, "order": order, "fraction": fraction}
