@@ -41,7 +41,7 @@ def test_dual_query(writable: TestClient, tmp_path: Path) -> None:
     assert alone.status_code == 409
     assert "v1 itself, which has not looked at this query" in alone.json()["error"]["message"]
     workspace = writable.app.state.service.workspace  # type: ignore[attr-defined]
-    seen = {name: embed(workspace, query, workspace.generation(name)).tolist() for name in ("v1", "v3")}
+    seen = {name: embed(workspace.holdings, query, workspace.generation(name)).tolist() for name in ("v1", "v3")}
     both = writable.post("/api/v1/search", json={"vector": seen["v3"], "seen_by": {"v1": seen["v1"]}}).json()
     assert [result["item"]["id"] for result in both["results"]] == [result["item"]["id"] for result in after["results"]]
     item = writable.post("/api/v1/search", json={"item": both["results"][0]["item"]["id"]})

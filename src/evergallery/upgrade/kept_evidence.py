@@ -64,7 +64,7 @@ def read_check(path: Path) -> dict[str, Any]:
         content = read_object(path, verdict=str, reason=str, direct=dict, adapted=(dict, type(None)))
     except DamagedError as error:
         # What was measured can be measured again, with no backup.
-        raise DamagedError(f"{path} is not the evidence of a check: make it again with  {AGAIN}") from error
+        raise DamagedError(f"{path} cannot be read as the evidence of a check: make it again with  {AGAIN}") from error
     try:
         for found in (content["direct"], content["adapted"]):
             if found is not None:
