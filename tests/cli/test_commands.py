@@ -247,6 +247,18 @@ def test_wrong_input_is_one_sentence(
     assert done.stdout == ""
 
 
+def test_ctrl_c_after_the_end_makes_no_failure() -> None:
+    script = (
+        "import atexit, os, signal, sys\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "from evergallery.cli import main\n"
+        "sys.argv = ['evergallery', '--version']\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_ctrl_c_says_that_nothing_is_lost(photos: Path, tmp_path: Path) -> None:
     evergallery("init", tmp_path / "shop", "--backbone", "resnet8", "--size", 16)
     process = subprocess.Popen(

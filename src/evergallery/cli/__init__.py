@@ -1,6 +1,8 @@
 """The command line: parses, calls the workspace, prints."""
 
+import atexit
 import errno
+import signal
 import sys
 import traceback
 
@@ -16,6 +18,9 @@ def main() -> None:
     from evergallery.cli.console import Terminal
     from evergallery.errors import EvergalleryError
 
+    # Registered last, so that it is the first to run.
+    atexit.unregister(_end_in_peace)
+    atexit.register(_end_in_peace)
     # typer brings a copy of click whose exceptions it does not export, but for this one and what it is made of.
     usage: type[Exception] = typer.BadParameter.__mro__[1]
     Terminal.workspace, Terminal.hides_progress = None, False
@@ -37,6 +42,11 @@ def main() -> None:
     if status == 130:
         _tell("stopped; nothing that was stored is lost, and the same command goes on from there (a demo begins anew).")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _end_in_peace() -> None:
+    """Let Ctrl-C no longer make a failure of a command that has ended: the interpreter takes a moment to go."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _tell(message: str) -> None:
