@@ -36,6 +36,7 @@ from evergallery.data.streaming import Picture, processors
 from evergallery.extraction.cluster import Cluster
 from evergallery.extraction.connecting import connected
 from evergallery.extraction.extraction import Extraction, LocalExtraction, PictureAnswer
+from evergallery.holdings.runtimes import Running
 from evergallery.indexing.pipeline import IndexSource, index_images
 from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
@@ -184,7 +185,7 @@ def main() -> None:
         template = registered(Path(name) / "template", options.backbone, options.size)
         maker = template.promoted
         embed = in_torch(maker.embedder(), maker.preprocessing)
-        here = LocalExtraction(lambda _: embed, maker.preprocessing)
+        here = LocalExtraction(lambda _: Running(embed, {}), maker.preprocessing)
         start = time.perf_counter()
         with connected("local", options.workers) as ray:
             started = {"cluster": round(time.perf_counter() - start, 1)}

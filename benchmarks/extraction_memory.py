@@ -25,6 +25,7 @@ from evergallery.data.streaming import grouped
 from evergallery.extraction.extraction import LocalExtraction
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item, PutCounts
+from evergallery.holdings.runtimes import Running
 from evergallery.indexing.pipeline import IndexSource, index_images
 from evergallery.network import Extractor
 from evergallery.network.extraction import in_torch
@@ -107,7 +108,7 @@ def growth(folder: Path, count: int, store: Any, scratch: Path) -> dict[str, Any
     index_images(
         store,
         Maker(),  # type: ignore[arg-type]
-        LocalExtraction(lambda _: embed, Maker.preprocessing),
+        LocalExtraction(lambda _: Running(embed, {}), Maker.preprocessing),
         IndexSource(list_folder(str(folder), False), "pictures", scratch / "skipped.csv"),
         gauge,
     )

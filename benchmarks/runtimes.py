@@ -6,6 +6,7 @@ are those of the vectors that they make of noise.
 
 import argparse
 import contextlib
+import functools
 import os
 import shutil
 import statistics
@@ -26,7 +27,7 @@ from evergallery.data.image_set import as_batch
 from evergallery.data.images import Preprocessing, decode, read_pixels
 from evergallery.data.images import pixels as pixels_of
 from evergallery.data.streaming import in_background, processors, working
-from evergallery.extraction.extraction import LocalExtraction, decoded_by, embedded, first_use
+from evergallery.extraction.extraction import LocalExtraction, decoded_by, embedded
 from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.runtimes import _processor
 from evergallery.network import Extractor, embedding
@@ -120,12 +121,12 @@ def whole_batches() -> Any:
     """As it was before: the network waits until all pictures of a batch are decoded."""
 
     def embed(self: LocalExtraction, batches: Any, most: int) -> Any:
-        count, network = processors(), first_use(lambda: self.running(most))
+        count, opened = processors(), functools.cache(lambda: self.running(most))
         with working(count) as decoders:
             decoded = ((tag, decoded_by(decoders, count, some, self.preprocessing)) for tag, some in batches)
             with (
                 in_background(decoded) as ready,
-                in_background((tag, embedded(answers, network)) for tag, answers in ready) as made,
+                in_background((tag, embedded(answers, lambda some: opened()(some))) for tag, answers in ready) as made,
             ):
                 yield from made
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import models
@@ -15,7 +16,9 @@ from evergallery.data.listing import Entry
 from evergallery.data.streaming import Picture
 from evergallery.extraction import extraction, opening
 from evergallery.extraction.extraction import LocalExtraction
-from evergallery.network.runtimes import part_size
+from evergallery.holdings.runtimes import Running
+from evergallery.network import runtimes
+from evergallery.network.runtimes import FEW, part_size
 
 PATIENCE = 60.0
 PART = 4
@@ -44,7 +47,9 @@ def test_the_first_part_is_embedded_before_the_last_picture_is_decoded(monkeypat
         return first_value(pixels)
 
     monkeypatch.setattr(extraction, "decode_picture", decode)
-    made = LocalExtraction(lambda most: embed, Preprocessing(size=8), PART).embed([("tag", pictures(range(10)))], 10)
+    made = LocalExtraction(lambda most: Running(embed, {}, PART), Preprocessing(size=8)).embed(
+        [("tag", pictures(range(10)))], 10
+    )
     ((tag, answers),) = made
     assert tag == "tag"
     assert [float(answer[0]) for answer in answers if not isinstance(answer, Skipped)] == list(range(10))
@@ -63,7 +68,9 @@ def test_answers_keep_their_order_and_what_is_decoded_goes_together() -> None:
             found[3] = Picture(Entry("odd", None), "odd", b"no picture")
             yield start, found
 
-    for start, answers in LocalExtraction(lambda most: embed, Preprocessing(size=8), PART).embed(batches(), 27):
+    for start, answers in LocalExtraction(lambda most: Running(embed, {}, PART), Preprocessing(size=8)).embed(
+        batches(), 27
+    ):
         assert isinstance(answers[3], Skipped)
         values = [None if isinstance(answer, Skipped) else float(answer[0]) for answer in answers]
         assert values == [None if row == 3 else start + row for row in range(9)]
@@ -77,7 +84,11 @@ def test_what_a_network_raises_comes_out() -> None:
         raise ValueError("the network is ill")
 
     with pytest.raises(ValueError, match="ill"):
-        list(LocalExtraction(lambda most: embed, Preprocessing(size=8), PART).embed([(0, pictures(range(9)))], 9))
+        list(
+            LocalExtraction(lambda most: Running(embed, {}, PART), Preprocessing(size=8)).embed(
+                [(0, pictures(range(9)))], 9
+            )
+        )
 
 
 def test_what_takes_whole_batches_best_gets_them() -> None:
@@ -88,16 +99,35 @@ def test_what_takes_whole_batches_best_gets_them() -> None:
         return first_value(pixels)
 
     batches = [(start, pictures(range(start, start + 9))) for start in (0, 9, 18)]
-    made = list(LocalExtraction(lambda most: embed, Preprocessing(size=8)).embed(batches, 27))
+    made = list(LocalExtraction(lambda most: Running(embed, {}), Preprocessing(size=8)).embed(batches, 27))
     assert [tag for tag, _ in made] == [0, 9, 18]
     assert sizes == [9, 9, 9]
 
 
-@pytest.mark.parametrize(("gpu", "part"), [(False, part_size(16)), (True, None)])
-def test_a_network_on_the_processor_alone_takes_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, part: int | None
+def test_nothing_is_opened_where_all_pictures_are_known() -> None:
+    def never(most: int) -> Running:
+        raise AssertionError("there is nothing to look at")
+
+    extraction = LocalExtraction(never, Preprocessing(size=8))
+    assert list(extraction.embed([(0, []), (1, [])], 0)) == [(0, []), (1, [])]
+    assert extraction.how == {}
+
+
+def test_the_journal_hears_how_pictures_were_embedded() -> None:
+    extraction = LocalExtraction(lambda most: Running(first_value, {"device": str(most)}), Preprocessing(size=8))
+    list(extraction.embed([(0, pictures(range(3)))], 3))
+    assert extraction.how == {"device": "3"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "images", "part"),
+    [(False, FEW, part_size(16)), (True, FEW - 1, part_size(16)), (True, FEW, None)],
+)
+def test_parts_are_for_a_network_that_runs_on_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, images: int, part: int | None
 ) -> None:
-    monkeypatch.setattr(opening, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
     with Workspace.create(tmp_path / "shop", size=16) as shop:
         network = shop.register("resnet20", pretrained=False, size=16)
         function = shop.register(models.worn, size=16)
@@ -105,5 +135,5 @@ def test_a_network_on_the_processor_alone_takes_parts(
         for generation in (network, function):
             with opening.extracting(shop.holdings, generation) as found:
                 assert isinstance(found, LocalExtraction)
-                parts.append(found.part)
+                parts.append(found.running(images).part)
     assert parts == [part, None], "somebody else's model takes what it is given, and may count its requests"

@@ -8,6 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from evergallery.data.streaming import (
 from evergallery.extraction.images import ItemImages, PixelSource, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.notes import Problem
+from evergallery.holdings.runtimes import Running
 from evergallery.network.runtimes import Embed
 
 Tag = TypeVar("Tag")
@@ -70,16 +72,13 @@ class LocalExtraction:
     So the network does not wait while vectors are stored.
 
     Args:
-        running: what embeds so many images best.
+        running: what embeds so many images best; asked when there is a first image for it, not where all of them are known.
         preprocessing: of its input.
-        part: pictures that it takes as well at once as a whole batch, so that it need not wait for all of one to be decoded;
-            ``None`` where a whole batch is best, as on a GPU and over HTTP.
     """
 
-    def __init__(self, running: Callable[[int], Embed], preprocessing: Preprocessing, part: int | None = None) -> None:
+    def __init__(self, running: Callable[[int], Running], preprocessing: Preprocessing) -> None:
         self.running = running
         self.preprocessing = preprocessing
-        self.part = part
         self.how: Mapping[str, str] = {}
 
     def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
@@ -91,7 +90,7 @@ class LocalExtraction:
         self, batches: Iterable[tuple[Tag, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures with their data."""
-        embed = first_use(lambda: self.running(most))
+        opened = cache(lambda: self._opened(most))
         with working(processors()) as decoders:
             begun = (
                 (tag, [decoders.submit(decode_picture, picture, self.preprocessing) for picture in pictures])
@@ -99,9 +98,7 @@ class LocalExtraction:
             )
             with (
                 in_background(begun) as ready,
-                in_background(
-                    (tag, embedded_as_decoded(pictures, self.part or len(pictures), embed)) for tag, pictures in ready
-                ) as made,
+                in_background((tag, embedded_as_decoded(pictures, opened)) for tag, pictures in ready) as made,
             ):
                 yield from made
 
@@ -109,25 +106,20 @@ class LocalExtraction:
         self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots
     ) -> Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]:
         """New vectors of stored items."""
-        embed = first_use(lambda: self.running(most))
+        opened = cache(lambda: self._opened(most))
         found = ((batch, find_images(batch, self.preprocessing, roots, known)) for batch in batches)
         with (
             in_background(found) as ready,
-            in_background((batch, renewed(batch, images, embed)) for batch, images in ready) as made,
+            in_background(
+                (batch, renewed(batch, images, lambda pixels: opened()(pixels))) for batch, images in ready
+            ) as made,
         ):
             yield from made
 
-
-def first_use(opened: Callable[[], Embed]) -> Embed:
-    """Return what embeds, opened when there is a first image for it: not where all of them are known."""
-    kept: list[Embed] = []
-
-    def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if not kept:
-            kept.append(opened())
-        return kept[0](pixels)
-
-    return embed
+    def _opened(self, most: int) -> Running:
+        running = self.running(most)
+        self.how = running.how
+        return running
 
 
 def decoded_by(
@@ -145,22 +137,26 @@ def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> li
 
 
 def embedded_as_decoded(
-    decoding: Sequence[Future[NDArray[np.uint8] | Skipped]], part: int, embed: Embed
+    decoding: Sequence[Future[NDArray[np.uint8] | Skipped]], opened: Callable[[], Running]
 ) -> list[PictureAnswer]:
     """The vectors of pictures that are being decoded: what is there by now goes through the network, which waits for no more.
 
     Args:
         decoding: the pictures.
-        part: so many, or a multiple, go through the network together.
-        embed: the network.
+        opened: the network, opened where there is a picture; so many as it takes best at once, or a multiple, go through it
+            together.
     """
+    if not decoding:
+        return []
+    network = opened()
+    part = network.part or len(decoding)
     answers: list[PictureAnswer] = []
     waiting = deque(decoding)
     while waiting:
         some: list[NDArray[np.uint8] | Skipped] = []
         while waiting and (not some or all(picture.done() for picture in itertools.islice(waiting, part))):
             some += [waiting.popleft().result() for _ in range(min(part, len(waiting)))]
-        answers += embedded(some, embed)
+        answers += embedded(some, network)
     return answers
 
 

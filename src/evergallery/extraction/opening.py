@@ -8,7 +8,6 @@ from evergallery.extraction.extraction import Extraction, LocalExtraction
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import running
-from evergallery.network.runtimes import Embed, has_gpu, part_size
 from evergallery.watching import SILENT, Watcher
 
 
@@ -42,16 +41,7 @@ def extracting(
     if cluster is None:
         # Before anything is begun: a network that is damaged, or a runtime that is not there, is found out now.
         running(holdings, generation, 1, watcher)
-
-        def begun(images: int) -> Embed:
-            made = running(holdings, generation, images, watcher)
-            here.how = made.how
-            return made
-
-        size = generation.preprocessing.size
-        on_processor = generation.can_be_parent and not has_gpu()
-        here = LocalExtraction(begun, generation.preprocessing, part_size(size) if on_processor else None)
-        yield here
+        yield LocalExtraction(lambda images: running(holdings, generation, images, watcher), generation.preprocessing)
         return
     from evergallery.extraction.cluster import Cluster
 

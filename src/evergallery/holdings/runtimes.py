@@ -33,6 +33,7 @@ from evergallery.network.runtimes import (
     asked_for,
     device_for,
     is_installed,
+    part_size,
     threads,
     version_of,
 )
@@ -50,10 +51,13 @@ class Running:
         embed: makes float32 vectors (B, D) of unit length.
         how: in which runtime, on which device and in which numbers, as the journal has it; of a foreign model as far as it is
             known.
+        part: images that it takes as well at once as a whole batch, so that nobody need wait until all of one are there; ``None``
+            where a whole batch is best, as on a GPU and for somebody else's model.
     """
 
     embed: Embed
     how: Mapping[str, str]
+    part: int | None = None
 
     def __call__(self, pixels: Pixels) -> Vectors:
         """The vectors of some images."""
@@ -104,16 +108,18 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
     found = network.in_runtime(chosen)
     if found is None:
         return _torch(holdings, generation)
-    return Running(found, {"runtime": chosen, "numbers": "float32"})
+    return Running(found, {"runtime": chosen, "numbers": "float32"}, part_size(generation.preprocessing.size))
 
 
 def _torch(holdings: Holdings, generation: Generation, device: Device = "cpu") -> Running:
     from evergallery.network.extraction import in_torch
 
-    how = {"runtime": "torch", **({"device": device} if device != "cpu" else {}), "numbers": "float32"}
+    embed = in_torch(holdings.loaded.embedder(generation, device), generation.preprocessing)
     if not generation.can_be_parent:
-        how = {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
-    return Running(in_torch(holdings.loaded.embedder(generation, device), generation.preprocessing), how)
+        return Running(embed, {name: str(value) for name, value in generation.card.model.items() if name == "numbers"})
+    if device != "cpu":
+        return Running(embed, {"runtime": "torch", "device": device, "numbers": "float32"})
+    return Running(embed, {"runtime": "torch", "numbers": "float32"}, part_size(generation.preprocessing.size))
 
 
 def _is_worth_it(
