@@ -20,7 +20,7 @@ from common import Told, record
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.memory import Memory
+from evergallery.memory import Memory, TrainingOutputs
 from evergallery.methods import METHODS, Beginning
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
 from evergallery.training import Past, Settings, TrainingData, train
@@ -52,7 +52,7 @@ def one(name: str, backbone: str, steps: int) -> dict[str, float]:
     images = some_images(steps, range(0 if method.needs.old_images else OLD, ALL))
     old = some_images(2, range(OLD))
     known = outputs_of(parent, old, PREPROCESSING)
-    memory = METHODS[PLAIN]().remember("v1", Memory(), torch.from_numpy(old.labels), known, None, dict)
+    memory = METHODS[PLAIN]().remember("v1", Memory(), TrainingOutputs(torch.from_numpy(old.labels), known), dict)
     network = a_network(ALL, 1)
     if method.needs.parent_weights:
         network.embedder.load_state_dict(parent.embedder.state_dict())

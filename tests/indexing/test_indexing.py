@@ -17,7 +17,7 @@ from evergallery import Workspace
 from evergallery.data import streaming
 from evergallery.errors import InputError
 from evergallery.gallery.items import Item
-from evergallery.holdings.images import load_images
+from evergallery.holdings.images import ImageReader
 from evergallery.indexing import pipeline, skipped_names
 
 batches: list[int] = []
@@ -71,7 +71,7 @@ def stored(shop: Workspace) -> dict[str, Item]:
 def test_vectors_are_those_of_images_read_as_a_whole(shop: Workspace, photos: Path) -> None:
     done = shop.index(photos)
     assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (60, 0, 0, 0)
-    images = load_images(shop.holdings, photos, shop.promoted.preprocessing, minimum_per_class=0)
+    images = ImageReader(shop.holdings).read(photos, shop.promoted.preprocessing, minimum_per_class=0)
     expected = shop.extract(shop.promoted, images, keep=False)
     items = stored(shop)
     for index, content in enumerate(images.hashes):

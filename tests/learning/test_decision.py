@@ -14,11 +14,12 @@ from conftest import coloured_images
 from evergallery import Workspace
 from evergallery.errors import InputError
 from evergallery.files import sha256_of
-from evergallery.learning.decision import Ground, Request, decide
+from evergallery.learning.decision import StartingPoint, decide
 from evergallery.learning.networks import start_network
+from evergallery.learning.request import InitialWeights, NetworkChanges, Request
 from evergallery.learning.run import Run
 from evergallery.methods import DualTuning, Evergreen, Finetune, Joint
-from evergallery.network import Architecture, Embedder, build_backbone
+from evergallery.network import Architecture, Embedder, Neck, build_backbone
 from evergallery.network.relatives import vectors_between
 from evergallery.training import Settings
 
@@ -40,8 +41,19 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return shop
 
 
-def decided(shop: Workspace, **asked: Any) -> Run:
-    return decide(Request(**asked), Ground.of(shop.promoted, shop.holdings.state), 2, shop.directory)
+def decided(
+    shop: Workspace,
+    *,
+    backbone: str | None = None,
+    dim: int | None = None,
+    neck: Neck | None = None,
+    weights: Path | None = None,
+    from_scratch: bool = False,
+    **asked: Any,
+) -> Run:
+    beginning = InitialWeights.of(pretrained=False, from_scratch=from_scratch, file=weights, supporting_file=None)
+    request = Request(network=NetworkChanges(backbone, dim, neck), weights=beginning, **asked)
+    return decide(request, StartingPoint.of(shop.promoted, shop.holdings.state), 2, shop.directory)
 
 
 def test_a_file_of_weights_is_read_once_and_its_hash_is_of_that_reading(pretrained: Workspace, tmp_path: Path) -> None:
@@ -133,7 +145,7 @@ class TestFromScratch:
 class TestPretrained:
     @pytest.mark.parametrize(("neck", "beginning"), [(None, "parent"), ("mlp", "parent"), ("linear", "scratch")])
     def test_a_neck_goes_on_where_it_begins_as_the_identity(
-        self, neck: str | None, beginning: str, pretrained: Workspace
+        self, neck: Neck | None, beginning: str, pretrained: Workspace
     ) -> None:
         run = decided(pretrained, neck=neck, method=Finetune())
         assert (run.settings.train, run.architecture.neck) == ("neck", neck or "unit-linear")

@@ -85,7 +85,7 @@ def test_images_are_looked_at_on_the_device_that_learns(shop: Workspace, monkeyp
 
     monkeypatch.setattr("evergallery.learning.learning.join", lambda device: Ranks(device=torch.device("cuda")))
     monkeypatch.setattr(features, "on_device", recorded)
-    monkeypatch.setattr("evergallery.learning.lessons.on_device", recorded)
+    monkeypatch.setattr("evergallery.learning.inputs.on_device", recorded)
     monkeypatch.setattr(features, "looked_at", looked_at)
     shop.learn(some(0))
     # Features of whole images and of their views, then what is remembered of them.

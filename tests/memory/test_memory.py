@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from evergallery.memory import (
     ClassMeans,
     Memory,
+    TrainingOutputs,
     Weighting,
     class_means,
     estimate_drift,
@@ -114,11 +115,11 @@ class TestMemory:
         generator = torch.Generator().manual_seed(0)
         shifts = torch.randn(2, 4, generator=generator)
         first = outputs(torch.randn(10, 4, generator=generator))
-        memory = Memory().after("v1", torch.arange(10) % 2, first, None)
+        memory = Memory().after("v1", TrainingOutputs(torch.arange(10) % 2, first))
         for number, shift in enumerate(shifts, 2):
             old = outputs(torch.randn(10, 4, generator=generator))
             new = outputs(old.features + shift)
-            memory = memory.after(f"v{number}", torch.arange(10) % 2 + 2 * number, new, old)
+            memory = memory.after(f"v{number}", TrainingOutputs(torch.arange(10) % 2 + 2 * number, new, old))
         moved = memory.means["v1"]
         torch.testing.assert_close(moved.drift, (shifts[0] + shifts[1]).expand(2, 4))
         torch.testing.assert_close(moved.raw, class_means(first.features, torch.arange(10) % 2, 2) + moved.drift)
@@ -129,38 +130,38 @@ class TestMemory:
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(3, 12, 4, generator=generator)
         labels = torch.arange(12) % 2
-        first = Memory().after("v1", labels, outputs(x[0]), None)
-        second = first.after("v2", labels + 2, outputs(x[1]), outputs(x[0]))
+        first = Memory().after("v1", TrainingOutputs(labels, outputs(x[0])))
+        second = first.after("v2", TrainingOutputs(labels + 2, outputs(x[1]), outputs(x[0])))
         # What the three generations make of the third task's images.
         y = torch.randn(3, 12, 4, generator=generator)
         jumps = {name: (memory.means[name], outputs(seen)) for name, memory, seen in
                  (("v1", first, y[0]), ("v2", second, y[1]))}  # fmt: skip
-        third = second.after("v3", labels + 4, outputs(y[2]), outputs(y[1]), "gaussian", jumps)
+        third = second.after("v3", TrainingOutputs(labels + 4, outputs(y[2]), outputs(y[1])), "gaussian", jumps)
         own = first.means["v1"]
         expected = estimate_drift(own.unit, F.normalize(y[0]), y[0], y[2], "gaussian")
         torch.testing.assert_close(third.means["v1"].drift, expected)
         torch.testing.assert_close(third.means["v1"].raw, own.raw + expected)
         # From the parent both are the same.
-        chained = second.after("v3", labels + 4, outputs(y[2]), outputs(y[1]), "gaussian")
+        chained = second.after("v3", TrainingOutputs(labels + 4, outputs(y[2]), outputs(y[1])), "gaussian")
         torch.testing.assert_close(third.means["v2"].drift, chained.means["v2"].drift)
         assert not torch.allclose(third.means["v1"].drift, chained.means["v1"].drift)
 
     def test_another_dimension_leaves_the_old_means_behind(self) -> None:
         labels = torch.tensor([0, 1])
-        memory = Memory().after("v1", labels, outputs(torch.eye(2, 4)), None)
-        memory = memory.after("v2", labels + 2, outputs(torch.eye(2, 6)), outputs(torch.eye(2, 4)))
+        memory = Memory().after("v1", TrainingOutputs(labels, outputs(torch.eye(2, 4))))
+        memory = memory.after("v2", TrainingOutputs(labels + 2, outputs(torch.eye(2, 6)), outputs(torch.eye(2, 4))))
         assert list(memory.means) == ["v2"]
 
     def test_prototypes_of_a_class_seen_twice_are_the_latest(self) -> None:
-        memory = Memory().after("v1", torch.tensor([0, 1]), outputs(torch.eye(2, 3)), None)
+        memory = Memory().after("v1", TrainingOutputs(torch.tensor([0, 1]), outputs(torch.eye(2, 3))))
         later = outputs(torch.tensor([[0.0, 0, 2], [0, 3, 0]]))
-        memory = memory.after("v2", torch.tensor([1, 2]), later, outputs(torch.eye(2, 3)))
+        memory = memory.after("v2", TrainingOutputs(torch.tensor([1, 2]), later, outputs(torch.eye(2, 3))))
         classes, prototypes = memory.prototypes()
         assert sorted(classes.tolist()) == [0, 1, 2]
         torch.testing.assert_close(prototypes[classes.tolist().index(1)], torch.tensor([0.0, 0, 1]))
 
     def test_round_trip(self) -> None:
-        memory = Memory().after("v1", torch.tensor([0, 1]), outputs(torch.eye(2, 3)), None)
+        memory = Memory().after("v1", TrainingOutputs(torch.tensor([0, 1]), outputs(torch.eye(2, 3))))
         read = Memory.from_tensors(memory.tensors(), ("v1",))
         for before, after in zip(vars(read.means["v1"]).values(), vars(memory.means["v1"]).values(), strict=True):
             assert torch.equal(before, after)
@@ -177,9 +178,9 @@ def test_fidelity_of_a_drift_that_is_known() -> None:
     earlier = torch.randn(40, 6, generator=generator)
     shift = 2 * torch.randn(6, generator=generator)
     labels = torch.arange(40) % 8
-    first = Memory().after("v1", labels, outputs(earlier), None)
+    first = Memory().after("v1", TrainingOutputs(labels, outputs(earlier)))
     later = outputs(earlier + shift)
-    means = first.after("v2", labels, later, outputs(earlier)).means["v1"]
+    means = first.after("v2", TrainingOutputs(labels, later, outputs(earlier))).means["v1"]
     itself = Exclusion(torch.arange(40))
     found = fidelity(later, F.normalize(earlier), means, labels, exclusion=itself)
     assert found.cosine == pytest.approx(1, abs=1e-5)

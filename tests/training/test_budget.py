@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from conftest import Told, coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.memory import Memory
+from evergallery.memory import Memory, TrainingOutputs
 from evergallery.methods import L2, Finetune, Method
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
 from evergallery.training import Past, Progress, Settings, TrainingData, TrainingResult, train
@@ -169,7 +169,7 @@ class TestBalanced:
     @pytest.mark.parametrize("method", [L2(), ONE_BY_ONE], ids=lambda method: method.name)
     def test_the_epoch_is_chosen_by_both(self, method: Method, quick: Quick, tmp_path: Path) -> None:
         parent, images = new_network(3, seed=1).eval(), coloured_images(6, each=6)
-        memory = Memory().after("v1", torch.arange(3), parent(torch.rand(3, 3, 16, 16)), None)
+        memory = Memory().after("v1", TrainingOutputs(torch.arange(3), parent(torch.rand(3, 3, 16, 16))))
         settings = quick(epochs=4, select="balanced", learning_rate=5e-3, schedule="constant")
         past = Past(parent, memory=memory)
         _, trained = run(images, settings, tmp_path, method=method, validation=images, past=past)

@@ -19,7 +19,7 @@ from conftest import Told, coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, InputError, StoppedError, TrainingError
-from evergallery.memory import Memory
+from evergallery.memory import Memory, TrainingOutputs
 from evergallery.methods import CSD, METHODS, Finetune, Method, Step
 from evergallery.network import Architecture, Embedder, Head, Network, extract
 from evergallery.training import (
@@ -113,7 +113,7 @@ def test_run_interrupted_within_an_epoch_goes_on_from_that_step(
             "method": METHODS[method](), "validation": images,
             "past": Past(
                 parent, another_network=lambda _: new_network(4, seed=5),
-                memory=Memory().after("v1", torch.arange(4), parent(torch.rand(4, 3, 16, 16)), None),
+                memory=Memory().after("v1", TrainingOutputs(torch.arange(4), parent(torch.rand(4, 3, 16, 16)))),
             ),
         }  # fmt: skip
 

@@ -7,7 +7,7 @@ from evergallery.cli.common import class_names
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import equal_groups
 from evergallery.errors import InputError, did_you_mean
-from evergallery.learning.lessons import training_part
+from evergallery.learning.inputs import training_part
 from evergallery.methods import METHODS, Method
 
 

@@ -16,7 +16,7 @@ from evergallery.files import new_file, require_folder_of
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding import extract
 from evergallery.holdings.holdings import Holdings
-from evergallery.holdings.images import load_images
+from evergallery.holdings.images import ImageReader
 from evergallery.network import Embedder, ExpandedEmbedder
 from evergallery.network import extract as extract_images
 from evergallery.network.foreign import onnx_model
@@ -106,8 +106,9 @@ def export_model(
     path = Path(path)
     maker = holdings.generation(generation) if generation else holdings.promoted
     _check_arguments(path, maker, calibrates=calibrate is not None, int8=int8, bf16=bf16)
-    held_out = None if data is None else load_images(holdings, data, maker.preprocessing, data_dir, watcher)
-    sample = None if calibrate is None else _sample(holdings, calibrate, maker, data_dir, watcher)
+    reader = ImageReader(holdings, data_dir, watcher)
+    held_out = None if data is None else reader.read(data, maker.preprocessing)
+    sample = None if calibrate is None else _sample(reader, calibrate, maker)
     with new_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
         written, cosine = _write(maker, Path(folder), sample, bf16, watcher)
         recall = None if held_out is None else _recall(holdings, maker, written, held_out, watcher)
@@ -163,11 +164,9 @@ def _write(
     return exact, cosine
 
 
-def _sample(
-    holdings: Holdings, data: str | Path | ImageSet, maker: Generation, data_dir: Path | None, watcher: Watcher
-) -> ImageSet:
+def _sample(reader: ImageReader, data: str | Path | ImageSet, maker: Generation) -> ImageSet:
     """A random part of the images to calibrate with, the same at each call."""
-    images = load_images(holdings, data, maker.preprocessing, data_dir, watcher, minimum_per_class=0)
+    images = reader.read(data, maker.preprocessing, minimum_per_class=0)
     order = np.random.default_rng(0).permutation(len(images))
     return images.select(np.sort(order[:CALIBRATION_IMAGES]))
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,24 @@ if TYPE_CHECKING:
     from evergallery.network.foreign import ForeignModel
 
 
+@dataclass(frozen=True)
+class TrainingRecord:
+    """The record that a generation keeps of its training.
+
+    Attributes:
+        memory: what it remembers of its task and of those before.
+        images: content hashes of the images that it has seen.
+    """
+
+    memory: "Memory"
+    images: Sequence[str]
+
+
 def write_network(
     directory: Path,
     network: "Network",
     preprocessing: Preprocessing,
-    memory: "Memory | None" = None,
-    learned_from: Sequence[str] = (),
+    record: TrainingRecord | None = None,
     root: "Embedder | None" = None,
     **description: Any,
 ) -> Generation:
@@ -34,8 +47,7 @@ def write_network(
         directory: must not exist.
         network: its weights are stored.
         preprocessing: of its input.
-        memory: what it remembers of its task and of those before.
-        learned_from: content hashes of the images that it has seen.
+        record: of its training; ``None`` of a network that was trained elsewhere.
         root: whose embeddings are served before the network's own, in one vector; ``None`` for the network's alone.
         **description: the fields of ``Card`` that do not follow from the network.
     """
@@ -46,13 +58,13 @@ def write_network(
 
     head = network.head
     embedder = network.embedder if root is None else ExpandedEmbedder(root, network.embedder)
-    memory = memory or Memory()
+    memory, seen = (Memory(), ()) if record is None else (record.memory, record.images)
     with new_directory(directory) as temporary:
         checksums = {
             EMBEDDER: save_tensors(temporary / EMBEDDER, embedder.state_dict()),
             HEAD: save_tensors(temporary / HEAD, head.state_dict()),
             MEMORY: save_tensors(temporary / MEMORY, memory.tensors()),
-            LEARNED_FROM: save_tensors(temporary / LEARNED_FROM, {"hashes": short_hashes(learned_from)}),
+            LEARNED_FROM: save_tensors(temporary / LEARNED_FROM, {"hashes": short_hashes(seen)}),
         }
         card = new_card(
             temporary,
@@ -73,10 +85,8 @@ def write_model(
     directory: Path,
     model: "ForeignModel",
     preprocessing: Preprocessing,
-    *,
-    name: str,
-    method: MethodCard,
     probes: "torch.Tensor | None" = None,
+    **description: Any,
 ) -> Generation:
     """Write the generation of a model that is only run: its file where it has one, and what it makes of the probes.
 
@@ -84,9 +94,8 @@ def write_model(
         directory: must not exist.
         model: what is run.
         preprocessing: of its input.
-        name: ``v1``, ``v2``, …
-        method: how it came here.
         probes: unit rows (P, D) that it made of the probe pictures; asked for by default.
+        **description: the fields of ``Card`` that do not follow from the model, such as its name and how it came here.
 
     Raises:
         InputError: the model fails on the probe pictures.
@@ -113,15 +122,14 @@ def write_model(
             checksums[ONNX] = sha256_of(temporary / ONNX)
         card = new_card(
             temporary,
-            name=name,
             kind=kind,
             parent=None,
             fingerprint=fingerprint_of(model, preprocessing, probes),
-            method=method,
             preprocessing=preprocessing.to_dict(),
             dimension=model.dimension,
             model=told,
             checksums=checksums,
+            **description,
         )
     return Generation(directory, card)
 

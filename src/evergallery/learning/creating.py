@@ -17,7 +17,7 @@ from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url, without_password
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import State
-from evergallery.learning.decision import changed_architecture
+from evergallery.learning.request import NetworkChanges
 from evergallery.network import Architecture, HeadKind, Neck, build_backbone
 from evergallery.network.uninitialised import uninitialised
 from evergallery.upgrade.gate import DEFAULT, FILE
@@ -82,7 +82,7 @@ def create(
             f"The first generation is {backbone} as it was published: leave --dim and --neck out here, and give them to "
             f"the generation that learns from it, with  evergallery learn IMAGES --neck linear"
         )
-    architecture = changed_architecture(Architecture(), backbone, dim, neck)
+    architecture = NetworkChanges(backbone, dim, neck).of(Architecture())
     preprocessing = _preprocessing(backbone, size, fit, reduce_jpegs)
     place = without_password(store)
     if is_url(place):

@@ -1,4 +1,4 @@
-"""A run from its images to the generation: a network learns from its lessons, or its neck is solved from them."""
+"""A run from its images to the generation: a network learns from its inputs, or its neck is solved."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,13 +13,13 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation, directory_name, generation_directories
-from evergallery.generations.writing import write_network
-from evergallery.learning.lessons import Features, Lessons, cut_validation, relabel
+from evergallery.generations.writing import TrainingRecord, write_network
+from evergallery.learning.inputs import Features, Inputs, cut_validation, relabel
 from evergallery.learning.networks import Networks, another_network, memory_of, root_beside
 from evergallery.learning.run import Run
 from evergallery.learning.runs import begin, finished, on_other_images, run_directory
 from evergallery.learning.solving import lineage_scatter, solve
-from evergallery.memory import ClassMeans, Memory
+from evergallery.memory import ClassMeans, Memory, TrainingOutputs
 from evergallery.network import Network, Outputs
 from evergallery.network.features import Views
 from evergallery.network.ranks import Ranks
@@ -54,32 +54,31 @@ class Learner:
             raise InputError("The processes have read different images: learn again once nobody changes them.")
 
     def learn(self) -> Generation:
-        """Take the lessons, learn from them, remember them, and write the generation; an interrupted run is continued."""
+        """Prepare the inputs, learn from them, remember them, and write the generation; an interrupted run is continued."""
         done = self.ranks.agreed(finished(self.directory, self.identity))
         if done:
             return Generation.load(done)
         self.begin()
         networks = Networks.of(self.run, len(self.images.classes), self.watcher)
-        lessons = self.lessons(networks)
-        features, scatter = lessons.training, None
+        inputs = self.inputs(networks)
+        features, scatter = inputs.training, None
         if isinstance(features, FeatureSet):
             scatter = lineage_scatter(self.run, networks.new, features)
         result = None
         if self.run.solves and isinstance(features, FeatureSet) and scatter is not None:
             result = solve(self.run, networks.new, features, scatter)
-        trained, solved = result or (self.train(networks, lessons), None)
+        trained, solved = result or (self.train(networks, inputs), None)
         self.watcher.said("remembering the class means")
-        memory = replace(self.memory(networks, lessons), scatter=scatter)
+        memory = replace(self.memory(networks, inputs), scatter=scatter)
         path = self.directory / "generations" / directory_name(self.run.number)
         if self.ranks.is_first:
             write_network(
                 path,
                 networks.new,
                 self.run.preprocessing,
-                memory,
-                self.images.hashes,
+                TrainingRecord(memory, self.images.hashes),
                 root_beside(self.run),
-                **self.card(lessons, trained, solved),
+                **self.card(inputs, trained, solved),
             )
         self.ranks.wait()
         return Generation.load(path)
@@ -104,50 +103,50 @@ class Learner:
         if self.ranks.is_first:
             begin(mine, run)
 
-    def lessons(self, networks: Networks) -> Lessons:
+    def inputs(self, networks: Networks) -> Inputs:
         """Return what is learned from and what the epoch is chosen by: images, or where only the neck learns their features."""
         settings = self.run.settings
         # Where nothing is chosen by it, a validation part would only be images that nobody learns from.
         fraction = 0 if self.run.solves else settings.validation_fraction
         training, validation = cut_validation(self.images, fraction, settings.validation_seed)
         if not self.run.frozen:
-            return Lessons(training, validation, training, {})
+            return Inputs(training, validation, training, {})
         views = Views(settings.views, settings.flip)
         features = Features(self.directory / "cache", networks.involved, views, self.watcher, self.ranks.device)
         learned = features.of(training, self.ranks)
         chosen_by = None if validation is None else features.of(validation, self.ranks)
-        return Lessons(learned, chosen_by, training, features.columns)
+        return Inputs(learned, chosen_by, training, features.columns)
 
-    def train(self, networks: Networks, lessons: Lessons) -> TrainingResult:
+    def train(self, networks: Networks, inputs: Inputs) -> TrainingResult:
         """Train the network step by step."""
         run = self.run
         parent, root = networks.parent, networks.root
         another = another_network(run, len(self.images.classes))
         past = Past(
-            parent=lessons.fit(parent, run.parent.preprocessing) if parent and run.parent else None,
-            root=lessons.fit(root, run.root.preprocessing) if root and run.root else None,
+            parent=inputs.fit(parent, run.parent.preprocessing) if parent and run.parent else None,
+            root=inputs.fit(root, run.root.preprocessing) if root and run.root else None,
             inherited=run.inherits,
             memory=memory_of(run),
-            another_network=lambda beginning: lessons.fit(another(beginning), run.preprocessing),
+            another_network=lambda beginning: inputs.fit(another(beginning), run.preprocessing),
             name=run.parent.name if run.parent else "the parent",
         )
         return train(
-            lessons.fit(networks.new, run.preprocessing),
+            inputs.fit(networks.new, run.preprocessing),
             run.method,
-            TrainingData(lessons.training, lessons.validation, run.preprocessing),
+            TrainingData(inputs.training, inputs.validation, run.preprocessing),
             run.settings,
             run_directory(self.directory, self.identity),
             past=past,
             watcher=self.watcher,
         )
 
-    def memory(self, networks: Networks, lessons: Lessons) -> Memory:
+    def memory(self, networks: Networks, inputs: Inputs) -> Memory:
         """Return what the generation remembers of its images, and its parent of those before."""
         run, parent = self.run, self.run.parent
 
         def outputs(network: Network, preprocessing: Preprocessing, name: str) -> Outputs:
             count = partial(self.watcher.counted, f"class means by {name}")
-            return lessons.outputs(network, preprocessing, self.ranks, count)
+            return inputs.outputs(network, preprocessing, self.ranks, count)
 
         def ancestors() -> dict[str, tuple[ClassMeans, Outputs]]:
             # Where a generation was deleted from disk, only the drift that was chained through it is known.
@@ -164,13 +163,15 @@ class Learner:
         return run.method.remember(
             run.name,
             memory_of(run),
-            torch.from_numpy(lessons.training.labels),
-            outputs(networks.new, run.preprocessing, run.name),
-            outputs(networks.parent, parent.preprocessing, parent.name) if networks.parent and parent else None,
+            TrainingOutputs(
+                torch.from_numpy(inputs.training.labels),
+                outputs(networks.new, run.preprocessing, run.name),
+                outputs(networks.parent, parent.preprocessing, parent.name) if networks.parent and parent else None,
+            ),
             ancestors,
         )
 
-    def card(self, lessons: Lessons, trained: TrainingResult, solved: dict[str, Any] | None) -> dict[str, Any]:
+    def card(self, inputs: Inputs, trained: TrainingResult, solved: dict[str, Any] | None) -> dict[str, Any]:
         """Return what the card of the generation says of the run."""
         run, images = self.run, self.images
         return {
@@ -182,8 +183,8 @@ class Learner:
             "new_classes": run.new_classes(images),
             "data": {
                 **self.data,
-                "training": len(lessons.training),
-                "validation": len(lessons.validation) if lessons.validation else 0,
+                "training": len(inputs.training),
+                "validation": len(inputs.validation) if inputs.validation else 0,
                 "skipped": [redacted_text(f"{skipped.uri}: {skipped.reason}") for skipped in images.skipped],
             },
             "settings": run.settings.model_dump(),

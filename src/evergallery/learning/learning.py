@@ -13,10 +13,11 @@ from evergallery.errors import InputError
 from evergallery.files import lock
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings, promote_first
-from evergallery.holdings.images import load_images
-from evergallery.learning.decision import Ground, Request, decide
+from evergallery.holdings.images import ImageReader
+from evergallery.learning.decision import StartingPoint, decide
+from evergallery.learning.inputs import in_two_classes, left_out, training_part
 from evergallery.learning.learner import Learner
-from evergallery.learning.lessons import in_two_classes, left_out, training_part
+from evergallery.learning.request import InitialWeights, NetworkChanges, Request
 from evergallery.learning.run import Run
 from evergallery.learning.runs import tidy_up
 from evergallery.methods import Method
@@ -82,22 +83,13 @@ def learn(
         BusyError: another process is learning in this workspace.
         TrainingError: a loss is not finite.
     """
-    request = Request(
-        method=method,
-        settings=settings,
-        backbone=backbone,
-        dim=dim,
-        neck=neck,
-        head=head,
-        train=train,
-        pretrained=pretrained,
-        weights=_file(weights),
-        from_scratch=from_scratch,
-        old_images=old_data is not None,
-        supporting_weights=_file(supporting_weights),
+    beginning = InitialWeights.of(
+        pretrained=pretrained, from_scratch=from_scratch, file=weights, supporting_file=supporting_weights
     )
-    ground = Ground.of(_parent(holdings, parent, method), holdings.state)
-    run = decide(request, ground, _next_number(holdings), holdings.directory)
+    network = NetworkChanges(backbone, dim, neck, head)
+    request = Request(method, settings, train, network, beginning, old_images=old_data is not None)
+    start = StartingPoint.of(_parent(holdings, parent, method), holdings.state)
+    run = decide(request, start, _next_number(holdings), holdings.directory)
     return _learned(holdings, run, Sources(data, old_data, classes, data_dir), watcher)
 
 
@@ -139,7 +131,7 @@ def _learned(holdings: Holdings, run: Run, sources: Sources, watcher: Watcher) -
     ranks = join(resolve_device(run.settings.device))
     watcher = watcher if ranks.is_first else SILENT
     with lock(holdings.directory / "generations" / ".lock", "learn") if ranks.is_first else nullcontext():
-        images = sources.images(run, partial(_read, holdings, run, sources.data_dir, watcher, ranks))
+        images = sources.images(run, partial(_read, ImageReader(holdings, sources.data_dir, watcher), run, ranks))
         # Nobody else writes a generation while this is locked.
         run = replace(run, number=ranks.agreed(_next_number(holdings)))
         generation = Learner(holdings.directory, run, images, watcher, ranks).learn()
@@ -163,23 +155,13 @@ def _next_number(holdings: Holdings) -> int:
     return max((generation.number for generation in holdings.generations()), default=0) + 1
 
 
-def _read(
-    holdings: Holdings, run: Run, data_dir: Path | None, watcher: Watcher, ranks: Ranks, source: str | Path | ImageSet
-) -> ImageSet:
+def _read(reader: ImageReader, run: Run, ranks: Ranks, source: str | Path | ImageSet) -> ImageSet:
     """Images that may be learned from, rank after rank; what is left out of them is said."""
-
-    def load() -> ImageSet:
-        return load_images(holdings, source, run.preprocessing, data_dir, watcher, minimum_per_class=2)
-
-    found = ranks.in_turn(load)
+    found = ranks.in_turn(partial(reader.read, source, run.preprocessing, minimum_per_class=2))
     for remark in (left_out(found), in_two_classes(training_part(found))):
         if remark is not None:
-            watcher.said(remark)
+            reader.watcher.said(remark)
     return training_part(found)
-
-
-def _file(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).expanduser()
 
 
 def _of_the_past(run: Run, images: ImageSet) -> ImageSet:

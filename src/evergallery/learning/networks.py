@@ -11,7 +11,7 @@ from evergallery.learning.run import Run
 from evergallery.memory import Memory
 from evergallery.methods import Beginning
 from evergallery.network import Architecture, Embedder, Head, Network
-from evergallery.network.backbones import Weights, load_weights
+from evergallery.network.backbones import load_weights
 from evergallery.network.stages import freeze_below_last_stage
 from evergallery.watching import SILENT, Watcher
 
@@ -56,9 +56,7 @@ def start_network(
     run: Run,
     classes: int,
     *,
-    beginning: Beginning | None = None,
-    number: int = 0,
-    weights: Weights | None = None,
+    beginning_of_second: Beginning | None = None,
     watcher: Watcher = SILENT,
 ) -> Network:
     """A network before training: the parent's with a head that grew, or a new one.
@@ -68,16 +66,16 @@ def start_network(
     Args:
         run: how it begins.
         classes: rows of the head.
-        beginning: another one than the run's.
-        number: of the network in the run, which has new weights of its own.
-        weights: published ones of another file, in place of the run's.
+        beginning_of_second: where the weights of a second network come from, which the method trains beside the run's own.
         watcher: hears of a host that is asked for weights.
 
     Raises:
         InputError: weights that cannot be had, or are of another model.
     """
-    weights = weights or run.weights
-    beginning, seed = beginning or run.beginning, weights_seed(run.settings.init_seed, run.number) + number
+    beginning, weights, seed = run.beginning, run.weights, weights_seed(run.settings.init_seed, run.number)
+    if beginning_of_second is not None:
+        # New weights of its own.
+        beginning, weights, seed = beginning_of_second, run.supporting_weights or run.weights, seed + 1
     before = run.parent.network() if run.parent is not None else None
     if beginning == "parent":
         assert before is not None, "who begins with the parent's weights has a parent"
@@ -96,7 +94,7 @@ def start_network(
 
 def another_network(run: Run, classes: int) -> Callable[[Beginning], Network]:
     """Makes a network like the one that learns, which begins elsewhere: for methods that train a second."""
-    return lambda beginning: start_network(run, classes, beginning=beginning, number=1, weights=run.supporting_weights)
+    return lambda beginning: start_network(run, classes, beginning_of_second=beginning)
 
 
 def weights_seed(init_seed: int, number: int) -> int:

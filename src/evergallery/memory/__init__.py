@@ -4,7 +4,7 @@ from evergallery.memory.boundaries import largest_distances, smallest_cosines
 from evergallery.memory.diffusion import diffused_class_means
 from evergallery.memory.drift import Weighting, estimate_drift, virtual_features
 from evergallery.memory.fidelity import Fidelity, fidelity
-from evergallery.memory.memory import ClassMeans, Memory
+from evergallery.memory.memory import ClassMeans, Memory, TrainingOutputs
 from evergallery.memory.prototypes import class_means, robust_class_means
 from evergallery.memory.scatter import Scatter, ScatterTrial, best_emphasis, discriminant_whitening, emphasis_ranks
 
@@ -14,6 +14,7 @@ __all__ = [
     "Memory",
     "Scatter",
     "ScatterTrial",
+    "TrainingOutputs",
     "Weighting",
     "best_emphasis",
     "class_means",

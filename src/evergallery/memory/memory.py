@@ -43,6 +43,21 @@ class ClassMeans:
 
 
 @dataclass(frozen=True)
+class TrainingOutputs:
+    """The outputs of a generation and of its parent of the same N training images, without augmentation.
+
+    Attributes:
+        labels: (N,) of the images.
+        new: the generation's.
+        old: its parent's; ``None`` without a parent.
+    """
+
+    labels: Tensor
+    new: Outputs
+    old: Outputs | None = None
+
+
+@dataclass(frozen=True)
 class Memory:
     """Class means of every generation of a lineage by name, oldest first; the last are those of its own task."""
 
@@ -53,9 +68,7 @@ class Memory:
     def after(
         self,
         name: str,
-        labels: Tensor,
-        new: Outputs,
-        old: Outputs | None,
+        outputs: TrainingOutputs,
         weighting: Weighting = "clamped",
         ancestors: Mapping[str, tuple[ClassMeans, Outputs]] | None = None,
     ) -> "Memory":
@@ -68,19 +81,18 @@ class Memory:
 
         Args:
             name: of the following generation.
-            labels: (N,) of its training images.
-            new: its outputs of these images, without augmentation.
-            old: its parent's outputs of the same images; ``None`` without a parent.
+            outputs: its own, and its parent's.
             weighting: of the images in the estimate of drift.
             ancestors: by name, the means that a generation measured itself, and its outputs of the same images.
         """
         moved = {}
+        new = outputs.new
         for ancestor, carried in self.means.items():
-            means, before = (ancestors or {}).get(ancestor, (carried, old))
+            means, before = (ancestors or {}).get(ancestor, (carried, outputs.old))
             if before is not None and before.features.shape[1] == new.features.shape[1]:
                 step = estimate_drift(means.unit, before.embeddings, before.features, new.features, weighting)
                 moved[ancestor] = means.moved(step)
-        return Memory({**moved, name: ClassMeans.measured(new, labels)})
+        return Memory({**moved, name: ClassMeans.measured(new, outputs.labels)})
 
     def earlier(self) -> list[ClassMeans]:
         """The means of all generations but the last, oldest first: those whose features have to be estimated."""

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 
 from evergallery.errors import InputError, fault_of
 from evergallery.losses import batch_hard_triplet
-from evergallery.memory import ClassMeans, Memory, Scatter, ScatterTrial
+from evergallery.memory import ClassMeans, Memory, Scatter, ScatterTrial, TrainingOutputs
 from evergallery.methods.needs import Needs
 from evergallery.network import Head, HeadKind, Network, Outputs
 
@@ -236,13 +236,11 @@ class Method(ABC, Generic[State]):
         self,
         name: str,
         parent: Memory,
-        labels: Tensor,
-        new: Outputs,
-        old: Outputs | None,
+        outputs: TrainingOutputs,
         ancestors: Callable[[], Mapping[str, tuple[ClassMeans, Outputs]]],
     ) -> Memory:
         """The memory of the finished generation; see ``Memory.after``. ``ancestors()`` runs every generation before."""
-        return parent.after(name, labels, new, old)
+        return parent.after(name, outputs)
 
     def old_images(self) -> int | None:
         """Return how many images of each old class it learns from at most, where it learns from any; ``None`` for all."""

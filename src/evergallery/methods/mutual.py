@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, cast
 from torch import Tensor, nn
 
 from evergallery.losses import metric_loss, relation_distillation
-from evergallery.memory import ClassMeans, Memory, Weighting, virtual_features
+from evergallery.memory import ClassMeans, Memory, TrainingOutputs, Weighting, virtual_features
 from evergallery.methods.method import Beginning, Method, Role, Step, Task
 from evergallery.methods.needs import Needs
 from evergallery.methods.values import MetricLoss, Positive, Weight
@@ -95,14 +95,12 @@ class Mutual(Method["Support"]):
         self,
         name: str,
         parent: Memory,
-        labels: Tensor,
-        new: Outputs,
-        old: Outputs | None,
+        outputs: TrainingOutputs,
         ancestors: Callable[[], Mapping[str, tuple[ClassMeans, Outputs]]],
     ) -> Memory:
         """Class means moved along with the space, as ``weighting`` and ``drift`` say."""
         jumps = ancestors() if self.drift == "one-jump" else None
-        return parent.after(name, labels, new, old, self.weighting, jumps)
+        return parent.after(name, outputs, self.weighting, jumps)
 
     def _from_the_past(self, current: Tensor, old: Tensor) -> Tensor:
         first, second = (current, old) if self.reference == "current" else (old, current)

@@ -19,7 +19,7 @@ from evergallery.generations.fingerprint import short_hashes
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding import extract, known_embeddings
 from evergallery.holdings.holdings import Holdings
-from evergallery.holdings.images import load_images
+from evergallery.holdings.images import ImageReader
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.answers import (
     RightAnswer,
@@ -261,7 +261,8 @@ class _Reader:
         pictures: ImageSet | None = None
         vectors: dict[str, list[Vectors]] = {}
         for name, maker in self.makers.items():
-            read = load_images(self.holdings, folder, maker.preprocessing, watcher=self.watcher, minimum_per_class=0)
+            reader = ImageReader(self.holdings, watcher=self.watcher)
+            read = reader.read(folder, maker.preprocessing, minimum_per_class=0)
             asked = read.select(np.flatnonzero([content in names and content not in stored for content in read.hashes]))
             if len(asked):
                 pictures = _only_names(asked)
@@ -278,10 +279,8 @@ class _Reader:
             raise InputError(
                 f"{', '.join(makers)} read images of different sizes: give the held-out images as files, not decoded ones."
             )
-        read = {
-            size: load_images(holdings, source.data, size, source.data_dir, watcher, minimum_per_class=0)
-            for size in sizes
-        }
+        reader = ImageReader(holdings, source.data_dir, watcher)
+        read = {size: reader.read(source.data, size, minimum_per_class=0) for size in sizes}
         images = read[sizes[-1]]
         if any(version.hashes != images.hashes for version in read.values()):
             raise InputError("The held-out images changed while they were read: try again.")

@@ -10,6 +10,7 @@ from evergallery.data.tasks import whole_classes
 from evergallery.gallery.items import Item, View
 from evergallery.holdings.comparing import space_of
 from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.images import ImageReader
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.kept_plan import identity_of, keep, known
 from evergallery.upgrade.orders import ORDERS
@@ -95,7 +96,7 @@ def _known_or_measured(holdings: Holdings, basis: PlanBasis, watcher: Watcher) -
     # Networks and metrics need torch, what is known does not.
     from evergallery.upgrade.sample import measured
 
-    given = given_images(holdings, proposal.images, basis.asker, proposal.data_dir, watcher)
+    given = given_images(ImageReader(holdings, proposal.data_dir, watcher), proposal.images, basis.asker)
     watcher.said(f"measuring on {len(basis.sampled)} stored items")
     found = measured(holdings, basis, given, watcher)
     if identity is not None:

@@ -23,6 +23,7 @@ from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Filter, Item
 from evergallery.holdings.comparing import answers_from_refresh
 from evergallery.holdings.holdings import Holdings, changing
+from evergallery.holdings.images import ImageReader
 from evergallery.holdings.maps import Map
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Space
@@ -241,7 +242,7 @@ def refresh(
         unmapped = [item for item in items if item.generation not in maps]
         if unmapped and target.adapter is None:
             extraction = stack.enter_context(extracting(holdings, asker.maker, cluster, workers, watcher))
-            given = given_images(holdings, images, asker, data_dir, watcher)
+            given = given_images(ImageReader(holdings, data_dir, watcher), images, asker)
             roots = roots_for(holdings, unmapped, given, watcher)
             renew = partial(extraction.renew, most=len(unmapped), known=given, roots=roots)
         opened = open_refresh(holdings, asker, target, adapter)

@@ -13,7 +13,7 @@ from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.images import PixelSource, by_content
 from evergallery.gallery.items import Filter, Item, View
 from evergallery.holdings.holdings import Holdings
-from evergallery.holdings.images import load_images
+from evergallery.holdings.images import ImageReader
 from evergallery.holdings.maps import Map, maps_to
 from evergallery.holdings.spaces import Space
 from evergallery.watching import Watcher
@@ -109,10 +109,8 @@ def roots_for(holdings: Holdings, items: Sequence[Item], given: PixelSource | No
     return roots
 
 
-def given_images(
-    holdings: Holdings, images: str | Path | ImageSet | None, asker: Space, data_dir: Path | None, watcher: Watcher
-) -> PixelSource | None:
+def given_images(reader: ImageReader, images: str | Path | ImageSet | None, asker: Space) -> PixelSource | None:
     """The images that are looked at first, by content, as the asker reads them."""
     if images is None:
         return None
-    return by_content(load_images(holdings, images, asker.maker.preprocessing, data_dir, watcher, minimum_per_class=0))
+    return by_content(reader.read(images, asker.maker.preprocessing, minimum_per_class=0))

@@ -8,7 +8,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError
 from evergallery.evaluation import protocol
 from evergallery.holdings.holdings import Holdings
-from evergallery.holdings.images import load_images
+from evergallery.holdings.images import ImageReader
 from evergallery.memory import Fidelity, Weighting, fidelity
 from evergallery.network import outputs_of
 from evergallery.network.runtimes import device_for
@@ -49,7 +49,7 @@ def virtual_features(
         raise InputError(
             f"{later.name} remembers no generation before it: it has no parent, or another dimension than its parent."
         )
-    held_out = protocol(load_images(holdings, data, later.preprocessing, data_dir, watcher))
+    held_out = protocol(ImageReader(holdings, data_dir, watcher).read(data, later.preprocessing))
     images = held_out.images.select(held_out.query)
     labels, itself = torch.from_numpy(images.labels), Exclusion(torch.arange(len(images)))
     outputs = outputs_of(later.network().to(device_for(len(images))), images, later.preprocessing)

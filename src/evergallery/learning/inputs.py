@@ -1,4 +1,4 @@
-"""The lessons of a run, as its networks take them: images, or the features that frozen backbones made of them once."""
+"""The inputs of a run, as its networks take them: images, or the features that frozen backbones made of them once."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -83,8 +83,8 @@ def cut_validation(images: ImageSet, fraction: float, seed: int) -> tuple[ImageS
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """The lessons of a run, as its networks take them: images, or features of frozen backbones.
+class Inputs:
+    """The inputs of a run, as its networks take them: images, or features of frozen backbones.
 
     Attributes:
         training: labels are rows of the head.
@@ -99,7 +99,7 @@ class Lessons:
     columns: Mapping[str, int]
 
     def fit(self, network: Network, preprocessing: Preprocessing) -> Network:
-        """The network as it takes the lessons.
+        """The network as it takes the inputs.
 
         Raises:
             KeyError: nobody made features by its backbone.
