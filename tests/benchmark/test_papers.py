@@ -94,11 +94,21 @@ def largest_shift(built: Built) -> int:
     return int(black[:, : built.area[0] // 2].cumprod(1).sum(1).max())
 
 
-def erased(built: Built) -> float:
-    """Share of white images on which something is neither white nor black."""
+def erased(built: Built) -> tuple[float, set[tuple[int, ...]]]:
+    """Share of white images on which something is neither white nor black, and its colours."""
     white = torch.full(built.area, 255)
-    seen = built.augmented(white, white, white).float().mean(1)
-    return round(float(((seen > 0) & (seen < 255)).flatten(1).any(1).float().mean()), 1)
+    seen = built.augmented(white, white, white)
+    changed = (seen.amax(1) > 0) & (seen.amin(1) < 255)
+    colours = {tuple(pixel) for pixel in seen.permute(0, 2, 3, 1)[changed].tolist()}
+    return round(float(changed.flatten(1).any(1).float().mean()), 1), colours
+
+
+def changed(built: Built) -> bool:
+    """Whether images are learned from otherwise than as they are."""
+    height, width = built.area
+    down, across = torch.linspace(0, 255, height)[:, None], torch.linspace(0, 255, width)[None]
+    planes = [plane.expand(height, width).to(torch.uint8) for plane in (down, across, down)]
+    return not all(torch.equal(one, torch.stack(planes)) for one in built.augmented(*planes))
 
 
 def rates(*epochs: int) -> Callable[[Built], list[float]]:
@@ -188,6 +198,9 @@ READ: dict[str, Callable[[Built], Any]] = {
     "smallest crop": smallest_crop,
     "black rows": largest_shift,
     "erased": erased,
+    "changed": changed,
+    "fit": lambda built: built.arguments["data"].preprocessing.fit,
+    "keeps the last batch": lambda built: built.settings.last_batch,
     "optimizer": lambda built: type(built.optimizer).__name__,
     "rate": lambda built: built.settings.learning_rate,
     "weight decay": lambda built: built.optimizer.param_groups[0]["weight_decay"],
@@ -223,11 +236,11 @@ RATES = {
 }
 MUTUAL = {
     "dimension": 512, "neck": ["Linear"], "pixels": (224, 224), "smallest crop": 0.16, "optimizer": "Adam", "weight decay": 5e-4,
-    "clipped": None, "statistics": "fixed", "chosen": (True, "last"),
+    "clipped": None, "statistics": "fixed", "chosen": (True, "last"), "precision": "float32",
 }  # fmt: skip
 BN_INCEPTION = {
     **MUTUAL,
-    "backbone": "bn-inception",
+    "backbone": "bn-inception-max",
     "classes × images": [(5, 16)],
     "steps of 100 classes": 6,
     "rate": 1e-5,
@@ -237,10 +250,10 @@ DISTILLING = {"supporting weights": "published", "option": {"classification_weig
                                                               "mutual_weight": 1}}  # fmt: skip
 CIFAR = {
     "backbone": "resnet32", "neck": [], "pixels": (32, 32), "black rows": 4, "clipped": None, "weight decay": 5e-4,
-    "chosen": (True, "last"), "batch": 128,
+    "chosen": (True, "last"), "batch": 128, "precision": "float32",
 }  # fmt: skip
 CSD = {
-    **CIFAR, "dimension": 64, "head": "projected-rows", "epochs": 800, "optimizer": "Adam", "precision": "float32",
+    **CIFAR, "dimension": 64, "head": "projected-rows", "epochs": 800, "optimizer": "Adam",
     "steps of 25 000 images": 196, "rates": [1, 1, 0.1, 0.01, 0.001],
 }  # fmt: skip
 CL2R = {
@@ -249,18 +262,20 @@ CL2R = {
 }  # fmt: skip
 PERSONS = {
     "weights": "published", "neck": ["BatchNorm1d"], "head": "linear", "pixels": (256, 128), "last map": (16, 8),
-    "black rows": 10, "erased": 0.5, "classes × images": [(4, 16)], "epochs": 120, "optimizer": "Adam", "rate": 3.5e-4,
+    "black rows": 10, "erased": (0.5, {(152, 142, 127)}), "precision": "auto",
+    "classes × images": [(4, 16)], "epochs": 120, "optimizer": "Adam", "rate": 3.5e-4,
     "weight decay": 5e-4, "clipped": None, "chosen": (True, "last"), "rates": [1, 1, 0.1, 0.01],
     "rate of biases": {2.0}, "warm-up": (0.99, 0.1),
 }  # fmt: skip
 IMAGENET = {
     "head": "linear", "neck": [], "pixels": (224, 224), "smallest crop": 0.08, "batch": 256, "epochs": 90, "optimizer": "SGD",
     "rate": 0.1, "momentum": 0.9, "weight decay": 1e-4, "clipped": None, "rates": [1, 1, 0.1, 0.01],
-    "chosen": (True, "last"),
+    "chosen": (True, "last"), "precision": "float32", "keeps the last batch": True,
 }  # fmt: skip
 LANDMARKS = {
     "backbone": "resnet18", "dimension": 256, "neck": ["Linear", "BatchNorm1d"], "pixels": (224, 224), "batch": 256, "epochs": 30,
-    "optimizer": "SGD", "rate": 0.1, "rates": [1, 0.1, 0.01, 0.001], "clipped": None,
+    "optimizer": "SGD", "rate": 0.1, "rates": [1, 0.1, 0.01, 0.001], "clipped": None, "weight decay": 5e-4, "changed": False,
+    "fit": "stretch", "head": "linear", "chosen": (True, "last"), "precision": "float32", "keeps the last batch": False,
 }  # fmt: skip
 OF_DUKE = ProtocolChanges(backbone="last-stride-1/resnet50.tv_in1k", update_backbone="last-stride-1/resnet18.tv_in1k")
 """A smaller new network."""
@@ -301,7 +316,9 @@ PAPERS: dict[str, tuple[str, str, str, ProtocolChanges, list[dict[str, Any]]]] =
         {**PERSONS, "backbone": "last-stride-1/resnet18.tv_in1k", "identities": [1, 201, 401, 601],
          "option": {"prototype_weight": 0.1, "structure_weight": 0}},
     ]),
-    "advbct": ("landmarks", "advbct", "gldv2", ProtocolChanges(evaluate=()), [{**LANDMARKS, "weights": "published"}, LANDMARKS]),
+    "advbct": ("landmarks", "advbct", "gldv2", ProtocolChanges(evaluate=()), [
+        {**LANDMARKS, "weights": "published", "ε": 0}, {**LANDMARKS, "option": {"adversarial_weight": 1, "boundary_weight": 1}},
+    ]),
     "advbct, more images": ("landmarks-images", "advbct", "gldv2", ProtocolChanges(evaluate=()), [
         {**LANDMARKS, "images": 4 * 2}, {**LANDMARKS, "images": 4 * 4},
     ]),
@@ -358,7 +375,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], l
         make_published(data, directory / paper, classes=CLASSES_OF.get(paper, 4), each=4)
         if paper in ("mutual", "mutual, fashion"):
             state = {
-                name: one.clone() for name, one in build_backbone("bn-inception", seed=7).module.state_dict().items()
+                name: one.clone()
+                for name, one in build_backbone("bn-inception-max", seed=7).module.state_dict().items()
             }
             save_file(state, directory / "bn.safetensors")
             given.append([*state.values()])

@@ -17,7 +17,7 @@ GIVEN: dict[str, Any] = {
     "colour": 0.1, "erase": 0.2, "start_size": 12, "validation_fraction": 0.25, "select": "balanced",
     "precision": "float32", "device": "cpu", "init_seed": 1, "data_seed": 2, "validation_seed": 3, "flip": False,
     "compile": False, "epoch": "classes", "last_batch": True, "border": "zero", "milestones": [0.5, 0.75],
-    "warmup_start": 0.2, "label_smoothing": 0.1, "bias_rate": 1.5,
+    "warmup_start": 0.2, "label_smoothing": 0.1, "bias_rate": 1.5, "erase_colour": [152, 142, 127],
 }  # fmt: skip
 
 

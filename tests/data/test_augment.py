@@ -94,6 +94,14 @@ def test_erase_fills_one_rectangle_within_its_bounds() -> None:
     assert torch.equal(erase(images, generator(), probability=0.0), images)
 
 
+def test_what_is_erased_may_have_one_colour_in_every_image() -> None:
+    images = batch(count=40, height=20, width=20)
+    out = erase(images, generator(), probability=1.0, colour=(152, 142, 127))
+    changed = (out != images).any(1)
+    assert changed.flatten(1).any(1).all()
+    assert {tuple(pixel) for pixel in out.permute(0, 2, 3, 1)[changed].tolist()} == {(152, 142, 127)}
+
+
 def test_normalise() -> None:
     images = batch()
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)

@@ -22,6 +22,16 @@ def test_channels_are_those_of_the_published_table() -> None:
     assert sum(parameter.numel() for parameter in BNInception().parameters()) == 11_295_240 - 1_025_000
 
 
+def test_deep_metric_learning_takes_the_maximum_of_each_map() -> None:
+    average, maximum = (build_backbone(name, seed=0).module.eval() for name in ("bn-inception", "bn-inception-max"))
+    # Of a small image the last maps have one place each, so that both are the same there, and not of a larger one.
+    with torch.no_grad():
+        small, large = (torch.rand(2, 3, side, side) for side in (32, 96))
+        torch.testing.assert_close(maximum(small), average(small))
+        assert (maximum(large) > average(large)).any()
+        assert (maximum(large) >= average(large)).all()
+
+
 def test_features_and_weights_from_a_file(tmp_path: Path) -> None:
     built, other = (build_backbone("bn-inception", seed=seed) for seed in (0, 1))
     images = torch.rand(2, 3, 64, 64)

@@ -48,10 +48,10 @@ CSD: dict[Budget, TrainingPlan] = {
 
 
 def _cl2r() -> Settings:
-    # × 0.1 at 49 and 64 of 70 epochs; images as in CSD's code.
+    # × 0.1 at 49 and 64 of 70 epochs, whose last one is kept; images as in CSD's code.
     return Settings(
-        epochs=70, learning_rate=0.1, schedule="multi-step", milestones=(49 / 70, 64 / 70), optimizer="sgd", clip_norm=None,
-        border="zero", validation_fraction=0, select="last",
+        epochs=70, learning_rate=0.1, schedule="multi-step", milestones=(49 / 70, 64 / 70), optimizer="sgd",
+        weight_decay=5e-4, clip_norm=None, border="zero", precision="float32", validation_fraction=0, select="last",
     )  # fmt: skip
 
 
@@ -65,7 +65,8 @@ def _mutual(epochs: int, rate: float = 1e-5, per_class: int = 5) -> Settings:
     # An epoch is each class once, batch normalisation keeps its statistics.
     return Settings(
         epochs=epochs, batch_size=16 * per_class, images_per_class=per_class, epoch="classes", learning_rate=rate,
-        schedule="constant", clip_norm=None, crop=0.16, normalisation="fixed", validation_fraction=0, select="last",
+        schedule="constant", clip_norm=None, crop=0.16, normalisation="fixed", precision="float32", validation_fraction=0,
+        select="last",
     )  # fmt: skip
 
 
@@ -93,13 +94,13 @@ OTHER_BACKBONES = {
 PHOTOGRAPHS: dict[Budget, TrainingPlan] = {
     "quick": _photographs(6, 3),
     "standard": _photographs(30, 15),
-    "paper": _distilling(_mutual(1500), _mutual(1000), "bn-inception", "hard-mining", OTHER_BACKBONES),
+    "paper": _distilling(_mutual(1500), _mutual(1000), "bn-inception-max", "hard-mining", OTHER_BACKBONES),
 }
 # 4 238 classes are seen far less often. The checkpoints that were used are those of epochs 360, 480, 570 or 580, and 770.
 FASHION: dict[Budget, TrainingPlan] = {
     **PHOTOGRAPHS,
     "paper": replace(
-        _distilling(_mutual(170), _mutual(150), "bn-inception", "hard-mining", OTHER_BACKBONES),
+        _distilling(_mutual(170), _mutual(150), "bn-inception-max", "hard-mining", OTHER_BACKBONES),
         update_epochs=(190, 120, 95, 195),
     ),
 }
@@ -110,7 +111,8 @@ def _dual_tuning() -> Settings:
     return Settings(
         epochs=120, batch_size=64, images_per_class=4, learning_rate=3.5e-4, bias_rate=2.0,
         schedule="multi-step", milestones=(40 / 120, 90 / 120), warmup_start=0.1, label_smoothing=0.1,
-        clip_norm=None, padding=10, border="zero", erase=0.5, validation_fraction=0, select="last",
+        clip_norm=None, padding=10, border="zero", erase=0.5, erase_colour=(152, 142, 127), validation_fraction=0,
+        select="last",
     )  # fmt: skip
 
 
@@ -150,9 +152,9 @@ def _imagenet(epochs: int, size: int, **common: Any) -> TrainingPlan:
 IMAGENET: dict[Budget, TrainingPlan] = {
     "quick": _imagenet(2, 64),
     "standard": _imagenet(20, 128),
-    # All images; the last epoch, where the published code chooses the best one on the images that are tested on.
+    # All images, no autocast; the last epoch, where the published code chooses the best one on the images that are tested on.
     "paper": replace(
-        _imagenet(90, 224, validation_fraction=0, select="last"),
+        _imagenet(90, 224, last_batch=True, precision="float32", validation_fraction=0, select="last"),
         network={"method_options": {"l2": {"classification_weight": 0}}},
     ),
 }
@@ -169,17 +171,21 @@ def _faces(epochs: int, size: int) -> TrainingPlan:
 FACES: dict[Budget, TrainingPlan] = {"quick": _faces(2, 32), "standard": _faces(10, 64), "paper": _faces(20, 112)}
 
 
-def _landmarks(epochs: int, size: int) -> TrainingPlan:
-    # AdvBCT's published command: × 0.1 at 5, 10 and 20 of 30 epochs.
+def _landmarks(epochs: int, size: int, **others: Any) -> TrainingPlan:
+    # AdvBCT's published code: × 0.1 at 5, 10 and 20 of 30 epochs.
     settings = Settings(
         epochs=epochs, batch_size=256, learning_rate=0.1, schedule="multi-step", milestones=(1 / 6, 1 / 3, 2 / 3),
-        optimizer="sgd", weight_decay=1e-4, clip_norm=None, crop=0.2,
+        optimizer="sgd", weight_decay=5e-4, clip_norm=None, **others,
     )  # fmt: skip
     return TrainingPlan(settings, settings, size)
 
 
 LANDMARKS: dict[Budget, TrainingPlan] = {
-    "quick": _landmarks(2, 64),
-    "standard": _landmarks(10, 128),
-    "paper": replace(_landmarks(30, 224), network={"pretrained": True}),
+    "quick": _landmarks(2, 64, crop=0.2),
+    "standard": _landmarks(10, 128, crop=0.2),
+    # Images as they are, stretched to a square; the last epoch, where the published code tests each one on Paris.
+    "paper": replace(
+        _landmarks(30, 224, padding=0, flip=False, precision="float32", validation_fraction=0, select="last"),
+        network={"pretrained": True, "fit": "stretch", "head": "linear", "triplets": False},
+    ),
 }

@@ -4,6 +4,7 @@ Random draws come from an explicit CPU generator, so that they are the same on e
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -57,8 +58,9 @@ def erase(
     probability: float = 0.25,
     area: tuple[float, float] = (0.02, 0.33),
     aspect: tuple[float, float] = (0.3, 3.3),
+    colour: Sequence[int] = (),
 ) -> Tensor:
-    """Random erasing (Zhong et al. 2020): fill a rectangle of some images with one random colour each.
+    """Random erasing (Zhong et al. 2020): fill a rectangle of some images with one colour each.
 
     Args:
         images: (B, C, H, W) uint8.
@@ -66,6 +68,7 @@ def erase(
         probability: of an image to be erased.
         area: smallest and largest share of the image.
         aspect: smallest and largest height over width, drawn log-uniformly.
+        colour: of all rectangles, C values in 0 … 255; a random one for each image where it is empty.
 
     Returns:
         (B, C, H, W) uint8; a new tensor.
@@ -77,7 +80,10 @@ def erase(
     tall = (share * height * width * ratio).sqrt().round().clamp(1, height)
     wide = (share * height * width / ratio).sqrt().round().clamp(1, width)
     y0, x0 = (top * (height - tall + 1)).floor(), (left * (width - wide + 1)).floor()
-    colours = torch.randint(0, 256, (count, channels, 1, 1), generator=generator, dtype=torch.uint8)
+    if colour:
+        colours = torch.tensor(colour, dtype=torch.uint8).view(1, channels, 1, 1).expand(count, -1, -1, -1)
+    else:
+        colours = torch.randint(0, 256, (count, channels, 1, 1), generator=generator, dtype=torch.uint8)
     erased = images.clone(memory_format=torch.preserve_format)
     # Few images of a batch are erased, so a loop over these few slices beats masks over the whole batch.
     for index in torch.nonzero(chosen < probability).flatten().tolist():

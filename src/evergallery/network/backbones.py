@@ -104,6 +104,7 @@ def build_backbone(
 ) -> Backbone:
     """Build a backbone by name: a CIFAR ResNet (``CIFAR_DEPTHS``), ``bn-inception``, any timm model, or ``torchvision/NAME``.
 
+    ``bn-inception-max`` takes the maximum of the last maps in place of their average, as deep metric learning does.
     ``last-stride-1/NAME`` is a ResNet of timm or torchvision whose last stage does not halve the resolution; its weights are the
     same.
 
@@ -129,12 +130,12 @@ def build_backbone(
             module: nn.Module = CifarResNet(CIFAR_DEPTHS[name])
             # CIFAR-100's statistics, as CSD's code normalises.
             return Backbone(module, CIFAR_WIDTHS[-1], 32, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
-        if name == bn_inception.NAME:
+        if name in (bn_inception.NAME, bn_inception.MAX_POOLED):
             if pretrained:
                 raise InputError(
                     f"The published weights of {name} are in no package: name a file of them with --weights FILE."
                 )
-            module = bn_inception.BNInception()
+            module = bn_inception.BNInception(max_pooled=name == bn_inception.MAX_POOLED)
             return Backbone(module, bn_inception.WIDTH, bn_inception.SIZE, bn_inception.MEAN, bn_inception.STD)
         if name.startswith(LAST_STRIDE):
             return _at_full_resolution(name.removeprefix(LAST_STRIDE), pretrained, watcher)
@@ -283,8 +284,8 @@ def _timm_backbone(name: str, pretrained: bool, watcher: Watcher) -> Backbone:
     if not timm.is_model(name):
         near = did_you_mean(name.partition(".")[0], [*CIFAR_DEPTHS, *timm.list_models()])
         raise InputError(
-            f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)}, {bn_inception.NAME}, torchvision/NAME or a timm "
-            f"model.{near}"
+            f"No backbone is called {name!r}: use {', '.join(CIFAR_DEPTHS)}, {bn_inception.NAME}, {bn_inception.MAX_POOLED}, "
+            f"torchvision/NAME or a timm model.{near}"
         )
     module: Any = timm.create_model(name, num_classes=0) if not pretrained else _published(name, watcher)
     config: dict[str, Any] = module.pretrained_cfg

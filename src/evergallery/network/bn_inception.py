@@ -2,6 +2,9 @@
 
 Layers bear the names of that model, so that a file of its published weights fits. It takes the channels of an image in the order
 blue, green, red and in 0 … 255, less their mean; here images come as everywhere else, and the first thing it does is turn them.
+
+Deep metric learning takes the maximum of each of its last maps (FECD and mutual distillation, whose code is public), where the
+published network takes their average.
 """
 
 from dataclasses import dataclass
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NAME = "bn-inception"
+MAX_POOLED = "bn-inception-max"
+"""Name of the network whose feature is the maximum of each of its last maps."""
 WIDTH = 1024
 SIZE = 224
 MEAN = (128 / 255, 117 / 255, 104 / 255)
@@ -55,10 +60,15 @@ BLOCKS: dict[str, Block] = {
 
 
 class BNInception(nn.Module):
-    """The network without its classifier; the feature is the 1 024-d average of its last maps."""
+    """The network without its classifier; the feature is the 1 024-d average, or maximum, of its last maps.
 
-    def __init__(self) -> None:
+    Args:
+        max_pooled: whether it is the maximum.
+    """
+
+    def __init__(self, *, max_pooled: bool = False) -> None:
         super().__init__()
+        self.max_pooled = max_pooled
         self._add("conv1_7x7_s2", 3, 64, 7, stride=2)
         self._add("conv2_3x3_reduce", 64, 64, 1)
         self._add("conv2_3x3", 64, 192, 3)
@@ -83,7 +93,7 @@ class BNInception(nn.Module):
         maps = _halved(maps)
         for name, block in BLOCKS.items():
             maps = self._block(f"inception_{name}", block, maps)
-        return maps.mean((2, 3))
+        return maps.amax((2, 3)) if self.max_pooled else maps.mean((2, 3))
 
     def _block(self, name: str, block: Block, maps: Tensor) -> Tensor:
         triple = self._run(f"{name}_3x3", self._run(f"{name}_3x3_reduce", maps))

@@ -20,5 +20,5 @@ def augment(images: Tensor, settings: Settings, generator: torch.Generator, size
     if settings.flip:
         images = flip(images, generator)
     if settings.erase:
-        images = erase(images, generator, probability=settings.erase)
+        images = erase(images, generator, probability=settings.erase, colour=settings.erase_colour)
     return images

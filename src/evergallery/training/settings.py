@@ -39,6 +39,12 @@ def _device(name: str) -> str:
     return name
 
 
+def _colour(values: tuple[int, ...]) -> tuple[int, ...]:
+    if len(values) not in (0, 3):
+        raise ValueError("it is three values: red, green and blue")
+    return values
+
+
 class Settings(BaseModel):
     """Settings of one training run; the description of each field says what it does.
 
@@ -159,6 +165,11 @@ class Settings(BaseModel):
     )
     flip: bool = _setting("Augmentation", "Mirror half of the images; wrong for characters and text.", True)
     erase: float = _setting("Augmentation", "Probability of random erasing.", 0.0, ge=0, le=1)
+    erase_colour: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], AfterValidator(_colour)] = _setting(
+        "Augmentation",
+        "Red, green and blue of what is erased, in 0 to 255; by default a random colour for each image.",
+        (),
+    )
     start_size: int | None = _setting(
         "Augmentation",
         "First size in pixels of progressive resizing, which reaches full size for the last 30 % of the run.",
@@ -247,7 +258,7 @@ class Settings(BaseModel):
 LATER: dict[str, Any] = {
     "steps": None, "accumulate": 1, "ema": None, "epoch": "images", "last_batch": False, "border": "reflect",
     "milestones": (0.25, 0.5, 0.75), "warmup_start": 0.0, "label_smoothing": 0.0,
-    "bias_rate": 1.0,
+    "bias_rate": 1.0, "erase_colour": (),
 }  # fmt: skip
 """Settings that came later, and the value at which they change nothing."""
 
