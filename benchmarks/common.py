@@ -11,24 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from evergallery.benchmark.provenance import provenance
-from evergallery.watching import Progress, Watcher
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPTS = ":/benchmarks/*.py"
 """They measure as much as the package does: a figure names the commit that has both."""
-
-
-class Told(Watcher):
-    """Tells a function how far a run is."""
-
-    def __init__(self, tell: Callable[[Progress], object] | None) -> None:
-        self._tell = tell
-
-    def trained(self, progress: Progress) -> None:
-        """Tell it."""
-        if self._tell is not None:
-            self._tell(progress)
 
 
 def interleaved(runs: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, dict[str, float]]:

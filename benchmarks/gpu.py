@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from common import Told, record
+from common import record
 from evaluation import clustered
 from evergallery import Workspace
 from evergallery.data.augment import normalise
@@ -33,6 +33,7 @@ from evergallery.network.foreign import probe_images
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import Past, Settings, TrainingData, train
+from evergallery.watching import TrainingListener
 from extraction import photographs
 
 NETWORKS = ("tf_efficientnet_lite0", "resnet50", "vit_base_patch16_224")
@@ -203,7 +204,7 @@ def learning(backbone: str, images: ImageSet, teacher: bool, **changes: Any) -> 
             settings,
             Path(directory),
             past=past,
-            watcher=Told(lambda at: ticks.append((at.step, time.perf_counter()))),
+            watcher=TrainingListener(lambda at: ticks.append((at.step, time.perf_counter()))),
         )
     (first, begun), (last, ended) = ticks[len(ticks) // 2], ticks[-1]
     return {

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import Told, record
+from common import record
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
@@ -24,6 +24,7 @@ from evergallery.memory import Memory, TrainingOutputs
 from evergallery.methods import METHODS, Beginning
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
 from evergallery.training import Past, Settings, TrainingData, train
+from evergallery.watching import TrainingListener
 
 OLD, ALL, BATCH = 30, 60, 128
 """Classes; a simplex in the 64 dimensions of the network has corners for 65."""
@@ -90,7 +91,7 @@ def one(name: str, backbone: str, steps: int) -> dict[str, float]:
                 memory=memory,
                 another_network=another,
             ),
-            watcher=Told(lambda progress: ticks.append((progress.step, time.perf_counter()))),
+            watcher=TrainingListener(lambda progress: ticks.append((progress.step, time.perf_counter()))),
         )
     peak = peak_memory()
     warm = [(step, at) for step, at in ticks if step >= WARM_UP]

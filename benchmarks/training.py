@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from common import Told, record
+from common import record
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.sources import load
@@ -31,6 +31,7 @@ from evergallery.network import Architecture, Embedder, Head, Network, extract
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import Past, Settings, TrainingData, train
+from evergallery.watching import TrainingListener
 
 BATCH = 128
 PREPROCESSING = Preprocessing(size=32)
@@ -104,7 +105,7 @@ def ours(
             settings,
             Path(directory),
             past=Past(teacher),
-            watcher=Told(lambda progress: tick(progress.epoch * progress.steps + progress.step)),
+            watcher=TrainingListener(lambda progress: tick(progress.epoch * progress.steps + progress.step)),
         )
 
 

@@ -26,7 +26,7 @@ from evergallery.cli import main
 from evergallery.data.image_set import ImageSet
 from evergallery.gallery import GalleryStore, Item
 from evergallery.training import Settings
-from evergallery.watching import Progress, Watcher
+from evergallery.watching import Watcher
 from servers import collection, directory, postgres, schema
 
 MEMORY = "/dev/shm"
@@ -98,18 +98,6 @@ class Listening(Watcher):
 
     def said(self, message: str) -> None:
         self.heard.append(message)
-
-
-class Told(Watcher):
-    """Tells a function how far a run is."""
-
-    def __init__(self, tell: Callable[[Progress], object] | None) -> None:
-        self._tell = tell
-
-    def trained(self, progress: Progress) -> None:
-        """Tell it."""
-        if self._tell is not None:
-            self._tell(progress)
 
 
 def coloured_images(classes: int = 6, each: int = 12, size: int = 16, seed: int = 0, first: int = 0) -> ImageSet:

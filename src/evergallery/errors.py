@@ -13,12 +13,14 @@
     ├── TrainingError           training cannot go on, for instance a loss is NaN exit status 7
     └── StoppedError            somebody asked the process to stop (SIGTERM)      exit status 143
 
-A message is one sentence that says what is wrong, where, and what to do.
+A message is one sentence that says what is wrong, where, and what to do. One kind of mistake has one wording: values that
+somebody may give (a share, a number above 0, one of some words) are refused by the functions at the end.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from math import inf
 from typing import Any, ClassVar, Protocol
 
 from evergallery.strings.redaction import redacted_text
@@ -167,3 +169,68 @@ class StoppedError(EvergalleryError):
     """The process was asked to stop; the same command goes on from where it was."""
 
     exit_status = 143
+
+
+def require_share(name: str, value: float, of: str) -> None:
+    """Refuse what is no share, in (0, 1].
+
+    Args:
+        name: of the value, for instance ``fraction``.
+        value: that was given.
+        of: what it is a share of, in the plural.
+
+    Raises:
+        InputError: it is out of range, or no number.
+    """
+    if not 0 < value <= 1:
+        raise InputError(f"A {name} of {value:g} is not usable: give a share of the {of}, above 0 and up to 1.")
+
+
+def require_positive(name: str, value: float | None) -> None:
+    """Refuse a number that is not finite and above 0; ``None`` says nothing.
+
+    Raises:
+        InputError: it is out of range, or no number.
+    """
+    if value is not None and not 0 < value < inf:
+        raise InputError(f"A {name} of {value:g} is not usable: it must be a number above 0.")
+
+
+def require_known(noun: str, name: object, known: Collection[object], more: str = "") -> None:
+    """Refuse what is none of some words.
+
+    Raises:
+        InputError: see ``unknown``.
+    """
+    if name not in known:
+        raise unknown(noun, name, known, more)
+
+
+def require_option(name: str, value: str | None, known: Collection[str]) -> None:
+    """Refuse what is none of the words that an option takes; ``None`` says nothing.
+
+    Raises:
+        InputError: as the command line says it.
+    """
+    if value is not None and value not in known:
+        raise InputError(f"--{name} {value!r} is not usable: {one_of(value, known)}")
+
+
+def one_of(given: str, known: Collection[str]) -> str:
+    """Part of a sentence on a word that is none of some: which they are, and which of them come near."""
+    return f"it is one of {', '.join(known)}.{did_you_mean(given, known)}"
+
+
+def unknown(noun: str, name: object, known: Iterable[object], more: str = "") -> InputError:
+    """The error that says that a name is none of some words, and which of them come near.
+
+    Args:
+        noun: what the words name, for instance ``method``.
+        name: that was given.
+        known: the words.
+        more: what may be given besides, as the sentence goes on, for instance ``", or a file"``.
+    """
+    words = list(map(str, known))
+    return InputError(
+        f"No {noun} is called {name!r}: choose one of {', '.join(words)}{more}.{did_you_mean(str(name), words)}"
+    )

@@ -1,5 +1,6 @@
 """Long operations tell a watcher where they stand; the command line draws it, a test or a server may listen."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -40,6 +41,22 @@ class Watcher:
     def confirms(self, question: str) -> bool:
         """Return whether somebody says yes; nobody is there to be asked."""
         return False
+
+
+class TrainingListener(Watcher):
+    """Tells a function how far a training run is.
+
+    Args:
+        tell: hears of each step; ``None`` for nobody.
+    """
+
+    def __init__(self, tell: Callable[[Progress], object] | None) -> None:
+        self._tell = tell
+
+    def trained(self, progress: Progress) -> None:
+        """Tell it."""
+        if self._tell is not None:
+            self._tell(progress)
 
 
 SILENT = Watcher()

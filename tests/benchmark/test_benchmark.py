@@ -188,7 +188,7 @@ class TestRuns:
     @pytest.mark.parametrize(
         ("methods", "message"),
         [
-            (["nothing"], "No method is called 'nothing': choose among initial, finetune"),
+            (["nothing"], "No method is called 'nothing': choose one of initial, finetune"),
             (["csd+nothing"], "No adapter is called 'nothing': choose one of"),
             ([], "Nothing is to be run: name a method"),
         ],
@@ -275,7 +275,7 @@ class TestChanges:
         ("changes", "message"),
         [
             (ProtocolChanges(neck="thick"), "--neck 'thick' is not usable: it is one of none, linear"),  # type: ignore[arg-type]
-            (ProtocolChanges(head="round"), "--head 'round' is not usable"),  # type: ignore[arg-type]
+            (ProtocolChanges(head="round"), "--head 'round' is not usable: it is one of linear"),  # type: ignore[arg-type]
             (ProtocolChanges(epochs=0), "--epochs 0 is not usable"),
             (ProtocolChanges(precision="int3"), "--precision 'int3' is not usable"),  # type: ignore[arg-type]
             (ProtocolChanges(backbone="resnet20", dim=12, neck="bn"), "use neck 'linear'"),

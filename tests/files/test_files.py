@@ -19,6 +19,7 @@ from evergallery.files import (
     new_directory,
     new_file,
     read_json,
+    require_place,
     write_atomic,
     write_json,
 )
@@ -69,8 +70,25 @@ def test_a_place_where_nothing_can_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "none" / "x", tmp_path / "file" / "x"):
         for create in (new_file, new_directory):
-            with pytest.raises(InputError, match="x cannot be created"), create(place):
+            with pytest.raises(InputError, match="x cannot be written"), create(place):
                 pass
+
+
+def test_where_no_file_can_be_written_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "broken").symlink_to(tmp_path / "nothing")
+    require_place(tmp_path / "file")
+    require_place(tmp_path / "new", is_new=True)
+    for place, is_new, says in (
+        (tmp_path / "none" / "x", False, "there is no folder .*none; make it first"),
+        (tmp_path / "file" / "x", True, "there is no folder .*file; make it first"),
+        (tmp_path / "folder", False, "it is a folder; name a file in it"),
+        (tmp_path / "folder", True, "it exists; give a new name"),
+        (tmp_path / "broken", True, "it exists; give a new name"),
+    ):
+        with pytest.raises(InputError, match=f"{place} cannot be written: {says}"):
+            require_place(place, is_new=is_new)
 
 
 def test_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -202,8 +202,8 @@ def test_what_is_no_snapshot(store: EdgeStore, taken: Path, tmp_path: Path) -> N
     (taken / "snapshot.json").write_text("{")
     with pytest.raises(DamagedError, match="cannot be read as JSON"):
         snapshot.read(taken)
-    for path in (taken, tmp_path / "none" / "snapshot"):
-        with pytest.raises(InputError, match="name a new directory in one that exists"):
+    for path, says in ((taken, "it exists; give a new name"), (tmp_path / "none" / "snapshot", "there is no folder")):
+        with pytest.raises(InputError, match=says):
             store.snapshot(path)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from conftest import Told, coloured_images
+from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import InputError
@@ -18,6 +18,7 @@ from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import CSD, METHODS, Beginning, Method, Mutual, Needs, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
 from evergallery.training import Past, Progress, Settings, TrainingData, TrainingResult, train
+from evergallery.watching import TrainingListener
 from evergallery.workspace import Workspace
 
 PREPROCESSING = Preprocessing(size=16)
@@ -79,7 +80,7 @@ def learn(
         settings,
         directory,
         past=Past(parent, memory=some_memory(parent.embedder.dimension), another_network=another),
-        watcher=Told(arguments.pop("on_progress", None)),
+        watcher=TrainingListener(arguments.pop("on_progress", None)),
         **arguments,
     )
     return network, parent, trained

@@ -332,7 +332,7 @@ def test_damaged_evidence_is_named(shop: Workspace, tmp_path: Path) -> None:
 
 
 def test_where_it_cannot_be_written_is_said_at_once(shop: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a folder: name a file in it"):
+    with pytest.raises(InputError, match="it is a folder; name a file in it"):
         shop.report(HELD_OUT, path=tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from served import client, copy_of, finished
 
 from evergallery import Workspace
+from evergallery.errors import InputError
 from shops import make_photos
 
 
@@ -86,7 +87,10 @@ def test_from_a_verdict_to_an_adapter_to_a_promotion(writable: TestClient, fresh
     told = writable.get("/api/v1/gate/v3").json()
     assert (told["passed"], told["next"]) == (True, "promote")
     assert writable.post("/api/v1/promote", json={"generation": "v3"}).json()["promoted"] == "v3"
-    assert writable.post("/api/v1/adapt", json={"generation": "v3", "against": "v3"}).status_code == 422
+    refused = writable.post("/api/v1/adapt", json={"generation": "v3", "against": "v3"})
+    with pytest.raises(InputError, match="v3 needs no adapter to itself") as raised:
+        shop(writable).adapt("v3", "v3", "nowhere")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (422, str(raised.value))
     assert writable.post("/api/v1/adapt", json={"generation": "v3", "against": "v9"}).status_code == 404
 
 

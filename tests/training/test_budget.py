@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import Told, coloured_images
+from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.memory import Memory, TrainingOutputs
@@ -19,6 +19,7 @@ from evergallery.training import Past, Progress, Settings, TrainingData, Trainin
 from evergallery.training.averaging import moving_average
 from evergallery.training.batches import parts_of
 from evergallery.training.validation import Reference, score
+from evergallery.watching import TrainingListener
 
 PREPROCESSING = Preprocessing(size=16)
 Quick = Callable[..., Settings]
@@ -40,7 +41,7 @@ def run(images: ImageSet, settings: Settings, directory: Path, **arguments: Any)
         TrainingData(images, validation, PREPROCESSING),
         settings,
         directory,
-        watcher=Told(arguments.pop("on_progress", None)),
+        watcher=TrainingListener(arguments.pop("on_progress", None)),
         **arguments,
     )
     return network, trained

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import Told, coloured_images
+from conftest import coloured_images
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, InputError, StoppedError, TrainingError
@@ -36,6 +36,7 @@ from evergallery.training import (
 )
 from evergallery.training.batches import resident
 from evergallery.training.settings import SCHEDULES
+from evergallery.watching import TrainingListener
 from forked import forked, said_by, until
 
 PREPROCESSING = Preprocessing(size=16)
@@ -57,7 +58,7 @@ def run(network: Network, images: ImageSet, settings: Settings, directory: Path,
         TrainingData(images, validation, PREPROCESSING),
         settings,
         directory,
-        watcher=Told(arguments.pop("on_progress", None)),
+        watcher=TrainingListener(arguments.pop("on_progress", None)),
         **arguments,
     )
 

@@ -14,7 +14,7 @@ from evergallery.adapters.lambda_orthogonal import LambdaOrthogonalAdapter, fit_
 from evergallery.adapters.linear import LinearAdapter, fit_linear
 from evergallery.adapters.mlp import MLPAdapter, fit_mlp
 from evergallery.adapters.procrustes import ProcrustesAdapter, fit_procrustes
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_known
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ def adapter_from_tensors(kind: str, tensors: Mapping[str, Tensor]) -> Adapter:
     Raises:
         InputError: an unknown kind, or tensors that are not of that kind.
     """
-    if kind not in ADAPTERS:
-        raise InputError(f"No adapter is called {kind!r}: choose one of {', '.join(ADAPTERS)}.")
+    require_known("adapter", kind, ADAPTERS)
     try:
         return ADAPTERS[kind].adapter(**tensors)
     except TypeError:

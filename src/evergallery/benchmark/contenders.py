@@ -6,7 +6,7 @@ from typing import Self, TypeVar
 
 from evergallery.adapters import ADAPTERS, ProcrustesAdapter
 from evergallery.benchmark.protocol import BenchmarkProtocol
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_known
 from evergallery.methods import METHODS, NO_TRIPLETS, Finetune, Method, Role
 from evergallery.watching import Watcher
 
@@ -51,13 +51,11 @@ class Contender:
         """
         contender = cls(f"{BASELINE}+{name}" if name in ADAPTERS else name)
         base, adapter = contender.base, contender.adapter
-        if base not in (INITIAL, *METHODS) or (base == INITIAL and contender.options):
-            raise InputError(
-                f"No method is called {base!r}: choose among {INITIAL}, {', '.join(METHODS)}, each with "
-                f"@HYPERPARAMETER=VALUE and +ADAPTER if wanted, ADAPTER one of {', '.join(ADAPTERS)}."
-            )
-        if adapter is not None and adapter not in ADAPTERS:
-            raise InputError(f"No adapter is called {adapter!r}: choose one of {', '.join(ADAPTERS)}.")
+        known = METHODS if contender.options else (INITIAL, *METHODS)
+        more = f", each with @HYPERPARAMETER=VALUE and +ADAPTER if wanted, ADAPTER one of {', '.join(ADAPTERS)}"
+        require_known("method", base, known, more)
+        if adapter is not None:
+            require_known("adapter", adapter, ADAPTERS)
         if base != INITIAL:
             METHODS[base].with_options(contender.options)
         return contender

@@ -14,7 +14,7 @@ from evergallery.data.images.sizes import Size
 from evergallery.data.published import layout_of
 from evergallery.data.sources import load
 from evergallery.data.tasks import Tasks
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_option
 from evergallery.network import HeadKind, Neck
 from evergallery.training import Settings
 from evergallery.training.settings import TrainingPrecision
@@ -123,8 +123,7 @@ class BenchmarkProtocol:
         plan = self.budgets[budget].of_backbone(changes.backbone)
         wanted = {**plan.network, **changes.network()}
         for name, known in (("neck", get_args(Neck)), ("head", get_args(HeadKind))):
-            if wanted.get(name) not in (None, *known):
-                raise InputError(f"--{name} {wanted[name]!r} is not usable: it is one of {', '.join(known)}.")
+            require_option(name, wanted.get(name), known)
         if "backbone" in changes.network():
             # One backbone was asked for, and is that of every update.
             wanted["update_backbone"] = changes.update_backbone

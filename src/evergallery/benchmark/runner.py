@@ -21,7 +21,7 @@ from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.benchmark.result import result_of
 from evergallery.data.evaluation_sets import evaluation_set
-from evergallery.errors import InputError, did_you_mean
+from evergallery.errors import InputError, require_known
 from evergallery.files import creation_of, read_json, write_json
 from evergallery.network import Architecture, Embedder
 from evergallery.network.backbones import load_weights
@@ -81,12 +81,8 @@ def _jobs(
 ) -> list[BenchmarkJob]:
     """Every run that is asked for, after what would not run is refused."""
     protocol, budget, given = experiment.protocol, experiment.budget, experiment.changes.given()
-    if protocol not in PROTOCOLS:
-        raise InputError(
-            f"No protocol is called {protocol!r}: choose one of {', '.join(PROTOCOLS)}.{did_you_mean(protocol, PROTOCOLS)}"
-        )
-    if budget not in PROTOCOLS[protocol].budgets:
-        raise InputError(f"No budget is called {budget!r}: choose quick, standard or paper.")
+    require_known("protocol", protocol, PROTOCOLS)
+    require_known("budget", budget, PROTOCOLS[protocol].budgets)
     definition = experiment.definition
     changes = (f"{name}={_short(name, value)}" for name, value in given.items())
     directory = out / "@".join([f"{protocol}-{budget}", *changes])

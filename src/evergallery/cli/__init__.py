@@ -75,7 +75,7 @@ def _unusable(error: Exception) -> str | None:
     """Return what is wrong with a value that was given, as the verbs say it; ``None`` for any other mistake."""
     from pydantic import ValidationError
 
-    from evergallery.errors import did_you_mean, fault_of
+    from evergallery.errors import fault_of, one_of
 
     if not isinstance(error.__cause__, ValidationError):
         return None
@@ -85,8 +85,7 @@ def _unusable(error: Exception) -> str | None:
     first = error.__cause__.errors()[0]
     given, fault = str(first["input"]), fault_of(error.__cause__)
     if choices := fault.partition(" is not one of ")[2]:
-        words = [choice.strip("'") for choice in choices.split(", ")]
-        fault = f"it is one of {', '.join(words)}.{did_you_mean(given, words)}"
+        fault = one_of(given, [choice.strip("'") for choice in choices.split(", ")])
     is_number = given.removeprefix("-").replace(".", "", 1).isdecimal()
     return f"{name} {given if is_number else repr(given)} is not usable: {fault}"
 

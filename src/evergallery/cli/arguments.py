@@ -6,7 +6,7 @@ from pathlib import Path
 from evergallery.cli.common import class_names
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import equal_groups
-from evergallery.errors import InputError, did_you_mean
+from evergallery.errors import InputError, require_known
 from evergallery.learning.inputs import training_part
 from evergallery.methods import METHODS, Method
 
@@ -17,10 +17,7 @@ def choose_method(name: str | None, options: Sequence[str] = ()) -> Method | Non
         if options:
             raise InputError("--option and --loss set hyper-parameters of a method: name the method with --method.")
         return None
-    if name not in METHODS:
-        raise InputError(
-            f"No method is called {name!r}: choose one of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
-        )
+    require_known("method", name, METHODS)
     given = {key.replace("-", "_"): value for key, _, value in (option.partition("=") for option in options)}
     return METHODS[name].with_options(given)
 

@@ -23,7 +23,7 @@ from evergallery.data.listing import Entry
 from evergallery.data.pickles import unpickled
 from evergallery.data.published import complete_root, damaged, fields, lines
 from evergallery.data.sources import read_entries
-from evergallery.errors import InputError
+from evergallery.errors import InputError, unknown
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import average_precision
 from evergallery.retrieval.revisited import RELEVANT, Landmark, revisited_map
@@ -372,10 +372,7 @@ def evaluation_set(name: str, data_dir: Path | None = None) -> EvaluationSet:
         return EVALUATION_SETS[name.lower()](data_dir)
     table = Path(name).expanduser()
     if table.suffix.lower() != ".csv" or not table.is_file():
-        raise InputError(
-            f"There is no evaluation set {name!r}: name one of {', '.join(EVALUATION_SETS)}, or a .csv table "
-            f"first,second,same[,fold]."
-        )
+        raise unknown("evaluation set", name, EVALUATION_SETS, ", or a .csv table first,second,same[,fold]")
     return _pair_set(table.name, list(_rows(table)))
 
 

@@ -12,7 +12,7 @@ from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
 from evergallery.errors import InputError, MissingExtraError
 from evergallery.evaluation import measure, protocol
-from evergallery.files import new_file, require_folder_of
+from evergallery.files import new_file, require_place
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding import extract
 from evergallery.holdings.holdings import Holdings
@@ -124,7 +124,7 @@ def export_model(
 def _check_arguments(path: Path, maker: Generation, *, calibrates: bool, int8: bool, bf16: bool) -> None:
     if path.suffix.lower() != ".onnx":
         raise InputError(f"{path} is no name of an ONNX file: let it end in .onnx.")
-    require_folder_of(path)
+    require_place(path)
     if int8 != calibrates:
         raise InputError("Images to calibrate with and int8 go together: give --int8 --calibrate IMAGES, or neither.")
     if int8 and bf16:

@@ -185,17 +185,25 @@ def creation_of(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
             raise
-        raise InputError(f"{path} cannot be created ({error.strerror}): name a place in a directory.") from error
+        raise InputError(f"{path} cannot be written ({error.strerror}): name a place in a directory.") from error
 
 
-def require_folder_of(path: Path) -> None:
-    """Refuse a file to be written whose folder is missing, before anything expensive is made for it.
+def require_place(path: Path, *, is_new: bool = False) -> None:
+    """Refuse a place where no file can be written, before anything expensive is made for it.
+
+    Args:
+        path: of the file, or of a directory that is made.
+        is_new: whether nothing may be there yet; otherwise a file is replaced.
 
     Raises:
-        InputError: it is.
+        InputError: its folder is missing, it is a folder itself, or something is there that may not be.
     """
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
+    if path.is_dir() and not is_new:
+        raise InputError(f"{path} cannot be written: it is a folder; name a file in it.")
+    if is_new and os.path.lexists(path):
+        raise InputError(f"{path} cannot be written: it exists; give a new name.")
 
 
 @contextmanager

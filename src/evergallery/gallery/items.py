@@ -3,7 +3,7 @@
 import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
@@ -298,6 +298,19 @@ def check_items(items: Sequence[Item]) -> None:
         item, norm = items[int(bad[0])], norms[bad[0]]
         what = "is not finite" if not np.isfinite(norm) else f"has length {norm:.4g}, not 1"
         raise InputError(f"The embedding of {item.id!r} {what}: store finite vectors of unit length.")
+
+
+def require_precision(engine: str, precision: str, kept: Collection[str]) -> None:
+    """Refuse a precision that an engine does not keep vectors in.
+
+    Raises:
+        InputError: it is not among those that are kept.
+    """
+    if precision not in kept:
+        raise InputError(
+            f"A gallery in {engine} keeps vectors as {' or '.join(kept)}, not as {precision}: choose one of these, or the "
+            f"embedded engine."
+        )
 
 
 def check_queries(queries: NDArray[np.float32], k: int) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evergallery._version import __version__
 from evergallery.errors import DamagedError, InputError, fault_of
-from evergallery.files import copy_hashed, new_directory, read_json, sha256_of, write_json
+from evergallery.files import copy_hashed, new_directory, read_json, require_place, sha256_of, write_json
 
 MANIFEST = "snapshot.json"
 FILES = "gallery"
@@ -90,8 +90,7 @@ def take(
         InputError: the path exists, or its directory does not.
         OSError: the disk is full; nothing is left behind.
     """
-    if path.exists() or not path.parent.is_dir():
-        raise InputError(f"A snapshot cannot be written to {path}: name a new directory in one that exists.")
+    require_place(path, is_new=True)
     directory, sources = gallery.directory, files_of(gallery.directory)
     check_room(sum(source.stat().st_blocks * 512 for source in sources), path.parent)
     with new_directory(path, private=True) as temporary:

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evergallery.errors import InputError, did_you_mean, fault_of
+from evergallery.errors import InputError, fault_of, require_known
 
 SearchWay = Literal["checked", "direct", "adapter", "dual"]
 """The ways that only search: re-scoring also makes vectors, and keeps them."""
@@ -44,8 +44,7 @@ class Answer(BaseModel):
             InputError: no such way, a figure out of range, or figures of re-scoring for another way.
         """
         way = way or "checked"
-        if way not in WAYS:
-            raise InputError(f"There is no way {way!r} to answer: choose {', '.join(WAYS)}.{did_you_mean(way, WAYS)}")
+        require_known("way of answering", way, WAYS)
         given = {name: value for name, value in (("candidates", candidates), ("seconds", seconds)) if value is not None}
         if given and way != "rescore":
             raise InputError(

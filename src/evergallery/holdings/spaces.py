@@ -49,6 +49,15 @@ class Space:
                 f"name the generation that made it."
             )
 
+    def require_other(self, other: "Space") -> None:
+        """Refuse a space that is this one, where a map leads from one to the other.
+
+        Raises:
+            InputError: it is.
+        """
+        if self.name == other.name:
+            raise InputError(f"{self.name} needs no adapter to itself: name another generation.")
+
     def map(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings (N, D) by the maker to vectors (N, D') of this space."""
         if self.adapter is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evergallery.errors import InputError, extra
+from evergallery.errors import extra, unknown
 from evergallery.losses.triplet import batch_hard_triplet
 
 
@@ -96,10 +96,8 @@ def _of_library(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     except TypeError:
         loss, has_weights = None, True
     if loss is None or has_weights:
-        raise InputError(
-            f"No metric loss is called {name!r}: choose one of {', '.join(METRIC_LOSSES)}, or a loss of "
-            f"pytorch-metric-learning without weights of its own, such as MultiSimilarityLoss or CircleLoss."
-        )
+        more = ", or a loss of pytorch-metric-learning without weights of its own, such as MultiSimilarityLoss or CircleLoss"
+        raise unknown("metric loss", name, METRIC_LOSSES, more)
     return lambda features, labels: loss(features, labels)
 
 

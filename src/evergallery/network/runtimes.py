@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.images.sizes import Size, sides
 from evergallery.data.streaming import processors
-from evergallery.errors import InputError, MissingExtraError, did_you_mean
+from evergallery.errors import MissingExtraError, require_known
 from evergallery.strings.environment import RUNTIME
 
 Runtime = Literal["torch", "onnxruntime", "openvino"]
@@ -64,19 +64,12 @@ def asked_for() -> Runtime | None:
         InputError: there is none of that name.
         MissingExtraError: it is not installed.
     """
-    said = os.environ.get(RUNTIME, "")
-    if said in ("", "auto"):
-        return None
-    for name in RUNTIMES:
-        if name == said:
-            if not is_installed(name):
-                raise MissingExtraError(f"The runtime {name}", "fast")
-            return name
-    known = ("auto", *RUNTIMES)
-    raise InputError(
-        f"The runtime is {said!r}: it must be one of {', '.join(known)}, as --runtime or {RUNTIME} says."
-        f"{did_you_mean(said, known)}"
-    )
+    said = os.environ.get(RUNTIME) or "auto"
+    require_known("runtime", said, ("auto", *RUNTIMES), f", as --runtime or {RUNTIME} says")
+    named = next((name for name in RUNTIMES if name == said), None)
+    if named is not None and not is_installed(named):
+        raise MissingExtraError(f"The runtime {named}", "fast")
+    return named
 
 
 def gpu_drivers() -> list[str]:

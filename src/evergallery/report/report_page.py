@@ -6,7 +6,7 @@ from typing import Any
 
 from evergallery._version import __version__
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import InputError
+from evergallery.files import creation_of, require_place
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import now
 from evergallery.report import comparison, standing
@@ -123,12 +123,9 @@ def _content(
 
 def _target(path: Path) -> Path:
     """Return where to write, found out before anything is measured."""
-    try:
+    with creation_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): name another file with --out.") from error
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name a file in it, such as {path / FILE}.")
+    require_place(path)
     return path
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from evergallery.errors import EvergalleryError, InputError, RefusedError
+from evergallery.errors import EvergalleryError, InputError, RefusedError, require_share
 from evergallery.files import is_writable
 from evergallery.holdings.answer import Answer
 from evergallery.holdings.holdings import Holdings
@@ -43,10 +43,7 @@ class CanarySettings:
     why: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise InputError(
-                f"A share of {self.share:g} is not usable: give a share of the clients, above 0 and up to 1."
-            )
+        require_share("share", self.share, "clients")
         if self.answer.way == "rescore":
             raise InputError(
                 "For some clients nothing is scored again, because nothing would keep what is made: choose dual."

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from evergallery.errors import EvergalleryError, InputError
+from evergallery.errors import EvergalleryError, InputError, require_share
 from evergallery.holdings.answer import Answer
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import State
@@ -34,10 +34,7 @@ class ShadowSettings:
     answer: Answer = field(default_factory=Answer)
 
     def __post_init__(self) -> None:
-        if not 0 < self.sample <= 1:
-            raise InputError(
-                f"A sample of {self.sample:g} is not usable: give a share of the searches, above 0 and up to 1."
-            )
+        require_share("sample", self.sample, "searches")
         if self.answer.way == "rescore":
             raise InputError(
                 "In the shadow nothing is scored again, because nothing would keep what is made: choose dual."

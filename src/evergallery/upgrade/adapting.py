@@ -10,7 +10,7 @@ from evergallery.adapters.card import NamedSpace
 from evergallery.adapters.selection import Fit, Selection, default_fits, select_adapter
 from evergallery.adapters.stored import Fitting, StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_known
 from evergallery.files import lock
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
@@ -57,8 +57,7 @@ def adapt(
         InputError: the pairs cannot be used.
     """
     spaces = Space(holdings.generation(new)), Space(holdings.generation(old))
-    if new == old:
-        raise InputError(f"{new} and {old} are the same generation: there is nothing to adapt.")
+    spaces[0].require_other(spaces[1])
     source, target = spaces if direction == "query" else spaces[::-1]
     fits = _fits(kind, direction, source, target)
     held_out = read_held_out(holdings, HeldOutSource(pairs, data_dir=data_dir), spaces, watcher=watcher, exclude=False)
@@ -97,8 +96,7 @@ def _fits(kind: str | None, direction: Direction, source: Space, target: Space) 
     fitting = default_fits(direction, source.dimension, target.dimension)
     if kind is None:
         return fitting
-    if kind not in ADAPTERS:
-        raise InputError(f"There is no adapter {kind!r}: choose {', '.join(ADAPTERS)}.")
+    require_known("adapter", kind, ADAPTERS)
     if not ADAPTERS[kind].serves(direction, source.dimension, target.dimension):
         raise InputError(
             f"The adapter {kind!r} does not map {source.dimension} to {target.dimension} dimensions for the {direction}: "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_known
 from evergallery.gallery.items import Item
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def order_of(name: str, items: Sequence[Item], found: Mapping[str, int]) -> NDAr
     Raises:
         InputError: no such order, or one that needs labels where there are none.
     """
-    if name not in ORDERS:
-        raise InputError(f"There is no order {name!r}: choose {', '.join(ORDERS)}.")
+    require_known("order", name, ORDERS)
     return ORDERS[name](
         StoredItems(
             [item.id for item in items],

@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.streaming import in_background
-from evergallery.errors import InputError, RefusedError
+from evergallery.errors import InputError, RefusedError, require_known, require_positive, require_share
 from evergallery.extraction.extraction import ItemAnswer
 from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Filter, Item
@@ -416,13 +415,10 @@ def _check_arguments(
     order: str, fraction: float, *, budget: float | None, rate: float | None, batch: int | None
 ) -> None:
     """Refuse what is out of range, before anything is measured."""
-    if not 0 < fraction <= 1:
-        raise InputError(f"A fraction of {fraction:g} is not usable: give a share of the items, above 0 and up to 1.")
+    require_share("fraction", fraction, "items")
     for name, value in (("budget", budget), ("rate", rate), ("batch", batch)):
-        if value is not None and not 0 < value < inf:
-            raise InputError(f"A {name} of {value:g} is not usable: it must be a number above 0.")
-    if order not in ORDERS:
-        raise InputError(f"There is no order {order!r}: choose {', '.join(ORDERS)}.")
+        require_positive(name, value)
+    require_known("order", order, ORDERS)
 
 
 def _share_until(recall: float, plan: Plan, order: str, watcher: Watcher) -> float:

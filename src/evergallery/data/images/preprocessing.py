@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evergallery.data.images.sizes import Size, checked_size, sides, size_text
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_known
 
 Fit = Literal["crop", "pad", "stretch"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
@@ -59,8 +59,7 @@ class Preprocessing:
             ("interpolation", self.interpolation, tuple(_RESAMPLING)),
             ("decoding", self.decoding, tuple(range(1, REDUCED + 1))),
         ):
-            if value not in known:
-                raise InputError(f"The {name} is {value!r}: it must be one of {', '.join(map(str, known))}.")
+            require_known(name, value, known)
         for name in ("mean", "std"):
             try:
                 numbers = tuple(float(value) for value in getattr(self, name))

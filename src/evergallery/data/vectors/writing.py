@@ -12,7 +12,7 @@ from evergallery.data.metadata import to_json
 from evergallery.data.unpacking import import_arrow
 from evergallery.data.vectors.table import SPACE, SUFFIXES, TEXTS, VectorBatch
 from evergallery.errors import InputError
-from evergallery.files import new_file, require_folder_of
+from evergallery.files import new_file, require_place
 
 
 def write_vectors(
@@ -40,7 +40,7 @@ def write_vectors(
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{path} has no suffix of a table of vectors: end it in .npz, .npy or .parquet.")
-    require_folder_of(path)
+    require_place(path)
     try:
         if suffix == ".npy":
             return _write_npy(path, batches, rows, dimension)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from evergallery.errors import DamagedError, InputError, MissingExtraError, NotFoundError, RefusedError
-from evergallery.gallery.items import Precision
+from evergallery.gallery.items import Precision, require_precision
 from evergallery.gallery.places import options_of, with_options, without_password
 from evergallery.gallery.postgres.collection import Collection
 
@@ -108,11 +108,7 @@ class Database:
                     )
                 require_pgvector(connection, self.url)
                 precision = precision or "float32"
-                if precision not in TYPES:
-                    raise InputError(
-                        f"A gallery in PostgreSQL keeps vectors as {' or '.join(TYPES)}, not as {precision}: choose one of "
-                        f"these, or the embedded engine."
-                    )
+                require_precision("PostgreSQL", precision, TYPES)
                 make_gallery(connection, schema, precision, PLAIN)
             row = connection.execute(f'SELECT format, precision FROM "{schema}".gallery').fetchone()
             if row is None or row[0] > FORMAT:

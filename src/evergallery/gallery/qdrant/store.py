@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from evergallery.errors import DamagedError, InputError, NotFoundError
 from evergallery.gallery.engine import RefreshMark
-from evergallery.gallery.items import EVERYTHING, Filter, Item, Match, Precision, Search, View, point_id
+from evergallery.gallery.items import (
+    EVERYTHING,
+    Filter,
+    Item,
+    Match,
+    Precision,
+    Search,
+    View,
+    point_id,
+    require_precision,
+)
 from evergallery.gallery.places import without_password
 from evergallery.gallery.qdrant.client import client_of, collection_of, explained
 from evergallery.gallery.qdrant.points import (
@@ -63,10 +73,7 @@ def create_collection(client: "QdrantClient", name: str, precision: Precision, a
     """
     from qdrant_client import models
 
-    if precision not in TYPES:
-        raise InputError(
-            f"A gallery in Qdrant keeps vectors as {' or '.join(TYPES)}, not as {precision}: choose one of these."
-        )
+    require_precision("Qdrant", precision, TYPES)
     about: dict[str, Any] = {"evergallery": PLAIN, "precision": precision}
     if adopted is not None:
         about |= {"evergallery": FORMAT, ADOPTED: adopted}

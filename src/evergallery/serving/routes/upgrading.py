@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, File, Form, UploadFile
 
 from evergallery.errors import InputError
 from evergallery.holdings.answer import Answer
+from evergallery.holdings.spaces import Space
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.serving.access import Admission, Served
@@ -92,7 +93,8 @@ async def fill_matrix(body: schemas.MatrixRequest, service: Served) -> schemas.J
 @router.post("/adapt", status_code=202, dependencies=deciding)
 async def adapt(body: schemas.AdaptRequest, service: Served) -> schemas.Job:
     """Make a map between two generations; it serves once a check has shown that it may."""
-    service.holdings.generation(body.against)
+    spaces = [Space(service.holdings.generation(name)) for name in (body.generation, body.against)]
+    spaces[0].require_other(spaces[1])
     if body.data == "marks":
         raise InputError(
             "An adapter is fitted to pictures: choose the stored items, or the held-out pictures that were sent."
@@ -169,8 +171,6 @@ def _begin(
     service.holdings.generation(body.generation)
     if isinstance(body, schemas.PlanRequest) and body.adapter is not None:
         service.holdings.adapter(body.adapter)
-    if isinstance(body, schemas.AdaptRequest) and body.generation == body.against:
-        raise InputError(f"{body.generation} needs no adapter to itself: name another generation.")
     return service.begin(kind, body.model_dump(exclude_none=True), work)
 
 
