@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
+from evergallery.data.listing import split_among
 from evergallery.errors import InputError
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
@@ -78,6 +79,16 @@ class Protocol:
         return Exclusion(itself, labels[query], labels[gallery], cameras[query], cameras[gallery])
 
 
+def require_both(queries: str | None, gallery: str | None) -> None:
+    """Refuse the split of the queries, or of the gallery, alone.
+
+    Raises:
+        InputError: one of them is named and the other is not.
+    """
+    if (queries is None) != (gallery is None):
+        raise InputError("Queries and gallery are named together: give both splits or neither.")
+
+
 def protocol(images: ImageSet, queries: str | None = None, gallery: str | None = None) -> Protocol:
     """Choose queries and gallery from the splits of ``images``.
 
@@ -87,8 +98,7 @@ def protocol(images: ImageSet, queries: str | None = None, gallery: str | None =
     Raises:
         InputError: only one of two names given, or no such split.
     """
-    if (queries is None) != (gallery is None):
-        raise InputError("Queries and gallery are named together: give both splits or neither.")
+    require_both(queries, gallery)
     splits = set() if images.split is None else set(images.split.tolist())
     if queries is None and {"query", "gallery"} <= splits:
         queries, gallery = "query", "gallery"
@@ -97,11 +107,9 @@ def protocol(images: ImageSet, queries: str | None = None, gallery: str | None =
     if queries is None:
         everything = np.arange(len(images))
         return Protocol(images, everything, everything, "every image among the others")
-    chosen = []
-    for name in (queries, gallery):
-        if name not in splits or images.split is None:
-            raise InputError(f"The images have no split {name!r}: they have {', '.join(sorted(splits)) or 'none'}.")
-        chosen.append(np.flatnonzero(images.split == name))
+    assert gallery is not None, "both are named, or neither"
+    queries, gallery = (split_among(name, splits) for name in (queries, gallery))
+    chosen = [np.flatnonzero(images.split == name) for name in (queries, gallery)]
     text = f"every image of {queries!r} among the others" if queries == gallery else f"{queries!r} in {gallery!r}"
     return Protocol(images, chosen[0], chosen[1], text)
 

@@ -225,13 +225,15 @@ def test_pairs_of_ones_own(tmp_path: Path) -> None:
     folds = ["first,second,same,fold", *(f"a.png,b.png,1,{fold}\na.png,c.png,0,{fold}" for fold in "xy")]
     assert evaluation_set(str(write_pairs(table, folds))).figures(unit(0, 5, 90), unit(0, 5, 90))["accuracy"] == 1.0
     for lines, message in (
-        (["one,two,same", "a,b,1"], "has the columns one, two, same"),
-        (["first,second,same", "a.png,b.png,yes"], "has no pair in line 2"),
+        (["one,two,same", "a,b,1"], "has no column 'first': it needs first,second,same and has one, two, same"),
+        (["first,second,same", "a.png,b.png,yes"], "has no pair in row 1 .line 2."),
         (["first,second,same"], "has no pair"),
     ):
         with pytest.raises(InputError, match=message):
             evaluation_set(str(write_pairs(table, lines)))
-    with pytest.raises(InputError, match="There is no evaluation set 'lwf': name one of lfw, ijb-c"):
+    with pytest.raises(
+        InputError, match="No evaluation set is called 'lwf': choose one of lfw, ijb-c.* Did you mean 'lfw'"
+    ):
         evaluation_set("lwf")
     as_spreadsheets_write = "\ufefffirst,second,same\na.png,b.png,1\na.png,c.png,0\n"
     table.write_text(as_spreadsheets_write, encoding="utf-8")

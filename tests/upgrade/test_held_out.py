@@ -1,6 +1,7 @@
 """Held-out evidence as users have it, and what each kind of it can conclude."""
 
 import csv
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 
 from conftest import as_json, evergallery
 from evergallery import Workspace
+from evergallery.data import sources
 from evergallery.errors import InputError, RefusedError
+from evergallery.upgrade.embedding_table import read_embeddings
 from shops import held_out, make_photos, make_shop
 
 ITEMS = 240
@@ -180,6 +183,74 @@ class TestForgetting:
         assert found.passed
         told = [str(condition) for _, condition in shop.promote("v2")]
         assert f"not measured: forgetting: {why}, required at most 1 point on old classes" in told
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        ({"queries": "foo", "gallery": "gallery"}, "have no split 'foo': they have gallery, query"),
+        ({"queries": "query", "gallery": "foo"}, "have no split 'foo'"),
+        ({"queries": "foo", "gallery": "@gallery"}, "have no split 'foo'"),
+        ({"queries": "query"}, "named together"),
+        ({"gallery": "query"}, "named together"),
+    ],
+)
+def test_a_split_that_is_not_there_is_refused_before_an_image_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splits: dict[str, str], says: str
+) -> None:
+    shop = make_shop(tmp_path)
+    for split in ("query", "gallery"):
+        make_photos(tmp_path / "held-out" / split, each=1)
+
+    def decode(*_: object) -> None:
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr(sources, "read_entries", decode)
+    with pytest.raises(InputError, match=says):
+        shop.check("v2", tmp_path / "held-out", **splits)
+
+
+def test_a_split_has_the_names_that_folders_may_have(tmp_path: Path) -> None:
+    """``testing`` is ``test``, in a table, in a folder and on the command line."""
+    shop, v1, v2 = team(tmp_path)
+    labels = np.arange(ITEMS).astype(str)
+    columns = {
+        "v1": np.concatenate([v1, v1]),
+        "v2": np.concatenate([v2, v2]),
+        "labels": np.concatenate([labels, labels]),
+    }
+    np.savez(tmp_path / "both.npz", split=np.repeat(["Testing", "gallery"], ITEMS), **columns)
+    for name in ("testing", "test"):
+        evidence = shop.check("v2", tmp_path / "both.npz", queries=name, gallery="gallery").pairs[0].evidence
+        assert evidence.protocol == "'test' in 'gallery'"
+
+
+def test_labels_that_pandas_made_numbers_are_the_names_that_they_were(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    shop, v1, v2 = team(tmp_path)
+    labels = [float(index // 4) for index in range(ITEMS)]
+    labels[0] = float("nan")
+    parquet.write_table(pa.table({"v1": list(v1), "v2": list(v2), "label": labels}), tmp_path / "t.parquet")
+    images = read_embeddings(
+        tmp_path / "t.parquet", {name: shop.holdings.generation(name) for name in ("v1", "v2")}
+    ).images
+    assert set(images.classes) == {str(index) for index in range(ITEMS // 4)}
+    assert images.labels[0] == -1
+    parquet.write_table(pa.table({"v1": list(v1), "v2": list(v2), "label": [0.5] * ITEMS}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"in row 0, labels, '0.5', which is neither text nor a whole number"):
+        shop.check("v2", tmp_path / "t.parquet")
+
+
+def test_names_are_the_same_in_whatever_form_they_were_typed(tmp_path: Path) -> None:
+    shop, v1, v2 = team(tmp_path)
+    ids = np.array([unicodedata.normalize("NFD", f"é-{index}") for index in range(ITEMS)])
+    np.savez(tmp_path / "queries.npz", v1=v1, v2=v2, ids=ids)
+    rows = (f"{unicodedata.normalize('NFC', name)},sku-{index}" for index, name in enumerate(ids))
+    (tmp_path / "answers.csv").write_text("query,item\n" + "\n".join(rows))
+    found = shop.check("v2", tmp_path / "queries.npz", gallery="@gallery", answers=tmp_path / "answers.csv")
+    assert found.pairs[0].evidence.queries == ITEMS
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,10 @@ from evergallery.data.images import Preprocessing
 from evergallery.data.images.parts import Box, Face, MirroredFace
 from evergallery.data.listing import Entry
 from evergallery.data.pickles import unpickled
+from evergallery.data.places import join
 from evergallery.data.published import complete_root, damaged, fields, lines
 from evergallery.data.sources import read_entries
+from evergallery.data.tables import read_table
 from evergallery.errors import InputError, unknown
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import average_precision
@@ -31,6 +33,7 @@ from evergallery.retrieval.verification import pair_accuracy, tar_at_far, templa
 from evergallery.watching import SILENT, Watcher
 
 Figures = dict[str, float]
+PAIR = ("first", "second", "same", "fold")
 FALSE_ACCEPT = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FALSE_POSITIVE = (1e-1, 1e-2)
 IJB_C_TABLES = ("meta/ijbc_face_tid_mid.txt", "meta/ijbc_template_pair_label.txt", "meta/ijbc_name_5pts_score.txt")
@@ -373,24 +376,17 @@ def evaluation_set(name: str, data_dir: Path | None = None) -> EvaluationSet:
     table = Path(name).expanduser()
     if table.suffix.lower() != ".csv" or not table.is_file():
         raise unknown("evaluation set", name, EVALUATION_SETS, ", or a .csv table first,second,same[,fold]")
-    return _pair_set(table.name, list(_rows(table)))
+    return _pair_set(table.name, list(_pairs(table)))
 
 
-def _rows(table: Path) -> Iterator[tuple[str, str, bool, str]]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        records = csv_records(str(table), file)
-        head = [name.strip().lower() for name in next(records, (0, []))[1]]
-        if head[:3] != ["first", "second", "same"] or head[3:] not in ([], ["fold"]):
-            raise InputError(
-                f"{table} has the columns {', '.join(head)}: pairs need first,second,same, and may have fold."
-            )
-        for line, row in records:
-            if len(row) != len(head) or row[2].strip() not in ("0", "1"):
-                raise InputError(
-                    f"{table} has no pair in line {line}: give two images, and 1 or 0 for the same or not."
-                )
-            first, second = (str((table.parent / cell.strip()).absolute()) for cell in row[:2])
-            yield first, second, row[2].strip() == "1", row[3].strip() if len(row) > 3 else ""
+def _pairs(path: Path) -> Iterator[tuple[str, str, bool, str]]:
+    table = read_table(str(path), PAIR)
+    table.require(PAIR[:3], ",".join(PAIR[:3]))
+    for row in table.rows:
+        first, second, same = (row.text(name) for name in PAIR[:3])
+        if not first or not second or same not in ("0", "1"):
+            raise InputError(f"{path} has no pair in {row.where}: give two images, and 1 or 0 for the same or not.")
+        yield join(str(path.parent), first), join(str(path.parent), second), same == "1", row.text("fold") or ""
 
 
 def _pair_set(name: str, pairs: Sequence[tuple[str, str, bool, str]]) -> PairSet:

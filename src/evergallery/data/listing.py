@@ -1,17 +1,15 @@
 """The images of a source before any of them is opened: folders and tables, read entry by entry."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
 
-from evergallery.data.columns import csv_records, names_of, scalar_of, text_of
 from evergallery.data.images.kinds import NOT_PICTURES, OTHER_PICTURES, RAW_SUFFIXES, SUFFIXES, kind_of
 from evergallery.data.images.parts import Part
 from evergallery.data.images.reading import Skipped
 from evergallery.data.metadata import is_name
-from evergallery.data.places import Child, children, head, identity, is_there, join, local_path, opened
-from evergallery.data.unpacking import import_arrow, opened_parquet, parquet_batches
+from evergallery.data.places import Child, children, head, identity, is_there, join, local_path
+from evergallery.data.tables import read_table
 from evergallery.errors import InputError
 from evergallery.strings.names import normal
 
@@ -22,11 +20,7 @@ SPLITS = {
     "query": "query",
     "gallery": "gallery",
 }
-TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
 COLUMNS = ("path", "label", "split", "camera", "item_id")
-ROWS = 4096
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,32 +243,28 @@ def _table(path: str, require_labels: bool, metadata: Sequence[str]) -> Iterator
             raise InputError(
                 f"The column {name!r} cannot be metadata: names are letters, digits, _ and -, and none of {', '.join(COLUMNS)}."
             )
-    rows = _csv_rows(path) if path.lower().endswith(".csv") else _parquet_rows(path, (*COLUMNS, *metadata))
-    names = next(rows)[1]
-    for name in (*(("path", "label") if require_labels else ("path",)), *metadata):
-        if name not in names:
-            raise InputError(f"{path} has no column {name!r}: it has {', '.join(names) or 'none'}.")
+    table = read_table(path, COLUMNS, metadata)
+    table.require((*(("path", "label") if require_labels else ("path",)), *metadata))
+    has_split, has_camera = "split" in table.names, "camera" in table.names
     here = local_path(path)
     folder = path.rpartition("/")[0] if here is None else str(here.parent)
-    where = ""
-    for where, row in rows:
-        text = {name: _cell(text_of, path, where, name, row[name]) for name in COLUMNS if name in row}
-        file = text["path"]
+    row = None
+    for row in table.rows:
+        file = row.text("path")
         if not file:
-            raise InputError(f"{path} has no path in {where}.")
-        label = text.get("label")
+            raise InputError(f"{path} has no path in {row.where}.")
+        label = row.text("label")
         if require_labels and not label:
-            raise InputError(f"{path} has no label in {where} ({file}): fill it in or drop the row.")
-        split = text.get("split", "") or ""
+            raise InputError(f"{path} has no label in {row.where} ({file}): fill it in or drop the row.")
         yield Entry(
             join(folder, file),
             normal(label) if label else None,
-            split_of(split) if "split" in row else None,
-            text["camera"] or "" if "camera" in row else None,
-            text.get("item_id"),
-            {name: value for name in metadata if (value := _cell(scalar_of, path, where, name, row[name])) is not None},
+            split_of(row.text("split") or "") if has_split else None,
+            (row.text("camera") or "") if has_camera else None,
+            row.text("item_id"),
+            {name: value for name in metadata if (value := row.scalar(name)) is not None},
         )
-    if not where:
+    if row is None:
         raise InputError(f"{path} has no rows.")
 
 
@@ -283,53 +273,13 @@ def split_of(name: str) -> str:
     return SPLITS.get(name.strip().lower(), normal(name.strip()))
 
 
-def _cell(read: Callable[[Any], Value], path: str, where: str, name: str, value: Any) -> Value:
-    try:
-        return read(value)
-    except ValueError as error:
-        raise InputError(f"{path} has in {where}, column {name!r}, {error}: mend the table.") from error
+def split_among(name: str, splits: Collection[str]) -> str:
+    """The one of some splits that a name means.
 
-
-def _csv_rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A row of nothing, which has all columns, then where each row of the table is and what it has."""
-    try:
-        with opened(path, "r", newline="", encoding="utf-8-sig") as file:
-            records = csv_records(path, file)
-            names = names_of(path, [name.strip() for name in next(records, (0, []))[1]])
-            yield "", dict.fromkeys(name for name in names if name)
-            for number, (line, row) in enumerate(records, 1):
-                cells = [cell.strip() for cell in row]
-                where = f"row {number} (line {line})"
-                if len(cells) < len(names) or any(cells[len(names) :]):
-                    raise InputError(
-                        f"{path} has {len(cells)} cells in {where} and {len(names)} columns: put a cell with a comma in quotes, "
-                        f"or add what is missing."
-                    )
-                found = dict(zip(names, cells, strict=False))
-                for name in COLUMNS:
-                    if "\n" in found.get(name, "") or "\r" in found.get(name, ""):
-                        raise InputError(
-                            f"{path} has a {name} of several lines that ends in {where}: close its quotation mark."
-                        )
-                yield where, {name: value for name, value in found.items() if name}
-    except OSError as error:
-        raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
-
-
-def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A row of nothing, which has all columns, then where each row of the table is and what it has in those wanted."""
-    arrow, _ = import_arrow()
-    try:
-        with opened(path) as file, opened_parquet(path, file, wanted) as table:
-            names = names_of(path, table.schema_arrow.names)
-            yield "", dict.fromkeys(names)
-            number = 0
-            for batch in parquet_batches(path, table, ROWS, [name for name in wanted if name in names]):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield (
-                        f"row {number}",
-                        {name: value.strip() if isinstance(value, str) else value for name, value in row.items()},
-                    )
-    except (OSError, arrow.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as a Parquet table ({str(error).splitlines()[0]}).") from error
+    Raises:
+        InputError: none of them.
+    """
+    for known in (name, split_of(name)):
+        if known in splits:
+            return known
+    raise InputError(f"The images have no split {name!r}: they have {', '.join(sorted(splits)) or 'none'}.")

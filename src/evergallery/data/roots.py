@@ -14,8 +14,9 @@ from urllib.parse import unquote
 
 from evergallery.data.datasets import NAMED
 from evergallery.data.images import SUFFIXES, Skipped
-from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing
+from evergallery.data.listing import Entry, Listing
 from evergallery.data.places import local_path
+from evergallery.data.tables import TABLE_SUFFIXES
 from evergallery.errors import InputError
 
 PORTS = {"http": ":80", "https": ":443"}

@@ -15,9 +15,10 @@ from evergallery.data.datasets import NAMED
 from evergallery.data.image_arrays import read_arrays
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, read_pixels
-from evergallery.data.listing import TABLE_SUFFIXES, Entry, Listing, list_folder, list_table
+from evergallery.data.listing import Entry, Listing, list_folder, list_table, split_among
 from evergallery.data.places import local_path, read
 from evergallery.data.published import layout_of, require_no_known_set
+from evergallery.data.tables import TABLE_SUFFIXES
 from evergallery.errors import InputError, did_you_mean
 from evergallery.strings.names import natural, normal
 
@@ -35,6 +36,7 @@ def load(
     data_dir: Path | None = None,
     require_labels: bool = True,
     minimum_per_class: int = 1,
+    splits: Sequence[str] = (),
     watched: Callable[[Listing], Listing] = lambda listing: listing,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
@@ -57,6 +59,7 @@ def load(
         data_dir: where named sets lie.
         require_labels: whether every image must have a label.
         minimum_per_class: fewest images that a class may have, of those that may be learned from where there are splits.
+        splits: that are to be there.
         watched: sees the entries of a listing before any image is opened.
         on_progress: called with images done and in all.
 
@@ -71,6 +74,9 @@ def load(
     if isinstance(found, Listing):
         entries, refused = watched(found).in_order()
         check_classes(((entry.label, entry.split) for entry in entries), minimum_per_class, str(source))
+        known = {entry.split for entry in entries if entry.split is not None}
+        for name in splits:
+            split_among(name, known)
         images = read_entries(entries, preprocessing, cache, on_progress)
         images = replace(images, skipped=(*refused, *images.skipped))
         if len(images) == 0:

@@ -1,5 +1,6 @@
 """Images as the generations of a workspace read them; decoded ones are kept in its cache."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,12 @@ class ImageReader:
     watcher: Watcher = SILENT
 
     def read(
-        self, data: str | Path | ImageSet, preprocessing: Preprocessing, *, minimum_per_class: int = 1
+        self,
+        data: str | Path | ImageSet,
+        preprocessing: Preprocessing,
+        *,
+        minimum_per_class: int = 1,
+        splits: Sequence[str] = (),
     ) -> ImageSet:
         """Images as a generation reads them; an image set is taken as it is.
 
@@ -40,6 +46,7 @@ class ImageReader:
             data: in any form that ``evergallery.data.sources.load`` reads.
             preprocessing: of the generation.
             minimum_per_class: fewest images that a class may have; 0 where labels are not needed.
+            splits: that are to be there; refused before an image is decoded.
 
         Raises:
             InputError: they cannot be used.
@@ -54,6 +61,7 @@ class ImageReader:
             data_dir=self.data_dir,
             require_labels=minimum_per_class > 0,
             minimum_per_class=max(1, minimum_per_class),
+            splits=splits,
             watched=Indexing(data, self.data_dir, self.holdings.state.image_roots).watched,
             on_progress=lambda done, total: self.watcher.counted("reading images", done, total),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_option
 from evergallery.methods import Beginning, Method
 from evergallery.network import Architecture, Embedder, HeadKind, Neck
 from evergallery.network.uninitialised import uninitialised
@@ -29,10 +29,7 @@ class NetworkChanges:
     head: HeadKind | None = None
 
     def __post_init__(self) -> None:
-        if self.head is not None and self.head not in get_args(HeadKind):
-            raise InputError(
-                f"--head {self.head!r} is not usable: it has to be one of {', '.join(get_args(HeadKind))}."
-            )
+        require_option("head", self.head, get_args(HeadKind))
 
     def of(self, architecture: Architecture) -> Architecture:
         """An architecture with these parts; a dimension brings a linear neck where it needs one.

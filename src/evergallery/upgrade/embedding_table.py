@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evergallery.data.columns import text_of
 from evergallery.data.image_set import ImageSet
-from evergallery.data.unpacking import read_npz
+from evergallery.data.listing import split_of
+from evergallery.data.tables import PARQUET_SUFFIXES, ROWS
+from evergallery.data.unpacking import opened_parquet, parquet_batches, read_npz
 from evergallery.data.vectors.table import readable
 from evergallery.errors import InputError
 from evergallery.generations.generation import Generation
-from evergallery.upgrade.answers import PARQUET, RightAnswer, parquet_arrays, parquet_columns
+from evergallery.strings.names import normal
+from evergallery.upgrade.answers import RightAnswer
 
 Vectors = NDArray[np.float32]
+ARCHIVE, PARQUET = "an .npz file of plain arrays", "a Parquet table"
+TEXTS = {"labels": "label", "split": "split", "ids": "id", "answers": "answer"}
+"""What is known of rows besides their vectors, by its name in an ``.npz`` file, with the name of its column in Parquet."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,13 @@ def holds_embeddings(path: Path) -> bool:
     Raises:
         InputError: it is a damaged ``.npz``.
     """
-    if path.suffix.lower() in PARQUET and path.is_file():
-        return "path" not in parquet_columns(path)
-    if path.suffix != ".npz" or not path.is_file():
+    suffix = path.suffix.lower()
+    if suffix in PARQUET_SUFFIXES and path.is_file():
+        with readable(path, PARQUET), opened_parquet(path, path, ()) as table:
+            return "path" not in table.schema_arrow.names
+    if suffix != ".npz" or not path.is_file():
         return False
-    with readable(path, "an .npz file of plain arrays"):
+    with readable(path, ARCHIVE):
         return "images" not in read_npz(path, ())[1]
 
 
@@ -57,20 +66,17 @@ def read_embeddings(path: Path, makers: Mapping[str, Generation]) -> EmbeddingTa
         MissingExtraError: Parquet without pyarrow.
     """
     content = _content(path, tuple(makers))
-    count = max(len(content[name]) if content[name].ndim else 0 for name in makers)
+    count = max(len(rows) if rows.ndim else 0 for rows in content.vectors.values())
     vectors = {
-        name: _vectors(path, name, content[name], (count, maker.card.dimension)) for name, maker in makers.items()
+        name: _vectors(path, name, content.vectors[name], (count, maker.card.dimension))
+        for name, maker in makers.items()
     }
-    texts = {
-        name: _texts(path, content[name], count, name)
-        for name in ("labels", "split", "ids", "answers")
-        if name in content
-    }
+    texts = {name: _texts(path, name, cells, count) for name, cells in content.cells.items()}
     numbers, names = _numbered(texts.get("labels", [""] * count))
     uris = tuple(f"{path}#{row}" for row in range(count))
     ids = tuple(text or None for text in texts["ids"]) if "ids" in texts else None
     images = without_pixels(numbers, names, uris, _hashes_of(vectors, count), ids)
-    split = np.array(texts["split"], dtype=np.str_) if "split" in texts else None
+    split = np.array([split_of(name) for name in texts["split"]], dtype=np.str_) if "split" in texts else None
     answers = zip(uris, texts.get("answers", [""] * count), strict=True)
     right = [RightAnswer(uri, item, 1.0) for uri, item in answers if item]
     return EmbeddingTable(replace(images, split=split), vectors, right)
@@ -95,22 +101,63 @@ def without_pixels(
     )
 
 
-def _content(path: Path, makers: Sequence[str]) -> Mapping[str, NDArray[Any]]:
-    """Arrays by name, among them those of every maker."""
-    kind = "column" if path.suffix.lower() in PARQUET else "array"
-    if kind == "column":
-        others = {"label": "labels", "split": "split", "id": "ids", "answer": "answers"}
-        content = parquet_arrays(path, makers, others)
-    else:
-        with readable(path, "an .npz file of plain arrays"):
-            content, _ = read_npz(path)
-    missing = [name for name in makers if name not in content]
+@dataclass(frozen=True)
+class _Content:
+    """The columns of a table, as far as they are there.
+
+    Attributes:
+        vectors: arrays by the name of their maker.
+        cells: of the columns of ``TEXTS`` by their names in an ``.npz`` file.
+    """
+
+    vectors: Mapping[str, NDArray[Any]]
+    cells: Mapping[str, Sequence[Any]]
+
+
+def _content(path: Path, makers: Sequence[str]) -> _Content:
+    """Return what a table has, of every maker among it."""
+    is_parquet = path.suffix.lower() in PARQUET_SUFFIXES
+    content = _of_parquet(path, makers) if is_parquet else _of_archive(path, makers)
+    missing = [name for name in makers if name not in content.vectors]
     if missing:
         raise InputError(
-            f"{path} has no {kind} {missing[0]!r}: it needs vectors of each of {', '.join(makers)} under its name, and labels or "
-            f"answers where the gate is to be opened."
+            f"{path} has no {'column' if is_parquet else 'array'} {missing[0]!r}: it needs vectors of each of "
+            f"{', '.join(makers)} under its name, and labels or answers where the gate is to be opened."
         )
     return content
+
+
+def _of_archive(path: Path, makers: Sequence[str]) -> _Content:
+    with readable(path, ARCHIVE):
+        arrays, _ = read_npz(path, (*makers, *TEXTS))
+    for name in TEXTS:
+        if name in arrays and arrays[name].ndim != 1:
+            raise InputError(f"{path} has {name} of shape {arrays[name].shape}: give one for each row.")
+    return _Content(
+        {name: arrays[name] for name in makers if name in arrays},
+        {name: arrays[name].tolist() for name in TEXTS if name in arrays},
+    )
+
+
+def _of_parquet(path: Path, makers: Sequence[str]) -> _Content:
+    with readable(path, PARQUET), opened_parquet(path, path, (*makers, *TEXTS.values())) as table:
+        there = table.schema_arrow.names
+        columns: dict[str, list[Any]] = {name: [] for name in (*makers, *TEXTS.values()) if name in there}
+        for batch in parquet_batches(path, table, ROWS, list(columns)):
+            for name, cells in columns.items():
+                cells += batch.column(name).to_pylist()
+    return _Content(
+        {name: _rows(path, name, columns[name]) for name in makers if name in columns},
+        {plural: columns[name] for plural, name in TEXTS.items() if name in columns},
+    )
+
+
+def _rows(path: Path, name: str, lists: Sequence[Any]) -> NDArray[np.float32]:
+    """A column of lists as an array (N, D)."""
+    try:
+        return np.array(lists, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The column {name!r} of {path} is not of lists of numbers, all of one length.") from error
 
 
 def _vectors(path: Path, name: str, rows: NDArray[Any], shape: tuple[int, int]) -> Vectors:
@@ -127,13 +174,18 @@ def _vectors(path: Path, name: str, rows: NDArray[Any], shape: tuple[int, int]) 
     return vectors
 
 
-def _texts(path: Path, column: NDArray[Any], count: int, name: str) -> list[str]:
-    """A column of text, of which the empty text, and a negative label, say nothing."""
-    if column.shape != (count,):
-        raise InputError(f"{path} has {count} vectors and {name} of shape {column.shape}: one for each.")
-    if name == "labels" and column.dtype.kind == "i":
-        return ["" if cell < 0 else str(cell) for cell in column.tolist()]
-    return ["" if cell is None else str(cell) for cell in column.tolist()]
+def _texts(path: Path, name: str, cells: Sequence[Any], count: int) -> list[str]:
+    """A column as text; empty where a cell says nothing, as a negative number of a label does."""
+    if len(cells) != count:
+        raise InputError(f"{path} has {count} vectors and {len(cells)} {name}: give one for each.")
+    texts = []
+    for row, cell in enumerate(cells):
+        try:
+            says_nothing = name == "labels" and isinstance(cell, int) and cell < 0
+            texts.append("" if says_nothing else normal((text_of(cell) or "").strip()))
+        except ValueError as error:
+            raise InputError(f"{path} has in row {row}, {name}, {error}: mend the table.") from error
+    return texts
 
 
 def _numbered(labels: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

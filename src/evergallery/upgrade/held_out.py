@@ -12,7 +12,7 @@ from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.images import Preprocessing
 from evergallery.data.tasks import whole_classes
 from evergallery.errors import BusyError, InputError
-from evergallery.evaluation import Protocol, protocol
+from evergallery.evaluation import Protocol, protocol, require_both
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Filter, Item
 from evergallery.generations.fingerprint import short_hashes
@@ -107,12 +107,19 @@ class HeldOutSource:
         """The splits of the queries and of the gallery, where both are among the images."""
         return (None, None) if self.is_in_gallery else (self.queries, self.gallery)
 
+    @property
+    def named_splits(self) -> tuple[str, ...]:
+        """The splits that the images are to have."""
+        return tuple(name for name in (self.queries, None if self.is_in_gallery else self.gallery) if name is not None)
+
     def require_consistent(self) -> None:
         """Refuse what cannot be asked together, before anything is read.
 
         Raises:
-            InputError: the gallery would be asked for itself, or marks are given a gallery or answers.
+            InputError: the gallery would be asked for itself, marks are given a gallery or answers, or only one of two splits is
+                named.
         """
+        require_both(*self.splits)
         if self.is_in_gallery and self.data == STORED:
             raise InputError(
                 "The gallery cannot be asked for itself: leave out --gallery, or name other images as --data."
@@ -146,8 +153,8 @@ def read_held_out(
     Raises:
         InputError: nothing is left to measure on, or a space has no vectors of these images.
     """
-    judged = read_answers(Path(source.answers).expanduser()) if source.answers is not None else []
     source.require_consistent()
+    judged = read_answers(Path(source.answers).expanduser()) if source.answers is not None else []
     reader = _Reader(holdings, spaces, watcher, exclude)
     part = reader.read(source, judged)
     judged = judged or list(part.judged)
@@ -279,8 +286,8 @@ class _Reader:
             raise InputError(
                 f"{', '.join(makers)} read images of different sizes: give the held-out images as files, not decoded ones."
             )
-        reader = ImageReader(holdings, source.data_dir, watcher)
-        read = {size: reader.read(source.data, size, minimum_per_class=0) for size in sizes}
+        reader, splits = ImageReader(holdings, source.data_dir, watcher), source.named_splits
+        read = {size: reader.read(source.data, size, minimum_per_class=0, splits=splits) for size in sizes}
         images = read[sizes[-1]]
         if any(version.hashes != images.hashes for version in read.values()):
             raise InputError("The held-out images changed while they were read: try again.")
