@@ -3,6 +3,7 @@
 import csv
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ class TestForgetting:
     ],
 )
 def test_a_split_that_is_not_there_is_refused_before_an_image_is_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splits: dict[str, str], says: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splits: dict[str, Any], says: str
 ) -> None:
     shop = make_shop(tmp_path)
     for split in ("query", "gallery"):
@@ -214,12 +215,13 @@ def test_a_split_has_the_names_that_folders_may_have(tmp_path: Path) -> None:
     """``testing`` is ``test``, in a table, in a folder and on the command line."""
     shop, v1, v2 = team(tmp_path)
     labels = np.arange(ITEMS).astype(str)
-    columns = {
-        "v1": np.concatenate([v1, v1]),
-        "v2": np.concatenate([v2, v2]),
-        "labels": np.concatenate([labels, labels]),
-    }
-    np.savez(tmp_path / "both.npz", split=np.repeat(["Testing", "gallery"], ITEMS), **columns)
+    np.savez(
+        tmp_path / "both.npz",
+        v1=np.concatenate([v1, v1]),
+        v2=np.concatenate([v2, v2]),
+        labels=np.concatenate([labels, labels]),
+        split=np.repeat(["Testing", "gallery"], ITEMS),
+    )
     for name in ("testing", "test"):
         evidence = shop.check("v2", tmp_path / "both.npz", queries=name, gallery="gallery").pairs[0].evidence
         assert evidence.protocol == "'test' in 'gallery'"

@@ -85,10 +85,10 @@ def load(
             )
     else:
         images = found
-    splits = images.split.tolist() if images.split is not None else [None] * len(images)
+    parts: list[str | None] = images.split.tolist() if images.split is not None else [None] * len(images)
     named = (
         (images.classes[label] if label >= 0 else None, split)
-        for label, split in zip(images.labels.tolist(), splits, strict=True)
+        for label, split in zip(images.labels.tolist(), parts, strict=True)
     )
     check_classes(named, minimum_per_class, str(source))
     return images

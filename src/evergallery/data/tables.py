@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -72,7 +72,7 @@ class Table:
 
     path: str
     names: Sequence[str]
-    rows: Iterator[Row]
+    rows: Iterator[TableRow]
 
     def require(self, names: Iterable[str], form: str = "") -> None:
         """Refuse a table that lacks one of some columns.
@@ -109,7 +109,7 @@ def read_table(path: str, columns: Sequence[str], texts: Sequence[str] = ()) -> 
     return Table(path, list(next(rows).cells), rows)
 
 
-def _csv_rows(path: str, columns: Sequence[str]) -> Iterator[Row]:
+def _csv_rows(path: str, columns: Sequence[str]) -> Iterator[TableRow]:
     """A row of nothing, which has all columns, then those of the table."""
     try:
         with opened(path, "r", newline="", encoding="utf-8-sig") as file:
@@ -118,7 +118,7 @@ def _csv_rows(path: str, columns: Sequence[str]) -> Iterator[Row]:
             separator = next((mark for mark in OTHER_SEPARATORS if len(names) == 1 and mark in names[0]), None)
             if separator is not None:
                 raise InputError(f"{path} separates its cells by {separator!r}: save it with commas between them.")
-            yield Row(path, "the head", dict.fromkeys(name for name in names if name))
+            yield TableRow(path, "the head", dict.fromkeys(name for name in names if name))
             for number, (line, row) in enumerate(records, 1):
                 cells = [cell.strip() for cell in row]
                 where = f"row {number} (line {line})"
@@ -133,23 +133,23 @@ def _csv_rows(path: str, columns: Sequence[str]) -> Iterator[Row]:
                         raise InputError(
                             f"{path} has a {name} of several lines that ends in {where}: close its quotation mark."
                         )
-                yield Row(path, where, found)
+                yield TableRow(path, where, found)
     except OSError as error:
         raise InputError(f"{path} cannot be read as a UTF-8 CSV table ({error}).") from error
 
 
-def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(path: str, wanted: Sequence[str]) -> Iterator[TableRow]:
     """A row of nothing, which has all columns, then those of the table with the columns that are wanted."""
     arrow, _ = import_arrow()
     try:
         with opened(path) as file, opened_parquet(path, file, wanted) as table:
             names = names_of(path, table.schema_arrow.names)
-            yield Row(path, "the head", dict.fromkeys(names))
+            yield TableRow(path, "the head", dict.fromkeys(names))
             number = 0
             for batch in parquet_batches(path, table, ROWS, [name for name in wanted if name in names]):
                 for row in batch.to_pylist():
                     number += 1
                     cells = {name: value.strip() if isinstance(value, str) else value for name, value in row.items()}
-                    yield Row(path, f"row {number}", cells)
+                    yield TableRow(path, f"row {number}", cells)
     except (OSError, arrow.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a Parquet table ({str(error).splitlines()[0]}).") from error

@@ -23,7 +23,7 @@ from evergallery.upgrade.answers import RightAnswer
 Vectors = NDArray[np.float32]
 ARCHIVE, PARQUET = "an .npz file of plain arrays", "a Parquet table"
 TEXTS = {"labels": "label", "split": "split", "ids": "id", "answers": "answer"}
-"""What is known of rows besides their vectors, by its name in an ``.npz`` file, with the name of its column in Parquet."""
+"""Columns beside the vectors: by its name in an ``.npz`` file, the name of each in Parquet."""
 
 
 @dataclass(frozen=True)
