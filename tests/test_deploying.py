@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from evergallery import __version__
-from evergallery.serving.metrics import Metrics
+from evergallery.serving.metrics import GaugeValues, Metrics
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {
@@ -75,11 +75,8 @@ def test_what_compose_mounts_is_there_and_no_password_is_written_down() -> None:
 
 
 def known_metrics() -> set[str]:
-    text = (
-        Metrics()
-        .read(items={"v1": 1}, promoted="v1", job=("refresh", 0.5), problems={"failed": 1}, ready=True, drift={})
-        .decode()
-    )
+    values = GaugeValues({"v1": 1}, "v1", ("refresh", 0.5), {"failed": 1}, ready=True, drift={})
+    text = Metrics().read(values).decode()
     names = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
     return names | {f"{name}_{part}" for name in names for part in ("bucket", "sum", "count", "total")}
 

@@ -26,7 +26,7 @@ from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender, ba
 from evergallery.benchmark.further_tables import evaluated_markdown
 from evergallery.benchmark.job import Experiment
 from evergallery.benchmark.known_data import described
-from evergallery.benchmark.measures import Chain, measures_of
+from evergallery.benchmark.measures import LineageEmbeddings, measures_of
 from evergallery.benchmark.parts import parts_of
 from evergallery.benchmark.protocol import BenchmarkProtocol, Budget, ProtocolChanges, TrainingPlan, is_reported
 from evergallery.benchmark.protocols import PROTOCOLS
@@ -232,11 +232,11 @@ class TestRuns:
             run_benchmark(Experiment("mutual-one-task"), ["initial"], seeds=[0], out=tmp_path, watcher=Watcher())
 
 
-def chain(tasks: int = 3, seed: int = 0) -> Chain:
+def chain(tasks: int = 3, seed: int = 0) -> LineageEmbeddings:
     images = coloured_images(classes=6, each=5)
     draw = np.random.default_rng(seed)
     vectors = [draw.normal(size=(30, 8)).astype(np.float32) for _ in range(tasks)]
-    return Chain(
+    return LineageEmbeddings(
         images, equal_groups(images.classes, tasks),
         [vector / np.linalg.norm(vector, axis=1, keepdims=True) for vector in vectors],
     )  # fmt: skip
@@ -334,7 +334,7 @@ class TestChanges:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(runner, "measured_chain", killed)
+            patched.setattr(runner, "lineage_embeddings", killed)
             with pytest.raises(KeyboardInterrupt):
                 run(tiny, tmp_path / "out", ["initial"])
         (directory,) = (tmp_path / "out").iterdir()
@@ -681,9 +681,9 @@ class TestSplits:
         test = parts.images.select(np.flatnonzero(parts.images.split != "train"))
         draw = np.random.default_rng(0).normal(size=(len(test), 4)).astype(np.float32)
         vectors = draw / np.linalg.norm(draw, axis=1, keepdims=True)
-        found = measures_of(Chain(test, (("class 0", "class 1"), ("class 10",)), [vectors, vectors]))["cells"][
-            "new self"
-        ]["recall@1"]
+        found = measures_of(LineageEmbeddings(test, (("class 0", "class 1"), ("class 10",)), [vectors, vectors]))[
+            "cells"
+        ]["new self"]["recall@1"]
         assert test.cameras is not None
         hits = []
         for query in np.flatnonzero(test.split == "query"):
@@ -803,7 +803,7 @@ class TestMeasures:
         seen = run.test.of_classes([name for task in run.tasks[:2] for name in task])
         rows = np.flatnonzero(run.test.labels < 4)
         assert len(seen) == len(rows) == 20
-        alone = measures_of(Chain(seen, run.tasks[:2], [vectors[rows] for vectors in run.embeddings[:2]]))
+        alone = measures_of(LineageEmbeddings(seen, run.tasks[:2], [vectors[rows] for vectors in run.embeddings[:2]]))
         # Images of classes that no task has are in nobody else's gallery.
         assert alone["compatibility"] == {group: closed[group] for group in ("old", "new", "all")}
         others = np.flatnonzero(run.test.labels >= 4)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evergallery.errors import InputError
-from evergallery.serving.batching import Batcher
+from evergallery.serving.batching import Batcher, BatchLimits
 from evergallery.serving.failures import OverloadedError
 
 
@@ -43,7 +43,7 @@ def test_everyone_gets_their_own_answer(asked: list[tuple[str, int]], most: int,
 
     async def ask() -> list[tuple[str, int]]:
         with ThreadPoolExecutor(3) as threads:
-            batcher = Batcher(model, threads, most=most, waiting=100, at_once=at_once)
+            batcher = Batcher(model, threads, BatchLimits(most, 100, at_once=at_once))
             return list(await asyncio.gather(*(batcher.ask(key, question) for key, question in asked)))
 
     assert asyncio.run(ask()) == asked
@@ -54,7 +54,7 @@ def test_everyone_gets_their_own_answer(asked: list[tuple[str, int]], most: int,
 def test_who_asks_again_at_once_is_answered_again() -> None:
     async def ask() -> None:
         with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(Model(), thread, most=8, waiting=100)
+            batcher = Batcher(Model(), thread, BatchLimits(8, 100))
             async with asyncio.timeout(20):
                 for question in range(10):
                     assert await batcher.ask("a", question) == ("a", question)
@@ -68,7 +68,7 @@ def test_what_comes_while_the_model_works_is_answered_together() -> None:
 
     async def ask() -> None:
         with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(model, thread, most=8, waiting=100, batched=sizes.append)
+            batcher = Batcher(model, thread, BatchLimits(8, 100), batched=sizes.append)
             model.go.clear()
             first = asyncio.create_task(batcher.ask("a", 0))
             await asyncio.to_thread(model.begun.wait)
@@ -86,7 +86,7 @@ def test_who_fails_fails_alone() -> None:
 
     async def ask() -> list[object]:
         with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(model, thread, most=8, waiting=100)
+            batcher = Batcher(model, thread, BatchLimits(8, 100))
             return await asyncio.gather(
                 *(batcher.ask("a", question) for question in (1, 13, 2)), return_exceptions=True
             )
@@ -102,7 +102,7 @@ def test_too_many_are_told_to_come_again_and_who_left_is_not_answered() -> None:
 
     async def ask() -> None:
         with ThreadPoolExecutor(1) as thread:
-            batcher = Batcher(model, thread, most=8, waiting=2)
+            batcher = Batcher(model, thread, BatchLimits(8, 2))
             model.go.clear()
             tasks = [asyncio.create_task(batcher.ask("a", 0))]
             await asyncio.to_thread(model.begun.wait)

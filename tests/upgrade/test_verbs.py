@@ -387,7 +387,7 @@ SWITCHING = """
 import sys, time
 from pathlib import Path
 from evergallery.files import lock
-from evergallery.holdings.state import State
+from evergallery.holdings.state import PromotionReason, State
 
 path = Path(sys.argv[1]) / "workspace.json"
 go = path.with_name("go")
@@ -399,7 +399,7 @@ while not path.with_name("enough").exists():
     with lock(path.with_name(".lock"), "switching", wait=120):
         state = State.read(path)
         if state.promoted == "v1":
-            state.promote("v3", "test", fingerprint=state.refresh.fingerprint)
+            state.promote("v3", PromotionReason("test"), fingerprint=state.refresh.fingerprint)
         else:
             state.roll_back()
         state.write(path)

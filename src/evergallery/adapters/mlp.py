@@ -1,5 +1,7 @@
 """A small network around a linear map, where the two spaces differ by more than that."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,16 +13,26 @@ HELD_OUT = 0.1
 PATIENCE = 5
 
 
-class MLPAdapter(Adapter):
-    """``x A + GELU(x A_1 + a_1) A_2 + a_2``.
+class ResidualWeights(NamedTuple):
+    """The tensors of ``MLPAdapter``.
 
-    Args:
+    Attributes:
         linear: (D', D), transposed as ``nn.Linear`` has it, and so are the others.
         hidden_weight: (H, D).
         hidden_bias: (H,).
         output_weight: (D', H).
         output_bias: (D',).
     """
+
+    linear: Tensor
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    output_weight: Tensor
+    output_bias: Tensor
+
+
+class MLPAdapter(Adapter):
+    """``x A + GELU(x A_1 + a_1) A_2 + a_2``, of the tensors of ``ResidualWeights``."""
 
     kind = "mlp"
     linear: Tensor
@@ -52,22 +64,13 @@ class MLPAdapter(Adapter):
 
     def map(self, embeddings: Tensor) -> Tensor:
         """Embeddings (N, D) to (N, D') of any length."""
-        return residual_map(
-            embeddings, self.linear, self.hidden_weight, self.hidden_bias, self.output_weight, self.output_bias
-        )
+        return residual_map(embeddings, ResidualWeights(**self.tensors()))
 
 
-def residual_map(
-    embeddings: Tensor,
-    linear: Tensor,
-    hidden_weight: Tensor,
-    hidden_bias: Tensor,
-    output_weight: Tensor,
-    output_bias: Tensor,
-) -> Tensor:
-    """Embeddings (N, D) to (N, D') of any length; the tensors are those of ``MLPAdapter``."""
-    hidden = F.gelu(F.linear(embeddings, hidden_weight, hidden_bias))
-    return F.linear(embeddings, linear) + F.linear(hidden, output_weight, output_bias)
+def residual_map(embeddings: Tensor, weights: ResidualWeights) -> Tensor:
+    """Embeddings (N, D) to (N, D') of any length."""
+    hidden = F.gelu(F.linear(embeddings, weights.hidden_weight, weights.hidden_bias))
+    return F.linear(embeddings, weights.linear) + F.linear(hidden, weights.output_weight, weights.output_bias)
 
 
 @torch.enable_grad()
@@ -108,7 +111,7 @@ def fit_mlp(
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=1e-2)
 
     def distance(rows: Tensor) -> Tensor:
-        mapped = F.normalize(residual_map(source[rows], *weights))
+        mapped = F.normalize(residual_map(source[rows], weights))
         return (1 - (mapped * target[rows]).sum(1)).mean()
 
     best, best_distance, since = [weight.detach().clone() for weight in weights], float("inf"), 0
@@ -128,7 +131,7 @@ def fit_mlp(
     return MLPAdapter(*best)
 
 
-def _initial_weights(rotation: Tensor, hidden: int, seed: int) -> list[Tensor]:
+def _initial_weights(rotation: Tensor, hidden: int, seed: int) -> ResidualWeights:
     """The tensors of ``MLPAdapter``: it begins as the rotation."""
     width, out = rotation.shape
     with torch.random.fork_rng(devices=[]):
@@ -139,4 +142,4 @@ def _initial_weights(rotation: Tensor, hidden: int, seed: int) -> list[Tensor]:
         outer.weight.zero_()
         outer.bias.zero_()
     layers = nn.ModuleList([linear, inner, outer]).to(rotation)
-    return list(layers.parameters())
+    return ResidualWeights(*layers.parameters())

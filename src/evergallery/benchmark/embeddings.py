@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from evergallery.adapters import ADAPTERS
-from evergallery.benchmark.job import BenchmarkJob
-from evergallery.benchmark.measures import Chain, Vectors, evaluated
+from evergallery.benchmark.job import BenchmarkJob, TaskImages
+from evergallery.benchmark.measures import LineageEmbeddings, Vectors, evaluated
 from evergallery.benchmark.parts import TRAIN
 from evergallery.data.evaluation_sets import evaluation_set
 from evergallery.data.image_set import ImageSet
-from evergallery.data.tasks import Tasks
 from evergallery.evaluation import KS
 from evergallery.files import new_file
 from evergallery.generations.generation import Generation
@@ -30,30 +29,29 @@ from evergallery.watching import Watcher
 from evergallery.workspace import Workspace
 
 
-def measured_chain(
-    job: BenchmarkJob, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
-) -> Chain:
+def lineage_embeddings(
+    job: BenchmarkJob, generations: Sequence[Generation], data: TaskImages, watcher: Watcher
+) -> LineageEmbeddings:
     """Embeddings of the test images by every generation, and the adapter's maps between them."""
+    images, tasks = data.images, data.tasks
     assert images.split is not None, "images of a protocol are split"
-    test = images.select(np.flatnonzero(images.split != TRAIN))
+    test = _NamedImages(images.select(np.flatnonzero(images.split != TRAIN)), "test")
     by_fingerprint = {generation.fingerprint: generation for generation in generations}
-    extracted = {
-        key: _embeddings(generation, test, job.work, "test", watcher) for key, generation in by_fingerprint.items()
-    }
+    extracted = {key: test.embeddings(generation, job.work, watcher) for key, generation in by_fingerprint.items()}
     embeddings = [extracted[generation.fingerprint] for generation in generations]
     ks = tuple(sorted({*KS, *job.definition.ks}))
     if job.contender.adapter is None:
-        return Chain(test, tasks, embeddings, ks=ks)
+        return LineageEmbeddings(test.images, tasks, embeddings, ks=ks)
     sides = [SearchSide(*side) for side in zip(generations, embeddings, strict=True)]
     adapted = {
-        (q, g): _adapt(job, sides[q], sides[g], images.of_split(TRAIN).of_classes(tasks[q]), watcher)
+        (q, g): _adapt(job, sides[q], sides[g], data.training.of_classes(tasks[q]), watcher)
         for q, g in itertools.combinations(range(len(generations) - 1, -1, -1), 2)
     }
-    return Chain(test, tasks, embeddings, adapted, ks)
+    return LineageEmbeddings(test.images, tasks, embeddings, adapted, ks)
 
 
 def evaluations_of(
-    job: BenchmarkJob, generations: Sequence[Generation], images: ImageSet, tasks: Tasks, watcher: Watcher
+    job: BenchmarkJob, generations: Sequence[Generation], data: TaskImages, watcher: Watcher
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Figures of each evaluation set by the first generation, by the last, and by the last in the first one's vectors."""
     first, last = generations[0], generations[-1]
@@ -63,14 +61,16 @@ def evaluations_of(
         shown = chosen.images(first.preprocessing, job.directory / "work" / "cache", watcher)
         part = f"{chosen.name}-{hashlib.sha256(''.join(shown.hashes).encode()).hexdigest()[:16]}"
         if chosen.by_length:
-            raw = (_embeddings(one, shown, job.work, f"{part}-raw", watcher, unit=False) for one in (first, last))
+            lengths = _NamedImages(shown, f"{part}-raw", unit=False)
+            raw = (lengths.embeddings(generation, job.work, watcher) for generation in (first, last))
             (old, of_old), (new, of_new) = map(unit_and_length, raw)
         else:
-            old, new = (_embeddings(one, shown, job.work, part, watcher) for one in (first, last))
+            named = _NamedImages(shown, part)
+            old, new = (named.embeddings(generation, job.work, watcher) for generation in (first, last))
             of_old = of_new = ONE
         between = None
         if job.contender.adapter is not None:
-            pairs = images.of_split(TRAIN).of_classes(tasks[-1])
+            pairs = data.training.of_classes(data.tasks[-1])
             between = _adapt(job, SearchSide(last, new), SearchSide(first, old), pairs, watcher)
         found[chosen.name] = evaluated(chosen, old, new, between, (of_old, of_new))
     return found
@@ -90,25 +90,23 @@ def _adapt(
     """Queries by the new side and vectors by the old one, brought together by the adapter as it fits pairs of images."""
     assert job.contender.adapter is not None, "asked for a contender with an adapter alone"
     kind = ADAPTERS[job.contender.adapter]
-    part = f"task-{pairs.fingerprint()[:16]}"
-    source, target = (
-        torch.from_numpy(_embeddings(side.generation, pairs, job.work, part, watcher)) for side in (new, old)
-    )
+    named = _NamedImages(pairs, f"task-{pairs.fingerprint()[:16]}")
+    source, target = (torch.from_numpy(named.embeddings(side.generation, job.work, watcher)) for side in (new, old))
     if kind.directions[0] == "query":
         return kind.fit(source, target)(torch.from_numpy(new.vectors)).numpy(), old.vectors
     return new.vectors, kind.fit(target, source)(torch.from_numpy(old.vectors)).numpy()
 
 
 def virtual_features_of(
-    job: BenchmarkJob, generations: Sequence[Generation], chain: Chain, watcher: Watcher
+    job: BenchmarkJob, generations: Sequence[Generation], lineage: LineageEmbeddings, watcher: Watcher
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return how well the last generation's memory stands in for each one before its parent, by each weighting."""
     last, method = generations[-1], job.method
     if method is None or not method.needs.earlier_means or job.contender.adapter or len(generations) < 3:
         return {}
     watcher.said("comparing virtual features with real ones")
-    seen = np.flatnonzero(chain.measured())
-    images = chain.test.select(seen)
+    seen = np.flatnonzero(lineage.measured())
+    images = lineage.test.select(seen)
     outputs = outputs_of(last.network().to(device_for(len(images))), images, last.preprocessing)
     means = last.memory().means
     labels = torch.from_numpy(images.labels)
@@ -123,21 +121,33 @@ def virtual_features_of(
 
     return {
         earlier.name: figures(earlier, real)
-        for earlier, real in zip(generations[:-1], chain.embeddings[:-1], strict=True)
+        for earlier, real in zip(generations[:-1], lineage.embeddings[:-1], strict=True)
         if earlier.name in means
     }
 
 
-def _embeddings(
-    generation: Generation, images: ImageSet, work: Path, part: str, watcher: Watcher, *, unit: bool = True
-) -> Vectors:
-    """The embeddings of images by a generation, extracted once whatever number of methods and runs want them."""
-    path = work / "embeddings" / f"{generation.fingerprint[:16]}-{part}.npy"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = extract if unit else extract_raw
-        found = made(Workspace(generation.directory.parents[1]).holdings, generation, images, watcher)
-        with new_file(path) as unfinished, unfinished.open("wb") as file:
-            np.save(file, found)
-    vectors: Vectors = np.load(path)
-    return vectors
+@dataclass(frozen=True)
+class _NamedImages:
+    """Images whose embeddings are kept under a name.
+
+    Attributes:
+        images: N.
+        name: of the files.
+        unit: whether embeddings are of unit length, or as long as the generation makes them.
+    """
+
+    images: ImageSet
+    name: str
+    unit: bool = True
+
+    def embeddings(self, generation: Generation, work: Path, watcher: Watcher) -> Vectors:
+        """The embeddings (N, D) by a generation, extracted once whatever number of methods and runs want them."""
+        path = work / "embeddings" / f"{generation.fingerprint[:16]}-{self.name}.npy"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = extract if self.unit else extract_raw
+            found = made(Workspace(generation.directory.parents[1]).holdings, generation, self.images, watcher)
+            with new_file(path) as unfinished, unfinished.open("wb") as file:
+                np.save(file, found)
+        vectors: Vectors = np.load(path)
+        return vectors

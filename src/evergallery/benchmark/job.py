@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evergallery.benchmark.contenders import Contender
-from evergallery.benchmark.parts import TRAIN, Parts
+from evergallery.benchmark.parts import TRAIN, ProtocolImages
 from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, Budget, ProtocolChanges, TrainingPlan
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.data.datasets import NAMED
@@ -72,6 +72,29 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class TaskImages:
+    """The images of a run, and the classes of each of its tasks.
+
+    Attributes:
+        parts: the images, each learned from or tested on.
+        tasks: classes of each.
+    """
+
+    parts: ProtocolImages
+    tasks: Tasks
+
+    @property
+    def images(self) -> ImageSet:
+        """All images."""
+        return self.parts.images
+
+    @property
+    def training(self) -> ImageSet:
+        """The images that are learned from."""
+        return self.images.of_split(TRAIN)
+
+
+@dataclass(frozen=True)
 class BenchmarkJob:
     """One run of an experiment, of one contender and one seed.
 
@@ -115,7 +138,7 @@ class BenchmarkJob:
         chosen = {"device": self.device}
         return replace(plan, first=plan.first.model_copy(update=chosen), update=plan.update.model_copy(update=chosen))
 
-    def parts(self, watcher: Watcher) -> Parts:
+    def parts(self, watcher: Watcher) -> ProtocolImages:
         """The images, read once for all runs of a protocol."""
         cache = self.directory / "work" / "cache"
         return read_parts(self.experiment, cache, watcher)
@@ -125,6 +148,11 @@ class BenchmarkJob:
         trained = np.unique(images.of_split(TRAIN).labels)
         tasks = self.definition.tasks_of(self.experiment.budget, self.experiment.published_set)
         return tasks([images.classes[label] for label in trained], self.seed)
+
+    def task_images(self, watcher: Watcher) -> TaskImages:
+        """The images, read once for all runs of a protocol, and the tasks."""
+        parts = self.parts(watcher)
+        return TaskImages(parts, self.tasks(parts.images))
 
     def cost(self) -> float:
         """Epochs, weighted by how many networks a method runs: only to estimate the time that is left."""
@@ -145,7 +173,7 @@ def option_text(name: str, value: Any) -> str:
 
 
 @lru_cache(maxsize=2)
-def read_parts(experiment: Experiment, cache: Path, watcher: Watcher) -> Parts:
+def read_parts(experiment: Experiment, cache: Path, watcher: Watcher) -> ProtocolImages:
     """The images of an experiment in their parts; those of the last two are kept in memory."""
     definition = experiment.definition
     plan = definition.budgets[experiment.budget]

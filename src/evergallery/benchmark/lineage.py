@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from evergallery.benchmark.contenders import INITIAL, baseline_of
-from evergallery.benchmark.job import BenchmarkJob
-from evergallery.benchmark.parts import PAIR, TRAIN
+from evergallery.benchmark.job import BenchmarkJob, TaskImages
+from evergallery.benchmark.parts import PAIR
 from evergallery.benchmark.protocol import BenchmarkProtocol, TrainingPlan
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.data.image_set import ImageSet, concatenate
@@ -38,8 +38,7 @@ def _own_head(job: BenchmarkJob) -> HeadKind | None:
 def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
     """The workspace with the first generation; shared by every method of the seed that takes the same head."""
     protocol, plan = job.definition, job.plan()
-    images = job.parts(watcher).images
-    tasks = job.tasks(images)
+    data = job.task_images(watcher)
     own_head, directory = _own_head(job), first_directory(job)
     if not (directory / "workspace.json").is_file():
         preprocessing = protocol.preprocessing(plan)
@@ -49,12 +48,12 @@ def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
             size=preprocessing.size,
             fit=preprocessing.fit,
             head=own_head or protocol.head,
-            **_neck(protocol, own_head, tasks),
+            **_neck(protocol, own_head, data.tasks),
         )
     workspace = Workspace(directory)
     if not workspace.generations():
         reset_peak_memory()
-        first = _first_and_later(protocol, images.of_split(TRAIN), job.seed)[0].of_classes(tasks[0])
+        first = _first_and_later(protocol, data.training, job.seed)[0].of_classes(data.tasks[0])
         workspace.learn(
             first,
             method=baseline_of(protocol),
@@ -66,10 +65,9 @@ def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
     return workspace
 
 
-def lineage(
-    job: BenchmarkJob, train: ImageSet, tasks: Tasks, watcher: Watcher
-) -> tuple[list[Generation], list[dict[str, Any]]]:
+def lineage(job: BenchmarkJob, data: TaskImages, watcher: Watcher) -> tuple[list[Generation], list[dict[str, Any]]]:
     """One generation for each task, those that are there kept, and what each took."""
+    tasks = data.tasks
     initial = first_generation(job, watcher)
     first = initial.generations()[0]
     phases = [_phase("task 1 (shared)", first, initial.directory / "memory.json")]
@@ -80,17 +78,16 @@ def lineage(
         peak_file = workspace.directory / f"memory-v{number}.json"
         if len(workspace.generations()) < number:
             reset_peak_memory()
-            _learn_task(job, workspace, train, tasks, number, watcher)
+            _learn_task(job, workspace, data, number, watcher)
             write_json(peak_file, peak_memory())
         phases.append(_phase(f"task {number}", workspace.generation(f"v{number}"), peak_file))
     return workspace.generations()[: len(tasks)], phases
 
 
-def _learn_task(
-    job: BenchmarkJob, workspace: Workspace, train: ImageSet, tasks: Tasks, number: int, watcher: Watcher
-) -> None:
+def _learn_task(job: BenchmarkJob, workspace: Workspace, data: TaskImages, number: int, watcher: Watcher) -> None:
     """Learn generation ``number`` from the classes of its task, and from the old ones where the method reads them."""
     protocol, plan, method = job.definition, job.plan(), job.method
+    train, tasks = data.training, data.tasks
     assert method is not None, "the initial generation alone has no method, and learns no task"
     seen = tuple(dict.fromkeys(name for task in tasks[: number - 1] for name in task))
     arriving = tasks[number - 1]

@@ -23,7 +23,7 @@ METRICS = ("recall@1", "mAP@R")
 
 
 @dataclass(frozen=True)
-class Chain:
+class LineageEmbeddings:
     """Generations of one lineage, one for each task, through the same test images.
 
     Attributes:
@@ -64,15 +64,15 @@ class Chain:
         return in_width_of(self.embeddings[q], self.embeddings[g]), self.embeddings[g]
 
 
-def measures_of(chain: Chain) -> dict[str, Any]:
+def measures_of(lineage: LineageEmbeddings) -> dict[str, Any]:
     """Everything that one run measures; fractions in [0, 1], matrices as nested lists with ``None`` where undefined."""
-    count = len(chain.tasks)
+    count = len(lineage.tasks)
     first, last = 0, count - 1
-    cells = {(q, g): _cell(chain, q, g) for q in range(count) for g in range(q + 1)}
+    cells = {(q, g): _cell(lineage, q, g) for q in range(count) for g in range(q + 1)}
     compatibility = {
         group: {name: _matrix(cells, group, name, count) for name in METRICS} for group in cells[last, last]
     }
-    own, pooled = continual_matrices(chain)
+    own, pooled = continual_matrices(lineage)
     old_hits, new_hits = (cells[cell]["all"] for cell in ((first, first), (last, first)))
     return {
         "compatibility": {group: {n: _plain(m) for n, m in found.items()} for group, found in compatibility.items()},
@@ -95,7 +95,7 @@ def measures_of(chain: Chain) -> dict[str, Any]:
             "negative flips": negative_flip_rate(_outcomes(old_hits), _outcomes(new_hits)),
             "positive flips": positive_flip_rate(_outcomes(old_hits), _outcomes(new_hits)),
         },
-        "refresh": _refresh(chain, first, last),
+        "refresh": _refresh(lineage, first, last),
         "hits": {
             # One bit for each test image: paired intervals between runs need no embeddings.
             name: np.packbits(cells[cell]["all"].hits_at_1.numpy()).tobytes().hex()
@@ -127,40 +127,42 @@ def evaluated(
     return {name: chosen.figures(*map(torch.from_numpy, pair)) for name, pair in cells.items()}
 
 
-def _cell(chain: Chain, q: int, g: int) -> dict[str, RetrievalMetrics]:
+def _cell(lineage: LineageEmbeddings, q: int, g: int) -> dict[str, RetrievalMetrics]:
     """Old, new and all classes of the tasks, and those of no task among themselves."""
-    query, gallery = chain.pair(q, g)
-    seen = chain.seen()
-    last = len(chain.tasks) - 1
+    query, gallery = lineage.pair(q, g)
+    seen = lineage.seen()
+    last = len(lineage.tasks) - 1
     told = (q, g) in ((0, 0), (last, last), (last, 0))  # The cells whose figures are kept one by one.
-    ks = chain.ks if told else KS
+    ks = lineage.ks if told else KS
     # Who marks cameras, or queries and gallery, looks at the whole ranking.
-    full = told and (chain.test.cameras is not None or len(chain.searched(seen | True).query) < len(chain.test))
-    if not np.array_equal(chain.measured(), seen):
+    full = told and (lineage.test.cameras is not None or len(lineage.searched(seen | True).query) < len(lineage.test))
+    if not np.array_equal(lineage.measured(), seen):
         # A set whose queries are all of classes that nobody learns: one open set, with whatever else its gallery holds.
-        found = measure(chain.searched(chain.measured()), query, gallery, (), ks=ks, full_ranking=full)["all"]
+        found = measure(lineage.searched(lineage.measured()), query, gallery, (), ks=ks, full_ranking=full)["all"]
         return {"unseen": found, "all": found}
-    groups = measure(chain.searched(seen), query, gallery, chain.tasks[0], ks=ks, full_ranking=full)
+    groups = measure(lineage.searched(seen), query, gallery, lineage.tasks[0], ks=ks, full_ranking=full)
     if not seen.all():
-        groups["unseen"] = measure(chain.searched(~seen), query, gallery, (), ks=ks, full_ranking=full)["all"]
+        groups["unseen"] = measure(lineage.searched(~seen), query, gallery, (), ks=ks, full_ranking=full)["all"]
     return groups
 
 
-def continual_matrices(chain: Chain) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+def continual_matrices(
+    lineage: LineageEmbeddings,
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
     """A[t, k] on task k after task t, searched in the task's own gallery and in that of all classes seen so far.
 
     NaN where there is no image to ask with.
     """
-    count = len(chain.tasks)
+    count = len(lineage.tasks)
     own, pooled = ({name: np.full((count, count), np.nan) for name in METRICS} for _ in range(2))
-    names = np.asarray(chain.test.classes, dtype=object)[chain.test.labels]
-    members = [np.isin(names, np.asarray(task, dtype=object)) for task in chain.tasks]
-    labels = torch.from_numpy(chain.test.labels)
+    names = np.asarray(lineage.test.classes, dtype=object)[lineage.test.labels]
+    members = [np.isin(names, np.asarray(task, dtype=object)) for task in lineage.tasks]
+    labels = torch.from_numpy(lineage.test.labels)
     for t in range(count):
-        vectors = torch.from_numpy(chain.embeddings[t])
-        everything = chain.searched(np.any(members[: t + 1], axis=0))
+        vectors = torch.from_numpy(lineage.embeddings[t])
+        everything = lineage.searched(np.any(members[: t + 1], axis=0))
         for k in range(t + 1):
-            alone = chain.searched(members[k])
+            alone = lineage.searched(members[k])
             if len(alone.query) == 0:
                 continue
             for matrices, gallery in ((own, alone.gallery), (pooled, everything.gallery)):
@@ -188,11 +190,11 @@ def _continual(matrix: NDArray[np.float64], suffix: str) -> dict[str, float | No
     return {f"{name}{suffix}": figure(matrix) if known else None for name, figure in figures.items()}
 
 
-def _refresh(chain: Chain, first: int, last: int) -> dict[str, Any] | None:
+def _refresh(lineage: LineageEmbeddings, first: int, last: int) -> dict[str, Any] | None:
     """Recall@1 of the last generation's queries while the first one's vectors are replaced, in random order."""
-    if (last, first) in chain.adapted:
+    if (last, first) in lineage.adapted:
         return None
-    (query, gallery), replaced = chain.pair(last, first), chain.embeddings[last]
+    (query, gallery), replaced = lineage.pair(last, first), lineage.embeddings[last]
     if query.shape[1] != replaced.shape[1]:
         # Each vector is compared in its own width: a query has both, and a stored vector zeros in place of the other.
         query = np.concatenate([query, replaced], axis=1)
@@ -200,8 +202,8 @@ def _refresh(chain: Chain, first: int, last: int) -> dict[str, Any] | None:
             np.concatenate([gallery, np.zeros_like(replaced)], axis=1),
             np.concatenate([np.zeros_like(gallery), replaced], axis=1),
         )
-    searched = chain.searched(chain.measured())
-    labels = torch.from_numpy(chain.test.labels)
+    searched = lineage.searched(lineage.measured())
+    labels = torch.from_numpy(lineage.test.labels)
     old, new = (torch.from_numpy(vectors)[searched.gallery] for vectors in (gallery, replaced))
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     curve = refresh_curve(

@@ -19,8 +19,8 @@ TESTED = ("test", "val")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Images with a part each.
+class ProtocolImages:
+    """The images of a protocol, with a part each.
 
     Attributes:
         images: with the splits ``train`` and what is tested on: ``test``, ``query`` and ``gallery``, or ``unseen``.
@@ -35,7 +35,7 @@ class Parts:
 
 def parts_of(
     images: ImageSet, source: str, *, test_split: str = "test", unseen_split: str | None = None, held_out: float = 0.3
-) -> Parts:
+) -> ProtocolImages:
     """The parts of a set.
 
     Where it has a split ``train``, that is learned from, and its ``query`` in its ``gallery``, its ``test`` or its ``val`` is
@@ -82,7 +82,9 @@ def parts_of(
     words += f", {unseen_split!r} unseen" if unseen_split else ""
     words += f", {' and '.join(map(repr, left))} left out" if left else ""
     images = replace(images, split=part)
-    return Parts(images.select(np.flatnonzero(part != "")), words, tuple(sorted(set(part.tolist()) - {"", TRAIN})))
+    return ProtocolImages(
+        images.select(np.flatnonzero(part != "")), words, tuple(sorted(set(part.tolist()) - {"", TRAIN}))
+    )
 
 
 def _hold_out(images: ImageSet, part: NDArray[np.str_], share: float, source: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from evergallery.benchmark.contenders import INITIAL
 from evergallery.benchmark.tables import COLUMNS, Run, begins_alike, by_method
-from evergallery.benchmark.updates import COURSES, is_long, mean_course
+from evergallery.benchmark.updates import UPDATE_CURVES, is_long, mean_curve
 from evergallery.methods import METHODS
 
 INK, MUTED, GRID = "#1d2433", "#5c6575", "#d9dde5"
@@ -187,10 +187,10 @@ def _over_tasks(axes: Any, methods: Mapping[str, list[Run]]) -> None:
 
 
 def _over_updates(axes: Any, methods: Mapping[str, list[Run]]) -> None:
-    first_vectors = COURSES[0]
+    first_vectors = UPDATE_CURVES[0]
     curves = {}
     for name, runs in methods.items():
-        values = [value for value in mean_course(runs, first_vectors) if value is not None]
+        values = [value for value in mean_curve(runs, first_vectors) if value is not None]
         if values:
             curves[name] = range(len(values)), values
     _lines(axes, curves)

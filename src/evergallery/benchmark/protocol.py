@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from evergallery.benchmark.parts import Parts, parts_of
+from evergallery.benchmark.parts import ProtocolImages, parts_of
 from evergallery.data.datasets import MADE, NAMED
 from evergallery.data.images import Fit, Preprocessing
 from evergallery.data.images.sizes import Size
@@ -148,7 +148,7 @@ class BenchmarkProtocol:
 
     def parts(
         self, data: str | None, plan: TrainingPlan, cache: Path, watcher: Watcher, data_dir: Path | None = None
-    ) -> Parts:
+    ) -> ProtocolImages:
         """The images, in the parts that they are learned from and tested on.
 
         Args:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from evergallery.benchmark.contenders import Contender
-from evergallery.benchmark.job import BenchmarkJob
-from evergallery.benchmark.parts import TRAIN, Parts
+from evergallery.benchmark.job import BenchmarkJob, TaskImages
+from evergallery.benchmark.parts import TRAIN
 from evergallery.benchmark.provenance import provenance
 from evergallery.benchmark.tables import EVERY_IMAGE
-from evergallery.data.tasks import Tasks
 from evergallery.generations.generation import Generation
 from evergallery.methods import Method
 
@@ -22,8 +21,7 @@ FORMAT = 2
 
 def result_of(
     job: BenchmarkJob,
-    parts: Parts,
-    tasks: Tasks,
+    data: TaskImages,
     generations: Sequence[Generation],
     phases: Sequence[dict[str, Any]],
     measures: dict[str, Any],
@@ -37,7 +35,7 @@ def result_of(
         "budget": job.experiment.budget,
         "method": job.contender.name,
         "parameters": method.parameters() if method else {},
-        "given": _given(job.contender, method, len(tasks)),
+        "given": _given(job.contender, method, len(data.tasks)),
         "seed": job.seed,
         "command": shlex.join(["evergallery", *sys.argv[1:]]),
         "options": job.experiment.options,
@@ -52,7 +50,7 @@ def result_of(
         },
         **provenance(),
         "precision": ", ".join(sorted({generation.card.training["precision"] for generation in generations})),
-        "data": _data(job, parts, tasks),
+        "data": _data(job, data),
         "settings": {
             "first": plan.first.model_dump(),
             "update": plan.update.model_dump(),
@@ -65,20 +63,20 @@ def result_of(
     }
 
 
-def _data(job: BenchmarkJob, parts: Parts, tasks: Tasks) -> dict[str, Any]:
+def _data(job: BenchmarkJob, data: TaskImages) -> dict[str, Any]:
     """Return which images there were, by their digests too, and how they were split."""
-    images = parts.images
-    train, test = images.of_split(TRAIN), images.select(np.flatnonzero(images.split != TRAIN))
+    images, train = data.images, data.training
+    test = images.select(np.flatnonzero(images.split != TRAIN))
     return {
         "set": job.experiment.image_name,
-        "split": parts.words,
+        "split": data.parts.words,
         "fingerprint": images.fingerprint(),
         "fingerprints": {"training": train.fingerprint(), "test": test.fingerprint()},
-        "searched": "queries in the gallery" if "gallery" in parts.tested else EVERY_IMAGE,
+        "searched": "queries in the gallery" if "gallery" in data.parts.tested else EVERY_IMAGE,
         "training": len(train),
         "test": len(test),
         "classes": len(images.classes),
-        "tasks": [len(task) for task in tasks],
+        "tasks": [len(task) for task in data.tasks],
     }
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 
 from evergallery.benchmark.contenders import contenders_of
-from evergallery.benchmark.embeddings import evaluations_of, measured_chain, virtual_features_of
+from evergallery.benchmark.embeddings import evaluations_of, lineage_embeddings, virtual_features_of
 from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
 from evergallery.benchmark.lineage import first_directory, first_generation, lineage
 from evergallery.benchmark.measures import measures_of
-from evergallery.benchmark.parts import TRAIN
 from evergallery.benchmark.protocol import BenchmarkProtocol
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
@@ -195,21 +194,19 @@ def _take_device(job: BenchmarkJob) -> None:
 
 def run_job(job: BenchmarkJob, watcher: Watcher) -> None:
     """Learn the generations of one run, measure them, and write its result file; what is there already is kept."""
-    parts = job.parts(watcher)
-    images = parts.images
-    tasks = job.tasks(images)
-    generations, phases = lineage(job, images.of_split(TRAIN), tasks, watcher)
+    data = job.task_images(watcher)
+    generations, phases = lineage(job, data, watcher)
     reset_peak_memory()
     started = time.perf_counter()
-    chain = measured_chain(job, generations, images, tasks, watcher)
-    measures = measures_of(chain)
-    if virtual := virtual_features_of(job, generations, chain, watcher):
+    embeddings = lineage_embeddings(job, generations, data, watcher)
+    measures = measures_of(embeddings)
+    if virtual := virtual_features_of(job, generations, embeddings, watcher):
         measures["virtual"] = virtual
-    if found := evaluations_of(job, generations, images, tasks, watcher):
+    if found := evaluations_of(job, generations, data, watcher):
         measures["evaluated"] = found
     seconds = round(time.perf_counter() - started, 1)
     phases.append({"phase": "evaluation", "seconds": seconds, "memory_mib": peak_memory()})
-    write_json(job.result, result_of(job, parts, tasks, generations, phases, measures))
+    write_json(job.result, result_of(job, data, generations, phases, measures))
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ Value = float | None
 
 
 @dataclass(frozen=True)
-class Course:
+class UpdateCurve:
     """A figure of one run after every update: one value for each generation, oldest first."""
 
     title: str
@@ -45,15 +45,15 @@ def _along(figure: Callable[[continual.Matrix], Value]) -> Callable[[Run], list[
     return lambda run: continual.along_the_way(figure, _compatibility(run, "all"))
 
 
-COURSES: tuple[Course, ...] = (
-    Course(
+UPDATE_CURVES: tuple[UpdateCurve, ...] = (
+    UpdateCurve(
         "v1's vectors, v1's classes",
         _first_vectors("old"),
         "queries of each generation in the untouched vectors of the first, on the classes that the first one knew",
     ),
-    Course("v1's vectors, all classes", _first_vectors("all"), "the same on all classes pooled"),
-    Course("AM", _along(continual.average_multimodel), "mean of the compatibility matrix so far, all classes"),
-    Course(
+    UpdateCurve("v1's vectors, all classes", _first_vectors("all"), "the same on all classes pooled"),
+    UpdateCurve("AM", _along(continual.average_multimodel), "mean of the compatibility matrix so far, all classes"),
+    UpdateCurve(
         "AC",
         _along(continual.average_compatibility),
         "share of cross-tests so far above the older self-test, all classes",
@@ -67,33 +67,33 @@ def is_long(runs: Sequence[Run]) -> bool:
     return len(runs[0]["data"]["tasks"]) > 2
 
 
-def mean_course(runs: Sequence[Run], course: Course) -> list[Value]:
-    """Mean over the runs of one method for each generation; in points where the course is in percent."""
-    factor = 100 if course.percent else 1
-    columns = ([value for value in column if value is not None] for column in zip(*map(course.of, runs), strict=True))
+def mean_curve(runs: Sequence[Run], curve: UpdateCurve) -> list[Value]:
+    """Mean over the runs of one method for each generation; in points where the curve is in percent."""
+    factor = 100 if curve.percent else 1
+    columns = ([value for value in column if value is not None] for column in zip(*map(curve.of, runs), strict=True))
     return [factor * statistics.fmean(column) if column else None for column in columns]
 
 
 def updates_markdown(runs: Sequence[Run]) -> str:
-    """One table for each course: a row for each method, a column for each generation. Empty where there is one update."""
+    """One table for each curve: a row for each method, a column for each generation. Empty where there is one update."""
     if not is_long(runs):
         return ""
     methods = by_method(runs)
     generations = [f"v{number}" for number in range(1, len(runs[0]["data"]["tasks"]) + 1)]
     lines = []
-    for course in COURSES:
+    for curve in UPDATE_CURVES:
         lines += [
-            f"Update by update, *{course.title}*: {course.explained}" + ("; recall@1 in %." if course.percent else "."),
+            f"Update by update, *{curve.title}*: {curve.explained}" + ("; recall@1 in %." if curve.percent else "."),
             "",
             "| method | " + " | ".join(generations) + " |",
             "|---" + "|---:" * len(generations) + "|",
         ]
         for name, found in methods.items():
-            values = mean_course(found, course)
-            lines.append(f"| {name} | " + " | ".join(_text(value, course) for value in values) + " |")
+            values = mean_curve(found, curve)
+            lines.append(f"| {name} | " + " | ".join(_text(value, curve) for value in values) + " |")
         lines.append("")
     return "\n".join([*lines, ""])
 
 
-def _text(value: Value, course: Course) -> str:
-    return "–" if value is None else f"{value:.{1 if course.percent else 2}f}"
+def _text(value: Value, curve: UpdateCurve) -> str:
+    return "–" if value is None else f"{value:.{1 if curve.percent else 2}f}"

@@ -10,7 +10,7 @@ from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, size_g
 from evergallery.cli.console import out, print_json, print_table, say, watching
 
 if TYPE_CHECKING:
-    from evergallery.benchmark.job import Experiment
+    pass
 
 ProtocolArgument = Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")]
 SetsArgument = Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")]
@@ -97,6 +97,8 @@ def benchmark(
     else:
         from evergallery.benchmark.job import Experiment
         from evergallery.benchmark.protocol import ProtocolChanges
+        from evergallery.benchmark.runner import run_benchmark
+        from evergallery.report.page import require_plots
 
         changes = ProtocolChanges(
             backbone=backbone,
@@ -115,27 +117,17 @@ def benchmark(
             evaluate=_names(evaluate),
         )
         experiment = Experiment(protocol, budget, data, data_dir, changes)
-        _run(experiment, methods, seeds, out_directory, processes, json)
-
-
-def _run(
-    experiment: "Experiment", methods: str | None, seeds: int, out_directory: Path, processes: int, json: bool
-) -> None:
-    """Run what is not finished, and show the table."""
-    from evergallery.benchmark.runner import run_benchmark
-    from evergallery.report.page import require_plots
-
-    require_plots("A benchmark")
-    with watching(json) as watcher:
-        results = run_benchmark(
-            experiment,
-            _names(methods),
-            seeds=range(seeds),
-            out=out_directory,
-            processes=processes,
-            watcher=watcher,
-        )
-    _show(results, f"{experiment.protocol}, budget {experiment.budget}", json)
+        require_plots("A benchmark")
+        with watching(json) as watcher:
+            results = run_benchmark(
+                experiment,
+                _names(methods),
+                seeds=range(seeds),
+                out=out_directory,
+                processes=processes,
+                watcher=watcher,
+            )
+        _show(results, f"{protocol}, budget {budget}", json)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -143,8 +143,7 @@ def serve(
         workspace,
         server.Address(host, port, name or (), proxy or ()),
         ServiceSettings(limits, backups, shadowing, canarying, drift_reference),
-        allow_writes=allow_writes,
-        require_token=require_token,
+        demands=server.TokenDemands(allow_writes, require_token),
         images_from=images_from or (),
     )
 

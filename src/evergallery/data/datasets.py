@@ -1,7 +1,7 @@
 """Image sets known by name: scikit-learn's digits, generated glyphs, and benchmarks in their published layouts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +45,14 @@ def cifar10(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
     """CIFAR-10 in its Python layout (Krizhevsky 2009)."""
     batches = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
     root = complete_root("cifar10", data_dir, ["cifar-10-batches-py"], [*batches, "batches.meta"])
-    return _cifar(root, batches, "labels", "batches.meta", "label_names", preprocessing)
+    return _cifar(root, _CifarLayout(batches, "labels", "batches.meta", "label_names"), preprocessing)
 
 
 def cifar100(data_dir: Path | None, preprocessing: Preprocessing) -> ImageSet:
     """CIFAR-100 in its Python layout, with fine labels (Krizhevsky 2009)."""
     root = complete_root("cifar100", data_dir, ["cifar-100-python"], ["train", "test", "meta"])
-    return _cifar(root, ["train", "test"], "fine_labels", "meta", "fine_label_names", preprocessing)
+    layout = _CifarLayout(["train", "test"], "fine_labels", "meta", "fine_label_names")
+    return _cifar(root, layout, preprocessing)
 
 
 def _published(name: str) -> Callable[[Path | None, Preprocessing], Listing]:
@@ -72,21 +73,36 @@ NAMED: dict[str, Callable[[Path | None, Preprocessing], Listing | ImageSet]] = {
 }
 
 
-def _cifar(
-    root: Path, batches: Sequence[str], label_key: str, meta: str, names_key: str, preprocessing: Preprocessing
-) -> ImageSet:
+@dataclass(frozen=True)
+class _CifarLayout:
+    """The Python layout of a CIFAR set: its files, and the keys in them.
+
+    Attributes:
+        batches: files of images.
+        labels: key of their labels.
+        meta: file of the class names.
+        names: key of those.
+    """
+
+    batches: Sequence[str]
+    labels: str
+    meta: str
+    names: str
+
+
+def _cifar(root: Path, layout: _CifarLayout, preprocessing: Preprocessing) -> ImageSet:
     images: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     splits: list[str] = []
     uris: list[str] = []
     try:
-        for batch in batches:
+        for batch in layout.batches:
             content = unpickled(root / batch)
             images.append(np.asarray(content["data"], dtype=np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-            labels += content[label_key]
+            labels += content[layout.labels]
             splits += ["test" if batch.startswith("test") else "train"] * len(images[-1])
             uris += [f"{(root / batch).absolute()}#{index}" for index in range(len(images[-1]))]
-        names = list(unpickled(root / meta)[names_key])
+        names = list(unpickled(root / layout.meta)[layout.names])
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{root} is not the Python layout of CIFAR ({error}): download it again.") from error
     if len(labels) != len(uris) or not all(0 <= label < len(names) for label in labels):

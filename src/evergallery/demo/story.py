@@ -74,9 +74,9 @@ def run_demo(
         held_out = Protocol(test, everything, everything, "every held-out image among the others")
         stored = _stored_vectors(workspace, test)
         embeddings = {generation.name: workspace.extract(generation, test, watcher) for generation in made.values()}
+        test_set = _TestSet(held_out, stored, old_classes)
         contenders = [
-            _row(title, generation, held_out, embeddings[generation.name], stored, old_classes)
-            for title, generation in made.items()
+            test_set.row(title, generation, embeddings[generation.name]) for title, generation in made.items()
         ]
         comparison = workspace.check("v4", test, against="v1", watcher=watcher)
     result = DemoResult(
@@ -150,23 +150,25 @@ def _settings(data: str, seed: int) -> tuple[Settings, Settings]:
     return Settings(epochs=12, **settings), Settings.update(epochs=6, **settings)
 
 
-def _row(
-    title: str,
-    generation: Generation,
-    held_out: Protocol,
-    vectors: NDArray[np.float32],
-    stored: NDArray[np.float32],
-    old_classes: Sequence[str],
-) -> DemoRow:
-    """A generation on the held-out images, alone and in the stored vectors."""
-    return DemoRow(
-        title,
-        generation,
-        self_test=measure(held_out, vectors, vectors, old_classes),
-        cross_test=measure(held_out, in_width_of(vectors, stored), stored, old_classes),
-        images=generation.card.data["training"],
-        seconds=generation.card.training["seconds"],
-    )
+@dataclass(frozen=True)
+class _TestSet:
+    """The held-out images (N), their stored vectors (N, D) by v1, and the classes that v1 has learned."""
+
+    held_out: Protocol
+    stored: NDArray[np.float32]
+    old_classes: Sequence[str]
+
+    def row(self, title: str, generation: Generation, vectors: NDArray[np.float32]) -> DemoRow:
+        """A generation on the images by its vectors of them, alone and in the stored ones."""
+        query = in_width_of(vectors, self.stored)
+        return DemoRow(
+            title,
+            generation,
+            self_test=measure(self.held_out, vectors, vectors, self.old_classes),
+            cross_test=measure(self.held_out, query, self.stored, self.old_classes),
+            images=generation.card.data["training"],
+            seconds=generation.card.training["seconds"],
+        )
 
 
 def _make_room(directory: Path) -> None:

@@ -120,17 +120,30 @@ def import_vectors(
         promote_first(holdings, maker)
     if refresh:
         return _refresh_from_table(holdings, table, maker, is_new, watcher)
-    done = _put_table(holdings.gallery, table, maker, is_new, watcher, relabel=relabel)
+    started = clock.perf_counter()
+    counts = _put_table(holdings.gallery, table, maker, watcher, relabel=relabel)
     holdings.journal.record(
         "import",
         generation=maker.name,
         file=str(path),
-        added=done.added,
-        replaced=done.replaced,
-        unchanged=done.unchanged,
-        conflicts=done.conflict_count,
+        added=counts.added,
+        replaced=counts.replaced,
+        unchanged=counts.unchanged,
+        conflicts=counts.conflict_count,
     )
-    return done
+    return VectorImport(
+        generation=maker.name,
+        is_new=is_new,
+        added=counts.added,
+        replaced=counts.replaced,
+        unchanged=counts.unchanged,
+        normalised=table.normalised,
+        skipped=table.skipped,
+        seconds=clock.perf_counter() - started,
+        conflicts=counts.conflicts,
+        conflict_count=counts.conflict_count,
+        bytes=4 * table.rows * table.dimension,
+    )
 
 
 def export_vectors(
@@ -191,10 +204,10 @@ def _generation_of(
 
 
 def _put_table(
-    store: GalleryStore, table: VectorTable, maker: Generation, is_new: bool, watcher: Watcher, *, relabel: bool = False
-) -> VectorImport:
+    store: GalleryStore, table: VectorTable, maker: Generation, watcher: Watcher, *, relabel: bool = False
+) -> PutCounts:
     """Put the vectors of a table into the gallery as those of ``maker``, each batch durable before the next."""
-    started, time, done = clock.perf_counter(), now(), 0
+    time, done = now(), 0
     counts = PutCounts(0, 0, 0)
     for batch in table.batches(BATCH):
         items = list(_items(batch, maker.fingerprint, time))
@@ -203,19 +216,7 @@ def _put_table(
         counts += store.put(items, relabel=relabel)
         done += len(batch)
         watcher.counted("importing", done, table.rows)
-    return VectorImport(
-        generation=maker.name,
-        is_new=is_new,
-        added=counts.added,
-        replaced=counts.replaced,
-        unchanged=counts.unchanged,
-        normalised=table.normalised,
-        skipped=table.skipped,
-        seconds=clock.perf_counter() - started,
-        conflicts=counts.conflicts,
-        conflict_count=counts.conflict_count,
-        bytes=4 * table.rows * table.dimension,
-    )
+    return counts
 
 
 def _write_table(store: GalleryStore, makers: Sequence[Generation], path: Path, watcher: Watcher) -> VectorExport:

@@ -24,7 +24,7 @@ from evergallery.holdings.loaded import LoadedModels
 from evergallery.holdings.marks import Marks
 from evergallery.holdings.notes import Notes
 from evergallery.holdings.spaces import Space
-from evergallery.holdings.state import State
+from evergallery.holdings.state import PromotionReason, State
 
 HELD = "held.json"
 WAIT = 10.0
@@ -257,4 +257,4 @@ def promote_first(holdings: Holdings, generation: Generation) -> None:
     """Let a generation answer queries where none does yet: there is nothing that it could be compared with."""
     if holdings.state.promoted is None:
         with changing(holdings, "promoting a generation") as state:
-            state.promote(generation.name, "the first generation", fingerprint=generation.fingerprint)
+            state.promote(generation.name, PromotionReason("the first generation"), fingerprint=generation.fingerprint)

@@ -4,6 +4,7 @@ All of it changes together, in one rename, so that a reader sees the state befor
 """
 
 import shutil
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,21 @@ class Pair(BaseModel):
         if answer.way == "direct":
             return None
         return self.best_adapter or self.adapter if answer.way == "adapter" else self.adapter
+
+
+@dataclass(frozen=True)
+class PromotionReason:
+    """The reason of a promotion.
+
+    Attributes:
+        why: in words.
+        judged: what was compared, in words.
+        refused: what the gate refused, where the generation was promoted all the same.
+    """
+
+    why: str
+    judged: str | None = None
+    refused: str | None = None
 
 
 class Scale(BaseModel):
@@ -198,11 +214,9 @@ class State(BaseModel):
     def promote(
         self,
         name: str,
-        why: str,
+        reason: PromotionReason,
         *,
         fingerprint: str,
-        judged: str | None = None,
-        refused: str | None = None,
         answer: Answer | None = None,
     ) -> None:
         """Point to another generation, or to another way of answering; vectors that were refreshed for it are shown from now on.
@@ -211,16 +225,15 @@ class State(BaseModel):
 
         Args:
             name: of the generation.
-            why: the reason.
+            reason: as the history keeps it.
             fingerprint: of the generation.
-            judged: what was compared, in words.
-            refused: what the gate refused, where it was promoted all the same.
             answer: how queries are answered; the usual way by default, or as now where the generation stays.
         """
         stays = name == self.promoted
         answer = answer or (self.answer if stays else CHECKED)
         if stays and answer == self.answer:
             return
+        why, refused = reason.why, reason.refused
         if stays and self.forced is not None:
             # Another way of answering makes nobody forget what the gate refused.
             why, refused = f"{self.forced}; {why}", refused or str(self.last_promotion["refused"])
@@ -230,7 +243,7 @@ class State(BaseModel):
                 "promoted": name,
                 "before": self.promoted,
                 "why": why,
-                "judged": judged,
+                "judged": reason.judged,
                 "refused": refused,
                 "time": now(),
                 "refresh shown before": shown,

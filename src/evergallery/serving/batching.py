@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from evergallery.serving.failures import OverloadedError
@@ -18,15 +19,28 @@ Answer = TypeVar("Answer")
 Batch = list[tuple[Question, "asyncio.Future[Answer]"]]
 
 
+@dataclass(frozen=True)
+class BatchLimits:
+    """The sizes of what a batcher has at hand.
+
+    Attributes:
+        most: questions in a batch.
+        waiting: questions that may wait; the next one is refused.
+        at_once: batches that are being answered.
+    """
+
+    most: int
+    waiting: int
+    at_once: int = 1
+
+
 class Batcher(Generic[Key, Question, Answer]):
     """Gathers questions of one key into batches, and answers them in threads.
 
     Args:
-        answer: called in a thread with a key and up to ``most`` questions; returns their answers in order.
+        answer: called in a thread with a key and up to ``limits.most`` questions; returns their answers in order.
         executor: of the threads.
-        most: questions in a batch.
-        at_once: batches that are being answered.
-        waiting: questions that may wait; the next one is refused.
+        limits: of batches and of those who wait.
         batched: hears of the size of every batch.
     """
 
@@ -34,19 +48,14 @@ class Batcher(Generic[Key, Question, Answer]):
         self,
         answer: Callable[[Key, Sequence[Question]], Sequence[Answer]],
         executor: Executor,
-        *,
-        most: int,
-        waiting: int,
-        at_once: int = 1,
+        limits: BatchLimits,
         batched: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._answer = answer
         self._executor = executor
-        self._most = most
-        self._waiting_most = waiting
+        self._limits = limits
         self._batched = batched
         self._waiting: deque[tuple[Key, Question, asyncio.Future[Answer]]] = deque()
-        self._at_once = at_once
         self._working: set[asyncio.Task[None]] = set()
 
     async def ask(self, key: Key, question: Question) -> Answer:
@@ -55,13 +64,13 @@ class Batcher(Generic[Key, Question, Answer]):
         Raises:
             OverloadedError: too many are waiting.
         """
-        if len(self._waiting) >= self._waiting_most:
+        if len(self._waiting) >= self._limits.waiting:
             raise OverloadedError(
                 "More searches are waiting than this server can answer in time: try again in a moment."
             )
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, question, future))
-        if len(self._working) < self._at_once:
+        if len(self._working) < self._limits.at_once:
             self._working.add(asyncio.create_task(self._work()))
         return await future
 
@@ -104,7 +113,7 @@ class Batcher(Generic[Key, Question, Answer]):
             key, question, future = self._waiting.popleft()
             if future.done():
                 continue
-            if key == first and len(batch) < self._most:
+            if key == first and len(batch) < self._limits.most:
                 batch.append((question, future))
             else:
                 others.append((key, question, future))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,12 +45,29 @@ def blend(more: Sequence[Vector], less: Sequence[Vector]) -> Vector:
     return unit(mean - LESS * np.mean(less, axis=0, dtype=np.float64) if less else mean)
 
 
-def blended(more: Sequence[Look], less: Sequence[Look]) -> Look:
-    """Return how a generation looks at several queries as one; it cannot where it cannot look at one of them."""
+@dataclass(frozen=True)
+class Query:
+    """A query as a generation sees it, and as others do.
+
+    Attributes:
+        vector: (D,) of the generation that asks.
+        look: of any other generation.
+    """
+
+    vector: Vector
+    look: Look
+
+
+def blended(more: Sequence[Query], less: Sequence[Query]) -> Query:
+    """Several queries as one; a generation cannot look at it where it cannot look at one of them.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
 
     async def look(other: Generation) -> Vector | None:
-        found = await asyncio.gather(*(see(other) for see in (*more, *less)))
+        found = await asyncio.gather(*(query.look(other) for query in (*more, *less)))
         there = [vector for vector in found if vector is not None]
         return blend(there[: len(more)], there[len(more) :]) if len(there) == len(found) else None
 
-    return look
+    return Query(blend([query.vector for query in more], [query.vector for query in less]), look)

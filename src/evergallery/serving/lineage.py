@@ -10,6 +10,7 @@ from evergallery.holdings.comparing import stored_spaces
 from evergallery.holdings.embedding import reads_words
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
+from evergallery.holdings.state import PromotionReason
 from evergallery.retrieval.bootstrap import wilson
 from evergallery.serving import schemas
 from evergallery.strings.redaction import redacted_values
@@ -171,7 +172,7 @@ def _would_change(holdings: Holdings, candidate: Generation) -> str:
     if candidate.name == state.promoted:
         return f"Nothing: {candidate.name} answers queries already."
     after = state.model_copy(deep=True)
-    after.promote(candidate.name, "", fingerprint=candidate.fingerprint)
+    after.promote(candidate.name, PromotionReason(""), fingerprint=candidate.fingerprint)
     counts = holdings.gallery.count_by_generation(view=after.view())
     held = {space.name: counts[space.fingerprint] for space in stored_spaces(holdings, view=after.view())}
     searched = " and ".join(f"{count} vectors of {space}" for space, count in held.items()) or "no vectors yet"

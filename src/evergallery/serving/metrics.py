@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,6 +15,27 @@ SIZES = (1, 2, 4, 8, 16, 32)
 SCORES = tuple(round(0.05 * step, 2) for step in range(21))
 MARGINS = (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+@dataclass(frozen=True)
+class GaugeValues:
+    """The values of the gauges, read when the metrics are.
+
+    Attributes:
+        items: by the space of their vector.
+        promoted: the generation that answers.
+        job: kind of the running job, and the share of it that is done, in [0, 1].
+        problems: items that keep an old vector, by kind.
+        ready: whether the gallery is open and the model loaded.
+        drift: of queries, by figure and by what it is of.
+    """
+
+    items: Mapping[str, int]
+    promoted: str | None
+    job: tuple[str, float] | None
+    problems: Mapping[str, int]
+    ready: bool
+    drift: Mapping[str, Mapping[str, float]]
 
 
 class Metrics:
@@ -139,30 +161,21 @@ class Metrics:
         self._shadow_first.labels(str(same_first).lower()).inc()
         self._shadow_seconds.observe(seconds)
 
-    def read(
-        self,
-        *,
-        items: Mapping[str, int],
-        promoted: str | None,
-        job: tuple[str, float] | None,
-        problems: Mapping[str, int],
-        ready: bool,
-        drift: Mapping[str, Mapping[str, float]],
-    ) -> bytes:
-        """All metrics as text, with where the gallery stands now."""
-        for gauge, values in ((self._items, items), (self._problems, problems)):
+    def read(self, values: GaugeValues) -> bytes:
+        """All metrics as text, with what the gauges show now."""
+        for gauge, counts in ((self._items, values.items), (self._problems, values.problems)):
             gauge.clear()
-            for name, value in values.items():
+            for name, value in counts.items():
                 gauge.labels(name).set(value)
         self._promoted.clear()
-        if promoted is not None:
-            self._promoted.labels(promoted).set(1)
+        if values.promoted is not None:
+            self._promoted.labels(values.promoted).set(1)
         self._job.clear()
-        if job is not None:
-            self._job.labels(job[0]).set(job[1])
-        self._ready.set(ready)
+        if values.job is not None:
+            self._job.labels(values.job[0]).set(values.job[1])
+        self._ready.set(values.ready)
         for figure, gauge in self._drift.items():
             gauge.clear()
-            for of, told in drift.get(figure, {}).items():
+            for of, told in values.drift.get(figure, {}).items():
                 gauge.labels(of).set(told)
         return generate_latest(self._registry)

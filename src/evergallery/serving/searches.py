@@ -31,8 +31,8 @@ from evergallery.searching.rescoring import RescoreCounts
 from evergallery.searching.routes import Criteria, Queries, Result
 from evergallery.searching.searching import answer_vectors, answering, words_only
 from evergallery.serving import schemas
-from evergallery.serving.batching import Batcher
-from evergallery.serving.blending import Look, Vector, blend, blended, unit
+from evergallery.serving.batching import Batcher, BatchLimits
+from evergallery.serving.blending import Look, Query, Vector, blended, unit
 from evergallery.serving.canary import Canary
 from evergallery.serving.counts import Counts
 from evergallery.serving.describing import described, filter_of, item_at, name_of, stored_item
@@ -73,19 +73,17 @@ class Searches:
     ) -> None:
         self._holdings = holdings
         self._pictures = pictures
-        self._threads = threads
+        self.threads = threads
         self._limits = limits
         self._metrics = metrics
         self._model = ThreadPoolExecutor(1, thread_name_prefix="evergallery-model")
         self._embedding: Batcher[str, Image, Vector] = Batcher(
-            self._embed_now, self._model, most=limits.together, waiting=limits.waiting, batched=metrics.batched
+            self._embed_now, self._model, BatchLimits(limits.together, limits.waiting), metrics.batched
         )
         self._searching: Batcher[Hashable, Question, SearchAnswer] = Batcher(
             self._search_now,
             threads.pool,
-            most=limits.together,
-            waiting=limits.waiting + limits.batch,
-            at_once=SEARCHES_AT_ONCE,
+            BatchLimits(limits.together, limits.waiting + limits.batch, SEARCHES_AT_ONCE),
         )
         self.counts = Counts(holdings.gallery)
         self.shadow: Shadow | None = None
@@ -127,7 +125,7 @@ class Searches:
         async def ask(state: State, is_canary: bool) -> SearchAnswer:
             asker = Space(answering(self._holdings, options.generation, state))
             looked = await asyncio.gather(*(self._looked(data, asker.maker) for data in pictures))
-            seen.append((asker.maker, looked[0][0]))
+            seen.append((asker.maker, looked[0].vector))
             meant = self._as_meant(options, state) if is_canary else options
             return await self._search_like(looked, asker, meant, state)
 
@@ -144,26 +142,26 @@ class Searches:
     async def as_if(self, data: bytes, options: schemas.SearchOptions, state: State) -> Sequence[Result]:
         """Return what a search by picture would find in another state than the workspace's; nothing is noted of it."""
         maker = answering(self._holdings, None, state)
-        vector, look = await self._looked(data, maker)
-        seen = await self._seen(vector, Space(maker), options, state, look)
+        query = await self._looked(data, maker)
+        seen = await self._seen(query, Space(maker), options, state)
 
         def search() -> Sequence[Result]:
             where = filter_of(self._holdings, options.labels, options.generations, options.metadata)
-            queries = Queries(vector[None], {name: other[None] for name, other in seen.items()})
+            queries = Queries(query.vector[None], {name: other[None] for name, other in seen.items()})
             criteria = Criteria(options.k, where, exact=options.exact, rescoring=False)
             return answer_vectors(self._holdings, Space(maker), queries, criteria, state).results[0]
 
-        return await self._threads.run(search)
+        return await self.threads.run(search)
 
-    async def _looked(self, data: bytes, maker: Generation) -> tuple[Vector, Look]:
+    async def _looked(self, data: bytes, maker: Generation) -> Query:
         """A picture as a generation sees it, and what tells how others do."""
 
         async def look(other: Generation) -> Vector | None:
             if not other.extracts:
                 return None
-            return await self.embed(await self._threads.decode(self._prepared, data, other), other)
+            return await self.embed(await self.threads.decode(self._prepared, data, other), other)
 
-        return await self.embed(await self._threads.decode(self._prepared, data, maker), maker), look
+        return Query(await self.embed(await self.threads.decode(self._prepared, data, maker), maker), look)
 
     async def embed(self, image: Image, maker: Generation) -> Vector:
         """The embedding (D,) of an image (S, S, 3) by a generation, looked at together with others that wait."""
@@ -178,16 +176,16 @@ class Searches:
                 return given.get(other.fingerprint)
 
             asker = Space(answering(self._holdings, body.generation, state))
-            return await self._search_like([(unit(body.vector), look_up)], asker, body, state)
+            return await self._search_like([Query(unit(body.vector), look_up)], asker, body, state)
         if body.text is not None:
             return await self._by_words(body.text, body, state)
-        item = await self._threads.run(self._item, body, state)
+        item = await self.threads.run(self._item, body, state)
         asker, vector = space_of(self._holdings, item.generation), item.embedding
         if body.generation is not None and body.generation != asker.name:
             asker = Space(self._holdings.generation(body.generation))
             vector = await self._embed_stored(item, asker.maker)
 
-        return await self._search_like([(vector, self._looking(item, state))], asker, body, state, {item.id})
+        return await self._search_like([Query(vector, self._looking(item, state))], asker, body, state, {item.id})
 
     async def _by_words(self, words: str, options: schemas.SearchOptions, state: State) -> SearchAnswer:
         """Search in vectors of the generation whose text tower has seen the words; what pictures are measured by is not told."""
@@ -199,19 +197,19 @@ class Searches:
         async def look(_: Generation) -> Vector | None:
             return None
 
-        found = await self._search_like([(vector, look)], Space(maker), asked, state)
+        found = await self._search_like([Query(vector, look)], Space(maker), asked, state)
         told = [result.model_copy(update={"probability": None}) for result in found.results]
         return replace(found, results=told, present=None)
 
     def _looking(self, item: Item, state: State) -> Look:
         async def look(other: Generation) -> Vector | None:
-            return await self._threads.run(look_at_stored, self._holdings, item, state, other)
+            return await self.threads.run(look_at_stored, self._holdings, item, state, other)
 
         return look
 
     async def _search_like(
         self,
-        queries: Sequence[tuple[Vector, Look]],
+        queries: Sequence[Query],
         asker: Space,
         options: schemas.SearchOptions,
         state: State,
@@ -219,19 +217,14 @@ class Searches:
     ) -> SearchAnswer:
         """Search with one query of several, and of stored items that results should be like, or not like."""
         if not options.more and not options.less and len(queries) == 1:
-            return await self._search(*queries[0], asker, options, state, frozenset(without))
+            return await self._search(queries[0], asker, options, state, frozenset(without))
         names = [*options.more, *options.less]
-        items = await self._threads.run(lambda: [stored_item(self._holdings, name, state.view()) for name in names])
-        vectors = list(await asyncio.gather(*(self._as_seen_by(asker, item, state) for item in items)))
-        count, looks = len(options.more), [self._looking(item, state) for item in items]
-        return await self._search(
-            blend([vector for vector, _ in queries] + vectors[:count], vectors[count:]),
-            blended([look for _, look in queries] + looks[:count], looks[count:]),
-            asker,
-            options,
-            state,
-            frozenset({*without, *names}),
-        )
+        items = await self.threads.run(lambda: [stored_item(self._holdings, name, state.view()) for name in names])
+        vectors = await asyncio.gather(*(self._as_seen_by(asker, item, state) for item in items))
+        stored = [Query(vector, self._looking(item, state)) for vector, item in zip(vectors, items, strict=True)]
+        count = len(options.more)
+        query = blended([*queries, *stored[:count]], stored[count:])
+        return await self._search(query, asker, options, state, frozenset({*without, *names}))
 
     async def _as_seen_by(self, asker: Space, item: Item, state: State) -> Vector:
         """The vector of a stored item in the space of the query."""
@@ -244,29 +237,28 @@ class Searches:
 
     async def _embed_stored(self, item: Item, maker: Generation) -> Vector:
         """The embedding of a stored item's picture by another generation than the one that made its vector."""
-        found = await self._threads.decode(find_images, [item], maker.preprocessing, self._holdings.roots)
+        found = await self.threads.decode(find_images, [item], maker.preprocessing, self._holdings.roots)
         if found.problems:
             raise NotFoundError(f"{maker.name} cannot look at {item.id!r}: {found.problems[0].reason}.")
         return await self.embed(found.images.pixels[0], maker)
 
     async def _search(
         self,
-        vector: Vector,
-        look: Look,
+        query: Query,
         asker: Space,
         options: schemas.SearchOptions,
         state: State,
         without: frozenset[str] = frozenset(),
     ) -> SearchAnswer:
         # Before it joins others, which would fail with it.
-        asker.require_width(vector[None])
-        seen = await self._seen(vector, asker, options, state, look)
-        asked = Question(vector, seen, asker, state, options, without)
+        asker.require_width(query.vector[None])
+        seen = await self._seen(query, asker, options, state)
+        asked = Question(query.vector, seen, asker, state, options, without)
         with self._metrics.timing("search"):
             return await self._searching.ask(asked.key, asked)
 
     async def _seen(
-        self, vector: Vector, asker: Space, options: schemas.SearchOptions, state: State, look: Look
+        self, query: Query, asker: Space, options: schemas.SearchOptions, state: State
     ) -> dict[str, Vector]:
         """The query as other generations see it, by fingerprint, where queries are answered so."""
         if not state.answer.looks_twice:
@@ -275,11 +267,11 @@ class Searches:
         def follows() -> tuple[list[Generation], dict[str, Vector]]:
             where = filter_of(self._holdings, options.labels, options.generations, options.metadata)
             others = onlookers(self._holdings, asker, state, where)
-            return others, seen_by(self._holdings, vector, asker, others, lambda _: None)
+            return others, seen_by(self._holdings, query.vector, asker, others, lambda _: None)
 
-        others, seen = await self._threads.run(follows)
+        others, seen = await self.threads.run(follows)
         left = [other for other in others if other.fingerprint not in seen]
-        for other, found in zip(left, await asyncio.gather(*map(look, left)), strict=True):
+        for other, found in zip(left, await asyncio.gather(*map(query.look, left)), strict=True):
             if found is not None:
                 Space(other).require_width(found[None])
                 seen[other.fingerprint] = found
@@ -329,7 +321,7 @@ class Searches:
         maker = answering(self._holdings, generation, state)
         # Counted anew: what a moment ago was whole may have been given up by a commit.
         count = self._holdings.gallery.count_by_generation
-        own = await self._threads.run(own_vectors, state, maker, lambda view: count(view=view))
+        own = await self.threads.run(own_vectors, state, maker, lambda view: count(view=view))
         return replace(await ask(own.state, False), state=state, preview=own.preview)
 
     async def _of_one_state(self, ask: Ask, state: State | None, *, drawn: bool) -> SearchAnswer:
@@ -351,7 +343,7 @@ class Searches:
     async def _asked(self, ask: Ask, state: State, drawn: bool) -> SearchAnswer:
         """Return what ``ask`` finds in a state, or as the canary sees it."""
         canary = self.canary if drawn else None
-        seen = None if canary is None else await self._threads.run(canary.seen_from, state)
+        seen = None if canary is None else await self.threads.run(canary.seen_from, state)
         found = await ask(seen or state, seen is not None)
         return replace(found, promoted=state.promoted, canary=None if seen is None else seen.promoted)
 

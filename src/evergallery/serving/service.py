@@ -21,7 +21,7 @@ from evergallery.serving.events import Events
 from evergallery.serving.held_out import HeldOutPictures
 from evergallery.serving.jobs import Jobs, Kind
 from evergallery.serving.limits import Limits
-from evergallery.serving.metrics import Metrics
+from evergallery.serving.metrics import GaugeValues, Metrics
 from evergallery.serving.names import Names
 from evergallery.serving.pictures import Pictures
 from evergallery.serving.searches import Searches
@@ -111,9 +111,7 @@ class Service:
         holdings = self.holdings
         _ = holdings.gallery, holdings.notes
         self.searches = Searches(holdings, self.pictures, self.threads, self.limits, self.metrics)
-        self.storing = Storing(
-            holdings, self.pictures, self.searches, self.threads, self._who_answers, self._items_changed
-        )
+        self.storing = Storing(holdings, self.pictures, self.searches, self._who_answers, self._items_changed)
         self.searches.drift = self.drift
         self.names = Names(holdings)
         self.pictures.prepare()
@@ -268,7 +266,7 @@ class Service:
         job = self.jobs.last
         running = job if job is not None and job.state == "running" else None
         counts = self.searches.counts.of(self.holdings.state.view())
-        return self.metrics.read(
+        values = GaugeValues(
             items={space_of(self.holdings, space).name: count for space, count in counts.items()},
             promoted=self.holdings.state.promoted,
             job=None if running is None else (running.kind, running.done / running.total if running.total else 0.0),
@@ -276,6 +274,7 @@ class Service:
             ready=self.ready,
             drift=self._drift_figures(),
         )
+        return self.metrics.read(values)
 
     # Inside
 

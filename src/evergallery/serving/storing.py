@@ -25,7 +25,6 @@ from evergallery.serving.blending import Vector
 from evergallery.serving.describing import described
 from evergallery.serving.pictures import GIVEN_URI, Pictures
 from evergallery.serving.searches import TRIES, Image, Searches
-from evergallery.serving.threads import Threads
 from evergallery.strings.names import normal
 
 
@@ -35,8 +34,7 @@ class Storing:
     Args:
         holdings: of the workspace, with its gallery open.
         pictures: keeps those that are added.
-        searches: has the model.
-        threads: where everything is done that takes time.
+        searches: has the model, and the threads where everything is done that takes time.
         who_answers: held while vectors of the promoted generation are stored, and by whoever promotes another one: a vector
             that came late could lie in a space that nobody may search any more.
         changed: called after each change.
@@ -47,14 +45,13 @@ class Storing:
         holdings: Holdings,
         pictures: Pictures,
         searches: Searches,
-        threads: Threads,
         who_answers: threading.Lock,
         changed: Callable[[], None],
     ) -> None:
         self._holdings = holdings
         self._pictures = pictures
         self._searches = searches
-        self._threads = threads
+        self._threads = searches.threads
         self._who_answers = who_answers
         self._changed = changed
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from evergallery.adapters import ADAPTERS, Direction
+from evergallery.adapters import ADAPTERS, Adapter, Direction
 from evergallery.adapters.card import NamedSpace
 from evergallery.adapters.selection import Fit, Selection, default_fits, select_adapter
 from evergallery.adapters.stored import Fitting, StoredAdapter, adapter_directory_name
@@ -70,7 +70,15 @@ def adapt(
         direction=direction,
         fits=fits,
     )
-    stored = _store(holdings, selection, direction, source, target, images.fingerprint())
+    fitting = Fitting(
+        direction=direction,
+        source=NamedSpace(name=source.name, fingerprint=source.fingerprint),
+        target=NamedSpace(name=target.name, fingerprint=target.fingerprint),
+        pairs=selection.pairs,
+        data=images.fingerprint(),
+        figures=selection.to_dict(),
+    )
+    stored = _store(holdings, selection.adapter, fitting)
     chosen = selection.chosen
     holdings.journal.record(
         "adapt",
@@ -105,21 +113,10 @@ def _fits(kind: str | None, direction: Direction, source: Space, target: Space) 
     return {kind: ADAPTERS[kind].fit_for(direction)}
 
 
-def _store(
-    holdings: Holdings, selection: Selection, direction: Direction, source: Space, target: Space, data: str
-) -> StoredAdapter:
-    """Write the chosen adapter under the next number; ``data`` is the fingerprint of the pairs."""
+def _store(holdings: Holdings, adapter: Adapter, fitting: Fitting) -> StoredAdapter:
+    """Write an adapter under the next number."""
     folder = holdings.directory / "adapters"
     folder.mkdir(exist_ok=True)
     with lock(folder / ".lock", "making an adapter"):
         number = max((stored.number for stored in holdings.adapters()), default=0) + 1
-        fitting = Fitting(
-            direction=direction,
-            source=NamedSpace(name=source.name, fingerprint=source.fingerprint),
-            target=NamedSpace(name=target.name, fingerprint=target.fingerprint),
-            pairs=selection.pairs,
-            data=data,
-            figures=selection.to_dict(),
-        )
-        directory = folder / adapter_directory_name(number)
-        return StoredAdapter.write(directory, selection.adapter, f"a{number}", fitting)
+        return StoredAdapter.write(folder / adapter_directory_name(number), adapter, f"a{number}", fitting)

@@ -14,7 +14,7 @@ from evergallery.holdings.answer import CHECKED, Answer, Way
 from evergallery.holdings.comparing import may_stand_together, require_compatible, stored_spaces
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.spaces import Space
-from evergallery.holdings.state import Pair, State, now
+from evergallery.holdings.state import Pair, PromotionReason, State, now
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.gate import Condition, Scope, gate_of
 from evergallery.upgrade.kept_evidence import evidence_between
@@ -294,10 +294,12 @@ def _switch(
             state.open_refresh(candidate.name, candidate.fingerprint, candidate.fingerprint)
         state.promote(
             candidate.name,
-            promotion.why or f"the gate was passed, judged on {promotion.judged}",
+            PromotionReason(
+                promotion.why or f"the gate was passed, judged on {promotion.judged}",
+                promotion.judged,
+                promotion.refused,
+            ),
             fingerprint=candidate.fingerprint,
-            judged=promotion.judged,
-            refused=promotion.refused,
             answer=promotion.answer,
         )
 
@@ -357,7 +359,7 @@ def as_promoted(
     """
     copy = state.model_copy(deep=True)
     candidate = Space(holdings.generation(generation))
-    copy.promote(generation, "for some clients", fingerprint=candidate.fingerprint, answer=answer)
+    copy.promote(generation, PromotionReason("for some clients"), fingerprint=candidate.fingerprint, answer=answer)
     if forced is not None:
         _accept(copy, candidate, stored_spaces(holdings, view=copy.view()), answer, forced)
     return copy
@@ -412,7 +414,7 @@ def _answering(holdings: Holdings, candidate: Space) -> Space | None:
 def view_with(holdings: Holdings, generation: str) -> View:
     """Return what searches would see once ``generation`` is promoted."""
     state = holdings.state.model_copy(deep=True)
-    state.promote(generation, "", fingerprint=holdings.generation(generation).fingerprint)
+    state.promote(generation, PromotionReason(""), fingerprint=holdings.generation(generation).fingerprint)
     return state.view()
 
 

@@ -4,6 +4,7 @@ import json
 import struct
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +22,23 @@ DECODER = json.JSONDecoder()
 NO_VECTOR = np.empty(0, np.float32)
 # Which refresh a version belongs to; an item that no unsettled refresh has touched has neither.
 MARKS = ("refresh", "superseded")
+
+
+@dataclass(frozen=True)
+class PointContent:
+    """The content of a point that is read of it.
+
+    Attributes:
+        vector: whether its vector is.
+        fields: of its payload; ``None`` for all.
+    """
+
+    vector: bool
+    fields: Sequence[str] | None = None
+
+
+WHOLE = PointContent(vector=True)
+ID_ALONE = PointContent(vector=False, fields=())
 
 
 def payload(item: Item, added: str) -> dict[str, Any]:

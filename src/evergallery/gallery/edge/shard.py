@@ -35,7 +35,7 @@ from evergallery.files import (
     write_json,
 )
 from evergallery.gallery.edge.compacting import compact_elsewhere
-from evergallery.gallery.edge.points import MARKS, item_of, point_of
+from evergallery.gallery.edge.points import MARKS, PointContent, item_of, point_of
 from evergallery.gallery.items import Index, Match, Precision, Search
 
 SPACE = "space.json"
@@ -292,13 +292,11 @@ class Shard:
             found.append(points if limit > k + 1 else points[:k])
         return found
 
-    def pages(
-        self, condition: engine.Filter | None, size: int, *, with_vector: bool, fields: Sequence[str] | None = None
-    ) -> Iterator[list[engine.Record]]:
-        """All points that satisfy a condition, in order of their ids, with all or some fields of their payload."""
+    def pages(self, condition: engine.Filter | None, size: int, content: PointContent) -> Iterator[list[engine.Record]]:
+        """All points that satisfy a condition, in order of their ids."""
         start: uuid.UUID | None = None
         while True:
-            records, start = self.page(condition, start, size, with_vector=with_vector, fields=fields)
+            records, start = self.page(condition, start, size, content)
             if records:
                 yield records
             if start is None:
@@ -309,17 +307,15 @@ class Shard:
         condition: engine.Filter | None,
         start: uuid.UUID | None,
         size: int,
-        *,
-        with_vector: bool,
-        fields: Sequence[str] | None = None,
+        content: PointContent,
     ) -> tuple[list[engine.Record], uuid.UUID | None]:
         """The first points from an id on that satisfy a condition, in order of their ids; and where the next page starts."""
         request = engine.ScrollRequest(
             offset=start,
             limit=size,
             filter=condition,
-            with_payload=True if fields is None else list(fields),
-            with_vector=with_vector,
+            with_payload=True if content.fields is None else list(content.fields),
+            with_vector=content.vector,
         )
         records, following = self._ask("read", lambda: self._engine.scroll(request))
         return records, cast("uuid.UUID | None", following)

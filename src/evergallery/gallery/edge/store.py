@@ -40,7 +40,10 @@ from evergallery.gallery.edge.directory import (
 )
 from evergallery.gallery.edge.moves import Moves, intended
 from evergallery.gallery.edge.points import (
+    ID_ALONE,
     MARKS,
+    WHOLE,
+    PointContent,
     condition,
     identifier_of,
     item_of,
@@ -221,7 +224,7 @@ class EdgeStore(GalleryStore):
         for index, shard in enumerate(shards):
             read = 0
             try:
-                for records in shard.pages(None, 1000, with_vector=True):
+                for records in shard.pages(None, 1000, WHOLE):
                     read += len(records)
                     for record in records:
                         problem = problem_of(record, shard.generation, shard.dimension)
@@ -285,7 +288,7 @@ class EdgeStore(GalleryStore):
         for mark in sorted(MARKS, key=lambda mark: mark != losing):
             for shard in self._shards.values():
                 having = engine.Filter(must=[marked(mark, [refresh])])
-                records, _ = shard.page(having, None, BATCH, with_vector=False, fields=[])
+                records, _ = shard.page(having, None, BATCH, ID_ALONE)
                 if not records:
                     continue
                 points = list(map(point_of, records))
@@ -399,7 +402,7 @@ class EdgeStore(GalleryStore):
         if shard is None or not shard.count():
             return False
         having = condition(NO_FILTER, view)
-        return having is None or bool(shard.page(having, None, 1, with_vector=False, fields=[])[0])
+        return having is None or bool(shard.page(having, None, 1, ID_ALONE)[0])
 
     def count_by_label(self, where: Filter = NO_FILTER, *, view: View | None = None) -> dict[str, int]:
         """Return how many items each label has."""
@@ -411,7 +414,7 @@ class EdgeStore(GalleryStore):
     def _pages(
         self, where: Filter, view: View, after: str | None, size: int, *, with_embeddings: bool
     ) -> Iterator[list[list[Item]]]:
-        windows = self._windows(where, view, after, size, with_vector=with_embeddings)
+        windows = self._windows(where, view, after, size, PointContent(vector=with_embeddings))
         return ([list(map(item_of, records)) for records in points] for points in windows)
 
     def identifiers(
@@ -423,7 +426,7 @@ class EdgeStore(GalleryStore):
         view: View | None = None,
     ) -> Iterator[list[str]]:
         """The ids of all items; see ``GalleryStore.identifiers``."""
-        windows = self._windows(where, view or self._view(), after, batch_size, with_vector=False, fields=("id",))
+        windows = self._windows(where, view or self._view(), after, batch_size, PointContent(False, ("id",)))
         return ([identifier_of(records[0]) for records in points] for points in windows)
 
     def _windows(
@@ -432,9 +435,7 @@ class EdgeStore(GalleryStore):
         view: View,
         after: str | None,
         size: int,
-        *,
-        with_vector: bool,
-        fields: Sequence[str] | None = None,
+        content: PointContent,
     ) -> Iterator[list[list[engine.Record]]]:
         """The points of the versions that are asked for, together those of one item; see ``_pages``."""
         having = self._condition(where, view)
@@ -446,7 +447,7 @@ class EdgeStore(GalleryStore):
             # A shard that is newer than the counts has the margin as its share.
             parts = shares([counts[shard.generation] for shard in shards], size)
             parts_of = list(zip(shards, parts, strict=True))
-            return window(parts_of, having, start, size, with_vector=with_vector, fields=fields)
+            return window(parts_of, having, start, size, content)
 
         counts = defaultdict(int, {shard.generation: shard.count(having) for shard in self._admitted(where)})
         while True:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import qdrant_edge as engine
 
-from evergallery.gallery.edge.points import point_of
+from evergallery.gallery.edge.points import PointContent, point_of
 from evergallery.gallery.edge.shard import Shard
 
 # Ids are spread evenly, so that parts of the shards in proportion to their sizes end near one another; this much more is read
@@ -27,9 +27,7 @@ def window(
     condition: engine.Filter | None,
     start: uuid.UUID | None,
     size: int,
-    *,
-    with_vector: bool,
-    fields: Sequence[str] | None = None,
+    content: PointContent,
 ) -> tuple[list[list[engine.Record]], uuid.UUID | None]:
     """The first ``size`` ids from ``start`` on, with their points that satisfy a condition; and where the next window starts.
 
@@ -38,14 +36,13 @@ def window(
         condition: what is looked for.
         start: smallest id; ``None`` to begin.
         size: at most so many.
-        with_vector: whether to read vectors too.
-        fields: of their payload; all by default.
+        content: of the points that is read.
     """
     # By numbers, which are compared many times as fast as the UUIDs that they are.
     found: defaultdict[int, list[engine.Record]] = defaultdict(list)
     ends: list[int] = []
     for shard, share in shards:
-        records, following = shard.page(condition, start, share, with_vector=with_vector, fields=fields)
+        records, following = shard.page(condition, start, share, content)
         if following is not None:
             ends.append(following.int)
         for record in records:

@@ -48,13 +48,29 @@ class Address:
     proxies: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class TokenDemands:
+    """The demands for tokens.
+
+    Attributes:
+        allow_writes: on loopback, let everyone do everything without a token.
+        require_token: whether a token is demanded while there is none, from now on; as before by default, which is so since the
+            first one was made.
+    """
+
+    allow_writes: bool = False
+    require_token: bool | None = None
+
+
+NO_DEMANDS = TokenDemands()
+
+
 def serve(
     directory: Path,
     address: Address,
     settings: ServiceSettings,
     *,
-    allow_writes: bool = False,
-    require_token: bool | None = None,
+    demands: TokenDemands = NO_DEMANDS,
     images_from: Sequence[str] = (),
 ) -> None:
     """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
@@ -63,9 +79,7 @@ def serve(
         directory: of the workspace.
         address: where it is found.
         settings: how it is served.
-        allow_writes: on loopback, let everyone do everything without a token.
-        require_token: whether a token is demanded while there is none, from now on; as before by default, which is so since the
-            first one was made.
+        demands: what a token is needed for.
         images_from: folders below which pictures of stored items may be opened, from now on.
 
     Raises:
@@ -75,7 +89,7 @@ def serve(
         BusyError: another process has the gallery.
         InputError: the address cannot be listened at.
     """
-    rights = _rights(directory, address.host, allow_writes, require_token)
+    rights = _rights(directory, address.host, demands)
     if images_from:
         Workspace(directory).allow_images(*images_from)
     names = (*LOOPBACK_NAMES, *address.names) if rights.local or address.names else None
@@ -125,7 +139,7 @@ class _Rights:
         return "nothing until there is a token, made with  evergallery token create --scope read --name NAME"
 
 
-def _rights(directory: Path, host: str, allow_writes: bool, require_token: bool | None) -> _Rights:
+def _rights(directory: Path, host: str, demands: TokenDemands) -> _Rights:
     """Return what callers may do at an address, from now on.
 
     Raises:
@@ -133,7 +147,7 @@ def _rights(directory: Path, host: str, allow_writes: bool, require_token: bool 
         InputError: everybody shall do everything, and tokens are demanded.
     """
     local, has_tokens = is_loopback(host), bool(Tokens(directory).all())
-    if allow_writes and not local:
+    if demands.allow_writes and not local:
         raise RefusedError(
             f"Others could reach {host}: --allow-writes is for loopback; make tokens for those who write."
         )
@@ -141,13 +155,13 @@ def _rights(directory: Path, host: str, allow_writes: bool, require_token: bool 
         raise RefusedError(
             f"Others could reach {host}: make a token first, with  evergallery token create --scope read --name NAME"
         )
-    demanded = _demanded(directory, local, has_tokens, require_token)
-    if allow_writes and demanded:
+    demanded = _demanded(directory, local, has_tokens, demands.require_token)
+    if demands.allow_writes and demanded:
         raise InputError(
             "--allow-writes is for servers without tokens, and here they are demanded: make one that may write, with  "
             "evergallery token create --scope admin --name NAME"
         )
-    return _Rights(local, has_tokens, demanded, allow_writes)
+    return _Rights(local, has_tokens, demanded, demands.allow_writes)
 
 
 def _config(app: FastAPI, proxies: Sequence[str], limits: Limits) -> uvicorn.Config:
