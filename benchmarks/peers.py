@@ -158,14 +158,19 @@ class QdrantEdge(Peer):
         raise UnsupportedError
 
     def search(self, queries: Vectors, *, exact: bool, label: int | None = None) -> list[Ids]:
-        match = None if label is None else engine.MatchAny([f"class {label}"])
-        condition = None if match is None else engine.Filter(must=[engine.FieldCondition("label", match=match)])
-        requests = [
-            engine.QueryRequest(limit=K, query=engine.Query.Nearest(query.tolist()), with_payload=True, filter=condition,
-                                params=engine.SearchParams(exact=exact))
-            for query in queries
-        ]  # fmt: skip
-        found = self.searched.query_batch(engine.QueryBatchRequest(requests))
+        match = None if label is None else engine.MatchValue(f"class {label}")
+        options: dict[str, Any] = {
+            "with_payload": True,
+            "filter": None if match is None else engine.Filter(must=[engine.FieldCondition("label", match=match)]),
+            "params": engine.SearchParams(exact=exact),
+        }
+        nearest = [engine.Query.Nearest(query.tolist()) for query in queries]
+        # The quickest that it has for one query, and for several.
+        if len(nearest) == 1:
+            found = [self.searched.search(engine.SearchRequest(nearest[0], K, **options))]
+        else:
+            requests = [engine.QueryRequest(K, query=query, **options) for query in nearest]
+            found = self.searched.query_batch(engine.QueryBatchRequest(requests))
         return [[int(point.payload["id"].split()[1]) for point in points] for points in found]
 
     def open(self) -> None:

@@ -51,13 +51,13 @@ def small_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each search of a shard was asked to be exact."""
     found: list[bool] = []
-    query = shard.Shard.query
+    search = shard.Shard.search
 
-    def noting(self: shard.Shard, requests: list[engine.QueryRequest]) -> object:
-        found.extend(bool(request.params and request.params.exact) for request in requests)
-        return query(self, requests)
+    def noting(self: shard.Shard, request: engine.SearchRequest) -> object:
+        found.append(bool(request.params and request.params.exact))
+        return search(self, request)
 
-    monkeypatch.setattr(shard.Shard, "query", noting)
+    monkeypatch.setattr(shard.Shard, "search", noting)
     return found
 
 

@@ -131,7 +131,9 @@ def marked(name: str, refreshes: Collection[str]) -> engine.FieldCondition:
 
 
 def _any_of(name: str, values: Sequence[str]) -> engine.FieldCondition:
-    return engine.FieldCondition(name, match=engine.MatchAny(list(values)))
+    # A set of one costs the engine a third of a search with a label.
+    match = engine.MatchValue(values[0]) if len(values) == 1 else engine.MatchAny(list(values))
+    return engine.FieldCondition(name, match=match)
 
 
 def condition(where: Filter, view: View) -> engine.Filter | None:

@@ -222,10 +222,12 @@ class Shard:
         records = self._ask("read", lambda: self._engine.retrieve(list(points), False, False))
         return list(map(point_of, records))
 
+    def search(self, request: engine.SearchRequest) -> list[engine.ScoredPoint]:
+        """Answer one query, in less than ``query`` takes for one: the engine plans no steps for it."""
+        return self._ask("read", lambda: self._engine.search(request))
+
     def query(self, requests: Sequence[engine.QueryRequest]) -> list[list[engine.ScoredPoint]]:
         """Answer queries together, which shares one pass over the vectors."""
-        if len(requests) == 1:
-            return [self._ask("read", lambda: self._engine.query(requests[0]))]
         batch = engine.QueryBatchRequest(list(requests))
         return self._ask("read", lambda: self._engine.query_batch(batch))
 
@@ -265,29 +267,27 @@ class Shard:
         self, queries: NDArray[np.float32], search: Search, condition: engine.Filter | None, *, with_items: bool
     ) -> list[list[engine.ScoredPoint]]:
         """The points that ``nearest`` makes matches of, with what they hold or by their ids alone."""
-        parameters, threshold = _parameters(search.exact, self.precision), _threshold(search.minimum_score)
-
-        # What an annotation says is evaluated whenever a function is made, which a query would wait for.
-        def request(query: Vector, limit: int) -> engine.QueryRequest:
-            return engine.QueryRequest(
-                limit=limit,
-                query=engine.Query.Nearest(query.tolist()),
-                with_payload=with_items,
-                with_vector=with_items and search.with_embeddings,
-                filter=condition,
-                score_threshold=threshold,
-                params=parameters,
-            )
-
+        options: dict[str, Any] = {
+            "with_payload": with_items,
+            "with_vector": with_items and search.with_embeddings,
+            "filter": condition,
+            "score_threshold": _threshold(search.minimum_score),
+            "params": _parameters(search.exact, self.precision),
+        }
+        nearest = [engine.Query.Nearest(query.tolist()) for query in queries]
         # One more than asked for tells whether equal scores were cut apart; an index may have missed some of them anyway.
         k = search.k
-        answers = self.query([request(query, k + 1 if search.exact else k) for query in queries])
+        limit = k + 1 if search.exact else k
+        if len(nearest) == 1:
+            answers = [self.search(engine.SearchRequest(nearest[0], limit, **options))]
+        else:
+            answers = self.query([engine.QueryRequest(limit, query=query, **options) for query in nearest])
         found = []
-        for query, points in zip(queries, answers, strict=True):
+        for query, points in zip(nearest, answers, strict=True):
             limit = k + 1
             while search.exact and len(points) == limit and points[k - 1].score == points[-1].score:
                 limit *= 2
-                points = self.query([request(query, limit)])[0]
+                points = self.search(engine.SearchRequest(query, limit, **options))
             # Whole only where equal scores have to be put in order.
             found.append(points if limit > k + 1 else points[:k])
         return found
