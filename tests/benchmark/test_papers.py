@@ -19,6 +19,7 @@ from evergallery.benchmark.job import Experiment
 from evergallery.benchmark.protocol import ProtocolChanges
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.runner import run_benchmark
+from evergallery.data.images import Preprocessing
 from evergallery.learning import learner
 from evergallery.methods import Step
 from evergallery.network import Head, Outputs, build_backbone
@@ -64,13 +65,14 @@ class Built:
         return batches_of(Labelled(np.repeat(np.arange(classes), each)), self.settings, 0)  # type: ignore[arg-type]
 
     def augmented(self, *planes: Tensor) -> Tensor:
-        """Many copies of an image of the network's size, given by its three channels."""
+        """Many copies of an image of the size that images are read at, given by its three channels."""
         images = torch.stack(planes).to(torch.uint8).expand(100, 3, *planes[0].shape)
-        return augment(images, self.settings, torch.Generator().manual_seed(0), self.size)
+        return augment(images, self.settings, torch.Generator().manual_seed(0), self.seen.size, self.seen)
 
     @property
-    def size(self) -> Any:
-        return self.arguments["data"].preprocessing.size
+    def seen(self) -> Preprocessing:
+        found: Preprocessing = self.arguments["data"].preprocessing
+        return found
 
     @property
     def area(self) -> tuple[int, int]:
@@ -193,13 +195,15 @@ READ: dict[str, Callable[[Built], Any]] = {
     "head": lambda built: built.network.head.kind,
     "images": lambda built: len(built.arguments["data"].images) + len(built.arguments["data"].validation or ()),
     "pixels": lambda built: built.area,
+    "middle": lambda built: (built.seen.size, built.area[0] * built.seen.kept),
+    "resized": lambda built: built.seen.interpolation,
     "last map": last_map,
     "epochs": lambda built: built.settings.epochs,
     "smallest crop": smallest_crop,
     "black rows": largest_shift,
     "erased": erased,
     "changed": changed,
-    "fit": lambda built: built.arguments["data"].preprocessing.fit,
+    "fit": lambda built: built.seen.fit,
     "keeps the last batch": lambda built: built.settings.last_batch,
     "optimizer": lambda built: type(built.optimizer).__name__,
     "rate": lambda built: built.settings.learning_rate,
@@ -235,7 +239,8 @@ RATES = {
     "landmarks-images": (0, 5, 10, 20),
 }
 MUTUAL = {
-    "dimension": 512, "neck": ["Linear"], "pixels": (224, 224), "smallest crop": 0.16, "optimizer": "Adam", "weight decay": 5e-4,
+    "dimension": 512, "neck": ["Linear"], "pixels": (256, 256), "middle": (224, 224), "resized": "bilinear",
+    "smallest crop": 0.16, "optimizer": "Adam", "weight decay": 5e-4,
     "clipped": None, "statistics": "fixed", "chosen": (True, "last"), "precision": "float32",
 }  # fmt: skip
 BN_INCEPTION = {
@@ -262,20 +267,23 @@ CL2R = {
 }  # fmt: skip
 PERSONS = {
     "weights": "published", "neck": ["BatchNorm1d"], "head": "linear", "pixels": (256, 128), "last map": (16, 8),
-    "black rows": 10, "erased": (0.5, {(152, 142, 127)}), "precision": "auto",
+    "black rows": 10, "erased": (0.5, {(152, 142, 127)}), "precision": "auto", "resized": "bicubic",
     "classes × images": [(4, 16)], "epochs": 120, "optimizer": "Adam", "rate": 3.5e-4,
     "weight decay": 5e-4, "clipped": None, "chosen": (True, "last"), "rates": [1, 1, 0.1, 0.01],
     "rate of biases": {2.0}, "warm-up": (0.99, 0.1),
 }  # fmt: skip
 IMAGENET = {
-    "head": "linear", "neck": [], "pixels": (224, 224), "smallest crop": 0.08, "batch": 256, "epochs": 90, "optimizer": "SGD",
+    "head": "linear", "neck": [], "pixels": (256, 256), "middle": (224, 224), "resized": "bilinear",
+    "smallest crop": 0.08, "batch": 256, "epochs": 90, "optimizer": "SGD",
     "rate": 0.1, "momentum": 0.9, "weight decay": 1e-4, "clipped": None, "rates": [1, 1, 0.1, 0.01],
     "chosen": (True, "last"), "precision": "float32", "keeps the last batch": True,
 }  # fmt: skip
 LANDMARKS = {
-    "backbone": "resnet18", "dimension": 256, "neck": ["Linear", "BatchNorm1d"], "pixels": (224, 224), "batch": 256, "epochs": 30,
+    "backbone": "resnet18.tv_in1k", "dimension": 256, "neck": ["Linear", "BatchNorm1d"], "pixels": (224, 224), "batch": 256,
+    "epochs": 30,
     "optimizer": "SGD", "rate": 0.1, "rates": [1, 0.1, 0.01, 0.001], "clipped": None, "weight decay": 5e-4, "changed": False,
-    "fit": "stretch", "head": "linear", "chosen": (True, "last"), "precision": "float32", "keeps the last batch": False,
+    "fit": "stretch", "resized": "bilinear", "head": "linear",
+    "chosen": (True, "last"), "precision": "float32", "keeps the last batch": False,
 }  # fmt: skip
 OF_DUKE = ProtocolChanges(backbone="last-stride-1/resnet50.tv_in1k", update_backbone="last-stride-1/resnet18.tv_in1k")
 """A smaller new network."""

@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from evergallery.data.augment import colour_jitter, erase, flip, normalise, pad_crop, resize, resized_crop
+from evergallery.data.augment import colour_jitter, erase, flip, middle, normalise, pad_crop, resize, resized_crop
+from evergallery.data.images import Preprocessing
+from evergallery.training import Settings
+from evergallery.training.augmentation import augment
 
 
 def batch(count: int = 16, height: int = 12, width: int = 10, seed: int = 0) -> Tensor:
@@ -67,6 +70,32 @@ def test_pad_crop_is_padding_and_cropping(
         expected = padded[:, y : y + image.shape[1], x : x + image.shape[2]]
         np.testing.assert_array_equal(out[index].numpy(), expected)
     assert len({tuple(pair) for pair in offsets.T.tolist()}) > 5, "every image has a shift of its own"
+
+
+class TestMargins:
+    """Images of 20 × 20 of which a network sees the middle 16."""
+
+    seen = Preprocessing(size=16, kept=0.8)
+
+    def test_a_network_sees_the_middle(self) -> None:
+        images = batch(height=20, width=20)
+        assert torch.equal(middle(images, self.seen), images[:, :, 2:18, 2:18])
+        # What has no margins, or none that count, is as it is.
+        assert torch.equal(middle(images, Preprocessing(size=16)), images)
+        small = batch(height=16, width=16)
+        assert torch.equal(middle(small, self.seen), small)
+
+    def test_random_crops_are_cut_from_all_of_it_and_shifts_from_the_middle(self) -> None:
+        """Of a ramp to both sides, whose ends are margins."""
+        ramp = (12 * torch.arange(20)).to(torch.uint8).expand(50, 3, 20, 20)
+        for settings, ends in (
+            (Settings(crop=0.9, flip=False), (0, 228)),
+            (Settings(padding=0, flip=False), (24, 204)),
+        ):
+            out = augment(ramp, settings, generator(), 16, self.seen)
+            assert out.shape == (50, 3, 16, 16)
+            assert abs(int(out.min()) - ends[0]) <= 6
+            assert abs(int(out.max()) - ends[1]) <= 6
 
 
 def test_flip_mirrors_about_half() -> None:

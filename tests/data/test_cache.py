@@ -62,9 +62,10 @@ def test_one_directory_per_recipe_and_not_per_mean(tmp_path: Path) -> None:
             Preprocessing(size=5),
             Preprocessing(size=4, fit="pad"),
             Preprocessing(size=4, interpolation="bicubic"),
+            Preprocessing(size=4, kept=0.8),
         )
     }
-    assert len(directories) == 4
+    assert len(directories) == 5
 
 
 @pytest.mark.parametrize("pixel_bytes", [0, 1, 47, 48, 49, 100, 191, 192])

@@ -390,6 +390,36 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         read_size(text)
 
 
+@pytest.mark.parametrize(("width", "height"), [(320, 256), (256, 320), (256, 256)])
+def test_the_middle_of_a_resized_image(width: int, height: int) -> None:
+    """The shorter side to 64, then the middle 56: as resizing and cutting, one after the other."""
+    scene = Image.fromarray(DRAW.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    usual = Preprocessing(size=56, kept=56 / 64)
+    whole = scene.resize((width // 4, height // 4), Image.Resampling.BILINEAR)
+    left, top = (whole.width - 56) // 2, (whole.height - 56) // 2
+    by_hand = np.asarray(whole.crop((left, top, left + 56, top + 56)), dtype=int)
+    found = pixels(scene, usual).astype(int)
+    assert np.abs(found - by_hand).max() <= 1
+    with_margins = pixels(scene, usual.with_margins).astype(int)
+    assert with_margins.shape == (64, 64, 3)
+    # At its ends a resized box and a resized whole look at other neighbours.
+    assert np.abs(with_margins[5:59, 5:59] - found[1:-1, 1:-1]).max() <= 1
+
+
+def test_what_is_kept_is_another_space_and_all_of_it_is_none() -> None:
+    usual = Preprocessing(size=224, kept=0.875)
+    assert Preprocessing.from_dict(usual.to_dict()) == usual
+    assert usual.to_dict() != Preprocessing(size=224).to_dict()
+    assert usual.recipe != Preprocessing(size=224).recipe
+    assert "kept" not in Preprocessing(size=224, kept=1).to_dict()
+    assert usual.with_margins == Preprocessing(size=256)
+    assert Preprocessing(size=(224, 112), kept=0.875).with_margins.shape == (256, 128)
+    assert usual.with_margins.with_margins == usual.with_margins
+    # A JPEG is decoded at no less than is looked at.
+    reduced = Preprocessing(size=224, kept=0.875, decoding=REDUCED)
+    assert (reduced.reduction(500, 500), reduced.reduction(512, 512)) == (1, 2)
+
+
 def test_preprocessing_round_trip() -> None:
     preprocessing = Preprocessing(size=64, fit="pad", interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
     assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
@@ -407,6 +437,10 @@ def test_preprocessing_round_trip() -> None:
         {"size": "256x128"},
         {"fit": "squash"},
         {"interpolation": "nearest"},
+        {"kept": 0},
+        {"kept": 1.1},
+        {"kept": float("nan")},
+        {"kept": 0.9, "fit": "pad"},
         {"mean": (1, 2)},
         {"std": (0, 1, 1)},
         {"std": "abc"},

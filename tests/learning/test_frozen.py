@@ -227,11 +227,11 @@ def test_views_are_of_the_content(shop: Workspace) -> None:
     images = some(0)
     pixels = images.batch(np.arange(6))
     views = Views(2)
-    whole = views.of(pixels, images.hashes[:6], 1)
-    part = views.of(pixels[3:], images.hashes[3:6], 1)
+    whole = views.of(pixels, images.hashes[:6], 1, SIZE)
+    part = views.of(pixels[3:], images.hashes[3:6], 1, SIZE)
     assert (whole[3:].int() - part.int()).abs().max() <= 1
     assert (whole.int() - pixels.int()).abs().float().mean() > 1
-    assert (whole.int() - views.of(pixels, images.hashes[:6], 2).int()).abs().float().mean() > 1
+    assert (whole.int() - views.of(pixels, images.hashes[:6], 2, SIZE).int()).abs().float().mean() > 1
 
 
 def test_vectors_follow_from_one_another(shop: Workspace) -> None:

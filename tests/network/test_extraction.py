@@ -19,6 +19,7 @@ from evergallery.network import (
     Network,
     Outputs,
     embedding,
+    extract,
     outputs_of,
     runtimes,
 )
@@ -36,6 +37,17 @@ def test_a_cpu_takes_a_batch_in_parts_and_a_gpu_as_a_whole() -> None:
         assert [len(part) for part in parts] == expected
         assert torch.equal(torch.cat(parts), images)
         assert in_parts(images, gpu) == (images,)
+
+
+def test_of_images_with_margins_the_middle_is_looked_at() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 20, 20, 3), dtype=np.uint8)
+    whole, seen = (
+        ImageSet.from_arrays(one, np.zeros(5, np.int64), ["a"]) for one in (pixels, pixels[:, 2:18, 2:18].copy())
+    )
+    network = Network(embedder := Embedder(Architecture(backbone="resnet8")), Head(embedder.dimension, 2))
+    usual = Preprocessing(size=16, kept=0.8)
+    np.testing.assert_allclose(extract(embedder, whole, usual), extract(embedder, seen, usual), atol=1e-6)
+    torch.testing.assert_close(outputs_of(network, whole, usual), outputs_of(network, seen, usual))
 
 
 def test_what_does_not_fit_into_memory_goes_in_halves() -> None:

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from conftest import coloured_images
 from evergallery import Workspace
+from evergallery.data.images import Preprocessing
 from evergallery.generations.generation import Generation
 from evergallery.methods import Finetune
 from evergallery.network import Embedder, build_backbone
@@ -81,8 +82,8 @@ def test_rates_rise_and_fall() -> None:
 def test_crops_and_colours_change_pixels_and_keep_their_form() -> None:
     images = torch.randint(0, 256, (6, 3, 24, 24), dtype=torch.uint8)
     settings = Settings(crop=0.4, colour=0.3, padding=0, flip=False)
-    made = augment(images, settings, torch.Generator().manual_seed(0), 24)
-    again = augment(images, settings, torch.Generator().manual_seed(0), 24)
+    made = augment(images, settings, torch.Generator().manual_seed(0), 24, Preprocessing(size=24))
+    again = augment(images, settings, torch.Generator().manual_seed(0), 24, Preprocessing(size=24))
     assert (made.shape, made.dtype) == (images.shape, torch.uint8)
     assert torch.equal(made, again)
     assert (made.int() - images.int()).abs().float().mean() > 5

@@ -70,11 +70,15 @@ def _mutual(epochs: int, rate: float = 1e-5, per_class: int = 5) -> Settings:
     )  # fmt: skip
 
 
+USUAL_CROP: dict[str, Any] = {"interpolation": "bilinear", "kept": 224 / 256}
+"""The shorter side to 256 pixels and then the middle 224, as it is usual at the test; random crops are cut from all of it."""
+
+
 def _distilling(
     first: Settings, update: Settings, backbone: str, loss: str, others: Mapping[str, TrainingPlan]
 ) -> TrainingPlan:
     network = {
-        "backbone": backbone, "dim": 512, "neck": "linear", "pretrained": True,
+        **USUAL_CROP, "backbone": backbone, "dim": 512, "neck": "linear", "pretrained": True,
         # The metric loss alone, for the first generation, which learns as fine-tuning does, and for whoever learns from scratch.
         "method_options": {
             "mutual": {"supporting": "pretrained", "loss": loss, "weighting": "inner"},
@@ -123,7 +127,7 @@ DUAL_TUNING: dict[Budget, TrainingPlan] = {
         _dual_tuning(),
         (256, 128),
         {
-            "fit": "stretch",
+            "fit": "stretch", "interpolation": "bicubic",
             # torchvision's weights of then; the last stage keeps the resolution.
             "backbone": "last-stride-1/resnet18.tv_in1k", "update_backbone": "last-stride-1/resnet50.tv_in1k",
             "neck": "bn", "head": "linear", "pretrained": True,
@@ -155,7 +159,7 @@ IMAGENET: dict[Budget, TrainingPlan] = {
     # All images, no autocast; the last epoch, where the published code chooses the best one on the images that are tested on.
     "paper": replace(
         _imagenet(90, 224, last_batch=True, precision="float32", validation_fraction=0, select="last"),
-        network={"method_options": {"l2": {"classification_weight": 0}}},
+        network={**USUAL_CROP, "method_options": {"l2": {"classification_weight": 0}}},
     ),
 }
 
@@ -186,6 +190,13 @@ LANDMARKS: dict[Budget, TrainingPlan] = {
     # Images as they are, stretched to a square; the last epoch, where the published code tests each one on Paris.
     "paper": replace(
         _landmarks(30, 224, padding=0, flip=False, precision="float32", validation_fraction=0, select="last"),
-        network={"pretrained": True, "fit": "stretch", "head": "linear", "triplets": False},
+        network={
+            "backbone": "resnet18.tv_in1k",
+            "pretrained": True,
+            "head": "linear",
+            "triplets": False,
+            "fit": "stretch",
+            "interpolation": "bilinear",
+        },
     ),
 }

@@ -47,6 +47,8 @@ def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
             backbone=protocol.backbone,
             size=preprocessing.size,
             fit=preprocessing.fit,
+            kept=preprocessing.kept,
+            interpolation=preprocessing.interpolation,
             head=own_head or protocol.head,
             **_neck(protocol, own_head, data.tasks),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evergallery.benchmark.parts import ProtocolImages, parts_of
 from evergallery.data.datasets import MADE, NAMED
-from evergallery.data.images import Fit, Preprocessing
+from evergallery.data.images import Fit, Interpolation, Preprocessing
 from evergallery.data.images.sizes import Size
 from evergallery.data.published import layout_of
 from evergallery.data.sources import load
@@ -75,6 +75,8 @@ class BenchmarkProtocol:
         test_split: name of the split that is tested on.
         unseen_split: name of a split whose classes are in no task: an open set.
         fit: how images of another shape are brought to that size.
+        kept: share of the sides of a cropped image that is tested on, in its middle.
+        interpolation: of resizing; that of the first backbone's published weights by default.
         pretrained: whether new networks begin with their published weights.
         weights: a file of the backbone's weights in place of the published ones.
         update_weights: likewise of the later generations' backbone, where it is another.
@@ -101,6 +103,8 @@ class BenchmarkProtocol:
     test_split: str = "test"
     unseen_split: str | None = None
     fit: Fit = "crop"
+    kept: float = 1.0
+    interpolation: Interpolation | None = None
     pretrained: bool = False
     weights: Path | None = None
     update_weights: Path | None = None
@@ -134,6 +138,8 @@ class BenchmarkProtocol:
                 name: {parameter: value for parameter, value in own.items() if value != "pretrained"}
                 for name, own in options.items()
             }
+        if wanted.get("fit", self.fit) != "crop":
+            wanted["kept"] = 1.0  # There are no margins.
         return replace(self, **wanted, budgets={**self.budgets, budget: changes.of(plan)})
 
     def tasks_of(self, budget: Budget, data: str | None) -> Callable[[Sequence[str], int], Tasks]:
@@ -173,7 +179,7 @@ class BenchmarkProtocol:
             )
         images = load(
             source,
-            self.preprocessing(plan),
+            self.preprocessing(plan).with_margins,
             cache=cache,
             data_dir=Path(data) if named and data else data_dir,
             on_progress=lambda done, total: watcher.counted("reading images", done, total),
@@ -202,7 +208,8 @@ class BenchmarkProtocol:
         return Preprocessing(
             size=plan.size or built.size,
             fit=self.fit,
-            interpolation=built.interpolation,
+            interpolation=self.interpolation or built.interpolation,
+            kept=self.kept,
             mean=built.mean,
             std=built.std,
         )

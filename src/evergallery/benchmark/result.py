@@ -47,6 +47,7 @@ def result_of(
             "head": protocol.head,
             "pretrained": protocol.pretrained,
             **({"first_share": protocol.first_share} if protocol.first_share < 1 else {}),
+            **({"kept": protocol.kept} if protocol.kept < 1 else {}),
         },
         **provenance(),
         "precision": ", ".join(sorted({generation.card.training["precision"] for generation in generations})),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size, sides
 
 Padding = Literal["reflect", "zero"]
@@ -98,17 +99,19 @@ def resized_crop(
     draws: Tensor,
     scale: tuple[float, float] = (0.4, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    size: Size | None = None,
 ) -> Tensor:
-    """Cut a rectangle out of each image and scale it to the whole (Szegedy et al. 2015).
+    """Cut a rectangle out of each image and scale it to one size (Szegedy et al. 2015).
 
     Args:
         images: (B, C, H, W) uint8.
         draws: (B, 4) uniform in [0, 1): area, aspect ratio, and place of the rectangle.
         scale: smallest and largest share of the area.
         aspect: smallest and largest width over height beside that of the whole image, drawn log-uniformly.
+        size: of the result; that of the images by default.
 
     Returns:
-        (B, C, H, W) uint8.
+        (B, C, H', W') uint8.
     """
     draws = draws.to(images.device, torch.float32)
     area = scale[0] + draws[:, 0] * (scale[1] - scale[0])
@@ -118,7 +121,8 @@ def resized_crop(
     theta = torch.zeros(len(images), 2, 3, device=images.device)
     theta[:, 0, 0], theta[:, 1, 1] = wide, tall
     theta[:, 0, 2], theta[:, 1, 2] = (2 * draws[:, 2] - 1) * (1 - wide), (2 * draws[:, 3] - 1) * (1 - tall)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    shape = images.shape[-2:] if size is None else sides(size)
+    grid = F.affine_grid(theta, [*images.shape[:2], *shape], align_corners=False)
     cut = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return cut.round_().clamp_(0, 255).to(torch.uint8).contiguous(memory_format=torch.channels_last)
 
@@ -167,6 +171,20 @@ def resize(images: Tensor, size: Size) -> Tensor:
         return F.interpolate(images, size=shape, mode="bilinear", antialias=True)
     scaled = F.interpolate(images.float(), size=shape, mode="bilinear", antialias=True)
     return scaled.round().clamp(0, 255).to(torch.uint8)
+
+
+def middle(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Return what a network sees of images (B, C, H, W) that were read with their margins; others are left as they are.
+
+    Args:
+        images: as ``Preprocessing.with_margins`` makes them, or at the size of the network's input.
+        preprocessing: of the network's input.
+    """
+    if preprocessing.kept == 1 or images.shape[-2:] == preprocessing.shape:
+        return images
+    tall, wide = preprocessing.shape
+    top, left = (images.shape[-2] - tall) // 2, (images.shape[-1] - wide) // 2
+    return images[..., top : top + tall, left : left + wide].contiguous(memory_format=torch.channels_last)
 
 
 def normalise(

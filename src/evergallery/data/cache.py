@@ -129,6 +129,8 @@ class PixelCache(RowCache):
         recipe: list[Any] = [preprocessing.size, preprocessing.fit, preprocessing.interpolation]
         if preprocessing.decoding > 1:
             recipe.append(preprocessing.decoding)
+        if preprocessing.kept < 1:
+            recipe.append(preprocessing.kept)
         key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:8]
         super().__init__(
             directory / f"{size_text(preprocessing.size)}-{preprocessing.fit}-{key}",

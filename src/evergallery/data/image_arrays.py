@@ -58,7 +58,7 @@ def fit_arrays(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
     images = images[..., None] if images.ndim == 3 else images
     if images.shape[3] == 1:
         images = np.repeat(images, 3, axis=3)
-    if images.shape[1:] == (*preprocessing.shape, 3):
+    if images.shape[1:] == (*preprocessing.shape, 3) and preprocessing.kept == 1:
         return images
     fitted = np.empty((len(images), *preprocessing.shape, 3), dtype=np.uint8)
     for index, image in enumerate(images):

@@ -44,6 +44,7 @@ def register(
     seed: int = 0,
     size: Size | None = None,
     fit: Fit | None = None,
+    kept: float | None = None,
     interpolation: Interpolation | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -65,6 +66,8 @@ def register(
         size: side of the input in pixels, or height and width; the model's own by default, 224 where nobody knows. An ONNX
             file that ``export_model`` has written says itself what preprocessing it wants.
         fit: how an image of another shape is brought to that of the input; crop where nobody knows.
+        kept: share of the sides of what ``crop`` keeps that the model sees, in its middle; 1 by default, 224 / 256 for the usual
+            "shorter side to 256, then the middle 224".
         interpolation: the model's own by default, bilinear where nobody knows.
         mean: subtracted from each channel in [0, 1]; the model's own by default, ImageNet's where nobody knows.
         std: likewise what each channel is divided by.
@@ -81,7 +84,7 @@ def register(
         model = Endpoint.of(model)
     decoding = REDUCED if reduce_jpegs else None
     given = {
-        "size": size, "fit": fit, "interpolation": interpolation, "mean": mean, "std": std, "decoding": decoding,
+        "size": size, "fit": fit, "kept": kept, "interpolation": interpolation, "mean": mean, "std": std, "decoding": decoding,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     with lock(holdings.directory / "generations" / ".lock", "register"):

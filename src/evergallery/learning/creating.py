@@ -6,8 +6,9 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
-from evergallery.data.images import DECODING, REDUCED, SUFFIXES, Fit, Preprocessing
+from evergallery.data.images import DECODING, REDUCED, SUFFIXES, Fit, Interpolation, Preprocessing
 from evergallery.data.images.sizes import Size
 from evergallery.errors import InputError, RefusedError
 from evergallery.exchange.models import register
@@ -35,6 +36,8 @@ def create(
     neck: Neck | None = None,
     size: Size | None = None,
     fit: Fit = "crop",
+    kept: float = 1.0,
+    interpolation: Interpolation | None = None,
     head: HeadKind = "cosine",
     store: str = "gallery",
     precision: Precision = "float32",
@@ -55,6 +58,9 @@ def create(
         neck: ``linear`` where a dimension is asked for, else ``none``.
         size: side of the input in pixels, or height and width; the backbone's own by default.
         fit: how an image of another shape is brought to that of the input.
+        kept: share of the sides of what ``fit="crop"`` keeps that is seen, in its middle: 224 / 256 for the usual "shorter side
+            to 256, then the middle 224". Random crops of learning are cut from all of it.
+        interpolation: of resizing; the backbone's own by default.
         head: kind of classifier used in training. ``unit-rows`` is CSD's, and ``projected-rows`` as its code learns it; next
             to a batch-hard triplet loss they may collapse to one point in its first epochs, which ``cosine`` with its larger
             gradients does not.
@@ -83,7 +89,14 @@ def create(
             f"the generation that learns from it, with  evergallery learn IMAGES --neck linear"
         )
     architecture = NetworkChanges(backbone, dim, neck).of(Architecture())
-    preprocessing = _preprocessing(backbone, size, fit, reduce_jpegs)
+    preprocessing = _preprocessing(
+        backbone,
+        size=size,
+        fit=fit,
+        kept=kept,
+        interpolation=interpolation,
+        decoding=REDUCED if reduce_jpegs else DECODING,
+    )
     place = without_password(store)
     if is_url(place):
         _require_empty(place, precision)
@@ -99,6 +112,8 @@ def create(
                 pretrained=pretrained,
                 size=size,
                 fit=fit,
+                kept=kept,
+                interpolation=interpolation,
                 reduce_jpegs=reduce_jpegs,
                 watcher=watcher,
             )
@@ -108,18 +123,12 @@ def create(
     return holdings
 
 
-def _preprocessing(backbone: str, size: Size | None, fit: Fit, reduce_jpegs: bool) -> Preprocessing:
+def _preprocessing(backbone: str, **given: Any) -> Preprocessing:
     """Return how images become the input of a backbone: as it was published, where nothing else is asked for."""
     with uninitialised():
         built = build_backbone(backbone)
-    return Preprocessing(
-        size=built.size if size is None else size,
-        fit=fit,
-        interpolation=built.interpolation,
-        mean=built.mean,
-        std=built.std,
-        decoding=REDUCED if reduce_jpegs else DECODING,
-    )
+    own = {"size": built.size, "interpolation": built.interpolation, "mean": built.mean, "std": built.std}
+    return Preprocessing(**{**own, **{name: value for name, value in given.items() if value is not None}})
 
 
 def _require_empty(place: str, precision: Precision) -> None:

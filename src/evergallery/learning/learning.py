@@ -157,7 +157,7 @@ def _next_number(holdings: Holdings) -> int:
 
 def _read(reader: ImageReader, run: Run, ranks: Ranks, source: str | Path | ImageSet) -> ImageSet:
     """Images that may be learned from, rank after rank; what is left out of them is said."""
-    found = ranks.in_turn(partial(reader.read, source, run.preprocessing, minimum_per_class=2))
+    found = ranks.in_turn(partial(reader.read, source, run.preprocessing.with_margins, minimum_per_class=2))
     for remark in (left_out(found), in_two_classes(training_part(found))):
         if remark is not None:
             reader.watcher.said(remark)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evergallery.data.augment import normalise
+from evergallery.data.augment import middle, normalise
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Preprocessing
@@ -132,7 +132,7 @@ def looked_at(
 
     Args:
         make: takes normalised images (b, 3, S, S), or features (b, W) as they are.
-        batch: images (B, 3, S, S) uint8, or features (B, W), wherever they are.
+        batch: images (B, 3, S, S) uint8, with their margins or without, or features (B, W), wherever they are.
         preprocessing: of the images.
         device: that makes it.
         whole: whether a processor takes the batch as a whole too.
@@ -143,7 +143,9 @@ def looked_at(
 
     def made(part: Tensor) -> Made:
         there = part.to(device)
-        return make(there if part.ndim == 2 else normalise(there, preprocessing.mean, preprocessing.std))
+        if part.ndim == 2:
+            return make(there)
+        return make(normalise(middle(there, preprocessing), preprocessing.mean, preprocessing.std))
 
     parts = (batch,) if whole or batch.ndim == 2 else in_parts(batch, device)
     return [result for part in parts for result in in_memory(made, part)]

@@ -15,6 +15,7 @@ from evergallery.data.cache import RowCache
 from evergallery.data.features import BackboneFeatures, FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.images.sizes import Size
 from evergallery.files.tensors import hash_tensors
 from evergallery.network.embedder import Columns, Embedder, Network
 from evergallery.network.extraction import evaluating, looked_at
@@ -45,14 +46,20 @@ class Views:
         """Return what the features are made by, as the name of a directory."""
         return f"{self.count}-views{'' if self.flip else '-unmirrored'}"
 
-    def of(self, images: Tensor, hashes: Sequence[str], number: int) -> Tensor:
+    def of(self, images: Tensor, hashes: Sequence[str], number: int, size: Size) -> Tensor:
         """View ``number`` of images (B, 3, S, S) uint8: the same for the same content, whatever the batch.
 
         A part of 40 to 100 % of the area at the full size, colours changed by up to 20 %, perhaps mirrored.
+
+        Args:
+            images: with their margins, where they have some.
+            hashes: of their contents.
+            number: of the view, from 1.
+            size: of the network's input.
         """
         seeds = [[number, *np.frombuffer(bytes.fromhex(content)[:8], np.uint32).tolist()] for content in hashes]
         draws = torch.from_numpy(np.stack([np.random.default_rng(seed).random(DRAWS) for seed in seeds])).float()
-        made = colour_jitter(resized_crop(images, draws[:, :4]), draws[:, 4:7])
+        made = colour_jitter(resized_crop(images, draws[:, :4], size=size), draws[:, 4:7])
         return mirror(made, draws[:, 7]) if self.flip else made
 
 
@@ -96,7 +103,7 @@ class FeatureCache:
         """Features (M, V, W) of augmented views, and the row of each of N images."""
 
         def make(pixels: Tensor, hashes: Sequence[str]) -> list[Tensor]:
-            return [views.of(pixels, hashes, number) for number in range(1, views.count + 1)]
+            return [views.of(pixels, hashes, number, self.preprocessing.size) for number in range(1, views.count + 1)]
 
         return self._rows(views.recipe, views.count, images, make, on_progress)
 

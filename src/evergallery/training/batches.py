@@ -78,7 +78,7 @@ def inputs(
 
     def pixels(indices: NDArray[np.int64], generator: torch.Generator, size: Size, share: slice) -> Tensor:
         # Every rank augments the whole batch, so that its own part is as one process would have it.
-        augmented = augment(read(indices), settings, generator, size)[share]
+        augmented = augment(read(indices), settings, generator, size, preprocessing)[share]
         return normalise(augmented, preprocessing.mean, preprocessing.std)
 
     return pixels

@@ -1,14 +1,14 @@
 """Preprocessing of an image to the pixels that a network sees, square or not."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evergallery.data.images.sizes import Size, checked_size, sides, size_text
+from evergallery.data.images.sizes import Size, checked_size, sides, size_of, size_text
 from evergallery.errors import InputError, require_known
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -29,10 +29,14 @@ _RESAMPLING = {
 class Preprocessing:
     """The way from a file to the input of a network; part of the fingerprint of an embedding space.
 
+    A published "shorter side to 256 pixels, then the middle 224" is ``size=224, kept=224 / 256``.
+
     Attributes:
         size: side of the square output in pixels, or height and width.
         fit: ``crop`` keeps the largest part in the middle that has the aspect ratio of the output, ``pad`` keeps all of the
             image and fills the rest with white, ``stretch`` ignores the aspect ratio.
+        kept: share of the sides of what ``crop`` keeps that a network sees, in the middle of it; 1 for all of it. Learning has
+            use of the margins too, see ``with_margins``.
         interpolation: antialiased resampling filter.
         mean: subtracted from each channel, in [0, 1].
         std: each channel is divided by it.
@@ -51,6 +55,7 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     decoding: int = DECODING
+    kept: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", checked_size(self.size))
@@ -60,6 +65,11 @@ class Preprocessing:
             ("decoding", self.decoding, tuple(range(1, REDUCED + 1))),
         ):
             require_known(name, value, known)
+        is_share = isinstance(self.kept, int | float) and 0 < self.kept <= 1
+        if not is_share or (self.kept < 1 and self.fit != "crop"):
+            raise InputError(
+                f"The share kept is {self.kept!r}: it must be above 0 and at most 1, and 1 with a fit other than crop."
+            )
         for name in ("mean", "std"):
             try:
                 numbers = tuple(float(value) for value in getattr(self, name))
@@ -75,27 +85,37 @@ class Preprocessing:
         """Height and width of the network's input, in pixels."""
         return sides(self.size)
 
+    @property
+    def with_margins(self) -> Self:
+        """Return the way to all that ``crop`` keeps, at its size before its middle is taken; itself where nothing is left out."""
+        if self.kept == 1:
+            return self
+        return replace(self, size=size_of([round(side / self.kept) for side in self.shape]), kept=1.0)
+
     def reduction(self, width: int, height: int) -> int:
         """The divisor, of 1, 2, 4 and 8, of the sides of an upright JPEG when it is decoded."""
         if self.decoding != REDUCED:
             return 1
         tall, wide = self.shape
-        ratios = width / wide, height / tall
+        ratios = self.kept * width / wide, self.kept * height / tall
         ratio = max(ratios) if self.fit == "pad" else min(ratios)
         return next((scale for scale in (8, 4, 2) if scale <= ratio), 1)
 
     @property
     def recipe(self) -> str:
         """Return what decides the decoded pixels, as a directory name: everything but ``mean`` and ``std``."""
-        return f"{size_text(self.size)}-{self.fit}-{self.interpolation}" + (
-            "" if self.decoding == 1 else f"-{self.decoding}"
+        return (
+            f"{size_text(self.size)}-{self.fit}-{self.interpolation}"
+            + ("" if self.decoding == 1 else f"-{self.decoding}")
+            + ("" if self.kept == 1 else f"-{self.kept:g}")
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values; one that earlier versions did not know is left out where it is as it was then."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        if self.decoding == 1:
-            del values["decoding"]
+        for name, before in (("decoding", 1), ("kept", 1)):
+            if values[name] == before:
+                del values[name]
         return values
 
     @classmethod
@@ -124,9 +144,11 @@ def pixels(
     (tall, wide), resampling = preprocessing.shape, _RESAMPLING[preprocessing.interpolation]
     width, height = shown or image.size
     if preprocessing.fit == "crop":
-        across, down = min(width, height * wide / tall), min(height, width * tall / wide)
+        across, down = (
+            preprocessing.kept * side for side in (min(width, height * wide / tall), min(height, width * tall / wide))
+        )
         left, top = (width - across) / 2, (height - down) / 2
-        if shown is None:
+        if shown is None and preprocessing.kept == 1:
             left, top = left // 1, top // 1
         image = image.resize((wide, tall), resampling, box=(left, top, left + across, top + down))
     elif preprocessing.fit == "stretch":
