@@ -29,7 +29,7 @@ import torch
 
 from common import record
 from evergallery import Workspace
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.listing import Entry, Listing
 from evergallery.data.sources import find
 from evergallery.data.streaming import Picture, processors
@@ -63,7 +63,7 @@ class Instant:
         vectors = draw.normal(size=(4096, dimension)).astype(np.float32)
         self.vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
+    def read(self, entries: Iterable[Entry]) -> Generator[Picture | UnreadableImage, None, None]:
         for entry in entries:
             yield Picture(entry, hashlib.sha256(entry.uri.encode()).hexdigest(), None)
 

@@ -27,7 +27,7 @@ from evergallery.gallery.edge.points import payload
 from evergallery.gallery.edge.shard import INDEXED
 from evergallery.gallery.items import point_id
 from evergallery.network import Embedder, build_backbone
-from evergallery.network.features import FeatureCache, Views
+from evergallery.network.features import AugmentedViews, FeatureCache
 
 SECONDS = ("seconds", "processor seconds")
 BACKBONE, SIDE, WIDTH = "tf_efficientnet_lite0", 16, 1280
@@ -71,7 +71,7 @@ def timed(call: Callable[[], object]) -> dict[str, float]:
     }
 
 
-def fill(shop: Workspace, sets: list[ImageSet], views: Views) -> None:
+def fill(shop: Workspace, sets: list[ImageSet], views: AugmentedViews) -> None:
     """Put the features of images into the workspace's cache."""
     maker = shop.generation("v1")
     embedder = maker.embedder()
@@ -95,7 +95,7 @@ def main() -> None:
         file = Path(name) / "weights.safetensors"
         save_file(build_backbone(BACKBONE, seed=0).module.state_dict(), file)
         with Workspace.create(Path(name) / "shop", backbone=BACKBONE, size=SIDE, weights=file) as shop:
-            fill(shop, [many, few], Views())
+            fill(shop, [many, few], AugmentedViews())
             found["learning"] = {"images": len(many), **timed(lambda: shop.learn(many))}
             maker = shop.generation("v2")
             vectors = maker_vectors(shop, many)

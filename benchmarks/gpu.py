@@ -32,7 +32,7 @@ from evergallery.network import Architecture, Embedder, Head, Network, embedding
 from evergallery.network.foreign import probe_images
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import evaluate
-from evergallery.training import Past, Settings, TrainingData, train
+from evergallery.training import Lineage, Settings, TrainingData, train
 from evergallery.watching import TrainingListener
 from extraction import photographs
 
@@ -194,7 +194,7 @@ def learning(backbone: str, images: ImageSet, teacher: bool, **changes: Any) -> 
     print(f"learning with {backbone}, {changes}", flush=True)
     ticks: list[tuple[int, float]] = []
     settings = Settings.model_validate({"epochs": 1, **changes})
-    past = Past(network()) if teacher else None
+    past = Lineage(network()) if teacher else None
     torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as directory, Busy() as busy:
         train(

@@ -23,7 +23,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.memory import Memory, TrainingOutputs
 from evergallery.methods import METHODS, Beginning
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
-from evergallery.training import Past, Settings, TrainingData, train
+from evergallery.training import Lineage, Settings, TrainingData, train
 from evergallery.watching import TrainingListener
 
 OLD, ALL, BATCH = 30, 60, 128
@@ -84,7 +84,7 @@ def one(name: str, backbone: str, steps: int) -> dict[str, float]:
             TrainingData(images, None, PREPROCESSING),
             Settings(epochs=1, batch_size=BATCH),
             Path(directory),
-            past=Past(
+            past=Lineage(
                 parent,
                 root=a_network(OLD) if method.needs.root else None,
                 inherited=method.needs.parent_weights,

@@ -38,7 +38,7 @@ from PIL import Image
 
 from common import record
 from evergallery import Workspace
-from evergallery.serving.app.server import Address, TokenDemands, serve
+from evergallery.serving.app.server import Address, TokenPolicy, serve
 from evergallery.serving.limits import Limits
 from evergallery.serving.service import ServiceSettings
 from evergallery.strings.environment import RUNTIME
@@ -377,7 +377,7 @@ def main() -> None:
     if options.server:
         signal.signal(signal.SIGUSR1, tell_computed)
         limits = Limits(rate=0, together=options.together)
-        serve(options.server, Address(port=0), ServiceSettings(limits), demands=TokenDemands(allow_writes=True))
+        serve(options.server, Address(port=0), ServiceSettings(limits), policy=TokenPolicy(allow_writes=True))
         return
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "shop"

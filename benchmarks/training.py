@@ -30,7 +30,7 @@ from evergallery.methods import CSD, Finetune, Step
 from evergallery.network import Architecture, Embedder, Head, Network, extract
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
-from evergallery.training import Past, Settings, TrainingData, train
+from evergallery.training import Lineage, Settings, TrainingData, train
 from evergallery.watching import TrainingListener
 
 BATCH = 128
@@ -104,7 +104,7 @@ def ours(
             TrainingData(images, None, PREPROCESSING),
             settings,
             Path(directory),
-            past=Past(teacher),
+            past=Lineage(teacher),
             watcher=TrainingListener(lambda progress: tick(progress.epoch * progress.steps + progress.step)),
         )
 

@@ -63,14 +63,14 @@ SAID = {
 """Pydantic's words, and those of the command line."""
 
 
-class Faults(Protocol):
+class ValidationFailure(Protocol):
     """Pydantic's ``ValidationError``, and FastAPI's."""
 
     def errors(self) -> Sequence[Any]:
         """Each with its type, its message and its place."""
 
 
-def fault_of(error: Faults) -> str:
+def fault_of(error: ValidationFailure) -> str:
     """Return what is wrong with the first value that does not fit, as the command line says it: ``it has to be at least 1``."""
     # By its message alone: over HTTP nothing else of it is kept.
     message = str(error.errors()[0]["msg"]).removesuffix(".")

@@ -14,9 +14,9 @@ from evaluation_toys import make_toy, paint
 from evergallery.data.evaluation_sets import (
     EVALUATION_SETS,
     EvaluationSet,
+    GoogleLandmarkSet,
     LandmarkSet,
     PairSet,
-    SolvedSet,
     TemplateSet,
     evaluation_set,
 )
@@ -194,7 +194,7 @@ def test_revisited_sets_look_at_the_box_of_a_query(tmp_path: Path) -> None:
 
 def test_queries_in_an_index_by_hand(tmp_path: Path) -> None:
     found = toy("gldv2-retrieval", tmp_path)
-    assert isinstance(found, SolvedSet)
+    assert isinstance(found, GoogleLandmarkSet)
     assert [Path(entry.uri).stem for entry in found.entries][4:] == ["a4b4", "q0c0", "q1c1", "q3c3"]
     # The first finds 3 first and 0 third, the second its one item second, the last one first.
     vectors = unit(20, 50, 90, 1, 10, 0, 71, 91)

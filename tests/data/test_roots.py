@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergallery.data.listing import Entry, Listing
-from evergallery.data.roots import EVERYWHERE, Indexing, Roots, root_of
+from evergallery.data.roots import EVERYWHERE, Roots, SourceRoots, root_of
 from evergallery.errors import InputError
 
 
@@ -117,7 +117,7 @@ def listing(*addresses: str | Path) -> Listing:
 
 
 def test_links_in_what_is_indexed_are_as_much_the_operators(disk: Path) -> None:
-    found = Indexing(disk / "alias", None, [])
+    found = SourceRoots(disk / "alias", None, [])
     assert found.root == str(disk / "photos")
     list(
         found.watched(
@@ -130,7 +130,7 @@ def test_links_in_what_is_indexed_are_as_much_the_operators(disk: Path) -> None:
 
 def test_what_a_table_names_elsewhere_is_counted_and_nobodys(disk: Path) -> None:
     (disk / "photos/table.csv").write_text("path\n")
-    found = Indexing(disk / "photos/table.csv", None, [])
+    found = SourceRoots(disk / "photos/table.csv", None, [])
     assert found.root == str(disk / "photos")
     named = listing(
         disk / "photos/a.png", disk / "private/a.png", f"{disk}/photos/../private/a.png", "s3://bucket/a.png"
@@ -138,7 +138,7 @@ def test_what_a_table_names_elsewhere_is_counted_and_nobodys(disk: Path) -> None
     assert len(list(found.watched(named).entries)) == 4
     assert (found.outside, found.links) == (3, set())
     assert found.example == str(disk / "private/a.png")
-    assert Indexing(disk / "photos/table.csv", None, [str(disk)]).root == str(disk / "photos")
+    assert SourceRoots(disk / "photos/table.csv", None, [str(disk)]).root == str(disk / "photos")
 
 
 @pytest.mark.parametrize(
@@ -149,23 +149,23 @@ def test_what_a_table_names_elsewhere_is_counted_and_nobodys(disk: Path) -> None
 def test_a_table_sends_nobody_to_the_web_or_another_machine(disk: Path, address: str) -> None:
     (disk / "table.csv").write_text("path\n")
     with pytest.raises(InputError, match="only where you allow it, with  --images-from"):
-        list(Indexing(disk / "table.csv", None, []).watched(listing(address)).entries)
+        list(SourceRoots(disk / "table.csv", None, []).watched(listing(address)).entries)
 
 
 def test_a_named_set_lies_where_it_is_said_that_sets_lie(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (disk / "omniglot").mkdir()
     monkeypatch.chdir(disk)
-    assert Indexing("omniglot", disk / "photos", []).root == root_of(disk / "photos")
-    assert Indexing("omniglot", None, []).root == root_of(disk / "omniglot")
+    assert SourceRoots("omniglot", disk / "photos", []).root == root_of(disk / "photos")
+    assert SourceRoots("omniglot", None, []).root == root_of(disk / "omniglot")
 
 
 def test_what_is_named_by_whoever_indexes_is_allowed() -> None:
     for source in ("https://x/table.csv", "https://x/table.parquet?v=2", "https://x/a.png"):
-        found = Indexing(source, None, [])
+        found = SourceRoots(source, None, [])
         assert found.root == "https://x"
         assert len(list(found.watched(listing("https://x/b.png")).entries)) == 1
         with pytest.raises(InputError):
             list(found.watched(listing("https://y/b.png")).entries)
-        assert len(list(Indexing(source, None, ["https://y/"]).watched(listing("https://y/b.png")).entries)) == 1
-    assert Indexing("s3://bucket/photos/", None, []).root == "s3://bucket/photos"
-    assert Indexing("glyphs", None, []).root is None
+        assert len(list(SourceRoots(source, None, ["https://y/"]).watched(listing("https://y/b.png")).entries)) == 1
+    assert SourceRoots("s3://bucket/photos/", None, []).root == "s3://bucket/photos"
+    assert SourceRoots("glyphs", None, []).root is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evergallery.data import places
-from evergallery.data.images import MissingFileError, Preprocessing, Skipped
+from evergallery.data.images import MissingFileError, Preprocessing, UnreadableImage
 from evergallery.data.listing import Entry, Listing
 from evergallery.data.sources import load
 from evergallery.data.spool import IdRegister, Spool
@@ -104,7 +104,7 @@ class TestThreads:
 
     def test_blocks_are_smaller_where_files_are_large(self) -> None:
         large = Picture(Entry("a"), "0", bytes(BLOCK_BYTES // 2))
-        found: list[Picture | Skipped] = [Skipped("b", "why"), *[large] * 5]
+        found: list[Picture | UnreadableImage] = [UnreadableImage("b", "why"), *[large] * 5]
         assert [len(block) for block in blocks(found, 100)] == [3, 2, 1]
         assert [len(block) for block in blocks(found[:2] * 5, 4)] == [4, 4, 2]
 
@@ -223,7 +223,7 @@ class TestPlaces:
     def test_names_that_are_no_text_are_skipped(self, tmp_path: Path) -> None:
         with working(1) as pool:
             (found,) = read_pictures(pool, [Entry(f"{tmp_path}/a\udcff.png")])
-        assert isinstance(found, Skipped)
+        assert isinstance(found, UnreadableImage)
         assert found.uri.endswith(r"a\udcff.png")
         assert "Unicode" in found.reason
 

@@ -13,7 +13,7 @@ import pytest
 from evergallery.errors import BusyError, DamagedError, InputError
 from evergallery.files import (
     TEMPORARY_PREFIX,
-    ReadOnce,
+    FileContents,
     holder,
     lock,
     new_directory,
@@ -46,7 +46,7 @@ def test_a_file_is_read_again_only_where_it_was_replaced(tmp_path: Path) -> None
         read.append(path)
         return read_json(path)
 
-    known = ReadOnce(reading)
+    known = FileContents(reading)
     with pytest.raises(DamagedError):
         known.get(path)
     read.clear()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import models
 from evergallery import Workspace
-from evergallery.data.images import Preprocessing, Skipped
+from evergallery.data.images import Preprocessing, UnreadableImage
 from evergallery.data.listing import Entry
 from evergallery.data.streaming import Picture
 from evergallery.extraction import extraction, opening
@@ -52,7 +52,7 @@ def test_the_first_part_is_embedded_before_the_last_picture_is_decoded(monkeypat
     )
     ((tag, answers),) = made
     assert tag == "tag"
-    assert [float(answer[0]) for answer in answers if not isinstance(answer, Skipped)] == list(range(10))
+    assert [float(answer[0]) for answer in answers if not isinstance(answer, UnreadableImage)] == list(range(10))
 
 
 def test_answers_keep_their_order_and_what_is_decoded_goes_together() -> None:
@@ -71,8 +71,8 @@ def test_answers_keep_their_order_and_what_is_decoded_goes_together() -> None:
     for start, answers in LocalExtraction(lambda most: Running(embed, {}, PART), Preprocessing(size=8)).embed(
         batches(), 27
     ):
-        assert isinstance(answers[3], Skipped)
-        values = [None if isinstance(answer, Skipped) else float(answer[0]) for answer in answers]
+        assert isinstance(answers[3], UnreadableImage)
+        values = [None if isinstance(answer, UnreadableImage) else float(answer[0]) for answer in answers]
         assert values == [None if row == 3 else start + row for row in range(9)]
     assert sum(sizes) == 24
     # A part of three has lost the picture that could not be decoded.

@@ -20,7 +20,7 @@ from evergallery.generations.generation import Generation
 from evergallery.memory.scatter import EMPHASES
 from evergallery.methods import CSD, METHODS, DualTuning, Evergreen, Finetune, Joint, Mutual
 from evergallery.network import Embedder, build_backbone, extraction, features
-from evergallery.network.features import FeatureCache, Views, backbone_fingerprint
+from evergallery.network.features import AugmentedViews, FeatureCache, backbone_fingerprint
 from evergallery.network.ranks import Ranks
 from evergallery.network.relatives import unit_features, vectors_between
 from evergallery.training import Settings
@@ -226,7 +226,7 @@ def test_views_are_of_the_content(shop: Workspace) -> None:
     """The same in any batch, and not the image itself."""
     images = some(0)
     pixels = images.batch(np.arange(6))
-    views = Views(2)
+    views = AugmentedViews(2)
     whole = views.of(pixels, images.hashes[:6], 1, SIZE)
     part = views.of(pixels[3:], images.hashes[3:6], 1, SIZE)
     assert (whole[3:].int() - part.int()).abs().max() <= 1

@@ -19,7 +19,7 @@ from evergallery.learning.decision import root_of
 from evergallery.memory import ClassMeans, Memory
 from evergallery.methods import METHODS, Evergreen, Step, Task
 from evergallery.network import Architecture, Embedder, Head, Network, Outputs
-from evergallery.training import Past, Settings, TrainingData, train
+from evergallery.training import Lineage, Settings, TrainingData, train
 from evergallery.workspace import Workspace
 
 OLD, ALL, WIDTH = 3, 5, 4
@@ -131,7 +131,7 @@ def test_training_leaves_the_root_alone(tmp_path: Path, quick: Callable[..., Set
         TrainingData(coloured_images(ALL, each=4), None, Preprocessing(size=16)),
         quick(epochs=1),
         tmp_path,
-        past=Past(a_network(2), root),
+        past=Lineage(a_network(2), root),
     )
     # Batch statistics included: it runs in evaluation mode.
     assert all(torch.equal(before[name], tensor) for name, tensor in root.state_dict().items())
@@ -150,7 +150,7 @@ def test_finished_embedder_goes_a_part_of_the_way_from_the_second_update_on(
             TrainingData(coloured_images(ALL, each=4), None, Preprocessing(size=16)),
             quick(epochs=1),
             tmp_path / f"{share}-{inherited}",
-            past=Past(parent, first if root else None, inherited),
+            past=Lineage(parent, first if root else None, inherited),
         )
         return network
 

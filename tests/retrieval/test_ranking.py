@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from evergallery.retrieval import knn
 from evergallery.retrieval.knn import Exclusion, nearest
 from evergallery.retrieval.metrics import evaluate
-from evergallery.retrieval.ranking import SAMPLED, Leading, first, room
+from evergallery.retrieval.ranking import SAMPLED, StreamingTopK, first, room
 
 
 def brute(scores: np.ndarray, k: int) -> list[int]:
@@ -106,7 +106,7 @@ def test_leading_scores_are_those_of_a_stable_sort_or_known_to_be_wrong(
 ) -> None:
     rows = np.array([scores, scores[::-1]], np.float32)
     least = np.array([data.draw(st.sampled_from(scores)), -np.inf], np.float32)
-    leading = Leading(least, k, width)
+    leading = StreamingTopK(least, k, width)
     for start in range(0, rows.shape[1], width):
         leading.add(np.ascontiguousarray(rows[:, start : start + width]), slice(0, 2), start)
     columns, found, right = leading.ranked(slice(0, 2))

@@ -15,7 +15,7 @@ import uvicorn
 from served import copy_of, listening
 
 from evergallery.serving.app import create_app
-from evergallery.serving.connections import Patience, Server, room_for
+from evergallery.serving.connections import ConnectionLimits, Server, room_for
 from evergallery.serving.limits import Limits
 from evergallery.serving.service import ServiceSettings
 
@@ -23,11 +23,11 @@ LONG = 30.0
 
 
 @contextmanager
-def patient(directory: Path, patience: Patience, **limits: Any) -> Iterator[tuple[str, int]]:
-    """A server that listens with this patience; its address."""
+def patient(directory: Path, connections: ConnectionLimits, **limits: Any) -> Iterator[tuple[str, int]]:
+    """A server that listens within these limits; its address."""
     app = create_app(directory, ServiceSettings(Limits(rate=0, **limits)))
     config = uvicorn.Config(
-        app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5, **patience.options()
+        app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5, **connections.options()
     )
     with listening(app, config=config) as address:
         host, _, port = address.removeprefix("http://").partition(":")
@@ -66,7 +66,10 @@ def directory(served_workspace: Path, tmp_path_factory: pytest.TempPathFactory) 
     "begun", [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-", b"\r\n", b"POST / HTTP/1.1\r\nHost: x\r\n"]
 )
 def test_half_a_head_is_not_waited_for(directory: Path, begun: bytes) -> None:
-    with patient(directory, Patience(head_seconds=0.1)) as address, socket.create_connection(address) as connection:
+    with (
+        patient(directory, ConnectionLimits(head_seconds=0.1)) as address,
+        socket.create_connection(address) as connection,
+    ):
         connection.sendall(begun)
         assert b"200" not in rest(connection)
 
@@ -74,7 +77,7 @@ def test_half_a_head_is_not_waited_for(directory: Path, begun: bytes) -> None:
 def test_a_byte_now_and_then_is_no_head(directory: Path) -> None:
     """Neither of the first request, nor of a later one on a connection that was kept."""
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with patient(directory, Patience(head_seconds=0.3, kept_seconds=60)) as address:
+    with patient(directory, ConnectionLimits(head_seconds=0.3, kept_seconds=60)) as address:
         for before in (b"", whole):
             with socket.create_connection(address) as connection:
                 connection.sendall(before)
@@ -98,7 +101,7 @@ def test_a_byte_now_and_then_is_no_head(directory: Path) -> None:
 
 
 def test_silent_connections_keep_nobody_out(directory: Path) -> None:
-    with patient(directory, Patience(connections=8, head_seconds=LONG)) as address, ExitStack() as stack:
+    with patient(directory, ConnectionLimits(connections=8, head_seconds=LONG)) as address, ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(address)) for _ in range(60)]
         for connection in silent[::2]:
             try:
@@ -113,8 +116,8 @@ def test_silent_connections_keep_nobody_out(directory: Path) -> None:
 
 def test_a_connection_that_is_used_is_kept(directory: Path) -> None:
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    patience = Patience(connections=8, head_seconds=0.2)
-    with patient(directory, patience) as address, socket.create_connection(address) as connection:
+    limits = ConnectionLimits(connections=8, head_seconds=0.2)
+    with patient(directory, limits) as address, socket.create_connection(address) as connection:
         connection.settimeout(LONG)
         for pause in (0.0, 0.4, 0.4):
             time.sleep(pause)
@@ -135,7 +138,7 @@ def test_a_connection_that_is_used_is_kept(directory: Path) -> None:
 def test_a_dripping_body_holds_its_connection_no_longer_than_its_answer(directory: Path) -> None:
     head = b"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
     slow: dict[str, Any] = {"body_seconds": 0.2, "left_seconds": 0.2}
-    with patient(directory, Patience(), **slow) as address, socket.create_connection(address) as connection:
+    with patient(directory, ConnectionLimits(), **slow) as address, socket.create_connection(address) as connection:
         connection.sendall(head)
         ended = threading.Event()
 
@@ -158,7 +161,7 @@ def test_an_answer_that_nobody_reads_is_given_up(directory: Path) -> None:
     gone = []
 
     async def ask() -> None:
-        config = uvicorn.Config(lambda *_: None, **Patience(unread_seconds=0.05).options())
+        config = uvicorn.Config(lambda *_: None, **ConnectionLimits(unread_seconds=0.05).options())
         config.load()
         protocol: Any = config.http_protocol_class
         connection = protocol(config=config, server_state=uvicorn.Server(config).server_state, app_state={})

@@ -15,7 +15,7 @@ from evergallery.serving.app import create_app
 from evergallery.serving.app.server import LOOPBACK_NAMES
 from evergallery.serving.bodies import Body
 from evergallery.serving.budget import MemoryBudget
-from evergallery.serving.guards import LeftBodies, host_of, is_loopback
+from evergallery.serving.guards import UnreadBodies, host_of, is_loopback
 from evergallery.serving.limits import Limits
 
 
@@ -162,7 +162,7 @@ def test_the_rest_of_a_request_is_thrown_away_and_its_connection_closed() -> Non
             sent.append(message)
 
         scope = {"type": "http", "headers": [(b"content-length", b"10000000")]}
-        await LeftBodies(refuse, limits)(scope, receive, send)
+        await UnreadBodies(refuse, limits)(scope, receive, send)
         return read, sent
 
     for parts, limits in ((3, Limits(left_seconds=1)), (10**9, Limits(left_seconds=60, body_bytes=5000))):

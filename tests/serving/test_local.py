@@ -24,7 +24,7 @@ from conftest import as_json, evergallery
 from evergallery import Workspace
 from evergallery.serving import asking, local
 from evergallery.serving.app import create_app
-from evergallery.serving.connections import Patience, Server
+from evergallery.serving.connections import ConnectionLimits, Server
 from evergallery.serving.limits import Limits
 from evergallery.serving.local import LONGEST_PATH, SOCKET, TERMS, connected, local_socket
 from evergallery.serving.service import ServiceSettings
@@ -57,7 +57,9 @@ def serving(directory: Path, limits: Limits | None = None) -> Iterator[Any]:
     with local_socket(directory) as listening:
         assert listening is not None
         server = Server(
-            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, **Patience().options())
+            uvicorn.Config(
+                app, log_config=None, access_log=False, timeout_graceful_shutdown=5, **ConnectionLimits().options()
+            )
         )
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
         thread.start()

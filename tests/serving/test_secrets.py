@@ -10,7 +10,7 @@ from served import client, copy_of
 
 from conftest import evergallery
 from evergallery import Workspace
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.vectors import open_vectors
 from evergallery.errors import InputError
 from evergallery.indexing.skipped_names import SKIPPED_KEPT, SkippedNames
@@ -72,7 +72,7 @@ def test_files_that_are_handed_on_have_no_secrets(directory: Path, tmp_path: Pat
             assert SHOWN in batch.uris
             assert not any(SECRET in str(uri) for uri in batch.uris)
     names = SkippedNames(tmp_path / "skipped.csv")
-    names.add([Skipped(ADDRESS, f"it is not at {ADDRESS}.")] * (SKIPPED_KEPT + 1))
+    names.add([UnreadableImage(ADDRESS, f"it is not at {ADDRESS}.")] * (SKIPPED_KEPT + 1))
     names.close()
     written = [
         path for path in directory.rglob("*") if path.is_file() and "gallery" not in path.relative_to(directory).parts

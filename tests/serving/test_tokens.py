@@ -14,7 +14,7 @@ from served import client, copy_of
 
 from conftest import as_json, evergallery
 from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedError
-from evergallery.serving.access import Rates
+from evergallery.serving.access import RateLimiter
 from evergallery.serving.app.server import _demanded
 from evergallery.serving.limits import Limits
 from evergallery.serving.tokens import Tokens
@@ -197,7 +197,7 @@ def test_no_client_gets_more_than_its_rate(pauses: list[float], rate: float, bur
     now = [100.0]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("evergallery.serving.access.time.monotonic", lambda: now[0])
-        rates, served = Rates(rate, burst), 0
+        rates, served = RateLimiter(rate, burst), 0
         for pause in pauses:
             now[0] += pause
             wait = rates.wait(("address", "x"))

@@ -15,7 +15,7 @@ from evergallery.data.images import Preprocessing
 from evergallery.memory import Memory, TrainingOutputs
 from evergallery.methods import L2, Finetune, Method
 from evergallery.network import Architecture, Embedder, Head, Network, outputs_of
-from evergallery.training import Past, Progress, Settings, TrainingData, TrainingResult, train
+from evergallery.training import Lineage, Progress, Settings, TrainingData, TrainingResult, train
 from evergallery.training.averaging import moving_average
 from evergallery.training.batches import parts_of
 from evergallery.training.validation import Reference, score
@@ -172,7 +172,7 @@ class TestBalanced:
         parent, images = new_network(3, seed=1).eval(), coloured_images(6, each=6)
         memory = Memory().after("v1", TrainingOutputs(torch.arange(3), parent(torch.rand(3, 3, 16, 16))))
         settings = quick(epochs=4, select="balanced", learning_rate=5e-3, schedule="constant")
-        past = Past(parent, memory=memory)
+        past = Lineage(parent, memory=memory)
         _, trained = run(images, settings, tmp_path, method=method, validation=images, past=past)
         scores = [score(record) for record in trained.history]
         assert trained.best_epoch == max(index + 1 for index, score in enumerate(scores) if score == max(scores))

@@ -23,7 +23,7 @@ from evergallery.memory import Memory, TrainingOutputs
 from evergallery.methods import CSD, METHODS, Finetune, Method, Step
 from evergallery.network import Architecture, Embedder, Head, Network, extract
 from evergallery.training import (
-    Past,
+    Lineage,
     Progress,
     Settings,
     TrainingData,
@@ -112,7 +112,7 @@ def test_run_interrupted_within_an_epoch_goes_on_from_that_step(
         parent = new_network(4, seed=3).eval()
         return {
             "method": METHODS[method](), "validation": images,
-            "past": Past(
+            "past": Lineage(
                 parent, another_network=lambda _: new_network(4, seed=5),
                 memory=Memory().after("v1", TrainingOutputs(torch.arange(4), parent(torch.rand(4, 3, 16, 16)))),
             ),
@@ -381,7 +381,14 @@ def test_compiled_steps_learn_what_others_learn(
     learned = []
     for compile in (False, True):
         network, parent = new_network(), new_network(3, seed=1)
-        run(network, images, quick(epochs=1, compile=compile), tmp_path / str(compile), method=CSD(), past=Past(parent))
+        run(
+            network,
+            images,
+            quick(epochs=1, compile=compile),
+            tmp_path / str(compile),
+            method=CSD(),
+            past=Lineage(parent),
+        )
         learned.append(weights(network))
     assert network in compiled
     assert parent in compiled, "the teacher too"

@@ -25,7 +25,7 @@ from evergallery.strings.redaction import redacted_text, redacted_values
 from evergallery.watching import Watcher
 
 if TYPE_CHECKING:
-    from evergallery.data.images import Skipped
+    from evergallery.data.images import UnreadableImage
     from evergallery.gallery.items import LabelConflict
     from evergallery.indexing.pipeline import IndexResult
     from evergallery.training import Progress as TrainingProgress
@@ -146,7 +146,7 @@ def warn(sentence: str) -> None:
     err.print(sentence, style="yellow", markup=False, soft_wrap=True)
 
 
-def print_skipped(skipped: "Sequence[Skipped]", what: str = "image", count: int | None = None) -> None:
+def print_skipped(skipped: "Sequence[UnreadableImage]", what: str = "image", count: int | None = None) -> None:
     """Name the files, or whatever else, that could not be read; ``count`` where there are more than are given."""
     count = len(skipped) if count is None else count
     if skipped:

@@ -143,7 +143,7 @@ def serve(
         workspace,
         server.Address(host, port, name or (), proxy or ()),
         ServiceSettings(limits, backups, shadowing, canarying, drift_reference),
-        demands=server.TokenDemands(allow_writes, require_token),
+        policy=server.TokenPolicy(allow_writes, require_token),
         images_from=images_from or (),
     )
 

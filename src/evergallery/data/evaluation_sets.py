@@ -189,7 +189,7 @@ class LandmarkSet(EvaluationSet):
 
 
 @dataclass(frozen=True)
-class SolvedSet(EvaluationSet):
+class GoogleLandmarkSet(EvaluationSet):
     """A search for other images of the same landmark. The last images ask, those before them are the gallery.
 
     Attributes:
@@ -328,7 +328,7 @@ def rparis6k(data_dir: Path | None) -> LandmarkSet:
     return _revisited("rparis6k", data_dir)
 
 
-def gldv2_retrieval(data_dir: Path | None) -> SolvedSet:
+def gldv2_retrieval(data_dir: Path | None) -> GoogleLandmarkSet:
     """Google Landmarks v2, queries in its index: ``index.csv``, ``retrieval_solution_v2.1.csv``, ``index`` and ``test``.
 
     Images lie as ``index/0/1/2/012….jpg``; queries whose use is ``Ignored`` are left out (Weyand et al. 2020).
@@ -349,7 +349,7 @@ def gldv2_retrieval(data_dir: Path | None) -> SolvedSet:
     if not rows or not all(map(len, solutions)):
         raise InputError(f"{root / tables[1]} has a query without an image to find, or no query: download it again.")
     private = np.array([row[2].strip() == "Private" for row in rows])
-    return SolvedSet("gldv2-retrieval", tuple(entries), solutions, private)
+    return GoogleLandmarkSet("gldv2-retrieval", tuple(entries), solutions, private)
 
 
 EVALUATION_SETS: dict[str, Callable[[Path | None], EvaluationSet]] = {

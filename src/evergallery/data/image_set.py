@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.images.sizes import Size, size_of, size_text
 from evergallery.errors import InputError
 
@@ -43,7 +43,7 @@ class ImageSet:
     split: NDArray[np.str_] | None = None
     cameras: NDArray[Any] | None = None
     item_ids: tuple[str | None, ...] | None = None
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[UnreadableImage, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("labels", "uris", "hashes", "split", "cameras", "item_ids"):

@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 
 from evergallery.data.images.kinds import NOT_PICTURES, OTHER_PICTURES, RAW_SUFFIXES, SUFFIXES, kind_of
 from evergallery.data.images.parts import Part
-from evergallery.data.images.reading import Skipped
+from evergallery.data.images.reading import UnreadableImage
 from evergallery.data.metadata import is_name
-from evergallery.data.places import Child, children, head, identity, is_there, join, local_path
+from evergallery.data.places import FolderEntry, children, head, identity, is_there, join, local_path
 from evergallery.data.tables import read_table
 from evergallery.errors import InputError
 from evergallery.strings.names import normal
@@ -55,10 +55,10 @@ class Listing:
         by_path: whether their order is that of their addresses, because they come as the file system pleases.
     """
 
-    entries: Iterable[Entry | Skipped]
+    entries: Iterable[Entry | UnreadableImage]
     by_path: bool = False
 
-    def in_order(self) -> tuple[list[Entry], list[Skipped]]:
+    def in_order(self) -> tuple[list[Entry], list[UnreadableImage]]:
         """All of them, in memory, and the files that look like pictures and cannot be read.
 
         Raises:
@@ -74,7 +74,7 @@ class Listing:
                 if entry.item_id in seen:
                     raise twice(entry)
                 seen.add(entry.item_id)
-        return found, [entry for entry in listed if isinstance(entry, Skipped)]
+        return found, [entry for entry in listed if isinstance(entry, UnreadableImage)]
 
 
 def path_key(address: str) -> str:
@@ -111,7 +111,7 @@ def list_table(path: str, require_labels: bool, metadata: Sequence[str] = ()) ->
     return Listing(_table(path, require_labels, metadata))
 
 
-def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[Entry | Skipped]:
+def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[Entry | UnreadableImage]:
     # The folders of a folder are few, whatever it holds besides.
     found, files = _sorted_children(folder)
     folders = [child.name for child in found]
@@ -137,7 +137,7 @@ def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[En
         label = normal(child.name)
         readable = _is_unicode(label)
         for uri in _pictures_below(folder, child):
-            if isinstance(uri, Skipped):
+            if isinstance(uri, UnreadableImage):
                 yield uri
             elif readable and _is_unicode(uri):
                 count += 1
@@ -148,7 +148,7 @@ def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[En
             raise InputError(f"The class {child.name!r} of {folder} has no image: add images or remove its folder.")
     loose = 0
     for uri in _pictures(folder, files()):
-        if isinstance(uri, Skipped):
+        if isinstance(uri, UnreadableImage):
             yield uri
         elif not _is_unicode(uri):
             yield _skipped(uri, "its name is not Unicode: rename it.")
@@ -164,7 +164,7 @@ def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[En
         raise InputError(f"{folder} holds no images: expected FOLDER/CLASS/IMAGE.")
 
 
-def _sorted_children(folder: str) -> tuple[list[Child], Callable[[], Iterator[Child]]]:
+def _sorted_children(folder: str) -> tuple[list[FolderEntry], Callable[[], Iterator[FolderEntry]]]:
     """The folders of a folder, in order; and its files, as they come."""
     folders = sorted((child for child in children(folder) if child.is_folder), key=lambda child: child.name)
     return folders, lambda: (child for child in children(folder) if not child.is_folder)
@@ -178,7 +178,7 @@ def _has_folders(folder: str) -> bool:
     return any(child.is_folder for child in children(folder))
 
 
-def _pictures(folder: str, files: Iterable[Child]) -> Iterator[str | Skipped]:
+def _pictures(folder: str, files: Iterable[FolderEntry]) -> Iterator[str | UnreadableImage]:
     """The addresses of a folder's files that are pictures, and those that look like one and cannot be read."""
     for child in files:
         uri = f"{folder.rstrip('/')}/{child.name}"
@@ -199,7 +199,7 @@ def _pictures(folder: str, files: Iterable[Child]) -> Iterator[str | Skipped]:
                 yield _skipped(uri, "it is a link to nothing.")
 
 
-def _pictures_below(folder: str, child: Child | None) -> Iterator[str | Skipped]:
+def _pictures_below(folder: str, child: FolderEntry | None) -> Iterator[str | UnreadableImage]:
     """The pictures in a folder, and in those below it; links are followed, and no folder is gone through twice."""
     top = folder if child is None else join(folder, child.name)
     above = identity(folder) if child is not None else None
@@ -231,13 +231,13 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _skipped(uri: str | Skipped, reason: str) -> Skipped:
-    if isinstance(uri, Skipped):
+def _skipped(uri: str | UnreadableImage, reason: str) -> UnreadableImage:
+    if isinstance(uri, UnreadableImage):
         return uri
-    return Skipped(uri.encode(errors="backslashreplace").decode(), reason)
+    return UnreadableImage(uri.encode(errors="backslashreplace").decode(), reason)
 
 
-def _table(path: str, require_labels: bool, metadata: Sequence[str]) -> Iterator[Entry | Skipped]:
+def _table(path: str, require_labels: bool, metadata: Sequence[str]) -> Iterator[Entry | UnreadableImage]:
     for name in metadata:
         if not is_name(name) or name in COLUMNS:
             raise InputError(

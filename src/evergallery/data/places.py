@@ -18,7 +18,7 @@ class MissingPackageError(MissingExtraError):
         InputError.__init__(self, f"Reading {protocol}:// needs another package ({reason}): install it with pip.")
 
 
-class Child(NamedTuple):
+class FolderEntry(NamedTuple):
     """An entry of a folder."""
 
     name: str
@@ -104,7 +104,7 @@ def opened(address: str, mode: str = "rb", **options: Any) -> Iterator[IO[Any]]:
         yield file
 
 
-def children(folder: str) -> Iterator[Child]:
+def children(folder: str) -> Iterator[FolderEntry]:
     """Return what lies in a folder, in no order, without what is hidden.
 
     Of a folder on this machine one entry at a time is in memory. A folder elsewhere is listed as a whole.
@@ -117,11 +117,11 @@ def children(folder: str) -> Iterator[Child]:
     return (child for child in found if not child.name.startswith(".") and child.name != "__MACOSX")
 
 
-def _children_here(folder: Path) -> Iterator[Child]:
+def _children_here(folder: Path) -> Iterator[FolderEntry]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                yield Child(entry.name, _is_folder(entry), entry.is_symlink())
+                yield FolderEntry(entry.name, _is_folder(entry), entry.is_symlink())
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be read ({error.strerror}): check its permissions.") from error
 
@@ -187,7 +187,7 @@ def head(address: str, size: int = 64) -> bytes:
         return b""
 
 
-def _children_elsewhere(folder: str) -> Iterator[Child]:
+def _children_elsewhere(folder: str) -> Iterator[FolderEntry]:
     system, name = _remote(folder)
     try:
         found = system.ls(name, detail=True)
@@ -200,7 +200,7 @@ def _children_elsewhere(folder: str) -> Iterator[Child]:
     for child in found:
         # Some storages list a folder, made as an empty file, in itself.
         if child["name"].strip("/") != name.strip("/"):
-            yield Child(child["name"].rstrip("/").rpartition("/")[2], child["type"] == "directory", False)
+            yield FolderEntry(child["name"].rstrip("/").rpartition("/")[2], child["type"] == "directory", False)
 
 
 def _remote(address: str, **options: Any) -> tuple[Any, str]:

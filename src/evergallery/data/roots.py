@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from evergallery.data.datasets import NAMED
-from evergallery.data.images import SUFFIXES, Skipped
+from evergallery.data.images import SUFFIXES, UnreadableImage
 from evergallery.data.listing import Entry, Listing
 from evergallery.data.places import local_path
 from evergallery.data.tables import TABLE_SUFFIXES
@@ -95,7 +95,7 @@ def root_of(place: str | Path) -> str:
     return "{}://{}{}".format(*parts)
 
 
-class Indexing:
+class SourceRoots:
     """The roots that are learned of while the listing of a source is gone through.
 
     Attributes:
@@ -129,10 +129,10 @@ class Indexing:
         self.is_read = False
         return Listing(self._entries(listing.entries), listing.by_path)
 
-    def _entries(self, entries: Iterable[Entry | Skipped]) -> Iterator[Entry | Skipped]:
+    def _entries(self, entries: Iterable[Entry | UnreadableImage]) -> Iterator[Entry | UnreadableImage]:
         folder, place = "", ""
         for entry in entries:
-            if isinstance(entry, Skipped):
+            if isinstance(entry, UnreadableImage):
                 yield entry
                 continue
             path = local_path(entry.uri)

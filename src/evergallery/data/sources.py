@@ -14,7 +14,7 @@ from evergallery.data.cache import PixelCache
 from evergallery.data.datasets import NAMED
 from evergallery.data.image_arrays import read_arrays
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import SUFFIXES, Preprocessing, Skipped, read_pixels
+from evergallery.data.images import SUFFIXES, Preprocessing, UnreadableImage, read_pixels
 from evergallery.data.listing import Entry, Listing, list_folder, list_table, split_among
 from evergallery.data.places import local_path, read
 from evergallery.data.published import layout_of, require_no_known_set
@@ -177,7 +177,7 @@ def read_entries(
     decoded, total = _DecodedImages(cache, preprocessing), len(entries)
     hashes: list[str] = []
     kept: list[Entry] = []
-    skipped: list[Skipped] = []
+    skipped: list[UnreadableImage] = []
     with ThreadPoolExecutor(DECODING_THREADS) as threads, decoded.writing():
         for start in range(0, total, DECODING_BLOCK):
             block = entries[start : start + DECODING_BLOCK]
@@ -185,7 +185,7 @@ def read_entries(
             opened = threads.map(lambda entry: _open(entry, preprocessing, decoded.has), block)
             for entry, (content, image) in zip(block, opened, strict=True):
                 if isinstance(image, str):
-                    skipped.append(Skipped(entry.uri, image))
+                    skipped.append(UnreadableImage(entry.uri, image))
                     continue
                 if image is not None:
                     new.setdefault(content, image)

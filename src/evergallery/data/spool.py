@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.listing import Entry, Listing, path_key, twice
 from evergallery.errors import InputError
 
@@ -30,11 +30,11 @@ class Spool:
         self._by_path = listing.by_path
         last: list[Entry] = []
         splits: set[str] = set()
-        refused: list[Skipped] = []
+        refused: list[UnreadableImage] = []
 
         def rows() -> Iterator[tuple[Any, ...]]:
             for entry in listing.entries:
-                if isinstance(entry, Skipped):
+                if isinstance(entry, UnreadableImage):
                     refused.append(entry)
                     continue
                 last[:] = [entry]
@@ -82,9 +82,9 @@ class Spool:
         ):
             yield Entry(_unpacked(uri), label, item_id=item_id, metadata=json.loads(metadata) if metadata else {})
 
-    def refused(self) -> Iterator[Skipped]:
+    def refused(self) -> Iterator[UnreadableImage]:
         """The files that the listing names as pictures that cannot be read."""
-        return (Skipped(*row) for row in self._database.execute("select uri, reason from refused"))
+        return (UnreadableImage(*row) for row in self._database.execute("select uri, reason from refused"))
 
     def labels(self) -> list[str]:
         """The names of all classes, each once."""

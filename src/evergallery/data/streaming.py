@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import Preprocessing, Skipped, read_pixels
+from evergallery.data.images import Preprocessing, UnreadableImage, read_pixels
 from evergallery.data.images.sizes import Size, sides
 from evergallery.data.listing import Entry
 from evergallery.data.places import read
@@ -122,10 +122,10 @@ def in_background(items: Iterable[Out], depth: int = 1) -> Iterator[Iterator[Out
             thread.join(0.01)
 
 
-def read_pictures(pool: ThreadPoolExecutor, entries: Iterable[Entry]) -> Iterator[Picture | Skipped]:
+def read_pictures(pool: ThreadPoolExecutor, entries: Iterable[Entry]) -> Iterator[Picture | UnreadableImage]:
     """The files of entries, read and hashed by a pool, in their order, with what cannot be read."""
 
-    def read_group(group: Sequence[Entry]) -> list[Picture | Skipped]:
+    def read_group(group: Sequence[Entry]) -> list[Picture | UnreadableImage]:
         return [read_picture(entry) for entry in group]
 
     for group in ahead(pool, read_group, grouped(entries, GROUP), READERS):
@@ -144,9 +144,9 @@ def pictures_of(images: ImageSet) -> Iterator[Picture]:
         yield Picture(entry, content, images.pixels[images.rows[index]])
 
 
-def blocks(found: Iterable[Picture | Skipped], size: int) -> Iterator[list[Picture | Skipped]]:
+def blocks(found: Iterable[Picture | UnreadableImage], size: int) -> Iterator[list[Picture | UnreadableImage]]:
     """Pictures in lists of at most ``size``, and of fewer where their files are large."""
-    block: list[Picture | Skipped] = []
+    block: list[Picture | UnreadableImage] = []
     held = 0
     for picture in found:
         block.append(picture)
@@ -158,34 +158,36 @@ def blocks(found: Iterable[Picture | Skipped], size: int) -> Iterator[list[Pictu
         yield block
 
 
-def read_picture(entry: Entry) -> Picture | Skipped:
+def read_picture(entry: Entry) -> Picture | UnreadableImage:
     """The file of an entry, read and hashed, or why it cannot be."""
     try:
         entry.uri.encode()
     except UnicodeEncodeError:
         # File names that are no text in the file system's encoding come as lone surrogates, which no gallery can hold.
         name = entry.uri.encode(errors="backslashreplace").decode()
-        return Skipped(name, "its name is not Unicode: rename it.")
+        return UnreadableImage(name, "its name is not Unicode: rename it.")
     try:
         data = read(entry.uri)
     except InputError as error:
-        return Skipped(entry.uri, str(error))
+        return UnreadableImage(entry.uri, str(error))
     return Picture(entry, hashlib.sha256(data).hexdigest(), data)
 
 
-def with_data(picture: Picture) -> Picture | Skipped:
+def with_data(picture: Picture) -> Picture | UnreadableImage:
     """A picture with its file, which is read again where it is not at hand and must be what it was."""
     if picture.data is not None:
         return picture
     found = read_picture(picture.entry)
     if isinstance(found, Picture) and found.content != picture.content:
-        return Skipped(picture.entry.uri, "it changed while it was being indexed: index it again.")
+        return UnreadableImage(picture.entry.uri, "it changed while it was being indexed: index it again.")
     return found
 
 
-def decode_picture(picture: Picture | Skipped, preprocessing: Preprocessing) -> NDArray[np.uint8] | Skipped:
+def decode_picture(
+    picture: Picture | UnreadableImage, preprocessing: Preprocessing
+) -> NDArray[np.uint8] | UnreadableImage:
     """The pixels (S, S, 3) that a network wants of a picture with its data, or why there are none."""
-    if isinstance(picture, Skipped):
+    if isinstance(picture, UnreadableImage):
         return picture
     assert picture.data is not None, "it was read again where its data was let go"
     if not isinstance(picture.data, bytes):
@@ -193,7 +195,7 @@ def decode_picture(picture: Picture | Skipped, preprocessing: Preprocessing) -> 
     try:
         return read_pixels(picture.data, preprocessing)
     except InputError as error:
-        return Skipped(picture.entry.uri, str(error))
+        return UnreadableImage(picture.entry.uri, str(error))
 
 
 def grouped(items: Iterable[In], size: int) -> Iterator[list[In]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.generations.generation import Generation
 from evergallery.retrieval.metrics import RetrievalMetrics
 
@@ -43,7 +43,7 @@ class DemoResult:
     contenders: Sequence[DemoRow]
     findings: Sequence[str]
     foot: str
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[UnreadableImage, ...]
     page: Path
 
     columns = (

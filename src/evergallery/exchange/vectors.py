@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.vectors import VectorBatch, VectorTable, open_vectors, write_vectors
 from evergallery.errors import InputError, NotFoundError, RefusedError
 from evergallery.exchange.known import known_generation, next_generation
@@ -56,7 +56,7 @@ class VectorImport:
     replaced: int
     unchanged: int
     normalised: int
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[UnreadableImage, ...]
     seconds: float
     conflicts: tuple[LabelConflict, ...] = ()
     conflict_count: int = 0
@@ -270,7 +270,7 @@ def _refresh_from_table(
         for identifier, embedding in zip(batch.ids, batch.embeddings, strict=True):
             item = holdings.gallery.get(identifier, view=view)
             if item is None:
-                unknown.append(Skipped(identifier, "no stored item has this id"))
+                unknown.append(UnreadableImage(identifier, "no stored item has this id"))
             else:
                 new.append(replace(item, embedding=embedding, generation=maker.fingerprint))
         before, gained = gained, gained + holdings.gallery.refresh(new, opened.id)

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from evergallery._version import __version__
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.images.decoding import largest_image
 from evergallery.data.listing import Entry
 from evergallery.data.roots import Roots
@@ -201,17 +201,17 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
+    def read(self, entries: Iterable[Entry]) -> Generator[Picture | UnreadableImage, None, None]:
         """The files of entries, hashed; their data stays where it was read."""
         groups = ((None, group) for group in grouped(entries, batch_size(self.generation.preprocessing.size)))
-        for _, found in self._answers("read", groups, lambda entry, reason: Skipped(entry.uri, reason)):
+        for _, found in self._answers("read", groups, lambda entry, reason: UnreadableImage(entry.uri, reason)):
             yield from found
 
     def embed(
         self, batches: Iterable[tuple[Tag, Sequence[Picture]]], most: int
     ) -> Generator[tuple[Tag, list[PictureAnswer]], None, None]:
         """The vectors of pictures."""
-        yield from self._answers("embed", batches, lambda picture, reason: Skipped(picture.entry.uri, reason))
+        yield from self._answers("embed", batches, lambda picture, reason: UnreadableImage(picture.entry.uri, reason))
 
     def renew(
         self, batches: Iterable[Sequence[Item]], most: int, known: PixelSource | None, roots: Roots

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.data.images import Preprocessing, Skipped
+from evergallery.data.images import Preprocessing, UnreadableImage
 from evergallery.data.listing import Entry
 from evergallery.data.roots import Roots
 from evergallery.data.streaming import (
@@ -34,7 +34,7 @@ from evergallery.holdings.runtimes import Running
 from evergallery.network.runtimes import Embed
 
 Tag = TypeVar("Tag")
-PictureAnswer = NDArray[np.float32] | Skipped
+PictureAnswer = NDArray[np.float32] | UnreadableImage
 """A picture's vector (D,), or why it has none."""
 ItemAnswer = NDArray[np.float32] | Problem
 """A stored item's new vector (D,), or why it keeps the old one."""
@@ -49,7 +49,7 @@ class Extraction(Protocol):
 
     how: Mapping[str, str]
 
-    def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
+    def read(self, entries: Iterable[Entry]) -> Generator[Picture | UnreadableImage, None, None]:
         """The files of entries, hashed, with or without their data."""
         ...
 
@@ -81,7 +81,7 @@ class LocalExtraction:
         self.preprocessing = preprocessing
         self.how: Mapping[str, str] = {}
 
-    def read(self, entries: Iterable[Entry]) -> Generator[Picture | Skipped, None, None]:
+    def read(self, entries: Iterable[Entry]) -> Generator[Picture | UnreadableImage, None, None]:
         """The files of entries, with their data."""
         with working(READERS) as readers:
             yield from read_pictures(readers, entries)
@@ -123,21 +123,24 @@ class LocalExtraction:
 
 
 def decoded_by(
-    decoders: ThreadPoolExecutor, threads: int, pictures: Iterable[Picture | Skipped], preprocessing: Preprocessing
-) -> list[NDArray[np.uint8] | Skipped]:
+    decoders: ThreadPoolExecutor,
+    threads: int,
+    pictures: Iterable[Picture | UnreadableImage],
+    preprocessing: Preprocessing,
+) -> list[NDArray[np.uint8] | UnreadableImage]:
     """The pixels (S, S, 3) of each picture, or why there are none."""
     return list(ahead(decoders, lambda picture: decode_picture(picture, preprocessing), pictures, 8 * threads))
 
 
-def embedded(decoded: Sequence[NDArray[np.uint8] | Skipped], embed: Embed) -> list[PictureAnswer]:
+def embedded(decoded: Sequence[NDArray[np.uint8] | UnreadableImage], embed: Embed) -> list[PictureAnswer]:
     """The vectors of pixels (S, S, 3), which go through the network together."""
-    images = [pixels for pixels in decoded if not isinstance(pixels, Skipped)]
+    images = [pixels for pixels in decoded if not isinstance(pixels, UnreadableImage)]
     vectors = iter(embed(np.stack(images)) if images else ())
-    return [pixels if isinstance(pixels, Skipped) else next(vectors) for pixels in decoded]
+    return [pixels if isinstance(pixels, UnreadableImage) else next(vectors) for pixels in decoded]
 
 
 def embedded_as_decoded(
-    decoding: Sequence[Future[NDArray[np.uint8] | Skipped]], opened: Callable[[], Running]
+    decoding: Sequence[Future[NDArray[np.uint8] | UnreadableImage]], opened: Callable[[], Running]
 ) -> list[PictureAnswer]:
     """The vectors of pictures that are being decoded: what is there by now goes through the network, which waits for no more.
 
@@ -153,7 +156,7 @@ def embedded_as_decoded(
     answers: list[PictureAnswer] = []
     waiting = deque(decoding)
     while waiting:
-        some: list[NDArray[np.uint8] | Skipped] = []
+        some: list[NDArray[np.uint8] | UnreadableImage] = []
         while waiting and (not some or all(picture.done() for picture in itertools.islice(waiting, part))):
             some += [waiting.popleft().result() for _ in range(min(part, len(waiting)))]
         answers += embedded(some, network)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evergallery._version import __version__
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.images.decoding import MAX_PIXELS
 from evergallery.data.listing import Entry
 from evergallery.data.places import local_path
@@ -100,7 +100,7 @@ class Worker:
             return Refusal(f"The machine {self.machine} of the cluster: {error}")
         return answers
 
-    def read(self, entries: Sequence[Entry]) -> list[Picture | Skipped]:
+    def read(self, entries: Sequence[Entry]) -> list[Picture | UnreadableImage]:
         """Read and hash files; their data stays behind."""
         found = read_pictures(self._readers, entries)
         return [
@@ -129,7 +129,7 @@ class Worker:
             for answer in answers
         ]
 
-    def _seen_from_here(self, skipped: Skipped) -> Skipped:
+    def _seen_from_here(self, skipped: UnreadableImage) -> UnreadableImage:
         path = local_path(skipped.uri)
         if path is None or path.exists():
             return skipped

@@ -3,7 +3,7 @@
 from evergallery.files.durable import (
     LOOK_SECONDS,
     TEMPORARY_PREFIX,
-    ReadOnce,
+    FileContents,
     copy_hashed,
     creation_of,
     give_to_owner,
@@ -27,7 +27,7 @@ from evergallery.files.durable import (
 __all__ = [
     "LOOK_SECONDS",
     "TEMPORARY_PREFIX",
-    "ReadOnce",
+    "FileContents",
     "copy_hashed",
     "creation_of",
     "give_to_owner",

@@ -143,7 +143,7 @@ def read_object(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
     return dict(content)
 
 
-class ReadOnce(Generic[Content]):
+class FileContents(Generic[Content]):
     """The contents of files, read again only where a file was replaced; threads may share it.
 
     Files must be replaced by a rename, as ``write_atomic`` does. What is returned is shared: nobody may change it.

@@ -11,7 +11,7 @@ from evergallery.adapters.card import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.roots import Roots, roots_at
 from evergallery.errors import DamagedError, EvergalleryError, NotFoundError, did_you_mean
-from evergallery.files import ReadOnce, give_to_owner, lock, read_object, write_json
+from evergallery.files import FileContents, give_to_owner, lock, read_object, write_json
 from evergallery.gallery.items import View
 from evergallery.gallery.opening import open_store
 from evergallery.gallery.places import is_url
@@ -47,9 +47,9 @@ class Holdings:
         self.loaded = LoadedModels()
         self.unreadable: dict[str, float] = {}
         """Items whose image could not be opened for a query, and the monotonic time from which it is tried again."""
-        self._state = ReadOnce(State.read)
-        self._generations = ReadOnce(lambda card: Generation.load(card.parent))
-        self._stored_adapters = ReadOnce(lambda card: StoredAdapter.load(card.parent))
+        self._state = FileContents(State.read)
+        self._generations = FileContents(lambda card: Generation.load(card.parent))
+        self._stored_adapters = FileContents(lambda card: StoredAdapter.load(card.parent))
         if not self._state_path.is_file():
             raise NotFoundError(
                 f"{self.directory} is not a workspace: create one with  evergallery init {quote(str(directory))}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evergallery.data.roots import Indexing, root_of
+from evergallery.data.roots import SourceRoots, root_of
 from evergallery.errors import NotFoundError
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.watching import Watcher
@@ -42,7 +42,7 @@ def forbid_images(holdings: Holdings, *places: str | Path) -> list[str]:
 
 
 @contextmanager
-def allowing(holdings: Holdings, places: Indexing, watcher: Watcher) -> Iterator[None]:
+def allowing(holdings: Holdings, places: SourceRoots, watcher: Watcher) -> Iterator[None]:
     """Record where what is indexed in the block lies: what was named by whoever indexes may be opened again.
 
     Where the block ends before all was listed, nothing was stored, and nothing more may be opened than before.

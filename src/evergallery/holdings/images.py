@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.roots import Indexing
+from evergallery.data.roots import SourceRoots
 from evergallery.data.sources import load
 from evergallery.files import is_writable
 from evergallery.holdings.holdings import Holdings
@@ -62,6 +62,6 @@ class ImageReader:
             require_labels=minimum_per_class > 0,
             minimum_per_class=max(1, minimum_per_class),
             splits=splits,
-            watched=Indexing(data, self.data_dir, self.holdings.state.image_roots).watched,
+            watched=SourceRoots(data, self.data_dir, self.holdings.state.image_roots).watched,
             on_progress=lambda done, total: self.watcher.counted("reading images", done, total),
         )

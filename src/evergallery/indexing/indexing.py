@@ -6,7 +6,7 @@ from typing import Any
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.listing import Listing
-from evergallery.data.roots import Indexing
+from evergallery.data.roots import SourceRoots
 from evergallery.data.sources import find, folder_at
 from evergallery.errors import InputError
 from evergallery.extraction.opening import extracting
@@ -15,7 +15,7 @@ from evergallery.holdings.comparing import require_compatible, space_of, stored_
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_roots import allowing
 from evergallery.holdings.spaces import Space
-from evergallery.indexing.pipeline import IndexResult, IndexSource, KnownItems, index_images
+from evergallery.indexing.pipeline import IndexResult, IndexSource, StoredItemPolicy, index_images
 from evergallery.watching import SILENT, Watcher
 
 
@@ -70,7 +70,7 @@ def index(
         raise InputError("What is gone is known of a whole folder alone: index a folder, without --split, with --sync.")
     maker = holdings.generation(generation) if generation else holdings.promoted
     require_compatible(holdings, Space(maker), stored_spaces(holdings))
-    places = Indexing("" if isinstance(data, ImageSet) else data, data_dir, holdings.state.image_roots)
+    places = SourceRoots("" if isinstance(data, ImageSet) else data, data_dir, holdings.state.image_roots)
     images: ImageSet | Listing
     if isinstance(data, ImageSet):
         images = data
@@ -78,7 +78,7 @@ def index(
         images = find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
     if isinstance(images, Listing):
         images = places.watched(images)
-    known = KnownItems(relabel, folder if sync else None, lambda question: prune or watcher.confirms(question))
+    known = StoredItemPolicy(relabel, folder if sync else None, lambda question: prune or watcher.confirms(question))
     with allowing(holdings, places, watcher), extracting(holdings, maker, cluster, workers, watcher) as extraction:
         source = IndexSource(images, str(data), holdings.directory / "skipped.csv", split)
         done = index_images(holdings.gallery, maker, extraction, source, watcher, known)

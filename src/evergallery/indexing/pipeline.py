@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from evergallery.data.image_set import ImageSet
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.listing import Listing
 from evergallery.data.sources import check_classes
 from evergallery.data.spool import Addresses, IdRegister, Spool
@@ -60,7 +60,7 @@ class IndexResult:
     added: int
     replaced: int
     unchanged: int
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[UnreadableImage, ...]
     seconds: float
     skipped_count: int = 0
     skipped_file: Path | None = None
@@ -93,7 +93,7 @@ class Batch:
     rewritten: list[Item]
     unchanged: int
     again: list[Item]
-    skipped: list[Skipped]
+    skipped: list[UnreadableImage]
     passed: int
     found: list[tuple[str, str, bool]]
 
@@ -116,7 +116,7 @@ class IndexSource:
 
 
 @dataclass(frozen=True)
-class KnownItems:
+class StoredItemPolicy:
     """The treatment of items that are stored already.
 
     Attributes:
@@ -136,7 +136,7 @@ def index_images(
     extraction: Extraction,
     incoming: IndexSource,
     watcher: Watcher,
-    known: KnownItems = KnownItems(),
+    known: StoredItemPolicy = StoredItemPolicy(),
 ) -> IndexResult:
     """Store the images' vectors by ``maker``; an image that two files hold is stored once, with what either says of it.
 
@@ -198,8 +198,8 @@ class _Source:
         skipped_file: see ``IndexSource``.
     """
 
-    found: Iterable[Picture | Skipped]
-    refused: Sequence[Skipped]
+    found: Iterable[Picture | UnreadableImage]
+    refused: Sequence[UnreadableImage]
     total: int
     skipped_file: Path
 
@@ -229,7 +229,7 @@ class _Run:
     """
 
     def __init__(
-        self, stack: ExitStack, store: GalleryStore, maker: Generation, source: _Source, known: KnownItems
+        self, stack: ExitStack, store: GalleryStore, maker: Generation, source: _Source, known: StoredItemPolicy
     ) -> None:
         self.store, self.maker, self.source, self.known = store, maker, source, known
         self.was_empty = not store.count()
@@ -242,7 +242,7 @@ class _Run:
         self.copies, self.moved = 0, 0
         self.copied: list[str] = []
 
-    def prepare(self, block: Sequence[Picture | Skipped]) -> tuple[Batch, list[Picture]]:
+    def prepare(self, block: Sequence[Picture | UnreadableImage]) -> tuple[Batch, list[Picture]]:
         """Return what is to be done about a block of images, and which of them are to be embedded."""
         return _prepared(block, self.store, self.maker, self.register)
 
@@ -290,7 +290,7 @@ def _is_moved(item: Item, known: Item | None) -> bool:
 
 
 def _prepared(
-    block: Sequence[Picture | Skipped], store: GalleryStore, maker: Generation, register: IdRegister
+    block: Sequence[Picture | UnreadableImage], store: GalleryStore, maker: Generation, register: IdRegister
 ) -> tuple[Batch, list[Picture]]:
     """Return what is to be done about a block of images, nothing where the gallery holds it already; and which to embed."""
     found = [picture for picture in block if isinstance(picture, Picture)]
@@ -320,18 +320,20 @@ def _prepared(
         rewritten=[replace(item, embedding=vectors[item.id].embedding) for item in known],
         unchanged=unchanged,
         again=[_item(picture, maker.fingerprint, time) for picture in again],
-        skipped=[picture for picture in block if isinstance(picture, Skipped)],
+        skipped=[picture for picture in block if isinstance(picture, UnreadableImage)],
         passed=len(block),
         found=[(picture.entry.uri, picture.content, _identifier(picture) in lacking) for picture in found],
     )
     return batch, pictures
 
 
-def _answered(batch: Batch, answers: Sequence[PictureAnswer], register: IdRegister) -> tuple[list[Item], list[Skipped]]:
+def _answered(
+    batch: Batch, answers: Sequence[PictureAnswer], register: IdRegister
+) -> tuple[list[Item], list[UnreadableImage]]:
     """Return what is to be stored of a batch, and what could not be read or decoded."""
     items, bad = list(batch.rewritten), list(batch.skipped)
     for item, answer in zip(batch.new, answers, strict=True):
-        if isinstance(answer, Skipped):
+        if isinstance(answer, UnreadableImage):
             bad.append(answer)
             register.blame(item.id, answer.reason)
         else:
@@ -339,7 +341,7 @@ def _answered(batch: Batch, answers: Sequence[PictureAnswer], register: IdRegist
     for item in list(batch.again):
         reason = register.blamed(item.id)
         if reason is not None:
-            bad.append(Skipped(str(item.uri), reason))
+            bad.append(UnreadableImage(str(item.uri), reason))
             batch.again.remove(item)
     return items, bad
 

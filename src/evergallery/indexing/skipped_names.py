@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.strings.redaction import redacted, redacted_text
 
 SKIPPED_KEPT = 1000
@@ -22,7 +22,7 @@ class SkippedNames:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
-        self.first: list[Skipped] = []
+        self.first: list[UnreadableImage] = []
         self._file: IO[str] | None = None
 
     @property
@@ -30,7 +30,7 @@ class SkippedNames:
         """Return whether the table was needed."""
         return self._file is not None
 
-    def add(self, skipped: Sequence[Skipped]) -> None:
+    def add(self, skipped: Sequence[UnreadableImage]) -> None:
         """Write down more files that were skipped."""
         for file in skipped:
             self.count += 1
@@ -44,7 +44,7 @@ class SkippedNames:
         if self._file is not None:
             self._file.close()
 
-    def _write(self, file: Skipped) -> None:
+    def _write(self, file: UnreadableImage) -> None:
         if self._file is None:
             self._file = self.path.open("w", newline="", encoding="utf-8")
             rows = [("uri", "reason"), *map(_redacted, self.first)]
@@ -52,5 +52,5 @@ class SkippedNames:
         csv.writer(self._file).writerow(_redacted(file))
 
 
-def _redacted(file: Skipped) -> tuple[str, str]:
+def _redacted(file: UnreadableImage) -> tuple[str, str]:
     return redacted(file.uri), redacted_text(file.reason)

@@ -16,8 +16,8 @@ from evergallery.data.listing import SPLITS
 from evergallery.data.tasks import stratified_validation
 from evergallery.network import Network, Outputs, outputs_of
 from evergallery.network.features import (
+    AugmentedViews,
     FeatureCache,
-    Views,
     backbone_fingerprint,
     feature_set,
     feature_width,
@@ -140,7 +140,7 @@ class Features:
         self,
         cache: Path,
         networks: Sequence[tuple[Network, Preprocessing]],
-        views: Views,
+        views: AugmentedViews,
         watcher: Watcher,
         device: torch.device,
     ) -> None:

@@ -21,10 +21,10 @@ from evergallery.learning.runs import begin, finished, on_other_images, run_dire
 from evergallery.learning.solving import lineage_scatter, solve
 from evergallery.memory import ClassMeans, Memory, TrainingOutputs
 from evergallery.network import Network, Outputs
-from evergallery.network.features import Views
+from evergallery.network.features import AugmentedViews
 from evergallery.network.ranks import Ranks
 from evergallery.strings.redaction import redacted_text
-from evergallery.training import Past, TrainingData, TrainingResult, train
+from evergallery.training import Lineage, TrainingData, TrainingResult, train
 from evergallery.watching import Watcher
 
 
@@ -111,7 +111,7 @@ class Learner:
         training, validation = cut_validation(self.images, fraction, settings.validation_seed)
         if not self.run.frozen:
             return Inputs(training, validation, training, {})
-        views = Views(settings.views, settings.flip)
+        views = AugmentedViews(settings.views, settings.flip)
         features = Features(self.directory / "cache", networks.involved, views, self.watcher, self.ranks.device)
         learned = features.of(training, self.ranks)
         chosen_by = None if validation is None else features.of(validation, self.ranks)
@@ -122,7 +122,7 @@ class Learner:
         run = self.run
         parent, root = networks.parent, networks.root
         another = another_network(run, len(self.images.classes))
-        past = Past(
+        past = Lineage(
             parent=inputs.fit(parent, run.parent.preprocessing) if parent and run.parent else None,
             root=inputs.fit(root, run.root.preprocessing) if root and run.root else None,
             inherited=run.inherits,

@@ -15,7 +15,7 @@ from evergallery.network import Network, Outputs
 
 
 @dataclass(frozen=True)
-class Mutual(Method["Support"]):
+class Mutual(Method["SupportState"]):
     """Old and new knowledge with equal weight: the parent teaches relations, and so does a network without a past.
 
     A supporting network learns the new task beside the current one and is thrown away; the two teach each other. From
@@ -57,11 +57,11 @@ class Mutual(Method["Support"]):
     weighting: Weighting = "clamped"
     drift: Literal["chained", "one-jump"] = "chained"
 
-    def begin(self, task: Task) -> "Support":
+    def begin(self, task: Task) -> "SupportState":
         """The supporting network, and the class means of the generations before the parent."""
-        return Support(task.second_network(self.supporting), task.memory.earlier())
+        return SupportState(task.second_network(self.supporting), task.memory.earlier())
 
-    def losses(self, step: Step["Support"]) -> dict[str, Tensor]:
+    def losses(self, step: Step["SupportState"]) -> dict[str, Tensor]:
         """Terms ``metric``, ``supporting metric``, ``old relations``, ``mutual relations``, ``virtual relations``."""
         new, old, supporting = step.new, step.parent, step.through(step.state.supporting)
         loss = metric_loss(self.loss)
@@ -107,7 +107,7 @@ class Mutual(Method["Support"]):
         return relation_distillation(first, second, self.temperature)
 
 
-class Support(nn.Module):
+class SupportState(nn.Module):
     """The state of mutual distillation beside the network: a peer, and class means of earlier generations."""
 
     def __init__(self, supporting: Network, earlier: list[ClassMeans]) -> None:

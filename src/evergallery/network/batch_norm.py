@@ -15,10 +15,10 @@ def synchronise(network: nn.Module, ranks: Ranks) -> None:
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             own = type(module)
-            module.__class__ = type(own.__name__, (_Synchronised, own), {"ranks": ranks})
+            module.__class__ = type(own.__name__, (_SynchronisedBatchNorm, own), {"ranks": ranks})
 
 
-class _Synchronised(_BatchNorm):
+class _SynchronisedBatchNorm(_BatchNorm):
     """The class that a layer takes in place of its own; timm's layers have a dropout and an activation in them."""
 
     ranks: Ranks

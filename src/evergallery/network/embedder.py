@@ -91,7 +91,7 @@ class Embedder(Extractor):
             if architecture.neck in IDENTITIES:
                 self.neck.append(UnitRows())
             if architecture.neck == "mlp":
-                self.neck.append(Residual(dimension))
+                self.neck.append(ResidualLayer(dimension))
             if "linear" in architecture.neck:
                 linear = nn.Linear(backbone.width, dimension)
                 if architecture.neck == "unit-linear":
@@ -122,7 +122,7 @@ class UnitRows(nn.Module):
         return F.normalize(features)
 
 
-class Residual(nn.Module):
+class ResidualLayer(nn.Module):
     """``x + W₂ gelu(W₁ x + b₁) + b₂`` of rows (B, W), as wide within; it begins as the identity.
 
     Args:
@@ -141,7 +141,7 @@ class Residual(nn.Module):
         return features + added
 
 
-class Columns(nn.Module):
+class FeatureColumns(nn.Module):
     """The backbone of known features: its columns of the features (B, W) that one frozen backbone or several gave.
 
     Args:

@@ -225,7 +225,7 @@ def _ask(endpoint: Endpoint, account: Account, images: NDArray[np.float32]) -> l
             time.sleep(wait)
         try:
             return _vectors(endpoint, _post(endpoint, terms, key, content), len(images))
-        except _AgainError as again:
+        except _RetryError as again:
             reason, asked = str(again), again.pause
         if attempt + 1 == terms.tries:
             break
@@ -237,7 +237,7 @@ def _ask(endpoint: Endpoint, account: Account, images: NDArray[np.float32]) -> l
     raise UnavailableError(f"{endpoint} {reason}, {often}: try again later; what was done so far is kept.")
 
 
-class _AgainError(Exception):
+class _RetryError(Exception):
     """A try has failed that another one may make good; ``pause`` in seconds where the endpoint asks for one."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
@@ -245,7 +245,7 @@ class _AgainError(Exception):
         self.pause = pause
 
 
-class _StayHere(HTTPRedirectHandler):
+class _NoRedirects(HTTPRedirectHandler):
     """Follows nobody elsewhere: neither pictures nor the key go to an address that was not registered."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
@@ -260,7 +260,7 @@ def _post(endpoint: Endpoint, terms: Terms, key: str | None, content: bytes) -> 
     request = Request(endpoint.address, content, headers, method="POST")
     until = time.monotonic() + terms.timeout
     try:
-        with build_opener(_StayHere).open(request, timeout=terms.timeout) as answer:
+        with build_opener(_NoRedirects).open(request, timeout=terms.timeout) as answer:
             return _read(answer, until)
     except HTTPError as error:
         with error:
@@ -271,7 +271,7 @@ def _post(endpoint: Endpoint, terms: Terms, key: str | None, content: bytes) -> 
             raise UnavailableError(f"{endpoint} shows a certificate that nobody here trusts: mend it there.") from None
         late = isinstance(cause, TimeoutError)
         told = f"does not answer within {terms.timeout:g} s" if late else f"does not answer ({_bare(str(cause), key)})"
-        raise _AgainError(told) from None
+        raise _RetryError(told) from None
 
 
 def _read(answer: Any, until: float) -> bytes:
@@ -284,7 +284,7 @@ def _read(answer: Any, until: float) -> bytes:
         if time.monotonic() > until:
             raise TimeoutError
         if length > MOST_BYTES:
-            raise _AgainError(f"answers with more than {MOST_BYTES // 2**20} MiB")
+            raise _RetryError(f"answers with more than {MOST_BYTES // 2**20} MiB")
     return b"".join(blocks)
 
 
@@ -292,7 +292,7 @@ def _failure(endpoint: Endpoint, terms: Terms, key: str | None, error: HTTPError
     """Return what a status that is not 200 comes to."""
     status = error.code
     if status in COME_AGAIN:
-        return _AgainError(f"answers {status}", _retry_after(error.headers.get("Retry-After")))
+        return _RetryError(f"answers {status}", _retry_after(error.headers.get("Retry-After")))
     if status in (401, 403):
         named = (
             f"the key in {terms.key_env}"
@@ -307,7 +307,7 @@ def _failure(endpoint: Endpoint, terms: Terms, key: str | None, error: HTTPError
     try:
         told = json.loads(_read(error.fp, until))["error"]
         told = told["message"] if isinstance(told, dict) else told
-    except (ValueError, KeyError, TypeError, OSError, HTTPException, AttributeError, _AgainError):
+    except (ValueError, KeyError, TypeError, OSError, HTTPException, AttributeError, _RetryError):
         told = ""
     why = f" ({_bare(str(told), key)})" if told else ""
     return InputError(f"{endpoint} answers {status}{why}: see its address, its model's name, --body and --size.")
@@ -318,7 +318,7 @@ def _vectors(endpoint: Endpoint, content: bytes, count: int) -> list[list[float]
     try:
         answer = json.loads(content)
     except ValueError:
-        raise _AgainError("answers with JSON that is not whole") from None
+        raise _RetryError("answers with JSON that is not whole") from None
     rows = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(

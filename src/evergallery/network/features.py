@@ -17,7 +17,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size
 from evergallery.files.tensors import hash_tensors
-from evergallery.network.embedder import Columns, Embedder, Network
+from evergallery.network.embedder import Embedder, FeatureColumns, Network
 from evergallery.network.extraction import evaluating, looked_at
 from evergallery.network.gpu import exact, on_device
 
@@ -30,7 +30,7 @@ OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Views:
+class AugmentedViews:
     """The number of augmented views of an image that are kept beside the image itself, and their kind.
 
     Attributes:
@@ -98,7 +98,7 @@ class FeatureCache:
         return self._rows("plain", 1, images, lambda pixels, _: [pixels], on_progress)
 
     def views(
-        self, images: ImageSet, views: Views, on_progress: OnProgress | None = None
+        self, images: ImageSet, views: AugmentedViews, on_progress: OnProgress | None = None
     ) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
         """Features (M, V, W) of augmented views, and the row of each of N images."""
 
@@ -107,7 +107,7 @@ class FeatureCache:
 
         return self._rows(views.recipe, views.count, images, make, on_progress)
 
-    def part(self, images: ImageSet, views: Views, on_progress: OnProgress | None = None) -> BackboneFeatures:
+    def part(self, images: ImageSet, views: AugmentedViews, on_progress: OnProgress | None = None) -> BackboneFeatures:
         """All features of N images."""
         return BackboneFeatures(*self.plain(images, on_progress), *self.views(images, views, on_progress))
 
@@ -153,12 +153,12 @@ def feature_width(embedder: Embedder) -> int:
 
 def on_features(network: Network, start: int) -> Network:
     """A network with the weights of another one, for features whose columns from ``start`` on are of its backbone."""
-    columns = Columns(start, start + feature_width(network.embedder))
+    columns = FeatureColumns(start, start + feature_width(network.embedder))
     return Network(network.embedder.with_backbone(columns), network.head)
 
 
 def feature_set(
-    caches: Sequence[FeatureCache], images: ImageSet, views: Views, on_progress: OnProgress | None
+    caches: Sequence[FeatureCache], images: ImageSet, views: AugmentedViews, on_progress: OnProgress | None
 ) -> FeatureSet:
     """N images as features of one backbone or several."""
     return FeatureSet(tuple(cache.part(images, views, on_progress) for cache in caches), images.labels)

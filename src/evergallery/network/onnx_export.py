@@ -31,7 +31,7 @@ PARITY = 0.9999
 OPSET = 18
 
 
-class _Runnable(nn.Module):
+class _PixelEmbedder(nn.Module):
     """The embedder with the normalisation of images before it."""
 
     def __init__(self, embedder: Extractor, preprocessing: Preprocessing) -> None:
@@ -43,7 +43,7 @@ class _Runnable(nn.Module):
         return self.embedder.embed(normalise(pixels.permute(0, 3, 1, 2), self.mean, self.std))
 
 
-class _Served(nn.Module):
+class _UnitEmbedder(nn.Module):
     """The embedder as it is served: with its normalisation of embeddings."""
 
     def __init__(self, embedder: Extractor) -> None:
@@ -73,7 +73,7 @@ def export_onnx(embedder: Extractor, preprocessing: Preprocessing, path: Path, *
     onnx = _onnx()
     # Two images, because the exporter takes a batch of one for a constant.
     example = torch.zeros(2, 3, *preprocessing.shape)
-    _write(_Served(_contiguous(embedder)), "images", example, path)
+    _write(_UnitEmbedder(_contiguous(embedder)), "images", example, path)
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {**description, PREPROCESSING: json.dumps(preprocessing.to_dict())})
     onnx.save(model, path)
@@ -98,7 +98,7 @@ def export_runnable(embedder: Extractor, preprocessing: Preprocessing, path: Pat
         ImportError: without onnx or onnxscript.
     """
     example = torch.zeros(2, *preprocessing.shape, 3, dtype=torch.uint8)
-    _write(_Runnable(_contiguous(embedder), preprocessing), "pixels", example, path)
+    _write(_PixelEmbedder(_contiguous(embedder), preprocessing), "pixels", example, path)
 
 
 def _contiguous(embedder: Extractor) -> Extractor:

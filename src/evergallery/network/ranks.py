@@ -190,10 +190,10 @@ def _part() -> None:
 def _strategy() -> "DDPStrategy":
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    class WholeBatch(DDPStrategy):
+    class WholeBatchStrategy(DDPStrategy):
         """Fabric's processes and collectives; gradients are averaged by ``Ranks``, not by a wrapper."""
 
         def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
             return module
 
-    return WholeBatch(timeout=PATIENCE)
+    return WholeBatchStrategy(timeout=PATIENCE)

@@ -10,7 +10,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.report.comparison import compared, heat_map
 from evergallery.report.measurements import choose, promotion_of, searches
-from evergallery.report.verdict import Judged, gate_sentences
+from evergallery.report.verdict import GateJudgement, gate_sentences
 from evergallery.report.words import counted, interval_of, moment
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.upgrade.evidence import Evidence, Test
@@ -83,7 +83,7 @@ def kept_sections(holdings: Holdings, kept: KeptCheck) -> dict[str, Any]:
     def recall(test: Test) -> Interval:
         return interval_of(evidence.recall(test), evidence.queries, gate.confidence)
 
-    judged = Judged(
+    judged = GateJudgement(
         *names[::-1],
         gate.conditions(evidence),
         searches(holdings, kept.candidate, kept.base.fingerprint),

@@ -20,7 +20,7 @@ from evergallery.upgrade.check import Check, PairCheck, agreement, check_pair, c
 from evergallery.upgrade.checking import through_adapters
 from evergallery.upgrade.embedding_table import holds_embeddings
 from evergallery.upgrade.gate import gate_of
-from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
+from evergallery.upgrade.held_out import HeldOutImages, HeldOutSource, read_held_out
 from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
 from evergallery.upgrade.plan import Plan
 from evergallery.upgrade.planning import plan
@@ -192,7 +192,7 @@ class _Refresh:
     no_plan: str = "There is no older generation whose vectors could be refreshed."
 
 
-def _old_classes(held_out: HeldOut, known_to: Generation) -> int:
+def _old_classes(held_out: HeldOutImages, known_to: Generation) -> int:
     """Return how many of the classes that a generation knows there are among the images."""
     if not held_out.labelled:
         return 0
@@ -202,7 +202,7 @@ def _old_classes(held_out: HeldOut, known_to: Generation) -> int:
 
 
 def _updates(
-    holdings: Holdings, held_out: HeldOut, shown: Sequence[Generation], base: Generation | None
+    holdings: Holdings, held_out: HeldOutImages, shown: Sequence[Generation], base: Generation | None
 ) -> dict[str, PairCheck]:
     """Every generation after the base in its vectors, by name."""
     spaces, policy = held_out.spaces, gate_of(holdings)
@@ -217,7 +217,7 @@ def _updates(
 
 
 def _check(
-    held_out: HeldOut,
+    held_out: HeldOutImages,
     shown: Sequence[Generation],
     candidate: Generation,
     base: Generation | None,
@@ -235,7 +235,7 @@ def _check(
 
 
 def _refresh(
-    holdings: Holdings, held_out: HeldOut, candidate: Generation, base: Generation, pair: PairCheck
+    holdings: Holdings, held_out: HeldOutImages, candidate: Generation, base: Generation, pair: PairCheck
 ) -> _Refresh:
     """The curves of a refresh, and where classes move."""
     images, old, new = held_out.protocol.images, held_out.spaces[base.name], held_out.spaces[candidate.name]

@@ -27,7 +27,7 @@ def verdict(found: Measurements) -> dict[str, Any]:
             "conditions": (),
         }
     pair = found.updates[found.candidate]
-    judged = Judged(found.candidate, found.base, pair.conditions, found.searched, found.promotion)
+    judged = GateJudgement(found.candidate, found.base, pair.conditions, found.searched, found.promotion)
     return {
         "sentences": [f"{pair.verdict.capitalize()}: {pair.reason}", *gate_sentences(judged)],
         "conditions": judged.shown,
@@ -35,7 +35,7 @@ def verdict(found: Measurements) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class GateJudgement:
     """A pair of spaces before the gate.
 
     Attributes:
@@ -58,7 +58,7 @@ class Judged:
         return [condition for condition in self.conditions if self.searched or condition.name not in SEARCHED]
 
 
-def gate_sentences(judged: Judged) -> list[str]:
+def gate_sentences(judged: GateJudgement) -> list[str]:
     """Return what the gate says of a pair, and since when the candidate answers queries where it does."""
     missed = listed([condition.name for condition in judged.shown if condition.failed])
     if judged.promotion is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evergallery.errors import InputError
-from evergallery.retrieval.ranking import SAMPLED, Leading, first, guessed, room
+from evergallery.retrieval.ranking import SAMPLED, StreamingTopK, first, guessed, room
 
 MEMORY_LIMIT = 256 * 2**20
 # On a CPU, blocks that stay near the cache are faster than larger ones.
@@ -196,13 +196,13 @@ def _from_candidates(
             some = queries[rows].float()
             guess = some @ sample
             _exclude(guess, None, sample_groups, rows, slice(0, sample.shape[1]))
-            leading = Leading(guessed(guess.numpy(), k), k, COLUMNS)
+            leading = StreamingTopK(guessed(guess.numpy(), k), k, COLUMNS)
             parts = list(_slices(len(some), -(-len(some) // threads)))
 
-            def add(part: slice, block: Tensor, start: int, leading: Leading = leading) -> None:
+            def add(part: slice, block: Tensor, start: int, leading: StreamingTopK = leading) -> None:
                 leading.add(block[part].numpy(), part, start)
 
-            def rank(part: slice, start: int = rows.start, leading: Leading = leading) -> None:
+            def rank(part: slice, start: int = rows.start, leading: StreamingTopK = leading) -> None:
                 place = slice(start + part.start, start + part.stop)
                 indices[place], scores[place], right[place] = map(torch.from_numpy, leading.ranked(part))
 

@@ -59,7 +59,7 @@ def guessed(sample: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.partition(sample, place, axis=1)[:, place])
 
 
-class Leading:
+class StreamingTopK:
     """The first k scores of R rows, whose columns come a block at a time.
 
     Only what is above a guess is kept of a block and sorted in the end, so that a block can be looked at while it is in the

@@ -76,7 +76,7 @@ class Access:
         return Caller("anonymous", self._anonymous, True)
 
 
-class KnownCallers:
+class Authentication:
     """Finds out who calls, and lets nobody call more often than they may.
 
     Args:
@@ -88,7 +88,7 @@ class KnownCallers:
     def __init__(self, app: ASGIApp, access: Access, limits: Limits) -> None:
         self._app = app
         self._access = access
-        self._rates = Rates(limits.rate, limits.burst)
+        self._rates = RateLimiter(limits.rate, limits.burst)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it."""
@@ -112,7 +112,7 @@ class KnownCallers:
         return await self._app(scope, receive, send)
 
 
-class Rates:
+class RateLimiter:
     """A bucket of tokens for each client: full at first, one taken by each request, filled again at a steady rate.
 
     Args:

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 @dataclass(frozen=True)
-class Patience:
+class ConnectionLimits:
     """The number of connections that there may be, and the time that they may take.
 
     Attributes:
@@ -36,7 +36,7 @@ class Patience:
         """The limits as options of uvicorn's ``Config``."""
         waiting: dict[Connection, None] = {}
         return {
-            "http": partial(Connection, patience=self, waiting=waiting),
+            "http": partial(Connection, limits=self, waiting=waiting),
             "limit_concurrency": self.connections + 1,
             "timeout_keep_alive": self.kept_seconds,
             # No socket is taken over from HTTP here.
@@ -48,13 +48,15 @@ class Connection(H11Protocol):
     """One connection.
 
     Args:
-        patience: with it.
+        limits: with it.
         waiting: connections that wait for a request, of all connections; who has waited longest is first.
     """
 
-    def __init__(self, *arguments: Any, patience: Patience, waiting: "dict[Connection, None]", **named: Any) -> None:
+    def __init__(
+        self, *arguments: Any, limits: ConnectionLimits, waiting: "dict[Connection, None]", **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
-        self._patience = patience
+        self._limits = limits
         self._waiting = waiting
         self._head: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -62,17 +64,17 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody has connected."""
         super().connection_made(transport)
-        while len(self.connections) > self._patience.connections and self._waiting:
+        while len(self.connections) > self._limits.connections and self._waiting:
             next(iter(self._waiting))._end()
         self._waiting[self] = None
-        self._head = self.loop.call_later(self._patience.head_seconds, self._end)
+        self._head = self.loop.call_later(self._limits.head_seconds, self._end)
 
     def data_received(self, data: bytes) -> None:
         """Something has come."""
         super().data_received(data)
         if self._waits:
             if self._head is None and not self.transport.is_closing():
-                self._head = self.loop.call_later(self._patience.head_seconds, self._end)
+                self._head = self.loop.call_later(self._limits.head_seconds, self._end)
         else:
             self._forget()
 
@@ -81,14 +83,14 @@ class Connection(H11Protocol):
         super().on_response_complete()
         if self.transport.is_closing():
             # What nobody reads would keep it open.
-            self.loop.call_later(self._patience.unread_seconds, self.transport.abort)
+            self.loop.call_later(self._limits.unread_seconds, self.transport.abort)
         elif self._waits:
             self._waiting[self] = None
 
     def pause_writing(self) -> None:
         """More waits to be read than should."""
         super().pause_writing()
-        self._unread = self.loop.call_later(self._patience.unread_seconds, self._end)
+        self._unread = self.loop.call_later(self._limits.unread_seconds, self._end)
 
     def resume_writing(self) -> None:
         """Note that what waited was read: the client may be slow, but is there."""

@@ -111,7 +111,7 @@ def failure_of(error: Exception, state: Mapping[str, Any], explain: Callable[[Ex
     return failure(status, explain(error), code, {"Retry-After": "1"} if status == 503 else None)
 
 
-class UnforeseenErrors:
+class UnexpectedErrors:
     """Answers what nobody foresaw, from whatever stands behind it.
 
     Args:

@@ -45,7 +45,7 @@ class SecurityHeaders:
         await self._app(scope, receive, sent if scope["type"] == "http" else send)
 
 
-class OwnNames:
+class KnownHosts:
     """Answers only to names that the server is known by, and lets no other site's page change anything without a token.
 
     A page of another site cannot read what is answered here, unless it makes the browser believe that its own name leads to
@@ -83,7 +83,7 @@ class OwnNames:
         return None
 
 
-class LeftBodies:
+class UnreadBodies:
     """Closes the connection of a request that was answered before all of it had come.
 
     What still comes is thrown away for a moment first: a client that is sending would otherwise find its connection broken, and

@@ -27,7 +27,7 @@ class HeldOutPictures:
     folder: Path
     pictures: Pictures
 
-    def add(self, named: Sequence[tuple[str, bytes]], labels: Sequence[str]) -> schemas.HeldOut:
+    def add(self, named: Sequence[tuple[str, bytes]], labels: Sequence[str]) -> schemas.HeldOutPictures:
         """Keep pictures, each once; one that cannot be read, or has another label already, is left out and named.
 
         Args:
@@ -67,14 +67,14 @@ class HeldOutPictures:
                 self.pictures.keep(data, place / self.pictures.place(data, content).name)
         return self.told(skipped)
 
-    def told(self, skipped: Sequence[schemas.SkippedImage] = ()) -> schemas.HeldOut:
+    def told(self, skipped: Sequence[schemas.SkippedImage] = ()) -> schemas.HeldOutPictures:
         """Return how many pictures each label has."""
         labels: dict[str, int] = {}
         for path in self._files():
             labels[path.parent.name] = labels.get(path.parent.name, 0) + 1
-        return schemas.HeldOut(labels=labels, pictures=sum(labels.values()), skipped=list(skipped))
+        return schemas.HeldOutPictures(labels=labels, pictures=sum(labels.values()), skipped=list(skipped))
 
-    def clear(self) -> schemas.HeldOut:
+    def clear(self) -> schemas.HeldOutPictures:
         """Delete every held-out picture."""
         with self.pictures.changing():
             for path in self._files():

@@ -313,7 +313,7 @@ class Searches:
             way="own" if options.vectors == "own" else found.state.answer.way,
             preview=found.preview,
             present=found.present,
-            rescored=None if found.rescored is None else schemas.Rescored(**vars(found.rescored)),
+            rescored=None if found.rescored is None else schemas.RescoreCounts(**vars(found.rescored)),
         )
 
     async def _by_its_own(self, ask: Ask, generation: str | None, state: State, _: bool) -> SearchAnswer:

@@ -26,7 +26,7 @@ from evergallery.serving.names import Names
 from evergallery.serving.pictures import Pictures
 from evergallery.serving.searches import Searches
 from evergallery.serving.shadow import Shadow, ShadowSettings
-from evergallery.serving.storing import Storing
+from evergallery.serving.storing import ItemEditor
 from evergallery.serving.threads import Threads
 from evergallery.strings.redaction import redacted_text
 from evergallery.upgrade.promotion import Promotion
@@ -111,7 +111,7 @@ class Service:
         holdings = self.holdings
         _ = holdings.gallery, holdings.notes
         self.searches = Searches(holdings, self.pictures, self.threads, self.limits, self.metrics)
-        self.storing = Storing(holdings, self.pictures, self.searches, self._who_answers, self._items_changed)
+        self.editor = ItemEditor(holdings, self.pictures, self.searches, self._who_answers, self._items_changed)
         self.searches.drift = self.drift
         self.names = Names(holdings)
         self.pictures.prepare()

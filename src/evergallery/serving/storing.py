@@ -28,7 +28,7 @@ from evergallery.serving.searches import TRIES, Image, Searches
 from evergallery.strings.names import normal
 
 
-class Storing:
+class ItemEditor:
     """Changes the items of a workspace.
 
     Args:
@@ -63,7 +63,7 @@ class Storing:
         label: str | None,
         metadata: Mapping[str, Scalar],
         relabel: bool = False,
-    ) -> schemas.Added:
+    ) -> schemas.AdditionResult:
         """Keep pictures, and their vectors by the generation that answers.
 
         Args:
@@ -91,7 +91,7 @@ class Storing:
                 return kept.model_copy(update={"skipped": skipped})
         raise RefusedError("Another generation was promoted while the pictures were looked at: add them again.")
 
-    def add_vectors(self, body: schemas.NewVectors) -> schemas.Added:
+    def add_vectors(self, body: schemas.NewVectors) -> schemas.AdditionResult:
         """Keep vectors made elsewhere.
 
         Raises:
@@ -153,7 +153,7 @@ class Storing:
         label: str | None,
         metadata: Mapping[str, Scalar],
         relabel: bool,
-    ) -> schemas.Added | None:
+    ) -> schemas.AdditionResult | None:
         """Store pictures and vectors; ``None`` where their maker does not answer any more."""
         if not new:
             return self._told(PutCounts(0, 0, 0), [])
@@ -200,14 +200,14 @@ class Storing:
             if item.content_hash not in needed:
                 self._pictures.forget(item)
 
-    def _told(self, counts: PutCounts, items: Sequence[Item]) -> schemas.Added:
+    def _told(self, counts: PutCounts, items: Sequence[Item]) -> schemas.AdditionResult:
         stored = self._holdings.gallery.get_many([item.id for item in items], with_embeddings=False)
-        return schemas.Added(
+        return schemas.AdditionResult(
             added=counts.added,
             replaced=counts.replaced,
             unchanged=counts.unchanged,
             conflicts=[
-                schemas.Conflict(item=conflict.item, known=conflict.known, said=conflict.said)
+                schemas.LabelConflict(item=conflict.item, known=conflict.known, said=conflict.said)
                 for conflict in counts.conflicts
             ],
             conflict_count=counts.conflict_count,

@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evergallery.errors import DamagedError, InputError, NotFoundError
-from evergallery.files import ReadOnce, lock, read_json, write_json
+from evergallery.files import FileContents, lock, read_json, write_json
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.holdings.state import now
 
@@ -59,7 +59,7 @@ class Tokens:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
-        self._read = ReadOnce(_read)
+        self._read = FileContents(_read)
 
     def all(self) -> list[Token]:
         """Every token, oldest first.

@@ -8,11 +8,11 @@ from evergallery.training.settings import Recipe, Settings, TrainedPart
 if TYPE_CHECKING:
     from evergallery.training.device import check_compiler, resolve_device
     from evergallery.training.standing import TrainingResult
-    from evergallery.training.trainer import Past, TrainingData, train
+    from evergallery.training.trainer import Lineage, TrainingData, train
     from evergallery.watching import Progress
 
 __all__ = [
-    "Past",
+    "Lineage",
     "Progress",
     "Recipe",
     "Settings",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Past": "evergallery.training.trainer",
+    "Lineage": "evergallery.training.trainer",
     "Progress": "evergallery.watching",
     "TrainingData": "evergallery.training.trainer",
     "TrainingResult": "evergallery.training.standing",

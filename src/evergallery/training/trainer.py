@@ -46,7 +46,7 @@ CHECKPOINT_EVERY_SECONDS = 600
 
 
 @dataclass(frozen=True)
-class Past:
+class Lineage:
     """The earlier generations of a run; none of them is changed.
 
     Attributes:
@@ -88,7 +88,7 @@ def train(
     settings: Settings,
     directory: Path,
     *,
-    past: Past | None = None,
+    past: Lineage | None = None,
     watcher: Watcher = SILENT,
 ) -> TrainingResult:
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
@@ -116,7 +116,7 @@ def train(
         OSError: the disk is full. The checkpoint before is kept.
         StoppedError: the process was sent SIGTERM; what was done is kept.
     """
-    past = past or Past()
+    past = past or Lineage()
     if method.needs.parent and past.parent is None:
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
     return Trainer(network, method, data, settings, past, watcher).train(directory)
@@ -131,7 +131,7 @@ class Trainer:
         method: Method,
         data: TrainingData,
         settings: Settings,
-        past: Past,
+        past: Lineage,
         watcher: Watcher,
     ) -> None:
         self.fabric = _fabric(settings)

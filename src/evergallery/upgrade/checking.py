@@ -17,7 +17,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.check import Check, agreement, check_pair, compatibility
 from evergallery.upgrade.gate import ALL, Condition, Gate, Scope, gate_of
-from evergallery.upgrade.held_out import HeldOut, HeldOutSource, read_held_out
+from evergallery.upgrade.held_out import HeldOutImages, HeldOutSource, read_held_out
 from evergallery.upgrade.kept_evidence import evidence_between, remember
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.pairing import EmbeddedSpace, Pairing, Vectors
@@ -81,23 +81,23 @@ def check(
     """
     wanted = _way_to_judge(holdings, answer)
     policy = _policy(holdings, among)
-    lineup = _lineup(holdings, generation, against, best, watcher)
+    compared = _compared_spaces(holdings, generation, against, best, watcher)
     source = HeldOutSource(data, old_classes, answers, queries, gallery, data_dir)
-    held_out = read_held_out(holdings, source, lineup.ordered, watcher=watcher)
-    _require_same(holdings, [space.maker for space in lineup.ordered], watcher)
+    held_out = read_held_out(holdings, source, compared.ordered, watcher=watcher)
+    _require_same(holdings, [space.maker for space in compared.ordered], watcher)
     if not held_out.labelled:
-        return _without_labels(lineup, held_out)
-    standard = _Standard(policy, _asked_of_promotion(holdings, lineup.new), price_per_hour)
-    result = _measure(holdings, lineup, held_out, standard, watcher)
+        return _without_labels(compared, held_out)
+    criteria = _Criteria(policy, _asked_of_promotion(holdings, compared.new), price_per_hour)
+    result = _measure(holdings, compared, held_out, criteria, watcher)
     if is_writable(holdings.directory):
         remember(holdings, result)
     else:
         watcher.said("the workspace cannot be written, so that nothing of this check is remembered")
-    return result if wanted is None else _judged_by(holdings, result, lineup, wanted, standard)
+    return result if wanted is None else _judged_by(holdings, result, compared, wanted, criteria)
 
 
 @dataclass(frozen=True)
-class _Lineup:
+class _ComparedSpaces:
     """The spaces that a check lays beside each other.
 
     Attributes:
@@ -119,8 +119,8 @@ class _Lineup:
 
 
 @dataclass(frozen=True)
-class _Standard:
-    """The standard that a generation is measured by.
+class _Criteria:
+    """The criteria that a generation is measured by.
 
     Attributes:
         policy: of the gate.
@@ -163,50 +163,54 @@ def _policy(holdings: Holdings, among: int) -> Gate:
     return policy.model_copy(update={"confidence": 1 - (1 - policy.confidence) / among})
 
 
-def _lineup(holdings: Holdings, generation: str, against: str | None, best: str | None, watcher: Watcher) -> _Lineup:
+def _compared_spaces(
+    holdings: Holdings, generation: str, against: str | None, best: str | None, watcher: Watcher
+) -> _ComparedSpaces:
     new = Space(holdings.generation(generation))
     others = (space for space in opponents(holdings, new.maker, against, watcher) if space.name != new.name)
-    return _Lineup(new, tuple(others), Space(holdings.generation(best)) if best else None)
+    return _ComparedSpaces(new, tuple(others), Space(holdings.generation(best)) if best else None)
 
 
-def _without_labels(lineup: _Lineup, held_out: HeldOut) -> Check:
+def _without_labels(compared: _ComparedSpaces, held_out: HeldOutImages) -> Check:
     """Return how far the generations agree, where nobody knows which answers are right."""
-    spaces, new = held_out.spaces, held_out.spaces[lineup.new.name]
-    found = tuple(agreement(held_out.protocol, new, spaces[other.name]) for other in lineup.others)
-    return _check_of(lineup, held_out, agreements=found)
+    spaces, new = held_out.spaces, held_out.spaces[compared.new.name]
+    found = tuple(agreement(held_out.protocol, new, spaces[other.name]) for other in compared.others)
+    return _check_of(compared, held_out, agreements=found)
 
 
-def _measure(holdings: Holdings, lineup: _Lineup, held_out: HeldOut, standard: _Standard, watcher: Watcher) -> Check:
+def _measure(
+    holdings: Holdings, compared: _ComparedSpaces, held_out: HeldOutImages, criteria: _Criteria, watcher: Watcher
+) -> Check:
     """The generation in question in the vectors of every other one, and the matrix of all of them.
 
     Args:
         holdings: of the workspace.
-        lineup: the spaces.
+        compared: the spaces.
         held_out: labelled images, in each of them.
-        standard: that the generation is measured by.
+        criteria: that the generation is measured by.
         watcher: hears of progress.
     """
-    spaces, new = held_out.spaces, held_out.spaces[lineup.new.name]
-    best = spaces[lineup.best.name] if lineup.best else None
+    spaces, new = held_out.spaces, held_out.spaces[compared.new.name]
+    best = spaces[compared.best.name] if compared.best else None
     pairs = tuple(
         check_pair(
-            Pairing(held_out.protocol, new, spaces[other.name], standard.policy, best, held_out.excluded),
+            Pairing(held_out.protocol, new, spaces[other.name], criteria.policy, best, held_out.excluded),
             adapters=through_adapters(holdings, new, spaces[other.name]),
-            scope=standard.scope(other),
-            cost=cost_of(holdings, lineup.new.maker, other, standard.price_per_hour),
+            scope=criteria.scope(other),
+            cost=cost_of(holdings, compared.new.maker, other, criteria.price_per_hour),
         )
-        for other in lineup.others
+        for other in compared.others
     )
-    last = lineup.others[-1] if lineup.others else lineup.new
-    ordered = [spaces[space.name] for space in lineup.ordered]
+    last = compared.others[-1] if compared.others else compared.new
+    ordered = [spaces[space.name] for space in compared.ordered]
     matrix = compatibility(held_out.protocol, ordered, spaces[last.name].classes, watcher)
-    return _check_of(lineup, held_out, matrix=matrix, pairs=pairs)
+    return _check_of(compared, held_out, matrix=matrix, pairs=pairs)
 
 
-def _check_of(lineup: _Lineup, held_out: HeldOut, **found: Any) -> Check:
+def _check_of(compared: _ComparedSpaces, held_out: HeldOutImages, **found: Any) -> Check:
     return Check(
-        candidate=lineup.new.name,
-        generations=tuple(space.name for space in lineup.ordered),
+        candidate=compared.new.name,
+        generations=tuple(space.name for space in compared.ordered),
         protocol=held_out.protocol.description,
         images=held_out.protocol,
         excluded=held_out.excluded,
@@ -215,16 +219,18 @@ def _check_of(lineup: _Lineup, held_out: HeldOut, **found: Any) -> Check:
     )
 
 
-def _judged_by(holdings: Holdings, result: Check, lineup: _Lineup, answer: Answer, standard: _Standard) -> Check:
+def _judged_by(
+    holdings: Holdings, result: Check, compared: _ComparedSpaces, answer: Answer, criteria: _Criteria
+) -> Check:
     """A check with the conditions that a promotion in a way of answering asks for."""
     pairs = []
-    for pair, other in zip(result.pairs, lineup.others, strict=True):
-        evidence = evidence_between(holdings, lineup.new, other, answer, standard.share(other))
+    for pair, other in zip(result.pairs, compared.others, strict=True):
+        evidence = evidence_between(holdings, compared.new, other, answer, criteria.share(other))
         if evidence is None:
             what = "no adapter is stored for it" if answer.way == "adapter" else "nobody has measured it"
             conditions: tuple[Condition, ...] = (Condition("way of answering", answer.way, what, False),)
         else:
-            conditions = standard.policy.conditions(evidence, standard.scope(other))
+            conditions = criteria.policy.conditions(evidence, criteria.scope(other))
         pairs.append(replace(pair, conditions=conditions, answer=answer))
     return replace(result, pairs=tuple(pairs))
 

@@ -37,7 +37,7 @@ MOST_STORED = 10_000
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutImages:
     """N held-out images, and what each space makes of them.
 
     Attributes:
@@ -140,7 +140,7 @@ class _Part:
 
 def read_held_out(
     holdings: Holdings, source: HeldOutSource, spaces: Sequence[Space], *, watcher: Watcher, exclude: bool = True
-) -> HeldOut:
+) -> HeldOutImages:
     """Embed held-out images in every space, by whichever generation makes its vectors.
 
     Args:
@@ -170,7 +170,7 @@ def read_held_out(
         for space in spaces
     }
     labelled = chosen.judgements is not None or bool((chosen.images.labels[used] >= 0).all())
-    return HeldOut(chosen, embedded, part.excluded, labelled)
+    return HeldOutImages(chosen, embedded, part.excluded, labelled)
 
 
 @dataclass(frozen=True)

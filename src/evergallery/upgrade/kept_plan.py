@@ -22,9 +22,9 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import machine
 from evergallery.network.runtimes import asked_for, gpu_drivers
 from evergallery.upgrade.gate import gate_of
-from evergallery.upgrade.plan import Measured, PlanBasis
+from evergallery.upgrade.plan import PlanBasis, SampleMeasurements
 
-_measured = TypeAdapter(Measured)
+_measured = TypeAdapter(SampleMeasurements)
 
 
 def identity_of(holdings: Holdings, basis: PlanBasis) -> str | None:
@@ -54,7 +54,7 @@ def identity_of(holdings: Holdings, basis: PlanBasis) -> str | None:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def known(holdings: Holdings, basis: PlanBasis, identity: str) -> Measured | None:
+def known(holdings: Holdings, basis: PlanBasis, identity: str) -> SampleMeasurements | None:
     """Return what an earlier plan has measured of the same."""
     with suppress(OSError, EvergalleryError, ValidationError):
         content = read_object(_place(holdings, basis), identity=str, measured=dict)
@@ -63,7 +63,7 @@ def known(holdings: Holdings, basis: PlanBasis, identity: str) -> Measured | Non
     return None
 
 
-def keep(holdings: Holdings, basis: PlanBasis, identity: str, measured: Measured) -> None:
+def keep(holdings: Holdings, basis: PlanBasis, identity: str, measured: SampleMeasurements) -> None:
     """Keep what was measured, in place of what was kept of these spaces.
 
     A disk that takes nothing costs the next plan its time, and nothing else.

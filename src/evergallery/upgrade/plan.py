@@ -135,7 +135,7 @@ class ExpectedRecall:
 
 
 @dataclass(frozen=True)
-class Measured:
+class SampleMeasurements:
     """The measurements on a sample.
 
     Attributes:

@@ -14,7 +14,7 @@ from evergallery.holdings.images import ImageReader
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.kept_plan import identity_of, keep, known
 from evergallery.upgrade.orders import ORDERS
-from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Measured, Plan, PlanBasis, RefreshProposal
+from evergallery.upgrade.plan import LEAST_SAMPLE, SAMPLE, SHARES, Plan, PlanBasis, RefreshProposal, SampleMeasurements
 from evergallery.upgrade.renewal import before_refresh, given_images, target_of, to_refresh
 from evergallery.watching import SILENT, Watcher
 
@@ -86,7 +86,7 @@ def measured_plan(holdings: Holdings, proposal: RefreshProposal, watcher: Watche
     )
 
 
-def _known_or_measured(holdings: Holdings, basis: PlanBasis, watcher: Watcher) -> Measured:
+def _known_or_measured(holdings: Holdings, basis: PlanBasis, watcher: Watcher) -> SampleMeasurements:
     """Return what was measured of a sample before, or else is now."""
     identity, proposal = identity_of(holdings, basis), basis.proposal
     before = None if identity is None else known(holdings, basis, identity)

@@ -26,14 +26,14 @@ from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.options import cost_of
 from evergallery.upgrade.orders import order_of
 from evergallery.upgrade.pairing import EmbeddedSpace, Pairing
-from evergallery.upgrade.plan import LEAST_SAMPLE, ExpectedRecall, Measured, PlanBasis
+from evergallery.upgrade.plan import LEAST_SAMPLE, ExpectedRecall, PlanBasis, SampleMeasurements
 from evergallery.upgrade.renewal import mapped, maps_into, roots_for
 from evergallery.watching import Watcher
 
 Vectors = NDArray[np.float32]
 
 
-def measured(holdings: Holdings, basis: PlanBasis, given: PixelSource | None, watcher: Watcher) -> Measured:
+def measured(holdings: Holdings, basis: PlanBasis, given: PixelSource | None, watcher: Watcher) -> SampleMeasurements:
     """Return what a refresh costs and gives on a sample.
 
     Args:
@@ -51,7 +51,7 @@ def measured(holdings: Holdings, basis: PlanBasis, given: PixelSource | None, wa
         if refresh.target.adapter is None:
             pace = made.seconds / max(1, len(sampled))
             pair = refresh.pair(made.items, made.queries, pace, proposal.price_per_hour)
-    return Measured(
+    return SampleMeasurements(
         missing=made.missing,
         seconds=made.seconds,
         images=made.images,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from evergallery.data.images.decoding import decode, read_pixels
     from evergallery.data.images.kinds import SUFFIXES, kind_of
     from evergallery.data.images.preprocessing import DECODING, REDUCED, Fit, Interpolation, Preprocessing, pixels
-    from evergallery.data.images.reading import MAX_BYTES, MissingFileError, Skipped, read_bytes
+    from evergallery.data.images.reading import MAX_BYTES, MissingFileError, UnreadableImage, read_bytes
 
 __all__ = [
     "DECODING",
@@ -20,7 +20,7 @@ __all__ = [
     "Interpolation",
     "MissingFileError",
     "Preprocessing",
-    "Skipped",
+    "UnreadableImage",
     "decode",
     "from_array",
     "kind_of",
@@ -36,6 +36,6 @@ __getattr__ = late_names(
         "decoding": ("decode", "read_pixels"),
         "kinds": ("SUFFIXES", "kind_of"),
         "preprocessing": ("DECODING", "REDUCED", "Fit", "Interpolation", "Preprocessing", "pixels"),
-        "reading": ("MAX_BYTES", "MissingFileError", "Skipped", "read_bytes"),
+        "reading": ("MAX_BYTES", "MissingFileError", "UnreadableImage", "read_bytes"),
     },
 )

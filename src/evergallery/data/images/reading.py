@@ -14,7 +14,7 @@ class MissingFileError(InputError):
 
 
 @dataclass(frozen=True)
-class Skipped:
+class UnreadableImage:
     """An image that could not be read, and why."""
 
     uri: str

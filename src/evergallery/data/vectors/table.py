@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evergallery.data.images import Skipped
+from evergallery.data.images import UnreadableImage
 from evergallery.data.metadata import Scalar, finite_values, of_json, unstorable
 from evergallery.data.unit_vectors import is_unit, unit_rows
 from evergallery.errors import InputError
@@ -76,7 +76,7 @@ class VectorTable(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows = self.normalised = 0
-        self.skipped: tuple[Skipped, ...] = ()
+        self.skipped: tuple[UnreadableImage, ...] = ()
         self.content = ""
         self._bad: frozenset[int] = frozenset()
 
@@ -97,7 +97,7 @@ class VectorTable(ABC):
         """
         seen: set[bytes] = set()
         bad: list[int] = []
-        skipped: list[Skipped] = []
+        skipped: list[UnreadableImage] = []
         total = first = 0
         for rows in self._read(BATCH):
             problems = _problems(rows)
@@ -114,7 +114,7 @@ class VectorTable(ABC):
                         f"{self.path}: {name} {problems[index]}; mend the table, or leave such rows out with --skip-bad."
                     )
                 bad.append(first + index)
-                skipped.append(Skipped(name, problems[index]))
+                skipped.append(UnreadableImage(name, problems[index]))
             kept = [index for index in range(len(rows.ids)) if index not in problems]
             self.normalised += int((~is_unit(rows.embeddings[kept])).sum())
             total = (total + _content(_batch(rows, kept))) % (1 << 256)

@@ -11,9 +11,9 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from evergallery._version import __version__
-from evergallery.serving.access import Access, KnownCallers
-from evergallery.serving.failures import RESPONSES, UnforeseenErrors, explain_failures
-from evergallery.serving.guards import LeftBodies, OwnNames, SecurityHeaders
+from evergallery.serving.access import Access, Authentication
+from evergallery.serving.failures import RESPONSES, UnexpectedErrors, explain_failures
+from evergallery.serving.guards import KnownHosts, SecurityHeaders, UnreadBodies
 from evergallery.serving.logs import RequestLog
 from evergallery.serving.routes import generations, health, items, local, marking, operating, searching, upgrading
 from evergallery.serving.schemas import Scope
@@ -90,12 +90,12 @@ async def _life(service: Service) -> AsyncIterator[None]:
 
 def _guard(app: FastAPI, service: Service, access: Access, names: Collection[str] | None) -> None:
     """Add what every request passes before its route; the last one added is passed first."""
-    app.add_middleware(KnownCallers, access=access, limits=service.limits)
-    app.add_middleware(OwnNames, names=names)
-    app.add_middleware(UnforeseenErrors, explain=service.explain)
+    app.add_middleware(Authentication, access=access, limits=service.limits)
+    app.add_middleware(KnownHosts, names=names)
+    app.add_middleware(UnexpectedErrors, explain=service.explain)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog, metrics=service.metrics)
-    app.add_middleware(LeftBodies, limits=service.limits)
+    app.add_middleware(UnreadBodies, limits=service.limits)
 
 
 def _show_page(app: FastAPI) -> None:

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from evergallery.errors import InputError, RefusedError
 from evergallery.holdings.holdings import Holdings
 from evergallery.serving.app.application import create_app
-from evergallery.serving.connections import Patience, Server, room_for
+from evergallery.serving.connections import ConnectionLimits, Server, room_for
 from evergallery.serving.guards import is_loopback
 from evergallery.serving.limits import Limits
 from evergallery.serving.local import local_socket
@@ -49,8 +49,8 @@ class Address:
 
 
 @dataclass(frozen=True)
-class TokenDemands:
-    """The demands for tokens.
+class TokenPolicy:
+    """The policy of tokens.
 
     Attributes:
         allow_writes: on loopback, let everyone do everything without a token.
@@ -62,7 +62,7 @@ class TokenDemands:
     require_token: bool | None = None
 
 
-NO_DEMANDS = TokenDemands()
+USUAL_POLICY = TokenPolicy()
 
 
 def serve(
@@ -70,7 +70,7 @@ def serve(
     address: Address,
     settings: ServiceSettings,
     *,
-    demands: TokenDemands = NO_DEMANDS,
+    policy: TokenPolicy = USUAL_POLICY,
     images_from: Sequence[str] = (),
 ) -> None:
     """Serve a workspace until SIGTERM or Ctrl-C; requests that are running then are finished first.
@@ -79,7 +79,7 @@ def serve(
         directory: of the workspace.
         address: where it is found.
         settings: how it is served.
-        demands: what a token is needed for.
+        policy: what a token is needed for.
         images_from: folders below which pictures of stored items may be opened, from now on.
 
     Raises:
@@ -89,7 +89,7 @@ def serve(
         BusyError: another process has the gallery.
         InputError: the address cannot be listened at.
     """
-    rights = _rights(directory, address.host, demands)
+    rights = _rights(directory, address.host, policy)
     if images_from:
         Workspace(directory).allow_images(*images_from)
     names = (*LOOPBACK_NAMES, *address.names) if rights.local or address.names else None
@@ -139,7 +139,7 @@ class _Rights:
         return "nothing until there is a token, made with  evergallery token create --scope read --name NAME"
 
 
-def _rights(directory: Path, host: str, demands: TokenDemands) -> _Rights:
+def _rights(directory: Path, host: str, policy: TokenPolicy) -> _Rights:
     """Return what callers may do at an address, from now on.
 
     Raises:
@@ -147,7 +147,7 @@ def _rights(directory: Path, host: str, demands: TokenDemands) -> _Rights:
         InputError: everybody shall do everything, and tokens are demanded.
     """
     local, has_tokens = is_loopback(host), bool(Tokens(directory).all())
-    if demands.allow_writes and not local:
+    if policy.allow_writes and not local:
         raise RefusedError(
             f"Others could reach {host}: --allow-writes is for loopback; make tokens for those who write."
         )
@@ -155,17 +155,17 @@ def _rights(directory: Path, host: str, demands: TokenDemands) -> _Rights:
         raise RefusedError(
             f"Others could reach {host}: make a token first, with  evergallery token create --scope read --name NAME"
         )
-    demanded = _demanded(directory, local, has_tokens, demands.require_token)
-    if demands.allow_writes and demanded:
+    demanded = _demanded(directory, local, has_tokens, policy.require_token)
+    if policy.allow_writes and demanded:
         raise InputError(
             "--allow-writes is for servers without tokens, and here they are demanded: make one that may write, with  "
             "evergallery token create --scope admin --name NAME"
         )
-    return _Rights(local, has_tokens, demanded, demands.allow_writes)
+    return _Rights(local, has_tokens, demanded, policy.allow_writes)
 
 
 def _config(app: FastAPI, proxies: Sequence[str], limits: Limits) -> uvicorn.Config:
-    patience = Patience(connections=room_for(Patience().connections))
+    bounds = ConnectionLimits(connections=room_for(ConnectionLimits().connections))
     return uvicorn.Config(
         app,
         log_config=None,
@@ -176,7 +176,7 @@ def _config(app: FastAPI, proxies: Sequence[str], limits: Limits) -> uvicorn.Con
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=int(limits.closing_seconds),
-        **patience.options(),
+        **bounds.options(),
     )
 
 

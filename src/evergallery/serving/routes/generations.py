@@ -52,13 +52,13 @@ async def ways(generation: Named, service: Served) -> schemas.Ways:
 
 
 @router.post("/promote", dependencies=deciding)
-async def promote(body: schemas.Promotion, service: Served) -> schemas.Promoted:
+async def promote(body: schemas.PromotionRequest, service: Served) -> schemas.PromotionResult:
     """Let a generation answer queries from now on. Its model is loaded first; no request fails or sees a blend."""
     given = body.answer is not None or body.candidates is not None or body.seconds is not None
     chosen = Answer.of(body.answer, body.candidates, body.seconds) if given else None
     done = await service.threads.run(service.promote, body.generation, answer=chosen, force=body.force, why=body.why)
     status = await service.threads.run(service.status)
-    return schemas.Promoted(
+    return schemas.PromotionResult(
         **status.model_dump(),
         changed=done.changed,
         sentence=service.told(str(done)),

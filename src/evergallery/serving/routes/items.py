@@ -99,7 +99,7 @@ async def add(
     id: Annotated[str | None, Form(max_length=4096, description="Id of one picture; by default its SHA-256.")] = None,
     metadata: Annotated[str | None, Form(description="A JSON object of scalar values.")] = None,
     relabel: Annotated[bool, Form(description="Let the label take the place of another one that is known.")] = False,
-) -> schemas.Added:
+) -> schemas.AdditionResult:
     """Add pictures: they are kept, and their vectors by the generation that answers. One that cannot be read is skipped.
 
     What is known of an item stays where nothing is said of it, and its label even where another one is said, unless `relabel`.
@@ -109,21 +109,21 @@ async def add(
     if len(image) > service.limits.images:
         raise DeniedError(413, f"There are {len(image)} pictures: add up to {service.limits.images} at a time.")
     read = [(picture.filename or "picture", await read_upload(picture, service.limits)) for picture in image]
-    return await service.storing.add_pictures(
+    return await service.editor.add_pictures(
         read, identifier=id or None, label=label or None, metadata=metadata_of(metadata) or {}, relabel=relabel
     )
 
 
 @router.post("/items/vectors", dependencies=[Depends(Admission("write", "many"))])
-async def add_vectors(body: schemas.NewVectors, service: Served) -> schemas.Added:
+async def add_vectors(body: schemas.NewVectors, service: Served) -> schemas.AdditionResult:
     """Add vectors made elsewhere by one generation; a `uri` is kept as a note, and never opened."""
-    return await service.threads.run(service.storing.add_vectors, body)
+    return await service.threads.run(service.editor.add_vectors, body)
 
 
 @router.delete("/items", dependencies=[Depends(Admission("write", "many"))])
-async def delete(body: schemas.Deletion, service: Served) -> schemas.Deleted:
+async def delete(body: schemas.DeletionRequest, service: Served) -> schemas.DeletionResult:
     """Delete items, and the pictures that were kept for them."""
-    return schemas.Deleted(deleted=await service.threads.run(service.storing.delete, body.ids))
+    return schemas.DeletionResult(deleted=await service.threads.run(service.editor.delete, body.ids))
 
 
 def _thumbnail(service: Service, id: str, size: int) -> tuple[bytes, str]:

@@ -32,9 +32,9 @@ reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 
 
 @router.get("/me")
-async def me(caller: Called) -> schemas.Me:
+async def me(caller: Called) -> schemas.CallerRights:
     """Return what this caller may do."""
-    return schemas.Me(scopes=list(caller.scopes), anonymous=caller.anonymous)
+    return schemas.CallerRights(scopes=list(caller.scopes), anonymous=caller.anonymous)
 
 
 @router.get("/info", dependencies=reading)

@@ -34,7 +34,7 @@ reading, deciding = [Depends(Admission("read"))], [Depends(Admission("admin"))]
 
 
 @router.get("/held-out", dependencies=reading)
-async def held_out(service: Served) -> schemas.HeldOut:
+async def held_out(service: Served) -> schemas.HeldOutPictures:
     """Return which held-out pictures are kept to check with."""
     return await service.threads.run(service.held_out.told)
 
@@ -44,7 +44,7 @@ async def add_held_out(
     service: Served,
     image: Annotated[list[UploadFile], File(description="Pictures that no generation has learned from.")],
     label: Annotated[list[str], Form(description="Labels of the pictures, in their order; or one of all.")],
-) -> schemas.HeldOut:
+) -> schemas.HeldOutPictures:
     """Keep held-out pictures to check with, in `held-out/LABEL` of the workspace, until they are deleted."""
     if len(image) > service.limits.images:
         raise DeniedError(413, f"There are {len(image)} pictures: send up to {service.limits.images} at a time.")
@@ -53,7 +53,7 @@ async def add_held_out(
 
 
 @router.delete("/held-out", dependencies=deciding)
-async def clear_held_out(service: Served) -> schemas.HeldOut:
+async def clear_held_out(service: Served) -> schemas.HeldOutPictures:
     """Delete the held-out pictures that are kept."""
     return await service.threads.run(service.held_out.clear)
 

@@ -9,7 +9,7 @@ from evergallery.serving.schemas.common import Body, Name, Text
 from evergallery.serving.schemas.operating import Status
 
 
-class Promotion(Body):
+class PromotionRequest(Body):
     """A generation that shall answer queries."""
 
     generation: Name = Field(examples=["v2"])
@@ -133,7 +133,7 @@ class Ways(BaseModel):
     advice: str | None
 
 
-class Promoted(Status):
+class PromotionResult(Status):
     """The result of a promotion, and where the workspace stands."""
 
     changed: bool = Field(description="False where the generation answered already.")

@@ -25,7 +25,7 @@ class NewVectors(Body):
     relabel: bool = Field(False, description="Let a label take the place of another one that is known.")
 
 
-class Deletion(Body):
+class DeletionRequest(Body):
     """Items to delete."""
 
     ids: list[Identifier] = Field(min_length=1, max_length=10_000, fail_fast=True)
@@ -132,7 +132,7 @@ class SkippedImage(BaseModel):
     reason: str
 
 
-class Conflict(BaseModel):
+class LabelConflict(BaseModel):
     """An item that has a label, which it keeps, and was said to have another one."""
 
     item: str
@@ -140,19 +140,19 @@ class Conflict(BaseModel):
     said: str
 
 
-class Added(BaseModel):
+class AdditionResult(BaseModel):
     """The result of adding. Known values of an item stay where nothing else is said of it."""
 
     added: int
     replaced: int
     unchanged: int
-    conflicts: list[Conflict] = Field(description="Items that keep another label than was said; the first 100.")
+    conflicts: list[LabelConflict] = Field(description="Items that keep another label than was said; the first 100.")
     conflict_count: int
     items: list[Item]
     skipped: list[SkippedImage]
 
 
-class Deleted(BaseModel):
+class DeletionResult(BaseModel):
     """The result of deleting."""
 
     deleted: int

@@ -50,7 +50,7 @@ class DuplicatesRequest(Body):
     at_least: float = Field(0.98, gt=0, le=1, description="Cosine that links two items.")
 
 
-class HeldOut(BaseModel):
+class HeldOutPictures(BaseModel):
     """Held-out pictures that are kept."""
 
     pictures: int
@@ -98,7 +98,7 @@ class Info(BaseModel):
     writes: bool = Field(description="Whether this caller may change anything.")
 
 
-class Me(BaseModel):
+class CallerRights(BaseModel):
     """The rights of this caller."""
 
     scopes: list[Scope]

@@ -149,7 +149,7 @@ class Result(BaseModel):
     )
 
 
-class Rescored(BaseModel):
+class RescoreCounts(BaseModel):
     """The sources of the vectors by which the candidates of a search are ranked."""
 
     candidates: int
@@ -181,7 +181,7 @@ class Answer(BaseModel):
         description="Probability that anything of the query's class is there at all, by the score of the best item; null where "
         "no check has measured it.",
     )
-    rescored: Rescored | None = Field(None, description="How candidates were scored again, where they were.")
+    rescored: RescoreCounts | None = Field(None, description="How candidates were scored again, where they were.")
 
 
 class BatchAnswer(BaseModel):
