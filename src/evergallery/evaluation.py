@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.listing import split_among
+from evergallery.devices.computing import computed
 from evergallery.errors import InputError
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import RetrievalMetrics, evaluate
@@ -149,7 +150,9 @@ def measure(
         q, g = protocol.query[member[protocol.query]], protocol.gallery[member[protocol.gallery]]
         if len(q) == 0 or len(g) == 0:
             continue
-        found[group] = evaluate(
+        found[group] = computed(
+            len(q) * len(g) * query.shape[1],
+            evaluate,
             torch.from_numpy(query[q]),
             torch.from_numpy(images.labels[q]),
             torch.from_numpy(gallery[g]),
@@ -174,7 +177,9 @@ def _measure_judged(
         q, g = protocol.query[member[protocol.query]], protocol.gallery
         if len(q) == 0 or len(g) == 0:
             continue
-        found[group] = evaluate_judged(
+        found[group] = computed(
+            len(q) * len(g) * query.shape[1],
+            evaluate_judged,
             torch.from_numpy(query[q]),
             torch.from_numpy(gallery[g]),
             judgements.among(q, g),

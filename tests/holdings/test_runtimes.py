@@ -16,14 +16,16 @@ import torch
 
 from conftest import coloured_images, evergallery
 from evergallery import Workspace
+from evergallery.devices import choosing
+from evergallery.devices.choosing import FEW
+from evergallery.devices.gpu import gpu_trouble
 from evergallery.errors import InputError, MissingExtraError
 from evergallery.generations.generation import Generation
 from evergallery.holdings import runtimes as kept
 from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.loaded import EMBEDDERS
 from evergallery.network import Extractor, onnx_export, runtimes, trial
-from evergallery.network.gpu import gpu_trouble
-from evergallery.network.runtimes import FEW, RUNTIMES, Pixels, Runtime, Vectors, part_size
+from evergallery.network.runtimes import RUNTIMES, Pixels, Runtime, Vectors, part_size
 from evergallery.watching import Watcher
 
 pytest.importorskip("onnx")
@@ -70,7 +72,7 @@ def shop(template: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     """A copy of it, whose network is written in no time."""
     monkeypatch.setenv("EVERGALLERY_RUNTIME", "auto")
     monkeypatch.setattr(trial, "SECONDS", 0.01)
-    monkeypatch.setattr(runtimes, "has_gpu", lambda: False)
+    monkeypatch.setattr(choosing, "has_gpu", lambda: False)
     monkeypatch.setattr(onnx_export, "export_runnable", lambda *given: shutil.copyfile(template[1], given[-1]))
     shutil.copytree(template[0], tmp_path / "shop")
     with Workspace(tmp_path / "shop") as space:
@@ -118,7 +120,7 @@ def test_many_images_go_to_a_gpu(
         opened.append(device)
         return network
 
-    monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
+    monkeypatch.setattr(choosing, "has_gpu", lambda: True)
     monkeypatch.setattr(Generation, "embedder", embedder)
     use(asked)
     embed = kept.running(shop.holdings, shop.generation("v1"), images)
@@ -142,7 +144,7 @@ def gpu_of(monkeypatch: pytest.MonkeyPatch, shop: Workspace, *, is_full: bool = 
                 raise torch.OutOfMemoryError("full")
         return network
 
-    monkeypatch.setattr(runtimes, "has_gpu", lambda: True)
+    monkeypatch.setattr(choosing, "has_gpu", lambda: True)
     monkeypatch.setattr(Generation, "embedder", embedder)
     return opened
 

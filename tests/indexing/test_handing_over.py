@@ -14,11 +14,12 @@ from evergallery import Workspace
 from evergallery.data.images import Preprocessing, UnreadableImage
 from evergallery.data.listing import Entry
 from evergallery.data.streaming import Picture
+from evergallery.devices import choosing
+from evergallery.devices.choosing import FEW
 from evergallery.extraction import extraction, opening
 from evergallery.extraction.extraction import LocalExtraction
 from evergallery.holdings.runtimes import Running
-from evergallery.network import runtimes
-from evergallery.network.runtimes import FEW, part_size
+from evergallery.network.runtimes import part_size
 
 PATIENCE = 60.0
 PART = 4
@@ -126,7 +127,7 @@ def test_the_journal_hears_how_pictures_were_embedded() -> None:
 def test_parts_are_for_a_network_that_runs_on_the_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, images: int, part: int | None
 ) -> None:
-    monkeypatch.setattr(runtimes, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(choosing, "has_gpu", lambda: gpu)
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
     with Workspace.create(tmp_path / "shop", size=16) as shop:
         network = shop.register("resnet20", pretrained=False, size=16)

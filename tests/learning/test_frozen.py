@@ -73,6 +73,7 @@ def test_a_file_that_holds_no_weights_leaves_no_workspace(tmp_path: Path) -> Non
 
 def test_images_are_looked_at_on_the_device_that_learns(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     devices: list[str] = []
+    measured: list[str] = []
 
     @contextmanager
     def recorded(module: nn.Module, device: torch.device) -> Iterator[None]:
@@ -83,6 +84,11 @@ def test_images_are_looked_at_on_the_device_that_learns(shop: Workspace, monkeyp
         assert batch.ndim == 2 or device.type == "cuda"
         return extraction.looked_at(make, batch, preprocessing, torch.device("cpu"))
 
+    def on(device: torch.device, work: Any, *given: torch.Tensor) -> Any:
+        measured.append(device.type)
+        return work(*given)
+
+    monkeypatch.setattr("evergallery.learning.solving.on", on)
     monkeypatch.setattr("evergallery.learning.learning.join", lambda device: Ranks(device=torch.device("cuda")))
     monkeypatch.setattr(features, "on_device", recorded)
     monkeypatch.setattr("evergallery.learning.inputs.on_device", recorded)
@@ -92,6 +98,9 @@ def test_images_are_looked_at_on_the_device_that_learns(shop: Workspace, monkeyp
     assert devices[:2] == ["cuda", "cuda"]
     assert len(devices) > 2
     assert set(devices) == {"cuda"}
+    # Scatter of all of them; the trials by which an emphasis is chosen are few.
+    assert measured[0] == "cuda"
+    assert set(measured[1:]) <= {"cuda", "cpu"}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -1,6 +1,5 @@
 """What goes through a network at once, and in which numbers."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.devices.gpu import exact, in_memory, on_device
 from evergallery.errors import UnavailableError
 from evergallery.network import (
     Architecture,
@@ -21,10 +21,8 @@ from evergallery.network import (
     embedding,
     extract,
     outputs_of,
-    runtimes,
 )
 from evergallery.network.extraction import in_parts, looked_at
-from evergallery.network.gpu import exact, in_memory, on_device
 
 Statistics = tuple[float, float, float]
 
@@ -145,16 +143,6 @@ def test_products_on_a_gpu_are_of_float32_while_vectors_are_made() -> None:
     with exact(torch.device("cpu")):
         assert (convolutions.allow_tf32, products.allow_tf32) == before
     assert (convolutions.allow_tf32, products.allow_tf32) == before
-
-
-def test_torch_is_asked_for_a_gpu_only_where_there_is_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert runtimes.has_gpu()
-    monkeypatch.setattr(runtimes, "sys", type("system", (), {"modules": {}}))
-    monkeypatch.setattr(runtimes, "GPU_DRIVERS", (str(tmp_path / "driver"),))
-    assert not runtimes.has_gpu()
-    (tmp_path / "driver").touch()
-    assert runtimes.has_gpu()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

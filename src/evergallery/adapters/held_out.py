@@ -40,7 +40,8 @@ def reciprocal_ranks(queries: Tensor, stored: Tensor, rows: Tensor) -> Tensor:
     ranks = []
     for part, partners in zip(torch.split(queries, ROWS), torch.split(rows, ROWS), strict=True):
         scores = part @ stored.T
-        ranks.append(1 / (1 + (scores > scores.gather(1, partners[:, None])).sum(1)))
+        own = scores.gather(1, partners.to(scores.device)[:, None])
+        ranks.append(1 / (1 + (scores > own).sum(1)))
     return torch.cat(ranks)
 
 

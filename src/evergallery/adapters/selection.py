@@ -178,7 +178,10 @@ def select_adapter(
     if labels is not None and len(torch.unique(labels)) == len(labels):
         # No image has another one of its class to find.
         labels = None
-    by_image = tuple(folds(len(source), ENOUGH_JUDGED, seed))
+    by_image = tuple(
+        (fitted.to(source.device), judged.to(source.device))
+        for fitted, judged in folds(len(source), ENOUGH_JUDGED, seed)
+    )
     by_class = None if labels is None else split_by_class(labels, held_out, torch.Generator().manual_seed(seed))
     pairs = _Pairs(source, target, labels, direction)
     trials = tuple(_trial(name, fit, pairs, by_image, by_class) for name, fit in fits.items())
@@ -228,7 +231,7 @@ def split_by_class(labels: Tensor, held_out: float, generator: torch.Generator) 
     if len(classes) < MINIMUM_CLASSES:
         return None
     judged = classes[torch.randperm(len(classes), generator=generator)[: max(1, round(held_out * len(classes)))]]
-    order = torch.randperm(len(labels), generator=generator)
+    order = torch.randperm(len(labels), generator=generator).to(labels.device)
     unseen = torch.isin(labels[order], judged)
     return order[~unseen], order[unseen]
 
@@ -339,7 +342,8 @@ def _trial(
         unseen_classes=unseen,
         seen_classes=seen,
         seconds=seconds,
-        microseconds=microseconds_for_one(adapter, pairs.source[:1]),
+        # Queries are mapped on the processor, wherever the map was fitted.
+        microseconds=microseconds_for_one(adapter.to("cpu"), pairs.source[:1].cpu()),
     )
 
 

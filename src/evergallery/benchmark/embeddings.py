@@ -15,6 +15,7 @@ from evergallery.benchmark.measures import LineageEmbeddings, Vectors, evaluated
 from evergallery.benchmark.parts import TRAIN
 from evergallery.data.evaluation_sets import evaluation_set
 from evergallery.data.image_set import ImageSet
+from evergallery.devices.choosing import device_for
 from evergallery.evaluation import KS
 from evergallery.files import new_file
 from evergallery.generations.generation import Generation
@@ -22,7 +23,6 @@ from evergallery.holdings.embedding import extract, extract_raw
 from evergallery.memory import fidelity
 from evergallery.memory.drift import WEIGHTS
 from evergallery.network import outputs_of
-from evergallery.network.runtimes import device_for
 from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.width import ONE, unit_and_length
 from evergallery.watching import Watcher

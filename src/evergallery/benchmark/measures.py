@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evergallery.data.evaluation_sets import EvaluationSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.tasks import Tasks
+from evergallery.devices.computing import computed
 from evergallery.evaluation import KS, Protocol, measure
 from evergallery.retrieval import continual
 from evergallery.retrieval.compatibility import negative_flip_rate, positive_flip_rate
@@ -166,7 +167,9 @@ def continual_matrices(
             if len(alone.query) == 0:
                 continue
             for matrices, gallery in ((own, alone.gallery), (pooled, everything.gallery)):
-                found = evaluate(
+                found = computed(
+                    len(alone.query) * len(gallery) * vectors.shape[1],
+                    evaluate,
                     vectors[alone.query],
                     labels[alone.query],
                     vectors[gallery],
@@ -206,7 +209,9 @@ def _refresh(lineage: LineageEmbeddings, first: int, last: int) -> dict[str, Any
     labels = torch.from_numpy(lineage.test.labels)
     old, new = (torch.from_numpy(vectors)[searched.gallery] for vectors in (gallery, replaced))
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
-    curve = refresh_curve(
+    curve = computed(
+        len(searched.query) * old.numel(),
+        refresh_curve,
         torch.from_numpy(query)[searched.query],
         labels[searched.query],
         old,

@@ -28,6 +28,7 @@ from evergallery.data.streaming import (
     with_data,
     working,
 )
+from evergallery.devices.choosing import has_gpu
 from evergallery.errors import EvergalleryError
 from evergallery.extraction.extraction import ItemAnswer, PictureAnswer, decoded_by, embedded, renewed
 from evergallery.extraction.images import MISSING, find_images
@@ -35,7 +36,6 @@ from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.notes import Problem
 from evergallery.network.extraction import in_torch
-from evergallery.network.runtimes import has_gpu
 from evergallery.strings.environment import LARGEST_IMAGE
 
 Work = Literal["read", "embed", "renew"]

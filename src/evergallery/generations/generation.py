@@ -242,8 +242,8 @@ class Generation:
     def _embedder(self, device: "torch.device | str") -> "Embedder | ExpandedEmbedder":
         import torch
 
+        from evergallery.devices.gpu import gpu_trouble
         from evergallery.network import Embedder, ExpandedEmbedder
-        from evergallery.network.gpu import gpu_trouble
         from evergallery.network.uninitialised import uninitialised
 
         with uninitialised():

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import read_pixels
+from evergallery.devices.choosing import device_for
 from evergallery.errors import InputError
 from evergallery.gallery.items import Filter
 from evergallery.generations.generation import Generation
 from evergallery.holdings.embedding_cache import EmbeddingCache
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import running
-from evergallery.network.runtimes import device_for
 from evergallery.watching import SILENT, Watcher
 
 BATCH = 256

@@ -10,8 +10,9 @@ from evergallery.holdings.spaces import Space
 
 if TYPE_CHECKING:
     from evergallery.adapters import Adapter
+    from evergallery.devices.choosing import Device
     from evergallery.network import Extractor
-    from evergallery.network.runtimes import Device, Runnable
+    from evergallery.network.runtimes import Runnable
 
 EMBEDDERS = 4
 """The number of models that stay on a device: queries come by the promoted generation, and by those laid beside it."""

@@ -16,14 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from evergallery.devices.choosing import FEW, Device, device_for
 from evergallery.errors import EvergalleryError, UnavailableError
 from evergallery.files import is_writable, new_file, sha256_of, write_json
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.network.runtimes import (
-    FEW,
     RUNTIMES,
-    Device,
     Embed,
     Pixels,
     Runnable,
@@ -31,7 +30,6 @@ from evergallery.network.runtimes import (
     RuntimeTrial,
     Vectors,
     asked_for,
-    device_for,
     is_installed,
     part_size,
     threads,

@@ -14,6 +14,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.listing import SPLITS
 from evergallery.data.tasks import stratified_validation
+from evergallery.devices.gpu import on_device
 from evergallery.network import Network, Outputs, outputs_of
 from evergallery.network.features import (
     AugmentedViews,
@@ -23,7 +24,6 @@ from evergallery.network.features import (
     feature_width,
     on_features,
 )
-from evergallery.network.gpu import on_device
 from evergallery.network.ranks import Ranks
 from evergallery.strings.names import normal
 from evergallery.watching import Watcher

@@ -63,7 +63,7 @@ class Learner:
         inputs = self.inputs(networks)
         features, scatter = inputs.training, None
         if isinstance(features, FeatureSet):
-            scatter = lineage_scatter(self.run, networks.new, features)
+            scatter = lineage_scatter(self.run, networks.new, features, self.ranks.device)
         result = None
         if self.run.solves and isinstance(features, FeatureSet) and scatter is not None:
             result = solve(self.run, networks.new, features, scatter)

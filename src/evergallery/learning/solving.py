@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.data.features import FeatureSet
+from evergallery.devices.computing import CPU, on
 from evergallery.learning.run import Run
 from evergallery.memory import Scatter, ScatterTrial
 from evergallery.network import Network
@@ -60,14 +61,20 @@ def _scatter_before(run: Run) -> Scatter | None:
     return run.parent.memory().scatter if run.parent is not None and run.inherits else None
 
 
-def lineage_scatter(run: Run, network: Network, features: FeatureSet) -> Scatter:
-    """Scatter of all images of the lineage, the new ones among them."""
-    before, new = _scatter_before(run), scatter_of(features, feature_width(network.embedder))
+def lineage_scatter(run: Run, network: Network, features: FeatureSet, device: torch.device = CPU) -> Scatter:
+    """Scatter of all images of the lineage, the new ones among them, which are measured on a device."""
+    before, new = _scatter_before(run), scatter_of(features, feature_width(network.embedder), device)
     return new if before is None else before.joined(new)
 
 
-def scatter_of(features: FeatureSet, width: int) -> Scatter:
-    """Scatter of the unit features of images and of all of their views."""
+def scatter_of(features: FeatureSet, width: int, device: torch.device = CPU) -> Scatter:
+    """Scatter of the unit features of images and of all of their views, measured on a device; it lies on the processor.
+
+    Args:
+        features: of N images.
+        width: W of the new network's backbone.
+        device: that measures it.
+    """
     labels = torch.from_numpy(features.labels)
 
     def parts() -> Iterator[Scatter]:
@@ -75,9 +82,13 @@ def scatter_of(features: FeatureSet, width: int) -> Scatter:
             rows = np.arange(first, min(first + AT_ONCE, len(features)))
             for view in range(features.view_count):
                 # The new network's backbone has the first columns.
-                yield Scatter.measured(F.normalize(features.batch(rows, view)[:, :width]), labels[rows])
+                yield on(device, _measured, features.batch(rows, view)[:, :width], labels[rows])
 
     return reduce(Scatter.joined, parts())
+
+
+def _measured(features: Tensor, labels: Tensor) -> Scatter:
+    return Scatter.measured(F.normalize(features), labels)
 
 
 def trials_of(features: FeatureSet, width: int, before: Scatter | None, seed: int) -> list[ScatterTrial]:

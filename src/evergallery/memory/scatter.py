@@ -37,10 +37,10 @@ class Scatter:
 
     @classmethod
     def measured(cls, features: Tensor, labels: Tensor) -> "Scatter":
-        """Measure the scatter of features (N, W) with labels (N,)."""
+        """Measure the scatter of features (N, W) with labels (N,), on their device."""
         classes, index = torch.unique(labels, return_inverse=True)
         means = class_means(features.double(), index, len(classes))
-        within = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
+        within = means.new_zeros(features.shape[1], features.shape[1])
         for start in range(0, len(features), CHUNK):
             rows, of = features[start : start + CHUNK], index[start : start + CHUNK]
             # Centred rows lose nothing in single precision; their sum over many chunks would.

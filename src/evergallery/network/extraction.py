@@ -13,8 +13,8 @@ from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet, as_batch
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import size_of
+from evergallery.devices.gpu import Made, exact, in_memory
 from evergallery.network.embedder import Extractor, Network, Outputs
-from evergallery.network.gpu import Made, exact, in_memory
 from evergallery.network.ranks import Ranks
 from evergallery.network.runtimes import Embed, Pixels, part_size
 

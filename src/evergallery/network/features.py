@@ -16,10 +16,10 @@ from evergallery.data.features import BackboneFeatures, FeatureSet
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size
+from evergallery.devices.gpu import exact, on_device
 from evergallery.files.tensors import hash_tensors
 from evergallery.network.embedder import Embedder, FeatureColumns, Network
 from evergallery.network.extraction import evaluating, looked_at
-from evergallery.network.gpu import exact, on_device
 
 FOLDER = "features"
 DRAWS = 8

@@ -25,16 +25,10 @@ from evergallery.strings.environment import RUNTIME
 
 Runtime = Literal["torch", "onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-Device = Literal["cuda", "cpu"]
-FEW = 100
-"""So few images are worth no trial of runtimes, and no GPU."""
 CPU_IMAGES = 64
 CPU_PIXELS = 2**18
 """The images or pixels that go through a network on a CPU at once, at most. The maps of larger batches leave the caches,
 and are memory that the system takes back and fills with zeros for every layer."""
-
-GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""Device files of the drivers of NVIDIA, of AMD, and of Windows below Linux."""
 
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
@@ -70,25 +64,6 @@ def asked_for() -> Runtime | None:
     if named is not None and not is_installed(named):
         raise MissingExtraError(f"The runtime {named}", "fast")
     return named
-
-
-def gpu_drivers() -> list[str]:
-    """The drivers of GPUs that there are on this machine."""
-    return [driver for driver in GPU_DRIVERS if Path(driver).exists()]
-
-
-def has_gpu() -> bool:
-    """Return whether torch sees a GPU; torch is loaded to ask it only where there is a driver."""
-    if "torch" not in sys.modules and not gpu_drivers():
-        return False
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def device_for(images: int) -> Device:
-    """Return where torch looks at so many images: many on a GPU that it sees, a few on the processor, which is open."""
-    return "cuda" if images >= FEW and has_gpu() else "cpu"
 
 
 @cache

@@ -138,4 +138,4 @@ def fit_presence(
     unknown = nearest(query, gallery, 1, exclusion=elsewhere).scores[there, 0]
     unknown = unknown[unknown > -torch.inf]
     scores = torch.cat([known, unknown])
-    return fit_calibration(scores, torch.arange(len(scores)) < len(known))
+    return fit_calibration(scores, torch.arange(len(scores), device=scores.device) < len(known))

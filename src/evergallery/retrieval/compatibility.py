@@ -94,7 +94,7 @@ def neighbour_agreement(new: Tensor, old: Tensor) -> float:
     """
     if len(old) < 3:
         return 1.0
-    itself = Exclusion(torch.arange(len(old)))
+    itself = Exclusion(torch.arange(len(old), device=old.device))
     after, before = (nearest(queries, old, 1, exclusion=itself).indices for queries in (new, old))
     return float((after == before).float().mean())
 

@@ -149,7 +149,7 @@ def nearest(
         best: tuple[Tensor, Tensor] | None = None
         for columns in _slices(len(gallery), column_blocks):
             block = some @ gallery[columns].to(dtype).T
-            _exclude(block, exclusion, groups, rows, columns)
+            exclude(block, exclusion, groups, rows, columns)
             found, where = _top(block, min(k, block.shape[1]))
             where += columns.start
             if best is not None:
@@ -195,7 +195,7 @@ def _from_candidates(
         for rows in _slices(len(queries), at_once):
             some = queries[rows].float()
             guess = some @ sample
-            _exclude(guess, None, sample_groups, rows, slice(0, sample.shape[1]))
+            exclude(guess, None, sample_groups, rows, slice(0, sample.shape[1]))
             leading = StreamingTopK(guessed(guess.numpy(), k), k, COLUMNS)
             parts = list(_slices(len(some), -(-len(some) // threads)))
 
@@ -210,7 +210,7 @@ def _from_candidates(
                 those = gallery[columns].float().T
                 block = memory[: len(some) * those.shape[1]].view(len(some), -1)
                 torch.mm(some, those, out=block)
-                _exclude(block, exclusion, groups, rows, columns)
+                exclude(block, exclusion, groups, rows, columns)
                 list(pool.map(add, parts, repeat(block), repeat(columns.start)))
             list(pool.map(rank, parts))
     wrong = torch.nonzero(~right).flatten()
@@ -239,15 +239,23 @@ def _from_whole_rows(queries: Tensor, gallery: Tensor, k: int, exclusion: Exclus
             some, part = queries[rows].float(), block[: rows.stop - rows.start]
             for some_columns in _slices(len(gallery), columns):
                 torch.mm(some, gallery[some_columns].float().T, out=part[:, some_columns])
-            _exclude(part, exclusion, groups, rows, slice(0, len(gallery)))
+            exclude(part, exclusion, groups, rows, slice(0, len(gallery)))
             list(threads.map(rank, range(rows.start, rows.stop), range(len(part))))
     return Neighbours(indices.masked_fill_(scores == -torch.inf, -1), scores)
 
 
-def _exclude(
+def exclude(
     block: Tensor, exclusion: Exclusion | None, groups: tuple[Tensor, Tensor] | None, rows: slice, columns: slice
 ) -> None:
-    """Give no score to what queries must not find."""
+    """Give no score to what queries must not find.
+
+    Args:
+        block: (q, g) scores, changed in place.
+        exclusion: what each query must not find.
+        groups: of the exclusion, which are numbered once for all blocks.
+        rows: the queries of the block.
+        columns: its gallery items.
+    """
     if exclusion is not None and exclusion.itself is not None:
         itself = exclusion.itself[rows]
         inside = torch.nonzero((itself >= columns.start) & (itself < columns.stop)).flatten()

@@ -55,7 +55,7 @@ def mixed_recall(before: Tensor, after: Tensor, hits: Tensor, *, order: Tensor, 
     kept = (hits & (before > -torch.inf)).any(1)
     before, after, hits = before[kept], after[kept], hits[kept]
     rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order))
+    rank[order] = torch.arange(len(order), device=order.device)
     values = []
     for share in shares:
         mixed = torch.where(rank < int(share * len(order)), after, before)
@@ -100,7 +100,7 @@ def refresh_curve(
             f"The old gallery is {tuple(old_gallery.shape)} and the new one {tuple(new_gallery.shape)}: "
             f"a refresh curve needs vectors of the same items and the same width."
         )
-    if not torch.equal(order.sort().values, torch.arange(len(old_gallery))):
+    if not torch.equal(order.sort().values, torch.arange(len(old_gallery), device=order.device)):
         raise InputError(f"The order of a refresh names each of the {len(old_gallery)} items once.")
     curve = []
     for share in shares:

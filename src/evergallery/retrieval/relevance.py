@@ -41,10 +41,11 @@ class Relevance:
         """(q, k) float64 grades of what q queries have found, beginning with the query ``start``; 0 for what is not relevant."""
         keys, order = torch.sort(self.query * self.items + self.item)
         grades = self.grade.double()[order]
-        rows = torch.arange(start, start + len(neighbours.indices))[:, None]
+        device = neighbours.indices.device
+        rows = torch.arange(start, start + len(neighbours.indices), device=device)[:, None]
         asked = rows * self.items + neighbours.indices.clamp(min=0)
         if len(keys) == 0:
-            return torch.zeros(asked.shape, dtype=torch.float64)
+            return torch.zeros(asked.shape, dtype=torch.float64, device=device)
         place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
         return torch.where((keys[place] == asked) & (neighbours.indices >= 0), grades[place], 0.0)
 
@@ -58,12 +59,13 @@ class Relevance:
 
     def ideal(self, k: int) -> Tensor:
         """(Q, k) float64 the k largest grades of each query, best first; 0 beyond them."""
-        found = torch.zeros(self.queries, k, dtype=torch.float64)
+        device = self.query.device
+        found = torch.zeros(self.queries, k, dtype=torch.float64, device=device)
         order = torch.argsort(self.grade, descending=True, stable=True)
         order = order[torch.argsort(self.query[order], stable=True)]
         query = self.query[order]
-        first = torch.searchsorted(query, torch.arange(self.queries))
-        rank = torch.arange(len(query)) - first[query]
+        first = torch.searchsorted(query, torch.arange(self.queries, device=device))
+        rank = torch.arange(len(query), device=device) - first[query]
         kept = rank < k
         found[query[kept], rank[kept]] = self.grade.double()[order][kept]
         return found
@@ -85,7 +87,7 @@ def evaluate_judged(
 
     Args:
         query_embeddings: (Q, D) unit rows.
-        gallery_embeddings: (G, D) unit rows.
+        gallery_embeddings: (G, D) unit rows, on the same device, as all that follows.
         relevance: of G items for Q queries.
         ks: of recall@k, precision@k and nDCG@k.
         exclusion: what each query must not find, for instance itself.
@@ -107,7 +109,7 @@ def evaluate_judged(
         return found
     deepest = max(ks)
     grades = relevance.grades(nearest(query_embeddings, gallery_embeddings, deepest, exclusion=exclusion))
-    discount = torch.log2(torch.arange(2, deepest + 2, dtype=torch.float64))
+    discount = torch.log2(torch.arange(2, deepest + 2, dtype=torch.float64, device=grades.device))
     gains, best = ((torch.exp2(levels) - 1) / discount for levels in (grades, relevance.ideal(deepest)))
     values = {k: gains[:, :k].sum(1) / best[:, :k].sum(1).clamp_min(1e-12) for k in {1, *ks}}
     graded = {f"nDCG@{k}": values[k][found.valid].mean().item() if found.queries else 0.0 for k in ks}

@@ -10,12 +10,16 @@ from evergallery.adapters.card import NamedSpace
 from evergallery.adapters.selection import Fit, Selection, default_fits, select_adapter
 from evergallery.adapters.stored import Fitting, StoredAdapter, adapter_directory_name
 from evergallery.data.image_set import ImageSet
+from evergallery.devices.computing import computed
 from evergallery.errors import InputError, require_known
 from evergallery.files import lock
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
 from evergallery.upgrade.held_out import HeldOutSource, read_held_out
 from evergallery.watching import SILENT, Watcher
+
+PASSES = 200
+"""Products of every pair with a whole map that choosing among the kinds takes, about: most of them train the small network."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ def adapt(
     held_out = read_held_out(holdings, HeldOutSource(pairs, data_dir=data_dir), spaces, watcher=watcher, exclude=False)
     images = held_out.protocol.images
     watcher.said(f"fitting {kind or f'{len(fits)} kinds of adapters'} to {len(images)} pairs")
-    selection = select_adapter(
+    selection = computed(
+        PASSES * len(images) * source.dimension * target.dimension,
+        select_adapter,
         torch.from_numpy(held_out.spaces[source.name].embeddings),
         torch.from_numpy(held_out.spaces[target.name].embeddings),
         torch.from_numpy(images.labels) if held_out.labelled else None,

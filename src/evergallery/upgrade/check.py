@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evergallery.devices.computing import computed
 from evergallery.evaluation import Protocol, measure
 from evergallery.holdings.answer import Answer
 from evergallery.retrieval import continual
@@ -264,7 +265,9 @@ def agreement(protocol: Protocol, new: EmbeddedSpace, old: EmbeddedSpace, k: int
     itself = exclusion.itself
     k = max(1, min(k, len(gallery) - int(itself is not None and bool((itself >= 0).any()))))
     lists = [
-        nearest(torch.from_numpy(queries[query]), gallery, k, exclusion=exclusion).indices
+        computed(
+            len(query) * gallery.numel(), nearest, torch.from_numpy(queries[query]), gallery, k, exclusion=exclusion
+        ).indices
         for queries in (old.embeddings, in_width_of(new.embeddings, old.embeddings))
     ]
     common = (lists[0][:, :, None] == lists[1][:, None, :]).any(2).double().mean().item()

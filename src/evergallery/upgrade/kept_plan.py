@@ -15,12 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from evergallery._version import __version__
 from evergallery.data.places import local_path
+from evergallery.devices.choosing import gpu_drivers
 from evergallery.errors import EvergalleryError
 from evergallery.files import read_object, write_json
 from evergallery.gallery.items import Item
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.runtimes import machine
-from evergallery.network.runtimes import asked_for, gpu_drivers
+from evergallery.network.runtimes import asked_for
 from evergallery.upgrade.gate import gate_of
 from evergallery.upgrade.plan import PlanBasis, SampleMeasurements
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evergallery.adapters import fit_procrustes
+from evergallery.devices.computing import computed
 from evergallery.evaluation import Protocol, measure
 from evergallery.holdings.state import now
 from evergallery.retrieval import continual
@@ -204,14 +205,26 @@ def _change(after: Tensor, before: Tensor, gate: Gate) -> Any:
 def _calibration(protocol: Protocol, query: Vectors, gallery: Vectors) -> Calibration | None:
     labels = torch.from_numpy(protocol.images.labels)
     q, g = protocol.query, protocol.gallery
+    multiplications = len(q) * len(g) * query.shape[1]
     if protocol.judgements is not None:
-        found = nearest(
-            torch.from_numpy(query[q]), torch.from_numpy(gallery[g]), min(DEPTH, len(g)), exclusion=protocol.exclusion()
+        found = computed(
+            multiplications,
+            nearest,
+            torch.from_numpy(query[q]),
+            torch.from_numpy(gallery[g]),
+            min(DEPTH, len(g)),
+            exclusion=protocol.exclusion(),
         )
         matches, there = protocol.judgements.among(q, g).grades(found) > 0, found.indices >= 0
         return fit_calibration(found.scores[there], matches[there])
-    return calibrate(
-        torch.from_numpy(query[q]), labels[q], torch.from_numpy(gallery[g]), labels[g], exclusion=protocol.exclusion()
+    return computed(
+        multiplications,
+        calibrate,
+        torch.from_numpy(query[q]),
+        labels[q],
+        torch.from_numpy(gallery[g]),
+        labels[g],
+        exclusion=protocol.exclusion(),
     )
 
 

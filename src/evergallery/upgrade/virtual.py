@@ -5,13 +5,14 @@ from pathlib import Path
 import torch
 
 from evergallery.data.image_set import ImageSet
+from evergallery.devices.choosing import device_for
+from evergallery.devices.computing import computed
 from evergallery.errors import InputError
 from evergallery.evaluation import protocol
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.images import ImageReader
 from evergallery.memory import Fidelity, Weighting, fidelity
 from evergallery.network import outputs_of
-from evergallery.network.runtimes import device_for
 from evergallery.retrieval.knn import Exclusion
 from evergallery.watching import SILENT, Watcher
 
@@ -57,5 +58,7 @@ def virtual_features(
     for maker in earlier:
         network = maker.network().to(device_for(len(images)))
         real = outputs_of(network, images, maker.preprocessing).embeddings
-        found[maker.name] = fidelity(outputs, real, memory.means[maker.name], labels, weighting, itself)
+        found[maker.name] = computed(
+            len(images) * real.numel(), fidelity, outputs, real, memory.means[maker.name], labels, weighting, itself
+        )
     return found

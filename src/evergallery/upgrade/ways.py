@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evergallery.devices.computing import computed
 from evergallery.evaluation import Protocol
 from evergallery.retrieval.bootstrap import bootstrap_interval
 from evergallery.retrieval.calibration import Calibration
-from evergallery.retrieval.knn import Neighbours
+from evergallery.retrieval.knn import Exclusion, Neighbours, exclude
 from evergallery.retrieval.metrics import count_positives
 from evergallery.upgrade.evidence import Outcome, Setting
 
@@ -77,27 +78,12 @@ def outcomes(
         confidence: of the intervals, in (0, 1).
         simulation: of the refresh.
     """
-    shares, candidates = simulation.shares, simulation.candidates
-    count = len(protocol.gallery)
-    place = torch.empty(count, dtype=torch.int64)
-    place[torch.from_numpy(np.random.default_rng(simulation.seed).permutation(count))] = torch.arange(count)
-    seen = _Answers(count)
-    for rows in _blocks(len(protocol.query), count):
-        after = _scores(protocol, new, rows)
-        seen.first[Setting(way="refresh", share=1.0)].append(after.argmax(1))
-        for name, route in {"": old, **routes}.items():
-            before = _scores(protocol, route, rows)
-            if not name:
-                seen.first[Setting(way="wait")].append(before.argmax(1))
-            ranks = before, after
-            if route.scale is not None and new.scale is not None:
-                ranks = route.scale.logits(before), new.scale.logits(after)
-            for share in shares:
-                refreshed = place < int(share * count)
-                seen.first[_mixed(name, share)].append(torch.where(refreshed, ranks[1], ranks[0]).argmax(1))
-                seen.rescore(name, share, before, after, refreshed, candidates)
+    compared = {name: _RouteTensors.of(protocol, route) for name, route in {"": old, **routes}.items()}
+    after = _RouteTensors.of(protocol, new)
+    searched = sum(route.queries.numel() for route in (after, *compared.values())) * len(protocol.gallery)
+    seen = computed(searched, _answers, after, compared, protocol.exclusion(), simulation)
     worth = _Worth(protocol)
-    answered = {key: torch.cat(parts) for key, parts in seen.first.items()}
+    answered = seen.first
     alone = answered[Setting(way="wait")]
     queries = max(1, len(protocol.query))
     return tuple(
@@ -113,19 +99,97 @@ def outcomes(
     )
 
 
+@dataclass(frozen=True)
+class _RouteTensors:
+    """The Q queries and G vectors of a route.
+
+    Attributes:
+        queries: (Q, E).
+        vectors: (G, E).
+        scale: of the scores, where it is known.
+    """
+
+    queries: Tensor
+    vectors: Tensor
+    scale: Calibration | None
+
+    @classmethod
+    def of(cls, protocol: Protocol, route: RouteVectors) -> "_RouteTensors":
+        """Those of a protocol."""
+        query, gallery = route.queries[protocol.query], route.vectors[protocol.gallery]
+        return cls(torch.from_numpy(query), torch.from_numpy(gallery), route.scale)
+
+
+@dataclass(frozen=True)
+class _FirstAnswers:
+    """The first answers of every way, and which images were looked at again for them.
+
+    Attributes:
+        first: (Q,) indices of items.
+        images: how many were embedded while a query waited.
+        embedded: (G,) whose images.
+    """
+
+    first: Mapping[Setting, Tensor]
+    images: Mapping[Setting, int]
+    embedded: Mapping[Setting, Tensor]
+
+
+def _answers(
+    new: _RouteTensors, routes: Mapping[str, _RouteTensors], exclusion: Exclusion, simulation: RefreshSimulation
+) -> _FirstAnswers:
+    """Return what every way answers, where the vectors are.
+
+    Args:
+        new: the new generation in its own vectors.
+        routes: into the old vectors, by name; the old generation's own has none.
+        exclusion: what each query must not find.
+        simulation: of the refresh.
+    """
+    count, device, groups = len(new.vectors), new.vectors.device, exclusion.groups()
+    order = torch.from_numpy(np.random.default_rng(simulation.seed).permutation(count)).to(device)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(count, device=device)
+    seen = _Answers(count, device)
+
+    def scores(route: _RouteTensors, rows: slice) -> Tensor:
+        found = route.queries[rows] @ route.vectors.T
+        exclude(found, exclusion, groups, rows, slice(0, count))
+        return found
+
+    for rows in _blocks(len(new.queries), count):
+        after = scores(new, rows)
+        seen.first[Setting(way="refresh", share=1.0)].append(after.argmax(1))
+        for name, route in routes.items():
+            before = scores(route, rows)
+            if not name:
+                seen.first[Setting(way="wait")].append(before.argmax(1))
+            ranks = before, after
+            if route.scale is not None and new.scale is not None:
+                ranks = route.scale.logits(before), new.scale.logits(after)
+            for share in simulation.shares:
+                refreshed = place < int(share * count)
+                seen.first[_mixed(name, share)].append(torch.where(refreshed, ranks[1], ranks[0]).argmax(1))
+                seen.rescore(name, share, before, after, refreshed, simulation.candidates)
+    return _FirstAnswers(
+        {key: torch.cat(parts) for key, parts in seen.first.items()}, dict(seen.images), dict(seen.embedded)
+    )
+
+
 class _Answers:
     """The first answers of every way so far, and which images were looked at again for them.
 
     Args:
         items: G of the gallery.
+        device: that has the scores.
     """
 
-    def __init__(self, items: int) -> None:
+    def __init__(self, items: int, device: torch.device) -> None:
         self.first: dict[Setting, list[Tensor]] = defaultdict(list)
         """(q,) indices of items, for each block of queries."""
         self.images: dict[Setting, int] = defaultdict(int)
         """The number of images that were embedded while a query waited."""
-        self.embedded: dict[Setting, Tensor] = defaultdict(lambda: torch.zeros(items, dtype=torch.bool))
+        self.embedded: dict[Setting, Tensor] = defaultdict(lambda: torch.zeros(items, dtype=torch.bool, device=device))
         """(G,) whose images."""
 
     def rescore(
@@ -197,18 +261,6 @@ def _mixed(route: str, share: float) -> Setting:
     return (
         Setting(way="direct", share=share) if route == "direct" else Setting(way="adapter", through=route, share=share)
     )
-
-
-def _scores(protocol: Protocol, route: RouteVectors, rows: slice) -> Tensor:
-    """(q, G) of some queries; what a query may not find has ``-inf``."""
-    query = protocol.query[rows]
-    scores = torch.from_numpy(route.queries[query]) @ torch.from_numpy(route.vectors[protocol.gallery]).T
-    exclusion = protocol.exclusion(query, protocol.gallery)
-    if exclusion.itself is not None:
-        inside = torch.nonzero(exclusion.itself >= 0).flatten()
-        scores[inside, exclusion.itself[inside]] = -torch.inf
-    groups = exclusion.groups()
-    return scores if groups is None else scores.masked_fill_(groups[0][:, None] == groups[1][None, :], -torch.inf)
 
 
 def _blocks(queries: int, items: int) -> Iterator[slice]:
