@@ -9,7 +9,9 @@
     ├── UnavailableError        a server that was asked does not answer           exit status 4
     ├── ReadOnlyError           the disk, or its permissions, let nothing be written exit status 5
     ├── FullError               a disk has too little room                        exit status 5
-    ├── DamagedError            a stored file is not what was written             exit status 6
+    ├── StoredFileError         a stored file cannot be used: one of two
+    │   ├── DamagedError        it is not what was written                        exit status 6
+    │   └── UnreadableError     permission to read it is denied                   exit status 5
     ├── TrainingError           training cannot go on, for instance a loss is NaN exit status 7
     └── StoppedError            somebody asked the process to stop (SIGTERM)      exit status 143
 
@@ -153,10 +155,22 @@ class FullError(EvergalleryError):
     exit_status = 5
 
 
-class DamagedError(EvergalleryError):
+class StoredFileError(EvergalleryError):
+    """A stored file cannot be used; see its two kinds."""
+
+    exit_status = 6
+
+
+class DamagedError(StoredFileError):
     """A stored file is missing, truncated or altered."""
 
     exit_status = 6
+
+
+class UnreadableError(StoredFileError):
+    """A stored file may not be read by whoever runs this process; it need not be damaged."""
+
+    exit_status = 5
 
 
 class TrainingError(EvergalleryError):

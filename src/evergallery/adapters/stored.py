@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergallery._version import __version__
 from evergallery.adapters.card import CARD, FORMAT, AdapterCard, Direction, NamedSpace
-from evergallery.errors import DamagedError, InputError
+from evergallery.errors import DamagedError, InputError, StoredFileError
 from evergallery.files import new_directory
 from evergallery.files.cards import read_card, write_card
 from evergallery.files.tensor_files import require_written, stored_tensors_hash
@@ -147,7 +147,7 @@ class StoredAdapter:
             self._require_fingerprint(
                 _fingerprint(card.kind, tensors, card.source.fingerprint, card.target.fingerprint)
             )
-        except DamagedError as error:
+        except StoredFileError as error:
             return [str(error)]
         return []
 

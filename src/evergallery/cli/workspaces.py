@@ -141,7 +141,10 @@ def doctor(
     workspace: WorkspaceOption = HERE,
     mend: Annotated[
         bool,
-        typer.Option("--mend", help="Delete what killed processes have left, and added pictures that no item has."),
+        typer.Option(
+            "--mend",
+            help="Delete what killed processes have left, and added pictures that no item has; lay damaged lines aside.",
+        ),
     ] = False,
     embed: Annotated[
         int, typer.Option(min=0, help="Pictures of each generation that it looks at again: did it make their vectors?")
@@ -162,7 +165,8 @@ def doctor(
 
 def _print_examined(space: "Workspace", problems: list[str], mended: list[str]) -> None:
     for path in mended:
-        out.print(f"Deleted {path}.", markup=False, soft_wrap=True)
+        done = f"Damaged lines of {path} are in {path}.damaged now." if Path(path).exists() else f"Deleted {path}."
+        out.print(done, markup=False, soft_wrap=True)
     for problem in problems:
         out.print(problem, markup=False, soft_wrap=True)
     if not problems:

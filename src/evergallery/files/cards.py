@@ -31,6 +31,7 @@ def read_card(path: Path, model: type[Card], newest: int, noun: str) -> Card:
 
     Raises:
         DamagedError: the card is missing, altered, or of a newer format.
+        UnreadableError: it may not be read.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("card"), dict):

@@ -15,7 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
-from evergallery.errors import BusyError, DamagedError, FullError, InputError, ReadOnlyError, RefusedError
+from evergallery.errors import (
+    BusyError,
+    DamagedError,
+    FullError,
+    InputError,
+    ReadOnlyError,
+    RefusedError,
+    UnreadableError,
+)
 
 TEMPORARY_PREFIX = ".writing-"
 COPIED_AT_ONCE = 2**18
@@ -114,15 +122,34 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", private=private)
 
 
+@contextmanager
+def permitted(path: Path) -> Iterator[None]:
+    """Tell a stored file that may not be read from one that is damaged: no backup helps there.
+
+    Raises:
+        UnreadableError: permission to read it is denied.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise UnreadableError(
+            f"{path} may not be read ({error.strerror}), and whether it is damaged nobody knows: give this user permission to "
+            f"read it, or run the same command as its owner."
+        ) from error
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
         DamagedError: the file is missing or is not JSON.
+        UnreadableError: it may not be read.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        with permitted(path):
+            return json.loads(path.read_text(encoding="utf-8"))
+    # What is nested without end is no ValueError.
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path} cannot be read as JSON ({error}); restore it from a backup.") from error
 
 
@@ -131,6 +158,7 @@ def read_object(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
 
     Raises:
         DamagedError: the file is missing, is not JSON, or is JSON of another shape.
+        UnreadableError: it may not be read.
     """
     content = read_json(path)
     wrong = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from evergallery.errors import DamagedError
-from evergallery.files.durable import sha256_of
+from evergallery.files.durable import permitted, sha256_of
 
 CHUNK = 2**20
 TYPES = {
@@ -30,10 +30,13 @@ def require_written(path: Path, sha256: str, remedy: str) -> None:
 
     Raises:
         DamagedError: it is missing or altered; the message ends with ``remedy``.
+        UnreadableError: it may not be read.
     """
     if not path.is_file():
         raise DamagedError(f"{path} is missing: {remedy}.")
-    if sha256_of(path) != sha256:
+    with permitted(path):
+        found = sha256_of(path)
+    if found != sha256:
         raise DamagedError(f"{path} is not the file that was written (its checksum differs): {remedy}.")
 
 
@@ -42,8 +45,9 @@ def stored_tensors_hash(path: Path) -> str:
 
     Raises:
         DamagedError: it is not a safetensors file.
+        UnreadableError: it may not be read.
     """
-    with path.open("rb") as file:
+    with permitted(path), path.open("rb") as file:
         try:
             length = int.from_bytes(file.read(8), "little")
             if length > path.stat().st_size:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from evergallery.data.images import Preprocessing
 from evergallery.errors import DamagedError, EvergalleryError, InputError
-from evergallery.files import sha256_of
 from evergallery.files.cards import read_card
-from evergallery.files.tensor_files import stored_tensors_hash
+from evergallery.files.tensor_files import require_written, stored_tensors_hash
 from evergallery.generations.card import CARD, FORMAT, KINDS, Card, HeadCard
 from evergallery.generations.identity import network_fingerprint, vectors_fingerprint
 from evergallery.network.architecture import Architecture
@@ -221,13 +220,17 @@ class Generation:
         """Return what is wrong with its files, a sentence each; empty where all is well."""
         found = []
         for name, checksum in self.card.checksums.items():
-            path = self.directory / name
-            if not path.is_file():
-                found.append(f"{path} is missing: restore it from a backup.")
-            elif sha256_of(path) != checksum:
-                found.append(
-                    f"{path} is not the file that was written (its checksum differs): restore it from a backup."
-                )
+            try:
+                require_written(self.directory / name, checksum, "restore it from a backup")
+            except EvergalleryError as error:
+                found.append(str(error))
+        if self.card.kind == "endpoint":
+            from evergallery.network.endpoint_account import Account
+
+            try:
+                Account(self.account_path).terms  # noqa: B018
+            except EvergalleryError as error:
+                found.append(str(error))
         if found:
             return found
         try:
@@ -265,8 +268,7 @@ class Generation:
             model = function_model(self.card.model["function"], size, dimension)
         else:
             path = self.directory / ONNX
-            if not path.is_file() or sha256_of(path) != self.card.checksums[ONNX]:
-                raise DamagedError(f"{path} is not the file that was written: restore it from a backup.")
+            require_written(path, self.card.checksums[ONNX], "restore it from a backup")
             model = onnx_model(path, size, dimension=dimension)
         cosine = least_cosine(probe(model, self.preprocessing), self._probes())
         if cosine < SAME:

@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
-from evergallery.errors import DamagedError, EvergalleryError
+from evergallery.errors import DamagedError, EvergalleryError, StoredFileError, UnreadableError
 from evergallery.files import read_object
 from evergallery.gallery.adopted import AdoptedCollection
 from evergallery.generations.generation import Generation, generation_directories
-from evergallery.holdings.holdings import Holdings
+from evergallery.holdings.holdings import HELD, Holdings
 from evergallery.holdings.image_files import look_for_files
+from evergallery.holdings.journal import is_entry, lay_aside
 from evergallery.holdings.leftovers import left, pictures_of_nobody, sweep
+from evergallery.holdings.marks import is_mark
 from evergallery.holdings.vector_faults import vector_faults
+
+LINES_NAMED = 5
 
 
 def examine(holdings: Holdings) -> list[str]:
@@ -23,13 +27,42 @@ def examine(holdings: Holdings) -> list[str]:
         found.append(str(error))
     for path in left(holdings.directory):
         found.append(f"{path} was left by a process that was killed: delete it with  evergallery doctor --mend")
-    tokens = holdings.directory / "tokens.json"
+    return found + _problems_of_records(holdings)
+
+
+def _problems_of_records(holdings: Holdings) -> list[str]:
+    """Return what is wrong with files beside the models and the vectors."""
+    found = []
+    for path, damaged in (
+        (holdings.journal.path, holdings.journal.damaged),
+        (holdings.marks.path, holdings.marks.damaged),
+    ):
+        try:
+            if lines := damaged():
+                named = ", ".join(map(str, lines[:LINES_NAMED])) + (", …" if len(lines) > LINES_NAMED else "")
+                found.append(
+                    f"{path} has damaged lines ({len(lines)}: {named}), which are passed over: restore it from a backup, or lay "
+                    f"them aside with  evergallery doctor --mend"
+                )
+        except StoredFileError as error:
+            found.append(str(error))
+    held, tokens = holdings.directory / HELD, holdings.directory / "tokens.json"
+    try:
+        if held.is_file() and read_object(held, items=int)["items"] < 0:
+            raise DamagedError(f"{held} does not say how many items the gallery had.")
+    except UnreadableError as error:
+        found.append(str(error))
+    except DamagedError:
+        found.append(
+            f"{held} does not say how many items the gallery had, by which its loss is noticed: restore it from a backup, or "
+            f"delete it, and it is written when the gallery is closed next."
+        )
     try:
         if tokens.is_file() and not all(
             isinstance(token, dict) for token in read_object(tokens, tokens=list)["tokens"]
         ):
             found.append(f"{tokens} does not hold tokens: restore it from a backup, or delete it and make new ones.")
-    except DamagedError as error:
+    except StoredFileError as error:
         found.append(str(error))
     return found
 
@@ -54,7 +87,7 @@ def _problems_of_models(holdings: Holdings) -> tuple[list[str], dict[str, int | 
                 )
             dimensions[made.fingerprint] = made.card.dimension if isinstance(made, Generation) else None
             found += made.problems()
-        except DamagedError as error:
+        except StoredFileError as error:
             found.append(str(error))
     promoted = holdings.state.promoted
     if promoted is not None and promoted not in named:
@@ -86,13 +119,18 @@ def _problems_of_gallery(holdings: Holdings, dimensions: Mapping[str, int | None
 
 
 def mend(holdings: Holdings) -> list[Path]:
-    """Delete what killed processes have left, and added pictures that no item has any more; returns what was deleted.
+    """Delete what killed processes have left, and added pictures that no item has any more; lay damaged lines of records aside.
+
+    Returns:
+        What was deleted, and files of records whose damaged lines are in ``NAME.damaged`` beside them now.
 
     Raises:
         BusyError: another process is changing the workspace.
         DamagedError: the gallery cannot be read: then no picture is deleted.
     """
     gone = sweep(holdings.directory, holdings.gallery)
-    if gone:
-        holdings.journal.record("mend", deleted=len(gone))
-    return gone
+    records = ((holdings.journal.path, is_entry), (holdings.marks.path, is_mark))
+    mended = [path for path, is_whole in records if lay_aside(path, is_whole) is not None]
+    if gone or mended:
+        holdings.journal.record("mend", deleted=len(gone), mended=[path.name for path in mended])
+    return [*gone, *mended]

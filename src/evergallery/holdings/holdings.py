@@ -10,7 +10,7 @@ from typing import Self
 from evergallery.adapters.card import CARD as ADAPTER_CARD
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
 from evergallery.data.roots import Roots, roots_at
-from evergallery.errors import DamagedError, EvergalleryError, NotFoundError, did_you_mean
+from evergallery.errors import EvergalleryError, NotFoundError, StoredFileError, did_you_mean
 from evergallery.files import FileContents, give_to_owner, lock, read_object, write_json
 from evergallery.gallery.items import View
 from evergallery.gallery.opening import open_store
@@ -166,7 +166,7 @@ class Holdings:
             return self._added()
         try:
             return int(read_object(path, items=int)["items"])
-        except DamagedError:
+        except StoredFileError:
             return self._added()
 
     def _added(self) -> int:

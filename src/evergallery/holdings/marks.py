@@ -1,10 +1,11 @@
 """Marks of results by people: this item is right for this query, or wrong; appended, and never lost with a cache."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from evergallery.holdings.journal import append_line, read_lines
+from evergallery.holdings.journal import append_line, damaged_lines, read_lines
 from evergallery.holdings.state import now
 
 FOLDER = "marked"
@@ -24,6 +25,12 @@ class Mark:
     query: str
     item: str
     right: bool
+
+
+def is_mark(entry: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object is a mark, or takes one back."""
+    names = all(isinstance(entry.get(name), str) for name in ("query", "item"))
+    return names and "right" in entry and isinstance(entry["right"], bool | None)
 
 
 class Marks:
@@ -48,15 +55,17 @@ class Marks:
     def all(self) -> list[Mark]:
         """Return what holds, in the order in which it was first said."""
         held: dict[tuple[str, str], bool] = {}
-        for entry in read_lines(self.path):
-            query, item, right = (entry.get(name) for name in ("query", "item", "right"))
-            if not isinstance(query, str) or not isinstance(item, str):
-                continue
-            if isinstance(right, bool):
-                held[query, item] = right
-            else:
+        for entry in filter(is_mark, read_lines(self.path)):
+            query, item, right = (entry[name] for name in ("query", "item", "right"))
+            if right is None:
                 held.pop((query, item), None)
+            else:
+                held[query, item] = right
         return [Mark(query, item, right) for (query, item), right in held.items()]
+
+    def damaged(self) -> list[int]:
+        """Return the numbers of the lines that are no marks."""
+        return damaged_lines(self.path, is_mark)
 
     def of(self, queries: Iterable[str]) -> dict[tuple[str, str], bool]:
         """Return what holds of some queries, by query and item."""

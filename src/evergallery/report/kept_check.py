@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from evergallery.errors import DamagedError, NotFoundError
+from evergallery.errors import NotFoundError, StoredFileError
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
@@ -68,7 +68,7 @@ def _kept_checks(holdings: Holdings) -> Iterator[KeptCheck]:
             content = read_check(path)
             direct = Evidence.model_validate(content["direct"])
             candidate, base = holdings.generation(direct.new), holdings.space(direct.old)
-        except (DamagedError, NotFoundError):
+        except (StoredFileError, NotFoundError):
             continue
         evidence = evidence_between(holdings, Space(candidate), base)
         if evidence is not None:

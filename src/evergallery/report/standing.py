@@ -4,12 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import size_text
-from evergallery.errors import DamagedError
-from evergallery.files import read_json
+from evergallery.errors import StoredFileError
 from evergallery.generations.card import KINDS, Card
 from evergallery.holdings.holdings import Holdings
 from evergallery.report.lineage import lineage_rows
@@ -17,6 +14,7 @@ from evergallery.report.words import counted, duration, interval_of, listed, mom
 from evergallery.upgrade.evidence import Evidence
 from evergallery.upgrade.figures import interval_in_percent, interval_in_points
 from evergallery.upgrade.gate import gate_of
+from evergallery.upgrade.kept_evidence import read_check
 from evergallery.upgrade.overview import log, status
 
 ENTRIES_SHOWN = 30
@@ -116,7 +114,7 @@ def earlier_checks(holdings: Holdings) -> dict[str, Any]:
     folder = holdings.directory / "checks"
     for path in sorted(folder.glob("*-in-*.json")) if folder.is_dir() else ():
         try:
-            content = read_json(path)
+            content = read_check(path)
             evidence = Evidence.model_validate(content["adapted"] or content["direct"])
             rows.append(
                 {
@@ -134,8 +132,8 @@ def earlier_checks(holdings: Holdings) -> dict[str, Any]:
                     "protocol": f"{evidence.protocol}; {counted(evidence.queries, 'query', 'queries')}",
                 }
             )
-        except (DamagedError, ValidationError, KeyError, TypeError):
-            damaged.append(f"checks/{path.name} cannot be read: run the check again.")
+        except StoredFileError as error:
+            damaged.append(str(error).replace(f"{holdings.directory}/", ""))
     rows.sort(key=lambda row: str(row["time"]), reverse=True)
     return {"rows": rows, "damaged": damaged}
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from evergallery.errors import DamagedError, InputError
+from evergallery.errors import InputError, StoredFileError
 from evergallery.files import is_writable, read_json, write_json
 from evergallery.generations.generation import Generation
 from evergallery.holdings.state import now
@@ -151,7 +151,7 @@ class Drift:
             return None
         try:
             kept = Traffic.model_validate(read_json(path))
-        except (ValueError, DamagedError):
+        except (ValueError, StoredFileError):
             log.warning("%s cannot be read, so that a new reference of the queries begins", path.name)
             return None
         fits = (kept.fingerprint, kept.way, kept.size) == (like.fingerprint, like.way, like.size)

@@ -14,13 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evergallery.errors import (
     BusyError,
-    DamagedError,
     EvergalleryError,
     FullError,
     InputError,
     MissingExtraError,
     NotFoundError,
+    ReadOnlyError,
     RefusedError,
+    StoredFileError,
     UnavailableError,
     fault_of,
 )
@@ -38,11 +39,15 @@ KINDS: dict[type[EvergalleryError], tuple[int, str]] = {
     NotFoundError: (404, "not_found"),
     RefusedError: (409, "refused"),
     BusyError: (423, "busy"),
-    DamagedError: (503, "unavailable"),
+    StoredFileError: (503, "unavailable"),
+    ReadOnlyError: (503, "unavailable"),
+    FullError: (503, "unavailable"),
     UnavailableError: (503, "unavailable"),
     MissingExtraError: (503, "unavailable"),
     OverloadedError: (503, "unavailable"),
 }
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a disk that is full, or may not be used, says."""
 CODES = {
     400: "invalid",
     401: "unauthorised",
@@ -98,7 +103,7 @@ def failure(status: int, message: str, code: str | None = None, headers: dict[st
 
 def status_of(error: Exception) -> tuple[int, str]:
     """The HTTP status and the code of an error."""
-    if isinstance(error, FullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+    if isinstance(error, OSError) and error.errno in DISK:
         return 503, "unavailable"
     return next((told for kind, told in KINDS.items() if isinstance(error, kind)), (500, "internal"))
 

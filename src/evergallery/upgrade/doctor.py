@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 
-from evergallery.errors import DamagedError, EvergalleryError, InputError
+from evergallery.errors import EvergalleryError, InputError, StoredFileError
 from evergallery.gallery.items import Filter, Item
 from evergallery.generations.generation import Generation
 from evergallery.holdings.examining import examine
@@ -39,7 +39,7 @@ def doctor(holdings: Holdings, *, embed: int = 0, watcher: Watcher = SILENT) -> 
                 if maker.fingerprint in held and maker.extracts:
                     found += _embedded_again(holdings, maker, embed, watcher)
         except EvergalleryError as error:
-            found += [str(error)] if str(error) not in found else []
+            found.append(str(error))
     try:
         gate_of(holdings)
     except InputError as error:
@@ -47,9 +47,10 @@ def doctor(holdings: Holdings, *, embed: int = 0, watcher: Watcher = SILENT) -> 
     for path in sorted((holdings.directory / "checks").glob("*-in-*.json")):
         try:
             read_check(path)
-        except DamagedError as error:
+        except StoredFileError as error:
             found.append(str(error))
-    return found
+    # What keeps the models from being read keeps the gallery from being opened.
+    return list(dict.fromkeys(found))
 
 
 def _embedded_again(holdings: Holdings, maker: Generation, most: int, watcher: Watcher) -> list[str]:

@@ -448,7 +448,8 @@ def _failed_checks(holdings: Holdings, generation: str, others: Collection[str])
         if entry["operation"] == "check" and entry.get("generation") == generation and entry.get("against") in others
     ]
     failed = sum(
-        any(str(condition).startswith("NOT MET: self-test") for condition in entry["conditions"]) for entry in entries
+        any(str(condition).startswith("NOT MET: self-test") for condition in entry.get("conditions", ()))
+        for entry in entries
     )
     if not failed:
         return None

@@ -24,7 +24,7 @@ import numpy as np
 import qdrant_edge as engine
 from numpy.typing import NDArray
 
-from evergallery.errors import DamagedError, EvergalleryError
+from evergallery.errors import DamagedError, EvergalleryError, StoredFileError
 from evergallery.files import (
     copy_hashed,
     new_directory,
@@ -82,7 +82,7 @@ class Shard:
         try:
             self.count()
             self.index = self._kept_index()
-        except DamagedError:
+        except StoredFileError:
             self.close()
             raise
 

@@ -23,7 +23,7 @@ import numpy as np
 import qdrant_edge as engine
 from numpy.typing import NDArray
 
-from evergallery.errors import DamagedError, NotFoundError, ReadOnlyError
+from evergallery.errors import NotFoundError, ReadOnlyError, StoredFileError
 from evergallery.files import (
     TEMPORARY_PREFIX,
     creation_of,
@@ -242,7 +242,7 @@ class EdgeStore(GalleryStore):
                     problems.append(
                         f"The gallery counts {counted} vectors of {shard.generation[:12]} and holds {read}."
                     )
-            except DamagedError as error:
+            except StoredFileError as error:
                 problems.append(str(error))
         return problems
 
