@@ -47,7 +47,7 @@ KINDS: dict[type[EvergalleryError], tuple[int, str]] = {
     OverloadedError: (503, "unavailable"),
 }
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What a disk that is full, or may not be used, says."""
+"""Numbers of the errors of a disk that is full, or may not be used."""
 CODES = {
     400: "invalid",
     401: "unauthorised",
