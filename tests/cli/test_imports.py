@@ -47,6 +47,16 @@ for words in json.loads(sys.argv[1]):
     found = {HEAVY!r} & set(sys.modules)
     assert not found, (words, found)
 """
+READS_NO_IMAGE = """\
+import sys
+from evergallery.cli import main
+sys.argv = ["evergallery", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code
+assert "PIL" not in sys.modules
+"""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +101,13 @@ def test_what_reads_cards_and_vectors_loads_nothing_heavy(shop: Path) -> None:
         ("gallery", "duplicates"), ("gallery", "problems"),
     ]  # fmt: skip
     load_nothing_heavy(("--version",), ("--help",), ("search", "--help"), *((*verb, "-w", shop) for verb in verbs))
+
+
+@pytest.mark.parametrize("verb", ["generations", "status", "log"])
+def test_what_reads_no_image_loads_nothing_that_reads_images(shop: Path, verb: str) -> None:
+    command = [sys.executable, "-c", READS_NO_IMAGE, verb, "-w", str(shop)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_help_of_every_verb_loads_nothing_heavy() -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergallery.data.listing import Entry, Listing
-from evergallery.data.roots import EVERYWHERE, Roots, SourceRoots, root_of
+from evergallery.data.roots import EVERYWHERE, Roots, root_of
+from evergallery.data.source_roots import SourceRoots
 from evergallery.errors import InputError
 
 

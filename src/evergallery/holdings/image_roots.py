@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evergallery.data.roots import SourceRoots, root_of
+from evergallery.data.roots import root_of
+from evergallery.data.source_roots import SourceRoots
 from evergallery.errors import NotFoundError
 from evergallery.holdings.holdings import Holdings, changing
 from evergallery.watching import Watcher

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
-from evergallery.data.roots import SourceRoots
+from evergallery.data.source_roots import SourceRoots
 from evergallery.data.sources import load
 from evergallery.files import is_writable
 from evergallery.holdings.holdings import Holdings

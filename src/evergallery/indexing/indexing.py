@@ -6,7 +6,7 @@ from typing import Any
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.listing import Listing
-from evergallery.data.roots import SourceRoots
+from evergallery.data.source_roots import SourceRoots
 from evergallery.data.sources import find, folder_at
 from evergallery.errors import InputError
 from evergallery.extraction.opening import extracting

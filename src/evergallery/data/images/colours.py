@@ -2,14 +2,17 @@
 
 import functools
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from evergallery.data.images.preprocessing import DECODING, WHITE
 from evergallery.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import ImageCms
 
 AT_ONCE = 1 << 22
 """Values that are converted together."""
@@ -51,12 +54,17 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     transform = _to_srgb(profile, image.mode)
     if transform is None:
         return image
+    from PIL import ImageCms
+
     return ImageCms.applyTransform(image, transform) or image
 
 
 @functools.lru_cache(maxsize=64)
-def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _to_srgb(profile: bytes, mode: str) -> "ImageCms.ImageCmsTransform | None":
     """Return what brings colours to sRGB; ``None`` where they are there already, up to rounding, or the profile is damaged."""
+    # Most pictures have no profile, and most commands no picture.
+    from PIL import ImageCms
+
     out = "RGBA" if mode == "RGBA" else "RGB"
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from evergallery.data.images.sizes import Size, checked_size, sides, size_of, size_text
 from evergallery.errors import InputError, require_known
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Fit = Literal["crop", "pad", "stretch"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
@@ -17,12 +19,6 @@ Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 DECODING, REDUCED = 2, 3
 """The current way from files to pixels, and the same with JPEGs of reduced size; see ``Preprocessing``."""
 WHITE = (255, 255, 255)
-
-_RESAMPLING = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", checked_size(self.size))
         for name, value, known in (
-            ("fit", self.fit, ("crop", "pad", "stretch")),
-            ("interpolation", self.interpolation, tuple(_RESAMPLING)),
+            ("fit", self.fit, get_args(Fit)),
+            ("interpolation", self.interpolation, get_args(Interpolation)),
             ("decoding", self.decoding, tuple(range(1, REDUCED + 1))),
         ):
             require_known(name, value, known)
@@ -132,7 +128,7 @@ class Preprocessing:
 
 
 def pixels(
-    image: Image.Image, preprocessing: Preprocessing, shown: tuple[float, float] | None = None
+    image: "Image.Image", preprocessing: Preprocessing, shown: tuple[float, float] | None = None
 ) -> NDArray[np.uint8]:
     """An RGB image at the size of the network's input: (H, W, 3).
 
@@ -141,7 +137,10 @@ def pixels(
         preprocessing: of the network's input.
         shown: width and height of what it shows of a picture, where its last column or row is not whole; all of it by default.
     """
-    (tall, wide), resampling = preprocessing.shape, _RESAMPLING[preprocessing.interpolation]
+    # Every card has a preprocessing, and who reads cards has no image.
+    from PIL import Image
+
+    (tall, wide), resampling = preprocessing.shape, Image.Resampling[preprocessing.interpolation.upper()]
     width, height = shown or image.size
     if preprocessing.fit == "crop":
         across, down = (
