@@ -6,6 +6,9 @@ at them one by one, are asked in turn by 1, 4, 16 and 32 clients that each ask a
 With ``--before CHECKOUT``: one client searches with pictures by EfficientNet-Lite0, by OpenVINO, at a server of
 this checkout and one of an earlier commit in turn; how long each step takes is what the servers' own metrics say.
 
+With ``--ways``: one client asks servers that compute otherwise in turn: in one thread or two, in bfloat16, from JPEGs of a
+reduced size. The least median of their turns says what an idle machine would give, the load what this one was.
+
 With ``--load SECONDS``: one server is asked for a mixture of everything that a page asks for, its memory is read every second,
 and a model is promoted and rolled back every ten seconds.
 """
@@ -27,7 +30,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,7 @@ THREADS = {
 }
 """What the threads of a server are for, by the beginnings of their names."""
 OTHER = "other threads"
+LITE = "tf_efficientnet_lite0"
 PICTURES = 64
 DIMENSION = 512
 SIZE = 128
@@ -90,10 +94,42 @@ def picture(seed: int, width: int = 480, height: int = 360) -> bytes:
     return written.getvalue()
 
 
-def make_lite_workspace(directory: Path, items: int) -> None:
+@dataclass(frozen=True)
+class Way:
+    """A way in which a server answers.
+
+    Attributes:
+        threads: of its network, and of what else takes several.
+        reduce_jpegs: whether JPEGs are decoded at a reduced size.
+        bf16: whether the network computes in bfloat16.
+    """
+
+    threads: int = 1
+    reduce_jpegs: bool = False
+    bf16: bool = False
+
+
+WAYS = {
+    "float32, one thread": Way(),
+    "two threads": Way(2),
+    "two threads, reduced JPEGs": Way(2, reduce_jpegs=True),
+    "two threads, reduced JPEGs, bfloat16": Way(2, reduce_jpegs=True, bf16=True),
+}
+
+
+def make_lite_workspace(directory: Path, items: int, way: Way = WAYS["float32, one thread"]) -> None:
     """An untrained EfficientNet-Lite0 whose runtime is found, and vectors of any direction."""
-    with Workspace.create(directory) as shop:
-        shop.register("tf_efficientnet_lite0", pretrained=False, size=224)
+    with ExitStack() as stack:
+        shop = stack.enter_context(Workspace.create(directory))
+        if way.bf16:
+            # A file in bfloat16 is a generation of its own, which a workspace of its own writes.
+            maker = stack.enter_context(Workspace.create(directory.with_name(f"maker of {directory.name}")))
+            maker.register(LITE, pretrained=False, size=224, reduce_jpegs=way.reduce_jpegs)
+            file = directory.with_suffix(".onnx")
+            maker.export_model(file, bf16=True)
+            shop.register(file)
+        else:
+            shop.register(LITE, pretrained=False, size=224, reduce_jpegs=way.reduce_jpegs)
         vectors = np.random.default_rng(0).normal(size=(items, 1280)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         path = directory / "vectors.npz"
@@ -121,10 +157,12 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path, together: int, source: Path = ROOT) -> Iterator[Served]:
-    """A server of a checkout, started by this script."""
+def served(directory: Path, together: int, source: Path = ROOT, threads: int | None = None) -> Iterator[Served]:
+    """A server of a checkout, started by this script, with as many threads as this process or as are said."""
     command = [sys.executable, __file__, "--server", str(directory), "--together", str(together)]
     environment = {**os.environ, "PYTHONPATH": str(source / "src")}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     try:
         assert process.stdout is not None
@@ -252,9 +290,49 @@ def steps(port: int) -> dict[str, tuple[float, float]]:
     return {step: (found["sum", step], found["count", step]) for kind, step in found if kind == "sum"}
 
 
+def photographs() -> list[tuple[str, bytes]]:
+    """Searches with JPEGs of 640 × 480."""
+    return [("search/image", image_request(picture(1000 + number, 640, 480))) for number in range(PICTURES)]
+
+
+def ways(folder: Path, items: int, seconds: float, repeats: int) -> dict[str, Any]:
+    """One client, at servers that answer in each of the ways, in turn."""
+    requests, found = photographs(), {name: list[tuple[float, dict[str, float]]]() for name in WAYS}
+    at_first = os.getloadavg()
+    with ExitStack() as stack:
+        servers = {}
+        for number, (name, way) in enumerate(WAYS.items()):
+            make_lite_workspace(folder / str(number), items, way)
+            servers[name] = stack.enter_context(served(folder / str(number), 32, threads=way.threads))
+            asyncio.run(clients(servers[name].port, requests, 1, 2.0))
+        for _ in range(repeats):
+            for name, server in servers.items():
+                spent = server.computed()
+                answered = asyncio.run(clients(server.port, requests, 1, seconds))
+                each = {
+                    kind: 1000 * (total - spent[kind]) / answered["requests"]
+                    for kind, total in server.computed().items()
+                }
+                found[name].append((answered["milliseconds"]["search/image"]["p50"], each))
+    told: dict[str, Any] = {}
+    for name, turns in found.items():
+        least = min((each for _, each in turns), key=lambda each: sum(each.values()))
+        told[name] = {
+            "p50, ms": {
+                "least": round(min(p50 for p50, _ in turns), 2),
+                "median": round(statistics.median(p50 for p50, _ in turns), 2),
+            },
+            "processor milliseconds a search": {
+                **{kind: round(value, 2) for kind, value in least.items()},
+                "all": round(sum(least.values()), 2),
+            },
+        }
+    return {"load": {"before": at_first, "after": os.getloadavg()}, "turns": repeats, "ways": told}
+
+
 def alone(directory: Path, before: Path, seconds: float, repeats: int) -> dict[str, Any]:
     """One client, here and at an earlier commit in turn."""
-    requests = [("search/image", image_request(picture(1000 + number, 640, 480))) for number in range(PICTURES)]
+    requests = photographs()
     copy = directory.parent / "copy"
     shutil.copytree(directory, copy)
     told: dict[str, Any] = {}
@@ -369,6 +447,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each round")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--before", type=Path, help="a checkout of the commit to compare one client's searches with")
+    parser.add_argument("--ways", action="store_true", help="one client, at servers with other threads and numbers")
     parser.add_argument("--load", type=float, metavar="SECONDS", help="the mixture, for so long")
     parser.add_argument("--clients", type=int, default=8, help="of the mixture")
     parser.add_argument("--server", type=Path, help="serve this workspace, and do nothing else")
@@ -381,8 +460,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "shop"
-        if options.before:
+        if options.before or options.ways:
             os.environ[RUNTIME] = "openvino"
+        if options.ways:
+            found = ways(Path(folder), options.items, options.seconds, options.repeats)
+            record("serving_ways", {"items": options.items, "network": "EfficientNet-Lite0", **found})
+            return
+        if options.before:
             make_lite_workspace(directory, options.items)
             found = alone(directory, options.before, options.seconds, options.repeats)
             record(
