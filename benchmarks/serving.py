@@ -7,7 +7,8 @@ With ``--before CHECKOUT``: one client searches with pictures by EfficientNet-Li
 this checkout and one of an earlier commit in turn; how long each step takes is what the servers' own metrics say.
 
 With ``--ways``: one client asks servers that compute otherwise in turn: in one thread or two, in bfloat16, from JPEGs of a
-reduced size. The least median of their turns says what an idle machine would give, the load what this one was.
+reduced size, in a gallery of 16 bits. The least median of their turns says what an idle machine would give, the load what
+this one was.
 
 With ``--load SECONDS``: one server is asked for a mixture of everything that a page asks for, its memory is read every second,
 and a model is promoted and rolled back every ten seconds.
@@ -41,6 +42,8 @@ from PIL import Image
 
 from common import record
 from evergallery import Workspace
+from evergallery.gallery.items import Precision
+from evergallery.network.runtimes import Runtime
 from evergallery.serving.app.server import Address, TokenPolicy, serve
 from evergallery.serving.limits import Limits
 from evergallery.serving.service import ServiceSettings
@@ -99,28 +102,34 @@ class Way:
     """A way in which a server answers.
 
     Attributes:
+        runtime: of its network.
         threads: of its network, and of what else takes several.
         reduce_jpegs: whether JPEGs are decoded at a reduced size.
-        bf16: whether the network computes in bfloat16.
+        precision: that the gallery keeps its vectors in.
+        bf16: whether the network computes in bfloat16, by OpenVINO whatever the runtime.
     """
 
+    runtime: Runtime = "openvino"
     threads: int = 1
     reduce_jpegs: bool = False
+    precision: Precision = "float32"
     bf16: bool = False
 
 
 WAYS = {
-    "float32, one thread": Way(),
-    "two threads": Way(2),
-    "two threads, reduced JPEGs": Way(2, reduce_jpegs=True),
-    "two threads, reduced JPEGs, bfloat16": Way(2, reduce_jpegs=True, bf16=True),
+    "OpenVINO in one thread": Way(),
+    "OpenVINO in two threads": Way(threads=2),
+    "ONNX Runtime in two threads": Way("onnxruntime", 2),
+    "and reduced JPEGs": Way("onnxruntime", 2, reduce_jpegs=True),
+    "and a gallery in float16": Way("onnxruntime", 2, reduce_jpegs=True, precision="float16"),
+    "the same, bfloat16 in one thread": Way(reduce_jpegs=True, precision="float16", bf16=True),
 }
 
 
-def make_lite_workspace(directory: Path, items: int, way: Way = WAYS["float32, one thread"]) -> None:
+def make_lite_workspace(directory: Path, items: int, way: Way = WAYS["OpenVINO in one thread"]) -> None:
     """An untrained EfficientNet-Lite0 whose runtime is found, and vectors of any direction."""
     with ExitStack() as stack:
-        shop = stack.enter_context(Workspace.create(directory))
+        shop = stack.enter_context(Workspace.create(directory, precision=way.precision))
         if way.bf16:
             # A file in bfloat16 is a generation of its own, which a workspace of its own writes.
             maker = stack.enter_context(Workspace.create(directory.with_name(f"maker of {directory.name}")))
@@ -157,12 +166,12 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path, together: int, source: Path = ROOT, threads: int | None = None) -> Iterator[Served]:
-    """A server of a checkout, started by this script, with as many threads as this process or as are said."""
+def served(directory: Path, together: int, source: Path = ROOT, way: Way | None = None) -> Iterator[Served]:
+    """A server of a checkout, started by this script, with the runtime and threads of this process or of a way."""
     command = [sys.executable, __file__, "--server", str(directory), "--together", str(together)]
     environment = {**os.environ, "PYTHONPATH": str(source / "src")}
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
+    if way is not None:
+        environment |= {RUNTIME: way.runtime, "OMP_NUM_THREADS": str(way.threads)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     try:
         assert process.stdout is not None
@@ -303,7 +312,7 @@ def ways(folder: Path, items: int, seconds: float, repeats: int) -> dict[str, An
         servers = {}
         for number, (name, way) in enumerate(WAYS.items()):
             make_lite_workspace(folder / str(number), items, way)
-            servers[name] = stack.enter_context(served(folder / str(number), 32, threads=way.threads))
+            servers[name] = stack.enter_context(served(folder / str(number), 32, way=way))
             asyncio.run(clients(servers[name].port, requests, 1, 2.0))
         for _ in range(repeats):
             for name, server in servers.items():
@@ -447,7 +456,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each round")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--before", type=Path, help="a checkout of the commit to compare one client's searches with")
-    parser.add_argument("--ways", action="store_true", help="one client, at servers with other threads and numbers")
+    parser.add_argument(
+        "--ways", action="store_true", help="one client, at servers with other threads, runtimes and numbers"
+    )
     parser.add_argument("--load", type=float, metavar="SECONDS", help="the mixture, for so long")
     parser.add_argument("--clients", type=int, default=8, help="of the mixture")
     parser.add_argument("--server", type=Path, help="serve this workspace, and do nothing else")
