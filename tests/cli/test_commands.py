@@ -92,7 +92,7 @@ def test_pairs_are_verified_alone_and_across_generations(shop: Path, photos: Pat
     shown = evergallery("verify", "v1", "--data", table, "-w", shop).stdout
     assert "v1 in v1" in shown
     assert f"{100 * tests['v1', 'v1']['accuracy']:.2f}" in shown
-    assert "name one of lfw" in evergallery("verify", "v1", "--data", "flw", "-w", shop, expect=2).stderr
+    assert "choose one of lfw" in evergallery("verify", "v1", "--data", "flw", "-w", shop, expect=2).stderr
 
 
 def test_generations_and_cards(shop: Path) -> None:

@@ -15,9 +15,10 @@ from evergallery.adapters.card import Direction
 from evergallery.adapters.kinds import ADAPTERS
 from evergallery.benchmark.protocol import Budget
 from evergallery.cli import choices
-from evergallery.cli.app import app
+from evergallery.cli.app import VERBS, app
 from evergallery.cli.arguments import choose_classes
 from evergallery.cli.console import PlainWatcher, print_table
+from evergallery.cli.owners import OWNERS
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Fit, Interpolation
 from evergallery.errors import InputError, did_you_mean
@@ -41,6 +42,56 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
     }  # fmt: skip
     for literal, words in known.items():
         assert set(get_args(literal)) == set(words)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "serve --sample 0.1",
+            "--sample belongs to a generation that answers beside the promoted one: name it with --shadow",
+        ),
+        (
+            "serve --why tried --force",
+            "--force and --why belong to a generation that answers some clients: name it with",
+        ),
+        ("serve --shadow v2 --share 0.5", "--share belongs to a generation that answers some clients"),
+        ("refresh v2 --yes", "--yes belongs to --commit: give it with  evergallery refresh --commit --yes"),
+        ("refresh --yes", "--yes belongs to --commit"),
+        ("refresh --commit --fraction 1.0", "--fraction belongs to new vectors: name the generation that makes them"),
+        ("refresh --discard --with a1 --rate 3", "--with and --rate belong to new vectors"),
+        ("refresh v2 --with a1 --images x", "--images belongs to a refresh that looks at images"),
+        ("plan v2 --with a1 --images x", "--images belongs to a refresh that looks at images"),
+        ("register resnet18 --rate 3 --batch 2", "--batch and --rate belong to an endpoint: give its address, such as"),
+        ("register m.onnx --no-pretrained", "--pretrained belongs to a model of timm or torchvision"),
+        ("register a.b:c --seed 3", "--seed belongs to a model of timm or torchvision"),
+        ("register https://x/y --seed 3", "--seed belongs to a model of timm or torchvision"),
+        ("register resnet18 --seed 3", "--seed belongs to initial weights: give it with --no-pretrained"),
+        ("learn x --class-order-seed 3", "--class-order-seed belongs to --task: give it with --task K/N"),
+        ("check --candidates v2,v3 --data x --virtual", "--virtual belongs to the check of one generation"),
+        ("report --queries q --gallery g", "--queries and --gallery belong to held-out images: name them with --data"),
+        ("benchmark glyphs a b", "SETS belongs to a comparison: write  evergallery benchmark compare A B"),
+        ("benchmark compare a b --seeds 3", "--seeds belongs to a protocol that is run"),
+        ("benchmark --list --methods csd", "--methods belongs to a protocol that is run: name it"),
+    ],
+)
+def test_an_option_without_what_it_belongs_to_is_refused_and_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = evergallery(*line.split(), expect=2)
+    assert says in done.stderr
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert not any(tmp_path.iterdir()), "nothing was made"
+
+
+def test_every_option_with_an_owner_is_one_of_its_verb() -> None:
+    verbs = {name: verb for verbs in VERBS.values() for name, (verb, _) in verbs.items()}
+    assert OWNERS.keys() <= verbs.keys()
+    for name, owners in OWNERS.items():
+        parameters = inspect.signature(verbs[name]).parameters
+        for owner in owners:
+            assert set(owner.options) <= parameters.keys(), owner.name
 
 
 @pytest.mark.parametrize(
@@ -70,8 +121,6 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         (["promote", "v2", "--answer", "two"], ["--answer 'two' is not usable: it is one of checked, direct, adapter"]),
         (["search", "x", "--runtime", "onnx"], ["--runtime 'onnx' is not usable: it is one of auto, torch"]),
         (["serve", "--shadow-answer", "rescore"], ["--shadow-answer 'rescore' is not usable", "adapter, dual. See"]),
-        (["serve", "--sample", "0.1"], ["--sample says how a generation answers beside", "name it with --shadow."]),
-        (["serve", "--why", "tried", "--force"], ["--force and --why say how a generation", "name it with --canary."]),
         (["serve", "--canary-answer", "rescore"], ["--canary-answer 'rescore' is not usable", "adapter, dual. See"]),
         (["init", "/proc/shop"], ["/proc/shop cannot be written"]),
         (["init", "/dev/null/shop"], ["/dev/null/shop cannot be written"]),

@@ -11,6 +11,7 @@ import typer
 
 from evergallery.cli.choices import Runtime
 from evergallery.cli.console import Terminal, err, print_json, say
+from evergallery.cli.owners import require_owners
 from evergallery.strings.environment import LARGEST_IMAGE, RUNTIME, SERVER
 
 if TYPE_CHECKING:
@@ -227,15 +228,20 @@ QuietOption = Annotated[
 
 
 def with_quiet(verb: Callable[..., None]) -> Callable[..., None]:
-    """A verb that also takes ``--quiet``, as each does."""
+    """A verb that also takes ``--quiet``, as each does, and refuses options without what they belong to."""
 
     @wraps(verb)
-    def run(*arguments: Any, quiet: bool, **options: Any) -> None:
+    def run(*arguments: Any, quiet: bool, context: typer.Context, **options: Any) -> None:
         Terminal.hides_progress = Terminal.hides_progress or quiet
+        require_owners(verb.__name__, context, options)
         verb(*arguments, **options)
 
+    further = {"quiet": (QuietOption, False), "context": (typer.Context, inspect.Parameter.empty)}
+    last = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in further.items()
+    ]
     signature = inspect.signature(verb)
-    last = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=QuietOption)
-    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), last])  # type: ignore[attr-defined]
-    run.__annotations__ = {**verb.__annotations__, "quiet": QuietOption}
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *last])  # type: ignore[attr-defined]
+    run.__annotations__ = {**verb.__annotations__, **{name: kind for name, (kind, _) in further.items()}}
     return run

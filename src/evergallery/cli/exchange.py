@@ -25,6 +25,7 @@ from evergallery.cli.common import (
     size_given,
 )
 from evergallery.cli.console import print_conflicts, print_json, print_skipped, say, warn, watching
+from evergallery.cli.owners import is_address
 
 if TYPE_CHECKING:
     from evergallery.generations.generation import Generation
@@ -323,18 +324,11 @@ def export_model(
 
 def _model(model: str, asked: dict[str, Any]) -> "str | Endpoint":
     """Return what was named: an endpoint where it is an address."""
-    from evergallery.errors import InputError
+    if not is_address(model):
+        return model
+    from evergallery.network.endpoint import Endpoint
 
-    if model.lower().startswith(("http://", "https://")):
-        from evergallery.network.endpoint import Endpoint
-
-        return Endpoint.of(model, **asked)
-    if asked:
-        named = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
-        raise InputError(
-            f"{named} belong{'s' * (len(asked) == 1)} to an endpoint: give its address, such as https://HOST/v1/embeddings."
-        )
-    return model
+    return Endpoint.of(model, **asked)
 
 
 def _object(option: str, text: str) -> dict[str, Any]:

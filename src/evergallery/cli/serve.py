@@ -1,6 +1,6 @@
 """``evergallery serve`` and ``evergallery token``: the HTTP API, and who may use it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -124,12 +124,6 @@ def serve(
         from evergallery.serving.canary import CanarySettings
         from evergallery.serving.service import ServiceSettings
         from evergallery.serving.shadow import ShadowSettings
-    of_shadow = {"--sample": sample, "--shadow-answer": shadow_answer}
-    of_canary = {
-        "--share": share, "--by": by, "--canary-answer": canary_answer, "--force": force or None, "--why": why
-    }  # fmt: skip
-    _require_owner("--shadow", shadow, of_shadow)
-    _require_owner("--canary", canary, of_canary)
     shadowing = canarying = None
     if shadow is not None:
         shadowing = ShadowSettings(shadow, SHARE if sample is None else sample, Answer.of(shadow_answer))
@@ -146,18 +140,6 @@ def serve(
         policy=server.TokenPolicy(allow_writes, require_token),
         images_from=images_from or (),
     )
-
-
-def _require_owner(owner: str, generation: str | None, options: Mapping[str, object]) -> None:
-    """Refuse options that say how a generation answers beside another, where none does."""
-    from evergallery.errors import InputError
-
-    given = [name for name, value in options.items() if value is not None]
-    if generation is None and given:
-        raise InputError(
-            f"{' and '.join(given)} {'says' if len(given) == 1 else 'say'} how a generation answers beside the one that is "
-            f"promoted: name it with {owner}."
-        )
 
 
 @token_app.command("create", epilog="Example:  evergallery token create --name till --scope read")

@@ -198,8 +198,6 @@ def refresh(
     """Give stored items vectors of a newer generation; an interrupted refresh goes on. Old vectors stay until --commit."""
     from evergallery.errors import InputError
 
-    if yes and not (commit or discard):
-        raise InputError("--yes answers what --commit asks: give it with  evergallery refresh --commit --yes")
     if commit + discard + (generation is not None) != 1:
         raise InputError("Name the generation to refresh for, or give --commit, or --discard: exactly one of them.")
     with open_workspace(workspace) as space, watching(json) as watcher:
