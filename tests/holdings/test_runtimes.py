@@ -409,13 +409,142 @@ def test_a_workspace_that_cannot_be_written_to_runs_in_torch_and_says_so(
     assert not (shop.directory / "cache" / "runtimes").exists()
 
 
-def test_a_foreign_model_runs_where_it_always_does(shop: Workspace, use: Callable[[str], None], tmp_path: Path) -> None:
+def test_runtimes_are_not_for_a_foreign_model(shop: Workspace, use: Callable[[str], None], tmp_path: Path) -> None:
     shop.export_model(tmp_path / "model.onnx")
     foreign = shop.register(tmp_path / "model.onnx")
     use("openvino" if runtimes.is_installed("openvino") else "onnxruntime")
     expected = embedded(shop, noise(2))
     np.testing.assert_allclose(embed_pixels(shop.holdings, noise(2), foreign), expected, atol=2e-5)
-    assert kept.running(shop.holdings, foreign, FEW).how == {}
+    assert kept.running(shop.holdings, foreign, FEW).how == {"runtime": "onnxruntime"}
+
+
+class CudaSession:
+    """ONNX Runtime with a GPU, for which the processor stands.
+
+    Attributes:
+        opened: the providers of each session.
+        sizes: images of each call on the GPU.
+        loads: whether CUDA can be loaded.
+        room: images that fit into its memory at once.
+        turned: how far its vectors are off.
+    """
+
+    opened: list[list[str]]
+    sizes: list[int]
+    loads, room, turned = True, 10**6, 0.0
+    real: Any
+
+    def __init__(self, model: bytes, options: Any, providers: list[Any]) -> None:
+        names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+        self.providers = names if self.loads else ["CPUExecutionProvider"]
+        self.opened.append(self.providers)
+        self.session = self.real(model, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return self.providers
+
+    def run(self, outputs: list[str], feed: dict[str, Any]) -> Any:
+        made = self.session.run(outputs, feed)
+        if "CUDAExecutionProvider" not in self.providers:
+            return made
+        count = len(next(iter(feed.values())))
+        if count > self.room:
+            raise RuntimeError(
+                "BFCArena::AllocateRawInternal: Failed to allocate memory for requested buffer of size 9"
+            )
+        self.sizes.append(count)
+        return [vectors + self.turned * np.eye(1, vectors.shape[1], dtype=np.float32) for vectors in made]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> type[CudaSession]:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made = type("Session", (CudaSession,), {"real": onnxruntime.InferenceSession, "opened": [], "sizes": []})
+    monkeypatch.setattr(onnxruntime, "InferenceSession", made)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(choosing, "has_gpu", lambda: True)
+    return made
+
+
+@pytest.fixture
+def shop_of_a_file(shop: Workspace, tmp_path: Path) -> Workspace:
+    """A workspace in which an ONNX file answers."""
+    shop.export_model(tmp_path / "model.onnx")
+    made = Workspace.create(tmp_path / "foreign")
+    made.register(tmp_path / "model.onnx")
+    return made
+
+
+def test_many_images_of_an_onnx_file_go_to_a_gpu(shop_of_a_file: Workspace, cuda: type[CudaSession]) -> None:
+    pixels, few = noise(FEW), noise(FEW - 1)
+    found = kept.running(shop_of_a_file.holdings, shop_of_a_file.promoted, FEW)
+    assert cuda.opened == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
+    made = found(pixels)
+    assert cuda.sizes[-1] == FEW, "a GPU takes whole batches"
+    np.testing.assert_allclose(made, embedded(shop_of_a_file, pixels), atol=1e-6)
+    cuda.opened.clear()
+    assert len(embedded(again(shop_of_a_file), few)) == FEW - 1
+    assert cuda.opened == [["CPUExecutionProvider"]], "a search opens none"
+
+
+def test_the_journal_says_that_an_onnx_file_ran_on_a_gpu(shop_of_a_file: Workspace, cuda: type[CudaSession]) -> None:
+    shop_of_a_file.index(coloured_images(10, FEW // 10))
+    shop_of_a_file.index(coloured_images(2, 2, seed=1))
+    many, few = shop_of_a_file.holdings.journal.entries()[-2:]
+    assert (many["runtime"], many["device"]) == ("onnxruntime", "cuda")
+    assert few["runtime"] == "onnxruntime"
+    assert "device" not in few
+
+
+def test_a_batch_of_an_onnx_file_that_does_not_fit_goes_in_halves(
+    shop_of_a_file: Workspace, cuda: type[CudaSession]
+) -> None:
+    cuda.room = FEW // 3
+    found = kept.running(shop_of_a_file.holdings, shop_of_a_file.promoted, FEW)
+    np.testing.assert_allclose(found(noise(FEW)), embedded(shop_of_a_file, noise(FEW)), atol=1e-6)
+    assert sum(size for size in cuda.sizes if size > 4) == FEW
+    assert max(cuda.sizes) <= FEW // 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"loads": False}, "cannot load CUDA"),
+        ({"turned": 0.5}, "below 0.9999"),
+        ({"room": 0}, "no memory"),
+        (None, "has no CUDA"),
+    ],
+)
+def test_the_processor_runs_an_onnx_file_that_a_gpu_cannot(
+    shop_of_a_file: Workspace,
+    cuda: type[CudaSession],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, Any] | None,
+    told: str,
+) -> None:
+    for name, value in (fault or {}).items():
+        setattr(cuda, name, value)
+    if fault is None:
+        monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    listener = Listener()
+    assert shop_of_a_file.index(coloured_images(10, FEW // 10), watcher=listener).added == FEW
+    (line,) = [line for line in listener.heard if "on the processor" in line]
+    assert told in line
+    entry = shop_of_a_file.holdings.journal.entries()[-1]
+    assert entry["runtime"] == "onnxruntime"
+    assert "device" not in entry
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_an_onnx_file_makes_the_same_vectors_on_a_gpu(shop_of_a_file: Workspace) -> None:
+    if "CUDAExecutionProvider" not in pytest.importorskip("onnxruntime").get_available_providers():
+        pytest.skip("this ONNX Runtime has no CUDA")
+    found = kept.running(shop_of_a_file.holdings, shop_of_a_file.promoted, FEW)
+    assert found.how["device"] == "cuda"
+    np.testing.assert_allclose(found(noise(FEW)), embedded(shop_of_a_file, noise(FEW)), atol=1e-5)
 
 
 def test_a_runtime_that_is_unknown_or_not_installed_is_refused(

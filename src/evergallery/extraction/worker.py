@@ -83,7 +83,7 @@ class Worker:
                         f"The machine {self.machine} of the cluster offers a GPU that its PyTorch does not see: install PyTorch "
                         f"with CUDA there, or start Ray there with  --num-gpus 0"
                     )
-                embedder = generation.embedder(self.device)
+                embedder = generation.embedder(self.device if generation.can_be_parent else "cpu")
         except EvergalleryError as error:
             return Refusal(f"The machine {self.machine} of the cluster cannot run the generation: {error}")
         self.preprocessing = generation.preprocessing

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergallery.data.images import Preprocessing
-from evergallery.errors import DamagedError, EvergalleryError, InputError
+from evergallery.errors import DamagedError, EvergalleryError, InputError, UnavailableError
 from evergallery.files.cards import read_card
 from evergallery.files.tensor_files import require_written, stored_tensors_hash
 from evergallery.generations.card import CARD, FORMAT, KINDS, Card, HeadCard
@@ -101,6 +101,13 @@ class Generation:
         return self.card.architecture is not None
 
     @property
+    def runs_on_gpus(self) -> bool:
+        """Return whether it looks at images on the device that it is told: its own network, and an ONNX file in float32."""
+        return self.can_be_parent or (
+            self.card.kind == "onnx" and self.card.model.get("numbers", "float32") == "float32"
+        )
+
+    @property
     def is_expanded(self) -> bool:
         """Return whether the embeddings of its root are the first part of its own."""
         return self.card.root is not None
@@ -154,16 +161,16 @@ class Generation:
         """Return what embeds images, in evaluation mode: an ``Embedder`` where it is a network, else the foreign model.
 
         Args:
-            device: of a network; a foreign model runs where it likes.
+            device: of a network, or of an ONNX file; other models run where they like.
 
         Raises:
             InputError: there are vectors only, or a Python function cannot be imported.
             DamagedError: weights are missing or altered, or the model behind a foreign generation has changed.
             MissingExtraError: an ONNX model without onnxruntime.
-            UnavailableError: an endpoint does not answer, or a GPU has no memory for the network.
+            UnavailableError: an endpoint does not answer, or a GPU has no memory for the network, or cannot run the ONNX file.
         """
         self._require_model()
-        return self._foreign_model() if self.card.architecture is None else self._embedder(device)
+        return self._foreign_model(device) if self.card.architecture is None else self._embedder(device)
 
     def network(self) -> "Network":
         """The network that learns with its head, on the CPU, in evaluation mode; the head of a registered model is empty.
@@ -257,9 +264,12 @@ class Generation:
         with gpu_trouble("the network"):
             return embedder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
-    def _foreign_model(self) -> "ForeignModel":
+    def _foreign_model(self, device: "torch.device | str") -> "ForeignModel":
         """The model, which still makes of the probe pictures what it made when it was registered."""
-        from evergallery.network.foreign import SAME, function_model, least_cosine, onnx_model, probe
+        import torch
+
+        from evergallery.devices.gpu import gpu_trouble
+        from evergallery.network.foreign import EXACT, SAME, function_model, least_cosine, onnx_model, probe
 
         size, dimension = self.preprocessing.size, self.card.dimension
         if self.card.kind == "endpoint":
@@ -269,8 +279,14 @@ class Generation:
         else:
             path = self.directory / ONNX
             require_written(path, self.card.checksums[ONNX], "restore it from a backup")
-            model = onnx_model(path, size, dimension=dimension)
-        cosine = least_cosine(probe(model, self.preprocessing), self._probes())
+            with gpu_trouble("the model"):
+                model = onnx_model(path, size, dimension=dimension, on_gpu=torch.device(device).type == "cuda")
+        with gpu_trouble("a few pictures"):
+            cosine = least_cosine(probe(model, self.preprocessing), self._probes())
+        if model.on_gpu and cosine < EXACT:
+            raise UnavailableError(
+                f"On the GPU {self.name} embeds fixed pictures at a cosine of {cosine:.5f} with what they were, below {EXACT}."
+            )
         if cosine < SAME:
             raise DamagedError(
                 f"The model behind {self.name} has changed (fixed pictures are embedded at a cosine of {cosine:.3f} with "

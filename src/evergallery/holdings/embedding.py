@@ -74,7 +74,7 @@ def extract_raw(
     from evergallery.network import extraction
 
     return extraction.extract(
-        holdings.loaded.embedder(generation, device_for(len(images))),
+        holdings.loaded.embedder(generation, device_for(len(images)) if generation.can_be_parent else "cpu"),
         images,
         generation.preprocessing,
         on_progress=lambda done, total: watcher.counted(f"extracting with {generation.name}", done, total),

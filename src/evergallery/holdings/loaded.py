@@ -33,14 +33,14 @@ class LoadedModels:
 
         Args:
             generation: that looks at them.
-            device: of a network; a foreign model runs where it likes.
+            device: of a network or an ONNX file; other models run where they like.
 
         Raises:
             InputError: the generation has vectors only.
             DamagedError: its weights are missing or altered.
-            UnavailableError: a GPU has no memory for it.
+            UnavailableError: a GPU has no memory for it, or cannot run it.
         """
-        key = generation.fingerprint, device if generation.can_be_parent else "cpu"
+        key = generation.fingerprint, device if generation.runs_on_gpus else "cpu"
         known = self._embedders.get(key)
         if known is not None:
             return known

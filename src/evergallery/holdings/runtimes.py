@@ -68,7 +68,8 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
     The runtime that ``--runtime`` names. Without one, torch on a GPU where there are many images and a GPU, or else the runtime
     that was found to be the fastest here; where nothing was found yet and there are many images, it is found now. A runtime is
     used where it makes torch's vectors of fixed pictures, and torch otherwise, which is said; so is the processor where the GPU
-    has no room for the network. A foreign model runs where it always does.
+    has no room for the network. Many images of an ONNX file go to a GPU too, where ONNX Runtime can run it there; any other model
+    of somebody else runs where it always does.
 
     Args:
         holdings: of the workspace.
@@ -82,22 +83,20 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
         DamagedError: the generation's weights are missing or altered.
     """
     asked = asked_for()
-    if not generation.can_be_parent:
-        return _torch(holdings, generation)
-    if asked in (None, "torch") and device_for(images) == "cuda":
+    if generation.runs_on_gpus and asked in (None, "torch") and device_for(images) == "cuda":
         try:
-            return _torch(holdings, generation, "cuda")
+            return _opened(holdings, generation, "cuda")
         except UnavailableError as error:
             watcher.said(f"{generation.name} looks at images on the processor: {error}")
-    if asked == "torch":
-        return _torch(holdings, generation)
+    if not generation.can_be_parent or asked == "torch":
+        return _opened(holdings, generation)
     network = holdings.loaded.runnable(generation)
     if network is None:
         network = _kept(holdings, generation)
         if network is None and _is_worth_it(holdings, generation, images, asked, watcher):
             network = _tried(holdings, generation, watcher)
         if network is None:
-            return _torch(holdings, generation)
+            return _opened(holdings, generation)
         holdings.loaded.keep_runnable(generation, network)
         wanted = asked or network.trial.runtime
         if network.in_runtime(wanted) is None and wanted != "torch":
@@ -105,19 +104,23 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
     chosen = asked or network.trial.runtime
     found = network.in_runtime(chosen)
     if found is None:
-        return _torch(holdings, generation)
+        return _opened(holdings, generation)
     return Running(found, {"runtime": chosen, "numbers": "float32"}, part_size(generation.preprocessing.size))
 
 
-def _torch(holdings: Holdings, generation: Generation, device: Device = "cpu") -> Running:
+def _opened(holdings: Holdings, generation: Generation, device: Device = "cpu") -> Running:
+    """A network in torch, or somebody else's model."""
     from evergallery.network.extraction import in_torch
 
     embed = in_torch(holdings.loaded.embedder(generation, device), generation.preprocessing)
-    if not generation.can_be_parent:
-        return Running(embed, {name: str(value) for name, value in generation.card.model.items() if name == "numbers"})
-    if device != "cpu":
-        return Running(embed, {"runtime": "torch", "device": device, "numbers": "float32"})
-    return Running(embed, {"runtime": "torch", "numbers": "float32"}, part_size(generation.preprocessing.size))
+    place = {"device": device} if device != "cpu" else {}
+    if generation.can_be_parent:
+        part = part_size(generation.preprocessing.size) if device == "cpu" else None
+        return Running(embed, {"runtime": "torch", **place, "numbers": "float32"}, part)
+    if generation.card.kind != "onnx":
+        return Running(embed, {})
+    numbers = {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
+    return Running(embed, {"runtime": "openvino" if numbers else "onnxruntime", **place, **numbers})
 
 
 def _is_worth_it(
@@ -134,7 +137,7 @@ def _is_worth_it(
         return False
     from evergallery.network.trial import torch_seconds
 
-    each = torch_seconds(_torch(holdings, generation), generation.preprocessing.size)
+    each = torch_seconds(_opened(holdings, generation), generation.preprocessing.size)
     return images * each > LONG_SECONDS
 
 
@@ -158,7 +161,7 @@ def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> Runn
     # The exporter's errors have no common base; a network that it cannot write runs in torch.
     except Exception:
         file = None
-    trial = tried(_torch(holdings, generation), file, generation.preprocessing, _others())
+    trial = tried(_opened(holdings, generation), file, generation.preprocessing, _others())
     watcher.said(trial.told(generation.name))
     content = {
         "machine": machine(),

@@ -6,7 +6,7 @@ underneath. So a few fixed pictures are embedded when a model is registered, and
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size, sides
-from evergallery.errors import EvergalleryError, InputError, MissingExtraError
+from evergallery.errors import EvergalleryError, InputError, MissingExtraError, UnavailableError
 from evergallery.network.embedder import Extractor
 from evergallery.network.runtimes import is_installed, openvino_model, part_size
 
@@ -29,11 +29,22 @@ PROBE_CELLS = (2, 4, 8, 16)
 SAME = 0.999
 """Least cosine of a probe's embedding with what it was: far above what another machine's arithmetic changes."""
 
+EXACT = 0.9999
+"""Least cosine of a fixed picture's embedding by another runtime, or on a GPU, that computes in as many bits."""
+
 PREPROCESSING = "evergallery.preprocessing"
 """Under which name an ONNX file says, as JSON, what its input went through."""
 
 NUMBERS = "evergallery.numbers"
 """Under which name an ONNX file says in which numbers it is to be run, ``float32`` where it says nothing."""
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+"""Full float32; no search for the fastest convolution, which would begin anew for a last batch of another size; and no more
+memory than is asked for."""
+
+NO_MEMORY = ("allocate memory", "out of memory", "smaller than requested")
+"""Parts of what ONNX Runtime says where a GPU is full."""
 
 ONE_CELL = np.zeros((1, 3, 1, 1), np.float32)
 Run = Callable[[NDArray[np.float32]], Any]
@@ -48,10 +59,21 @@ class ForeignModel(Extractor):
         dimension: D.
         file: what it is read from; ``None`` for a Python function, whose name is ``package.module:function``.
         numbers: in which it computes.
+        on_gpu: whether it computes on one.
     """
 
-    def __init__(self, name: str, run: Run, dimension: int, file: Path | None = None, numbers: str = "float32") -> None:
+    def __init__(
+        self,
+        name: str,
+        run: Run,
+        dimension: int,
+        file: Path | None = None,
+        numbers: str = "float32",
+        *,
+        on_gpu: bool = False,
+    ) -> None:
         super().__init__()
+        self.on_gpu = self.whole_batches = on_gpu
         self.name = name
         self.file = file
         self.run = run
@@ -82,7 +104,8 @@ def vectors_of(name: str, run: Run, images: NDArray[np.float32]) -> NDArray[np.f
     try:
         made = run(np.ascontiguousarray(images))
         vectors = np.array(made.detach().cpu().numpy() if isinstance(made, Tensor) else made, dtype=np.float32)
-    except EvergalleryError:
+    except (EvergalleryError, torch.OutOfMemoryError):
+        # Whoever gave a GPU too much gives it less.
         raise
     # It is somebody else's code: anything may come out of it.
     except Exception as error:
@@ -192,8 +215,11 @@ def function_model(name: str, size: Size, dimension: int | None = None) -> Forei
     return ForeignModel(name, function, dimension or _dimension(name, function, size))
 
 
-def onnx_model(path: Path, size: Size, dimension: int | None = None) -> ForeignModel:
+def onnx_model(path: Path, size: Size, dimension: int | None = None, *, on_gpu: bool = False) -> ForeignModel:
     """The model of an ONNX file, run on the CPU: by ONNX Runtime, or by OpenVINO where the file asks for bfloat16.
+
+    On a GPU ONNX Runtime runs it through CUDA, in full float32. TensorRT is not asked: it builds an engine for minutes, and
+    rounds products to TF32 unless the whole process is told otherwise.
 
     Its one input is ``(B, 3, H, W)`` float; a fixed B is worked around. Of its outputs the one with B vectors is taken.
 
@@ -201,13 +227,15 @@ def onnx_model(path: Path, size: Size, dimension: int | None = None) -> ForeignM
         path: the file, with its weights inside.
         size: H and W of its input.
         dimension: D, where it is known; otherwise it is asked with two probe pictures.
+        on_gpu: whether it runs on one; not a file that asks for bfloat16.
 
     Raises:
         MissingExtraError: without onnxruntime, or without openvino.
         InputError: the file cannot be read, or has other inputs and outputs.
+        UnavailableError: ONNX Runtime cannot run it on a GPU.
     """
     name = str(path)
-    session = _session(path)
+    session = _session_on_gpu(path) if on_gpu else _session(path)
     inputs = session.get_inputs()
     shape = list(inputs[0].shape) if len(inputs) == 1 else []
     expected = (3, *sides(size))
@@ -225,7 +253,13 @@ def onnx_model(path: Path, size: Size, dimension: int | None = None) -> ForeignM
     fixed = shape[0] if isinstance(shape[0], int) else None
 
     def answer(images: NDArray[np.float32], outputs: list[str]) -> list[Any]:
-        return list(session.run(outputs, {inputs[0].name: images.astype(number_type)}))
+        try:
+            return list(session.run(outputs, {inputs[0].name: images.astype(number_type)}))
+        # The runtime's errors have no common base.
+        except Exception as error:
+            if on_gpu and any(words in str(error) for words in NO_MEMORY):
+                raise torch.OutOfMemoryError(str(error)) from error
+            raise
 
     output = _output_of_vectors(name, session, answer, probe_batch(fixed or 2, size))
 
@@ -245,7 +279,7 @@ def onnx_model(path: Path, size: Size, dimension: int | None = None) -> ForeignM
         if not is_installed("openvino"):
             raise MissingExtraError("A model in bfloat16", "fast")
         running = openvino_model(path, inputs[0].name, expected, part_size(size), "bf16")
-    return ForeignModel(name, running, dimension or _dimension(name, running, size), path, numbers)
+    return ForeignModel(name, running, dimension or _dimension(name, running, size), path, numbers, on_gpu=on_gpu)
 
 
 def onnx_preprocessing(path: Path) -> dict[str, Any]:
@@ -271,6 +305,8 @@ def _output_of_vectors(
     outputs: list[str] = [output.name for output in session.get_outputs()]
     try:
         shapes = {output: np.shape(array) for output, array in zip(outputs, answer(images, outputs), strict=True)}
+    except torch.OutOfMemoryError:
+        raise
     # The runtime's errors have no common base.
     except Exception as error:
         raise InputError(
@@ -285,17 +321,44 @@ def _output_of_vectors(
     return vectors[0]
 
 
-def _session(path: Path) -> Any:
+def _session_on_gpu(path: Path) -> Any:
+    """The file in ONNX Runtime on a GPU.
+
+    Raises:
+        UnavailableError: this ONNX Runtime was built without CUDA, or cannot load it.
+    """
+    runtime = _onnxruntime()
+    if CUDA not in runtime.get_available_providers():
+        raise UnavailableError(
+            "This ONNX Runtime has no CUDA, so that an ONNX file cannot be run on the GPU: install onnxruntime-gpu in place of "
+            "onnxruntime."
+        )
+    session = _session(path, [(CUDA, CUDA_OPTIONS), CPU])
+    # It says nothing where CUDA cannot be loaded, and runs the file on the processor.
+    if CUDA not in session.get_providers():
+        raise UnavailableError(
+            "ONNX Runtime cannot load CUDA, so that an ONNX file cannot be run on the GPU: install the CUDA and cuDNN that this "
+            "onnxruntime-gpu was built for."
+        )
+    return session
+
+
+def _onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("An ONNX model", "onnx") from error
-    options = onnxruntime.SessionOptions()
+    return onnxruntime
+
+
+def _session(path: Path, providers: Sequence[Any] = (CPU,)) -> Any:
+    runtime = _onnxruntime()
+    options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4
     try:
         # From bytes, so that weights in files beside it, which a generation would not keep, are missed at once.
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return runtime.InferenceSession(path.read_bytes(), options, providers=list(providers))
     # The runtime's errors have no common base.
     except Exception as error:
         raise InputError(

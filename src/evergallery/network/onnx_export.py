@@ -24,9 +24,8 @@ from evergallery.data.augment import normalise
 from evergallery.data.images import Preprocessing
 from evergallery.errors import MissingExtraError, RefusedError
 from evergallery.network.embedder import Extractor
-from evergallery.network.foreign import NUMBERS, PREPROCESSING, SAME, onnx_model, probe, probe_images
+from evergallery.network.foreign import EXACT, NUMBERS, PREPROCESSING, SAME, onnx_model, probe, probe_images
 
-PARITY = 0.9999
 """Least cosine of what the file and the embedder make of the probe pictures, in float32."""
 OPSET = 18
 
@@ -78,9 +77,9 @@ def export_onnx(embedder: Extractor, preprocessing: Preprocessing, path: Path, *
     onnx.helper.set_model_props(model, {**description, PREPROCESSING: json.dumps(preprocessing.to_dict())})
     onnx.save(model, path)
     cosine = probe_cosine(embedder, preprocessing, path)
-    if not cosine >= PARITY:
+    if not cosine >= EXACT:
         raise RefusedError(
-            f"The ONNX file embeds fixed pictures at a cosine of {cosine:.5f} with the model itself, below {PARITY}: it is not "
+            f"The ONNX file embeds fixed pictures at a cosine of {cosine:.5f} with the model itself, below {EXACT}: it is not "
             f"written, because its vectors would be others."
         )
     return cosine

@@ -8,8 +8,7 @@ import numpy as np
 
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size
-from evergallery.network.foreign import probe_images
-from evergallery.network.onnx_export import PARITY
+from evergallery.network.foreign import EXACT, probe_images
 from evergallery.network.runtimes import Embed, Pixels, Runtime, RuntimeTrial, of_file, part_size, reason_of
 
 SECONDS = 0.3
@@ -62,8 +61,8 @@ def tried(torch: Embed, file: Path | None, preprocessing: Preprocessing, others:
             refused[name] = reason_of(error)
             continue
         least = float((made * expected).sum(1).min()) if made.shape == expected.shape else 0.0
-        if not least >= PARITY:
-            refused[name] = f"it embeds fixed pictures at a cosine of {least:.5f} with torch, below {PARITY}"
+        if not least >= EXACT:
+            refused[name] = f"it embeds fixed pictures at a cosine of {least:.5f} with torch, below {EXACT}"
             continue
         running[name], cosine[name] = run, round(least, 7)
     speed = _speeds(running, images[: part_size(side)])
