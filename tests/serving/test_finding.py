@@ -13,6 +13,7 @@ from served import client, copy_of, photographs
 
 from evergallery import Workspace
 from evergallery.errors import InputError
+from evergallery.holdings import holdings
 from evergallery.serving.blending import LESS, blend
 from shops import make_photos
 
@@ -55,6 +56,24 @@ def test_a_blend_lies_between_and_away() -> None:
     with pytest.raises(InputError, match="zero"):
         blend([rows[0], -rows[0]], [])
     assert 0 < LESS < 1
+
+
+def test_more_results_list_the_generations_no_more_often(asking: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = next(iter(shop(asking).gallery.iterate()))[0].id
+    listed: list[Path] = []
+    listing = holdings.generation_directories
+
+    def noting(directory: Path) -> list[Path]:
+        listed.append(directory)
+        return listing(directory)
+
+    monkeypatch.setattr(holdings, "generation_directories", noting)
+    counts = []
+    for k in (1, 2, 6):
+        listed.clear()
+        assert len(asking.post("/api/v1/search", json={"item": item, "k": k}).json()["results"]) == k
+        counts.append(len(listed))
+    assert counts[0] == counts[1] == counts[2]
 
 
 def test_several_items_and_less_like_this(asking: TestClient) -> None:

@@ -4,38 +4,47 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from evergallery.data.metadata import Scalar
-from evergallery.errors import NotFoundError, RefusedError
+from evergallery.errors import NotFoundError
 from evergallery.gallery.items import Filter, Item, View
-from evergallery.holdings.comparing import space_of
+from evergallery.holdings.comparing import space_names
 from evergallery.holdings.holdings import Holdings
 from evergallery.serving import schemas
 from evergallery.serving.pictures import GIVEN_URI, picture_of
 from evergallery.strings.redaction import redacted, redacted_values
 
 
-def name_of(holdings: Holdings, fingerprint: str) -> str:
-    """The name of a space, or the beginning of its fingerprint where nobody knows it."""
-    try:
-        return space_of(holdings, fingerprint).name
-    except RefusedError:
-        return fingerprint[:12]
+def name_of(names: Mapping[str, str], fingerprint: str) -> str:
+    """The name of a space, or the beginning of its fingerprint where nobody knows it.
+
+    Args:
+        names: of the spaces, as ``space_names`` gives them.
+        fingerprint: of the space.
+    """
+    return names.get(fingerprint, fingerprint[:12])
 
 
-def described(holdings: Holdings, item: Item) -> schemas.Item:
-    """An item; asks the disk for its picture."""
-    metadata = dict(item.metadata)
-    given = metadata.pop(GIVEN_URI, None)
-    uri = item.uri if item.uri is not None else given if isinstance(given, str) else None
-    return schemas.Item(
-        id=item.id,
-        label=item.label,
-        uri=None if uri is None else redacted(uri),
-        generation=name_of(holdings, item.generation),
-        added=item.added,
-        metadata=redacted_values(metadata),
-        content_hash=item.content_hash,
-        thumbnail=f"/api/v1/thumbnail?id={quote(item.id, safe='')}" if picture_of(item, holdings.roots) else None,
-    )
+def described(holdings: Holdings, items: Sequence[Item]) -> list[schemas.Item]:
+    """Items; asks the disk once which spaces and roots there are, and for the picture of each."""
+    if not items:
+        return []
+    names, roots = space_names(holdings), holdings.roots
+
+    def told(item: Item) -> schemas.Item:
+        metadata = dict(item.metadata)
+        given = metadata.pop(GIVEN_URI, None)
+        uri = item.uri if item.uri is not None else given if isinstance(given, str) else None
+        return schemas.Item(
+            id=item.id,
+            label=item.label,
+            uri=None if uri is None else redacted(uri),
+            generation=name_of(names, item.generation),
+            added=item.added,
+            metadata=redacted_values(metadata),
+            content_hash=item.content_hash,
+            thumbnail=f"/api/v1/thumbnail?id={quote(item.id, safe='')}" if picture_of(item, roots) else None,
+        )
+
+    return [told(item) for item in items]
 
 
 def filter_of(

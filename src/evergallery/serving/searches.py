@@ -20,7 +20,7 @@ from evergallery.errors import EvergalleryError, InputError, NotFoundError, Refu
 from evergallery.extraction.images import find_images
 from evergallery.gallery.items import Item
 from evergallery.generations.generation import Generation
-from evergallery.holdings.comparing import space_of
+from evergallery.holdings.comparing import space_names, space_of
 from evergallery.holdings.embedding import embed_pixels, embed_words
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.spaces import Space
@@ -410,7 +410,8 @@ class Searches:
             self.counts.forget()
         counts = self.counts.of(state.view())
         searched = [space for space in counts if not where.generations or space in where.generations]
-        told = {name_of(self._holdings, space): counts[space] for space in searched}
+        names = space_names(self._holdings)
+        told = {name_of(names, space): counts[space] for space in searched}
         exact = self._holdings.gallery.is_exact(options.exact, where, view=state.view())
         return [
             SearchAnswer(asker, state, self._told(kept), told, exact, how, kept[0].present if kept else None)
@@ -419,11 +420,10 @@ class Searches:
 
     def _told(self, kept: Sequence[Result]) -> list[schemas.Result]:
         self._holdings.notes.found(result.item.id for result in kept)
+        items = described(self._holdings, [result.item for result in kept])
         return [
-            schemas.Result(
-                item=described(self._holdings, result.item), score=result.score, probability=result.probability
-            )
-            for result in kept
+            schemas.Result(item=item, score=result.score, probability=result.probability)
+            for item, result in zip(items, kept, strict=True)
         ]
 
 

@@ -211,7 +211,7 @@ class ItemEditor:
                 for conflict in counts.conflicts
             ],
             conflict_count=counts.conflict_count,
-            items=[described(self._holdings, stored.get(item.id, item)) for item in items],
+            items=described(self._holdings, [stored.get(item.id, item) for item in items]),
             skipped=[],
         )
 

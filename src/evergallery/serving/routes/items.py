@@ -46,7 +46,9 @@ async def items(
 @router.get("/item", dependencies=reading)
 async def item(service: Served, id: Id) -> schemas.Item:
     """One item."""
-    return await service.threads.run(lambda holdings: described(holdings, stored_item(holdings, id)), service.holdings)
+    return await service.threads.run(
+        lambda holdings: described(holdings, [stored_item(holdings, id)])[0], service.holdings
+    )
 
 
 @router.get("/labels", dependencies=reading)
@@ -149,7 +151,7 @@ def _page(holdings: Holdings, asked: ItemFilter, after: str | None, limit: int) 
     found = next(iter(pages), [])
     page = found[:limit]
     return schemas.Items(
-        items=[described(holdings, item) for item in page],
+        items=described(holdings, page),
         next=page[-1].id if len(found) > limit else None,
         total=gallery.count(where, view=view),
     )
