@@ -13,7 +13,7 @@ from served import client, copy_of, photographs
 
 from evergallery import Workspace
 from evergallery.errors import InputError
-from evergallery.holdings import holdings
+from evergallery.generations.generation import generation_directories
 from evergallery.serving.blending import LESS, blend
 from shops import make_photos
 
@@ -61,13 +61,12 @@ def test_a_blend_lies_between_and_away() -> None:
 def test_more_results_list_the_generations_no_more_often(asking: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     item = next(iter(shop(asking).gallery.iterate()))[0].id
     listed: list[Path] = []
-    listing = holdings.generation_directories
 
     def noting(directory: Path) -> list[Path]:
         listed.append(directory)
-        return listing(directory)
+        return generation_directories(directory)
 
-    monkeypatch.setattr(holdings, "generation_directories", noting)
+    monkeypatch.setattr("evergallery.holdings.holdings.generation_directories", noting)
     counts = []
     for k in (1, 2, 6):
         listed.clear()
