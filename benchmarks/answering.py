@@ -32,7 +32,7 @@ from evergallery.retrieval.calibration import Calibration
 from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.width import in_width_of
 from evergallery.upgrade.evidence import Outcome, Setting
-from evergallery.upgrade.ways import RefreshSimulation, RouteVectors, outcomes
+from evergallery.upgrade.ways import ComparedVectors, RefreshSimulation, RouteVectors, outcomes
 from features import IMAGES, SIDE, Case, Part, image_case, image_sets
 
 DATA = {"grocery": "groceries", "cifar100": "CIFAR-100"}
@@ -224,9 +224,7 @@ def answered(case: Case, seed: int) -> tuple[Outcome, ...]:
     routes = {name: compared[name] for name in ("direct", "adapter")}
     return outcomes(
         protocol,
-        compared["old"],
-        compared["new"],
-        routes,
+        ComparedVectors(compared["old"], compared["new"], routes),
         confidence=0.95,
         simulation=RefreshSimulation(shares=SHARES, seed=seed),
     )

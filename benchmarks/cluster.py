@@ -36,14 +36,14 @@ from evergallery.data.streaming import Picture, processors
 from evergallery.extraction.cluster import Cluster
 from evergallery.extraction.connecting import connected
 from evergallery.extraction.extraction import Extraction, LocalExtraction, PictureAnswer
-from evergallery.holdings.runtimes import Running
+from evergallery.holdings.runtimes import EmbeddingRun
 from evergallery.indexing.pipeline import IndexSource, index_images
 from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
 from extraction import photographs, registered
 
 
-class Killing(Watcher):
+class WorkerKiller(Watcher):
     """Kills a worker once the first batch is stored."""
 
     def __init__(self, process: int) -> None:
@@ -55,7 +55,7 @@ class Killing(Watcher):
             self.process = None
 
 
-class Instant:
+class InstantExtraction:
     """An extraction that answers at once, by vectors that are not those of images."""
 
     def __init__(self, dimension: int) -> None:
@@ -84,7 +84,7 @@ def asking(template: Workspace, folder: Path, count: int) -> dict[str, float]:
     shutil.copytree(template.directory, copied)
     with Workspace(copied) as shop:
         maker = shop.promoted
-        extraction = Instant(maker.card.dimension)
+        extraction = InstantExtraction(maker.card.dimension)
         seconds = [
             index_images(
                 shop.gallery,
@@ -185,7 +185,7 @@ def main() -> None:
         template = registered(Path(name) / "template", options.backbone, options.size)
         maker = template.promoted
         embed = in_torch(maker.embedder(), maker.preprocessing)
-        here = LocalExtraction(lambda _: Running(embed, {}), maker.preprocessing)
+        here = LocalExtraction(lambda _: EmbeddingRun(embed, {}), maker.preprocessing)
         start = time.perf_counter()
         with connected("local", options.workers) as ray:
             started = {"cluster": round(time.perf_counter() - start, 1)}
@@ -197,7 +197,7 @@ def main() -> None:
                 runs: dict[str, Callable[[], tuple[Extraction, Watcher]]] = {
                     "one process": lambda: (here, Watcher()),
                     workers: lambda: (cluster, Watcher()),
-                    f"{workers}, one killed": lambda: (cluster, Killing(process_of(cluster, ray))),
+                    f"{workers}, one killed": lambda: (cluster, WorkerKiller(process_of(cluster, ray))),
                 }
                 taken: dict[str, list[float]] = {name: [] for name in runs}
                 for _ in range(options.repeats):

@@ -37,7 +37,7 @@ Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class World:
+class QueryModel:
     """What queries look like to the watch: (N, 1 + P) rows of a score and coordinates, by their class."""
 
     labels: NDArray[np.int64]
@@ -45,7 +45,7 @@ class World:
     noisy: Rows
 
     @classmethod
-    def draw(cls, seed: int, pool: int = POOL) -> "World":
+    def draw(cls, seed: int, pool: int = POOL) -> "QueryModel":
         """The world of a seed."""
         draw = np.random.default_rng(seed)
         centres = draw.normal(size=(CLASSES + STRANGE, DIMENSIONS))
@@ -87,7 +87,7 @@ class World:
         return found
 
 
-def life(world: World, kind: str, windows: int, draw: np.random.Generator, size: int = REFERENCE) -> int | None:
+def life(world: QueryModel, kind: str, windows: int, draw: np.random.Generator, size: int = REFERENCE) -> int | None:
     """The window in which the first alarm is raised; ``None`` without one."""
     reference = world.queries("bursts" if kind == "bursts" else "usual", size, draw)
     stretches = {name: dependence(reference[:, columns]) for name, columns in WATCHED.items()}
@@ -104,7 +104,7 @@ def life(world: World, kind: str, windows: int, draw: np.random.Generator, size:
 
 def run(lives: int, windows: int, seed: int, pool: int = POOL) -> list[dict[str, Any]]:
     """A row for each kind of traffic."""
-    world = World.draw(seed, pool)
+    world = QueryModel.draw(seed, pool)
     rows: list[dict[str, Any]] = []
     for kind in KINDS:
         draw = np.random.default_rng([seed, len(rows)])

@@ -25,14 +25,14 @@ from evergallery.data.streaming import grouped
 from evergallery.extraction.extraction import LocalExtraction
 from evergallery.gallery.edge import EdgeStore
 from evergallery.gallery.items import Item, PutCounts
-from evergallery.holdings.runtimes import Running
+from evergallery.holdings.runtimes import EmbeddingRun
 from evergallery.indexing.pipeline import IndexSource, index_images
 from evergallery.network import Extractor
 from evergallery.network.extraction import in_torch
 from evergallery.watching import Watcher
 
 
-class StandIn(Extractor):
+class StubEmbedder(Extractor):
     """Some pixels of an image."""
 
     dimension = 64
@@ -41,13 +41,13 @@ class StandIn(Extractor):
         return F.normalize(images.flatten(1)[:, : self.dimension] + 2)
 
 
-class Maker:
+class StubGeneration:
     """As much of a generation as indexing asks for."""
 
     name, fingerprint, preprocessing = "v1", "ab" * 32, Preprocessing(size=16)
 
 
-class Nowhere:
+class NullGallery:
     """A gallery that keeps nothing."""
 
     def get_many(self, identifiers: Sequence[str], **_: Any) -> dict[str, Item]:
@@ -104,11 +104,11 @@ def growth(folder: Path, count: int, store: Any, scratch: Path) -> dict[str, Any
     gauge = Gauge(count // 6)
     reset_peak_memory()
     before = peak_memory()["host"]
-    embed = in_torch(StandIn(), Maker.preprocessing)
+    embed = in_torch(StubEmbedder(), StubGeneration.preprocessing)
     index_images(
         store,
-        Maker(),  # type: ignore[arg-type]
-        LocalExtraction(lambda _: Running(embed, {}), Maker.preprocessing),
+        StubGeneration(),  # type: ignore[arg-type]
+        LocalExtraction(lambda _: EmbeddingRun(embed, {}), StubGeneration.preprocessing),
         IndexSource(list_folder(str(folder), False), "pictures", scratch / "skipped.csv"),
         gauge,
     )
@@ -124,7 +124,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         folder = pictures(scratch / "pictures", options.images)
-        nowhere = growth(folder, options.images, Nowhere(), scratch)
+        nowhere = growth(folder, options.images, NullGallery(), scratch)
         with EdgeStore(scratch / "gallery") as store:
             gallery = growth(folder, options.images, store, scratch)
         result = {"peak_mib": {"into none": nowhere, "into a gallery": gallery}, "listing": lists(options.listed)}

@@ -46,7 +46,7 @@ Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class World:
+class ClassGeometry:
     """Where classes lie."""
 
     centres: NDArray[np.float64]
@@ -55,7 +55,7 @@ class World:
     """(C, D) the same places, given to other classes: as hard to tell apart, and no rotation leads from one to the other."""
 
     @classmethod
-    def draw(cls, seed: int) -> "World":
+    def draw(cls, seed: int) -> "ClassGeometry":
         """The world of a seed."""
         draw = np.random.default_rng(seed)
         centres = draw.normal(size=(CLASSES, DIMENSIONS))
@@ -73,7 +73,7 @@ class World:
         return labels, before.astype(np.float32), after.astype(np.float32)
 
 
-def offer(world: World, noise: float | None, way: str, queries: int, draw: np.random.Generator) -> PairCheck:
+def offer(world: ClassGeometry, noise: float | None, way: str, queries: int, draw: np.random.Generator) -> PairCheck:
     """Evidence on new held-out images, as ``check`` takes it."""
     labels, before, after = world.held_out(noise, way, queries, draw)
     everything = np.arange(queries)
@@ -102,7 +102,7 @@ def run(offers: int, queries: int, seed: int) -> list[dict[str, Any]]:
     rows: list[Any] = []
     for way in WAYS:
         for name, noise in MODELS.items():
-            draw, world = np.random.default_rng([seed, len(rows)]), World.draw(seed)
+            draw, world = np.random.default_rng([seed, len(rows)]), ClassGeometry.draw(seed)
             started = time.perf_counter()
             found = [offer(world, noise, way, queries, draw) for _ in range(offers)]
             verdicts = Counter(pair.verdict for pair in found)

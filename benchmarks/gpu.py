@@ -44,7 +44,7 @@ LOOK_EVERY = 0.1
 Figures = dict[str, Any]
 
 
-class Busy:
+class Utilisation:
     """The share of the time in which anything ran on the device, in percent."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Busy:
         while not self._over.wait(LOOK_EVERY):
             self._looked.append(torch.cuda.utilization())
 
-    def __enter__(self) -> "Busy":
+    def __enter__(self) -> "Utilisation":
         self._thread.start()
         return self
 
@@ -143,17 +143,17 @@ def extraction(name: str, batch: int) -> Figures:
     }
     found: Figures = {"GFLOP an image": round(operations / 1e9, 2)}
     for title, (run, cores) in ways.items():
-        with tensor_cores(cores), Busy() as busy:
+        with tensor_cores(cores), Utilisation() as busy:
             taken = seconds(partial(run, resident), 1.0)
             cosine = (run(probes.cuda()).double().cpu() * exact).sum(1).min()
         found[title] = _speed(taken, batch, operations, busy) | {"smallest cosine": round(float(cosine), 6)}
-    with embedding(network, Preprocessing(size=side)) as embed, Busy() as busy:
+    with embedding(network, Preprocessing(size=side)) as embed, Utilisation() as busy:
         taken = seconds(lambda: embed(images), 1.0)
         found["the product, from memory"] = _speed(taken, batch, operations, busy)
     return found
 
 
-def _speed(taken: float, images: int, operations: float, busy: Busy) -> Figures:
+def _speed(taken: float, images: int, operations: float, busy: Utilisation) -> Figures:
     return {
         "images per second": round(images / taken),
         "TFLOP/s": round(images * operations / taken / 1e12, 1),
@@ -167,7 +167,7 @@ def indexing(folder: Path, count: int) -> Figures:
     with Workspace.create(folder / "shop") as space:
         space.register(NETWORKS[0], pretrained=False, size=224, interpolation="bilinear")
         space.index(photographs(folder / "few", 32, (640, 480), ".jpg"))
-        with Busy() as busy:
+        with Utilisation() as busy:
             started = time.perf_counter()
             space.index(files)
             taken = time.perf_counter() - started
@@ -194,16 +194,16 @@ def learning(backbone: str, images: ImageSet, teacher: bool, **changes: Any) -> 
     print(f"learning with {backbone}, {changes}", flush=True)
     ticks: list[tuple[int, float]] = []
     settings = Settings.model_validate({"epochs": 1, **changes})
-    past = Lineage(network()) if teacher else None
+    lineage = Lineage(network()) if teacher else None
     torch.cuda.reset_peak_memory_stats()
-    with tempfile.TemporaryDirectory() as directory, Busy() as busy:
+    with tempfile.TemporaryDirectory() as directory, Utilisation() as busy:
         train(
             network(),
             CSD() if teacher else Finetune(),
             TrainingData(images, None, Preprocessing(size=images.size)),
             settings,
             Path(directory),
-            past=past,
+            lineage=lineage,
             watcher=TrainingListener(lambda at: ticks.append((at.step, time.perf_counter()))),
         )
     (first, begun), (last, ended) = ticks[len(ticks) // 2], ticks[-1]
@@ -237,7 +237,7 @@ def search(count: int, width: int, ceiling: Figures) -> Figures:
     for queries, k in ((1, 10), (32, 10), (1000, 10), (1000, 100)):
         asked = gallery[:queries] + 0.01 * torch.randn(queries, width, device="cuda")
         asked = torch.nn.functional.normalize(asked)
-        with Busy() as busy:
+        with Utilisation() as busy:
             taken = seconds(partial(nearest, asked, gallery, k))
         reading = 4 * count * width / (1e12 * ceiling["copy, TB/s"])
         multiplying = 2 * queries * count * width / (1e12 * ceiling["float32, TFLOP/s"])

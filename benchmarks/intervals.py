@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from common import DOCS, record, recorded, table, write_between
 from evergallery.retrieval.bootstrap import bootstrap_interval
-from gate import CLASSES, MODELS, World, unit
+from gate import CLASSES, MODELS, ClassGeometry, unit
 
 PAGE = DOCS / "upgrades.md"
 DEPTH, RESAMPLES = 30, 200
@@ -72,7 +72,7 @@ def run(draws: int, seed: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for case, (queries, gallery, anew) in CASES.items():
         for name, noise in NEW.items():
-            draw, world = np.random.default_rng([seed, len(rows)]), World.draw(seed)
+            draw, world = np.random.default_rng([seed, len(rows)]), ClassGeometry.draw(seed)
             kept = None if gallery is None else world.held_out(noise, "kept", gallery, draw)
             differences, intervals = [], []
             for _ in range(draws):

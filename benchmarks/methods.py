@@ -84,7 +84,7 @@ def one(name: str, backbone: str, steps: int) -> dict[str, float]:
             TrainingData(images, None, PREPROCESSING),
             Settings(epochs=1, batch_size=BATCH),
             Path(directory),
-            past=Lineage(
+            lineage=Lineage(
                 parent,
                 root=a_network(OLD) if method.needs.root else None,
                 inherited=method.needs.parent_weights,

@@ -151,7 +151,7 @@ def make_lite_workspace(directory: Path, items: int, way: Way = WAYS["OpenVINO i
 
 
 @dataclass(frozen=True)
-class Served:
+class ServerProcess:
     """A server in a process of its own."""
 
     port: int
@@ -166,7 +166,7 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path, together: int, source: Path = ROOT, way: Way | None = None) -> Iterator[Served]:
+def served(directory: Path, together: int, source: Path = ROOT, way: Way | None = None) -> Iterator[ServerProcess]:
     """A server of a checkout, started by this script, with the runtime and threads of this process or of a way."""
     command = [sys.executable, __file__, "--server", str(directory), "--together", str(together)]
     environment = {**os.environ, "PYTHONPATH": str(source / "src")}
@@ -175,7 +175,7 @@ def served(directory: Path, together: int, source: Path = ROOT, way: Way | None 
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     try:
         assert process.stdout is not None
-        yield Served(int(process.stdout.readline().split(":")[2].split()[0]), process)
+        yield ServerProcess(int(process.stdout.readline().split(":")[2].split()[0]), process)
     finally:
         process.terminate()
         process.wait(60)
@@ -205,7 +205,7 @@ def image_request(data: bytes) -> bytes:
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Asked:
+class LoadResult:
     """What came back: seconds by kind of request, and statuses."""
 
     def __init__(self) -> None:
@@ -227,7 +227,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {"p50": p50, "p95": p95, "p99": p99, "max": 1000 * max(seconds)}
 
 
-async def ask(stream: Stream, name: str, content: bytes, asked: Asked) -> None:
+async def ask(stream: Stream, name: str, content: bytes, asked: LoadResult) -> None:
     """One request; with bare sockets, so that asking costs little beside answering."""
     reader, writer = stream
     began = time.perf_counter()
@@ -239,7 +239,7 @@ async def ask(stream: Stream, name: str, content: bytes, asked: Asked) -> None:
     asked.statuses[int(head[9:12])] += 1
 
 
-async def client(port: int, requests: list[tuple[str, bytes]], until: float, seed: int, asked: Asked) -> None:
+async def client(port: int, requests: list[tuple[str, bytes]], until: float, seed: int, asked: LoadResult) -> None:
     """Ask one request after another over one connection."""
     draw = np.random.default_rng(seed)
     stream = await asyncio.open_connection("127.0.0.1", port)
@@ -250,7 +250,7 @@ async def client(port: int, requests: list[tuple[str, bytes]], until: float, see
 
 
 async def clients(port: int, requests: list[tuple[str, bytes]], count: int, seconds: float) -> dict[str, Any]:
-    asked, began = Asked(), time.perf_counter()
+    asked, began = LoadResult(), time.perf_counter()
     await asyncio.gather(*(client(port, requests, began + seconds, seed, asked) for seed in range(count)))
     return {"clients": count, **asked.told(time.perf_counter() - began)}
 
@@ -416,7 +416,7 @@ def load(directory: Path, seconds: float, count: int) -> dict[str, Any]:
             memory.append(pages * os.sysconf("SC_PAGE_SIZE") >> 20)
             await asyncio.sleep(1.0)
 
-    async def switch(port: int, until: float, asked: Asked) -> None:
+    async def switch(port: int, until: float, asked: LoadResult) -> None:
         verbs = (("promote", b'{"generation": "v2", "force": true, "why": "the load"}'), ("rollback", b""))
         stream, turn = await asyncio.open_connection("127.0.0.1", port), 0
         while time.perf_counter() + 10 < until:
@@ -427,7 +427,7 @@ def load(directory: Path, seconds: float, count: int) -> dict[str, Any]:
         stream[1].close()
 
     async def everything(port: int, process: int) -> dict[str, Any]:
-        asked, began = Asked(), time.perf_counter()
+        asked, began = LoadResult(), time.perf_counter()
         until = began + seconds
         await asyncio.gather(
             watch(process, until), switch(port, until, asked),

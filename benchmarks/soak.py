@@ -44,7 +44,7 @@ OWN_ROOMS = ("generations", "cache", "runs", "checks")
 
 
 @dataclass(frozen=True)
-class Life:
+class SoakPlan:
     """How long and how large a soak is.
 
     Attributes:
@@ -150,7 +150,7 @@ def counted(directory: Path) -> dict[str, Any]:
     }
 
 
-def soak(images: ImageSet, life: Life, directory: Path) -> tuple[list[dict[str, Any]], Searches]:
+def soak(images: ImageSet, life: SoakPlan, directory: Path) -> tuple[list[dict[str, Any]], Searches]:
     """What was counted after each round but the first, and what the searches came to.
 
     Args:
@@ -206,7 +206,7 @@ def slope(values: Sequence[float]) -> float:
     return statistics.median((later - earlier) / (j - i) for (i, earlier), (j, later) in pairs)
 
 
-def growth(rows: Sequence[dict[str, Any]], life: Life, searches: Searches) -> dict[str, float]:
+def growth(rows: Sequence[dict[str, Any]], life: SoakPlan, searches: Searches) -> dict[str, float]:
     """What ``LIMITS`` bounds, over the rounds after the warm-up."""
     warm = [row for row in rows if int(row["generation"][1:]) > life.warm_up]
 
@@ -234,12 +234,12 @@ def growth(rows: Sequence[dict[str, Any]], life: Life, searches: Searches) -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=Life.rounds)
-    parser.add_argument("--warm-up", type=int, default=Life.warm_up)
+    parser.add_argument("--rounds", type=int, default=SoakPlan.rounds)
+    parser.add_argument("--warm-up", type=int, default=SoakPlan.warm_up)
     parser.add_argument("--directory", type=Path, help="where the workspace is made; a temporary one by default")
     parser.add_argument("--name", default="soak", help="of the result file")
     options = parser.parse_args()
-    life = Life(rounds=options.rounds, warm_up=options.warm_up)
+    life = SoakPlan(rounds=options.rounds, warm_up=options.warm_up)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         classes = (life.rounds + 1) * life.classes

@@ -104,7 +104,7 @@ def ours(
             TrainingData(images, None, PREPROCESSING),
             settings,
             Path(directory),
-            past=Lineage(teacher),
+            lineage=Lineage(teacher),
             watcher=TrainingListener(lambda progress: tick(progress.epoch * progress.steps + progress.step)),
         )
 

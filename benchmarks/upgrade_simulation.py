@@ -35,7 +35,7 @@ STRATA = 16
 
 
 @dataclass(frozen=True)
-class World:
+class SimulationSetup:
     """What is the same for every policy.
 
     Attributes:
@@ -97,7 +97,7 @@ class Gallery:
             hashes make a random order; others begin with one end of doubtfulness.
     """
 
-    def __init__(self, world: World, order: str | None) -> None:
+    def __init__(self, world: SimulationSetup, order: str | None) -> None:
         room = world.items + world.days * world.arrivals
         draw = np.random.default_rng(world.seed)
         self.there = world.items
@@ -183,7 +183,7 @@ class Gallery:
         return found
 
 
-def rate_of(world: World) -> float:
+def rate_of(world: SimulationSetup) -> float:
     """Images a second of a device."""
     if world.images_per_second is not None:
         return world.images_per_second
@@ -199,7 +199,7 @@ def recall_at(policy: Policy, curves: dict[str, Any], share: float, *, serves: b
     return float(np.interp(share, curves["shares"], curve))
 
 
-def simulate(world: World, policy: Policy, curves: dict[str, Any]) -> dict[str, Any]:
+def simulate(world: SimulationSetup, policy: Policy, curves: dict[str, Any]) -> dict[str, Any]:
     """Day by day; the policy's row of the table; what was wrong with the books."""
     draw = np.random.default_rng(world.seed)
     gallery = Gallery(world, policy.order)
@@ -279,7 +279,7 @@ def summary(world: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def draw_picture(world: World, results: Sequence[dict[str, Any]], path: Path) -> None:
+def draw_picture(world: SimulationSetup, results: Sequence[dict[str, Any]], path: Path) -> None:
     """recall@1 day by day, above device hours day by day."""
     import matplotlib as mpl
 
@@ -306,12 +306,12 @@ def draw_picture(world: World, results: Sequence[dict[str, Any]], path: Path) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    usual = World()
+    usual = SimulationSetup()
     for name in ("items", "days", "arrivals", "devices", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(usual, name))
     for name in ("hours", "losses", "images_per_second", "price_per_hour"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(usual, name))
-    world = World(**vars(parser.parse_args()))
+    world = SimulationSetup(**vars(parser.parse_args()))
     if min(world.items, world.days, world.devices) < 1 or world.arrivals < 0 or not 0 <= world.losses <= 1:
         parser.error("There must be an item, a day and a device at least, and --losses is a probability.")
     curves = recorded("mixed_gallery")

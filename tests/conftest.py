@@ -89,7 +89,7 @@ def known(store: GalleryStore, name: str) -> Item:
     return found
 
 
-class Listening(Watcher):
+class MessageRecorder(Watcher):
     """Keeps what is said."""
 
     def __init__(self) -> None:
@@ -191,7 +191,7 @@ def browser() -> Iterator[Any]:
 
 
 @dataclass
-class Done:
+class CommandResult:
     """What a command wrote."""
 
     stdout: str
@@ -203,12 +203,12 @@ def evergallery_any(*arguments: Any) -> str:
     return _run(arguments, (0, 1)).stdout
 
 
-def evergallery(*arguments: Any, expect: int = 0) -> Done:
+def evergallery(*arguments: Any, expect: int = 0) -> CommandResult:
     """Run a command in this process, which has everything loaded."""
     return _run(arguments, (expect,))
 
 
-def _run(arguments: Sequence[object], expected: Sequence[int]) -> Done:
+def _run(arguments: Sequence[object], expected: Sequence[int]) -> CommandResult:
     out, err = io.StringIO(), io.StringIO()
     before, sys.argv = sys.argv, ["evergallery", *map(str, arguments)]
     try:
@@ -218,7 +218,7 @@ def _run(arguments: Sequence[object], expected: Sequence[int]) -> Done:
     finally:
         sys.argv = before
     assert (stopped.value.code or 0) in expected, f"{arguments}: {out.getvalue()}\n{err.getvalue()}"
-    return Done(out.getvalue(), err.getvalue())
+    return CommandResult(out.getvalue(), err.getvalue())
 
 
 def as_json(*arguments: Any, expect: int = 0) -> Any:

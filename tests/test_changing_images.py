@@ -140,13 +140,13 @@ def test_images_that_change_under_a_run_do_not_matter_to_it(tmp_path: Path, quic
         source, settings=quick()
     )
 
-    class Changing(Watcher):
+    class ChangingWatcher(Watcher):
         def trained(self, progress: Progress) -> None:
             if source.exists():
                 shutil.rmtree(source)
 
     disturbed = Workspace.create(tmp_path / "disturbed", backbone="resnet8", size=16).learn(
-        source, settings=quick(), watcher=Changing()
+        source, settings=quick(), watcher=ChangingWatcher()
     )
     assert not source.exists()
     assert disturbed.fingerprint == undisturbed.fingerprint

@@ -197,14 +197,25 @@ def test_no_body_of_a_function_is_over_60_lines() -> None:
     assert not long, "take an act out of it"
 
 
-MANY = {
+FUNCTIONS_OF_TENSORS = {
     "evergallery.adapters.bilateral.__init__", "evergallery.adapters.mlp.fit_mlp",
-    "evergallery.adapters.selection.select_adapter", "evergallery.data.sources.load", "evergallery.gallery.store.search",
-    "evergallery.losses.boundary.elastic_boundary", "evergallery.network.extraction.extract",
-    "evergallery.retrieval.metrics.evaluate", "evergallery.retrieval.refresh_curve.refresh_curve",
-    "evergallery.training.trainer.train",
+    "evergallery.adapters.selection.select_adapter", "evergallery.data.augment.erase",
+    "evergallery.data.sampling.mixed_batches", "evergallery.evaluation.measure",
+    "evergallery.losses.boundary.elastic_boundary", "evergallery.losses.new_to_old.new_to_old_contrast",
+    "evergallery.losses.new_to_old.new_to_old_triplet", "evergallery.memory.diffusion.diffused_class_means",
+    "evergallery.memory.fidelity.fidelity", "evergallery.network.extraction.extract",
+    "evergallery.network.extraction.outputs_of", "evergallery.retrieval.calibrating.calibrate",
+    "evergallery.retrieval.knn._from_candidates", "evergallery.retrieval.metrics.evaluate",
+    "evergallery.retrieval.query_drift.alarm_distance", "evergallery.retrieval.refresh_curve.refresh_curve",
+    "evergallery.retrieval.relevance.evaluate_judged",
 }  # fmt: skip
-"""What a library offers: tensors and figures by name."""
+"""A parameter is a tensor or a value of a formula, by the name that the formula gives it."""
+ENTRANCES = {
+    "evergallery.benchmark.runner.run_benchmark", "evergallery.data.glyphs.generate",
+    "evergallery.data.image_set.from_arrays", "evergallery.data.sources.load", "evergallery.demo.story.run_demo",
+    "evergallery.gallery.store.search", "evergallery.training.trainer.__init__", "evergallery.training.trainer.train",
+}  # fmt: skip
+"""They are called from outside as verbs are, and what they are asked is an option each."""
 
 
 def parameters(code: str) -> list[tuple[str, int]]:
@@ -225,12 +236,12 @@ def test_the_inside_passes_on_what_belongs_together() -> None:
     many = {
         f"{module}.{name}"
         for module, path in modules().items()
-        if not module.startswith(typed)
         for name, count in parameters(path.read_text())
-        if count > 6
+        if count > 5 and (name.startswith("_") or not module.startswith(typed))
     }
-    assert not many - verbs - MANY, "find the value that these parameters are"
-    assert many >= MANY, "fewer are needed: take it off the list"
+    left = FUNCTIONS_OF_TENSORS | ENTRANCES
+    assert not many - verbs - left, "find the value that these parameters are"
+    assert many >= left, "fewer are needed: take it off the list"
 
 
 def offered(name: str) -> Any:

@@ -15,7 +15,7 @@ def test_handles_and_threads_do_not_grow(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import soak
 
-    life = soak.Life(rounds=6, warm_up=2, refreshed_every=2, classes=3)
+    life = soak.SoakPlan(rounds=6, warm_up=2, refreshed_every=2, classes=3)
     images = coloured_images(classes=7 * 3, each=12)
     rows, searches = soak.soak(images, life, tmp_path)
     refreshed: list[dict[str, Any]] = [row for row in rows if row["refreshed"]]

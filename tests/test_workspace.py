@@ -340,7 +340,7 @@ def test_two_processes_do_not_learn_at_once(space: Workspace, quick: Quick) -> N
         space.learn(old_images(), settings=quick())
 
 
-class Waiting(Watcher):
+class PausingWatcher(Watcher):
     """It does not go on after the eighth epoch."""
 
     def trained(self, progress: Progress) -> None:
@@ -349,7 +349,7 @@ class Waiting(Watcher):
 
 
 def learn_and_wait(directory: Path, settings: Settings) -> None:
-    Workspace(directory).learn(old_images(), settings=settings, watcher=Waiting())
+    Workspace(directory).learn(old_images(), settings=settings, watcher=PausingWatcher())
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from conftest import Listening, coloured_images
+from conftest import MessageRecorder, coloured_images
 from evaluation_toys import TOYS, make_toy
 from evergallery import Workspace
 from evergallery.benchmark import contenders, job, protocols, runner
@@ -206,7 +206,7 @@ class TestRuns:
         for name, reason in (("csd", "compares coordinates"), ("finetune+drift", "maps between spaces")):
             with pytest.raises(InputError, match=f"{reason}.* from 512 dimensions to 2048: leave it out of --methods"):
                 run_benchmark(Experiment("bct-imagenet"), ["initial", name], seeds=[0], out=tmp_path, watcher=Watcher())
-        watcher = Listening()
+        watcher = MessageRecorder()
         with pytest.raises(InputError, match="images of your own"):
             run_benchmark(Experiment("bct-imagenet"), seeds=[0], out=tmp_path, watcher=watcher)
         assert watcher.heard == ["csd is left out, as this protocol does not admit it"]

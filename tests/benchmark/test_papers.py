@@ -33,7 +33,7 @@ from published_toys import make_published
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledSet:
     """What batches are drawn from."""
 
     labels: Any
@@ -43,7 +43,7 @@ class Labelled:
 
 
 @dataclass
-class Built:
+class TrainingCall:
     """What a run was about to train."""
 
     arguments: dict[str, Any]
@@ -62,7 +62,7 @@ class Built:
         return optimizer_of(self.network, None, self.settings)
 
     def batches(self, classes: int, each: int) -> list[Any]:
-        return batches_of(Labelled(np.repeat(np.arange(classes), each)), self.settings, 0)  # type: ignore[arg-type]
+        return batches_of(LabelledSet(np.repeat(np.arange(classes), each)), self.settings, 0)  # type: ignore[arg-type]
 
     def augmented(self, *planes: Tensor) -> Tensor:
         """Many copies of an image of the size that images are read at, given by its three channels."""
@@ -80,7 +80,7 @@ class Built:
         return found
 
 
-def smallest_crop(built: Built) -> float:
+def smallest_crop(built: TrainingCall) -> float:
     """Of the share of the area that a crop keeps, on ramps in both directions."""
     height, width = built.area
     down, across = torch.linspace(0, 255, height)[:, None], torch.linspace(0, 255, width)[None]
@@ -89,14 +89,14 @@ def smallest_crop(built: Built) -> float:
     return round(float((spans[0] / 255 * spans[1] / 255).min()), 2)
 
 
-def largest_shift(built: Built) -> int:
+def largest_shift(built: TrainingCall) -> int:
     """Black rows at the upper border of a white image."""
     white = torch.full(built.area, 255)
     black = (built.augmented(white, white, white) == 0).all(1).all(2)
     return int(black[:, : built.area[0] // 2].cumprod(1).sum(1).max())
 
 
-def erased(built: Built) -> tuple[float, set[tuple[int, ...]]]:
+def erased(built: TrainingCall) -> tuple[float, set[tuple[int, ...]]]:
     """Share of white images on which something is neither white nor black, and its colours."""
     white = torch.full(built.area, 255)
     seen = built.augmented(white, white, white)
@@ -105,7 +105,7 @@ def erased(built: Built) -> tuple[float, set[tuple[int, ...]]]:
     return round(float(changed.flatten(1).any(1).float().mean()), 1), colours
 
 
-def changed(built: Built) -> bool:
+def changed(built: TrainingCall) -> bool:
     """Whether images are learned from otherwise than as they are."""
     height, width = built.area
     down, across = torch.linspace(0, 255, height)[:, None], torch.linspace(0, 255, width)[None]
@@ -113,17 +113,17 @@ def changed(built: Built) -> bool:
     return not all(torch.equal(one, torch.stack(planes)) for one in built.augmented(*planes))
 
 
-def rates(*epochs: int) -> Callable[[Built], list[float]]:
+def rates(*epochs: int) -> Callable[[TrainingCall], list[float]]:
     """At these epochs, as a share of the peak, when the rate has risen."""
 
-    def shares(built: Built) -> list[float]:
+    def shares(built: TrainingCall) -> list[float]:
         settings = built.settings.model_copy(update={"warmup": 0.0})
         return [float(f"{settings.rate(epoch / settings.epochs) / settings.learning_rate:.4g}") for epoch in epochs]
 
     return shares
 
 
-def rate_of_biases(built: Built) -> set[float]:
+def rate_of_biases(built: TrainingCall) -> set[float]:
     """As a share of that of weights."""
     shares = {id(parameter): group["share"] for group in built.optimizer.param_groups for parameter in group["params"]}
     found: dict[bool, set[float]] = {True: set(), False: set()}
@@ -133,7 +133,7 @@ def rate_of_biases(built: Built) -> set[float]:
     return {share / weights for share in found[True]}
 
 
-def smoothing(built: Built) -> float | None:
+def smoothing(built: TrainingCall) -> float | None:
     """ε of the one term of a first generation's loss; ``None`` where the loss is another."""
     torch.manual_seed(0)
     features, labels, head = torch.randn(6, 8), torch.arange(6) % 3, Head(8, 3, built.network.head.kind)
@@ -145,7 +145,7 @@ def smoothing(built: Built) -> float | None:
     return next((e for e, one in zip((0.0, 0.1), expected, strict=True) if torch.isclose(found, one)), None)
 
 
-def terms(built: Built) -> dict[str, float]:
+def terms(built: TrainingCall) -> dict[str, float]:
     """Of the loss of a first generation on a fixed batch."""
     torch.manual_seed(0)
     features, labels, head = torch.randn(6, 8), torch.arange(6) % 3, Head(8, 3, built.network.head.kind)
@@ -172,7 +172,7 @@ def by_hand(loss: str) -> dict[str, float]:
     return {"metric": round(total / 6, 4)}
 
 
-def last_map(built: Built) -> tuple[int, int]:
+def last_map(built: TrainingCall) -> tuple[int, int]:
     """Height and width of what is pooled."""
     module = built.network.embedder.backbone.eval()
     with torch.no_grad():
@@ -180,13 +180,13 @@ def last_map(built: Built) -> tuple[int, int]:
     return height, width
 
 
-def supporting(built: Built) -> nn.Module:
+def supporting(built: TrainingCall) -> nn.Module:
     method = built.arguments["method"]
-    found: nn.Module = built.arguments["past"].another_network(method.supporting).embedder.backbone
+    found: nn.Module = built.arguments["lineage"].another_network(method.supporting).embedder.backbone
     return found
 
 
-READ: dict[str, Callable[[Built], Any]] = {
+READ: dict[str, Callable[[TrainingCall], Any]] = {
     "backbone": lambda built: built.network.embedder.architecture.backbone,
     "weights": lambda built: begun_with(built.network.embedder.backbone),
     "supporting weights": lambda built: begun_with(supporting(built)),
@@ -352,16 +352,16 @@ def begun_with(module: nn.Module) -> str:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], list[Built]]]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], list[TrainingCall]]]:
     """What each paper's run was about to train, generation by generation; nothing is trained."""
     directory = tmp_path_factory.mktemp("papers")
-    found: dict[str, list[Built]] = {}
+    found: dict[str, list[TrainingCall]] = {}
     given: list[list[Tensor]] = []
     LAST["given"] = given
 
     def take(*arguments: Any, **options: Any) -> TrainingResult:
         bound = inspect.signature(train).bind(*arguments, **options).arguments
-        found[LAST["paper"]].append(Built(bound))
+        found[LAST["paper"]].append(TrainingCall(bound))
         if len(found[LAST["paper"]]) == 2:
             raise KeyboardInterrupt
         return TrainingResult(epochs=0, best_epoch=0, images_seen=0, seconds=0, validation={}, history=[])
@@ -375,7 +375,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], l
         given.append([*module.state_dict().values()])
         return module
 
-    def build(paper: str) -> list[Built]:
+    def build(paper: str) -> list[TrainingCall]:
         if paper in found:
             return found[paper]
         LAST["paper"], found[paper] = paper, []
@@ -411,7 +411,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], l
 
 @pytest.mark.parametrize(("paper", "number", "what"), ROWS)
 def test_a_paper_s_budget_builds_what_the_paper_has(
-    runs: Callable[[str], list[Built]], paper: str, number: int, what: str
+    runs: Callable[[str], list[TrainingCall]], paper: str, number: int, what: str
 ) -> None:
     protocol, expected, built = PAPERS[paper][0], PAPERS[paper][-1][number][what], runs(paper)[number]
     found: Any = rates(*RATES.get(protocol, (0, 48, 49, 64)))(built) if what == "rates" else READ[what](built)
@@ -426,7 +426,7 @@ def test_the_rate_rises_for_as_many_steps_whatever_the_number_of_images() -> Non
     """2 000 in the published configuration: a twelfth of a run on all of Market-1501, and a fifth of the old model's."""
     plan = PROTOCOLS["dual-tuning"].budgets["paper"]
     for identities, each in ((751, 16), (312, 16)):
-        images = Labelled(np.repeat(np.arange(identities), each))
+        images = LabelledSet(np.repeat(np.arange(identities), each))
         found = lineage._with_warmup(plan.first, plan, images)  # type: ignore[arg-type]
         steps = 120 * len(batches_of(images, plan.first, 0))  # type: ignore[arg-type]
         assert found.warmup * steps == pytest.approx(2000)
@@ -434,7 +434,9 @@ def test_the_rate_rises_for_as_many_steps_whatever_the_number_of_images() -> Non
     assert lineage._with_warmup(IMAGENET_PLAN.first, IMAGENET_PLAN, images) is IMAGENET_PLAN.first  # type: ignore[arg-type]
 
 
-def test_updates_of_fashion_take_the_epochs_of_the_published_checkpoints(runs: Callable[[str], list[Built]]) -> None:
+def test_updates_of_fashion_take_the_epochs_of_the_published_checkpoints(
+    runs: Callable[[str], list[TrainingCall]],
+) -> None:
     plan = PROTOCOLS["mutual-fashion"].budgets["paper"]
     assert [plan.update_settings(number).epochs for number in (2, 3, 4, 5)] == [190, 120, 95, 195]
     assert plan.update_settings(6) == plan.update
@@ -443,6 +445,6 @@ def test_updates_of_fashion_take_the_epochs_of_the_published_checkpoints(runs: C
     assert [shorter.update_settings(number).epochs for number in (2, 3)] == [3, 3]
 
 
-def test_every_image_of_a_class_is_learned_from(runs: Callable[[str], list[Built]]) -> None:
+def test_every_image_of_a_class_is_learned_from(runs: Callable[[str], list[TrainingCall]]) -> None:
     for built in runs("csd"):
         assert Counter(Counter(built.arguments["data"].images.labels.tolist()).values()) == {4: 2}

@@ -33,7 +33,7 @@ from shops import HERE, environment, make_photos, vectors
 MODEL = "models:mortal"
 
 
-class Told(Watcher):
+class BatchListener(Watcher):
     """Calls somebody when the first batch is stored."""
 
     def __init__(self, call: Callable[[], None]) -> None:
@@ -196,7 +196,7 @@ def test_killed_worker_loses_nothing_and_nothing_comes_twice(
     before = set(map(id, shared._workers))
     process = process_of(shared, ray)
     with make_space(tmp_path / "here", MODEL) as here, make_space(tmp_path / "there", MODEL) as there:
-        told = Told(lambda: os.kill(process, signal.SIGKILL))
+        told = BatchListener(lambda: os.kill(process, signal.SIGKILL))
         done = there.index(photos, cluster="local", workers=2, watcher=told)
         assert (done.added, done.replaced, done.unchanged, done.skipped_count) == (200, 0, 0, 0)
         here.index(photos)

@@ -22,7 +22,7 @@ from evergallery.data.downloads import cache
 KINDS, EACH = 4, 6
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
 
@@ -46,7 +46,7 @@ def flowers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         key: (name, hashlib.md5((served / name).read_bytes()).hexdigest())
         for key, (name, _) in Flowers102._file_dict.items()
     }
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=served))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=served))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setattr(Flowers102, "_file_dict", files)

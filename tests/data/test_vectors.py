@@ -259,18 +259,18 @@ def test_damage_in_the_middle_of_a_parquet_table(tmp_path: Path) -> None:
         open_vectors(path)
 
 
-class Treacherous:
+class FailingPickle:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return pytest.fail, ("a table of vectors was unpickled",)
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     treacherous = np.empty((2, 2), dtype=object)
-    treacherous[:] = Treacherous()
+    treacherous[:] = FailingPickle()
     np.save(tmp_path / "object.npy", treacherous, allow_pickle=True)
-    (tmp_path / "plain.npy").write_bytes(pickle.dumps(Treacherous()))
+    (tmp_path / "plain.npy").write_bytes(pickle.dumps(FailingPickle()))
     np.savez(tmp_path / "object.npz", embeddings=treacherous, ids=np.arange(2), allow_pickle=True)
-    (tmp_path / "plain.npz").write_bytes(pickle.dumps(Treacherous()))
+    (tmp_path / "plain.npz").write_bytes(pickle.dumps(FailingPickle()))
     for path in tmp_path.iterdir():
         with pytest.raises(InputError, match="cannot be read as an .np"):
             open_vectors(path)

@@ -31,7 +31,7 @@ def drawn(count: int = 40, dimension: int = 8, seed: int = 0) -> NDArray[np.floa
 
 
 @dataclass(frozen=True)
-class Theirs:
+class ForeignCollection:
     """A collection of forty points, with two named vectors.
 
     Attributes:
@@ -56,7 +56,7 @@ class Theirs:
 
 
 @pytest.fixture
-def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
+def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForeignCollection]:
     with collection(monkeypatch) as place:
         server = place.rpartition("/")[0]
         client = adopting.client_of(place)  # type: ignore[attr-defined]
@@ -76,7 +76,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
             ],
         )
         options = "vector=image&label=class&uri=photo&base=/photos/&metadata=price"
-        yield Theirs(f"{server}/{name}?{options}", client, name)
+        yield ForeignCollection(f"{server}/{name}?{options}", client, name)
         for collection_name in (name, f"evergallery_{name}"):
             client.delete_collection(collection_name)
 
@@ -96,7 +96,7 @@ def refreshed(shop: Workspace, numbers: range, refresh: str = "r1") -> int:
     return shop.gallery.refresh(made, refresh)
 
 
-def test_adopted_searched_and_released(theirs: Theirs, shop: Workspace) -> None:
+def test_adopted_searched_and_released(theirs: ForeignCollection, shop: Workspace) -> None:
     before = theirs.everything()
     done = shop.adopt(theirs.url)
     assert (done.generation, done.rows, done.added.count, done.unusable) == ("v1", 40, 40, {})
@@ -120,7 +120,7 @@ def test_adopted_searched_and_released(theirs: Theirs, shop: Workspace) -> None:
     assert theirs.everything() == before
 
 
-def test_every_way_of_reading_agrees_with_a_gallery_of_its_own(theirs: Theirs, shop: Workspace) -> None:
+def test_every_way_of_reading_agrees_with_a_gallery_of_its_own(theirs: ForeignCollection, shop: Workspace) -> None:
     shop.adopt(theirs.url)
     assert refreshed(shop, range(20)) == 10
     with directory() as place, open_store(place) as copy:
@@ -140,7 +140,7 @@ def test_every_way_of_reading_agrees_with_a_gallery_of_its_own(theirs: Theirs, s
 
 
 def test_search_looks_through_what_many_points_hide(
-    theirs: Theirs, shop: Workspace, monkeypatch: pytest.MonkeyPatch
+    theirs: ForeignCollection, shop: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adopted, "FIRST_LIMIT", 2)
     monkeypatch.setattr(adopted, "NAMED_AT_ONCE", 0)
@@ -153,7 +153,7 @@ def test_search_looks_through_what_many_points_hide(
     assert [match.item.id for match in found] == [str(number) for number in wanted]
 
 
-def test_points_that_come_go_and_change_are_noticed(theirs: Theirs, shop: Workspace) -> None:
+def test_points_that_come_go_and_change_are_noticed(theirs: ForeignCollection, shop: Workspace) -> None:
     shop.adopt(theirs.url)
     store = shop.gallery
     assert isinstance(store, AdoptedCollection)
@@ -182,7 +182,9 @@ def test_points_that_come_go_and_change_are_noticed(theirs: Theirs, shop: Worksp
     assert [version.generation == NEW for version in store._held(["3"])["3"]] == [False]
 
 
-def test_points_that_come_wait_where_their_vectors_may_not_be_searched(theirs: Theirs, shop: Workspace) -> None:
+def test_points_that_come_wait_where_their_vectors_may_not_be_searched(
+    theirs: ForeignCollection, shop: Workspace
+) -> None:
     shop.adopt(theirs.url)
     store = shop.gallery
     assert isinstance(store, AdoptedCollection)
@@ -203,7 +205,7 @@ def test_points_that_come_wait_where_their_vectors_may_not_be_searched(theirs: T
     assert list(store.waiting()) == []
 
 
-def test_unnamed_vectors(theirs: Theirs, shop: Workspace) -> None:
+def test_unnamed_vectors(theirs: ForeignCollection, shop: Workspace) -> None:
     name = f"{theirs.name}_plain"
     theirs.client.create_collection(name, vectors_config=models.VectorParams(size=8, distance=models.Distance.DOT))
     points = [models.PointStruct(id=number, vector=vector) for number, vector in enumerate(drawn().tolist())]
@@ -231,7 +233,7 @@ def test_unnamed_vectors(theirs: Theirs, shop: Workspace) -> None:
     ],
 )
 def test_what_cannot_be_adopted(
-    theirs: Theirs, shop: Workspace, change: tuple[str, str], error: type[Exception], message: str
+    theirs: ForeignCollection, shop: Workspace, change: tuple[str, str], error: type[Exception], message: str
 ) -> None:
     before = theirs.everything()
     with pytest.raises(error, match=message):
@@ -240,7 +242,7 @@ def test_what_cannot_be_adopted(
     assert shop.generations() == []
 
 
-def test_one_workspace_at_a_time(theirs: Theirs, shop: Workspace, tmp_path: Path) -> None:
+def test_one_workspace_at_a_time(theirs: ForeignCollection, shop: Workspace, tmp_path: Path) -> None:
     shop.adopt(theirs.url)
     with Workspace.create(tmp_path / "other", size=16) as other:
         with pytest.raises(RefusedError, match=r"was adopted by the workspace .*shop on "):

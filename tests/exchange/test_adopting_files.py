@@ -114,13 +114,13 @@ def test_adopting_goes_on_where_it_was_interrupted(
 
     monkeypatch.setattr(adopted, "BATCH", 10)
 
-    class Killed(Watcher):
+    class Interrupter(Watcher):
         def counted(self, activity: str, done: int, total: int) -> None:
             if done >= 20:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shop.adopt(file, watcher=Killed())
+        shop.adopt(file, watcher=Interrupter())
     assert (shop.holdings.state.store, shop.gallery.count()) == ("gallery", 0)
     other = write(tmp_path / "other.parquet", {"a": drawn(1)[0]})
     with pytest.raises(RefusedError, match=r"The adoption of .*vectors.parquet was begun and not finished"):

@@ -168,13 +168,13 @@ def test_adopting_goes_on_where_it_was_interrupted(
 
     monkeypatch.setattr(adopted, "BATCH", 10)
 
-    class Killed(Watcher):
+    class Interrupter(Watcher):
         def counted(self, activity: str, done: int, total: int) -> None:
             if done >= 20:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shop.adopt(table.url, watcher=Killed())
+        shop.adopt(table.url, watcher=Interrupter())
     assert shop.holdings.state.store == "gallery"
     assert table.sql(f"SELECT count(*) FROM {table.gallery}.notes") == [(20,)]
     done = shop.adopt(table.url)

@@ -100,7 +100,7 @@ def space(tmp_path: Path) -> Iterator[Workspace]:
         yield made
 
 
-class Hearing(Watcher):
+class MessageRecorder(Watcher):
     """Keeps what is said."""
 
     def __init__(self, heard: list[str]) -> None:
@@ -353,7 +353,7 @@ class TestAnotherModelBehindTheName:
         said: list[str] = []
         with Workspace(space.directory) as other:
             model.spoiled = [status(503)] * 9
-            other.check("v1", shelf, against="v1", watcher=Hearing(said))
+            other.check("v1", shelf, against="v1", watcher=MessageRecorder(said))
         assert any("still the same" in sentence for sentence in said)
 
 

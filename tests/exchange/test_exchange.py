@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.torch import save_file
 
-from conftest import Listening, coloured_images
+from conftest import MessageRecorder, coloured_images
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.data.vectors import open_vectors
@@ -305,7 +305,7 @@ class TestModel:
     def test_learning_from_it(self, space: Workspace, quick: Quick) -> None:
         space.register(TINY, pretrained=False, size=32)
         images = coloured_images(classes=4, each=6, size=32)
-        watcher = Listening()
+        watcher = MessageRecorder()
         tuned = space.learn(images, parent="v1", method=DualTuning(), settings=quick(epochs=1), watcher=watcher)
         assert (tuned.card.kind, tuned.card.parent, tuned.card.classes) == ("trained", "v1", images.classes)
         assert "v1 has no classifier: dual-tuning leaves out what it would read from it" in watcher.heard
@@ -397,13 +397,13 @@ class TestVectors:
         monkeypatch.setattr("evergallery.exchange.vectors.BATCH", 2)
         table(tmp_path / "v.npz")
 
-        class Stops(Watcher):
+        class Interrupter(Watcher):
             def counted(self, activity: str, done: int, total: int) -> None:
                 if done >= 4:
                     raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            space.import_vectors(tmp_path / "v.npz", watcher=Stops())
+            space.import_vectors(tmp_path / "v.npz", watcher=Interrupter())
         assert space.gallery.count() == 4
         rest = space.import_vectors(tmp_path / "v.npz")
         assert (rest.generation, rest.added, rest.unchanged) == ("v1", 2, 4)

@@ -127,11 +127,11 @@ def test_shard_without_vectors_is_given_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("when", ["write_json", "rename", "rmtree"])
 def test_kill_while_a_shard_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    class Killed(BaseException):
+    class Kill(BaseException):
         pass
 
     def kill(*_: Any) -> None:
-        raise Killed
+        raise Kill
 
     directory = tmp_path / "gallery"
     store = EdgeStore(directory)
@@ -139,7 +139,7 @@ def test_kill_while_a_shard_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     store.delete(["item 1"])
     with monkeypatch.context() as patched:
         patched.setattr({"write_json": directories, "rename": Path, "rmtree": shutil}[when], when, kill)
-        with pytest.raises(Killed):
+        with pytest.raises(Kill):
             store.compact()
     # As a kill leaves it: without the counts of a gallery that was closed.
     store._noted = False

@@ -172,7 +172,7 @@ def test_a_description_that_is_none_is_damage(store: EdgeStore, tmp_path: Path) 
         EdgeStore(tmp_path / "gallery")
 
 
-class Forgetful:
+class LossyStore:
     """Searches exactly, and approximately only among the items whose number is even."""
 
     def __init__(self, store: EdgeStore) -> None:
@@ -186,7 +186,7 @@ class Forgetful:
 
 
 def forgetful(store: EdgeStore) -> GalleryStore:
-    return cast(GalleryStore, Forgetful(store))
+    return cast(GalleryStore, LossyStore(store))
 
 
 def test_recall_is_the_share_of_true_neighbours(store: EdgeStore) -> None:

@@ -18,7 +18,7 @@ from evergallery.devices import choosing
 from evergallery.devices.choosing import FEW
 from evergallery.extraction import extraction, opening
 from evergallery.extraction.extraction import LocalExtraction
-from evergallery.holdings.runtimes import Running
+from evergallery.holdings.runtimes import EmbeddingRun
 from evergallery.network.runtimes import part_size
 
 PATIENCE = 60.0
@@ -48,7 +48,7 @@ def test_the_first_part_is_embedded_before_the_last_picture_is_decoded(monkeypat
         return first_value(pixels)
 
     monkeypatch.setattr(extraction, "decode_picture", decode)
-    made = LocalExtraction(lambda most: Running(embed, {}, PART), Preprocessing(size=8)).embed(
+    made = LocalExtraction(lambda most: EmbeddingRun(embed, {}, PART), Preprocessing(size=8)).embed(
         [("tag", pictures(range(10)))], 10
     )
     ((tag, answers),) = made
@@ -69,7 +69,7 @@ def test_answers_keep_their_order_and_what_is_decoded_goes_together() -> None:
             found[3] = Picture(Entry("odd", None), "odd", b"no picture")
             yield start, found
 
-    for start, answers in LocalExtraction(lambda most: Running(embed, {}, PART), Preprocessing(size=8)).embed(
+    for start, answers in LocalExtraction(lambda most: EmbeddingRun(embed, {}, PART), Preprocessing(size=8)).embed(
         batches(), 27
     ):
         assert isinstance(answers[3], UnreadableImage)
@@ -86,7 +86,7 @@ def test_what_a_network_raises_comes_out() -> None:
 
     with pytest.raises(ValueError, match="ill"):
         list(
-            LocalExtraction(lambda most: Running(embed, {}, PART), Preprocessing(size=8)).embed(
+            LocalExtraction(lambda most: EmbeddingRun(embed, {}, PART), Preprocessing(size=8)).embed(
                 [(0, pictures(range(9)))], 9
             )
         )
@@ -100,13 +100,13 @@ def test_what_takes_whole_batches_best_gets_them() -> None:
         return first_value(pixels)
 
     batches = [(start, pictures(range(start, start + 9))) for start in (0, 9, 18)]
-    made = list(LocalExtraction(lambda most: Running(embed, {}), Preprocessing(size=8)).embed(batches, 27))
+    made = list(LocalExtraction(lambda most: EmbeddingRun(embed, {}), Preprocessing(size=8)).embed(batches, 27))
     assert [tag for tag, _ in made] == [0, 9, 18]
     assert sizes == [9, 9, 9]
 
 
 def test_nothing_is_opened_where_all_pictures_are_known() -> None:
-    def never(most: int) -> Running:
+    def never(most: int) -> EmbeddingRun:
         raise AssertionError("there is nothing to look at")
 
     extraction = LocalExtraction(never, Preprocessing(size=8))
@@ -115,7 +115,7 @@ def test_nothing_is_opened_where_all_pictures_are_known() -> None:
 
 
 def test_the_journal_hears_how_pictures_were_embedded() -> None:
-    extraction = LocalExtraction(lambda most: Running(first_value, {"device": str(most)}), Preprocessing(size=8))
+    extraction = LocalExtraction(lambda most: EmbeddingRun(first_value, {"device": str(most)}), Preprocessing(size=8))
     list(extraction.embed([(0, pictures(range(3)))], 3))
     assert extraction.how == {"device": "3"}
 

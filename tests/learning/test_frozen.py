@@ -282,7 +282,7 @@ def test_other_backbones_have_nothing_to_say(shop: Workspace) -> None:
     assert vectors_between((embedder_of(first), first.preprocessing), (embedder_of(other), other.preprocessing)) is None
 
 
-class Counted(Watcher):
+class RefreshCounter(Watcher):
     def __init__(self) -> None:
         self.done: list[int] = []
 
@@ -306,7 +306,7 @@ def test_a_refresh_reads_no_image(shop: Workspace, tmp_path: Path) -> None:
         path.unlink()
     plan = shop.plan("v2")
     assert (plan.images, plan.missing, plan.sample) == (False, 0, 64)
-    told = Counted()
+    told = RefreshCounter()
     begun = shop.refresh("v2", fraction=0.5, batch=10, watcher=told)
     assert told.done == [0, 10, 20, 30, 32], "stored together are no more than were asked for"
     done = shop.refresh("v2", watcher=told)
@@ -329,11 +329,11 @@ def test_items_that_go_while_others_are_mapped_are_left_out(
     shop.learn(some(0))
     gone = [item.id for batch in shop.gallery.iterate(with_embeddings=False) for item in batch][:5]
 
-    class Deleting(Watcher):
+    class DeletingWatcher(Watcher):
         def counted(self, activity: str, done: int, total: int) -> None:
             shop.gallery.delete(gone)
 
-    done = shop.refresh("v2", batch=20, watcher=Deleting())
+    done = shop.refresh("v2", batch=20, watcher=DeletingWatcher())
     assert (done.refreshed, done.problems) == (59, ())
     view = shop.holdings.state.view().after(done.refresh)
     assert shop.gallery.count_by_generation(view=view) == {shop.generation("v2").fingerprint: 59}

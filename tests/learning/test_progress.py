@@ -11,7 +11,7 @@ from evergallery.training import Settings
 from evergallery.watching import Watcher
 
 
-class Listening(Watcher):
+class MessageRecorder(Watcher):
     def __init__(self) -> None:
         self.heard: dict[str, list[tuple[int, int]]] = defaultdict(list)
 
@@ -22,10 +22,10 @@ class Listening(Watcher):
 def test_the_passes_of_parent_and_class_means_are_told_of(tmp_path: Path, quick: Callable[..., Settings]) -> None:
     shop = Workspace.create(tmp_path / "shop", backbone="resnet8", size=16)
     settings = quick(epochs=1, validation_fraction=0)
-    first = Listening()
+    first = MessageRecorder()
     shop.learn(coloured_images(classes=3), settings=settings, watcher=first)
     assert first.heard["class means by v1"][-1] == (36, 36)
-    second = Listening()
+    second = MessageRecorder()
     images = coloured_images(classes=3, first=3)
     shop.learn(images, method=METHODS["lce"](), settings=settings, watcher=second)
     for activity in ("looking with v1", "class means by v1", "class means by v2"):

@@ -131,7 +131,7 @@ def test_training_leaves_the_root_alone(tmp_path: Path, quick: Callable[..., Set
         TrainingData(coloured_images(ALL, each=4), None, Preprocessing(size=16)),
         quick(epochs=1),
         tmp_path,
-        past=Lineage(a_network(2), root),
+        lineage=Lineage(a_network(2), root),
     )
     # Batch statistics included: it runs in evaluation mode.
     assert all(torch.equal(before[name], tensor) for name, tensor in root.state_dict().items())
@@ -150,7 +150,7 @@ def test_finished_embedder_goes_a_part_of_the_way_from_the_second_update_on(
             TrainingData(coloured_images(ALL, each=4), None, Preprocessing(size=16)),
             quick(epochs=1),
             tmp_path / f"{share}-{inherited}",
-            past=Lineage(parent, first if root else None, inherited),
+            lineage=Lineage(parent, first if root else None, inherited),
         )
         return network
 

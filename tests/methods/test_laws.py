@@ -79,7 +79,7 @@ def learn(
         TrainingData(images, images, PREPROCESSING),
         settings,
         directory,
-        past=Lineage(parent, memory=some_memory(parent.embedder.dimension), another_network=another),
+        lineage=Lineage(parent, memory=some_memory(parent.embedder.dimension), another_network=another),
         watcher=TrainingListener(arguments.pop("on_progress", None)),
         **arguments,
     )
@@ -360,7 +360,7 @@ def test_parent_without_a_classifier(method: Method, quick: Quick, tmp_path: Pat
         TrainingData(images, None, PREPROCESSING),
         quick(epochs=1),
         tmp_path,
-        past=Lineage(parent, another_network=lambda _: a_network(6, method, seed=2)),
+        lineage=Lineage(parent, another_network=lambda _: a_network(6, method, seed=2)),
     )
     assert "new in old head" not in trained.history[0]["losses"]
     assert not equal(weights(a_network(6, method)), weights(network))

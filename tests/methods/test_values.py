@@ -81,7 +81,7 @@ def test_the_same_value_is_written_in_the_same_way() -> None:
 
 
 @dataclass(frozen=True)
-class Silent(Method[None]):
+class UndeclaredReader(Method[None]):
     """Reads what it has not asked for."""
 
     name: ClassVar[str] = "silent"
@@ -91,9 +91,9 @@ class Silent(Method[None]):
 
 
 def test_what_is_not_asked_for_is_not_there() -> None:
-    assert Silent.needs == Needs()
+    assert UndeclaredReader.needs == Needs()
     made = Outputs(*torch.rand(3, 2, 4))
     with pytest.raises(RuntimeError, match="its needs have to say old_batches"):
-        Silent().losses(Step(torch.tensor([0, 1]), made, head=Head(4, 2), state=None))
+        UndeclaredReader().losses(Step(torch.tensor([0, 1]), made, head=Head(4, 2), state=None))
     with pytest.raises(RuntimeError, match="its needs have to say old_outputs"):
         _ = Task(torch.tensor([0, 1]), dimension=4, classes=2).old_outputs

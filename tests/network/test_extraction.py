@@ -95,16 +95,16 @@ def test_outputs_of_a_network_are_made_in_halves_too(monkeypatch: pytest.MonkeyP
 
 
 def test_a_network_comes_back_from_a_device() -> None:
-    class Recorded(nn.Linear):
+    class RecordingNetwork(nn.Linear):
         def __init__(self) -> None:
             super().__init__(2, 2)
             self.devices: list[str] = []
 
-        def to(self, *args: Any, **named: Any) -> "Recorded":
+        def to(self, *args: Any, **named: Any) -> "RecordingNetwork":
             self.devices.append(args[0].type)
             return self
 
-    network = Recorded()
+    network = RecordingNetwork()
     with pytest.raises(ValueError, match="stopped"), on_device(network, torch.device("cuda")):
         assert network.devices == ["cuda"]
         raise ValueError("stopped")

@@ -18,7 +18,7 @@ from evergallery.watching import Watcher
 NOBODY = "http://127.0.0.1:9"
 
 
-class Heard(Watcher):
+class MessageRecorder(Watcher):
     """Keeps what is said."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_hub_that_does_not_answer_is_asked_once_and_quietly(cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from huggingface_hub import constants
 
-    heard = Heard()
+    heard = MessageRecorder()
     with pytest.raises(
         InputError, match=r"resnet18 could not be had.*\(.*refused\).*HF_HOME.*--weights FILE"
     ) as caught:

@@ -16,7 +16,7 @@ from evergallery.serving.drift import FOLDER, Drift
 from shops import make_photos
 
 
-class AtOnce(Executor):
+class ImmediateExecutor(Executor):
     """Does what it is given before it returns."""
 
     def submit(self, work: Any, /, *arguments: Any, **named: Any) -> Any:
@@ -39,7 +39,13 @@ def generation(served_workspace: Path) -> Generation:
 
 
 def feed(
-    drift: Drift, executor: AtOnce, generation: Generation, count: int, seed: int, shift: float = 0.0, fall: float = 0.0
+    drift: Drift,
+    executor: ImmediateExecutor,
+    generation: Generation,
+    count: int,
+    seed: int,
+    shift: float = 0.0,
+    fall: float = 0.0,
 ) -> None:
     draw = np.random.default_rng(seed)
     centre = np.zeros(generation.card.dimension)
@@ -52,7 +58,7 @@ def feed(
 
 
 def test_alarm_once(tmp_path: Path, generation: Generation, caplog: pytest.LogCaptureFixture) -> None:
-    executor = AtOnce()
+    executor = ImmediateExecutor()
     drift = Drift(tmp_path, 400, executor)
     assert drift.told() is None
     feed(drift, executor, generation, 400, seed=0)
@@ -73,7 +79,7 @@ def test_alarm_once(tmp_path: Path, generation: Generation, caplog: pytest.LogCa
 
 
 def test_kept_over_a_restart_and_begun_anew(tmp_path: Path, generation: Generation) -> None:
-    executor = AtOnce()
+    executor = ImmediateExecutor()
     drift = Drift(tmp_path, 400, executor)
     feed(drift, executor, generation, 150, seed=0)
     drift.close()
@@ -96,7 +102,7 @@ def test_kept_over_a_restart_and_begun_anew(tmp_path: Path, generation: Generati
 
 
 def test_what_was_kept_of_something_else_is_not_taken(tmp_path: Path, generation: Generation) -> None:
-    executor = AtOnce()
+    executor = ImmediateExecutor()
     (tmp_path / FOLDER).mkdir()
     for content in ("no JSON", '{"fingerprint": 1}', json.dumps({"fingerprint": "x", "way": "dual", "size": 400})):
         (tmp_path / FOLDER / "v1.json").write_text(content)
@@ -108,7 +114,7 @@ def test_what_was_kept_of_something_else_is_not_taken(tmp_path: Path, generation
 
 
 def test_the_same_picture_again_is_no_new_draw(tmp_path: Path, generation: Generation) -> None:
-    executor = AtOnce()
+    executor = ImmediateExecutor()
     drift = Drift(tmp_path, 400, executor)
     feed(drift, executor, generation, 400, seed=0)
     query = np.eye(generation.card.dimension, dtype=np.float32)[0]

@@ -128,7 +128,7 @@ def test_who_sits_at_the_terminal_is_asked(served_workspace: Path, tmp_path: Pat
     import_addresses(directory, {"secret": str(private)})
     questions = []
 
-    class Asked(Watcher):
+    class Answerer(Watcher):
         def __init__(self, answer: bool) -> None:
             self.answer = answer
 
@@ -137,15 +137,15 @@ def test_who_sits_at_the_terminal_is_asked(served_workspace: Path, tmp_path: Pat
             return self.answer
 
     with Workspace(directory) as shop:
-        assert [match.item for match in shop.refresh("v2", watcher=Asked(False)).problems] == ["secret"]
+        assert [match.item for match in shop.refresh("v2", watcher=Answerer(False)).problems] == ["secret"]
         assert "1 of 201 images lie where nobody has allowed them" in questions[0]
         assert str(private) in questions[0]
-        assert shop.refresh("v2", watcher=Asked(True)).problems == ()
+        assert shop.refresh("v2", watcher=Answerer(True)).problems == ()
         assert str(private.parent) not in shop.holdings.state.image_roots, "this once"
         assert len(questions) == 2
         shop.discard()
         shop.allow_images(private.parent)
-        assert shop.refresh("v2", watcher=Asked(False)).problems == ()
+        assert shop.refresh("v2", watcher=Answerer(False)).problems == ()
         assert len(questions) == 2
 
 

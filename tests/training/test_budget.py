@@ -172,8 +172,8 @@ class TestBalanced:
         parent, images = new_network(3, seed=1).eval(), coloured_images(6, each=6)
         memory = Memory().after("v1", TrainingOutputs(torch.arange(3), parent(torch.rand(3, 3, 16, 16))))
         settings = quick(epochs=4, select="balanced", learning_rate=5e-3, schedule="constant")
-        past = Lineage(parent, memory=memory)
-        _, trained = run(images, settings, tmp_path, method=method, validation=images, past=past)
+        lineage = Lineage(parent, memory=memory)
+        _, trained = run(images, settings, tmp_path, method=method, validation=images, lineage=lineage)
         scores = [score(record) for record in trained.history]
         assert trained.best_epoch == max(index + 1 for index, score in enumerate(scores) if score == max(scores))
         assert set(trained.validation) == {"recall@1", "mAP@R", "recall@1 among old", "agreement"}

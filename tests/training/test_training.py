@@ -112,7 +112,7 @@ def test_run_interrupted_within_an_epoch_goes_on_from_that_step(
         parent = new_network(4, seed=3).eval()
         return {
             "method": METHODS[method](), "validation": images,
-            "past": Lineage(
+            "lineage": Lineage(
                 parent, another_network=lambda _: new_network(4, seed=5),
                 memory=Memory().after("v1", TrainingOutputs(torch.arange(4), parent(torch.rand(4, 3, 16, 16)))),
             ),
@@ -221,7 +221,7 @@ def test_altered_checkpoint_is_refused(images: ImageSet, quick: Quick, tmp_path:
 
 
 @dataclass(frozen=True)
-class Exploding(Method):
+class NaNLoss(Method):
     """Its loss is NaN from the third step on."""
 
     name: ClassVar[str] = "exploding"
@@ -238,7 +238,7 @@ calls: list[int] = []
 def test_stops_on_a_loss_that_is_not_finite(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
     calls.clear()
     with pytest.raises(TrainingError, match=r"'broken' became nan in epoch 1, step 3, .*lower the learning rate"):
-        run(new_network(), images, quick(), tmp_path, method=Exploding())
+        run(new_network(), images, quick(), tmp_path, method=NaNLoss())
 
 
 STEPS = 2 * 4
@@ -246,7 +246,7 @@ STEPS = 2 * 4
 
 
 @dataclass(frozen=True)
-class Rooted(Method):
+class InfiniteGradient(Method):
     """Its loss is finite in the last step of the second epoch, and its gradient, that of a root at zero, is not."""
 
     name: ClassVar[str] = "rooted"
@@ -264,12 +264,12 @@ def test_weights_that_are_not_finite_are_not_kept(
     calls.clear()
     settings = quick(epochs=2, clip_norm=clip_norm, select="last")
     with pytest.raises(TrainingError, match=r"weights became not finite in epoch 2, .*lower the learning rate"):
-        run(new_network(), images, settings, tmp_path, method=Rooted())
+        run(new_network(), images, settings, tmp_path, method=InfiniteGradient())
     assert len(calls) == STEPS, "the losses have said nothing"
     assert json.loads((tmp_path / "state.json").read_text())["epoch"] == 1
     calls.clear()
     calls.extend([1] * STEPS)
-    assert run(new_network(), images, settings, tmp_path, method=Rooted()).epochs == 2
+    assert run(new_network(), images, settings, tmp_path, method=InfiniteGradient()).epochs == 2
 
 
 def test_full_disk_leaves_the_checkpoint_before(images: ImageSet, quick: Quick, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_full_disk_leaves_the_checkpoint_before(images: ImageSet, quick: Quick, 
 
 
 @dataclass(frozen=True)
-class Failing(Method):
+class DeviceFailure(Method):
     """Its device fails in the second epoch."""
 
     name: ClassVar[str] = "failing"
@@ -315,7 +315,7 @@ def test_device_that_fails_is_named_and_what_was_done_is_kept(
     memory: bool, says: str, images: ImageSet, quick: Quick, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError, match=says):
-        run(new_network(), images, quick(), tmp_path, method=Failing(memory))
+        run(new_network(), images, quick(), tmp_path, method=DeviceFailure(memory))
     assert json.loads((tmp_path / "state.json").read_text())["epoch"] == 1
 
 
@@ -387,7 +387,7 @@ def test_compiled_steps_learn_what_others_learn(
             quick(epochs=1, compile=compile),
             tmp_path / str(compile),
             method=CSD(),
-            past=Lineage(parent),
+            lineage=Lineage(parent),
         )
         learned.append(weights(network))
     assert network in compiled

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from conftest import Listening
+from conftest import MessageRecorder
 from evergallery import Workspace
 from evergallery.upgrade import kept_plan, sample
 from evergallery.upgrade.plan import Plan
@@ -23,7 +23,7 @@ def shop(tmp_path: Path) -> Workspace:
 
 def planned(shop: Workspace, generation: str = "v2", **options: object) -> tuple[Plan, bool]:
     """A plan, and whether something was measured for it."""
-    watcher = Listening()
+    watcher = MessageRecorder()
     found = shop.plan(generation, watcher=watcher, **options)  # type: ignore[arg-type]
     return found, any("measuring on" in said for said in watcher.heard)
 

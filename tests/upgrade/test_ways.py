@@ -9,7 +9,7 @@ from evergallery.data.image_set import ImageSet
 from evergallery.evaluation import Judgements, Protocol
 from evergallery.retrieval.calibration import Calibration
 from evergallery.upgrade.evidence import Outcome, Setting
-from evergallery.upgrade.ways import RefreshSimulation, RouteVectors, outcomes
+from evergallery.upgrade.ways import ComparedVectors, RefreshSimulation, RouteVectors, outcomes
 
 CLASSES, EACH, WIDTH = 8, 12, 6
 
@@ -98,7 +98,10 @@ def test_as_plainly_searched(
     old, new, route = spaces
     found = by_setting(
         outcomes(
-            protocol, old, new, {"direct": route}, confidence=0.95, simulation=RefreshSimulation(candidates=(3, 10))
+            protocol,
+            ComparedVectors(old, new, {"direct": route}),
+            confidence=0.95,
+            simulation=RefreshSimulation(candidates=(3, 10)),
         )
     )[setting]
     labels = protocol.images.labels
@@ -114,7 +117,10 @@ def test_ends_and_laws(protocol: Protocol, spaces: tuple[RouteVectors, RouteVect
     count = len(protocol.images)
     found = by_setting(
         outcomes(
-            protocol, old, new, {"direct": route}, confidence=0.95, simulation=RefreshSimulation(candidates=(10, count))
+            protocol,
+            ComparedVectors(old, new, {"direct": route}),
+            confidence=0.95,
+            simulation=RefreshSimulation(candidates=(10, count)),
         )
     )
     full = found[Setting(way="refresh", share=1.0)]
@@ -138,10 +144,10 @@ def test_without_a_scale_raw_scores_rank(
     old, new, _ = spaces
     bare = RouteVectors(old.queries, old.vectors, None)
     mixed = Setting(way="dual", share=0.5)
-    raw = by_setting(outcomes(protocol, bare, new, {}, confidence=0.95))[mixed]
+    raw = by_setting(outcomes(protocol, ComparedVectors(bare, new, {}), confidence=0.95))[mixed]
     same = Calibration(1.0, 0.0)
     before, after = (RouteVectors(route.queries, route.vectors, same) for route in (old, new))
-    assert raw == by_setting(outcomes(protocol, before, after, {}, confidence=0.95))[mixed]
+    assert raw == by_setting(outcomes(protocol, ComparedVectors(before, after, {}), confidence=0.95))[mixed]
 
 
 def test_a_route_without_a_scale_spoils_no_other(
@@ -150,7 +156,8 @@ def test_a_route_without_a_scale_spoils_no_other(
     old, new, route = spaces
     bare = RouteVectors(route.queries, route.vectors, None)
     found = [
-        by_setting(outcomes(protocol, old, new, {"direct": vectors}, confidence=0.95)) for vectors in (route, bare)
+        by_setting(outcomes(protocol, ComparedVectors(old, new, {"direct": vectors}), confidence=0.95))
+        for vectors in (route, bare)
     ]
     for setting in found[0]:
         if setting.way in ("dual", "wait", "refresh") or (setting.way == "rescore" and setting.through is None):
@@ -169,7 +176,12 @@ def test_graded_answers_count_by_their_worth(
     )
     judged = Protocol(protocol.images, protocol.query, protocol.gallery, "", judgements)
     found = by_setting(
-        outcomes(judged, old, new, {}, confidence=0.95, simulation=RefreshSimulation(candidates=(len(query),)))
+        outcomes(
+            judged,
+            ComparedVectors(old, new, {}),
+            confidence=0.95,
+            simulation=RefreshSimulation(candidates=(len(query),)),
+        )
     )
     first = plainly(protocol, old, new, old, Setting(way="refresh", share=1.0))
     expected = np.where(first == item, 1.0, np.where(first == other, 1 / 7, 0.0)).mean()

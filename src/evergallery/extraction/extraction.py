@@ -30,7 +30,7 @@ from evergallery.data.streaming import (
 from evergallery.extraction.images import ItemImages, PixelSource, find_images
 from evergallery.gallery.items import Item
 from evergallery.holdings.notes import Problem
-from evergallery.holdings.runtimes import Running
+from evergallery.holdings.runtimes import EmbeddingRun
 from evergallery.network.runtimes import Embed
 
 Tag = TypeVar("Tag")
@@ -76,7 +76,7 @@ class LocalExtraction:
         preprocessing: of its input.
     """
 
-    def __init__(self, running: Callable[[int], Running], preprocessing: Preprocessing) -> None:
+    def __init__(self, running: Callable[[int], EmbeddingRun], preprocessing: Preprocessing) -> None:
         self.running = running
         self.preprocessing = preprocessing
         self.how: Mapping[str, str] = {}
@@ -116,7 +116,7 @@ class LocalExtraction:
         ):
             yield from made
 
-    def _opened(self, most: int) -> Running:
+    def _opened(self, most: int) -> EmbeddingRun:
         running = self.running(most)
         self.how = running.how
         return running
@@ -140,7 +140,7 @@ def embedded(decoded: Sequence[NDArray[np.uint8] | UnreadableImage], embed: Embe
 
 
 def embedded_as_decoded(
-    decoding: Sequence[Future[NDArray[np.uint8] | UnreadableImage]], opened: Callable[[], Running]
+    decoding: Sequence[Future[NDArray[np.uint8] | UnreadableImage]], opened: Callable[[], EmbeddingRun]
 ) -> list[PictureAnswer]:
     """The vectors of pictures that are being decoded: what is there by now goes through the network, which waits for no more.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from evergallery.adapters import Adapter
     from evergallery.devices.choosing import Device
     from evergallery.network import Extractor
-    from evergallery.network.runtimes import Runnable
+    from evergallery.network.runtimes import TriedNetwork
 
 EMBEDDERS = 4
 """The number of models that stay on a device: queries come by the promoted generation, and by those laid beside it."""
@@ -25,7 +25,7 @@ class LoadedModels:
         self._embedders: dict[tuple[str, str], Extractor] = {}
         self._one_loader = threading.Lock()
         self._adapters: dict[str, Adapter] = {}
-        self._runnable: dict[str, Runnable] = {}
+        self._runnable: dict[str, TriedNetwork] = {}
         self._between: dict[tuple[str, str], Map | None] = {}
 
     def embedder(self, generation: Generation, device: "Device" = "cpu") -> "Extractor":
@@ -64,11 +64,11 @@ class LoadedModels:
 
             torch.cuda.empty_cache()
 
-    def runnable(self, generation: Generation) -> "Runnable | None":
+    def runnable(self, generation: Generation) -> "TriedNetwork | None":
         """A generation's network for the runtimes, where ``keep_runnable`` was told of it."""
         return self._runnable.get(generation.fingerprint)
 
-    def keep_runnable(self, generation: Generation, network: "Runnable") -> None:
+    def keep_runnable(self, generation: Generation, network: "TriedNetwork") -> None:
         """Have a generation's network for the runtimes in memory."""
         others = {name: runnable for name, runnable in self._runnable.items() if name != generation.fingerprint}
         self._runnable = dict(list({**others, generation.fingerprint: network}.items())[-EMBEDDERS:])

@@ -25,9 +25,9 @@ from evergallery.network.runtimes import (
     RUNTIMES,
     Embed,
     Pixels,
-    Runnable,
     Runtime,
     RuntimeTrial,
+    TriedNetwork,
     Vectors,
     asked_for,
     is_installed,
@@ -42,7 +42,7 @@ LONG_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Running:
+class EmbeddingRun:
     """A network as it embeds for a generation, called with pixels (B, S, S, 3) uint8.
 
     Attributes:
@@ -62,7 +62,7 @@ class Running:
         return self.embed(pixels)
 
 
-def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> Running:
+def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> EmbeddingRun:
     """Return what embeds images for a generation.
 
     The runtime that ``--runtime`` names. Without one, torch on a GPU where there are many images and a GPU, or else the runtime
@@ -105,10 +105,10 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
     found = network.in_runtime(chosen)
     if found is None:
         return _opened(holdings, generation)
-    return Running(found, {"runtime": chosen, "numbers": "float32"}, part_size(generation.preprocessing.size))
+    return EmbeddingRun(found, {"runtime": chosen, "numbers": "float32"}, part_size(generation.preprocessing.size))
 
 
-def _opened(holdings: Holdings, generation: Generation, device: Device = "cpu") -> Running:
+def _opened(holdings: Holdings, generation: Generation, device: Device = "cpu") -> EmbeddingRun:
     """A network in torch, or somebody else's model."""
     from evergallery.network.extraction import in_torch
 
@@ -116,11 +116,11 @@ def _opened(holdings: Holdings, generation: Generation, device: Device = "cpu") 
     place = {"device": device} if device != "cpu" else {}
     if generation.can_be_parent:
         part = part_size(generation.preprocessing.size) if device == "cpu" else None
-        return Running(embed, {"runtime": "torch", **place, "numbers": "float32"}, part)
+        return EmbeddingRun(embed, {"runtime": "torch", **place, "numbers": "float32"}, part)
     if generation.card.kind != "onnx":
-        return Running(embed, {})
+        return EmbeddingRun(embed, {})
     numbers = {name: str(value) for name, value in generation.card.model.items() if name == "numbers"}
-    return Running(embed, {"runtime": "openvino" if numbers else "onnxruntime", **place, **numbers})
+    return EmbeddingRun(embed, {"runtime": "openvino" if numbers else "onnxruntime", **place, **numbers})
 
 
 def _is_worth_it(
@@ -145,7 +145,7 @@ def _others() -> list[Runtime]:
     return [name for name in RUNTIMES if name != "torch" and is_installed(name)]
 
 
-def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> Runnable:
+def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> TriedNetwork:
     """Try the runtimes, and keep what is found."""
     from evergallery.network.onnx_export import export_runnable
     from evergallery.network.trial import tried
@@ -170,17 +170,17 @@ def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> Runn
         **trial.to_dict(),
     }
     write_json(_record(holdings, generation), content)
-    return Runnable(trial, file, generation.preprocessing.size)
+    return TriedNetwork(trial, file, generation.preprocessing.size)
 
 
-def _kept(holdings: Holdings, generation: Generation) -> Runnable | None:
+def _kept(holdings: Holdings, generation: Generation) -> TriedNetwork | None:
     """Return what an earlier trial on this machine has found, where its file is still what it was."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(_record(holdings, generation).read_text())
         trial = RuntimeTrial.from_dict(content)
         file = None if content["file"] is None else _file(holdings, generation)
         if file is None or sha256_of(file) == content["file"]:
-            return Runnable(trial, file, generation.preprocessing.size)
+            return TriedNetwork(trial, file, generation.preprocessing.size)
     return None
 
 

@@ -78,10 +78,10 @@ def index(
         images = find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
     if isinstance(images, Listing):
         images = places.watched(images)
-    known = StoredItemPolicy(relabel, folder if sync else None, lambda question: prune or watcher.confirms(question))
+    policy = StoredItemPolicy(relabel, folder if sync else None, lambda question: prune or watcher.confirms(question))
     with allowing(holdings, places, watcher), extracting(holdings, maker, cluster, workers, watcher) as extraction:
-        source = IndexSource(images, str(data), holdings.directory / "skipped.csv", split)
-        done = index_images(holdings.gallery, maker, extraction, source, watcher, known)
+        source = IndexSource(images, str(data), holdings.directory / "skipped.csv", split, policy)
+        done = index_images(holdings.gallery, maker, extraction, source, watcher)
     _record(holdings, done, extraction.how)
     return done
 

@@ -99,23 +99,6 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class IndexSource:
-    """Images that are to be stored.
-
-    Attributes:
-        images: decoded already, or a listing of files.
-        name: what they are called in messages.
-        skipped_file: written where there are too many names of bad files to return.
-        split: only the images of this split.
-    """
-
-    images: ImageSet | Listing
-    name: str
-    skipped_file: Path
-    split: str | None = None
-
-
-@dataclass(frozen=True)
 class StoredItemPolicy:
     """The treatment of items that are stored already.
 
@@ -130,13 +113,31 @@ class StoredItemPolicy:
     prune: Callable[[str], bool] = lambda question: False
 
 
+@dataclass(frozen=True)
+class IndexSource:
+    """Images that are to be stored.
+
+    Attributes:
+        images: decoded already, or a listing of files.
+        name: what they are called in messages.
+        skipped_file: written where there are too many names of bad files to return.
+        split: only the images of this split.
+        policy: what becomes of items that are stored already.
+    """
+
+    images: ImageSet | Listing
+    name: str
+    skipped_file: Path
+    split: str | None = None
+    policy: StoredItemPolicy = StoredItemPolicy()
+
+
 def index_images(
     store: GalleryStore,
     maker: Generation,
     extraction: Extraction,
     incoming: IndexSource,
     watcher: Watcher,
-    known: StoredItemPolicy = StoredItemPolicy(),
 ) -> IndexResult:
     """Store the images' vectors by ``maker``; an image that two files hold is stored once, with what either says of it.
 
@@ -146,7 +147,6 @@ def index_images(
         extraction: where the images are read and embedded by it.
         incoming: the images.
         watcher: hears of progress.
-        known: what becomes of items that are stored already.
 
     Raises:
         InputError: the listing is wrong, there is no such split, or none of the files can be read.
@@ -154,7 +154,7 @@ def index_images(
     started = clock.perf_counter()
     with ExitStack() as stack:
         source = _opened(stack, incoming, extraction)
-        run = _Run(stack, store, maker, source, known)
+        run = _Run(stack, store, maker, source, incoming.policy)
         prepared = map(run.prepare, blocks(source.found, batch_size(maker.preprocessing.size)))
         for batch, answers in stack.enter_context(closing(extraction.embed(prepared, source.total))):
             run.take(batch, answers)

@@ -122,7 +122,7 @@ class Learner:
         run = self.run
         parent, root = networks.parent, networks.root
         another = another_network(run, len(self.images.classes))
-        past = Lineage(
+        lineage = Lineage(
             parent=inputs.fit(parent, run.parent.preprocessing) if parent and run.parent else None,
             root=inputs.fit(root, run.root.preprocessing) if root and run.root else None,
             inherited=run.inherits,
@@ -136,7 +136,7 @@ class Learner:
             TrainingData(inputs.training, inputs.validation, run.preprocessing),
             run.settings,
             run_directory(self.directory, self.identity),
-            past=past,
+            lineage=lineage,
             watcher=self.watcher,
         )
 

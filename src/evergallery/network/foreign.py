@@ -7,6 +7,7 @@ underneath. So a few fixed pictures are embedded when a model is registered, and
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,22 @@ ONE_CELL = np.zeros((1, 3, 1, 1), np.float32)
 Run = Callable[[NDArray[np.float32]], Any]
 
 
+@dataclass(frozen=True)
+class Computation:
+    """The way in which a model computes.
+
+    Attributes:
+        numbers: in which it computes.
+        on_gpu: whether it computes on one.
+    """
+
+    numbers: str = "float32"
+    on_gpu: bool = False
+
+
+USUAL = Computation()
+
+
 class ForeignModel(Extractor):
     """A model that turns a float32 batch (B, 3, H, W), normalised, into vectors (B, D).
 
@@ -58,27 +75,19 @@ class ForeignModel(Extractor):
         run: the model.
         dimension: D.
         file: what it is read from; ``None`` for a Python function, whose name is ``package.module:function``.
-        numbers: in which it computes.
-        on_gpu: whether it computes on one.
+        computation: how it computes.
     """
 
     def __init__(
-        self,
-        name: str,
-        run: Run,
-        dimension: int,
-        file: Path | None = None,
-        numbers: str = "float32",
-        *,
-        on_gpu: bool = False,
+        self, name: str, run: Run, dimension: int, file: Path | None = None, computation: Computation = USUAL
     ) -> None:
         super().__init__()
-        self.on_gpu = self.whole_batches = on_gpu
+        self.on_gpu = self.whole_batches = computation.on_gpu
         self.name = name
         self.file = file
         self.run = run
         self.dimension = dimension
-        self.numbers = numbers
+        self.numbers = computation.numbers
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to embeddings (B, D), at the length that the model gives them.
@@ -279,7 +288,7 @@ def onnx_model(path: Path, size: Size, dimension: int | None = None, *, on_gpu: 
         if not is_installed("openvino"):
             raise MissingExtraError("A model in bfloat16", "fast")
         running = openvino_model(path, inputs[0].name, expected, part_size(size), "bf16")
-    return ForeignModel(name, running, dimension or _dimension(name, running, size), path, numbers, on_gpu=on_gpu)
+    return ForeignModel(name, running, dimension or _dimension(name, running, size), path, Computation(numbers, on_gpu))
 
 
 def onnx_preprocessing(path: Path) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class RuntimeTrial:
         return f"{name} runs in {self.runtime} on this machine (images a second: {speeds}{others})"
 
 
-class Runnable:
+class TriedNetwork:
     """A network for which the runtimes were tried, with its file, which each of them opens once.
 
     Args:

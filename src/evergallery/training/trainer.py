@@ -35,7 +35,7 @@ from evergallery.training.optimizer import optimizer_of, parameters_of
 from evergallery.training.settings import Settings
 from evergallery.training.standing import Clock, Standing, Sums, TrainingResult
 from evergallery.training.termination import termination
-from evergallery.training.validation import FIGURES, Reference, score, validate
+from evergallery.training.validation import FIGURES, Reference, Validation, score
 from evergallery.watching import SILENT, Progress, Stopped, Watcher
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def train(
     settings: Settings,
     directory: Path,
     *,
-    past: Lineage | None = None,
+    lineage: Lineage | None = None,
     watcher: Watcher = SILENT,
 ) -> TrainingResult:
     """Train ``network`` in place by ``method`` and leave the weights of the chosen epoch in it.
@@ -107,7 +107,7 @@ def train(
         data: to learn from, and to choose the epoch by.
         settings: how long, how fast, on what.
         directory: for checkpoints and logs; a checkpoint found there is continued.
-        past: what there is of the generations before.
+        lineage: what there is of the generations before.
         watcher: hears a few times a second how far it is; before the first step, how many images the parent has looked at.
 
     Raises:
@@ -116,10 +116,10 @@ def train(
         OSError: the disk is full. The checkpoint before is kept.
         StoppedError: the process was sent SIGTERM; what was done is kept.
     """
-    past = past or Lineage()
-    if method.needs.parent and past.parent is None:
+    lineage = lineage or Lineage()
+    if method.needs.parent and lineage.parent is None:
         raise TrainingError(f"The method {method.name!r} learns from a parent: learn a first generation before it.")
-    return Trainer(network, method, data, settings, past, watcher).train(directory)
+    return Trainer(network, method, data, settings, lineage, watcher).train(directory)
 
 
 class Trainer:
@@ -131,16 +131,16 @@ class Trainer:
         method: Method,
         data: TrainingData,
         settings: Settings,
-        past: Lineage,
+        lineage: Lineage,
         watcher: Watcher,
     ) -> None:
         self.fabric = _fabric(settings)
         self.ranks = Ranks(self.fabric.global_rank, self.fabric.world_size, self.fabric.device)
         self.network = network.to(memory_format=torch.channels_last)
-        self.images, self.validation, self.preprocessing = data.images, data.validation, data.preprocessing
-        self.method, self.settings, self.past, self.watcher = method, settings, past, watcher
-        self.teacher = self._frozen(past.parent) if past.parent is not None and method.needs.parent else None
-        self.root = self._frozen(past.root) if past.root is not None and method.needs.root else None
+        self.images, self.preprocessing = data.images, data.preprocessing
+        self.method, self.settings, self.lineage, self.watcher = method, settings, lineage, watcher
+        self.teacher = self._frozen(lineage.parent) if lineage.parent is not None and method.needs.parent else None
+        self.root = self._frozen(lineage.root) if lineage.root is not None and method.needs.root else None
         self.task = self._task()
         self.state = self._state()
         self._synchronise()
@@ -150,7 +150,7 @@ class Trainer:
         self.compiled_teacher = self.teacher and _compiled(self.teacher, settings)
         self.compiled_root = self.root and _compiled(self.root, settings)
         self.average = moving_average(self.network, settings.ema) if settings.ema is not None else None
-        self.reference = self._reference()
+        self.validation = Validation(data.validation, data.preprocessing, self.ranks, self._reference(data.validation))
         self.inputs = inputs(self.images, self.preprocessing, settings, self.fabric.device)
         self.stopping = threading.Event()
 
@@ -245,9 +245,7 @@ class Trainer:
     def validate(self, batches: list[NDArray[np.int64]], sums: Sums) -> dict[str, float]:
         """Figures on the validation part after an epoch; empty where there is none."""
         try:
-            return validate(
-                self.evaluated, self.validation, self.preprocessing, self.ranks, self.stopping, self.reference
-            )
+            return self.validation.figures(self.evaluated, self.stopping)
         except Stopped:
             self.pause(len(batches), sums)  # Which raises, now that the weights are kept.
             raise
@@ -301,10 +299,10 @@ class Trainer:
         best = self.evaluated.state_dict() if standing.is_best else checkpoint.load_best(self.directory)
         self.network.load_state_dict(best)
         kept = standing.history[standing.best_epoch - 1]
-        share = self.method.weight_share(carries_on=self.past.root is not None)
-        if self.past.inherited and self.teacher is not None and share < 1:
+        share = self.method.weight_share(carries_on=self.lineage.root is not None)
+        if self.lineage.inherited and self.teacher is not None and share < 1:
             average_weights(self.network.embedder, self.teacher.embedder, share)
-            kept = validate(self.network, self.validation, self.preprocessing, self.ranks, reference=self.reference)
+            kept = self.validation.figures(self.network)
         return TrainingResult(
             epochs=standing.epoch,
             best_epoch=standing.best_epoch,
@@ -340,8 +338,8 @@ class Trainer:
             old_classes=0 if self.teacher is None else self.teacher.head.classes,
             parent=self.teacher,
             old=self._outputs(self.teacher, self._look) if self.teacher and self.method.needs.old_outputs else None,
-            memory=self.past.memory,
-            another_network=self.past.another_network,
+            memory=self.lineage.memory,
+            another_network=self.lineage.another_network,
         )
 
     def _state(self) -> nn.Module | None:
@@ -383,9 +381,9 @@ class Trainer:
         """Return what a checkpoint holds, by name."""
         return {"network": self.network, "beside": self.state, "average": self.average}
 
-    def _reference(self) -> Reference | None:
+    def _reference(self, validation: ImageSet | FeatureSet | None) -> Reference | None:
         """Return what the parent knew, where the epoch is chosen by what is kept too and the parent remembers any of it."""
-        parent, memory, validation = self.past.parent, self.past.memory, self.validation
+        parent, memory = self.lineage.parent, self.lineage.memory
         if self.settings.select != "balanced" or parent is None or validation is None or not memory.means:
             return None
         if parent.embedder.dimension != self.network.embedder.dimension or len(validation) == 0:
@@ -450,7 +448,7 @@ class Trainer:
                 nn.utils.clip_grad_norm_(list(self.state.parameters()), largest)
 
     def _look(self, done: int, total: int) -> None:
-        self.watcher.counted(f"looking with {self.past.name}", done, total)
+        self.watcher.counted(f"looking with {self.lineage.name}", done, total)
 
     def _report(self, step: int, steps: int, losses: dict[str, float], images_per_second: float) -> None:
         if self.ranks.is_first:

@@ -17,7 +17,9 @@ from evergallery.retrieval.knn import Exclusion
 from evergallery.retrieval.metrics import evaluate
 from evergallery.watching import Stopped
 
-FIGURES = ("recall@1", "mAP@R", "recall@1 among old", "agreement")
+SHOWN = ("recall@1", "mAP@R")
+"""The metrics of the validation part by itself."""
+FIGURES = (*SHOWN, "recall@1 among old", "agreement")
 """The figures of a validation, in the order in which a card has them."""
 
 
@@ -68,30 +70,45 @@ class Reference:
         return {"recall@1 among old": among.recall[1], "agreement": neighbour_agreement(embeddings, self.embeddings)}
 
 
-def validate(
-    network: Network,
-    validation: ImageSet | FeatureSet | None,
-    preprocessing: Preprocessing,
-    ranks: Ranks,
-    stopping: threading.Event | None = None,
-    reference: Reference | None = None,
-) -> dict[str, float]:
-    """Figures on the validation part; raises ``Stopped`` where ``stopping`` is set meanwhile and nobody waits for this rank."""
+@dataclass(frozen=True)
+class Validation:
+    """The validation part of a run.
 
-    def go_on(*_: int) -> None:
-        if stopping is not None and stopping.is_set() and ranks.size == 1:
-            raise Stopped
+    Attributes:
+        images: of the part, or their features; ``None`` where there is none.
+        preprocessing: of the network's input.
+        ranks: who share the batches.
+        reference: the parent's view of the images, where the epoch is chosen by it too.
+    """
 
-    if validation is None or len(validation) == 0:
-        return {}
-    embeddings = torch.from_numpy(extract(network.embedder, validation, preprocessing, on_progress=go_on, ranks=ranks))
-    labels = torch.from_numpy(validation.labels)
-    itself = Exclusion(torch.arange(len(labels)))
-    metrics = evaluate(embeddings, labels, embeddings, labels, ks=(1,), exclusion=itself)
-    if metrics.queries == 0:
-        return {}
-    seen = reference.figures(embeddings, labels) if reference is not None else {}
-    return {"recall@1": metrics.recall[1], "mAP@R": metrics.map_at_r, **seen}
+    images: ImageSet | FeatureSet | None
+    preprocessing: Preprocessing
+    ranks: Ranks
+    reference: Reference | None
+
+    def figures(self, network: Network, stopping: threading.Event | None = None) -> dict[str, float]:
+        """Figures of a network on the part; empty where there is none.
+
+        Raises:
+            Stopped: ``stopping`` was set meanwhile, and nobody waits for this rank.
+        """
+
+        def go_on(*_: int) -> None:
+            if stopping is not None and stopping.is_set() and self.ranks.size == 1:
+                raise Stopped
+
+        if self.images is None or len(self.images) == 0:
+            return {}
+        embeddings = torch.from_numpy(
+            extract(network.embedder, self.images, self.preprocessing, on_progress=go_on, ranks=self.ranks)
+        )
+        labels = torch.from_numpy(self.images.labels)
+        itself = Exclusion(torch.arange(len(labels)))
+        metrics = evaluate(embeddings, labels, embeddings, labels, ks=(1,), exclusion=itself)
+        if metrics.queries == 0:
+            return {}
+        seen = self.reference.figures(embeddings, labels) if self.reference is not None else {}
+        return {name: metrics.values[name] for name in SHOWN} | seen
 
 
 def score(figures: dict[str, float]) -> float:

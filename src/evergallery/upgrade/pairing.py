@@ -23,7 +23,7 @@ from evergallery.retrieval.knn import nearest
 from evergallery.retrieval.metrics import RetrievalMetrics
 from evergallery.upgrade.evidence import TESTS, Evidence, Figures, OldClasses, Outcome, Test
 from evergallery.upgrade.gate import Gate
-from evergallery.upgrade.ways import RouteVectors, outcomes
+from evergallery.upgrade.ways import ComparedVectors, RouteVectors, outcomes
 
 Vectors = NDArray[np.float32]
 
@@ -132,7 +132,7 @@ class Pairing:
         }
         old = RouteVectors(self.old.embeddings, self.old.embeddings, self.alone["old self"][1])
         new = RouteVectors(self.new.embeddings, self.new.embeddings, self.alone["new self"][1])
-        return outcomes(self.protocol, old, new, compared, confidence=self.gate.confidence)
+        return outcomes(self.protocol, ComparedVectors(old, new, compared), confidence=self.gate.confidence)
 
     def _searched(self, query: Vectors, gallery: Vectors) -> tuple[dict[str, RetrievalMetrics], Calibration | None]:
         metrics = measure(self.protocol, query, gallery, self.old.classes)

@@ -38,6 +38,21 @@ class RouteVectors:
 
 
 @dataclass(frozen=True)
+class ComparedVectors:
+    """The vectors of N images by which each way of answering searches.
+
+    Attributes:
+        old: the old generation in vectors of its own.
+        new: the new one in its own.
+        routes: new queries in old vectors, by ``direct`` or the name of an adapter.
+    """
+
+    old: RouteVectors
+    new: RouteVectors
+    routes: Mapping[str, RouteVectors]
+
+
+@dataclass(frozen=True)
 class RefreshSimulation:
     """The imagined order of a refresh while the ways of answering are measured.
 
@@ -57,9 +72,7 @@ USUAL = RefreshSimulation()
 
 def outcomes(
     protocol: Protocol,
-    old: RouteVectors,
-    new: RouteVectors,
-    routes: Mapping[str, RouteVectors],
+    vectors: ComparedVectors,
     *,
     confidence: float,
     simulation: RefreshSimulation = USUAL,
@@ -72,14 +85,12 @@ def outcomes(
 
     Args:
         protocol: of N held-out images, of which it is known which answers are right.
-        old: the old generation in vectors of its own.
-        new: the new one in its own.
-        routes: new queries in old vectors, by ``direct`` or the name of an adapter.
+        vectors: of these images.
         confidence: of the intervals, in (0, 1).
         simulation: of the refresh.
     """
-    compared = {name: _RouteTensors.of(protocol, route) for name, route in {"": old, **routes}.items()}
-    after = _RouteTensors.of(protocol, new)
+    compared = {name: _RouteTensors.of(protocol, route) for name, route in {"": vectors.old, **vectors.routes}.items()}
+    after = _RouteTensors.of(protocol, vectors.new)
     searched = sum(route.queries.numel() for route in (after, *compared.values())) * len(protocol.gallery)
     seen = computed(searched, _answers, after, compared, protocol.exclusion(), simulation)
     worth = _Worth(protocol)
@@ -115,7 +126,7 @@ class _RouteTensors:
 
     @classmethod
     def of(cls, protocol: Protocol, route: RouteVectors) -> "_RouteTensors":
-        """Those of a protocol."""
+        """The queries and the gallery of a protocol."""
         query, gallery = route.queries[protocol.query], route.vectors[protocol.gallery]
         return cls(torch.from_numpy(query), torch.from_numpy(gallery), route.scale)
 
@@ -150,7 +161,7 @@ def _answers(
     order = torch.from_numpy(np.random.default_rng(simulation.seed).permutation(count)).to(device)
     place = torch.empty_like(order)
     place[order] = torch.arange(count, device=device)
-    seen = _Answers(count, device)
+    seen = _Answers(count, device, simulation.candidates)
 
     def scores(route: _RouteTensors, rows: slice) -> Tensor:
         found = route.queries[rows] @ route.vectors.T
@@ -170,7 +181,7 @@ def _answers(
             for share in simulation.shares:
                 refreshed = place < int(share * count)
                 seen.first[_mixed(name, share)].append(torch.where(refreshed, ranks[1], ranks[0]).argmax(1))
-                seen.rescore(name, share, before, after, refreshed, simulation.candidates)
+                seen.rescore(Setting(way="rescore", through=name or None, share=share), before, after, refreshed)
     return _FirstAnswers(
         {key: torch.cat(parts) for key, parts in seen.first.items()}, dict(seen.images), dict(seen.embedded)
     )
@@ -182,9 +193,11 @@ class _Answers:
     Args:
         items: G of the gallery.
         device: that has the scores.
+        candidates: how many are re-scored, each number by itself.
     """
 
-    def __init__(self, items: int, device: torch.device) -> None:
+    def __init__(self, items: int, device: torch.device, candidates: Sequence[int]) -> None:
+        self.candidates = candidates
         self.first: dict[Setting, list[Tensor]] = defaultdict(list)
         """(q,) indices of items, for each block of queries."""
         self.images: dict[Setting, int] = defaultdict(int)
@@ -192,27 +205,23 @@ class _Answers:
         self.embedded: dict[Setting, Tensor] = defaultdict(lambda: torch.zeros(items, dtype=torch.bool, device=device))
         """(G,) whose images."""
 
-    def rescore(
-        self, route: str, share: float, before: Tensor, after: Tensor, refreshed: Tensor, candidates: Sequence[int]
-    ) -> None:
+    def rescore(self, setting: Setting, before: Tensor, after: Tensor, refreshed: Tensor) -> None:
         """Take the best of what is refreshed and of the first candidates by the old vectors, both by the new ones.
 
         Args:
-            route: by which the candidates are found.
-            share: of the gallery that is refreshed.
+            setting: the route by which the candidates are found, and the share of the gallery that is refreshed.
             before: (q, G) scores by the route.
             after: (q, G) scores by the new generation.
             refreshed: (G,) which items are.
-            candidates: how many, each number by itself.
         """
-        found = before.topk(min(max(candidates), len(refreshed)), 1)
+        found = before.topk(min(max(self.candidates), len(refreshed)), 1)
         again = after.gather(1, found.indices).masked_fill(found.values == -torch.inf, -torch.inf)
         own = after.masked_fill(~refreshed, -torch.inf).max(1)
         stale = ~refreshed[found.indices] & (found.values > -torch.inf)
-        for number in candidates:
+        for number in self.candidates:
             best = again[:, :number].max(1)
             first = found.indices.gather(1, best.indices[:, None])[:, 0]
-            key = Setting(way="rescore", candidates=number, through=route or None, share=share)
+            key = setting.model_copy(update={"candidates": number})
             self.first[key].append(torch.where(own.values > best.values, own.indices, first))
             asked = found.indices[:, :number][stale[:, :number]]
             self.embedded[key][asked] = True
