@@ -33,7 +33,7 @@ from evergallery.holdings.runtimes import _processor
 from evergallery.network import Extractor, embedding
 from evergallery.network.extraction import in_torch
 from evergallery.network.onnx_export import export_runnable
-from evergallery.network.runtimes import RUNTIMES, Embed, Pixels, Runtime, of_file, part_size, version_of
+from evergallery.network.runtimes import OF_FILES, RUNTIMES, Embed, Pixels, Runtime, of_file, part_size, version_of
 from evergallery.strings.environment import RUNTIME
 from extraction import files_of, photographs
 
@@ -287,13 +287,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--index-repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=processors(), help="of the networks")
-    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=RUNTIMES, help="that index")
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=("torch", *OF_FILES), help="that index")
     parser.add_argument("--index-only", action="store_true", help="and nothing else")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     head: dict[str, Any] = {
         "threads": options.threads, "processor": _processor(), "pixels": SIDE, "images at once": part_size(SIDE),
-        "versions": {name: version_of(name) for name in RUNTIMES},
+        "versions": {name: version_of(name) for name in ("torch", *OF_FILES)},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         scratch = Path(name)

@@ -71,7 +71,7 @@ def in_sixteen_bits(folder: Path, size: int, scratch: Path) -> dict[str, Any]:
         run = openvino_model(file, "pixels", (size, size, 3), part_size(size), "bf16")
         exact, pixels = shop.extract(maker, images), images.pixels[images.rows]
         cheap = np.concatenate([run(pixels[start : start + 256]) for start in range(0, len(pixels), 256)])
-        fixed = pictures(size)
+        fixed = pictures(size, part_size(size))
         least = (run(fixed) * in_torch(maker.embedder(), maker.preprocessing)(fixed)).sum(1).min()
         return {**compared(images, exact, cheap), "smallest cosine of fixed pictures": round(float(least), 5)}
 

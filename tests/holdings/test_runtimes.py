@@ -25,12 +25,11 @@ from evergallery.holdings import runtimes as kept
 from evergallery.holdings.embedding import embed_pixels
 from evergallery.holdings.loaded import EMBEDDERS
 from evergallery.network import Extractor, onnx_export, runtimes, trial
-from evergallery.network.runtimes import RUNTIMES, Pixels, Runtime, Vectors, part_size
+from evergallery.network.runtimes import OF_FILES, Pixels, Runtime, Vectors, part_size
 from evergallery.watching import Watcher
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
-OTHERS: list[Runtime] = [name for name in RUNTIMES if name != "torch"]
 
 
 class Listener(Watcher):
@@ -88,7 +87,7 @@ def trials_of(shop: Workspace) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((shop.directory / "cache" / "runtimes").glob("*.json"))]
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", OF_FILES)
 def test_a_runtime_makes_the_vectors_of_torch(shop: Workspace, use: Callable[[str], None], name: Runtime) -> None:
     pytest.importorskip(name)
     for count in (1, 2, part_size(16), part_size(16) + 3):
@@ -225,7 +224,7 @@ def test_a_gpu_is_left_to_others_and_the_models_of_searches_stay(
 
 
 def test_threads_may_share_a_runtime(shop: Workspace, use: Callable[[str], None]) -> None:
-    use(next(name for name in reversed(RUNTIMES) if runtimes.is_installed(name)))
+    use(next(name for name in reversed(OF_FILES) if runtimes.is_installed(name)))
     pixels = noise(3)
     expected = embedded(shop, pixels)
     failures: list[Exception] = []
@@ -320,7 +319,7 @@ def test_a_runtime_that_makes_other_vectors_is_not_used(
 
         return off
 
-    monkeypatch.setattr(trial, "of_file", wrong)
+    monkeypatch.setattr(kept, "of_file", wrong)
     listener = Listener()
     shop.index(coloured_images(2, 2), watcher=listener)
     (line,) = [line for line in listener.heard if "runs in torch, not in onnxruntime" in line]
@@ -566,6 +565,6 @@ def test_the_command_line_names_it_before_anything_is_done(
     np.savez(tmp_path / "pictures.npz", images=noise(4))
     shop.close()
     told = evergallery("index", tmp_path / "pictures.npz", "-w", shop.directory, "--runtime", "tensor", expect=2)
-    assert "auto, torch, onnxruntime, openvino" in told.stderr
+    assert "auto, torch, torch.compile, onnxruntime, openvino" in told.stderr
     evergallery("index", tmp_path / "pictures.npz", "-w", shop.directory, "--runtime", "onnxruntime")
     assert shop.holdings.journal.entries()[-1]["runtime"] == "onnxruntime"

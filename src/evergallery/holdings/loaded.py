@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from evergallery.adapters import Adapter
     from evergallery.devices.choosing import Device
     from evergallery.network import Extractor
+    from evergallery.network.compiled import CompiledNetwork
     from evergallery.network.runtimes import TriedNetwork
 
 EMBEDDERS = 4
@@ -26,6 +27,7 @@ class LoadedModels:
         self._one_loader = threading.Lock()
         self._adapters: dict[str, Adapter] = {}
         self._runnable: dict[str, TriedNetwork] = {}
+        self._compiled: dict[tuple[str, str], CompiledNetwork] = {}
         self._between: dict[tuple[str, str], Map | None] = {}
 
     def embedder(self, generation: Generation, device: "Device" = "cpu") -> "Extractor":
@@ -59,10 +61,21 @@ class LoadedModels:
         with self._one_loader:
             on_gpu = [key for key in self._embedders if key[1] == "cuda"]
             self._embedders = {key: model for key, model in self._embedders.items() if key not in on_gpu}
+            self._compiled = {key: network for key, network in self._compiled.items() if key not in on_gpu}
         if on_gpu:
             import torch
 
             torch.cuda.empty_cache()
+
+    def compiled(self, generation: Generation, device: "Device") -> "CompiledNetwork | None":
+        """A generation's network as it was compiled for a device, where ``keep_compiled`` was told of it."""
+        return self._compiled.get((generation.fingerprint, device))
+
+    def keep_compiled(self, generation: Generation, device: "Device", network: "CompiledNetwork") -> None:
+        """Have one compiled network in memory for each device, which is compiled anew when it is opened again."""
+        with self._one_loader:
+            others = {key: known for key, known in self._compiled.items() if key[1] != device}
+            self._compiled = {**others, (generation.fingerprint, device): network}
 
     def runnable(self, generation: Generation) -> "TriedNetwork | None":
         """A generation's network for the runtimes, where ``keep_runnable`` was told of it."""

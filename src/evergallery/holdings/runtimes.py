@@ -11,18 +11,21 @@ import json
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from evergallery.data.streaming import batch_size
 from evergallery.devices.choosing import FEW, Device, device_for
+from evergallery.devices.compiling import missing_compiler
 from evergallery.errors import EvergalleryError, UnavailableError
 from evergallery.files import is_writable, new_file, sha256_of, write_json
 from evergallery.generations.generation import Generation
 from evergallery.holdings.holdings import Holdings
 from evergallery.network.runtimes import (
-    RUNTIMES,
+    COMPILED,
+    OF_FILES,
     Embed,
     Pixels,
     Runtime,
@@ -31,6 +34,7 @@ from evergallery.network.runtimes import (
     Vectors,
     asked_for,
     is_installed,
+    of_file,
     part_size,
     threads,
     version_of,
@@ -39,6 +43,9 @@ from evergallery.watching import SILENT, Watcher
 
 LONG_SECONDS = 30.0
 """Images that torch would take so long for are worth a trial, which takes about half of that for a network of 13 MB."""
+
+ENOUGH_BATCHES = 10
+"""So many batches are worth a look at how long torch takes for one."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,12 @@ class EmbeddingRun:
 def running(holdings: Holdings, generation: Generation, images: int, watcher: Watcher = SILENT) -> EmbeddingRun:
     """Return what embeds images for a generation.
 
-    The runtime that ``--runtime`` names. Without one, torch on a GPU where there are many images and a GPU, or else the runtime
-    that was found to be the fastest here; where nothing was found yet and there are many images, it is found now. A runtime is
-    used where it makes torch's vectors of fixed pictures, and torch otherwise, which is said; so is the processor where the GPU
-    has no room for the network. Many images of an ONNX file go to a GPU too, where ONNX Runtime can run it there; any other model
-    of somebody else runs where it always does.
+    The runtime that ``--runtime`` names. Without one, torch on a GPU where there are many images and a GPU, compiled where that
+    was found to save more time than it takes; or else the runtime that was found to be the fastest here. Where nothing was found
+    yet and there are many images, it is found now. A runtime is used where it makes torch's vectors of fixed pictures, and torch
+    otherwise, which is said; so is the processor where the GPU has no room for the network. A compiled network is for many images
+    alone, so that no search waits for a compiler. Many images of an ONNX file go to a GPU too, where ONNX Runtime can run it
+    there; any other model of somebody else runs where it always does.
 
     Args:
         holdings: of the workspace.
@@ -83,12 +91,14 @@ def running(holdings: Holdings, generation: Generation, images: int, watcher: Wa
         DamagedError: the generation's weights are missing or altered.
     """
     asked = asked_for()
-    if generation.runs_on_gpus and asked in (None, "torch") and device_for(images) == "cuda":
+    if generation.runs_on_gpus and asked not in OF_FILES and device_for(images) == "cuda":
         try:
-            return _opened(holdings, generation, "cuda")
+            return _compiled(holdings, _EmbeddingRequest(generation, images, asked, watcher), "cuda")
         except UnavailableError as error:
             watcher.said(f"{generation.name} looks at images on the processor: {error}")
-    if not generation.can_be_parent or asked == "torch":
+    if asked == COMPILED and images >= FEW:
+        return _compiled(holdings, _EmbeddingRequest(generation, images, asked, watcher), "cpu")
+    if not generation.can_be_parent or asked in ("torch", COMPILED):
         return _opened(holdings, generation)
     network = holdings.loaded.runnable(generation)
     if network is None:
@@ -123,6 +133,61 @@ def _opened(holdings: Holdings, generation: Generation, device: Device = "cpu") 
     return EmbeddingRun(embed, {"runtime": "openvino" if numbers else "onnxruntime", **place, **numbers})
 
 
+@dataclass(frozen=True)
+class _EmbeddingRequest:
+    """The generation that is to look at so many images, the runtime that was asked for, and whoever watches."""
+
+    generation: Generation
+    images: int
+    asked: Runtime | None
+    watcher: Watcher
+
+
+def _compiled(holdings: Holdings, request: _EmbeddingRequest, device: Device) -> EmbeddingRun:
+    """A network on a device, compiled where that was asked for or saves more seconds than compiling takes; or an ONNX file."""
+    generation, images, asked, watcher = request.generation, request.images, request.asked, request.watcher
+    plain = _opened(holdings, generation, device)
+    if not generation.can_be_parent or asked == "torch":
+        return plain
+    missing = missing_compiler(device)
+    if missing:
+        if asked:
+            watcher.said(f"{generation.name} runs in torch, not in {COMPILED}: {missing}")
+        return plain
+    from evergallery.network.compiled import CompiledNetwork
+    from evergallery.network.trial import torch_seconds, tried
+
+    preprocessing = generation.preprocessing
+    size = batch_size(preprocessing.size) if device == "cuda" else part_size(preprocessing.size)
+    record = _record(holdings, generation, device)
+    trial = _trial_in(record)
+    if trial is None:
+        if asked is None and (images <= ENOUGH_BATCHES * size or not is_writable(holdings.directory)):
+            return plain
+        if asked is None and images * torch_seconds(plain, preprocessing.size, size) <= LONG_SECONDS:
+            return plain
+        watcher.said(f"compiling {generation.name} to see whether that is worth it on this machine, once")
+        network = CompiledNetwork(holdings.loaded.embedder(generation, device), preprocessing, size)
+        trial = tried(plain, {COMPILED: lambda: network}, preprocessing, size)
+        watcher.said(trial.told(generation.name))
+        if COMPILED not in trial.refused:
+            holdings.loaded.keep_compiled(generation, device, network)
+        if is_writable(holdings.directory):
+            _keep(record, trial, None, device)
+    if COMPILED in trial.refused:
+        if asked:
+            watcher.said(f"{generation.name} runs in torch, not in {COMPILED}: {trial.refused[COMPILED]}")
+        return plain
+    known = holdings.loaded.compiled(generation, device)
+    to_begin = 0.0 if known else trial.seconds[COMPILED]
+    if asked is None and (trial.runtime != COMPILED or trial.saved(images, COMPILED) <= to_begin):
+        return plain
+    if known is None:
+        known = CompiledNetwork(holdings.loaded.embedder(generation, device), preprocessing, size)
+        holdings.loaded.keep_compiled(generation, device, known)
+    return EmbeddingRun(known, {**plain.how, "runtime": COMPILED}, plain.part)
+
+
 def _is_worth_it(
     holdings: Holdings, generation: Generation, images: int, asked: Runtime | None, watcher: Watcher
 ) -> bool:
@@ -137,12 +202,13 @@ def _is_worth_it(
         return False
     from evergallery.network.trial import torch_seconds
 
-    each = torch_seconds(_opened(holdings, generation), generation.preprocessing.size)
+    side = generation.preprocessing.size
+    each = torch_seconds(_opened(holdings, generation), side, part_size(side))
     return images * each > LONG_SECONDS
 
 
 def _others() -> list[Runtime]:
-    return [name for name in RUNTIMES if name != "torch" and is_installed(name)]
+    return [name for name in OF_FILES if is_installed(name)]
 
 
 def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> TriedNetwork:
@@ -161,16 +227,33 @@ def _tried(holdings: Holdings, generation: Generation, watcher: Watcher) -> Trie
     # The exporter's errors have no common base; a network that it cannot write runs in torch.
     except Exception:
         file = None
-    trial = tried(_opened(holdings, generation), file, generation.preprocessing, _others())
+    side = generation.preprocessing.size
+    others = {name: partial(of_file, name, file, side) for name in _others()} if file else {}
+    trial = tried(_opened(holdings, generation), others, generation.preprocessing, part_size(side))
+    if file is None:
+        trial = replace(trial, refused=dict.fromkeys(_others(), "the network cannot be written as an ONNX file"))
     watcher.said(trial.told(generation.name))
+    _keep(_record(holdings, generation), trial, file)
+    return TriedNetwork(trial, file, generation.preprocessing.size)
+
+
+def _keep(record: Path, trial: RuntimeTrial, file: Path | None, compiled_for: Device | None = None) -> None:
+    """Write down what a trial has found."""
     content = {
-        "machine": machine(),
+        "machine": machine(compiled_for),
         "threads": threads(),
         "file": None if file is None else sha256_of(file),
         **trial.to_dict(),
     }
-    write_json(_record(holdings, generation), content)
-    return TriedNetwork(trial, file, generation.preprocessing.size)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    write_json(record, content)
+
+
+def _trial_in(record: Path) -> RuntimeTrial | None:
+    """Return what a trial of a compiled network has found earlier on this machine."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return RuntimeTrial.from_dict(json.loads(record.read_text()))
+    return None
 
 
 def _kept(holdings: Holdings, generation: Generation) -> TriedNetwork | None:
@@ -192,17 +275,24 @@ def _file(holdings: Holdings, generation: Generation) -> Path:
     return _folder(holdings) / f"{generation.fingerprint[:32]}.onnx"
 
 
-def _record(holdings: Holdings, generation: Generation) -> Path:
-    name = hashlib.sha256(json.dumps(machine(), sort_keys=True).encode()).hexdigest()
+def _record(holdings: Holdings, generation: Generation, compiled_for: Device | None = None) -> Path:
+    name = hashlib.sha256(json.dumps(machine(compiled_for), sort_keys=True).encode()).hexdigest()
     return _folder(holdings) / f"{generation.fingerprint[:32]}-{name[:16]}.json"
 
 
-def machine() -> dict[str, Any]:
-    """Return what a trial holds for: another processor or version may have another fastest runtime."""
-    return {
-        "processor": _processor(),
-        "versions": {name: version_of(name) for name in RUNTIMES if is_installed(name)},
-    }
+def machine(compiled_for: Device | None = None) -> dict[str, Any]:
+    """Return what a trial holds for: another processor or version may have another fastest runtime.
+
+    Args:
+        compiled_for: the device that a network was compiled for; ``None`` of a trial of files.
+    """
+    versions = {name: version_of(name) for name in ("torch", *OF_FILES) if is_installed(name)}
+    found = {"processor": _processor(), "versions": versions}
+    if compiled_for is None:
+        return found
+    import torch
+
+    return {**found, "compiled for": torch.cuda.get_device_name() if compiled_for == "cuda" else "the processor"}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Runtimes of a network on a processor: torch, or ONNX Runtime or OpenVINO with the network in a file. All in float32.
+"""Runtimes of a network: torch, torch with the network compiled, or ONNX Runtime or OpenVINO with it in a file. All in float32.
 
 A file takes pixels as they were decoded, and normalises them itself: who has one needs no torch.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,8 +23,12 @@ from evergallery.data.streaming import processors
 from evergallery.errors import MissingExtraError, require_known
 from evergallery.strings.environment import RUNTIME
 
-Runtime = Literal["torch", "onnxruntime", "openvino"]
+Runtime = Literal["torch", "torch.compile", "onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+COMPILED: Runtime = "torch.compile"
+OF_FILES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
+"""Those that run a network in a file, on a processor."""
+
 CPU_IMAGES = 64
 CPU_PIXELS = 2**18
 """The images or pixels that go through a network on a CPU at once, at most. The maps of larger batches leave the caches,
@@ -69,7 +73,7 @@ def asked_for() -> Runtime | None:
 @cache
 def is_installed(runtime: Runtime) -> bool:
     """Return whether a runtime can be used: those that run a file need what writes it, too."""
-    needed = [runtime] if runtime == "torch" else [runtime, "onnx", "onnxscript"]
+    needed = [runtime, "onnx", "onnxscript"] if runtime in OF_FILES else ["torch"]
     return all(importlib.util.find_spec(name) is not None for name in needed)
 
 
@@ -91,12 +95,14 @@ class RuntimeTrial:
         speed: images a second of each that runs it.
         cosine: the smallest one of a fixed picture's vector with torch's, of each that runs it.
         refused: why the others are not used.
+        seconds: until the network was open in each of the others and had made its first vectors: what compiling takes.
     """
 
     runtime: Runtime
     speed: Mapping[Runtime, float]
     cosine: Mapping[Runtime, float]
     refused: Mapping[Runtime, str]
+    seconds: Mapping[Runtime, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The trial as JSON values."""
@@ -105,18 +111,30 @@ class RuntimeTrial:
             "images_per_second": {name: round(rate, 1) for name, rate in self.speed.items()},
             "smallest_cosine": dict(self.cosine),
             "refused": dict(self.refused),
+            "seconds_to_begin": {name: round(seconds, 1) for name, seconds in self.seconds.items()},
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read a trial from what ``to_dict`` gave."""
-        return cls(values["runtime"], values["images_per_second"], values["smallest_cosine"], values["refused"])
+        return cls(
+            values["runtime"],
+            values["images_per_second"],
+            values["smallest_cosine"],
+            values["refused"],
+            values.get("seconds_to_begin", {}),
+        )
+
+    def saved(self, images: int, runtime: Runtime) -> float:
+        """Seconds that a runtime saves torch with so many images, what it takes to begin aside; below 0 where it is slower."""
+        return images * (1 / self.speed["torch"] - 1 / self.speed[runtime])
 
     def told(self, name: str) -> str:
         """The trial in one sentence."""
         speeds = ", ".join(f"{runtime} {speed:.0f}" for runtime, speed in self.speed.items())
         others = "".join(f"; not {runtime}: {why}" for runtime, why in self.refused.items())
-        return f"{name} runs in {self.runtime} on this machine (images a second: {speeds}{others})"
+        begun = f"; {self.seconds[COMPILED]:.0f} seconds to compile" if COMPILED in self.speed else ""
+        return f"{name} runs in {self.runtime} on this machine (images a second: {speeds}{begun}{others})"
 
 
 class TriedNetwork:

@@ -1,15 +1,15 @@
 """The search for the runtime that is fastest with a network on this machine, among those that make its vectors."""
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import Size
+from evergallery.errors import UnavailableError
 from evergallery.network.foreign import EXACT, probe_images
-from evergallery.network.runtimes import Embed, Pixels, Runtime, RuntimeTrial, of_file, part_size, reason_of
+from evergallery.network.runtimes import Embed, Pixels, Runtime, RuntimeTrial, reason_of
 
 SECONDS = 0.3
 """The time for which each runtime is timed at least, in turns."""
@@ -18,57 +18,61 @@ WORTH = 1.1
 """Another runtime is taken where it is so many times as fast as torch, whose vectors need no comparison."""
 
 
-def pictures(side: Size) -> Pixels:
+def pictures(side: Size, size: int) -> Pixels:
     """The fixed pictures (P, H, W, 3) that runtimes are compared on, as many as go through a network at once, and one."""
     probes = probe_images(side).permute(0, 2, 3, 1).numpy()
-    count = max(part_size(side), len(probes)) + 1
+    count = max(size, len(probes)) + 1
     return np.ascontiguousarray(probes[np.arange(count) % len(probes)])
 
 
-def torch_seconds(torch: Embed, side: Size) -> float:
-    """Seconds that torch takes for an image."""
-    images = pictures(side)[: part_size(side)]
+def torch_seconds(torch: Embed, side: Size, size: int) -> float:
+    """Seconds that torch takes for an image, of so many at once."""
+    images = pictures(side, size)[:size]
     torch(images)
     started = time.perf_counter()
     torch(images)
     return (time.perf_counter() - started) / len(images)
 
 
-def tried(torch: Embed, file: Path | None, preprocessing: Preprocessing, others: Sequence[Runtime]) -> RuntimeTrial:
+def tried(
+    torch: Embed, others: Mapping[Runtime, Callable[[], Embed]], preprocessing: Preprocessing, size: int
+) -> RuntimeTrial:
     """Run the network in each runtime, compare what it makes with what torch makes, and time it.
 
     Args:
         torch: the network in torch.
-        file: the network as ``export_runnable`` has written it; ``None`` where it could not be.
+        others: the runtimes beside torch, and what opens the network in each.
         preprocessing: of its input.
-        others: the runtimes beside torch.
+        size: images that go through it at once.
     """
-    side = preprocessing.size
-    images = pictures(side)
+    images = pictures(preprocessing.size, size)
     expected = torch(images).astype(np.float64)
     running: dict[Runtime, Embed] = {"torch": torch}
     cosine: dict[Runtime, float] = {"torch": 1.0}
     refused: dict[Runtime, str] = {}
-    for name in others:
-        if file is None:
-            refused[name] = "the network cannot be written as an ONNX file"
-            continue
+    seconds: dict[Runtime, float] = {}
+    for name, opened in others.items():
+        started = time.perf_counter()
         try:
-            run = of_file(name, file, side)
+            run = opened()
             made = run(images)
+        except UnavailableError:
+            # A GPU that is full, or gone, says nothing of the runtime.
+            raise
         # Runtimes have errors of their own without a common base, and a network that one cannot run is not the user's mistake.
         except Exception as error:
             refused[name] = reason_of(error)
             continue
+        seconds[name] = time.perf_counter() - started
         least = float((made * expected).sum(1).min()) if made.shape == expected.shape else 0.0
         if not least >= EXACT:
             refused[name] = f"it embeds fixed pictures at a cosine of {least:.5f} with torch, below {EXACT}"
             continue
         running[name], cosine[name] = run, round(least, 7)
-    speed = _speeds(running, images[: part_size(side)])
+    speed = _speeds(running, images[:size])
     fastest = max(speed, key=lambda name: speed[name])
     chosen: Runtime = fastest if speed[fastest] >= WORTH * speed["torch"] else "torch"
-    return RuntimeTrial(chosen, speed, cosine, refused)
+    return RuntimeTrial(chosen, speed, cosine, refused, seconds)
 
 
 def _speeds(running: Mapping[Runtime, Embed], images: Pixels) -> dict[Runtime, float]:

@@ -1,10 +1,8 @@
 """The device of a run, and what that place is good at."""
 
-import os
-import shutil
-
 import torch
 
+from evergallery.devices.compiling import missing_compiler
 from evergallery.errors import InputError
 from evergallery.training.settings import Settings
 
@@ -32,7 +30,7 @@ def check_compiler(settings: Settings) -> None:
     Raises:
         InputError: there is no C++ compiler.
     """
-    if settings.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+    if settings.compile and missing_compiler():
         raise InputError("--compile needs a C++ compiler, and there is none: install g++, or leave the option out.")
 
 
