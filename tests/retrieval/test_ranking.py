@@ -67,9 +67,11 @@ def test_a_search_for_many_finds_what_one_for_few_finds(limit: int, monkeypatch:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("limit", [2**23, 2**28])
 @pytest.mark.parametrize("kind", ["spread", "many ties", "a sample that misleads", "one row in three misleads"])
-def test_many_long_rankings_are_those_of_one_block_after_the_other(
-    kind: str, limit: int, threads: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("k", [1, 10, 300])
+def test_many_rankings_are_those_of_one_block_after_the_other(
+    k: int, kind: str, limit: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(knn, "MANY_QUERIES", 64)
     # Of whole numbers, whose products are exact wherever in a block they are computed.
     draw = torch.Generator().manual_seed(0)
     gallery = torch.randint(-40, 40, (7000, 4), generator=draw).float()
@@ -91,13 +93,34 @@ def test_many_long_rankings_are_those_of_one_block_after_the_other(
             Exclusion(None, labels[:100], labels, cameras[:100], cameras),
         ):
             monkeypatch.setattr(knn, "LONG", 10**9)
-            blocks = nearest(queries, gallery, 300, exclusion=exclusion)
+            monkeypatch.setattr(knn, "MANY_ITEMS", 10**9)
+            blocks = nearest(queries, gallery, k, exclusion=exclusion)
             monkeypatch.setattr(knn, "LONG", 128)
-            found = nearest(queries, gallery, 300, exclusion=exclusion, memory_limit=limit)
+            monkeypatch.setattr(knn, "MANY_ITEMS", 1000)
+            found = nearest(queries, gallery, k, exclusion=exclusion, memory_limit=limit)
             assert torch.equal(blocks.indices, found.indices)
             assert torch.equal(blocks.scores, found.scores)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("queries", "items", "among_candidates"), [(300, 12_000, True), (300, 5_000, False), (8, 12_000, False)]
+)
+def test_the_nearest_of_many_queries_in_many_items_are_found_among_candidates(
+    queries: int, items: int, among_candidates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    candidates = knn._from_candidates
+
+    def noting(some: torch.Tensor, *rest: object) -> object:
+        asked.append(len(some))
+        return candidates(some, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(knn, "_from_candidates", noting)
+    draw = torch.Generator().manual_seed(0)
+    nearest(torch.randn(queries, 4, generator=draw), torch.randn(items, 4, generator=draw), 10)
+    assert bool(asked) == among_candidates
 
 
 @given(st.lists(SCORES, min_size=100, max_size=400), st.integers(1, 12), st.integers(1, 200), st.data())

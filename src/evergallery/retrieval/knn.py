@@ -18,6 +18,8 @@ LONG = 128
 """Neighbours from which on merging the best of blocks takes longer than looking at whole rows of scores."""
 ROWS = 64
 """Queries whose whole rows are held at once, at most: enough for fast products, in memory that is used again while warm."""
+MANY_ITEMS, MANY_QUERIES = 10_000, 256
+"""The gallery items and queries from which on short rankings, too, are found faster among candidates than by merging blocks."""
 COLUMNS = 2048
 """Gallery items that long rankings of many queries are compared with at once: their scores stay in the cache."""
 
@@ -166,21 +168,27 @@ def nearest(
 
 
 def _whole_rows(queries: Tensor, gallery: Tensor, k: int, memory_limit: int, dtype: torch.dtype) -> int:
-    """Queries whose scores with the whole gallery are held at once; 0 where k is small or a row is too large."""
-    if queries.device.type != "cpu" or dtype != torch.float32 or not LONG <= k < len(gallery):
+    """Queries whose scores with the whole gallery are held at once; 0 where merging blocks is faster, or a row is too large."""
+    if queries.device.type != "cpu" or dtype != torch.float32 or k >= len(gallery):
+        return 0
+    if k < LONG and (len(gallery) < MANY_ITEMS or min(len(queries), _at_once(gallery, k, memory_limit)) < MANY_QUERIES):
         return 0
     # A score, and for each thread the mask and the candidates of one row.
     row, work = 4 * len(gallery), 24 * len(gallery) * torch.get_num_threads()
     return min(len(queries), ROWS, max(0, (memory_limit - work) // row))
 
 
+def _at_once(gallery: Tensor, k: int, memory_limit: int) -> int:
+    """Queries whose candidates are held at once."""
+    # Of a query: what is above its guess, twice while it is sorted, its part of a block, and of the sample.
+    return memory_limit // (16 * room(k) + 32 * COLUMNS + 4 * len(gallery) // SAMPLED)
+
+
 def _from_candidates(
     queries: Tensor, gallery: Tensor, k: int, exclusion: Exclusion | None, memory_limit: int, rows_at_once: int
 ) -> Neighbours:
-    """Long rankings of many queries at once, from blocks of columns that stay in the cache; ``rows_at_once`` where it fails."""
-    # Of a query: what is above its guess, twice while it is sorted, its part of a block, and of the sample.
-    of_each = 16 * room(k) + 32 * COLUMNS + 4 * len(gallery) // SAMPLED
-    at_once = min(len(queries), memory_limit // of_each)
+    """Rankings of many queries at once, from blocks of columns that stay in the cache; ``rows_at_once`` where it fails."""
+    at_once = min(len(queries), _at_once(gallery, k, memory_limit))
     # A few queries are not worth so many steps.
     if at_once < ROWS or room(k) >= len(gallery) // 2:
         return _from_whole_rows(queries, gallery, k, exclusion, rows_at_once)
