@@ -266,3 +266,51 @@ def test_who_is_asked_for_is_not_among_those_who_are_learned(name: str, tmp_path
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_has_a_toy(name: str) -> None:
     assert name in TOYS or name in ("cub200", "cars196", "sop"), "those are tested with the named sets"
+
+
+class TestImageNetAsItUnpacks:
+    """The validation images side by side, and what says their classes elsewhere."""
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        root = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
+        paint(root, "train/n01440764/n01440764_1.JPEG", "train/n01443537/n01443537_7.JPEG")
+        paint(root, *(f"val/ILSVRC2012_val_{number:08d}.JPEG" for number in (1, 2, 3)))
+        return root
+
+    def expected(self) -> set[Fact]:
+        learned = {(f"train/{name}/{name}_{number}.JPEG", name, "train", None) for name, number in TRAINED}
+        classes = ("n01443537", "n01440764", "n01443537")
+        return learned | {
+            (f"val/ILSVRC2012_val_{number:08d}.JPEG", name, "val", None) for number, name in enumerate(classes, 1)
+        }
+
+    def test_as_kaggle_has_it(self, root: Path, tmp_path: Path) -> None:
+        rows = ("3,n01443537 1 2 3 4", "1,n01443537 9 9 9 9 n01443537 1 1 2 2", "2,n01440764 1 2 3 4")
+        table = "\n".join(["ImageId,PredictionString", *(f"ILSVRC2012_val_0000000{row}" for row in rows)])
+        (tmp_path / "LOC_val_solution.csv").write_text(table)
+        assert facts(load("imagenet", SMALL, data_dir=tmp_path), root) == self.expected()
+
+    def test_by_the_development_kit(self, root: Path, tmp_path: Path) -> None:
+        io = pytest.importorskip("scipy.io")
+        kit = root / "ILSVRC2012_devkit_t12" / "data"
+        kit.mkdir(parents=True)
+        # Numbers of the kit are not in the order of the names, and go on with synsets that have children.
+        synsets = [(1, "n01443537", "goldfish"), (2, "n01440764", "tench"), (1001, "n02512053", "fish")]
+        types = [("ILSVRC2012_ID", int), ("WNID", object), ("words", object)]
+        io.savemat(kit / "meta.mat", {"synsets": np.array(synsets, dtype=types)})
+        (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n2\n1\n")
+        assert facts(load("imagenet", SMALL, data_dir=tmp_path), root) == self.expected()
+        (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n2\n")
+        with pytest.raises(InputError, match=r"class of .*val_00000003"):
+            load("imagenet", SMALL, data_dir=tmp_path)
+        (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n2\n7\n")
+        with pytest.raises(InputError, match="download it again"):
+            load("imagenet", SMALL, data_dir=tmp_path)
+
+    def test_without_either_it_is_said_what_is_missing(self, root: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="put LOC_val_solution.csv or ILSVRC2012_devkit_t12/ beside it"):
+            load("imagenet", SMALL, data_dir=tmp_path)
+
+
+TRAINED = (("n01440764", 1), ("n01443537", 7))

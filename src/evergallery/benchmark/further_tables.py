@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from evergallery.benchmark.contenders import BOUND
-from evergallery.benchmark.tables import NOT_MEANT, Run, begins_alike, by_method
+from evergallery.benchmark.tables import NOT_MEANT, Run, begins_alike, by_method, row_name
 from evergallery.evaluation import KS
 from evergallery.retrieval.continual import advbct_both, advbct_compatibility, advbct_update
 from evergallery.retrieval.metrics import metric_named
@@ -43,7 +43,7 @@ def ranks_markdown(runs: Sequence[Run]) -> str:
             for figure in metrics:
                 values = [cells[cell][figure] for cells in found if figure in cells.get(cell, {})]
                 texts.append(f"{100 * statistics.fmean(values):.1f}" if values else "–")
-        lines.append(f"| {name} | " + " | ".join(texts) + " |")
+        lines.append(f"| {row_name(name, groups[name])} | " + " | ".join(texts) + " |")
     return "\n".join([*lines, "", ""])
 
 
@@ -77,7 +77,7 @@ def old_rates_markdown(runs: Sequence[Run]) -> str:
             for place, share in enumerate(shares)
             if found
         ]
-        lines.append(f"| {name} | " + " | ".join(texts or ["–"] * len(shares)) + " |")
+        lines.append(f"| {row_name(name, groups[name])} | " + " | ".join(texts or ["–"] * len(shares)) + " |")
     return "\n".join([*lines, "", ""])
 
 
@@ -107,7 +107,7 @@ def evaluated_markdown(runs: Sequence[Run]) -> str:
         told = [values for run in found if run["seed"] in best if (values := _composites(run, best[run["seed"]]))]
         columns += [[values[index] for values in told] for index in range(3)]
         texts = [f"{100 * statistics.fmean(values):.1f}" if values else "–" for values in columns]
-        lines.append(f"| {method} | " + " | ".join(texts) + " |")
+        lines.append(f"| {row_name(method, found)} | " + " | ".join(texts) + " |")
     return "\n".join([*lines, "", ""])
 
 

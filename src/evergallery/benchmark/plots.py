@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evergallery.benchmark.contenders import INITIAL
-from evergallery.benchmark.tables import COLUMNS, Run, begins_alike, by_method
+from evergallery.benchmark.tables import COLUMNS, Run, begins_alike, by_method, row_name
 from evergallery.benchmark.updates import UPDATE_CURVES, is_long, mean_curve
 from evergallery.methods import METHODS
 
@@ -112,7 +112,7 @@ def _scatter(axes: Any, methods: Mapping[str, list[Run]], x: str, y: str) -> Non
         axes.scatter(*zip(*points, strict=True), s=10, color=colour, alpha=0.45, linewidths=0)
         mean = tuple(statistics.fmean(values) for values in zip(*points, strict=True))
         axes.scatter(*mean, s=42, color=colour, zorder=3)
-        places.append((mean, name, colour))
+        places.append((mean, row_name(name, runs), colour))
     _label(axes, places)
 
 
@@ -159,7 +159,7 @@ def _refresh(axes: Any, methods: Mapping[str, list[Run]]) -> None:
             shares = [100 * share for share in found[0]["shares"]]
             columns = zip(*(curve["recall@1"] for curve in found), strict=True)
             curves[name] = shares, [100 * statistics.fmean(column) for column in columns]
-    _lines(axes, curves)
+    _lines(axes, curves, methods)
     if INITIAL in methods:
         before = _mean(methods[INITIAL], "all self")
         axes.axhline(before, color=MUTED, linestyle=":", linewidth=1)
@@ -178,7 +178,7 @@ def _over_tasks(axes: Any, methods: Mapping[str, list[Run]]) -> None:
             after,
             [100 * statistics.fmean(statistics.fmean(matrix[t - 1][:t]) for matrix in matrices) for t in after],
         )
-    _lines(axes, curves)
+    _lines(axes, curves, methods)
     axes.set(
         xlabel="tasks learned",
         ylabel="recall@1 over all classes seen (%)",
@@ -193,7 +193,7 @@ def _over_updates(axes: Any, methods: Mapping[str, list[Run]]) -> None:
         values = [value for value in mean_curve(runs, first_vectors) if value is not None]
         if values:
             curves[name] = range(len(values)), values
-    _lines(axes, curves)
+    _lines(axes, curves, methods)
     axes.set(
         xlabel="updates since the vectors were stored",
         ylabel="new queries in v1's vectors, v1's classes (recall@1, %)",
@@ -201,12 +201,14 @@ def _over_updates(axes: Any, methods: Mapping[str, list[Run]]) -> None:
     )
 
 
-def _lines(axes: Any, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+def _lines(
+    axes: Any, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], methods: Mapping[str, list[Run]]
+) -> None:
     ends = []
     for name, (x, y) in curves.items():
         colour = _colour(name)
         axes.plot(x, y, color=colour, marker="o", markersize=3, linewidth=1.2)
-        ends.append(((x[-1], y[-1]), name, colour))
+        ends.append(((x[-1], y[-1]), row_name(name, methods[name]), colour))
     _label(axes, ends)
 
 

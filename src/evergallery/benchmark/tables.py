@@ -200,6 +200,11 @@ def markdown(runs: Sequence[Run]) -> str:
     return "\n".join([*lines, "", *_foot(runs, columns), "", *_differences(groups)]).rstrip() + "\n"
 
 
+def row_name(name: str, runs: Sequence[Run]) -> str:
+    """A method as tables and plots call it that have no column of seeds: told where its figures are of one."""
+    return name if len(runs) > 1 else f"{name} (one seed)"
+
+
 def _seeds_text(runs: Sequence[Run]) -> str:
     return f"{len(runs)}" if len(runs) > 1 else "**1**"
 
@@ -281,14 +286,14 @@ def latex(runs: Sequence[Run]) -> str:
     columns, rows = table(runs)
     groups = by_method(runs)
     lines = [
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}r}}",
         r"\toprule",
-        " & ".join(["method", *(column.title for column in columns)]) + r" \\",
+        " & ".join(["method", *(column.title for column in columns), "seeds"]) + r" \\",
         r"\midrule",
     ]
     for name, cells in rows.items():
         values = [_text(*pair, groups[name]).replace("±", r"$\pm$") for pair in zip(cells, columns, strict=True)]
-        lines.append(" & ".join([name.replace("_", r"\_"), *values]) + r" \\")
+        lines.append(" & ".join([name.replace("_", r"\_"), *values, str(len(groups[name]))]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

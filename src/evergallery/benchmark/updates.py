@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evergallery.benchmark.tables import Run, begins_alike, by_method
+from evergallery.benchmark.tables import Run, begins_alike, by_method, row_name
 from evergallery.retrieval import continual
 
 Value = float | None
@@ -90,7 +90,7 @@ def updates_markdown(runs: Sequence[Run]) -> str:
         ]
         for name, found in methods.items():
             values = mean_curve(found, curve)
-            lines.append(f"| {name} | " + " | ".join(_text(value, curve) for value in values) + " |")
+            lines.append(f"| {row_name(name, found)} | " + " | ".join(_text(value, curve) for value in values) + " |")
         lines.append("")
     return "\n".join([*lines, ""])
 

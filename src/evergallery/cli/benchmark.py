@@ -149,7 +149,7 @@ def _ranks(text: str | None) -> tuple[int, ...] | None:
 def _show(results: Path, title: str, json: bool) -> None:
     """The main table of a directory of results, and where its page is."""
     from evergallery.benchmark.report import write_report
-    from evergallery.benchmark.tables import COLUMNS, by_method, read_runs, summary
+    from evergallery.benchmark.tables import COLUMNS, by_method, read_runs, row_name, summary
 
     page = write_report(results)
     runs = read_runs(results)
@@ -160,7 +160,10 @@ def _show(results: Path, title: str, json: bool) -> None:
         column for column in COLUMNS if column.title.endswith(("self", "cross")) or column.title in ("forgetting", "AM")
     ]
     rows = [
-        (name, *("" if (cell := summary(found, column)) is None else f"{cell[0]:.1f}" for column in shown))
+        (
+            row_name(name, found),
+            *("" if (cell := summary(found, column)) is None else f"{cell[0]:.1f}" for column in shown),
+        )
         for name, found in by_method(runs).items()
     ]
     # A set whose tests are of classes that no task has knows no old and new ones.

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,51 @@ def msmt17(data_dir: Path | None) -> Listing:
 
 
 def imagenet(data_dir: Path | None) -> Listing:
-    """ImageNet-1k as folders ``train/CLASS`` and ``val/CLASS`` (Russakovsky et al. 2015)."""
-    return list_folder(str(root_of("imagenet", data_dir).absolute()), True)
+    """ImageNet-1k as folders ``train/CLASS`` and ``val/CLASS`` (Russakovsky et al. 2015).
+
+    Where ``val`` holds its 50 000 images side by side, as the archive unpacks, their classes are those of Kaggle's
+    ``LOC_val_solution.csv`` or of the development kit ``ILSVRC2012_devkit_t12``, beside these folders or above them.
+    """
+    root = root_of("imagenet", data_dir).absolute()
+    flat = [] if _folders(root / "val") else sorted((root / "val").glob("*.JPEG"))
+    if not flat:
+        return list_folder(str(root), True)
+    classes = _validation_classes(root)
+    try:
+        tested = [_entry(path, classes[path.stem], "val") for path in flat]
+    except KeyError as error:
+        raise InputError(
+            f"Nothing says the class of {root / 'val'}/{error.args[0]}.JPEG: unpack the set again."
+        ) from None
+    learned = list_folder(str(root / "train"), True).entries
+    return Listing([*(replace(one, split="train") if isinstance(one, Entry) else one for one in learned), *tested])
+
+
+def _validation_classes(root: Path) -> dict[str, str]:
+    """The class of each image of ImageNet's validation part, by its name without its ending.
+
+    Raises:
+        InputError: neither table is there, or one cannot be read.
+    """
+    for place in (root, *root.parents[:4]):
+        table = place / KAGGLE_CLASSES
+        if table.is_file():
+            with table.open(newline="", encoding="utf-8") as file:
+                rows = [row for _, row in csv_records(str(table), file)][1:]
+            return {row[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1].split()}
+        kit = place / "ILSVRC2012_devkit_t12" / "data"
+        if (kit / "meta.mat").is_file():
+            synsets = np.atleast_1d(_matlab(kit / "meta.mat", "imagenet")["synsets"])
+            name = dict(zip(map(int, synsets["ILSVRC2012_ID"]), map(str, synsets["WNID"]), strict=True))
+            numbers = lines(kit / "ILSVRC2012_validation_ground_truth.txt")
+            try:
+                return {f"ILSVRC2012_val_{image:08d}": name[int(one)] for image, one in enumerate(numbers, 1)}
+            except (ValueError, KeyError) as error:
+                raise damaged(kit / "ILSVRC2012_validation_ground_truth.txt", error) from error
+    raise InputError(
+        f"{root / 'val'} holds images and no folder for each class: put {KAGGLE_CLASSES} or ILSVRC2012_devkit_t12/ beside it, or "
+        f"move each image into the folder of its class."
+    )
 
 
 def places365(data_dir: Path | None) -> Listing:
@@ -217,6 +261,7 @@ def ms_celeb(data_dir: Path | None) -> Listing:
 
 
 LIST_INSHOP = "list_eval_partition.txt"
+KAGGLE_CLASSES = "LOC_val_solution.csv"
 LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tuple[str, ...]]] = {
     "cub200": (
         cub200, ("CUB_200_2011",),
