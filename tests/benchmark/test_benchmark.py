@@ -281,6 +281,11 @@ class TestChanges:
             (ProtocolChanges(backbone="resnet20", dim=12, neck="bn"), "use neck 'linear'"),
             (ProtocolChanges(backbone="bn-inception", pretrained=True), "--weights FILE"),
             (ProtocolChanges(weights=Path("nowhere.safetensors")), "no file nowhere"),
+            (
+                ProtocolChanges(backbone="vit_tiny_patch16_224"),
+                "vit_tiny_patch16_224 cannot take images of .* another --size",
+            ),
+            (ProtocolChanges(update_backbone="vit_tiny_patch16_224"), "vit_tiny_patch16_224 cannot take images of"),
         ],
     )
     def test_what_cannot_be_had_is_refused_before_anything_is_read(

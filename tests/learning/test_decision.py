@@ -183,6 +183,16 @@ class TestPretrained:
         assert vectors_between(*ends[::-1]) is None
 
 
+def test_a_backbone_that_cannot_take_the_images_is_refused_before_they_are_read(
+    scratch: Workspace, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="vit_tiny_patch16_224 cannot take images of 16 pixels"):
+        decided(scratch, backbone="vit_tiny_patch16_224", from_scratch=True)
+    with pytest.raises(InputError, match="vit_tiny_patch16_224 cannot take images of 32 pixels"):
+        Workspace.create(tmp_path / "shop", backbone="vit_tiny_patch16_224", size=32)
+    assert not (tmp_path / "shop").exists()
+
+
 class TestIdentity:
     def test_settings_that_came_later_do_not_change_a_run_that_waits(self) -> None:
         before = {

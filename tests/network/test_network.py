@@ -1,6 +1,7 @@
 """Backbones, embedder and heads."""
 
 import importlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import torch
 from conftest import gradient_of
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.data.images.sizes import Size
 from evergallery.errors import InputError
 from evergallery.network import Architecture, Embedder, Head, HeadKind, Network, build_backbone, extract
 from evergallery.network.architecture import Neck
-from evergallery.network.backbones import load_weights
+from evergallery.network.backbones import load_weights, require_size
 from evergallery.network.uninitialised import uninitialised
 
 
@@ -65,6 +67,25 @@ def test_without_initial_weights_nothing_is_drawn_and_all_else_is_as_ever(name: 
     images = torch.rand(2, 3, built.size, built.size)
     with torch.no_grad():
         assert torch.equal(built.module.eval()(images), drawn.module.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "takes"),
+    [
+        ("resnet8", 4, True),
+        ("resnet18", (32, 16), True),
+        ("bn-inception", 64, True),
+        ("bn-inception", 16, False),
+        ("vit_tiny_patch16_224", 224, True),
+        ("vit_tiny_patch16_224", 32, False),
+        ("torchvision/vgg11", 16, False),
+    ],
+)
+def test_images_of_a_size_that_a_backbone_cannot_take_are_refused(name: str, size: Size, takes: bool) -> None:
+    with uninitialised():
+        built = build_backbone(name)
+    with nullcontext() if takes else pytest.raises(InputError, match=rf"{name} cannot take .* its own is {built.size}"):
+        require_size(name, built, size)
 
 
 def test_timm_model_brings_its_preprocessing() -> None:

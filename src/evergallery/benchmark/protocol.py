@@ -200,11 +200,11 @@ class BenchmarkProtocol:
 
     def dimension(self, backbone: str) -> int:
         """D of the embedding with this backbone."""
-        return _described(backbone).width if self.dim is None else self.dim
+        return described(backbone).width if self.dim is None else self.dim
 
     def preprocessing(self, plan: TrainingPlan) -> Preprocessing:
         """Return how an image becomes the input of the network."""
-        built = _described(self.backbone)
+        built = described(self.backbone)
         return Preprocessing(
             size=plan.size or built.size,
             fit=self.fit,
@@ -215,8 +215,8 @@ class BenchmarkProtocol:
         )
 
 
-def _described(backbone: str) -> "Backbone":
-    """A backbone of which the width and the input are wanted, and not the weights."""
+def described(backbone: str) -> "Backbone":
+    """Return a backbone of which the width and the input are wanted, and not the weights."""
     from evergallery.network import build_backbone
     from evergallery.network.uninitialised import uninitialised
 

@@ -15,15 +15,16 @@ from evergallery.benchmark.embeddings import evaluations_of, lineage_embeddings,
 from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
 from evergallery.benchmark.lineage import first_directory, first_generation, lineage
 from evergallery.benchmark.measures import measures_of
-from evergallery.benchmark.protocol import BenchmarkProtocol
+from evergallery.benchmark.protocol import BenchmarkProtocol, described
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.provenance import peak_memory, reset_peak_memory
 from evergallery.benchmark.result import result_of
 from evergallery.data.evaluation_sets import evaluation_set
+from evergallery.data.images.sizes import Size
 from evergallery.errors import InputError, require_known
 from evergallery.files import creation_of, read_json, write_json
 from evergallery.network import Architecture, Embedder
-from evergallery.network.backbones import load_weights
+from evergallery.network.backbones import load_weights, require_size
 from evergallery.watching import SILENT, Watcher
 
 
@@ -89,7 +90,7 @@ def _jobs(
     jobs = [BenchmarkJob(experiment, contender, seed, directory) for seed in seeds for contender in contenders]
     if not jobs:
         raise InputError("Nothing is to be run: name a method and a seed at least, or leave both out.")
-    _check_networks(definition, watcher)
+    _check_networks(definition, definition.preprocessing(definition.budgets[budget]).size, watcher)
     _check_images(jobs[0])
     for name in definition.evaluate:
         evaluation_set(name, experiment.data_dir)  # What is not there is known before anything is trained.
@@ -101,7 +102,7 @@ def _short(name: str, value: Any) -> str:
     return value.name if isinstance(value, Path) else option_text(name, value)
 
 
-def _check_networks(protocol: BenchmarkProtocol, watcher: Watcher) -> None:
+def _check_networks(protocol: BenchmarkProtocol, size: Size, watcher: Watcher) -> None:
     """Build what will learn, so that what cannot be had is known before anything is read."""
     update_backbone = protocol.update_backbone or protocol.backbone
     if update_backbone == protocol.backbone and protocol.update_weights is not None:
@@ -113,6 +114,8 @@ def _check_networks(protocol: BenchmarkProtocol, watcher: Watcher) -> None:
             f"both with --backbone."
         )
     networks = {protocol.backbone: protocol.weights, update_backbone: protocol.later_weights}
+    for backbone in networks:
+        require_size(backbone, described(backbone), size)
     for backbone, weights in networks.items():
         architecture = Architecture.of(backbone=backbone, dimension=protocol.dim, neck=protocol.neck)
         embedder = Embedder(architecture, pretrained=protocol.pretrained, watcher=watcher)

@@ -20,6 +20,7 @@ from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.state import State
 from evergallery.learning.request import NetworkChanges
 from evergallery.network import Architecture, HeadKind, Neck, build_backbone
+from evergallery.network.backbones import require_size
 from evergallery.network.uninitialised import uninitialised
 from evergallery.upgrade.gate import DEFAULT, FILE
 from evergallery.watching import SILENT, Watcher
@@ -128,7 +129,9 @@ def _preprocessing(backbone: str, **given: Any) -> Preprocessing:
     with uninitialised():
         built = build_backbone(backbone)
     own = {"size": built.size, "interpolation": built.interpolation, "mean": built.mean, "std": built.std}
-    return Preprocessing(**{**own, **{name: value for name, value in given.items() if value is not None}})
+    found = Preprocessing(**{**own, **{name: value for name, value in given.items() if value is not None}})
+    require_size(backbone, built, found.size)
+    return found
 
 
 def _require_empty(place: str, precision: Precision) -> None:

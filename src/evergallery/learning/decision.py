@@ -16,7 +16,7 @@ from evergallery.learning.request import NetworkChanges, Request
 from evergallery.learning.run import Run
 from evergallery.methods import Beginning, Evergreen, Finetune, Method
 from evergallery.network import Architecture, HeadKind
-from evergallery.network.backbones import Weights, build_backbone, read_weights
+from evergallery.network.backbones import Weights, build_backbone, read_weights, require_size
 from evergallery.network.embedder import IDENTITIES
 from evergallery.network.uninitialised import uninitialised
 from evergallery.training import Recipe, Settings, TrainedPart
@@ -59,6 +59,10 @@ def decide(request: Request, start: StartingPoint, number: int, directory: Path)
     """
     parent = start.parent
     architecture = request.network.of(start.architecture)
+    if architecture.backbone != start.architecture.backbone:
+        with uninitialised():
+            built = build_backbone(architecture.backbone)
+        require_size(architecture.backbone, built, start.preprocessing.size)
     own = _own_backbone(request, start, architecture)
     known = request.published or (own and parent is not None and parent.backbone_is_known)
     part = _part(request, own=own, known=known)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evergallery.data.images import Interpolation
+from evergallery.data.images.sizes import Size, sides, size_text
 from evergallery.errors import InputError, did_you_mean
 from evergallery.network import bn_inception
 from evergallery.network.fetching import first_line, model_hub, undownloadable
@@ -142,6 +143,29 @@ def build_backbone(
         if name.startswith(TORCHVISION):
             return _torchvision_backbone(name.removeprefix(TORCHVISION), pretrained, watcher)
         return _timm_backbone(name, pretrained, watcher)
+
+
+def require_size(name: str, built: Backbone, size: Size) -> None:
+    """Refuse images of a size that a backbone cannot take, as a transformer with places for those of another one.
+
+    Args:
+        name: the model.
+        built: the same; its weights may be whatever they are.
+        size: of the images.
+
+    Raises:
+        InputError: it cannot take them.
+    """
+    if name in CIFAR_DEPTHS or sides(size) == (built.size, built.size):
+        return
+    try:
+        with torch.inference_mode():
+            built.module.eval()(torch.zeros(1, 3, *sides(size)))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{name} cannot take images of {size_text(size)} pixels ({first_line(error).rstrip('.!')}): give another --size, its "
+            f"own is {built.size}, or another --backbone."
+        ) from error
 
 
 @dataclass(frozen=True)
