@@ -279,7 +279,7 @@ class TestChanges:
             (ProtocolChanges(epochs=0), "--epochs 0 is not usable"),
             (ProtocolChanges(precision="int3"), "--precision 'int3' is not usable"),  # type: ignore[arg-type]
             (ProtocolChanges(backbone="resnet20", dim=12, neck="bn"), "use neck 'linear'"),
-            (ProtocolChanges(backbone="bn-inception", pretrained=True), "--weights FILE"),
+            (ProtocolChanges(backbone="bn-inception", pretrained=True, size=64), "--weights FILE"),
             (ProtocolChanges(weights=Path("nowhere.safetensors")), "no file nowhere"),
             (
                 ProtocolChanges(backbone="vit_tiny_patch16_224"),
@@ -893,8 +893,8 @@ class TestTables:
         page = write_report(written("a", runs)).read_text().partition("Old rates:")[2]
         assert "| method | old rate 100 | old rate 0 |" in page
         assert "| csd | 60.0 | 80.0 |" in page
-        assert "| csd+procrustes | – | – |" in page
-        assert "| joint | n. m. | 80.0 |" in page, "what it finds in old vectors comes from its initial weights"
+        assert "| csd+procrustes (one seed) | – | – |" in page
+        assert "| joint (one seed) | n. m. | 80.0 |" in page, "what it finds in old vectors comes from its initial weights"
 
     def test_differences_are_shown_only_as_far_as_the_seeds_carry_them(self, written: Callable[..., Path]) -> None:
         runs = [fake("finetune", seed, 0.3 + 0.1 * seed) for seed in range(3)]
@@ -924,7 +924,7 @@ class TestTables:
         new = write_report(written("new", [{**run, "format": 2} for run in old])).read_text()
         assert "n. m." not in new
         long = write_report(written("long", [{**long_life("joint", 0, 0.0), "format": 1}])).read_text()
-        assert "| joint | 70.0 | – | – |" in long
+        assert "| joint (one seed) | 70.0 | – | – |" in long
 
     def test_runs_of_an_earlier_version_of_a_method_are_named(self, written: Callable[..., Path]) -> None:
         now = CSD().parameters()
@@ -1036,8 +1036,16 @@ class TestTables:
         # 0.6; (0.6 + 0.55 + 0.7) / 3; (… + 0.4 + 0.65 + 0.8) / 6; each seed's and their mean.
         assert "| csd | 65.0 | 66.7 | 66.7 |" in page
         # 0.55 and 0.4 are below 0.6, 0.65 below 0.7, whatever is added to all.
-        assert "| lwf | – | 0.00 | 0.00 |" in page
+        assert "| lwf (one seed) | – | 0.00 | 0.00 |" in page
         assert (directory / "updates.svg").is_file()
+        # What is of one seed is told wherever it stands.
+        for plot in directory.glob("*.svg"):
+            shown = set(re.findall(r">([^<>]+)</text>", plot.read_text()))
+            assert {"csd", "lwf (one seed)"} <= shown
+            assert "lwf" not in shown
+        table = (directory / "table.tex").read_text().splitlines()
+        assert table[2].endswith(r"& seeds \\")
+        assert {row.split()[0]: row.split()[-2] for row in table[4:6]} == {"csd": "2", "lwf": "1"}
         # A picture begins a paragraph of its own, not a last row of the table.
         assert "|\n\n![self-cross]" in page
 

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HELD = [ROOT / "README.md", ROOT / "docs" / "pretrained.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+HELD = [
+    *(ROOT / page for page in ("README.md", "docs/pretrained.md", "docs/upgrades.md")),
+    *sorted((ROOT / "docs" / "methods").glob("*.md")),
+]
 """Pages whose prose says nothing that was measured but in a claim."""
 NOT_MEASURED = r"\*\*(Published figures|Settings of the paper's code)"
 """The beginning of a paragraph that repeats what others have published, or what they set."""
@@ -21,6 +24,15 @@ SET = {
         "with 0 / 50 % of the gallery refreshed",
     ),
     "docs/pretrained.md": ("to a cosine of 0.99999",),
+    "docs/upgrades.md": (
+        "2 points at 2 500 queries and 20 % flips",
+        "a power of 80 %",
+        "models that are 1.5 points worse then pass four times",
+        "the 2.5 % of the interval's lower half",
+        "an interval of 95 %",
+        "as probable a match as 0.5 was",
+        "25 / 50 / 75 % refreshed",
+    ),
     "docs/methods/advbct.md": ("1.5 interquartile ranges",),
     "docs/methods/evergreen.md": ("a smaller anchor, 1.875,", "Between 0.05 and 0.6 it moved", "The goal of 3 points"),
     "docs/methods/joint.md": ("(0.8 % top-1 for unrelated networks in BT²'s CIFAR-100 table",),
