@@ -119,7 +119,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(" ".join(command), flush=True)
         if not options.list and subprocess.run(command, check=False).returncode:
             failed.append(line)
-    for name, lines in (("UnreadableImage", skipped), ("Failed", failed)):
+    for name, lines in (("Skipped", skipped), ("Failed", failed)):
         for line in lines:
             print(f"{name}: {line}", flush=True)
     return 1 if failed else 0

@@ -894,7 +894,9 @@ class TestTables:
         assert "| method | old rate 100 | old rate 0 |" in page
         assert "| csd | 60.0 | 80.0 |" in page
         assert "| csd+procrustes (one seed) | – | – |" in page
-        assert "| joint (one seed) | n. m. | 80.0 |" in page, "what it finds in old vectors comes from its initial weights"
+        assert "| joint (one seed) | n. m. | 80.0 |" in page, (
+            "what it finds in old vectors comes from its initial weights"
+        )
 
     def test_differences_are_shown_only_as_far_as_the_seeds_carry_them(self, written: Callable[..., Path]) -> None:
         runs = [fake("finetune", seed, 0.3 + 0.1 * seed) for seed in range(3)]
