@@ -322,7 +322,7 @@ def test_a_fault_of_its_own_has_a_traceback_and_a_status_of_its_own(
     [
         ("EVERGALLERY_LARGEST_IMAGE", "huge", "it has to be a whole number. See"),
         ("EVERGALLERY_SERVER", "maybe", "it has to be true or false. See"),
-        ("EVERGALLERY_RUNTIME", "onnx", "it is one of auto, torch, onnxruntime, openvino. See"),
+        ("EVERGALLERY_RUNTIME", "onnx", "it is one of auto, torch, torch.compile, onnxruntime, openvino. See"),
     ],
 )
 def test_a_value_of_the_environment_is_refused_by_the_name_of_its_variable(

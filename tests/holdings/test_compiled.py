@@ -231,7 +231,7 @@ def test_on_a_gpu_it_is_chosen_where_it_saves_more_than_compiling_takes(
     monkeypatch.setattr(trial, "torch_seconds", lambda *_: 0.001)
     monkeypatch.setattr(trial, "tried", trial_of(speed, seconds))
     monkeypatch.setenv("EVERGALLERY_RUNTIME", asked)
-    assert images > kept.ENOUGH_BATCHES * batch_size(SIDE)
+    assert images > kept.FEW_BATCHES * batch_size(SIDE)
     # As another process goes by the trial that this one keeps.
     running(shop, images)
     shop.close()

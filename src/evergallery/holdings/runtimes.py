@@ -44,8 +44,8 @@ from evergallery.watching import SILENT, Watcher
 LONG_SECONDS = 30.0
 """Images that torch would take so long for are worth a trial, which takes about half of that for a network of 13 MB."""
 
-ENOUGH_BATCHES = 10
-"""So many batches are worth a look at how long torch takes for one."""
+FEW_BATCHES = 10
+"""So few batches are worth no compiler."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,13 @@ def _compiled(holdings: Holdings, request: _EmbeddingRequest, device: Device) ->
 
     preprocessing = generation.preprocessing
     size = batch_size(preprocessing.size) if device == "cuda" else part_size(preprocessing.size)
+    known = holdings.loaded.compiled(generation, device)
+    if asked is None and known is None and images <= FEW_BATCHES * size:
+        return plain
     record = _record(holdings, generation, device)
     trial = _trial_in(record)
     if trial is None:
-        if asked is None and (images <= ENOUGH_BATCHES * size or not is_writable(holdings.directory)):
+        if asked is None and not is_writable(holdings.directory):
             return plain
         if asked is None and images * torch_seconds(plain, preprocessing.size, size) <= LONG_SECONDS:
             return plain
@@ -171,6 +174,7 @@ def _compiled(holdings: Holdings, request: _EmbeddingRequest, device: Device) ->
         trial = tried(plain, {COMPILED: lambda: network}, preprocessing, size)
         watcher.said(trial.told(generation.name))
         if COMPILED not in trial.refused:
+            known = network
             holdings.loaded.keep_compiled(generation, device, network)
         if is_writable(holdings.directory):
             _keep(record, trial, None, device)
@@ -178,7 +182,6 @@ def _compiled(holdings: Holdings, request: _EmbeddingRequest, device: Device) ->
         if asked:
             watcher.said(f"{generation.name} runs in torch, not in {COMPILED}: {trial.refused[COMPILED]}")
         return plain
-    known = holdings.loaded.compiled(generation, device)
     to_begin = 0.0 if known else trial.seconds[COMPILED]
     if asked is None and (trial.runtime != COMPILED or trial.saved(images, COMPILED) <= to_begin):
         return plain
