@@ -123,10 +123,18 @@ def upward(edges: Mapping[str, set[str]], order: Iterable[str]) -> list[str]:
     ]
 
 
+def modules_of_engines() -> set[str]:
+    """The modules in folders of engines that the docstring of their folder names, by their path in the room."""
+    folders = {path.parent for path in SOURCE.glob("gallery/*/store.py")}
+    texts = {folder: ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or "" for folder in folders}
+    return {f"{folder.name}/{name}" for folder, text in texts.items() for name in re.findall(r"``(\w+\.py)``", text)}
+
+
 def test_every_module_is_named_in_its_room() -> None:
-    """But for those of methods, each of which has a row in docs/methods/README.md."""
+    """Methods have rows in docs/methods/README.md instead, and the docstring of an engine's folder names its modules."""
     plan = rooms()
     plan["methods"] += " ".join(f"`{path.name}`" for path in METHOD_FILES)
+    plan["gallery"] += " ".join(f"`{name}`" for name in modules_of_engines())
     missing = []
     for name, path in modules().items():
         place = path.relative_to(SOURCE)
@@ -136,7 +144,10 @@ def test_every_module_is_named_in_its_room() -> None:
             inside = "/".join(place.parts[1:])
             if f"`{inside}`" not in plan.get(room_of(name), ""):
                 missing.append(str(place))
-    assert not missing, f"docs/architecture.md does not name {', '.join(missing)}: add each to the row of its room"
+    assert not missing, (
+        f"docs/architecture.md does not name {', '.join(missing)}: add each to the row of its room, or a module of an engine to "
+        f"the docstring of its folder"
+    )
 
 
 def test_the_plan_names_nothing_that_is_not_there() -> None:
@@ -144,7 +155,7 @@ def test_the_plan_names_nothing_that_is_not_there() -> None:
     assert set(rooms()) == there
     files = {"/".join(path.relative_to(SOURCE).parts[1:]) for path in modules().values()}
     top = {path.name for path in SOURCE.glob("*.py")}
-    named = {name for row in rooms().values() for name in re.findall(r"`([\w/]+\.py)`", row)}
+    named = {name for row in rooms().values() for name in re.findall(r"`([\w/]+\.py)`", row)} | modules_of_engines()
     assert named <= files | top, f"docs/architecture.md names {', '.join(sorted(named - files - top))}"
 
 

@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 
 
 def room_of(scheme: str | None) -> str:
-    return Path(inspect.getfile(cast(type, ENGINES[scheme]()))).parent.name
+    return Path(inspect.getfile(cast(type, ENGINES[scheme].opener()))).parent.name
 
 
 def test_every_engine_holds_the_contract() -> None:

@@ -1,16 +1,15 @@
 """``evergallery benchmark``: the protocols of the papers, and two result sets side by side."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from evergallery.cli.choices import Budget, Fit, Head, Neck, TrainingPrecision
 from evergallery.cli.common import DataDirOption, JsonOption, SizeOption, size_given
 from evergallery.cli.console import out, print_json, print_table, say, watching
-
-if TYPE_CHECKING:
-    pass
 
 ProtocolArgument = Annotated[str, typer.Argument(help="A protocol (--list shows them), or compare.")]
 SetsArgument = Annotated[list[Path] | None, typer.Argument(help="For compare: two directories of results.")]
@@ -98,7 +97,6 @@ def benchmark(
         from evergallery.benchmark.job import Experiment
         from evergallery.benchmark.protocol import ProtocolChanges
         from evergallery.benchmark.runner import run_benchmark
-        from evergallery.report.page import require_plots
 
         changes = ProtocolChanges(
             backbone=backbone,
@@ -117,17 +115,19 @@ def benchmark(
             evaluate=_names(evaluate),
         )
         experiment = Experiment(protocol, budget, data, data_dir, changes)
-        require_plots("A benchmark")
-        with watching(json) as watcher:
-            results = run_benchmark(
-                experiment,
-                _names(methods),
-                seeds=range(seeds),
-                out=out_directory,
-                processes=processes,
-                watcher=watcher,
-            )
-        _show(results, f"{protocol}, budget {budget}", json)
+        run = partial(
+            run_benchmark, experiment, _names(methods), seeds=range(seeds), out=out_directory, processes=processes
+        )
+        _show(_watched(run, json), f"{protocol}, budget {budget}", json)
+
+
+def _watched(run: Callable[..., Path], json: bool) -> Path:
+    """Run what is not finished, with its progress shown, and return the directory of the results."""
+    from evergallery.report.page import require_plots
+
+    require_plots("A benchmark")
+    with watching(json) as watcher:
+        return run(watcher=watcher)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

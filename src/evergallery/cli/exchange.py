@@ -26,6 +26,7 @@ from evergallery.cli.common import (
 )
 from evergallery.cli.console import print_conflicts, print_json, print_skipped, say, warn, watching
 from evergallery.cli.owners import is_address
+from evergallery.gallery.opening import collection_places
 
 if TYPE_CHECKING:
     from evergallery.generations.generation import Generation
@@ -199,8 +200,7 @@ def adopt(
     collection: Annotated[
         str | None,
         typer.Argument(
-            help="postgresql://…/database?table=TABLE&id=COLUMN&vector=COLUMN, qdrant://host:6333/COLLECTION?vector=NAME, or a "
-            "file of vectors; the adopted one by default.",
+            help=f"A file of vectors, {collection_places()}; the adopted one by default.",
         ),
     ] = None,
     workspace: WorkspaceOption = HERE,

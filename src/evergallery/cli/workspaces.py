@@ -21,6 +21,7 @@ from evergallery.cli.common import (
 )
 from evergallery.cli.console import out, print_json, print_skipped, print_table, say, watching
 from evergallery.errors import DamagedError
+from evergallery.gallery.opening import gallery_places
 
 if TYPE_CHECKING:
     from evergallery.workspace import Workspace
@@ -44,7 +45,7 @@ def init(
     fit: Annotated[Fit, typer.Option(help="How an image of another shape is brought to that size.")] = "crop",
     head: Annotated[Head, typer.Option(help="Classifier in training; CSD's is projected-rows.")] = "cosine",
     store: Annotated[
-        str, typer.Option(help="Where the gallery is: a directory inside, postgresql://… or qdrant://…")
+        str, typer.Option(help=f"Where the gallery is, inside or elsewhere: {gallery_places()}")
     ] = "gallery",
     precision: Annotated[Precision, typer.Option(help="Precision of the stored vectors.")] = "float32",
     pretrained: Annotated[

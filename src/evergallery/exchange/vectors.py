@@ -131,6 +131,11 @@ def import_vectors(
         unchanged=counts.unchanged,
         conflicts=counts.conflict_count,
     )
+    return _result(maker, is_new, table, counts, clock.perf_counter() - started)
+
+
+def _result(maker: Generation, is_new: bool, table: VectorTable, counts: PutCounts, seconds: float) -> VectorImport:
+    """The result of an import; ``is_new`` where the generation was made for the table."""
     return VectorImport(
         generation=maker.name,
         is_new=is_new,
@@ -139,7 +144,7 @@ def import_vectors(
         unchanged=counts.unchanged,
         normalised=table.normalised,
         skipped=table.skipped,
-        seconds=clock.perf_counter() - started,
+        seconds=seconds,
         conflicts=counts.conflicts,
         conflict_count=counts.conflict_count,
         bytes=4 * table.rows * table.dimension,

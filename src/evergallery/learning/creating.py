@@ -90,14 +90,8 @@ def create(
             f"the generation that learns from it, with  evergallery learn IMAGES --neck linear"
         )
     architecture = NetworkChanges(backbone, dim, neck).of(Architecture())
-    preprocessing = _preprocessing(
-        backbone,
-        size=size,
-        fit=fit,
-        kept=kept,
-        interpolation=interpolation,
-        decoding=REDUCED if reduce_jpegs else DECODING,
-    )
+    asked: dict[str, Any] = {"size": size, "fit": fit, "kept": kept, "interpolation": interpolation}
+    preprocessing = _preprocessing(backbone, **asked, decoding=REDUCED if reduce_jpegs else DECODING)
     place = without_password(store)
     if is_url(place):
         _require_empty(place, precision)
@@ -106,18 +100,8 @@ def create(
     holdings = Holdings(path)
     if pretrained or weights is not None:
         try:
-            register(
-                holdings,
-                backbone,
-                weights=weights,
-                pretrained=pretrained,
-                size=size,
-                fit=fit,
-                kept=kept,
-                interpolation=interpolation,
-                reduce_jpegs=reduce_jpegs,
-                watcher=watcher,
-            )
+            published: dict[str, Any] = {"weights": weights, "pretrained": pretrained, "reduce_jpegs": reduce_jpegs}
+            register(holdings, backbone, **published, **asked, watcher=watcher)
         except BaseException:
             shutil.rmtree(path)
             raise

@@ -85,20 +85,25 @@ def adapt(
         figures=selection.to_dict(),
     )
     stored = _store(holdings, selection.adapter, fitting)
+    _record(holdings, stored.name, fitting, selection)
+    return Adaptation(stored, selection)
+
+
+def _record(holdings: Holdings, name: str, fitting: Fitting, selection: Selection) -> None:
+    """Note in the journal which adapter was made, and what its choice went by."""
     chosen = selection.chosen
     holdings.journal.record(
         "adapt",
-        adapter=stored.name,
+        adapter=name,
         kind=selection.name,
-        source=source.name,
-        target=target.name,
-        direction=direction,
+        source=fitting.source.name,
+        target=fitting.target.name,
+        direction=fitting.direction,
         pairs=selection.pairs,
         measure=selection.measure,
         in_sample=round(chosen.in_sample.recall, 4),
         out_of_sample=round(chosen.worse.recall, 4),
     )
-    return Adaptation(stored, selection)
 
 
 def _fits(kind: str | None, direction: Direction, source: Space, target: Space) -> dict[str, Fit]:

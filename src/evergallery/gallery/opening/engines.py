@@ -1,37 +1,60 @@
-"""The engine of a gallery: a directory is Qdrant Edge's, a URL names another."""
+"""The engine of a gallery: a directory is Qdrant Edge's, a URL names another.
 
-from collections.abc import Callable
+The table is read by help texts, too, so that nothing of an engine is loaded before its first gallery is opened.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from evergallery.errors import InputError
-from evergallery.gallery.adopted import Adoptable
-from evergallery.gallery.items import EVERYTHING, Precision, View
 from evergallery.gallery.places import is_url
-from evergallery.gallery.store import GalleryStore
+
+if TYPE_CHECKING:
+    from evergallery.gallery.adopted import Adoptable
+    from evergallery.gallery.items import Precision, View
+    from evergallery.gallery.store import GalleryStore
 
 
 class Opener(Protocol):
     """A function that opens a gallery of one engine."""
 
     def __call__(
-        self, place: str, view: Callable[[], View], /, *, precision: Precision | None, create: bool
-    ) -> GalleryStore:
+        self, place: str, view: "Callable[[], View]", /, *, precision: "Precision | None", create: bool
+    ) -> "GalleryStore":
         """Open a gallery of this engine; see ``open_store``."""
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """A kind of engine.
+
+    Attributes:
+        opener: loads the engine, and gives the function that opens its galleries.
+        gallery: the place of a gallery, as help shows it.
+        looker: loads the function that looks at a collection that may be adopted; ``None`` where none may be by its URL.
+        collection: the place of such a collection, as help shows it; empty where there is none.
+    """
+
+    opener: Callable[[], Opener]
+    gallery: str
+    looker: "Callable[[], Callable[[str], Adoptable]] | None" = None
+    collection: str = ""
 
 
 def open_store(
     place: str | Path,
-    view: Callable[[], View] = lambda: EVERYTHING,
+    view: "Callable[[], View] | None" = None,
     *,
-    precision: Precision | None = None,
+    precision: "Precision | None" = None,
     create: bool = True,
-) -> GalleryStore:
-    """The gallery in a directory, or of a URL ``postgresql://…`` or ``qdrant://…``.
+) -> "GalleryStore":
+    """The gallery in a directory, or of the URL of an engine.
 
     Args:
         place: where it is; ``docs/engines.md`` says more of URLs.
-        view: asked by every reading method at its start which versions are seen.
+        view: asked by every reading method at its start which versions are seen; all of them by default.
         precision: of the vectors of a new gallery.
         create: whether it is made where it is missing.
 
@@ -41,12 +64,13 @@ def open_store(
         BusyError: another process has it open, where the engine serves one.
         DamagedError: it is not what was made.
     """
+    from evergallery.gallery.items import EVERYTHING
+
     scheme = str(place).partition("://")[0] if is_url(place) else None
     if scheme not in ENGINES:
-        raise InputError(
-            f"No engine of galleries is called by {scheme}://: give a directory, or a URL postgresql://… or qdrant://…"
-        )
-    return ENGINES[scheme]()(str(place), view, precision=precision, create=create)
+        raise InputError(f"No engine of galleries is called by {scheme}://: give {gallery_places()}")
+    opener = ENGINES[scheme].opener()
+    return opener(str(place), view or (lambda: EVERYTHING), precision=precision, create=create)
 
 
 def _edge() -> Opener:
@@ -67,7 +91,7 @@ def _qdrant() -> Opener:
     return open_qdrant
 
 
-def look_at(place: str, directory: Path, ids: str | Path | None = None) -> Adoptable:
+def look_at(place: str, directory: Path, ids: str | Path | None = None) -> "Adoptable":
     """The collection of somebody else's that a URL names, or that is in a file.
 
     Args:
@@ -86,39 +110,50 @@ def look_at(place: str, directory: Path, ids: str | Path | None = None) -> Adopt
         return AdoptableFile(place, directory, ids)
     if ids is not None:
         raise InputError("A file of ids is for the vectors of a file alone: name the column of ids with id=COLUMN.")
-    scheme = place.partition("://")[0]
-    if scheme not in COLLECTIONS:
-        raise InputError(
-            f"{place} is no collection that can be adopted: name one by  postgresql://…?table=TABLE  or  "
-            f"qdrant://host:6333/COLLECTION"
-        )
-    return COLLECTIONS[scheme]()(place)
+    engine = ENGINES.get(place.partition("://")[0])
+    if engine is None or engine.looker is None:
+        raise InputError(f"{place} is no collection that can be adopted: name one by {collection_places()}")
+    return engine.looker()(place)
 
 
-def _collection() -> Callable[[str], Adoptable]:
+def gallery_places() -> str:
+    """The places that a gallery may have, as help shows them."""
+    return _listed(engine.gallery for engine in ENGINES.values())
+
+
+def collection_places() -> str:
+    """The URLs of collections that may be adopted, as help shows them."""
+    return _listed(engine.collection for engine in ENGINES.values() if engine.collection)
+
+
+def _listed(places: Iterable[str]) -> str:
+    """Places with ``or`` before the last, each once."""
+    *others, last = dict.fromkeys(places)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _collection() -> "Callable[[str], Adoptable]":
     from evergallery.gallery.qdrant.adopting import AdoptableQdrantCollection
 
     return AdoptableQdrantCollection
 
 
-def _table() -> Callable[[str], Adoptable]:
+def _table() -> "Callable[[str], Adoptable]":
     from evergallery.gallery.postgres.adopting import AdoptablePostgresTable
 
     return AdoptablePostgresTable
 
 
-ENGINES: dict[str | None, Callable[[], Opener]] = {
-    None: _edge,
-    "postgresql": _postgres,
-    "postgres": _postgres,
-    "qdrant": _qdrant,
-    "qdrant+https": _qdrant,
+EDGE = EngineKind(_edge, "a directory")
+POSTGRES = EngineKind(
+    _postgres, "postgresql://…", _table, "postgresql://…/database?table=TABLE&id=COLUMN&vector=COLUMN"
+)
+QDRANT = EngineKind(_qdrant, "qdrant://…", _collection, "qdrant://host:6333/COLLECTION?vector=NAME")
+ENGINES: dict[str | None, EngineKind] = {
+    None: EDGE,
+    "postgresql": POSTGRES,
+    "postgres": POSTGRES,
+    "qdrant": QDRANT,
+    "qdrant+https": QDRANT,
 }
-"""Engines by the scheme of their URLs; directories have none. An engine is loaded when its first gallery is opened."""
-COLLECTIONS: dict[str, Callable[[], Callable[[str], Adoptable]]] = {
-    "postgresql": _table,
-    "postgres": _table,
-    "qdrant": _collection,
-    "qdrant+https": _collection,
-}
-"""The functions that look at collections that may be adopted, by the scheme of their URLs."""
+"""Engines by the scheme of their URLs; directories have none."""
