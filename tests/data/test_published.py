@@ -268,6 +268,27 @@ def test_every_layout_has_a_toy(name: str) -> None:
     assert name in TOYS or name in ("cub200", "cars196", "sop"), "those are tested with the named sets"
 
 
+def test_cars_in_two_parts_with_their_development_kit(tmp_path: Path) -> None:
+    io = pytest.importorskip("scipy.io")
+    root = tmp_path / "stanford_cars"
+    paint(root, "cars_train/00001.jpg", "cars_train/00002.jpg", "cars_test/00001.jpg")
+    (root / "devkit").mkdir()
+    names = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012"]
+    io.savemat(root / "devkit/cars_meta.mat", {"class_names": np.array(names, dtype=object)})
+    types = [("bbox_x1", int), ("class", int), ("fname", object)]
+    tables = {"devkit/cars_train_annos.mat": [(1, 2, "00001.jpg"), (3, 1, "00002.jpg")],
+              "cars_test_annos_withlabels.mat": [(1, 1, "00001.jpg")]}  # fmt: skip
+    for table, rows in tables.items():
+        io.savemat(root / table, {"annotations": np.array(rows, dtype=types)})
+    assert facts(load("cars196", SMALL, data_dir=tmp_path), root) == {
+        ("cars_train/00001.jpg", names[1], "train", None), ("cars_train/00002.jpg", names[0], "train", None),
+        ("cars_test/00001.jpg", names[0], "test", None),
+    }  # fmt: skip
+    io.savemat(root / "devkit/cars_meta.mat", {"class_names": np.array(names[:1], dtype=object)})
+    with pytest.raises(InputError, match="cars_train_annos.mat cannot be read"):
+        load("cars196", SMALL, data_dir=tmp_path)
+
+
 class TestImageNetAsItUnpacks:
     """The validation images side by side, and what says their classes elsewhere."""
 

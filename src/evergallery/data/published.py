@@ -41,7 +41,13 @@ def cub200(data_dir: Path | None) -> Listing:
 
 
 def cars196(data_dir: Path | None) -> Listing:
-    """Cars-196 with its train and test split, as ``cars_annos.mat`` beside ``car_ims`` (Krause et al. 2013)."""
+    """Cars-196 with its train and test split, as ``cars_annos.mat`` beside ``car_ims`` (Krause et al. 2013).
+
+    Or as ``cars_train`` and ``cars_test`` with their development kit, which torchvision reads.
+    """
+    for root in () if data_dir is None else (data_dir / "stanford_cars", data_dir / "cars196", data_dir):
+        if all(_has(root, entry) for entry in CARS_IN_PARTS):
+            return _cars_in_parts(root)
     root = root_of("cars196", data_dir)
     content = _matlab(root / "cars_annos.mat", "cars196")
     try:
@@ -53,6 +59,21 @@ def cars196(data_dir: Path | None) -> Listing:
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise damaged(root / "cars_annos.mat", error) from error
     return Listing([_entry(*row) for row in zip(paths, labels, split, strict=True)])
+
+
+def _cars_in_parts(root: Path) -> Listing:
+    entries = []
+    for split, table in zip(("train", "test"), CARS_IN_PARTS[:2], strict=True):
+        try:
+            names = np.atleast_1d(_matlab(root / "devkit" / "cars_meta.mat", "cars196")["class_names"])
+            rows = np.atleast_1d(_matlab(root / table, "cars196")["annotations"])
+            entries += [
+                _entry(root / f"cars_{split}" / str(file), str(names[int(number) - 1]), split)
+                for file, number in zip(rows["fname"], rows["class"], strict=True)
+            ]
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise damaged(root / table, error) from error
+    return Listing(entries)
 
 
 def dogs(data_dir: Path | None) -> Listing:
@@ -262,6 +283,7 @@ def ms_celeb(data_dir: Path | None) -> Listing:
 
 LIST_INSHOP = "list_eval_partition.txt"
 KAGGLE_CLASSES = "LOC_val_solution.csv"
+CARS_IN_PARTS = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test")
 LAYOUTS: dict[str, tuple[Callable[[Path | None], Listing], tuple[str, ...], tuple[str, ...]]] = {
     "cub200": (
         cub200, ("CUB_200_2011",),
