@@ -121,7 +121,7 @@ def whole_batches() -> Any:
     """As it was before: the network waits until all pictures of a batch are decoded."""
 
     def embed(self: LocalExtraction, batches: Any, most: int) -> Any:
-        count, opened = processors(), functools.cache(lambda: self.running(most))
+        count, opened = processors(), functools.cache(lambda: self._opened(most))
         with working(count) as decoders:
             decoded = ((tag, decoded_by(decoders, count, some, self.preprocessing)) for tag, some in batches)
             with (
