@@ -314,7 +314,7 @@ def test_settled_the_other_way_half_way_through_nothing_is_lost(
     store: GalleryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.refresh([item(number, NEW) for number in range(40)], "r")
-    monkeypatch.setattr(sys.modules[type(store).__module__], "BATCH", 15)
+    monkeypatch.setattr(sys.modules[type(store)._settle_some.__module__], "BATCH", 15)
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Which options of a verb go with which of its modes; one that was given without its mode is refused, never passed over."""
+"""Modes of verbs, and the options that belong to each: one that was given without its mode is refused, never passed over."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Owner:
-    """What some options of a verb belong to.
+    """The mode of a verb that some of its options belong to.
 
     Attributes:
         name: of it, in words.

@@ -27,7 +27,7 @@ Runtime = Literal["torch", "torch.compile", "onnxruntime", "openvino"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 COMPILED: Runtime = "torch.compile"
 OF_FILES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
-"""Those that run a network in a file, on a processor."""
+"""The runtimes that run a network in a file, on a processor."""
 
 CPU_IMAGES = 64
 CPU_PIXELS = 2**18
