@@ -108,7 +108,9 @@ def test_features_made_on_a_gpu_are_those_of_the_processor(shop: Workspace, tmp_
     first, images = shop.generation("v1"), some(0)
     embedder = embedder_of(first)
     here, _ = FeatureCache(tmp_path / "here", embedder, first.preprocessing).plain(images)
-    there, _ = FeatureCache(tmp_path / "there", embedder, first.preprocessing, torch.device("cuda")).plain(images)
+    there, _ = FeatureCache(
+        tmp_path / "there", embedder, first.preprocessing, Ranks(device=torch.device("cuda"))
+    ).plain(images)
     np.testing.assert_allclose(there, here, rtol=5e-3, atol=5e-3)
     assert embedder.device.type == "cpu", "the backbone came back"
 

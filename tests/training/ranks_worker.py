@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "methods")]
@@ -15,8 +16,8 @@ from torch import Tensor  # noqa: E402
 from evergallery.data.images import Preprocessing  # noqa: E402
 from evergallery.files.tensors import save_tensors  # noqa: E402
 from evergallery.methods import METHODS  # noqa: E402
-from evergallery.network import extract, outputs_of  # noqa: E402
-from evergallery.network.ranks import join  # noqa: E402
+from evergallery.network import extract, features, outputs_of  # noqa: E402
+from evergallery.network.ranks import Ranks, join  # noqa: E402
 from evergallery.training import Settings  # noqa: E402
 
 
@@ -49,6 +50,33 @@ def write_images(path: Path) -> None:
     pixels = images.batch(np.arange(len(images))).permute(0, 2, 3, 1).numpy()
     names = np.array(images.classes)[images.labels]
     np.savez(path, images=pixels, labels=names)
+
+
+def frozen_features(directory: Path, ranks: Ranks | None = None) -> None:
+    """The features that all ranks make together of images in batches of three, two of which are the same."""
+    ranks, looked = ranks or join(torch.device("cpu")), 0
+    network = a_network(OLD, METHODS["finetune"]())
+    images = new_images(each=7)
+    images = images.select(np.append(np.arange(len(images)), 0))
+    right = features.looked_at
+
+    def counted(make: Any, batch: Tensor, *rest: Any) -> Any:
+        nonlocal looked
+        looked += len(batch)
+        return right(make, batch, *rest)
+
+    features.looked_at, features.BATCH = counted, 3
+    try:
+        cache = features.FeatureCache(directory, network.embedder, Preprocessing(size=16), ranks)
+        # What is known already is looked at by nobody.
+        cache.plain(images.select(np.arange(4)))
+        found = cache.part(images, features.AugmentedViews(2))
+    finally:
+        features.looked_at, features.BATCH = right, 256
+    made = {name: torch.from_numpy(np.array(array)) for name, array in vars(found).items()}
+    save_tensors(
+        directory / f"features-{ranks.rank}-of-{ranks.size}.safetensors", {**made, "looked at": torch.tensor(looked)}
+    )
 
 
 def embeddings() -> dict[str, Tensor]:

@@ -121,6 +121,20 @@ def test_embeddings_and_figures_do_not_depend_on_the_number_of_ranks(by_two: Pat
             assert all(torch.equal(found[name], alone[name]) for name in alone)
 
 
+def test_frozen_features_are_made_by_all_ranks_and_are_those_of_one(tmp_path: Path) -> None:
+    by_ranks(2, tmp_path, ranks_worker.frozen_features, tmp_path / "two")
+    ranks_worker.frozen_features(tmp_path / "one", Ranks())
+    (alone,) = (load_file(path) for path in (tmp_path / "one").glob("features-*"))
+    first, second = (load_file(tmp_path / "two" / f"features-{rank}-of-2.safetensors") for rank in range(2))
+    looked = [made.pop("looked at").item() for made in (first, second)]
+    assert sum(looked) == alone.pop("looked at").item(), "each batch was looked at once"
+    assert min(looked) > sum(looked) / 3
+    for made in (first, second):
+        assert made.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(made[name], value, atol=2e-3, rtol=2e-3)
+
+
 def test_shares_are_a_partition() -> None:
     for size in (1, 2, 3, 7):
         for count in (0, 1, 2, 6, 25):

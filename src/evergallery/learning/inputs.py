@@ -7,7 +7,6 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from evergallery.data.features import FeatureSet
 from evergallery.data.image_set import ImageSet
@@ -133,7 +132,7 @@ class Features:
         networks: with their preprocessing.
         views: of each image that are looked at.
         watcher: hears of progress.
-        device: that looks at them.
+        ranks: who look at them, and share the batches.
     """
 
     def __init__(
@@ -142,9 +141,9 @@ class Features:
         networks: Sequence[tuple[Network, Preprocessing]],
         views: AugmentedViews,
         watcher: Watcher,
-        device: torch.device,
+        ranks: Ranks,
     ) -> None:
-        opened = [FeatureCache(cache, network.embedder, preprocessing, device) for network, preprocessing in networks]
+        opened = [FeatureCache(cache, network.embedder, preprocessing, ranks) for network, preprocessing in networks]
         self._caches = {features.fingerprint: features for features in opened}
         self._views, self._watcher = views, watcher
 
@@ -154,10 +153,10 @@ class Features:
         widths = [feature_width(features.embedder) for features in self._caches.values()]
         return dict(zip(self._caches, accumulate([0, *widths[:-1]]), strict=True))
 
-    def of(self, images: ImageSet, ranks: Ranks) -> FeatureSet:
-        """The features of some images, made by one process after the other."""
+    def of(self, images: ImageSet) -> FeatureSet:
+        """The features of some images."""
 
         def count(done: int, total: int) -> None:
             self._watcher.counted("looking at the images once", done, total)
 
-        return ranks.in_turn(lambda: feature_set(list(self._caches.values()), images, self._views, count))
+        return feature_set(list(self._caches.values()), images, self._views, count)

@@ -112,9 +112,9 @@ class Learner:
         if not self.run.frozen:
             return Inputs(training, validation, training, {})
         views = AugmentedViews(settings.views, settings.flip)
-        features = Features(self.directory / "cache", networks.involved, views, self.watcher, self.ranks.device)
-        learned = features.of(training, self.ranks)
-        chosen_by = None if validation is None else features.of(validation, self.ranks)
+        features = Features(self.directory / "cache", networks.involved, views, self.watcher, self.ranks)
+        learned = features.of(training)
+        chosen_by = None if validation is None else features.of(validation)
         return Inputs(learned, chosen_by, training, features.columns)
 
     def train(self, networks: Networks, inputs: Inputs) -> TrainingResult:

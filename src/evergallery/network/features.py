@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from evergallery.data.images.sizes import Size
 from evergallery.devices.gpu import exact, on_device
 from evergallery.files.tensors import hash_tensors
 from evergallery.network.embedder import Embedder, FeatureColumns, Network
-from evergallery.network.extraction import evaluating, looked_at
+from evergallery.network.extraction import ALONE, evaluating, looked_at
+from evergallery.network.ranks import Ranks
 
 FOLDER = "features"
 DRAWS = 8
 """Random numbers of a view: of its crop (4), its colours (3), and whether it is mirrored."""
 BATCH = 256
-CPU = torch.device("cpu")
 OnProgress = Callable[[int, int], None]
 
 
@@ -79,15 +80,14 @@ class FeatureCache:
         directory: of the workspace's cache.
         embedder: its backbone makes them.
         preprocessing: of its input.
-        device: that makes them.
+        ranks: who share the batches, each on its device; the first one writes, and all have all features then. On CPUs of one
+            kind, with as many threads each, they are bit for bit what one process would make.
     """
 
-    def __init__(
-        self, directory: Path, embedder: Embedder, preprocessing: Preprocessing, device: torch.device = CPU
-    ) -> None:
+    def __init__(self, directory: Path, embedder: Embedder, preprocessing: Preprocessing, ranks: Ranks = ALONE) -> None:
         self.embedder = embedder
         self.preprocessing = preprocessing
-        self.device = device
+        self.ranks = ranks
         self.fingerprint = backbone_fingerprint(embedder, preprocessing)
         self.directory = directory / FOLDER / self.fingerprint[:16]
 
@@ -123,26 +123,44 @@ class FeatureCache:
         cache = RowCache(self.directory / name, "features.f16", (count, width), np.float16, "Features")
         if count == 0:
             return np.empty((0, 0, width), np.float16), np.zeros(len(images), np.int64)
-        if (cache.rows(images.hashes) < 0).any():
-            with cache.writing(), evaluating(self.embedder), on_device(self.embedder.backbone, self.device):
-                known = cache.rows(images.hashes)
-                # The same content twice is looked at once.
-                missing = np.array(list({images.hashes[i]: i for i in np.flatnonzero(known < 0)}.values()), np.int64)
-                for start in range(0, len(missing), BATCH):
-                    rows = missing[start : start + BATCH]
-                    hashes = [images.hashes[row] for row in rows]
-                    made = [self._features(view) for view in make(images.batch(rows), hashes)]
-                    cache.add(hashes, np.stack(made, axis=1).astype(np.float16))
+        ranks = self.ranks
+        # What is missing is for the first rank to say: it may be writing already when another one looks.
+        if ranks.agreed(bool((cache.rows(images.hashes) < 0).any())):
+            with (
+                cache.writing() if ranks.is_first else nullcontext(),
+                evaluating(self.embedder),
+                on_device(self.embedder.backbone, ranks.device),
+            ):
+                missing = ranks.agreed(_missing(cache, images))
+                for start in range(0, len(missing), ranks.size * BATCH):
+                    rows = missing[start : start + ranks.size * BATCH]
+                    features = np.zeros((len(rows), count, width), np.float32)
+                    # A whole batch for each rank, as one process would take it.
+                    mine = slice(ranks.rank * BATCH, (ranks.rank + 1) * BATCH)
+                    if len(rows[mine]):
+                        views = make(images.batch(rows[mine]), [images.hashes[row] for row in rows[mine]])
+                        features[mine] = np.stack([self._features(view) for view in views], axis=1)
+                    made = ranks.total(torch.from_numpy(features)).numpy()
+                    if ranks.is_first:
+                        cache.add([images.hashes[row] for row in rows], made.astype(np.float16))
                     if on_progress:
-                        on_progress(min(start + BATCH, len(missing)), len(missing))
+                        on_progress(start + len(rows), len(missing))
+            ranks.wait()
         return cache.array(), cache.rows(images.hashes)
 
     @torch.inference_mode()
     def _features(self, pixels: Tensor) -> NDArray[np.float32]:
-        with exact(self.device):
-            parts = looked_at(self.embedder.backbone, pixels, self.preprocessing, self.device)
+        device = self.ranks.device
+        with exact(device):
+            parts = looked_at(self.embedder.backbone, pixels, self.preprocessing, device)
             made: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
         return made
+
+
+def _missing(cache: RowCache, images: ImageSet) -> NDArray[np.int64]:
+    """The images that have no row yet; of the same content twice, one."""
+    known = cache.rows(images.hashes)
+    return np.array(list({images.hashes[i]: i for i in np.flatnonzero(known < 0)}.values()), np.int64)
 
 
 def feature_width(embedder: Embedder) -> int:
