@@ -3,18 +3,23 @@
 Networks have drawn weights and images are noise, since only time is measured; the cosines are of the fixed pictures on which
 runtimes are compared. The ceilings are measured first: a copy within the device's memory, and products of large matrices.
 How busy the device was is what its driver says, ten times a second: the share of the time in which anything ran on it.
+
+The parts ``index``, ``features``, ``metrics``, ``adapters`` and ``compiled`` are of the product, beside the processor. Together they
+take some ten minutes. ``--rehearse`` runs these five at a small size wherever it is, on the processor where torch sees no GPU,
+and records nothing.
 """
 
 import argparse
+import json
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,15 +29,23 @@ from torch.utils.flop_counter import FlopCounterMode
 from common import record
 from evaluation import clustered
 from evergallery import Workspace
+from evergallery.adapters.selection import select_adapter
 from evergallery.data.augment import normalise
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images import Preprocessing
+from evergallery.devices.choosing import FEW, device_for_products
+from evergallery.devices.computing import CPU, on
 from evergallery.methods import CSD, Finetune
 from evergallery.network import Architecture, Embedder, Head, Network, embedding
+from evergallery.network.compiled import CompiledNetwork
+from evergallery.network.extraction import in_torch
+from evergallery.network.features import FeatureCache
 from evergallery.network.foreign import probe_images
-from evergallery.retrieval.knn import nearest
+from evergallery.network.ranks import Ranks
+from evergallery.retrieval.knn import Exclusion, nearest
 from evergallery.retrieval.metrics import evaluate
 from evergallery.training import Lineage, Settings, TrainingData, train
+from evergallery.upgrade.adapting import PASSES
 from evergallery.watching import TrainingListener
 from extraction import photographs
 
@@ -42,6 +55,7 @@ TURNS = 5
 LOOK_EVERY = 0.1
 
 Figures = dict[str, Any]
+Made = TypeVar("Made")
 
 
 class Utilisation:
@@ -53,7 +67,7 @@ class Utilisation:
         self._thread = threading.Thread(target=self._look)
 
     def _look(self) -> None:
-        while not self._over.wait(LOOK_EVERY):
+        while torch.cuda.is_available() and not self._over.wait(LOOK_EVERY):
             self._looked.append(torch.cuda.utilization())
 
     def __enter__(self) -> "Utilisation":
@@ -68,6 +82,15 @@ class Utilisation:
     def percent(self) -> float | None:
         """The mean; ``None`` where nothing was seen or the driver does not tell."""
         return round(statistics.fmean(self._looked)) if self._looked else None
+
+
+def once(call: Callable[[], Made]) -> tuple[float, Made]:
+    """Seconds of one call, and what it returns."""
+    started = time.perf_counter()
+    made = call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started, made
 
 
 def seconds(call: Callable[[], object], least: float = 0.5) -> float:
@@ -166,12 +189,94 @@ def indexing(folder: Path, count: int) -> Figures:
     files = photographs(folder / "files", count, (640, 480), ".jpg")
     with Workspace.create(folder / "shop") as space:
         space.register(NETWORKS[0], pretrained=False, size=224, interpolation="bilinear")
-        space.index(photographs(folder / "few", 32, (640, 480), ".jpg"))
+        # Enough of them to open the device.
+        space.index(photographs(folder / "few", FEW, (640, 480), ".jpg"))
         with Utilisation() as busy:
-            started = time.perf_counter()
-            space.index(files)
-            taken = time.perf_counter() - started
-    return {"images": count, "images per second": round(count / taken), "busy, %": busy.percent}
+            taken, _ = once(lambda: space.index(files))
+        ran = {name: space.holdings.journal.entries()[-1].get(name) for name in ("runtime", "device")}
+    return {"images": count, "images per second": round(count / taken), "busy, %": busy.percent, **ran}
+
+
+def features(folder: Path, images: int, device: torch.device) -> Figures:
+    """Features of a frozen ResNet-50 of images that lie in memory, on the device and by the processor, a tenth as many."""
+    embedder = Embedder(Architecture.of(backbone=NETWORKS[1]))
+    pictures = noise(10, images // 10, 224)
+    found: Figures = {}
+    for place, some in ((device, pictures), (CPU, pictures.select(np.arange(images // 10)))):
+        # A folder for each of them, even where both are the processor.
+        cache = FeatureCache(folder / f"features-{len(found)}", embedder, Preprocessing(size=224), Ranks(device=place))
+        with Utilisation() as busy:
+            taken, _ = once(partial(cache.plain, some))
+        found["on the device" if not found else "by the processor"] = {
+            "images per second": round(len(some) / taken, 1),
+            "busy, %": busy.percent,
+        }
+    return found
+
+
+def metrics(counts: Sequence[int], device: torch.device) -> Figures:
+    """All metrics of images among themselves, at 512 dimensions, on the device, moved there and back, and by the processor."""
+    found: Figures = {}
+    on(device, evaluate, *clustered(1000, 8, 10, 0), *clustered(1000, 8, 10, 0))  # Opens it.
+    for count in counts:
+        rows, labels = clustered(count, 512, count // 20, 0)
+        itself = Exclusion(torch.arange(count))
+        there, by_device = once(partial(on, device, evaluate, rows, labels, rows, labels, exclusion=itself))
+        here, by_processor = once(partial(evaluate, rows, labels, rows, labels, exclusion=itself))
+        found[f"{count} images"] = {
+            "multiplications": float(count) ** 2 * 512,
+            "goes to": device_for_products(float(count) ** 2 * 512),
+            "on the device, s": round(there, 3),
+            "by the processor, s": round(here, 3),
+            "largest difference of a figure": max(
+                abs(by_device.values[name] - value) for name, value in by_processor.values.items()
+            ),
+            "other nearest item": int((by_device.nearest != by_processor.nearest).sum()),
+        }
+    return found
+
+
+def adapters(counts: Sequence[int], device: torch.device) -> Figures:
+    """The choice among all kinds of adapters between two spaces of 512 dimensions, on the device and by the processor."""
+    found: Figures = {}
+    for count in counts:
+        source, labels = clustered(count, 512, count // 20, 0)
+        turned = torch.linalg.qr(torch.randn(512, 512, generator=torch.Generator().manual_seed(0))).Q
+        target = torch.nn.functional.normalize(source @ turned + 0.02 * clustered(count, 512, count // 20, 1)[0])
+        there, by_device = once(partial(on, device, select_adapter, source, target, labels))
+        here, by_processor = once(partial(select_adapter, source, target, labels))
+        found[f"{count} pairs"] = {
+            "multiplications": float(PASSES * count * 512 * 512),
+            "on the device, s": round(there, 2),
+            "by the processor, s": round(here, 2),
+            "chosen": [by_device.name, by_processor.name],
+            "ranks": [
+                [round(trial.worse.reciprocal_rank, 5) for trial in made.trials] for made in (by_device, by_processor)
+            ],
+        }
+    return found
+
+
+def compiled(names: Sequence[str], batch: int, side: int, device: torch.device) -> Figures:
+    """Images a second of a network from memory, as torch runs it and as torch compiles it, and the seconds that this takes."""
+    found: Figures = {}
+    preprocessing = Preprocessing(size=side)
+    pixels = np.random.default_rng(0).integers(0, 256, (4 * batch, side, side, 3), dtype=np.uint8)
+    for name in names:
+        network = Embedder(Architecture.of(backbone=name)).eval().to(device).to(memory_format=torch.channels_last)
+        plain, program = in_torch(network, preprocessing), CompiledNetwork(network, preprocessing, batch)
+        plain(pixels)
+        to_begin, made = once(partial(program, pixels[:batch]))
+        with Utilisation() as busy:
+            taken = min(once(partial(program, pixels))[0] for _ in range(TURNS))
+        found[name] = {
+            "seconds to begin": round(to_begin, 1),
+            "torch, images per second": round(len(pixels) / min(once(partial(plain, pixels))[0] for _ in range(TURNS))),
+            "compiled, images per second": round(len(pixels) / taken),
+            "busy, %": busy.percent,
+            "smallest cosine": round(float((made * plain(pixels[:batch])).sum(1).min()), 6),
+        }
+    return found
 
 
 def noise(classes: int, each: int, side: int) -> ImageSet:
@@ -251,13 +356,47 @@ def search(count: int, width: int, ceiling: Figures) -> Figures:
     return found
 
 
+def of_the_product(
+    folder: Path, device: torch.device, images: int, among: Sequence[int], pairs: Sequence[int], networks: Sequence[str]
+) -> dict[str, Callable[[], Figures]]:
+    """The parts in which the product decides what goes to the device.
+
+    Args:
+        folder: for what they write.
+        device: beside the processor.
+        images: to index, and to make features of.
+        among: images whose metrics are computed.
+        pairs: that adapters are chosen with.
+        networks: that are compiled.
+    """
+    return {
+        "index": lambda: indexing(folder, images),
+        "features": lambda: features(folder, images, device),
+        "metrics": lambda: metrics(among, device),
+        "adapters": lambda: adapters(pairs, device),
+        "compiled": lambda: compiled(networks, min(256, images // 8), 224, device),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=6000, help="JPEGs to index")
     parser.add_argument("--items", type=int, default=1_000_000, help="vectors to search in")
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--parts", nargs="+", help="what to measure anew, of search, learning, index and the networks")
+    parser.add_argument(
+        "--parts", nargs="+", help="what to measure anew, by the names of the parts and of the networks"
+    )
+    parser.add_argument("--into", default="gpu", help="the name of the result file")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="the parts of the product at a small size, wherever it is"
+    )
     options = parser.parse_args()
+    if options.rehearse:
+        with tempfile.TemporaryDirectory() as name:
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            for title, part in of_the_product(Path(name), device, 120, (200, 400), (200,), ("resnet18",)).items():
+                print(title, json.dumps(part(), indent=2), flush=True)
+        return
     if not torch.cuda.is_available():
         raise SystemExit("torch sees no GPU here, and this measures one: run it where `nvidia-smi` shows a device.")
     found: Figures = {"ceilings": ceilings(8192)}
@@ -265,12 +404,19 @@ def main() -> None:
         parts: dict[str, Callable[[], Figures]] = {
             "search": lambda: search(options.items, 512, found["ceilings"]),
             "learning": lambda: all_learning(12_800, 1_280, 224),
-            "index": lambda: indexing(Path(name), options.images),
+            **of_the_product(
+                Path(name),
+                torch.device("cuda"),
+                options.images,
+                (5_000, 10_000, 20_000, 50_000),
+                (5_000, 20_000),
+                NETWORKS,
+            ),
             **{network: partial(extraction, network, options.batch) for network in NETWORKS},
         }
         for title in options.parts or parts:
             found[title] = parts[title]()
-            record("gpu", found, seed=0)  # After each, so that what was measured is kept.
+            record(options.into, found, seed=0)  # After each, so that what was measured is kept.
 
 
 if __name__ == "__main__":
