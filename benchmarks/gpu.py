@@ -4,9 +4,9 @@ Networks have drawn weights and images are noise, since only time is measured; t
 runtimes are compared. The ceilings are measured first: a copy within the device's memory, and products of large matrices.
 How busy the device was is what its driver says, ten times a second: the share of the time in which anything ran on it.
 
-The parts ``index``, ``features``, ``metrics``, ``adapters`` and ``compiled`` are of the product, beside the processor. Together they
-take some ten minutes. ``--rehearse`` runs these five at a small size wherever it is, on the processor where torch sees no GPU,
-and records nothing.
+The parts ``index``, ``features``, ``metrics``, ``adapters`` and ``compiled`` are of the product, beside the processor. Together
+they take some ten minutes. ``--rehearse`` runs these five at a small size wherever it is, on the processor where torch sees no
+GPU, and records nothing.
 """
 
 import argparse
