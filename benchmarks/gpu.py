@@ -236,17 +236,17 @@ def metrics(counts: Sequence[int], device: torch.device) -> Figures:
     return found
 
 
-def adapters(counts: Sequence[int], device: torch.device) -> Figures:
-    """The choice among all kinds of adapters between two spaces of 512 dimensions, on the device and by the processor."""
+def adapters(counts: Sequence[int], width: int, device: torch.device) -> Figures:
+    """The choice among all kinds of adapters between two spaces of one width, on the device and by the processor."""
     found: Figures = {}
     for count in counts:
-        source, labels = clustered(count, 512, count // 20, 0)
-        turned = torch.linalg.qr(torch.randn(512, 512, generator=torch.Generator().manual_seed(0))).Q
-        target = torch.nn.functional.normalize(source @ turned + 0.02 * clustered(count, 512, count // 20, 1)[0])
+        source, labels = clustered(count, width, count // 20, 0)
+        turned = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(0))).Q
+        target = torch.nn.functional.normalize(source @ turned + 0.02 * clustered(count, width, count // 20, 1)[0])
         there, by_device = once(partial(on, device, select_adapter, source, target, labels))
         here, by_processor = once(partial(select_adapter, source, target, labels))
         found[f"{count} pairs"] = {
-            "multiplications": float(PASSES * count * 512 * 512),
+            "multiplications": float(PASSES * count * width**2),
             "on the device, s": round(there, 2),
             "by the processor, s": round(here, 2),
             "chosen": [by_device.name, by_processor.name],
@@ -373,7 +373,7 @@ def of_the_product(
         "index": lambda: indexing(folder, images),
         "features": lambda: features(folder, images, device),
         "metrics": lambda: metrics(among, device),
-        "adapters": lambda: adapters(pairs, device),
+        "adapters": lambda: adapters(pairs, 512 if max(pairs) > 1000 else 64, device),
         "compiled": lambda: compiled(networks, min(256, images // 8), 224, device),
     }
 
