@@ -1,6 +1,7 @@
 """What all tests share: small random images, quick settings, places for galleries, and real images where there are some."""
 
 import functools
+import gc
 import io
 import json
 import os
@@ -54,6 +55,20 @@ if "TMPDIR" not in os.environ and room_in_memory() > 6 << 30:
 for _variable in ("COLUMNS", "LINES"):
     os.environ.pop(_variable, None)
     os.unsetenv(_variable)
+
+
+def pytest_configure() -> None:
+    """What is loaded and collected stays to the end: to look through it for garbage took a tenth of the time of all tests."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 import json
 import runpy
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 import pytest
 
 from evergallery.network.published import packaged
+from forked import forked, said_by
+from forked import script as run_script
 
 FOLDER = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -30,13 +30,15 @@ def test_script(
     if "tf_efficientnet_lite0" in text and not packaged("tf_efficientnet_lite0"):
         pytest.skip("the extra `pretrained` is not installed")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     # As of a script that Python runs; and one of them is imported by its name.
     monkeypatch.syspath_prepend(FOLDER)
     if "uvicorn" in text:
         # A server sets up the logging of its whole process, which the test runner's must not be.
-        subprocess.run([sys.executable, script], check=True)
+        process = forked(tmp_path / "said", run_script, script, TMPDIR=tmp_path)
+        print(said_by(process, tmp_path / "said"))
+        assert process.exitcode == 0
     else:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         runpy.run_path(str(script), run_name="__main__")
     assert capfd.readouterr().out.strip()
 

@@ -123,6 +123,8 @@ def at_new_categories(home: Path, name: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_compatible_then_another_model_then_python(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A fifth of the pairs is enough to judge a map by: to fit one to vectors as wide as these takes a second.
+    monkeypatch.setattr("evergallery.adapters.selection.ENOUGH_JUDGED", 1)
     found = at_new_categories(home, "compatible", monkeypatch)
     promoted, searched, back, again = walk(found["Compatible: promote it"])
     assert "v2 answers queries now" in promoted

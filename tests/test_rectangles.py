@@ -1,6 +1,7 @@
 """Pictures twice as high as wide, from a file to a fingerprint, a search, an exported model, and a protocol."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from evergallery import Workspace
 from evergallery.benchmark.protocol import ProtocolChanges
 from evergallery.benchmark.protocols import PROTOCOLS
 from evergallery.benchmark.tables import read_runs
+from evergallery.data.datasets import glyphs
+from evergallery.data.glyphs import generate
 from evergallery.data.images import Preprocessing
 from evergallery.data.images.sizes import sides
 from evergallery.errors import InputError
@@ -109,9 +112,8 @@ def test_dual_tuning_sees_pedestrians_as_its_authors_do(photos: Path, tmp_path: 
     assert "--size 32x16" in (directory / "table.md").read_text()
 
 
-def test_drawn_characters_come_in_any_shape() -> None:
-    from evergallery.data.datasets import glyphs
-
+def test_drawn_characters_come_in_any_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evergallery.data.glyphs.generate", partial(generate, classes=3))
     assert Preprocessing(size=TALL).shape == TALL
     drawn = glyphs(None, Preprocessing(size=TALL, fit="stretch"))
-    assert drawn.pixels.shape[1:] == (*TALL, 3)
+    assert drawn.pixels.shape == (3 * 42, *TALL, 3)

@@ -25,14 +25,15 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_nothing_worse_is_promoted_and_verdicts_follow_intervals(gate: ModuleType) -> None:
-    rows = {(row["way"], row["model"]): row for row in gate.run(offers=6, queries=300, seed=1)}
+    offers = 3
+    rows = {(row["way"], row["model"]): row for row in gate.run(offers, queries=300, seed=1)}
     for way in gate.WAYS:
         assert rows[way, "random"]["promoted"] == rows[way, "worse"]["promoted"] == 0
-        assert rows[way, "random"]["verdicts"]["worse"] == 6
-        assert rows[way, "much better"]["promoted"] == 6
-        assert rows[way, "equal"]["verdicts"]["worse"] + rows[way, "slightly better"]["verdicts"]["worse"] <= 3
-    assert rows["refreshed", "much better"]["verdicts"]["needs refresh"] == 6
-    assert rows["kept", "much better"]["verdicts"]["compatible"] >= 5
+        assert rows[way, "random"]["verdicts"]["worse"] == offers
+        assert rows[way, "much better"]["promoted"] == offers
+        assert rows[way, "equal"]["verdicts"]["worse"] + rows[way, "slightly better"]["verdicts"]["worse"] <= 1
+    assert rows["refreshed", "much better"]["verdicts"]["needs refresh"] == offers
+    assert rows["kept", "much better"]["verdicts"]["compatible"] >= 2
 
 
 def test_the_same_through_the_verbs(gate: ModuleType, tmp_path: Path) -> None:

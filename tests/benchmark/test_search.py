@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from evergallery.benchmark import provenance
+from forked import forked, said_by, script
 
 ROOT = Path(__file__).parents[2]
 REHEARSAL = f"""
@@ -96,18 +97,21 @@ def test_methods_searched_for_side_by_side_are_one_file(
 ) -> None:
     """Two processes at once share the first generation and its images; the file has both, and more runs are not needed."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    script = tmp_path / "rehearsal.py"
-    script.write_text(REHEARSAL)
-    words = [sys.executable, str(script), "--work", str(tmp_path), "--seeds", "1", "--rehearse"]
-    both = [subprocess.Popen([*words, "--methods", method]) for method in ("l2", "bct")]
-    assert [process.wait() for process in both] == [0, 0]
+    path = tmp_path / "rehearsal.py"
+    path.write_text(REHEARSAL)
+    words = ["--work", str(tmp_path), "--seeds", "1", "--rehearse"]
+    said = {method: tmp_path / f"{method} said" for method in ("l2", "bct")}
+    both = [forked(file, script, path, *words, "--methods", method) for method, file in said.items()]
+    for process, file in zip(both, said.values(), strict=True):
+        text = said_by(process, file, 540)
+        assert process.exitcode == 0, text
     assert not (tmp_path / "search.json").exists()
     (directory,) = tmp_path.glob("glyphs-*/runs")
     before = {path.name: path.stat().st_mtime_ns for path in directory.glob("*.json")}
     for name, value in {"SIZE": 8, "FACTORS": (1, 4), "MOST": 3}.items():
         monkeypatch.setattr(search, name, value)
     monkeypatch.setattr(search, "MAIN", {name: search.MAIN[name] for name in ("l2", "bct")})
-    monkeypatch.setattr(sys, "argv", words[1:])
+    monkeypatch.setattr(sys, "argv", [str(path), *words])
     search.main()
     assert {path.name: path.stat().st_mtime_ns for path in directory.glob("*.json")} == before
     found = json.loads((tmp_path / "search.json").read_text())

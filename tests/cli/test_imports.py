@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -30,33 +29,17 @@ HEAVY = {
 SCRIPT = """\
 import json, sys
 from evergallery.cli import main
-try:
-    main()
-finally:
-    print(json.dumps(sorted(name for name in sys.modules if "." not in name)), file=sys.stderr)
-"""
-ONE_AFTER_ANOTHER = f"""\
-import json, sys
-from evergallery.cli import main
-for words in json.loads(sys.argv[1]):
+for status, words in json.loads(sys.argv[1]):
     sys.argv = ["evergallery", *words]
     try:
         main()
-    except SystemExit as ended:
-        assert not ended.code, words
-    found = {HEAVY!r} & set(sys.modules)
-    assert not found, (words, found)
+        ended = 0
+    except SystemExit as end:
+        ended = end.code or 0
+    assert ended == status, (words, ended)
+    print(json.dumps(sorted(name for name in sys.modules if "." not in name)), file=sys.stderr)
 """
-READS_NO_IMAGE = """\
-import sys
-from evergallery.cli import main
-sys.argv = ["evergallery", *sys.argv[1:]]
-try:
-    main()
-except SystemExit as ended:
-    assert not ended.code
-assert "PIL" not in sys.modules
-"""
+"""Runs commands one after another in one process, and says after each what is loaded by then."""
 
 
 @pytest.fixture(scope="module")
@@ -76,22 +59,22 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shop"
 
 
-def loaded(*arguments: Any, expect: int = 0) -> set[str]:
-    """Top-level modules that a process has when it has run a command."""
+def loaded(*commands: Sequence[object], expect: int = 0) -> list[set[str]]:
+    """Top-level modules that a process has after each of the commands, which all end with the same status."""
+    words = [[expect, [*map(str, command)]] for command in commands]
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", SCRIPT, json.dumps(words)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == expect, done.stderr
-    return set(json.loads(done.stderr.splitlines()[-1]))
-
-
-def load_nothing_heavy(*commands: Sequence[object]) -> None:
-    """Run commands one after another in a process, none of which may load what is heavy."""
-    done = subprocess.run(
-        [sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps([[*map(str, command)] for command in commands])],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    found = [set(json.loads(line)) for line in done.stderr.splitlines() if line.startswith("[")]
+    assert len(found) == len(commands), done.stderr
+    return found
+
+
+def load_nothing_heavy(*commands: Sequence[object], expect: int = 0) -> None:
+    """Run commands one after another in a process, none of which may load what is heavy."""
+    for command, modules in zip(commands, loaded(*commands, expect=expect), strict=True):
+        assert modules & HEAVY == set(), command
 
 
 def test_what_reads_cards_and_vectors_loads_nothing_heavy(shop: Path) -> None:
@@ -103,11 +86,10 @@ def test_what_reads_cards_and_vectors_loads_nothing_heavy(shop: Path) -> None:
     load_nothing_heavy(("--version",), ("--help",), ("search", "--help"), *((*verb, "-w", shop) for verb in verbs))
 
 
-@pytest.mark.parametrize("verb", ["generations", "status", "log"])
-def test_what_reads_no_image_loads_nothing_that_reads_images(shop: Path, verb: str) -> None:
-    command = [sys.executable, "-c", READS_NO_IMAGE, verb, "-w", str(shop)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_what_reads_no_image_loads_nothing_that_reads_images(shop: Path) -> None:
+    verbs = ("generations", "status", "log")
+    for verb, modules in zip(verbs, loaded(*((verb, "-w", shop) for verb in verbs)), strict=True):
+        assert "PIL" not in modules, verb
 
 
 def test_the_help_of_every_verb_loads_nothing_heavy() -> None:
@@ -141,26 +123,23 @@ def test_a_vector_searches_without_torch(shop: Path) -> None:
 
 
 def test_a_mistake_is_told_before_anything_heavy_is_loaded(shop: Path) -> None:
-    assert loaded("search", "-w", shop, expect=2) & HEAVY == set()
-    assert loaded("search", "--item", "nobody", "-w", shop, expect=3) & HEAVY == set()
-    assert loaded("generations", "v9", "-w", shop, expect=3) & HEAVY == set()
+    load_nothing_heavy(("search", "-w", shop), expect=2)
+    load_nothing_heavy(("search", "--item", "nobody", "-w", shop), ("generations", "v9", "-w", shop), expect=3)
 
 
 def test_a_plan_of_what_is_known_loads_nothing_heavy(shop: Path, tmp_path: Path) -> None:
     copy = tmp_path / "shop"
     shutil.copytree(shop, copy)
     known = as_json("plan", "v2", "-w", copy)
-    assert loaded("plan", "v2", "-w", copy) & HEAVY == set()
+    load_nothing_heavy(("plan", "v2", "-w", copy))
     assert as_json("plan", "v2", "-w", copy) == known
-    assert loaded("plan", "v1", "-w", copy, expect=2) & HEAVY == set()
+    load_nothing_heavy(("plan", "v1", "-w", copy), expect=2)
 
 
 def test_a_picture_loads_the_network_and_nothing_that_its_network_does_not_need(shop: Path) -> None:
     picture = next((shop.parent / "photos").rglob("*.png"))
-    for verb in (("search", picture), ("index", shop.parent / "photos")):
-        found = loaded(*verb, "-w", shop)
-        assert "torch" in found
-        assert found & (HEAVY - {"torch"}) == set()
+    for found in loaded(("search", picture, "-w", shop), ("index", shop.parent / "photos", "-w", shop)):
+        assert found & HEAVY == {"torch"}
 
 
 def test_a_picture_searches_without_torch_where_a_runtime_was_found(shop: Path, tmp_path: Path) -> None:
@@ -171,4 +150,5 @@ def test_a_picture_searches_without_torch_where_a_runtime_was_found(shop: Path, 
     search = ("search", picture, "-w", copy, "--runtime", "onnxruntime")
     # The first one writes the network to a file and tries it, which is done here, where torch is loaded.
     evergallery(*search)
-    assert loaded(*search) & HEAVY == {"onnxruntime"}
+    (found,) = loaded(search)
+    assert found & HEAVY == {"onnxruntime"}

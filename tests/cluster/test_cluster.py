@@ -55,6 +55,8 @@ def ray() -> Iterator[Any]:
     pytest.importorskip("ray", reason="ray is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+        # Ray lets all other processes go first, and the tests wait for its workers.
+        patch.setenv("RAY_worker_niceness", "0")
         with connected("local", 4) as found:
             yield found
 

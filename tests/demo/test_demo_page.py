@@ -10,6 +10,7 @@ from PIL import Image
 
 from conftest import coloured_images
 from evergallery import Workspace
+from evergallery.demo import story
 from evergallery.demo.result import DemoResult
 from evergallery.demo.story import run_demo
 from evergallery.errors import InputError
@@ -25,7 +26,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images.pixels[index]).save(path)
     (folder / "photos" / "class 1" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
-    return run_demo(folder / "work", str(folder / "photos"), watcher=Watcher())
+    settings = story._settings
+    with pytest.MonkeyPatch.context() as patch:
+        # What the story says is the point, and not how much is learned.
+        patch.setattr(
+            story, "_settings", lambda *asked: tuple(one.model_copy(update={"epochs": 2}) for one in settings(*asked))
+        )
+        return run_demo(folder / "work", str(folder / "photos"), watcher=Watcher())
 
 
 def test_measures_what_it_says(demo: DemoResult) -> None:

@@ -1,9 +1,5 @@
 """Galleries move between engines: every version arrives, a kill costs nothing, what differs is found and said."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
@@ -18,6 +14,7 @@ from evergallery.gallery import GalleryStore, Item, copying, open_store
 from evergallery.gallery.copying import copy_gallery, require_same
 from evergallery.gallery.edge import EdgeStore
 from evergallery.watching import Watcher
+from forked import killed_while
 
 SILENT = Watcher()
 
@@ -149,19 +146,19 @@ def test_what_differs_afterwards_is_found(
         require_same(source, target, SILENT)
 
 
-COPIER = """
-import sys
-sys.path[:0] = {paths!r}
-from contextlib import closing
-from evergallery.gallery import copying, open_store
-from evergallery.watching import Watcher
-class Told(Watcher):
-    def counted(self, activity, done, total):
-        print(activity, done, flush=True)
-copying.BATCH = 20
-with closing(open_store(sys.argv[1], create=False)) as source, closing(open_store(sys.argv[2])) as target:
-    copying.copy_gallery(source, target, Told())
-"""
+class Telling(Watcher):
+    """Says how many items are copied."""
+
+    def counted(self, activity: str, done: int, total: int) -> None:
+        if activity.startswith("copying"):
+            print(done, flush=True)
+
+
+def copy(source: Path, place: str) -> None:
+    """Copy a gallery in a process of its own, twenty items at a time."""
+    copying.BATCH = 20
+    with closing(open_store(source, create=False)) as original, closing(open_store(place)) as target:
+        copy_gallery(original, target, Telling())
 
 
 def test_kill_while_copying(shared_place: str, tmp_path: Path) -> None:
@@ -172,17 +169,7 @@ def test_kill_while_copying(shared_place: str, tmp_path: Path) -> None:
     source.close()
     acknowledged = 0
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", COPIER.format(paths=[str(Path(__file__).parent)]), str(tmp_path / "source"), shared_place],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        with process.stdout:
-            lines = [process.stdout.readline() for _ in range(4)]
-            os.kill(process.pid, signal.SIGKILL)
-            lines += process.stdout.readlines()
-        process.wait()
-        counts = [int(line.split()[1]) for line in lines if line.startswith("copying") and line.endswith("\n")]
+        counts = killed_while(tmp_path / "said", copy, tmp_path / "source", shared_place, lines=4, seconds=0)
         assert counts[0] > acknowledged
         acknowledged = counts[-1]
     with ExitStack() as stack:

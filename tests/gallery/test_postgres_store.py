@@ -1,7 +1,5 @@
 """PostgreSQL alone: names, formats, precision, several processes at once, an index for large generations."""
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +13,7 @@ from evergallery.errors import DamagedError, InputError, NotFoundError, RefusedE
 from evergallery.gallery import Filter, View, open_store
 from evergallery.gallery.postgres import PostgresStore
 from evergallery.gallery.postgres import store as postgres
+from forked import forked
 from servers import schema
 
 
@@ -131,33 +130,29 @@ def test_verify_names_what_is_wrong(store: PostgresStore) -> None:
     assert any("the metadata of 'item 2' are not what was stored" in problem for problem in problems)
 
 
-WRITER = """
-import sys
-sys.path[:0] = {paths!r}
-from contextlib import closing
-from pathlib import Path
-from plain_items import NEW, OLD, item
-from evergallery.gallery import open_store
-with closing(open_store(sys.argv[1])) as store:
-    for round in range(8):
-        store.put([item(number, (OLD, NEW)[(round + int(sys.argv[2])) % 2], label=sys.argv[2]) for number in range(30)])
-"""
+def write(place: str, writer: int) -> None:
+    """Move items to and fro between two generations, in a process of its own."""
+    with closing(open_store(place)) as store:
+        for turn in range(8):
+            space = (OLD, NEW)[(turn + writer) % 2]
+            store.put([item(number, space, label=str(writer)) for number in range(30)])
 
 
-def test_processes_that_write_and_read_at_once_see_each_item_once(store: PostgresStore, place: str) -> None:
+def test_processes_that_write_and_read_at_once_see_each_item_once(
+    store: PostgresStore, place: str, tmp_path: Path
+) -> None:
     """Two move the same items to and fro; searching and counting go on beside them."""
     store.put([item(number) for number in range(30)])
-    script = WRITER.format(paths=[str(Path(__file__).parent)])
-    writers = [subprocess.Popen([sys.executable, "-c", script, place, number]) for number in "01"]
+    writers = [forked(tmp_path / f"said-{number}", write, place, number) for number in range(2)]
     rounds = 0
-    while any(writer.poll() is None for writer in writers):
+    while any(writer.exitcode is None for writer in writers):
         assert sorted(item.id for batch in store.iterate(batch_size=4) for item in batch) == sorted(
             f"item {number}" for number in range(30)
         )
         counts = store.at_one_moment(lambda: (store.count(), sum(store.count_by_generation().values())))
         assert counts == (30, 30)
         rounds += 1
-    assert [writer.wait() for writer in writers] == [0, 0]
+    assert [writer.exitcode for writer in writers] == [0, 0]
     assert rounds > 1
     assert store.verify() == []
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -260,8 +259,8 @@ def test_a_killed_server_is_not_asked_and_the_next_one_is(
     item = alone[0]["id"]
     with running(directory) as (_, process):
         assert as_json("search", picture, "-w", directory) == alone
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         assert (directory / SOCKET).exists()
         assert as_json("search", picture, "-w", directory) == alone
     with running(directory) as (_, process):
@@ -272,8 +271,9 @@ def test_a_killed_server_is_not_asked_and_the_next_one_is(
                 changed.setenv(name, "")
                 told(directory, "--item", item, option, value, expect=BUSY)
         told(directory, "--item", item)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        process.terminate()
+        process.join(60)
+        assert process.exitcode == 0
         assert not (directory / SOCKET).exists()
 
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,39 +23,23 @@ from conftest import evergallery
 from evergallery import Workspace
 from evergallery.serving.app.server import listen
 from evergallery.serving.events import Events
-from shops import environment
+from forked import command, first_line, forked
 
 PATIENCE = 60.0
 
 
 @contextmanager
-def running(directory: Path, *options: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+def running(directory: Path, *options: str) -> Iterator[tuple[str, BaseProcess]]:
     """A server in a process of its own, on any free port: its address, and the process."""
-    command = [
-        sys.executable,
-        "-m",
-        "evergallery",
-        "serve",
-        "-w",
-        str(directory),
-        "--port",
-        "0",
-        "--rate",
-        "0",
-        *options,
-    ]
-    with (directory.parent / "server.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment())
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert "Serving shop at http://" in line, (directory.parent / "server.log").read_text()
-            yield line.split()[3], process
-        finally:
-            process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+    said = directory.parent / "server.log"
+    process = forked(said, command, "serve", "-w", directory, "--port", 0, "--rate", 0, *options)
+    try:
+        line = first_line(process, said)
+        assert "Serving shop at http://" in line, said.read_text()
+        yield line.split()[3], process
+    finally:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture
@@ -161,13 +145,13 @@ def test_events_and_an_end_in_the_middle_of_a_refresh(directory: Path) -> None:
             for event, data in told:
                 seen.append((event, data))
                 if event == "job" and data["done"] > 0:
-                    process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
-        assert process.stdout is not None
+                    process.terminate()
+        process.join(PATIENCE)
+        assert process.exitcode == 0
     progress = [data for event, data in seen if event == "job"]
     assert progress[0]["total"] in (None, 200)
     assert {data["phase"] for data in progress} == {"beginning", "refreshing with v2"}
-    lines = [json.loads(line) for line in (directory.parent / "server.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in (directory.parent / "server.log").read_text().splitlines()[1:]]
     assert {line["message"] for line in lines} == {"request"}
     assert all(line["route"] and line["id"] and line["caller"] == "anonymous" for line in lines)
     with Workspace(directory) as shop:
@@ -193,12 +177,14 @@ def test_a_running_request_is_finished_before_the_end(directory: Path, served_wo
             # Asked for when the request has come to those who read it.
             assert told.readline() == b"HTTP/1.1 100 Continue\r\n"
             assert told.readline() == b"\r\n"
-            process.send_signal(signal.SIGINT)
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGINT)
             connection.sendall(body)
             assert told.readline() == b"HTTP/1.1 200 OK\r\n"
             answer = json.loads(told.read().partition(b"\r\n\r\n")[2])
         assert len(answer["results"]) == 10
-        assert process.wait(PATIENCE) == 0
+        process.join(PATIENCE)
+        assert process.exitcode == 0
 
 
 def test_a_gallery_in_use_and_an_address_in_use_are_one_sentence(directory: Path, tmp_path: Path) -> None:

@@ -16,13 +16,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from evergallery.cli import main
 from evergallery.errors import InputError
 from evergallery.methods import METHODS
 from evergallery.network.batch_norm import normalise_together
 from evergallery.network.ranks import Ranks, launched, together
 from evergallery.workspace import Workspace
-from forked import forked, said_by
+from forked import command, forked, said_by
 
 sys.path.insert(0, str(Path(__file__).parent))
 import ranks_worker
@@ -46,12 +45,6 @@ def by_ranks(size: int, directory: Path, target: Callable[..., object], *argumen
     said = [said_by(rank, file, 540) for rank, file in zip(ranks, files, strict=True)]
     assert all(rank.exitcode == 0 for rank in ranks), "\n".join(text[-2000:] for text in said)
     return said
-
-
-def command(*words: Any) -> None:
-    """A command, in a process of its own."""
-    sys.argv = ["evergallery", *map(str, words)]
-    main()
 
 
 def ended(process: subprocess.Popen[str], seconds: float) -> str:

@@ -1,9 +1,6 @@
 """Refreshing a gallery: what is planned, what moves, what stays, and the way back; through kills and beside searches."""
 
 import json
-import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -21,7 +18,9 @@ from evergallery.holdings.state import Refresh
 from evergallery.upgrade.advice import next_step
 from evergallery.upgrade.options import Recommendation
 from evergallery.upgrade.refreshing import TimeBudget
-from shops import environment, held_out, learn_again, make_photos, make_shop, spaces, vectors
+from evergallery.watching import Watcher
+from forked import first_line, forked
+from shops import held_out, learn_again, make_photos, make_shop, spaces, vectors
 
 
 @pytest.fixture
@@ -442,27 +441,25 @@ class TestTwins:
         assert not told.is_for("v4", "mapped")
 
 
-REFRESHING = """
-import sys
-from pathlib import Path
-from evergallery import Workspace
-from evergallery.watching import Watcher
+class Telling(Watcher):
+    """Says how many items are refreshed, but for the first number that is heard, which is where it begins."""
 
-class Told(Watcher):
     begun = False
 
-    def counted(self, activity, done, total):
-        # What is heard first is where it begins.
+    def counted(self, activity: str, done: int, total: int) -> None:
         if activity.startswith("refreshing") and self.begun:
             print(done, flush=True)
         self.begun = self.begun or activity.startswith("refreshing")
 
-shop = Workspace(Path(sys.argv[1]))
-shop.refresh("v5", rate=20, watcher=Told())
-"""
+
+def go_on_refreshing(directory: Path) -> None:
+    """Refresh in a process of its own."""
+    Workspace(directory).refresh("v5", rate=20, watcher=Telling())
 
 
-def test_killed_refresh_loses_nothing_and_goes_on(shop: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_refresh_loses_nothing_and_goes_on(
+    shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Only the processes that are killed take their time.
     monkeypatch.setenv(models.SECONDS, "0")
     shop.register("models:slow", size=16)
@@ -470,17 +467,11 @@ def test_killed_refresh_loses_nothing_and_goes_on(shop: Workspace, monkeypatch: 
     acknowledged = 0
     for _ in range(3):
         shop.close()
-        process = subprocess.Popen(
-            [sys.executable, "-c", REFRESHING, str(shop.directory)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**environment(), models.SECONDS: "0.02"},
-        )
-        assert process.stdout is not None
-        acknowledged = int(process.stdout.readline())
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        said = tmp_path / f"said after {acknowledged}"
+        process = forked(said, go_on_refreshing, shop.directory, **{models.SECONDS: "0.02"})
+        acknowledged = int(first_line(process, said))
+        process.kill()
+        process.join()
         assert shop.doctor() == []
         assert vectors(shop) == before, "nothing is seen before the promotion"
         refresh = shop.status().refresh
