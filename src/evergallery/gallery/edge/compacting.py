@@ -21,8 +21,9 @@ def compact_elsewhere(path: Path) -> None:
         DamagedError: the engine could not.
         OSError: the disk is full.
     """
+    # As a script, because the packages around this module take several times as long to load as what it needs.
     done = subprocess.run(
-        [sys.executable, "-c", f"from {__name__} import main; main()", path],
+        [sys.executable, "-P", __file__, path],
         stderr=subprocess.PIPE,
         text=True,
         check=False,
@@ -44,3 +45,7 @@ def main() -> None:
     shard.optimize()
     shard.flush()
     shard.close()
+
+
+if __name__ == "__main__":
+    main()
