@@ -43,6 +43,7 @@ def forked(said: Path, target: Callable[..., object], *arguments: Any, **environ
 def script(path: Path, *arguments: Any) -> None:
     """Run a script as Python does; the target of a process of its own."""
     sys.argv = [str(path), *map(str, arguments)]
+    sys.path.insert(0, str(path.parent))
     runpy.run_path(str(path), run_name="__main__")
 
 

@@ -5,7 +5,6 @@ import copy
 import itertools
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import forked
 from conftest import MessageRecorder, coloured_images
 from evaluation_toys import TOYS, make_toy
 from evergallery import Workspace
@@ -308,8 +308,12 @@ class TestChanges:
         ):
             run("other.npz", tmp_path / "out", ["initial"])
 
-    def test_runs_side_by_side_share_their_first_generations(self, tiny: str, tmp_path: Path) -> None:
+    def test_runs_side_by_side_share_their_first_generations(
+        self, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A file for each run, a first generation for each seed and head, and one lineage with and without an adapter."""
+        # Processes that share as little with this one, and have everything loaded.
+        monkeypatch.setattr(runner, "get_context", {"spawn": forked.CONTEXT}.__getitem__)
         rows = ["initial", "finetune+procrustes", "finetune", "cores"]
         changes = ProtocolChanges(dim=8, neck="linear", epochs=1, precision="float32")
         directory = run_benchmark(
@@ -991,9 +995,10 @@ class TestTables:
         page = tmp_path / "docs" / "results.md"
         page.parent.mkdir()
         script = Path(__file__).parents[2] / "benchmarks" / "results.py"
-        subprocess.run(
-            [sys.executable, str(script), "--results", str(tmp_path / "results"), "--page", str(page)], check=True
-        )
+        said = tmp_path / "said"
+        process = forked.forked(said, forked.script, script, "--results", tmp_path / "results", "--page", page)
+        text = forked.said_by(process, said, 540)
+        assert process.exitcode == 0, text
         text = page.read_text()
         assert "| csd | 80.0 | 70.0 |" in text
         assert "| v1 | clamped | 0.912 | 0.500 | 70.0 | 65.0 | 10.0 |" in text
