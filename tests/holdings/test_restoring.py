@@ -185,13 +185,13 @@ def test_compacting_and_searching_by_the_index(
     assert (summary["items"], index["vectors"], index["serves"]) == (840, 840, True)
     assert index["recall"] >= 0.95
     asked: list[bool] = []
-    ask = shard.Shard.query
+    ask = shard.Shard.search
 
-    def noting(self: shard.Shard, requests: list[Any]) -> object:
-        asked.extend(request.params.exact for request in requests)
-        return ask(self, requests)
+    def noting(self: shard.Shard, request: Any) -> Any:
+        asked.append(request.params.exact)
+        return ask(self, request)
 
-    monkeypatch.setattr(shard.Shard, "query", noting)
+    monkeypatch.setattr(shard.Shard, "search", noting)
     for option, exact in (((), False), (("--exact",), True), (("--approximate",), False)):
         asked.clear()
         rows = json.loads(evergallery("search", "--item", "item 7", "--json", *option, *here).stdout)
