@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,16 +234,34 @@ def test_interrupted_it_ends_at_once_and_the_same_call_goes_on(shop: Workspace, 
 def test_the_model_goes_on_while_vectors_are_stored(
     shop: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = pipeline._Run._store
+    right = pipeline._Run.store_taken
 
-    def store(*arguments: Any) -> None:
+    def store(run: Any) -> None:
         if shop.gallery.count() == 0:
             assert looked_twice.wait(60), "the next batch is looked at before this one is stored"
-        right(*arguments)
+        right(run)
 
     looked_twice.clear()
-    monkeypatch.setattr(pipeline._Run, "_store", store)
+    monkeypatch.setattr(pipeline, "TOGETHER", 16)
+    monkeypatch.setattr(pipeline._Run, "store_taken", store)
     assert shop.index(photos).added == 60
+
+
+@pytest.mark.parametrize(("within", "puts"), [(600.0, [60]), (0.0, [16, 16, 16, 12])])
+def test_batches_that_come_fast_are_stored_together(
+    shop: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch, within: float, puts: list[int]
+) -> None:
+    stored_at_once: list[int] = []
+    right = type(shop.gallery).put
+
+    def put(self: Any, items: Sequence[Item], **options: Any) -> Any:
+        stored_at_once.append(len(items))
+        return right(self, items, **options)
+
+    monkeypatch.setattr(type(shop.gallery), "put", put)
+    monkeypatch.setattr(pipeline, "WITHIN", within)
+    assert shop.index(photos).added == 60
+    assert [count for count in stored_at_once if count] == puts
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -37,7 +37,7 @@ def index(
     """Extract images with a generation and keep their vectors in the gallery; labels are optional.
 
     An item's id is the table's ``item_id`` or else the SHA-256 of its content, so the same content is kept once.
-    Items are durable batch by batch; after an interruption the same call goes on where it stopped. Files are decoded
+    Items are durable within seconds; after an interruption the same call goes on where it stopped. Files are decoded
     while the network embeds those before, in an amount of memory that does not grow with their number; of what is stored
     already, only the file is read.
 

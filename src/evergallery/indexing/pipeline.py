@@ -1,4 +1,4 @@
-"""Images into a gallery: read and decoded while the network embeds, and stored batch by batch, each durable before the next.
+"""Images into a gallery: read and decoded while the network embeds, and stored as they come, durable within seconds.
 
 Nothing that grows with the number of images is kept in memory, and no pixels are kept on disk: an image that is stored
 already is known by its hash, so the next pass over it reads its file and no more.
@@ -30,6 +30,9 @@ from evergallery.indexing.copies import at_known_addresses
 from evergallery.indexing.outdated import AT_ONCE, OutdatedItems
 from evergallery.indexing.skipped_names import SkippedNames
 from evergallery.watching import Watcher
+
+TOGETHER, WITHIN = 1000, 5.0
+"""Items that are stored at once, and seconds after which fewer are: while the engine forces some to disk, nothing else runs."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,12 @@ def index_images(
         source = _opened(stack, incoming, extraction)
         run = _Run(stack, store, maker, source, incoming.policy)
         prepared = map(run.prepare, blocks(source.found, batch_size(maker.preprocessing.size)))
-        for batch, answers in stack.enter_context(closing(extraction.embed(prepared, source.total))):
-            run.take(batch, answers)
-            watcher.counted("indexing", min(run.done, source.total), source.total)
+        try:
+            for batch, answers in stack.enter_context(closing(extraction.embed(prepared, source.total))):
+                run.take(batch, answers)
+                watcher.counted("indexing", min(run.done, source.total), source.total)
+        finally:
+            run.store_taken()
         outdated, pruned = run.outdated()
     skipped = run.skipped
     if skipped.count == source.total and skipped.first:
@@ -241,32 +247,44 @@ class _Run:
         self.counts = PutCounts(0, 0, 0)
         self.copies, self.moved = 0, 0
         self.copied: list[str] = []
+        self._items: list[Item] = []
+        self._batches: list[Batch] = []
+        self._last = clock.monotonic()
 
     def prepare(self, block: Sequence[Picture | UnreadableImage]) -> tuple[Batch, list[Picture]]:
         """Return what is to be done about a block of images, and which of them are to be embedded."""
         return _prepared(block, self.store, self.maker, self.register)
 
     def take(self, batch: Batch, answers: Sequence[PictureAnswer]) -> None:
-        """Store a batch, durable when this returns, and note what was found at which address."""
+        """Note what was found at which address, and store the batch with others."""
         items, bad = _answered(batch, answers, self.register)
         for uri, content, is_new in batch.found:
             self.addresses.add(uri, content, is_new)
         for file in bad:
             self.addresses.add(file.uri, None, False)
-        self._store(items, batch)
+        self._items += items
+        self._batches.append(batch)
         self.skipped.add(bad)
         self.done += batch.passed
+        if len(self._items) >= TOGETHER or clock.monotonic() - self._last >= WITHIN:
+            self.store_taken()
 
-    def _store(self, items: Sequence[Item], batch: Batch) -> None:
+    def store_taken(self) -> None:
+        """Store what was taken and is not yet; durable when this returns."""
+        items, batches = self._items, self._batches
+        self._items, self._batches = [], []
+        again = [item for batch in batches for item in batch.again]
         known = _stored(self.store, items)
         placed = items if self.known.relabel else at_known_addresses(items, known)
         self.moved += sum(_is_moved(item, known.get(item.id)) for item in placed)
         others = [item.uri for item, there in zip(items, placed, strict=True) if item.uri != there.uri]
-        others += [item.uri for item in batch.again]
+        others += [item.uri for item in again]
         self.copies += len(others)
         self.copied += [str(uri) for uri in others[: NAMES_KEPT - len(self.copied)]]
-        self.counts += self.store.put(placed, relabel=self.known.relabel) + PutCounts(0, 0, batch.unchanged)
-        self.counts += _put_again(self.store, batch.again)
+        unchanged = sum(batch.unchanged for batch in batches)
+        self.counts += self.store.put(placed, relabel=self.known.relabel) + PutCounts(0, 0, unchanged)
+        self.counts += _put_again(self.store, again)
+        self._last = clock.monotonic()
 
     def outdated(self) -> tuple[OutdatedItems, int]:
         """Items whose picture is no longer at their address, and how many of them were deleted.
