@@ -73,8 +73,8 @@ def methods_table(found: dict[str, Any]) -> str:
 def growth_table(found: dict[str, Any]) -> str:
     rows = []
     for count, figures in found["1000 queries"].items():
-        seconds = figures["seconds"]
-        extracted = found["extraction"][count]["seconds"]
+        seconds = figures["of a processor"]
+        extracted = found["extraction"][count]["of a processor"]
         rows.append(
             (
                 f"{int(count):,}".replace(",", " "), *(f"{1000 * seconds[name]:.0f}" for name in seconds),
@@ -228,6 +228,17 @@ def one_search_table(found: dict[str, Any]) -> str:
     return table(("one search by picture", "p50, ms", "of a processor, ms", *kinds), rows)
 
 
+def ways_table(found: dict[str, Any]) -> str:
+    kinds = list(next(iter(found["ways"].values()))["processor milliseconds a search"])
+    rows = [
+        (name, *(f"{one['p50, ms'][which]:.1f}" for which in ("least", "median")),
+         *(f"{one['processor milliseconds a search'][kind]:.1f}" for kind in kinds))
+        for name, one in found["ways"].items()
+    ]  # fmt: skip
+    titles = ["of a processor, ms" if kind == "all" else kind for kind in kinds]
+    return table(("one search by picture", "p50 at best, ms", "p50, ms", *titles), rows)
+
+
 def command_line_table(found: dict[str, Any]) -> str:
     rows = [
         (
@@ -287,6 +298,7 @@ def tables() -> dict[str, str]:
         "frozen": frozen_table(recorded("frozen")),
         "shortcuts": shortcuts_table(recorded("shortcuts")),
         "one search": one_search_table(recorded("serving_alone")),
+        "ways of one search": ways_table(recorded("serving_ways")),
         "peers": peers_table(recorded("peers-100000-128")),
         "beside the engine": beside_engine_table(recorded("peers_some-100000-128")),
         "beside the engine, 512 dimensions": beside_engine_table(recorded("peers_some-100000-512")),
