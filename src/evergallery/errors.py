@@ -210,6 +210,16 @@ def require_positive(name: str, value: float | None) -> None:
         raise InputError(f"A {name} of {value:g} is not usable: it must be a number above 0.")
 
 
+def require_named(what: str, name: object) -> None:
+    """Refuse an empty name, which as a path would mean the current directory.
+
+    Raises:
+        InputError: it is empty.
+    """
+    if name == "":
+        raise InputError(f"The name of {what} is empty: give one.")
+
+
 def require_known(noun: str, name: object, known: Collection[object], more: str = "") -> None:
     """Refuse what is none of some words.
 

@@ -45,6 +45,51 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "after"),
+    [
+        (["index", "", "-w", "shop"], "index"),
+        (["gallery", "images-from", ""], "images-from"),
+        (["status", "-w", ""], "-w"),
+        (["check", "v2", "--data="], "--data"),
+        (["report", "--out", "", "--quiet"], "--out"),
+        (["gallery", "copy", "shop/gallery", ""], "shop/gallery"),
+        ([""], "evergallery"),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_an_empty_value_is_refused_and_does_not_mean_this_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], after: str
+) -> None:
+    (tmp_path / "class").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = evergallery(*arguments, expect=2)
+    assert done.stderr.startswith(f"evergallery: The value after {after!r} is empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["class"]
+    with Workspace.create(tmp_path / "shop", size=16) as shop:
+        for call in (shop.index, shop.learn, shop.allow_images):
+            with pytest.raises(InputError, match="is empty: give one"):
+                call("")
+
+
+def test_a_gallery_is_copied_to_a_place_of_its_own(tmp_path: Path) -> None:
+    with Workspace.create(tmp_path / "shop", size=16):
+        pass
+    gallery, photos = tmp_path / "shop/gallery", tmp_path / "photos"
+    gallery.mkdir(exist_ok=True)
+    photos.mkdir()
+    (photos / "a.png").touch()
+    for target, says in (
+        (gallery, "onto itself"),
+        (f"{tmp_path}/shop/../shop/gallery/", "onto itself"),
+        (photos, "holds something else"),
+    ):
+        assert says in evergallery("gallery", "copy", gallery, target, expect=2).stderr
+    url = "postgresql://localhost:1/x"
+    assert "onto itself" in evergallery("gallery", "copy", url, url, expect=2).stderr
+    assert [path.name for path in photos.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         (
@@ -126,6 +171,7 @@ def test_every_option_with_an_owner_is_one_of_its_verb() -> None:
         (["init", "/dev/null/shop"], ["/dev/null/shop cannot be written"]),
         (["benchmark", "compare", "a", "b"], ["a holds no results"]),
         (["benchmark", "glyphs", "--ks", "²"], ["--ks '²' is not usable: name ranks"]),
+        (["serve", "--rate", "inf"], ["--rate 'inf' is not usable: it has to be at most"]),
         (["serve", "--upload-megabytes", "inf"], ["--upload-megabytes 'inf' is not usable: it has to be at most"]),
         (["check", "v2", "--data", "x", "--price-per-hour", "inf"], ["--price-per-hour 'inf' is not usable"]),
         (["log", "--limit", "0"], ["--limit 0 is not usable: it has to be at least 1. See"]),

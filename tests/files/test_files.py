@@ -104,7 +104,7 @@ def test_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_json_that_is_not_there_or_broken(tmp_path: Path) -> None:
-    with pytest.raises(DamagedError, match="cannot be read as JSON"):
+    with pytest.raises(DamagedError, match="none.json is missing: restore it from a backup"):
         read_json(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text('{"a": ')
     with pytest.raises(DamagedError, match="cannot be read as JSON"):

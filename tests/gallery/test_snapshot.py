@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,12 @@ def test_copies_leave_holes_where_there_are_zeros(tmp_path: Path) -> None:
         assert (tmp_path / "copy").read_bytes() == content
         assert (length, digest) == (len(content), sha256_of(tmp_path / name))
         assert (tmp_path / "copy").stat().st_blocks * 512 <= max(0, len(content) - 1_500_000)
+
+
+def test_a_gallery_that_nothing_was_stored_in_has_a_snapshot(tmp_path: Path) -> None:
+    with closing(EdgeStore(tmp_path / "empty")) as empty:
+        empty.snapshot(tmp_path / "taken")
+    assert snapshot.verify(tmp_path / "taken").vectors == 0
+    restore(tmp_path / "taken", tmp_path / "again")
+    with closing(EdgeStore(tmp_path / "again")) as again:
+        assert again.count() == 0

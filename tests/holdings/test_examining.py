@@ -13,7 +13,7 @@ import pytest
 
 from conftest import evergallery
 from evergallery import Workspace
-from evergallery.errors import DamagedError, UnreadableError
+from evergallery.errors import BusyError, DamagedError, UnreadableError
 from evergallery.files import read_json
 from evergallery.holdings.journal import Journal, is_entry, lay_aside
 from shops import held_out, make_shop
@@ -143,6 +143,29 @@ def test_a_command_that_may_not_read_says_so_with_status_5(shop: Workspace, monk
     deny(monkeypatch, shop.directory / "workspace.json")
     told = evergallery("status", "-w", str(shop.directory), expect=5)
     assert "workspace.json may not be read (Permission denied)" in told.stderr
+
+
+def test_a_workspace_whose_generations_are_gone_says_so(shop: Workspace) -> None:
+    shutil.rmtree(shop.directory / "generations")
+    place = str(shop.directory)
+    assert "has no generation 'v2'" in evergallery("promote", "v2", "-w", place, expect=3).stderr
+    told = evergallery("doctor", "-w", place, expect=6)
+    assert "The promoted generation v1 is missing" in told.stdout
+
+
+def test_a_file_where_a_folder_belongs_is_a_sentence(shop: Workspace) -> None:
+    shutil.rmtree(shop.directory / "checks")
+    (shop.directory / "checks").touch()
+    shop.close()
+    told = evergallery("check", "v2", "--data", "@gallery", "-w", shop.directory, expect=6)
+    assert "checks cannot be used (File exists): something else lies where a file or folder" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_gallery_that_is_in_use_is_not_called_damaged(shop: Workspace) -> None:
+    assert shop.gallery.count()
+    with pytest.raises(BusyError):
+        Workspace(shop.directory).doctor()
 
 
 def test_json_may_be_missing_denied_or_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("value", "says"),
         [
+            ({"learning_rate": float("inf")}, "--learning-rate inf is not usable: it has to be a finite number."),
             ({"epochs": "many"}, "--epochs 'many' is not usable: it has to be a whole number."),
             ({"epochs": 1.5}, "--epochs 1.5 is not usable: it has to be a whole number."),
             ({"flip": "perhaps"}, "--flip 'perhaps' is not usable: it has to be true or false."),

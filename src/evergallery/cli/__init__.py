@@ -2,9 +2,14 @@
 
 import atexit
 import errno
+import re
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
+
+MISPLACED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+"""Numbers of the errors of a file where a folder belongs, and of a folder where a file does."""
 
 
 def main() -> None:
@@ -25,6 +30,7 @@ def main() -> None:
     usage: type[Exception] = typer.BadParameter.__mro__[1]
     Terminal.workspace, Terminal.hides_progress = None, False
     try:
+        _require_values(sys.argv[1:])
         status = app(standalone_mode=False, prog_name="evergallery")
     except (EvergalleryError, usage) as error:
         message = str(error) if isinstance(error, EvergalleryError) else _usage(error)
@@ -33,15 +39,37 @@ def main() -> None:
         sys.exit(error.exit_status if isinstance(error, EvergalleryError) else 2)
     except OSError as error:
         reason = _disk(error)
-        if reason is None:
+        if reason is not None:
+            _tell(reason)
+            sys.exit(5)
+        if error.errno not in MISPLACED or error.filename is None:
             _internal()
-        _tell(str(reason))
-        sys.exit(5)
+        _tell(
+            f"{error.filename} cannot be used ({error.strerror}): something else lies where a file or folder of the workspace "
+            f"belongs; move it away, or restore what was there from a backup."
+        )
+        sys.exit(6)
     except Exception:
         _internal()
     if status == 130:
         _tell("stopped; nothing that was stored is lost, and the same command goes on from there (a demo begins anew).")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _require_values(words: Sequence[str]) -> None:
+    """Refuse an empty value: it is a variable of the shell that is not set, and as a path it would mean this directory.
+
+    Raises:
+        InputError: there is one.
+    """
+    from evergallery.errors import InputError
+
+    for place, word in enumerate(words):
+        if word == "" or re.fullmatch(r"--?[a-z0-9-]+=", word):
+            after = word.removesuffix("=") or (words[place - 1] if place else "evergallery")
+            raise InputError(
+                f"The value after {after!r} is empty, as an unset variable of the shell is: give a value, or leave it out."
+            )
 
 
 def _end_in_peace() -> None:

@@ -245,11 +245,12 @@ def gallery_copy(
     FROM is left as it is. After an interruption the same command goes on.
     """
     from evergallery.gallery.copying import copy_gallery
-    from evergallery.gallery.opening import open_store
+    from evergallery.gallery.opening import open_store, require_target
     from evergallery.gallery.places import without_password
 
     for place in (source, target):
         say_if_password(place)
+    require_target(source, target)
     with ExitStack() as opened, watching(json) as watcher:
         first = opened.enter_context(closing(open_store(source, create=False)))
         second = opened.enter_context(closing(open_store(target, precision=precision)))

@@ -47,7 +47,7 @@ RequireTokenOption = Annotated[
         help="Whether a token is demanded while there is none, from now on; by default so once there was one.",
     ),
 ]
-RateOption = Annotated[float, typer.Option(min=0, help="Requests a second that a client may make; 0 for any.")]
+RateOption = Annotated[float, typer.Option(min=0, max=1e9, help="Requests a second that a client may make; 0 for any.")]
 BurstOption = Annotated[int, typer.Option(min=1, help="Requests that a client may make at once.")]
 UploadMegabytesOption = Annotated[float, typer.Option(min=0.001, max=1e6, help="Most megabytes of one picture.")]
 UploadMegapixelsOption = Annotated[float, typer.Option(min=0.001, max=1e6, help="Most megapixels of one picture.")]

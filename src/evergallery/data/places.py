@@ -213,7 +213,7 @@ def _remote(address: str, **options: Any) -> tuple[Any, str]:
         # The cache of listings would keep what is read once in memory for ever.
         system, name = url_to_fs(address, use_listings_cache=False, **options)
     except ValueError as error:
-        raise MissingFileError(f"{address} cannot be read ({_reason(error)}).") from error
+        raise MissingFileError(f"{address} cannot be read ({_reason(error)}): check the address.") from error
     except ImportError as error:
         raise MissingPackageError(address.partition("://")[0], _reason(error)) from error
     return system, name

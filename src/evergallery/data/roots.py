@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from evergallery.data.places import local_path
-from evergallery.errors import InputError
+from evergallery.errors import InputError, require_named
 
 PORTS = {"http": ":80", "https": ":443"}
 
@@ -78,6 +78,7 @@ def root_of(place: str | Path) -> str:
     Raises:
         InputError: nothing can lie below it.
     """
+    require_named("a folder or URL", place)
     path = local_path(place)
     if path is not None:
         return os.path.realpath(path.expanduser())

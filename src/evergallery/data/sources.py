@@ -19,7 +19,7 @@ from evergallery.data.listing import Entry, Listing, list_folder, list_table, sp
 from evergallery.data.places import local_path, read
 from evergallery.data.published import layout_of, require_no_known_set
 from evergallery.data.tables import TABLE_SUFFIXES
-from evergallery.errors import InputError, did_you_mean
+from evergallery.errors import InputError, did_you_mean, require_named
 from evergallery.strings.names import natural, normal
 
 DECODING_THREADS = 4
@@ -115,6 +115,7 @@ def find(
         InputError: there is no such source, or it has no columns. What is wrong inside a listing comes out as it is gone
             through.
     """
+    require_named("the source of images", source)
     path = local_path(source)
     if path is None:
         name = str(source).partition("?")[0].rstrip("/")

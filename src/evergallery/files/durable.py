@@ -148,6 +148,8 @@ def read_json(path: Path) -> Any:
     try:
         with permitted(path):
             return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing: restore it from a backup.") from error
     # What is nested without end is no ValueError.
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path} cannot be read as JSON ({error}); restore it from a backup.") from error

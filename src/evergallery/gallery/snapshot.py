@@ -94,6 +94,8 @@ def take(
     directory, sources = gallery.directory, files_of(gallery.directory)
     check_room(sum(source.stat().st_blocks * 512 for source in sources), path.parent)
     with new_directory(path, private=True) as temporary:
+        # A gallery that nothing was ever stored in has no files.
+        (temporary / FILES).mkdir()
         files = copy_files(
             directory, [str(file.relative_to(directory)) for file in sources], temporary / FILES, on_progress
         )

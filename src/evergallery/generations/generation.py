@@ -351,6 +351,7 @@ def directory_name(number: int) -> str:
 
 
 def generation_directories(directory: Path) -> list[Path]:
-    """The directories of generations, in order of their numbers."""
-    found = [path for path in directory.iterdir() if re.fullmatch(r"v\d{4,}", path.name)]
+    """The directories of generations, in order of their numbers; none where the whole folder is gone."""
+    there = directory.iterdir() if directory.is_dir() else ()
+    found = [path for path in there if re.fullmatch(r"v\d{4,}", path.name)]
     return sorted(found, key=lambda path: int(path.name[1:]))

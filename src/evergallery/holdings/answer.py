@@ -30,7 +30,7 @@ class Answer(BaseModel):
         seconds: that a search may spend on images, after which the candidates that are left keep their older score.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     way: Way = "checked"
     candidates: int = Field(default=CANDIDATES, ge=LEAST_CANDIDATES, le=1000)

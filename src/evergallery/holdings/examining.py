@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from evergallery.adapters.stored import StoredAdapter, adapter_directories
-from evergallery.errors import DamagedError, EvergalleryError, StoredFileError, UnreadableError
+from evergallery.errors import BusyError, DamagedError, EvergalleryError, StoredFileError, UnreadableError
 from evergallery.files import read_object
 from evergallery.gallery.adopted import AdoptedCollection
 from evergallery.generations.generation import Generation, generation_directories
@@ -19,10 +19,17 @@ LINES_NAMED = 5
 
 
 def examine(holdings: Holdings) -> list[str]:
-    """List what is wrong with models, vectors and files, a sentence each; ``doctor`` looks at the checks and the gate, too."""
+    """List what is wrong with models, vectors and files, a sentence each; ``doctor`` looks at the checks and the gate, too.
+
+    Raises:
+        BusyError: another process has the gallery.
+    """
     found, dimensions = _problems_of_models(holdings)
     try:
         found += _problems_of_gallery(holdings, dimensions)
+    except BusyError:
+        # Nothing is wrong with it, and nobody knows.
+        raise
     except EvergalleryError as error:
         found.append(str(error))
     for path in left(holdings.directory):

@@ -86,6 +86,8 @@ class Endpoint(BaseModel):
             return cls.model_validate({"address": address, "terms": terms, **given})
         except ValidationError as error:
             first = error.errors()[0]
+            if first["loc"] == ("terms",):
+                raise InputError(f"The terms of the endpoint are not usable: {fault_of(error)}.") from None
             where = first["loc"][-1] if first["loc"] else "address"
             # Of what is no number, such as an address, nothing is said again: it may hold a secret.
             value = f" {first['input']}" if isinstance(first["input"], int | float) else ""

@@ -27,7 +27,7 @@ class Terms(BaseModel):
         max_pictures: that may be asked for in all, those of tries that failed included.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     batch: int = Field(default=16, ge=1, le=2048)

@@ -52,7 +52,7 @@ class Settings(BaseModel):
         InputError: a value that cannot be.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     train: TrainedPart = _setting(
         "What learns",

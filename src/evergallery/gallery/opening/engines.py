@@ -73,6 +73,27 @@ def open_store(
     return opener(str(place), view or (lambda: EVERYTHING), precision=precision, create=create)
 
 
+def require_target(source: str, target: str) -> None:
+    """Refuse a place that a gallery cannot be copied to, before anything is opened there.
+
+    Args:
+        source: the place of the gallery.
+        target: the place of its copy, a directory or a URL.
+
+    Raises:
+        InputError: both are the same, or the target is a directory that holds something else than a gallery.
+    """
+    here = not (is_url(source) or is_url(target))
+    if source == target or (here and Path(source).resolve() == Path(target).resolve()):
+        raise InputError(f"{target} cannot be copied onto itself: name another place.")
+    if is_url(target) or not Path(target).is_dir():
+        return
+    from evergallery.gallery.edge.directory import holds_no_gallery
+
+    if holds_no_gallery(Path(target)):
+        raise InputError(f"{target} holds something else than a gallery: name a new directory, or an empty one.")
+
+
 def _edge() -> Opener:
     from evergallery.gallery.edge.adopted import open_edge
 
