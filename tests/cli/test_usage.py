@@ -55,7 +55,7 @@ def test_words_that_options_take_are_those_that_are_known() -> None:
         (["gallery", "copy", "shop/gallery", ""], "shop/gallery"),
         ([""], "evergallery"),
     ],
-    ids=lambda value: " ".join(value),
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_an_empty_value_is_refused_and_does_not_mean_this_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], after: str
@@ -66,7 +66,7 @@ def test_an_empty_value_is_refused_and_does_not_mean_this_directory(
     assert done.stderr.startswith(f"evergallery: The value after {after!r} is empty")
     assert [path.name for path in tmp_path.iterdir()] == ["class"]
     with Workspace.create(tmp_path / "shop", size=16) as shop:
-        for call in (shop.index, shop.learn, shop.allow_images):
+        for call in (shop.learn, shop.allow_images):
             with pytest.raises(InputError, match="is empty: give one"):
                 call("")
 
