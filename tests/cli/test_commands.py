@@ -1,9 +1,9 @@
 """The command line as a user meets it: every verb, JSON, exit statuses, wrong input, Ctrl-C."""
 
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from conftest import as_json, coloured_images, evergallery
 from evergallery import Workspace
 from evergallery.data.image_set import ImageSet
 from evergallery.holdings.notes import Problem
+from forked import command, forked, said_by, until
 
 QUICK = ["--epochs", "2", "--batch-size", "16", "--precision", "float32", "--padding", "1"]
 
@@ -261,21 +262,13 @@ def test_ctrl_c_after_the_end_makes_no_failure() -> None:
 
 def test_ctrl_c_says_that_nothing_is_lost(photos: Path, tmp_path: Path) -> None:
     evergallery("init", tmp_path / "shop", "--backbone", "resnet8", "--size", 16)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "evergallery", "learn", str(photos / "spring"), "-w", str(tmp_path / "shop"),
-         *QUICK, "--epochs", "5000"],
-        stderr=subprocess.PIPE, text=True,
-        # A suite that runs in the background of a shell has inherited that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    assert process.stderr is not None
-    with process.stderr:
-        deadline = time.monotonic() + 60
-        while "epoch 2/" not in process.stderr.readline() and time.monotonic() < deadline:
-            pass
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
-    assert process.wait() == 130
+    said = tmp_path / "said"
+    process = forked(said, command, "learn", photos / "spring", "-w", tmp_path / "shop", *QUICK, "--epochs", 5000)
+    until(lambda: process.exitcode is not None or (said.exists() and "epoch 2/" in said.read_text()))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    rest = said_by(process, said)
+    assert process.exitcode == 130
     assert "stopped; nothing that was stored is lost" in rest
     assert "Traceback" not in rest
     evergallery("doctor", "-w", tmp_path / "shop")
