@@ -137,8 +137,8 @@ class TestCheck:
         ("change", "message"),
         [
             ({"v2": None}, "has no array 'v2'"),
-            ({"labels": np.arange(299)}, r"has 300 vectors and labels of shape \(299,\)"),
-            ({"split": np.arange(3)}, r"has 300 vectors and split of shape \(3,\)"),
+            ({"labels": np.arange(299)}, "has 300 vectors and 299 values of 'labels'"),
+            ({"split": np.arange(3)}, "has 300 vectors and 3 values of 'split'"),
             ({"answers": np.full(300, "nobody")}, "None of the answers .* for instance not nobody"),
             ({"v1": np.zeros((300, 5), np.float32)}, r"'v1' of .* has shape \(300, 5\) and must have \(300, 8\)"),
             ({"v1": np.full((300, 8), np.nan, np.float32)}, "Row 0 of the array 'v1'"),

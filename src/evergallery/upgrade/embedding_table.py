@@ -177,7 +177,7 @@ def _vectors(path: Path, name: str, rows: NDArray[Any], shape: tuple[int, int]) 
 def _texts(path: Path, name: str, cells: Sequence[Any], count: int) -> list[str]:
     """A column as text; empty where a cell says nothing, as a negative number of a label does."""
     if len(cells) != count:
-        raise InputError(f"{path} has {count} vectors and {len(cells)} {name}: give one for each.")
+        raise InputError(f"{path} has {count} vectors and {len(cells)} values of {name!r}: give one for each.")
     texts = []
     for row, cell in enumerate(cells):
         try:
