@@ -92,7 +92,7 @@ CURVES = {
 def test_policies_day_by_day(scripts: Scripts) -> None:
     _, simulation = scripts
     # Two devices of 1 000 images a day, so that 10 000 items take five days and what arrives meanwhile one more.
-    world = simulation.World(10_000, 8, 100, 2, 1.0, losses=0.0, images_per_second=1000 / 3600)
+    world = simulation.SimulationSetup(10_000, 8, 100, 2, 1.0, losses=0.0, images_per_second=1000 / 3600)
     found = {policy.title: simulate(simulation, world, policy) for policy in simulation.POLICIES}
     usual, never, random = (
         found[name]
@@ -112,7 +112,7 @@ def test_policies_day_by_day(scripts: Scripts) -> None:
 
 def test_same_seed_same_days_and_losses_cost_a_batch(scripts: Scripts) -> None:
     _, simulation = scripts
-    world = simulation.World(50_000, 20, 500, 3, 1.0, losses=0.5, images_per_second=2000 / 3600, seed=3)
+    world = simulation.SimulationSetup(50_000, 20, 500, 3, 1.0, losses=0.5, images_per_second=2000 / 3600, seed=3)
     for policy in simulation.POLICIES:
         found = simulate(simulation, world, policy)
         assert found == simulate(simulation, world, policy)
@@ -137,7 +137,7 @@ def simulate(simulation: ModuleType, world: object, policy: object) -> dict[str,
 )
 def test_no_item_is_lost_or_done_twice(scripts: Scripts, events: list[tuple[str, int]], order: str) -> None:
     _, simulation = scripts
-    world = simulation.World(items=100, days=30, arrivals=40)
+    world = simulation.SimulationSetup(items=100, days=30, arrivals=40)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulation, "BLOCK", 16)
         gallery = simulation.Gallery(world, order)
@@ -158,7 +158,7 @@ def test_no_item_is_lost_or_done_twice(scripts: Scripts, events: list[tuple[str,
 
 def test_doubtful_items_come_first_or_last(scripts: Scripts) -> None:
     _, simulation = scripts
-    world = simulation.World(items=5_000, days=1, arrivals=0)
+    world = simulation.SimulationSetup(items=5_000, days=1, arrivals=0)
     for order, falling in (("uncertain", True), ("typical", False)):
         gallery = simulation.Gallery(world, order)
         doubt = gallery.doubt[gallery.take(5_000)].astype(int)
@@ -167,7 +167,7 @@ def test_doubtful_items_come_first_or_last(scripts: Scripts) -> None:
 
 def test_books_that_are_wrong_are_said(scripts: Scripts) -> None:
     _, simulation = scripts
-    gallery = simulation.Gallery(simulation.World(items=10, days=1, arrivals=0), "random")
+    gallery = simulation.Gallery(simulation.SimulationSetup(items=10, days=1, arrivals=0), "random")
     rows = gallery.take(4)
     assert gallery.problems() == ["4 items are in nobody's hand."]
     gallery.done(rows)
