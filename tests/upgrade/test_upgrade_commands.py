@@ -185,7 +185,7 @@ def test_committing_asks_and_deletes_nothing_unasked(tmp_path: Path) -> None:
     counted = evergallery(*commands(refused)[0])
     assert counted.stdout == "200 earlier vectors deleted.\n"
     assert "settling earlier and new versions: " in counted.stderr
-    assert "--yes answers" in evergallery("refresh", "v3", "--yes", *here, expect=2).stderr
+    assert "--yes belongs to --commit" in evergallery("refresh", "v3", "--yes", *here, expect=2).stderr
     assert "No refresh is open" in evergallery("refresh", "--discard", "--yes", *here, expect=1).stderr, (
         "it asks nothing anyway"
     )
