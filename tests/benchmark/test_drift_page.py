@@ -22,7 +22,7 @@ def drift(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_usual_queries_raise_no_alarm_and_strange_ones_do(drift: ModuleType) -> None:
-    world = drift.World.draw(0, pool=20_000)
+    world = drift.QueryModel.draw(0, pool=20_000)
     draw = np.random.default_rng(0)
     alarms = {
         kind: [drift.life(world, kind, 6, draw, size=800) for _ in range(5)]

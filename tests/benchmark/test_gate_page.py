@@ -40,7 +40,7 @@ def test_the_same_through_the_verbs(gate: ModuleType, tmp_path: Path) -> None:
     """Refreshed completely in the shadow, checked, and offered for promotion."""
     promoted = {}
     for name in ("random", "worse", "much better"):
-        world, draw = gate.World.draw(0), np.random.default_rng(0)
+        world, draw = gate.ClassGeometry.draw(0), np.random.default_rng(0)
         folder = tmp_path / name
         folder.mkdir()
         labels, *stored = world.held_out(gate.MODELS[name], "refreshed", 60, draw)

@@ -269,7 +269,7 @@ def test_damaged_files_are_named(filled: Path) -> None:
     with pytest.raises(DamagedError, match=r"files in .*1111 cannot be opened .*restore them from a backup"):
         EdgeStore(filled)
     (filled / OLD[:16] / "space.json").unlink()
-    with pytest.raises(DamagedError, match=r"space\.json cannot be read"):
+    with pytest.raises(DamagedError, match=r"space\.json is missing: restore it from a backup"):
         EdgeStore(filled)
 
 

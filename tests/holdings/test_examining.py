@@ -162,6 +162,14 @@ def test_a_file_where_a_folder_belongs_is_a_sentence(shop: Workspace) -> None:
     assert "Traceback" not in told.stderr
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "marks.jsonl", "held.json", "tokens.json", "gate.toml"])
+def test_a_folder_where_a_file_belongs_is_named(shop: Workspace, name: str) -> None:
+    path = shop.directory / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    assert any(problem.startswith(f"{path} is no file: move it out") for problem in shop.doctor())
+
+
 def test_a_gallery_that_is_in_use_is_not_called_damaged(shop: Workspace) -> None:
     assert shop.gallery.count()
     with pytest.raises(BusyError):

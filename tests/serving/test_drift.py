@@ -109,6 +109,7 @@ def test_what_was_kept_of_something_else_is_not_taken(tmp_path: Path, generation
         drift = Drift(tmp_path, 400, executor)
         feed(drift, executor, generation, 3, seed=0)
         assert drift.told().reference == 3  # type: ignore[union-attr]
+    assert (tmp_path / FOLDER / "v1.json.damaged").read_text() == '{"fingerprint": 1}', "what cannot be read is kept"
     with pytest.raises(InputError, match="tells nothing"):
         Drift(tmp_path, 10, executor)
 

@@ -294,7 +294,7 @@ class TestChoosing:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("some",), "no way 'some'"),
+            (("some",), "No way of answering is called 'some'"),
             (("dual", 10), "Candidates belong to re-scoring"),
             (("rescore", 0), "candidates = 0"),
             (("rescore", None, -1.0), "seconds"),

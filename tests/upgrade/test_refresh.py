@@ -262,7 +262,7 @@ class TestRefresh:
             ({"rate": float("nan")}, "rate of nan is not usable: it must be a number above 0"),
             ({"budget": float("inf")}, "budget of inf is not usable"),
             ({"batch": 0}, "batch of 0 is not usable"),
-            ({"order": "alphabetical"}, "no order 'alphabetical': choose random"),
+            ({"order": "alphabetical"}, "No order is called 'alphabetical': choose one of random"),
         ],
     )
     def test_arguments_out_of_range(self, switched: Workspace, arguments: dict[str, float], message: str) -> None:

@@ -88,5 +88,5 @@ def test_what_is_not_there_is_said(shop: Workspace, tmp_path: Path) -> None:
     assert "say with --data-dir" in evergallery("verify", "v2", "--data", "lfw", *where, expect=2).stderr
     message = evergallery("verify", "v2", "--data", "lfw", "--data-dir", tmp_path, *where, expect=2).stderr
     assert "lacks pairs.txt" in message
-    assert "no evaluation set 'lwf'" in evergallery("verify", "v2", "--data", "lwf", *where, expect=2).stderr
+    assert "No evaluation set is called 'lwf'" in evergallery("verify", "v2", "--data", "lwf", *where, expect=2).stderr
     evergallery("verify", "v9", "--data", "lfw", "--data-dir", shop.directory.parent / "sets", *where, expect=3)

@@ -54,6 +54,11 @@ def _problems_of_records(holdings: Holdings) -> list[str]:
         except StoredFileError as error:
             found.append(str(error))
     held, tokens = holdings.directory / HELD, holdings.directory / "tokens.json"
+    found += [
+        f"{path} is no file: move it out of the workspace, and restore the file from a backup if there was one."
+        for path in (holdings.journal.path, holdings.marks.path, held, tokens, holdings.directory / "gate.toml")
+        if path.exists() and not path.is_file()
+    ]
     try:
         if held.is_file() and read_object(held, items=int)["items"] < 0:
             raise DamagedError(f"{held} does not say how many items the gallery had.")

@@ -152,7 +152,10 @@ class Drift:
         try:
             kept = Traffic.model_validate(read_json(path))
         except (ValueError, StoredFileError):
-            log.warning("%s cannot be read, so that a new reference of the queries begins", path.name)
+            aside = path.with_name(f"{path.name}.damaged")
+            if is_writable(path.parent):
+                path.replace(aside)
+            log.warning("%s cannot be read, so that a new reference of the queries begins: it lies in %s", path, aside)
             return None
         fits = (kept.fingerprint, kept.way, kept.size) == (like.fingerprint, like.way, like.size)
         rows = all(len(row) == 1 + DIRECTIONS for row in kept.reference) and len(kept.reference) <= kept.size
