@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,6 +147,22 @@ def test_a_gpu_makes_what_the_processor_makes(name: str) -> None:
     with exact(gpu):
         made = moved(work(*moved(given, gpu), **moved(named, gpu)), CPU)
     assert_same(made, work(*given, **named), 1e-5)
+
+
+def test_exact_work_may_call_exact_work() -> None:
+    """The switches are there without a GPU; with a lock that is taken once only, this thread would wait for itself."""
+
+    def work() -> None:
+        with exact(torch.device("cuda")), exact(torch.device("cuda")):
+            allowed.append(torch.backends.cuda.matmul.allow_tf32)
+
+    allowed: list[bool] = []
+    before = torch.backends.cuda.matmul.allow_tf32
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert allowed == [False]
+    assert torch.backends.cuda.matmul.allow_tf32 == before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -14,8 +14,8 @@ Made = TypeVar("Made")
 GPU_LIBRARIES = ("CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error")
 """Parts of the messages of a GPU's libraries when they fail."""
 
-_EXACT = threading.Lock()
-"""The lock of whoever computes exactly: the switches are those of the whole process."""
+_EXACT = threading.RLock()
+"""The lock of whoever computes exactly, and calls what does so too: the switches are those of the whole process."""
 
 
 @contextmanager
