@@ -43,23 +43,13 @@ SET = {
 """What is set, or was found while something was built and is told as that, by page."""
 
 
-def prose(path: Path) -> Iterator[str]:
-    """The paragraphs of a page, each as one line: no tables, no code, and nothing that a command writes."""
-    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
-    text = re.sub(r"<!-- (?!end|figures)([\w ]+) -->.*?<!-- end of \1 -->", "", text, flags=re.DOTALL)
-    text = re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
-    for paragraph in re.split(r"\n\s*\n|\n(?=- )", text):
-        if not paragraph.lstrip().startswith(("|", "<")):
-            yield " ".join(paragraph.split())
-
-
 @pytest.fixture
 def claims(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import claims
 
     yield claims
-    for name in ("claims", "common"):
+    for name in ("claims", "measured", "common"):
         sys.modules.pop(name, None)
 
 
@@ -79,11 +69,13 @@ def test_each_claim_stands_in_its_page_and_is_carried(claims: ModuleType) -> Non
 
 @pytest.mark.parametrize("path", HELD, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_figure_in_words_is_that_of_a_claim(claims: ModuleType, path: Path) -> None:
+    from measured import prose
+
     page = str(path.relative_to(ROOT))
     held = [" ".join(claim.words.split()) for claim in claims.CLAIMS if claim.page == page]
     left = [*held, *SET.get(page, ())]
     unused = set(SET.get(page, ()))
-    for paragraph in prose(path):
+    for paragraph in prose(path.read_text()):
         unused -= {words for words in unused if words in paragraph}
         if re.match(NOT_MEASURED, paragraph):
             continue
