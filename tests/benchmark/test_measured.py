@@ -44,7 +44,8 @@ def test_an_altered_figure_is_seen(measured: ModuleType, page: str) -> None:
 
 def test_a_figure_of_no_file_is_named(measured: ModuleType) -> None:
     def faults(text: str) -> list[str]:
-        return page.faults([*measured.prose(text)])
+        found: list[str] = page.faults([*measured.prose(text)])
+        return found
 
     page = measured.Page(
         measured=(measured.Measured("It takes {1.5} s, {twice} as long.", lambda: (1.46, 2.2)),), set=("Below 2 s.",)
