@@ -15,9 +15,11 @@ from evergallery import Workspace
 from evergallery.errors import InputError, RefusedError
 from evergallery.holdings.answer import CHECKED, Answer
 from evergallery.holdings.state import Refresh
+from evergallery.upgrade import refreshing
 from evergallery.upgrade.advice import next_step
 from evergallery.upgrade.options import Recommendation
-from evergallery.upgrade.refreshing import TimeBudget
+from evergallery.upgrade.pace import TimeBudget
+from evergallery.upgrade.plan import share_for
 from evergallery.watching import Watcher
 from forked import first_line, forked
 from shops import held_out, learn_again, make_photos, make_shop, spaces, vectors
@@ -38,6 +40,11 @@ def switched(shop: Workspace) -> Workspace:
 
 def photo(shop: Workspace, name: str = "class 3/060.png") -> Path:
     return shop.directory.parent / "photos" / name
+
+
+def no_plan(*_: object) -> None:
+    """Stands for the measuring of a plan, where none may be measured."""
+    raise AssertionError("a plan is measured for what is refused anyway")
 
 
 class TestPlan:
@@ -232,8 +239,11 @@ class TestRefresh:
         assert 0 < done.refreshed < 200
         assert done.stopped_by == "until"
         assert recall(switched) >= 0.9
-        with pytest.raises(InputError, match="not expected at any share"):
-            switched.refresh("v2", until=1.1)
+
+    def test_a_recall_that_nothing_reaches_is_refused(self, switched: Workspace) -> None:
+        assert share_for(0.9, (0.0, 0.5, 1.0), (0.5, 0.9, 0.95)) == 0.5
+        with pytest.raises(InputError, match=r"0\.96 is not expected at any share: .* 0\.950"):
+            share_for(0.96, (0.0, 0.5, 1.0), (0.5, 0.9, 0.95))
 
     def test_nothing_to_refresh_begins_nothing(self, switched: Workspace) -> None:
         with pytest.raises(InputError, match="nothing but vectors of v1"):
@@ -247,10 +257,14 @@ class TestRefresh:
         assert switched.refresh("v2", fraction=0.5).remaining == 100
         assert switched.refresh("v2").remaining == 0
 
-    def test_only_one_refresh_is_open(self, switched: Workspace) -> None:
+    @pytest.mark.parametrize("until", [None, 0.5])
+    def test_only_one_refresh_is_open_and_another_is_refused_before_anything_is_measured(
+        self, switched: Workspace, monkeypatch: pytest.MonkeyPatch, until: float | None
+    ) -> None:
         switched.refresh("v2", fraction=0.1)
+        monkeypatch.setattr(refreshing, "measured_plan", no_plan)
         with pytest.raises(RefusedError, match=r"r1, a refresh for v2, is open: .*--commit"):
-            switched.refresh("v3")
+            switched.refresh("v3", until=until)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -263,9 +277,15 @@ class TestRefresh:
             ({"budget": float("inf")}, "budget of inf is not usable"),
             ({"batch": 0}, "batch of 0 is not usable"),
             ({"order": "alphabetical"}, "No order is called 'alphabetical': choose one of random"),
+            ({"until": 1.1}, "recall@1 of 1.1 is not usable: give a share of the queries"),
+            ({"until": 0.5, "workers": 2}, "Workers are a cluster's"),
+            ({"until": 0.5, "rate": -1.0}, "rate of -1 is not usable"),
         ],
     )
-    def test_arguments_out_of_range(self, switched: Workspace, arguments: dict[str, float], message: str) -> None:
+    def test_arguments_out_of_range(
+        self, switched: Workspace, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, float], message: str
+    ) -> None:
+        monkeypatch.setattr(refreshing, "measured_plan", no_plan)
         with pytest.raises(InputError, match=message):
             switched.refresh("v2", **arguments)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
 """Images from folders, tables, array files, single files and named sets, into one image set."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -85,13 +85,15 @@ def load(
             )
     else:
         images = found
-    parts: list[str | None] = images.split.tolist() if images.split is not None else [None] * len(images)
-    named = (
-        (images.classes[label] if label >= 0 else None, split)
-        for label, split in zip(images.labels.tolist(), parts, strict=True)
-    )
-    check_classes(named, minimum_per_class, str(source))
+    check_classes(_labels_and_splits(images), minimum_per_class, str(source))
     return images
+
+
+def _labels_and_splits(images: ImageSet) -> Iterator[tuple[str | None, str | None]]:
+    """The label and the split of each image, where it has them."""
+    splits: list[str | None] = images.split.tolist() if images.split is not None else [None] * len(images)
+    for label, split in zip(images.labels.tolist(), splits, strict=True):
+        yield images.classes[label] if label >= 0 else None, split
 
 
 def find(

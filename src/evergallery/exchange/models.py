@@ -83,19 +83,12 @@ def register(
     if isinstance(model, str) and model.lower().startswith(("http://", "https://")):
         model = Endpoint.of(model)
     decoding = REDUCED if reduce_jpegs else None
-    given = {
+    asked = {
         "size": size, "fit": fit, "kept": kept, "interpolation": interpolation, "mean": mean, "std": std, "decoding": decoding,
     }  # fmt: skip
-    given = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in asked.items() if value is not None}
     with lock(holdings.directory / "generations" / ".lock", "register"):
-        if isinstance(model, Endpoint):
-            generation = _register_endpoint(holdings, model, given, weights)
-        elif _is_onnx(model) or callable(model) or ":" in str(model):
-            if weights is not None:
-                raise InputError(f"{model} has its weights inside: leave --weights out.")
-            generation = _register_foreign(holdings, model, given)
-        else:
-            generation = _register_network(holdings, str(model), _Weights(weights, pretrained, seed), given, watcher)
+        generation = _registered(holdings, model, _Weights(weights, pretrained, seed), given, watcher)
         promote_first(holdings, generation)
     holdings.journal.record("register", generation=generation.name, kind=generation.card.kind, model=str(model))
     return generation
@@ -113,6 +106,23 @@ class _Weights:
         if self.file is not None:
             return str(self.file)
         return "pretrained" if self.pretrained else f"seed {self.seed}"
+
+
+def _registered(
+    holdings: Holdings,
+    model: "str | Path | Endpoint | Callable[..., Any]",
+    weights: _Weights,
+    given: dict[str, Any],
+    watcher: Watcher,
+) -> Generation:
+    """Write a generation of whichever kind the model is, or return the one that it is already."""
+    if isinstance(model, Endpoint):
+        return _register_endpoint(holdings, model, given, weights.file)
+    if _is_onnx(model) or callable(model) or ":" in str(model):
+        if weights.file is not None:
+            raise InputError(f"{model} has its weights inside: leave --weights out.")
+        return _register_foreign(holdings, model, given)
+    return _register_network(holdings, str(model), weights, given, watcher)
 
 
 def _is_onnx(model: object) -> bool:

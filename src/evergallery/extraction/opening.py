@@ -11,6 +11,16 @@ from evergallery.holdings.runtimes import running
 from evergallery.watching import SILENT, Watcher
 
 
+def require_workers(cluster: str | None, workers: int | None) -> None:
+    """Refuse a number of workers that cannot be, or that belongs to no cluster.
+
+    Raises:
+        InputError: it is one.
+    """
+    if workers is not None and (cluster is None or workers < 1):
+        raise InputError("Workers are a cluster's, at least one: give  --cluster ADDRESS --workers N")
+
+
 @contextmanager
 def extracting(
     holdings: Holdings,
@@ -32,8 +42,7 @@ def extracting(
         MissingExtraError: a cluster without ray.
         NotFoundError: nothing answers at its address.
     """
-    if workers is not None and (cluster is None or workers < 1):
-        raise InputError("Workers are a cluster's, at least one: give  --cluster ADDRESS --workers N")
+    require_workers(cluster, workers)
     if cluster is not None and generation.is_asked:
         raise InputError(
             f"{generation.name} is asked over HTTP, and a cluster would ask no faster: leave --cluster out."

@@ -17,7 +17,8 @@ from evergallery.errors import InputError
 from evergallery.strings.names import forms
 
 Precision = Literal["float32", "float16", "int8"]
-"""The precision of kept vectors: as they are; rounded to half the bytes; or rounded, with an index of bytes."""
+"""The precision of kept vectors: ``float32`` as they are; ``float16`` rounded to half the bytes; ``int8`` rounded as well, and
+large galleries are searched by a quarter of the bytes. docs/storage.md says what each costs."""
 
 CONFLICTS_KEPT = 100
 FLOOR = 0.95

@@ -11,6 +11,7 @@ from evergallery.data.sources import find, folder_at
 from evergallery.errors import InputError
 from evergallery.extraction.opening import extracting
 from evergallery.gallery.items import Item, PutCounts
+from evergallery.generations.generation import Generation
 from evergallery.holdings.comparing import require_compatible, space_of, stored_spaces
 from evergallery.holdings.holdings import Holdings
 from evergallery.holdings.image_roots import allowing
@@ -64,26 +65,40 @@ def index(
         RefusedError: the gallery holds vectors that this generation has not been shown to be compatible with.
         NotFoundError: nothing answers at the cluster's address.
     """
+    folder = _compared_folder(data, split, sync=sync, prune=prune)
     holdings.gallery.refuse_items()
-    folder = None if isinstance(data, ImageSet) else folder_at(data)
-    if (sync or prune) and (folder is None or split is not None or not sync):
-        raise InputError("What is gone is known of a whole folder alone: index a folder, without --split, with --sync.")
     maker = holdings.generation(generation) if generation else holdings.promoted
     require_compatible(holdings, Space(maker), stored_spaces(holdings))
     places = SourceRoots("" if isinstance(data, ImageSet) else data, data_dir, holdings.state.image_roots)
-    images: ImageSet | Listing
-    if isinstance(data, ImageSet):
-        images = data
-    else:
-        images = find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
-    if isinstance(images, Listing):
-        images = places.watched(images)
-    policy = StoredItemPolicy(relabel, folder if sync else None, lambda question: prune or watcher.confirms(question))
+    images = _images_of(data, maker, places, data_dir, metadata)
+    policy = StoredItemPolicy(relabel, folder, lambda question: prune or watcher.confirms(question))
     with allowing(holdings, places, watcher), extracting(holdings, maker, cluster, workers, watcher) as extraction:
         source = IndexSource(images, str(data), holdings.directory / "skipped.csv", split, policy)
         done = index_images(holdings.gallery, maker, extraction, source, watcher)
     _record(holdings, done, extraction.how)
     return done
+
+
+def _compared_folder(data: str | Path | ImageSet, split: str | None, *, sync: bool, prune: bool) -> str | None:
+    """The folder whose stored items are all compared with what is in it now; ``None`` where nobody asks for that.
+
+    Raises:
+        InputError: it is asked for of something else than a whole folder, or only what follows from it is.
+    """
+    folder = None if isinstance(data, ImageSet) or not sync else folder_at(data)
+    if (sync or prune) and (folder is None or split is not None):
+        raise InputError("What is gone is known of a whole folder alone: index a folder, without --split, with --sync.")
+    return folder
+
+
+def _images_of(
+    data: str | Path | ImageSet, maker: Generation, places: SourceRoots, data_dir: Path | None, metadata: Sequence[str]
+) -> ImageSet | Listing:
+    """The images of a source, or where they are; ``places`` notes what the listing leads to as it is gone through."""
+    if isinstance(data, ImageSet):
+        return data
+    found = find(data, maker.preprocessing, data_dir=data_dir, require_labels=False, metadata=metadata)
+    return places.watched(found) if isinstance(found, Listing) else found
 
 
 def _record(holdings: Holdings, done: IndexResult, how: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -57,55 +58,85 @@ def create(
         backbone: ``resnet8``, ``resnet20``, ``resnet32``, ``resnet44``, ``resnet56``, any timm model, or ``torchvision/NAME``.
         dim: D of the embedding; the backbone's own width by default.
         neck: ``linear`` where a dimension is asked for, else ``none``.
-        size: side of the input in pixels, or height and width; the backbone's own by default.
+        size: side of the input in pixels, or height and width; the backbone's own by default. See ``Preprocessing``.
         fit: how an image of another shape is brought to that of the input.
-        kept: share of the sides of what ``fit="crop"`` keeps that is seen, in its middle: 224 / 256 for the usual "shorter side
-            to 256, then the middle 224". Random crops of learning are cut from all of it.
+        kept: share in (0, 1] of the sides of what ``fit="crop"`` keeps that is seen, in its middle.
         interpolation: of resizing; the backbone's own by default.
-        head: kind of classifier used in training. ``unit-rows`` is CSD's, and ``projected-rows`` as its code learns it; next
-            to a batch-hard triplet loss they may collapse to one point in its first epochs, which ``cosine`` with its larger
-            gradients does not.
+        head: kind of classifier used in training; see ``evergallery.network.heads.Head``.
         store: where the gallery is: a directory inside the workspace, or the URL of an empty or new gallery in another
-            engine. A password in it is not written down: give it to the engine as its documentation says.
-        precision: that the gallery keeps vectors in: ``float16`` takes half of their bytes, ``int8`` searches large
-            galleries by a quarter of them; see docs/storage.md for what each costs.
+            engine. A password in it is not written down.
+        precision: that the gallery keeps vectors in; see ``evergallery.gallery.items.Precision``.
         pretrained: register the backbone with its published weights as the first generation.
         weights: the same with the weights in a file: safetensors, or a plain state dict.
-        reduce_jpegs: decode a JPEG at an eighth, a quarter or half of its size where that is still not smaller than the
-            input.
+        reduce_jpegs: decode a JPEG at a part of its size where that is not smaller than the input: ``decoding=3`` there.
         watcher: hears of a host that is asked for weights.
 
     Raises:
-        InputError: the directory is not empty, the weights cannot be had, the network cannot be built, or the URL cannot be
-            used.
+        InputError: the directory is not empty, or the weights, the network or the URL cannot be used.
         NotFoundError: the gallery's server does not answer.
         RefusedError: the gallery is not empty.
     """
-    path = Path(directory)
+    path = _free(Path(directory))
+    network = NetworkChanges(backbone, dim, neck)
+    published = _Published(backbone, weights, pretrained)
+    published.require_unchanged(network)
+    architecture = network.of(Architecture())
+    asked: dict[str, Any] = {"size": size, "fit": fit, "kept": kept, "interpolation": interpolation}
+    pixels = _preprocessing(backbone, **asked, decoding=REDUCED if reduce_jpegs else DECODING).to_dict()
+    place = without_password(store)
+    state = State(architecture=architecture, preprocessing=pixels, head=head, store=place)
+    _require_empty(place, precision)
+    _write(path, state, precision)
+    return published.registered(Holdings(path), **asked, reduce_jpegs=reduce_jpegs, watcher=watcher)
+
+
+@dataclass(frozen=True)
+class _Published:
+    """The weights of a backbone as somebody else has trained it, which make it the first generation.
+
+    Attributes:
+        backbone: by name.
+        weights: a file of them.
+        pretrained: whether they are those that were published.
+    """
+
+    backbone: str
+    weights: str | Path | None
+    pretrained: bool
+
+    @property
+    def asked_for(self) -> bool:
+        """Return whether there is to be such a generation."""
+        return self.pretrained or self.weights is not None
+
+    def require_unchanged(self, network: NetworkChanges) -> None:
+        """Refuse another neck or dimension than the backbone has: no weights were published for them.
+
+        Raises:
+            InputError: one is asked for.
+        """
+        if self.asked_for and (network.dimension is not None or network.neck is not None):
+            raise InputError(
+                f"The first generation is {self.backbone} as it was published: leave --dim and --neck out here, and give them "
+                f"to the generation that learns from it, with  evergallery learn IMAGES --neck linear"
+            )
+
+    def registered(self, holdings: Holdings, **given: Any) -> Holdings:
+        """A new workspace with it as the first generation, where that is asked for; without a workspace where it cannot be."""
+        if self.asked_for:
+            try:
+                register(holdings, self.backbone, weights=self.weights, pretrained=self.pretrained, **given)
+            except BaseException:
+                shutil.rmtree(holdings.directory)
+                raise
+        return holdings
+
+
+def _free(path: Path) -> Path:
+    """The same place, which nobody uses."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(_occupied(path))
-    if (pretrained or weights is not None) and (dim is not None or neck is not None):
-        raise InputError(
-            f"The first generation is {backbone} as it was published: leave --dim and --neck out here, and give them to "
-            f"the generation that learns from it, with  evergallery learn IMAGES --neck linear"
-        )
-    architecture = NetworkChanges(backbone, dim, neck).of(Architecture())
-    asked: dict[str, Any] = {"size": size, "fit": fit, "kept": kept, "interpolation": interpolation}
-    preprocessing = _preprocessing(backbone, **asked, decoding=REDUCED if reduce_jpegs else DECODING)
-    place = without_password(store)
-    if is_url(place):
-        _require_empty(place, precision)
-    state = State(architecture=architecture, preprocessing=preprocessing.to_dict(), head=head, store=place)
-    _write(path, state, precision)
-    holdings = Holdings(path)
-    if pretrained or weights is not None:
-        try:
-            published: dict[str, Any] = {"weights": weights, "pretrained": pretrained, "reduce_jpegs": reduce_jpegs}
-            register(holdings, backbone, **published, **asked, watcher=watcher)
-        except BaseException:
-            shutil.rmtree(path)
-            raise
-    return holdings
+    return path
 
 
 def _preprocessing(backbone: str, **given: Any) -> Preprocessing:
@@ -119,6 +150,9 @@ def _preprocessing(backbone: str, **given: Any) -> Preprocessing:
 
 
 def _require_empty(place: str, precision: Precision) -> None:
+    """Refuse another engine's gallery that holds items; one inside the workspace is not there yet."""
+    if not is_url(place):
+        return
     with closing(open_store(place, precision=precision)) as gallery:
         if gallery.count(view=View()):
             raise RefusedError(f"The gallery {place} is not empty: name another one, or another name in the URL.")

@@ -60,21 +60,17 @@ def learn(
         parent: generation to learn from; the promoted one by default.
         old_data: images of the old categories, for methods that need them (joint).
         classes: learn only these of the data's classes.
-        settings: of the training, or those that are to differ from the usual ones: ``Settings()`` for a network from
-            scratch, ``Settings.update()`` for one that begins with its parent's weights, ``Settings.neck()`` where only
-            the neck learns.
+        settings: of the training, or those of them that are to differ from the usual ones, see ``Settings``.
         backbone: another one than the parent's (than the workspace's, for a first generation).
         dim: another dimension of the embedding.
         neck: another neck.
         head: another kind of classifier in training.
-        train: ``neck`` learns a neck on features that the backbone makes of each image once; ``last-stage`` the last
-            stage of the backbone as well; ``all`` everything. By default the neck, where the backbone was trained
-            elsewhere (registered, or begun with published weights) and has been frozen since; otherwise all.
+        train: what learns. By default the neck, where the backbone was trained elsewhere (registered, or begun with
+            published weights) and has been frozen since; otherwise all.
         pretrained: begin with the backbone's published weights rather than the parent's.
         weights: begin with the backbone's weights in this file: safetensors, or a plain state dict.
         from_scratch: begin with new weights rather than the parent's.
-        supporting_weights: where a method trains a second network that begins with published weights, as mutual
-            distillation with ``supporting="pretrained"``: a file of those.
+        supporting_weights: a file of those that the second network of ``Mutual(supporting="pretrained")`` begins with.
         data_dir: where named sets lie.
         watcher: hears of progress.
 

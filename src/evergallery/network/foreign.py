@@ -245,25 +245,13 @@ def onnx_model(path: Path, size: Size, dimension: int | None = None, *, on_gpu: 
     """
     name = str(path)
     session = _session_on_gpu(path) if on_gpu else _session(path)
-    inputs = session.get_inputs()
-    shape = list(inputs[0].shape) if len(inputs) == 1 else []
-    expected = (3, *sides(size))
-    fits = len(shape) == 4 and all(
-        not isinstance(have, int) or have == want for have, want in zip(shape[1:], expected, strict=True)
-    )
-    if not fits or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
-        found = ", ".join(f"{entry.name} {entry.shape} {entry.type}" for entry in inputs) or "none"
-        told = ", ".join(map(str, expected))
-        raise InputError(
-            f"{name} has the inputs {found}: it must have one, a float tensor (B, {told}); name its size with --size, "
-            f"or export it anew."
-        )
-    number_type = np.float32 if inputs[0].type == "tensor(float)" else np.float16
-    fixed = shape[0] if isinstance(shape[0], int) else None
+    pictures = _input_of_pictures(name, session, size)
+    number_type = np.float32 if pictures.type == "tensor(float)" else np.float16
+    fixed = pictures.shape[0] if isinstance(pictures.shape[0], int) else None
 
     def answer(images: NDArray[np.float32], outputs: list[str]) -> list[Any]:
         try:
-            return list(session.run(outputs, {inputs[0].name: images.astype(number_type)}))
+            return list(session.run(outputs, {pictures.name: images.astype(number_type)}))
         # The runtime's errors have no common base.
         except Exception as error:
             if on_gpu and any(words in str(error) for words in NO_MEMORY):
@@ -287,8 +275,29 @@ def onnx_model(path: Path, size: Size, dimension: int | None = None, *, on_gpu: 
     if numbers == "bfloat16":
         if not is_installed("openvino"):
             raise MissingExtraError("A model in bfloat16", "fast")
-        running = openvino_model(path, inputs[0].name, expected, part_size(size), "bf16")
+        running = openvino_model(path, pictures.name, (3, *sides(size)), part_size(size), "bf16")
     return ForeignModel(name, running, dimension or _dimension(name, running, size), path, Computation(numbers, on_gpu))
+
+
+def _input_of_pictures(name: str, session: Any, size: Size) -> Any:
+    """The one input of a model in ONNX Runtime, for floats (B, 3, H, W) of a size.
+
+    Raises:
+        InputError: it has other inputs.
+    """
+    inputs = session.get_inputs()
+    expected = (3, *sides(size))
+    shape = list(inputs[0].shape) if len(inputs) == 1 else []
+    fits = len(shape) == 4 and all(
+        not isinstance(have, int) or have == want for have, want in zip(shape[1:], expected, strict=True)
+    )
+    if not fits or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
+        found = ", ".join(f"{entry.name} {entry.shape} {entry.type}" for entry in inputs) or "none"
+        raise InputError(
+            f"{name} has the inputs {found}: it must have one, a float tensor (B, {', '.join(map(str, expected))}); name its "
+            f"size with --size, or export it anew."
+        )
+    return inputs[0]
 
 
 def onnx_preprocessing(path: Path) -> dict[str, Any]:

@@ -16,12 +16,15 @@ class Head(nn.Module):
     Kinds, for features ``f`` and row ``w``:
 
     - ``linear``: ``<f, w>``
-    - ``unit-rows``: ``<f, w / |w|>``. The gradient takes the normalisation into account.
+    - ``unit-rows``: ``<f, w / |w|>``, the head of CSD. The gradient takes the normalisation into account.
     - ``projected-rows``: the same logits, the head of CSD as its code learns it: before each pass in training the rows are
       brought back to unit length in place, and the gradient is that of ``linear``.
     - ``cosine``: ``scale · cos(f, w)``
     - ``simplex``: ``<f, w>`` with the D + 1 corners of a regular simplex, the head of CoReS. They are never trained and
       all there from the first class on: logits are of all of them, and ``classes`` says how many are in use.
+
+    Next to a batch-hard triplet loss ``unit-rows`` and ``projected-rows`` may collapse to one point in the first epochs, which
+    ``cosine`` with its larger gradients does not.
     """
 
     weight: Tensor

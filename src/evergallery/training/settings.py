@@ -23,7 +23,8 @@ from evergallery.errors import InputError, fault_of
 
 TrainingPrecision = Literal["auto", "bf16", "float32"]
 TrainedPart = Literal["neck", "last-stage", "all"]
-"""The part of a network that learns: the neck, on features that its frozen backbone made once; also the last stage; or all."""
+"""The part of a network that learns: the ``neck``, on features that its frozen backbone makes of each image once; the
+``last-stage`` of the backbone as well; or ``all``."""
 Group = Literal["What learns", "Length and rate", "Augmentation", "Choice of the epoch", "Machine", "Seeds"]
 """The groups of settings that belong together."""
 
@@ -47,6 +48,9 @@ def _colour(values: tuple[int, ...]) -> tuple[int, ...]:
 
 class Settings(BaseModel):
     """Settings of one training run; the description of each field says what it does.
+
+    The usual ones are ``Settings()`` for a network from scratch, ``Settings.update()`` for one that begins with its parent's
+    weights, and ``Settings.neck()`` where only the neck learns.
 
     Raises:
         InputError: a value that cannot be.

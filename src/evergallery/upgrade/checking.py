@@ -50,23 +50,17 @@ def check(
 
     Args:
         generation: the one that would query.
-        data: held-out images; see ``evergallery.evaluation.protocol`` for which of them are queries. Where nothing can be
-            extracted, a table of embeddings will do: an ``.npz`` with an array (N, D) for each generation under its name, or
-            Parquet with such columns of lists; and (N,) ``labels`` (``label`` in Parquet), ``split``, ``ids`` (``id``) and
-            ``answers`` (``answer``), each optional.
-            ``@gallery`` stands for the stored items that have a label, ``@marks`` for the queries of which somebody has marked
-            right results, among the stored items.
+        data: held-out images, a table of their embeddings, ``@gallery`` or ``@marks``: see
+            ``evergallery.upgrade.held_out.HeldOutSource``, which says the same of ``answers``, ``queries`` and ``gallery``.
         against: whose vectors would be searched: a generation, an adapter that maps stored vectors, or ``all`` for
             the whole lineage; by default the promoted one (its parent, for that one itself) and whatever the gallery
             holds.
         best: a generation trained without the constraint of compatibility, for update gain and price.
         old_classes: names of the classes that the older generation knew, on which forgetting is measured. By default those
             that it has learned; where it knows none, as a registered model, the labels of its items in the gallery.
-        answers: a ``.csv`` or Parquet table ``query,item[,grade]`` that says which items of the gallery are right for which
-            queries: one row for one right answer, several rows for several, with grades above 0 for better and worse ones.
-            Queries and items are named by item id, address, or file name. In place of labels.
+        answers: a table ``query,item[,grade]`` that says in place of labels which items are right for which queries.
         queries: split of the queries.
-        gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
+        gallery: split of the gallery, or ``@gallery``.
         price_per_hour: of this machine, in whatever currency, for what each way of answering costs.
         among: how many candidates this is one of. Each of so many intervals is wider, so that all of them hold at once with the
             policy's confidence (Bonferroni); what is remembered is judged by them too.
@@ -89,10 +83,7 @@ def check(
         return _without_labels(compared, held_out)
     criteria = _Criteria(policy, _asked_of_promotion(holdings, compared.new), price_per_hour)
     result = _measure(holdings, compared, held_out, criteria, watcher)
-    if is_writable(holdings.directory):
-        remember(holdings, result)
-    else:
-        watcher.said("the workspace cannot be written, so that nothing of this check is remembered")
+    _remember(holdings, result, watcher)
     return result if wanted is None else _judged_by(holdings, result, compared, wanted, criteria)
 
 
@@ -217,6 +208,13 @@ def _check_of(compared: _ComparedSpaces, held_out: HeldOutImages, **found: Any) 
         conclusion=held_out.conclusion,
         **found,
     )
+
+
+def _remember(holdings: Holdings, result: Check, watcher: Watcher) -> None:
+    if is_writable(holdings.directory):
+        remember(holdings, result)
+    else:
+        watcher.said("the workspace cannot be written, so that nothing of this check is remembered")
 
 
 def _judged_by(

@@ -81,12 +81,18 @@ class HeldOutSource:
     """The source of held-out images, and what is said of them.
 
     Attributes:
-        data: images in any form that ``learn`` reads, an image set, a table of embeddings (see ``Workspace.check``),
-            ``@gallery`` for the stored items that have a label, or ``@marks`` for the queries of which right results are marked.
+        data: images in any form that ``learn`` reads, or an image set; see ``evergallery.evaluation.protocol`` for which of them
+            are queries. Where nothing can be extracted, a table of embeddings will do: an ``.npz`` with an array (N, D) for each
+            generation under its name, or Parquet with such columns of lists; and (N,) ``labels`` (``label`` in Parquet),
+            ``split``, ``ids`` (``id``) and ``answers`` (``answer``), each optional.
+            ``@gallery`` stands for the stored items that have a label, ``@marks`` for the queries of which somebody has marked
+            right results, among the stored items.
         old_classes: that count as old in every space, in place of those that its generation has learned.
-        answers: a table of judgements, which say which answers are right in place of labels.
+        answers: a ``.csv`` or Parquet table ``query,item[,grade]`` that says which items of the gallery are right for which
+            queries: one row for one right answer, several rows for several, with grades above 0 for better and worse ones.
+            Queries and items are named by item id, address, or file name. In place of labels.
         queries: split of the queries.
-        gallery: split of the gallery; ``@gallery`` for the stored items.
+        gallery: split of the gallery; ``@gallery`` for the stored items, with all other images as queries.
         data_dir: where named sets lie.
     """
 

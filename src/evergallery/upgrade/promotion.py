@@ -6,7 +6,7 @@ that it would search: each from the last check of the two, while that is of the 
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, Self, overload
 
 from evergallery.errors import BusyError, InputError, NotFoundError, RefusedError
 from evergallery.gallery.items import View
@@ -101,6 +101,12 @@ class Promotion(Sequence[tuple[str, Condition]]):
     checks: str | None = None
     changed: bool = True
     why: str | None = None
+
+    @classmethod
+    def unchanged(cls, generation: str, answer: Answer) -> Self:
+        """The result where a generation answers so already."""
+        judged = "nothing, because nothing was changed"
+        return cls(generation, generation, judged, answer=answer, changed=False)
 
     def __str__(self) -> str:
         return " ".join(self.lines)
@@ -233,16 +239,12 @@ def promote(
         UnavailableError: its endpoint does not answer.
     """
     candidate = Space(holdings.generation(generation))
-    if force and not (why and why.strip()):
-        raise InputError(
-            f"Promoting against the evidence needs a reason: give it with  evergallery promote {generation} --force --why REASON"
-        )
+    if force:
+        _require_reason(generation, why)
     basis = holdings.state
     chosen = _chosen(basis, generation, Answer.of(answer) if isinstance(answer, str) else answer)
     if (candidate.name, chosen) == (basis.promoted, basis.answer):
-        return Promotion(
-            candidate.name, candidate.name, "nothing, because nothing was changed", answer=chosen, changed=False
-        )
+        return Promotion.unchanged(candidate.name, chosen)
     stored = stored_spaces(holdings, view=view_with(holdings, generation))
     _require_able(basis, candidate, chosen, stored)
     if candidate.maker.is_asked and not force:
@@ -250,10 +252,7 @@ def promote(
         holdings.loaded.embedder(candidate.maker).require_same()
     found, refusal = judge_with_refusal(holdings, generation, chosen, basis)
     if refusal is not None and not force:
-        holdings.journal.record("promote refused", generation=candidate.name, answer=str(chosen), reason=str(refusal))
-        raise RefusedError(
-            f"{refusal} To promote it all the same:  evergallery promote {candidate.name} --force --why REASON"
-        ) from refusal
+        raise _recorded(holdings, refusal, candidate.name, chosen) from refusal
     promotion = Promotion(
         candidate.name,
         basis.promoted,
@@ -267,6 +266,19 @@ def promote(
     _switch(holdings, promotion, candidate, stored if force else (), basis)
     _record(holdings, promotion)
     return replace(promotion, scores=_scores_moved(holdings.state, basis, candidate, holdings))
+
+
+def _require_reason(generation: str, why: str | None) -> None:
+    if not (why and why.strip()):
+        raise InputError(
+            f"Promoting against the evidence needs a reason: give it with  evergallery promote {generation} --force --why REASON"
+        )
+
+
+def _recorded(holdings: Holdings, refusal: RefusedError, generation: str, answer: Answer) -> RefusedError:
+    """A refusal of the gate, noted in the journal, with what promotes the generation all the same."""
+    holdings.journal.record("promote refused", generation=generation, answer=str(answer), reason=str(refusal))
+    return RefusedError(f"{refusal} To promote it all the same:  evergallery promote {generation} --force --why REASON")
 
 
 def _switch(

@@ -6,19 +6,18 @@ one; otherwise they wait in the shadow and appear with its promotion, in the sam
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evergallery.data.image_set import ImageSet
 from evergallery.data.streaming import in_background
-from evergallery.errors import InputError, RefusedError, require_known, require_positive, require_share
-from evergallery.extraction.extraction import ItemAnswer
-from evergallery.extraction.opening import extracting
+from evergallery.errors import InputError, RefusedError, require_known, require_share
+from evergallery.extraction.extraction import Extraction, ItemAnswer
+from evergallery.extraction.opening import extracting, require_workers
 from evergallery.gallery.items import Filter, Item
 from evergallery.holdings.comparing import answers_from_refresh
 from evergallery.holdings.holdings import Holdings, changing
@@ -26,8 +25,9 @@ from evergallery.holdings.images import ImageReader
 from evergallery.holdings.maps import Map
 from evergallery.holdings.notes import Problem
 from evergallery.holdings.spaces import Space
-from evergallery.holdings.state import Refresh
+from evergallery.holdings.state import Refresh, State
 from evergallery.upgrade.orders import ORDERS, order_of
+from evergallery.upgrade.pace import Pace, TimeBudget
 from evergallery.upgrade.plan import Plan, RefreshProposal, share_for
 from evergallery.upgrade.planning import measured_plan
 from evergallery.upgrade.renewal import (
@@ -45,8 +45,6 @@ from evergallery.watching import SILENT, Stopped, Watcher
 
 BATCH = 256
 """Items that are stored together where their images are looked at."""
-FIRST_BATCH = 16
-"""Items of the first batch of a refresh with a budget, which tells the pace of the others."""
 FINE_SHARES = tuple(step / 20 for step in range(21))
 
 Answers = Generator[tuple[Sequence[Item], list[ItemAnswer]], None, None]
@@ -94,72 +92,116 @@ class _Queue:
     left: int
 
 
-class TimeBudget:
-    """The time of a refresh, and batches small enough to keep it.
-
-    Args:
-        started: when the call began, in seconds of ``time.monotonic``.
-        seconds: from then on; ``None`` for as many as it takes.
+@dataclass(frozen=True)
+class _Extent:
+    """The share of the items that is refreshed, and which of them come first.
 
     Attributes:
-        done: items so far.
+        order: one of ``evergallery.upgrade.orders.ORDERS``.
+        fraction: of the items, in (0, 1].
+        until: the recall@1 in (0, 1] that is enough; ``None`` where a fraction is refreshed whatever it brings.
+
+    Raises:
+        InputError: a value is out of range.
     """
 
-    def __init__(self, started: float, seconds: float | None) -> None:
-        self.end = None if seconds is None else started + seconds
-        self.began = started
-        self.done = 0
+    order: str
+    fraction: float
+    until: float | None
 
-    def begin(self) -> None:
-        """Measure the pace from now on."""
-        self.began = time.monotonic()
+    def __post_init__(self) -> None:
+        require_share("fraction", self.fraction, "items")
+        if self.until is not None:
+            require_share("recall@1", self.until, "queries")
+        require_known("order", self.order, ORDERS)
 
-    @property
-    def is_spent(self) -> bool:
-        """Return whether no time is left."""
-        return self.end is not None and time.monotonic() >= self.end
+    def limited(self, plan: Callable[[], Plan], watcher: Watcher) -> tuple[float, str]:
+        """The share of the items that is refreshed, in (0, 1], and what limits it: ``fraction`` or ``until``.
 
-    def batch(self, most: int) -> int:
-        """Return how many items the next batch may have: a quarter of the time left, as the one after it is read meanwhile."""
-        if self.end is None:
-            return most
-        if not self.done:
-            return min(most, FIRST_BATCH)
-        now = time.monotonic()
-        pace = max(now - self.began, 1e-9) / self.done
-        return max(1, min(most, int((self.end - now) / (4 * pace))))
+        Args:
+            plan: measures at which share a recall is to be expected.
+            watcher: hears of that share.
+
+        Raises:
+            InputError: the recall is not to be expected, or nobody can know.
+        """
+        if self.until is None:
+            return self.fraction, "fraction"
+        measured = plan()
+        if self.order not in measured.recall:
+            raise InputError(
+                "What recall to expect is measured on labelled items with images, of which there are too few."
+            )
+        share = share_for(self.until, measured.shares, measured.recall[self.order])
+        watcher.said(f"recall@1 {self.until:g} is expected after {100 * share:.0f} % of the items")
+        return min((self.fraction, "fraction"), (share, "until"))
 
 
 @dataclass(frozen=True)
-class _Pace:
-    """The speed of a refresh, and its time.
+class _Extractor:
+    """The place where images are looked for, and the one where they are extracted.
 
     Attributes:
-        rate: items a second, at most; ``None`` for as many as it can.
-        budget: the time that it has.
-        batch: items that are stored together, at most; ``None`` for as many as is usual.
+        images: where to look for them first, by content.
+        data_dir: where named sets lie.
+        cluster: the address of a Ray cluster whose workers extract; ``None`` for this process.
+        workers: how many of the cluster's.
+
+    Raises:
+        InputError: a number of workers that cannot be.
     """
 
-    rate: float | None
-    budget: TimeBudget
-    batch: int | None
+    images: str | Path | ImageSet | None
+    data_dir: Path | None
+    cluster: str | None
+    workers: int | None
 
-    def batches(self, items: Sequence[Item], usual: int) -> Iterator[Sequence[Item]]:
-        """Items in batches that keep the time, of as many as is usual at most."""
-        most = self.batch or usual
-        if self.rate is not None:
-            # A limit of a few images a second would otherwise work for seconds and sleep for minutes.
-            most = max(1, min(most, int(self.rate)))
-        start = 0
-        while start < len(items):
-            batch = items[start : start + self.budget.batch(most)]
-            yield batch
-            start += len(batch)
+    def __post_init__(self) -> None:
+        require_workers(self.cluster, self.workers)
 
-    def wait(self, items: int, began: float) -> None:
-        """Sleep as long as so many items should have taken and have not, since a moment of ``time.monotonic``."""
-        if self.rate is not None:
-            time.sleep(max(0.0, items / self.rate - (time.monotonic() - began)))
+    @contextmanager
+    def renewing(
+        self, holdings: Holdings, asker: Space, items: Sequence[Item], watcher: Watcher
+    ) -> Iterator["_Renewal"]:
+        """Items whose images are looked at; what they need is opened, and closed in the end.
+
+        Raises:
+            InputError: the images cannot be read.
+            NotFoundError: nothing answers at the cluster's address.
+        """
+        with extracting(holdings, asker.maker, self.cluster, self.workers, watcher) as extraction:
+            given = given_images(ImageReader(holdings, self.data_dir, watcher), self.images, asker)
+            roots = roots_for(holdings, items, given, watcher)
+            yield _Renewal(partial(extraction.renew, most=len(items), known=given, roots=roots), extraction)
+
+
+@dataclass(frozen=True)
+class _Renewal:
+    """New vectors of items whose stored ones do not tell them.
+
+    Attributes:
+        renew: gives them, batch by batch.
+        extraction: that looks at images; ``None`` where none is looked at.
+    """
+
+    renew: Callable[[Iterator[Sequence[Item]]], Answers]
+    extraction: Extraction | None = None
+
+    @classmethod
+    def without_images(cls, target: Space) -> "_Renewal":
+        """Says of items whose vectors an adapter does not map that they keep them."""
+
+        def refused(batches: Iterator[Sequence[Item]]) -> Answers:
+            for batch in batches:
+                reason = f"{target.name} maps vectors of {target.maker.name} only"
+                yield batch, [Problem(item.id, "failed", reason) for item in batch]
+
+        return cls(refused)
+
+    @property
+    def how(self) -> Mapping[str, str]:
+        """Return how images were embedded, for the journal."""
+        return {} if self.extraction is None else self.extraction.how
 
 
 @dataclass
@@ -224,62 +266,89 @@ def refresh(
         BusyError: another process has the gallery.
         NotFoundError: nothing answers at the cluster's address.
     """
-    _check_arguments(order, fraction, budget=budget, rate=rate, batch=batch)
     if adapter is not None and cluster is not None:
         raise InputError(f"{adapter} maps stored vectors, which this process does alone: leave out the cluster.")
-    started = time.monotonic()
+    extent, extractor = _Extent(order, fraction, until), _Extractor(images, data_dir, cluster, workers)
+    pace = Pace(rate, TimeBudget(time.monotonic(), budget), batch)
     target, asker = target_of(holdings, generation, adapter), Space(holdings.generation(generation))
-    limit = "fraction"
-    if until is not None:
-        request = RefreshProposal(generation, adapter, images, FINE_SHARES, (order,), data_dir)
-        enough = _share_until(until, measured_plan(holdings, request, watcher), order, watcher)
-        fraction, limit = min((fraction, limit), (enough, "until"))
+    require_no_other(holdings, holdings.state, target)
+    proposal = RefreshProposal(generation, adapter, images, FINE_SHARES, (order,), data_dir)
+    share, limit = extent.limited(partial(measured_plan, holdings, proposal, watcher), watcher)
+    return _refreshed(holdings, _Request(asker, target, order, share, limit), extractor, pace, watcher)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A refresh that is decided on.
+
+    Attributes:
+        asker: the space of the queries that it is for.
+        target: the space of the new vectors.
+        order: in which the items come.
+        share: of them, in (0, 1].
+        limit: what the share follows from, ``fraction`` or ``until``.
+    """
+
+    asker: Space
+    target: Space
+    order: str
+    share: float
+    limit: str
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter that maps the vectors, by name, if one does."""
+        return None if self.target.adapter is None else self.target.adapter.card.name
+
+
+def _refreshed(
+    holdings: Holdings, request: _Request, extractor: _Extractor, pace: Pace, watcher: Watcher
+) -> RefreshResult:
+    """Give items their new vectors, as far as the request and its time go."""
+    asker, target = request.asker, request.target
     items = to_refresh(holdings, target, before_refresh(holdings))
     maps = maps_into(holdings, target)
+    unmapped = [item for item in items if item.generation not in maps]
     with ExitStack() as stack:
-        renew, extraction = _without_images(target), None
-        unmapped = [item for item in items if item.generation not in maps]
+        renewal = _Renewal.without_images(target)
         if unmapped and target.adapter is None:
-            extraction = stack.enter_context(extracting(holdings, asker.maker, cluster, workers, watcher))
-            given = given_images(ImageReader(holdings, data_dir, watcher), images, asker)
-            roots = roots_for(holdings, unmapped, given, watcher)
-            renew = partial(extraction.renew, most=len(unmapped), known=given, roots=roots)
-        opened = open_refresh(holdings, asker, target, adapter)
+            renewal = stack.enter_context(extractor.renewing(holdings, asker, unmapped, watcher))
+        opened = open_refresh(holdings, asker, target, request.adapter)
         tidy(holdings)
         run = _RefreshRun(holdings, target, opened.id)
-        queue = run.queue(items, order, fraction)
-        pace = _Pace(rate, TimeBudget(started, budget), batch)
-        answers = stack.enter_context(closing(run.answers(queue.pending, maps, renew, pace)))
+        queue = run.queue(items, request.order, request.share)
+        answers = stack.enter_context(closing(run.answers(queue.pending, maps, renewal.renew, pace)))
         progress = run.store(queue, answers, pace, watcher)
     result = RefreshResult(
         refresh=opened.id,
-        generation=generation,
+        generation=asker.name,
         refreshed=progress.gained,
         remaining=queue.left - progress.gained,
         problems=tuple(progress.problems),
-        seconds=time.monotonic() - started,
-        stopped_by=progress.stopped_by or ("done" if fraction == 1 else limit),
+        seconds=pace.budget.spent,
+        stopped_by=progress.stopped_by or ("done" if request.share == 1 else request.limit),
         shown=(holdings.state.refresh or opened).shown,
     )
-    how = {"adapter": adapter, "order": order, "fraction": fraction}
-    _record(holdings, result, how, {} if extraction is None else extraction.how)
+    _record(holdings, result, request, renewal.how)
     return result
 
 
-def _record(holdings: Holdings, result: RefreshResult, how: Mapping[str, Any], embedded: Mapping[str, str]) -> None:
+def _record(holdings: Holdings, result: RefreshResult, request: _Request, embedded: Mapping[str, str]) -> None:
     """Note a refresh in the journal.
 
     Args:
         holdings: of the workspace.
         result: what it did.
-        how: it was asked for.
+        request: what was asked for.
         embedded: how this process has embedded images, if it has.
     """
     holdings.journal.record(
         "refresh",
         refresh=result.refresh,
         generation=result.generation,
-        **how,
+        adapter=request.adapter,
+        order=request.order,
+        fraction=request.share,
         refreshed=result.refreshed,
         remaining=result.remaining,
         problems=len(result.problems),
@@ -302,17 +371,8 @@ def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str |
         RefusedError: another refresh is open, or mapped vectors have not been shown to serve.
     """
     with changing(holdings, "beginning a refresh") as state:
+        require_no_other(holdings, state, target)
         opened = state.refresh
-        if opened is not None and opened.fingerprint != target.fingerprint:
-            again = (
-                f". Searches of {state.promoted} are scored again and would begin another one: let it answer otherwise "
-                f"before, with  evergallery promote {state.promoted} --answer dual"
-            )
-            raise RefusedError(
-                f"{opened.id}, a refresh for {opened.generation}, is open: end it first, with  evergallery refresh --commit  "
-                f"or  evergallery refresh --discard"
-                + (again if state.answer.way == "rescore" and answers_from_refresh(holdings, state) else "")
-            )
         if opened is None:
             opened = state.open_refresh(asker.name, asker.fingerprint, target.fingerprint, adapter)
         if opened.shown or not answers_from_refresh(holdings, state):
@@ -324,6 +384,25 @@ def open_refresh(holdings: Holdings, asker: Space, target: Space, adapter: str |
             )
         state.show_refresh()
         return state.refresh or opened
+
+
+def require_no_other(holdings: Holdings, state: State, target: Space) -> None:
+    """Refuse a refresh into a space while one into another space is open.
+
+    Raises:
+        RefusedError: one is.
+    """
+    opened = state.refresh
+    if opened is not None and opened.fingerprint != target.fingerprint:
+        again = (
+            f". Searches of {state.promoted} are scored again and would begin another one: let it answer otherwise "
+            f"before, with  evergallery promote {state.promoted} --answer dual"
+        )
+        raise RefusedError(
+            f"{opened.id}, a refresh for {opened.generation}, is open: end it first, with  evergallery refresh --commit  "
+            f"or  evergallery refresh --discard"
+            + (again if state.answer.way == "rescore" and answers_from_refresh(holdings, state) else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -354,7 +433,7 @@ class _RefreshRun:
         pending: Sequence[Item],
         maps: Mapping[str, Map],
         renew: Callable[[Iterator[Sequence[Item]]], Answers],
-        pace: _Pace,
+        pace: Pace,
     ) -> Answers:
         """New vectors: first of the items whose stored vectors tell them, then of those whose images are looked at."""
         told = [item for item in pending if item.generation in maps]
@@ -365,7 +444,7 @@ class _RefreshRun:
         with closing(renew(pace.batches(others, BATCH))) as renewed:
             yield from renewed
 
-    def store(self, queue: _Queue, answers: Answers, pace: _Pace, watcher: Watcher) -> _Progress:
+    def store(self, queue: _Queue, answers: Answers, pace: Pace, watcher: Watcher) -> _Progress:
         """Store new vectors as they come, at a rate, until all are there, somebody stops it, or its time is up."""
         progress, budget = _Progress(queue.wanted - len(queue.pending)), pace.budget
         maker = self.target.fingerprint
@@ -398,33 +477,3 @@ class _RefreshRun:
                 progress.stopped_by = "budget"
                 break
         return progress
-
-
-def _without_images(target: Space) -> Callable[[Iterator[Sequence[Item]]], Answers]:
-    """Says of items whose vectors an adapter does not map that they keep them."""
-
-    def refused(batches: Iterator[Sequence[Item]]) -> Answers:
-        for batch in batches:
-            reason = f"{target.name} maps vectors of {target.maker.name} only"
-            yield batch, [Problem(item.id, "failed", reason) for item in batch]
-
-    return refused
-
-
-def _check_arguments(
-    order: str, fraction: float, *, budget: float | None, rate: float | None, batch: int | None
-) -> None:
-    """Refuse what is out of range, before anything is measured."""
-    require_share("fraction", fraction, "items")
-    for name, value in (("budget", budget), ("rate", rate), ("batch", batch)):
-        require_positive(name, value)
-    require_known("order", order, ORDERS)
-
-
-def _share_until(recall: float, plan: Plan, order: str, watcher: Watcher) -> float:
-    """The share of the items after which a recall is to be expected."""
-    if order not in plan.recall:
-        raise InputError("What recall to expect is measured on labelled items with images, of which there are too few.")
-    share = share_for(recall, plan.shares, plan.recall[order])
-    watcher.said(f"recall@1 {recall:g} is expected after {100 * share:.0f} % of the items")
-    return share
