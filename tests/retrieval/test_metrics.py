@@ -1,5 +1,6 @@
 """Search and metrics against per-query loops in float64, hand-worked cases, and laws."""
 
+import runpy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,16 @@ def test_equals_the_loops_whatever_the_memory(kind: str, seed: int, levels: int 
         assert found[name] == pytest.approx(value, abs=1e-6), name
 
 
-def test_every_metric_stands_in_the_glossary_as_the_table_explains_it() -> None:
-    rows = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text().splitlines()
+def test_the_glossary_has_every_metric_as_the_table_explains_it() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "glossary.md").read_text()
+    rows = page.splitlines()
+    assert runpy.run_path(str(docs / "metrics.py"))["written"](page) == page, "run  python docs/metrics.py"
     for name, metric in METRICS.items():
-        assert f"| **{name}** | {metric.explained} |" in rows, f"docs/glossary.md lacks the row of {name}"
+        assert f"| **{name}** | {metric.explained} |" in rows
+
+
+def test_a_figure_names_its_metric() -> None:
     assert metric_named("recall@17") is METRICS["recall@k"]
     assert metric_named("nDCG@5") is None, "which is of grades"
 
@@ -244,7 +251,7 @@ class TestByHand:
         metrics = evaluate(gallery, torch.tensor([4, 5, 9]), gallery, torch.tensor([4, 4, 5]), ks=(1,))
         assert metrics.hits_at_1.tolist() == [True, False, False]
         assert metrics.valid.tolist() == [True, True, False]
-        assert repr(metrics).startswith("RetrievalMetrics(recall@1=0.5000, precision@1=0.5000, mAP@R=0.")
+        assert repr(metrics).startswith("RetrievalMetrics(recall@1=0.5000, ")
         assert repr(metrics).endswith("queries=2, dropped=1)")
 
 
