@@ -133,7 +133,7 @@ class _Published:
 
 
 def _free(path: Path) -> Path:
-    """The same place, which nobody uses."""
+    """Return a place that nobody uses; refuse one that is in use."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(_occupied(path))
     return path
