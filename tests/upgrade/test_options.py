@@ -1,5 +1,6 @@
 """What each way of answering costs, and which of them is recommended."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from evergallery.errors import InputError
 from evergallery.holdings.answer import Answer
 from evergallery.retrieval.bootstrap import Interval
 from evergallery.upgrade.evidence import Evidence, Outcome
-from evergallery.upgrade.gate import Gate
+from evergallery.upgrade.gate import Gate, Scope
 from evergallery.upgrade.options import Cost, Option, Recommendation, options_of, recommend
 from shops import held_out, make_shop
 
@@ -130,6 +131,34 @@ def test_check_and_plan_recommend_what_works(shop: Workspace) -> None:
     assert names[-1] == "everything refreshed"
     assert all(option.money is not None for option in planned.options)
     shop.discard()
+
+
+@pytest.mark.parametrize(
+    ("advice", "shown"),
+    [
+        (("keep", "answer"), ["keep"]),
+        (("answer", "keep"), ["answer"]),
+        (("answer", "refresh"), ["answer", "refresh"]),
+        (("answer", "answer"), ["answer"]),
+        (("keep", "keep"), ["keep"]),
+    ],
+)
+def test_advice_on_older_vectors_does_not_contradict_that_of_the_generation_that_answers(
+    shop: Workspace, advice: tuple[str, str], shown: list[str]
+) -> None:
+    """The first pair is with the generation that answers, the second with another one whose vectors are searched."""
+    check = shop.check("v3", held_out())
+    told = {
+        "keep": Recommendation("keep", None),
+        "answer": Recommendation("answer", Answer()),
+        "refresh": Recommendation("refresh", Answer(), refresh=True),
+    }
+    pairs = tuple(
+        replace(check.pairs[0], advice=told[text], scope=Scope(alone=alone))
+        for text, alone in zip(advice, (True, False), strict=True)
+    )
+    found = replace(check, pairs=pairs)
+    assert [recommendation.text for recommendation in found.advice] == found.to_dict()["advice"] == shown
 
 
 def test_on_the_command_line(shop: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,8 @@ def print_check(result: "Check", flips: int) -> None:
             images = result.images.images
             for flip in changed[:flips]:
                 say(f"  {title}: {images.uris[flip.query]}: {images.uris[flip.before]} → {images.uris[flip.after]}")
+    for advice in result.advice:
+        say(advice.text)
     say(result.conclusion)
     within = "" if not result.matrix or result.images.judgements else " Old and new classes within their own galleries."
     foot = f"Held-out images: {result.protocol}.{within}"
@@ -90,7 +92,6 @@ def _print_pair(pair: "PairCheck") -> None:
         print_condition(condition)
     say(f"{pair.verdict.capitalize()}: {pair.reason}")
     print_options(pair.options, evidence.metric)
-    say(pair.advice.text)
 
 
 def print_condition(condition: "Condition", against: str | None = None) -> None:

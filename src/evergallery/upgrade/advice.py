@@ -46,10 +46,9 @@ def next_step(
     promote = f"evergallery promote {generation}{answer.flags}"
     waiting = any(space.fingerprint != candidate.fingerprint for space in stored)
     if check and answer == CHECKED and waiting:
-        advised = [pair.advice for pair in check.pairs]
-        if any(advice.answer is None for advice in advised):
+        if any(advice.answer is None for advice in check.advice):
             return f"Nothing has to be done. The gate would let  {promote}  pass."
-        if any(advice.refresh or advice.answer not in (CHECKED, Answer.of("direct")) for advice in advised):
+        if any(advice.refresh or advice.answer not in (CHECKED, Answer.of("direct")) for advice in check.advice):
             return f"Next: what is advised above, or at once  {promote}"
     return f"Next:  {promote}"
 

@@ -44,6 +44,7 @@ class PairCheck:
         positive: queries the other way round.
         options: every way of answering, with what it gives and costs.
         advice: which of them to take.
+        scope: what a promotion would ask for of these vectors.
         answer: the way of answering that the conditions are on, where one was asked for; else as the check shows.
     """
 
@@ -58,6 +59,7 @@ class PairCheck:
     positive: tuple[Flip, ...] = field(repr=False)
     options: tuple[Option, ...] = field(repr=False)
     advice: Recommendation
+    scope: Scope = ALL
     answer: Answer | None = None
 
     @property
@@ -119,6 +121,13 @@ class Check:
         return bool(self.pairs) and all(pair.passed for pair in self.pairs)
 
     @property
+    def advice(self) -> tuple[Recommendation, ...]:
+        """The advice to follow: that of keeping the generation that answers silences what is advised for older vectors."""
+        kept = [pair.advice for pair in self.pairs if pair.scope.alone and pair.advice.answer is None]
+        useful = [pair.advice for pair in self.pairs if pair.advice.answer is not None]
+        return tuple(dict.fromkeys(kept or useful or [pair.advice for pair in self.pairs]))
+
+    @property
     def verdict(self) -> str:
         """The verdict on each pair with its reason, a sentence each."""
         if not self.pairs:
@@ -171,6 +180,7 @@ class Check:
             "excluded": self.excluded,
             "passed": self.passed,
             "verdict": self.verdict,
+            "advice": [advice.text for advice in self.advice],
             "matrix": {
                 f"{query}:{gallery}": {group: metrics.to_dict() for group, metrics in found.items()}
                 for (query, gallery), found in self.matrix.items()
@@ -255,7 +265,7 @@ def check_pair(
     options = options_of(direct, gate, cost)
     advice = recommend(direct, options, gate, cost)
     conditions = gate.conditions(serves, scope)
-    return PairCheck(direct, adapted, measured, serves, word, reason, conditions, *flips, options, advice)
+    return PairCheck(direct, adapted, measured, serves, word, reason, conditions, *flips, options, advice, scope)
 
 
 def agreement(protocol: Protocol, new: EmbeddedSpace, old: EmbeddedSpace, k: int = AGREEMENT_AT) -> Agreement:
