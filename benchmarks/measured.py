@@ -716,7 +716,7 @@ STORAGE = Page(
             ],
         ),
     ),
-    set=("it found at least 95 %,", "its length is within 0.0005 of 1"),
+    set=("it found at least 95 %,", "Its length is within 0.0005 of 1"),
 )
 
 ENGINES = Page(
