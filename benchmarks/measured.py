@@ -664,7 +664,8 @@ EXTRACTION = Page(
 OPERATIONS = Page(
     measured=(
         Measured(
-            "{72} of {400} such runs in the table had one", lambda: [drift("bursts")[key] for key in ("alarms", "lives")]
+            "{72} of {400} such runs in the table had one",
+            lambda: [drift("bursts")[key] for key in ("alarms", "lives")],
         ),
         Measured(
             "by {8} clients for {10} minutes, with a promotion or a rollback every ten seconds (`--load 600`): {55 877} "
