@@ -34,7 +34,7 @@ def test_import_and_export(shop: Path, table: Path, tmp_path: Path) -> None:
     refused = evergallery("import", table, "-w", shop, expect=2).stderr
     assert "row 2 (id 'c') has a vector with NaN or infinity" in refused
     done = evergallery("import", table, "-w", shop, "--skip-bad")
-    assert "3 added, 0 replaced, 0 unchanged, as vectors of v1, made for them" in done.stdout
+    assert "3 added, 0 replaced, 0 unchanged, as vectors of v1, a new generation without a model" in done.stdout
     assert "3 vectors were not of unit length and are now" in done.stdout
     assert "1 row skipped" in done.stderr
     again = as_json("import", table, "-w", shop, "--skip-bad")

@@ -472,7 +472,7 @@ def test_from_the_command_line(table: Table, tmp_path: Path, monkeypatch: pytest
     said = evergallery("adopt", table.url.replace("test@", "test:secret@"), "-w", shop)
     assert "The password in the URL is left out" in said.stderr
     assert (
-        f"40 rows of the table {table.schema}.items are in the gallery, with vectors of v1, made for them: 40 new"
+        f"40 rows of the table {table.schema}.items are in the gallery, with vectors of v1, a new generation without a model: 40 new"
         in said.stdout
     )
     assert not any(b"secret" in path.read_bytes() for path in shop.rglob("*") if path.is_file())

@@ -64,9 +64,7 @@ OldClassesOption = Annotated[
 ]
 AnswersOption = Annotated[
     str | None,
-    typer.Option(
-        help="What is right, in place of labels: a .csv or .parquet table query,item[,grade] of which items are right."
-    ),
+    typer.Option(help="Right answers in place of labels: a .csv or .parquet table query,item[,grade]."),
 ]
 AnswerOption = Annotated[
     Way | None,
@@ -168,7 +166,9 @@ def _show_check(result: "Check", remembered: "dict[str, Fidelity] | None", flips
 
 
 def verify(
-    generation: Annotated[str, typer.Argument(help="The generation that asks.", autocompletion=completion.generations)],
+    generation: Annotated[
+        str, typer.Argument(help="The generation that embeds the queries.", autocompletion=completion.generations)
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -185,7 +185,7 @@ def verify(
     largest_image: LargestOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Verification of pairs and templates, search 1:N and landmarks with junk: by one generation, and across two."""
+    """Measure verification of pairs and templates, 1:N search, and landmarks with junk: within one generation, and across two."""
     with open_workspace(workspace) as space, watching(json) as watcher:
         result = space.verify(generation, data, against=against, data_dir=data_dir, watcher=watcher)
     if json:

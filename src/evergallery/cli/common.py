@@ -123,7 +123,7 @@ RuntimeOption = Annotated[
         "--runtime",
         envvar=RUNTIME,
         callback=_set_runtime,
-        help="What runs the network; by default, and with auto, the fastest here, once it was found.",
+        help="What runs the network; by default, and with auto, the fastest here, once it has been found.",
     ),
 ]
 ServerOption = Annotated[
@@ -131,7 +131,7 @@ ServerOption = Annotated[
     typer.Option(
         "--server/--no-server",
         envvar=SERVER,
-        help="Whether a running  evergallery serve  of this workspace may answer, where it would answer alike.",
+        help="Whether a running  evergallery serve  of this workspace may answer, if its answer would be the same.",
     ),
 ]
 HERE = Path()

@@ -60,21 +60,23 @@ StdOption = Annotated[
 ModelNameOption = Annotated[str | None, typer.Option("--model", help="Endpoint: the model's name there.")]
 BodyOption = Annotated[
     str | None,
-    typer.Option(help="Endpoint: what every request says besides, as JSON, such as '{\"dimensions\": 512}'."),
+    typer.Option(help="Endpoint: what to add to the body of every request, as JSON, such as '{\"dimensions\": 512}'."),
 ]
 KeyEnvOption = Annotated[
     str | None, typer.Option(help="Endpoint: the environment variable that holds the key, which is never kept.")
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Endpoint: pictures in a request; 16 by default.")]
 TimeoutOption = Annotated[float | None, typer.Option(help="Endpoint: seconds for a request; 30 by default.")]
-TriesOption = Annotated[int | None, typer.Option(help="Endpoint: of a request, in all; 5 by default.")]
-RateOption = Annotated[float | None, typer.Option(help="Endpoint: requests a second, at most; any number by default.")]
+TriesOption = Annotated[int | None, typer.Option(help="Endpoint: how often a request is tried in all; 5 by default.")]
+RateOption = Annotated[float | None, typer.Option(help="Endpoint: the most requests a second; no limit by default.")]
 PricePer1000Option = Annotated[
-    float | None, typer.Option("--price-per-1000", help="Endpoint: of so many pictures, in whatever currency.")
+    float | None, typer.Option("--price-per-1000", help="Endpoint: price of 1000 pictures, in any currency.")
 ]
-MaxCostOption = Annotated[float | None, typer.Option(help="Endpoint: that may be spent in all; no end by default.")]
+MaxCostOption = Annotated[
+    float | None, typer.Option(help="Endpoint: the most that may be spent in all; no limit by default.")
+]
 MaxPicturesOption = Annotated[
-    int | None, typer.Option(help="Endpoint: that may be asked for in all; no end by default.")
+    int | None, typer.Option(help="Endpoint: the most pictures that may be sent in all; no limit by default.")
 ]
 
 
@@ -152,7 +154,7 @@ def _say_registered(generation: "Generation", model: str, promoted: str | None, 
 IntoOption = Annotated[
     str | None,
     typer.Option(
-        help="The generation that made the vectors; by default one of vectors only is made.",
+        help="The generation that made the vectors; by default a generation without a model is made.",
         autocompletion=completion.generations,
     ),
 ]
@@ -175,7 +177,7 @@ def import_(
 ) -> None:
     """Keep vectors that were made elsewhere in the gallery; an interrupted import goes on.
 
-    What is known of a stored item stays: a row that says nothing erases nothing, and another label is told and counted.
+    An item keeps what is known of it: an empty cell erases nothing, and another label is reported and counted.
     """
     with open_workspace(workspace) as space, watching(json) as watcher:
         allow(space, images_from)
@@ -185,7 +187,7 @@ def import_(
     if json:
         print_json(asdict(done))
         return
-    maker = f"{done.generation}, made for them" if done.is_new else done.generation
+    maker = f"{done.generation}, a new generation without a model" if done.is_new else done.generation
     say(
         f"{done.added} added, {done.replaced} replaced, {done.unchanged} unchanged, as vectors of {maker}, "
         f"in {done.seconds:.1f} s. {file} is as it was; its vectors are {done.bytes / 1e6:,.1f} MB."
@@ -211,8 +213,8 @@ def adopt(
 ) -> None:
     """Search and upgrade a collection that you keep elsewhere, where it is; it is only read.
 
-    What is ours lies beside it, until  evergallery release  takes it away. The same command again takes up the rows that have
-    come, gone or changed, and goes on where it was interrupted.
+    What is added lies beside it, until  evergallery release  removes it. Give the command again to take up rows that have come,
+    gone or changed, or to go on after an interruption.
     """
     if collection is not None:
         say_if_password(collection)
@@ -222,7 +224,7 @@ def adopt(
     if json:
         print_json(asdict(done))
         return
-    maker = f"{done.generation}, made for them" if done.is_new else done.generation
+    maker = f"{done.generation}, a new generation without a model" if done.is_new else done.generation
     say(
         f"{done.rows} rows of {done.collection} are in the gallery, with vectors of {maker}: {done.added.count} new, "
         f"{done.changed.count} changed, {done.gone.count} gone. The collection is as it was."
@@ -249,7 +251,7 @@ def release(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Let go of the adopted collection: all that was added beside it goes, and it stays as it is."""
+    """Let go of the adopted collection: delete all that was added beside it, and leave it as it is."""
     with open_workspace(workspace) as space:
         done = space.release(force=force)
     what = f"{done.collection} is as it was" if done.collection else "What was adopted had been released already"
@@ -258,7 +260,7 @@ def release(
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="To be written: .npz, .npy or .parquet.")],
+    file: Annotated[Path, typer.Argument(help="The file to write: .npz, .npy or .parquet.")],
     workspace: WorkspaceOption = HERE,
     generation: Annotated[
         str | None,
@@ -277,7 +279,7 @@ def export(
 
 def export_model(
     generation: Annotated[str, typer.Argument(help="Whose embedder.", autocompletion=completion.generations)],
-    file: Annotated[Path, typer.Argument(help="To be written: .onnx.")],
+    file: Annotated[Path, typer.Argument(help="The file to write: .onnx.")],
     workspace: WorkspaceOption = HERE,
     int8: Annotated[
         bool, typer.Option("--int8", help="Weights and activations of 8 bits; needs --calibrate. Another space.")

@@ -56,7 +56,7 @@ def gallery_summary(context: typer.Context, workspace: WorkspaceOption = HERE, j
 @gallery_app.command("compact", epilog="Example:  evergallery gallery compact")
 @with_quiet
 def gallery_compact(workspace: WorkspaceOption = HERE, json: JsonOption = False) -> None:
-    """Give back the room of what was deleted, index what is large, and measure what the indexes find; may take minutes."""
+    """Free the space of what was deleted, index what is large, and measure what the indexes find; may take minutes."""
     with open_workspace(workspace) as space:
         indexes = space.compact()
     if json:
@@ -120,7 +120,7 @@ def gallery_duplicates(
     at_least: Annotated[
         float, typer.Option(help="Cosine that links two items; higher finds fewer, and more alike.")
     ] = 0.98,
-    most: Annotated[int, typer.Option(min=1, help="Look at no more than so many items.")] = 50_000,
+    most: Annotated[int, typer.Option(min=1, help="The most items to look at.")] = 50_000,
     csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV, a row for each item.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -196,7 +196,7 @@ def gallery_problems(
 def gallery_images_from(
     roots: Annotated[list[str] | None, typer.Argument(help="Folders or URLs to allow.")] = None,
     workspace: WorkspaceOption = HERE,
-    forget: Annotated[list[str] | None, typer.Option(help="One that is allowed no more; may be repeated.")] = None,
+    forget: Annotated[list[str] | None, typer.Option(help="A root that is no longer allowed; may be repeated.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List below which folders and URLs images of stored items may be opened, or allow more of them.
@@ -270,7 +270,7 @@ def gallery_use(
     force: Annotated[bool, typer.Option("--force", help="Do not compare it with the one in use.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Let the workspace use another gallery, once it has been found to hold the same; at once, or not at all."""
+    """Switch to another gallery in one step, once a comparison has shown that it holds the same."""
     say_if_password(place)
     with open_workspace(workspace) as space, watching(json) as watcher:
         space.use_gallery(place, force=force, watcher=watcher)

@@ -81,7 +81,7 @@ def index(
 ) -> None:
     """Extract images and keep their vectors in the gallery; folders and tables may be URLs such as s3://bucket/photos.
 
-    What is known of a stored picture stays: a file that says nothing erases nothing, and another label is told and counted.
+    An item keeps what is known of it: a file without a label or metadata erases none, and another label is reported and counted.
     """
     columns = tuple(name.strip() for name in (metadata or "").split(",") if name.strip())
     with open_workspace(workspace) as space, watching(json) as watcher:
@@ -157,7 +157,7 @@ MinScoreOption = Annotated[float | None, typer.Option(help="Smallest cosine; by 
 MinScoreOfOption = Annotated[
     str | None,
     typer.Option(
-        help="The generation on whose scores --min-score was settled; it is translated, as a check has measured.",
+        help="The generation by whose scores --min-score was chosen; it is translated as a check has measured.",
         autocompletion=completion.generations,
     ),
 ]

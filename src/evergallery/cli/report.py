@@ -46,7 +46,7 @@ def report(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write one page, to be opened without network: lineage, matrix, old and new classes, refresh, flips, prototypes."""
+    """Write a report of one page that needs no network: lineage, matrix, old and new classes, refresh, flips, prototypes."""
     from evergallery.errors import InputError
 
     if about is not None and generation not in (None, about):

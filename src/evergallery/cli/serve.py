@@ -33,9 +33,7 @@ NameOption = Annotated[
 ]
 ProxyOption = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="ADDRESS", help="Address of a proxy, which says whose requests it passes on; may be repeated."
-    ),
+    typer.Option(metavar="ADDRESS", help="Address of a proxy whose X-Forwarded-For is trusted; may be repeated."),
 ]
 AllowWritesOption = Annotated[
     bool, typer.Option("--allow-writes", help="On loopback, let everyone do everything without a token.")
@@ -44,7 +42,7 @@ RequireTokenOption = Annotated[
     bool | None,
     typer.Option(
         "--require-token/--no-require-token",
-        help="Whether a token is demanded while there is none, from now on; by default so once there was one.",
+        help="Whether to require a token while there is none, from now on; required by default once there was one.",
     ),
 ]
 RateOption = Annotated[float, typer.Option(min=0, max=1e9, help="Requests a second that a client may make; 0 for any.")]
@@ -81,7 +79,7 @@ DriftReferenceOption = Annotated[
     int,
     typer.Option(min=0, help="Searches with which later ones are compared, to see whether queries drift; 0 for none."),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="For --canary: although the gate refuses it.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="For --canary: start it although the gate refuses it.")]
 WhyOption = Annotated[str | None, typer.Option(help="For --canary: the reason for that, kept in the log.")]
 
 
@@ -182,7 +180,7 @@ def token_revoke(
     workspace: WorkspaceOption = HERE,
     json: JsonOption = False,
 ) -> None:
-    """Let nobody in by a token any more; a running server heeds it at once."""
+    """Revoke a token; a running server obeys at once."""
     tokens = _tokens(workspace)
     tokens.revoke(name)
     last = "" if tokens.all() else " It was the last one: nobody is let in until you make another."

@@ -54,7 +54,9 @@ def adapt(
     old: Annotated[
         str, typer.Argument(help="The generation whose vectors are stored.", autocompletion=completion.generations)
     ],
-    pairs: Annotated[str, typer.Option(help="Images that both look at, labels optional; or an .npz of embeddings.")],
+    pairs: Annotated[
+        str, typer.Option(help="Images that both embed, with or without labels; or an .npz of embeddings.")
+    ],
     workspace: WorkspaceOption = HERE,
     direction: Annotated[
         Direction, typer.Option(help="query: new queries into the old space. gallery: stored vectors into the new one.")
@@ -63,7 +65,7 @@ def adapt(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a map between two models that nobody can retrain; the best kind on pairs that it has not seen."""
+    """Fit a map between two models that nobody can retrain, of the kind that is best on held-out pairs."""
     with open_workspace(workspace) as space, watching(json) as watcher:
         made = space.adapt(new, old, pairs, direction=direction, kind=kind, data_dir=data_dir, watcher=watcher)
     if json:
@@ -74,7 +76,7 @@ def adapt(
 
 def promote(
     generation: Annotated[
-        str, typer.Argument(help="Which shall answer queries.", autocompletion=completion.generations)
+        str, typer.Argument(help="The generation that shall answer queries.", autocompletion=completion.generations)
     ],
     workspace: WorkspaceOption = HERE,
     answer: Annotated[
@@ -87,8 +89,10 @@ def promote(
         ),
     ] = None,
     candidates: Annotated[int | None, typer.Option(help="For rescore: how many are scored again.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="For rescore: that a search may spend on images.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Although the gate refuses it.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option(help="For rescore: the most seconds that a search may spend on images.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote it although the gate refuses it.")] = False,
     why: Annotated[str | None, typer.Option(help="The reason, kept for ever.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -168,10 +172,11 @@ UntilOption = Annotated[
 ]
 RateOption = Annotated[float | None, typer.Option(help="Items a second, at most; by default as many as it can.")]
 CommitOption = Annotated[
-    bool, typer.Option("--commit", help="Give up the earlier vectors for good; asks first, and has no way back.")
+    bool,
+    typer.Option("--commit", help="Delete the earlier vectors for good; asks first, because there is no way back."),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Let --commit ask nothing.")]
-DiscardOption = Annotated[bool, typer.Option("--discard", help="Give up the new vectors.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Commit without being asked.")]
+DiscardOption = Annotated[bool, typer.Option("--discard", help="Delete the new vectors.")]
 
 
 def refresh(

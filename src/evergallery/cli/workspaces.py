@@ -144,11 +144,14 @@ def doctor(
         bool,
         typer.Option(
             "--mend",
-            help="Delete what killed processes have left, and added pictures that no item has; lay damaged lines aside.",
+            help="Delete what killed processes have left, and added pictures that no item has; set damaged lines aside.",
         ),
     ] = False,
     embed: Annotated[
-        int, typer.Option(min=0, help="Pictures of each generation that it looks at again: did it make their vectors?")
+        int,
+        typer.Option(
+            min=0, help="How many pictures of each generation to embed again, to see whether it made their vectors."
+        ),
     ] = 0,
     json: JsonOption = False,
 ) -> None:

@@ -100,7 +100,7 @@ def adopt(
     Args:
         place: the URL of a collection, see docs/adopt.md, or a file of vectors, whose vectors are copied to be searched; left
             out for the one that is adopted already.
-        into: the generation that made its vectors; by default one of vectors only is made.
+        into: the generation that made its vectors; by default a generation without a model is made.
         ids: a text file with an id on each line, for a file of arrays or of FAISS.
         watcher: hears of progress.
 

@@ -28,7 +28,7 @@ class CanarySettings:
     Attributes:
         generation: that answers them.
         share: of the clients, in (0, 1].
-        by: what a client is known by: ``token``, ``address``, ``client`` for the token and without one the address, or the name
+        by: what a client is known by: ``token``, ``address``, ``client`` for the token or, without one, the address, or the name
             of a header.
         answer: how it answers over vectors of other generations.
         force: although the gate refuses it.

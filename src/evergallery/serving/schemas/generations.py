@@ -19,7 +19,9 @@ class PromotionRequest(Body):
         "for candidates that are scored again (rescore); as the last check has shown by default.",
     )
     candidates: int | None = Field(None, ge=10, le=1000, description="For rescore: how many are scored again.")
-    seconds: float | None = Field(None, gt=0, le=600, description="For rescore: that a search may spend on images.")
+    seconds: float | None = Field(
+        None, gt=0, le=600, description="For rescore: the most seconds that a search may spend on images."
+    )
     force: bool = Field(False, description="Promote it against the evidence; needs `why`.")
     why: Text | None = Field(None, description="The reason, for the log.")
 
