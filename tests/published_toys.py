@@ -113,7 +113,7 @@ def deepfashion2(root: Path, classes: int, each: int) -> None:
     for index, one in enumerate(asked(classes, each), 1):
         part = "train" if one.split == "train" else "validation"
         paint(root / part / "image" / f"{index:06d}.jpg", one)
-        item = {"style": 1, "category_id": 1, "bounding_box": [0, 0, 24, 24]}
+        item = {"style": 1, "category_id": 1, "bounding_box": [2, 0, 24, 24]}
         described = {"source": "user" if one.split == "query" else "shop", "pair_id": one.label, "item1": item}
         (root / part / "annos").mkdir(exist_ok=True)
         (root / part / "annos" / f"{index:06d}.json").write_text(json.dumps(described))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ import forked
 from conftest import MessageRecorder, coloured_images
 from evaluation_toys import TOYS, make_toy
 from evergallery import Workspace
-from evergallery.benchmark import contenders, job, protocols, runner
+from evergallery.benchmark import contenders, job, lineage, protocols, runner
 from evergallery.benchmark.contenders import BASELINE, BOUND, OWN, Contender, baseline_of
 from evergallery.benchmark.further_tables import evaluated_markdown
 from evergallery.benchmark.job import Experiment
@@ -42,7 +42,7 @@ from evergallery.evaluation import Protocol, measure
 from evergallery.generations.generation import Generation
 from evergallery.learning.networks import start_network
 from evergallery.methods import CSD, METHODS, Mutual
-from evergallery.network import Network, build_backbone, outputs_of
+from evergallery.network import HeadKind, Network, build_backbone, outputs_of
 from evergallery.retrieval.refresh_curve import random_order
 from evergallery.training import Settings
 from evergallery.watching import Watcher
@@ -227,6 +227,17 @@ class TestRuns:
             run(str(tmp_path / "few.npz"), tmp_path / "out", ["initial"])
         assert not list((tmp_path / "out").glob("*/runs"))
 
+    def test_images_that_cannot_be_read_are_counted_and_named(self, tiny: str, tmp_path: Path) -> None:
+        photos = make_photos(tmp_path / "photos", each=4)
+        lost = min(photos.glob("*/*"))
+        lost.write_bytes(b"no picture")
+        watcher = MessageRecorder()
+        protocol = PROTOCOLS["tiny"]
+        found = protocol.parts(str(photos), protocol.budgets["quick"], tmp_path / "cache", watcher)
+        (said,) = watcher.heard
+        assert f"images of {photos} cannot be read and are left out, the first is {lost}: " in said
+        assert found.words.endswith(", images that cannot be read left out: 1")
+
     def test_data_of_ones_own_are_asked_for(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="'mutual-one-task' runs on images of your own: name them with --data"):
             run_benchmark(Experiment("mutual-one-task"), ["initial"], seeds=[0], out=tmp_path, watcher=Watcher())
@@ -286,6 +297,10 @@ class TestChanges:
                 "vit_tiny_patch16_224 cannot take images of .* another --size",
             ),
             (ProtocolChanges(update_backbone="vit_tiny_patch16_224"), "vit_tiny_patch16_224 cannot take images of"),
+            (
+                ProtocolChanges(pretrained=False, weights=Path("a.pt")),
+                "--from-scratch begins with new weights: leave --weights",
+            ),
         ],
     )
     def test_what_cannot_be_had_is_refused_before_anything_is_read(
@@ -301,6 +316,71 @@ class TestChanges:
             )
         assert not list(tmp_path.glob("tiny-*"))
 
+    @pytest.mark.parametrize("method", [name for name, kind in METHODS.items() if kind.needs.fixed])
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (ProtocolChanges(dim=12), "sets --dim itself: leave out --dim 12, or leave {} out of --methods"),
+            (ProtocolChanges(head="cosine"), "sets --head itself: leave out --head cosine"),
+            (ProtocolChanges(neck="none"), "sets the dimension itself, and --neck none makes no other one"),
+            (ProtocolChanges(neck="mlp"), "sets the dimension itself, and --neck mlp makes no other one"),
+        ],
+    )
+    def test_what_a_method_sets_itself_is_not_asked_for_in_vain(
+        self, tiny: str, tmp_path: Path, method: str, changes: ProtocolChanges, message: str
+    ) -> None:
+        experiment = Experiment("tiny", data=tiny, changes=changes)
+        with pytest.raises(InputError, match=message.format(method)):
+            run_benchmark(experiment, ["initial", method], seeds=[0], out=tmp_path / "out", watcher=Watcher())
+        assert not (tmp_path / "out").exists()
+
+    def test_every_option_of_a_network_arrives_where_it_is_admitted(self, tiny: str, tmp_path: Path) -> None:
+        """Of every method and generation: what learns has what was asked for, or nothing learns."""
+        asked: dict[str, tuple[Any, ...]] = {
+            "dim": (12,), "head": get_args(HeadKind), "neck": ("linear", "linear-bn"), "backbone": ("resnet20",),
+        }  # fmt: skip
+        for name, values in asked.items():
+            for value in values:
+                changes = ProtocolChanges(**{"backbone": "resnet8", name: value})
+                experiment = Experiment("tiny", data=tiny, changes=changes)
+                for method, kind in METHODS.items():
+                    contender = Contender(method)
+                    if contender.misfit(experiment.definition, changes) is not None:
+                        assert name in kind.needs.fixed or kind.needs.head is None
+                        continue
+                    one = job.BenchmarkJob(experiment, contender, 0, tmp_path)
+                    built, head = lineage.network_of(one, one.tasks(one.parts(Watcher()).images))
+                    found = {"dim": built.dimension, "neck": built.neck, "head": head, "backbone": built.backbone}
+                    assert found[name] == value, (method, name)
+
+    def test_a_head_without_a_place_for_all_classes_is_refused_before_the_first_one_learns(
+        self, tiny: str, tmp_path: Path
+    ) -> None:
+        changes = ProtocolChanges(head="simplex", dim=4)
+        with pytest.raises(InputError, match="corners for 5 classes and not for 6"):
+            run_benchmark(
+                Experiment("tiny", data=tiny, changes=changes),
+                ["finetune"],
+                seeds=[0],
+                out=tmp_path / "out",
+                watcher=Watcher(),
+            )
+        assert not (tmp_path / "out").exists()
+
+    def test_a_place_of_named_sets_is_not_given_in_vain(self, tiny: str, tmp_path: Path) -> None:
+        for protocol, data in (("tiny", tiny), ("glyphs", None), ("csd-cifar100", str(tmp_path))):
+            with pytest.raises(InputError, match="--data-dir says where named sets lie, and nothing that is read here"):
+                run_benchmark(
+                    Experiment(protocol, "quick", data, tmp_path),
+                    ["initial"],
+                    seeds=[0],
+                    out=tmp_path / "out",
+                    watcher=Watcher(),
+                )
+        assert Experiment("tiny", data="CUB200", data_dir=tmp_path).reads_data_dir
+        assert Experiment("glyphs", data_dir=tmp_path, changes=ProtocolChanges(evaluate=("lfw",))).reads_data_dir
+        assert Experiment("csd-cifar100", data_dir=tmp_path).reads_data_dir
+
     def test_results_of_other_images_are_not_taken_for_these(self, tiny: str, tmp_path: Path) -> None:
         run(tiny, tmp_path / "out", ["initial"])
         with pytest.raises(
@@ -315,7 +395,7 @@ class TestChanges:
         # Processes that share as little with this one, and have everything loaded.
         monkeypatch.setattr(runner, "get_context", {"spawn": forked.CONTEXT}.__getitem__)
         rows = ["initial", "finetune+procrustes", "finetune", "cores"]
-        changes = ProtocolChanges(dim=8, neck="linear", epochs=1, precision="float32")
+        changes = ProtocolChanges(neck="linear", epochs=1, precision="float32")
         directory = run_benchmark(
             Experiment("glyphs", "quick", tiny, changes=changes),
             rows,

@@ -60,14 +60,14 @@ def inshop(root: Path) -> set[Fact]:
 
 
 def deepfashion2(root: Path) -> set[Fact]:
-    def item(style: int, category: int, side: int) -> dict[str, Any]:
-        return {"style": style, "category_id": category, "bounding_box": [0, 0, side, side]}
+    def item(style: int, *box: float) -> dict[str, Any]:
+        return {"style": style, "category_id": 4, "bounding_box": box}
 
     described = {
-        "train/000001": ("user", {"item1": item(1, 2, 4), "item2": item(2, 7, 9)}),
-        "train/000002": ("shop", {"item1": item(0, 2, 4)}),
-        "validation/000001": ("user", {"item1": item(1, 1, 4)}),
-        "validation/000002": ("shop", {"item1": item(1, 1, 4), "item2": item(0, 2, 9)}),
+        "train/000001": ("user", {"item1": item(1, 0, 0, 4, 4), "item2": item(2, 4, 0, 9, 9)}),
+        "train/000002": ("shop", {"item1": item(0, 0, 0, 4, 4)}),
+        "validation/000001": ("user", {"item1": item(1, 0, 0, 4, 4), "item2": item(0, 0, 0, 9, 9)}),
+        "validation/000002": ("shop", {"item1": item(1, 0, 0, 4, 4), "item2": item(0, 2, 2, 9, 9)}),
     }
     for name, (source, items) in described.items():
         part, _, number = name.partition("/")
@@ -75,9 +75,11 @@ def deepfashion2(root: Path) -> set[Fact]:
         (root / part / "annos").mkdir(exist_ok=True)
         (root / part / "annos" / f"{number}.json").write_text(json.dumps({"source": source, "pair_id": 31, **items}))
     return {
-        ("train/image/000001.jpg", "train 000031-2-7", "train", None),
-        ("validation/image/000001.jpg", "validation 000031-1-1", "query", None),
-        ("validation/image/000002.jpg", "validation 000031-1-1", "gallery", None),
+        ("train/image/000001.jpg", "train 000031-1", "train", None),
+        ("train/image/000001.jpg", "train 000031-2", "train", None),
+        ("validation/image/000001.jpg", "validation 000031-1", "query", None),
+        ("validation/image/000002.jpg", "validation 000031-1", "gallery", None),
+        ("validation/image/000002.jpg", "validation 0", "gallery", None),
     }
 
 
@@ -266,6 +268,64 @@ def test_who_is_asked_for_is_not_among_those_who_are_learned(name: str, tmp_path
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_has_a_toy(name: str) -> None:
     assert name in TOYS or name in ("cub200", "cars196", "sop"), "those are tested with the named sets"
+
+
+def beside(root: Path) -> None:
+    """What file managers leave in folders, and lists as another system writes them."""
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        for file in [path for path in folder.iterdir() if path.is_file()]:
+            (folder / f"._{file.name}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+            (folder / name).write_bytes(b"\xd0\xcf\x11\xe0")
+    for table in (*root.rglob("[!.]*.txt"), *root.rglob("[!.]*.csv")):
+        table.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([*table.read_bytes().splitlines(), b"", b""]))
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_copy_from_another_system_is_read_alike(name: str, tmp_path: Path) -> None:
+    expected = TOYS[name](tmp_path)
+    beside(tmp_path)
+    images = load(name, SMALL, data_dir=tmp_path)
+    assert facts(images, tmp_path) == expected
+    assert len(images) == len(expected)
+    assert not images.skipped
+
+
+@pytest.mark.parametrize("name", ["market1501", "dukemtmc", "veri776", "omniglot", "imagenet", "places365"])
+def test_endings_of_names_may_be_of_another_kind(name: str, tmp_path: Path) -> None:
+    """Of the sets that no list names: an ending that is not looked for loses an image without a word."""
+    expected = TOYS[name](tmp_path)
+    for number, path in enumerate(sorted(path for path in tmp_path.rglob("*") if path.is_file())):
+        path.rename(path.with_suffix([".JPG", ".jpeg", ".PNG"][number % 3]))
+    assert len(load(name, SMALL, data_dir=tmp_path)) == len(expected)
+
+
+def test_in_shop_at_its_full_size_and_lists_without_their_first_lines(tmp_path: Path) -> None:
+    expected = inshop(tmp_path)
+    (tmp_path / "Img").mkdir()
+    (tmp_path / "img").rename(tmp_path / "Img" / "img_highres")
+    table = tmp_path / "Eval" / "list_eval_partition.txt"
+    table.write_text("\n".join(table.read_text().splitlines()[2:]))
+    moved = {(path.replace("img/", "Img/img_highres/", 1), *rest) for path, *rest in expected}
+    assert facts(load("inshop", SMALL, data_dir=tmp_path), tmp_path) == moved
+    table.write_text(table.read_text() + "\nimg/MEN/Tees/id_2/3.jpg id_2 Gallery")
+    with pytest.raises(
+        InputError, match="has the line 'img/MEN/Tees/id_2/3.jpg id_2 Gallery', which is no  IMAGE ITEM"
+    ):
+        load("inshop", SMALL, data_dir=tmp_path)
+
+
+def test_an_item_of_fashion_is_cut_to_its_box(tmp_path: Path) -> None:
+    deepfashion2(tmp_path)
+    picture = np.zeros((9, 9, 3), dtype=np.uint8)
+    picture[:, 4:] = 255
+    Image.fromarray(picture).save(tmp_path / "train/image/000001.jpg", quality=100)
+    images = load("deepfashion2", SMALL, data_dir=tmp_path)
+    left, right = (images.batch(np.flatnonzero(images.labels == label)) for label in (1, 2))
+    assert [images.classes[label] for label in (1, 2)] == ["train 000031-1", "train 000031-2"]
+    assert left.max() < 40
+    assert right.min() > 200
+    assert len(set(images.hashes)) == len(images), "two items of one photograph are two images"
 
 
 def test_cars_in_two_parts_with_their_development_kit(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Self, TypeVar
 
 from evergallery.adapters import ADAPTERS, ProcrustesAdapter
-from evergallery.benchmark.protocol import BenchmarkProtocol
+from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, ProtocolChanges
 from evergallery.errors import InputError, require_known
 from evergallery.methods import METHODS, NO_TRIPLETS, Finetune, Method, Role
 from evergallery.watching import Watcher
@@ -81,11 +81,18 @@ class Contender:
         """Name of the adapter after it."""
         return self.name.partition("+")[2] or None
 
-    def misfit(self, protocol: BenchmarkProtocol) -> str | None:
-        """Return why it cannot run on a protocol, in a sentence; ``None`` where it can."""
+    def misfit(self, protocol: BenchmarkProtocol, changes: ProtocolChanges = NO_CHANGES) -> str | None:
+        """Return why it cannot run on a protocol, in a sentence; ``None`` where it can.
+
+        Args:
+            protocol: with the changes.
+            changes: that were asked for: one that has no effect on a method does not become a row of its table.
+        """
         method = self.method(protocol)
         if method is None:
             return None
+        if (reason := self._overruled(method, changes)) is not None:
+            return reason
         if method.needs.old_head != "never" and not baseline_of(protocol).trains_head:
             return (
                 f"{self.name} learns from the scores of the old classes, and the first generation of the protocol "
@@ -110,6 +117,22 @@ class Contender:
             return f"{self.name} maps between spaces of one dimension, {change}"
         return None
 
+    def _overruled(self, method: Method, changes: ProtocolChanges) -> str | None:
+        """Return what was asked for that the method sets itself, in a sentence; ``None`` where there is no such thing."""
+        fixed, given = method.needs.fixed, changes.given()
+        for name in fixed:
+            if given.get(name) not in (None, method.needs.head):
+                return (
+                    f"{self.name} learns with a head of kind {method.needs.head!r} and sets --{name} itself: leave out "
+                    f"--{name} {given[name]}, or leave {self.name} out of --methods."
+                )
+        if "dim" in fixed and changes.neck is not None and "linear" not in changes.neck:
+            return (
+                f"{self.name} sets the dimension itself, and --neck {changes.neck} makes no other one: leave it out, or name "
+                f"--neck linear."
+            )
+        return None
+
     def method(self, protocol: BenchmarkProtocol) -> Method | None:
         """The method with its options, and those that the protocol has for it; ``None`` for the initial generation."""
         return None if self.base == INITIAL else _method(METHODS[self.base], protocol, self.options)
@@ -128,14 +151,16 @@ def _method(kind: type[M], protocol: BenchmarkProtocol, options: Mapping[str, st
     return kind.with_options({**own, **options})
 
 
-def contenders_of(protocol: BenchmarkProtocol, names: Sequence[str] | None, watcher: Watcher) -> list[Contender]:
+def contenders_of(
+    protocol: BenchmarkProtocol, names: Sequence[str] | None, changes: ProtocolChanges, watcher: Watcher
+) -> list[Contender]:
     """The rows that are named, each once; or the usual ones without those that the protocol does not admit.
 
     Raises:
-        InputError: an unknown name, or one that the protocol does not admit.
+        InputError: an unknown name, or one that the protocol, or what was changed of it, does not admit.
     """
     found = list(dict.fromkeys(map(Contender.named, USUAL if names is None else names)))
-    misfits = {contender: reason for contender in found if (reason := contender.misfit(protocol)) is not None}
+    misfits = {contender: reason for contender in found if (reason := contender.misfit(protocol, changes)) is not None}
     if names is not None and misfits:
         raise InputError(next(iter(misfits.values())))
     for contender in misfits:

@@ -11,7 +11,8 @@ from evergallery.benchmark.contenders import Contender
 from evergallery.benchmark.parts import TRAIN, ProtocolImages
 from evergallery.benchmark.protocol import NO_CHANGES, BenchmarkProtocol, Budget, ProtocolChanges, TrainingPlan
 from evergallery.benchmark.protocols import PROTOCOLS
-from evergallery.data.datasets import NAMED
+from evergallery.data.datasets import MADE, NAMED
+from evergallery.data.evaluation_sets import EVALUATION_SETS
 from evergallery.data.image_set import ImageSet
 from evergallery.data.images.sizes import size_text
 from evergallery.data.published import layout_of
@@ -61,6 +62,14 @@ class Experiment:
         if self.data.lower() in NAMED and (self.data_dir is not None or not Path(self.data).exists()):
             return self.data.lower()
         return layout_of(Path(self.data)) if Path(self.data).is_dir() else None
+
+    @property
+    def reads_data_dir(self) -> bool:
+        """Return whether anything that is read lies where named sets lie."""
+        if any(name.lower() in EVALUATION_SETS for name in self.definition.evaluate):
+            return True
+        named = self.definition.data if self.data is None else self.data.lower()
+        return named in NAMED and named not in MADE
 
     @property
     def image_name(self) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from evergallery.benchmark.contenders import INITIAL, baseline_of
 from evergallery.benchmark.job import BenchmarkJob, TaskImages
@@ -15,7 +16,8 @@ from evergallery.data.image_set import ImageSet, concatenate
 from evergallery.data.tasks import Tasks, query_gallery
 from evergallery.files import read_json, write_json
 from evergallery.generations.generation import Generation
-from evergallery.network import HeadKind
+from evergallery.learning.request import NetworkChanges
+from evergallery.network import Architecture, Head, HeadKind
 from evergallery.training import Settings
 from evergallery.training.batches import batches_of
 from evergallery.watching import Watcher
@@ -50,7 +52,7 @@ def first_generation(job: BenchmarkJob, watcher: Watcher) -> Workspace:
             kept=preprocessing.kept,
             interpolation=preprocessing.interpolation,
             head=own_head or protocol.head,
-            **_neck(protocol, own_head, data.tasks),
+            **_neck(job, data.tasks),
         )
     workspace = Workspace(directory)
     if not workspace.generations():
@@ -102,7 +104,7 @@ def _learn_task(job: BenchmarkJob, workspace: Workspace, data: TaskImages, numbe
     scratch = not method.needs.parent_weights or (protocol.update_backbone is not None and number == 2)
     weights = protocol.later_weights
     # Another backbone comes without what stood behind the first one.
-    behind = {} if protocol.update_backbone is None else _neck(protocol, method.needs.head, tasks)
+    behind = {} if protocol.update_backbone is None else _neck(job, tasks)
     new, old = after.of_classes(arriving), before.of_classes(seen) if method.needs.old_images else None
     settings = plan.first if scratch else plan.update_settings(number)
     workspace.learn(
@@ -135,10 +137,28 @@ def _first_and_later(protocol: BenchmarkProtocol, train: ImageSet, seed: int) ->
     return train.select(first), train.select(later)
 
 
-def _neck(protocol: BenchmarkProtocol, own_head: HeadKind | None, tasks: Tasks) -> dict[str, Any]:
+def network_of(job: BenchmarkJob, tasks: Tasks) -> tuple[Architecture, HeadKind]:
+    """The last generation of a run, and the kind of its head; built without memory, so that it is known that it can be.
+
+    Raises:
+        InputError: a neck that cannot make the dimension, or a head that has no place for all classes.
+    """
+    protocol, behind, head = job.definition, _neck(job, tasks), _own_head(job) or job.definition.head
+    classes = len({name for task in tasks for name in task})
+    for backbone in dict.fromkeys((protocol.backbone, protocol.update_backbone or protocol.backbone)):
+        architecture = NetworkChanges(backbone, behind["dim"], behind["neck"]).of(Architecture())
+        with torch.device("meta"):
+            Head(architecture.dimension or protocol.dimension(backbone), classes, head)
+    return architecture, head
+
+
+def _neck(job: BenchmarkJob, tasks: Tasks) -> dict[str, Any]:
     """Dimension and neck of every generation; a simplex has one class more than it has dimensions."""
-    dim = protocol.dim if own_head != "simplex" else len({name for task in tasks for name in task}) - 1
-    return {"dim": dim, "neck": None if protocol.neck == "none" else protocol.neck}
+    protocol = job.definition
+    dim = protocol.dim if _own_head(job) != "simplex" else len({name for task in tasks for name in task}) - 1
+    # A dimension brings a neck where nobody asks for none.
+    is_open = protocol.neck == "none" and job.experiment.changes.neck is None
+    return {"dim": dim, "neck": None if is_open else protocol.neck}
 
 
 def _new_weights(protocol: BenchmarkProtocol, weights: Path | None) -> dict[str, Any]:

@@ -184,6 +184,12 @@ class BenchmarkProtocol:
             data_dir=Path(data) if named and data else data_dir,
             on_progress=lambda done, total: watcher.counted("reading images", done, total),
         )
+        if images.skipped:
+            first = images.skipped[0]
+            watcher.said(
+                f"{len(images.skipped)} of {len(images) + len(images.skipped)} images of {source} cannot be read and are left "
+                f"out, the first is {first.uri}: {first.reason}"
+            )
         if self.report_classes is not None:
             images = images.of_classes([name for name in images.classes if is_reported(self.report_classes, name)])
         return parts_of(
@@ -265,9 +271,15 @@ class ProtocolChanges:
         return {change.name: value for change in fields(self) if (value := getattr(self, change.name)) is not None}
 
     def network(self) -> dict[str, Any]:
-        """Return what was asked for of the fields of a protocol, by name."""
+        """Return what was asked for of the fields of a protocol, by name.
+
+        Raises:
+            InputError: two things that exclude each other.
+        """
         given = {name: value for name, value in self.given().items() if name not in ("epochs", "precision", "size")}
         if "weights" in given:
+            if self.pretrained is False:
+                raise InputError("--from-scratch begins with new weights: leave --weights out.")
             given["pretrained"] = False  # A file takes the place of the published weights.
         if "dim" in given and "neck" not in given:
             given["neck"] = "linear"

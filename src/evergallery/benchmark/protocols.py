@@ -164,7 +164,7 @@ PROTOCOLS: dict[str, BenchmarkProtocol] = {
         ),
         BenchmarkProtocol(
             name="mutual-fashion",
-            shows="mutual distillation's multi-task form on DeepFashion2: five equal groups, 4 238 classes each",
+            shows="mutual distillation's multi-task form on DeepFashion2: five equal groups, 4 238 classes each in the paper",
             data=None,
             tasks=lambda classes, seed: equal_groups(classes, 5),
             budgets=FASHION,

@@ -13,7 +13,7 @@ import torch
 from evergallery.benchmark.contenders import contenders_of
 from evergallery.benchmark.embeddings import evaluations_of, lineage_embeddings, virtual_features_of
 from evergallery.benchmark.job import BenchmarkJob, Experiment, option_text
-from evergallery.benchmark.lineage import first_directory, first_generation, lineage
+from evergallery.benchmark.lineage import first_directory, first_generation, lineage, network_of
 from evergallery.benchmark.measures import measures_of
 from evergallery.benchmark.protocol import BenchmarkProtocol, described
 from evergallery.benchmark.protocols import PROTOCOLS
@@ -62,7 +62,8 @@ def run_benchmark(
         return directory
     # Images that cannot be used are refused before anything is written; they are kept in memory for the first run.
     images = waiting[0].parts(watcher).images
-    waiting[0].tasks(images)
+    for job in waiting:
+        network_of(job, job.tasks(images))  # What cannot be built is known before anything is learned.
     with creation_of(directory):
         (directory / "runs").mkdir(parents=True, exist_ok=True)
     _keep_to(images.fingerprint(), waiting[0])
@@ -84,9 +85,13 @@ def _jobs(
     require_known("protocol", protocol, PROTOCOLS)
     require_known("budget", budget, PROTOCOLS[protocol].budgets)
     definition = experiment.definition
+    if experiment.data_dir is not None and not experiment.reads_data_dir:
+        raise InputError(
+            "--data-dir says where named sets lie, and nothing that is read here is one: leave it out, or name a set with --data."
+        )
     changes = (f"{name}={_short(name, value)}" for name, value in given.items())
     directory = out / "@".join([f"{protocol}-{budget}", *changes])
-    contenders = contenders_of(definition, methods, watcher)
+    contenders = contenders_of(definition, methods, experiment.changes, watcher)
     jobs = [BenchmarkJob(experiment, contender, seed, directory) for seed in seeds for contender in contenders]
     if not jobs:
         raise InputError("Nothing is to be run: name a method and a seed at least, or leave both out.")

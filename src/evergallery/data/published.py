@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from evergallery.data.columns import csv_records
+from evergallery.data.images.kinds import SUFFIXES
+from evergallery.data.images.parts import Box
 from evergallery.data.listing import Entry, Listing, list_folder
 from evergallery.errors import InputError, MissingExtraError
 
 MARKET, DUKE, VERI = (
-    re.compile(rf"(?P<label>-1|\d{{4}})_c(?P<camera>{rest}\.jpg", re.IGNORECASE)
+    re.compile(rf"(?P<label>-1|\d{{4}})_c(?P<camera>{rest}\.(jpe?g|png)", re.IGNORECASE)
     for rest in (r"\d)s\d_\d+_\d+", r"\d)_f\d+", r"\d+)_\d+_\d+")
 )
 """Names of images in sets for re-identification: an identity, a camera, a place in its recording."""
@@ -93,48 +95,59 @@ def dogs(data_dir: Path | None) -> Listing:
 def sop(data_dir: Path | None) -> Listing:
     """Stanford Online Products with its train and test split, whose classes are disjoint (Song et al. 2016)."""
     root = root_of("sop", data_dir)
-    rows = [(split, row) for split in ("train", "test") for row in fields(root / f"Ebay_{split}.txt", 4)[1:]]
-    return Listing([_entry(root / path, name, split) for split, (_, name, _, path) in rows])
+    rows = [(split, row) for split in ("train", "test") for row in fields(root / f"Ebay_{split}.txt", 4)]
+    return Listing([_entry(root / path, name, split) for split, (image, name, _, path) in rows if image != "image_id"])
 
 
 def inshop(data_dir: Path | None) -> Listing:
     """In-shop Clothes Retrieval with the splits train, query and gallery (Liu et al. 2016)."""
     root = root_of("inshop", data_dir)
     table = next(path for path in (root / LIST_INSHOP, root / "Eval" / LIST_INSHOP) if path.is_file())
-    # A number of images and a line of headings come first, and the archive unpacks to Img or img.
-    folder = root / "Img" if (root / "Img").is_dir() else root
-    entries = [
-        _entry(folder / path, name, split)
-        for path, name, split in (line.split() for line in lines(table)[2:] if len(line.split()) == 3)
-        if split in ("train", "query", "gallery")
-    ]
+    # The archives unpack to img or img_highres, in Img or beside it; a number of images and a line of headings come first.
+    folders = (root / above / name for name in ("img", "img_highres") for above in ("Img", ""))
+    folder = next((folder for folder in folders if folder.is_dir()), root / "img")
+    entries = []
+    for line in filter(str.strip, lines(table)):
+        path, *rest = line.split()
+        if not rest or path == "image_name":
+            continue
+        if len(rest) != 2 or rest[1] not in ("train", "query", "gallery"):
+            raise InputError(
+                f"{table} has the line {line!r}, which is no  IMAGE ITEM train|query|gallery: download it again."
+            )
+        entries.append(_entry(folder / path.removeprefix("img/"), rest[0], rest[1]))
     if not entries:
         raise InputError(f"{table} lists no image as IMAGE ITEM train|query|gallery: download it again.")
     return Listing(_disjoint(root, entries))
 
 
 def deepfashion2(data_dir: Path | None) -> Listing:
-    """DeepFashion2: a class is a style of a pair; consumers' photographs of the validation part ask, shops' are found.
+    """DeepFashion2, item by item, each cut to its box; items of one style of a pair are a class (Ge et al. 2019).
 
-    An image with several items counts as its largest that has a style; where none has, it is left out (Ge et al. 2019). Pairs
-    are counted from 1 in both parts, and are not the same: names of classes say which part.
+    As in its own benchmark of retrieval with true boxes, consumers' items of the validation part that have a style ask, and all
+    of its shops' items are found: those without a style as the class ``validation 0``, for which nobody asks. Pairs are counted
+    from 1 in both parts, and are not the same: names of classes say which part.
     """
     root = root_of("deepfashion2", data_dir)
     entries = []
     for part in ("train", "validation"):
-        for path in sorted((root / part / "annos").glob("*.json")):
+        for path in _files(root / part / "annos", "*.json"):
+            image = root / part / "image" / f"{path.stem}.jpg"
             try:
-                found = json.loads(path.read_text())
-                items = [item for name, item in found.items() if name.startswith("item") and int(item["style"]) > 0]
-                if not items:
-                    continue
-                largest = max(items, key=lambda item: _area(item["bounding_box"]))
-                label = f"{part} {int(found['pair_id']):06d}-{int(largest['style'])}-{int(largest['category_id'])}"
-                asks = found["source"] == "user"
+                found = json.loads(path.read_text(encoding="utf-8"))
+                shop, pair = {"shop": True, "user": False}[found["source"]], int(found["pair_id"])
+                items = [
+                    (int(item["style"]), Box(*map(float, item["bounding_box"])))
+                    for name, item in found.items()
+                    if name.startswith("item")
+                ]
             except (ValueError, KeyError, TypeError) as error:
                 raise damaged(path, error) from error
-            split = "train" if part == "train" else "query" if asks else "gallery"
-            entries.append(_entry(root / part / "image" / f"{path.stem}.jpg", label, split))
+            split = "train" if part == "train" else "gallery" if shop else "query"
+            for style, box in items:
+                if style > 0 or split == "gallery":
+                    label = f"{part} {pair:06d}-{style}" if style > 0 else f"{part} 0"
+                    entries.append(Entry(str(image.absolute()), label, split, part=box))
     return Listing(entries)
 
 
@@ -182,7 +195,7 @@ def imagenet(data_dir: Path | None) -> Listing:
     ``LOC_val_solution.csv`` or of the development kit ``ILSVRC2012_devkit_t12``, beside these folders or above them.
     """
     root = root_of("imagenet", data_dir).absolute()
-    flat = [] if _folders(root / "val") else sorted((root / "val").glob("*.JPEG"))
+    flat = [] if _folders(root / "val") else _files(root / "val")
     if not flat:
         return list_folder(str(root), True)
     classes = _validation_classes(root)
@@ -190,7 +203,7 @@ def imagenet(data_dir: Path | None) -> Listing:
         tested = [_entry(path, classes[path.stem], "val") for path in flat]
     except KeyError as error:
         raise InputError(
-            f"Nothing says the class of {root / 'val'}/{error.args[0]}.JPEG: unpack the set again."
+            f"Nothing says the class of {error.args[0]} in {root / 'val'}: unpack the set again."
         ) from None
     learned = list_folder(str(root / "train"), True).entries
     return Listing([*(replace(one, split="train") if isinstance(one, Entry) else one for one in learned), *tested])
@@ -205,7 +218,7 @@ def _validation_classes(root: Path) -> dict[str, str]:
     for place in (root, *root.parents[:4]):
         table = place / KAGGLE_CLASSES
         if table.is_file():
-            with table.open(newline="", encoding="utf-8") as file:
+            with table.open(newline="", encoding="utf-8-sig") as file:
                 rows = [row for _, row in csv_records(str(table), file)][1:]
             return {row[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1].split()}
         kit = place / "ILSVRC2012_devkit_t12" / "data"
@@ -233,7 +246,7 @@ def omniglot(data_dir: Path | None) -> Listing:
     root = root_of("omniglot", data_dir)
     entries = []
     for split in ("background", "evaluation"):
-        for path in sorted((root / f"images_{split}").glob("*/*/*.png")):
+        for path in _files(root / f"images_{split}", "*/*/*"):
             entries.append(_entry(path, f"{path.parents[1].name}/{path.parent.name}", split))
     return Listing(entries)
 
@@ -262,7 +275,7 @@ def gldv2(data_dir: Path | None) -> Listing:
     table = root / "train_clean.csv"
 
     def entries() -> Iterator[Entry]:
-        with table.open(newline="", encoding="utf-8") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:
             for number, (line, row) in enumerate(csv_records(str(table), file)):
                 if number == 0 and row[:2] == ["landmark_id", "images"]:
                     continue
@@ -416,7 +429,7 @@ def _reid(name: str, data_dir: Path | None, form: re.Pattern[str], example: str)
     root = root_of(name, data_dir)
     entries: list[Entry] = []
     for split, folder in zip(("train", "query", "gallery"), LAYOUTS[name][2], strict=True):
-        for path in sorted((root / folder).glob("[!.]*.jpg")):
+        for path in _files(root / folder):
             found = form.fullmatch(path.name)
             if found is None:
                 raise InputError(f"{path} is not named like {example}: remove it from the set.")
@@ -444,9 +457,12 @@ def _entry(path: Path, label: str, split: str, camera: str | None = None) -> Ent
     return Entry(str(path.absolute()), label, split, camera)
 
 
-def _area(box: Iterable[float]) -> float:
-    left, top, right, bottom = box
-    return (right - left) * (bottom - top)
+def _files(folder: Path, pattern: str = "*") -> list[Path]:
+    """Files of a folder, in order; of all of them the pictures, without what file managers leave behind."""
+    known = SUFFIXES if pattern.endswith("*") else {Path(pattern).suffix}
+    return sorted(
+        path for path in folder.glob(pattern) if path.suffix.lower() in known and not path.name.startswith(".")
+    )
 
 
 def _matlab(path: Path, name: str) -> dict[str, Any]:
@@ -470,7 +486,7 @@ def damaged(path: Path, error: Exception) -> InputError:
 def lines(path: Path) -> list[str]:
     """The lines of a text file."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(path, error) from error
 

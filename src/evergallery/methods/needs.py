@@ -46,6 +46,14 @@ class Needs:
         """Return whether the method learns from a frozen parent."""
         return self.old_batches or self.old_outputs
 
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The parts of a network that follow from these needs alone, by the names of their options."""
+        if self.head is None:
+            return ()
+        # A simplex has a corner for each class of the whole line, and one dimension less.
+        return ("head", "dim") if self.head == "simplex" else ("head",)
+
     def cells(self, old_images_per_class: int | None) -> dict[str, str]:
         """The columns of the table in the docs that follow from these needs, in words.
 
