@@ -1057,6 +1057,19 @@ class TestTables:
         with pytest.raises(InputError, match="share no run"):
             compare(three, [run for run in two if run["method"] == "lwf"])
 
+    @pytest.mark.parametrize(
+        ("seeds", "quantile"), [(2, 12.7062), (5, 2.7764), (11, 2.2281), (12, 2.2010), (41, 2.0211)]
+    )
+    def test_an_interval_is_that_of_as_many_seeds(
+        self, written: Callable[..., Path], seeds: int, quantile: float
+    ) -> None:
+        """By Student's t with one degree of freedom less, also of more seeds than a table has."""
+        levels = np.random.default_rng(seeds).random(seeds) / 4
+        ones = read_runs(written("a", [fake("csd", seed, 0.5) for seed in range(seeds)]))
+        others = read_runs(written("b", [fake("csd", seed, 0.5 + level) for seed, level in enumerate(levels)]))
+        *_, half = next(row for row in compare(ones, others) if row[1] == "all cross")
+        assert half == pytest.approx(100 * quantile * levels.std(ddof=1) / seeds**0.5, rel=1e-3)
+
     def test_page_of_all_results(self, written: Callable[..., Path], tmp_path: Path) -> None:
         fidelity = {
             "cosine": 0.912,

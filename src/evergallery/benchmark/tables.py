@@ -419,11 +419,21 @@ def compare(runs: Sequence[Run], others: Sequence[Run]) -> list[tuple[str, str, 
 
 
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-"""Quantiles of Student's t by degrees of freedom; beyond them the normal one is near enough."""
+"""Quantiles of Student's t by degrees of freedom; beyond them see ``_quantile``."""
+
+
+def _quantile(freedom: int) -> float:
+    """The 0.975 quantile of Student's t; beyond nine degrees of freedom by its expansion around that of a normal variable.
+
+    Fisher and Cornish 1960, three terms: less than 0.001 too small.
+    """
+    z = statistics.NormalDist().inv_cdf(0.975)
+    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return T_975.get(freedom, z + sum(term / freedom**power for power, term in enumerate(terms, 1)))
 
 
 def _half_interval(differences: Sequence[float]) -> float | None:
     freedom = len(differences) - 1
     if freedom < 1:
         return None
-    return T_975.get(freedom, 1.96) * statistics.stdev(differences) / math.sqrt(len(differences))
+    return _quantile(freedom) * statistics.stdev(differences) / math.sqrt(len(differences))
