@@ -14,6 +14,7 @@ from PIL import Image
 
 from evergallery.data import places
 from evergallery.data.images import MissingFileError, Preprocessing, UnreadableImage
+from evergallery.data.images.parts import Box
 from evergallery.data.listing import Entry, Listing
 from evergallery.data.sources import load
 from evergallery.data.spool import IdRegister, Spool
@@ -145,6 +146,12 @@ class TestSpool:
         spool.close()
         with pytest.raises(InputError, match="no split 'val': they have test, train"):
             Spool(Listing(entries), "val")
+
+    def test_a_part_of_a_picture_is_no_item_of_a_gallery(self) -> None:
+        """Whoever opens it again opens all of it."""
+        entries = [Entry("/a.jpg"), Entry("/b.jpg", part=Box(0, 0, 4, 4))]
+        with pytest.raises(InputError, match=r"Of /b.jpg a part is meant, and a gallery holds whole pictures"):
+            Spool(Listing(entries))
 
     def test_an_id_names_one_item(self) -> None:
         entries = [Entry("a", item_id="x"), Entry("b"), Entry("c"), Entry("d", item_id="x")]

@@ -22,7 +22,8 @@ class Spool:
         split: only the entries of this split.
 
     Raises:
-        InputError: of the listing; an id occurs twice; there is no such split; or the disk of temporary files is full.
+        InputError: of the listing; a part of a picture is meant; an id occurs twice; there is no such split; or the disk of
+            temporary files is full.
     """
 
     def __init__(self, listing: Listing, split: str | None = None) -> None:
@@ -38,6 +39,11 @@ class Spool:
                     refused.append(entry)
                     continue
                 last[:] = [entry]
+                if entry.part is not None:
+                    raise InputError(
+                        f"Of {entry.uri} a part is meant, and a gallery holds whole pictures: cut the parts out into files of "
+                        f"their own, and index these."
+                    )
                 if entry.split is not None:
                     splits.add(entry.split)
                 if split is None or entry.split == split:
