@@ -429,7 +429,8 @@ def _quantile(freedom: int) -> float:
     """
     z = statistics.NormalDist().inv_cdf(0.975)
     terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return T_975.get(freedom, z + sum(term / freedom**power for power, term in enumerate(terms, 1)))
+    expanded: float = z + sum(term / float(freedom) ** power for power, term in enumerate(terms, 1))
+    return T_975.get(freedom, expanded)
 
 
 def _half_interval(differences: Sequence[float]) -> float | None:
