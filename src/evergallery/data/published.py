@@ -100,7 +100,10 @@ def sop(data_dir: Path | None) -> Listing:
 
 
 def inshop(data_dir: Path | None) -> Listing:
-    """In-shop Clothes Retrieval with the splits train, query and gallery (Liu et al. 2016)."""
+    """In-shop Clothes Retrieval with the splits train, query and gallery (Liu et al. 2016).
+
+    Images are taken whole, as papers on metric learning take them; the boxes of ``list_bbox_inshop.txt`` are not read.
+    """
     root = root_of("inshop", data_dir)
     table = next(path for path in (root / LIST_INSHOP, root / "Eval" / LIST_INSHOP) if path.is_file())
     # The archives unpack to img or img_highres, in Img or beside it; a number of images and a line of headings come first.
