@@ -318,7 +318,9 @@ class TestPromotion:
         with pytest.raises(RefusedError, match="Alone it passes: run  evergallery refresh v3  , whose vectors wait"):
             shop.promote("v3")
         shop.check("v3", coloured_images(classes=10, each=10, seed=7))
-        with pytest.raises(RefusedError, match="give  evergallery check v3 --data HELD_OUT  more held-out images"):
+        with pytest.raises(
+            RefusedError, match="run  evergallery check v3 --data HELD_OUT  again with more held-out images"
+        ):
             shop.promote("v3")
 
     def test_a_newer_check_that_fails_withdraws_the_evidence(self, shop: Workspace) -> None:

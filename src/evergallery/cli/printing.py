@@ -138,8 +138,8 @@ def print_options(options: "Sequence[Option]", metric: str) -> None:
     )
     print_table("Ways of answering", columns, rows)
     say(
-        "ms: the models alone, for one query on this machine while nothing is kept. Images: embedded for a query at first, and "
-        "on average over these queries in a row. In a larger gallery so many candidates reach less."
+        "ms: time of the models alone for one query on this machine, with nothing kept. Images: embedded for a query at first, "
+        "and on average over these queries in a row. In a larger gallery the same number of candidates finds less."
     )
 
 

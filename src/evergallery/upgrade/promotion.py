@@ -71,7 +71,7 @@ class Judgement:
                 f"then; or choose a way of answering with --answer, of which  evergallery check {generation} --data HELD_OUT  "
                 f"says what each gives."
             )
-        return f"To show more, give  evergallery check {generation} --data HELD_OUT  more held-out images."
+        return f"To show more, run  evergallery check {generation} --data HELD_OUT  again with more held-out images."
 
 
 @dataclass(frozen=True)
