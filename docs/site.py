@@ -23,9 +23,11 @@ def main(target: Path) -> None:
         place = target / page.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(LINK.sub(lambda link, page=page: _link(link, page, pages), page.read_text()))
-    for picture in (ROOT / "docs").rglob("*"):
+    for picture in (path for folder in ("docs", "results") for path in (ROOT / folder).rglob("*")):
         if picture.suffix in PICTURES:
-            shutil.copy2(picture, target / picture.relative_to(ROOT))
+            place = target / picture.relative_to(ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(picture, place)
 
 
 def _link(link: re.Match[str], page: Path, pages: list[Path]) -> str:

@@ -183,3 +183,11 @@ def test_lines_are_short() -> None:
     for page in pages:
         long = [line for line in page.read_text().splitlines() if len(line) > 130 and not line.startswith("|")]
         assert not long or page.name == "results.md", f"{page.name}: {long[0]}"
+
+
+def test_the_site_has_every_page_and_picture_that_its_pages_link_to(tmp_path: Path) -> None:
+    site = runpy.run_path(str(README.parent / "docs" / "site.py"))
+    site["main"](tmp_path)
+    for page in tmp_path.rglob("*.md"):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.relative_to(tmp_path)}: {target}"
