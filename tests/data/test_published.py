@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,32 @@ def test_endings_of_names_may_be_of_another_kind(name: str, tmp_path: Path) -> N
     for number, path in enumerate(sorted(path for path in tmp_path.rglob("*") if path.is_file())):
         path.rename(path.with_suffix([".JPG", ".jpeg", ".PNG"][number % 3]))
     assert len(load(name, SMALL, data_dir=tmp_path)) == len(expected)
+
+
+@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_an_archive_in_a_folder_of_its_own_is_no_set_of_other_classes(
+    name: str, is_empty: bool, tmp_path: Path
+) -> None:
+    """Each folder lies in one of its own name, or has nothing in it."""
+    TOYS[name](tmp_path)
+    for folder in [path for path in tmp_path.iterdir() if path.is_dir() and path.name != "Eval"]:
+        whole = folder.rename(tmp_path / "whole")
+        folder.mkdir()
+        if is_empty:
+            shutil.rmtree(whole)
+        else:
+            whole.rename(folder / folder.name)
+    with pytest.raises(InputError, match="move them up|unpack it again|is not complete|can be read|holds no images"):
+        load(name, SMALL, data_dir=tmp_path)
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path: Path) -> None:
+    paint(
+        tmp_path,
+        *(f"{split}/{name}/{n}.jpg" for split in ("train", "test") for name in ("train", "bus") for n in (1, 2)),
+    )
+    assert load(tmp_path, SMALL).classes == ("bus", "train")
 
 
 def test_in_shop_at_its_full_size_and_lists_without_their_first_lines(tmp_path: Path) -> None:

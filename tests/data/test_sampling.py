@@ -14,7 +14,10 @@ from evergallery.errors import InputError
 @given(count=st.integers(1, 200), size=st.integers(1, 64), epoch=st.integers(0, 5))
 def test_shuffled_batches_hold_every_image_once(count: int, size: int, epoch: int) -> None:
     batches = shuffled_batches(count, size, seed=1, epoch=epoch, drop_last=False)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(count))
+    # Batch normalisation makes nothing of one image, so that one waits for the next epoch.
+    alone = size > 1 and count > size and count % size == 1
+    assert len(set(np.concatenate(batches).tolist())) == sum(map(len, batches)) == count - alone
+    assert size == 1 or count == 1 or all(len(batch) > 1 for batch in batches)
     dropped = shuffled_batches(count, size, seed=1, epoch=epoch)
     assert len(dropped) == max(1, count // size)
     assert all(len(batch) == min(size, count) for batch in dropped)
@@ -35,7 +38,9 @@ def test_mixed_batches_have_one_proportion_and_every_new_image_once(
     wanted = min(max(1, round(share * size)), size - 1)
     assert all(is_old[batch].sum() == wanted for batch in batches)
     drawn = np.concatenate(batches)
-    assert sorted(drawn[~is_old[drawn]].tolist()) == np.flatnonzero(~is_old).tolist()
+    fresh = size - wanted
+    alone = fresh > 1 and new > fresh and new % fresh == 1
+    assert len(set(drawn[~is_old[drawn]].tolist())) == np.count_nonzero(~is_old[drawn]) == new - alone
     # No old image is drawn twice more than another.
     times = np.bincount(drawn, minlength=len(is_old))[is_old]
     assert times.max() - times.min() <= 1

@@ -131,6 +131,10 @@ def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[En
                 f"{folder} has {', '.join(splits)} beside {', '.join(others)}: expected either FOLDER/SPLIT/CLASS/IMAGE with "
                 f"nothing but splits ({', '.join(SPLITS)}) or FOLDER/CLASS/IMAGE; move {others[0]} elsewhere, or name one folder."
             )
+    elif [SPLITS.get(name.lower()) for name in folders] == [split] and _has_folders(join(folder, folders[0])):
+        raise InputError(
+            f"{folder} holds one folder, {folders[0]}, and the classes are in it: move them up into {folder}."
+        )
     count = 0
     for child in found:
         before = count

@@ -461,11 +461,17 @@ def _entry(path: Path, label: str, split: str, camera: str | None = None) -> Ent
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:
-    """Files of a folder, in order; of all of them the pictures, without what file managers leave behind."""
+    """Files of a folder, in order; of all of them the pictures, without what file managers leave behind.
+
+    Raises:
+        InputError: there is none, as where an archive was unpacked into a folder of its own.
+    """
     known = SUFFIXES if pattern.endswith("*") else {Path(pattern).suffix}
-    return sorted(
-        path for path in folder.glob(pattern) if path.suffix.lower() in known and not path.name.startswith(".")
-    )
+    found = [path for path in folder.glob(pattern) if path.suffix.lower() in known and not path.name.startswith(".")]
+    if not found:
+        what = "picture" if pattern.endswith("*") else "file"
+        raise InputError(f"There is no {what} at {folder / pattern}, where the set has them: unpack it again.")
+    return sorted(found)
 
 
 def _matlab(path: Path, name: str) -> dict[str, Any]:

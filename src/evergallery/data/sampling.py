@@ -16,7 +16,8 @@ def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int, drop
         batch_size: of each batch.
         seed: of the order.
         epoch: a different order for each.
-        drop_last: leave a last, smaller batch out; a set smaller than one batch still gives one.
+        drop_last: leave a last, smaller batch out; a set smaller than one batch still gives one. A last batch of one image is
+            left out in any case: batch normalisation makes nothing of it, and no triplet can be drawn from it.
 
     Raises:
         InputError: nothing to draw from, or batches of less than one image.
@@ -25,7 +26,7 @@ def shuffled_batches(count: int, batch_size: int, *, seed: int, epoch: int, drop
         raise InputError(f"{count} images cannot be drawn in batches of {batch_size}: both must be at least 1.")
     order = np.random.default_rng([seed, epoch]).permutation(count)
     batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
-    if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
+    if len(batches) > 1 and len(batches[-1]) < (batch_size if drop_last else min(2, batch_size)):
         batches.pop()
     return batches
 
