@@ -131,7 +131,7 @@ def _folder(folder: str, require_labels: bool, split: str | None) -> Iterator[En
                 f"{folder} has {', '.join(splits)} beside {', '.join(others)}: expected either FOLDER/SPLIT/CLASS/IMAGE with "
                 f"nothing but splits ({', '.join(SPLITS)}) or FOLDER/CLASS/IMAGE; move {others[0]} elsewhere, or name one folder."
             )
-    elif [SPLITS.get(name.lower()) for name in folders] == [split] and _has_folders(join(folder, folders[0])):
+    elif split is not None and _is_repeated(folder, folders, split):
         raise InputError(
             f"{folder} holds one folder, {folders[0]}, and the classes are in it: move them up into {folder}."
         )
@@ -176,6 +176,11 @@ def _sorted_children(folder: str) -> tuple[list[FolderEntry], Callable[[], Itera
 
 def _holds_pictures(folder: str) -> bool:
     return next(_pictures_below(folder, None), None) is not None
+
+
+def _is_repeated(folder: str, folders: Sequence[str], split: str) -> bool:
+    """Return whether all that the folder of a split holds is a folder for that split, as some archives unpack."""
+    return [SPLITS.get(name.lower()) for name in folders] == [split] and _has_folders(join(folder, folders[0]))
 
 
 def _has_folders(folder: str) -> bool:
