@@ -22,7 +22,8 @@ from evergallery.data.images.parts import Box, Face, MirroredFace
 from evergallery.data.listing import Entry
 from evergallery.data.pickles import unpickled
 from evergallery.data.places import join
-from evergallery.data.published import complete_root, damaged, fields, lines
+from evergallery.data.published import complete_root
+from evergallery.data.published_files import damaged, fields, lines
 from evergallery.data.sources import read_entries
 from evergallery.data.tables import read_table
 from evergallery.errors import InputError, unknown

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evergallery.data.columns import csv_records
-from evergallery.data.images.kinds import SUFFIXES
 from evergallery.data.images.parts import Box
 from evergallery.data.listing import Entry, Listing, list_folder
-from evergallery.errors import InputError, MissingExtraError
+from evergallery.data.published_files import damaged, fields, files_in, lines, read_matlab
+from evergallery.errors import InputError
 
 MARKET, DUKE, VERI = (
     re.compile(rf"(?P<label>-1|\d{{4}})_c(?P<camera>{rest}\.(jpe?g|png)", re.IGNORECASE)
@@ -51,7 +50,7 @@ def cars196(data_dir: Path | None) -> Listing:
         if all(_has(root, entry) for entry in CARS_IN_PARTS):
             return _cars_in_parts(root)
     root = root_of("cars196", data_dir)
-    content = _matlab(root / "cars_annos.mat", "cars196")
+    content = read_matlab(root / "cars_annos.mat", "cars196")
     try:
         names = np.atleast_1d(content["class_names"])
         annotations = np.atleast_1d(content["annotations"])
@@ -67,8 +66,8 @@ def _cars_in_parts(root: Path) -> Listing:
     entries = []
     for split, table in zip(("train", "test"), CARS_IN_PARTS[:2], strict=True):
         try:
-            names = np.atleast_1d(_matlab(root / "devkit" / "cars_meta.mat", "cars196")["class_names"])
-            rows = np.atleast_1d(_matlab(root / table, "cars196")["annotations"])
+            names = np.atleast_1d(read_matlab(root / "devkit" / "cars_meta.mat", "cars196")["class_names"])
+            rows = np.atleast_1d(read_matlab(root / table, "cars196")["annotations"])
             entries += [
                 _entry(root / f"cars_{split}" / str(file), str(names[int(number) - 1]), split)
                 for file, number in zip(rows["fname"], rows["class"], strict=True)
@@ -85,7 +84,7 @@ def dogs(data_dir: Path | None) -> Listing:
     for split in ("train", "test"):
         path = root / f"{split}_list.mat"
         try:
-            files = [str(name) for name in np.atleast_1d(_matlab(path, "dogs")["file_list"])]
+            files = [str(name) for name in np.atleast_1d(read_matlab(path, "dogs")["file_list"])]
         except KeyError as error:
             raise damaged(path, error) from error
         entries += [_entry(root / "Images" / name, name.partition("/")[0], split) for name in files]
@@ -134,7 +133,7 @@ def deepfashion2(data_dir: Path | None) -> Listing:
     root = root_of("deepfashion2", data_dir)
     entries = []
     for part in ("train", "validation"):
-        for path in _files(root / part / "annos", "*.json"):
+        for path in files_in(root / part / "annos", "*.json"):
             image = root / part / "image" / f"{path.stem}.jpg"
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
@@ -198,7 +197,7 @@ def imagenet(data_dir: Path | None) -> Listing:
     ``LOC_val_solution.csv`` or of the development kit ``ILSVRC2012_devkit_t12``, beside these folders or above them.
     """
     root = root_of("imagenet", data_dir).absolute()
-    flat = [] if _folders(root / "val") else _files(root / "val")
+    flat = [] if _folders(root / "val") else files_in(root / "val")
     if not flat:
         return list_folder(str(root), True)
     classes = _validation_classes(root)
@@ -226,7 +225,7 @@ def _validation_classes(root: Path) -> dict[str, str]:
             return {row[0]: row[1].split()[0] for row in rows if len(row) == 2 and row[1].split()}
         kit = place / "ILSVRC2012_devkit_t12" / "data"
         if (kit / "meta.mat").is_file():
-            synsets = np.atleast_1d(_matlab(kit / "meta.mat", "imagenet")["synsets"])
+            synsets = np.atleast_1d(read_matlab(kit / "meta.mat", "imagenet")["synsets"])
             name = dict(zip(map(int, synsets["ILSVRC2012_ID"]), map(str, synsets["WNID"]), strict=True))
             numbers = lines(kit / "ILSVRC2012_validation_ground_truth.txt")
             try:
@@ -249,7 +248,7 @@ def omniglot(data_dir: Path | None) -> Listing:
     root = root_of("omniglot", data_dir)
     entries = []
     for split in ("background", "evaluation"):
-        for path in _files(root / f"images_{split}", "*/*/*"):
+        for path in files_in(root / f"images_{split}", "*/*/*"):
             entries.append(_entry(path, f"{path.parents[1].name}/{path.parent.name}", split))
     return Listing(entries)
 
@@ -432,7 +431,7 @@ def _reid(name: str, data_dir: Path | None, form: re.Pattern[str], example: str)
     root = root_of(name, data_dir)
     entries: list[Entry] = []
     for split, folder in zip(("train", "query", "gallery"), LAYOUTS[name][2], strict=True):
-        for path in _files(root / folder):
+        for path in files_in(root / folder):
             found = form.fullmatch(path.name)
             if found is None:
                 raise InputError(f"{path} is not named like {example}: remove it from the set.")
@@ -458,52 +457,3 @@ def _disjoint(root: Path, entries: list[Entry]) -> list[Entry]:
 
 def _entry(path: Path, label: str, split: str, camera: str | None = None) -> Entry:
     return Entry(str(path.absolute()), label, split, camera)
-
-
-def _files(folder: Path, pattern: str = "*") -> list[Path]:
-    """Files of a folder, in order; of all of them the pictures, without what file managers leave behind.
-
-    Raises:
-        InputError: there is none, as where an archive was unpacked into a folder of its own.
-    """
-    known = SUFFIXES if pattern.endswith("*") else {Path(pattern).suffix}
-    found = [path for path in folder.glob(pattern) if path.suffix.lower() in known and not path.name.startswith(".")]
-    if not found:
-        what = "picture" if pattern.endswith("*") else "file"
-        raise InputError(f"There is no {what} at {folder / pattern}, where the set has them: unpack it again.")
-    return sorted(found)
-
-
-def _matlab(path: Path, name: str) -> dict[str, Any]:
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise MissingExtraError(f"The set {name!r}", "digits") from error
-    try:
-        content: dict[str, Any] = loadmat(path, squeeze_me=True)
-    # Damaged files raise almost anything.
-    except Exception as error:
-        raise damaged(path, error) from error
-    return content
-
-
-def damaged(path: Path, error: Exception) -> InputError:
-    """The error that says that a file of a set is not what it should be."""
-    return InputError(f"{path} cannot be read ({error}): download it again.")
-
-
-def lines(path: Path) -> list[str]:
-    """The lines of a text file."""
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise damaged(path, error) from error
-
-
-def fields(path: Path, count: int) -> list[list[str]]:
-    """The lines of a table, each split at white space into ``count`` fields."""
-    rows = [line.split(maxsplit=count - 1) for line in lines(path) if line.strip()]
-    for row in rows:
-        if len(row) != count:
-            raise InputError(f"{path} has the line {' '.join(row)!r} without {count} fields: download it again.")
-    return rows
