@@ -218,6 +218,22 @@ def mapped(adapter: str) -> float:
 PERFORMANCE = Page(
     measured=(
         Measured(
+            "Finding the ten nearest of {10 000} vectors of {64} dimensions among themselves",
+            lambda: (at("evaluation", "count"), at("evaluation", "width")),
+        ),
+        Measured("with {1 000} queries each time and one thread", lambda: (at("growth", "queries"),)),
+        Measured("{2 485} queries among 2 640 items", lambda: (at("shortcuts", "bfloat16", "64", "queries"),)),
+        Measured("In it {640} JPEGs of 640 × 480 are indexed", lambda: (at("indexing", "photographs"),)),
+        Measured("each query is compared with {10 000} items", lambda: (at("serving_alone", "items"),)),
+        Measured("with features of {1 280} dimensions of every image", lambda: (frozen("dimensions"),)),
+        Measured("Learning from {100 000} images", lambda: (frozen("learning", "images"),)),
+        Measured(
+            "All hold the same {100 000} clustered vectors of {128} dimensions",
+            lambda: (peers("vectors"), peers("dimensions")),
+        ),
+        Measured("and so does a batch of {200}.", lambda: (again("queries"),)),
+        Measured("With {512} dimensions the engine has more", lambda: (at("peers_some-100000-512", "dimensions"),)),
+        Measured(
             "ours is {2.1} × as fast as that ({608} images a second to {292} in the second table). One of the five stretches "
             "came to no more than {1.75} ×",
             lambda: (
@@ -562,6 +578,11 @@ PERFORMANCE = Page(
 EXTRACTION = Page(
     measured=(
         Measured(
+            "A batch has {256} images at 128 pixels, {83} at 224, {1 024} at 64 and below.",
+            lambda: [extracted(kind, "batch") for kind in (AT_128, AT_224, AT_32)],
+        ),
+        Measured("{1 024} such photographs, three turns", lambda: (at("cluster", "images"),)),
+        Measured(
             "An index of photographs of twelve megapixels then takes {2.3} × less of a processor.",
             lambda: (at("indexing", "photographs of 4000 × 3000", "times as fast", "of a processor"),),
         ),
@@ -664,6 +685,12 @@ EXTRACTION = Page(
 
 OPERATIONS = Page(
     measured=(
+        Measured("in {400} runs of {100} windows each", lambda: [drift("usual")[key] for key in ("lives", "windows")]),
+        Measured(
+            "with a ResNet-18 at 128 pixels and {10 000} items of {512} dimensions",
+            lambda: (at("serving", "items"), at("serving", "dimension")),
+        ),
+        Measured("One search by a vector of {128} dimensions", lambda: (search_path("width"),)),
         Measured(
             "{72} of {400} such runs in the table had one",
             lambda: [drift("bursts")[key] for key in ("alarms", "lives")],
@@ -711,6 +738,18 @@ OPERATIONS = Page(
 STORAGE = Page(
     measured=(
         Measured(
+            "*Glyphs* are {18 000} vectors of 128 dimensions by a ResNet-20 that learned half of the characters; *clustered* are "
+            "{20 000} drawn ones",
+            lambda: [
+                at("gallery_precision", f"{kind}, 128-d{made}", "vectors")
+                for kind, made in (("glyphs", " of a trained ResNet-20"), ("clustered", ""))
+            ],
+        ),
+        Measured(
+            "A batch has {1 000} queries, or {100} at a million items",
+            lambda: (at("gallery", "100000", "batch"), at("gallery_million", "1000000", "batch")),
+        ),
+        Measured(
             "found {84} % of them among half of the labels at 100 000 vectors, and {66} % at a million",
             lambda: [
                 100 * at(file, count, "index", "half of the labels", "recall@10")
@@ -723,6 +762,7 @@ STORAGE = Page(
 
 ENGINES = Page(
     measured=(
+        Measured("clustered vectors of {128} dimensions", lambda: (engines("dimension"),)),
         Measured(
             "At 100 000 vectors, PostgreSQL's exact search takes {17} times as long as the embedded engine's",
             lambda: (engines("exact_ms", "postgres float32") / engines("exact_ms", "edge"),),
